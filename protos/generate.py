@@ -1,0 +1,125 @@
+"""Generate the stubs in `client/modelward/v1` and the published descriptor set from the protos beside this file.
+
+`python protos/generate.py` writes them; `--check` writes nothing and fails when what is committed differs.
+
+The constraints import `buf/validate/validate.proto`, whose descriptor the installed `protovalidate` package
+carries, so no copy lies here. Before stubs are made that import is dropped and the options' bytes are kept:
+clients then need no `buf` package in any language, and the server still enforces every rule.
+"""
+
+import argparse
+import filecmp
+import subprocess
+import sys
+import tempfile
+from importlib.resources import files
+from pathlib import Path
+
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from protovalidate._gen.buf.validate import validate_pb
+
+PROTOS = Path(__file__).parent
+ROOT = PROTOS.parent
+VALIDATE = "buf/validate/validate.proto"
+STUBS = Path("client/modelward/v1")
+DESCRIPTORS = Path("protos/modelward.binpb")
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--check", action="store_true", help="fail when the committed files differ")
+    parser.add_argument("--image", type=Path, help="only write the image that `buf lint` reads, here")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        image = compile_image(Path(scratch))
+        if args.image:
+            args.image.write_bytes(image.SerializeToString(deterministic=True))
+            return 0
+        generate(image, fresh := Path(scratch, "fresh"))
+        return check(fresh) if args.check else install(fresh)
+
+
+def compile_image(scratch: Path) -> FileDescriptorSet:
+    """Compile every proto with its comments and everything that it imports."""
+    known = scratch / "validate.binpb"
+    known.write_bytes(validate_descriptors())
+    image = scratch / "image.binpb"
+    protoc(
+        f"--descriptor_set_in={known}",
+        f"-I{PROTOS}",
+        "--include_imports",
+        "--include_source_info",
+        f"--descriptor_set_out={image}",
+        *sources(),
+    )
+    return FileDescriptorSet.FromString(image.read_bytes())
+
+
+def validate_descriptors() -> bytes:
+    """Return the descriptor set of `validate.proto` and of the well-known protos that ours import."""
+    with tempfile.NamedTemporaryFile() as known:
+        include = files("grpc_tools") / "_proto"
+        protos = [f"google/protobuf/{name}.proto" for name in ("descriptor", "duration", "timestamp", "field_mask")]
+        protoc(f"-I{include}", f"--descriptor_set_out={known.name}", *protos)
+        descriptors = FileDescriptorSet.FromString(Path(known.name).read_bytes())
+    descriptors.file.add().ParseFromString(validate_pb.desc().proto.to_binary())
+    return descriptors.SerializeToString()
+
+
+def generate(image: FileDescriptorSet, out: Path) -> None:
+    """Write the descriptor set without the buf import, and from it the stubs, below `out`."""
+    stubs_root, descriptors = out / STUBS.parent.parent, out / DESCRIPTORS
+    stubs_root.mkdir(parents=True)
+    descriptors.parent.mkdir(parents=True)
+    descriptors.write_bytes(without_buf(image).SerializeToString(deterministic=True))
+    plugins = [f"--{kind}_out={stubs_root}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
+    protoc(f"--descriptor_set_in={descriptors}", *plugins, *sources())
+
+
+def without_buf(image: FileDescriptorSet) -> FileDescriptorSet:
+    kept = FileDescriptorSet(file=[file for file in image.file if file.name != VALIDATE])
+    for file in kept.file:
+        if VALIDATE in file.dependency:
+            file.dependency.remove(VALIDATE)
+    return kept
+
+
+def sources() -> list[str]:
+    return sorted(str(path.relative_to(PROTOS)) for path in PROTOS.glob("modelward/v1/*.proto"))
+
+
+def protoc(*args: str) -> None:
+    # A process of its own: protoc keeps its plugins' output to itself and ends by exiting.
+    bin_dir = Path(sys.executable).parent
+    plugins = [f"--plugin={bin_dir / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
+    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *plugins, *args], check=True)
+
+
+def check(fresh: Path) -> int:
+    stale = [path for path in generated(fresh) | generated(ROOT) if not same(fresh / path, ROOT / path)]
+    for path in sorted(stale):
+        print(f"{path} is not what the protos give: run python protos/generate.py", file=sys.stderr)
+    return 1 if stale else 0
+
+
+def install(fresh: Path) -> int:
+    for path in generated(ROOT):
+        (ROOT / path).unlink()
+    for path in generated(fresh):
+        (ROOT / path).parent.mkdir(parents=True, exist_ok=True)
+        (ROOT / path).write_bytes((fresh / path).read_bytes())
+    (ROOT / STUBS / "__init__.py").touch()
+    return 0
+
+
+def generated(root: Path) -> set[Path]:
+    stubs = {path.relative_to(root) for path in (root / STUBS).glob("*_pb2*")}
+    return stubs | ({DESCRIPTORS} if (root / DESCRIPTORS).exists() else set())
+
+
+def same(fresh: Path, committed: Path) -> bool:
+    return fresh.exists() and committed.exists() and filecmp.cmp(fresh, committed, shallow=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
