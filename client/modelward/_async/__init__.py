@@ -1,0 +1,1 @@
+"""The client, written once with asyncio; `_sync` is derived from it by `client/unasync.py`."""

@@ -1,0 +1,126 @@
+"""The channel to the server: deadlines, retries, errors."""
+
+import asyncio
+import getpass
+from collections.abc import AsyncIterator, Callable, Iterable
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+from grpc import aio
+
+from modelward._wire import ACTOR_HEADER, Attempts, error_of, name_request
+from modelward.v1.comparison_pb2_grpc import ComparisonServiceAsyncStub, ComparisonServiceStub
+from modelward.v1.drift_pb2_grpc import DriftServiceAsyncStub, DriftServiceStub
+from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceAsyncStub, LifecycleServiceStub
+from modelward.v1.retraining_pb2_grpc import RetrainingServiceAsyncStub, RetrainingServiceStub
+
+DEFAULT_TARGET = "localhost:50061"
+DEFAULT_TIMEOUT_SECONDS = 30.0
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+
+class AsyncConnection:
+    """A connection to one Modelward server, and the ways to call it.
+
+    Args:
+        target: the server, as `host:port`.
+        timeout: seconds that one call may take with all its attempts, where the call does not say otherwise.
+        actor: who acts, for the record; the login name when it is left out.
+        credentials: for TLS; without them the connection is not encrypted.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        actor: str | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        options = [("grpc.max_receive_message_length", -1)]
+        if credentials is None:
+            self._channel = aio.insecure_channel(target, options=options)
+        else:
+            self._channel = aio.secure_channel(target, credentials, options=options)
+        self._timeout = timeout
+        self._metadata = ((ACTOR_HEADER, actor or getpass.getuser()),)
+        self._lifecycle: LifecycleServiceAsyncStub = LifecycleServiceStub(self._channel)
+        self._drift: DriftServiceAsyncStub = DriftServiceStub(self._channel)
+        self._comparison: ComparisonServiceAsyncStub = ComparisonServiceStub(self._channel)
+        self._retraining: RetrainingServiceAsyncStub = RetrainingServiceStub(self._channel)
+
+    async def close(self) -> None:
+        """Close the connection; calls in flight are cancelled."""
+        await self._channel.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def _call(
+        self,
+        method: aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        timeout: float | None = None,
+    ) -> Response:
+        """Call once, and again with the same request id while the server is away."""
+        name_request(request)
+        attempts = Attempts(self._timeout if timeout is None else timeout)
+        while True:
+            try:
+                return await method(request, timeout=attempts.remaining(), metadata=self._metadata)
+            except grpc.RpcError as error:
+                pause = attempts.pause_before_next(error_of(error))
+            await asyncio.sleep(pause)
+
+    async def _pages(
+        self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request
+    ) -> AsyncIterator[Response]:
+        """Call until the server has no further page, and give each page."""
+        asked: Any = request
+        while True:
+            page: Any = await self._call(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            asked.page_token = page.next_page_token
+
+    async def _send(
+        self,
+        method: aio.StreamUnaryMultiCallable[Request, Response],
+        requests: Callable[[], Iterable[Request]],
+        timeout: float | None = None,
+    ) -> Response:
+        """Send a stream; `requests` gives it anew for each attempt."""
+        attempts = Attempts(self._timeout if timeout is None else timeout)
+        while True:
+            try:
+                return await method(iter(requests()), timeout=attempts.remaining(), metadata=self._metadata)
+            except grpc.RpcError as error:
+                pause = attempts.pause_before_next(error_of(error))
+            await asyncio.sleep(pause)
+
+    async def _receive(
+        self,
+        method: aio.UnaryStreamMultiCallable[Request, Response],
+        request: Request,
+        timeout: float | None = None,
+    ) -> AsyncIterator[Response]:
+        """Receive a stream. What was received is not asked for again, so a break ends it with an error."""
+        name_request(request)
+        call = method(request, timeout=self._timeout if timeout is None else timeout, metadata=self._metadata)
+        try:
+            async for response in call:
+                yield response
+        except grpc.RpcError as error:
+            raise error_of(error) from error
+        finally:
+            call.cancel()

@@ -1,0 +1,68 @@
+"""What every service's converters share: instants, spans, references to versions, stages, files."""
+
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from modelward.lifecycle import ArtifactFile, Stage, VersionRef
+from modelward.v1 import common_pb2 as pb
+
+STAGES = {
+    Stage.TRAINING: pb.STAGE_TRAINING,
+    Stage.STAGING: pb.STAGE_STAGING,
+    Stage.PRODUCTION: pb.STAGE_PRODUCTION,
+    Stage.ARCHIVED: pb.STAGE_ARCHIVED,
+}
+
+
+def time_to_proto(value: datetime | None) -> Timestamp | None:
+    """Convert an instant; one without a zone is refused, because nobody could know what it means."""
+    if value is None:
+        return None
+    if value.tzinfo is None:
+        raise ValueError(f"{value!r} has no time zone; give it one, as datetime(..., tzinfo=UTC)")
+    message = Timestamp()
+    message.FromDatetime(value)
+    return message
+
+
+def time_from_proto(message: Timestamp) -> datetime:
+    return message.ToDatetime(UTC)
+
+
+def span_to_proto(value: timedelta | None) -> Duration | None:
+    if value is None:
+        return None
+    message = Duration()
+    message.FromTimedelta(value)
+    return message
+
+
+def span_from_proto(message: Duration) -> timedelta:
+    return message.ToTimedelta()
+
+
+def stage_to_proto(stage: Stage | None) -> pb.Stage.ValueType:
+    return pb.STAGE_UNSPECIFIED if stage is None else STAGES[stage]
+
+
+def stage_from_proto(value: pb.Stage.ValueType) -> Stage | None:
+    """Convert a stage; None for unspecified, and for one that a newer server may know."""
+    return next((stage for stage, known in STAGES.items() if known == value), None)
+
+
+def ref_to_proto(ref: VersionRef) -> pb.ModelVersionRef:
+    return pb.ModelVersionRef(model=ref.model, version=ref.version)
+
+
+def ref_from_proto(message: pb.ModelVersionRef) -> VersionRef:
+    return VersionRef(message.model, message.version)
+
+
+def file_to_proto(file: ArtifactFile) -> pb.ArtifactFile:
+    return pb.ArtifactFile(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
+
+
+def file_from_proto(message: pb.ArtifactFile) -> ArtifactFile:
+    return ArtifactFile(message.path, message.size_bytes, message.sha256)

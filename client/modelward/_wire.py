@@ -1,0 +1,117 @@
+"""What both clients do around a call: name it once, decide about another attempt, read what went wrong."""
+
+import random
+import time
+from collections.abc import Iterable
+from typing import Any
+from uuid import uuid4
+
+import grpc
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.status_pb2 import Status
+
+from modelward.errors import (
+    DOMAIN,
+    Aborted,
+    AlreadyExists,
+    ConcurrentChange,
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    FieldViolation,
+    InvalidArgument,
+    InvalidField,
+    ModelwardError,
+    NotFound,
+    OutOfRange,
+    ResourceExhausted,
+    Unavailable,
+    UnexpectedError,
+    Unimplemented,
+)
+
+ACTOR_HEADER = "modelward-actor"
+STATUS_DETAILS = "grpc-status-details-bin"
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 2.0
+
+CATEGORIES = (
+    InvalidArgument,
+    NotFound,
+    AlreadyExists,
+    FailedPrecondition,
+    Aborted,
+    DataLoss,
+    ResourceExhausted,
+    Unavailable,
+    OutOfRange,
+    Unimplemented,
+    DeadlineExceeded,
+)
+CLASS_OF_STATUS: dict[grpc.StatusCode, type[ModelwardError]] = {category.status: category for category in CATEGORIES}
+
+
+def name_request(request: Message) -> None:
+    """Give a request that changes something an id of its own, which every attempt at it then carries."""
+    if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:  # type: ignore[attr-defined]
+        request.request_id = str(uuid4())  # type: ignore[attr-defined]
+
+
+class Attempts:
+    """Decides how long one logical call goes on.
+
+    Args:
+        timeout: seconds from now to the deadline of all attempts together.
+    """
+
+    def __init__(self, timeout: float) -> None:
+        self._deadline = time.monotonic() + timeout
+        self._pause = FIRST_PAUSE_SECONDS
+
+    def remaining(self) -> float:
+        """Return the seconds that are left, never below a millisecond."""
+        return max(self._deadline - time.monotonic(), 0.001)
+
+    def pause_before_next(self, error: ModelwardError) -> float:
+        """Return the seconds to wait before another attempt; only what may pass by itself gets one.
+
+        Raises:
+            ModelwardError: `error`, when another attempt would not help or would come too late.
+        """
+        pause = self._pause * random.uniform(0.5, 1.5)  # noqa: S311 - spreads clients, hides nothing
+        if not isinstance(error, Unavailable | ConcurrentChange) or pause > self.remaining():
+            raise error
+        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+        return pause
+
+
+def error_of(error: grpc.RpcError) -> ModelwardError:
+    """Turn what gRPC raises into the error that the server raised."""
+    call: Any = error
+    status = _status(call.trailing_metadata() or ())
+    info, violations = _details(status)
+    message = call.details() or call.code().name
+    if info is None:
+        return CLASS_OF_STATUS.get(call.code(), UnexpectedError)(message)
+    known = ModelwardError.by_reason.get(info.reason)
+    if known is InvalidField:
+        return InvalidField(*violations, message=message, **dict(info.metadata))
+    return (known or CLASS_OF_STATUS.get(call.code(), UnexpectedError))(message, **dict(info.metadata))
+
+
+def _status(metadata: Iterable[tuple[str, str | bytes]]) -> Status:
+    for key, value in metadata:
+        if key == STATUS_DETAILS and isinstance(value, bytes):
+            return Status.FromString(value)
+    return Status()
+
+
+def _details(status: Status) -> tuple[ErrorInfo | None, list[FieldViolation]]:
+    info, bad = ErrorInfo(), BadRequest()
+    for detail in status.details:
+        # Unpack leaves the message alone when the detail is of another type.
+        detail.Unpack(info)
+        detail.Unpack(bad)
+    violations = [FieldViolation(v.field, v.description) for v in bad.field_violations]
+    return (info if info.domain == DOMAIN else None), violations

@@ -1,0 +1,177 @@
+"""What the registry knows: models, versions, their files and stages."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Stage(StrEnum):
+    """Where a version stands in its life; the order of the members is the way that it goes."""
+
+    TRAINING = "training"
+    STAGING = "staging"
+    PRODUCTION = "production"
+    ARCHIVED = "archived"
+
+
+class ModelFormat(StrEnum):
+    """How a model is stored, which decides who can load and run it."""
+
+    SKOPS = "skops"
+    ONNX = "onnx"
+    PICKLE = "pickle"
+    OTHER = "other"
+
+
+@dataclass(frozen=True)
+class VersionRef:
+    """Names one version of one model; written `spx-direction/3`."""
+
+    model: str
+    version: int
+
+    def __str__(self) -> str:
+        return f"{self.model}/{self.version}"
+
+
+@dataclass(frozen=True)
+class ArtifactFile:
+    """One file of a version."""
+
+    path: str
+    """Path below the artifact's root, with forward slashes."""
+    size_bytes: int
+    sha256: str
+    """64 lowercase hexadecimal digits."""
+
+
+@dataclass(frozen=True)
+class Halt:
+    """Why nobody may use a model."""
+
+    actor: str
+    reason: str
+    halted_at: datetime
+
+
+@dataclass(frozen=True)
+class Model:
+    """A named line of versions that do one job."""
+
+    name: str
+    description: str
+    tags: Mapping[str, str]
+    created_at: datetime
+    updated_at: datetime
+    latest_version: int
+    """The highest version number; 0 when there is none yet."""
+    production_version: int
+    """The version in production; 0 when there is none."""
+    halt: Halt | None
+    etag: str
+
+
+@dataclass(frozen=True)
+class ModelVersion:
+    """One version of a model: files that never change, and facts about them."""
+
+    model: str
+    version: int
+    stage: Stage
+    description: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    files: tuple[ArtifactFile, ...]
+    format: ModelFormat
+    framework: str
+    """What made it, as `scikit-learn 1.7.2`."""
+    digest: str
+    """SHA-256 over the sorted manifest."""
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    stage_since: datetime
+    run_id: str
+    """The MLflow run that shows it; empty until MLflow has caught up."""
+    mlflow_version: str
+    """Its number in MLflow's registry; empty until MLflow has caught up."""
+    references: tuple[str, ...]
+    """Names of the reference data sets that drift is measured against."""
+    etag: str
+
+    @property
+    def ref(self) -> VersionRef:
+        return VersionRef(self.model, self.version)
+
+    def __str__(self) -> str:
+        return str(self.ref)
+
+
+@dataclass(frozen=True)
+class MetricRange:
+    """A condition on one metric; versions without the metric do not meet it."""
+
+    key: str
+    at_least: float | None = None
+    at_most: float | None = None
+
+
+@dataclass(frozen=True)
+class GateResult:
+    """How one promotion gate came out."""
+
+    gate: str
+    passed: bool
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Transition:
+    """The record of one stage change."""
+
+    sequence: int
+    """Its place in the server's order of all changes."""
+    version: VersionRef
+    from_stage: Stage | None
+    """The stage that it left; None for its registration."""
+    to_stage: Stage
+    actor: str
+    reason: str
+    moved_at: datetime
+    displaced_by: int
+    """The version whose promotion archived this one; 0 when it moved of itself."""
+    gates: tuple[GateResult, ...] = ()
+
+
+@dataclass(frozen=True)
+class TransitionResult:
+    """What a move did, or with `dry_run` would do."""
+
+    version: ModelVersion
+    archived: ModelVersion | None
+    """The version that left production for it."""
+    transition: Transition
+    gates: tuple[GateResult, ...] = ()
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """The version that a model's name meant when it was asked."""
+
+    version: ModelVersion
+    sequence: int
+    """The place in the server's order of changes up to which this answer holds."""
+
+
+@dataclass(frozen=True)
+class Page(Generic[T]):
+    """One page of a list."""
+
+    items: tuple[T, ...]
+    next_page_token: str = field(default="")
+    """Asks for the next page; empty when this is the last one."""

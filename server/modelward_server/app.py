@@ -1,0 +1,112 @@
+"""The server as a whole: what it is made of, how it starts and how it stops."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+from grpc import aio
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
+from modelward.v1.comparison_pb2_grpc import add_ComparisonServiceServicer_to_server
+from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
+from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
+from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
+from modelward_server.rpc.calls import Calls
+from modelward_server.rpc.comparison import ComparisonServicer
+from modelward_server.rpc.drift import DriftServicer
+from modelward_server.rpc.guard import Guard
+from modelward_server.rpc.lifecycle import LifecycleServicer
+from modelward_server.rpc.retraining import RetrainingServicer
+from modelward_server.settings import Settings
+from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.ledger import Ledger
+from modelward_server.store.mirror_worker import MirrorWorker
+from modelward_server.store.mlflow_mirror import MlflowMirror, download_artifacts
+from modelward_server.store.sources import Sources
+
+log = logging.getLogger(__name__)
+
+SERVICES = [
+    file.DESCRIPTOR.services_by_name[name].full_name
+    for file, name in (
+        (lifecycle_pb2, "LifecycleService"),
+        (drift_pb2, "DriftService"),
+        (comparison_pb2, "ComparisonService"),
+        (retraining_pb2, "RetrainingService"),
+    )
+]
+WORKER_THREADS = 32
+"""Threads in which SQL and statistics run; most of them wait for a disk or a database."""
+GRPC_OPTIONS = [
+    # Above the limit that the contract sets, so that a message over it gets an answer that says how to mend it.
+    ("grpc.max_receive_message_length", 64 << 20),
+    ("grpc.max_send_message_length", -1),
+    # A second server on the same port must fail, not share its calls.
+    ("grpc.so_reuseport", 0),
+]
+
+
+class App:
+    """One server: its stores, its services and its worker."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        self.ledger = Ledger(settings.ledger_url)
+        self._blobs = BlobStore(settings.data_dir / "blobs")
+        self._health = health.aio.HealthServicer()
+
+    async def start(self) -> int:
+        """Begin to serve and return the port."""
+        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "modelward"))
+        await asyncio.to_thread(self.ledger.migrate)
+        self._server = aio.server(interceptors=[Guard()], options=GRPC_OPTIONS)
+        port = self._server.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
+        self._start_mirror()
+        self._add_services()
+        await self._server.start()
+        for service in ("", *SERVICES):
+            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        return port
+
+    def _start_mirror(self) -> None:
+        artifact_root = None if self._settings.mlflow_uri else str(self._settings.data_dir.resolve() / "mlflow-artifacts")
+        mirror = MlflowMirror(self._settings.tracking_uri, artifact_root)
+        self.mirror = MirrorWorker(self.ledger, self._blobs, mirror)
+        self._mirroring = asyncio.create_task(self.mirror.run())
+
+    def _add_services(self) -> None:
+        settings, server, blobs = self._settings, self._server, self._blobs
+        calls = Calls(self.ledger, on_write=self.mirror.wake)
+        sources = Sources(settings.allowed_sources, lambda uri, to: download_artifacts(settings.tracking_uri, uri, to))
+        add_LifecycleServiceServicer_to_server(LifecycleServicer(calls, blobs, sources), server)
+        add_DriftServiceServicer_to_server(DriftServicer(calls, blobs, sources), server)
+        add_ComparisonServiceServicer_to_server(ComparisonServicer(calls, blobs, sources, settings), server)
+        add_RetrainingServiceServicer_to_server(RetrainingServicer(calls), server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+
+    async def stop(self) -> None:
+        """Refuse new calls, let those in flight finish within the grace, and close the stores."""
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(self._settings.grace_seconds)
+        self._mirroring.cancel()
+        with suppress(asyncio.CancelledError):
+            await self._mirroring
+        self.ledger.close()
+
+
+async def serve(settings: Settings, on_start: Callable[[int], None]) -> None:
+    """Serve until SIGTERM or SIGINT; `on_start` is told the port."""
+    app = App(settings)
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    on_start(await app.start())
+    await stopping.wait()
+    await app.stop()

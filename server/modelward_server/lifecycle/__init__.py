@@ -1,0 +1,1 @@
+"""The rules of the registry: models, versions, stages, history."""

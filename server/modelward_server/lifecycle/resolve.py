@@ -1,0 +1,93 @@
+"""Which version a model's name means: by stage, alias or number, now or at a past instant."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import Never
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from modelward.errors import NothingResolved, VersionNotFound
+from modelward.lifecycle import Resolved, Stage, VersionRef
+from modelward_server.lifecycle.promotion import last_sequence
+from modelward_server.lifecycle.rows import model_row, to_version, version_row
+from modelward_server.store.tables import TransitionRow, VersionRow
+
+LATEST = "latest"
+"""The alias of the version with the highest number."""
+STAGE_OF_ALIAS = {"production": Stage.PRODUCTION, "staging": Stage.STAGING}
+"""The stages whose names serve as aliases."""
+Selector = Stage | int | str
+"""A stage, a version's number, or an alias."""
+
+
+def resolve(session: Session, model: str, selector: Selector, as_of: datetime | None) -> Resolved:
+    """Say which version is meant.
+
+    Args:
+        as_of: the instant to look back to; None means now.
+
+    Raises:
+        ModelNotFound: there is no such model.
+        VersionNotFound: the number names no version, or none that existed then.
+        NothingResolved: nothing holds the stage or alias.
+    """
+    latest = model_row(session, model).latest_version
+    selector = _plain(selector)
+    number, stage = _now(session, model, selector, latest) if as_of is None else _then(session, model, selector, as_of)
+    version = to_version(version_row(session, VersionRef(model, number)))
+    return Resolved(version if stage is None else replace(version, stage=stage), last_sequence(session))
+
+
+def _plain(selector: Selector) -> Selector:
+    """Turn the alias of a stage into the stage."""
+    if isinstance(selector, int | Stage):
+        return selector
+    return STAGE_OF_ALIAS.get(selector, selector)
+
+
+def _now(session: Session, model: str, selector: Selector, latest: int) -> tuple[int, Stage | None]:
+    if isinstance(selector, int):
+        return selector, None
+    if isinstance(selector, Stage):
+        holder = select(VersionRow.version).where(VersionRow.model == model, VersionRow.stage == selector)
+        found = session.scalar(holder.order_by(VersionRow.stage_since.desc(), VersionRow.version.desc()).limit(1))
+    else:
+        found = latest if selector == LATEST else None
+    return found or _nothing(model, selector), None
+
+
+def _then(session: Session, model: str, selector: Selector, as_of: datetime) -> tuple[int, Stage | None]:
+    stages = _stages_at(session, model, as_of)
+    if isinstance(selector, int):
+        number = selector if selector in stages else _not_yet(model, selector, as_of)
+    elif isinstance(selector, Stage):
+        holders = [version for version, stage in stages.items() if stage is selector]
+        number = holders[-1] if holders else _nothing(model, selector, as_of)
+    else:
+        number = max(stages) if selector == LATEST and stages else _nothing(model, selector, as_of)
+    return number, stages[number]
+
+
+def _stages_at(session: Session, model: str, as_of: datetime) -> dict[int, Stage]:
+    """Return the stage of each version at that instant, the version that moved last at the end."""
+    last_moves = (
+        select(func.max(TransitionRow.sequence))
+        .where(TransitionRow.model == model, TransitionRow.moved_at <= as_of)
+        .group_by(TransitionRow.version)
+    )
+    rows = select(TransitionRow).where(TransitionRow.sequence.in_(last_moves)).order_by(TransitionRow.sequence)
+    return {row.version: Stage(row.to_stage) for row in session.scalars(rows)}
+
+
+def _nothing(model: str, selector: Selector, as_of: datetime | None = None) -> Never:
+    kind = "stage" if isinstance(selector, Stage) else "alias"
+    when = f" at {as_of.isoformat()}" if as_of else ""
+    raise NothingResolved(
+        f"no version of {model!r} holds the {kind} {selector!s}{when}; ListModelVersions shows where each stands",
+        **{"model": model, kind: selector},
+    )
+
+
+def _not_yet(model: str, version: int, as_of: datetime) -> Never:
+    raise VersionNotFound(f"{model}/{version} did not exist at {as_of.isoformat()}", model=model, version=version)

@@ -1,0 +1,238 @@
+"""Versions: register, read, list, update, log metrics."""
+
+import hashlib
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime
+
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from modelward.errors import BlobsMissing
+from modelward.lifecycle import ArtifactFile, MetricRange, ModelFormat, ModelVersion, Page, Stage, VersionRef
+from modelward_server.caller import Caller
+from modelward_server.lifecycle.models import add_model, touch_model
+from modelward_server.lifecycle.rows import check_etag, check_mask, etag, to_version, version_row
+from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.paging import Key, fetch_page
+from modelward_server.store.tables import MetricRow, ModelRow, TransitionRow, VersionRow
+
+FORMAT_OF_FILE = {
+    "model.skops": ModelFormat.SKOPS,
+    "model.onnx": ModelFormat.ONNX,
+    "model.pkl": ModelFormat.PICKLE,
+}
+"""What a file of that name at the artifact's root says of the format."""
+
+
+@dataclass(frozen=True)
+class NewVersion:
+    """What a version is registered with."""
+
+    model: str
+    files: Sequence[ArtifactFile]
+    format: ModelFormat | None
+    """None: told by the files' names."""
+    framework: str
+    description: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class VersionFilter:
+    """Conditions on versions; those that are set must all hold."""
+
+    model: str = ""
+    name_prefix: str = ""
+    stages: Collection[Stage] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: Sequence[MetricRange] = ()
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+def register(session: Session, blobs: BlobStore, new: NewVersion, caller: Caller) -> ModelVersion:
+    """Register the next version of a model, which is created when it is new.
+
+    Raises:
+        BlobsMissing: a file's content was not uploaded.
+    """
+    _check_uploaded(blobs, new.files)
+    model = session.get(ModelRow, new.model, with_for_update=True) or add_model(session, new.model, caller)
+    model.latest_version += 1
+    touch_model(model, caller)
+    row = _new_row(new, model.latest_version, caller)
+    session.add(row)
+    _record_metrics(session, row, new.metrics, caller.at)
+    session.add(_registration(row, caller))
+    return to_version(row)
+
+
+def _check_uploaded(blobs: BlobStore, files: Sequence[ArtifactFile]) -> None:
+    missing = sorted({file.sha256 for file in files if not blobs.has(file.sha256, file.size_bytes)})
+    if missing:
+        raise BlobsMissing(
+            f"{len(missing)} of the {len(files)} files are not on the server in that size; upload them with UploadBlobs",
+            missing=",".join(missing),
+        )
+
+
+def _new_row(new: NewVersion, number: int, caller: Caller) -> VersionRow:
+    files = sorted(new.files, key=lambda file: file.path)
+    return VersionRow(
+        model=new.model,
+        version=number,
+        stage=Stage.TRAINING,
+        description=new.description,
+        tags=dict(new.tags),
+        params=dict(new.params),
+        metrics=dict(new.metrics),
+        files=[asdict(file) for file in files],
+        references=[],
+        format=new.format or format_of(files),
+        framework=new.framework,
+        digest=manifest_digest(files),
+        created_by=caller.actor,
+        created_at=caller.at,
+        updated_at=caller.at,
+        stage_since=caller.at,
+        revision=1,
+        run_id="",
+        mlflow_version="",
+        mirror_wanted=1,
+        mirror_done=0,
+    )
+
+
+def _registration(row: VersionRow, caller: Caller) -> TransitionRow:
+    return TransitionRow(
+        model=row.model,
+        version=row.version,
+        from_stage="",
+        to_stage=row.stage,
+        actor=caller.actor,
+        reason="registered",
+        moved_at=caller.at,
+    )
+
+
+def format_of(files: Sequence[ArtifactFile]) -> ModelFormat:
+    """Tell the format by the name of the file at the artifact's root."""
+    known = (FORMAT_OF_FILE[file.path] for file in files if file.path in FORMAT_OF_FILE)
+    return next(known, ModelFormat.OTHER)
+
+
+def manifest_digest(files: Sequence[ArtifactFile]) -> str:
+    """Return the SHA-256 of a manifest, its files sorted by path, as compact JSON of [path, size, sha256]."""
+    entries = sorted([file.path, file.size_bytes, file.sha256] for file in files)
+    return hashlib.sha256(json.dumps(entries, separators=(",", ":")).encode()).hexdigest()
+
+
+def get_version(session: Session, ref: VersionRef) -> ModelVersion:
+    """Return a version.
+
+    Raises:
+        ModelNotFound, VersionNotFound: it does not exist.
+    """
+    return to_version(version_row(session, ref))
+
+
+def list_versions(session: Session, wanted: VersionFilter, page_size: int, page_token: str) -> Page[ModelVersion]:
+    """Return a page of the versions that meet every condition: by model, the highest number first."""
+    keys = [Key(VersionRow.model), Key(VersionRow.version, descending=True)]
+    page = fetch_page(session, _matching(wanted), keys, page_size, page_token, wanted)
+    return Page(tuple(map(to_version, page.items)), page.next_page_token)
+
+
+def _matching(wanted: VersionFilter) -> Select[tuple[VersionRow]]:
+    rows = select(VersionRow).where(VersionRow.model.startswith(wanted.name_prefix, autoescape=True))
+    if wanted.model:
+        rows = rows.where(VersionRow.model == wanted.model)
+    if wanted.stages:
+        rows = rows.where(VersionRow.stage.in_(wanted.stages))
+    if wanted.created_after is not None:
+        rows = rows.where(VersionRow.created_at >= wanted.created_after)
+    if wanted.created_before is not None:
+        rows = rows.where(VersionRow.created_at < wanted.created_before)
+    for key, value in wanted.tags.items():
+        rows = rows.where(VersionRow.tags[key].as_string() == value)
+    for bounds in wanted.metrics:
+        rows = _within(rows, bounds)
+    return rows
+
+
+def _within(rows: Select[tuple[VersionRow]], bounds: MetricRange) -> Select[tuple[VersionRow]]:
+    metric = VersionRow.metrics[bounds.key].as_float()
+    rows = rows.where(metric.is_not(None))
+    if bounds.at_least is not None:
+        rows = rows.where(metric >= bounds.at_least)
+    return rows if bounds.at_most is None else rows.where(metric <= bounds.at_most)
+
+
+def update_version(
+    session: Session,
+    ref: VersionRef,
+    paths: Collection[str],
+    description: str,
+    tags: Mapping[str, str],
+    expected_etag: str,
+    caller: Caller,
+) -> ModelVersion:
+    """Replace those of a version's description and tags that `paths` names.
+
+    Raises:
+        InvalidField: `paths` is empty.
+        ModelNotFound, VersionNotFound: it does not exist.
+        EtagMismatch: it changed since `expected_etag` was read.
+    """
+    check_mask(paths)
+    row = version_row(session, ref, lock=True)
+    check_etag(expected_etag, etag(row))
+    if "description" in paths:
+        row.description = description
+    if "tags" in paths:
+        row.tags = dict(tags)
+    touch_version(row, caller)
+    return to_version(row)
+
+
+def log_metrics(
+    session: Session, ref: VersionRef, metrics: Mapping[str, float], measured_at: datetime | None, caller: Caller
+) -> ModelVersion:
+    """Add values of metrics; of each key the one that was measured last is the version's.
+
+    Raises:
+        ModelNotFound, VersionNotFound: it does not exist.
+    """
+    row = version_row(session, ref, lock=True)
+    _record_metrics(session, row, metrics, measured_at or caller.at)
+    row.metrics = {**row.metrics, **_latest(session, ref, metrics)}
+    touch_version(row, caller)
+    return to_version(row)
+
+
+def _record_metrics(session: Session, row: VersionRow, metrics: Mapping[str, float], measured_at: datetime) -> None:
+    session.add_all(
+        MetricRow(model=row.model, version=row.version, key=key, value=value, measured_at=measured_at)
+        for key, value in metrics.items()
+    )
+
+
+def _latest(session: Session, ref: VersionRef, keys: Collection[str]) -> dict[str, float]:
+    session.flush()
+    query = (
+        select(MetricRow.key, MetricRow.value)
+        .where(MetricRow.model == ref.model, MetricRow.version == ref.version, MetricRow.key.in_(keys))
+        .order_by(MetricRow.measured_at, MetricRow.id)
+    )
+    return {key: value for key, value in session.execute(query)}
+
+
+def touch_version(row: VersionRow, caller: Caller) -> None:
+    """Note that something about the version changed, which MLflow shall show too."""
+    row.revision += 1
+    row.mirror_wanted += 1
+    row.updated_at = caller.at

@@ -1,0 +1,1 @@
+"""The border: servicers, interceptors and what turns messages into values."""

@@ -1,0 +1,149 @@
+"""How a servicer reaches the ledger: in a thread, in one transaction, and a repeated request only once."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any, Protocol, TypeVar
+from uuid import UUID
+
+from google.protobuf import descriptor_pool
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+from grpc import aio
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+
+from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, RequestIdReused
+from modelward_server.caller import Caller
+from modelward_server.store.ledger import Ledger
+from modelward_server.store.tables import RequestRow
+
+ACTOR_HEADER = "modelward-actor"
+"""The metadata in which a client says who asks."""
+ATTEMPTS = 5
+"""How often a transaction is tried that met another writer's."""
+
+Context = aio.ServicerContext[Any, Any]
+Value = TypeVar("Value")
+Answer = TypeVar("Answer", bound=Message)
+
+
+class Mutation(Protocol):
+    """A request that changes something."""
+
+    request_id: str
+
+    def SerializeToString(self, *, deterministic: bool = ...) -> bytes: ...  # noqa: N802 - protobuf's name
+
+
+class Calls:
+    """Runs service functions against the ledger.
+
+    Args:
+        on_write: called after each change that was committed.
+    """
+
+    def __init__(self, ledger: Ledger, on_write: Callable[[], None]) -> None:
+        self._ledger = ledger
+        self._on_write = on_write
+
+    async def read(self, query: Callable[[Session], Value]) -> Value:
+        """Run a function that only reads."""
+        return await asyncio.to_thread(self._read, query)
+
+    async def write(
+        self, request: Mutation, context: Context, change: Callable[[Session, Caller], Answer]
+    ) -> Answer:
+        """Run a function that changes the ledger, in one transaction with the memory of its request id.
+
+        A request id that was seen before gets the answer that it got then, also after a restart.
+
+        Args:
+            change: may run more than once when it meets other writers; only the last run counts.
+
+        Raises:
+            RequestIdReused: the id came before with another request.
+            ConcurrentChange: others were faster, again and again.
+        """
+        caller = Caller(actor_of(context), datetime.now(UTC))
+        result = await asyncio.to_thread(self._write, lambda session: _once(session, request, change, caller))
+        self._on_write()
+        return result
+
+    async def rehearse(
+        self, request: Mutation, context: Context, change: Callable[[Session, Caller], Answer]
+    ) -> Answer:
+        """Run a function that changes the ledger, return what it would answer, and change nothing."""
+        caller = Caller(actor_of(context), datetime.now(UTC))
+
+        def undone(session: Session) -> Answer:
+            result = change(session, caller)
+            session.rollback()
+            return result
+
+        return await asyncio.to_thread(self._write, undone)
+
+    def _read(self, query: Callable[[Session], Value]) -> Value:
+        with self._ledger.reading() as session:
+            return query(session)
+
+    def _write(self, change: Callable[[Session], Answer]) -> Answer:
+        for _ in range(ATTEMPTS):
+            try:
+                with self._ledger.writing() as session:
+                    return change(session)
+            except IntegrityError:
+                continue
+        raise ConcurrentChange("other writers were faster; retry with the same request id")
+
+
+def actor_of(context: Context) -> str:
+    """Return who asks: what the client says of itself, or else where it calls from.
+
+    Raises:
+        InvalidField: the name is longer than 256 characters.
+    """
+    metadata = dict(context.invocation_metadata() or ())
+    actor = metadata.get(ACTOR_HEADER) or context.peer()
+    if len(actor) > 256:
+        raise InvalidField(FieldViolation(ACTOR_HEADER, "must have 256 characters at most"))
+    return str(actor)
+
+
+def _once(
+    session: Session, request: Mutation, change: Callable[[Session, Caller], Answer], caller: Caller
+) -> Answer:
+    if not request.request_id:
+        return change(session, caller)
+    request_id, digest = str(UUID(request.request_id)), _digest(request)
+    seen = session.get(RequestRow, request_id)
+    if seen is not None:
+        return _same_answer(seen, digest)
+    answer = change(session, caller)
+    session.add(
+        RequestRow(
+            request_id=request_id,
+            digest=digest,
+            answer_type=answer.DESCRIPTOR.full_name,
+            answer=answer.SerializeToString(),
+            answered_at=caller.at,
+        )
+    )
+    return answer
+
+
+def _digest(request: Mutation) -> str:
+    """Return the SHA-256 of the request's kind and content."""
+    content = request.SerializeToString(deterministic=True)
+    return hashlib.sha256(type(request).__name__.encode() + b"\0" + content).hexdigest()
+
+
+def _same_answer(seen: RequestRow, digest: str) -> Any:
+    if seen.digest != digest:
+        raise RequestIdReused(
+            f"the request id {seen.request_id} came before with another request; make a new one for each call",
+            request_id=seen.request_id,
+        )
+    answer_type = descriptor_pool.Default().FindMessageTypeByName(seen.answer_type)
+    return GetMessageClass(answer_type).FromString(seen.answer)

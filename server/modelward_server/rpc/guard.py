@@ -1,0 +1,119 @@
+"""The interceptor around every call: it checks what comes in and turns what goes wrong into a status with details."""
+
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Never
+from uuid import uuid4
+
+import grpc
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.message import Message
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.status_pb2 import Status
+from grpc import aio
+
+from modelward.errors import DOMAIN, InvalidField, ModelwardError, NotServed
+from modelward_server.rpc.validation import check_message
+
+log = logging.getLogger(__name__)
+
+OUR_METHODS = "/modelward."
+STATUS_DETAILS = "grpc-status-details-bin"
+"""The trailing metadata in which gRPC carries a `google.rpc.Status`."""
+
+Context = aio.ServicerContext[Any, Any]
+
+
+class Guard(aio.ServerInterceptor):
+    """Checks requests against the contract and encodes errors; other services' methods pass untouched."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any]]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> grpc.RpcMethodHandler[Any, Any]:
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        return _guarded(handler, method) if handler and method.startswith(OUR_METHODS) else handler
+
+
+def _guarded(handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
+    inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+    checked = _checked_stream if handler.request_streaming else _checked
+    guard = _guard_stream if handler.response_streaming else _guard_single
+    behavior = guard(inner, checked, method)
+    make = {
+        (False, False): grpc.unary_unary_rpc_method_handler,
+        (False, True): grpc.unary_stream_rpc_method_handler,
+        (True, False): grpc.stream_unary_rpc_method_handler,
+        (True, True): grpc.stream_stream_rpc_method_handler,
+    }[handler.request_streaming, handler.response_streaming]
+    return make(behavior, handler.request_deserializer, handler.response_serializer)
+
+
+def _guard_single(inner: Any, checked: Any, method: str) -> Any:
+    async def behavior(request: Any, context: Context) -> Message:
+        try:
+            _check_served(inner, method)
+            answer: Message = await inner(checked(request), context)
+            return answer
+        except Exception as error:  # noqa: BLE001 - the last place before the wire
+            await _abort(context, error, method)
+
+    return behavior
+
+
+def _guard_stream(inner: Any, checked: Any, method: str) -> Any:
+    async def behavior(request: Any, context: Context) -> AsyncIterator[Message]:
+        try:
+            _check_served(inner, method)
+            async for answer in inner(checked(request), context):
+                yield answer
+        except Exception as error:  # noqa: BLE001 - the last place before the wire
+            await _abort(context, error, method)
+
+    return behavior
+
+
+def _check_served(inner: Any, method: str) -> None:
+    # A generated base class answers the calls that a servicer lacks by methods that are not coroutines.
+    if not (inspect.iscoroutinefunction(inner) or inspect.isasyncgenfunction(inner)):
+        name = method.rpartition("/")[2]
+        raise NotServed(f"{name} is part of the contract, but this server does not serve it yet", method=name)
+
+
+def _checked(request: Message) -> Message:
+    check_message(request)
+    return request
+
+
+async def _checked_stream(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
+    async for request in requests:
+        check_message(request)
+        yield request
+
+
+async def _abort(context: Context, error: Exception, method: str) -> Never:
+    if isinstance(error, aio.AbortError):
+        raise error
+    if not isinstance(error, ModelwardError):
+        incident = uuid4().hex[:12]
+        log.exception("%s failed unexpectedly, incident %s", method, incident)
+        await context.abort(grpc.StatusCode.INTERNAL, f"the server failed; its log says why under incident {incident}")
+    trailer = ((STATUS_DETAILS, encode(error).SerializeToString()),)
+    await context.abort(error.status, error.message, trailing_metadata=trailer)
+
+
+def encode(error: ModelwardError) -> Status:
+    """Return the error as the `google.rpc.Status` that clients in every language know to read."""
+    details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
+    if isinstance(error, InvalidField):
+        violations = [BadRequest.FieldViolation(field=v.field, description=v.description) for v in error.violations]
+        details.append(BadRequest(field_violations=violations))
+    status = Status(code=error.status.value[0], message=error.message)
+    for detail in details:
+        packed = AnyMessage()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status

@@ -1,0 +1,59 @@
+"""What requests of the registry ask for, as values."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from google.protobuf.message import Message
+
+from modelward._convert.common import file_from_proto, stage_from_proto, time_from_proto
+from modelward._convert.lifecycle import format_from_proto, metric_range_from_proto
+from modelward.lifecycle import ArtifactFile, Stage
+from modelward.v1 import common_pb2
+from modelward.v1 import lifecycle_pb2 as pb
+from modelward_server.lifecycle.resolve import Selector
+from modelward_server.lifecycle.versions import NewVersion, VersionFilter
+
+
+def optional_time(request: Message, field: str) -> datetime | None:
+    """Return an instant that a request may leave out."""
+    return time_from_proto(getattr(request, field)) if request.HasField(field) else None
+
+
+def stages_of(values: Iterable[common_pb2.Stage.ValueType]) -> list[Stage]:
+    return [stage for value in values if (stage := stage_from_proto(value)) is not None]
+
+
+def selector(request: pb.ResolveModelRequest) -> Selector:
+    """Return what the request selects by: production when it does not say."""
+    chosen = request.WhichOneof("selector")
+    if chosen == "version":
+        return request.version
+    if chosen == "alias":
+        return request.alias
+    return stage_from_proto(request.stage) or Stage.PRODUCTION
+
+
+def new_version(request: pb.RegisterModelVersionRequest, copied: Sequence[ArtifactFile] | None) -> NewVersion:
+    """Return what is to be registered; `copied` are the files that came from a URI instead of a manifest."""
+    return NewVersion(
+        model=request.model,
+        files=[file_from_proto(file) for file in request.manifest.files] if copied is None else copied,
+        format=format_from_proto(request.format),
+        framework=request.framework,
+        description=request.description,
+        tags=dict(request.tags),
+        params=dict(request.params),
+        metrics=dict(request.metrics),
+    )
+
+
+def version_filter(request: pb.ListModelVersionsRequest) -> VersionFilter:
+    return VersionFilter(
+        model=request.model,
+        name_prefix=request.name_prefix,
+        stages=tuple(stages_of(request.stages)),
+        tags=dict(request.tags),
+        metrics=tuple(map(metric_range_from_proto, request.metrics)),
+        created_after=optional_time(request, "created_after"),
+        created_before=optional_time(request, "created_before"),
+    )

@@ -1,0 +1,64 @@
+"""Checks of each message against the constraints in the protos, before any code of ours sees it."""
+
+from collections.abc import Iterator
+
+from google.protobuf.message import Message
+from protovalidate import Validator, Violation
+
+from modelward.errors import FieldViolation, InvalidField, MessageTooLarge
+
+MESSAGE_LIMIT = 4 << 20
+"""Bytes that one message may have: gRPC's own default, which clients in every language expect."""
+
+PATTERNS = {
+    "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$": (
+        "must begin with a letter or digit and go on with letters, digits, '.', '_' or '-', 128 characters at most"
+    ),
+    "^[A-Za-z0-9][A-Za-z0-9._/ -]{0,127}$": (
+        "must begin with a letter or digit and go on with letters, digits, spaces, '.', '_', '/' or '-', "
+        "128 characters at most"
+    ),
+    "^[0-9a-f]{64}$": "must be a SHA-256 as 64 lowercase hexadecimal digits",
+}
+"""What the regular expressions of the protos ask for, in words."""
+
+_validator = Validator()
+
+
+def check_message(message: Message) -> None:
+    """Refuse a message that the contract does not allow.
+
+    Raises:
+        MessageTooLarge: it has more than `MESSAGE_LIMIT` bytes.
+        InvalidField: with a violation for each field that is wrong.
+    """
+    size = message.ByteSize()
+    if size > MESSAGE_LIMIT:
+        raise MessageTooLarge(
+            f"the message has {size:,} bytes and {MESSAGE_LIMIT:,} are allowed; "
+            "send large data by a streaming call (UploadBlobs, SetReference, DetectDriftStream) or by URI",
+            size_bytes=size,
+            limit_bytes=MESSAGE_LIMIT,
+        )
+    violations = _validator.collect_violations(message)
+    if violations:
+        raise InvalidField(*map(_describe, violations))
+
+
+def _describe(violation: Violation) -> FieldViolation:
+    said = violation.proto.message
+    pattern = said.partition("regex pattern `")[2].rstrip("`")
+    return FieldViolation(".".join(_path(violation)), PATTERNS.get(pattern, said))
+
+
+def _path(violation: Violation) -> Iterator[str]:
+    """Name the field as a person would write it: `metrics["accuracy"]`, `files[2].path`."""
+    elements = violation.proto.field.elements if violation.proto.field else []
+    for element in elements:
+        subscript = element.subscript
+        if subscript is None:
+            yield element.field_name
+        elif subscript.field == "string_key":
+            yield f'{element.field_name}["{subscript.value}"]'
+        else:
+            yield f"{element.field_name}[{subscript.value}]"

@@ -1,0 +1,82 @@
+"""The ledger: one SQL database, SQLite or PostgreSQL, that owns every truth of the registry."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.orm import Session
+
+from modelward.errors import StoreUnavailable
+
+MIGRATIONS = Path(__file__).parent / "migrations"
+BUSY_TIMEOUT_MS = 30_000
+"""How long a SQLite writer waits for the one before it."""
+
+
+class Ledger:
+    """Opens transactions on the ledger's database.
+
+    Args:
+        url: an SQLAlchemy URL, as `sqlite:////var/lib/modelward/ledger.db` or `postgresql+psycopg://host/db`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._readers = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        if self._readers.dialect.name == "sqlite":
+            _prepare_sqlite(self._readers)
+        self._writers = self._readers.execution_options(writes=True)
+
+    def migrate(self) -> None:
+        """Bring the schema to this server's version."""
+        config = Config()
+        config.set_main_option("script_location", str(MIGRATIONS))
+        with self._writers.begin() as connection:
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Open a session that sees one consistent state and changes nothing."""
+        with _answering(), Session(self._readers) as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Open a session whose changes are all committed at its end, or none when it raises."""
+        with _answering(), Session(self._writers) as session, session.begin():
+            yield session
+
+    def close(self) -> None:
+        self._readers.dispose()
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    try:
+        yield
+    except OperationalError as error:
+        raise StoreUnavailable(f"the ledger's database does not answer: {_short(error)}", store="ledger") from error
+
+
+def _short(error: DBAPIError) -> str:
+    return str(error.orig).partition("\n")[0]
+
+
+def _prepare_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def configure(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # The driver shall not begin transactions of its own.
+        # WAL: readers never wait for the writer. FULL: what was acknowledged survives a power cut.
+        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def begin(connection: Connection) -> None:
+        # A writer takes the lock at once: taken later, a reader that turns writer would fail instead of waiting.
+        writes = connection.get_execution_options().get("writes", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

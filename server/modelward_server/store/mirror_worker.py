@@ -1,0 +1,97 @@
+"""The worker that keeps MLflow in step with the ledger, off the path of every request."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy import select, update
+
+from modelward.errors import ModelwardError
+from modelward.lifecycle import Model, ModelVersion, VersionRef
+from modelward_server.lifecycle.models import get_model
+from modelward_server.lifecycle.rows import to_version, version_row
+from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.ledger import Ledger
+from modelward_server.store.tables import VersionRow
+
+log = logging.getLogger(__name__)
+
+FIRST_PAUSE_SECONDS = 0.5
+LONGEST_PAUSE_SECONDS = 30.0
+
+
+class Shown(Protocol):
+    """Where a version is to be found in MLflow."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def mlflow_version(self) -> str: ...
+
+
+class Mirror(Protocol):
+    """What shows the ledger's truth elsewhere."""
+
+    def sync(self, version: ModelVersion, model: Model, files: Mapping[str, Path]) -> Shown:
+        """Make the mirror show the version as it is; calling it again changes nothing."""
+        ...
+
+
+class MirrorWorker:
+    """Syncs every version whose changes the mirror has not seen, and tries again while the mirror is away."""
+
+    def __init__(self, ledger: Ledger, blobs: BlobStore, mirror: Mirror) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._mirror = mirror
+        self._changed = asyncio.Event()
+
+    def wake(self) -> None:
+        """Tell it that something changed."""
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Work until cancelled."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            self._changed.clear()
+            if await asyncio.to_thread(self.sync_pending):
+                pause = FIRST_PAUSE_SECONDS
+                await self._changed.wait()
+            else:
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+
+    def sync_pending(self) -> bool:
+        """Sync every version that needs it and return whether all went well."""
+        try:
+            return all([self._sync(ref) for ref in self._pending()])
+        except ModelwardError as error:
+            log.warning("the mirror waits: %s", error)
+            return False
+
+    def _pending(self) -> list[VersionRef]:
+        query = select(VersionRow.model, VersionRow.version).where(VersionRow.mirror_done != VersionRow.mirror_wanted)
+        with self._ledger.reading() as session:
+            return [VersionRef(model, version) for model, version in session.execute(query.order_by(VersionRow.updated_at))]
+
+    def _sync(self, ref: VersionRef) -> bool:
+        with self._ledger.reading() as session:
+            row = version_row(session, ref)
+            version, model, wanted = to_version(row), get_model(session, ref.model), row.mirror_wanted
+        try:
+            shown = self._mirror.sync(version, model, {f.path: self._blobs.path(f.sha256) for f in version.files})
+        except Exception as error:  # noqa: BLE001 - one version that MLflow refuses must not hold up the others
+            log.warning("MLflow does not show %s yet: %s", ref, error)
+            return False
+        self._note(ref, shown, wanted)
+        return True
+
+    def _note(self, ref: VersionRef, shown: Shown, wanted: int) -> None:
+        """Remember what was shown; a change that came meanwhile keeps the version pending."""
+        row = (VersionRow.model == ref.model) & (VersionRow.version == ref.version)
+        values = {"mirror_done": wanted, "run_id": shown.run_id, "mlflow_version": shown.mlflow_version}
+        with self._ledger.writing() as session:
+            session.execute(update(VersionRow).where(row).values(values))

@@ -1,0 +1,86 @@
+"""Pages of a list that stay stable while others write: a page continues behind the last key of the one before."""
+
+import hashlib
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from sqlalchemy import ColumnElement, Select, and_, or_
+from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from modelward.errors import FieldViolation, InvalidField
+from modelward.lifecycle import Page
+
+Row = TypeVar("Row")
+DEFAULT_PAGE_SIZE = 50
+
+
+@dataclass(frozen=True)
+class Key:
+    """One column of the order; together they name a row."""
+
+    column: InstrumentedAttribute[Any]
+    descending: bool = False
+
+    def behind(self, value: object) -> ColumnElement[bool]:
+        return self.column < value if self.descending else self.column > value
+
+    def ordering(self) -> ColumnElement[Any]:
+        return self.column.desc() if self.descending else self.column.asc()
+
+
+def fetch_page(
+    session: Session, rows: Select[tuple[Row]], keys: Sequence[Key], page_size: int, page_token: str, conditions: object
+) -> Page[Row]:
+    """Fetch one page of `rows` in the order of `keys`.
+
+    Args:
+        page_size: how many rows at the most; 0 means 50.
+        page_token: the `next_page_token` of the page before, or empty.
+        conditions: what the list was asked with; a token holds only for the conditions that it was given for.
+
+    Raises:
+        InvalidField: the token is not one of this list's.
+    """
+    size = page_size or DEFAULT_PAGE_SIZE
+    last = _decode(page_token, conditions) if page_token else None
+    if last is not None:
+        rows = rows.where(_behind(keys, last))
+    found = session.scalars(rows.order_by(*(key.ordering() for key in keys)).limit(size + 1)).all()
+    page = tuple(found[:size])
+    more = len(found) > size
+    token = _encode([getattr(page[-1], key.column.key) for key in keys], conditions) if more else ""
+    return Page(page, token)
+
+
+def _behind(keys: Sequence[Key], last: Sequence[object]) -> ColumnElement[bool]:
+    """Express that a row comes after `last` in lexicographic order."""
+    return or_(
+        *(
+            and_(*(k.column == v for k, v in zip(keys[:i], last[:i], strict=True)), key.behind(last[i]))
+            for i, key in enumerate(keys)
+        )
+    )
+
+
+def _encode(last: list[Any], conditions: object) -> str:
+    return urlsafe_b64encode(json.dumps([_seal(last, conditions), *last]).encode()).decode()
+
+
+def _decode(token: str, conditions: object) -> list[Any]:
+    try:
+        seal, *last = json.loads(urlsafe_b64decode(token.encode()))
+    except (ValueError, TypeError):
+        seal, last = "", []
+    if seal != _seal(last, conditions):
+        raise InvalidField(
+            FieldViolation("page_token", "is not a token of this list; send the last next_page_token and the same filters")
+        )
+    return last
+
+
+def _seal(last: list[Any], conditions: object) -> str:
+    """Tie a token to the list that it was given for, so that a mangled one is refused and not misread."""
+    return hashlib.sha256(repr((conditions, last)).encode()).hexdigest()[:16]

@@ -1,0 +1,134 @@
+"""The ledger's tables for models and versions; other services keep theirs beside this module.
+
+Every name begins with `ledger_`, so that the ledger may share a database with MLflow.
+"""
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, LargeBinary, String, Text, TypeDecorator, text
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """An instant: stored in UTC, read back with its zone, also from SQLite, which knows none."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        return None if value is None else value.astimezone(UTC)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+
+
+class Base(DeclarativeBase):
+    """The root of every table."""
+
+    type_annotation_map = {datetime: UtcDateTime, str: Text, dict[str, Any]: JSON, list[Any]: JSON}
+
+
+class ModelRow(Base):
+    __tablename__ = "ledger_models"
+
+    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    description: Mapped[str]
+    tags: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    latest_version: Mapped[int] = mapped_column(default=0)
+    revision: Mapped[int] = mapped_column(default=1)
+
+
+class VersionRow(Base):
+    __tablename__ = "ledger_versions"
+
+    model: Mapped[str] = mapped_column(String(128), ForeignKey("ledger_models.name"), primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    stage: Mapped[str] = mapped_column(String(16))
+    description: Mapped[str]
+    tags: Mapped[dict[str, Any]]
+    params: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]
+    files: Mapped[list[Any]]
+    references: Mapped[list[Any]] = mapped_column("reference_names", default=list)
+    format: Mapped[str] = mapped_column(String(16))
+    framework: Mapped[str]
+    digest: Mapped[str] = mapped_column(String(64))
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    stage_since: Mapped[datetime]
+    revision: Mapped[int] = mapped_column(default=1)
+    run_id: Mapped[str] = mapped_column(default="")
+    mlflow_version: Mapped[str] = mapped_column(default="")
+    # Every change that MLflow shall show counts `mirror_wanted` up, in the transaction of the change; the mirror
+    # sets `mirror_done` to the count that it saw. So nothing is forgotten, whenever the server dies.
+    mirror_wanted: Mapped[int] = mapped_column(default=1)
+    mirror_done: Mapped[int] = mapped_column(default=0)
+
+    __table_args__ = (
+        # The promise of the registry, kept by the database and not by a convention.
+        Index(
+            "ledger_one_production_version",
+            "model",
+            unique=True,
+            sqlite_where=text("stage = 'production'"),
+            postgresql_where=text("stage = 'production'"),
+        ),
+        Index("ledger_versions_by_stage", "stage", "model"),
+        Index(
+            "ledger_versions_to_mirror",
+            "updated_at",
+            sqlite_where=text("mirror_done <> mirror_wanted"),
+            postgresql_where=text("mirror_done <> mirror_wanted"),
+        ),
+    )
+
+
+class MetricRow(Base):
+    """Every value of every metric; `VersionRow.metrics` holds the latest ones."""
+
+    __tablename__ = "ledger_metrics"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(String(128))
+    version: Mapped[int]
+    key: Mapped[str] = mapped_column(String(128))
+    value: Mapped[float]
+    measured_at: Mapped[datetime]
+
+    __table_args__ = (Index("ledger_metrics_by_key", "model", "version", "key", "measured_at"),)
+
+
+class TransitionRow(Base):
+    """The record of stage changes: rows are added, never changed."""
+
+    __tablename__ = "ledger_transitions"
+
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(String(128))
+    version: Mapped[int]
+    from_stage: Mapped[str] = mapped_column(String(16))
+    to_stage: Mapped[str] = mapped_column(String(16))
+    actor: Mapped[str]
+    reason: Mapped[str]
+    moved_at: Mapped[datetime]
+    displaced_by: Mapped[int] = mapped_column(default=0)
+
+    __table_args__ = (Index("ledger_transitions_by_model", "model", "sequence"),)
+
+
+class RequestRow(Base):
+    """The answer that a request id was given, so that a retry gets the same one."""
+
+    __tablename__ = "ledger_requests"
+
+    request_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    answer_type: Mapped[str]
+    answer: Mapped[bytes] = mapped_column(LargeBinary)
+    answered_at: Mapped[datetime]
