@@ -18,7 +18,7 @@ REPLACEMENTS = [
     (r"\bimport asyncio\b", "import time"),
     (r"\baio\.(insecure_channel|secure_channel|Unary|Stream)", r"grpc.\1"),
     (r"from grpc import aio\n", ""),
-    (r"\b(\w+Service)AsyncStub, \1Stub\b", r"\1Stub"),
+    (r"(?m)^if TYPE_CHECKING:.*\n(    .*\n)+", ""),
     (r"\b(\w+Service)AsyncStub\b", r"\1Stub"),
     (r"\bmodelward\._async\b", "modelward._sync"),
     (r"\b__aenter__\b", "__enter__"),

@@ -73,7 +73,9 @@ def generate(image: FileDescriptorSet, out: Path) -> None:
     descriptors.parent.mkdir(parents=True)
     descriptors.write_bytes(without_buf(image).SerializeToString(deterministic=True))
     plugins = [f"--{kind}_out={stubs_root}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
-    protoc(f"--descriptor_set_in={descriptors}", *plugins, *sources())
+    # Concrete: a servicer may leave out calls, which the server then answers as not served.
+    options = ["--mypy_opt=quiet", "--mypy_grpc_opt=quiet,generate_concrete_servicer_stubs"]
+    protoc(f"--descriptor_set_in={descriptors}", *plugins, *options, *sources())
 
 
 def without_buf(image: FileDescriptorSet) -> FileDescriptorSet:

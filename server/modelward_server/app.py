@@ -10,18 +10,12 @@ from contextlib import suppress
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-
-from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
-from modelward.v1.comparison_pb2_grpc import add_ComparisonServiceServicer_to_server
-from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
+from modelward.v1 import lifecycle_pb2
 from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
-from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
+
 from modelward_server.rpc.calls import Calls
-from modelward_server.rpc.comparison import ComparisonServicer
-from modelward_server.rpc.drift import DriftServicer
 from modelward_server.rpc.guard import Guard
 from modelward_server.rpc.lifecycle import LifecycleServicer
-from modelward_server.rpc.retraining import RetrainingServicer
 from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
@@ -31,15 +25,7 @@ from modelward_server.store.sources import Sources
 
 log = logging.getLogger(__name__)
 
-SERVICES = [
-    file.DESCRIPTOR.services_by_name[name].full_name
-    for file, name in (
-        (lifecycle_pb2, "LifecycleService"),
-        (drift_pb2, "DriftService"),
-        (comparison_pb2, "ComparisonService"),
-        (retraining_pb2, "RetrainingService"),
-    )
-]
+SERVICES = [file.DESCRIPTOR.services_by_name[name].full_name for file, name in ((lifecycle_pb2, "LifecycleService"),)]
 WORKER_THREADS = 32
 """Threads in which SQL and statistics run; most of them wait for a disk or a database."""
 GRPC_OPTIONS = [
@@ -75,7 +61,9 @@ class App:
         return port
 
     def _start_mirror(self) -> None:
-        artifact_root = None if self._settings.mlflow_uri else str(self._settings.data_dir.resolve() / "mlflow-artifacts")
+        artifact_root = (
+            None if self._settings.mlflow_uri else str(self._settings.data_dir.resolve() / "mlflow-artifacts")
+        )
         mirror = MlflowMirror(self._settings.tracking_uri, artifact_root)
         self.mirror = MirrorWorker(self.ledger, self._blobs, mirror)
         self._mirroring = asyncio.create_task(self.mirror.run())
@@ -85,9 +73,6 @@ class App:
         calls = Calls(self.ledger, on_write=self.mirror.wake)
         sources = Sources(settings.allowed_sources, lambda uri, to: download_artifacts(settings.tracking_uri, uri, to))
         add_LifecycleServiceServicer_to_server(LifecycleServicer(calls, blobs, sources), server)
-        add_DriftServiceServicer_to_server(DriftServicer(calls, blobs, sources), server)
-        add_ComparisonServiceServicer_to_server(ComparisonServicer(calls, blobs, sources, settings), server)
-        add_RetrainingServiceServicer_to_server(RetrainingServicer(calls), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
 

@@ -3,15 +3,12 @@
 from collections.abc import Mapping
 from typing import Any
 
-from modelward._async.comparison import AsyncComparisons
-from modelward._async.drift import AsyncDrift
 from modelward._async.lifecycle import AsyncLifecycle
-from modelward._async.retraining import AsyncRetraining
 from modelward.data import to_columns
 from modelward.lifecycle import ModelVersion
 
 
-class AsyncClient(AsyncLifecycle, AsyncDrift, AsyncComparisons, AsyncRetraining):
+class AsyncClient(AsyncLifecycle):
     """Everything that Modelward does, as methods of one object.
 
     Each method may raise `Unavailable` when the server does not answer within the timeout, and `DeadlineExceeded`.

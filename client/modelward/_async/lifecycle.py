@@ -1,7 +1,9 @@
 """The registry's calls: register, read, list, move, resolve, download, load."""
 
+from __future__ import annotations
+
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -32,6 +34,7 @@ from modelward.lifecycle import (
     Transition,
     TransitionResult,
 )
+from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 
 PAGE_SIZE = 200
@@ -275,13 +278,13 @@ class AsyncLifecycle(AsyncConnection):
             ModelNotFound, VersionNotFound: what is named does not exist.
             NothingResolved: nothing holds that stage or alias.
         """
-        request = pb.ResolveModelRequest(
-            model=model,
-            stage=None if stage is None else stage_to_proto(as_stage(stage)),
-            version=version,
-            alias=alias,
-            as_of=time_to_proto(as_of),
-        )
+        request = pb.ResolveModelRequest(model=model, as_of=time_to_proto(as_of))
+        if version is not None:
+            request.version = version
+        if alias is not None:
+            request.alias = alias
+        if stage is not None:
+            request.stage = stage_to_proto(as_stage(stage))
         answer = await self._call(self._lifecycle.ResolveModel, request)
         return Resolved(version_from_proto(answer.version), answer.sequence)
 
@@ -339,7 +342,7 @@ class AsyncLifecycle(AsyncConnection):
             return await asyncio.to_thread(_artifacts.load, found, Path(folder), trusted)
 
 
-def _stages(stages: Sequence[Stage | str]) -> list[pb.common__pb2.Stage.ValueType]:
+def _stages(stages: Sequence[Stage | str]) -> list[common_pb2.Stage.ValueType]:
     return [stage_to_proto(as_stage(stage)) for stage in stages]
 
 

@@ -1,5 +1,7 @@
 """What every service's converters share: instants, spans, references to versions, stages, files."""
 
+from __future__ import annotations
+
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.duration_pb2 import Duration

@@ -1,5 +1,7 @@
 """Models, versions and transitions between their dataclasses and messages."""
 
+from __future__ import annotations
+
 from modelward._convert.common import (
     file_from_proto,
     file_to_proto,
@@ -66,7 +68,7 @@ def model_from_proto(message: pb.Model) -> Model:
     return Model(
         name=message.name,
         description=message.description,
-        tags=dict(message.tags),
+        tags=dict(sorted(message.tags.items())),
         created_at=time_from_proto(message.created_at),
         updated_at=time_from_proto(message.updated_at),
         latest_version=message.latest_version,
@@ -106,9 +108,9 @@ def version_from_proto(message: pb.ModelVersion) -> ModelVersion:
         version=message.version,
         stage=stage_from_proto(message.stage) or Stage.TRAINING,
         description=message.description,
-        tags=dict(message.tags),
-        params=dict(message.params),
-        metrics=dict(message.metrics),
+        tags=dict(sorted(message.tags.items())),
+        params=dict(sorted(message.params.items())),
+        metrics=dict(sorted(message.metrics.items())),
         files=tuple(map(file_from_proto, message.files)),
         format=format_from_proto(message.format) or ModelFormat.OTHER,
         framework=message.framework,

@@ -84,10 +84,9 @@ class ComparisonServiceAsyncStub(ComparisonServiceStub):
     ConcludeAbTest: _aio.UnaryUnaryMultiCallable[_comparison_pb2.ConcludeAbTestRequest, _comparison_pb2.ConcludeAbTestResponse]  # type: ignore[assignment]
     """Ends the test and records what was decided."""
 
-class ComparisonServiceServicer(metaclass=_abc_1.ABCMeta):
+class ComparisonServiceServicer:
     """Compares versions with each other and says how sure the answer is."""
 
-    @_abc_1.abstractmethod
     def CompareModels(
         self,
         request: _comparison_pb2.CompareModelsRequest,
@@ -95,7 +94,6 @@ class ComparisonServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_comparison_pb2.CompareModelsResponse], _abc.AsyncIterator[_comparison_pb2.CompareModelsResponse]]:
         """Runs versions on one test set. Streams the progress, then the verdict, which is also stored."""
 
-    @_abc_1.abstractmethod
     def GetComparison(
         self,
         request: _comparison_pb2.GetComparisonRequest,
@@ -103,7 +101,6 @@ class ComparisonServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_comparison_pb2.GetComparisonResponse, _abc.Awaitable[_comparison_pb2.GetComparisonResponse]]:
         """Returns one stored comparison."""
 
-    @_abc_1.abstractmethod
     def ListComparisons(
         self,
         request: _comparison_pb2.ListComparisonsRequest,
@@ -111,7 +108,6 @@ class ComparisonServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_comparison_pb2.ListComparisonsResponse, _abc.Awaitable[_comparison_pb2.ListComparisonsResponse]]:
         """Lists stored comparisons, the newest first."""
 
-    @_abc_1.abstractmethod
     def BenchmarkModels(
         self,
         request: _comparison_pb2.BenchmarkModelsRequest,
@@ -119,7 +115,6 @@ class ComparisonServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_comparison_pb2.BenchmarkModelsResponse, _abc.Awaitable[_comparison_pb2.BenchmarkModelsResponse]]:
         """Measures how fast versions answer and what they need, in turns, so that drift of the machine hits all alike."""
 
-    @_abc_1.abstractmethod
     def CreateAbTest(
         self,
         request: _comparison_pb2.CreateAbTestRequest,
@@ -127,7 +122,6 @@ class ComparisonServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_comparison_pb2.CreateAbTestResponse, _abc.Awaitable[_comparison_pb2.CreateAbTestResponse]]:
         """Starts a test of versions on live traffic."""
 
-    @_abc_1.abstractmethod
     def GetAbTest(
         self,
         request: _comparison_pb2.GetAbTestRequest,
@@ -135,7 +129,6 @@ class ComparisonServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_comparison_pb2.GetAbTestResponse, _abc.Awaitable[_comparison_pb2.GetAbTestResponse]]:
         """Returns one A/B test."""
 
-    @_abc_1.abstractmethod
     def ListAbTests(
         self,
         request: _comparison_pb2.ListAbTestsRequest,
@@ -143,7 +136,6 @@ class ComparisonServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_comparison_pb2.ListAbTestsResponse, _abc.Awaitable[_comparison_pb2.ListAbTestsResponse]]:
         """Lists A/B tests, the newest first."""
 
-    @_abc_1.abstractmethod
     def AssignVariant(
         self,
         request: _comparison_pb2.AssignVariantRequest,
@@ -151,7 +143,6 @@ class ComparisonServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_comparison_pb2.AssignVariantResponse, _abc.Awaitable[_comparison_pb2.AssignVariantResponse]]:
         """Says which variant a unit gets. The same unit always gets the same one; SDKs compute it without a call."""
 
-    @_abc_1.abstractmethod
     def RecordAbOutcomes(
         self,
         request: _comparison_pb2.RecordAbOutcomesRequest,
@@ -159,7 +150,6 @@ class ComparisonServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_comparison_pb2.RecordAbOutcomesResponse, _abc.Awaitable[_comparison_pb2.RecordAbOutcomesResponse]]:
         """Takes outcomes as they come, late or repeated: each outcome id counts once."""
 
-    @_abc_1.abstractmethod
     def GetAbTestResult(
         self,
         request: _comparison_pb2.GetAbTestResultRequest,
@@ -167,7 +157,6 @@ class ComparisonServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_comparison_pb2.GetAbTestResultResponse, _abc.Awaitable[_comparison_pb2.GetAbTestResultResponse]]:
         """Says how the test stands. It may be looked at at any time without spoiling the answer."""
 
-    @_abc_1.abstractmethod
     def ConcludeAbTest(
         self,
         request: _comparison_pb2.ConcludeAbTestRequest,

@@ -136,10 +136,9 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     SetPromotionPolicy: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.SetPromotionPolicyRequest, _lifecycle_pb2.SetPromotionPolicyResponse]  # type: ignore[assignment]
     """Replaces the conditions that a version must meet to be promoted."""
 
-class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
+class LifecycleServiceServicer:
     """Registers models and versions, moves versions through their stages and says which one is to be used."""
 
-    @_abc_1.abstractmethod
     def CreateModel(
         self,
         request: _lifecycle_pb2.CreateModelRequest,
@@ -147,7 +146,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.CreateModelResponse, _abc.Awaitable[_lifecycle_pb2.CreateModelResponse]]:
         """Creates a model without versions. RegisterModelVersion does it too when the model is new."""
 
-    @_abc_1.abstractmethod
     def GetModel(
         self,
         request: _lifecycle_pb2.GetModelRequest,
@@ -155,7 +153,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.GetModelResponse, _abc.Awaitable[_lifecycle_pb2.GetModelResponse]]:
         """Returns one model."""
 
-    @_abc_1.abstractmethod
     def ListModels(
         self,
         request: _lifecycle_pb2.ListModelsRequest,
@@ -163,7 +160,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.ListModelsResponse, _abc.Awaitable[_lifecycle_pb2.ListModelsResponse]]:
         """Lists models by name."""
 
-    @_abc_1.abstractmethod
     def UpdateModel(
         self,
         request: _lifecycle_pb2.UpdateModelRequest,
@@ -171,7 +167,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.UpdateModelResponse, _abc.Awaitable[_lifecycle_pb2.UpdateModelResponse]]:
         """Changes a model's description or tags."""
 
-    @_abc_1.abstractmethod
     def UploadBlobs(
         self,
         request_iterator: _MaybeAsyncIterator[_lifecycle_pb2.UploadBlobsRequest],
@@ -181,7 +176,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
         in chunks. A header alone asks how much of the blob the server has, so that a client sends just the rest.
         """
 
-    @_abc_1.abstractmethod
     def DownloadArtifact(
         self,
         request: _lifecycle_pb2.DownloadArtifactRequest,
@@ -189,7 +183,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_lifecycle_pb2.DownloadArtifactResponse], _abc.AsyncIterator[_lifecycle_pb2.DownloadArtifactResponse]]:
         """Streams the files of a version. Each file starts with its description; check its SHA-256 when it is complete."""
 
-    @_abc_1.abstractmethod
     def RegisterModelVersion(
         self,
         request: _lifecycle_pb2.RegisterModelVersionRequest,
@@ -197,7 +190,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.RegisterModelVersionResponse, _abc.Awaitable[_lifecycle_pb2.RegisterModelVersionResponse]]:
         """Registers the next version of a model, in the training stage. All of it is stored, or nothing."""
 
-    @_abc_1.abstractmethod
     def GetModelVersion(
         self,
         request: _lifecycle_pb2.GetModelVersionRequest,
@@ -205,7 +197,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.GetModelVersionResponse, _abc.Awaitable[_lifecycle_pb2.GetModelVersionResponse]]:
         """Returns one version."""
 
-    @_abc_1.abstractmethod
     def ListModelVersions(
         self,
         request: _lifecycle_pb2.ListModelVersionsRequest,
@@ -213,7 +204,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.ListModelVersionsResponse, _abc.Awaitable[_lifecycle_pb2.ListModelVersionsResponse]]:
         """Lists versions, the newest first."""
 
-    @_abc_1.abstractmethod
     def UpdateModelVersion(
         self,
         request: _lifecycle_pb2.UpdateModelVersionRequest,
@@ -221,7 +211,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.UpdateModelVersionResponse, _abc.Awaitable[_lifecycle_pb2.UpdateModelVersionResponse]]:
         """Changes a version's description or tags."""
 
-    @_abc_1.abstractmethod
     def LogMetrics(
         self,
         request: _lifecycle_pb2.LogMetricsRequest,
@@ -229,7 +218,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.LogMetricsResponse, _abc.Awaitable[_lifecycle_pb2.LogMetricsResponse]]:
         """Adds metrics to a version, as they come in after its training. The latest value of a key is the one that counts."""
 
-    @_abc_1.abstractmethod
     def TransitionModelVersion(
         self,
         request: _lifecycle_pb2.TransitionModelVersionRequest,
@@ -237,7 +225,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.TransitionModelVersionResponse, _abc.Awaitable[_lifecycle_pb2.TransitionModelVersionResponse]]:
         """Moves a version to another stage. Into production: the version there before is archived in the same instant."""
 
-    @_abc_1.abstractmethod
     def RollbackModel(
         self,
         request: _lifecycle_pb2.RollbackModelRequest,
@@ -245,7 +232,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.RollbackModelResponse, _abc.Awaitable[_lifecycle_pb2.RollbackModelResponse]]:
         """Puts the version that was in production before back, and archives the one that is there."""
 
-    @_abc_1.abstractmethod
     def HaltModel(
         self,
         request: _lifecycle_pb2.HaltModelRequest,
@@ -253,7 +239,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.HaltModelResponse, _abc.Awaitable[_lifecycle_pb2.HaltModelResponse]]:
         """Forbids the use of a model at once: it no longer resolves until it is resumed."""
 
-    @_abc_1.abstractmethod
     def ResumeModel(
         self,
         request: _lifecycle_pb2.ResumeModelRequest,
@@ -261,7 +246,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.ResumeModelResponse, _abc.Awaitable[_lifecycle_pb2.ResumeModelResponse]]:
         """Ends a halt."""
 
-    @_abc_1.abstractmethod
     def ResolveModel(
         self,
         request: _lifecycle_pb2.ResolveModelRequest,
@@ -269,7 +253,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.ResolveModelResponse, _abc.Awaitable[_lifecycle_pb2.ResolveModelResponse]]:
         """Says which version is meant: by stage (production when nothing is said), by alias or by number, now or then."""
 
-    @_abc_1.abstractmethod
     def WatchModels(
         self,
         request: _lifecycle_pb2.WatchModelsRequest,
@@ -277,7 +260,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_lifecycle_pb2.WatchModelsResponse], _abc.AsyncIterator[_lifecycle_pb2.WatchModelsResponse]]:
         """Streams every change in its order, from now or from a resume token on."""
 
-    @_abc_1.abstractmethod
     def ReportActiveVersion(
         self,
         request: _lifecycle_pb2.ReportActiveVersionRequest,
@@ -285,7 +267,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.ReportActiveVersionResponse, _abc.Awaitable[_lifecycle_pb2.ReportActiveVersionResponse]]:
         """Tells the server which version an engine runs."""
 
-    @_abc_1.abstractmethod
     def GetRollout(
         self,
         request: _lifecycle_pb2.GetRolloutRequest,
@@ -293,7 +274,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.GetRolloutResponse, _abc.Awaitable[_lifecycle_pb2.GetRolloutResponse]]:
         """Says which engines run the version that they should, which lag and which are silent."""
 
-    @_abc_1.abstractmethod
     def ListTransitions(
         self,
         request: _lifecycle_pb2.ListTransitionsRequest,
@@ -301,7 +281,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.ListTransitionsResponse, _abc.Awaitable[_lifecycle_pb2.ListTransitionsResponse]]:
         """Lists stage changes, the newest first: which version moved, by whom and why."""
 
-    @_abc_1.abstractmethod
     def VerifyAuditLog(
         self,
         request: _lifecycle_pb2.VerifyAuditLogRequest,
@@ -309,7 +288,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.VerifyAuditLogResponse, _abc.Awaitable[_lifecycle_pb2.VerifyAuditLogResponse]]:
         """Checks the audit log's hash chain and names the first record that does not hold."""
 
-    @_abc_1.abstractmethod
     def GetPromotionPolicy(
         self,
         request: _lifecycle_pb2.GetPromotionPolicyRequest,
@@ -317,7 +295,6 @@ class LifecycleServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_lifecycle_pb2.GetPromotionPolicyResponse, _abc.Awaitable[_lifecycle_pb2.GetPromotionPolicyResponse]]:
         """Returns the conditions that a version must meet to be promoted."""
 
-    @_abc_1.abstractmethod
     def SetPromotionPolicy(
         self,
         request: _lifecycle_pb2.SetPromotionPolicyRequest,

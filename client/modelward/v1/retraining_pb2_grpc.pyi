@@ -104,10 +104,9 @@ class RetrainingServiceAsyncStub(RetrainingServiceStub):
     ListJobs: _aio.UnaryUnaryMultiCallable[_retraining_pb2.ListJobsRequest, _retraining_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Lists jobs, the newest first."""
 
-class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
+class RetrainingServiceServicer:
     """Keeps schedules, says which models are due, and hands each job to one worker at a time."""
 
-    @_abc_1.abstractmethod
     def CreateSchedule(
         self,
         request: _retraining_pb2.CreateScheduleRequest,
@@ -115,7 +114,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.CreateScheduleResponse, _abc.Awaitable[_retraining_pb2.CreateScheduleResponse]]:
         """Creates a schedule for a model. A model may have several; it is due when any of them says so."""
 
-    @_abc_1.abstractmethod
     def GetSchedule(
         self,
         request: _retraining_pb2.GetScheduleRequest,
@@ -123,7 +121,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.GetScheduleResponse, _abc.Awaitable[_retraining_pb2.GetScheduleResponse]]:
         """Returns one schedule."""
 
-    @_abc_1.abstractmethod
     def ListSchedules(
         self,
         request: _retraining_pb2.ListSchedulesRequest,
@@ -131,7 +128,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.ListSchedulesResponse, _abc.Awaitable[_retraining_pb2.ListSchedulesResponse]]:
         """Lists schedules by their ids."""
 
-    @_abc_1.abstractmethod
     def UpdateSchedule(
         self,
         request: _retraining_pb2.UpdateScheduleRequest,
@@ -139,7 +135,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.UpdateScheduleResponse, _abc.Awaitable[_retraining_pb2.UpdateScheduleResponse]]:
         """Changes a schedule's triggers or description."""
 
-    @_abc_1.abstractmethod
     def DeleteSchedule(
         self,
         request: _retraining_pb2.DeleteScheduleRequest,
@@ -147,7 +142,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.DeleteScheduleResponse, _abc.Awaitable[_retraining_pb2.DeleteScheduleResponse]]:
         """Deletes a schedule. Its open job, if there is one, stays."""
 
-    @_abc_1.abstractmethod
     def PauseSchedule(
         self,
         request: _retraining_pb2.PauseScheduleRequest,
@@ -155,7 +149,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.PauseScheduleResponse, _abc.Awaitable[_retraining_pb2.PauseScheduleResponse]]:
         """Stops a schedule from making its model due until it is resumed."""
 
-    @_abc_1.abstractmethod
     def ResumeSchedule(
         self,
         request: _retraining_pb2.ResumeScheduleRequest,
@@ -163,7 +156,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.ResumeScheduleResponse, _abc.Awaitable[_retraining_pb2.ResumeScheduleResponse]]:
         """Ends a pause."""
 
-    @_abc_1.abstractmethod
     def PreviewSchedule(
         self,
         request: _retraining_pb2.PreviewScheduleRequest,
@@ -171,7 +163,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.PreviewScheduleResponse, _abc.Awaitable[_retraining_pb2.PreviewScheduleResponse]]:
         """Shows when a schedule, stored or only drafted, would fire next."""
 
-    @_abc_1.abstractmethod
     def ListDueModels(
         self,
         request: _retraining_pb2.ListDueModelsRequest,
@@ -179,7 +170,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.ListDueModelsResponse, _abc.Awaitable[_retraining_pb2.ListDueModelsResponse]]:
         """Lists the models that are due, the longest due first, with every reason why."""
 
-    @_abc_1.abstractmethod
     def RequestRetraining(
         self,
         request: _retraining_pb2.RequestRetrainingRequest,
@@ -187,7 +177,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.RequestRetrainingResponse, _abc.Awaitable[_retraining_pb2.RequestRetrainingResponse]]:
         """Makes a model due by hand. Where a job is open already, the reason is added to it."""
 
-    @_abc_1.abstractmethod
     def LeaseJob(
         self,
         request: _retraining_pb2.LeaseJobRequest,
@@ -195,7 +184,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.LeaseJobResponse, _abc.Awaitable[_retraining_pb2.LeaseJobResponse]]:
         """Gives the job of a due model to a worker, for a time. No two workers hold one job at once."""
 
-    @_abc_1.abstractmethod
     def HeartbeatJob(
         self,
         request: _retraining_pb2.HeartbeatJobRequest,
@@ -203,7 +191,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.HeartbeatJobResponse, _abc.Awaitable[_retraining_pb2.HeartbeatJobResponse]]:
         """Says that the worker is alive, which extends its lease."""
 
-    @_abc_1.abstractmethod
     def CompleteJob(
         self,
         request: _retraining_pb2.CompleteJobRequest,
@@ -211,7 +198,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.CompleteJobResponse, _abc.Awaitable[_retraining_pb2.CompleteJobResponse]]:
         """Ends a job with the version that came of it."""
 
-    @_abc_1.abstractmethod
     def FailJob(
         self,
         request: _retraining_pb2.FailJobRequest,
@@ -219,7 +205,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.FailJobResponse, _abc.Awaitable[_retraining_pb2.FailJobResponse]]:
         """Ends an attempt without success. The job waits and is tried again, or has failed for good."""
 
-    @_abc_1.abstractmethod
     def GetJob(
         self,
         request: _retraining_pb2.GetJobRequest,
@@ -227,7 +212,6 @@ class RetrainingServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_retraining_pb2.GetJobResponse, _abc.Awaitable[_retraining_pb2.GetJobResponse]]:
         """Returns one job."""
 
-    @_abc_1.abstractmethod
     def ListJobs(
         self,
         request: _retraining_pb2.ListJobsRequest,

@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Mapping
 
+from modelward.errors import ModelExists
+from modelward.lifecycle import Model, Page, Stage
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
-from modelward.errors import ModelExists
-from modelward.lifecycle import Model, Page, Stage
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import check_etag, check_mask, etag, model_row, production_version, to_model
 from modelward_server.store.paging import Key, fetch_page
@@ -68,7 +68,7 @@ def _production_versions(session: Session, models: list[str]) -> dict[str, int]:
     query = select(VersionRow.model, VersionRow.version).where(
         VersionRow.model.in_(models), VersionRow.stage == Stage.PRODUCTION
     )
-    return {model: version for model, version in session.execute(query)}
+    return dict(session.execute(query).tuples().all())
 
 
 def update_model(

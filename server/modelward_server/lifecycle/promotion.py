@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 from datetime import datetime
 
-from sqlalchemy import func, select
+from modelward.lifecycle import Page, Stage, Transition, TransitionResult, VersionRef
+from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.orm import Session
 
-from modelward.lifecycle import Page, Stage, Transition, TransitionResult, VersionRef
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.models import touch_model
 from modelward_server.lifecycle.rows import check_etag, etag, model_row, to_transition, to_version, version_row
@@ -97,7 +97,9 @@ def _check_exists(session: Session, ref: VersionRef) -> None:
         model_row(session, ref.model)
 
 
-def _conditions(ref: VersionRef, moved_after: datetime | None, moved_before: datetime | None) -> Iterator[object]:
+def _conditions(
+    ref: VersionRef, moved_after: datetime | None, moved_before: datetime | None
+) -> Iterator[ColumnElement[bool]]:
     if ref.model:
         yield TransitionRow.model == ref.model
     if ref.version:

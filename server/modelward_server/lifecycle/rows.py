@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
+from modelward.errors import EtagMismatch, FieldViolation, InvalidField, ModelNotFound, VersionNotFound
+from modelward.lifecycle import ArtifactFile, Model, ModelFormat, ModelVersion, Stage, Transition, VersionRef
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelward.errors import EtagMismatch, FieldViolation, InvalidField, ModelNotFound, VersionNotFound
-from modelward.lifecycle import ArtifactFile, Model, ModelFormat, ModelVersion, Stage, Transition, VersionRef
 from modelward_server.store.tables import ModelRow, TransitionRow, VersionRow
 
 
@@ -44,7 +44,9 @@ def check_etag(given: str, current: str) -> None:
         EtagMismatch: with the current etag in its metadata.
     """
     if given and given != current:
-        raise EtagMismatch("it was changed since its etag was read; read it again and decide anew", current_etag=current)
+        raise EtagMismatch(
+            "it was changed since its etag was read; read it again and decide anew", current_etag=current
+        )
 
 
 def check_mask(paths: Iterable[str]) -> None:

@@ -6,11 +6,11 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
+from modelward.errors import BlobsMissing
+from modelward.lifecycle import ArtifactFile, MetricRange, ModelFormat, ModelVersion, Page, Stage, VersionRef
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from modelward.errors import BlobsMissing
-from modelward.lifecycle import ArtifactFile, MetricRange, ModelFormat, ModelVersion, Page, Stage, VersionRef
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.models import add_model, touch_model
 from modelward_server.lifecycle.rows import check_etag, check_mask, etag, to_version, version_row
@@ -75,7 +75,7 @@ def _check_uploaded(blobs: BlobStore, files: Sequence[ArtifactFile]) -> None:
     missing = sorted({file.sha256 for file in files if not blobs.has(file.sha256, file.size_bytes)})
     if missing:
         raise BlobsMissing(
-            f"{len(missing)} of the {len(files)} files are not on the server in that size; upload them with UploadBlobs",
+            f"{len(missing)} of {len(files)} files are not on the server in that size; upload them first",
             missing=",".join(missing),
         )
 
@@ -87,9 +87,9 @@ def _new_row(new: NewVersion, number: int, caller: Caller) -> VersionRow:
         version=number,
         stage=Stage.TRAINING,
         description=new.description,
-        tags=dict(new.tags),
-        params=dict(new.params),
-        metrics=dict(new.metrics),
+        tags=dict(sorted(new.tags.items())),
+        params=dict(sorted(new.params.items())),
+        metrics=dict(sorted(new.metrics.items())),
         files=[asdict(file) for file in files],
         references=[],
         format=new.format or format_of(files),
@@ -147,7 +147,7 @@ def list_versions(session: Session, wanted: VersionFilter, page_size: int, page_
     return Page(tuple(map(to_version, page.items)), page.next_page_token)
 
 
-def _matching(wanted: VersionFilter) -> Select[tuple[VersionRow]]:
+def _matching(wanted: VersionFilter) -> Select[VersionRow]:
     rows = select(VersionRow).where(VersionRow.model.startswith(wanted.name_prefix, autoescape=True))
     if wanted.model:
         rows = rows.where(VersionRow.model == wanted.model)
@@ -164,7 +164,7 @@ def _matching(wanted: VersionFilter) -> Select[tuple[VersionRow]]:
     return rows
 
 
-def _within(rows: Select[tuple[VersionRow]], bounds: MetricRange) -> Select[tuple[VersionRow]]:
+def _within(rows: Select[VersionRow], bounds: MetricRange) -> Select[VersionRow]:
     metric = VersionRow.metrics[bounds.key].as_float()
     rows = rows.where(metric.is_not(None))
     if bounds.at_least is not None:
@@ -228,7 +228,7 @@ def _latest(session: Session, ref: VersionRef, keys: Collection[str]) -> dict[st
         .where(MetricRow.model == ref.model, MetricRow.version == ref.version, MetricRow.key.in_(keys))
         .order_by(MetricRow.measured_at, MetricRow.id)
     )
-    return {key: value for key, value in session.execute(query)}
+    return dict(session.execute(query).tuples().all())
 
 
 def touch_version(row: VersionRow, caller: Caller) -> None:

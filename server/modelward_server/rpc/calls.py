@@ -4,17 +4,17 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from datetime import UTC, datetime
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
 from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
+from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, RequestIdReused
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, RequestIdReused
 from modelward_server.caller import Caller
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.tables import RequestRow
@@ -24,7 +24,7 @@ ACTOR_HEADER = "modelward-actor"
 ATTEMPTS = 5
 """How often a transaction is tried that met another writer's."""
 
-Context = aio.ServicerContext[Any, Any]
+Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 Value = TypeVar("Value")
 Answer = TypeVar("Answer", bound=Message)
 
@@ -34,7 +34,7 @@ class Mutation(Protocol):
 
     request_id: str
 
-    def SerializeToString(self, *, deterministic: bool = ...) -> bytes: ...  # noqa: N802 - protobuf's name
+    def SerializeToString(self, *, deterministic: bool = ...) -> bytes: ...
 
 
 class Calls:
@@ -52,9 +52,7 @@ class Calls:
         """Run a function that only reads."""
         return await asyncio.to_thread(self._read, query)
 
-    async def write(
-        self, request: Mutation, context: Context, change: Callable[[Session, Caller], Answer]
-    ) -> Answer:
+    async def write(self, request: Mutation, context: Context, change: Callable[[Session, Caller], Answer]) -> Answer:
         """Run a function that changes the ledger, in one transaction with the memory of its request id.
 
         A request id that was seen before gets the answer that it got then, also after a restart.
@@ -111,15 +109,14 @@ def actor_of(context: Context) -> str:
     return str(actor)
 
 
-def _once(
-    session: Session, request: Mutation, change: Callable[[Session, Caller], Answer], caller: Caller
-) -> Answer:
+def _once(session: Session, request: Mutation, change: Callable[[Session, Caller], Answer], caller: Caller) -> Answer:
     if not request.request_id:
         return change(session, caller)
     request_id, digest = str(UUID(request.request_id)), _digest(request)
     seen = session.get(RequestRow, request_id)
     if seen is not None:
-        return _same_answer(seen, digest)
+        same: Answer = _same_answer(seen, digest)
+        return same
     answer = change(session, caller)
     session.add(
         RequestRow(

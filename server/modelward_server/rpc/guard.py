@@ -1,9 +1,11 @@
 """The interceptor around every call: it checks what comes in and turns what goes wrong into a status with details."""
 
+from __future__ import annotations
+
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, Never
+from typing import Any, Never, TypeAlias
 from uuid import uuid4
 
 import grpc
@@ -12,8 +14,8 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
 from google.rpc.status_pb2 import Status
 from grpc import aio
-
 from modelward.errors import DOMAIN, InvalidField, ModelwardError, NotServed
+
 from modelward_server.rpc.validation import check_message
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ OUR_METHODS = "/modelward."
 STATUS_DETAILS = "grpc-status-details-bin"
 """The trailing metadata in which gRPC carries a `google.rpc.Status`."""
 
-Context = aio.ServicerContext[Any, Any]
+Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 
 
 class Guard(aio.ServerInterceptor):
@@ -58,7 +60,7 @@ def _guard_single(inner: Any, checked: Any, method: str) -> Any:
             _check_served(inner, method)
             answer: Message = await inner(checked(request), context)
             return answer
-        except Exception as error:  # noqa: BLE001 - the last place before the wire
+        except Exception as error:
             await _abort(context, error, method)
 
     return behavior
@@ -70,7 +72,7 @@ def _guard_stream(inner: Any, checked: Any, method: str) -> Any:
             _check_served(inner, method)
             async for answer in inner(checked(request), context):
                 yield answer
-        except Exception as error:  # noqa: BLE001 - the last place before the wire
+        except Exception as error:
             await _abort(context, error, method)
 
     return behavior

@@ -13,6 +13,7 @@ from modelward._convert.lifecycle import (
 from modelward.lifecycle import VersionRef
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
+
 from modelward_server.lifecycle import files, models, promotion, resolve, versions
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.requests import new_version, optional_time, selector, stages_of, version_filter
@@ -150,9 +151,7 @@ class LifecycleServicer(LifecycleServiceServicer):
             context,
             lambda session, caller: pb.LogMetricsResponse(
                 version=version_to_proto(
-                    versions.log_metrics(
-                        session, ref_from_proto(request.version), request.metrics, measured_at, caller
-                    )
+                    versions.log_metrics(session, ref_from_proto(request.version), request.metrics, measured_at, caller)
                 )
             ),
         )
@@ -166,9 +165,7 @@ class LifecycleServicer(LifecycleServiceServicer):
             request,
             context,
             lambda session, caller: transition_result_to_proto(
-                promotion.transition(
-                    session, ref_from_proto(request.version), to, request.reason, request.etag, caller
-                )
+                promotion.transition(session, ref_from_proto(request.version), to, request.reason, request.etag, caller)
             ),
         )
 

@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 from google.protobuf.message import Message
-from protovalidate import Validator, Violation
-
 from modelward.errors import FieldViolation, InvalidField, MessageTooLarge
+from protovalidate import Validator, Violation
 
 MESSAGE_LIMIT = 4 << 20
 """Bytes that one message may have: gRPC's own default, which clients in every language expect."""

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import select, update
-
 from modelward.errors import ModelwardError
 from modelward.lifecycle import Model, ModelVersion, VersionRef
+from sqlalchemy import select, update
+
 from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.rows import to_version, version_row
 from modelward_server.store.artifacts import BlobStore
@@ -67,7 +67,8 @@ class MirrorWorker:
     def sync_pending(self) -> bool:
         """Sync every version that needs it and return whether all went well."""
         try:
-            return all([self._sync(ref) for ref in self._pending()])
+            synced = [self._sync(ref) for ref in self._pending()]
+            return all(synced)
         except ModelwardError as error:
             log.warning("the mirror waits: %s", error)
             return False
@@ -75,7 +76,9 @@ class MirrorWorker:
     def _pending(self) -> list[VersionRef]:
         query = select(VersionRow.model, VersionRow.version).where(VersionRow.mirror_done != VersionRow.mirror_wanted)
         with self._ledger.reading() as session:
-            return [VersionRef(model, version) for model, version in session.execute(query.order_by(VersionRow.updated_at))]
+            return [
+                VersionRef(model, version) for model, version in session.execute(query.order_by(VersionRow.updated_at))
+            ]
 
     def _sync(self, ref: VersionRef) -> bool:
         with self._ledger.reading() as session:
@@ -83,7 +86,7 @@ class MirrorWorker:
             version, model, wanted = to_version(row), get_model(session, ref.model), row.mirror_wanted
         try:
             shown = self._mirror.sync(version, model, {f.path: self._blobs.path(f.sha256) for f in version.files})
-        except Exception as error:  # noqa: BLE001 - one version that MLflow refuses must not hold up the others
+        except Exception as error:
             log.warning("MLflow does not show %s yet: %s", ref, error)
             return False
         self._note(ref, shown, wanted)

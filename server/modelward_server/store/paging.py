@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, or_
-from sqlalchemy.orm import InstrumentedAttribute, Session
-
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import Page
+from sqlalchemy import ColumnElement, Select, and_, or_
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 Row = TypeVar("Row")
 DEFAULT_PAGE_SIZE = 50
@@ -32,7 +31,7 @@ class Key:
 
 
 def fetch_page(
-    session: Session, rows: Select[tuple[Row]], keys: Sequence[Key], page_size: int, page_token: str, conditions: object
+    session: Session, rows: Select[Row], keys: Sequence[Key], page_size: int, page_token: str, conditions: object
 ) -> Page[Row]:
     """Fetch one page of `rows` in the order of `keys`.
 
@@ -70,13 +69,16 @@ def _encode(last: list[Any], conditions: object) -> str:
 
 
 def _decode(token: str, conditions: object) -> list[Any]:
+    last: list[Any]
     try:
         seal, *last = json.loads(urlsafe_b64decode(token.encode()))
     except (ValueError, TypeError):
         seal, last = "", []
     if seal != _seal(last, conditions):
         raise InvalidField(
-            FieldViolation("page_token", "is not a token of this list; send the last next_page_token and the same filters")
+            FieldViolation(
+                "page_token", "is not a token of this list; send the last next_page_token and the same filters"
+            )
         )
     return last
 

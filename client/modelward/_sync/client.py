@@ -1,0 +1,54 @@
+# Derived from modelward/_async/client.py by client/unasync.py: change that one.
+"""The whole client."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from modelward._sync.lifecycle import Lifecycle
+from modelward.data import to_columns
+from modelward.lifecycle import ModelVersion
+
+
+class Client(Lifecycle):
+    """Everything that Modelward does, as methods of one object.
+
+    Each method may raise `Unavailable` when the server does not answer within the timeout, and `DeadlineExceeded`.
+    Changes are safe to retry: every attempt of a call carries the same request id, and the server answers it once.
+    """
+
+    def register(
+        self,
+        name: str,
+        model: object,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+        reference: Any = None,
+        timeout: float | None = None,
+    ) -> ModelVersion:
+        """Register the next version of a model, in the training stage.
+
+        Args:
+            name: the model's name; a model that does not exist is created.
+            model: a scikit-learn estimator (saved by skops), an ONNX model, or a path to a file or folder.
+            metrics: how good it is; finite values.
+            params: how it was trained; an estimator tells its own when they are left out.
+            tags: free labels.
+            description: what is particular about it.
+            reference: the data that it was trained on, which drift is measured against; a frame, a mapping of columns,
+                an Arrow table or an array. It is checked before anything is registered.
+            timeout: seconds for each of the calls that this takes.
+
+        Raises:
+            InvalidField: the name, a metric, the model or the reference is not what it should be.
+        """
+        columns = None if reference is None else to_columns(reference, field="reference")
+        version = self.register_files(
+            name, model, metrics=metrics, params=params, tags=tags, description=description, timeout=timeout
+        )
+        if columns is None:
+            return version
+        self.set_reference(version, columns, timeout=timeout)
+        return self.get_version(version)

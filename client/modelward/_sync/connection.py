@@ -1,0 +1,129 @@
+# Derived from modelward/_async/connection.py by client/unasync.py: change that one.
+"""The channel to the server: deadlines, retries, errors."""
+
+from __future__ import annotations
+
+import getpass
+import time
+from collections.abc import Callable, Iterable, Iterator
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+import grpc
+from google.protobuf.message import Message
+
+from modelward._wire import ACTOR_HEADER, Attempts, error_of, name_request
+
+# TMP from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
+# TMP from modelward.v1.drift_pb2_grpc import DriftServiceStub
+from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+
+# TMP from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
+
+
+DEFAULT_TARGET = "localhost:50061"
+DEFAULT_TIMEOUT_SECONDS = 30.0
+
+Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response", bound=Message)
+
+
+class Connection:
+    """A connection to one Modelward server, and the ways to call it.
+
+    Args:
+        target: the server, as `host:port`.
+        timeout: seconds that one call may take with all its attempts, where the call does not say otherwise.
+        actor: who acts, for the record; the login name when it is left out.
+        credentials: for TLS; without them the connection is not encrypted.
+    """
+
+    def __init__(
+        self,
+        target: str = DEFAULT_TARGET,
+        *,
+        timeout: float = DEFAULT_TIMEOUT_SECONDS,
+        actor: str | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+    ) -> None:
+        options = [("grpc.max_receive_message_length", -1)]
+        if credentials is None:
+            self._channel = grpc.insecure_channel(target, options=options)
+        else:
+            self._channel = grpc.secure_channel(target, credentials, options=options)
+        self._timeout = timeout
+        self._metadata = ((ACTOR_HEADER, actor or getpass.getuser()),)
+        self._lifecycle: LifecycleServiceStub = LifecycleServiceStub(self._channel)
+        # TMP         self._drift: DriftServiceStub = DriftServiceStub(self._channel)
+        # TMP         self._comparison: ComparisonServiceStub = ComparisonServiceStub(self._channel)
+        # TMP         self._retraining: RetrainingServiceStub = RetrainingServiceStub(self._channel)
+
+    def close(self) -> None:
+        """Close the connection; calls in flight are cancelled."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _call(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        timeout: float | None = None,
+    ) -> Response:
+        """Call once, and again with the same request id while the server is away."""
+        name_request(request)
+        attempts = Attempts(self._timeout if timeout is None else timeout)
+        while True:
+            try:
+                return method(request, timeout=attempts.remaining(), metadata=self._metadata)
+            except grpc.RpcError as error:
+                pause = attempts.pause_before_next(error_of(error))
+            time.sleep(pause)
+
+    def _pages(self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Iterator[Response]:
+        """Call until the server has no further page, and give each page."""
+        asked: Any = request
+        while True:
+            page: Any = self._call(method, request)
+            yield page
+            if not page.next_page_token:
+                return
+            asked.page_token = page.next_page_token
+
+    def _send(
+        self,
+        method: grpc.StreamUnaryMultiCallable[Request, Response],
+        requests: Callable[[], Iterable[Request]],
+        timeout: float | None = None,
+    ) -> Response:
+        """Send a stream; `requests` gives it anew for each attempt."""
+        attempts = Attempts(self._timeout if timeout is None else timeout)
+        while True:
+            try:
+                return method(iter(requests()), timeout=attempts.remaining(), metadata=self._metadata)
+            except grpc.RpcError as error:
+                pause = attempts.pause_before_next(error_of(error))
+            time.sleep(pause)
+
+    def _receive(
+        self,
+        method: grpc.UnaryStreamMultiCallable[Request, Response],
+        request: Request,
+        timeout: float | None = None,
+    ) -> Iterator[Response]:
+        """Receive a stream. What was received is not asked for again, so a break ends it with an error."""
+        name_request(request)
+        call = method(request, timeout=self._timeout if timeout is None else timeout, metadata=self._metadata)
+        try:
+            for response in call:
+                yield response
+        except grpc.RpcError as error:
+            raise error_of(error) from error
+        finally:
+            call.cancel()

@@ -1,0 +1,351 @@
+# Derived from modelward/_async/lifecycle.py by client/unasync.py: change that one.
+"""The registry's calls: register, read, list, move, resolve, download, load."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from modelward import _artifacts
+from modelward._artifacts import Download, Saved
+from modelward._convert.common import file_to_proto, ref_to_proto, stage_to_proto, time_to_proto
+from modelward._convert.lifecycle import (
+    format_to_proto,
+    metric_range_to_proto,
+    model_from_proto,
+    transition_from_proto,
+    transition_result_from_proto,
+    version_from_proto,
+)
+from modelward._refs import AnyVersion, as_ref, as_stage
+from modelward._sync.connection import Connection
+from modelward.lifecycle import (
+    MetricRange,
+    Model,
+    ModelFormat,
+    ModelVersion,
+    Resolved,
+    Stage,
+    Transition,
+    TransitionResult,
+)
+from modelward.v1 import common_pb2
+from modelward.v1 import lifecycle_pb2 as pb
+
+PAGE_SIZE = 200
+
+
+class Lifecycle(Connection):
+    """Models, versions and the stages that they pass through."""
+
+    def create_model(self, name: str, *, description: str = "", tags: Mapping[str, str] | None = None) -> Model:
+        """Create a model without versions; `register` does it too when the model is new.
+
+        Raises:
+            ModelExists: the name is taken.
+            InvalidField: the name is empty, too long or has a character that it may not have.
+        """
+        request = pb.CreateModelRequest(model=name, description=description, tags=tags or {})
+        return model_from_proto((self._call(self._lifecycle.CreateModel, request)).model)
+
+    def get_model(self, name: str) -> Model:
+        """Return a model.
+
+        Raises:
+            ModelNotFound: there is none of that name.
+        """
+        return model_from_proto((self._call(self._lifecycle.GetModel, pb.GetModelRequest(model=name))).model)
+
+    def list_models(
+        self, *, name_prefix: str = "", stages: Sequence[Stage | str] = (), tags: Mapping[str, str] | None = None
+    ) -> Iterator[Model]:
+        """Iterate over the models that meet every condition, by name.
+
+        Args:
+            stages: only models with a version in one of these.
+            tags: only models that carry all of these.
+        """
+        request = pb.ListModelsRequest(
+            name_prefix=name_prefix, stages=_stages(stages), tags=tags or {}, page_size=PAGE_SIZE
+        )
+        for page in self._pages(self._lifecycle.ListModels, request):
+            for model in page.models:
+                yield model_from_proto(model)
+
+    def update_model(
+        self, name: str, *, description: str | None = None, tags: Mapping[str, str] | None = None, etag: str = ""
+    ) -> Model:
+        """Replace a model's description or tags; what is None stays.
+
+        Raises:
+            ModelNotFound: there is none of that name.
+            EtagMismatch: it changed since `etag` was read.
+        """
+        request = pb.UpdateModelRequest(
+            model=name, description=description or "", tags=tags or {}, update_mask=_mask(description, tags), etag=etag
+        )
+        return model_from_proto((self._call(self._lifecycle.UpdateModel, request)).model)
+
+    def register_files(
+        self,
+        name: str,
+        model: object,
+        *,
+        metrics: Mapping[str, float] | None = None,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+        timeout: float | None = None,
+    ) -> ModelVersion:
+        """Register a version as `register` does, without reference data."""
+        with _artifacts.saved(model) as saved:
+            self._upload(saved, timeout)
+            request = pb.RegisterModelVersionRequest(
+                model=name,
+                manifest=pb.ArtifactManifest(files=map(file_to_proto, saved.files)),
+                framework=saved.framework,
+                description=description,
+                tags=tags or {},
+                params=saved.params if params is None else params,
+                metrics=metrics or {},
+            )
+        return version_from_proto((self._call(self._lifecycle.RegisterModelVersion, request, timeout)).version)
+
+    def register_uri(
+        self,
+        name: str,
+        source_uri: str,
+        *,
+        format: ModelFormat | None = None,  # noqa: A002 - the contract's name
+        metrics: Mapping[str, float] | None = None,
+        params: Mapping[str, str] | None = None,
+        tags: Mapping[str, str] | None = None,
+        description: str = "",
+        timeout: float | None = None,
+    ) -> ModelVersion:
+        """Register a version from files that the server reads by itself.
+
+        Args:
+            source_uri: `runs:/<id>/model` or `models:/<name>/<version>` of the server's MLflow, or a place that its
+                operator allows, as `file:///srv/models/spx` or `s3://bucket/models/spx`.
+            format: how the model is stored; None lets the server tell it by the files' names.
+
+        Raises:
+            SourceNotAllowed: the operator does not allow the server to read there.
+            InvalidField: nothing is there, or another argument is wrong.
+        """
+        request = pb.RegisterModelVersionRequest(
+            model=name,
+            source_uri=source_uri,
+            format=format_to_proto(format),
+            description=description,
+            tags=tags or {},
+            params=params or {},
+            metrics=metrics or {},
+        )
+        return version_from_proto((self._call(self._lifecycle.RegisterModelVersion, request, timeout)).version)
+
+    def _upload(self, saved: Saved, timeout: float | None) -> None:
+        """Send the contents that the server does not have."""
+        headers = [_artifacts.upload_header(file) for file in saved.files]
+        answer = self._send(self._lifecycle.UploadBlobs, lambda: headers, timeout)
+        missing = [file for file, blob in zip(saved.files, answer.blobs, strict=True) if not blob.complete]
+        if missing:
+            parts = lambda: _artifacts.upload_parts(saved.folder, missing)  # noqa: E731 - anew for each attempt
+            self._send(self._lifecycle.UploadBlobs, parts, timeout)
+
+    def get_version(self, version: AnyVersion) -> ModelVersion:
+        """Return a version.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it does not exist.
+        """
+        request = pb.GetModelVersionRequest(version=ref_to_proto(as_ref(version)))
+        return version_from_proto((self._call(self._lifecycle.GetModelVersion, request)).version)
+
+    def list_versions(
+        self,
+        model: str = "",
+        *,
+        name_prefix: str = "",
+        stages: Sequence[Stage | str] = (),
+        tags: Mapping[str, str] | None = None,
+        metrics: Sequence[MetricRange] = (),
+        created_after: datetime | None = None,
+        created_before: datetime | None = None,
+    ) -> Iterator[ModelVersion]:
+        """Iterate over the versions that meet every condition: by model, the highest number first."""
+        request = pb.ListModelVersionsRequest(
+            model=model,
+            name_prefix=name_prefix,
+            stages=_stages(stages),
+            tags=tags or {},
+            metrics=map(metric_range_to_proto, metrics),
+            created_after=time_to_proto(created_after),
+            created_before=time_to_proto(created_before),
+            page_size=PAGE_SIZE,
+        )
+        for page in self._pages(self._lifecycle.ListModelVersions, request):
+            for version in page.versions:
+                yield version_from_proto(version)
+
+    def update_version(
+        self,
+        version: AnyVersion,
+        *,
+        description: str | None = None,
+        tags: Mapping[str, str] | None = None,
+        etag: str = "",
+    ) -> ModelVersion:
+        """Replace a version's description or tags; what is None stays.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it does not exist.
+            EtagMismatch: it changed since `etag` was read.
+        """
+        request = pb.UpdateModelVersionRequest(
+            version=ref_to_proto(as_ref(version)),
+            description=description or "",
+            tags=tags or {},
+            update_mask=_mask(description, tags),
+            etag=etag,
+        )
+        return version_from_proto((self._call(self._lifecycle.UpdateModelVersion, request)).version)
+
+    def log_metrics(
+        self, version: AnyVersion, metrics: Mapping[str, float], *, measured_at: datetime | None = None
+    ) -> ModelVersion:
+        """Add metrics as they come in after training; of each key the value measured last is the version's.
+
+        Args:
+            metrics: finite values.
+            measured_at: when they were measured, with its time zone; now when it is left out.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it does not exist.
+            InvalidField: a value is NaN or infinite.
+        """
+        request = pb.LogMetricsRequest(
+            version=ref_to_proto(as_ref(version)), metrics=metrics, measured_at=time_to_proto(measured_at)
+        )
+        return version_from_proto((self._call(self._lifecycle.LogMetrics, request)).version)
+
+    def promote(
+        self, version: AnyVersion, *, to: Stage | str, reason: str = "", etag: str = "", dry_run: bool = False
+    ) -> TransitionResult:
+        """Move a version to another stage; into production, the version there is archived in the same instant.
+
+        Args:
+            reason: why, for the record.
+            etag: the one that the version must still have; empty accepts any.
+            dry_run: only say what would happen.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it does not exist.
+            IllegalTransition: the stage machine forbids the move.
+            EtagMismatch: it changed since `etag` was read.
+            InvalidField: there is no stage of that name.
+        """
+        request = pb.TransitionModelVersionRequest(
+            version=ref_to_proto(as_ref(version)),
+            to=stage_to_proto(as_stage(to)),
+            reason=reason,
+            etag=etag,
+            dry_run=dry_run,
+        )
+        return transition_result_from_proto(self._call(self._lifecycle.TransitionModelVersion, request))
+
+    def resolve(
+        self,
+        model: str,
+        *,
+        stage: Stage | str | None = None,
+        version: int | None = None,
+        alias: str | None = None,
+        as_of: datetime | None = None,
+    ) -> Resolved:
+        """Say which version is meant: the one in production, or that of a stage, a number or an alias.
+
+        Args:
+            as_of: the past instant to answer for, with its time zone; now when it is left out.
+
+        Raises:
+            ModelNotFound, VersionNotFound: what is named does not exist.
+            NothingResolved: nothing holds that stage or alias.
+        """
+        request = pb.ResolveModelRequest(model=model, as_of=time_to_proto(as_of))
+        if version is not None:
+            request.version = version
+        if alias is not None:
+            request.alias = alias
+        if stage is not None:
+            request.stage = stage_to_proto(as_stage(stage))
+        answer = self._call(self._lifecycle.ResolveModel, request)
+        return Resolved(version_from_proto(answer.version), answer.sequence)
+
+    def list_transitions(
+        self,
+        model: str = "",
+        *,
+        version: int = 0,
+        moved_after: datetime | None = None,
+        moved_before: datetime | None = None,
+    ) -> Iterator[Transition]:
+        """Iterate over stage changes, the newest first: which version moved, by whom and why.
+
+        Raises:
+            ModelNotFound, VersionNotFound: what is named does not exist.
+        """
+        request = pb.ListTransitionsRequest(
+            model=model,
+            version=version,
+            moved_after=time_to_proto(moved_after),
+            moved_before=time_to_proto(moved_before),
+            page_size=PAGE_SIZE,
+        )
+        for page in self._pages(self._lifecycle.ListTransitions, request):
+            for transition in page.transitions:
+                yield transition_from_proto(transition)
+
+    def download(self, version: AnyVersion, to: Path | str, *, timeout: float | None = None) -> Path:
+        """Write a version's files into a folder, verify each, and return the folder.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it does not exist.
+            DigestMismatch: what arrived is not what was registered.
+        """
+        download = Download(Path(to))
+        request = pb.DownloadArtifactRequest(version=ref_to_proto(as_ref(version)))
+        for part in self._receive(self._lifecycle.DownloadArtifact, request, timeout):
+            download.take(part)
+        download.finish()
+        return Path(to)
+
+    def load(self, version: AnyVersion, *, trusted: Sequence[str] = (), timeout: float | None = None) -> Any:
+        """Download a version and load its model: a scikit-learn estimator, or an ONNX session.
+
+        Args:
+            trusted: names of further types that a skops file may hold, as `my_package.MyTransformer`.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it does not exist.
+            FormatNotExecutable: loading this format would run code of its author.
+        """
+        found = version if isinstance(version, ModelVersion) else self.get_version(version)
+        with TemporaryDirectory() as folder:
+            self.download(found, folder, timeout=timeout)
+            return _artifacts.load(found, Path(folder), trusted)
+
+
+def _stages(stages: Sequence[Stage | str]) -> list[common_pb2.Stage.ValueType]:
+    return [stage_to_proto(as_stage(stage)) for stage in stages]
+
+
+def _mask(description: str | None, tags: Mapping[str, str] | None) -> FieldMask:
+    given = {"description": description, "tags": tags}
+    return FieldMask(paths=[name for name, value in given.items() if value is not None])

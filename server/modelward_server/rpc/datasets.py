@@ -1,0 +1,145 @@
+"""Tables on their way in: typed columns, Arrow bytes and Parquet become named columns of known types."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.dataset as ds
+from modelward.data import Columns
+from modelward.errors import FieldViolation, InvalidField
+from modelward.v1 import common_pb2 as pb
+
+from modelward_server.store.sources import Sources
+
+BATCH_ROWS = 65_536
+"""Rows of a Parquet file that are in memory at a time."""
+
+
+def read_columns(dataset: pb.Dataset, field: str, sources: Sources) -> Columns:
+    """Read a whole table.
+
+    Args:
+        field: where the dataset stands in its request, for errors.
+
+    Returns:
+        one-dimensional arrays of one length, at least 1: float64 (NaN where a number is missing), int64, bool, or
+        object (text; None where it is missing; truth values of which some are missing as "true" and "false").
+
+    Raises:
+        InvalidField: the data cannot be read, or is not a table of numbers, text and truth values.
+        SourceNotAllowed: the URI does not lie in a place that the operator allows.
+    """
+    parts = list(read_batches(dataset, field, sources))
+    columns = {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})}
+    if not columns or not len(next(iter(columns.values()))):
+        raise InvalidField(FieldViolation(field, "has no rows; send at least one"))
+    return columns
+
+
+def read_batches(dataset: pb.Dataset, field: str, sources: Sources) -> Iterator[Columns]:
+    """Read a table in parts of the same columns, so that one larger than memory can be worked through.
+
+    Raises:
+        as `read_columns`.
+    """
+    source = dataset.WhichOneof("source")
+    if source == "columns":
+        yield typed_columns(dataset.columns, f"{field}.columns")
+    elif source == "arrow_ipc":
+        for batch in arrow_batches(pa.BufferReader(dataset.arrow_ipc), f"{field}.arrow_ipc"):
+            yield arrow_columns(batch, f"{field}.arrow_ipc")
+    else:
+        yield from _parquet_columns(dataset.uri, f"{field}.uri", sources)
+
+
+def typed_columns(table: pb.ColumnTable, field: str) -> Columns:
+    """Convert the columns that a person types.
+
+    Raises:
+        InvalidField: a name comes twice, lengths differ, or there is no row.
+    """
+    columns: Columns = {}
+    for i, column in enumerate(table.columns):
+        kind = column.WhichOneof("values") or "doubles"
+        values = getattr(column, kind).values
+        _check(column.name not in columns, f"{field}.columns[{i}].name", f"{column.name!r} comes twice; name it once")
+        _check(bool(values), f"{field}.columns[{i}].{kind}", "has no rows; send at least one")
+        rows = len(next(iter(columns.values()))) if columns else len(values)
+        fix = f"{column.name!r} has {len(values)} rows and the columns before it {rows}; send as many for each"
+        _check(len(values) == rows, f"{field}.columns[{i}].{kind}", fix)
+        columns[column.name] = np.array(values, dtype=_DTYPES[kind])
+    return columns
+
+
+_DTYPES: dict[str, type] = {"doubles": np.float64, "int64s": np.int64, "strings": object, "bools": np.bool_}
+
+
+def arrow_batches(source: pa.NativeFile, field: str) -> Iterator[pa.RecordBatch]:
+    """Read the batches of an Arrow IPC stream.
+
+    Raises:
+        InvalidField: it is no such stream, or it breaks off.
+    """
+    try:
+        with pa.ipc.open_stream(source) as reader:
+            _check_names(reader.schema, field)
+            for batch in reader:
+                batch.validate(full=True)
+                yield batch
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError, EOFError) as error:
+        fix = f"is no complete Arrow IPC stream: {str(error).partition('.')[0]}"
+        raise InvalidField(FieldViolation(field, fix)) from error
+
+
+def arrow_columns(batch: pa.RecordBatch, field: str) -> Columns:
+    """Convert the columns of an Arrow batch.
+
+    Raises:
+        InvalidField: a column holds something else than numbers, text or truth values.
+    """
+    return {name: _arrow_values(batch.column(i), f"{field}[{name!r}]") for i, name in enumerate(batch.schema.names)}
+
+
+def _arrow_values(values: pa.Array, field: str) -> Any:
+    kind = values.type
+    if pa.types.is_dictionary(kind):
+        return _arrow_values(values.dictionary_decode(), field)
+    if pa.types.is_floating(kind) or pa.types.is_decimal(kind) or (pa.types.is_integer(kind) and values.null_count):
+        return values.cast(pa.float64()).to_numpy(zero_copy_only=False)
+    if pa.types.is_integer(kind):
+        return _whole_numbers(values, field)
+    if pa.types.is_boolean(kind) and not values.null_count:
+        return values.to_numpy(zero_copy_only=False)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind):
+        return values.cast(pa.string()).to_numpy(zero_copy_only=False)
+    raise InvalidField(FieldViolation(field, f"is of type {kind}; send numbers, text or truth values"))
+
+
+def _whole_numbers(values: pa.Array, field: str) -> Any:
+    try:
+        return values.cast(pa.int64()).to_numpy()
+    except pa.ArrowInvalid as error:
+        raise InvalidField(FieldViolation(field, "has whole numbers beyond 64 bits; send doubles")) from error
+
+
+def _parquet_columns(uri: str, field: str, sources: Sources) -> Iterator[Columns]:
+    with sources.fetched(uri, field) as path:
+        try:
+            dataset = ds.dataset(path, format="parquet")
+            _check_names(dataset.schema, field)
+            for batch in dataset.to_batches(batch_size=BATCH_ROWS):
+                yield arrow_columns(batch, field)
+        except (pa.ArrowInvalid, OSError) as error:
+            fix = f"cannot be read as Parquet: {str(error).partition('.')[0]}"
+            raise InvalidField(FieldViolation(field, fix)) from error
+
+
+def _check_names(schema: pa.Schema, field: str) -> None:
+    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
+    _check(not twice, field, f"has columns of the same name: {', '.join(twice)}")
+
+
+def _check(holds: bool, field: str, fix: str) -> None:
+    if not holds:
+        raise InvalidField(FieldViolation(field, fix))

@@ -1,0 +1,101 @@
+"""A real server in this process, and both clients on it."""
+
+import asyncio
+import inspect
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from modelward import AsyncClient, Client
+from modelward_server.app import App
+from modelward_server.settings import Settings
+
+
+class RunningServer:
+    """A server in a thread of its own, as it is in production but for the process."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+        self.app = App(settings)
+        self.port = asyncio.run_coroutine_threadsafe(self.app.start(), self.loop).result()
+
+    @property
+    def target(self) -> str:
+        return f"127.0.0.1:{self.port}"
+
+    def stop(self) -> None:
+        asyncio.run_coroutine_threadsafe(self.app.stop(), self.loop).result()
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.run_until_complete(self.loop.shutdown_default_executor())
+        self.loop.close()
+
+
+@pytest.fixture(scope="session")
+def inbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the server may read from."""
+    return tmp_path_factory.mktemp("inbox")
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, inbox: Path) -> Iterator[RunningServer]:
+    """The server that most tests share; each test uses names of its own."""
+    settings = Settings(
+        port=0, data_dir=tmp_path_factory.mktemp("data"), allowed_sources=(f"file://{inbox}", "runs:/", "models:/")
+    )
+    running = RunningServer(settings)
+    yield running
+    running.stop()
+
+
+class Either:
+    """One client behind one face: what it returns is awaited, and what it iterates over is collected.
+
+    So a test is written once and runs against the sync and the async client.
+    """
+
+    def __init__(self, client: Client | AsyncClient) -> None:
+        self.client = client
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        method = getattr(self.client, name)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            if isinstance(self.client, AsyncClient):
+                return await _settled(method(*args, **kwargs))
+            return await asyncio.to_thread(lambda: _collected(method(*args, **kwargs)))
+
+        return call
+
+
+async def _settled(result: Any) -> Any:
+    if inspect.isasyncgen(result):
+        return [item async for item in result]
+    return await result
+
+
+def _collected(result: Any) -> Any:
+    return list(result) if inspect.isgenerator(result) else result
+
+
+@pytest.fixture(params=["sync", "async"])
+async def client(request: pytest.FixtureRequest, server: RunningServer) -> AsyncIterator[Either]:
+    """A client of the shared server, of each kind."""
+    if request.param == "async":
+        async with AsyncClient(server.target, actor="tester") as client:
+            yield Either(client)
+    else:
+        with Client(server.target, actor="tester") as client:
+            yield Either(client)
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A model's name that no other test uses."""
+    plain = "".join(c if c.isalnum() else "-" for c in request.node.name)
+    return plain.strip("-")[:100]
