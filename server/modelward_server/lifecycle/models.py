@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import check_etag, check_mask, etag, model_row, production_version, to_model
-from modelward_server.store.paging import Key, fetch_page
+from modelward_server.store.paging import Key, fetch_page, starts_with
 from modelward_server.store.tables import ModelRow, VersionRow
 
 
@@ -53,7 +53,7 @@ def list_models(
     page_token: str,
 ) -> Page[Model]:
     """Return a page of the models that meet every condition, by name."""
-    rows = select(ModelRow).where(ModelRow.name.startswith(name_prefix, autoescape=True))
+    rows = select(ModelRow).where(starts_with(ModelRow.name, name_prefix))
     if stages:
         rows = rows.where(exists().where(VersionRow.model == ModelRow.name, VersionRow.stage.in_(stages)))
     for key, value in tags.items():
@@ -68,7 +68,7 @@ def _production_versions(session: Session, models: list[str]) -> dict[str, int]:
     query = select(VersionRow.model, VersionRow.version).where(
         VersionRow.model.in_(models), VersionRow.stage == Stage.PRODUCTION
     )
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def update_model(

@@ -15,7 +15,7 @@ from modelward_server.caller import Caller
 from modelward_server.lifecycle.models import add_model, touch_model
 from modelward_server.lifecycle.rows import check_etag, check_mask, etag, to_version, version_row
 from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.paging import Key, fetch_page
+from modelward_server.store.paging import Key, fetch_page, starts_with
 from modelward_server.store.tables import MetricRow, ModelRow, TransitionRow, VersionRow
 
 FORMAT_OF_FILE = {
@@ -148,7 +148,7 @@ def list_versions(session: Session, wanted: VersionFilter, page_size: int, page_
 
 
 def _matching(wanted: VersionFilter) -> Select[VersionRow]:
-    rows = select(VersionRow).where(VersionRow.model.startswith(wanted.name_prefix, autoescape=True))
+    rows = select(VersionRow).where(starts_with(VersionRow.model, wanted.name_prefix))
     if wanted.model:
         rows = rows.where(VersionRow.model == wanted.model)
     if wanted.stages:
@@ -228,7 +228,7 @@ def _latest(session: Session, ref: VersionRef, keys: Collection[str]) -> dict[st
         .where(MetricRow.model == ref.model, MetricRow.version == ref.version, MetricRow.key.in_(keys))
         .order_by(MetricRow.measured_at, MetricRow.id)
     )
-    return dict(session.execute(query).tuples().all())
+    return dict(session.execute(query).all())
 
 
 def touch_version(row: VersionRow, caller: Caller) -> None:

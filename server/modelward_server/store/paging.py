@@ -54,6 +54,11 @@ def fetch_page(
     return Page(page, token)
 
 
+def starts_with(column: InstrumentedAttribute[str], prefix: str) -> ColumnElement[bool]:
+    """Express that a name of ASCII characters starts so; as a range, which an index serves and LIKE does not."""
+    return and_(column >= prefix, column < prefix + "\x7f")
+
+
 def _behind(keys: Sequence[Key], last: Sequence[object]) -> ColumnElement[bool]:
     """Express that a row comes after `last` in lexicographic order."""
     return or_(

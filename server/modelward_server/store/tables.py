@@ -10,6 +10,10 @@ from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, LargeBinary, 
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
+Name = String(128).with_variant(String(128, collation="C"), "postgresql")
+"""A name, in the order of its bytes on every database, whatever its locale."""
+
+
 class UtcDateTime(TypeDecorator[datetime]):
     """An instant: stored in UTC, read back with its zone, also from SQLite, which knows none."""
 
@@ -39,7 +43,7 @@ class Base(DeclarativeBase):
 class ModelRow(Base):
     __tablename__ = "ledger_models"
 
-    name: Mapped[str] = mapped_column(String(128), primary_key=True)
+    name: Mapped[str] = mapped_column(Name, primary_key=True)
     description: Mapped[str]
     tags: Mapped[dict[str, Any]]
     created_at: Mapped[datetime]
@@ -51,7 +55,7 @@ class ModelRow(Base):
 class VersionRow(Base):
     __tablename__ = "ledger_versions"
 
-    model: Mapped[str] = mapped_column(String(128), ForeignKey("ledger_models.name"), primary_key=True)
+    model: Mapped[str] = mapped_column(Name, ForeignKey("ledger_models.name"), primary_key=True)
     version: Mapped[int] = mapped_column(primary_key=True)
     stage: Mapped[str] = mapped_column(String(16))
     description: Mapped[str]
@@ -100,9 +104,9 @@ class MetricRow(Base):
     __tablename__ = "ledger_metrics"
 
     id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    model: Mapped[str] = mapped_column(String(128))
+    model: Mapped[str] = mapped_column(Name)
     version: Mapped[int]
-    key: Mapped[str] = mapped_column(String(128))
+    key: Mapped[str] = mapped_column(Name)
     value: Mapped[float]
     measured_at: Mapped[datetime]
 
@@ -115,7 +119,7 @@ class TransitionRow(Base):
     __tablename__ = "ledger_transitions"
 
     sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
-    model: Mapped[str] = mapped_column(String(128))
+    model: Mapped[str] = mapped_column(Name)
     version: Mapped[int]
     from_stage: Mapped[str] = mapped_column(String(16))
     to_stage: Mapped[str] = mapped_column(String(16))

@@ -1,0 +1,175 @@
+"""What a comparison knows: metrics with their uncertainty, differences, verdicts, latency."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from modelward.lifecycle import VersionRef
+
+
+class Metric(StrEnum):
+    """What a prediction is measured by; `comparison.proto` defines each."""
+
+    ACCURACY = "accuracy"
+    BALANCED_ACCURACY = "balanced_accuracy"
+    PRECISION = "precision"
+    RECALL = "recall"
+    F1 = "f1"
+    ROC_AUC = "roc_auc"
+    LOG_LOSS = "log_loss"
+    BRIER = "brier"
+    MSE = "mse"
+    MAE = "mae"
+    R2 = "r2"
+    HIT_RATE = "hit_rate"
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether it is a loss."""
+        return self in {Metric.LOG_LOSS, Metric.BRIER, Metric.MSE, Metric.MAE}
+
+
+class ModelKind(StrEnum):
+    """What a model predicts: a class, or a number."""
+
+    CLASSIFICATION = "classification"
+    REGRESSION = "regression"
+
+
+class Verdict(StrEnum):
+    """How a version stands to what it is compared with."""
+
+    SUPERIOR = "superior"
+    """Better, and not by luck."""
+    NON_INFERIOR = "non-inferior"
+    """Perhaps not better, but worse by less than the margin at most."""
+    INFERIOR = "inferior"
+    """Worse, and not by luck."""
+    INCONCLUSIVE = "inconclusive"
+    """The difference may well be luck."""
+
+
+@dataclass(frozen=True)
+class MetricEstimate:
+    """A metric with its confidence interval."""
+
+    metric: Metric
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class MetricDifference:
+    """A version's metric minus the baseline's, on the same rows; of a loss, below zero is better."""
+
+    metric: Metric
+    difference: float
+    low: float
+    """Lower end of the confidence interval, which is widened for the number of versions compared."""
+    high: float
+    p_value: float
+    """How likely so great a difference is by luck, corrected for the number of versions compared."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """How fast a version answered in the server's worker process, without the network."""
+
+    row_p50: timedelta
+    row_p99: timedelta
+    batch_p50: timedelta
+    batch_p99: timedelta
+    batch_rows: int
+    row_calls: int
+    batch_calls: int
+
+
+@dataclass(frozen=True)
+class ModelResult:
+    """How one version did."""
+
+    version: VersionRef
+    metrics: tuple[MetricEstimate, ...]
+    """Empty when it failed."""
+    differences: tuple[MetricDifference, ...]
+    """To the baseline; empty for the baseline itself and when it failed."""
+    verdict: Verdict | None
+    """By the primary metric; None for the baseline itself and when it failed."""
+    latency: Latency | None
+    failure: str
+    """Why it has no metrics; empty when it ran."""
+
+    def __getitem__(self, metric: Metric | str) -> float:
+        """Return a metric's value, as `result["accuracy"]`."""
+        return next(found.value for found in self.metrics if found.metric == metric)
+
+
+@dataclass(frozen=True)
+class Conclusion:
+    """Which of two versions is better, and how sure that is."""
+
+    version: VersionRef
+    against: VersionRef
+    verdict: Verdict
+    difference: MetricDifference
+    rows_needed: int
+    """About how many rows would settle it with 80 % power; 0 when it is settled or no number would do."""
+    summary: str
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How the uncertainty was found."""
+
+    draws: int
+    block_rows: float
+    """The mean number of neighbouring rows drawn together."""
+    seed: int
+    confidence_level: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What a comparison found."""
+
+    comparison_id: str
+    kind: ModelKind
+    rows: int
+    label: str
+    primary_metric: Metric
+    baseline: VersionRef
+    results: tuple[ModelResult, ...]
+    """The best by the primary metric first, those that failed last."""
+    best: VersionRef
+    conclusion: Conclusion
+    resampling: Resampling
+    notes: tuple[str, ...]
+    created_by: str
+    created_at: datetime
+
+    @property
+    def summary(self) -> str:
+        """The conclusion in a sentence or two."""
+        return self.conclusion.summary
+
+    def result(self, version: VersionRef | str) -> ModelResult:
+        """Return how one version did, named as `spx-direction/3`.
+
+        Raises:
+            KeyError: it was not compared.
+        """
+        for found in self.results:
+            if str(found.version) == str(version):
+                return found
+        raise KeyError(str(version))
+
+
+@dataclass(frozen=True)
+class ComparisonProgress:
+    """How far a comparison is."""
+
+    fraction: float
+    """From 0 to 1."""
+    message: str
+    """What was done last, in words."""

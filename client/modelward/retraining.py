@@ -1,0 +1,235 @@
+"""What retraining knows: schedules and their triggers, why a model is due, and jobs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TypeAlias
+
+
+@dataclass(frozen=True)
+class Every:
+    """Due so long after the last training."""
+
+    span: timedelta
+
+
+@dataclass(frozen=True)
+class Cron:
+    """Due at the first time that a cron expression names after the last training."""
+
+    expression: str
+    """Minute, hour, day of the month, month, day of the week, as `30 17 * * FRI`."""
+    time_zone: str = "UTC"
+    """The zone of its clock by its IANA name, as `America/New_York`."""
+
+
+@dataclass(frozen=True)
+class OnDrift:
+    """Due when the latest drift report of the version in production says so."""
+
+    min_score: float | None = None
+    """The least score, from 0 to 1; None: the report's own decision counts."""
+
+
+@dataclass(frozen=True)
+class OnPerformance:
+    """Due when the latest logged value of a metric of the version in production is bad; give exactly one bound."""
+
+    metric: str
+    below: float | None = None
+    above: float | None = None
+    fallen_by: float | None = None
+    """Lower than at registration by this much or more."""
+    risen_by: float | None = None
+    """Higher than at registration by this much or more."""
+
+    def __post_init__(self) -> None:
+        if sum(bound is not None for bound in (self.below, self.above, self.fallen_by, self.risen_by)) != 1:
+            raise ValueError("give exactly one of below, above, fallen_by and risen_by")
+
+
+Trigger: TypeAlias = Every | Cron | OnDrift | OnPerformance
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """When a model is to be retrained; any one of the triggers makes it due."""
+
+    schedule_id: str
+    model: str
+    description: str
+    triggers: tuple[Trigger, ...]
+    paused: bool
+    pause_reason: str
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    etag: str
+
+
+@dataclass(frozen=True)
+class PeriodicEvidence:
+    """Why the clock makes a model due."""
+
+    fired_at: datetime
+    """When the trigger fired first since the last training."""
+    last_trained_at: datetime
+
+
+@dataclass(frozen=True)
+class DriftEvidence:
+    """Why drift makes a model due."""
+
+    report_id: str
+    version: int
+    score: float
+    min_score: float | None
+    """The least score that the trigger asks for; None: the report's own decision counted."""
+
+
+@dataclass(frozen=True)
+class PerformanceEvidence:
+    """Why a metric makes a model due."""
+
+    metric: str
+    version: int
+    value: float
+    threshold: float
+    """The bound that the value broke."""
+    registered: float | None
+    """The value at registration, where the trigger counts from it."""
+    measured_at: datetime
+
+
+@dataclass(frozen=True)
+class RequestEvidence:
+    """Who asked for retraining."""
+
+    actor: str
+    reason: str
+
+
+Evidence: TypeAlias = PeriodicEvidence | DriftEvidence | PerformanceEvidence | RequestEvidence
+
+
+@dataclass(frozen=True)
+class DueReason:
+    """One reason why a model is due."""
+
+    schedule_id: str
+    """The schedule that says so; empty when somebody asked by hand."""
+    summary: str
+    """The reason in words with figures."""
+    since: datetime
+    evidence: Evidence
+
+
+class JobState(StrEnum):
+    """How a job stands."""
+
+    PENDING = "pending"
+    LEASED = "leased"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class DueModel:
+    """A model that is due."""
+
+    model: str
+    version: int
+    """The version in production; 0 when there is none."""
+    due_since: datetime
+    last_trained_at: datetime | None
+    """When it was last trained, as the triggers count it; None when it has no version."""
+    reasons: tuple[DueReason, ...]
+    """Every reason, the oldest first."""
+    job_id: str
+    """The job that is open for it; empty when there is none yet."""
+    job_state: JobState | None
+    """How the open job stands; None when there is none."""
+
+
+@dataclass(frozen=True)
+class JobFailure:
+    """An attempt that failed."""
+
+    attempt: int
+    holder: str
+    reason: str
+    failed_at: datetime
+
+
+@dataclass(frozen=True)
+class Job:
+    """One retraining of one model."""
+
+    job_id: str
+    model: str
+    version: int
+    """The version in production when the job was made; 0 when there was none."""
+    state: JobState
+    reasons: tuple[DueReason, ...]
+    holder: str
+    """Who holds it, or held it last."""
+    lease_expires_at: datetime | None
+    """Until when the lease holds; None when nobody holds it."""
+    attempt: int
+    """How often it was leased; the number tells a lease from those before and after it."""
+    max_attempts: int
+    available_at: datetime
+    """Not to be leased before."""
+    failures: tuple[JobFailure, ...]
+    successor: int
+    """The version that came of it; 0 until it is complete."""
+    created_by: str
+    created_at: datetime
+    updated_at: datetime
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Firing:
+    """One time at which a schedule would fire."""
+
+    at: datetime
+    trigger: int
+    """Which trigger, counted from 0."""
+    summary: str
+
+
+@dataclass(frozen=True)
+class SchedulePreview:
+    """When a schedule would fire by the clock."""
+
+    firings: tuple[Firing, ...]
+    conditions: tuple[str, ...]
+    """Each trigger in words, in their order."""
+
+
+def triggers_of(
+    every: timedelta | None = None,
+    cron: str | Cron | None = None,
+    drift: bool | float | OnDrift | None = None,
+    performance: OnPerformance | Sequence[OnPerformance] = (),
+) -> tuple[Trigger, ...]:
+    """Gather the triggers that the SDK's keywords describe.
+
+    Args:
+        every: so long after the last training.
+        cron: at the times of an expression, in UTC when it is only a string.
+        drift: True for the report's own decision, a number for the least score.
+        performance: bounds on metrics.
+    """
+    found: list[Trigger] = []
+    if every is not None:
+        found.append(Every(every))
+    if cron is not None:
+        found.append(Cron(cron) if isinstance(cron, str) else cron)
+    if isinstance(drift, OnDrift):
+        found.append(drift)
+    elif drift is not None and drift is not False:
+        found.append(OnDrift() if drift is True else OnDrift(float(drift)))
+    return (*found, *([performance] if isinstance(performance, OnPerformance) else performance))

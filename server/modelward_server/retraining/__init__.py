@@ -1,0 +1,1 @@
+"""Who is due for retraining, why, and who has the job: the rules."""
