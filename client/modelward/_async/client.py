@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelward._async.lifecycle import AsyncLifecycle
-from modelward.data import to_columns
 from modelward.lifecycle import ModelVersion
 
 
@@ -43,6 +42,8 @@ class AsyncClient(AsyncLifecycle):
         Raises:
             InvalidField: the name, a metric, the model or the reference is not what it should be.
         """
+        from modelward.data import to_columns  # Here: numpy takes as long to import as all the rest.
+
         columns = None if reference is None else to_columns(reference, field="reference")
         version = await self.register_files(
             name, model, metrics=metrics, params=params, tags=tags, description=description, timeout=timeout

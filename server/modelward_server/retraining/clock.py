@@ -57,10 +57,9 @@ def check_cron(cron: Cron, field: str) -> None:
     """
     try:
         ZoneInfo(cron.time_zone)
-    except (ValueError, OSError):  # An unknown key is a KeyError there, a folder's name an OSError.
-        raise _bad_zone(cron, field) from None
-    except KeyError:
-        raise _bad_zone(cron, field) from None
+    except (KeyError, ValueError, OSError):  # Unknown; not a name at all; the name of a folder of zones.
+        fix = f"{cron.time_zone!r} is no IANA time zone; name one as 'America/New_York' or 'UTC'"
+        raise InvalidField(FieldViolation(f"{field}.time_zone", fix)) from None
     fix = "must have minute, hour, day of the month, month and day of the week, as '30 17 * * FRI'"
     try:
         if len(cron.expression.split()) != 5:
@@ -70,11 +69,6 @@ def check_cron(cron: Cron, field: str) -> None:
         raise InvalidField(FieldViolation(f"{field}.expression", f"{fix}: {error}")) from None
     if first_firing(cron, datetime.now(UTC)) is None:
         raise InvalidField(FieldViolation(f"{field}.expression", "names a time that never comes"))
-
-
-def _bad_zone(cron: Cron, field: str) -> InvalidField:
-    fix = f"{cron.time_zone!r} is no IANA time zone; name one as 'America/New_York' or 'UTC'"
-    return InvalidField(FieldViolation(f"{field}.time_zone", fix))
 
 
 def _spans(span: timedelta, after: datetime) -> Iterator[datetime]:

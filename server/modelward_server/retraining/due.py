@@ -1,6 +1,6 @@
 """What is due when: pure functions of a schedule, of what is known of its model, and of an explicit now."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -76,7 +76,7 @@ def describe_trigger(trigger: Trigger) -> str:
     """Put a trigger into words."""
     if isinstance(trigger, OnDrift):
         return "drift is detected" if trigger.min_score is None else f"drift scores {trigger.min_score:g} or more"
-    return _describe_bound(trigger) if isinstance(trigger, OnPerformance) else describe(trigger)
+    return f"{trigger.metric} {_bound(trigger)}" if isinstance(trigger, OnPerformance) else describe(trigger)
 
 
 def _identity(reason: DueReason) -> object:
@@ -119,42 +119,45 @@ def _drifted(trigger: OnDrift, report: Reported) -> bool:
 
 def _by_performance(trigger: OnPerformance, schedule: Schedule, facts: Facts) -> DueReason | None:
     measured, registered = facts.measured.get(trigger.metric), facts.registered.get(trigger.metric)
-    if measured is None:
+    threshold = _threshold(trigger, registered)
+    if measured is None or threshold is None or not _broken(trigger, measured.value, threshold):
         return None
-    for threshold, broken in _bounds(trigger, registered, measured.value):
-        if broken:
-            relative = trigger.below is None and trigger.above is None
-            evidence = PerformanceEvidence(
-                trigger.metric, facts.version, measured.value, threshold, registered if relative else None, measured.at
-            )
-            origin = f", registered with {registered:g}" if relative else ""
-            summary = f"{trigger.metric} {measured.value:g}: {_describe_bound(trigger)}{origin} ({_minute(measured.at)})"
-            return DueReason(schedule.schedule_id, summary, measured.at, evidence)
-    return None
+    origin = registered if trigger.below is None and trigger.above is None else None
+    evidence = PerformanceEvidence(
+        trigger.metric, facts.version, measured.value, threshold, origin, measured_at=measured.at
+    )
+    since = "" if origin is None else f" since registration with {origin:g}"
+    summary = f"{trigger.metric} is {measured.value:g}: {_bound(trigger)}{since} (logged {_minute(measured.at)})"
+    return DueReason(schedule.schedule_id, summary, measured.at, evidence)
 
 
-def _bounds(trigger: OnPerformance, registered: float | None, value: float) -> Iterator[tuple[float, bool]]:
-    """Yield the threshold that the trigger means, and whether the value broke it."""
+def _threshold(trigger: OnPerformance, registered: float | None) -> float | None:
+    """Return the value that the trigger's bound means, or None without the value that it counts from."""
     if trigger.below is not None:
-        yield trigger.below, value < trigger.below
+        return trigger.below
     if trigger.above is not None:
-        yield trigger.above, value > trigger.above
-    if trigger.fallen_by is not None and registered is not None:
-        threshold = registered - trigger.fallen_by
-        yield threshold, value <= threshold
-    if trigger.risen_by is not None and registered is not None:
-        threshold = registered + trigger.risen_by
-        yield threshold, value >= threshold
+        return trigger.above
+    if registered is None:
+        return None
+    return registered - trigger.fallen_by if trigger.fallen_by is not None else registered + (trigger.risen_by or 0)
 
 
-def _describe_bound(trigger: OnPerformance) -> str:
+def _broken(trigger: OnPerformance, value: float, threshold: float) -> bool:
+    if trigger.below is not None:
+        return value < threshold
+    if trigger.above is not None:
+        return value > threshold
+    return value <= threshold if trigger.fallen_by is not None else value >= threshold
+
+
+def _bound(trigger: OnPerformance) -> str:
     bounds = {
         "below": trigger.below,
         "above": trigger.above,
         "fallen by": trigger.fallen_by,
         "risen by": trigger.risen_by,
     }
-    return ", ".join(f"{trigger.metric} {name} {bound:g}" for name, bound in bounds.items() if bound is not None)
+    return next(f"{name} {bound:g}" for name, bound in bounds.items() if bound is not None)
 
 
 def _minute(at: datetime) -> str:
