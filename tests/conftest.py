@@ -4,8 +4,10 @@ import asyncio
 import inspect
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from modelward import AsyncClient, Client
@@ -17,23 +19,25 @@ class RunningServer:
     """A server in a thread of its own, as it is in production but for the process."""
 
     def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
-        self._thread.start()
         self.app = App(settings)
-        self.port = asyncio.run_coroutine_threadsafe(self.app.start(), self.loop).result()
+        self._started: Future[int] = Future()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
+        self._thread.start()
+        self.target = f"127.0.0.1:{self._started.result()}"
 
-    @property
-    def target(self) -> str:
-        return f"127.0.0.1:{self.port}"
+    async def _serve(self) -> None:
+        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            self._started.set_result(await self.app.start())
+        except BaseException as error:
+            self._started.set_exception(error)
+            raise
+        await self._stopping.wait()
+        await self.app.stop()
 
     def stop(self) -> None:
-        asyncio.run_coroutine_threadsafe(self.app.stop(), self.loop).result()
-        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._loop.call_soon_threadsafe(self._stopping.set)
         self._thread.join()
-        self.loop.run_until_complete(self.loop.shutdown_default_executor())
-        self.loop.close()
 
 
 @pytest.fixture(scope="session")
@@ -98,4 +102,4 @@ async def client(request: pytest.FixtureRequest, server: RunningServer) -> Async
 def name(request: pytest.FixtureRequest) -> str:
     """A model's name that no other test uses."""
     plain = "".join(c if c.isalnum() else "-" for c in request.node.name)
-    return plain.strip("-")[:100]
+    return f"{plain.strip('-')[:100]}-{uuid4().hex[:8]}"

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import grpc
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
 from google.rpc.status_pb2 import Status
 
 from modelward.errors import (
@@ -20,6 +20,7 @@ from modelward.errors import (
     DeadlineExceeded,
     FailedPrecondition,
     FieldViolation,
+    GatesFailed,
     InvalidArgument,
     InvalidField,
     ModelwardError,
@@ -30,6 +31,7 @@ from modelward.errors import (
     UnexpectedError,
     Unimplemented,
 )
+from modelward.lifecycle import GateResult
 
 ACTOR_HEADER = "modelward-actor"
 STATUS_DETAILS = "grpc-status-details-bin"
@@ -81,7 +83,7 @@ class Attempts:
         """
         pause = self._pause * random.uniform(0.5, 1.5)  # noqa: S311 - spreads clients, hides nothing
         if not isinstance(error, Unavailable | ConcurrentChange) or pause > self.remaining():
-            raise error
+            raise error from None  # What gRPC raised says nothing more.
         self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
         return pause
 
@@ -90,13 +92,17 @@ def error_of(error: grpc.RpcError) -> ModelwardError:
     """Turn what gRPC raises into the error that the server raised."""
     call: Any = error
     status = _status(call.trailing_metadata() or ())
-    info, violations = _details(status)
+    info, bad, failed = _details(status)
     message = call.details() or call.code().name
     if info is None:
         return CLASS_OF_STATUS.get(call.code(), UnexpectedError)(message)
     known = ModelwardError.by_reason.get(info.reason)
     if known is InvalidField:
+        violations = [FieldViolation(v.field, v.description) for v in bad.field_violations]
         return InvalidField(*violations, message=message, **dict(info.metadata))
+    if known is GatesFailed:
+        gates = [GateResult(v.type, False, v.description) for v in failed.violations]
+        return GatesFailed(*gates, message=message, **dict(info.metadata))
     return (known or CLASS_OF_STATUS.get(call.code(), UnexpectedError))(message, **dict(info.metadata))
 
 
@@ -107,11 +113,11 @@ def _status(metadata: Iterable[tuple[str, str | bytes]]) -> Status:
     return Status()
 
 
-def _details(status: Status) -> tuple[ErrorInfo | None, list[FieldViolation]]:
-    info, bad = ErrorInfo(), BadRequest()
+def _details(status: Status) -> tuple[ErrorInfo | None, BadRequest, PreconditionFailure]:
+    info, bad, failed = ErrorInfo(), BadRequest(), PreconditionFailure()
     for detail in status.details:
         # Unpack leaves the message alone when the detail is of another type.
         detail.Unpack(info)
         detail.Unpack(bad)
-    violations = [FieldViolation(v.field, v.description) for v in bad.field_violations]
-    return (info if info.domain == DOMAIN else None), violations
+        detail.Unpack(failed)
+    return (info if info.domain == DOMAIN else None), bad, failed

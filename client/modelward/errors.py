@@ -52,6 +52,7 @@ from typing import ClassVar
 
 import grpc
 
+from modelward.lifecycle import GateResult
 from modelward.v1 import errors_pb2
 
 DOMAIN = "modelward"
@@ -214,7 +215,12 @@ class ModelHalted(FailedPrecondition, reason="MODEL_HALTED"):
 
 
 class GatesFailed(FailedPrecondition, reason="GATES_FAILED"):
-    """The promotion policy refuses the move."""
+    """The promotion policy refuses the move; `gates` has every gate that failed, with its evidence."""
+
+    def __init__(self, *gates: GateResult, message: str = "", **metadata: object) -> None:
+        failed = "; ".join(f"{gate.gate}: {gate.evidence}" for gate in gates)
+        super().__init__(message or f"the promotion policy refuses it: {failed}", **metadata)
+        self.gates = gates
 
 
 class NoPredecessor(FailedPrecondition, reason="NO_PREDECESSOR"):

@@ -160,6 +160,103 @@ class TransitionResult:
 
 
 @dataclass(frozen=True)
+class MetricMargin:
+    """How much worse a metric may be than in production."""
+
+    key: str
+    margin: float
+    """The difference that is still accepted, in the metric's own unit; 0 means no worse at all."""
+    lower_is_better: bool = False
+
+
+@dataclass(frozen=True)
+class FreezeWindow:
+    """A span of time in which nothing is promoted."""
+
+    start: datetime
+    end: datetime
+    """The instant after the last."""
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class PromotionPolicy:
+    """The conditions that a version must meet before it goes into production."""
+
+    model: str
+    metrics: tuple[MetricRange, ...] = ()
+    """Ranges in which the version's metrics must lie."""
+    no_worse_than_production: tuple[MetricMargin, ...] = ()
+    require_comparison: bool = False
+    """Whether a comparison must have found it no worse than the version in production."""
+    forbid_drift_alarm: bool = False
+    """Whether a standing drift alarm of the version forbids it."""
+    required_tags: tuple[str, ...] = ()
+    freezes: tuple[FreezeWindow, ...] = ()
+    material: bool = False
+    """Whether somebody other than who registered the version must promote it."""
+    etag: str = ""
+
+
+@dataclass(frozen=True)
+class RollbackResult:
+    """What a rollback did, or with `dry_run` would do."""
+
+    version: ModelVersion
+    """The version that is in production again."""
+    archived: ModelVersion | None
+    """The version that left production."""
+    transition: Transition
+
+
+@dataclass(frozen=True)
+class AuditDefect:
+    """A record of the audit log that does not hold."""
+
+    sequence: int
+    problem: str
+
+
+@dataclass(frozen=True)
+class AuditVerification:
+    """What a check of the audit log found."""
+
+    records: int
+    head_hash: str
+    """Hash of the last record; kept elsewhere, it proves later that nothing before it changed."""
+    defects: tuple[AuditDefect, ...]
+
+    @property
+    def intact(self) -> bool:
+        return not self.defects
+
+
+@dataclass(frozen=True)
+class AuditRecord:
+    """One change, as the audit log keeps it."""
+
+    sequence: int
+    happened_at: datetime
+    actor: str
+    kind: str
+    model: str
+    version: int
+    payload: str
+    """What holds after the change, as canonical JSON."""
+    previous_hash: str
+    hash: str
+
+
+@dataclass(frozen=True)
+class DriftAlarm:
+    """Live data has left the training data."""
+
+    version: VersionRef
+    report_id: str
+    score: float
+
+
+@dataclass(frozen=True)
 class Resolved:
     """The version that a model's name meant when it was asked."""
 

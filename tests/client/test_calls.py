@@ -11,13 +11,13 @@ from uuid import uuid4
 
 import grpc
 import pytest
-
-from modelward import AsyncClient, Client, errors
+from modelward import AsyncClient, Client, GateResult, errors
 from modelward._wire import error_of
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.rpc.guard import STATUS_DETAILS, encode
 from modelward_server.settings import Settings
+
 from tests.conftest import Either, RunningServer
 
 
@@ -39,14 +39,18 @@ class _Failed(grpc.RpcError):
 
 @pytest.mark.parametrize("kind", errors.ModelwardError.by_reason.values(), ids=lambda kind: kind.reason)
 def test_every_error_arrives_as_the_class_that_was_raised(kind: type[errors.ModelwardError]) -> None:
+    raised: errors.ModelwardError
     if kind is errors.InvalidField:
-        raised: errors.ModelwardError = errors.InvalidField(errors.FieldViolation("a.b[0]", "mend it"))
+        raised = errors.InvalidField(errors.FieldViolation("a.b[0]", "mend it"), message="a.b[0]")
+    elif kind is errors.GatesFailed:
+        raised = errors.GatesFailed(GateResult("material", False, "same person"), model="spx")
     else:
         raised = kind("what happened", model="spx", legal="a,b")
     arrived = error_of(_Failed(raised))
     assert type(arrived) is kind
     assert (arrived.message, arrived.metadata) == (raised.message, raised.metadata)
-    assert getattr(arrived, "violations", None) == getattr(raised, "violations", None)
+    for details in ("violations", "gates"):
+        assert getattr(arrived, details, None) == getattr(raised, details, None)
 
 
 def test_every_reason_of_the_contract_has_a_class() -> None:
@@ -93,7 +97,7 @@ def stub(server: RunningServer) -> Iterator[LifecycleServiceStub]:
 
 def test_call_that_is_not_served_yet_says_so(stub: LifecycleServiceStub) -> None:
     with pytest.raises(grpc.RpcError) as caught:
-        stub.VerifyAuditLog(pb.VerifyAuditLogRequest())
+        stub.GetRollout(pb.GetRolloutRequest(model="m"))
     assert isinstance(error_of(caught.value), errors.NotServed)
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from modelward import MetricRange, ModelFormat, Stage, errors
 from sklearn.linear_model import LogisticRegression
 
-from modelward import MetricRange, ModelFormat, Stage, errors
 from tests.conftest import Either
 
 
@@ -119,9 +119,7 @@ async def test_version_is_registered_from_a_place_that_the_operator_allows(
 
 
 @pytest.mark.parametrize("path", ["/etc", "{inbox}/../secret", "{inbox}/link"])
-async def test_reading_outside_the_allowed_places_is_refused(
-    client: Either, name: str, inbox: Path, path: str
-) -> None:
+async def test_reading_outside_the_allowed_places_is_refused(client: Either, name: str, inbox: Path, path: str) -> None:
     (inbox.parent / "secret").mkdir(exist_ok=True)
     (inbox.parent / "secret" / "key").write_text("secret")
     link = inbox / "link"

@@ -4,10 +4,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelward._async.lifecycle import AsyncLifecycle
+from modelward._async.stages import AsyncStages
 from modelward.lifecycle import ModelVersion
 
 
-class AsyncClient(AsyncLifecycle):
+class AsyncClient(AsyncLifecycle, AsyncStages):
     """Everything that Modelward does, as methods of one object.
 
     Each method may raise `Unavailable` when the server does not answer within the timeout, and `DeadlineExceeded`.

@@ -129,6 +129,6 @@ class AsyncConnection:
             async for response in call:
                 yield response
         except grpc.RpcError as error:
-            raise error_of(error) from error
+            raise error_of(error) from None
         finally:
             call.cancel()

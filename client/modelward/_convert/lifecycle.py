@@ -19,6 +19,7 @@ from modelward.lifecycle import (
     Model,
     ModelFormat,
     ModelVersion,
+    RollbackResult,
     Stage,
     Transition,
     TransitionResult,
@@ -190,4 +191,20 @@ def transition_result_from_proto(message: pb.TransitionModelVersionResponse) -> 
         archived=version_from_proto(message.archived) if message.HasField("archived") else None,
         transition=transition_from_proto(message.transition),
         gates=tuple(map(gate_from_proto, message.gates)),
+    )
+
+
+def rollback_result_to_proto(result: RollbackResult) -> pb.RollbackModelResponse:
+    return pb.RollbackModelResponse(
+        version=version_to_proto(result.version),
+        archived=version_to_proto(result.archived) if result.archived else None,
+        transition=transition_to_proto(result.transition),
+    )
+
+
+def rollback_result_from_proto(message: pb.RollbackModelResponse) -> RollbackResult:
+    return RollbackResult(
+        version=version_from_proto(message.version),
+        archived=version_from_proto(message.archived) if message.HasField("archived") else None,
+        transition=transition_from_proto(message.transition),
     )

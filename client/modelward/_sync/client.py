@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from modelward._sync.lifecycle import Lifecycle
+from modelward._sync.stages import Stages
 from modelward.lifecycle import ModelVersion
 
 
-class Client(Lifecycle):
+class Client(Lifecycle, Stages):
     """Everything that Modelward does, as methods of one object.
 
     Each method may raise `Unavailable` when the server does not answer within the timeout, and `DeadlineExceeded`.

@@ -124,6 +124,6 @@ class Connection:
             for response in call:
                 yield response
         except grpc.RpcError as error:
-            raise error_of(error) from error
+            raise error_of(error) from None
         finally:
             call.cancel()

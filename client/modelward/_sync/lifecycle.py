@@ -18,8 +18,6 @@ from modelward._convert.lifecycle import (
     format_to_proto,
     metric_range_to_proto,
     model_from_proto,
-    transition_from_proto,
-    transition_result_from_proto,
     version_from_proto,
 )
 from modelward._refs import AnyVersion, as_ref, as_stage
@@ -29,10 +27,7 @@ from modelward.lifecycle import (
     Model,
     ModelFormat,
     ModelVersion,
-    Resolved,
     Stage,
-    Transition,
-    TransitionResult,
 )
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
@@ -234,83 +229,6 @@ class Lifecycle(Connection):
             version=ref_to_proto(as_ref(version)), metrics=metrics, measured_at=time_to_proto(measured_at)
         )
         return version_from_proto((self._call(self._lifecycle.LogMetrics, request)).version)
-
-    def promote(
-        self, version: AnyVersion, *, to: Stage | str, reason: str = "", etag: str = "", dry_run: bool = False
-    ) -> TransitionResult:
-        """Move a version to another stage; into production, the version there is archived in the same instant.
-
-        Args:
-            reason: why, for the record.
-            etag: the one that the version must still have; empty accepts any.
-            dry_run: only say what would happen.
-
-        Raises:
-            ModelNotFound, VersionNotFound: it does not exist.
-            IllegalTransition: the stage machine forbids the move.
-            EtagMismatch: it changed since `etag` was read.
-            InvalidField: there is no stage of that name.
-        """
-        request = pb.TransitionModelVersionRequest(
-            version=ref_to_proto(as_ref(version)),
-            to=stage_to_proto(as_stage(to)),
-            reason=reason,
-            etag=etag,
-            dry_run=dry_run,
-        )
-        return transition_result_from_proto(self._call(self._lifecycle.TransitionModelVersion, request))
-
-    def resolve(
-        self,
-        model: str,
-        *,
-        stage: Stage | str | None = None,
-        version: int | None = None,
-        alias: str | None = None,
-        as_of: datetime | None = None,
-    ) -> Resolved:
-        """Say which version is meant: the one in production, or that of a stage, a number or an alias.
-
-        Args:
-            as_of: the past instant to answer for, with its time zone; now when it is left out.
-
-        Raises:
-            ModelNotFound, VersionNotFound: what is named does not exist.
-            NothingResolved: nothing holds that stage or alias.
-        """
-        request = pb.ResolveModelRequest(model=model, as_of=time_to_proto(as_of))
-        if version is not None:
-            request.version = version
-        if alias is not None:
-            request.alias = alias
-        if stage is not None:
-            request.stage = stage_to_proto(as_stage(stage))
-        answer = self._call(self._lifecycle.ResolveModel, request)
-        return Resolved(version_from_proto(answer.version), answer.sequence)
-
-    def list_transitions(
-        self,
-        model: str = "",
-        *,
-        version: int = 0,
-        moved_after: datetime | None = None,
-        moved_before: datetime | None = None,
-    ) -> Iterator[Transition]:
-        """Iterate over stage changes, the newest first: which version moved, by whom and why.
-
-        Raises:
-            ModelNotFound, VersionNotFound: what is named does not exist.
-        """
-        request = pb.ListTransitionsRequest(
-            model=model,
-            version=version,
-            moved_after=time_to_proto(moved_after),
-            moved_before=time_to_proto(moved_before),
-            page_size=PAGE_SIZE,
-        )
-        for page in self._pages(self._lifecycle.ListTransitions, request):
-            for transition in page.transitions:
-                yield transition_from_proto(transition)
 
     def download(self, version: AnyVersion, to: Path | str, *, timeout: float | None = None) -> Path:
         """Write a version's files into a folder, verify each, and return the folder.

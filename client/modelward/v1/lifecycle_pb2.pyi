@@ -1898,6 +1898,8 @@ class ModelEvent(_message.Message):
     HALTED_FIELD_NUMBER: _builtins.int
     RESUMED_FIELD_NUMBER: _builtins.int
     DRIFT_ALARM_FIELD_NUMBER: _builtins.int
+    VERSION_CHANGED_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its place in the server's order of all changes."""
     model: _builtins.str
@@ -1930,6 +1932,14 @@ class ModelEvent(_message.Message):
     def drift_alarm(self) -> Global___DriftAlarm:
         """Live data left the training data; the alarm names the report."""
 
+    @_builtins.property
+    def version_changed(self) -> Global___ModelVersion:
+        """A version's description, tags or metrics changed."""
+
+    @_builtins.property
+    def policy(self) -> Global___PromotionPolicy:
+        """The conditions for promotion changed."""
+
     def __init__(
         self,
         *,
@@ -1942,12 +1952,14 @@ class ModelEvent(_message.Message):
         halted: Global___Halt | None = ...,
         resumed: Global___Model | None = ...,
         drift_alarm: Global___DriftAlarm | None = ...,
+        version_changed: Global___ModelVersion | None = ...,
+        policy: Global___PromotionPolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "model", b"model", "registered", b"registered", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "model", b"model", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm", "version_changed", "policy"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -2292,6 +2304,114 @@ class AuditDefect(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AuditDefect: _TypeAlias = AuditDefect  # noqa: Y015
+
+@_typing.final
+class ExportAuditLogRequest(_message.Message):
+    """Asks for the audit log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FROM_SEQUENCE_FIELD_NUMBER: _builtins.int
+    TO_SEQUENCE_FIELD_NUMBER: _builtins.int
+    from_sequence: _builtins.int
+    """The first record. 0: from the beginning."""
+    to_sequence: _builtins.int
+    """The last record. 0: to the end."""
+    def __init__(
+        self,
+        *,
+        from_sequence: _builtins.int = ...,
+        to_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_sequence", b"from_sequence", "to_sequence", b"to_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAuditLogRequest: _TypeAlias = ExportAuditLogRequest  # noqa: Y015
+
+@_typing.final
+class ExportAuditLogResponse(_message.Message):
+    """A part of the audit log."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECORDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def records(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditRecord]:
+        """The records, in order."""
+
+    def __init__(
+        self,
+        *,
+        records: _abc.Iterable[Global___AuditRecord] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["records", b"records"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ExportAuditLogResponse: _TypeAlias = ExportAuditLogResponse  # noqa: Y015
+
+@_typing.final
+class AuditRecord(_message.Message):
+    """One change, as the audit log keeps it. Its hash is the SHA-256 of the canonical JSON (compact, UTF-8) of the list
+    [previous_hash, sequence, happened_at in UTC as ISO 8601 with microseconds, actor, kind, model, version, payload].
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEQUENCE_FIELD_NUMBER: _builtins.int
+    HAPPENED_AT_FIELD_NUMBER: _builtins.int
+    ACTOR_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    PAYLOAD_FIELD_NUMBER: _builtins.int
+    PREVIOUS_HASH_FIELD_NUMBER: _builtins.int
+    HASH_FIELD_NUMBER: _builtins.int
+    sequence: _builtins.int
+    """Its place in the order, counted from 1 without gaps."""
+    actor: _builtins.str
+    """Who made it."""
+    kind: _builtins.str
+    """What it is about, as "transition"."""
+    model: _builtins.str
+    """The model's name."""
+    version: _builtins.int
+    """The version's number; 0 when it is about the model as a whole."""
+    payload: _builtins.str
+    """What holds after the change, as canonical JSON."""
+    previous_hash: _builtins.str
+    """Hash of the record before; 64 zeros for the first."""
+    hash: _builtins.str
+    """Hash of this record."""
+    @_builtins.property
+    def happened_at(self) -> _timestamp_pb2.Timestamp:
+        """When the change was made."""
+
+    def __init__(
+        self,
+        *,
+        sequence: _builtins.int = ...,
+        happened_at: _timestamp_pb2.Timestamp | None = ...,
+        actor: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        payload: _builtins.str = ...,
+        previous_hash: _builtins.str = ...,
+        hash: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["happened_at", b"happened_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["actor", b"actor", "happened_at", b"happened_at", "hash", b"hash", "kind", b"kind", "model", b"model", "payload", b"payload", "previous_hash", b"previous_hash", "sequence", b"sequence", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AuditRecord: _TypeAlias = AuditRecord  # noqa: Y015
 
 @_typing.final
 class PromotionPolicy(_message.Message):

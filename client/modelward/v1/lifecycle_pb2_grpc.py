@@ -140,6 +140,11 @@ class LifecycleServiceStub:
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.VerifyAuditLogRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.VerifyAuditLogResponse.FromString,
                 _registered_method=True)
+        self.ExportAuditLog = channel.unary_stream(
+                '/modelward.v1.LifecycleService/ExportAuditLog',
+                request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogResponse.FromString,
+                _registered_method=True)
         self.GetPromotionPolicy = channel.unary_unary(
                 '/modelward.v1.LifecycleService/GetPromotionPolicy',
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.GetPromotionPolicyRequest.SerializeToString,
@@ -304,6 +309,13 @@ class LifecycleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ExportAuditLog(self, request, context):
+        """Streams the audit log, for an archive or for a check by somebody else.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPromotionPolicy(self, request, context):
         """Returns the conditions that a version must meet to be promoted.
         """
@@ -425,6 +437,11 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     servicer.VerifyAuditLog,
                     request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.VerifyAuditLogRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_lifecycle__pb2.VerifyAuditLogResponse.SerializeToString,
+            ),
+            'ExportAuditLog': grpc.unary_stream_rpc_method_handler(
+                    servicer.ExportAuditLog,
+                    request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogResponse.SerializeToString,
             ),
             'GetPromotionPolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPromotionPolicy,
@@ -1005,6 +1022,33 @@ class LifecycleService:
             '/modelward.v1.LifecycleService/VerifyAuditLog',
             modelward_dot_v1_dot_lifecycle__pb2.VerifyAuditLogRequest.SerializeToString,
             modelward_dot_v1_dot_lifecycle__pb2.VerifyAuditLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ExportAuditLog(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/modelward.v1.LifecycleService/ExportAuditLog',
+            modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogRequest.SerializeToString,
+            modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogResponse.FromString,
             options,
             channel_credentials,
             insecure,

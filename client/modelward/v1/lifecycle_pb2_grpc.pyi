@@ -77,6 +77,8 @@ class LifecycleServiceStub:
     """Lists stage changes, the newest first: which version moved, by whom and why."""
     VerifyAuditLog: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.VerifyAuditLogRequest, _lifecycle_pb2.VerifyAuditLogResponse]
     """Checks the audit log's hash chain and names the first record that does not hold."""
+    ExportAuditLog: _grpc.UnaryStreamMultiCallable[_lifecycle_pb2.ExportAuditLogRequest, _lifecycle_pb2.ExportAuditLogResponse]
+    """Streams the audit log, for an archive or for a check by somebody else."""
     GetPromotionPolicy: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.GetPromotionPolicyRequest, _lifecycle_pb2.GetPromotionPolicyResponse]
     """Returns the conditions that a version must meet to be promoted."""
     SetPromotionPolicy: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.SetPromotionPolicyRequest, _lifecycle_pb2.SetPromotionPolicyResponse]
@@ -131,6 +133,8 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     """Lists stage changes, the newest first: which version moved, by whom and why."""
     VerifyAuditLog: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.VerifyAuditLogRequest, _lifecycle_pb2.VerifyAuditLogResponse]  # type: ignore[assignment]
     """Checks the audit log's hash chain and names the first record that does not hold."""
+    ExportAuditLog: _aio.UnaryStreamMultiCallable[_lifecycle_pb2.ExportAuditLogRequest, _lifecycle_pb2.ExportAuditLogResponse]  # type: ignore[assignment]
+    """Streams the audit log, for an archive or for a check by somebody else."""
     GetPromotionPolicy: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.GetPromotionPolicyRequest, _lifecycle_pb2.GetPromotionPolicyResponse]  # type: ignore[assignment]
     """Returns the conditions that a version must meet to be promoted."""
     SetPromotionPolicy: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.SetPromotionPolicyRequest, _lifecycle_pb2.SetPromotionPolicyResponse]  # type: ignore[assignment]
@@ -287,6 +291,13 @@ class LifecycleServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.VerifyAuditLogResponse, _abc.Awaitable[_lifecycle_pb2.VerifyAuditLogResponse]]:
         """Checks the audit log's hash chain and names the first record that does not hold."""
+
+    def ExportAuditLog(
+        self,
+        request: _lifecycle_pb2.ExportAuditLogRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_lifecycle_pb2.ExportAuditLogResponse], _abc.AsyncIterator[_lifecycle_pb2.ExportAuditLogResponse]]:
+        """Streams the audit log, for an archive or for a check by somebody else."""
 
     def GetPromotionPolicy(
         self,

@@ -9,6 +9,8 @@ from sqlalchemy.orm import Session
 
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import check_etag, check_mask, etag, model_row, production_version, to_model
+from modelward_server.store import audit
+from modelward_server.store.audit import Kind
 from modelward_server.store.paging import Key, fetch_page, starts_with
 from modelward_server.store.tables import ModelRow, VersionRow
 
@@ -21,7 +23,9 @@ def create_model(session: Session, name: str, description: str, tags: Mapping[st
     """
     if session.get(ModelRow, name) is not None:
         raise ModelExists(f"the model {name!r} exists; change it with UpdateModel", model=name)
-    return to_model(add_model(session, name, caller, description, tags), 0)
+    created = to_model(add_model(session, name, caller, description, tags), 0)
+    audit.append(session, Kind.MODEL, name, created, caller)
+    return created
 
 
 def add_model(
@@ -96,7 +100,9 @@ def update_model(
         row.tags = dict(tags)
     touch_model(row, caller)
     _show_in_mlflow(session, row)
-    return to_model(row, production_version(session, name))
+    changed = to_model(row, production_version(session, name))
+    audit.append(session, Kind.MODEL, name, changed, caller)
+    return changed
 
 
 def touch_model(row: ModelRow, caller: Caller) -> None:

@@ -1,17 +1,40 @@
 """Moves between stages, and the record of them."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 
-from modelward.lifecycle import Page, Stage, Transition, TransitionResult, VersionRef
-from sqlalchemy import ColumnElement, func, select
+from modelward.errors import GatesFailed, NoPredecessor
+from modelward.lifecycle import (
+    DriftAlarm,
+    GateResult,
+    Page,
+    RollbackResult,
+    Stage,
+    Transition,
+    TransitionResult,
+    VersionRef,
+)
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from modelward_server.caller import Caller
+from modelward_server.lifecycle.gates import Facts, Verdict, evaluate
 from modelward_server.lifecycle.models import touch_model
-from modelward_server.lifecycle.rows import check_etag, etag, model_row, to_transition, to_version, version_row
+from modelward_server.lifecycle.policies import get_policy
+from modelward_server.lifecycle.rows import (
+    check_etag,
+    etag,
+    from_transition,
+    model_row,
+    to_transition,
+    to_version,
+    version_row,
+)
 from modelward_server.lifecycle.stages import check_move
 from modelward_server.lifecycle.versions import touch_version
+from modelward_server.store import audit
+from modelward_server.store.audit import Kind
 from modelward_server.store.paging import Key, fetch_page
 from modelward_server.store.tables import TransitionRow, VersionRow
 
@@ -25,45 +48,134 @@ def transition(
         ModelNotFound, VersionNotFound: it does not exist.
         EtagMismatch: it changed since `expected_etag` was read.
         IllegalTransition: the stage machine forbids the move.
+        GatesFailed: the model's policy forbids it; every gate that failed is named with its evidence.
     """
     row = version_row(session, ref, lock=True)
     check_etag(expected_etag, etag(row))
     check_move(ref, Stage(row.stage), to)
-    predecessor = _in_production(session, ref.model) if to is Stage.PRODUCTION else None
+    if to is not Stage.PRODUCTION:
+        return _result(session, row, None, move(session, row, to, reason, caller), caller)
+    gates = _pass_gates(session, row, caller)
+    note = f"{ref} was promoted" + (f": {reason}" if reason else "")
+    return put_into_production(session, row, reason, note, caller, gates)
+
+
+def rollback(session: Session, model: str, reason: str, expected_etag: str, caller: Caller) -> RollbackResult:
+    """Put the predecessor back into production and archive what is there.
+
+    The predecessor is the version that the one in production displaced when it was promoted; so repeated rollbacks go
+    back further and further. Gates are not asked: going back must always be possible.
+
+    Raises:
+        ModelNotFound: there is no such model.
+        EtagMismatch: it changed since `expected_etag` was read.
+        NoPredecessor: nothing was in production before.
+    """
+    held = model_row(session, model, lock=True)
+    check_etag(expected_etag, etag(held))
+    current = in_production(session, model)
+    target = _predecessor(session, model, current)
+    note = f"rolled back to {model}/{target.version}" + (f": {reason}" if reason else "")
+    result = put_into_production(session, target, f"rollback: {reason}" if reason else "rollback", note, caller)
+    return RollbackResult(result.version, result.archived, result.transition)
+
+
+def put_into_production(
+    session: Session, row: VersionRow, reason: str, note: str, caller: Caller, gates: Sequence[GateResult] = ()
+) -> TransitionResult:
+    """Move a version into production, and the version there, if any, to the archive, with `note` as its reason."""
+    predecessor = in_production(session, row.model)
     if predecessor is not None:
-        note = f"{ref} was promoted" + (f": {reason}" if reason else "")
-        _move(session, predecessor, Stage.ARCHIVED, note, caller, displaced_by=ref.version)
-    record = _move(session, row, to, reason, caller)
-    touch_model(model_row(session, ref.model), caller)
-    return TransitionResult(
-        version=to_version(row),
-        archived=None if predecessor is None else to_version(predecessor),
-        transition=to_transition(record),
-    )
+        move(session, predecessor, Stage.ARCHIVED, note, caller, displaced_by=row.version)
+    record = move(session, row, Stage.PRODUCTION, reason, caller, gates=gates)
+    return _result(session, row, predecessor, record, caller)
 
 
-def _in_production(session: Session, model: str) -> VersionRow | None:
+def _result(
+    session: Session, row: VersionRow, archived: VersionRow | None, record: TransitionRow, caller: Caller
+) -> TransitionResult:
+    touch_model(model_row(session, row.model), caller)
+    done = to_transition(record)
+    return TransitionResult(to_version(row), None if archived is None else to_version(archived), done, done.gates)
+
+
+def in_production(session: Session, model: str) -> VersionRow | None:
     return session.scalar(select(VersionRow).where(VersionRow.model == model, VersionRow.stage == Stage.PRODUCTION))
 
 
-def _move(
-    session: Session, row: VersionRow, to: Stage, reason: str, caller: Caller, displaced_by: int = 0
+def move(
+    session: Session,
+    row: VersionRow,
+    to: Stage,
+    reason: str,
+    caller: Caller,
+    displaced_by: int = 0,
+    gates: Sequence[GateResult] = (),
 ) -> TransitionRow:
-    record = TransitionRow(
-        model=row.model,
-        version=row.version,
-        from_stage=row.stage,
+    """Change a version's stage and record it. What may move where is for the caller to know."""
+    done = Transition(
+        sequence=0,
+        version=VersionRef(row.model, row.version),
+        from_stage=Stage(row.stage),
         to_stage=to,
         actor=caller.actor,
         reason=reason,
         moved_at=caller.at,
         displaced_by=displaced_by,
+        gates=tuple(gates),
     )
     row.stage, row.stage_since = to, caller.at
     touch_version(row, caller)
-    session.add(record)
     session.flush()  # At once: the predecessor must have left production before the successor comes.
+    sequence = audit.append(session, Kind.TRANSITION, row.model, done, caller, row.version)
+    record = from_transition(replace(done, sequence=sequence))
+    session.add(record)
     return record
+
+
+def _pass_gates(session: Session, row: VersionRow, caller: Caller) -> tuple[GateResult, ...]:
+    production = in_production(session, row.model)
+    facts = Facts(
+        candidate=to_version(row),
+        production=None if production is None else to_version(production),
+        actor=caller.actor,
+        at=caller.at,
+        verdict=_verdict(session, row, production),
+        drift_alarm=_drift_alarm(session, row),
+    )
+    gates = evaluate(get_policy(session, row.model), facts)
+    failed = [gate for gate in gates if not gate.passed]
+    if failed:
+        raise GatesFailed(*failed, model=row.model, version=row.version)
+    return gates
+
+
+def _verdict(session: Session, row: VersionRow, production: VersionRow | None) -> Verdict | None:
+    return None
+
+
+def _drift_alarm(session: Session, row: VersionRow) -> DriftAlarm | None:
+    return None
+
+
+def _predecessor(session: Session, model: str, current: VersionRow | None) -> VersionRow:
+    """Find the version to go back to."""
+    moves = select(TransitionRow).where(TransitionRow.model == model).order_by(TransitionRow.sequence.desc()).limit(1)
+    if current is None:
+        last = session.scalar(moves.where(TransitionRow.from_stage == Stage.PRODUCTION))
+    else:
+        promoted = session.scalar(
+            moves.where(
+                TransitionRow.version == current.version,
+                TransitionRow.from_stage == Stage.STAGING,
+                TransitionRow.to_stage == Stage.PRODUCTION,
+            )
+        )
+        last = promoted and session.get(TransitionRow, promoted.sequence - 1)
+        last = last if last is not None and last.displaced_by == current.version and last.model == model else None
+    if last is None:
+        raise NoPredecessor(f"nothing was in production of {model!r} before, so there is no way back", model=model)
+    return session.get_one(VersionRow, (model, last.version))
 
 
 def list_transitions(
@@ -108,8 +220,3 @@ def _conditions(
         yield TransitionRow.moved_at >= moved_after
     if moved_before is not None:
         yield TransitionRow.moved_at < moved_before
-
-
-def last_sequence(session: Session) -> int:
-    """Return the place of the newest change in the server's order of changes; 0 before the first."""
-    return session.scalar(select(func.max(TransitionRow.sequence))) or 0

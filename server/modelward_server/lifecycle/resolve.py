@@ -9,8 +9,9 @@ from modelward.lifecycle import Resolved, Stage, VersionRef
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from modelward_server.lifecycle.promotion import last_sequence
+from modelward_server.lifecycle.halts import check_not_halted
 from modelward_server.lifecycle.rows import model_row, to_version, version_row
+from modelward_server.store.audit import last_sequence
 from modelward_server.store.tables import TransitionRow, VersionRow
 
 LATEST = "latest"
@@ -31,8 +32,12 @@ def resolve(session: Session, model: str, selector: Selector, as_of: datetime | 
         ModelNotFound: there is no such model.
         VersionNotFound: the number names no version, or none that existed then.
         NothingResolved: nothing holds the stage or alias.
+        ModelHalted: the model is halted; the past may still be asked for.
     """
-    latest = model_row(session, model).latest_version
+    row = model_row(session, model)
+    if as_of is None:
+        check_not_halted(row)
+    latest = row.latest_version
     selector = _plain(selector)
     number, stage = _now(session, model, selector, latest) if as_of is None else _then(session, model, selector, as_of)
     version = to_version(version_row(session, VersionRef(model, number)))

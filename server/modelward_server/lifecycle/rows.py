@@ -1,9 +1,20 @@
 """Reads of models and versions, and what a row of the ledger means to a caller."""
 
 from collections.abc import Iterable
+from dataclasses import asdict
 
 from modelward.errors import EtagMismatch, FieldViolation, InvalidField, ModelNotFound, VersionNotFound
-from modelward.lifecycle import ArtifactFile, Model, ModelFormat, ModelVersion, Stage, Transition, VersionRef
+from modelward.lifecycle import (
+    ArtifactFile,
+    GateResult,
+    Halt,
+    Model,
+    ModelFormat,
+    ModelVersion,
+    Stage,
+    Transition,
+    VersionRef,
+)
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
@@ -74,7 +85,7 @@ def to_model(row: ModelRow, production: int) -> Model:
         updated_at=row.updated_at,
         latest_version=row.latest_version,
         production_version=production,
-        halt=None,
+        halt=Halt(row.halted_by, row.halt_reason, row.halted_at) if row.halted_at else None,
         etag=etag(row),
     )
 
@@ -113,6 +124,22 @@ def to_transition(row: TransitionRow) -> Transition:
         reason=row.reason,
         moved_at=row.moved_at,
         displaced_by=row.displaced_by,
+        gates=tuple(GateResult(**gate) for gate in row.gates),
+    )
+
+
+def from_transition(transition: Transition) -> TransitionRow:
+    return TransitionRow(
+        sequence=transition.sequence,
+        model=transition.version.model,
+        version=transition.version.version,
+        from_stage=transition.from_stage or "",
+        to_stage=transition.to_stage,
+        actor=transition.actor,
+        reason=transition.reason,
+        moved_at=transition.moved_at,
+        displaced_by=transition.displaced_by,
+        gates=[asdict(gate) for gate in transition.gates],
     )
 
 

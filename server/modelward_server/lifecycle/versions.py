@@ -7,14 +7,25 @@ from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
 from modelward.errors import BlobsMissing
-from modelward.lifecycle import ArtifactFile, MetricRange, ModelFormat, ModelVersion, Page, Stage, VersionRef
+from modelward.lifecycle import (
+    ArtifactFile,
+    MetricRange,
+    ModelFormat,
+    ModelVersion,
+    Page,
+    Stage,
+    Transition,
+    VersionRef,
+)
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.models import add_model, touch_model
-from modelward_server.lifecycle.rows import check_etag, check_mask, etag, to_version, version_row
+from modelward_server.lifecycle.rows import check_etag, check_mask, etag, from_transition, to_version, version_row
+from modelward_server.store import audit
 from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.audit import Kind
 from modelward_server.store.paging import Key, fetch_page, starts_with
 from modelward_server.store.tables import MetricRow, ModelRow, TransitionRow, VersionRow
 
@@ -67,8 +78,10 @@ def register(session: Session, blobs: BlobStore, new: NewVersion, caller: Caller
     row = _new_row(new, model.latest_version, caller)
     session.add(row)
     _record_metrics(session, row, new.metrics, caller.at)
-    session.add(_registration(row, caller))
-    return to_version(row)
+    registered = to_version(row)
+    sequence = audit.append(session, Kind.REGISTERED, row.model, registered, caller, row.version)
+    session.add(_registration(row, caller, sequence))
+    return registered
 
 
 def _check_uploaded(blobs: BlobStore, files: Sequence[ArtifactFile]) -> None:
@@ -107,15 +120,10 @@ def _new_row(new: NewVersion, number: int, caller: Caller) -> VersionRow:
     )
 
 
-def _registration(row: VersionRow, caller: Caller) -> TransitionRow:
-    return TransitionRow(
-        model=row.model,
-        version=row.version,
-        from_stage="",
-        to_stage=row.stage,
-        actor=caller.actor,
-        reason="registered",
-        moved_at=caller.at,
+def _registration(row: VersionRow, caller: Caller, sequence: int) -> TransitionRow:
+    ref, stage = VersionRef(row.model, row.version), Stage(row.stage)
+    return from_transition(
+        Transition(sequence, ref, None, stage, caller.actor, "registered", caller.at, displaced_by=0)
     )
 
 
@@ -195,8 +203,7 @@ def update_version(
         row.description = description
     if "tags" in paths:
         row.tags = dict(tags)
-    touch_version(row, caller)
-    return to_version(row)
+    return _changed(session, row, caller)
 
 
 def log_metrics(
@@ -210,8 +217,7 @@ def log_metrics(
     row = version_row(session, ref, lock=True)
     _record_metrics(session, row, metrics, measured_at or caller.at)
     row.metrics = {**row.metrics, **_latest(session, ref, metrics)}
-    touch_version(row, caller)
-    return to_version(row)
+    return _changed(session, row, caller)
 
 
 def _record_metrics(session: Session, row: VersionRow, metrics: Mapping[str, float], measured_at: datetime) -> None:
@@ -229,6 +235,13 @@ def _latest(session: Session, ref: VersionRef, keys: Collection[str]) -> dict[st
         .order_by(MetricRow.measured_at, MetricRow.id)
     )
     return dict(session.execute(query).all())
+
+
+def _changed(session: Session, row: VersionRow, caller: Caller) -> ModelVersion:
+    touch_version(row, caller)
+    changed = to_version(row)
+    audit.append(session, Kind.VERSION, row.model, changed, caller, row.version)
+    return changed
 
 
 def touch_version(row: VersionRow, caller: Caller) -> None:

@@ -11,10 +11,10 @@ from uuid import uuid4
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
 from google.rpc.status_pb2 import Status
 from grpc import aio
-from modelward.errors import DOMAIN, InvalidField, ModelwardError, NotServed
+from modelward.errors import DOMAIN, GatesFailed, InvalidField, ModelwardError, NotServed
 
 from modelward_server.rpc.validation import check_message
 
@@ -113,6 +113,9 @@ def encode(error: ModelwardError) -> Status:
     if isinstance(error, InvalidField):
         violations = [BadRequest.FieldViolation(field=v.field, description=v.description) for v in error.violations]
         details.append(BadRequest(field_violations=violations))
+    if isinstance(error, GatesFailed):
+        failed = [PreconditionFailure.Violation(type=g.gate, description=g.evidence) for g in error.gates]
+        details.append(PreconditionFailure(violations=failed))
     status = Status(code=error.status.value[0], message=error.message)
     for detail in details:
         packed = AnyMessage()

@@ -25,10 +25,14 @@ class Ledger:
     """
 
     def __init__(self, url: str) -> None:
-        self._readers = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
-        if self._readers.dialect.name == "sqlite":
-            _prepare_sqlite(self._readers)
-        self._writers = self._readers.execution_options(writes=True)
+        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
+        if engine.dialect.name == "sqlite":
+            _prepare_sqlite(engine)
+            self._readers = engine
+        else:
+            # One snapshot for a whole read, as SQLite gives it by itself.
+            self._readers = engine.execution_options(isolation_level="REPEATABLE READ")
+        self._writers = engine.execution_options(writes=True)
 
     def migrate(self) -> None:
         """Bring the schema to this server's version."""

@@ -6,9 +6,20 @@ Every name begins with `ledger_`, so that the ledger may share a database with M
 from datetime import UTC, datetime
 from typing import Any, ClassVar
 
-from sqlalchemy import JSON, DateTime, Dialect, ForeignKey, Index, LargeBinary, String, Text, TypeDecorator, text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    DateTime,
+    Dialect,
+    ForeignKey,
+    Index,
+    LargeBinary,
+    String,
+    Text,
+    TypeDecorator,
+    text,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
-
 
 Name = String(128).with_variant(String(128, collation="C"), "postgresql")
 """A name, in the order of its bytes on every database, whatever its locale."""
@@ -49,6 +60,9 @@ class ModelRow(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     latest_version: Mapped[int] = mapped_column(default=0)
+    halted_by: Mapped[str] = mapped_column(default="")
+    halt_reason: Mapped[str] = mapped_column(default="")
+    halted_at: Mapped[datetime | None] = mapped_column(default=None)
     revision: Mapped[int] = mapped_column(default=1)
 
 
@@ -113,12 +127,40 @@ class MetricRow(Base):
     __table_args__ = (Index("ledger_metrics_by_key", "model", "version", "key", "measured_at"),)
 
 
+class AuditRow(Base):
+    """The audit log: a row for every change, in the order of the commits, each with the hash of the one before."""
+
+    __tablename__ = "ledger_audit"
+
+    sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
+    happened_at: Mapped[datetime]
+    actor: Mapped[str]
+    kind: Mapped[str] = mapped_column(String(32))
+    model: Mapped[str] = mapped_column(Name)
+    version: Mapped[int]
+    payload: Mapped[str]
+    previous_hash: Mapped[str] = mapped_column(String(64))
+    hash: Mapped[str] = mapped_column(String(64))
+
+    __table_args__ = (Index("ledger_audit_by_model", "model", "sequence"),)
+
+
+class AuditHeadRow(Base):
+    """The end of the audit log, in one row: writers queue on it, so sequence numbers are in the order of commits."""
+
+    __tablename__ = "ledger_audit_head"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    hash: Mapped[str] = mapped_column(String(64))
+
+
 class TransitionRow(Base):
-    """The record of stage changes: rows are added, never changed."""
+    """The record of stage changes, under the sequence number of its audit row: rows are added, never changed."""
 
     __tablename__ = "ledger_transitions"
 
-    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    sequence: Mapped[int] = mapped_column(BigInteger, primary_key=True, autoincrement=False)
     model: Mapped[str] = mapped_column(Name)
     version: Mapped[int]
     from_stage: Mapped[str] = mapped_column(String(16))
@@ -127,8 +169,22 @@ class TransitionRow(Base):
     reason: Mapped[str]
     moved_at: Mapped[datetime]
     displaced_by: Mapped[int] = mapped_column(default=0)
+    gates: Mapped[list[Any]] = mapped_column(default=list)
 
-    __table_args__ = (Index("ledger_transitions_by_model", "model", "sequence"),)
+    __table_args__ = (
+        Index("ledger_transitions_by_model", "model", "sequence"),
+        Index("ledger_transitions_by_version", "model", "version", "sequence"),
+    )
+
+
+class PolicyRow(Base):
+    """What a version of the model must meet before it goes into production."""
+
+    __tablename__ = "ledger_policies"
+
+    model: Mapped[str] = mapped_column(Name, ForeignKey("ledger_models.name"), primary_key=True)
+    policy: Mapped[dict[str, Any]]
+    revision: Mapped[int]
 
 
 class RequestRow(Base):

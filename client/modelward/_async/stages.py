@@ -1,0 +1,185 @@
+"""The registry's calls about stages: moves, halts, policies, history, and which version is meant."""
+
+from collections.abc import AsyncIterator
+from datetime import datetime
+
+from modelward._async.connection import AsyncConnection
+from modelward._convert.common import ref_to_proto, stage_to_proto, time_to_proto
+from modelward._convert.lifecycle import (
+    model_from_proto,
+    rollback_result_from_proto,
+    transition_from_proto,
+    transition_result_from_proto,
+    version_from_proto,
+)
+from modelward._convert.policy import (
+    audit_record_from_proto,
+    policy_from_proto,
+    policy_to_proto,
+    verification_from_proto,
+)
+from modelward._refs import AnyVersion, as_ref, as_stage
+from modelward.lifecycle import (
+    AuditRecord,
+    AuditVerification,
+    Model,
+    PromotionPolicy,
+    Resolved,
+    RollbackResult,
+    Stage,
+    Transition,
+    TransitionResult,
+)
+from modelward.v1 import lifecycle_pb2 as pb
+
+PAGE_SIZE = 200
+
+
+class AsyncStages(AsyncConnection):
+    """Where versions stand, who put them there, and which one is to be used."""
+
+    async def promote(
+        self, version: AnyVersion, *, to: Stage | str, reason: str = "", etag: str = "", dry_run: bool = False
+    ) -> TransitionResult:
+        """Move a version to another stage; into production, the version there is archived in the same instant.
+
+        Args:
+            reason: why, for the record.
+            etag: the one that the version must still have; empty accepts any.
+            dry_run: only say what would happen.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it does not exist.
+            IllegalTransition: the stage machine forbids the move.
+            EtagMismatch: it changed since `etag` was read.
+            InvalidField: there is no stage of that name.
+        """
+        request = pb.TransitionModelVersionRequest(
+            version=ref_to_proto(as_ref(version)),
+            to=stage_to_proto(as_stage(to)),
+            reason=reason,
+            etag=etag,
+            dry_run=dry_run,
+        )
+        return transition_result_from_proto(await self._call(self._lifecycle.TransitionModelVersion, request))
+
+    async def rollback(self, model: str, *, reason: str = "", etag: str = "", dry_run: bool = False) -> RollbackResult:
+        """Put the version that was in production before back, and archive the one that is there.
+
+        Repeated rollbacks go back further and further. Promotion gates are not asked.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            NoPredecessor: nothing was in production before.
+            EtagMismatch: the model changed since `etag` was read.
+        """
+        request = pb.RollbackModelRequest(model=model, reason=reason, etag=etag, dry_run=dry_run)
+        return rollback_result_from_proto(await self._call(self._lifecycle.RollbackModel, request))
+
+    async def halt(self, model: str, *, reason: str) -> Model:
+        """Forbid the use of a model at once: it no longer resolves until it is resumed.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            InvalidField: the reason is blank.
+        """
+        request = pb.HaltModelRequest(model=model, reason=reason)
+        return model_from_proto((await self._call(self._lifecycle.HaltModel, request)).model)
+
+    async def resume(self, model: str, *, reason: str = "") -> Model:
+        """End a halt.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        request = pb.ResumeModelRequest(model=model, reason=reason)
+        return model_from_proto((await self._call(self._lifecycle.ResumeModel, request)).model)
+
+    async def get_promotion_policy(self, model: str) -> PromotionPolicy:
+        """Return what a version must meet before it goes into production.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        request = pb.GetPromotionPolicyRequest(model=model)
+        return policy_from_proto((await self._call(self._lifecycle.GetPromotionPolicy, request)).policy)
+
+    async def set_promotion_policy(self, policy: PromotionPolicy) -> PromotionPolicy:
+        """Replace what a version must meet before it goes into production.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            EtagMismatch: the policy changed since its etag was read; an empty etag accepts any.
+            InvalidField: a bound is not finite, or a range or freeze is empty.
+        """
+        request = pb.SetPromotionPolicyRequest(policy=policy_to_proto(policy))
+        return policy_from_proto((await self._call(self._lifecycle.SetPromotionPolicy, request)).policy)
+
+    async def resolve(
+        self,
+        model: str,
+        *,
+        stage: Stage | str | None = None,
+        version: int | None = None,
+        alias: str | None = None,
+        as_of: datetime | None = None,
+    ) -> Resolved:
+        """Say which version is meant: the one in production, or that of a stage, a number or an alias.
+
+        Args:
+            as_of: the past instant to answer for, with its time zone; now when it is left out.
+
+        Raises:
+            ModelNotFound, VersionNotFound: what is named does not exist.
+            NothingResolved: nothing holds that stage or alias.
+        """
+        request = pb.ResolveModelRequest(model=model, as_of=time_to_proto(as_of))
+        if version is not None:
+            request.version = version
+        if alias is not None:
+            request.alias = alias
+        if stage is not None:
+            request.stage = stage_to_proto(as_stage(stage))
+        answer = await self._call(self._lifecycle.ResolveModel, request)
+        return Resolved(version_from_proto(answer.version), answer.sequence)
+
+    async def list_transitions(
+        self,
+        model: str = "",
+        *,
+        version: int = 0,
+        moved_after: datetime | None = None,
+        moved_before: datetime | None = None,
+    ) -> AsyncIterator[Transition]:
+        """Iterate over stage changes, the newest first: which version moved, by whom and why.
+
+        Raises:
+            ModelNotFound, VersionNotFound: what is named does not exist.
+        """
+        request = pb.ListTransitionsRequest(
+            model=model,
+            version=version,
+            moved_after=time_to_proto(moved_after),
+            moved_before=time_to_proto(moved_before),
+            page_size=PAGE_SIZE,
+        )
+        async for page in self._pages(self._lifecycle.ListTransitions, request):
+            for transition in page.transitions:
+                yield transition_from_proto(transition)
+
+    async def verify_audit_log(self, *, from_sequence: int = 0, to_sequence: int = 0) -> AuditVerification:
+        """Check that no record of the audit log was changed, removed or moved.
+
+        Args:
+            from_sequence: the first record to check; 0 for the beginning.
+            to_sequence: the last one; 0 for the end.
+        """
+        request = pb.VerifyAuditLogRequest(from_sequence=from_sequence, to_sequence=to_sequence)
+        return verification_from_proto(await self._call(self._lifecycle.VerifyAuditLog, request))
+
+    async def export_audit_log(self, *, from_sequence: int = 0, to_sequence: int = 0) -> AsyncIterator[AuditRecord]:
+        """Iterate over the records of the audit log, in order."""
+        request = pb.ExportAuditLogRequest(from_sequence=from_sequence, to_sequence=to_sequence)
+        async for part in self._receive(self._lifecycle.ExportAuditLog, request):
+            for record in part.records:
+                yield audit_record_from_proto(record)

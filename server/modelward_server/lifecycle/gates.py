@@ -1,0 +1,116 @@
+"""Promotion gates: each looks at one condition of the policy and says, with evidence, whether it holds."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from modelward.lifecycle import (
+    DriftAlarm,
+    FreezeWindow,
+    GateResult,
+    MetricMargin,
+    MetricRange,
+    ModelVersion,
+    PromotionPolicy,
+)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What the newest comparison of a candidate with the version in production found."""
+
+    comparison_id: str
+    no_worse: bool
+    summary: str
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the gates look at."""
+
+    candidate: ModelVersion
+    production: ModelVersion | None
+    actor: str
+    at: datetime
+    verdict: Verdict | None = None
+    drift_alarm: DriftAlarm | None = None
+
+
+def evaluate(policy: PromotionPolicy, facts: Facts) -> tuple[GateResult, ...]:
+    """Look at every condition of the policy; a condition that cannot be judged does not hold."""
+    return tuple(_results(policy, facts))
+
+
+def _results(policy: PromotionPolicy, facts: Facts) -> Iterator[GateResult]:
+    yield from (_metric(bounds, facts.candidate) for bounds in policy.metrics)
+    yield from (_no_worse(margin, facts) for margin in policy.no_worse_than_production)
+    if policy.require_comparison:
+        yield _comparison(facts)
+    if policy.forbid_drift_alarm:
+        yield _drift(facts)
+    yield from (_tag(tag, facts.candidate) for tag in policy.required_tags)
+    yield from (_freeze(window, facts.at) for window in policy.freezes)
+    if policy.material:
+        yield _second_person(facts)
+
+
+def _metric(bounds: MetricRange, candidate: ModelVersion) -> GateResult:
+    gate, value = f"metrics.{bounds.key}", candidate.metrics.get(bounds.key)
+    if value is None:
+        return GateResult(gate, False, f"{candidate} has no metric {bounds.key}")
+    if bounds.at_least is not None and value < bounds.at_least:
+        return GateResult(gate, False, f"{bounds.key} {value:g} is below {bounds.at_least:g}")
+    if bounds.at_most is not None and value > bounds.at_most:
+        return GateResult(gate, False, f"{bounds.key} {value:g} is above {bounds.at_most:g}")
+    return GateResult(gate, True, f"{bounds.key} {value:g} is in range")
+
+
+def _no_worse(margin: MetricMargin, facts: Facts) -> GateResult:
+    gate = f"no_worse_than_production.{margin.key}"
+    if facts.production is None:
+        return GateResult(gate, True, "nothing is in production to be worse than")
+    ours, theirs = facts.candidate.metrics.get(margin.key), facts.production.metrics.get(margin.key)
+    if ours is None or theirs is None:
+        lacking = facts.candidate if ours is None else facts.production
+        return GateResult(gate, False, f"{lacking} has no metric {margin.key}")
+    worse_by = ours - theirs if margin.lower_is_better else theirs - ours
+    evidence = f"{margin.key} {ours:g} against {theirs:g} of {facts.production}; {margin.margin:g} worse is allowed"
+    return GateResult(gate, worse_by <= margin.margin, evidence)
+
+
+def _comparison(facts: Facts) -> GateResult:
+    gate = "require_comparison"
+    if facts.production is None:
+        return GateResult(gate, True, "nothing is in production to compare with")
+    if facts.verdict is None:
+        return GateResult(gate, False, f"no comparison of {facts.candidate} with {facts.production} was made")
+    return GateResult(
+        gate, facts.verdict.no_worse, f"{facts.verdict.summary} (comparison {facts.verdict.comparison_id})"
+    )
+
+
+def _drift(facts: Facts) -> GateResult:
+    alarm = facts.drift_alarm
+    if alarm is None:
+        return GateResult("forbid_drift_alarm", True, f"no drift alarm stands for {facts.candidate}")
+    return GateResult("forbid_drift_alarm", False, f"drift report {alarm.report_id} has a score of {alarm.score:.2f}")
+
+
+def _tag(tag: str, candidate: ModelVersion) -> GateResult:
+    value = candidate.tags.get(tag)
+    evidence = f"{candidate} has no tag {tag}" if value is None else f"{tag} is {value!r}"
+    return GateResult(f"required_tags.{tag}", value is not None, evidence)
+
+
+def _freeze(window: FreezeWindow, at: datetime) -> GateResult:
+    frozen = window.start <= at < window.end
+    span = f"{window.start.isoformat()} to {window.end.isoformat()}"
+    reason = f" ({window.reason})" if window.reason else ""
+    return GateResult("freezes", not frozen, f"{'in' if frozen else 'outside'} the freeze from {span}{reason}")
+
+
+def _second_person(facts: Facts) -> GateResult:
+    author = facts.candidate.created_by
+    if facts.actor == author:
+        return GateResult("material", False, f"{author} registered {facts.candidate}; somebody else must promote it")
+    return GateResult("material", True, f"{facts.actor} promotes what {author} registered")

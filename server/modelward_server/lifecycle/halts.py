@@ -1,0 +1,68 @@
+"""Halts: a model that nobody may use until it is resumed."""
+
+from dataclasses import dataclass
+
+from modelward.errors import FieldViolation, InvalidField, ModelHalted
+from modelward.lifecycle import Halt, Model
+from sqlalchemy.orm import Session
+
+from modelward_server.caller import Caller
+from modelward_server.lifecycle.models import touch_model
+from modelward_server.lifecycle.rows import model_row, production_version, to_model
+from modelward_server.store import audit
+from modelward_server.store.audit import Kind
+from modelward_server.store.tables import ModelRow
+
+
+@dataclass(frozen=True)
+class Resumption:
+    """What the record keeps of the end of a halt."""
+
+    model: Model
+    reason: str
+
+
+def halt_model(session: Session, name: str, reason: str, caller: Caller) -> Model:
+    """Forbid the use of a model at once. A model that is halted stays so, with the newer reason.
+
+    Raises:
+        ModelNotFound: there is no such model.
+        InvalidField: the reason is blank.
+    """
+    if not reason.strip():
+        raise InvalidField(FieldViolation("reason", "is blank; say why, for everyone whose call is refused"))
+    row = model_row(session, name, lock=True)
+    row.halted_by, row.halt_reason, row.halted_at = caller.actor, reason, caller.at
+    touch_model(row, caller)
+    audit.append(session, Kind.HALTED, name, Halt(caller.actor, reason, caller.at), caller)
+    return to_model(row, production_version(session, name))
+
+
+def resume_model(session: Session, name: str, reason: str, caller: Caller) -> Model:
+    """End a halt; of a model that is not halted, nothing changes.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    row = model_row(session, name, lock=True)
+    if row.halted_at is not None:
+        row.halted_by, row.halt_reason, row.halted_at = "", "", None
+        touch_model(row, caller)
+        resumed = to_model(row, production_version(session, name))
+        audit.append(session, Kind.RESUMED, name, Resumption(resumed, reason), caller)
+    return to_model(row, production_version(session, name))
+
+
+def check_not_halted(row: ModelRow) -> None:
+    """Refuse the use of a halted model.
+
+    Raises:
+        ModelHalted: with who halted it and why.
+    """
+    if row.halted_at is not None:
+        raise ModelHalted(
+            f"{row.name!r} was halted by {row.halted_by} at {row.halted_at.isoformat()}: {row.halt_reason}",
+            model=row.name,
+            halted_by=row.halted_by,
+            halt_reason=row.halt_reason,
+        )

@@ -1,0 +1,61 @@
+"""The promotion policy of a model: read and replace."""
+
+from dataclasses import replace
+
+from modelward.errors import FieldViolation, InvalidField
+from modelward.lifecycle import PromotionPolicy
+from pydantic import TypeAdapter
+from sqlalchemy.orm import Session
+
+from modelward_server.caller import Caller
+from modelward_server.lifecycle.rows import check_etag, model_row
+from modelward_server.store import audit
+from modelward_server.store.audit import Kind
+from modelward_server.store.tables import PolicyRow
+
+_json = TypeAdapter(PromotionPolicy)
+
+
+def get_policy(session: Session, model: str) -> PromotionPolicy:
+    """Return a model's policy; one without conditions when none was set.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    model_row(session, model)
+    row = session.get(PolicyRow, model)
+    return PromotionPolicy(model, etag="r0") if row is None else _from_row(row)
+
+
+def set_policy(session: Session, policy: PromotionPolicy, caller: Caller) -> PromotionPolicy:
+    """Replace a model's policy.
+
+    Raises:
+        ModelNotFound: there is no such model.
+        EtagMismatch: it changed since the given etag was read.
+        InvalidField: a range or a freeze ends before it begins.
+    """
+    _check(policy)
+    model_row(session, policy.model, lock=True)
+    row = session.get(PolicyRow, policy.model) or PolicyRow(model=policy.model, policy={}, revision=0)
+    check_etag(policy.etag, f"r{row.revision}")
+    row.policy = _json.dump_python(replace(policy, etag=""), mode="json")
+    row.revision += 1
+    session.add(row)
+    session.flush()
+    changed = _from_row(row)
+    audit.append(session, Kind.POLICY, policy.model, changed, caller)
+    return changed
+
+
+def _from_row(row: PolicyRow) -> PromotionPolicy:
+    return replace(_json.validate_python(row.policy), etag=f"r{row.revision}")
+
+
+def _check(policy: PromotionPolicy) -> None:
+    for i, bounds in enumerate(policy.metrics):
+        if bounds.at_least is not None and bounds.at_most is not None and bounds.at_least > bounds.at_most:
+            raise InvalidField(FieldViolation(f"policy.metrics[{i}].at_most", "is below at_least; nothing could pass"))
+    for i, window in enumerate(policy.freezes):
+        if window.end <= window.start:
+            raise InvalidField(FieldViolation(f"policy.freezes[{i}].until", "must be later than from"))

@@ -1,0 +1,31 @@
+"""The registry's calls about its audit log."""
+
+from collections.abc import AsyncIterator
+from functools import partial
+
+from modelward._convert.policy import audit_record_to_proto, verification_to_proto
+from modelward.v1 import lifecycle_pb2 as pb
+from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
+
+from modelward_server.rpc.calls import Calls, Context
+from modelward_server.store import audit
+
+
+class AuditCalls(LifecycleServiceServicer):
+    """What was recorded, and whether the record holds."""
+
+    _calls: Calls
+
+    async def VerifyAuditLog(self, request: pb.VerifyAuditLogRequest, context: Context) -> pb.VerifyAuditLogResponse:
+        found = await self._calls.read(
+            lambda session: audit.verify(session, request.from_sequence, request.to_sequence)
+        )
+        return verification_to_proto(found)
+
+    async def ExportAuditLog(
+        self, request: pb.ExportAuditLogRequest, context: Context
+    ) -> AsyncIterator[pb.ExportAuditLogResponse]:
+        behind = max(request.from_sequence, 1) - 1
+        while records := await self._calls.read(partial(audit.records, behind=behind, last=request.to_sequence)):
+            yield pb.ExportAuditLogResponse(records=map(audit_record_to_proto, records))
+            behind = records[-1].sequence

@@ -1,0 +1,153 @@
+"""The registry's calls about models, versions and files: convert, call, convert."""
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from modelward._convert.common import file_to_proto, ref_from_proto
+from modelward._convert.lifecycle import (
+    model_to_proto,
+    version_to_proto,
+)
+from modelward.v1 import lifecycle_pb2 as pb
+from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
+
+from modelward_server.lifecycle import files, models, versions
+from modelward_server.rpc.calls import Calls, Context
+from modelward_server.rpc.requests import new_version, optional_time, stages_of, version_filter
+from modelward_server.rpc.transfers import receive_blobs, send_chunks
+from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.sources import Sources
+
+
+class RegistryCalls(LifecycleServiceServicer):
+    """What a model and a version are."""
+
+    _calls: Calls
+    _blobs: BlobStore
+    _sources: Sources
+
+    async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.CreateModelResponse:
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.CreateModelResponse(
+                model=model_to_proto(
+                    models.create_model(session, request.model, request.description, request.tags, caller)
+                )
+            ),
+        )
+
+    async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
+        model = await self._calls.read(lambda session: models.get_model(session, request.model))
+        return pb.GetModelResponse(model=model_to_proto(model))
+
+    async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
+        page = await self._calls.read(
+            lambda session: models.list_models(
+                session,
+                request.name_prefix,
+                stages_of(request.stages),
+                request.tags,
+                request.page_size,
+                request.page_token,
+            )
+        )
+        return pb.ListModelsResponse(models=map(model_to_proto, page.items), next_page_token=page.next_page_token)
+
+    async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.UpdateModelResponse:
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.UpdateModelResponse(
+                model=model_to_proto(
+                    models.update_model(
+                        session,
+                        request.model,
+                        request.update_mask.paths,
+                        request.description,
+                        request.tags,
+                        request.etag,
+                        caller,
+                    )
+                )
+            ),
+        )
+
+    async def UploadBlobs(
+        self, request_iterator: AsyncIterator[pb.UploadBlobsRequest], context: Context
+    ) -> pb.UploadBlobsResponse:
+        return pb.UploadBlobsResponse(blobs=await receive_blobs(self._blobs, request_iterator))
+
+    async def DownloadArtifact(
+        self, request: pb.DownloadArtifactRequest, context: Context
+    ) -> AsyncIterator[pb.DownloadArtifactResponse]:
+        ref = ref_from_proto(request.version)
+        version = await self._calls.read(lambda session: versions.get_version(session, ref))
+        for file in files.chosen(version, request.path, request.offset):
+            yield pb.DownloadArtifactResponse(file=file_to_proto(file))
+            async for chunk in send_chunks(self._blobs.path(file.sha256), request.offset):
+                yield pb.DownloadArtifactResponse(chunk=chunk)
+
+    async def RegisterModelVersion(
+        self, request: pb.RegisterModelVersionRequest, context: Context
+    ) -> pb.RegisterModelVersionResponse:
+        copied = None
+        if request.WhichOneof("artifact") == "source_uri":
+            copied = await asyncio.to_thread(self._sources.copy_artifact, request.source_uri, self._blobs)
+        new = new_version(request, copied)
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.RegisterModelVersionResponse(
+                version=version_to_proto(versions.register(session, self._blobs, new, caller))
+            ),
+        )
+
+    async def GetModelVersion(self, request: pb.GetModelVersionRequest, context: Context) -> pb.GetModelVersionResponse:
+        ref = ref_from_proto(request.version)
+        version = await self._calls.read(lambda session: versions.get_version(session, ref))
+        return pb.GetModelVersionResponse(version=version_to_proto(version))
+
+    async def ListModelVersions(
+        self, request: pb.ListModelVersionsRequest, context: Context
+    ) -> pb.ListModelVersionsResponse:
+        wanted = version_filter(request)
+        page = await self._calls.read(
+            lambda session: versions.list_versions(session, wanted, request.page_size, request.page_token)
+        )
+        return pb.ListModelVersionsResponse(
+            versions=map(version_to_proto, page.items), next_page_token=page.next_page_token
+        )
+
+    async def UpdateModelVersion(
+        self, request: pb.UpdateModelVersionRequest, context: Context
+    ) -> pb.UpdateModelVersionResponse:
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.UpdateModelVersionResponse(
+                version=version_to_proto(
+                    versions.update_version(
+                        session,
+                        ref_from_proto(request.version),
+                        request.update_mask.paths,
+                        request.description,
+                        request.tags,
+                        request.etag,
+                        caller,
+                    )
+                )
+            ),
+        )
+
+    async def LogMetrics(self, request: pb.LogMetricsRequest, context: Context) -> pb.LogMetricsResponse:
+        measured_at = optional_time(request, "measured_at")
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.LogMetricsResponse(
+                version=version_to_proto(
+                    versions.log_metrics(session, ref_from_proto(request.version), request.metrics, measured_at, caller)
+                )
+            ),
+        )

@@ -1,0 +1,102 @@
+"""The registry's calls about stages: moves, halts, policies, and which version is meant."""
+
+from modelward._convert.common import ref_from_proto
+from modelward._convert.lifecycle import (
+    model_to_proto,
+    rollback_result_to_proto,
+    transition_result_to_proto,
+    transition_to_proto,
+    version_to_proto,
+)
+from modelward._convert.policy import policy_from_proto, policy_to_proto
+from modelward.lifecycle import VersionRef
+from modelward.v1 import lifecycle_pb2 as pb
+from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
+
+from modelward_server.lifecycle import halts, policies, promotion, resolve
+from modelward_server.rpc.calls import Calls, Context
+from modelward_server.rpc.requests import optional_time, selector, stages_of
+
+
+class StageCalls(LifecycleServiceServicer):
+    """Where versions stand, and who put them there."""
+
+    _calls: Calls
+
+    async def TransitionModelVersion(
+        self, request: pb.TransitionModelVersionRequest, context: Context
+    ) -> pb.TransitionModelVersionResponse:
+        [to] = stages_of([request.to])
+        run = self._calls.rehearse if request.dry_run else self._calls.write
+        return await run(
+            request,
+            context,
+            lambda session, caller: transition_result_to_proto(
+                promotion.transition(session, ref_from_proto(request.version), to, request.reason, request.etag, caller)
+            ),
+        )
+
+    async def ResolveModel(self, request: pb.ResolveModelRequest, context: Context) -> pb.ResolveModelResponse:
+        wanted, as_of = selector(request), optional_time(request, "as_of")
+        found = await self._calls.read(lambda session: resolve.resolve(session, request.model, wanted, as_of))
+        return pb.ResolveModelResponse(version=version_to_proto(found.version), sequence=found.sequence)
+
+    async def ListTransitions(self, request: pb.ListTransitionsRequest, context: Context) -> pb.ListTransitionsResponse:
+        page = await self._calls.read(
+            lambda session: promotion.list_transitions(
+                session,
+                VersionRef(request.model, request.version),
+                optional_time(request, "moved_after"),
+                optional_time(request, "moved_before"),
+                request.page_size,
+                request.page_token,
+            )
+        )
+        return pb.ListTransitionsResponse(
+            transitions=map(transition_to_proto, page.items), next_page_token=page.next_page_token
+        )
+
+    async def RollbackModel(self, request: pb.RollbackModelRequest, context: Context) -> pb.RollbackModelResponse:
+        run = self._calls.rehearse if request.dry_run else self._calls.write
+        return await run(
+            request,
+            context,
+            lambda session, caller: rollback_result_to_proto(
+                promotion.rollback(session, request.model, request.reason, request.etag, caller)
+            ),
+        )
+
+    async def HaltModel(self, request: pb.HaltModelRequest, context: Context) -> pb.HaltModelResponse:
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.HaltModelResponse(
+                model=model_to_proto(halts.halt_model(session, request.model, request.reason, caller))
+            ),
+        )
+
+    async def ResumeModel(self, request: pb.ResumeModelRequest, context: Context) -> pb.ResumeModelResponse:
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.ResumeModelResponse(
+                model=model_to_proto(halts.resume_model(session, request.model, request.reason, caller))
+            ),
+        )
+
+    async def GetPromotionPolicy(
+        self, request: pb.GetPromotionPolicyRequest, context: Context
+    ) -> pb.GetPromotionPolicyResponse:
+        policy = await self._calls.read(lambda session: policies.get_policy(session, request.model))
+        return pb.GetPromotionPolicyResponse(policy=policy_to_proto(policy))
+
+    async def SetPromotionPolicy(
+        self, request: pb.SetPromotionPolicyRequest, context: Context
+    ) -> pb.SetPromotionPolicyResponse:
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.SetPromotionPolicyResponse(
+                policy=policy_to_proto(policies.set_policy(session, policy_from_proto(request.policy), caller))
+            ),
+        )

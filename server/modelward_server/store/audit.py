@@ -1,0 +1,187 @@
+"""The audit log: append-only, in the order of the commits, each record carrying the hash of the one before."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator
+from datetime import UTC
+from enum import StrEnum
+from functools import cache
+from typing import Any, TypeVar
+
+from modelward.lifecycle import AuditDefect, AuditRecord, AuditVerification
+from pydantic import TypeAdapter
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelward_server.caller import Caller
+from modelward_server.store.tables import AuditHeadRow, AuditRow
+
+Payload = TypeVar("Payload")
+
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+
+GENESIS = "0" * 64
+"""What the first record carries in place of a hash before it."""
+HEAD = 1
+BATCH = 1000
+
+
+class Kind(StrEnum):
+    """What a record is about."""
+
+    MODEL = "model"
+    REGISTERED = "registered"
+    VERSION = "version"
+    TRANSITION = "transition"
+    HALTED = "halted"
+    RESUMED = "resumed"
+    POLICY = "policy"
+
+
+def append(session: Session, kind: Kind, model: str, payload: object, caller: Caller, version: int = 0) -> int:
+    """Add a record in this transaction and return its sequence number.
+
+    Args:
+        payload: a dataclass that says what holds after the change.
+    """
+    head = _head(session, lock=True)
+    row = AuditRow(
+        sequence=head.sequence + 1,
+        happened_at=caller.at,
+        actor=caller.actor,
+        kind=kind,
+        model=model,
+        version=version,
+        payload=_canonical(_adapter(type(payload)).dump_python(payload, mode="json")),
+        previous_hash=head.hash,
+        hash="",
+    )
+    row.hash = hash_of(row)
+    head.sequence, head.hash = row.sequence, row.hash
+    session.add(row)
+    session.flush()
+    return row.sequence
+
+
+def payload_of(row: AuditRow, kind: type[Payload]) -> Payload:
+    """Return what a record says as the dataclass that it was written from."""
+    payload: Payload = _adapter(kind).validate_json(row.payload)
+    return payload
+
+
+def last_sequence(session: Session) -> int:
+    """Return the number of the newest record; 0 before the first."""
+    return session.scalar(select(AuditHeadRow.sequence).where(AuditHeadRow.id == HEAD)) or 0
+
+
+def read_after(session: Session, sequence: int, limit: int = BATCH) -> list[AuditRow]:
+    """Return the records behind `sequence`, in order."""
+    rows = select(AuditRow).where(AuditRow.sequence > sequence).order_by(AuditRow.sequence).limit(limit)
+    return list(session.scalars(rows))
+
+
+def records(session: Session, behind: int, last: int) -> list[AuditRecord]:
+    """Return the next records behind a sequence number, up to `last`, which is the end when it is 0."""
+    rows = read_after(session, behind)
+    return [_to_record(row) for row in rows if not last or row.sequence <= last]
+
+
+def _to_record(row: AuditRow) -> AuditRecord:
+    return AuditRecord(
+        sequence=row.sequence,
+        happened_at=row.happened_at,
+        actor=row.actor,
+        kind=row.kind,
+        model=row.model,
+        version=row.version,
+        payload=row.payload,
+        previous_hash=row.previous_hash,
+        hash=row.hash,
+    )
+
+
+def hash_of(row: AuditRow) -> str:
+    """Return the SHA-256 over the previous hash and every field of a record, as canonical JSON."""
+    fields = [
+        row.previous_hash,
+        row.sequence,
+        row.happened_at.astimezone(UTC).isoformat(timespec="microseconds"),
+        row.actor,
+        row.kind,
+        row.model,
+        row.version,
+        row.payload,
+    ]
+    return hashlib.sha256(_canonical(fields).encode()).hexdigest()
+
+
+def verify(session: Session, first: int = 0, last: int = 0, most: int = 100) -> AuditVerification:
+    """Check that the records are those that were written, none changed, removed or moved.
+
+    Args:
+        first: the first sequence number to check; 0 means from the beginning.
+        last: the last one; 0 means to the end, and then the log's head is checked too.
+        most: how many defects to report.
+    """
+    head = _head(session)
+    checker = _Checker(max(first, 1), _hash_before(session, first))
+    for row in _rows(session, max(first, 1) - 1, last):
+        checker.take(row)
+    if not last:
+        checker.finish(head)
+    return AuditVerification(checker.records, checker.hash, tuple(checker.defects[:most]))
+
+
+class _Checker:
+    """Walks along the chain."""
+
+    def __init__(self, first: int, hash_before: str) -> None:
+        self._expected = first
+        self.hash = hash_before
+        self.records = 0
+        self.defects: list[AuditDefect] = []
+
+    def take(self, row: AuditRow) -> None:
+        if row.sequence != self._expected:
+            missing = (
+                f"{self._expected}" if row.sequence == self._expected + 1 else f"{self._expected} to {row.sequence - 1}"
+            )
+            self._blame(self._expected, f"missing: there is no record {missing}")
+        if hash_of(row) != row.hash:
+            self._blame(row.sequence, "changed: its content does not have its hash")
+        elif row.sequence == self._expected and row.previous_hash != self.hash:
+            self._blame(row.sequence, "out of order or replaced: it does not follow the record before it")
+        self._expected, self.hash = row.sequence + 1, row.hash
+        self.records += 1
+
+    def finish(self, head: AuditHeadRow) -> None:
+        if head.sequence != self._expected - 1:
+            self._blame(self._expected, f"missing: the log goes up to {head.sequence}")
+        elif head.hash != self.hash:
+            self._blame(head.sequence, "replaced: the log's head has another hash")
+
+    def _blame(self, sequence: int, problem: str) -> None:
+        self.defects.append(AuditDefect(sequence, problem))
+
+
+def _rows(session: Session, behind: int, last: int) -> Iterator[AuditRow]:
+    while batch := read_after(session, behind):
+        for row in batch:
+            if last and row.sequence > last:
+                return
+            yield row
+        behind = batch[-1].sequence
+        session.expunge_all()  # A long log must not pile up in memory.
+
+
+def _hash_before(session: Session, first: int) -> str:
+    row = session.get(AuditRow, first - 1) if first > 1 else None
+    return row.hash if row else GENESIS
+
+
+def _head(session: Session, *, lock: bool = False) -> AuditHeadRow:
+    return session.get_one(AuditHeadRow, HEAD, with_for_update=lock, populate_existing=lock)
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

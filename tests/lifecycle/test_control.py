@@ -1,0 +1,225 @@
+"""Rollback, halt, promotion gates and the audit log."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from modelward import (
+    AsyncClient,
+    FreezeWindow,
+    GateResult,
+    MetricMargin,
+    MetricRange,
+    PromotionPolicy,
+    Stage,
+    errors,
+)
+from modelward_server.settings import Settings
+from sqlalchemy import text
+
+from tests.conftest import Either, RunningServer
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    (tmp_path / "model.bin").write_bytes(b"model")
+    return tmp_path / "model.bin"
+
+
+async def _promoted(client: Either, name: str, artifact: Path, **facts: object) -> str:
+    version = await client.register(name, artifact, **facts)
+    await client.promote(version, to="staging")
+    await client.promote(version, to="production")
+    return str(version)
+
+
+async def test_rollbacks_go_back_one_promotion_at_a_time(client: Either, name: str, artifact: Path) -> None:
+    for _ in range(3):
+        await _promoted(client, name, artifact)
+    first = await client.rollback(name, reason="v3 loses money")
+    assert (first.version.version, first.archived.version) == (2, 3)
+    assert first.transition.reason == "rollback: v3 loses money"
+    second = await client.rollback(name)
+    assert (second.version.version, second.archived.version) == (1, 2)
+    with pytest.raises(errors.NoPredecessor):
+        await client.rollback(name)
+    assert (await client.resolve(name)).version.version == 1
+
+
+async def test_rollback_brings_back_what_was_taken_out_of_production(client: Either, name: str, artifact: Path) -> None:
+    version = await _promoted(client, name, artifact)
+    await client.promote(version, to="archived", reason="maintenance")
+    result = await client.rollback(name)
+    assert (result.version.version, result.archived) == (1, None)
+
+
+async def test_rollback_dry_run_changes_nothing(client: Either, name: str, artifact: Path) -> None:
+    for _ in range(2):
+        await _promoted(client, name, artifact)
+    assert (await client.rollback(name, dry_run=True)).version.version == 1
+    assert (await client.resolve(name)).version.version == 2
+
+
+async def test_version_promoted_again_after_a_rollback_displaces_what_it_finds(
+    client: Either, name: str, artifact: Path
+) -> None:
+    for _ in range(2):
+        await _promoted(client, name, artifact)
+    await client.rollback(name)
+    await client.promote(f"{name}/2", to="staging")
+    await client.promote(f"{name}/2", to="production")
+    assert (await client.rollback(name)).version.version == 1
+
+
+async def test_halted_model_does_not_resolve_until_it_is_resumed(client: Either, name: str, artifact: Path) -> None:
+    version = await _promoted(client, name, artifact)
+    halted = await client.halt(name, reason="prices are wrong")
+    assert (halted.halt.actor, halted.halt.reason) == ("tester", "prices are wrong")
+    with pytest.raises(errors.ModelHalted, match="prices are wrong") as caught:
+        await client.resolve(name)
+    assert caught.value.metadata["halted_by"] == "tester"
+    assert (await client.resolve(name, as_of=halted.halt.halted_at)).version.ref == (
+        await client.get_version(version)
+    ).ref
+    assert (await client.resume(name)).halt is None
+    assert (await client.resolve(name)).version.version == 1
+
+
+@pytest.mark.parametrize("reason", ["", "   "])
+async def test_halt_without_a_reason_is_refused(client: Either, name: str, reason: str) -> None:
+    await client.create_model(name)
+    with pytest.raises(errors.InvalidField) as caught:
+        await client.halt(name, reason=reason)
+    assert caught.value.violations[0].field == "reason"
+
+
+async def test_refused_promotion_lists_every_gate_that_failed(client: Either, name: str, artifact: Path) -> None:
+    await _promoted(client, name, artifact, metrics={"accuracy": 0.60, "log_loss": 0.60})
+    candidate = await client.register(name, artifact, metrics={"accuracy": 0.57, "log_loss": 0.70})
+    await client.promote(candidate, to="staging")
+    now = datetime.now(UTC)
+    policy = PromotionPolicy(
+        name,
+        metrics=(MetricRange("accuracy", at_least=0.58), MetricRange("log_loss", at_most=0.75), MetricRange("auc")),
+        no_worse_than_production=(MetricMargin("accuracy", 0.05), MetricMargin("log_loss", 0.05, lower_is_better=True)),
+        require_comparison=True,
+        required_tags=("reviewed",),
+        freezes=(FreezeWindow(now - timedelta(days=1), now + timedelta(days=1), "FOMC week"),),
+        material=True,
+    )
+    kept = await client.set_promotion_policy(policy)
+    assert await client.get_promotion_policy(name) == kept
+    with pytest.raises(errors.GatesFailed) as caught:
+        await client.promote(candidate, to="production")
+    assert [gate.gate for gate in caught.value.gates] == [
+        "metrics.accuracy",
+        "metrics.auc",
+        "no_worse_than_production.log_loss",
+        "require_comparison",
+        "required_tags.reviewed",
+        "freezes",
+        "material",
+    ]
+    assert caught.value.gates[0] == GateResult("metrics.accuracy", False, "accuracy 0.57 is below 0.58")
+    assert "FOMC week" in caught.value.gates[5].evidence
+    assert (await client.resolve(name)).version.version == 1
+
+
+async def test_passed_gates_are_kept_with_the_transition(
+    client: Either, server: RunningServer, name: str, artifact: Path
+) -> None:
+    candidate = await client.register(name, artifact, metrics={"accuracy": 0.6}, tags={"reviewed": "yes"})
+    await client.promote(candidate, to="staging")
+    await client.set_promotion_policy(
+        PromotionPolicy(name, metrics=(MetricRange("accuracy", 0.5),), required_tags=("reviewed",), material=True)
+    )
+    with pytest.raises(errors.GatesFailed, match="somebody else must promote it"):
+        await client.promote(candidate, to="production", dry_run=True)
+    async with AsyncClient(server.target, actor="second person") as other:
+        result = await other.promote(candidate, to="production")
+    assert [(gate.gate, gate.passed) for gate in result.gates] == [
+        ("metrics.accuracy", True),
+        ("required_tags.reviewed", True),
+        ("material", True),
+    ]
+    assert (await client.list_transitions(name))[0].gates == result.gates
+
+
+@pytest.mark.parametrize(
+    ("policy", "field"),
+    [
+        ({"metrics": (MetricRange("a", at_least=float("nan")),)}, "policy.metrics[0].at_least"),
+        ({"metrics": (MetricRange("a", at_least=2, at_most=1),)}, "policy.metrics[0].at_most"),
+        ({"no_worse_than_production": (MetricMargin("a", float("inf")),)}, "policy.no_worse_than_production[0].margin"),
+        (
+            {"freezes": (FreezeWindow(datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 1, tzinfo=UTC)),)},
+            "policy.freezes[0].until",
+        ),
+    ],
+)
+async def test_policy_that_makes_no_sense_is_refused(
+    client: Either, name: str, policy: dict[str, object], field: str
+) -> None:
+    await client.create_model(name)
+    with pytest.raises(errors.InvalidField) as caught:
+        await client.set_promotion_policy(PromotionPolicy(name, **policy))  # type: ignore[arg-type]
+    assert [violation.field for violation in caught.value.violations] == [field]
+
+
+async def test_policy_with_a_stale_etag_aborts(client: Either, name: str) -> None:
+    await client.create_model(name)
+    first = await client.set_promotion_policy(PromotionPolicy(name, material=True))
+    await client.set_promotion_policy(PromotionPolicy(name))
+    with pytest.raises(errors.EtagMismatch):
+        await client.set_promotion_policy(first)
+
+
+async def test_audit_log_of_untouched_records_is_intact(client: Either, name: str, artifact: Path) -> None:
+    await _promoted(client, name, artifact)
+    verdict = await client.verify_audit_log()
+    assert verdict.intact
+    records = await client.export_audit_log()
+    assert verdict.head_hash == records[-1].hash
+    assert [record.sequence for record in records] == list(range(1, len(records) + 1))
+    mine = [(record.kind, record.version) for record in records if record.model == name]
+    assert mine == [("registered", 1), ("transition", 1), ("transition", 1)]
+    part = await client.export_audit_log(from_sequence=2, to_sequence=3)
+    assert [record.sequence for record in part] == [2, 3]
+
+
+TAMPERING = {
+    "changed": ("UPDATE ledger_audit SET actor = 'somebody else' WHERE sequence = 4", [(4, "changed")]),
+    "payload": ("UPDATE ledger_audit SET payload = '{}' WHERE sequence = 4", [(4, "changed")]),
+    "removed": ("DELETE FROM ledger_audit WHERE sequence = 4", [(4, "missing")]),
+    "cut off": ("DELETE FROM ledger_audit WHERE sequence > 5", [(6, "missing")]),
+    "swapped": (
+        "UPDATE ledger_audit SET sequence = CASE sequence WHEN 4 THEN -5 WHEN 5 THEN -4 END WHERE sequence IN (4, 5);"
+        "UPDATE ledger_audit SET sequence = -sequence WHERE sequence < 0",
+        [(4, "changed"), (5, "changed")],
+    ),
+}
+
+
+@pytest.mark.parametrize("how", TAMPERING)
+async def test_tampering_with_the_audit_log_is_found_and_named(tmp_path: Path, artifact: Path, how: str) -> None:
+    running = RunningServer(Settings(port=0, data_dir=tmp_path / "data"))
+    async with AsyncClient(running.target) as client:
+        for _ in range(3):
+            version = await client.register("spx", artifact)
+            await client.promote(version, to="staging")
+        statements, defects = TAMPERING[how]
+        with running.app.ledger.writing() as session:
+            for statement in statements.split(";"):
+                session.execute(text(statement))
+        verdict = await client.verify_audit_log()
+    running.stop()
+    assert not verdict.intact
+    found = [(defect.sequence, defect.problem.partition(":")[0]) for defect in verdict.defects]
+    assert found[: len(defects)] == defects
+
+
+async def test_registration_after_a_promotion_starts_in_training_again(
+    client: Either, name: str, artifact: Path
+) -> None:
+    await _promoted(client, name, artifact)
+    assert (await client.register(name, artifact)).stage is Stage.TRAINING
