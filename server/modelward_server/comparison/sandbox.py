@@ -1,0 +1,176 @@
+"""Runs one model over data in a worker process of its own, with limits of time and memory.
+
+Nothing of a model is loaded in the server: what comes back are arrays of numbers, which are checked like any input.
+"""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from modelward.comparison import Latency, ModelKind
+from modelward.data import Columns, to_arrow
+from modelward.errors import FieldViolation, InvalidField, ModelFailed
+from modelward.lifecycle import ModelVersion
+from numpy.typing import NDArray
+
+KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
+"""What a model may know of the server's environment, which may hold passwords."""
+ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+"""Latencies compare when each model has one core; and a thread of BLAS takes memory for itself."""
+GREATEST = 1e150
+"""Numbers beyond it have no finite square, so no error could be told."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model may take."""
+
+    seconds: float
+    """From the start of its process to its end."""
+    memory_mb: int
+    """Memory in MiB for itself, beside the interpreter and the libraries."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a model answered."""
+
+    kind: ModelKind
+    classes: tuple[Any, ...]
+    predicted: NDArray[Any]
+    """int64 positions in `classes`, or finite float64."""
+    probabilities: NDArray[np.float64] | None
+    """Of shape (rows, classes), rows adding up to 1; None where the model gives none."""
+    latency: Latency
+
+
+class _RefusedError(Exception):
+    """The model broke a rule; the text says which, as the end of a sentence that begins with its name."""
+
+
+async def run_model(version: ModelVersion, model: Path, columns: Columns, limits: Limits) -> Run:
+    """Run a version over every row of `columns`. When it is cancelled, the process is ended.
+
+    Raises:
+        ModelFailed: it did not load, raised, died, took more than its limits, or answered nonsense.
+        InvalidField: the data lack a column that it needs.
+    """
+    rows = len(next(iter(columns.values())))
+    with TemporaryDirectory(prefix="modelward-") as name:
+        folder = Path(name)
+        await asyncio.to_thread(_write_job, folder, version, model, columns, limits)
+        try:
+            await _work(folder, limits)
+            return await asyncio.to_thread(_read_answer, folder, version, rows)
+        except _RefusedError as refused:
+            raise ModelFailed(f"{version} {refused}", model=version.model, version=version.version) from None
+
+
+def _write_job(folder: Path, version: ModelVersion, model: Path, columns: Columns, limits: Limits) -> None:
+    with (folder / "features.arrow").open("wb") as file:
+        file.writelines(to_arrow(columns))
+    job = {
+        "format": version.format,
+        "model": str(model.resolve()),
+        "memory_mb": limits.memory_mb,
+        "cpu_seconds": ceil(limits.seconds * (os.cpu_count() or 1)) + 1,
+    }
+    (folder / "job.json").write_text(json.dumps(job))
+
+
+async def _work(folder: Path, limits: Limits) -> None:
+    """Run the worker to its end, or end it."""
+    environment = {name: value for name, value in os.environ.items() if name in KEPT_ENVIRONMENT} | ONE_THREAD
+    worker = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "modelward_server.comparison.worker", str(folder)),
+        stdin=asyncio.subprocess.PIPE,  # Held open: the worker ends when it closes, should the server be killed.
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.DEVNULL,
+        env=environment,
+        cwd=folder,
+        start_new_session=True,
+    )
+    try:
+        async with asyncio.timeout(limits.seconds):
+            await worker.wait()
+    except TimeoutError:
+        raise _RefusedError(f"was stopped after {limits.seconds:g} s, the time limit") from None
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(worker.pid, signal.SIGKILL)
+        await worker.wait()
+    if not (folder / "answer.json").exists():
+        raise _RefusedError(_how_it_died(worker.returncode or 0))
+
+
+def _how_it_died(code: int) -> str:
+    if code == -signal.SIGKILL:
+        return "was killed by the operating system, which does so when memory runs out"
+    if code < 0:
+        return f"crashed its process ({signal.Signals(-code).name})"
+    return f"ended its process with status {code} and without an answer"
+
+
+def _read_answer(folder: Path, version: ModelVersion, rows: int) -> Run:
+    answer: dict[str, Any] = json.loads((folder / "answer.json").read_text())
+    if "wrong_data" in answer:
+        raise InvalidField(FieldViolation("data", f"{answer['wrong_data']} ({version})"))
+    if "failure" in answer:
+        raise _RefusedError(answer["failure"])
+    with np.load(folder / "outputs.npz", allow_pickle=False) as outputs:
+        arrays = dict(outputs.items())
+    kind, classes = ModelKind(answer["kind"]), tuple(answer["classes"])
+    return Run(
+        kind,
+        classes,
+        _checked_predictions(arrays, kind, rows, len(classes)),
+        _checked_probabilities(arrays, rows, len(classes)),
+        _latency(answer["row_times"], answer["batch_times"], rows),
+    )
+
+
+def _checked_predictions(arrays: Mapping[str, NDArray[Any]], kind: ModelKind, rows: int, classes: int) -> NDArray[Any]:
+    predicted = arrays["predicted"]
+    if predicted.shape != (rows,):
+        raise _RefusedError(f"gave {predicted.shape} predictions for {rows:,} rows")
+    if kind is ModelKind.CLASSIFICATION:
+        if predicted.dtype != np.int64 or not ((predicted >= 0) & (predicted < classes)).all():
+            raise _RefusedError("predicted classes that it does not know itself")
+        return predicted
+    bad = np.count_nonzero(~(np.abs(predicted) < GREATEST))
+    if bad:
+        raise _RefusedError(f"predicted NaN, infinity or more than {GREATEST:g} in {bad:,} of {rows:,} rows")
+    return predicted
+
+
+def _checked_probabilities(arrays: Mapping[str, NDArray[Any]], rows: int, classes: int) -> NDArray[np.float64] | None:
+    if "probabilities" not in arrays:
+        return None
+    found = arrays["probabilities"]
+    if found.shape != (rows, classes):
+        raise _RefusedError(f"gave probabilities of shape {found.shape} for {rows:,} rows and {classes} classes")
+    if not (found >= 0).all() or not (np.abs(found.sum(axis=1) - 1) < 1e-3).all():
+        raise _RefusedError("gave probabilities that are below 0, NaN, or do not add up to 1")
+    return np.asarray(found, np.float64)
+
+
+def _latency(row_times: list[float], batch_times: list[float], rows: int) -> Latency:
+    (row_p50, row_p99), (batch_p50, batch_p99) = _percentiles(row_times), _percentiles(batch_times)
+    return Latency(row_p50, row_p99, batch_p50, batch_p99, rows, len(row_times), len(batch_times))
+
+
+def _percentiles(times: list[float]) -> tuple[timedelta, timedelta]:
+    """Return p50 and p99; of fewer than 100 calls the p99 is the longest."""
+    p50, p99 = np.quantile(times, [0.5, 0.99], method="higher")
+    return timedelta(seconds=float(p50)), timedelta(seconds=float(p99))
