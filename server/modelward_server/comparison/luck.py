@@ -160,11 +160,6 @@ def rows_needed(found: Difference, rows: int, comparisons: int, level: float) ->
     return max(rows + 1, int(np.ceil(min(rows * (reach * found.deviation / found.value) ** 2, 1e15))))
 
 
-def informative_blocks(losses: Floats, others: Floats, block_rows: float) -> float:
-    """Return how many blocks of rows tell two models apart by their row losses."""
-    return np.count_nonzero(losses != others) / max(block_rows, 1.0)
-
-
 def block_length(series: Sequence[Floats]) -> float:
     """Return the mean block length that the most dependent of some series asks for, at least 1.
 

@@ -47,6 +47,11 @@ def estimator(metric: Metric, scored: Scored) -> Estimator:
     return _ESTIMATORS[metric](scored)
 
 
+def suits(metric: Metric, kind: ModelKind) -> bool:
+    """Say whether a metric is meant for models of that kind."""
+    return metric is Metric.HIT_RATE or (metric in _REGRESSION) == (kind is ModelKind.REGRESSION)
+
+
 def why_not(metric: Metric, scored: Scored) -> str:
     """Say what forbids a metric for these labels and predictions; empty when nothing does."""
     if metric is Metric.HIT_RATE:
@@ -69,6 +74,18 @@ def row_losses(scored: Scored) -> Floats:
     if scored.probabilities is None:
         return np.asarray(scored.truth != scored.predicted, np.float64)
     return 1.0 - _given_to_truth(scored, scored.probabilities)
+
+
+def telling_rows(metric: Metric, scored: Scored, other: Scored) -> int:
+    """Count the rows that tell two models apart in a metric: where their answers differ in what it looks at."""
+    if metric is Metric.HIT_RATE:
+        sides, others = _above_zero(scored), _above_zero(other)
+        assert sides is not None
+        assert others is not None
+        return int(np.count_nonzero(sides[1] != others[1]))
+    if scored.kind is ModelKind.REGRESSION or metric in _PROBABILITIES:
+        return int(np.count_nonzero(row_losses(scored) != row_losses(other)))
+    return int(np.count_nonzero(scored.predicted != other.predicted))
 
 
 def _why_not_numbers(metric: Metric, scored: Scored) -> str:

@@ -1,0 +1,128 @@
+"""From what models answered and what was true to what can be measured."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from modelward.comparison import Metric, ModelKind
+from modelward.data import Columns
+from modelward.errors import FieldViolation, InvalidField
+from modelward.lifecycle import VersionRef
+from numpy.typing import NDArray
+
+from modelward_server.comparison.metrics import Scored, suits, why_not
+from modelward_server.comparison.sandbox import GREATEST, Run
+
+MOST_CLASSES = 100
+"""With more, it is a number that the label holds, and no class."""
+
+
+def split_label(columns: Columns, label: str) -> tuple[NDArray[Any], Columns]:
+    """Take the label out of a table and return it with the features.
+
+    Raises:
+        InvalidField: it is not there, is missing in some row, is not finite, or is all that is there.
+    """
+    if label not in columns:
+        raise InvalidField(FieldViolation("label", f"{label!r} is not a column; there are {_some(columns)}"))
+    truth, features = columns[label], {name: values for name, values in columns.items() if name != label}
+    missing = _missing(truth)
+    if missing:
+        fix = f"is missing, infinite or beyond {GREATEST:g} in {missing:,} of {len(truth):,} rows; leave those out"
+        raise InvalidField(FieldViolation(f"data[{label!r}]", fix))
+    if not features:
+        raise InvalidField(FieldViolation("data", "has no column but the label; send the features too"))
+    return truth, features
+
+
+def score_runs(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[VersionRef, Scored]:
+    """Set the answers of several models beside the truth, with their classes in one common order.
+
+    Raises:
+        InvalidField: some predict classes and others numbers, or the label is of another kind than they predict.
+    """
+    kinds = {run.kind: version for version, run in runs.items()}
+    if len(kinds) > 1:
+        classifier, regressor = kinds[ModelKind.CLASSIFICATION], kinds[ModelKind.REGRESSION]
+        fix = f"{classifier} predicts classes and {regressor} numbers; compare like with like"
+        raise InvalidField(FieldViolation("versions", fix))
+    if ModelKind.REGRESSION in kinds:
+        return _score_numbers(runs, truth)
+    return _score_classes(runs, truth)
+
+
+def choose_metrics(
+    asked: Sequence[Metric], primary: Metric | None, scored: Sequence[Scored]
+) -> tuple[list[Metric], Metric, list[str]]:
+    """Return what to measure, what decides, and notes on what had to be left out.
+
+    Args:
+        asked: empty for all that make sense.
+        primary: None for the first of `asked`, or accuracy for classes and MSE for numbers.
+
+    Raises:
+        InvalidField: a metric that was asked for makes no sense for these models and labels.
+    """
+    for number, metric in enumerate(asked):
+        _check_metric(metric, scored, f"metrics[{number}]")
+    if primary is not None:
+        _check_metric(primary, scored, "primary_metric")
+    suiting = [metric for metric in Metric if suits(metric, scored[0].kind)]
+    reasons = {metric: "" if asked else _why_not(metric, scored) for metric in asked or suiting}
+    chosen = [metric for metric, why in reasons.items() if not why]
+    decides = primary or chosen[0]  # In the order of their definition, accuracy and MSE come first and always work.
+    notes = [f"{metric} is left out: it {why}" for metric, why in reasons.items() if why]
+    return (chosen if decides in chosen else [decides, *chosen]), decides, notes
+
+
+def _score_numbers(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[VersionRef, Scored]:
+    if truth.dtype == object:
+        raise InvalidField(FieldViolation("label", "holds text, but the models predict numbers"))
+    numbers = truth.astype(np.float64)
+    return {version: Scored(ModelKind.REGRESSION, numbers, run.predicted) for version, run in runs.items()}
+
+
+def _score_classes(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[VersionRef, Scored]:
+    present = set(truth.tolist())
+    for version, run in runs.items():
+        if not present & set(run.classes):
+            fix = f"holds {_some(present)}, none of which is a class of {version}: {_some(run.classes)}"
+            raise InvalidField(FieldViolation("label", fix))
+    classes = sorted(present.union(*(run.classes for run in runs.values())))
+    if len(classes) > MOST_CLASSES:
+        raise InvalidField(FieldViolation("label", f"holds {len(classes):,} classes; {MOST_CLASSES} are the most"))
+    place = {value: number for number, value in enumerate(classes)}
+    positions = np.array([place[value] for value in truth.tolist()], np.int64)
+    return {version: _in_order(run, positions, classes, place) for version, run in runs.items()}
+
+
+def _in_order(run: Run, truth: NDArray[np.int64], classes: Sequence[Any], place: Mapping[Any, int]) -> Scored:
+    """Move a model's classes to their common places; a class that it does not know has no probability."""
+    moved = np.array([place[value] for value in run.classes], np.int64)
+    probabilities = None
+    if run.probabilities is not None:
+        probabilities = np.zeros((len(truth), len(classes)))
+        probabilities[:, moved] = run.probabilities
+    return Scored(ModelKind.CLASSIFICATION, truth, moved[run.predicted], tuple(classes), probabilities)
+
+
+def _check_metric(metric: Metric, scored: Sequence[Scored], field: str) -> None:
+    why = _why_not(metric, scored)
+    if why:
+        raise InvalidField(FieldViolation(field, f"{metric} {why}"))
+
+
+def _why_not(metric: Metric, scored: Sequence[Scored]) -> str:
+    return next((why for one in scored if (why := why_not(metric, one))), "")
+
+
+def _missing(truth: NDArray[Any]) -> int:
+    if truth.dtype == object:
+        return sum(value is None for value in truth)
+    return int(np.count_nonzero(~(np.abs(truth.astype(np.float64)) < GREATEST)))
+
+
+def _some(values: Any) -> str:
+    """Name the first few of many values."""
+    named = sorted(map(repr, values))
+    return ", ".join(named[:10]) + (", ..." if len(named) > 10 else "")

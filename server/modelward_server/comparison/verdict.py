@@ -1,0 +1,196 @@
+"""The verdict: each model's metrics, its differences to the baseline, and what follows, in plain words."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from modelward.comparison import (
+    Conclusion,
+    Metric,
+    MetricDifference,
+    MetricEstimate,
+    Resampling,
+    Verdict,
+)
+from modelward.lifecycle import VersionRef
+
+from modelward_server.comparison import luck
+from modelward_server.comparison.metrics import Floats, Scored, estimator, row_losses, telling_rows
+
+FEW_ROWS = 100
+"""With fewer, the reader is told that intervals of so few rows are rough."""
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How a comparison is to be judged."""
+
+    metrics: Sequence[Metric]
+    primary: Metric
+    baseline: VersionRef
+    margin: float
+    confidence_level: float
+    block_rows: float
+    """0: told from the data."""
+    seed: int
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What came out for one model."""
+
+    metrics: tuple[MetricEstimate, ...]
+    differences: tuple[MetricDifference, ...] = ()
+    verdict: Verdict | None = None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What came out as a whole."""
+
+    models: Mapping[VersionRef, Judged]
+    """The best by the primary metric first."""
+    conclusion: Conclusion
+    resampling: Resampling
+    notes: tuple[str, ...]
+
+
+def decide(scored: Mapping[VersionRef, Scored], terms: Terms) -> Outcome:
+    """Judge models that were measured on the same rows.
+
+    Args:
+        scored: at least two, the baseline among them.
+    """
+    baseline = scored[terms.baseline]
+    block_rows = terms.block_rows or luck.block_length(
+        [row_losses(one) - row_losses(baseline) for one in scored.values() if one is not baseline]
+    )
+    values, draws = _measured(list(scored.values()), terms, block_rows)
+    court = _Court(scored, terms, block_rows, values, draws)
+    models = {version: court.judge(version) for version in court.ranking()}
+    resampling = Resampling(luck.DRAWS, block_rows, terms.seed, terms.confidence_level)
+    return Outcome(models, court.conclude(), resampling, _notes(baseline.rows, block_rows))
+
+
+def _measured(scored: Sequence[Scored], terms: Terms, block_rows: float) -> tuple[Floats, Floats]:
+    """Return the metrics, shape (models, metrics), and their draws, shape (draws, models, metrics)."""
+    estimators = [estimator(metric, one) for one in scored for metric in terms.metrics]
+    shape, rows = (len(scored), len(terms.metrics)), scored[0].rows
+    values = luck.resample(estimators, iter([np.ones((1, rows))]))
+    draws = luck.resample(estimators, luck.draw_weights(rows, block_rows, luck.DRAWS, terms.seed))
+    return values.reshape(shape), draws.reshape(-1, *shape)
+
+
+class _Court:
+    """The measured models, and the questions that are put to them."""
+
+    def __init__(
+        self, scored: Mapping[VersionRef, Scored], terms: Terms, block_rows: float, values: Floats, draws: Floats
+    ) -> None:
+        self._scored, self._terms, self._block_rows = scored, terms, block_rows
+        self._values, self._draws = values, draws
+        self._place = {version: number for number, version in enumerate(scored)}
+        self._blocks = scored[terms.baseline].rows / block_rows
+        self._comparisons = len(scored) - 1
+
+    def ranking(self) -> list[VersionRef]:
+        """Return the versions, the best first; of equals the baseline, then the one named first."""
+        sign = 1 if self._terms.primary.lower_is_better else -1
+        column = self._terms.metrics.index(self._terms.primary)
+        return sorted(
+            self._scored,
+            key=lambda version: (
+                sign * self._values[self._place[version], column],
+                version != self._terms.baseline,
+                self._place[version],
+            ),
+        )
+
+    def judge(self, version: VersionRef) -> Judged:
+        metrics = tuple(self._estimate(version, column) for column in range(len(self._terms.metrics)))
+        if version == self._terms.baseline:
+            return Judged(metrics)
+        differences = tuple(self._difference(version, metric) for metric in self._terms.metrics)
+        return Judged(metrics, tuple(map(_public, self._terms.metrics, differences)), self._verdict(version))
+
+    def conclude(self) -> Conclusion:
+        """Hold the best against the baseline; where the baseline is the best, against the one that comes next."""
+        best, second, *_ = self.ranking()
+        against = second if best == self._terms.baseline else self._terms.baseline
+        found = self._difference(best, self._terms.primary, against)
+        verdict = luck.judge(found, self._terms.primary.lower_is_better, self._terms.margin, self._level)
+        rows = self._scored[best].rows
+        settled = verdict is not Verdict.INCONCLUSIVE
+        needed = 0 if settled else luck.rows_needed(found, rows, self._comparisons, self._level)
+        conclusion = Conclusion(best, against, verdict, _public(self._terms.primary, found), needed, "")
+        return replace(conclusion, summary=self._in_words(conclusion))
+
+    @property
+    def _level(self) -> float:
+        return self._terms.confidence_level
+
+    def _estimate(self, version: VersionRef, column: int) -> MetricEstimate:
+        place = self._place[version]
+        found = luck.interval(self._values[place, column], self._draws[:, place, column], self._blocks, self._level)
+        return MetricEstimate(self._terms.metrics[column], float(found.value), found.low, found.high)
+
+    def _difference(self, version: VersionRef, metric: Metric, against: VersionRef | None = None) -> luck.Difference:
+        other = self._terms.baseline if against is None else against
+        column, mine, theirs = self._terms.metrics.index(metric), self._place[version], self._place[other]
+        return luck.difference(
+            float(self._values[mine, column] - self._values[theirs, column]),
+            self._draws[:, mine, column] - self._draws[:, theirs, column],
+            self._blocks,
+            telling_rows(metric, self._scored[version], self._scored[other]) / self._block_rows,
+            self._comparisons,
+            self._level,
+        )
+
+    def _verdict(self, version: VersionRef) -> Verdict:
+        found = self._difference(version, self._terms.primary)
+        return luck.judge(found, self._terms.primary.lower_is_better, self._terms.margin, self._level)
+
+    def _in_words(self, found: Conclusion) -> str:
+        column = self._terms.metrics.index(self._terms.primary)
+        mine, theirs = (self._values[self._place[version], column] for version in (found.version, found.against))
+        figures = (
+            f"{self._terms.primary.replace('_', ' ')} {mine:.4g} against {theirs:.4g}, a difference of "
+            f"{found.difference.difference:.3g} ({self._level:.3g} interval {found.difference.low:.3g} to "
+            f"{found.difference.high:.3g}, {_p_value(found.difference.p_value)})"
+        )
+        return _SENTENCES[found.verdict].format(
+            best=self._named(found.version), other=self._named(found.against), figures=figures
+        ) + _advice(found, self._terms.margin)
+
+    def _named(self, version: VersionRef) -> str:
+        return f"the baseline {version}" if version == self._terms.baseline else str(version)
+
+
+_SENTENCES = {
+    Verdict.SUPERIOR: "{best} is better than {other}, and that is more than luck: {figures}.",
+    Verdict.NON_INFERIOR: "{best} is at least as good as {other} within the margin: {figures}.",
+    Verdict.INCONCLUSIVE: "{best} measures best, but its lead over {other} may well be luck: {figures}.",
+    Verdict.INFERIOR: "{best} is worse than {other}: {figures}.",
+}
+
+
+def _advice(found: Conclusion, margin: float) -> str:
+    if found.difference.difference == 0:
+        return " They did equally well on these rows."
+    if found.verdict is Verdict.NON_INFERIOR:
+        return f" The margin is {margin:g}."
+    return f" About {found.rows_needed:,} rows would settle a difference of that size." if found.rows_needed else ""
+
+
+def _public(metric: Metric, found: luck.Difference) -> MetricDifference:
+    return MetricDifference(metric, found.value, found.low, found.high, found.p_value)
+
+
+def _p_value(value: float) -> str:
+    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+
+
+def _notes(rows: int, block_rows: float) -> tuple[str, ...]:
+    few = [f"only {rows} rows: the intervals of so few are rough"] if rows < FEW_ROWS else []
+    hang_together = f"neighbouring rows hang together, so they were drawn in blocks of {block_rows:.1f} rows on average"
+    return (*few, *([hang_together] if block_rows >= 2 else []))

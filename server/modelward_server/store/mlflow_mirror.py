@@ -1,0 +1,236 @@
+"""MLflow as the window for data scientists: it is made to show what the ledger says. No other module imports MLflow.
+
+The mirror works from state, not from events: it looks at what MLflow has and adds what is missing. So it may be
+called again at any time, and it finishes what an earlier call left half done.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from modelward.errors import FieldViolation, InvalidField, StoreUnavailable
+from modelward.lifecycle import Model, ModelVersion, Stage
+from modelward_server.store.mlmodel import describe_model
+
+VERSION_TAG = "modelward.version"
+STAGE_TAG = "modelward.stage"
+DIGEST_TAG = "modelward.digest"
+ALIASED = (Stage.STAGING, Stage.PRODUCTION)
+"""Stages that show as an alias too: an alias points to one version, and these are the ones that are asked for."""
+TEXT_LIMIT = 5000
+"""Characters that MLflow's database takes in a description."""
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """Where a version is to be found in MLflow."""
+
+    run_id: str
+    mlflow_version: str
+
+
+class MlflowMirror:
+    """Shows versions in one MLflow.
+
+    Args:
+        tracking_uri: of its tracking server or database, which is also its registry.
+        artifact_root: folder for the files of new experiments; None leaves the choice to MLflow.
+    """
+
+    def __init__(self, tracking_uri: str, artifact_root: str | None) -> None:
+        self._uri = tracking_uri
+        self._artifact_root = artifact_root
+
+    def sync(self, version: ModelVersion, model: Model, files: Mapping[str, Path]) -> Mirrored:
+        """Make MLflow show a version as it is; calling it again changes nothing.
+
+        Args:
+            files: where the content of each file lies, by its path in the artifact.
+
+        Raises:
+            StoreUnavailable: MLflow does not answer, or refuses.
+        """
+        with _answering():
+            # On a local database MLflow looks up a version's source by its global URI, whatever the client's is.
+            _mlflow().set_tracking_uri(self._uri)
+            experiment_id = self._experiment(model)
+            self._show_model(model)
+            run = self._run(experiment_id, version)
+            model_id = self._logged_model(experiment_id, version, run, files)
+            self._show_facts(run, version, model_id)
+            number = self._registered(version, run.info.run_id, model_id)
+            self._show_stage(version, number)
+            return Mirrored(run.info.run_id, number)
+
+    @cached_property
+    def _client(self) -> Any:
+        return _mlflow().MlflowClient(self._uri, registry_uri=self._uri)
+
+    def _experiment(self, model: Model) -> str:
+        """Return the experiment of a model, which has its name."""
+        found = self._client.get_experiment_by_name(model.name)
+        if found is None:
+            location = None if self._artifact_root is None else f"{self._artifact_root}/{model.name}"
+            return str(self._client.create_experiment(model.name, artifact_location=location))
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _show_model(self, model: Model) -> None:
+        description = model.description[:TEXT_LIMIT]
+        found = next(iter(self._client.search_registered_models(f"name='{model.name}'")), None)
+        if found is None:
+            self._client.create_registered_model(model.name, dict(model.tags), description)
+            return
+        if (found.description or "") != description:
+            self._client.update_registered_model(model.name, description)
+        for key, value in _missing(model.tags, found.tags):
+            self._client.set_registered_model_tag(model.name, key, value)
+
+    def _run(self, experiment_id: str, version: ModelVersion) -> Any:
+        """Return the run of a version, found by its tag."""
+        by_tag = f"tags.`{VERSION_TAG}` = '{version.version}'"
+        found = self._client.search_runs([experiment_id], by_tag, max_results=1)
+        if found:
+            return found[0]
+        tags = {
+            VERSION_TAG: str(version.version),
+            "mlflow.user": version.created_by,
+            "mlflow.source.name": "modelward",
+        }
+        name = f"{version.model} v{version.version}"
+        return self._client.create_run(experiment_id, _millis(version.created_at), tags, name)
+
+    def _logged_model(
+        self, experiment_id: str, version: ModelVersion, run: Any, files: Mapping[str, Path]
+    ) -> str:
+        """Return the logged model of a run, with all its files."""
+        found = self._client.search_logged_models([experiment_id], f"source_run_id = '{run.info.run_id}'")
+        ready = [model for model in found if model.tags.get(DIGEST_TAG) == version.digest]
+        if ready:
+            return str(ready[0].model_id)
+        for half_done in found:
+            self._client.delete_logged_model(half_done.model_id)
+        return self._log_model(experiment_id, version, run.info.run_id, files)
+
+    def _log_model(self, experiment_id: str, version: ModelVersion, run_id: str, files: Mapping[str, Path]) -> str:
+        from mlflow.entities import LoggedModelOutput
+
+        name = f"{version.model}-v{version.version}".replace(".", "-")  # A dot is refused here.
+        params = {key: value for key, value in version.params.items() if len(value) <= 250}
+        logged = self._client.create_logged_model(experiment_id, name, run_id, params=params)
+        with tempfile.TemporaryDirectory() as folder:
+            for path, blob in files.items():
+                target = Path(folder, path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(blob, target)
+            describe_model(version, Path(folder), run_id, logged.model_id)
+            self._client.log_model_artifacts(logged.model_id, folder)
+        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        self._client.finalize_logged_model(logged.model_id, "READY")
+        # Last: with this tag the model counts as complete.
+        self._client.set_logged_model_tags(logged.model_id, {DIGEST_TAG: version.digest})
+        return str(logged.model_id)
+
+    def _show_facts(self, run: Any, version: ModelVersion, model_id: str) -> None:
+        """Log what the run lacks of the version's params, metrics and tags, and end it."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        shown, run_id = run.data, run.info.run_id
+        tags = {**version.tags, STAGE_TAG: version.stage, "mlflow.note.content": version.description[:TEXT_LIMIT]}
+        now = _millis(datetime.now(UTC))  # Not when they changed: MLflow refuses two values of one instant.
+        metrics = [
+            Metric(key, value, now, 0, model_id=model_id)
+            for key, value in version.metrics.items()
+            if shown.metrics.get(key) != value
+        ]
+        params = [Param(key, value) for key, value in _missing(version.params, shown.params)]
+        self._client.log_batch(run_id, metrics, params, [RunTag(*tag) for tag in _missing(tags, shown.tags)])
+        if run.info.status == "RUNNING":
+            self._client.set_terminated(run_id, "FINISHED", _millis(version.created_at))
+
+    def _registered(self, version: ModelVersion, run_id: str, model_id: str) -> str:
+        """Return the version's number in MLflow's registry, which is MLflow's to give."""
+        found = next(iter(self._client.search_model_versions(f"name='{version.model}' and run_id='{run_id}'")), None)
+        tags = {**version.tags, VERSION_TAG: str(version.version), STAGE_TAG: version.stage}
+        description = version.description[:TEXT_LIMIT]
+        if found is None:
+            created = self._client.create_model_version(
+                version.model, f"models:/{model_id}", run_id, tags, description=description, model_id=model_id
+            )
+            return str(created.version)
+        if (found.description or "") != description:
+            self._client.update_model_version(version.model, found.version, description)
+        for key, value in _missing(tags, found.tags):
+            self._client.set_model_version_tag(version.model, found.version, key, value)
+        return str(found.version)
+
+    def _show_stage(self, version: ModelVersion, number: str) -> None:
+        """Point the alias of its stage to the version, and no other stage's."""
+        aliases = self._client.get_registered_model(version.model).aliases
+        for stage in ALIASED:
+            holds = str(aliases.get(stage, "")) == number
+            if stage is version.stage and not holds:
+                self._client.set_registered_model_alias(version.model, stage, number)
+            elif stage is not version.stage and holds:
+                self._client.delete_registered_model_alias(version.model, stage)
+
+
+def download_artifacts(tracking_uri: str, uri: str, to: Path) -> Path:
+    """Fetch what MLflow can read, such as `runs:/...`, `models:/...` or `s3://...`, and return where it lies.
+
+    Raises:
+        InvalidField: nothing can be read there.
+    """
+    artifacts = _mlflow().artifacts
+    try:
+        return Path(artifacts.download_artifacts(uri, dst_path=str(to), tracking_uri=tracking_uri))
+    except Exception as error:
+        # Each kind of store raises its own errors; what they share is that the URI did not lead to files.
+        fix = f"nothing can be read at {uri!r}: {_first_line(error)}"
+        raise InvalidField(FieldViolation("source_uri", fix)) from error
+
+
+def _mlflow() -> Any:
+    """Import MLflow, which takes a second, and keep it quiet."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # The worker tries again by itself.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    return mlflow
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    _mlflow()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise StoreUnavailable(f"MLflow: {_first_line(error)}", store="mlflow") from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).partition("\n")[0]
+
+
+def _missing(wanted: Mapping[str, str], shown: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(key, str(value)) for key, value in wanted.items() if shown.get(key) != str(value)]
+
+
+def _millis(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)

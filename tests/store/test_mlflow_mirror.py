@@ -1,0 +1,206 @@
+"""What MLflow shows of the ledger, on a local database and on a tracking server."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelward import ArtifactFile, Model, ModelFormat, ModelVersion, Stage, errors
+from modelward_server.store.mlflow_mirror import MlflowMirror, download_artifacts
+
+NOW = datetime(2026, 3, 2, 14, 31, tzinfo=UTC)
+MODEL = Model("spx-direction", "Direction of the S&P 500", {"desk": "index"}, NOW, NOW, 1, 0, None, "r1")
+
+
+def _version(number: int, **changes: Any) -> ModelVersion:
+    version = ModelVersion(
+        model="spx-direction",
+        version=number,
+        stage=Stage.TRAINING,
+        description="random forest",
+        tags={"asset": "SPX"},
+        params={"n_estimators": "300"},
+        metrics={"accuracy": 0.57},
+        files=(ArtifactFile("model.skops", 5, "0" * 64),),
+        format=ModelFormat.SKOPS,
+        framework="scikit-learn 1.7.2",
+        digest=f"digest-{number}",
+        created_by="ann",
+        created_at=NOW,
+        updated_at=NOW,
+        stage_since=NOW,
+        run_id="",
+        mlflow_version="",
+        references=(),
+        etag="r1",
+    )
+    return replace(version, **changes)
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    (tmp_path / "blob").write_bytes(b"skops")
+    return {"model.skops": tmp_path / "blob"}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="module")
+def tracking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server."""
+    folder, port = tmp_path_factory.mktemp("mlflow"), _free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    with subprocess.Popen([*command, *stores], env=environment, stderr=subprocess.DEVNULL) as process:
+        url = f"http://127.0.0.1:{port}"
+        _wait_for(f"{url}/health")
+        yield url
+        process.terminate()
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise TimeoutError(url)
+
+
+@pytest.fixture(params=["database", "server"])
+def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "server":
+        url: str = request.getfixturevalue("tracking_server")
+        return url
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.fixture
+def mirror(uri: str, tmp_path: Path) -> MlflowMirror:
+    return MlflowMirror(uri, str(tmp_path / "artifacts") if uri.startswith("sqlite") else None)
+
+
+@pytest.fixture
+def model(uri: str, request: pytest.FixtureRequest) -> Model:
+    """A model of its own for each test, because the tracking server is shared."""
+    return replace(MODEL, name=f"spx.{abs(hash(request.node.name))}")
+
+
+def _client(uri: str) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(uri, registry_uri=uri)
+
+
+def test_version_shows_with_everything_a_data_scientist_looks_for(
+    uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path], tmp_path: Path
+) -> None:
+    shown = mirror.sync(_version(1, model=model.name), model, files)
+    client = _client(uri)
+    run = client.get_run(shown.run_id)
+    assert run.info.run_name == f"{model.name} v1"
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics == {"accuracy": 0.57}
+    assert run.data.params == {"n_estimators": "300"}
+    assert (run.data.tags["asset"], run.data.tags["mlflow.note.content"]) == ("SPX", "random forest")
+    registered = client.get_registered_model(model.name)
+    assert (registered.description, registered.tags) == (model.description, {"desk": "index"})
+    version = client.get_model_version(model.name, shown.mlflow_version)
+    assert (version.run_id, version.description) == (shown.run_id, "random forest")
+    assert version.tags["modelward.stage"] == "training"
+    folder = download_artifacts(uri, f"models:/{model.name}/{shown.mlflow_version}", tmp_path / "copy")
+    assert (folder / "model.skops").read_bytes() == b"skops"
+    assert "serialization_format: skops" in (folder / "MLmodel").read_text()
+    assert "scikit-learn==1.7.2" in (folder / "requirements.txt").read_text()
+
+
+def test_sync_twice_is_sync_once(uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path]) -> None:
+    version = _version(1, model=model.name)
+    first = mirror.sync(version, model, files)
+    assert mirror.sync(version, model, files) == first
+    client = _client(uri)
+    experiment = client.get_experiment_by_name(model.name).experiment_id
+    assert len(client.search_runs([experiment])) == 1
+    assert len(client.search_model_versions(f"name='{model.name}'")) == 1
+    assert len(client.search_logged_models([experiment])) == 1
+    assert len(client.get_metric_history(first.run_id, "accuracy")) == 1
+
+
+@pytest.mark.parametrize("step", ["log_model_artifacts", "finalize_logged_model", "log_batch", "create_model_version"])
+def test_sync_that_broke_off_is_finished_by_the_next_one(
+    uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path], step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = _version(1, model=model.name)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("broke off")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(mirror._client, step, fail)
+        with pytest.raises(errors.StoreUnavailable, match="broke off"):
+            mirror.sync(version, model, files)
+    shown = mirror.sync(version, model, files)
+    client = _client(uri)
+    experiment = client.get_experiment_by_name(model.name).experiment_id
+    assert [run.info.run_id for run in client.search_runs([experiment])] == [shown.run_id]
+    assert len(client.search_model_versions(f"name='{model.name}'")) == 1
+    assert len(client.search_logged_models([experiment])) == 1
+
+
+def test_stages_show_as_aliases_of_the_version_that_is_there(
+    uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path]
+) -> None:
+    first = mirror.sync(_version(1, model=model.name, stage=Stage.PRODUCTION), model, files)
+    second = mirror.sync(_version(2, model=model.name, stage=Stage.STAGING), model, files)
+
+    def aliases() -> dict[str, str]:
+        found = _client(uri).get_registered_model(model.name).aliases
+        return {alias: str(version) for alias, version in found.items()}
+
+    assert aliases() == {"production": first.mlflow_version, "staging": second.mlflow_version}
+    mirror.sync(_version(2, model=model.name, stage=Stage.PRODUCTION), model, files)
+    mirror.sync(_version(1, model=model.name, stage=Stage.ARCHIVED), model, files)
+    assert aliases() == {"production": second.mlflow_version}
+    tags = _client(uri).get_model_version(model.name, first.mlflow_version).tags
+    assert tags["modelward.stage"] == "archived"
+
+
+def test_later_facts_are_shown_too(uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path]) -> None:
+    shown = mirror.sync(_version(1, model=model.name), model, files)
+    changed = _version(1, model=model.name, description="now reviewed", metrics={"accuracy": 0.6, "live": 0.5})
+    mirror.sync(changed, replace(model, description="Direction, daily"), files)
+    client = _client(uri)
+    run = client.get_run(shown.run_id)
+    assert run.data.metrics == {"accuracy": 0.6, "live": 0.5}
+    assert run.data.tags["mlflow.note.content"] == "now reviewed"
+    assert client.get_model_version(model.name, shown.mlflow_version).description == "now reviewed"
+    assert client.get_registered_model(model.name).description == "Direction, daily"
+
+
+def test_mlflow_that_is_away_is_an_unavailable_store(files: dict[str, Path]) -> None:
+    mirror = MlflowMirror(f"http://127.0.0.1:{_free_port()}", None)
+    with pytest.raises(errors.StoreUnavailable, match="MLflow"):
+        mirror.sync(_version(1), MODEL, files)
+
+
+def test_download_of_nothing_names_the_field(tmp_path: Path) -> None:
+    with pytest.raises(errors.InvalidField) as caught:
+        download_artifacts(f"sqlite:///{tmp_path}/mlflow.db", "models:/absent/1", tmp_path)
+    assert caught.value.violations[0].field == "source_uri"
