@@ -155,7 +155,7 @@ class _Court:
         mine, theirs = (self._values[self._place[version], column] for version in (found.version, found.against))
         figures = (
             f"{self._terms.primary.replace('_', ' ')} {mine:.4g} against {theirs:.4g}, a difference of "
-            f"{found.difference.difference:.3g} ({self._level:.3g} interval {found.difference.low:.3g} to "
+            f"{found.difference.difference:.3g} ({100 * self._level:.3g} % interval {found.difference.low:.3g} to "
             f"{found.difference.high:.3g}, {_p_value(found.difference.p_value)})"
         )
         return _SENTENCES[found.verdict].format(
@@ -170,7 +170,6 @@ _SENTENCES = {
     Verdict.SUPERIOR: "{best} is better than {other}, and that is more than luck: {figures}.",
     Verdict.NON_INFERIOR: "{best} is at least as good as {other} within the margin: {figures}.",
     Verdict.INCONCLUSIVE: "{best} measures best, but its lead over {other} may well be luck: {figures}.",
-    Verdict.INFERIOR: "{best} is worse than {other}: {figures}.",
 }
 
 

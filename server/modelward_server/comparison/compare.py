@@ -1,0 +1,174 @@
+"""One comparison from its question to its verdict: run the models one after the other, measure, judge."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from modelward.comparison import ComparisonProgress, Latency, Metric, ModelKind, ModelResult
+from modelward.data import Columns
+from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField, ModelFailed
+from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion, Stage, VersionRef
+from numpy.typing import NDArray
+
+from modelward_server.comparison.sandbox import Limits, Run, run_model
+from modelward_server.comparison.scoring import choose_metrics, score_runs, split_label
+from modelward_server.comparison.verdict import Outcome, Terms, decide
+
+MAIN_FILES = {ModelFormat.SKOPS: "model.skops", ModelFormat.ONNX: "model.onnx"}
+"""The file that is run, for each format that is."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a comparison is asked."""
+
+    versions: Sequence[VersionRef]
+    label: str
+    metrics: Sequence[Metric]
+    """Empty: all that make sense."""
+    primary: Metric | None
+    """None: the first of the metrics."""
+    baseline: VersionRef | None
+    """None: the one in production, or the first when none of them is."""
+    margin: float
+    confidence_level: float
+    block_rows: float
+    """0: told from the data."""
+    seed: int
+
+    def check(self) -> None:
+        """Refuse a baseline that is not compared.
+
+        Raises:
+            InvalidField: naming those that are.
+        """
+        if self.baseline is not None and self.baseline not in self.versions:
+            names = ", ".join(map(str, self.versions))
+            raise InvalidField(FieldViolation("baseline", f"{self.baseline} is not compared; choose one of {names}"))
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a comparison found, before it is given an id and written down."""
+
+    kind: ModelKind
+    rows: int
+    label: str
+    baseline: VersionRef
+    primary: Metric
+    results: tuple[ModelResult, ...]
+    """The best by the primary metric first, those that failed last."""
+    outcome: Outcome
+    notes: tuple[str, ...]
+
+
+@dataclass
+class Comparing:
+    """A comparison at work: iterate over `progress`, then there is an `answer`.
+
+    Args:
+        blob_path: from a file's SHA-256 to where its content lies.
+        turn: limits how many models run at once on this server; latencies are no use when they crowd each other out.
+    """
+
+    question: Question
+    versions: Sequence[ModelVersion]
+    columns: Columns
+    limits: Limits
+    blob_path: Callable[[str], Path]
+    turn: asyncio.Semaphore
+    answer: Answer = field(init=False)
+
+    async def progress(self) -> AsyncIterator[ComparisonProgress]:
+        """Do the work, and say what was done.
+
+        Raises:
+            FormatNotExecutable: the server does not run a version's format.
+            ModelFailed: fewer than two models answered; the text says what befell the others.
+            InvalidField: the data, the label or the metrics do not fit the models.
+        """
+        files = {version.ref: main_file(version) for version in self.versions}
+        truth, features = split_label(self.columns, self.question.label)
+        runs: dict[VersionRef, Run] = {}
+        failures: dict[VersionRef, str] = {}
+        for number, version in enumerate(self.versions, start=1):
+            try:
+                runs[version.ref] = await self._run(version, files[version.ref], features)
+                done = f"ran {version} on {len(truth):,} rows"
+            except ModelFailed as failed:
+                failures[version.ref] = done = failed.message
+            yield ComparisonProgress(number / (len(self.versions) + 1), done)
+        self.answer = await asyncio.to_thread(self._answer, runs, failures, truth)
+        yield ComparisonProgress(1.0, "measured and judged")
+
+    async def _run(self, version: ModelVersion, file: ArtifactFile, features: Columns) -> Run:
+        async with self.turn:
+            return await run_model(version, self.blob_path(file.sha256), features, self.limits)
+
+    def _answer(
+        self, runs: Mapping[VersionRef, Run], failures: Mapping[VersionRef, str], truth: NDArray[Any]
+    ) -> Answer:
+        if len(runs) < 2:
+            told = "; ".join(failures.values())
+            raise ModelFailed(f"fewer than two models answered, so there is nothing to compare: {told}")
+        scored = score_runs(runs, truth)
+        question = self.question
+        metrics, primary, notes = choose_metrics(question.metrics, question.primary, list(scored.values()))
+        baseline = self._baseline(runs)
+        terms = Terms(
+            metrics, primary, baseline, question.margin, question.confidence_level, question.block_rows, question.seed
+        )
+        outcome = decide(scored, terms)
+        latencies = {version: run.latency for version, run in runs.items()}
+        results = _results(outcome, latencies, failures)
+        kind = scored[baseline].kind
+        all_notes = (*outcome.notes, *notes)
+        return Answer(kind, len(truth), question.label, baseline, primary, results, outcome, all_notes)
+
+    def _baseline(self, runs: Mapping[VersionRef, Run]) -> VersionRef:
+        """Return the baseline that was asked for, or the champion, or else the first.
+
+        Raises:
+            ModelFailed: it did not answer.
+        """
+        champions = [version.ref for version in self.versions if version.stage is Stage.PRODUCTION]
+        baseline = self.question.baseline or next(iter(champions), None) or next(iter(runs))
+        if baseline not in runs:
+            raise ModelFailed(
+                f"the baseline {baseline} did not answer; fix it or choose another baseline",
+                model=baseline.model,
+                version=baseline.version,
+            )
+        return baseline
+
+
+def main_file(version: ModelVersion) -> ArtifactFile:
+    """Return the file of a version that is run.
+
+    Raises:
+        FormatNotExecutable: its format is only stored here, or the file is not there.
+    """
+    name = MAIN_FILES.get(version.format)
+    found = [file for file in version.files if file.path == name]
+    if not found:
+        why = f"has no {name}" if name else f"is stored as {version.format}, which would run its author's code"
+        raise FormatNotExecutable(
+            f"{version} {why}; the server runs skops and ONNX models only",
+            model=version.model,
+            version=version.version,
+            format=version.format,
+        )
+    return found[0]
+
+
+def _results(
+    outcome: Outcome, latencies: Mapping[VersionRef, Latency], failures: Mapping[VersionRef, str]
+) -> tuple[ModelResult, ...]:
+    answered = (
+        ModelResult(version, judged.metrics, judged.differences, judged.verdict, latencies[version], "")
+        for version, judged in outcome.models.items()
+    )
+    failed = (ModelResult(version, (), (), None, None, failure) for version, failure in failures.items())
+    return (*answered, *failed)
