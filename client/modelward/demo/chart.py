@@ -1,0 +1,124 @@
+"""The demo's picture: the price, who was in production under it, and how far each feature had drifted by then."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+INK, FAINT, ALARM = "#1f2933", "#7b8794", "#b3261e"
+REIGNS = ("#eef1f5", "#faf2e2")
+"""Behind the price, in turns: who was in production."""
+DRIFT_COLOURS = "Blues"
+"""Pale is calm and dark is drift: only lightness tells, so colour vision does not matter."""
+DARK_CELL = 0.55
+"""From here on a cell is so dark that its number is written in white."""
+
+
+@dataclass(frozen=True)
+class QuarterOfDrift:
+    """What the drift check found in one quarter."""
+
+    name: str
+    """As `2008 Q3`."""
+    first: pd.Timestamp
+    last: pd.Timestamp
+    scores: Mapping[str, float]
+    """The drift score of each feature, from 0 to 1; 0.5 at its threshold."""
+    drifted: Sequence[str]
+    """The features whose drift counts."""
+    detected: bool
+    """Whether the data as a whole have drifted."""
+
+
+@dataclass(frozen=True)
+class Reign:
+    """How long a version was in production."""
+
+    label: str
+    first: pd.Timestamp
+    last: pd.Timestamp
+
+
+def draw(path: Path, close: pd.Series, quarters: Sequence[QuarterOfDrift], reigns: Sequence[Reign]) -> None:
+    """Draw the picture into a PNG file.
+
+    Args:
+        close: the price by day, over the time of the quarters.
+        quarters: one after another.
+        reigns: who was in production, in order.
+    """
+    figure = Figure(figsize=(13, 7.6), layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.1))
+    FigureCanvasAgg(figure)
+    price, drift = figure.subplots(2, 1, height_ratios=[1, 1.15])
+    _draw_price(price, close, quarters, reigns)
+    cells = _draw_drift(drift, quarters)
+    bar = figure.colorbar(cells, ax=drift, pad=0.01, aspect=18, ticks=[0, 0.25, 0.5, 0.75, 1])
+    bar.outline.set_visible(False)
+    bar.set_label("drift score; 0.5 is the threshold", color=FAINT, fontsize=9)
+    bar.ax.tick_params(color=FAINT, labelcolor=FAINT, labelsize=9)
+    figure.savefig(path, dpi=144, facecolor="white")
+
+
+def _draw_price(axes: Any, close: pd.Series, quarters: Sequence[QuarterOfDrift], reigns: Sequence[Reign]) -> None:
+    at = _places(close.index, quarters)
+    axes.plot(at, close, color=INK, linewidth=1.3)
+    axes.set_ylim(close.min() * 0.93, close.max() * 1.16)
+    for number, reign in enumerate(reigns):
+        start, end = _places(pd.DatetimeIndex([reign.first, reign.last]), quarters)
+        axes.axvspan(start, end, color=REIGNS[number % 2], linewidth=0, zorder=0)
+        axes.text(start + 0.08, close.max() * 1.14, reign.label, va="top", color=INK, fontsize=9.5)
+        if number:
+            axes.axvline(start, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_xlim(0, len(quarters))
+    axes.set_xticks([])
+    axes.set_title(
+        "S&P 500, and the model version in production", loc="left", color=INK, fontsize=12, weight="bold", pad=8
+    )
+    axes.grid(axis="y", color="white", linewidth=1)
+    axes.set_axisbelow(True)
+    _plain(axes)
+
+
+def _draw_drift(axes: Any, quarters: Sequence[QuarterOfDrift]) -> Any:
+    features = list(quarters[0].scores)
+    table = np.array([[quarter.scores[name] for quarter in quarters] for name in features])
+    cells = axes.pcolormesh(table, cmap=DRIFT_COLOURS, vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
+    for (row, column), value in np.ndenumerate(table):
+        counts = features[row] in quarters[column].drifted
+        colour, weight = "white" if value > DARK_CELL else INK, "bold" if counts else "normal"
+        text = f"{value:.2f}" + (" ▲" if counts else "")
+        axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour, weight=weight, fontsize=9)
+    axes.set_yticks(np.arange(len(features)) + 0.5, [name.replace("_", " ") for name in features], fontsize=10)
+    axes.invert_yaxis()
+    _plain(axes)
+    _name_quarters(axes, quarters)
+    title = "Drift of each feature from what that version was trained on   (▲ the feature has drifted)"
+    axes.set_title(title, loc="left", color=INK, fontsize=12, weight="bold", pad=8)
+    return cells
+
+
+def _name_quarters(axes: Any, quarters: Sequence[QuarterOfDrift]) -> None:
+    names = [quarter.name.replace(" ", "\n") + ("\nDRIFT" if quarter.detected else "\n") for quarter in quarters]
+    axes.set_xticks(np.arange(len(quarters)) + 0.5, names, fontsize=9.5)
+    for label, quarter in zip(axes.get_xticklabels(), quarters, strict=True):
+        if quarter.detected:
+            label.set_color(ALARM)
+            label.set_weight("bold")
+
+
+def _places(days: Any, quarters: Sequence[QuarterOfDrift]) -> Any:
+    """Place days on the axis of the quarters, each of which is one wide, so that price and drift stand in line."""
+    edges = pd.DatetimeIndex([quarters[0].first, *(quarter.last for quarter in quarters)])
+    return np.interp(days.asi8, edges.asi8, np.arange(len(quarters) + 1.0))
+
+
+def _plain(axes: Any) -> None:
+    for side in axes.spines.values():
+        side.set_visible(False)
+    axes.tick_params(length=0, colors=INK)

@@ -1,0 +1,84 @@
+"""A server of the demo's own, in a process of its own."""
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+START_SECONDS = 30.0
+STOP_SECONDS = 30.0
+
+
+class ServerFailedError(Exception):
+    """The server did not start or did not stop as it should; the message ends with its log."""
+
+
+@contextmanager
+def running_server(data_dir: Path) -> Iterator[str]:
+    """Run `modelward serve` on a free port for the time of the block, and give its `host:port`.
+
+    Args:
+        data_dir: where it keeps its data; its log is written beside them as `server.log`.
+
+    Raises:
+        ServerFailedError: it does not answer in time, or does not stop cleanly.
+    """
+    data_dir.mkdir(parents=True, exist_ok=True)
+    port, log = _free_port(), data_dir / "server.log"
+    command = [sys.executable, "-m", "modelward", "serve", "--port", str(port), "--data-dir", str(data_dir)]
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
+    try:
+        _wait_until_serving(process, f"127.0.0.1:{port}", log)
+        yield f"127.0.0.1:{port}"
+    finally:
+        _stop(process, log)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _wait_until_serving(process: "subprocess.Popen[bytes]", target: str, log: Path) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    with grpc.insecure_channel(target) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        while not _serving(health):
+            if process.poll() is not None:
+                raise _failed(f"ended with exit code {process.returncode} instead of serving", log)
+            if time.monotonic() > deadline:
+                raise _failed(f"did not answer within {START_SECONDS:.0f} s", log)
+            time.sleep(0.1)
+
+
+def _serving(health: Any) -> bool:
+    try:
+        answer = health.Check(health_pb2.HealthCheckRequest(), timeout=1, wait_for_ready=True)
+    except grpc.RpcError:
+        return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def _stop(process: "subprocess.Popen[bytes]", log: Path) -> None:
+    """Ask the server to end, as an operator would; one that does not is killed."""
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        raise _failed(f"did not stop within {STOP_SECONDS:.0f} s", log) from None
+
+
+def _failed(what: str, log: Path) -> ServerFailedError:
+    return ServerFailedError(f"the server {what}; its log, {log}, says:\n{log.read_text(errors='replace')[-4000:]}")
