@@ -1,0 +1,59 @@
+"""A server as an operator runs it: `modelward serve` in a process of its own."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+START_SECONDS = 40.0
+STOP_SECONDS = 40.0
+
+
+class Served:
+    """One `modelward serve` on a free port, told by flags and environment."""
+
+    def __init__(self, data_dir: Path, log: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
+        self.data_dir, self.log = data_dir, log
+        command = [sys.executable, "-m", "modelward", "serve", "--port", "0", "--data-dir", str(data_dir), *flags]
+        with log.open("wb") as sink:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=os.environ | dict(env or {})
+            )
+        self.target = f"127.0.0.1:{self._port()}"
+        self._wait_until_serving()
+
+    def _port(self) -> str:
+        """Return the port that the server prints."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if found := re.search(r"127\.0\.0\.1:(\d+)", self.log.read_text()):
+                return found[1]
+            time.sleep(0.05)
+        raise AssertionError(f"the server printed no port:\n{self.log.read_text()}")
+
+    def _wait_until_serving(self) -> None:
+        with grpc.insecure_channel(self.target) as channel:
+            health: Any = health_pb2_grpc.HealthStub(channel)
+            answer = health.Check(health_pb2.HealthCheckRequest(), timeout=START_SECONDS, wait_for_ready=True)
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+    def tell_to_stop(self) -> None:
+        self.process.send_signal(signal.SIGTERM)
+
+    def stop(self) -> int:
+        """Ask it to end, and return its exit code."""
+        self.tell_to_stop()
+        return self.process.wait(STOP_SECONDS)
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self.process.wait(STOP_SECONDS)

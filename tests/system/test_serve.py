@@ -1,0 +1,140 @@
+"""The server as a process: it starts on nothing, stops when told, and keeps what it acknowledged."""
+
+import hashlib
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+from modelward import Client, ModelwardError, Stage
+from modelward.v1 import lifecycle_pb2 as pb
+from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+
+from tests.system.served import Served
+
+Serve = Callable[..., Served]
+
+
+def model_file(folder: Path) -> Path:
+    path = folder / "model.bin"
+    path.write_bytes(b"weights" * 1000)
+    return path
+
+
+def test_it_serves_on_a_fresh_data_folder(serve: Serve, tmp_path: Path) -> None:
+    server = serve(data_dir=tmp_path / "not" / "there" / "yet")
+    with Client(server.target) as client:
+        assert list(client.list_models()) == []
+
+
+def test_sigterm_stops_it_with_exit_code_zero(serve: Serve) -> None:
+    assert serve().stop() == 0
+
+
+def test_settings_come_from_the_environment_and_a_flag_wins(serve: Serve, tmp_path: Path) -> None:
+    env = {"MODELWARD_DATA_DIR": str(tmp_path / "env"), "MODELWARD_ALLOWED_SOURCES": f"file://{tmp_path}/"}
+    server = serve(data_dir=tmp_path / "flag", env=env)
+    with Client(server.target) as client:
+        version = client.register_uri("by-uri", model_file(tmp_path).as_uri())
+    assert version.version == 1
+    assert not (tmp_path / "env").exists()
+    assert (tmp_path / "flag").exists()
+
+
+def refused(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "modelward", "serve", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=os.environ | env)
+
+
+def test_a_port_that_is_taken_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = refused("--port", port, "--data-dir", str(tmp_path / "data"))
+    assert done.returncode != 0
+    assert port in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_setting_that_makes_no_sense_is_an_error_that_names_it(tmp_path: Path) -> None:
+    done = refused("--data-dir", str(tmp_path / "data"), MODELWARD_WORKER_SECONDS="-1")
+    assert done.returncode != 0
+    assert "worker" in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+
+
+def test_a_call_in_flight_finishes_while_new_ones_are_refused(serve: Serve) -> None:
+    server, content, go_on = serve(), b"x" * 1000, threading.Event()
+    digest = hashlib.sha256(content).hexdigest()
+
+    def slowly() -> Iterator[pb.UploadBlobsRequest]:
+        yield pb.UploadBlobsRequest(header=pb.BlobHeader(sha256=digest, size_bytes=len(content)))
+        yield pb.UploadBlobsRequest(chunk=content[:500])
+        go_on.wait(20)
+        yield pb.UploadBlobsRequest(chunk=content[500:])
+
+    with grpc.insecure_channel(server.target) as channel, ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(LifecycleServiceStub(channel).UploadBlobs, slowly(), timeout=30)
+        time.sleep(0.5)  # The upload is under way.
+        server.tell_to_stop()
+        time.sleep(0.5)  # The server has begun to stop.
+        with pytest.raises(ModelwardError), Client(server.target, timeout=1) as client:
+            list(client.list_models())
+        go_on.set()
+        assert [blob.sha256 for blob in answer.result(30).blobs] == [digest]
+    assert server.process.wait(30) == 0
+
+
+def test_a_restart_keeps_everything(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    with Client(server.target, actor="quant") as client:
+        before = client.register("kept", model_file(tmp_path), metrics={"accuracy": 0.5}, tags={"desk": "rates"})
+        client.promote(before, to="staging")
+        client.promote(before, to="production", reason="first")
+        moves = list(client.list_transitions("kept"))
+    server.stop()
+    with Client(serve().target) as client:
+        after = client.resolve("kept").version
+        assert (after.files, after.metrics, after.tags, after.stage) == (
+            before.files,
+            before.metrics,
+            before.tags,
+            Stage.PRODUCTION,
+        )
+        assert list(client.list_transitions("kept")) == moves
+        assert client.verify_audit_log().intact
+        assert (client.download(after, tmp_path / "back") / "model.bin").read_bytes() == b"weights" * 1000
+
+
+def test_a_kill_loses_nothing_that_was_acknowledged(serve: Serve, tmp_path: Path) -> None:
+    server = serve()
+    acknowledged: list[int] = []
+    path = model_file(tmp_path)
+
+    def write() -> None:
+        with Client(server.target, timeout=2) as client:
+            while True:
+                version = client.register("hit", path, params={"n": str(len(acknowledged))})
+                client.promote(version, to="staging")
+                client.promote(version, to="production")
+                acknowledged.append(version.version)
+
+    with ThreadPoolExecutor(1) as pool:
+        writing = pool.submit(write)
+        while len(acknowledged) < 5 and not writing.done():
+            time.sleep(0.01)
+        server.kill()
+        assert isinstance(writing.exception(60), ModelwardError)
+    with Client(serve().target) as client:
+        kept = {version.version: version.stage for version in client.list_versions("hit")}
+        assert set(acknowledged) <= set(kept)
+        assert list(kept.values()).count(Stage.PRODUCTION) == 1
+        assert client.resolve("hit").version.version >= acknowledged[-1]
+        assert client.verify_audit_log().intact
+        client.register("hit", path)
