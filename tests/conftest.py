@@ -10,6 +10,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+
 from modelward import AsyncClient, Client
 from modelward_server.app import App
 from modelward_server.settings import Settings

@@ -45,8 +45,17 @@ class OnPerformance:
     """Higher than at registration by this much or more."""
 
     def __post_init__(self) -> None:
-        if sum(bound is not None for bound in (self.below, self.above, self.fallen_by, self.risen_by)) != 1:
+        if len(self._bounds()) != 1:
             raise ValueError("give exactly one of below, above, fallen_by and risen_by")
+
+    @property
+    def bound(self) -> tuple[str, float]:
+        """The bound's name and value, as `("below", 0.5)`."""
+        return self._bounds()[0]
+
+    def _bounds(self) -> list[tuple[str, float]]:
+        names = ("below", "above", "fallen_by", "risen_by")
+        return [(name, bound) for name in names if (bound := getattr(self, name)) is not None]
 
 
 Trigger: TypeAlias = Every | Cron | OnDrift | OnPerformance

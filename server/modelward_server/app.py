@@ -10,12 +10,19 @@ from contextlib import suppress
 from grpc import aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
-from modelward.v1 import lifecycle_pb2
-from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
 
+from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
+from modelward.v1.comparison_pb2_grpc import add_ComparisonServiceServicer_to_server
+from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
+from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
+from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
+from modelward_server.comparison.sandbox import Limits
 from modelward_server.rpc.calls import Calls
+from modelward_server.rpc.comparison import ComparisonServicer
+from modelward_server.rpc.drift import DriftServicer
 from modelward_server.rpc.guard import Guard
 from modelward_server.rpc.lifecycle import LifecycleServicer
+from modelward_server.rpc.retraining import RetrainingServicer
 from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
@@ -25,7 +32,11 @@ from modelward_server.store.sources import Sources
 
 log = logging.getLogger(__name__)
 
-SERVICES = [file.DESCRIPTOR.services_by_name[name].full_name for file, name in ((lifecycle_pb2, "LifecycleService"),)]
+SERVICES = [
+    service.full_name
+    for file in (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+]
 WORKER_THREADS = 32
 """Threads in which SQL and statistics run; most of them wait for a disk or a database."""
 GRPC_OPTIONS = [
@@ -73,6 +84,10 @@ class App:
         calls = Calls(self.ledger, on_write=self.mirror.wake)
         sources = Sources(settings.allowed_sources, lambda uri, to: download_artifacts(settings.tracking_uri, uri, to))
         add_LifecycleServiceServicer_to_server(LifecycleServicer(calls, blobs, sources), server)
+        limits = Limits(settings.worker_seconds, settings.worker_memory_mb)
+        add_ComparisonServiceServicer_to_server(ComparisonServicer(calls, blobs, sources, limits), server)
+        add_RetrainingServiceServicer_to_server(RetrainingServicer(calls), server)
+        add_DriftServiceServicer_to_server(DriftServicer(calls, blobs, sources), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
 

@@ -11,13 +11,13 @@ from uuid import uuid4
 
 import grpc
 import pytest
+
 from modelward import AsyncClient, Client, GateResult, errors
 from modelward._wire import error_of
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.rpc.guard import STATUS_DETAILS, encode
 from modelward_server.settings import Settings
-
 from tests.conftest import Either, RunningServer
 
 

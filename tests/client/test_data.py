@@ -7,6 +7,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+
 from modelward import errors
 from modelward.data import to_arrow, to_columns, to_dataset
 from modelward.v1 import common_pb2 as pb

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 import skops.io
-from modelward.lifecycle import ModelFormat, ModelVersion, Stage
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures
 from sklearn.tree import DecisionTreeClassifier
+
+from modelward.lifecycle import ModelFormat, ModelVersion, Stage
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 SKOPS = ModelVersion(

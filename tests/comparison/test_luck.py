@@ -2,6 +2,9 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.signal import lfilter
+
 from modelward.comparison import Verdict
 from modelward_server.comparison.luck import (
     Difference,
@@ -13,8 +16,6 @@ from modelward_server.comparison.luck import (
     resample,
     rows_needed,
 )
-from numpy.typing import NDArray
-from scipy.signal import lfilter
 
 Floats = NDArray[np.float64]
 

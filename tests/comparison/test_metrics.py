@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from modelward.comparison import Metric, ModelKind
-from modelward_server.comparison.metrics import Scored, estimator, why_not
 from numpy.typing import NDArray
 from sklearn import metrics as sk
+
+from modelward.comparison import Metric, ModelKind
+from modelward_server.comparison.metrics import Scored, estimator, why_not
 
 Weights = NDArray[np.float64]
 

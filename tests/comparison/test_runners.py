@@ -7,7 +7,6 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import skops.io
-from modelward_server.comparison.runners import Estimator, load
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
     AdaBoostClassifier,
@@ -28,6 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
+from modelward_server.comparison.runners import Estimator, load
 from tests.comparison.models import features, labels, saved
 
 DATA = features()

@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from modelward.comparison import ModelKind
-from modelward.errors import InvalidField, ModelFailed
-from modelward.lifecycle import ModelVersion
-from modelward_server.comparison.sandbox import Limits, Run, run_model
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 
+from modelward.comparison import ModelKind
+from modelward.errors import InvalidField, ModelFailed
+from modelward.lifecycle import ModelVersion
+from modelward_server.comparison.sandbox import Limits, Run, run_model
 from tests.comparison.models import ONNX, SKOPS, crashing, endless, features, greedy, labels, saved
 from tests.comparison.onnx_files import linear_model, one_input_each
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 from matplotlib.image import imread
+
 from modelward.demo.chart import QuarterOfDrift, Reign, draw
 
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+
 from modelward.demo import market
 from modelward.demo.market import FEATURES, features_of, label_of, load_market, load_prices
 

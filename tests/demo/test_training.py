@@ -3,9 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.base import BaseEstimator, ClassifierMixin
+
 from modelward.demo.market import Sample, load_market
 from modelward.demo.training import FOLD_DAYS, FOLDS, gradient_boosting, measure, random_forest, train
-from sklearn.base import BaseEstimator, ClassifierMixin
 
 
 class Parrot(ClassifierMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn ships no types.

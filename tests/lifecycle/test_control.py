@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+
 from modelward import (
     AsyncClient,
     FreezeWindow,
@@ -15,8 +17,6 @@ from modelward import (
     errors,
 )
 from modelward_server.settings import Settings
-from sqlalchemy import text
-
 from tests.conftest import Either, RunningServer
 
 

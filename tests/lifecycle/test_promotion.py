@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from modelward import Stage, VersionRef, errors
 from modelward_server.lifecycle.stages import LEGAL_MOVES, check_move
-
 from tests.conftest import Either
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from modelward import MetricRange, ModelFormat, Stage, errors
 from sklearn.linear_model import LogisticRegression
 
+from modelward import MetricRange, ModelFormat, Stage, errors
 from tests.conftest import Either
 
 

@@ -7,6 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from modelward.errors import InvalidField
 from modelward.retraining import Cron, Every, OnDrift
 from modelward_server.retraining.clock import check_cron, describe, firings, first_firing, preview

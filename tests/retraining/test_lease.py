@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
 from modelward.errors import JobAlreadyLeased, JobNotHeld, ModelwardError, NotDue
 from modelward.retraining import Job, JobState
 from modelward_server.retraining import lease as life

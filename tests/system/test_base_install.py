@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from modelward import Client
 
+from modelward import Client
 from tests.system.served import Served
 
 ROOT = Path(__file__).parents[2]

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import grpc
 import pytest
+
 from modelward import Client, ModelwardError, Stage
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-
 from tests.system.served import Served
 
 Serve = Callable[..., Served]

@@ -13,15 +13,16 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from modelward._wire import ACTOR_HEADER, Attempts, error_of, name_request
-
-# TMP from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
-# TMP from modelward.v1.drift_pb2_grpc import DriftServiceStub
+from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
+from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-
-# TMP from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
+from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 
 if TYPE_CHECKING:  # The types of asynchronous stubs exist for type checkers only.
+    from modelward.v1.comparison_pb2_grpc import ComparisonServiceAsyncStub
+    from modelward.v1.drift_pb2_grpc import DriftServiceAsyncStub
     from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceAsyncStub
+    from modelward.v1.retraining_pb2_grpc import RetrainingServiceAsyncStub
 
 
 DEFAULT_TARGET = "localhost:50061"
@@ -57,9 +58,9 @@ class AsyncConnection:
         self._timeout = timeout
         self._metadata = ((ACTOR_HEADER, actor or getpass.getuser()),)
         self._lifecycle: LifecycleServiceAsyncStub = LifecycleServiceStub(self._channel)
-        # TMP         self._drift: DriftServiceAsyncStub = DriftServiceStub(self._channel)
-        # TMP         self._comparison: ComparisonServiceAsyncStub = ComparisonServiceStub(self._channel)
-        # TMP         self._retraining: RetrainingServiceAsyncStub = RetrainingServiceStub(self._channel)
+        self._drift: DriftServiceAsyncStub = DriftServiceStub(self._channel)
+        self._comparison: ComparisonServiceAsyncStub = ComparisonServiceStub(self._channel)
+        self._retraining: RetrainingServiceAsyncStub = RetrainingServiceStub(self._channel)
 
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""

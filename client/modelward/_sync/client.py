@@ -4,12 +4,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+from modelward._sync.comparison import Comparisons
+from modelward._sync.drift import Drift
 from modelward._sync.lifecycle import Lifecycle
+from modelward._sync.retraining import Retraining
 from modelward._sync.stages import Stages
 from modelward.lifecycle import ModelVersion
 
 
-class Client(Lifecycle, Stages):
+class Client(Lifecycle, Stages, Drift, Comparisons, Retraining):
     """Everything that Modelward does, as methods of one object.
 
     Each method may raise `Unavailable` when the server does not answer within the timeout, and `DeadlineExceeded`.

@@ -13,13 +13,10 @@ import grpc
 from google.protobuf.message import Message
 
 from modelward._wire import ACTOR_HEADER, Attempts, error_of, name_request
-
-# TMP from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
-# TMP from modelward.v1.drift_pb2_grpc import DriftServiceStub
+from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
+from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-
-# TMP from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
-
+from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 
 DEFAULT_TARGET = "localhost:50061"
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -54,9 +51,9 @@ class Connection:
         self._timeout = timeout
         self._metadata = ((ACTOR_HEADER, actor or getpass.getuser()),)
         self._lifecycle: LifecycleServiceStub = LifecycleServiceStub(self._channel)
-        # TMP         self._drift: DriftServiceStub = DriftServiceStub(self._channel)
-        # TMP         self._comparison: ComparisonServiceStub = ComparisonServiceStub(self._channel)
-        # TMP         self._retraining: RetrainingServiceStub = RetrainingServiceStub(self._channel)
+        self._drift: DriftServiceStub = DriftServiceStub(self._channel)
+        self._comparison: ComparisonServiceStub = ComparisonServiceStub(self._channel)
+        self._retraining: RetrainingServiceStub = RetrainingServiceStub(self._channel)
 
     def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""

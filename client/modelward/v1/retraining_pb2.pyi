@@ -168,7 +168,7 @@ class PeriodicTrigger(_message.Message):
     CRON_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def every(self) -> _duration_pb2.Duration:
-        """So long after the last training; at least a minute."""
+        """So long after the last training; from a minute to 100 years."""
 
     @_builtins.property
     def cron(self) -> Global___CronRule:

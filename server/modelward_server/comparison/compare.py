@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from modelward.comparison import ComparisonProgress, Latency, Metric, ModelKind, ModelResult
 from modelward.data import Columns
 from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField, ModelFailed
 from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion, Stage, VersionRef
-from numpy.typing import NDArray
-
 from modelward_server.comparison.sandbox import Limits, Run, run_model
 from modelward_server.comparison.scoring import choose_metrics, score_runs, split_label
 from modelward_server.comparison.verdict import Outcome, Terms, decide

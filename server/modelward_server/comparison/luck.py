@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from modelward.comparison import Verdict
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
+from modelward.comparison import Verdict
 from modelward_server.comparison.metrics import Estimator, Floats
 
 DRAWS = 2000

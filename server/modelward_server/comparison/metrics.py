@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
-from modelward.comparison import Metric, ModelKind
 from numpy.typing import NDArray
+
+from modelward.comparison import Metric, ModelKind
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]

@@ -18,11 +18,12 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from modelward.comparison import Latency, ModelKind
 from modelward.data import Columns, to_arrow
 from modelward.errors import FieldViolation, InvalidField, ModelFailed
 from modelward.lifecycle import ModelVersion
-from numpy.typing import NDArray
 
 KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 """What a model may know of the server's environment, which may hold passwords."""

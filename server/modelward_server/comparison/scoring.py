@@ -4,12 +4,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from modelward.comparison import Metric, ModelKind
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
-from numpy.typing import NDArray
-
 from modelward_server.comparison.metrics import Scored, suits, why_not
 from modelward_server.comparison.sandbox import GREATEST, Run
 

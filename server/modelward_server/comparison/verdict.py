@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from modelward.comparison import (
     Conclusion,
     Metric,
@@ -13,7 +14,6 @@ from modelward.comparison import (
     Verdict,
 )
 from modelward.lifecycle import VersionRef
-
 from modelward_server.comparison import luck
 from modelward_server.comparison.metrics import Floats, Scored, estimator, row_losses, telling_rows
 

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from modelward.errors import FieldViolation, InvalidField, ModelHalted
-from modelward.lifecycle import Halt, Model
 from sqlalchemy.orm import Session
 
+from modelward.errors import FieldViolation, InvalidField, ModelHalted
+from modelward.lifecycle import Halt, Model
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.models import touch_model
 from modelward_server.lifecycle.rows import model_row, production_version, to_model

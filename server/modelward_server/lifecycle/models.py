@@ -2,11 +2,11 @@
 
 from collections.abc import Collection, Mapping
 
-from modelward.errors import ModelExists
-from modelward.lifecycle import Model, Page, Stage
 from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
+from modelward.errors import ModelExists
+from modelward.lifecycle import Model, Page, Stage
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import check_etag, check_mask, etag, model_row, production_version, to_model
 from modelward_server.store import audit

@@ -2,11 +2,11 @@
 
 from dataclasses import replace
 
-from modelward.errors import FieldViolation, InvalidField
-from modelward.lifecycle import PromotionPolicy
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
+from modelward.errors import FieldViolation, InvalidField
+from modelward.lifecycle import PromotionPolicy
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import check_etag, model_row
 from modelward_server.store import audit

@@ -4,6 +4,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from sqlalchemy import ColumnElement, select
+from sqlalchemy.orm import Session
+
 from modelward.errors import GatesFailed, NoPredecessor
 from modelward.lifecycle import (
     DriftAlarm,
@@ -15,9 +18,6 @@ from modelward.lifecycle import (
     TransitionResult,
     VersionRef,
 )
-from sqlalchemy import ColumnElement, select
-from sqlalchemy.orm import Session
-
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.gates import Facts, Verdict, evaluate
 from modelward_server.lifecycle.models import touch_model

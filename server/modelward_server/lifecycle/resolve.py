@@ -4,11 +4,11 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Never
 
-from modelward.errors import NothingResolved, VersionNotFound
-from modelward.lifecycle import Resolved, Stage, VersionRef
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from modelward.errors import NothingResolved, VersionNotFound
+from modelward.lifecycle import Resolved, Stage, VersionRef
 from modelward_server.lifecycle.halts import check_not_halted
 from modelward_server.lifecycle.rows import model_row, to_version, version_row
 from modelward_server.store.audit import last_sequence

@@ -3,6 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
 from modelward.errors import EtagMismatch, FieldViolation, InvalidField, ModelNotFound, VersionNotFound
 from modelward.lifecycle import (
     ArtifactFile,
@@ -15,9 +18,6 @@ from modelward.lifecycle import (
     Transition,
     VersionRef,
 )
-from sqlalchemy import select
-from sqlalchemy.orm import Session
-
 from modelward_server.store.tables import ModelRow, TransitionRow, VersionRow
 
 

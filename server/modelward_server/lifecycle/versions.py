@@ -6,6 +6,9 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
 from modelward.errors import BlobsMissing
 from modelward.lifecycle import (
     ArtifactFile,
@@ -17,9 +20,6 @@ from modelward.lifecycle import (
     Transition,
     VersionRef,
 )
-from sqlalchemy import Select, select
-from sqlalchemy.orm import Session
-
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.models import add_model, touch_model
 from modelward_server.lifecycle.rows import check_etag, check_mask, etag, from_transition, to_version, version_row
@@ -203,7 +203,7 @@ def update_version(
         row.description = description
     if "tags" in paths:
         row.tags = dict(tags)
-    return _changed(session, row, caller)
+    return record_change(session, row, caller)
 
 
 def log_metrics(
@@ -217,7 +217,7 @@ def log_metrics(
     row = version_row(session, ref, lock=True)
     _record_metrics(session, row, metrics, measured_at or caller.at)
     row.metrics = {**row.metrics, **_latest(session, ref, metrics)}
-    return _changed(session, row, caller)
+    return record_change(session, row, caller)
 
 
 def _record_metrics(session: Session, row: VersionRow, metrics: Mapping[str, float], measured_at: datetime) -> None:
@@ -237,7 +237,8 @@ def _latest(session: Session, ref: VersionRef, keys: Collection[str]) -> dict[st
     return dict(session.execute(query).all())
 
 
-def _changed(session: Session, row: VersionRow, caller: Caller) -> ModelVersion:
+def record_change(session: Session, row: VersionRow, caller: Caller) -> ModelVersion:
+    """Note a change of a version's facts, in the log and for MLflow."""
     touch_version(row, caller)
     changed = to_version(row)
     audit.append(session, Kind.VERSION, row.model, changed, caller, row.version)

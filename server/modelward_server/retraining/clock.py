@@ -7,6 +7,7 @@ from itertools import islice
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
+
 from modelward.errors import FieldViolation, InvalidField
 from modelward.retraining import Cron, Every, Firing, Trigger
 

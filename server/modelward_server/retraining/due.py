@@ -17,7 +17,6 @@ from modelward.retraining import (
     Schedule,
     Trigger,
 )
-
 from modelward_server.retraining.clock import describe, first_firing
 
 
@@ -122,7 +121,7 @@ def _by_performance(trigger: OnPerformance, schedule: Schedule, facts: Facts) ->
     threshold = _threshold(trigger, registered)
     if measured is None or threshold is None or not _broken(trigger, measured.value, threshold):
         return None
-    origin = registered if trigger.below is None and trigger.above is None else None
+    origin = registered if trigger.bound[0] in {"fallen_by", "risen_by"} else None
     evidence = PerformanceEvidence(
         trigger.metric, facts.version, measured.value, threshold, origin, measured_at=measured.at
     )
@@ -133,31 +132,23 @@ def _by_performance(trigger: OnPerformance, schedule: Schedule, facts: Facts) ->
 
 def _threshold(trigger: OnPerformance, registered: float | None) -> float | None:
     """Return the value that the trigger's bound means, or None without the value that it counts from."""
-    if trigger.below is not None:
-        return trigger.below
-    if trigger.above is not None:
-        return trigger.above
+    name, bound = trigger.bound
+    if name in {"below", "above"}:
+        return bound
     if registered is None:
         return None
-    return registered - trigger.fallen_by if trigger.fallen_by is not None else registered + (trigger.risen_by or 0)
+    return registered - bound if name == "fallen_by" else registered + bound
 
 
 def _broken(trigger: OnPerformance, value: float, threshold: float) -> bool:
-    if trigger.below is not None:
-        return value < threshold
-    if trigger.above is not None:
-        return value > threshold
-    return value <= threshold if trigger.fallen_by is not None else value >= threshold
+    name, _ = trigger.bound
+    breaks = {"below": value < threshold, "above": value > threshold, "fallen_by": value <= threshold}
+    return breaks.get(name, value >= threshold)
 
 
 def _bound(trigger: OnPerformance) -> str:
-    bounds = {
-        "below": trigger.below,
-        "above": trigger.above,
-        "fallen by": trigger.fallen_by,
-        "risen by": trigger.risen_by,
-    }
-    return next(f"{name} {bound:g}" for name, bound in bounds.items() if bound is not None)
+    name, bound = trigger.bound
+    return f"{name.replace('_', ' ')} {bound:g}"
 
 
 def _minute(at: datetime) -> str:

@@ -11,10 +11,10 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
-from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, RequestIdReused
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, RequestIdReused
 from modelward_server.caller import Caller
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.tables import RequestRow
@@ -69,6 +69,16 @@ class Calls:
         self._on_write()
         return result
 
+    async def remembered(self, request: Mutation) -> Any:
+        """Return the answer that the request id was given before, or None.
+
+        For a change that is long in the making, to ask before the work begins.
+
+        Raises:
+            RequestIdReused: the id came before with another request.
+        """
+        return await self.read(lambda session: _remembered(session, request))
+
     async def rehearse(
         self, request: Mutation, context: Context, change: Callable[[Session, Caller], Answer]
     ) -> Answer:
@@ -110,24 +120,27 @@ def actor_of(context: Context) -> str:
 
 
 def _once(session: Session, request: Mutation, change: Callable[[Session, Caller], Answer], caller: Caller) -> Answer:
-    if not request.request_id:
-        return change(session, caller)
-    request_id, digest = str(UUID(request.request_id)), _digest(request)
-    seen = session.get(RequestRow, request_id)
-    if seen is not None:
-        same: Answer = _same_answer(seen, digest)
-        return same
+    known: Answer | None = _remembered(session, request)
+    if known is not None:
+        return known
     answer = change(session, caller)
+    if not request.request_id:
+        return answer
     session.add(
         RequestRow(
-            request_id=request_id,
-            digest=digest,
+            request_id=str(UUID(request.request_id)),
+            digest=_digest(request),
             answer_type=answer.DESCRIPTOR.full_name,
             answer=answer.SerializeToString(),
             answered_at=caller.at,
         )
     )
     return answer
+
+
+def _remembered(session: Session, request: Mutation) -> Any:
+    seen = session.get(RequestRow, str(UUID(request.request_id))) if request.request_id else None
+    return None if seen is None else _same_answer(seen, _digest(request))
 
 
 def _digest(request: Mutation) -> str:

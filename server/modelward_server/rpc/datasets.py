@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.dataset as ds
+
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import common_pb2 as pb
-
 from modelward_server.store.sources import Sources
 
 BATCH_ROWS = 65_536
@@ -30,7 +30,16 @@ def read_columns(dataset: pb.Dataset, field: str, sources: Sources) -> Columns:
         InvalidField: the data cannot be read, or is not a table of numbers, text and truth values.
         SourceNotAllowed: the URI does not lie in a place that the operator allows.
     """
-    parts = list(read_batches(dataset, field, sources))
+    return join_batches(read_batches(dataset, field, sources), field)
+
+
+def join_batches(batches: Iterator[Columns], field: str) -> Columns:
+    """Put the parts of a table together.
+
+    Raises:
+        InvalidField: there is no row, and whatever reading the batches raises.
+    """
+    parts = list(batches)
     columns = {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})}
     if not columns or not len(next(iter(columns.values()))):
         raise InvalidField(FieldViolation(field, "has no rows; send at least one"))

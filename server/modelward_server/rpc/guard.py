@@ -14,8 +14,8 @@ from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
 from google.rpc.status_pb2 import Status
 from grpc import aio
-from modelward.errors import DOMAIN, GatesFailed, InvalidField, ModelwardError, NotServed
 
+from modelward.errors import DOMAIN, GatesFailed, InvalidField, ModelwardError, NotServed
 from modelward_server.rpc.validation import check_message
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ from modelward._convert.lifecycle import (
 )
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
-
 from modelward_server.lifecycle import files, models, versions
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.requests import new_version, optional_time, stages_of, version_filter

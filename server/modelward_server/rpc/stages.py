@@ -12,7 +12,6 @@ from modelward._convert.policy import policy_from_proto, policy_to_proto
 from modelward.lifecycle import VersionRef
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
-
 from modelward_server.lifecycle import halts, policies, promotion, resolve
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.requests import optional_time, selector, stages_of

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import lifecycle_pb2 as pb
-
 from modelward_server.store.artifacts import READ_BYTES, BlobStore, IncomingBlob
 
 

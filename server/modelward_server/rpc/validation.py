@@ -3,8 +3,9 @@
 from collections.abc import Iterator
 
 from google.protobuf.message import Message
-from modelward.errors import FieldViolation, InvalidField, MessageTooLarge
 from protovalidate import Validator, Violation
+
+from modelward.errors import FieldViolation, InvalidField, MessageTooLarge
 
 MESSAGE_LIMIT = 4 << 20
 """Bytes that one message may have: gRPC's own default, which clients in every language expect."""

@@ -8,11 +8,11 @@ from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
 
-from modelward.lifecycle import AuditDefect, AuditRecord, AuditVerification
 from pydantic import TypeAdapter
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from modelward.lifecycle import AuditDefect, AuditRecord, AuditVerification
 from modelward_server.caller import Caller
 from modelward_server.store.tables import AuditHeadRow, AuditRow
 
@@ -36,6 +36,7 @@ class Kind(StrEnum):
     HALTED = "halted"
     RESUMED = "resumed"
     POLICY = "policy"
+    DRIFT_POLICY = "drift_policy"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, caller: Caller, version: int = 0) -> int:

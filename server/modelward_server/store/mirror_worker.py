@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from modelward.errors import ModelwardError
-from modelward.lifecycle import Model, ModelVersion, VersionRef
 from sqlalchemy import select, update
 
+from modelward.errors import ModelwardError
+from modelward.lifecycle import Model, ModelVersion, VersionRef
 from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.rows import to_version, version_row
 from modelward_server.store.artifacts import BlobStore

@@ -111,9 +111,7 @@ class MlflowMirror:
         name = f"{version.model} v{version.version}"
         return self._client.create_run(experiment_id, _millis(version.created_at), tags, name)
 
-    def _logged_model(
-        self, experiment_id: str, version: ModelVersion, run: Any, files: Mapping[str, Path]
-    ) -> str:
+    def _logged_model(self, experiment_id: str, version: ModelVersion, run: Any, files: Mapping[str, Path]) -> str:
         """Return the logged model of a run, with all its files."""
         found = self._client.search_logged_models([experiment_id], f"source_run_id = '{run.info.run_id}'")
         ready = [model for model in found if model.tags.get(DIGEST_TAG) == version.digest]

@@ -3,14 +3,15 @@
 import hashlib
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from modelward.errors import FieldViolation, InvalidField
-from modelward.lifecycle import Page
 from sqlalchemy import ColumnElement, Select, and_, or_
 from sqlalchemy.orm import InstrumentedAttribute, Session
+
+from modelward.errors import FieldViolation, InvalidField
+from modelward.lifecycle import Page
 
 Row = TypeVar("Row")
 DEFAULT_PAGE_SIZE = 50
@@ -52,6 +53,25 @@ def fetch_page(
     more = len(found) > size
     token = _encode([getattr(page[-1], key.column.key) for key in keys], conditions) if more else ""
     return Page(page, token)
+
+
+def slice_page(
+    items: Sequence[Row], key: Callable[[Row], list[Any]], page_size: int, page_token: str, conditions: object
+) -> Page[Row]:
+    """Cut one page out of a list that no single query gives, as `fetch_page` does.
+
+    Args:
+        items: the whole list, in the order of `key`.
+        key: what names an item and says where it stands; values that JSON knows.
+
+    Raises:
+        InvalidField: the token is not one of this list's.
+    """
+    size = page_size or DEFAULT_PAGE_SIZE
+    last = _decode(page_token, conditions) if page_token else None
+    behind = [item for item in items if last is None or key(item) > last]
+    page = tuple(behind[:size])
+    return Page(page, _encode(key(page[-1]), conditions) if len(behind) > size else "")
 
 
 def starts_with(column: InstrumentedAttribute[str], prefix: str) -> ColumnElement[bool]:

@@ -8,7 +8,6 @@ from urllib.parse import unquote, urlsplit
 
 from modelward.errors import FieldViolation, InvalidField, SourceNotAllowed
 from modelward.lifecycle import ArtifactFile
-
 from modelward_server.store.artifacts import BlobStore
 
 Download = Callable[[str, Path], Path]

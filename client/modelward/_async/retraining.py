@@ -1,0 +1,314 @@
+"""The retraining calls: schedules, who is due, jobs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
+
+from google.protobuf.field_mask_pb2 import FieldMask
+
+from modelward._async.connection import AsyncConnection
+from modelward._convert.common import span_to_proto, time_to_proto
+from modelward._convert.retraining import (
+    due_model_from_proto,
+    job_from_proto,
+    job_state_to_proto,
+    preview_from_proto,
+    schedule_from_proto,
+    trigger_to_proto,
+)
+from modelward._refs import AnyVersion, as_ref
+from modelward.errors import FieldViolation, InvalidField
+from modelward.retraining import (
+    Cron,
+    DueModel,
+    Job,
+    JobState,
+    OnDrift,
+    OnPerformance,
+    Schedule,
+    SchedulePreview,
+    triggers_of,
+)
+from modelward.v1 import retraining_pb2 as pb
+
+PAGE_SIZE = 200
+
+
+class AsyncRetraining(AsyncConnection):
+    """Schedules, due models and retraining jobs."""
+
+    async def create_schedule(
+        self,
+        model: str,
+        *,
+        every: timedelta | None = None,
+        cron: str | Cron | None = None,
+        drift: bool | float | OnDrift | None = None,
+        performance: OnPerformance | Sequence[OnPerformance] = (),
+        schedule_id: str = "",
+        description: str = "",
+    ) -> Schedule:
+        """Create a schedule; any one of its triggers makes the model due.
+
+        Args:
+            model: the model's name.
+            every: due so long after the last training; at least a minute.
+            cron: due at the times of an expression, as `"30 17 * * FRI"` in UTC or `Cron(..., "America/New_York")`.
+            drift: due when the latest drift report of the version in production says so: True for the report's own
+                decision, a number for the least score.
+            performance: due when a metric of the version in production, as `log_metrics` brought it, breaks a bound.
+            schedule_id: the schedule's id; the server makes one when it is empty.
+            description: what it is for.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            ScheduleExists: the id is taken.
+            InvalidField: there is no trigger, or one makes no sense.
+        """
+        request = pb.CreateScheduleRequest(
+            model=model,
+            triggers=map(trigger_to_proto, triggers_of(every, cron, drift, performance)),
+            schedule_id=schedule_id,
+            description=description,
+        )
+        return schedule_from_proto((await self._call(self._retraining.CreateSchedule, request)).schedule)
+
+    async def get_schedule(self, schedule_id: str) -> Schedule:
+        """Return a schedule.
+
+        Raises:
+            ScheduleNotFound: there is none of that id.
+        """
+        request = pb.GetScheduleRequest(schedule_id=schedule_id)
+        return schedule_from_proto((await self._call(self._retraining.GetSchedule, request)).schedule)
+
+    async def list_schedules(self, model: str = "") -> AsyncIterator[Schedule]:
+        """Iterate over the schedules of one model, or of all, by id.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        request = pb.ListSchedulesRequest(model=model, page_size=PAGE_SIZE)
+        async for page in self._pages(self._retraining.ListSchedules, request):
+            for schedule in page.schedules:
+                yield schedule_from_proto(schedule)
+
+    async def update_schedule(
+        self,
+        schedule_id: str,
+        *,
+        every: timedelta | None = None,
+        cron: str | Cron | None = None,
+        drift: bool | float | OnDrift | None = None,
+        performance: OnPerformance | Sequence[OnPerformance] = (),
+        description: str | None = None,
+        etag: str = "",
+    ) -> Schedule:
+        """Replace a schedule's triggers, when any is given, or its description, when that is.
+
+        Raises:
+            ScheduleNotFound: there is none of that id.
+            EtagMismatch: it changed since `etag` was read.
+            InvalidField: nothing is to be changed, or a trigger makes no sense.
+        """
+        triggers = triggers_of(every, cron, drift, performance)
+        given = {"triggers": bool(triggers), "description": description is not None}
+        request = pb.UpdateScheduleRequest(
+            schedule_id=schedule_id,
+            triggers=map(trigger_to_proto, triggers),
+            description=description or "",
+            update_mask=FieldMask(paths=[name for name, is_given in given.items() if is_given]),
+            etag=etag,
+        )
+        return schedule_from_proto((await self._call(self._retraining.UpdateSchedule, request)).schedule)
+
+    async def delete_schedule(self, schedule_id: str, *, etag: str = "") -> Schedule:
+        """Delete a schedule and return it as it was; an open job stays.
+
+        Raises:
+            ScheduleNotFound: there is none of that id.
+            EtagMismatch: it changed since `etag` was read.
+        """
+        request = pb.DeleteScheduleRequest(schedule_id=schedule_id, etag=etag)
+        return schedule_from_proto((await self._call(self._retraining.DeleteSchedule, request)).schedule)
+
+    async def pause_schedule(self, schedule_id: str, *, reason: str = "", etag: str = "") -> Schedule:
+        """Stop a schedule from making its model due, until `resume_schedule`.
+
+        Raises:
+            ScheduleNotFound: there is none of that id.
+            EtagMismatch: it changed since `etag` was read.
+        """
+        request = pb.PauseScheduleRequest(schedule_id=schedule_id, reason=reason, etag=etag)
+        return schedule_from_proto((await self._call(self._retraining.PauseSchedule, request)).schedule)
+
+    async def resume_schedule(self, schedule_id: str, *, etag: str = "") -> Schedule:
+        """End a pause; what came due meanwhile is due at once.
+
+        Raises:
+            ScheduleNotFound: there is none of that id.
+            EtagMismatch: it changed since `etag` was read.
+        """
+        request = pb.ResumeScheduleRequest(schedule_id=schedule_id, etag=etag)
+        return schedule_from_proto((await self._call(self._retraining.ResumeSchedule, request)).schedule)
+
+    async def preview_schedule(
+        self, schedule_id: str, *, after: datetime | None = None, count: int = 10
+    ) -> SchedulePreview:
+        """Show when a schedule would fire next by the clock, if a training followed each firing at once.
+
+        Args:
+            after: begin behind this instant; now when it is left out.
+            count: how many firings at the most.
+
+        Raises:
+            ScheduleNotFound: there is none of that id.
+        """
+        request = pb.PreviewScheduleRequest(schedule_id=schedule_id, after=time_to_proto(after), count=count)
+        return preview_from_proto(await self._call(self._retraining.PreviewSchedule, request))
+
+    async def preview_triggers(
+        self,
+        *,
+        every: timedelta | None = None,
+        cron: str | Cron | None = None,
+        after: datetime | None = None,
+        count: int = 10,
+    ) -> SchedulePreview:
+        """Show when triggers that no schedule has would fire, counted from a training at `after` or else now.
+
+        Raises:
+            InvalidField: there is no trigger, or one makes no sense.
+        """
+        draft = pb.ScheduleDraft(triggers=map(trigger_to_proto, triggers_of(every, cron)))
+        request = pb.PreviewScheduleRequest(draft=draft, after=time_to_proto(after), count=count)
+        return preview_from_proto(await self._call(self._retraining.PreviewSchedule, request))
+
+    async def list_due(self, model: str = "") -> AsyncIterator[DueModel]:
+        """Iterate over the models that are due, the longest due first, with every reason why.
+
+        Args:
+            model: only this one; all when it is empty.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        request = pb.ListDueModelsRequest(model=model, page_size=PAGE_SIZE)
+        async for page in self._pages(self._retraining.ListDueModels, request):
+            for due in page.due_models:
+                yield due_model_from_proto(due)
+
+    async def request_retraining(self, model: str, *, reason: str = "") -> Job:
+        """Make a model due by hand, and return its open job, new or with one reason more.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        request = pb.RequestRetrainingRequest(model=model, reason=reason)
+        return job_from_proto((await self._call(self._retraining.RequestRetraining, request)).job)
+
+    async def lease_job(self, model: str = "", *, holder: str, lease: timedelta | None = None) -> Job:
+        """Take the job of a due model; nobody else gets it while the lease holds.
+
+        Args:
+            model: empty for the one that is due the longest and whose job is free.
+            holder: who takes it, as `"trainer-7"`.
+            lease: how long it holds without a heartbeat, from a second to a day; ten minutes when it is left out.
+
+        Raises:
+            NotDue: the model is not due or its job waits after a failure; without a model, nothing is to be had.
+            JobAlreadyLeased: somebody holds the model's job.
+            ModelNotFound: there is no such model.
+        """
+        request = pb.LeaseJobRequest(model=model, holder=holder, lease=span_to_proto(lease))
+        return job_from_proto((await self._call(self._retraining.LeaseJob, request)).job)
+
+    async def heartbeat_job(self, job: Job, *, lease: timedelta | None = None) -> Job:
+        """Say that the worker is alive: the lease then holds from now on.
+
+        Args:
+            job: as `lease_job` returned it.
+            lease: how long from now on; as long as it was leased for when it is left out.
+
+        Raises:
+            JobNotHeld: the lease has run out, or the job has ended.
+        """
+        request = pb.HeartbeatJobRequest(
+            job_id=job.job_id, holder=job.holder, attempt=job.attempt, lease=span_to_proto(lease)
+        )
+        return job_from_proto((await self._call(self._retraining.HeartbeatJob, request)).job)
+
+    async def complete_job(self, job: Job, successor: AnyVersion | int) -> Job:
+        """End a job with the version that came of it, which is registered already.
+
+        Args:
+            job: as `lease_job` returned it.
+            successor: a version of the job's model, or only its number.
+
+        Raises:
+            JobNotHeld: the lease has run out, or the job has ended.
+            VersionNotFound: the model has no such version.
+            InvalidField: it is a version of another model, or older than the job.
+        """
+        request = pb.CompleteJobRequest(
+            job_id=job.job_id, holder=job.holder, attempt=job.attempt, successor=_number(job, successor)
+        )
+        return job_from_proto((await self._call(self._retraining.CompleteJob, request)).job)
+
+    async def fail_job(self, job: Job, reason: str, *, give_up: bool = False) -> Job:
+        """End an attempt without success; the job waits for the next one, or has failed for good.
+
+        Args:
+            job: as `lease_job` returned it.
+            reason: what went wrong.
+            give_up: whether to try no more, though attempts are left.
+
+        Raises:
+            JobNotHeld: the lease has run out, or the job has ended.
+        """
+        request = pb.FailJobRequest(
+            job_id=job.job_id, holder=job.holder, attempt=job.attempt, reason=reason, give_up=give_up
+        )
+        return job_from_proto((await self._call(self._retraining.FailJob, request)).job)
+
+    async def get_job(self, job_id: str) -> Job:
+        """Return a job.
+
+        Raises:
+            JobNotFound: there is none of that id.
+        """
+        return job_from_proto((await self._call(self._retraining.GetJob, pb.GetJobRequest(job_id=job_id))).job)
+
+    async def list_jobs(self, model: str = "", *, states: Sequence[JobState | str] = ()) -> AsyncIterator[Job]:
+        """Iterate over the jobs of one model, or of all, the newest first.
+
+        Args:
+            states: only jobs in one of these; all when it is empty.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        wanted = [job_state_to_proto(_as_state(state)) for state in states]
+        request = pb.ListJobsRequest(model=model, states=wanted, page_size=PAGE_SIZE)
+        async for page in self._pages(self._retraining.ListJobs, request):
+            for job in page.jobs:
+                yield job_from_proto(job)
+
+
+def _as_state(state: JobState | str) -> JobState:
+    try:
+        return JobState(state)
+    except ValueError:
+        names = ", ".join(JobState)
+        raise InvalidField(FieldViolation("states", f"{state!r} is not a state; there are {names}")) from None
+
+
+def _number(job: Job, successor: AnyVersion | int) -> int:
+    """Return the number of a version that must be of the job's model."""
+    if isinstance(successor, int):
+        return successor
+    ref = as_ref(successor)
+    if ref.model != job.model:
+        raise InvalidField(FieldViolation("successor", f"{ref} is not a version of {job.model}"))
+    return ref.version

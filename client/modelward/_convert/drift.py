@@ -1,0 +1,202 @@
+"""Drift between its dataclasses and messages."""
+
+from __future__ import annotations
+
+from modelward._convert.common import ref_from_proto, ref_to_proto, time_from_proto, time_to_proto
+from modelward.drift import (
+    DriftPolicy,
+    DriftReport,
+    DriftThresholds,
+    FeatureDrift,
+    FeatureKind,
+    FeatureProfile,
+    FeatureThresholds,
+    Reference,
+)
+from modelward.v1 import drift_pb2 as pb
+
+KINDS = {FeatureKind.NUMBER: pb.FEATURE_KIND_NUMBER, FeatureKind.CATEGORY: pb.FEATURE_KIND_CATEGORY}
+
+
+def kind_to_proto(kind: FeatureKind) -> pb.FeatureKind.ValueType:
+    return KINDS[kind]
+
+
+def kind_from_proto(value: pb.FeatureKind.ValueType) -> FeatureKind:
+    return FeatureKind.CATEGORY if value == pb.FEATURE_KIND_CATEGORY else FeatureKind.NUMBER
+
+
+def profile_to_proto(profile: FeatureProfile) -> pb.FeatureProfile:
+    return pb.FeatureProfile(
+        name=profile.name,
+        kind=kind_to_proto(profile.kind),
+        missing_share=profile.missing_share,
+        mean=profile.mean,
+        standard_deviation=profile.standard_deviation,
+        minimum=profile.minimum,
+        maximum=profile.maximum,
+        bin_edges=profile.bin_edges,
+        categories=[pb.CategoryShare(category=name, share=share) for name, share in profile.categories.items()],
+        effective_rows=profile.effective_rows,
+    )
+
+
+def profile_from_proto(message: pb.FeatureProfile) -> FeatureProfile:
+    return FeatureProfile(
+        name=message.name,
+        kind=kind_from_proto(message.kind),
+        missing_share=message.missing_share,
+        mean=message.mean,
+        standard_deviation=message.standard_deviation,
+        minimum=message.minimum,
+        maximum=message.maximum,
+        bin_edges=tuple(message.bin_edges),
+        categories={part.category: part.share for part in message.categories},
+        effective_rows=message.effective_rows,
+    )
+
+
+def reference_to_proto(reference: Reference) -> pb.Reference:
+    return pb.Reference(
+        version=ref_to_proto(reference.version),
+        name=reference.name,
+        rows=reference.rows,
+        features=map(profile_to_proto, reference.features),
+        created_at=time_to_proto(reference.created_at),
+        created_by=reference.created_by,
+        digest=reference.digest,
+    )
+
+
+def reference_from_proto(message: pb.Reference) -> Reference:
+    return Reference(
+        version=ref_from_proto(message.version),
+        name=message.name,
+        rows=message.rows,
+        features=tuple(map(profile_from_proto, message.features)),
+        created_at=time_from_proto(message.created_at),
+        created_by=message.created_by,
+        digest=message.digest,
+    )
+
+
+def feature_thresholds_to_proto(thresholds: FeatureThresholds) -> pb.FeatureThresholds:
+    return pb.FeatureThresholds(ks=thresholds.ks, kl=thresholds.kl, ignored=thresholds.ignored)
+
+
+def feature_thresholds_from_proto(message: pb.FeatureThresholds) -> FeatureThresholds:
+    return FeatureThresholds(
+        ks=message.ks if message.HasField("ks") else None,
+        kl=message.kl if message.HasField("kl") else None,
+        ignored=message.ignored,
+    )
+
+
+def thresholds_to_proto(thresholds: DriftThresholds | None) -> pb.DriftThresholds | None:
+    if thresholds is None:
+        return None
+    return pb.DriftThresholds(
+        ks=thresholds.ks,
+        kl=thresholds.kl,
+        significance=thresholds.significance,
+        features={name: feature_thresholds_to_proto(own) for name, own in thresholds.features.items()},
+    )
+
+
+def thresholds_from_proto(message: pb.DriftThresholds) -> DriftThresholds:
+    return DriftThresholds(
+        ks=message.ks if message.HasField("ks") else None,
+        kl=message.kl if message.HasField("kl") else None,
+        significance=message.significance if message.HasField("significance") else None,
+        features={name: feature_thresholds_from_proto(own) for name, own in sorted(message.features.items())},
+    )
+
+
+def drift_policy_to_proto(policy: DriftPolicy) -> pb.DriftPolicy:
+    return pb.DriftPolicy(model=policy.model, thresholds=thresholds_to_proto(policy.thresholds), etag=policy.etag)
+
+
+def drift_policy_from_proto(message: pb.DriftPolicy) -> DriftPolicy:
+    return DriftPolicy(message.model, thresholds_from_proto(message.thresholds), message.etag)
+
+
+SCALARS = (
+    "name",
+    "drifted",
+    "score",
+    "ks",
+    "ks_threshold",
+    "ks_p_value",
+    "ks_method",
+    "kl",
+    "kl_threshold",
+    "kl_reverse",
+    "js",
+    "psi",
+    "wasserstein",
+    "p_value",
+    "adjusted_p_value",
+    "effective_rows",
+    "missing_share",
+    "reference_missing_share",
+    "out_of_range_share",
+)
+"""Fields of a feature's drift that have the same name and type in the message."""
+
+
+def feature_to_proto(feature: FeatureDrift) -> pb.FeatureDrift:
+    return pb.FeatureDrift(
+        kind=kind_to_proto(feature.kind),
+        new_categories=feature.new_categories,
+        vanished_categories=feature.vanished_categories,
+        **{name: getattr(feature, name) for name in SCALARS},
+    )
+
+
+def feature_from_proto(message: pb.FeatureDrift) -> FeatureDrift:
+    return FeatureDrift(
+        kind=kind_from_proto(message.kind),
+        new_categories=tuple(message.new_categories),
+        vanished_categories=tuple(message.vanished_categories),
+        **{name: getattr(message, name) for name in SCALARS},
+    )
+
+
+def report_to_proto(report: DriftReport) -> pb.DriftReport:
+    return pb.DriftReport(
+        report_id=report.report_id,
+        version=ref_to_proto(report.version),
+        reference=report.reference,
+        label=report.label,
+        created_at=time_to_proto(report.created_at),
+        created_by=report.created_by,
+        rows=report.rows,
+        reference_rows=report.reference_rows,
+        drift_detected=report.drift_detected,
+        score=report.score,
+        confidence=report.confidence,
+        drivers=report.drivers,
+        summary=report.summary,
+        features=map(feature_to_proto, report.features),
+        caveats=report.caveats,
+    )
+
+
+def report_from_proto(message: pb.DriftReport) -> DriftReport:
+    return DriftReport(
+        report_id=message.report_id,
+        version=ref_from_proto(message.version),
+        reference=message.reference,
+        label=message.label,
+        created_at=time_from_proto(message.created_at),
+        created_by=message.created_by,
+        rows=message.rows,
+        reference_rows=message.reference_rows,
+        drift_detected=message.drift_detected,
+        score=message.score,
+        confidence=message.confidence,
+        drivers=tuple(message.drivers),
+        summary=message.summary,
+        features=tuple(map(feature_from_proto, message.features)),
+        caveats=tuple(message.caveats),
+    )

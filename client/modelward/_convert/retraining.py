@@ -1,0 +1,239 @@
+"""Schedules, reasons and jobs between their dataclasses and messages."""
+
+from __future__ import annotations
+
+from modelward._convert.common import span_from_proto, span_to_proto, time_from_proto, time_to_proto
+from modelward.retraining import (
+    Cron,
+    DriftEvidence,
+    DueModel,
+    DueReason,
+    Every,
+    Evidence,
+    Firing,
+    Job,
+    JobFailure,
+    JobState,
+    OnDrift,
+    OnPerformance,
+    PerformanceEvidence,
+    PeriodicEvidence,
+    RequestEvidence,
+    Schedule,
+    SchedulePreview,
+    Trigger,
+)
+from modelward.v1 import retraining_pb2 as pb
+
+JOB_STATES = {
+    JobState.PENDING: pb.JOB_STATE_PENDING,
+    JobState.LEASED: pb.JOB_STATE_LEASED,
+    JobState.SUCCEEDED: pb.JOB_STATE_SUCCEEDED,
+    JobState.FAILED: pb.JOB_STATE_FAILED,
+}
+
+
+def job_state_to_proto(state: JobState | None) -> pb.JobState.ValueType:
+    return pb.JOB_STATE_UNSPECIFIED if state is None else JOB_STATES[state]
+
+
+def job_state_from_proto(value: pb.JobState.ValueType) -> JobState | None:
+    """Convert a state; None for unspecified, and for one that a newer server may know."""
+    return next((state for state, known in JOB_STATES.items() if known == value), None)
+
+
+def trigger_to_proto(trigger: Trigger) -> pb.Trigger:
+    if isinstance(trigger, Every):
+        return pb.Trigger(periodic=pb.PeriodicTrigger(every=span_to_proto(trigger.span)))
+    if isinstance(trigger, Cron):
+        rule = pb.CronRule(expression=trigger.expression, time_zone=trigger.time_zone)
+        return pb.Trigger(periodic=pb.PeriodicTrigger(cron=rule))
+    if isinstance(trigger, OnDrift):
+        return pb.Trigger(drift=pb.DriftTrigger(min_score=trigger.min_score))
+    return pb.Trigger(performance=pb.PerformanceTrigger(metric=trigger.metric, **dict([trigger.bound])))
+
+
+def trigger_from_proto(message: pb.Trigger) -> Trigger:
+    condition = message.WhichOneof("condition")
+    if condition == "drift":
+        return OnDrift(message.drift.min_score if message.drift.HasField("min_score") else None)
+    if condition == "performance":
+        bound = message.performance.WhichOneof("bound") or "below"
+        return OnPerformance(message.performance.metric, **{bound: getattr(message.performance, bound)})
+    if message.periodic.WhichOneof("rule") == "every":
+        return Every(span_from_proto(message.periodic.every))
+    return Cron(message.periodic.cron.expression, message.periodic.cron.time_zone or "UTC")
+
+
+def schedule_to_proto(schedule: Schedule) -> pb.Schedule:
+    return pb.Schedule(
+        schedule_id=schedule.schedule_id,
+        model=schedule.model,
+        description=schedule.description,
+        triggers=map(trigger_to_proto, schedule.triggers),
+        paused=schedule.paused,
+        pause_reason=schedule.pause_reason,
+        created_by=schedule.created_by,
+        created_at=time_to_proto(schedule.created_at),
+        updated_at=time_to_proto(schedule.updated_at),
+        etag=schedule.etag,
+    )
+
+
+def schedule_from_proto(message: pb.Schedule) -> Schedule:
+    return Schedule(
+        schedule_id=message.schedule_id,
+        model=message.model,
+        description=message.description,
+        triggers=tuple(map(trigger_from_proto, message.triggers)),
+        paused=message.paused,
+        pause_reason=message.pause_reason,
+        created_by=message.created_by,
+        created_at=time_from_proto(message.created_at),
+        updated_at=time_from_proto(message.updated_at),
+        etag=message.etag,
+    )
+
+
+def reason_to_proto(reason: DueReason) -> pb.DueReason:
+    message = pb.DueReason(schedule_id=reason.schedule_id, summary=reason.summary, since=time_to_proto(reason.since))
+    _put_evidence(message, reason.evidence)
+    return message
+
+
+def _put_evidence(message: pb.DueReason, evidence: Evidence) -> None:
+    if isinstance(evidence, PeriodicEvidence):
+        fired_at, trained_at = time_to_proto(evidence.fired_at), time_to_proto(evidence.last_trained_at)
+        message.periodic.CopyFrom(pb.PeriodicEvidence(fired_at=fired_at, last_trained_at=trained_at))
+    elif isinstance(evidence, DriftEvidence):
+        message.drift.CopyFrom(
+            pb.DriftEvidence(
+                report_id=evidence.report_id,
+                version=evidence.version,
+                score=evidence.score,
+                min_score=evidence.min_score,
+            )
+        )
+    elif isinstance(evidence, PerformanceEvidence):
+        message.performance.CopyFrom(
+            pb.PerformanceEvidence(
+                metric=evidence.metric,
+                version=evidence.version,
+                value=evidence.value,
+                threshold=evidence.threshold,
+                registered=evidence.registered,
+                measured_at=time_to_proto(evidence.measured_at),
+            )
+        )
+    else:
+        message.request.CopyFrom(pb.RequestEvidence(actor=evidence.actor, reason=evidence.reason))
+
+
+def reason_from_proto(message: pb.DueReason) -> DueReason:
+    return DueReason(message.schedule_id, message.summary, time_from_proto(message.since), _evidence(message))
+
+
+def _evidence(message: pb.DueReason) -> Evidence:
+    kind = message.WhichOneof("evidence")
+    if kind == "periodic":
+        periodic = message.periodic
+        return PeriodicEvidence(time_from_proto(periodic.fired_at), time_from_proto(periodic.last_trained_at))
+    if kind == "drift":
+        drift = message.drift
+        least = drift.min_score if drift.HasField("min_score") else None
+        return DriftEvidence(drift.report_id, drift.version, drift.score, least)
+    if kind == "performance":
+        seen = message.performance
+        registered = seen.registered if seen.HasField("registered") else None
+        measured_at = time_from_proto(seen.measured_at)
+        return PerformanceEvidence(seen.metric, seen.version, seen.value, seen.threshold, registered, measured_at)
+    return RequestEvidence(message.request.actor, message.request.reason)
+
+
+def due_model_to_proto(due: DueModel) -> pb.DueModel:
+    return pb.DueModel(
+        model=due.model,
+        version=due.version,
+        due_since=time_to_proto(due.due_since),
+        last_trained_at=time_to_proto(due.last_trained_at),
+        reasons=map(reason_to_proto, due.reasons),
+        job_id=due.job_id,
+        job_state=job_state_to_proto(due.job_state),
+    )
+
+
+def due_model_from_proto(message: pb.DueModel) -> DueModel:
+    return DueModel(
+        model=message.model,
+        version=message.version,
+        due_since=time_from_proto(message.due_since),
+        last_trained_at=time_from_proto(message.last_trained_at) if message.HasField("last_trained_at") else None,
+        reasons=tuple(map(reason_from_proto, message.reasons)),
+        job_id=message.job_id,
+        job_state=job_state_from_proto(message.job_state),
+    )
+
+
+def failure_to_proto(failure: JobFailure) -> pb.JobFailure:
+    return pb.JobFailure(
+        attempt=failure.attempt,
+        holder=failure.holder,
+        reason=failure.reason,
+        failed_at=time_to_proto(failure.failed_at),
+    )
+
+
+def failure_from_proto(message: pb.JobFailure) -> JobFailure:
+    return JobFailure(message.attempt, message.holder, message.reason, time_from_proto(message.failed_at))
+
+
+def job_to_proto(job: Job) -> pb.Job:
+    return pb.Job(
+        job_id=job.job_id,
+        model=job.model,
+        version=job.version,
+        state=job_state_to_proto(job.state),
+        reasons=map(reason_to_proto, job.reasons),
+        holder=job.holder,
+        lease_expires_at=time_to_proto(job.lease_expires_at),
+        attempt=job.attempt,
+        max_attempts=job.max_attempts,
+        available_at=time_to_proto(job.available_at),
+        failures=map(failure_to_proto, job.failures),
+        successor=job.successor,
+        created_by=job.created_by,
+        created_at=time_to_proto(job.created_at),
+        updated_at=time_to_proto(job.updated_at),
+        ended_at=time_to_proto(job.ended_at),
+    )
+
+
+def job_from_proto(message: pb.Job) -> Job:
+    return Job(
+        job_id=message.job_id,
+        model=message.model,
+        version=message.version,
+        state=job_state_from_proto(message.state) or JobState.PENDING,
+        reasons=tuple(map(reason_from_proto, message.reasons)),
+        holder=message.holder,
+        lease_expires_at=time_from_proto(message.lease_expires_at) if message.HasField("lease_expires_at") else None,
+        attempt=message.attempt,
+        max_attempts=message.max_attempts,
+        available_at=time_from_proto(message.available_at),
+        failures=tuple(map(failure_from_proto, message.failures)),
+        successor=message.successor,
+        created_by=message.created_by,
+        created_at=time_from_proto(message.created_at),
+        updated_at=time_from_proto(message.updated_at),
+        ended_at=time_from_proto(message.ended_at) if message.HasField("ended_at") else None,
+    )
+
+
+def preview_to_proto(preview: SchedulePreview) -> pb.PreviewScheduleResponse:
+    firings = (pb.Firing(at=time_to_proto(one.at), trigger=one.trigger, summary=one.summary) for one in preview.firings)
+    return pb.PreviewScheduleResponse(firings=firings, conditions=preview.conditions)
+
+
+def preview_from_proto(message: pb.PreviewScheduleResponse) -> SchedulePreview:
+    firings = (Firing(time_from_proto(one.at), one.trigger, one.summary) for one in message.firings)
+    return SchedulePreview(tuple(firings), tuple(message.conditions))

@@ -1,0 +1,196 @@
+# Derived from modelward/_async/drift.py by client/unasync.py: change that one.
+"""The calls about drift."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+from uuid import uuid4
+
+from modelward._convert.common import ref_to_proto, time_to_proto
+from modelward._convert.drift import (
+    drift_policy_from_proto,
+    drift_policy_to_proto,
+    reference_from_proto,
+    report_from_proto,
+    thresholds_to_proto,
+)
+from modelward._refs import AnyVersion, as_ref
+from modelward._sync.connection import Connection
+from modelward.drift import DriftPolicy, DriftReport, DriftThresholds, Reference
+from modelward.v1 import drift_pb2 as pb
+
+PAGE_SIZE = 50
+
+
+class Drift(Connection):
+    """Has the world left the training data?
+
+    Where a method takes a table, it may be a pandas or polars frame, an Arrow table, a mapping of names to columns or a
+    two-dimensional array whose columns `names` names. Missing numbers are NaN or None, missing text is None.
+    """
+
+    def set_reference(
+        self,
+        version: AnyVersion,
+        data: Any,
+        *,
+        name: str = "",
+        names: Sequence[str] | None = None,
+        timeout: float | None = None,
+    ) -> Reference:
+        """Store reference data of a version as a profile that later data are compared with.
+
+        Args:
+            data: a table of at least one row, its rows in the order of time.
+            name: the reference's name, as "calm" or "crisis"; "default" when it is empty. One of that name is replaced.
+            names: the columns of an array; `x0`, `x1`, ... when they are left out.
+
+        Raises:
+            ModelNotFound, VersionNotFound: the version does not exist.
+            InvalidField: the data are no table of numbers, text and truth values, or have no row.
+        """
+        from modelward.data import INLINE_BYTES, size_of, to_arrow, to_columns, to_dataset
+
+        columns = to_columns(data, names)
+        header = pb.ReferenceHeader(version=ref_to_proto(as_ref(version)), name=name, request_id=str(uuid4()))
+        inline = size_of(columns) <= INLINE_BYTES
+        if inline:
+            header.data.CopyFrom(to_dataset(columns))
+
+        def parts() -> Iterator[pb.SetReferenceRequest]:
+            yield pb.SetReferenceRequest(header=header)
+            if not inline:
+                yield from (pb.SetReferenceRequest(arrow_ipc=part) for part in to_arrow(columns))
+
+        return reference_from_proto((self._send(self._drift.SetReference, parts, timeout)).reference)
+
+    def get_reference(self, version: AnyVersion, *, name: str = "") -> Reference:
+        """Return what is known of a version's reference.
+
+        Raises:
+            ModelNotFound, VersionNotFound: the version does not exist.
+            ReferenceNotFound: it has no reference of that name.
+        """
+        request = pb.GetReferenceRequest(version=ref_to_proto(as_ref(version)), name=name)
+        return reference_from_proto((self._call(self._drift.GetReference, request)).reference)
+
+    def detect_drift(
+        self,
+        version: AnyVersion,
+        data: Any,
+        *,
+        reference: str = "",
+        names: Sequence[str] | None = None,
+        thresholds: DriftThresholds | None = None,
+        label: str = "",
+        timeout: float | None = None,
+    ) -> DriftReport:
+        """Compare a table with a version's reference, feature by feature; the server keeps the report.
+
+        A small table travels in one message, a large one as a stream.
+
+        Args:
+            data: every feature of the reference, by name, and no others.
+            reference: the reference's name; "default" when it is empty.
+            thresholds: for this call, in place of the model's policy.
+            label: what the data are, as "2008Q4", for people who read the report.
+
+        Raises:
+            ModelNotFound, VersionNotFound, ReferenceNotFound: what is named does not exist.
+            InvalidField: a feature is lacking, unknown or of another type, or there is no row.
+        """
+        from modelward.data import INLINE_BYTES, size_of, to_arrow, to_columns, to_dataset
+
+        columns = to_columns(data, names)
+        ref, limits = ref_to_proto(as_ref(version)), thresholds_to_proto(thresholds)
+        if size_of(columns) <= INLINE_BYTES:
+            request = pb.DetectDriftRequest(
+                version=ref, data=to_dataset(columns), reference=reference, thresholds=limits, label=label
+            )
+            return report_from_proto((self._call(self._drift.DetectDrift, request, timeout)).report)
+        header = pb.DetectDriftHeader(
+            version=ref, reference=reference, thresholds=limits, label=label, request_id=str(uuid4())
+        )
+
+        def parts() -> Iterator[pb.DetectDriftStreamRequest]:
+            yield pb.DetectDriftStreamRequest(header=header)
+            yield from (pb.DetectDriftStreamRequest(arrow_ipc=part) for part in to_arrow(columns))
+
+        return report_from_proto((self._send(self._drift.DetectDriftStream, parts, timeout)).report)
+
+    def detect_drift_uri(
+        self,
+        version: AnyVersion,
+        uri: str,
+        *,
+        reference: str = "",
+        thresholds: DriftThresholds | None = None,
+        label: str = "",
+        timeout: float | None = None,
+    ) -> DriftReport:
+        """Compare a Parquet file or folder that the server reads by itself, as `file:///data/q3.parquet`.
+
+        Raises:
+            as `detect_drift`, and SourceNotAllowed: the operator does not allow the server to read there.
+        """
+        request = pb.DetectDriftRequest(
+            version=ref_to_proto(as_ref(version)),
+            reference=reference,
+            thresholds=thresholds_to_proto(thresholds),
+            label=label,
+        )
+        request.data.uri = uri
+        return report_from_proto((self._call(self._drift.DetectDrift, request, timeout)).report)
+
+    def get_drift_report(self, report_id: str) -> DriftReport:
+        """Return a report that was kept.
+
+        Raises:
+            ReportNotFound: there is none of that id.
+        """
+        request = pb.GetDriftReportRequest(report_id=report_id)
+        return report_from_proto((self._call(self._drift.GetDriftReport, request)).report)
+
+    def list_drift_reports(
+        self,
+        model: str,
+        *,
+        version: int = 0,
+        drift_detected_only: bool = False,
+        created_after: datetime | None = None,
+    ) -> Iterator[DriftReport]:
+        """Iterate over the reports of a model, the newest first.
+
+        Raises:
+            ModelNotFound, VersionNotFound: what is named does not exist.
+        """
+        request = pb.ListDriftReportsRequest(
+            model=model,
+            version=version,
+            drift_detected_only=drift_detected_only,
+            created_after=time_to_proto(created_after),
+            page_size=PAGE_SIZE,
+        )
+        for page in self._pages(self._drift.ListDriftReports, request):
+            for report in page.reports:
+                yield report_from_proto(report)
+
+    def get_drift_policy(self, model: str) -> DriftPolicy:
+        """Return what counts as drift of a model, with the defaults where nothing was set.
+
+        Raises:
+            ModelNotFound: there is no such model.
+        """
+        request = pb.GetDriftPolicyRequest(model=model)
+        return drift_policy_from_proto((self._call(self._drift.GetDriftPolicy, request)).policy)
+
+    def set_drift_policy(self, policy: DriftPolicy) -> DriftPolicy:
+        """Replace what counts as drift of a model.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            EtagMismatch: the policy changed since its etag was read; an empty etag accepts any.
+            InvalidField: a threshold is NaN, infinite or out of its range.
+        """
+        request = pb.SetDriftPolicyRequest(policy=drift_policy_to_proto(policy))
+        return drift_policy_from_proto((self._call(self._drift.SetDriftPolicy, request)).policy)

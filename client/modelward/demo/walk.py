@@ -1,0 +1,162 @@
+"""The walk through the quarters: watch for drift, retrain when it is due, and judge the successor by evidence."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+
+import pandas as pd
+
+from modelward import Client, ModelVersion
+from modelward.comparison import Metric, ModelResult, Verdict
+from modelward.demo.chart import QuarterOfDrift, Reign
+from modelward.demo.market import FEATURES, YEAR, Sample
+from modelward.demo.telling import Narrator, bar, listed
+from modelward.demo.training import Trained, chance_of_rise, gradient_boosting, measure, random_forest, train
+from modelward.retraining import DueModel, Job
+
+MODEL = "spx-direction"
+DATA = "S&P 500, daily"
+WORKER = "trainer-1"
+LAST_DAY = "2010-12-31"
+WINDOW_DAYS = 4 * YEAR
+"""How many days a successor learns from: as many as the first models."""
+MARGIN = 0.005
+"""How much higher a log loss still counts as no worse."""
+ALGORITHMS = {"random forest": random_forest, "gradient boosting": gradient_boosting}
+REASONS: Mapping[Verdict | None, str] = {
+    Verdict.SUPERIOR: "it is better",
+    Verdict.NON_INFERIOR: "it is no worse, and it knows the market as it is now",
+    Verdict.INCONCLUSIVE: "no difference is proven, and it knows the market as it is now",
+}
+"""Why a successor is promoted that did not prove worse."""
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """A successor that guesses along for a quarter before it is judged."""
+
+    version: ModelVersion
+    job: Job
+
+
+class Walk:
+    """One quarter after another: what was in production, what was seen, what was done."""
+
+    def __init__(self, narrator: Narrator, quant: Client, risk: Client, market: Sample, champion: ModelVersion) -> None:
+        self.quant = quant
+        self.quarters: list[QuarterOfDrift] = []
+        self.right: list[float] = []
+        """In each quarter, the share of days that the version in production got right."""
+        self._narrator, self._risk, self._market = narrator, risk, market
+        self._challenger: Challenger | None = None
+        self._in_production: list[int] = []
+        self._use(champion)
+
+    def through(self, name: str, days: Sample) -> None:
+        """Go through one quarter."""
+        self._in_production.append(self._champion.version)
+        right = self._trade(days)
+        self._watch(name, days, right)
+        if self._challenger is not None:
+            self._judge(self._challenger, name, days)
+        elif days.last < LAST_DAY:  # A challenger needs a quarter to be judged on.
+            for due in list(self.quant.list_due(MODEL)):
+                self._retrain(due, days.last)
+
+    def reigns(self) -> list[Reign]:
+        """Return who was in production from when to when, in days of the market."""
+        found: list[Reign] = []
+        for version, quarter in zip(self._in_production, self.quarters, strict=True):
+            label = f"version {version}"
+            first = quarter.first if not found else found[-1].last
+            if found and found[-1].label == label:
+                first = found.pop().first
+            found.append(Reign(label, first, quarter.last))
+        return found
+
+    def _use(self, champion: ModelVersion) -> None:
+        """Fetch a version's files, verified, and load its model, as a trading engine would."""
+        self._champion, self._model = champion, self.quant.load(champion)
+
+    def _trade(self, days: Sample) -> float:
+        """Foretell the quarter's days, tell the registry how that went, and return the share that was right."""
+        live = measure(days.label, chance_of_rise(self._model, days))
+        self.quant.log_metrics(self._champion, {f"live_{key}": value for key, value in live.items()})
+        self.right.append(live["accuracy"])
+        return live["accuracy"]
+
+    def _watch(self, name: str, days: Sample, right: float) -> None:
+        report = self.quant.detect_drift(self._champion, days.features, label=name)
+        drifted = [feature.name for feature in report.features if feature.drifted]
+        scores = {column: report.feature(column).score for column in FEATURES}
+        first, last = days.features.index[[0, -1]]
+        quarter = QuarterOfDrift(name, pd.Timestamp(first), pd.Timestamp(last), scores, drifted, report.drift_detected)
+        self.quarters.append(quarter)
+        found = f"[bold red]drift[/] in {listed(report.drivers)}" if report.drift_detected else "[green]no drift[/]"
+        measured = f"{bar(report.score)} {report.score:.2f}  sure {report.confidence:4.0%}  right {right:.0%}"
+        self._narrator.say(f"[bold]{name}[/]  {measured}  {found}")
+
+    def _retrain(self, due: DueModel, until: str) -> None:
+        job = self.quant.lease_job(MODEL, holder=WORKER, lease=timedelta(minutes=10))
+        self._aside(f"Due: {'; '.join(reason.summary for reason in due.reasons)}.")
+        algorithm = self._champion.tags["algorithm"]
+        trained = train(ALGORITHMS[algorithm](), self._market.before(until, WINDOW_DAYS))
+        because = f"Successor of version {self._champion.version}: {due.reasons[0].summary}."
+        version = register(self.quant, trained, algorithm, because)
+        self._risk.promote(version, to="staging", reason="to be judged on the next quarter")
+        self._challenger = Challenger(version, job)
+        self._aside(
+            f"{WORKER} leases the job and registers [bold]version {version.version}[/], trained on {trained.days.first} "
+            f"to {trained.days.last}; it guesses along in staging for a quarter."
+        )
+
+    def _judge(self, challenger: Challenger, name: str, days: Sample) -> None:
+        """Compare on the quarter, which neither was trained on, and promote what is not worse."""
+        champion, version = self._champion, challenger.version
+        found = self.quant.compare(
+            [champion, version], days.features, days.label, primary="log_loss", baseline=champion, margin=MARGIN
+        )
+        result = found.result(version.ref)
+        evidence = _evidence(result, found.result(champion.ref), name)
+        self._aside(f"Neither was trained on {name}: {evidence}.")
+        if result.verdict is Verdict.INFERIOR:
+            self._risk.promote(version, to="archived", reason=evidence)
+            self._aside(f"So version {version.version} is archived, and version {champion.version} stays.")
+        else:
+            self._promote(version, result.verdict, evidence)
+        self.quant.complete_job(challenger.job, version)
+        self._challenger = None
+
+    def _promote(self, version: ModelVersion, verdict: Verdict | None, evidence: str) -> None:
+        because = REASONS.get(verdict, REASONS[Verdict.INCONCLUSIVE])
+        moved = self._risk.promote(version, to="production", reason=f"{because}; {evidence}")
+        archived = f" and version {moved.archived.version} to the archive" if moved.archived else ""
+        self._aside(f"[bold]Version {version.version} goes into production[/]{archived}: {because}.")
+        self._use(moved.version)
+
+    def _aside(self, text: str) -> None:
+        self._narrator.say(text, indent=12)
+
+
+def register(quant: Client, trained: Trained, algorithm: str, description: str) -> ModelVersion:
+    """Register a trained model with all that is known of it."""
+    days = trained.days
+    return quant.register(
+        MODEL,
+        trained.estimator,
+        metrics=trained.metrics,
+        tags={"algorithm": algorithm, "data": DATA, "trained_from": days.first, "trained_to": days.last},
+        description=description,
+        reference=days.features,
+    )
+
+
+def _evidence(result: ModelResult, champion: ModelResult, name: str) -> str:
+    """Say in a line how a challenger did against the champion."""
+    found = next(one for one in result.differences if one.metric is Metric.LOG_LOSS)
+    luck = "not by luck" if result.verdict in {Verdict.SUPERIOR, Verdict.INFERIOR} else "which may well be luck"
+    return (
+        f"log loss {result['log_loss']:.3f} (version {result.version.version}) against {champion['log_loss']:.3f} "
+        f"(version {champion.version.version}), {abs(found.difference):.3f} "
+        f"{'better' if found.difference < 0 else 'worse'}, {luck} (p = {found.p_value:.2f})"
+    )

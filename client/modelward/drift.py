@@ -1,0 +1,162 @@
+"""Drift: what is known of reference data, and how live data compare with it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from modelward.lifecycle import VersionRef
+
+DEFAULT_REFERENCE = "default"
+"""The name of the reference that is meant when none is named."""
+
+
+class FeatureKind(StrEnum):
+    """What kind of values a feature has."""
+
+    NUMBER = "number"
+    CATEGORY = "category"
+
+
+@dataclass(frozen=True)
+class FeatureProfile:
+    """What is known of one feature of a reference."""
+
+    name: str
+    kind: FeatureKind
+    missing_share: float
+    """The share of rows in which it is missing, from 0 to 1."""
+    mean: float
+    """Of the finite values, as all that follows; 0 for categories."""
+    standard_deviation: float
+    minimum: float
+    maximum: float
+    bin_edges: tuple[float, ...]
+    """The edges between the bins of the reference's quantiles; none for categories."""
+    categories: Mapping[str, float]
+    """Each category's share, the most frequent first, 100 at the most; none for numbers."""
+    effective_rows: float
+    """How many independent rows the reference is worth."""
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What is known of a version's reference data."""
+
+    version: VersionRef
+    name: str
+    rows: int
+    features: tuple[FeatureProfile, ...]
+    created_at: datetime
+    created_by: str
+    digest: str
+    """SHA-256 of the stored profile."""
+
+
+@dataclass(frozen=True)
+class FeatureThresholds:
+    """The thresholds of one feature; what is None is that of the policy."""
+
+    ks: float | None = None
+    kl: float | None = None
+    ignored: bool = False
+    """Whether the feature is left out of the decision; its statistics are reported all the same."""
+
+
+@dataclass(frozen=True)
+class DriftThresholds:
+    """What counts as drift; what is None has its default."""
+
+    ks: float | None = None
+    """For the Kolmogorov-Smirnov statistic, in (0, 1]."""
+    kl: float | None = None
+    """For the Kullback-Leibler divergence, in nats."""
+    significance: float | None = None
+    """The rate of false discoveries that is accepted among the features, in (0, 1)."""
+    features: Mapping[str, FeatureThresholds] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class DriftPolicy:
+    """What counts as drift of a model."""
+
+    model: str
+    thresholds: DriftThresholds
+    etag: str = ""
+
+
+@dataclass(frozen=True)
+class FeatureDrift:
+    """How one feature compares with the reference."""
+
+    name: str
+    kind: FeatureKind
+    drifted: bool
+    score: float
+    """How far it is from the reference, from 0 to 1; 0.5 at its threshold."""
+    ks: float
+    """The Kolmogorov-Smirnov statistic; for categories the total variation distance. From 0 to 1."""
+    ks_threshold: float
+    """What it must reach to count: the policy's, or more where stretches of the reference wander further."""
+    ks_p_value: float
+    """The p-value if all rows were independent."""
+    ks_method: str
+    """How that was computed: `asymptotic` for numbers, `chi-square` for categories."""
+    kl: float
+    """The Kullback-Leibler divergence D(live || reference), in nats."""
+    kl_threshold: float
+    kl_reverse: float
+    """D(reference || live), in nats."""
+    js: float
+    """The Jensen-Shannon divergence, in nats."""
+    psi: float
+    """The population stability index."""
+    wasserstein: float
+    """The Wasserstein distance, in standard deviations of the reference; 0 for categories."""
+    p_value: float
+    """How often stretches of the reference differ from it at least so much, by the block bootstrap."""
+    adjusted_p_value: float
+    """`p_value` after control of the false discovery rate over all features."""
+    effective_rows: float
+    """How many independent rows the live data are worth."""
+    missing_share: float
+    reference_missing_share: float
+    out_of_range_share: float
+    """The share of live values outside the reference's range, or in no category of it."""
+    new_categories: tuple[str, ...] = ()
+    vanished_categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class DriftReport:
+    """How a table compares with a reference."""
+
+    report_id: str
+    version: VersionRef
+    reference: str
+    label: str
+    created_at: datetime
+    created_by: str
+    rows: int
+    reference_rows: int
+    drift_detected: bool
+    score: float
+    """How far the data are from the reference, from 0 to 1; 0.5 where the strongest feature is at its threshold."""
+    confidence: float
+    """One less the probability that stretches of the reference would differ so much by themselves."""
+    drivers: tuple[str, ...]
+    """The features that drifted, the strongest first."""
+    summary: str
+    features: tuple[FeatureDrift, ...]
+    """Each feature, the strongest first."""
+    caveats: tuple[str, ...]
+    """What limits the finding, in words."""
+
+    def feature(self, name: str) -> FeatureDrift:
+        """Return one feature's comparison.
+
+        Raises:
+            KeyError: the report has no such feature.
+        """
+        found = {feature.name: feature for feature in self.features}
+        return found[name]

@@ -1,0 +1,1 @@
+"""Drift: profiles of reference data, statistics against them, and the decision what counts."""

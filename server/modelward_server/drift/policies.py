@@ -1,0 +1,54 @@
+"""The thresholds of a model: read and replace."""
+
+from pydantic import TypeAdapter
+from sqlalchemy.orm import Session
+
+from modelward.drift import DriftPolicy, DriftThresholds
+from modelward_server.caller import Caller
+from modelward_server.drift.decision import DEFAULT_KL, DEFAULT_KS, DEFAULT_SIGNIFICANCE
+from modelward_server.lifecycle.rows import check_etag, model_row
+from modelward_server.store import audit
+from modelward_server.store.audit import Kind
+from modelward_server.store.drift_tables import DriftPolicyRow
+
+_json = TypeAdapter(DriftThresholds)
+
+
+def get_drift_policy(session: Session, model: str) -> DriftPolicy:
+    """Return a model's thresholds, with the defaults where nothing was set.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    model_row(session, model)
+    row = session.get(DriftPolicyRow, model)
+    thresholds = DriftThresholds() if row is None else _json.validate_python(row.thresholds)
+    return DriftPolicy(model, with_defaults(thresholds), f"r{row.revision if row else 0}")
+
+
+def set_drift_policy(session: Session, policy: DriftPolicy, caller: Caller) -> DriftPolicy:
+    """Replace a model's thresholds.
+
+    Raises:
+        ModelNotFound: there is no such model.
+        EtagMismatch: they changed since the given etag was read.
+    """
+    model_row(session, policy.model, lock=True)
+    row = session.get(DriftPolicyRow, policy.model) or DriftPolicyRow(model=policy.model, thresholds={}, revision=0)
+    check_etag(policy.etag, f"r{row.revision}")
+    row.thresholds, row.revision = _json.dump_python(policy.thresholds, mode="json"), row.revision + 1
+    session.add(row)
+    session.flush()
+    kept = get_drift_policy(session, policy.model)
+    audit.append(session, Kind.DRIFT_POLICY, policy.model, kept, caller)
+    return kept
+
+
+def with_defaults(thresholds: DriftThresholds) -> DriftThresholds:
+    """Fill in what was left out."""
+    return DriftThresholds(
+        ks=DEFAULT_KS if thresholds.ks is None else thresholds.ks,
+        kl=DEFAULT_KL if thresholds.kl is None else thresholds.kl,
+        significance=DEFAULT_SIGNIFICANCE if thresholds.significance is None else thresholds.significance,
+        features=thresholds.features,
+    )

@@ -1,0 +1,100 @@
+"""References of versions: set, read, and their profiles fetched for a comparison."""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+from pydantic import TypeAdapter
+from sqlalchemy.orm import Session
+
+from modelward.data import Columns
+from modelward.drift import DEFAULT_REFERENCE, FeatureProfile, Reference
+from modelward.errors import ReferenceNotFound
+from modelward.lifecycle import VersionRef
+from modelward_server.caller import Caller
+from modelward_server.drift.profile import Profile, build_profile, describe, from_bytes, to_bytes
+from modelward_server.lifecycle.rows import version_row
+from modelward_server.lifecycle.versions import record_change
+from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.drift_tables import ReferenceRow
+
+_features = TypeAdapter(tuple[FeatureProfile, ...])
+PROFILES_CACHED = 32
+
+
+@dataclass(frozen=True)
+class StoredProfile:
+    """A profile that is safe in the blob store."""
+
+    rows: int
+    features: tuple[FeatureProfile, ...]
+    digest: str
+
+
+def store_profile(blobs: BlobStore, columns: Columns) -> StoredProfile:
+    """Profile reference data and store the profile; nothing refers to it yet."""
+    profile = build_profile(columns)
+    return StoredProfile(profile.rows, describe(profile), blobs.put_bytes(to_bytes(profile)))
+
+
+def set_reference(session: Session, ref: VersionRef, name: str, profile: StoredProfile, caller: Caller) -> Reference:
+    """Make a stored profile a version's reference; one of the same name is replaced.
+
+    Raises:
+        ModelNotFound, VersionNotFound: the version does not exist.
+    """
+    version = version_row(session, ref, lock=True)
+    name = name or DEFAULT_REFERENCE
+    row = ReferenceRow(
+        model=ref.model,
+        version=ref.version,
+        name=name,
+        rows=profile.rows,
+        features=_features.dump_python(profile.features, mode="json"),
+        digest=profile.digest,
+        created_at=caller.at,
+        created_by=caller.actor,
+    )
+    row = session.merge(row)
+    version.references = sorted({*version.references, name})
+    record_change(session, version, caller)
+    return _to_reference(row)
+
+
+def get_reference(session: Session, ref: VersionRef, name: str) -> Reference:
+    """Return what is known of a version's reference.
+
+    Raises:
+        ModelNotFound, VersionNotFound: the version does not exist.
+        ReferenceNotFound: it has no reference of that name.
+    """
+    version = version_row(session, ref)
+    row = session.get(ReferenceRow, (ref.model, ref.version, name or DEFAULT_REFERENCE))
+    if row is None:
+        has = f"it has {', '.join(version.references)}" if version.references else "set one with SetReference"
+        wanted = name or DEFAULT_REFERENCE
+        raise ReferenceNotFound(
+            f"{ref} has no reference {wanted!r}; {has}", model=ref.model, version=ref.version, reference=wanted
+        )
+    return _to_reference(row)
+
+
+def load_profile(blobs: BlobStore, digest: str) -> Profile:
+    """Return a stored profile; those used last are kept in memory."""
+    return _cached_profile(blobs, digest)
+
+
+@lru_cache(PROFILES_CACHED)
+def _cached_profile(blobs: BlobStore, digest: str) -> Profile:
+    return from_bytes(blobs.read_bytes(digest))
+
+
+def _to_reference(row: ReferenceRow) -> Reference:
+    return Reference(
+        version=VersionRef(row.model, row.version),
+        name=row.name,
+        rows=row.rows,
+        features=_features.validate_python(row.features),
+        created_at=row.created_at,
+        created_by=row.created_by,
+        digest=row.digest,
+    )

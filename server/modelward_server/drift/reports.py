@@ -1,0 +1,127 @@
+"""Drift reports: made, kept, read and listed."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from pydantic import TypeAdapter
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelward.data import Columns
+from modelward.drift import DriftReport, DriftThresholds, Reference
+from modelward.errors import ReportNotFound
+from modelward.lifecycle import Page, VersionRef
+from modelward_server.caller import Caller
+from modelward_server.drift.compare import compare
+from modelward_server.drift.decision import decide
+from modelward_server.drift.live import count_live
+from modelward_server.drift.profile import Profile
+from modelward_server.lifecycle.rows import model_row, version_row
+from modelward_server.store.drift_tables import DriftReportRow
+from modelward_server.store.paging import Key, fetch_page
+
+_json = TypeAdapter(DriftReport)
+
+
+@dataclass(frozen=True)
+class ReportFilter:
+    """Conditions on the reports of a model; those that are set must all hold."""
+
+    model: str
+    version: int = 0
+    drift_detected_only: bool = False
+    created_after: datetime | None = None
+
+
+def make_report(
+    reference: Reference,
+    profile: Profile,
+    batches: Iterable[Columns],
+    field: str,
+    thresholds: DriftThresholds,
+    label: str,
+) -> DriftReport:
+    """Compare live data with a reference; who asked, and when, is filled in when the report is kept.
+
+    Raises:
+        InvalidField: the data do not have the columns of the reference, or no row.
+    """
+    live = count_live(profile, batches, field)
+    rows = next(iter(live.values())).rows
+    decision = decide([compare(profile, live[f.name], f) for f in profile.features], thresholds, rows)
+    return DriftReport(
+        report_id=str(uuid4()),
+        version=reference.version,
+        reference=reference.name,
+        label=label,
+        created_at=datetime.now(UTC),
+        created_by="",
+        rows=rows,
+        reference_rows=reference.rows,
+        drift_detected=decision.drift_detected,
+        score=decision.score,
+        confidence=decision.confidence,
+        drivers=decision.drivers,
+        summary=decision.summary,
+        features=decision.features,
+        caveats=decision.caveats,
+    )
+
+
+def keep_report(session: Session, report: DriftReport, caller: Caller) -> DriftReport:
+    """Keep a report under its id."""
+    kept = replace(report, created_at=caller.at, created_by=caller.actor)
+    session.add(
+        DriftReportRow(
+            report_id=kept.report_id,
+            model=kept.version.model,
+            version=kept.version.version,
+            created_at=kept.created_at,
+            drift_detected=kept.drift_detected,
+            score=kept.score,
+            report=_json.dump_python(kept, mode="json"),
+        )
+    )
+    return kept
+
+
+def get_report(session: Session, report_id: str) -> DriftReport:
+    """Return a report.
+
+    Raises:
+        ReportNotFound: there is none of that id.
+    """
+    row = session.get(DriftReportRow, report_id)
+    if row is None:
+        raise ReportNotFound(f"there is no report {report_id!r}; ListDriftReports shows them", report_id=report_id)
+    return _json.validate_python(row.report)
+
+
+def list_reports(session: Session, wanted: ReportFilter, page_size: int, page_token: str) -> Page[DriftReport]:
+    """Return a page of a model's reports, the newest first.
+
+    Raises:
+        ModelNotFound, VersionNotFound: what is named does not exist.
+    """
+    model_row(session, wanted.model)
+    if wanted.version:
+        version_row(session, VersionRef(wanted.model, wanted.version))
+    rows = select(DriftReportRow).where(DriftReportRow.model == wanted.model)
+    if wanted.version:
+        rows = rows.where(DriftReportRow.version == wanted.version)
+    if wanted.drift_detected_only:
+        rows = rows.where(DriftReportRow.drift_detected)
+    if wanted.created_after is not None:
+        rows = rows.where(DriftReportRow.created_at >= wanted.created_after)
+    keys = [Key(DriftReportRow.created_at, descending=True), Key(DriftReportRow.report_id, descending=True)]
+    page = fetch_page(session, rows, keys, page_size, page_token, wanted)
+    return Page(tuple(_json.validate_python(row.report) for row in page.items), page.next_page_token)
+
+
+def latest_report(session: Session, model: str, version: int) -> DriftReport | None:
+    """Return the newest report of a version; None when there is none."""
+    rows = select(DriftReportRow).where(DriftReportRow.model == model, DriftReportRow.version == version)
+    row = session.scalar(rows.order_by(DriftReportRow.created_at.desc(), DriftReportRow.report_id.desc()).limit(1))
+    return None if row is None else _json.validate_python(row.report)

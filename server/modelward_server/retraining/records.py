@@ -1,0 +1,167 @@
+"""Rows of schedules and jobs, and what they mean to a caller."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import Message
+from sqlalchemy import Select, select
+from sqlalchemy.orm import Session
+
+from modelward._convert.retraining import (
+    failure_from_proto,
+    failure_to_proto,
+    reason_from_proto,
+    reason_to_proto,
+    trigger_from_proto,
+    trigger_to_proto,
+)
+from modelward.errors import JobNotFound, ScheduleNotFound
+from modelward.retraining import DueReason, Job, JobState, Schedule, Trigger
+from modelward.v1 import retraining_pb2 as pb
+from modelward_server.caller import Caller
+from modelward_server.retraining.lease import MAX_ATTEMPTS, is_open, settled
+from modelward_server.store.retraining_tables import JobRow, ScheduleRow
+
+Value = TypeVar("Value")
+M = TypeVar("M", bound=Message)
+
+
+def schedule_row(session: Session, schedule_id: str, *, lock: bool = False) -> ScheduleRow:
+    """Fetch a schedule, and with `lock` keep other writers of it waiting until this transaction ends.
+
+    Raises:
+        ScheduleNotFound: there is none of that id.
+    """
+    row = session.get(ScheduleRow, schedule_id, with_for_update=lock, populate_existing=lock)
+    if row is None:
+        raise ScheduleNotFound(
+            f"there is no schedule {schedule_id!r}; ListSchedules shows those that there are", schedule_id=schedule_id
+        )
+    return row
+
+
+def to_schedule(row: ScheduleRow) -> Schedule:
+    return Schedule(
+        schedule_id=row.schedule_id,
+        model=row.model,
+        description=row.description,
+        triggers=tuple(_from_json(row.triggers, pb.Trigger, trigger_from_proto)),
+        paused=row.paused,
+        pause_reason=row.pause_reason,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        etag=etag(row),
+    )
+
+
+def etag(row: ScheduleRow) -> str:
+    return f"r{row.revision}"
+
+
+def triggers_json(triggers: Sequence[Trigger]) -> list[Any]:
+    return _to_json(map(trigger_to_proto, triggers))
+
+
+def job_row(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
+    """Fetch a job, and with `lock` keep other writers of it waiting until this transaction ends.
+
+    Raises:
+        JobNotFound: there is none of that id.
+    """
+    row = _first(session, select(JobRow).where(JobRow.job_id == job_id), lock)
+    if row is None:
+        raise JobNotFound(f"there is no job {job_id!r}; ListJobs shows those that there are", job_id=job_id)
+    return row
+
+
+def latest_job(session: Session, model: str, *, lock: bool = False) -> JobRow | None:
+    """Fetch the newest job of a model; if any is open, it is this one."""
+    return _first(session, select(JobRow).where(JobRow.model == model).order_by(JobRow.sequence.desc()), lock)
+
+
+def _first(session: Session, rows: Select[JobRow], lock: bool) -> JobRow | None:
+    rows = rows.limit(1)
+    # A row that is locked is read anew: another writer may have changed it while this one waited.
+    return session.scalar(rows.with_for_update().execution_options(populate_existing=True) if lock else rows)
+
+
+def last_end(session: Session, model: str, now: datetime) -> datetime | None:
+    """Return when the model's last job ended, or None before the first did."""
+    newest = session.scalars(select(JobRow).where(JobRow.model == model).order_by(JobRow.sequence.desc()).limit(2))
+    return next((end for row in newest if (end := to_job(row, now).ended_at)), None)
+
+
+def new_job(session: Session, model: str, version: int, reasons: Sequence[DueReason], caller: Caller) -> JobRow:
+    """Add a pending job; the database refuses a second open one of the same model."""
+    row = JobRow(
+        job_id=f"job-{uuid4().hex[:16]}",
+        model=model,
+        version=version,
+        state=JobState.PENDING,
+        reasons=_to_json(map(reason_to_proto, reasons)),
+        max_attempts=MAX_ATTEMPTS,
+        available_at=caller.at,
+        failures=[],
+        created_by=caller.actor,
+        created_at=caller.at,
+        updated_at=caller.at,
+        holder="",
+        lease_seconds=0.0,
+        attempt=0,
+        successor=0,
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def to_job(row: JobRow, now: datetime) -> Job:
+    """Return the job as it stands at `now`."""
+    return settled(
+        Job(
+            job_id=row.job_id,
+            model=row.model,
+            version=row.version,
+            state=JobState(row.state),
+            reasons=tuple(_from_json(row.reasons, pb.DueReason, reason_from_proto)),
+            holder=row.holder,
+            lease_expires_at=row.lease_expires_at,
+            attempt=row.attempt,
+            max_attempts=row.max_attempts,
+            available_at=row.available_at,
+            failures=tuple(_from_json(row.failures, pb.JobFailure, failure_from_proto)),
+            successor=row.successor,
+            created_by=row.created_by,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            ended_at=row.ended_at,
+        ),
+        now,
+    )
+
+
+def open_job(row: JobRow | None, now: datetime) -> Job | None:
+    """Return the job if it is open at `now`."""
+    job = None if row is None else to_job(row, now)
+    return job if job is not None and is_open(job) else None
+
+
+def write_job(row: JobRow, job: Job) -> None:
+    """Write what changes in the life of a job back to its row."""
+    row.state, row.holder, row.attempt, row.successor = job.state, job.holder, job.attempt, job.successor
+    row.lease_expires_at, row.available_at = job.lease_expires_at, job.available_at
+    row.updated_at, row.ended_at = job.updated_at, job.ended_at
+    row.reasons = _to_json(map(reason_to_proto, job.reasons))
+    row.failures = _to_json(map(failure_to_proto, job.failures))
+
+
+def _to_json(messages: Iterable[Message]) -> list[Any]:
+    return [MessageToDict(message, preserving_proto_field_name=True) for message in messages]
+
+
+def _from_json(stored: Sequence[Any], kind: type[M], convert: Callable[[M], Value]) -> Iterable[Value]:
+    return (convert(ParseDict(value, kind(), ignore_unknown_fields=True)) for value in stored)

@@ -1,0 +1,90 @@
+"""The comparison service's calls: convert, call, convert."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator
+
+from sqlalchemy.orm import Session
+
+from modelward._convert.common import ref_from_proto
+from modelward._convert.comparison import comparison_to_proto, metric_from_proto, progress_to_proto
+from modelward.v1 import comparison_pb2 as pb
+from modelward.v1.comparison_pb2_grpc import ComparisonServiceServicer
+from modelward_server.caller import Caller
+from modelward_server.comparison.compare import Comparing, Question
+from modelward_server.comparison.records import get_comparison, list_comparisons, save_comparison
+from modelward_server.comparison.sandbox import Limits
+from modelward_server.lifecycle.versions import get_version
+from modelward_server.rpc.calls import Calls, Context
+from modelward_server.rpc.datasets import read_columns
+from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.sources import Sources
+
+DEFAULT_LABEL = "label"
+DEFAULT_CONFIDENCE = 0.95
+
+
+class ComparisonServicer(ComparisonServiceServicer):
+    """Serves `modelward.v1.ComparisonService`."""
+
+    def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources, limits: Limits) -> None:
+        self._calls = calls
+        self._blobs = blobs
+        self._sources = sources
+        self._limits = limits
+        # Half of the cores, so that models neither slow down each other's clocks nor starve the server.
+        self._turn = asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2))
+
+    async def CompareModels(
+        self, request: pb.CompareModelsRequest, context: Context
+    ) -> AsyncIterator[pb.CompareModelsResponse]:
+        known = await self._calls.remembered(request)
+        if known is not None:
+            yield known
+            return
+        comparing = await self._comparing(request)
+        async for step in comparing.progress():
+            yield pb.CompareModelsResponse(progress=progress_to_proto(step))
+
+        def save(session: Session, caller: Caller) -> pb.CompareModelsResponse:
+            found = save_comparison(session, comparing.answer, caller)
+            return pb.CompareModelsResponse(comparison=comparison_to_proto(found))
+
+        yield await self._calls.write(request, context, save)
+
+    async def _comparing(self, request: pb.CompareModelsRequest) -> Comparing:
+        question = question_of(request)
+        question.check()
+        versions = await self._calls.read(lambda session: [get_version(session, ref) for ref in question.versions])
+        columns = await asyncio.to_thread(read_columns, request.data, "data", self._sources)
+        return Comparing(question, versions, columns, self._limits, self._blobs.path, self._turn)
+
+    async def GetComparison(self, request: pb.GetComparisonRequest, context: Context) -> pb.GetComparisonResponse:
+        found = await self._calls.read(lambda session: get_comparison(session, request.comparison_id))
+        return pb.GetComparisonResponse(comparison=comparison_to_proto(found))
+
+    async def ListComparisons(self, request: pb.ListComparisonsRequest, context: Context) -> pb.ListComparisonsResponse:
+        page = await self._calls.read(
+            lambda session: list_comparisons(session, request.model, request.page_size, request.page_token)
+        )
+        return pb.ListComparisonsResponse(
+            comparisons=map(comparison_to_proto, page.items), next_page_token=page.next_page_token
+        )
+
+
+def question_of(request: pb.CompareModelsRequest) -> Question:
+    """Return what a request asks, with the defaults that the contract names."""
+    metrics = (metric_from_proto(value) for value in request.metrics)
+    return Question(
+        versions=tuple(map(ref_from_proto, request.versions)),
+        label=request.label or DEFAULT_LABEL,
+        metrics=tuple(metric for metric in metrics if metric is not None),
+        primary=metric_from_proto(request.primary_metric),
+        baseline=ref_from_proto(request.baseline) if request.HasField("baseline") else None,
+        margin=request.margin,
+        confidence_level=request.confidence_level or DEFAULT_CONFIDENCE,
+        block_rows=request.block_rows,
+        seed=request.seed,
+    )

@@ -1,0 +1,164 @@
+"""Drift's servicer: convert, call, convert."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import partial
+from typing import Any
+
+from modelward._convert.common import ref_from_proto
+from modelward._convert.drift import (
+    drift_policy_from_proto,
+    drift_policy_to_proto,
+    reference_to_proto,
+    report_to_proto,
+    thresholds_from_proto,
+)
+from modelward.data import Columns
+from modelward.drift import DriftReport, DriftThresholds
+from modelward.errors import FieldViolation, InvalidField
+from modelward.v1 import drift_pb2 as pb
+from modelward.v1.drift_pb2_grpc import DriftServiceServicer
+from modelward_server.drift import policies, references, reports
+from modelward_server.rpc.arrow_stream import with_batches
+from modelward_server.rpc.calls import Calls, Context
+from modelward_server.rpc.datasets import join_batches, read_batches
+from modelward_server.rpc.requests import optional_time
+from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.sources import Sources
+
+Batches = Iterator[Columns]
+
+
+class DriftServicer(DriftServiceServicer):
+    """Serves `modelward.v1.DriftService`."""
+
+    def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources) -> None:
+        self._calls = calls
+        self._blobs = blobs
+        self._sources = sources
+
+    async def SetReference(
+        self, request_iterator: AsyncIterator[pb.SetReferenceRequest], context: Context
+    ) -> pb.SetReferenceResponse:
+        header = await _header(request_iterator)
+        if header.HasField("data"):
+            batches = read_batches(header.data, "header.data", self._sources)
+            profile = await asyncio.to_thread(self._store_profile, batches, "header.data")
+        else:
+            work = partial(self._store_profile, field="arrow_ipc")
+            profile = await with_batches(_chunks(request_iterator), "arrow_ipc", work)
+        ref, name = ref_from_proto(header.version), header.name
+        header.data.uri = profile.digest  # The id of the call stands for these data, however they came.
+        return await self._calls.write(
+            header,
+            context,
+            lambda session, caller: pb.SetReferenceResponse(
+                reference=reference_to_proto(references.set_reference(session, ref, name, profile, caller))
+            ),
+        )
+
+    def _store_profile(self, batches: Batches, field: str) -> references.StoredProfile:
+        return references.store_profile(self._blobs, join_batches(batches, field))
+
+    async def GetReference(self, request: pb.GetReferenceRequest, context: Context) -> pb.GetReferenceResponse:
+        ref = ref_from_proto(request.version)
+        found = await self._calls.read(lambda session: references.get_reference(session, ref, request.name))
+        return pb.GetReferenceResponse(reference=reference_to_proto(found))
+
+    async def DetectDrift(self, request: pb.DetectDriftRequest, context: Context) -> pb.DetectDriftResponse:
+        make = await self._reporter(request, "data")
+        batches = read_batches(request.data, "data", self._sources)
+        report = await asyncio.to_thread(make, batches)
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.DetectDriftResponse(
+                report=report_to_proto(reports.keep_report(session, report, caller))
+            ),
+        )
+
+    async def DetectDriftStream(
+        self, request_iterator: AsyncIterator[pb.DetectDriftStreamRequest], context: Context
+    ) -> pb.DetectDriftStreamResponse:
+        header = await _header(request_iterator)
+        make = await self._reporter(header, "arrow_ipc")
+        report = await with_batches(_chunks(request_iterator), "arrow_ipc", make)
+        return await self._calls.write(
+            header,
+            context,
+            lambda session, caller: pb.DetectDriftStreamResponse(
+                report=report_to_proto(reports.keep_report(session, report, caller))
+            ),
+        )
+
+    async def _reporter(
+        self, asked: pb.DetectDriftRequest | pb.DetectDriftHeader, field: str
+    ) -> Callable[[Batches], DriftReport]:
+        """Return what makes the report that was asked for, once the data are there."""
+        ref = ref_from_proto(asked.version)
+        reference = await self._calls.read(lambda session: references.get_reference(session, ref, asked.reference))
+        thresholds = await self._thresholds(asked)
+
+        def make(batches: Batches) -> DriftReport:
+            profile = references.load_profile(self._blobs, reference.digest)
+            return reports.make_report(reference, profile, batches, field, thresholds, asked.label)
+
+        return make
+
+    async def _thresholds(self, asked: pb.DetectDriftRequest | pb.DetectDriftHeader) -> DriftThresholds:
+        if asked.HasField("thresholds"):
+            return thresholds_from_proto(asked.thresholds)
+        policy = await self._calls.read(lambda session: policies.get_drift_policy(session, asked.version.model))
+        return policy.thresholds
+
+    async def GetDriftPolicy(self, request: pb.GetDriftPolicyRequest, context: Context) -> pb.GetDriftPolicyResponse:
+        policy = await self._calls.read(lambda session: policies.get_drift_policy(session, request.model))
+        return pb.GetDriftPolicyResponse(policy=drift_policy_to_proto(policy))
+
+    async def SetDriftPolicy(self, request: pb.SetDriftPolicyRequest, context: Context) -> pb.SetDriftPolicyResponse:
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.SetDriftPolicyResponse(
+                policy=drift_policy_to_proto(
+                    policies.set_drift_policy(session, drift_policy_from_proto(request.policy), caller)
+                )
+            ),
+        )
+
+    async def GetDriftReport(self, request: pb.GetDriftReportRequest, context: Context) -> pb.GetDriftReportResponse:
+        report = await self._calls.read(lambda session: reports.get_report(session, request.report_id))
+        return pb.GetDriftReportResponse(report=report_to_proto(report))
+
+    async def ListDriftReports(
+        self, request: pb.ListDriftReportsRequest, context: Context
+    ) -> pb.ListDriftReportsResponse:
+        wanted = reports.ReportFilter(
+            request.model, request.version, request.drift_detected_only, optional_time(request, "created_after")
+        )
+        page = await self._calls.read(
+            lambda session: reports.list_reports(session, wanted, request.page_size, request.page_token)
+        )
+        return pb.ListDriftReportsResponse(
+            reports=map(report_to_proto, page.items), next_page_token=page.next_page_token
+        )
+
+
+async def _header(parts: AsyncIterator[Any]) -> Any:
+    """Return the header, which comes first.
+
+    Raises:
+        InvalidField: something else came, or nothing.
+    """
+    async for part in parts:
+        if part.HasField("header"):
+            return part.header
+        break
+    raise InvalidField(FieldViolation("header", "is missing; send it first"))
+
+
+async def _chunks(parts: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+    async for part in parts:
+        if part.HasField("header"):
+            raise InvalidField(FieldViolation("header", "came twice; send it once, and then the data"))
+        yield part.arrow_ipc

@@ -1,0 +1,64 @@
+"""The ledger's tables for schedules and retraining jobs."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ForeignKey, Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from modelward_server.store.tables import Base
+
+
+class ScheduleRow(Base):
+    __tablename__ = "ledger_schedules"
+
+    schedule_id: Mapped[str] = mapped_column(String(128), primary_key=True)
+    model: Mapped[str] = mapped_column(String(128), ForeignKey("ledger_models.name"), index=True)
+    description: Mapped[str]
+    triggers: Mapped[list[Any]]
+    """As the contract's JSON."""
+    paused: Mapped[bool] = mapped_column(default=False)
+    pause_reason: Mapped[str] = mapped_column(default="")
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    revision: Mapped[int] = mapped_column(default=1)
+
+
+class JobRow(Base):
+    """A job; `lease.settled` says how one stands whose lease has run out and that nobody touched since."""
+
+    __tablename__ = "ledger_jobs"
+
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    job_id: Mapped[str] = mapped_column(String(128), unique=True)
+    model: Mapped[str] = mapped_column(String(128), ForeignKey("ledger_models.name"))
+    version: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))
+    reasons: Mapped[list[Any]]
+    """As the contract's JSON."""
+    holder: Mapped[str] = mapped_column(default="")
+    lease_seconds: Mapped[float] = mapped_column(default=0.0)
+    lease_expires_at: Mapped[datetime | None]
+    attempt: Mapped[int] = mapped_column(default=0)
+    max_attempts: Mapped[int]
+    available_at: Mapped[datetime]
+    failures: Mapped[list[Any]]
+    """As the contract's JSON."""
+    successor: Mapped[int] = mapped_column(default=0)
+    created_by: Mapped[str]
+    created_at: Mapped[datetime]
+    updated_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        # The promise that no two workers retrain one model at once, kept by the database.
+        Index(
+            "ledger_one_open_job",
+            "model",
+            unique=True,
+            sqlite_where=text("state IN ('pending', 'leased')"),
+            postgresql_where=text("state IN ('pending', 'leased')"),
+        ),
+        Index("ledger_jobs_by_model", "model", "sequence"),
+    )
