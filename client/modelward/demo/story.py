@@ -16,8 +16,9 @@ from modelward.comparison import Comparison, Latency
 from modelward.demo import chart
 from modelward.demo.market import Sample, load_market, load_prices
 from modelward.demo.telling import Narrator, listed, metric_rows
-from modelward.demo.training import Trained, gradient_boosting, random_forest, train
+from modelward.demo.training import FOLD_DAYS, FOLDS, Trained, gradient_boosting, random_forest, train
 from modelward.demo.walk import MODEL, Walk, register
+from modelward.retraining import OnPerformance
 
 METRICS = ("accuracy", "balanced_accuracy", "roc_auc", "log_loss", "brier")
 WORST_LOG_LOSS = 0.75
@@ -40,8 +41,9 @@ def tell(narrator: Narrator, quant: Client, risk: Client, picture: Path) -> None
     _schedule(narrator, quant)
     narrator.chapter("The market moves on: 2007 to 2010, quarter by quarter")
     narrator.say(
-        "The bar is the drift score; at 0.50 the strongest feature is at its threshold. Drift is called where it is also "
-        "sure: more than what quarters of the training data differ from each other. Right is how many days were foretold.\n"
+        "The bar is the drift score: at 0.50 the strongest feature is at its threshold. Drift is called where it is "
+        "also sure, which is to say more than what stretches of the training data differ by themselves. Right is the "
+        "share of days whose direction the version in production foretold.\n"
     )
     walk = Walk(narrator, quant, risk, market, best)
     with _progress(narrator) as progress:
@@ -59,13 +61,14 @@ def _register_two(narrator: Narrator, quant: Client, market: Sample) -> list[Mod
     trained = {"random forest": train(random_forest(), days), "gradient boosting": train(gradient_boosting(), days)}
     description = f"Guesses whether the S&P 500 closes higher tomorrow; trained on {days.first} to {days.last}."
     versions = [register(quant, model, algorithm, description) for algorithm, model in trained.items()]
+    unseen = days.split(FOLDS * FOLD_DAYS)[1]
     narrator.say(
         f"Both guess whether the S&P 500 closes higher tomorrow, and learnt from {len(days):,} days. Measured walking "
-        "forward over 2005 and 2006, always on days that they had not seen:"
+        f"forward from {unseen.first} to {unseen.last}, each time trained only on the days before:"
     )
     named = {f"{v.version}, {name}": v.metrics for v, name in zip(versions, trained, strict=True)}
     narrator.table(["version", *METRICS], metric_rows(named, METRICS), METRICS)
-    narrator.say(_say_how_good(trained, days.between("2005", "2006")))
+    narrator.say(_say_how_good(trained, unseen))
     narrator.say(
         "The registry keeps their files, metrics, parameters and tags, and a profile of the days they learnt from."
     )
@@ -97,7 +100,7 @@ def show_comparison(narrator: Narrator, found: Comparison) -> None:
     keys = ("accuracy", "roc_auc", "log_loss", "brier")
     rows = [
         [
-            str(result.version),
+            str(result.version.version),
             *(f"{result[key]:.3f}" for key in keys),
             _latency(result.latency),
         ]
@@ -128,7 +131,7 @@ def _promote(narrator: Narrator, risk: Client, version: ModelVersion) -> None:
 def _schedule(narrator: Narrator, quant: Client) -> None:
     narrator.chapter("When is it to be retrained?")
     schedule = quant.create_schedule(
-        MODEL, every=timedelta(days=180), drift=True, description="Half-yearly, or on drift."
+        MODEL, every=timedelta(days=180), drift=True, performance=OnPerformance("live_log_loss", above=WORST_LOG_LOSS)
     )
     preview = quant.preview_schedule(schedule.schedule_id, count=1)
     narrator.say(f"The schedule makes the model due: {', or '.join(preview.conditions)}.")

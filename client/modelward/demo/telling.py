@@ -26,6 +26,14 @@ class Narrator:
     def say(self, text: str, indent: int = 3) -> None:
         self.console.print(Padding(text, (0, 0, 0, indent)))
 
+    def row(self, fixed: str, text: str) -> None:
+        """Print a line of a long table: what never wraps, then what may."""
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True)
+        grid.add_column()
+        grid.add_row(fixed, text)
+        self.console.print(Padding(grid, (0, 0, 0, 3)))
+
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> None:
         """Print a table; the columns in `numbers` stand to the right."""
         table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))

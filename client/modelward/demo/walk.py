@@ -94,7 +94,7 @@ class Walk:
         self.quarters.append(quarter)
         found = f"[bold red]drift[/] in {listed(report.drivers)}" if report.drift_detected else "[green]no drift[/]"
         measured = f"{bar(report.score)} {report.score:.2f}  sure {report.confidence:4.0%}  right {right:.0%}"
-        self._narrator.say(f"[bold]{name}[/]  {measured}  {found}")
+        self._narrator.row(f"[bold]{name}[/]  {measured}", found)
 
     def _retrain(self, due: DueModel, until: str) -> None:
         job = self.quant.lease_job(MODEL, holder=WORKER, lease=timedelta(minutes=10))
@@ -106,8 +106,8 @@ class Walk:
         self._risk.promote(version, to="staging", reason="to be judged on the next quarter")
         self._challenger = Challenger(version, job)
         self._aside(
-            f"{WORKER} leases the job and registers [bold]version {version.version}[/], trained on {trained.days.first} "
-            f"to {trained.days.last}; it guesses along in staging for a quarter."
+            f"{WORKER} leases the job and registers [bold]version {version.version}[/], trained on "
+            f"{trained.days.first} to {trained.days.last}; it guesses along in staging for a quarter."
         )
 
     def _judge(self, challenger: Challenger, name: str, days: Sample) -> None:

@@ -1,0 +1,95 @@
+"""The demo, as a newcomer runs it: it ends well and soon, and what it tells is what the registry knows."""
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import mlflow
+import pytest
+from matplotlib.image import imread
+
+from modelward import Client, Stage
+from tests.system.served import Served
+
+MODEL = "spx-direction"
+LIMIT_SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Told:
+    """A demo that has ended."""
+
+    folder: Path
+    output: str
+    exit_code: int
+    seconds: float
+
+
+@pytest.fixture(scope="module")
+def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
+    folder, began = tmp_path_factory.mktemp("demo") / "kept", time.monotonic()
+    command = [sys.executable, "-m", "modelward", "demo", "--keep", str(folder)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, timeout=300, check=False, env={"COLUMNS": "400", "PATH": "/usr/bin"}
+    )
+    return Told(folder, done.stdout + done.stderr, done.returncode, time.monotonic() - began)
+
+
+@pytest.fixture(scope="module")
+def client(told: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+    """A client of a new server on the data that the demo kept."""
+    server = Served(told.folder, tmp_path_factory.mktemp("again") / "log")
+    with Client(server.target) as client:
+        yield client
+    server.kill()
+
+
+def test_it_ends_well_and_in_time(told: Told) -> None:
+    assert told.exit_code == 0, told.output
+    assert told.seconds < LIMIT_SECONDS
+    assert "Traceback" not in told.output
+
+
+def test_it_leaves_a_picture(told: Told) -> None:
+    assert imread(told.folder / "modelward-demo-drift.png").std() > 0.05
+
+
+def test_drift_is_seen_in_2008_and_not_before(told: Told, client: Client) -> None:
+    reports = {report.label: report.drift_detected for report in client.list_drift_reports(MODEL)}
+    assert len(reports) == 16
+    assert any(reports[f"2008 Q{quarter}"] for quarter in (1, 2, 3, 4))
+    assert not any(reports[f"2007 Q{quarter}"] for quarter in (1, 2, 3, 4))
+    for label, detected in reports.items():
+        [line] = [line for line in told.output.splitlines() if line.strip().startswith(f"{label} ")]
+        assert ("drift in" in line) is detected
+
+
+def test_every_promotion_that_it_tells_is_on_record(told: Told, client: Client) -> None:
+    moves = [move for move in client.list_transitions(MODEL) if move.to_stage is Stage.PRODUCTION]
+    promoted = [move.version.version for move in reversed(moves)]
+    assert promoted[1:] == [int(number) for number in re.findall(r"Version (\d+) goes into production", told.output)]
+    assert len(promoted) > 1
+    assert all(move.reason for move in moves)
+    assert client.resolve(MODEL).version.version == promoted[-1]
+    archived = client.list_versions(MODEL, stages=["archived"])
+    assert {version.version for version in archived} >= set(promoted[:-1])
+
+
+def test_every_job_was_completed_with_a_successor(client: Client) -> None:
+    jobs = list(client.list_jobs(MODEL))
+    assert jobs
+    assert all(job.successor for job in jobs)
+
+
+def test_mlflow_shows_every_version_and_its_stage(told: Told, client: Client) -> None:
+    store = mlflow.MlflowClient(f"sqlite:///{told.folder / 'mlflow.db'}")
+    production = client.resolve(MODEL).version
+    assert store.get_model_version_by_alias(MODEL, "production").version == production.mlflow_version
+    for version in client.list_versions(MODEL):
+        run = store.get_run(version.run_id)
+        assert run.data.metrics["brier"] == pytest.approx(version.metrics["brier"])
+        assert store.get_model_version(MODEL, version.mlflow_version).tags["modelward.stage"] == version.stage
