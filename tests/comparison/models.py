@@ -36,14 +36,14 @@ def saved(model: Any, folder: Path) -> Path:
     return folder / "model.skops"
 
 
-def endless() -> DecisionTreeClassifier:
+def endless(width: int = 2) -> DecisionTreeClassifier:
     """Return a tree whose root is its own child: predict never ends, and never lets go of its core."""
-    return _misled(0)
+    return _misled(0, width)
 
 
-def crashing() -> DecisionTreeClassifier:
+def crashing(width: int = 2) -> DecisionTreeClassifier:
     """Return a tree whose root's children lie far outside of its memory: predict dies of SIGSEGV."""
-    return _misled(2**40)
+    return _misled(2**40, width)
 
 
 def greedy() -> Any:
@@ -56,8 +56,8 @@ def greedy() -> Any:
     return model
 
 
-def _misled(child: int) -> DecisionTreeClassifier:
-    columns = features()
+def _misled(child: int, width: int) -> DecisionTreeClassifier:
+    columns = features(width=width)
     model = DecisionTreeClassifier(max_depth=2).fit(np.column_stack(list(columns.values())), labels(columns))
     state = model.tree_.__getstate__()
     state["nodes"]["left_child"][0] = state["nodes"]["right_child"][0] = child

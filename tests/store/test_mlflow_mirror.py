@@ -121,7 +121,7 @@ def test_version_shows_with_everything_a_data_scientist_looks_for(
     assert run.data.params == {"n_estimators": "300"}
     assert (run.data.tags["asset"], run.data.tags["mlflow.note.content"]) == ("SPX", "random forest")
     registered = client.get_registered_model(model.name)
-    assert (registered.description, registered.tags) == (model.description, {"desk": "index"})
+    assert (registered.description, registered.tags["desk"]) == (model.description, "index")
     version = client.get_model_version(model.name, shown.mlflow_version)
     assert (version.run_id, version.description) == (shown.run_id, "random forest")
     assert version.tags["modelward.stage"] == "training"
@@ -192,6 +192,47 @@ def test_later_facts_are_shown_too(uri: str, mirror: MlflowMirror, model: Model,
     assert run.data.tags["mlflow.note.content"] == "now reviewed"
     assert client.get_model_version(model.name, shown.mlflow_version).description == "now reviewed"
     assert client.get_registered_model(model.name).description == "Direction, daily"
+
+
+def test_tags_that_are_gone_vanish_and_those_of_others_stay(
+    uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path]
+) -> None:
+    shown = mirror.sync(_version(1, model=model.name), model, files)
+    client = _client(uri)
+    client.set_tag(shown.run_id, "theirs", "kept")
+    client.set_model_version_tag(model.name, shown.mlflow_version, "theirs", "kept")
+    mirror.sync(_version(1, model=model.name, tags={}), replace(model, tags={}), files)
+    for tags in (
+        client.get_run(shown.run_id).data.tags,
+        client.get_model_version(model.name, shown.mlflow_version).tags,
+        client.get_registered_model(model.name).tags | {"theirs": "kept"},
+    ):
+        assert "asset" not in tags
+        assert "desk" not in tags
+        assert tags["theirs"] == "kept"
+
+
+def test_run_that_somebody_deleted_comes_back_as_the_same_version(
+    uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path]
+) -> None:
+    shown = mirror.sync(_version(1, model=model.name), model, files)
+    _client(uri).delete_run(shown.run_id)
+    assert mirror.sync(_version(1, model=model.name), model, files) == shown
+    assert _client(uri).get_run(shown.run_id).info.lifecycle_stage == "active"
+
+
+def test_version_is_fetched_by_a_process_that_never_synced(
+    uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path], tmp_path: Path
+) -> None:
+    shown = mirror.sync(_version(1, model=model.name), model, files)
+    source = f"models:/{model.name}/{shown.mlflow_version}"
+    code = (
+        "import sys; from pathlib import Path; from modelward_server.store.mlflow_mirror import download_artifacts;"
+        "print(download_artifacts(sys.argv[1], sys.argv[2], Path(sys.argv[3])))"
+    )
+    command = [sys.executable, "-c", code, uri, source, str(tmp_path / "copy")]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert (Path(done.stdout.strip()) / "model.skops").read_bytes() == b"skops"
 
 
 def test_mlflow_that_is_away_is_an_unavailable_store(files: dict[str, Path]) -> None:

@@ -4,6 +4,7 @@ The mirror works from state, not from events: it looks at what MLflow has and ad
 called again at any time, and it finishes what an earlier call left half done.
 """
 
+import json
 import logging
 import os
 import shutil
@@ -25,6 +26,7 @@ from modelward_server.store.mlmodel import describe_model
 VERSION_TAG = "modelward.version"
 STAGE_TAG = "modelward.stage"
 DIGEST_TAG = "modelward.digest"
+TAGS_TAG = "modelward.tags"
 ALIASED = (Stage.STAGING, Stage.PRODUCTION)
 """Stages that show as an alias too: an alias points to one version, and these are the ones that are asked for."""
 TEXT_LIMIT = 5000
@@ -90,18 +92,23 @@ class MlflowMirror:
         description = model.description[:TEXT_LIMIT]
         found = next(iter(self._client.search_registered_models(f"name='{model.name}'")), None)
         if found is None:
-            self._client.create_registered_model(model.name, dict(model.tags), description)
+            self._client.create_registered_model(model.name, _owned(model.tags), description)
             return
         if (found.description or "") != description:
             self._client.update_registered_model(model.name, description)
-        for key, value in _missing(model.tags, found.tags):
+        wanted = _owned(model.tags)
+        for key, value in _missing(wanted, found.tags):
             self._client.set_registered_model_tag(model.name, key, value)
+        for key in _dropped(wanted, found.tags):
+            self._client.delete_registered_model_tag(model.name, key)
 
     def _run(self, experiment_id: str, version: ModelVersion) -> Any:
         """Return the run of a version, found by its tag."""
         by_tag = f"tags.`{VERSION_TAG}` = '{version.version}'"
-        found = self._client.search_runs([experiment_id], by_tag, max_results=1)
+        found = self._client.search_runs([experiment_id], by_tag, _mlflow().entities.ViewType.ALL, max_results=1)
         if found:
+            if found[0].info.lifecycle_stage == "deleted":
+                self._client.restore_run(found[0].info.run_id)
             return found[0]
         tags = {
             VERSION_TAG: str(version.version),
@@ -145,7 +152,10 @@ class MlflowMirror:
         from mlflow.entities import Metric, Param, RunTag
 
         shown, run_id = run.data, run.info.run_id
-        tags = {**version.tags, STAGE_TAG: version.stage, "mlflow.note.content": version.description[:TEXT_LIMIT]}
+        tags = _owned(version.tags) | {
+            STAGE_TAG: version.stage,
+            "mlflow.note.content": version.description[:TEXT_LIMIT],
+        }
         now = _millis(datetime.now(UTC))  # Not when they changed: MLflow refuses two values of one instant.
         metrics = [
             Metric(key, value, now, 0, model_id=model_id)
@@ -154,13 +164,16 @@ class MlflowMirror:
         ]
         params = [Param(key, value) for key, value in _missing(version.params, shown.params)]
         self._client.log_batch(run_id, metrics, params, [RunTag(*tag) for tag in _missing(tags, shown.tags)])
+        for key in _dropped(tags, shown.tags):
+            self._client.delete_tag(run_id, key)
         if run.info.status == "RUNNING":
             self._client.set_terminated(run_id, "FINISHED", _millis(version.created_at))
 
     def _registered(self, version: ModelVersion, run_id: str, model_id: str) -> str:
         """Return the version's number in MLflow's registry, which is MLflow's to give."""
-        found = next(iter(self._client.search_model_versions(f"name='{version.model}' and run_id='{run_id}'")), None)
-        tags = {**version.tags, VERSION_TAG: str(version.version), STAGE_TAG: version.stage}
+        by_tag = f"name='{version.model}' and tags.`{VERSION_TAG}` = '{version.version}'"
+        found = next(iter(self._client.search_model_versions(by_tag)), None)
+        tags = _owned(version.tags) | {VERSION_TAG: str(version.version), STAGE_TAG: version.stage}
         description = version.description[:TEXT_LIMIT]
         if found is None:
             created = self._client.create_model_version(
@@ -171,6 +184,8 @@ class MlflowMirror:
             self._client.update_model_version(version.model, found.version, description)
         for key, value in _missing(tags, found.tags):
             self._client.set_model_version_tag(version.model, found.version, key, value)
+        for key in _dropped(tags, found.tags):
+            self._client.delete_model_version_tag(version.model, found.version, key)
         return str(found.version)
 
     def _show_stage(self, version: ModelVersion, number: str) -> None:
@@ -190,7 +205,9 @@ def download_artifacts(tracking_uri: str, uri: str, to: Path) -> Path:
     Raises:
         InvalidField: nothing can be read there.
     """
-    artifacts = _mlflow().artifacts
+    mlflow = _mlflow()
+    mlflow.set_tracking_uri(tracking_uri)  # `models:/` is looked up there, whatever the argument below says.
+    artifacts = mlflow.artifacts
     try:
         return Path(artifacts.download_artifacts(uri, dst_path=str(to), tracking_uri=tracking_uri))
     except Exception as error:
@@ -224,6 +241,17 @@ def _answering() -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return str(error).partition("\n")[0]
+
+
+def _owned(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags with the list of their keys, by which a later sync knows which ones are gone."""
+    return {**tags, TAGS_TAG: json.dumps(sorted(tags))}
+
+
+def _dropped(wanted: Mapping[str, str], shown: Mapping[str, str]) -> list[str]:
+    """Return the keys that an earlier sync set and that are gone; tags that others set are left alone."""
+    before = json.loads(shown.get(TAGS_TAG, "[]"))
+    return [key for key in before if key in shown and key not in wanted]
 
 
 def _missing(wanted: Mapping[str, str], shown: Mapping[str, str]) -> list[tuple[str, str]]:
