@@ -170,9 +170,7 @@ async def test_a_question_that_makes_no_sense_is_refused_by_its_field(
 async def test_what_does_not_fit_the_models_is_refused_by_its_field(solo: Either, name: str) -> None:
     await _register_two(solo, name)
     assert await _refused(solo, name, X=TEST[["x0", "x1"]]) == {"data"}
-    assert await _refused(solo, name, y=["up"] * 300) == {"label"}
     assert await _refused(solo, name, metrics=["accuracy", "mse"]) == {"metrics[1]"}
-    assert await _refused(solo, name, primary="r2") == {"primary_metric"}
     assert await solo.list_comparisons(name) == []
 
 
