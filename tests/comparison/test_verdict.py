@@ -93,6 +93,7 @@ def test_equal_models_leave_the_baseline_where_it_is() -> None:
     outcome = verdict({NEW: classes_run(same), OLD: classes_run(same)}, truth, Metric.ACCURACY)
     assert outcome.conclusion.version == OLD
     assert outcome.conclusion.verdict is Verdict.INCONCLUSIVE
+    assert outcome.conclusion.summary.startswith("The baseline spx/3 measures best")
     assert outcome.conclusion.summary.endswith("They did equally well on these rows.")
 
 

@@ -159,11 +159,11 @@ class _Court:
             f"{found.difference.high:.3g}, {_p_value(found.difference.p_value)})"
         )
         return _SENTENCES[found.verdict].format(
-            best=self._named(found.version), other=self._named(found.against), figures=figures
+            best=self._named(found.version, "The"), other=self._named(found.against, "the"), figures=figures
         ) + _advice(found, self._terms.margin)
 
-    def _named(self, version: VersionRef) -> str:
-        return f"the baseline {version}" if version == self._terms.baseline else str(version)
+    def _named(self, version: VersionRef, article: str) -> str:
+        return f"{article} baseline {version}" if version == self._terms.baseline else str(version)
 
 
 _SENTENCES = {

@@ -1,6 +1,7 @@
 """Jobs: ask for one, lease it, keep it, end it, list them."""
 
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
@@ -18,6 +19,7 @@ from modelward_server.retraining.facts import due_model, due_models
 from modelward_server.retraining.records import job_row, latest_job, new_job, to_job, write_job
 from modelward_server.store.paging import Key, fetch_page, slice_page
 from modelward_server.store.retraining_tables import JobRow
+from modelward_server.store.tables import ModelRow
 
 
 def request_retraining(session: Session, model: str, reason: str, caller: Caller) -> Job:
@@ -49,17 +51,22 @@ def lease_job(session: Session, model: str, holder: str, span: timedelta, caller
         JobAlreadyLeased: somebody holds the model's job.
     """
     if model:
+        model_row(session, model, lock=True)  # So that of two who come at once, the second sees what the first did.
         return _lease(session, model, holder, span, caller)
     for due in due_models(session, "", caller.at):
-        try:
-            return _lease(session, due.model, holder, span, caller)
-        except (JobAlreadyLeased, NotDue):
-            continue  # Held, waiting, or taken a moment ago: the next one may be free.
+        if due.job_state is not JobState.LEASED and _lock_at_once(session, due.model):
+            with suppress(JobAlreadyLeased, NotDue):  # It waits, or was taken a moment ago: the next one may be free.
+                return _lease(session, due.model, holder, span, caller)
     raise NotDue("no model is due whose job is free; ListDueModels shows those that are held or wait", model="")
 
 
+def _lock_at_once(session: Session, model: str) -> bool:
+    """Lock a model if nobody has it: who walks along many models must wait for none, or two would for each other."""
+    return session.get(ModelRow, model, with_for_update={"skip_locked": True}, populate_existing=True) is not None
+
+
 def _lease(session: Session, model: str, holder: str, span: timedelta, caller: Caller) -> Job:
-    model_row(session, model, lock=True)  # So that of two who come at once, the second sees what the first did.
+    """Lease the job of a model that is locked."""
     row = _settled_row(session, model, caller.at)
     due = due_model(session, model, caller.at)
     if due is None:
