@@ -1,5 +1,6 @@
 """The README is true: its programs run in their order, its commands answer as it says, its settings are all there."""
 
+import os
 import re
 import subprocess
 import sys
@@ -43,6 +44,18 @@ def test_the_programs_print_what_their_comments_say(said: str) -> None:
     remaining = iter(said.splitlines())
     for line in promised:
         assert line in remaining  # In this order: what was looked at is used up.
+
+
+@pytest.mark.usefixtures("said")
+@pytest.mark.parametrize("command", re.findall(r"^\$ modelward (?!serve)(.*)$", README, re.MULTILINE))
+def test_the_commands_answer_as_shown(command: str, target: str) -> None:
+    shown = README.partition(f"$ modelward {command}\n")[2].partition("\n\n")[0].partition("```")[0].partition("$ ")[0]
+    line = [sys.executable, "-m", "modelward", *command.split()]
+    env = os.environ | {"MODELWARD_SERVER": target, "COLUMNS": "120"}
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, env=env)
+    assert done.returncode == 0, done.stderr
+    for word in re.sub(r"[\d:.-]{8,}|─", " ", shown).split():  # Times and figures that change are left out.
+        assert word in done.stdout
 
 
 def grpcurls() -> list[str]:

@@ -67,11 +67,13 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 
 
 def _next_steps(keep: Path) -> str:
-    resolve = """'{"model": "spx-direction"}' localhost:50061 modelward.v1.LifecycleService/ResolveModel"""
+    ask = """'{"model": "spx-direction"}' localhost:50061 modelward.v1.LifecycleService/ResolveModel"""
     return f"""\
-   Serve it again:      modelward serve --data-dir {keep}
-   and, meanwhile,      modelward versions spx-direction
-                        modelward drift spx-direction
-                        grpcurl -plaintext -d {resolve}
-   What MLflow shows:   mlflow ui --backend-store-uri sqlite:///{keep.resolve() / "mlflow.db"}
-   The picture:         {keep / PICTURE}"""
+   Serve it again:        modelward serve --data-dir {keep}
+   and meanwhile ask:     modelward versions spx-direction
+                          modelward history spx-direction
+                          modelward reports spx-direction
+                          modelward due
+                          grpcurl -plaintext -d {ask}
+   See it in MLflow:      mlflow ui --backend-store-uri sqlite:///{keep.resolve() / "mlflow.db"}
+   See the drift:         {keep / PICTURE}"""
