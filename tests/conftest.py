@@ -10,10 +10,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import NullPool, create_engine
 
 from modelward import AsyncClient, Client
 from modelward_server.app import App
 from modelward_server.settings import Settings
+from tests.postgres import NOT_INSTALLED, programs, running_postgres
 
 
 class RunningServer:
@@ -48,10 +50,40 @@ def inbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory, inbox: Path) -> Iterator[RunningServer]:
-    """The server that most tests share; each test uses names of its own."""
+def postgres() -> Iterator[str]:
+    """The URL of a PostgreSQL server, for tests of storage."""
+    bin_dir = programs()
+    if bin_dir is None:
+        pytest.skip(NOT_INSTALLED)
+    with running_postgres(bin_dir) as url:
+        yield url
+
+
+@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The ledger's database: SQLite in the data folder, and PostgreSQL where it is installed."""
+    if request.param == "sqlite":
+        return ""
+    url: str = request.getfixturevalue("postgres")
+    return new_database(url)
+
+
+def new_database(url: str) -> str:
+    """Create an empty database on a PostgreSQL server and return its URL."""
+    name = f"test_{uuid4().hex}"
+    with create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    return f"{url}/{name}"
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory, inbox: Path, database_url: str) -> Iterator[RunningServer]:
+    """The server that most tests share, on each database; each test uses names of its own."""
     settings = Settings(
-        port=0, data_dir=tmp_path_factory.mktemp("data"), allowed_sources=(f"file://{inbox}", "runs:/", "models:/")
+        port=0,
+        data_dir=tmp_path_factory.mktemp("data"),
+        database_url=database_url,
+        allowed_sources=(f"file://{inbox}", "runs:/", "models:/"),
     )
     running = RunningServer(settings)
     yield running

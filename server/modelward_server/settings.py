@@ -15,16 +15,23 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="MODELWARD_", frozen=True)
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
-    port: int = Field(default=DEFAULT_PORT, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it.")
+    port: int = Field(
+        default=DEFAULT_PORT, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it."
+    )
     data_dir: Path = Field(default=Path("modelward-data"), description="Folder for what the server keeps in files.")
     database_url: str = Field(default="", description="SQLAlchemy URL of the ledger. Empty: SQLite in the data folder.")
-    mlflow_uri: str = Field(default="", description="MLflow tracking URI, local or http(s). Empty: SQLite in the data folder.")
+    mlflow_uri: str = Field(
+        default="", description="MLflow tracking URI, local or http(s). Empty: SQLite in the data folder."
+    )
     allowed_sources: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("runs:/", "models:/"),
         description="Comma-separated URI prefixes that the server may read from, as file:///srv/models/.",
     )
     worker_seconds: float = Field(
-        default=60.0, gt=0, allow_inf_nan=False, description="Seconds that a model may run when the server compares models."
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that a model may run when the server compares models.",
     )
     worker_memory_mb: int = Field(default=4096, ge=256, description="Memory in MiB that such a model may take.")
     grace_seconds: float = Field(

@@ -33,8 +33,8 @@ class _Failed(grpc.RpcError):
     def details(self) -> str:
         return self._error.message
 
-    def trailing_metadata(self) -> list[tuple[str, bytes]]:
-        return [(STATUS_DETAILS, encode(self._error).SerializeToString())]
+    def trailing_metadata(self) -> tuple[tuple[str, bytes], ...]:
+        return ((STATUS_DETAILS, encode(self._error).SerializeToString()),)
 
 
 @pytest.mark.parametrize("kind", errors.ModelwardError.by_reason.values(), ids=lambda kind: kind.reason)

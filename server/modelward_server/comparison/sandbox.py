@@ -27,8 +27,12 @@ from modelward.lifecycle import ModelVersion
 
 KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 """What a model may know of the server's environment, which may hold passwords."""
-ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
-"""Latencies compare when each model has one core; and a thread of BLAS takes memory for itself."""
+WORKER_ENVIRONMENT = {
+    # Latencies compare when each model has one core; and a thread of BLAS takes memory for itself.
+    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
+    # Arrow's own allocators set aside a gigabyte at a time, which would count against the memory limit.
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
 GREATEST = 1e150
 """Numbers beyond it have no finite square, so no error could be told."""
 
@@ -92,7 +96,7 @@ def _write_job(folder: Path, version: ModelVersion, model: Path, columns: Column
 
 async def _work(folder: Path, limits: Limits) -> None:
     """Run the worker to its end, or end it."""
-    environment = {name: value for name, value in os.environ.items() if name in KEPT_ENVIRONMENT} | ONE_THREAD
+    environment = {name: value for name, value in os.environ.items() if name in KEPT_ENVIRONMENT} | WORKER_ENVIRONMENT
     worker = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "modelward_server.comparison.worker", str(folder)),
         stdin=asyncio.subprocess.PIPE,  # Held open: the worker ends when it closes, should the server be killed.

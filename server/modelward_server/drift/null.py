@@ -9,7 +9,6 @@ of Patton, Politis and White (2009), so the stretches keep the dependence.
 from dataclasses import dataclass
 
 import numpy as np
-from arch.bootstrap import optimal_block_length
 from numpy.typing import NDArray
 
 from modelward_server.drift.statistics import Floats, Ints, kl_divergence, smoothed, total_variation
@@ -149,6 +148,8 @@ def _block_length(series: Floats) -> float:
     values = series[np.isfinite(series)]
     if len(values) < 8 or np.ptp(values) == 0:
         return 1.0
+    from arch.bootstrap import optimal_block_length  # Here: it takes seconds to import, and the server shall start.
+
     with np.errstate(all="ignore"):  # A series that hardly varies divides by zero; that is caught below.
         # Scaled, since very large and very small values break the estimate, which does not depend on the unit.
         scaled = values / np.abs(values).max()

@@ -26,7 +26,8 @@ from modelward_server.store.mlmodel import describe_model
 VERSION_TAG = "modelward.version"
 STAGE_TAG = "modelward.stage"
 DIGEST_TAG = "modelward.digest"
-TAGS_TAG = "modelward.tags"
+TAGS_TAG = "mlflow.modelward.tags"
+"""Keys of the tags that are ours. MLflow's pages hide what begins with its own name, as this should be."""
 ALIASED = (Stage.STAGING, Stage.PRODUCTION)
 """Stages that show as an alias too: an alias points to one version, and these are the ones that are asked for."""
 TEXT_LIMIT = 5000
@@ -83,7 +84,8 @@ class MlflowMirror:
         found = self._client.get_experiment_by_name(model.name)
         if found is None:
             location = None if self._artifact_root is None else f"{self._artifact_root}/{model.name}"
-            return str(self._client.create_experiment(model.name, artifact_location=location))
+            kind = {"mlflow.experimentKind": "custom_model_development"}  # Its pages show training then, not chats.
+            return str(self._client.create_experiment(model.name, artifact_location=location, tags=kind))
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
         return str(found.experiment_id)

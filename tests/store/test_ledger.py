@@ -1,0 +1,69 @@
+"""The ledger's schema, on each database."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import NullPool, create_engine, insert, inspect
+from sqlalchemy.exc import IntegrityError
+
+from modelward.errors import StoreUnavailable
+from modelward_server.store.ledger import Ledger
+from modelward_server.store.tables import Base, ModelRow, VersionRow
+from tests.conftest import new_database
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path}/ledger.db"
+    return new_database(request.getfixturevalue("postgres"))
+
+
+def test_migrations_give_the_schema_that_the_code_expects(url: str) -> None:
+    ledger = Ledger(url)
+    ledger.migrate()
+    ledger.migrate()
+    with create_engine(url, poolclass=NullPool).connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": "ledger_schema"})
+        assert compare_metadata(context, Base.metadata) == []
+        assert all(table.startswith("ledger_") for table in inspect(connection).get_table_names())
+    ledger.close()
+
+
+def test_database_itself_refuses_a_second_version_in_production(url: str) -> None:
+    ledger = Ledger(url)
+    ledger.migrate()
+    with pytest.raises(IntegrityError, match=r"(?i)unique"):
+        _write_two_in_production(ledger)
+    with ledger.reading() as session:
+        assert session.get(ModelRow, "spx") is None
+    ledger.close()
+
+
+def _write_two_in_production(ledger: Ledger) -> None:
+    with ledger.writing() as session:
+        session.execute(insert(ModelRow).values(_model("spx")))
+        for number in (1, 2):
+            session.execute(insert(VersionRow).values(_version("spx", number)))
+
+
+def _model(name: str) -> dict[str, object]:
+    now = datetime.now(UTC)
+    return {"name": name, "description": "", "tags": {}, "created_at": now, "updated_at": now}
+
+
+def _version(model: str, number: int) -> dict[str, object]:
+    now = datetime.now(UTC)
+    empty = {"description": "", "framework": "", "created_by": "", "digest": "", "format": "other"}
+    facts: dict[str, object] = {"tags": {}, "params": {}, "metrics": {}, "files": [], "references": []}
+    times = {"created_at": now, "updated_at": now, "stage_since": now}
+    return {"model": model, "version": number, "stage": "production", **empty, **facts, **times}
+
+
+def test_database_that_is_away_is_an_unavailable_store() -> None:
+    ledger = Ledger("postgresql+psycopg://nobody@127.0.0.1:1/nothing")
+    with pytest.raises(StoreUnavailable, match="ledger's database"), ledger.reading() as session:
+        session.get(ModelRow, "spx")
