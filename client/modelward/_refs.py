@@ -1,7 +1,8 @@
-"""How callers may name versions and stages."""
+"""How callers may name versions, stages and jobs' states."""
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, Stage, VersionRef
+from modelward.retraining import Job, JobState
 
 AnyVersion = str | VersionRef | ModelVersion
 """A version: `"spx-direction/3"`, a reference, or the version itself."""
@@ -34,3 +35,30 @@ def as_stage(stage: Stage | str) -> Stage:
     except ValueError:
         names = ", ".join(Stage)
         raise InvalidField(FieldViolation("stage", f"{stage!r} is not a stage; there are {names}")) from None
+
+
+def as_job_state(state: JobState | str) -> JobState:
+    """Return the job state of that name.
+
+    Raises:
+        InvalidField: there is none.
+    """
+    try:
+        return JobState(state)
+    except ValueError:
+        names = ", ".join(JobState)
+        raise InvalidField(FieldViolation("states", f"{state!r} is not a state; there are {names}")) from None
+
+
+def successor_number(job: Job, successor: AnyVersion | int) -> int:
+    """Return the number of the version that came of a job.
+
+    Raises:
+        InvalidField: it is a version of another model.
+    """
+    if isinstance(successor, int):
+        return successor
+    ref = as_ref(successor)
+    if ref.model != job.model:
+        raise InvalidField(FieldViolation("successor", f"{ref} is not a version of {job.model}"))
+    return ref.version

@@ -17,9 +17,8 @@ from modelward._convert.retraining import (
     schedule_from_proto,
     trigger_to_proto,
 )
-from modelward._refs import AnyVersion, as_ref
+from modelward._refs import AnyVersion, as_job_state, successor_number
 from modelward._sync.connection import Connection
-from modelward.errors import FieldViolation, InvalidField
 from modelward.retraining import (
     Cron,
     DueModel,
@@ -251,7 +250,7 @@ class Retraining(Connection):
             InvalidField: it is a version of another model, or older than the job.
         """
         request = pb.CompleteJobRequest(
-            job_id=job.job_id, holder=job.holder, attempt=job.attempt, successor=_number(job, successor)
+            job_id=job.job_id, holder=job.holder, attempt=job.attempt, successor=successor_number(job, successor)
         )
         return job_from_proto((self._call(self._retraining.CompleteJob, request)).job)
 
@@ -288,26 +287,8 @@ class Retraining(Connection):
         Raises:
             ModelNotFound: there is no such model.
         """
-        wanted = [job_state_to_proto(_as_state(state)) for state in states]
+        wanted = [job_state_to_proto(as_job_state(state)) for state in states]
         request = pb.ListJobsRequest(model=model, states=wanted, page_size=PAGE_SIZE)
         for page in self._pages(self._retraining.ListJobs, request):
             for job in page.jobs:
                 yield job_from_proto(job)
-
-
-def _as_state(state: JobState | str) -> JobState:
-    try:
-        return JobState(state)
-    except ValueError:
-        names = ", ".join(JobState)
-        raise InvalidField(FieldViolation("states", f"{state!r} is not a state; there are {names}")) from None
-
-
-def _number(job: Job, successor: AnyVersion | int) -> int:
-    """Return the number of a version that must be of the job's model."""
-    if isinstance(successor, int):
-        return successor
-    ref = as_ref(successor)
-    if ref.model != job.model:
-        raise InvalidField(FieldViolation("successor", f"{ref} is not a version of {job.model}"))
-    return ref.version
