@@ -45,11 +45,12 @@ def tell(narrator: Narrator, quant: Client, risk: Client, picture: Path) -> None
         "also sure, which is to say more than what stretches of the training data differ by themselves. Right is the "
         "share of days whose direction the version in production foretold.\n"
     )
+    years = market.between("2007", "2010")
     walk = Walk(narrator, quant, risk, market, best)
     with _progress(narrator) as progress:
-        for name, days in progress.track(list(market.between("2007", "2010").quarters()), description="walking"):
+        for name, days in progress.track(list(years.quarters()), description="walking"):
             walk.through(name, days)
-    _sum_up(narrator, walk)
+    _sum_up(narrator, walk, years)
     _show_history(narrator, quant, walk)
     _draw(narrator, walk, picture)
     _wait_for_mlflow(quant)
@@ -145,7 +146,7 @@ def _progress(narrator: Narrator) -> Iterator[Progress]:
         yield progress
 
 
-def _sum_up(narrator: Narrator, walk: Walk) -> None:
+def _sum_up(narrator: Narrator, walk: Walk, days: Sample) -> None:
     narrator.chapter("What was seen")
     drifted = [quarter.name for quarter in walk.quarters if quarter.detected]
     early = [quarter for quarter in walk.quarters if quarter.name < "2008"]
@@ -158,6 +159,8 @@ def _sum_up(narrator: Narrator, walk: Walk) -> None:
         f"In the {len(early)} quarters before 2008 there was "
         + ("no alarm." if not false_alarms else f"drift in {false_alarms} already.")
     )
+    right, up = walk.right_share(), float(days.label.mean())
+    narrator.say(f"What was in production was right on {right:.1%} of {len(days):,} days; the market rose on {up:.1%}.")
     still_due = list(walk.quant.list_due(MODEL))
     if still_due:
         narrator.say(f"{MODEL} is due at the end too: {still_due[0].reasons[0].summary}.")
@@ -167,17 +170,12 @@ def _show_history(narrator: Narrator, quant: Client, walk: Walk) -> None:
     narrator.chapter("Who was in production when, and who put it there")
     moves = [move for move in quant.list_transitions(MODEL) if move.to_stage is Stage.PRODUCTION][::-1]
     reigns = {reign.label: f"{reign.first:%Y-%m-%d} to {reign.last:%Y-%m-%d}" for reign in walk.reigns()}
-    rows = [
-        [
-            str(move.version.version),
-            f"{move.moved_at:%H:%M:%S}",
-            reigns.get(f"version {move.version.version}", "from then on"),
-            move.actor,
-            move.reason,
-        ]
-        for move in moves
-    ]
-    narrator.table(["version", "since (UTC)", "in the market's days", "put there by", "because"], rows)
+    for move in moves:
+        label = f"version {move.version.version}"
+        put = f"put there at {move.moved_at:%H:%M:%S} UTC by {move.actor}:"
+        narrator.say(f"[bold]{label}[/]  {reigns.get(label, 'from then on')}, {put}")
+        narrator.say(move.reason, indent=14)
+    narrator.say("")
     _ask_the_past(narrator, quant, moves)
     log = quant.verify_audit_log()
     state = "each holds the hash of the one before: nothing was changed" if log.intact else "THE CHAIN IS BROKEN"

@@ -45,11 +45,11 @@ class Walk:
     def __init__(self, narrator: Narrator, quant: Client, risk: Client, market: Sample, champion: ModelVersion) -> None:
         self.quant = quant
         self.quarters: list[QuarterOfDrift] = []
-        self.right: list[float] = []
-        """In each quarter, the share of days that the version in production got right."""
         self._narrator, self._risk, self._market = narrator, risk, market
         self._challenger: Challenger | None = None
         self._in_production: list[int] = []
+        self._days = 0
+        self._days_right = 0.0
         self._use(champion)
 
     def through(self, name: str, days: Sample) -> None:
@@ -74,6 +74,10 @@ class Walk:
             found.append(Reign(label, first, quarter.last))
         return found
 
+    def right_share(self) -> float:
+        """Return the share of all days whose direction the version then in production foretold."""
+        return self._days_right / self._days
+
     def _use(self, champion: ModelVersion) -> None:
         """Fetch a version's files, verified, and load its model, as a trading engine would."""
         self._champion, self._model = champion, self.quant.load(champion)
@@ -82,7 +86,8 @@ class Walk:
         """Foretell the quarter's days, tell the registry how that went, and return the share that was right."""
         live = measure(days.label, chance_of_rise(self._model, days))
         self.quant.log_metrics(self._champion, {f"live_{key}": value for key, value in live.items()})
-        self.right.append(live["accuracy"])
+        self._days += len(days)
+        self._days_right += live["accuracy"] * len(days)
         return live["accuracy"]
 
     def _watch(self, name: str, days: Sample, right: float) -> None:
