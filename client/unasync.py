@@ -26,6 +26,7 @@ REPLACEMENTS = [
     (r"\b__aiter__\b", "__iter__"),
     (r"\b__anext__\b", "__next__"),
     (r"\bAsyncIterator\b", "Iterator"),
+    (r"\bAsyncGenerator\[(\w+), None\]", r"Generator[\1, None, None]"),
     (r"\bAsyncGenerator\b", "Generator"),
     (r"\bAsync([A-Z]\w+)\b", r"\1"),
     (r"\basync (def|for|with)\b", r"\1"),

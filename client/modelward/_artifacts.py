@@ -14,8 +14,23 @@ from modelward.v1 import lifecycle_pb2 as pb
 
 CHUNK_BYTES = 1 << 20
 """Bytes of a file in one message, well under gRPC's limit of 4 MiB."""
-TRUSTED_TYPES = ("sklearn.tree._tree.Tree",)
-"""What skops need not ask about: the trees of scikit-learn's forests, which hold numbers only."""
+TRUSTED_TYPES = (
+    "numpy.dtype",
+    "sklearn.calibration._CalibratedClassifier",
+    "sklearn.calibration._SigmoidCalibration",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+    "sklearn.metrics._dist_metrics.EuclideanDistance64",
+    "sklearn.neighbors._ball_tree.BallTree",
+    "sklearn.neighbors._kd_tree.KDTree",
+    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
+    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
+    "sklearn.tree._tree.Tree",
+    "sklearn.utils._bunch.Bunch",
+)
+"""What skops may build beyond the types that it trusts by itself: parts of scikit-learn's models that hold numbers.
+
+The list is ours, on the server too: what a model says of itself does not count.
+"""
 
 
 @dataclass(frozen=True)

@@ -256,6 +256,62 @@ class DriftAlarm:
     score: float
 
 
+class EventKind(StrEnum):
+    """What an event is about."""
+
+    STATE = "state"
+    """The model as it is now."""
+    REGISTERED = "registered"
+    VERSION_CHANGED = "version_changed"
+    TRANSITION = "transition"
+    HALTED = "halted"
+    RESUMED = "resumed"
+    POLICY = "policy"
+    DRIFT_ALARM = "drift_alarm"
+
+
+@dataclass(frozen=True)
+class ModelEvent:
+    """Something that happened to a model."""
+
+    sequence: int
+    """Its place in the server's order of all changes."""
+    happened_at: datetime
+    model: str
+    kind: EventKind
+    subject: Model | ModelVersion | Transition | Halt | PromotionPolicy | DriftAlarm
+    """The model, version, transition, halt, policy or alarm that it is about."""
+    resume_token: str = ""
+    """Continues a watch behind this event; empty while the watch still tells how things stand."""
+
+
+class RolloutState(StrEnum):
+    """How an engine stands to what is expected of it."""
+
+    CONVERGED = "converged"
+    LAGGING = "lagging"
+    GONE = "gone"
+
+
+@dataclass(frozen=True)
+class EngineStatus:
+    """What one engine runs."""
+
+    engine: str
+    version: int
+    state: RolloutState
+    reported_at: datetime
+
+
+@dataclass(frozen=True)
+class Rollout:
+    """How far a promotion has reached the engines."""
+
+    expected: VersionRef | None
+    """The version that all should run; None when nothing is in production or the model is halted."""
+    engines: tuple[EngineStatus, ...]
+
+
 @dataclass(frozen=True)
 class Resolved:
     """The version that a model's name meant when it was asked."""

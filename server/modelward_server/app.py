@@ -20,6 +20,7 @@ from modelward_server.comparison.sandbox import Limits
 from modelward_server.rpc.calls import Calls
 from modelward_server.rpc.comparison import ComparisonServicer
 from modelward_server.rpc.drift import DriftServicer
+from modelward_server.rpc.feed import Feed
 from modelward_server.rpc.guard import Guard
 from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.retraining import RetrainingServicer
@@ -45,6 +46,8 @@ GRPC_OPTIONS = [
     ("grpc.max_send_message_length", -1),
     # A second server on the same port must fail, not share its calls.
     ("grpc.so_reuseport", 0),
+    # Clients ping to tell a quiet server from a dead one, which by default would be held against them.
+    ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
 ]
 
 
@@ -77,13 +80,15 @@ class App:
         )
         mirror = MlflowMirror(self._settings.tracking_uri, artifact_root)
         self.mirror = MirrorWorker(self.ledger, self._blobs, mirror)
-        self._mirroring = asyncio.create_task(self.mirror.run())
+        self._tasks = [asyncio.create_task(self.mirror.run())]
 
     def _add_services(self) -> None:
         settings, server, blobs = self._settings, self._server, self._blobs
-        calls = Calls(self.ledger, on_write=self.mirror.wake)
+        calls = Calls(self.ledger, on_write=self._wake)
+        self._feed = Feed(calls)
+        self._tasks.append(asyncio.create_task(self._feed.run()))
         sources = Sources(settings.allowed_sources, lambda uri, to: download_artifacts(settings.tracking_uri, uri, to))
-        add_LifecycleServiceServicer_to_server(LifecycleServicer(calls, blobs, sources), server)
+        add_LifecycleServiceServicer_to_server(LifecycleServicer(calls, blobs, sources, self._feed), server)
         limits = Limits(settings.worker_seconds, settings.worker_memory_mb)
         add_ComparisonServiceServicer_to_server(ComparisonServicer(calls, blobs, sources, limits), server)
         add_RetrainingServiceServicer_to_server(RetrainingServicer(calls), server)
@@ -91,13 +96,20 @@ class App:
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
 
+    def _wake(self) -> None:
+        """Tell those that follow the ledger that it changed."""
+        self.mirror.wake()
+        self._feed.wake()
+
     async def stop(self) -> None:
         """Refuse new calls, let those in flight finish within the grace, and close the stores."""
         await self._health.enter_graceful_shutdown()
+        self._feed.close()
         await self._server.stop(self._settings.grace_seconds)
-        self._mirroring.cancel()
-        with suppress(asyncio.CancelledError):
-            await self._mirroring
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
         self.ledger.close()
 
 

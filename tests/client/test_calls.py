@@ -14,7 +14,9 @@ import pytest
 
 from modelward import AsyncClient, Client, GateResult, errors
 from modelward._wire import error_of
+from modelward.v1 import comparison_pb2
 from modelward.v1 import lifecycle_pb2 as pb
+from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.rpc.guard import STATUS_DETAILS, encode
 from modelward_server.settings import Settings
@@ -95,9 +97,9 @@ def stub(server: RunningServer) -> Iterator[LifecycleServiceStub]:
         yield LifecycleServiceStub(channel)
 
 
-def test_call_that_is_not_served_yet_says_so(stub: LifecycleServiceStub) -> None:
-    with pytest.raises(grpc.RpcError) as caught:
-        stub.GetRollout(pb.GetRolloutRequest(model="m"))
+def test_call_that_is_not_served_yet_says_so(server: RunningServer) -> None:
+    with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError) as caught:
+        ComparisonServiceStub(channel).AssignVariant(comparison_pb2.AssignVariantRequest())
     assert isinstance(error_of(caught.value), errors.NotServed)
 
 

@@ -8,10 +8,11 @@ from modelward._async.drift import AsyncDrift
 from modelward._async.lifecycle import AsyncLifecycle
 from modelward._async.retraining import AsyncRetraining
 from modelward._async.stages import AsyncStages
+from modelward._async.watching import AsyncWatching
 from modelward.lifecycle import ModelVersion
 
 
-class AsyncClient(AsyncLifecycle, AsyncStages, AsyncDrift, AsyncComparisons, AsyncRetraining):
+class AsyncClient(AsyncLifecycle, AsyncStages, AsyncWatching, AsyncDrift, AsyncComparisons, AsyncRetraining):
     """Everything that Modelward does, as methods of one object.
 
     Each method may raise `Unavailable` when the server does not answer within the timeout, and `DeadlineExceeded`.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import math
 from collections.abc import AsyncIterator, Callable, Iterable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -50,7 +51,12 @@ class AsyncConnection:
         actor: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        options = [("grpc.max_receive_message_length", -1)]
+        options = [
+            ("grpc.max_receive_message_length", -1),
+            # A watch may be silent for hours: pings tell a quiet server from a dead one.
+            ("grpc.keepalive_time_ms", 20_000),
+            ("grpc.keepalive_timeout_ms", 5_000),
+        ]
         if credentials is None:
             self._channel = aio.insecure_channel(target, options=options)
         else:
@@ -123,9 +129,13 @@ class AsyncConnection:
         request: Request,
         timeout: float | None = None,
     ) -> AsyncIterator[Response]:
-        """Receive a stream. What was received is not asked for again, so a break ends it with an error."""
+        """Receive a stream. What was received is not asked for again, so a break ends it with an error.
+
+        An infinite timeout is none.
+        """
         name_request(request)
-        call = method(request, timeout=self._timeout if timeout is None else timeout, metadata=self._metadata)
+        seconds = self._timeout if timeout is None else timeout
+        call = method(request, timeout=seconds if seconds < math.inf else None, metadata=self._metadata)
         try:
             async for response in call:
                 yield response

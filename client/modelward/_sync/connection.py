@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import getpass
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
@@ -43,7 +44,12 @@ class Connection:
         actor: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
-        options = [("grpc.max_receive_message_length", -1)]
+        options = [
+            ("grpc.max_receive_message_length", -1),
+            # A watch may be silent for hours: pings tell a quiet server from a dead one.
+            ("grpc.keepalive_time_ms", 20_000),
+            ("grpc.keepalive_timeout_ms", 5_000),
+        ]
         if credentials is None:
             self._channel = grpc.insecure_channel(target, options=options)
         else:
@@ -114,9 +120,13 @@ class Connection:
         request: Request,
         timeout: float | None = None,
     ) -> Iterator[Response]:
-        """Receive a stream. What was received is not asked for again, so a break ends it with an error."""
+        """Receive a stream. What was received is not asked for again, so a break ends it with an error.
+
+        An infinite timeout is none.
+        """
         name_request(request)
-        call = method(request, timeout=self._timeout if timeout is None else timeout, metadata=self._metadata)
+        seconds = self._timeout if timeout is None else timeout
+        call = method(request, timeout=seconds if seconds < math.inf else None, metadata=self._metadata)
         try:
             for response in call:
                 yield response

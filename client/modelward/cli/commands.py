@@ -1,41 +1,63 @@
-"""All commands, put together."""
+"""All commands, put together; the module of one is imported when it is called."""
 
+import importlib
 import importlib.metadata
-import sys
 
 import click
 
-from modelward.cli import comparison, drift, lifecycle, local, retraining, stages
-from modelward.errors import GatesFailed, InvalidField, ModelwardError
+SECTIONS = {
+    "Look": {
+        "models": "lifecycle",
+        "versions": "lifecycle",
+        "show": "lifecycle",
+        "resolve": "stages",
+        "history": "stages",
+        "audit": "audit",
+    },
+    "Act": {
+        "register": "lifecycle",
+        "download": "lifecycle",
+        "promote": "stages",
+        "rollback": "stages",
+        "halt": "stages",
+        "resume": "stages",
+    },
+    "Measure": {"drift": "drift", "reports": "drift", "compare": "comparison"},
+    "Retrain": {"due": "retraining", "schedules": "retraining", "jobs": "retraining"},
+    "Run": {"serve": "serve", "demo": "demo"},
+}
+MODULES = {command: module for section in SECTIONS.values() for command, module in section.items()}
 
 
-class ModelwardGroup(click.Group):
-    """Commands whose failures are a sentence and not a traceback."""
+class LazyGroup(click.Group):
+    """Commands that cost nothing until one of them is called."""
 
-    def invoke(self, context: click.Context) -> object:
-        try:
-            return super().invoke(context)
-        except ModelwardError as error:
-            for line in _lines(error):
-                click.secho(line, fg="red", err=True)
-            sys.exit(1)
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in MODULES:
+            return None
+        module = importlib.import_module(f"modelward.cli.{MODULES[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        widest = max(map(len, MODULES))
+        for title, section in SECTIONS.items():
+            commands = {name: self.get_command(ctx, name) for name in section}
+            with formatter.section(title):
+                room = formatter.width - widest - 6
+                formatter.write_dl(
+                    [
+                        (name.ljust(widest), command.get_short_help_str(room))
+                        for name, command in commands.items()
+                        if command
+                    ]
+                )
 
 
-def _lines(error: ModelwardError) -> list[str]:
-    """Say what went wrong, each field and each gate on a line of its own."""
-    if isinstance(error, InvalidField):
-        return [str(violation) for violation in error.violations]
-    if isinstance(error, GatesFailed):
-        return ["the promotion policy refuses it:", *(f"  {gate.gate}: {gate.evidence}" for gate in error.gates)]
-    return [error.message]
-
-
-@click.group(cls=ModelwardGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(importlib.metadata.version("modelward"), message="%(version)s")
 def cli() -> None:
     """Modelward: which model trades, since when, who put it there and why."""
-
-
-for module in (lifecycle, stages, drift, comparison, retraining, local):
-    for command in module.COMMANDS:
-        cli.add_command(command)

@@ -1,21 +1,38 @@
-"""What the commands share: the options of a remote call, tables for people, JSON for programs."""
+"""What commands write: tables and facts for people, JSON for programs."""
 
 import dataclasses
-import functools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import math
+import os
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from rich import box
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from modelward import Client
+T = TypeVar("T")
+STYLES = {"training": "cyan", "staging": "yellow", "production": "bold green", "archived": "dim", "failed": "red"}
+NUMBER = re.compile(r"(-?\d+(\.\d+)?(e[+-]?\d+)?%?)?")
+GAP = 3
+"""Spaces between two columns."""
+PROSE_WIDTH = 36
+"""Columns that a sentence needs; with less room it stands below its row."""
+UNBOUNDED = 2000
+"""The width where no terminal sets one: what goes to a file or to grep is neither cut nor wrapped."""
 
-STAGE_STYLES = {"training": "cyan", "staging": "yellow", "production": "bold green", "archived": "dim"}
+
+class Failure(click.ClickException):
+    """Ends a command with red lines, the first of which says what went wrong."""
+
+    def show(self, file: Any = None) -> None:
+        click.secho(self.message, fg="red", err=True)
 
 
 class Output:
@@ -23,16 +40,50 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
-        self._console = Console(highlight=False)
+        bounded = sys.stdout.isatty() or "COLUMNS" in os.environ
+        self._console = Console(highlight=False, markup=False, width=None if bounded else UNBOUNDED)
 
-    def rows(self, found: Sequence[Any], headings: Sequence[str], row: Callable[[Any], Sequence[Any]]) -> None:
-        """Show a list of dataclasses, one in a row."""
+    def rows(
+        self,
+        found: Sequence[T],
+        headings: Sequence[str],
+        row: Callable[[T], Sequence[Any]],
+        *,
+        prose: tuple[str, Callable[[T], str]] | None = None,
+        none: str,
+    ) -> None:
+        """Show a list of dataclasses, one in a row.
+
+        Args:
+            prose: heading and text of a last column that may be long.
+            none: what to say when nothing was found.
+        """
         if self._as_json:
             self.json(found)
-        elif found:
-            self._console.print(make_table(headings, (row(item) for item in found)))
+        elif not found:
+            self._console.print(none, style="dim")
         else:
-            self._console.print("[dim]nothing found[/]")
+            said = [prose[1](item) for item in found] if prose else []
+            self._listed(Cells(headings, map(row, found)), prose[0] if prose else "", said)
+
+    def _listed(self, cells: "Cells", heading: str, said: Sequence[str]) -> None:
+        """Print a table; sentences that find no room in it stand below their rows."""
+        if cells.width > self._console.width:
+            cells = cells.without_empty_columns()
+        room = self._console.width - cells.width - GAP
+        if not any(said):
+            self._console.print(cells.table())
+        elif room >= min(PROSE_WIDTH, max(map(len, said))):
+            self._console.print(cells.table(heading, said))
+        else:
+            self._interleaved(cells.table(), said)
+
+    def _interleaved(self, table: Table, said: Sequence[str]) -> None:
+        lines = self._console.render_lines(table, pad=False, new_lines=True)
+        for line, sentence in zip(lines, ["", "", *said], strict=True):  # Heading and rule have none.
+            self._console.print(*(Text(part.text, part.style or "") for part in line), sep="", end="")
+            if sentence:
+                self._console.print(Padding(Text(sentence, "italic"), (0, 0, 0, 4)))
 
     def record(self, found: Any, facts: Mapping[str, Any], *more: object) -> None:
         """Show one dataclass as a list of facts, and what else there is to see of it."""
@@ -42,9 +93,10 @@ class Output:
         grid = Table.grid(padding=(0, 2))
         for name, value in facts.items():
             if value not in ("", None, (), {}):
-                grid.add_row(Text(name, style="dim"), as_text(value))
+                grid.add_row(Text(name, style="dim"), _lines(value))
         self._console.print(grid)
         for part in more:
+            self._console.print()
             self._console.print(part)
 
     def say(self, found: Any, sentence: str) -> None:
@@ -55,8 +107,45 @@ class Output:
         click.echo(json.dumps(plain(found), indent=2, ensure_ascii=False))
 
 
+class Cells:
+    """A table's cells as texts."""
+
+    def __init__(self, headings: Sequence[str], rows: Any) -> None:
+        self._headings = list(headings)
+        self._rows = [[as_text(value) for value in row] for row in rows]
+
+    @property
+    def width(self) -> int:
+        """The columns of a terminal that it takes."""
+        return sum(max(len(heading), *(cell.cell_len for cell in column)) + GAP for heading, column in self._columns())
+
+    def _columns(self) -> list[tuple[str, tuple[Text, ...]]]:
+        return list(zip(self._headings, zip(*self._rows, strict=True), strict=True))
+
+    def without_empty_columns(self) -> "Cells":
+        full = [(heading, column) for heading, column in self._columns() if any(column)]
+        return Cells([heading for heading, _ in full], zip(*(column for _, column in full), strict=True))
+
+    def table(self, prose: str = "", said: Sequence[str] = ()) -> Table:
+        """Make the table: numbers to the right, one line for each row but for the prose."""
+        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+        for heading, column in self._columns():
+            numbers = all(NUMBER.fullmatch(cell.plain) for cell in column)
+            table.add_column(heading, justify="right" if numbers else "left", overflow="ellipsis")
+        if said:
+            table.add_column(prose, overflow="fold", min_width=min(PROSE_WIDTH, max(map(len, said))))
+        for i, row in enumerate(self._rows):
+            table.add_row(*row, *([Text(said[i], no_wrap=False)] if said else []))
+        return table
+
+
+def make_table(headings: Sequence[str], rows: Any) -> Table:
+    """Make a table whose rows are one line each."""
+    return Cells(headings, rows).table()
+
+
 def plain(value: Any) -> Any:
-    """Turn what the SDK returns into what JSON holds: times as ISO 8601, spans as seconds."""
+    """Turn what the SDK returns into what JSON holds: times as ISO 8601, spans as seconds, NaN as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -65,71 +154,35 @@ def plain(value: Any) -> Any:
         return [plain(item) for item in value]
     if isinstance(value, datetime):
         return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value.total_seconds() if isinstance(value, timedelta) else value
 
 
-def make_table(headings: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> Table:
-    """Make a table; numbers are set to the right."""
-    listed = [list(row) for row in rows]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, title=title, title_justify="left", header_style="bold")
-    for i, heading in enumerate(headings):
-        numbers = all(isinstance(row[i], int | float) and not isinstance(row[i], bool) for row in listed)
-        table.add_column(heading, justify="right" if numbers else "left", overflow="fold")
-    for row in listed:
-        table.add_row(*map(as_text, row))
-    return table
-
-
 def as_text(value: Any) -> Text:
-    """Write a value as a person reads it."""
+    """Write a value as a person reads it, in one line."""
     if isinstance(value, Text):
         return value
+    return Text(_words(value), style=STYLES.get(str(value), ""), no_wrap=True, overflow="ellipsis")
+
+
+def _words(value: Any) -> str:
     if isinstance(value, bool):
-        return Text("yes" if value else "no")
+        return "yes" if value else "no"
     if isinstance(value, datetime):
-        return Text(value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%S"), no_wrap=True)
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     if isinstance(value, float):
-        return Text(f"{value:.4g}")
+        return f"{value:.4g}"
     if isinstance(value, Mapping):
-        return Text(", ".join(f"{key}={as_text(item)}" for key, item in value.items()))
-    return Text(str(value), style=STAGE_STYLES.get(str(value), ""))
+        return ", ".join(f"{key}={_words(item)}" for key, item in value.items())
+    return str(value)
 
 
-def remote(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command its client and its output, and the options that both need."""
-
-    @click.option("--server", envvar="MODELWARD_SERVER", default="localhost:50061", show_default=True, show_envvar=True)
-    @click.option("--actor", envvar="MODELWARD_ACTOR", help="Who acts, for the record. [default: the login name]")
-    @click.option("--timeout", default=30.0, show_default=True, help="Seconds for each call.")
-    @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
-    @functools.wraps(command)
-    def run(*args: Any, server: str, actor: str | None, timeout: float, as_json: bool, **kwargs: Any) -> None:
-        with Client(server, actor=actor, timeout=timeout) as client:
-            command(client, Output(as_json), *args, **kwargs)
-
-    return run
-
-
-class KeyValue(click.ParamType[tuple[str, str]]):
-    """An argument of the form KEY=VALUE."""
-
-    name = "key=value"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
-        key, equals, rest = str(value).partition("=")
-        if not key or not equals:
-            self.fail(f"{value!r} is not of the form KEY=VALUE", param, ctx)
-        return key, rest
-
-
-class Measurement(KeyValue):
-    """An argument of the form KEY=NUMBER."""
-
-    name = "key=number"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        key, number = super().convert(value, param, ctx)
-        try:
-            return key, float(number)
-        except ValueError:
-            self.fail(f"{number!r} is not a number", param, ctx)
+def _lines(value: Any) -> Text | Table:
+    """Write a fact: a mapping with a line for each key, anything else as long as it is."""
+    if not isinstance(value, Mapping):
+        return Text(_words(value), style=STYLES.get(str(value), ""), overflow="fold")
+    grid = Table.grid(padding=(0, 2))
+    for key, item in value.items():
+        grid.add_row(Text(str(key)), Text(_words(item), overflow="fold"))
+    return grid

@@ -2,8 +2,10 @@
 
 import click
 
-from modelward import Client
-from modelward.cli.output import Output, remote
+from modelward import Client, Cron, Every, Job, JobState, OnDrift
+from modelward.cli.output import Output
+from modelward.cli.remote import remote
+from modelward.retraining import DueReason, Trigger
 
 
 @click.command()
@@ -12,9 +14,15 @@ def due(client: Client, out: Output) -> None:
     """List the models that are due for retraining, and why."""
     out.rows(
         list(client.list_due()),
-        ["model", "version", "due since (UTC)", "why", "job"],
-        lambda d: [d.model, d.version, d.due_since, "; ".join(r.summary for r in d.reasons), d.job_state or "none"],
+        ["model", "version", "due since (UTC)", "job"],
+        lambda d: [d.model, d.version, d.due_since, d.job_state or "none"],
+        prose=("why", lambda d: _why(d.reasons)),
+        none="no model is due",
     )
+
+
+def _why(reasons: tuple[DueReason, ...]) -> str:
+    return "; ".join(reason.summary for reason in reasons)
 
 
 @click.command()
@@ -26,7 +34,20 @@ def schedules(client: Client, out: Output, model: str) -> None:
         list(client.list_schedules(model)),
         ["schedule", "model", "paused", "description"],
         lambda s: [s.schedule_id, s.model, s.pause_reason or s.paused, s.description],
+        prose=("due", lambda s: ", or ".join(map(_in_words, s.triggers))),
+        none="there is no schedule",
     )
+
+
+def _in_words(trigger: Trigger) -> str:
+    if isinstance(trigger, Every):
+        return f"{trigger.span} after the last training"
+    if isinstance(trigger, Cron):
+        return f"at {trigger.expression} in {trigger.time_zone}"
+    if isinstance(trigger, OnDrift):
+        return "on drift" if trigger.min_score is None else f"on drift with a score from {trigger.min_score:g}"
+    kind, bound = trigger.bound
+    return f"when {trigger.metric} is {kind.replace('_', ' ')} {bound:g}"
 
 
 @click.command()
@@ -36,9 +57,13 @@ def jobs(client: Client, out: Output, model: str) -> None:
     """List the retraining jobs; of MODEL, or of all."""
     out.rows(
         list(client.list_jobs(model)),
-        ["job", "model", "state", "attempt", "holder", "created (UTC)", "successor"],
-        lambda j: [j.job_id, j.model, j.state, j.attempt, j.holder, j.created_at, j.successor or ""],
+        ["job", "model", "state", "created (UTC)", "successor"],
+        lambda j: [j.job_id, j.model, _state(j), j.created_at, j.successor or ""],
+        prose=("why", lambda j: _why(j.reasons)),
+        none="there is no job",
     )
 
 
-COMMANDS = [due, schedules, jobs]
+def _state(job: Job) -> str:
+    holder = f" by {job.holder}" if job.state is JobState.LEASED else ""
+    return f"{job.state}{holder}" + (f", attempt {job.attempt}" if job.attempt > 1 else "")

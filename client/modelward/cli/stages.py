@@ -1,28 +1,14 @@
 """Commands about stages: who is in production, since when, and how to change it."""
 
-from datetime import UTC, datetime
+from datetime import datetime
+from itertools import islice
 
 import click
 
-from modelward import Client, Transition, TransitionResult
-from modelward.cli.lifecycle import STAGE
-from modelward.cli.output import Output, make_table, plain, remote
-
-REASON = click.option("--reason", default="", help="Why, for the record.")
-DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would happen.")
-
-
-class Instant(click.ParamType[datetime]):
-    """An ISO 8601 time; without a zone it is UTC."""
-
-    name = "time"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
-        try:
-            instant = datetime.fromisoformat(str(value))
-        except ValueError:
-            self.fail(f"{value!r} is not an ISO 8601 time, as 2026-03-02T14:31", param, ctx)
-        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+from modelward import Client, ModelVersion, TransitionResult
+from modelward.cli.options import DRY_RUN, REASON, STAGE, Instant, limit
+from modelward.cli.output import Output
+from modelward.cli.remote import remote
 
 
 @click.command()
@@ -32,17 +18,19 @@ class Instant(click.ParamType[datetime]):
 @DRY_RUN
 @remote
 def promote(client: Client, out: Output, version: str, to: str, reason: str, dry_run: bool) -> None:
-    """Move a version to another stage. Into production, the version there is archived."""
+    """Move a version to another stage; into production, the version there is archived."""
     result = client.promote(version, to=to, reason=reason, dry_run=dry_run)
     out.say(result, _moved(result, dry_run))
 
 
 def _moved(result: TransitionResult, dry_run: bool) -> str:
     verb = "would be" if dry_run else "is now"
-    said = f"[bold]{result.version}[/] {verb} in {result.version.stage}"
-    if result.archived:
-        said += f"; {result.archived} {'would be' if dry_run else 'was'} archived"
-    return said + "".join(f"\n  {gate.gate}: {gate.evidence}" for gate in result.gates)
+    gates = (f"\n  {gate.gate}: {gate.evidence}" for gate in result.gates)
+    return f"{result.version} {verb} in {result.version.stage}{_displaced(result.archived, dry_run)}{''.join(gates)}"
+
+
+def _displaced(version: ModelVersion | None, dry_run: bool) -> str:
+    return f"; {version} {'would be' if dry_run else 'is'} archived" if version else ""
 
 
 @click.command()
@@ -54,17 +42,16 @@ def rollback(client: Client, out: Output, model: str, reason: str, dry_run: bool
     """Put the version that was in production of MODEL before back."""
     result = client.rollback(model, reason=reason, dry_run=dry_run)
     verb = "would be" if dry_run else "is"
-    archived = f"; {result.archived} {'would be' if dry_run else 'was'} archived" if result.archived else ""
-    out.say(result, f"[bold]{result.version}[/] {verb} in production again{archived}")
+    out.say(result, f"{result.version} {verb} in production again{_displaced(result.archived, dry_run)}")
 
 
 @click.command()
 @click.argument("model")
-@click.option("--reason", required=True, help="Why; everyone whose call is refused will read it.")
+@click.option("--reason", required=True, metavar="TEXT", help="Why; everyone whose call is refused will read it.")
 @remote
 def halt(client: Client, out: Output, model: str, reason: str) -> None:
     """Forbid the use of MODEL at once."""
-    out.say(client.halt(model, reason=reason), f"[bold]{model}[/] is halted and no longer resolves")
+    out.say(client.halt(model, reason=reason), f"{model} is halted and no longer resolves")
 
 
 @click.command()
@@ -73,16 +60,18 @@ def halt(client: Client, out: Output, model: str, reason: str) -> None:
 @remote
 def resume(client: Client, out: Output, model: str, reason: str) -> None:
     """End a halt of MODEL."""
-    out.say(client.resume(model, reason=reason), f"[bold]{model}[/] may be used again")
+    out.say(client.resume(model, reason=reason), f"{model} may be used again")
 
 
 @click.command()
 @click.argument("model")
 @click.option("--stage", type=STAGE, help="The version in this stage.  [default: production]")
-@click.option("--alias", help="The version with this alias, as latest.")
-@click.option("--as-of", type=Instant(), metavar="TIME", help="As things stood then; UTC unless it names a zone.")
+@click.option("--alias", metavar="NAME", help="The version with this alias, as latest.")
+@click.option("--as-of", type=Instant(), metavar="TIME", help="As things stood then, in ISO 8601; UTC without a zone.")
 @remote
-def resolve(client: Client, out: Output, model: str, stage: str | None, alias: str | None, as_of: datetime) -> None:
+def resolve(
+    client: Client, out: Output, model: str, stage: str | None, alias: str | None, as_of: datetime | None
+) -> None:
     """Say which version of MODEL is meant: the one in production, unless told otherwise."""
     if stage and alias:
         raise click.UsageError("give --stage or --alias, not both")
@@ -90,54 +79,23 @@ def resolve(client: Client, out: Output, model: str, stage: str | None, alias: s
     facts = {
         "version": str(found),
         "stage": found.stage,
-        "since": found.stage_since if as_of is None else None,
-        "metrics": found.metrics,
+        "since (UTC)": found.stage_since if as_of is None else None,
         "digest": found.digest,
+        "metrics": found.metrics,
     }
     out.record(found, facts)
 
 
 @click.command()
 @click.argument("model", default="")
-@click.option("--limit", default=50, show_default=True, type=click.IntRange(min=1), help="How many at the most.")
+@limit(50)
 @remote
 def history(client: Client, out: Output, model: str, limit: int) -> None:
     """List who moved what, when and why, the newest first; of MODEL, or of all."""
-    moves = [move for move, _ in zip(client.list_transitions(model), range(limit), strict=False)]
-    out.rows(moves, ["when (UTC)", "version", "from", "to", "who", "why"], _move)
-
-
-def _move(move: Transition) -> list[object]:
-    return [move.moved_at, str(move.version), move.from_stage or "", move.to_stage, move.actor, move.reason]
-
-
-@click.group()
-def audit() -> None:
-    """The record of every change."""
-
-
-@audit.command()
-@remote
-def verify(client: Client, out: Output) -> None:
-    """Check that no record was changed, removed or moved; the exit code is 1 when one was."""
-    found = client.verify_audit_log()
-    verdict = "[green]intact[/]" if found.intact else "[red]not intact[/]"
-    defects = make_table(["record", "problem"], ([d.sequence, d.problem] for d in found.defects))
-    out.record(
-        found, {"records": found.records, "head": found.head_hash}, verdict, *([] if found.intact else [defects])
+    out.rows(
+        list(islice(client.list_transitions(model), limit)),
+        ["when (UTC)", "version", "from", "to", "who"],
+        lambda m: [m.moved_at, str(m.version), m.from_stage or "", m.to_stage, m.actor],
+        prose=("why", lambda m: m.reason),
+        none="nothing was moved yet",
     )
-    if not found.intact:
-        raise click.exceptions.Exit(1)
-
-
-@audit.command()
-@remote
-def export(client: Client, out: Output) -> None:
-    """Write every record as a line of JSON."""
-    import json
-
-    for record in client.export_audit_log():
-        click.echo(json.dumps(plain(record), ensure_ascii=False))
-
-
-COMMANDS = [promote, rollback, halt, resume, resolve, history, audit]

@@ -10,23 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-TRUSTED_TYPES = (
-    "numpy.dtype",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.neighbors._ball_tree.BallTree",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-    "sklearn.tree._tree.Tree",
-    "sklearn.utils._bunch.Bunch",
-)
-"""What skops may build beyond the types that it trusts by itself: parts of scikit-learn's models that hold numbers.
-
-The list is the server's: what a model says of itself does not count.
-"""
+from modelward._artifacts import TRUSTED_TYPES
 
 
 class WrongDataError(Exception):

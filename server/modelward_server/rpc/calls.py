@@ -30,9 +30,7 @@ Answer = TypeVar("Answer", bound=Message)
 
 
 class Mutation(Protocol):
-    """A request that changes something."""
-
-    request_id: str
+    """A request that changes something; most have a `request_id`."""
 
     def SerializeToString(self, *, deterministic: bool = ...) -> bytes: ...
 
@@ -101,7 +99,7 @@ class Calls:
             try:
                 with self._ledger.writing() as session:
                     return change(session)
-            except IntegrityError:
+            except (IntegrityError, ConcurrentChange):
                 continue
         raise ConcurrentChange("other writers were faster; retry with the same request id")
 
@@ -124,11 +122,12 @@ def _once(session: Session, request: Mutation, change: Callable[[Session, Caller
     if known is not None:
         return known
     answer = change(session, caller)
-    if not request.request_id:
+    request_id = _request_id(request)
+    if not request_id:
         return answer
     session.add(
         RequestRow(
-            request_id=str(UUID(request.request_id)),
+            request_id=request_id,
             digest=_digest(request),
             answer_type=answer.DESCRIPTOR.full_name,
             answer=answer.SerializeToString(),
@@ -139,8 +138,14 @@ def _once(session: Session, request: Mutation, change: Callable[[Session, Caller
 
 
 def _remembered(session: Session, request: Mutation) -> Any:
-    seen = session.get(RequestRow, str(UUID(request.request_id))) if request.request_id else None
+    request_id = _request_id(request)
+    seen = session.get(RequestRow, request_id) if request_id else None
     return None if seen is None else _same_answer(seen, _digest(request))
+
+
+def _request_id(request: Mutation) -> str:
+    given = getattr(request, "request_id", "")
+    return str(UUID(given)) if given else ""
 
 
 def _digest(request: Mutation) -> str:

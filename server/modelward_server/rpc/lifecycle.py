@@ -2,16 +2,19 @@
 
 from modelward_server.rpc.audit import AuditCalls
 from modelward_server.rpc.calls import Calls
+from modelward_server.rpc.feed import Feed
 from modelward_server.rpc.registry import RegistryCalls
 from modelward_server.rpc.stages import StageCalls
+from modelward_server.rpc.watching import WatchCalls
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.sources import Sources
 
 
-class LifecycleServicer(RegistryCalls, StageCalls, AuditCalls):
+class LifecycleServicer(RegistryCalls, StageCalls, WatchCalls, AuditCalls):
     """Serves `modelward.v1.LifecycleService`."""
 
-    def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources) -> None:
+    def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources, feed: Feed) -> None:
         self._calls = calls
+        self._feed = feed
         self._blobs = blobs
         self._sources = sources

@@ -1,5 +1,6 @@
 """The ledger: one SQL database, SQLite or PostgreSQL, that owns every truth of the registry."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,9 +12,13 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from modelward.errors import StoreUnavailable
+from modelward.errors import ConcurrentChange, StoreUnavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
+RETRIED = {"40001", "40P01"}
+"""PostgreSQL's codes of a serialization failure and of a deadlock: the transaction is undone and may be tried again."""
+ALEMBIC_LOCK = threading.Lock()
+"""Held during a migration, ours or MLflow's: Alembic keeps what it works on in globals."""
 BUSY_TIMEOUT_MS = 30_000
 """How long a SQLite writer waits for the one before it."""
 
@@ -39,7 +44,7 @@ class Ledger:
         """Bring the schema to this server's version."""
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with self._writers.begin() as connection:
+        with ALEMBIC_LOCK, self._writers.begin() as connection:
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -64,6 +69,8 @@ def _answering() -> Iterator[None]:
     try:
         yield
     except OperationalError as error:
+        if getattr(error.orig, "sqlstate", None) in RETRIED:
+            raise ConcurrentChange("two writers met; retry with the same request id") from error
         raise StoreUnavailable(f"the ledger's database does not answer: {_short(error)}", store="ledger") from error
 
 

@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from modelward.errors import FieldViolation, InvalidField, StoreUnavailable
 from modelward.lifecycle import Model, ModelVersion, Stage
+from modelward_server.store.ledger import ALEMBIC_LOCK
 from modelward_server.store.mlmodel import describe_model
 
 VERSION_TAG = "modelward.version"
@@ -77,7 +78,10 @@ class MlflowMirror:
 
     @cached_property
     def _client(self) -> Any:
-        return _mlflow().MlflowClient(self._uri, registry_uri=self._uri)
+        client = _mlflow().MlflowClient(self._uri, registry_uri=self._uri)
+        with ALEMBIC_LOCK:
+            client.search_experiments(max_results=1)  # The first call makes the tables of a local database.
+        return client
 
     def _experiment(self, model: Model) -> str:
         """Return the experiment of a model, which has its name."""

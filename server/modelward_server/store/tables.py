@@ -187,6 +187,18 @@ class PolicyRow(Base):
     revision: Mapped[int]
 
 
+class EngineRow(Base):
+    """Which version an engine said last that it runs."""
+
+    __tablename__ = "ledger_engines"
+
+    model: Mapped[str] = mapped_column(Name, ForeignKey("ledger_models.name"), primary_key=True)
+    engine: Mapped[str] = mapped_column(String(256), primary_key=True)
+    version: Mapped[int]
+    reported_at: Mapped[datetime]
+    gone_at: Mapped[datetime]
+
+
 class RequestRow(Base):
     """The answer that a request id was given, so that a retry gets the same one."""
 

@@ -9,7 +9,7 @@ down_revision = None
 NAME = sa.String(128).with_variant(sa.String(128, collation="C"), "postgresql")
 
 
-def upgrade() -> None:  # noqa: PLR0915 - a list of tables
+def upgrade() -> None:
     op.create_table(
         "ledger_audit",
         sa.Column("sequence", sa.BigInteger(), autoincrement=False, nullable=False),
@@ -145,6 +145,19 @@ def upgrade() -> None:  # noqa: PLR0915 - a list of tables
         unique=True,
         sqlite_where=sa.text("state IN ('pending', 'leased')"),
         postgresql_where=sa.text("state IN ('pending', 'leased')"),
+    )
+    op.create_table(
+        "ledger_engines",
+        sa.Column("model", NAME, nullable=False),
+        sa.Column("engine", sa.String(length=256), nullable=False),
+        sa.Column("version", sa.Integer(), nullable=False),
+        sa.Column("reported_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("gone_at", sa.DateTime(timezone=True), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["model"],
+            ["ledger_models.name"],
+        ),
+        sa.PrimaryKeyConstraint("model", "engine"),
     )
     op.create_table(
         "ledger_policies",

@@ -1,0 +1,95 @@
+"""Arguments that take a form of their own on the command line."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from modelward.cli.output import Failure
+from modelward.lifecycle import Stage
+
+Command = TypeVar("Command", bound=Callable[..., None])
+
+STAGE = click.Choice([stage.value for stage in Stage])
+DATA = click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+REASON = click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+
+
+class KeyValue(click.ParamType[tuple[str, str]]):
+    """An argument of the form KEY=VALUE."""
+
+    name = "key=value"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, str]:
+        key, equals, rest = str(value).partition("=")
+        if not key or not equals:
+            self.fail(f"{value!r} is not of the form KEY=VALUE", param, ctx)
+        return key, rest
+
+
+class Measurement(KeyValue):
+    """An argument of the form KEY=NUMBER."""
+
+    name = "key=number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        key, number = super().convert(value, param, ctx)
+        try:
+            return key, float(number)
+        except ValueError:
+            self.fail(f"{number!r} is not a number", param, ctx)
+
+
+class Instant(click.ParamType[datetime]):
+    """An ISO 8601 time; without a zone it is UTC."""
+
+    name = "time"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
+        try:
+            instant = datetime.fromisoformat(str(value))
+        except ValueError:
+            self.fail(f"{value!r} is not an ISO 8601 time, as 2026-03-02T14:31", param, ctx)
+        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
+
+
+def pairs(flag: str, name: str, text: str) -> Callable[[Command], Command]:
+    """Make an option that may be given often, each time as KEY=VALUE."""
+    return click.option(flag, name, type=KeyValue(), multiple=True, metavar="KEY=VALUE", help=text)
+
+
+def stages(text: str) -> Callable[[Command], Command]:
+    """Make an option that selects by stage and may be given often."""
+    return click.option("--stage", "stages", type=STAGE, multiple=True, help=text)
+
+
+def limit(default: int) -> Callable[[Command], Command]:
+    """Make an option that bounds a list."""
+    return click.option(
+        "--limit",
+        type=click.IntRange(min=1),
+        default=default,
+        metavar="NUMBER",
+        help="How many at the most.",
+        show_default=True,
+    )
+
+
+def read_table(path: Path) -> Any:
+    """Read a CSV or Parquet file as an Arrow table.
+
+    Raises:
+        Failure: it cannot be read, or pyarrow is not installed.
+    """
+    try:
+        import pyarrow as pa
+        from pyarrow import csv, parquet
+    except ImportError:
+        raise Failure("reading a table needs an extra: pip install 'modelward[arrow]'") from None
+    try:
+        return parquet.read_table(path) if path.suffix in {".parquet", ".pq"} else csv.read_csv(path)
+    except (pa.ArrowException, OSError) as error:
+        raise Failure(f"{path} cannot be read: {str(error).splitlines()[0]}") from error

@@ -1,0 +1,60 @@
+"""What the audit log says, as events for those who watch."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelward.lifecycle import (
+    EventKind,
+    Halt,
+    Model,
+    ModelEvent,
+    ModelVersion,
+    PromotionPolicy,
+    Transition,
+)
+from modelward_server.lifecycle.halts import Resumption
+from modelward_server.lifecycle.rows import production_version, to_model
+from modelward_server.store import audit
+from modelward_server.store.audit import Kind, payload_of
+from modelward_server.store.tables import AuditRow, ModelRow
+
+SUBJECTS: dict[str, tuple[EventKind, type]] = {
+    Kind.MODEL: (EventKind.STATE, Model),
+    Kind.REGISTERED: (EventKind.REGISTERED, ModelVersion),
+    Kind.VERSION: (EventKind.VERSION_CHANGED, ModelVersion),
+    Kind.TRANSITION: (EventKind.TRANSITION, Transition),
+    Kind.HALTED: (EventKind.HALTED, Halt),
+    Kind.RESUMED: (EventKind.RESUMED, Resumption),
+    Kind.POLICY: (EventKind.POLICY, PromotionPolicy),
+}
+"""What each kind of record tells a watcher; records of other kinds are not for watchers."""
+
+
+def events_after(session: Session, sequence: int, limit: int) -> tuple[list[ModelEvent], int]:
+    """Return the next events, and the number of the last record that was looked at."""
+    rows = audit.read_after(session, sequence, limit)
+    return [_event(row) for row in rows if row.kind in SUBJECTS], rows[-1].sequence if rows else sequence
+
+
+def _event(row: AuditRow) -> ModelEvent:
+    kind, of = SUBJECTS[row.kind]
+    subject: Any = payload_of(row, of)
+    if isinstance(subject, Resumption):
+        subject = subject.model
+    if isinstance(subject, Transition):
+        subject = replace(subject, sequence=row.sequence)  # Its number was not known when the record was made.
+    return ModelEvent(row.sequence, row.happened_at, row.model, kind, subject)
+
+
+def current_states(session: Session, models: Sequence[str]) -> tuple[list[ModelEvent], int]:
+    """Return how the models stand, all when none is named, and the number of the last change that this shows."""
+    rows = select(ModelRow).order_by(ModelRow.name)
+    if models:
+        rows = rows.where(ModelRow.name.in_(models))
+    head = audit.last_sequence(session)
+    found = [to_model(row, production_version(session, row.name)) for row in session.scalars(rows)]
+    return [ModelEvent(head, model.updated_at, model.name, EventKind.STATE, model) for model in found], head

@@ -1,0 +1,62 @@
+"""Which engines run the version that they should."""
+
+from datetime import datetime, timedelta
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelward.lifecycle import EngineStatus, Rollout, RolloutState, VersionRef
+from modelward_server.caller import Caller
+from modelward_server.lifecycle.rows import model_row, production_version, version_row
+from modelward_server.store.tables import EngineRow
+
+DEFAULT_SILENCE = timedelta(minutes=1)
+
+
+def report_active(
+    session: Session, ref: VersionRef, engine: str, silent_after: timedelta | None, caller: Caller
+) -> VersionRef | None:
+    """Note which version an engine runs, and return the one that it should run.
+
+    Raises:
+        ModelNotFound, VersionNotFound: the version does not exist.
+    """
+    version_row(session, ref)
+    session.merge(
+        EngineRow(
+            model=ref.model,
+            engine=engine,
+            version=ref.version,
+            reported_at=caller.at,
+            gone_at=caller.at + (silent_after or DEFAULT_SILENCE),
+        )
+    )
+    return _expected(session, ref.model)
+
+
+def get_rollout(session: Session, model: str, now: datetime) -> Rollout:
+    """Say how each engine that ever reported stands to what is expected.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    expected = _expected(session, model)
+    rows = session.scalars(select(EngineRow).where(EngineRow.model == model).order_by(EngineRow.engine))
+    return Rollout(expected, tuple(_status(row, expected, now) for row in rows))
+
+
+def _expected(session: Session, model: str) -> VersionRef | None:
+    if model_row(session, model).halted_at is not None:
+        return None
+    version = production_version(session, model)
+    return VersionRef(model, version) if version else None
+
+
+def _status(row: EngineRow, expected: VersionRef | None, now: datetime) -> EngineStatus:
+    if row.gone_at <= now:
+        state = RolloutState.GONE
+    elif expected is not None and row.version == expected.version:
+        state = RolloutState.CONVERGED
+    else:
+        state = RolloutState.LAGGING
+    return EngineStatus(row.engine, row.version, state, row.reported_at)

@@ -1,0 +1,45 @@
+"""The registry's calls about changes as they come, and about the engines that follow them."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+
+from sqlalchemy.orm import Session
+
+from modelward._convert.common import ref_from_proto, ref_to_proto, span_from_proto
+from modelward._convert.events import rollout_to_proto
+from modelward.v1 import lifecycle_pb2 as pb
+from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
+from modelward_server.caller import Caller
+from modelward_server.lifecycle import rollout
+from modelward_server.rpc.calls import Calls, Context
+from modelward_server.rpc.feed import Feed
+
+
+class WatchCalls(LifecycleServiceServicer):
+    """What changes, and who has noticed."""
+
+    _calls: Calls
+    _feed: Feed
+
+    async def WatchModels(
+        self, request: pb.WatchModelsRequest, context: Context
+    ) -> AsyncIterator[pb.WatchModelsResponse]:
+        async for response in self._feed.watch(list(request.models), request.resume_token):
+            yield response
+
+    async def ReportActiveVersion(
+        self, request: pb.ReportActiveVersionRequest, context: Context
+    ) -> pb.ReportActiveVersionResponse:
+        ref = ref_from_proto(request.version)
+        silence = span_from_proto(request.silent_after) if request.HasField("silent_after") else None
+
+        def report(session: Session, caller: Caller) -> pb.ReportActiveVersionResponse:
+            expected = rollout.report_active(session, ref, request.engine, silence, caller)
+            return pb.ReportActiveVersionResponse(expected=ref_to_proto(expected) if expected else None)
+
+        return await self._calls.write(request, context, report)
+
+    async def GetRollout(self, request: pb.GetRolloutRequest, context: Context) -> pb.GetRolloutResponse:
+        now = datetime.now(UTC)
+        found = await self._calls.read(lambda session: rollout.get_rollout(session, request.model, now))
+        return rollout_to_proto(found)

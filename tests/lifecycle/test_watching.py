@@ -1,0 +1,167 @@
+"""Changes as they come: in order, none lost and none twice, and which engines noticed."""
+
+import asyncio
+import threading
+from collections.abc import AsyncGenerator, AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+
+from modelward import AsyncClient, Client, EventKind, ModelEvent, PromotionPolicy, RolloutState, errors
+from modelward._wire import error_of
+from modelward.v1 import lifecycle_pb2 as pb
+from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+from modelward_server.settings import Settings
+from tests.conftest import Either, RunningServer
+
+
+@pytest.fixture
+def artifact(tmp_path: Path) -> Path:
+    (tmp_path / "model.bin").write_bytes(b"model")
+    return tmp_path / "model.bin"
+
+
+async def _take(events: AsyncGenerator[ModelEvent, None], count: int) -> list[ModelEvent]:
+    async with asyncio.timeout(20):
+        return [await anext(events) for _ in range(count)]
+
+
+async def test_watch_tells_how_things_stand_and_then_every_change_in_order(
+    server: RunningServer, name: str, artifact: Path
+) -> None:
+    async with AsyncClient(server.target, actor="tester") as client:
+        await client.create_model(name, description="before")
+        events = client.watch([name])
+        [state] = await _take(events, 1)
+        assert (state.kind, state.subject.description) == (EventKind.STATE, "before")  # type: ignore[union-attr]
+        version = await client.register(name, artifact)
+        await client.promote(version, to="staging", reason="try it")
+        await client.log_metrics(version, {"accuracy": 0.5})
+        await client.set_promotion_policy(PromotionPolicy(name))
+        await client.promote(version, to="production")
+        await client.halt(name, reason="stop")
+        await client.resume(name)
+        seen = await _take(events, 7)
+        assert [event.kind for event in seen] == [
+            EventKind.REGISTERED,
+            EventKind.TRANSITION,
+            EventKind.VERSION_CHANGED,
+            EventKind.POLICY,
+            EventKind.TRANSITION,
+            EventKind.HALTED,
+            EventKind.RESUMED,
+        ]
+        assert [event.sequence for event in seen] == sorted({event.sequence for event in seen})
+        transitions = [item async for item in client.list_transitions(name)]
+        assert seen[4].subject == transitions[0]
+        assert seen[1].subject == transitions[1]
+        await events.aclose()
+
+
+async def test_token_goes_on_behind_its_event(server: RunningServer, name: str, artifact: Path) -> None:
+    async with AsyncClient(server.target) as client:
+        await client.create_model(name)
+        events = client.watch([name])
+        [state] = await _take(events, 1)
+        await events.aclose()
+        for _ in range(3):
+            await client.register(name, artifact)
+        again = client.watch([name], resume_token=state.resume_token)
+        missed = await _take(again, 3)
+        assert [event.subject.version for event in missed] == [1, 2, 3]  # type: ignore[union-attr]
+        await again.aclose()
+        last = client.watch([name], resume_token=missed[1].resume_token)
+        assert [event.sequence for event in await _take(last, 1)] == [missed[2].sequence]
+        await last.aclose()
+
+
+def test_sync_watch_sees_changes_of_others(server: RunningServer, name: str, artifact: Path) -> None:
+    with Client(server.target) as client, Client(server.target) as other:
+        client.create_model(name)
+        events = client.watch([name])
+        next(events)
+        timer = threading.Timer(0.2, lambda: other.register(name, artifact))
+        timer.start()
+        assert next(events).kind is EventKind.REGISTERED
+        timer.join()
+        events.close()
+
+
+async def test_watch_survives_a_restart_without_gap_or_repeat(tmp_path: Path, artifact: Path) -> None:
+    settings = Settings(port=0, data_dir=tmp_path / "data")
+    running = RunningServer(settings)
+    port = int(running.target.rpartition(":")[2])
+    async with AsyncClient(running.target, timeout=30) as client:
+        await client.create_model("spx")
+        events = client.watch(["spx"])
+        seen = await _take(events, 1)
+        for _ in range(3):
+            await client.register("spx", artifact)
+            seen += await _take(events, 1)
+            await asyncio.to_thread(running.stop)
+            running = await asyncio.to_thread(RunningServer, settings.model_copy(update={"port": port}))
+            await client.register("spx", artifact)
+            seen += await _take(events, 1)
+        await events.aclose()
+    await asyncio.to_thread(running.stop)
+    assert [event.subject.version for event in seen[1:]] == [1, 2, 3, 4, 5, 6]  # type: ignore[union-attr]
+
+
+async def test_watcher_that_fell_behind_what_is_in_memory_reads_on_from_the_log(
+    server: RunningServer, name: str, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelward_server.rpc.feed.BATCH", 3)
+    async with AsyncClient(server.target) as client:
+        await client.create_model(name)
+        for _ in range(10):
+            await client.register(name, artifact)
+        events = client.watch(resume_token="0")
+        mine = [event async for event in _of(events, name, 11)]
+        assert [event.kind for event in mine] == [EventKind.STATE, *[EventKind.REGISTERED] * 10]
+
+
+async def _of(events: Any, name: str, count: int) -> AsyncIterator[ModelEvent]:
+    async for event in events:
+        if event.model == name:
+            yield event
+            count -= 1
+        if not count:
+            await events.aclose()
+            return
+
+
+@pytest.mark.parametrize(
+    ("token", "kind"),
+    [("x", errors.InvalidField), ("-1", errors.InvalidField), ("9" * 18, errors.ResumeTokenExpired)],
+)
+def test_token_that_is_none_is_refused(server: RunningServer, token: str, kind: type[Exception]) -> None:
+    with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError) as caught:
+        next(LifecycleServiceStub(channel).WatchModels(pb.WatchModelsRequest(resume_token=token)))
+    assert isinstance(error_of(caught.value), kind)
+
+
+async def test_rollout_tells_who_converged_who_lags_and_who_is_gone(client: Either, name: str, artifact: Path) -> None:
+    for _ in range(2):
+        version = await client.register(name, artifact)
+        await client.promote(version, to="staging")
+    await client.promote(f"{name}/1", to="production")
+    assert str(await client.report_active(f"{name}/1", engine="ny4-01")) == f"{name}/1"
+    await client.report_active(f"{name}/1", engine="ny4-02")
+    await client.report_active(f"{name}/1", engine="ld4-01", silent_after=timedelta(microseconds=1))
+    await client.promote(f"{name}/2", to="production")
+    assert str(await client.report_active(f"{name}/1", engine="ny4-02")) == f"{name}/2"
+    await client.report_active(f"{name}/2", engine="ny4-01")
+    rollout = await client.get_rollout(name)
+    assert str(rollout.expected) == f"{name}/2"
+    assert [(status.engine, status.version, status.state) for status in rollout.engines] == [
+        ("ld4-01", 1, RolloutState.GONE),
+        ("ny4-01", 2, RolloutState.CONVERGED),
+        ("ny4-02", 1, RolloutState.LAGGING),
+    ]
+    await client.halt(name, reason="stop")
+    assert (await client.get_rollout(name)).expected is None
+    with pytest.raises(errors.VersionNotFound):
+        await client.report_active(f"{name}/9", engine="ny4-01")
