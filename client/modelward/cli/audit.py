@@ -21,8 +21,9 @@ def verify(client: Client, out: Output) -> None:
     """Check that no record was changed, removed or moved; the exit code is 1 when one was."""
     found = client.verify_audit_log()
     facts = {"records": found.records, "head": found.head_hash, "verdict": _verdict(found)}
-    defects = make_table(["record", "problem"], ([d.sequence, d.problem] for d in found.defects))
-    out.record(plain(found) | {"intact": found.intact}, facts, *([] if found.intact else [defects]))
+    defects = [[defect.sequence, defect.problem] for defect in found.defects]
+    tables = [make_table(["record", "problem"], defects)] if defects else []
+    out.record(plain(found) | {"intact": found.intact}, facts, *tables)
     if not found.intact:
         raise click.exceptions.Exit(1)
 

@@ -26,7 +26,10 @@ if TYPE_CHECKING:
 def compare(
     client: Client, out: Output, versions: tuple[str, ...], data: Path, label: str, primary: str | None
 ) -> None:
-    """Run versions on the CSV or Parquet file DATA and say which is better, and whether that is luck."""
+    """Run versions on the file DATA and say which is better.
+
+    DATA is a CSV or Parquet file with the features and the truth. How much of a difference may be luck is said too.
+    """
     table = read_table(data)
     if label not in table.column_names:
         raise click.UsageError(f"{data} has no column {label!r}; it has {', '.join(table.column_names)}")

@@ -17,7 +17,7 @@ from modelward.cli.serve import NEEDS_SERVER
     help="Keep the server's data and the chart in this folder, for a look at them.",
 )
 def demo(keep: Path | None) -> None:
-    """Tell the story of a model's life on the S&P 500 of 2003 to 2010."""
+    """Tell a model's life on the S&P 500 of 2003 to 2010."""
     from modelward.demo import run
 
     try:

@@ -19,7 +19,10 @@ from modelward.cli.remote import remote
 @click.option("--label", default="", metavar="TEXT", help="What the data are, for people who read the report.")
 @remote
 def drift(client: Client, out: Output, version: str, data: Path, reference: str, label: str) -> None:
-    """Compare the CSV or Parquet file DATA with the training data of a version."""
+    """Compare the file DATA with a version's training data.
+
+    DATA is a CSV or Parquet file with the features that the version was trained on.
+    """
     _show(out, client.detect_drift(version, read_table(data), reference=reference, label=label or data.name))
 
 

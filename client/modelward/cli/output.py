@@ -14,13 +14,16 @@ import click
 from rich import box
 from rich.console import Console
 from rich.padding import Padding
+from rich.segment import Segments
 from rich.table import Table
 from rich.text import Text
 
 T = TypeVar("T")
 STYLES = {"training": "cyan", "staging": "yellow", "production": "bold green", "archived": "dim", "failed": "red"}
-NUMBER = re.compile(r"(-?\d+(\.\d+)?(e[+-]?\d+)?%?)?")
-GAP = 3
+NUMBER = re.compile(r"(-?\d+(\.\d+)?(e[+-]?\d+)?%?|none)?")
+CONTROL = dict.fromkeys([*range(10), *range(11, 32), *range(127, 160)], " ")
+"""Characters of others' texts that could drive the terminal; only a new line stays."""
+GAP = 2
 """Spaces between two columns."""
 PROSE_WIDTH = 36
 """Columns that a sentence needs; with less room it stands below its row."""
@@ -63,7 +66,7 @@ class Output:
         elif not found:
             self._console.print(none, style="dim")
         else:
-            said = [prose[1](item) for item in found] if prose else []
+            said = [prose[1](item).translate(CONTROL) for item in found] if prose else []
             self._listed(Cells(headings, map(row, found)), prose[0] if prose else "", said)
 
     def _listed(self, cells: "Cells", heading: str, said: Sequence[str]) -> None:
@@ -81,9 +84,9 @@ class Output:
     def _interleaved(self, table: Table, said: Sequence[str]) -> None:
         lines = self._console.render_lines(table, pad=False, new_lines=True)
         for line, sentence in zip(lines, ["", "", *said], strict=True):  # Heading and rule have none.
-            self._console.print(*(Text(part.text, part.style or "") for part in line), sep="", end="")
+            self._console.print(Segments(line), end="")
             if sentence:
-                self._console.print(Padding(Text(sentence, "italic"), (0, 0, 0, 4)))
+                self._console.print(Padding(sentence, (0, 0, 0, 4)))
 
     def record(self, found: Any, facts: Mapping[str, Any], *more: object) -> None:
         """Show one dataclass as a list of facts, and what else there is to see of it."""
@@ -117,7 +120,8 @@ class Cells:
     @property
     def width(self) -> int:
         """The columns of a terminal that it takes."""
-        return sum(max(len(heading), *(cell.cell_len for cell in column)) + GAP for heading, column in self._columns())
+        widths = [max(len(heading), *(cell.cell_len for cell in column)) for heading, column in self._columns()]
+        return sum(widths) + GAP * (len(widths) - 1)
 
     def _columns(self) -> list[tuple[str, tuple[Text, ...]]]:
         return list(zip(self._headings, zip(*self._rows, strict=True), strict=True))
@@ -128,7 +132,9 @@ class Cells:
 
     def table(self, prose: str = "", said: Sequence[str] = ()) -> Table:
         """Make the table: numbers to the right, one line for each row but for the prose."""
-        table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
+        table = Table(
+            box=box.SIMPLE_HEAD, show_edge=False, padding=(0, GAP - 1, 0, 0), pad_edge=False, header_style="bold"
+        )
         for heading, column in self._columns():
             numbers = all(NUMBER.fullmatch(cell.plain) for cell in column)
             table.add_column(heading, justify="right" if numbers else "left", overflow="ellipsis")
@@ -163,7 +169,8 @@ def as_text(value: Any) -> Text:
     """Write a value as a person reads it, in one line."""
     if isinstance(value, Text):
         return value
-    return Text(_words(value), style=STYLES.get(str(value), ""), no_wrap=True, overflow="ellipsis")
+    line = " ".join(_words(value).split())
+    return Text(line, style=STYLES.get(line, ""), no_wrap=True, overflow="ellipsis")
 
 
 def _words(value: Any) -> str:
@@ -175,11 +182,13 @@ def _words(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={_words(item)}" for key, item in value.items())
-    return str(value)
+    return str(value).translate(CONTROL)
 
 
 def _lines(value: Any) -> Text | Table:
     """Write a fact: a mapping with a line for each key, anything else as long as it is."""
+    if isinstance(value, Text):
+        return value
     if not isinstance(value, Mapping):
         return Text(_words(value), style=STYLES.get(str(value), ""), overflow="fold")
     grid = Table.grid(padding=(0, 2))

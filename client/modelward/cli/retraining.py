@@ -29,7 +29,7 @@ def _why(reasons: tuple[DueReason, ...]) -> str:
 @click.argument("model", default="")
 @remote
 def schedules(client: Client, out: Output, model: str) -> None:
-    """List the retraining schedules; of MODEL, or of all."""
+    """List the retraining schedules of MODEL, or of all."""
     out.rows(
         list(client.list_schedules(model)),
         ["schedule", "model", "paused", "description"],
@@ -41,7 +41,7 @@ def schedules(client: Client, out: Output, model: str) -> None:
 
 def _in_words(trigger: Trigger) -> str:
     if isinstance(trigger, Every):
-        return f"{trigger.span} after the last training"
+        return f"{str(trigger.span).removesuffix(', 0:00:00')} after the last training"
     if isinstance(trigger, Cron):
         return f"at {trigger.expression} in {trigger.time_zone}"
     if isinstance(trigger, OnDrift):
@@ -54,7 +54,7 @@ def _in_words(trigger: Trigger) -> str:
 @click.argument("model", default="")
 @remote
 def jobs(client: Client, out: Output, model: str) -> None:
-    """List the retraining jobs; of MODEL, or of all."""
+    """List the retraining jobs of MODEL, or of all."""
     out.rows(
         list(client.list_jobs(model)),
         ["job", "model", "state", "created (UTC)", "successor"],

@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-import os
 import re
+import socket
 from typing import Any
 
 import click
@@ -56,22 +56,14 @@ def serve(**flags: str | None) -> None:
     """Run the server until SIGTERM or Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     settings = _settings({name: value for name, value in flags.items() if value is not None})
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # What gRPC's core says of a port in use, we say in a line.
+    _check_address(settings.host, settings.port)
     try:
         asyncio.run(_served(settings))
     except Exception as error:
-        raise _explained(error, settings) from error
-
-
-async def _served(settings: Any) -> None:
-    from modelward_server.app import serve as run
-
-    def started(port: int) -> None:
-        mlflow = re.sub(r"//[^/@]*@", "//***@", settings.tracking_uri)
-        place = f"{settings.host}:{port}"
-        click.echo(f"Modelward listens on {place}, data in {settings.data_dir.resolve()}, MLflow at {mlflow}")
-
-    await run(settings, started)
+        line = _explained(error, settings)
+        if line is None:
+            raise
+        raise Failure(line) from error
 
 
 def _settings(given: dict[str, str]) -> Any:
@@ -90,16 +82,38 @@ def _named(setting: str) -> str:
     return f"--{setting.replace('_', '-')} (MODELWARD_{setting.upper()})"
 
 
-def _explained(error: Exception, settings: Any) -> Exception:
-    """Turn what keeps a server from starting into a line that names the setting; a defect stays what it is."""
+def _check_address(host: str, port: int) -> None:
+    """Find out whether one can listen there; gRPC would say less, after much more work."""
+    bare = host.strip("[]")
+    try:
+        socket.create_server((bare, port), family=socket.AF_INET6 if ":" in bare else socket.AF_INET).close()
+    except OSError as error:
+        raise Failure(f"cannot listen on {host}:{port}: {str(error.strerror).partition(' (')[0]}") from None
+
+
+async def _served(settings: Any) -> None:
+    try:
+        from modelward_server import app
+    except ModuleNotFoundError:
+        raise Failure(NEEDS_SERVER) from None
+
+    def started(port: int) -> None:
+        mlflow = re.sub(r"//[^/@]*@", "//***@", settings.tracking_uri)  # A password is for nobody's log.
+        place = f"{settings.host}:{port}"
+        click.echo(f"Modelward listens on {place}, data in {settings.data_dir.resolve()}, MLflow at {mlflow}")
+
+    await app.serve(settings, started)
+
+
+def _explained(error: Exception, settings: Any) -> str | None:
+    """Say which setting keeps the server from starting; None for what no setting explains."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    if isinstance(error, RuntimeError) and "bind" in str(error):
-        return Failure(f"cannot listen on {settings.host}:{settings.port}: the port is in use, or not this machine's")
     if isinstance(error, SQLAlchemyError):
-        return Failure(f"{_named('database_url')}: {str(error).splitlines()[0]}")
+        reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+        return f"{_named('database_url')}: {reason}"
     if isinstance(error, ModuleNotFoundError):
-        return Failure(NEEDS_SERVER)
+        return f"{_named('database_url')}: needs the Python package {error.name}"
     if isinstance(error, OSError):
-        return Failure(f"{_named('data_dir')}: {error.filename or settings.data_dir}: {error.strerror}")
-    return error
+        return f"{_named('data_dir')}: {error.filename or settings.data_dir}: {error.strerror}"
+    return None

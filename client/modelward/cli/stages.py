@@ -18,7 +18,10 @@ from modelward.cli.remote import remote
 @DRY_RUN
 @remote
 def promote(client: Client, out: Output, version: str, to: str, reason: str, dry_run: bool) -> None:
-    """Move a version to another stage; into production, the version there is archived."""
+    """Move a version to another stage.
+
+    When it goes into production, the version there is archived in the same instant.
+    """
     result = client.promote(version, to=to, reason=reason, dry_run=dry_run)
     out.say(result, _moved(result, dry_run))
 
@@ -72,7 +75,10 @@ def resume(client: Client, out: Output, model: str, reason: str) -> None:
 def resolve(
     client: Client, out: Output, model: str, stage: str | None, alias: str | None, as_of: datetime | None
 ) -> None:
-    """Say which version of MODEL is meant: the one in production, unless told otherwise."""
+    """Say which version of MODEL is meant.
+
+    It is the one in production, unless an option says otherwise.
+    """
     if stage and alias:
         raise click.UsageError("give --stage or --alias, not both")
     found = client.resolve(model, stage=stage, alias=alias, as_of=as_of).version
@@ -91,7 +97,10 @@ def resolve(
 @limit(50)
 @remote
 def history(client: Client, out: Output, model: str, limit: int) -> None:
-    """List who moved what, when and why, the newest first; of MODEL, or of all."""
+    """List who moved what, when and why.
+
+    The newest first; of MODEL, or of all models.
+    """
     out.rows(
         list(islice(client.list_transitions(model), limit)),
         ["when (UTC)", "version", "from", "to", "who"],
