@@ -12,6 +12,9 @@ SOURCE = Path(__file__).parent / "modelward" / "_async"
 TARGET = SOURCE.with_name("_sync")
 
 REPLACEMENTS = [
+    (r"asyncio\.create_task\(self\.(\w+)\(\)\)", r"start_thread(self.\1)"),
+    (r"with contextlib\.suppress\(asyncio\.CancelledError\):.*\n\s+await self\._task\b", "self._task.join()"),
+    (r"from modelward\._follow import ", "from modelward._follow import start_thread, "),
     (r"await asyncio\.to_thread\(([\w.]+), ", r"\1("),
     (r"await asyncio\.to_thread\(([\w.]+)\)", r"\1()"),
     (r"\basyncio\.sleep\b", "time.sleep"),

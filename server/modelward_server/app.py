@@ -110,6 +110,7 @@ class App:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        await asyncio.get_running_loop().shutdown_default_executor()  # Their threads still hold connections.
         self.ledger.close()
 
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from modelward._async.comparison import AsyncComparisons
 from modelward._async.drift import AsyncDrift
+from modelward._async.follow import AsyncFollowing
 from modelward._async.lifecycle import AsyncLifecycle
 from modelward._async.retraining import AsyncRetraining
 from modelward._async.stages import AsyncStages
@@ -12,7 +13,9 @@ from modelward._async.watching import AsyncWatching
 from modelward.lifecycle import ModelVersion
 
 
-class AsyncClient(AsyncLifecycle, AsyncStages, AsyncWatching, AsyncDrift, AsyncComparisons, AsyncRetraining):
+class AsyncClient(
+    AsyncLifecycle, AsyncStages, AsyncWatching, AsyncFollowing, AsyncDrift, AsyncComparisons, AsyncRetraining
+):
     """Everything that Modelward does, as methods of one object.
 
     Each method may raise `Unavailable` when the server does not answer within the timeout, and `DeadlineExceeded`.

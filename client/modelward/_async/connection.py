@@ -61,8 +61,11 @@ class AsyncConnection:
             self._channel = aio.insecure_channel(target, options=options)
         else:
             self._channel = aio.secure_channel(target, credentials, options=options)
+        self.target = target
         self._timeout = timeout
-        self._metadata = ((ACTOR_HEADER, actor or getpass.getuser()),)
+        self._credentials = credentials
+        self._actor = actor or getpass.getuser()
+        self._metadata = ((ACTOR_HEADER, self._actor),)
         self._lifecycle: LifecycleServiceAsyncStub = LifecycleServiceStub(self._channel)
         self._drift: DriftServiceAsyncStub = DriftServiceStub(self._channel)
         self._comparison: ComparisonServiceAsyncStub = ComparisonServiceStub(self._channel)

@@ -6,6 +6,7 @@ from typing import Any
 
 from modelward._sync.comparison import Comparisons
 from modelward._sync.drift import Drift
+from modelward._sync.follow import Following
 from modelward._sync.lifecycle import Lifecycle
 from modelward._sync.retraining import Retraining
 from modelward._sync.stages import Stages
@@ -13,7 +14,7 @@ from modelward._sync.watching import Watching
 from modelward.lifecycle import ModelVersion
 
 
-class Client(Lifecycle, Stages, Watching, Drift, Comparisons, Retraining):
+class Client(Lifecycle, Stages, Watching, Following, Drift, Comparisons, Retraining):
     """Everything that Modelward does, as methods of one object.
 
     Each method may raise `Unavailable` when the server does not answer within the timeout, and `DeadlineExceeded`.

@@ -54,8 +54,11 @@ class Connection:
             self._channel = grpc.insecure_channel(target, options=options)
         else:
             self._channel = grpc.secure_channel(target, credentials, options=options)
+        self.target = target
         self._timeout = timeout
-        self._metadata = ((ACTOR_HEADER, actor or getpass.getuser()),)
+        self._credentials = credentials
+        self._actor = actor or getpass.getuser()
+        self._metadata = ((ACTOR_HEADER, self._actor),)
         self._lifecycle: LifecycleServiceStub = LifecycleServiceStub(self._channel)
         self._drift: DriftServiceStub = DriftServiceStub(self._channel)
         self._comparison: ComparisonServiceStub = ComparisonServiceStub(self._channel)

@@ -78,9 +78,10 @@ class MlflowMirror:
 
     @cached_property
     def _client(self) -> Any:
-        client = _mlflow().MlflowClient(self._uri, registry_uri=self._uri)
-        with ALEMBIC_LOCK:
-            client.search_experiments(max_results=1)  # The first call makes the tables of a local database.
+        with ALEMBIC_LOCK:  # The first calls make the tables of a local database.
+            client = _mlflow().MlflowClient(self._uri, registry_uri=self._uri)
+            client.search_experiments(max_results=1)
+            client.search_registered_models(max_results=1)
         return client
 
     def _experiment(self, model: Model) -> str:

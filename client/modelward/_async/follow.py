@@ -1,0 +1,196 @@
+"""Following a model: what is to be used now, in memory, without the network."""
+
+import asyncio
+import contextlib
+import logging
+import math
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from modelward._async.connection import AsyncConnection
+from modelward._async.lifecycle import AsyncLifecycle
+from modelward._async.watching import RECONNECT_SECONDS, AsyncWatching
+from modelward._convert.common import stage_to_proto
+from modelward._convert.lifecycle import version_from_proto
+from modelward._follow import Cache, Followed, Holder, Loader, cache_key, load_known
+from modelward._refs import as_stage
+from modelward.errors import DeadlineExceeded, ModelHalted, ModelwardError, NothingResolved, Unavailable
+from modelward.lifecycle import ModelVersion, Stage
+from modelward.v1 import lifecycle_pb2 as pb
+
+log = logging.getLogger(__name__)
+
+
+class AsyncSource(AsyncLifecycle, AsyncWatching):
+    """The calls that following needs."""
+
+
+class AsyncFollower:
+    """Keeps the version of a stage at hand; use it in a `with` block.
+
+    It watches the registry. When another version comes to the stage, it fetches the files to a cache, verifies them,
+    loads the model and only then makes it current. While the server is away, what is current stays so; a process that
+    starts then takes the last version that was good from the disk.
+    """
+
+    def __init__(
+        self,
+        connection: AsyncSource,
+        model: str,
+        stage: Stage,
+        cache: Cache,
+        load: Loader,
+        holder: Holder,
+        engine: str,
+    ) -> None:
+        self._connection = connection
+        self._model = model
+        self._stage = stage
+        self._cache = cache
+        self._load = load
+        self._holder = holder
+        self._engine = engine
+        self._key = cache_key(connection.target, model, stage)
+        self._token = ""
+        self._closed = False
+
+    @property
+    def current(self) -> Followed:
+        """The version to use now: an attribute is read, no lock is taken and no network is asked.
+
+        Raises:
+            ModelHalted: the model was halted.
+            NothingResolved: nothing is in the stage.
+            Unavailable: the server was away for longer than is accepted.
+        """
+        return self._holder.current
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._refresh()
+        except (Unavailable, DeadlineExceeded) as error:
+            await self._start_from_disk(error)
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._closed = True
+        await self._connection.close()
+        with contextlib.suppress(asyncio.CancelledError):  # Closing cancels the watch.
+            await self._task
+
+    async def _start_from_disk(self, error: ModelwardError) -> None:
+        version = await asyncio.to_thread(self._cache.last_good, self._key)
+        if version is None:
+            raise error
+        self._holder.lost()
+        await self._use(version)
+
+    async def _run(self) -> None:
+        """Watch until closed. Whatever fails must not end the following; what is current may only grow stale."""
+        while not self._closed:
+            try:
+                await self._watch()
+            except Exception as error:
+                await self._wait_after(error)
+
+    async def _wait_after(self, error: Exception) -> None:
+        if not self._closed:  # Closing the connection ends the watch, too.
+            log.warning("following %s goes on in a moment: %s", self._model, error)
+            self._holder.lost()
+            await asyncio.sleep(RECONNECT_SECONDS)
+
+    async def _watch(self) -> None:
+        """Look now, and again after every change of the model."""
+        await self._refresh()
+        request = pb.WatchModelsRequest(models=[self._model], resume_token=self._token)
+        async for response in self._connection._receive(self._connection._lifecycle.WatchModels, request, math.inf):
+            await self._refresh()
+            self._token = response.resume_token or self._token
+
+    async def _refresh(self) -> None:
+        """Ask what is in the stage now, and make it current."""
+        request = pb.ResolveModelRequest(model=self._model, stage=stage_to_proto(self._stage))
+        try:
+            answer = await self._connection._call(self._connection._lifecycle.ResolveModel, request)
+        except (ModelHalted, NothingResolved) as error:
+            self._holder.put(error)
+        else:
+            await self._take(version_from_proto(answer.version))
+        self._holder.connected()
+
+    async def _take(self, version: ModelVersion) -> None:
+        if self._holder.keeps(version):
+            return
+        await self._use(version)
+        await asyncio.to_thread(self._cache.remember, self._key, version)
+        await self._report(version)
+
+    async def _use(self, version: ModelVersion) -> None:
+        """Have the files at hand, load them, and swap."""
+        if not await asyncio.to_thread(self._cache.complete, version):
+            await self._fetch(version)
+        folder = self._cache.artifact(version)
+        model = await asyncio.to_thread(self._load, version, folder)
+        self._holder.put(Followed(version, folder, model))
+
+    async def _fetch(self, version: ModelVersion) -> None:
+        partial = await asyncio.to_thread(self._cache.new_folder)
+        await self._connection.download(version, partial, timeout=math.inf)
+        await asyncio.to_thread(self._cache.install, partial, version)
+
+    async def _report(self, version: ModelVersion) -> None:
+        if self._engine:
+            await self._connection.report_active(version, engine=self._engine)
+
+
+class AsyncFollowing(AsyncConnection):
+    """Follows models."""
+
+    def follow(
+        self,
+        model: str,
+        *,
+        stage: Stage | str = Stage.PRODUCTION,
+        cache: Path | str | None = None,
+        load: Loader | None = None,
+        trusted: Sequence[str] = (),
+        longest_staleness: timedelta | None = None,
+        engine: str = "",
+    ) -> AsyncFollower:
+        """Keep the version that is in production at hand, in memory, and swap it when another one comes.
+
+            with mw.follow("spx-direction") as live:
+                live.current.model.predict(x)  # no network here
+
+        Args:
+            stage: the stage to follow.
+            cache: folder for files; `modelward` in the user's cache folder when it is left out.
+            load: makes a model of a version's files; scikit-learn (skops) and ONNX are known, of others
+                `current.model` is None and `current.folder` has the files.
+            trusted: names of further types that a skops file may hold.
+            longest_staleness: how long what is current may be used while the server is away; without end by default.
+            engine: when given, the server is told under this name which version runs.
+
+        Raises:
+            ModelNotFound: when the block is entered and there is no such model.
+            Unavailable: when the block is entered, the server is away and the disk has no version that was good.
+        """
+        return AsyncFollower(
+            self._another(),
+            model,
+            as_stage(stage),
+            Cache(None if cache is None else Path(cache)),
+            load or load_known(trusted),
+            Holder(longest_staleness),
+            engine,
+        )
+
+    def _another(self) -> AsyncSource:
+        """Open a connection of its own, which ends with the following."""
+        return AsyncSource(self.target, timeout=self._timeout, actor=self._actor, credentials=self._credentials)

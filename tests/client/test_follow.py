@@ -1,0 +1,165 @@
+"""Following a model: swapped when it changes, kept when the server is away, refused when it is halted or stale."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.dummy import DummyClassifier
+
+from modelward import AsyncClient, Client, ModelVersion, RolloutState, errors
+from modelward._sync.follow import Follower
+from modelward_server.settings import Settings
+from tests.conftest import RunningServer
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread will bring about."""
+    for _ in range(400):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come about in 20 s")
+
+
+def _model(answer: int) -> DummyClassifier:
+    return DummyClassifier(strategy="constant", constant=answer).fit([[0], [0]], [0, 1])
+
+
+def _promote(client: Client, name: str, model: Any) -> None:
+    version = client.register(name, model)
+    client.promote(version, to="staging")
+    client.promote(version, to="production")
+
+
+def _answer(live: Follower) -> int:
+    return int(live.current.model.predict(np.zeros((1, 1)))[0])
+
+
+def _size(version: ModelVersion, folder: Path) -> int:
+    return (folder / version.files[0].path).stat().st_size
+
+
+def _raises(live: Follower, kind: type[Exception]) -> bool:
+    try:
+        live.current  # noqa: B018 - reading it is the question
+    except kind:
+        return True
+    except errors.ModelwardError:
+        return False
+    return False
+
+
+def test_follower_swaps_to_the_version_that_is_promoted(server: RunningServer, name: str, tmp_path: Path) -> None:
+    with Client(server.target) as client:
+        _promote(client, name, _model(0))
+        with client.follow(name, cache=tmp_path, engine="ny4-01") as live:
+            first = live.current
+            assert _answer(live) == 0
+            _promote(client, name, _model(1))
+            _wait_until(lambda: live.current.version.version == 2)
+            assert _answer(live) == 1
+            assert first.model.predict(np.zeros((1, 1)))[0] == 0
+            _wait_until(lambda: client.get_rollout(name).engines[0].version == 2)
+            [engine] = client.get_rollout(name).engines
+            assert (engine.engine, engine.state) == ("ny4-01", RolloutState.CONVERGED)
+            client.rollback(name)
+            _wait_until(lambda: _answer(live) == 0)
+
+
+async def test_async_follower_swaps_too(server: RunningServer, name: str, tmp_path: Path) -> None:
+    async with AsyncClient(server.target) as client:
+        with Client(server.target) as other:
+            await asyncio.to_thread(_promote, other, name, _model(0))
+            async with client.follow(name, cache=tmp_path) as live:
+                assert live.current.version.version == 1
+                await asyncio.to_thread(_promote, other, name, _model(1))
+                await asyncio.to_thread(_wait_until, lambda: live.current.version.version == 2)
+                assert live.current.model.predict(np.zeros((1, 1)))[0] == 1
+
+
+def test_halt_is_seen_at_once_and_so_is_its_end(server: RunningServer, name: str, tmp_path: Path) -> None:
+    with Client(server.target) as client:
+        _promote(client, name, _model(0))
+        with client.follow(name, cache=tmp_path) as live:
+            client.halt(name, reason="prices are wrong")
+            _wait_until(lambda: _raises(live, errors.ModelHalted))
+            with pytest.raises(errors.ModelHalted, match="prices are wrong"):
+                _ = live.current
+            client.resume(name)
+            _wait_until(lambda: not _raises(live, errors.ModelHalted))
+            assert _answer(live) == 0
+
+
+def test_archiving_what_is_followed_leaves_nothing_to_use(server: RunningServer, name: str, tmp_path: Path) -> None:
+    with Client(server.target) as client:
+        _promote(client, name, _model(0))
+        with client.follow(name, cache=tmp_path) as live:
+            client.promote(f"{name}/1", to="archived")
+            _wait_until(lambda: _raises(live, errors.NothingResolved))
+
+
+def test_file_of_another_format_is_followed_as_files(server: RunningServer, name: str, tmp_path: Path) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"weights")
+    with Client(server.target) as client:
+        _promote(client, name, tmp_path / "weights.bin")
+        with client.follow(name, cache=tmp_path / "cache") as live:
+            assert live.current.model is None
+            assert (live.current.folder / "weights.bin").read_bytes() == b"weights"
+        with client.follow(
+            name, cache=tmp_path / "cache", load=lambda v, f: (f / "weights.bin").stat().st_size
+        ) as live:
+            assert live.current.model == 7
+
+
+def test_following_what_does_not_exist_is_refused(server: RunningServer, name: str, tmp_path: Path) -> None:
+    with Client(server.target) as client:
+        with pytest.raises(errors.ModelNotFound), client.follow(name, cache=tmp_path):
+            pass
+        client.create_model(name)
+        with client.follow(name, cache=tmp_path) as live, pytest.raises(errors.NothingResolved):
+            _ = live.current
+
+
+def test_engine_keeps_working_and_starts_while_the_server_is_away(tmp_path: Path) -> None:
+    settings = Settings(port=0, data_dir=tmp_path / "data")
+    running = RunningServer(settings)
+    again = settings.model_copy(update={"port": int(running.target.rpartition(":")[2])})
+    cache = tmp_path / "cache"
+    with Client(running.target, timeout=1) as client:
+        _promote(client, "spx", _model(0))
+        with (
+            client.follow("spx", cache=cache) as live,
+            client.follow("spx", cache=cache, longest_staleness=timedelta(seconds=0.5)) as strict,
+        ):
+            running.stop()
+            _wait_until(lambda: _raises(strict, errors.Unavailable))
+            assert _answer(live) == 0
+            with client.follow("spx", cache=cache) as started:
+                assert _answer(started) == 0
+            with (
+                pytest.raises((errors.Unavailable, errors.DeadlineExceeded)),
+                client.follow("spx", cache=tmp_path / "none"),
+            ):
+                pass
+            running = RunningServer(again)
+            with Client(running.target) as other:
+                _promote(other, "spx", _model(1))
+            _wait_until(lambda: _answer(live) == 1)
+            _wait_until(lambda: not _raises(strict, errors.Unavailable))
+            assert _answer(strict) == 1
+    running.stop()
+
+
+def test_cache_that_was_damaged_is_fetched_anew(server: RunningServer, name: str, tmp_path: Path) -> None:
+    with Client(server.target) as client:
+        _promote(client, name, _model(1))
+        with client.follow(name, cache=tmp_path) as live:
+            damaged = live.current.folder / "model.skops"
+        damaged.write_bytes(b"not a model")
+        with client.follow(name, cache=tmp_path) as live:
+            assert _answer(live) == 1
