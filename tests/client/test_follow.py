@@ -110,9 +110,7 @@ def test_file_of_another_format_is_followed_as_files(server: RunningServer, name
         with client.follow(name, cache=tmp_path / "cache") as live:
             assert live.current.model is None
             assert (live.current.folder / "weights.bin").read_bytes() == b"weights"
-        with client.follow(
-            name, cache=tmp_path / "cache", load=lambda v, f: (f / "weights.bin").stat().st_size
-        ) as live:
+        with client.follow(name, cache=tmp_path / "cache", load=_size) as live:
             assert live.current.model == 7
 
 

@@ -9,7 +9,6 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import GatesFailed, NoPredecessor
 from modelward.lifecycle import (
-    DriftAlarm,
     GateResult,
     Page,
     RollbackResult,
@@ -19,7 +18,8 @@ from modelward.lifecycle import (
     VersionRef,
 )
 from modelward_server.caller import Caller
-from modelward_server.lifecycle.gates import Facts, Verdict, evaluate
+from modelward_server.lifecycle.evidence import drift_alarm, verdict
+from modelward_server.lifecycle.gates import Facts, evaluate
 from modelward_server.lifecycle.models import touch_model
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.rows import (
@@ -140,8 +140,8 @@ def _pass_gates(session: Session, row: VersionRow, caller: Caller) -> tuple[Gate
         production=None if production is None else to_version(production),
         actor=caller.actor,
         at=caller.at,
-        verdict=_verdict(session, row, production),
-        drift_alarm=_drift_alarm(session, row),
+        verdict=verdict(session, _ref(row), None if production is None else _ref(production)),
+        drift_alarm=drift_alarm(session, _ref(row)),
     )
     gates = evaluate(get_policy(session, row.model), facts)
     failed = [gate for gate in gates if not gate.passed]
@@ -150,12 +150,8 @@ def _pass_gates(session: Session, row: VersionRow, caller: Caller) -> tuple[Gate
     return gates
 
 
-def _verdict(session: Session, row: VersionRow, production: VersionRow | None) -> Verdict | None:
-    return None
-
-
-def _drift_alarm(session: Session, row: VersionRow) -> DriftAlarm | None:
-    return None
+def _ref(row: VersionRow) -> VersionRef:
+    return VersionRef(row.model, row.version)
 
 
 def _predecessor(session: Session, model: str, current: VersionRow | None) -> VersionRow:
