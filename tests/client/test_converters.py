@@ -1,0 +1,192 @@
+"""Every dataclass survives the way into its message and back."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from modelward import (
+    ArtifactFile,
+    AuditRecord,
+    AuditVerification,
+    DriftPolicy,
+    DriftReport,
+    DriftThresholds,
+    EngineStatus,
+    EventKind,
+    FeatureDrift,
+    FeatureThresholds,
+    FreezeWindow,
+    GateResult,
+    Halt,
+    MetricMargin,
+    MetricRange,
+    Model,
+    ModelEvent,
+    ModelFormat,
+    ModelVersion,
+    PromotionPolicy,
+    Reference,
+    RollbackResult,
+    Rollout,
+    RolloutState,
+    Stage,
+    Transition,
+    TransitionResult,
+    VersionRef,
+)
+from modelward._convert import common, drift, events, lifecycle, policy
+from modelward.drift import FeatureKind, FeatureProfile
+from modelward.lifecycle import AuditDefect, DriftAlarm
+from modelward.v1 import lifecycle_pb2 as pb
+
+NOW = datetime(2026, 3, 2, 14, 31, 7, 123456, tzinfo=UTC)
+REF = VersionRef("spx-direction", 3)
+FILE = ArtifactFile("data/vocab.txt", 10, "a" * 64)
+HALT = Halt("ann", "prices are wrong", NOW)
+MODEL = Model("spx-direction", "direction", {"desk": "index"}, NOW, NOW, 3, 2, HALT, "r5")
+VERSION = ModelVersion(
+    model="spx-direction",
+    version=3,
+    stage=Stage.STAGING,
+    description="forest",
+    tags={"asset": "SPX"},
+    params={"depth": "4"},
+    metrics={"accuracy": 0.57},
+    files=(FILE,),
+    format=ModelFormat.SKOPS,
+    framework="scikit-learn 1.7.2",
+    digest="b" * 64,
+    created_by="ann",
+    created_at=NOW,
+    updated_at=NOW,
+    stage_since=NOW,
+    run_id="run",
+    mlflow_version="7",
+    references=("calm", "default"),
+    etag="r2",
+)
+GATE = GateResult("metrics.accuracy", True, "accuracy 0.57 is in range")
+TRANSITION = Transition(9, REF, Stage.STAGING, Stage.PRODUCTION, "bob", "review", NOW, 2, (GATE,))
+POLICY = PromotionPolicy(
+    "spx-direction",
+    metrics=(MetricRange("accuracy", 0.5, None), MetricRange("loss", None, 1.0)),
+    no_worse_than_production=(MetricMargin("loss", 0.1, lower_is_better=True),),
+    require_comparison=True,
+    forbid_drift_alarm=True,
+    required_tags=("reviewed",),
+    freezes=(FreezeWindow(NOW, NOW + timedelta(days=2), "FOMC week"),),
+    material=True,
+    etag="r1",
+)
+THRESHOLDS = DriftThresholds(0.3, None, 0.01, {"ret": FeatureThresholds(0.5, None, True)})
+PROFILE = FeatureProfile("ret", FeatureKind.NUMBER, 0.1, 0.2, 0.3, -1.0, 1.0, (0.1, 0.2), {}, 100.0)
+CATEGORIES = FeatureProfile("regime", FeatureKind.CATEGORY, 0, 0, 0, 0, 0, (), {"calm": 0.75, "crisis": 0.25}, 9.0)
+REFERENCE = Reference(REF, "calm", 1000, (PROFILE, CATEGORIES), NOW, "ann", "c" * 64)
+FEATURE = FeatureDrift(
+    name="regime",
+    kind=FeatureKind.CATEGORY,
+    drifted=True,
+    score=0.01,
+    ks=0.02,
+    ks_threshold=0.03,
+    ks_p_value=0.04,
+    ks_method="chi-square",
+    kl=0.05,
+    kl_threshold=0.06,
+    kl_reverse=0.07,
+    js=0.08,
+    psi=0.09,
+    wasserstein=0.1,
+    p_value=0.11,
+    adjusted_p_value=0.12,
+    effective_rows=0.13,
+    missing_share=0.14,
+    reference_missing_share=0.15,
+    out_of_range_share=0.16,
+    new_categories=("war",),
+    vanished_categories=("calm",),
+)
+REPORT = DriftReport(
+    "id", REF, "calm", "2008Q4", NOW, "ann", 63, 1000, True, 0.9, 0.99, ("regime",), "Drift.", (FEATURE,), ("few",)
+)
+
+PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
+    "time": (common.time_to_proto, common.time_from_proto, NOW),
+    "span": (common.span_to_proto, common.span_from_proto, timedelta(days=1, microseconds=1)),
+    "reference to a version": (common.ref_to_proto, common.ref_from_proto, REF),
+    "file": (common.file_to_proto, common.file_from_proto, FILE),
+    "halt": (lifecycle.halt_to_proto, lifecycle.halt_from_proto, HALT),
+    "model": (lifecycle.model_to_proto, lifecycle.model_from_proto, MODEL),
+    "version": (lifecycle.version_to_proto, lifecycle.version_from_proto, VERSION),
+    "gate": (lifecycle.gate_to_proto, lifecycle.gate_from_proto, GATE),
+    "transition": (lifecycle.transition_to_proto, lifecycle.transition_from_proto, TRANSITION),
+    "transition result": (
+        lifecycle.transition_result_to_proto,
+        lifecycle.transition_result_from_proto,
+        TransitionResult(VERSION, VERSION, TRANSITION, (GATE,)),
+    ),
+    "rollback result": (
+        lifecycle.rollback_result_to_proto,
+        lifecycle.rollback_result_from_proto,
+        RollbackResult(VERSION, None, TRANSITION),
+    ),
+    "metric range": (lifecycle.metric_range_to_proto, lifecycle.metric_range_from_proto, MetricRange("a", None, 2.0)),
+    "policy": (policy.policy_to_proto, policy.policy_from_proto, POLICY),
+    "audit record": (
+        policy.audit_record_to_proto,
+        policy.audit_record_from_proto,
+        AuditRecord(1, NOW, "ann", "model", "spx", 3, "{}", "d" * 64, "e" * 64),
+    ),
+    "verification": (
+        policy.verification_to_proto,
+        policy.verification_from_proto,
+        AuditVerification(7, "f" * 64, (AuditDefect(3, "changed"),)),
+    ),
+    "rollout": (
+        events.rollout_to_proto,
+        events.rollout_from_proto,
+        Rollout(REF, tuple(EngineStatus(state.value, 3, state, NOW) for state in RolloutState)),
+    ),
+    "drift thresholds": (drift.thresholds_to_proto, drift.thresholds_from_proto, THRESHOLDS),
+    "drift policy": (drift.drift_policy_to_proto, drift.drift_policy_from_proto, DriftPolicy("spx", THRESHOLDS, "r1")),
+    "reference": (drift.reference_to_proto, drift.reference_from_proto, REFERENCE),
+    "drift report": (drift.report_to_proto, drift.report_from_proto, REPORT),
+}
+
+
+@pytest.mark.parametrize("what", PAIRS)
+def test_every_value_comes_back_as_it_went(what: str) -> None:
+    to_proto, from_proto, value = PAIRS[what]
+    message = to_proto(value)
+    assert from_proto(type(message).FromString(message.SerializeToString())) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "subject"),
+    [
+        (EventKind.STATE, MODEL),
+        (EventKind.REGISTERED, VERSION),
+        (EventKind.VERSION_CHANGED, VERSION),
+        (EventKind.TRANSITION, TRANSITION),
+        (EventKind.HALTED, HALT),
+        (EventKind.RESUMED, MODEL),
+        (EventKind.POLICY, POLICY),
+        (EventKind.DRIFT_ALARM, DriftAlarm(REF, "report", 0.9)),
+    ],
+)
+def test_every_event_comes_back_as_it_went(kind: EventKind, subject: Any) -> None:
+    event = ModelEvent(9, NOW, "spx-direction", kind, subject, resume_token="9")
+    response = pb.WatchModelsResponse(event=events.event_to_proto(event), resume_token="9")
+    assert events.event_from_proto(pb.WatchModelsResponse.FromString(response.SerializeToString())) == event
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_every_stage_has_its_value(stage: Stage) -> None:
+    assert common.stage_from_proto(common.stage_to_proto(stage)) is stage
+
+
+@pytest.mark.parametrize("format_", ModelFormat)
+def test_every_format_has_its_value(format_: ModelFormat) -> None:
+    assert lifecycle.format_from_proto(lifecycle.format_to_proto(format_)) is format_
