@@ -7,8 +7,9 @@ def main() -> None:
     """Run the command line; without its packages, say in one line what to install."""
     try:
         from modelward.cli.commands import cli
-    except ImportError as error:
+
+        cli()
+    except ModuleNotFoundError as error:
         if error.name not in {"click", "rich"}:
             raise
         sys.exit("The command line needs an extra: pip install 'modelward[cli]'")
-    cli()

@@ -1,0 +1,94 @@
+"""Commands that take a table of data, and those about retraining."""
+
+from datetime import timedelta
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+from pyarrow import csv, parquet
+
+from modelward import Client
+from tests.cli.conftest import Commands, columns
+
+
+@pytest.fixture
+def live(tmp_path: Path) -> Path:
+    """Data that have left the training data."""
+    path = tmp_path / "live.parquet"
+    parquet.write_table(pa.table(columns(200, shift=3.0)), path)
+    return path
+
+
+@pytest.fixture
+def held_out(tmp_path: Path) -> Path:
+    """Data with the truth."""
+    path, data = tmp_path / "held-out.csv", columns(300)
+    csv.write_csv(pa.table(data | {"up": data["momentum"] > 0.3}), path)
+    return path
+
+
+def test_drift_shows_each_feature(commands: Commands, trained: str, live: Path) -> None:
+    said = commands.said("drift", f"{trained}/1", live, width=80)
+    assert "live.parquet, 200 rows" in said
+    rows = {line.split()[0]: line.split()[1] for line in said.splitlines() if line.startswith(("momentum", "volume"))}
+    assert rows == {"momentum": "yes", "volume": "no"}
+
+
+def test_drift_as_json_is_the_report_that_the_server_keeps(
+    commands: Commands, trained: str, live: Path, sdk: Client
+) -> None:
+    found = commands.json("drift", f"{trained}/1", live, "--label", "this week")
+    report = sdk.get_drift_report(found["report_id"])
+    assert (found["drift_detected"], found["drivers"], found["label"]) == (True, ["momentum"], "this week")
+    assert found["features"][0]["ks"] == report.features[0].ks
+
+
+def test_reports_are_listed(commands: Commands, trained: str, live: Path) -> None:
+    assert commands.said("reports", trained) == f"there is no drift report of {trained}\n"
+    commands.said("drift", f"{trained}/1", live)
+    [row] = commands.said("reports", trained).splitlines()[2:]
+    assert row.split()[2:6] == [f"{trained}/1", "live.parquet", "200", "yes"]
+    assert row.split()[-1] == "momentum"
+
+
+def test_drift_of_a_table_that_is_none_is_one_line(commands: Commands, trained: str, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.parquet"
+    broken.write_text("no table")
+    [line] = commands.refused("drift", f"{trained}/1", broken)
+    assert line.startswith(f"{broken} cannot be read: ")
+
+
+def test_compare_sets_versions_side_by_side(commands: Commands, trained: str, held_out: Path) -> None:
+    versions = (f"{trained}/1", f"{trained}/2")
+    lines = commands.said("compare", *versions, held_out, "--label", "up", "--primary", "accuracy").splitlines()
+    [heading] = [line for line in lines if line.split() == [f"{trained}/2", f"{trained}/1"]]
+    accuracy = next(line for line in lines[lines.index(heading) :] if line.startswith("accuracy"))
+    better, worse = map(float, accuracy.split()[1:])
+    assert better > worse
+    assert any(line.startswith(f"{trained}/2 is better") for line in lines)
+
+
+def test_compare_as_json_is_the_comparison(commands: Commands, trained: str, held_out: Path) -> None:
+    found = commands.json("compare", f"{trained}/1", f"{trained}/2", held_out, "--label", "up")
+    assert found["rows"] == 300
+    assert found["conclusion"]["version"] == {"model": trained, "version": 2}
+    assert found["results"][0]["latency"]["row_p50"] > 0
+
+
+def test_compare_names_the_columns_that_there_are(commands: Commands, trained: str, held_out: Path) -> None:
+    result = commands.run("compare", f"{trained}/1", f"{trained}/2", held_out, "--label", "down")
+    assert result.exit_code == 2
+    assert "momentum, volume, up" in result.stderr
+
+
+def test_due_schedules_and_jobs_say_why(commands: Commands, in_production: str, sdk: Client) -> None:
+    sdk.create_schedule(in_production, every=timedelta(days=7), drift=0.8)
+    sdk.request_retraining(in_production, reason="after the split")
+    said = commands.said("due")
+    [row] = [line for line in said.splitlines() if line.startswith(in_production)]
+    assert "after the split" in row
+    schedule = commands.said("schedules", in_production)
+    assert "7 days after the last training, or on drift with a score from 0.8" in schedule
+    [job] = commands.json("jobs", in_production)
+    assert (job["state"], job["version"]) == ("pending", 2)
+    assert job["job_id"] in commands.said("jobs", in_production)

@@ -1,0 +1,138 @@
+"""The command as a process: how it starts, what it says without a server or its packages, and how it serves."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modelward.cli.commands import MODULES
+from modelward_server.settings import Settings
+from tests.conftest import RunningServer
+
+HEAVY = ("numpy", "pyarrow", "pydantic", "modelward_server", "sqlalchemy", "mlflow", "rich.progress")
+
+
+def modelward(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-W", "error", "-m", "modelward", *map(str, arguments)]
+    return subprocess.run(
+        command, capture_output=True, text=True, timeout=60, check=False, env=os.environ | environment
+    )
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+        return port
+
+
+def test_a_remote_command_works_as_a_process(server: RunningServer) -> None:
+    done = modelward("models", "--prefix", "no-model-is-called-so", MODELWARD_SERVER=server.target)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "there is no such model\n", "")
+
+
+def test_a_remote_command_imports_nothing_heavy(server: RunningServer) -> None:
+    program = (
+        "import sys; from modelward.cli.commands import cli\n"
+        f"cli(['models', '--json', '--server', {server.target!r}], standalone_mode=False)\n"
+        f"print(*[name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stderr.split() == []
+
+
+def test_no_server_is_one_line_that_names_the_address() -> None:
+    address = f"127.0.0.1:{free_port()}"
+    done = modelward("models", "--server", address, "--timeout", "0.5")
+    assert done.returncode == 1
+    assert re.fullmatch(f"(no Modelward server answers at )?{re.escape(address)}.*\n", done.stderr)
+
+
+def test_a_reader_that_has_enough_is_no_error(server: RunningServer) -> None:
+    command = f"{sys.executable} -m modelward audit export --server {server.target} | true"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("missing", ["click", "rich"])
+def test_without_its_packages_it_says_what_to_install(missing: str) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from modelward.cli import main; main()"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr == "The command line needs an extra: pip install 'modelward[cli]'\n"
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [("serve --port 0", "pydantic"), ("serve --help", "pydantic_settings"), ("serve", "alembic"), ("demo", "sklearn")],
+)
+def test_without_the_servers_packages_it_says_what_to_install(command: str, missing: str, tmp_path: Path) -> None:
+    program = f"import sys; sys.modules[{missing!r}] = None; from modelward.cli import main; main()"
+    line = [sys.executable, "-c", program, *command.split()]
+    environment = os.environ | {"MODELWARD_PORT": "0"}
+    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path, env=environment)
+    assert done.returncode == 1
+    assert done.stderr == "this needs an extra: pip install 'modelward[server]'\n"
+
+
+def test_help_names_every_command() -> None:
+    said = modelward("--help", COLUMNS="80").stdout
+    assert re.findall(r"^  ([a-z]+) +[A-Z]", said, re.MULTILINE) == list(MODULES)
+    assert "..." not in said.partition("Look:")[2]
+
+
+def test_serve_has_a_flag_and_a_variable_for_each_setting() -> None:
+    said = " ".join(modelward("serve", "--help").stdout.split())
+    for name, field in Settings.model_fields.items():
+        assert f"--{name.replace('_', '-')} " in said
+        assert f"MODELWARD_{name.upper()}; default: " in said
+        assert str(field.description) in said
+
+
+def test_serve_says_where_it_listens_and_ends_well_on_sigterm(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "modelward", "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        process.send_signal(signal.SIGTERM)
+        rest, errors = process.communicate(timeout=40)
+    data = re.escape(str(tmp_path / "data"))
+    assert re.fullmatch(rf"Modelward listens on 127\.0\.0\.1:\d+, data in {data}, MLflow at sqlite:///\S+\n", line)
+    assert (process.returncode, rest, errors) == (0, "", "")
+
+
+def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = modelward("serve", "--port", port, "--data-dir", tmp_path / "data")
+    assert (done.returncode, done.stderr) == (1, f"cannot listen on 127.0.0.1:{port}: Address already in use\n")
+
+
+def test_each_bad_setting_is_a_line_that_names_it(tmp_path: Path) -> None:
+    done = modelward("serve", "--port", "99999", "--data-dir", tmp_path, MODELWARD_GRACE_SECONDS="soon")
+    assert done.returncode == 2
+    assert [line.partition(":")[0] for line in done.stderr.splitlines()] == [
+        "--port (MODELWARD_PORT)",
+        "--grace-seconds (MODELWARD_GRACE_SECONDS)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("--data-dir", "/dev/null/data"),
+        ("--database-url", "no url"),
+        ("--database-url", "postgresql+psycopg://ada:secret@127.0.0.1:1/ledger"),
+        ("--database-url", "mysql://ada:secret@127.0.0.1/ledger"),
+    ],
+)
+def test_a_store_that_cannot_be_opened_is_one_line(flag: str, value: str, tmp_path: Path) -> None:
+    done = modelward("serve", "--port", "0", "--data-dir", tmp_path / "data", flag, value)
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"{flag} (MODELWARD_{flag.strip('-').replace('-', '_').upper()}): ")
+    assert "secret" not in line
