@@ -29,6 +29,7 @@ from modelward.drift import (
 )
 from modelward.errors import ModelwardError
 from modelward.lifecycle import (
+    AdoptedVersion,
     ArtifactFile,
     AuditRecord,
     AuditVerification,
@@ -39,11 +40,13 @@ from modelward.lifecycle import (
     Halt,
     MetricMargin,
     MetricRange,
+    MlflowDifference,
     Model,
     ModelEvent,
     ModelFormat,
     ModelVersion,
     PromotionPolicy,
+    Reconciliation,
     Resolved,
     RollbackResult,
     Rollout,
@@ -73,6 +76,7 @@ from modelward.retraining import (
 )
 
 __all__ = [
+    "AdoptedVersion",
     "ArtifactFile",
     "AsyncClient",
     "AuditRecord",
@@ -106,6 +110,7 @@ __all__ = [
     "MetricEstimate",
     "MetricMargin",
     "MetricRange",
+    "MlflowDifference",
     "Model",
     "ModelEvent",
     "ModelFormat",
@@ -118,6 +123,7 @@ __all__ = [
     "PerformanceEvidence",
     "PeriodicEvidence",
     "PromotionPolicy",
+    "Reconciliation",
     "Reference",
     "RequestEvidence",
     "Resampling",

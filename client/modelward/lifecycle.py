@@ -313,6 +313,37 @@ class Rollout:
 
 
 @dataclass(frozen=True)
+class MlflowDifference:
+    """Where MLflow did not show what the registry says."""
+
+    version: VersionRef
+    problem: str
+    mended: bool
+
+
+@dataclass(frozen=True)
+class Reconciliation:
+    """What a comparison of MLflow with the registry found."""
+
+    versions: int
+    """How many versions were looked at."""
+    differences: tuple[MlflowDifference, ...]
+
+
+@dataclass(frozen=True)
+class AdoptedVersion:
+    """A version of MLflow's registry and what became of it."""
+
+    model: str
+    mlflow_version: str
+    version: int
+    """The number that it has here; 0 when it was not adopted, or in a dry run."""
+    stage: Stage
+    problem: str = ""
+    """Why it was not adopted."""
+
+
+@dataclass(frozen=True)
 class Resolved:
     """The version that a model's name meant when it was asked."""
 

@@ -28,7 +28,9 @@ from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.mirror_worker import MirrorWorker
-from modelward_server.store.mlflow_mirror import MlflowMirror, download_artifacts
+from modelward_server.store.mlflow_client import download_artifacts
+from modelward_server.store.mlflow_mirror import MlflowMirror
+from modelward_server.store.mlflow_registry import MlflowRegistry
 from modelward_server.store.sources import Sources
 
 log = logging.getLogger(__name__)
@@ -88,7 +90,10 @@ class App:
         self._feed = Feed(calls)
         self._tasks.append(asyncio.create_task(self._feed.run()))
         sources = Sources(settings.allowed_sources, lambda uri, to: download_artifacts(settings.tracking_uri, uri, to))
-        add_LifecycleServiceServicer_to_server(LifecycleServicer(calls, blobs, sources, self._feed), server)
+        registry = MlflowRegistry(settings.tracking_uri)
+        add_LifecycleServiceServicer_to_server(
+            LifecycleServicer(calls, blobs, sources, self._feed, registry, self.mirror), server
+        )
         limits = Limits(settings.worker_seconds, settings.worker_memory_mb)
         add_ComparisonServiceServicer_to_server(ComparisonServicer(calls, blobs, sources, limits), server)
         add_RetrainingServiceServicer_to_server(RetrainingServicer(calls), server)

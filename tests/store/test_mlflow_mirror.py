@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from modelward import ArtifactFile, Model, ModelFormat, ModelVersion, Stage, errors
-from modelward_server.store.mlflow_mirror import MlflowMirror, download_artifacts
+from modelward_server.store.mlflow_client import download_artifacts
+from modelward_server.store.mlflow_mirror import MlflowMirror
 
 NOW = datetime(2026, 3, 2, 14, 31, tzinfo=UTC)
 MODEL = Model("spx-direction", "Direction of the S&P 500", {"desk": "index"}, NOW, NOW, 1, 0, None, "r1")
@@ -227,7 +228,7 @@ def test_version_is_fetched_by_a_process_that_never_synced(
     shown = mirror.sync(_version(1, model=model.name), model, files)
     source = f"models:/{model.name}/{shown.mlflow_version}"
     code = (
-        "import sys; from pathlib import Path; from modelward_server.store.mlflow_mirror import download_artifacts;"
+        "import sys; from pathlib import Path; from modelward_server.store.mlflow_client import download_artifacts;"
         "print(download_artifacts(sys.argv[1], sys.argv[2], Path(sys.argv[3])))"
     )
     command = [sys.executable, "-c", code, uri, source, str(tmp_path / "copy")]

@@ -7,6 +7,7 @@ from modelward._async.comparison import AsyncComparisons
 from modelward._async.drift import AsyncDrift
 from modelward._async.follow import AsyncFollowing
 from modelward._async.lifecycle import AsyncLifecycle
+from modelward._async.mlflow import AsyncMlflow
 from modelward._async.retraining import AsyncRetraining
 from modelward._async.stages import AsyncStages
 from modelward._async.watching import AsyncWatching
@@ -14,7 +15,14 @@ from modelward.lifecycle import ModelVersion
 
 
 class AsyncClient(
-    AsyncLifecycle, AsyncStages, AsyncWatching, AsyncFollowing, AsyncDrift, AsyncComparisons, AsyncRetraining
+    AsyncLifecycle,
+    AsyncStages,
+    AsyncWatching,
+    AsyncFollowing,
+    AsyncDrift,
+    AsyncComparisons,
+    AsyncRetraining,
+    AsyncMlflow,
 ):
     """Everything that Modelward does, as methods of one object.
 

@@ -8,13 +8,23 @@ from modelward._sync.comparison import Comparisons
 from modelward._sync.drift import Drift
 from modelward._sync.follow import Following
 from modelward._sync.lifecycle import Lifecycle
+from modelward._sync.mlflow import Mlflow
 from modelward._sync.retraining import Retraining
 from modelward._sync.stages import Stages
 from modelward._sync.watching import Watching
 from modelward.lifecycle import ModelVersion
 
 
-class Client(Lifecycle, Stages, Watching, Following, Drift, Comparisons, Retraining):
+class Client(
+    Lifecycle,
+    Stages,
+    Watching,
+    Following,
+    Drift,
+    Comparisons,
+    Retraining,
+    Mlflow,
+):
     """Everything that Modelward does, as methods of one object.
 
     Each method may raise `Unavailable` when the server does not answer within the timeout, and `DeadlineExceeded`.

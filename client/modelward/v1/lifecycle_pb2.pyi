@@ -2414,6 +2414,180 @@ class AuditRecord(_message.Message):
 Global___AuditRecord: _TypeAlias = AuditRecord  # noqa: Y015
 
 @_typing.final
+class ReconcileMlflowRequest(_message.Message):
+    """Asks to compare MLflow with the registry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Only versions of this model. Empty: of all."""
+    dry_run: _builtins.bool
+    """Only say what differs."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileMlflowRequest: _TypeAlias = ReconcileMlflowRequest  # noqa: Y015
+
+@_typing.final
+class ReconcileMlflowResponse(_message.Message):
+    """What differed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSIONS_FIELD_NUMBER: _builtins.int
+    DIFFERENCES_FIELD_NUMBER: _builtins.int
+    versions: _builtins.int
+    """How many versions were looked at."""
+    @_builtins.property
+    def differences(self) -> _containers.RepeatedCompositeFieldContainer[Global___MlflowDifference]:
+        """The differences, by version."""
+
+    def __init__(
+        self,
+        *,
+        versions: _builtins.int = ...,
+        differences: _abc.Iterable[Global___MlflowDifference] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "versions", b"versions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReconcileMlflowResponse: _TypeAlias = ReconcileMlflowResponse  # noqa: Y015
+
+@_typing.final
+class MlflowDifference(_message.Message):
+    """Where MLflow did not show what the registry says."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    MENDED_FIELD_NUMBER: _builtins.int
+    problem: _builtins.str
+    """What differed, in words."""
+    mended: _builtins.bool
+    """Whether MLflow shows it now."""
+    @_builtins.property
+    def version(self) -> _common_pb2.ModelVersionRef:
+        """The version."""
+
+    def __init__(
+        self,
+        *,
+        version: _common_pb2.ModelVersionRef | None = ...,
+        problem: _builtins.str = ...,
+        mended: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mended", b"mended", "problem", b"problem", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MlflowDifference: _TypeAlias = MlflowDifference  # noqa: Y015
+
+@_typing.final
+class ImportMlflowRequest(_message.Message):
+    """Asks to adopt what MLflow's registry has."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Only this registered model. Empty: all."""
+    dry_run: _builtins.bool
+    """Only say what would be adopted."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dry_run", b"dry_run", "model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportMlflowRequest: _TypeAlias = ImportMlflowRequest  # noqa: Y015
+
+@_typing.final
+class ImportMlflowResponse(_message.Message):
+    """What was adopted, or with `dry_run` would be."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADOPTED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def adopted(self) -> _containers.RepeatedCompositeFieldContainer[Global___AdoptedVersion]:
+        """The versions, each once."""
+
+    def __init__(
+        self,
+        *,
+        adopted: _abc.Iterable[Global___AdoptedVersion] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adopted", b"adopted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportMlflowResponse: _TypeAlias = ImportMlflowResponse  # noqa: Y015
+
+@_typing.final
+class AdoptedVersion(_message.Message):
+    """A version of MLflow's registry and what became of it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    MLFLOW_VERSION_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    STAGE_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The registered model's name in MLflow."""
+    mlflow_version: _builtins.str
+    """The number that it has in MLflow."""
+    version: _builtins.int
+    """The version that it is here; 0 when it was not adopted, or with `dry_run`."""
+    stage: _common_pb2.Stage.ValueType
+    """The stage that it came to."""
+    problem: _builtins.str
+    """Why it was not adopted; empty when it was."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        mlflow_version: _builtins.str = ...,
+        version: _builtins.int = ...,
+        stage: _common_pb2.Stage.ValueType = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mlflow_version", b"mlflow_version", "model", b"model", "problem", b"problem", "stage", b"stage", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AdoptedVersion: _TypeAlias = AdoptedVersion  # noqa: Y015
+
+@_typing.final
 class PromotionPolicy(_message.Message):
     """The conditions that a version must meet before it goes into production."""
 

@@ -145,6 +145,16 @@ class LifecycleServiceStub:
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogResponse.FromString,
                 _registered_method=True)
+        self.ReconcileMlflow = channel.unary_unary(
+                '/modelward.v1.LifecycleService/ReconcileMlflow',
+                request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ReconcileMlflowRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ReconcileMlflowResponse.FromString,
+                _registered_method=True)
+        self.ImportMlflow = channel.unary_unary(
+                '/modelward.v1.LifecycleService/ImportMlflow',
+                request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ImportMlflowRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ImportMlflowResponse.FromString,
+                _registered_method=True)
         self.GetPromotionPolicy = channel.unary_unary(
                 '/modelward.v1.LifecycleService/GetPromotionPolicy',
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.GetPromotionPolicyRequest.SerializeToString,
@@ -316,6 +326,20 @@ class LifecycleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ReconcileMlflow(self, request, context):
+        """Finds where MLflow does not show what the registry says, and mends it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportMlflow(self, request, context):
+        """Adopts the versions of the server's MLflow registry that Modelward does not know, with their files, runs and stages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetPromotionPolicy(self, request, context):
         """Returns the conditions that a version must meet to be promoted.
         """
@@ -442,6 +466,16 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     servicer.ExportAuditLog,
                     request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogResponse.SerializeToString,
+            ),
+            'ReconcileMlflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReconcileMlflow,
+                    request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ReconcileMlflowRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_lifecycle__pb2.ReconcileMlflowResponse.SerializeToString,
+            ),
+            'ImportMlflow': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportMlflow,
+                    request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ImportMlflowRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_lifecycle__pb2.ImportMlflowResponse.SerializeToString,
             ),
             'GetPromotionPolicy': grpc.unary_unary_rpc_method_handler(
                     servicer.GetPromotionPolicy,
@@ -1049,6 +1083,60 @@ class LifecycleService:
             '/modelward.v1.LifecycleService/ExportAuditLog',
             modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogRequest.SerializeToString,
             modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReconcileMlflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.LifecycleService/ReconcileMlflow',
+            modelward_dot_v1_dot_lifecycle__pb2.ReconcileMlflowRequest.SerializeToString,
+            modelward_dot_v1_dot_lifecycle__pb2.ReconcileMlflowResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportMlflow(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.LifecycleService/ImportMlflow',
+            modelward_dot_v1_dot_lifecycle__pb2.ImportMlflowRequest.SerializeToString,
+            modelward_dot_v1_dot_lifecycle__pb2.ImportMlflowResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -79,6 +79,10 @@ class LifecycleServiceStub:
     """Checks the audit log's hash chain and names the first record that does not hold."""
     ExportAuditLog: _grpc.UnaryStreamMultiCallable[_lifecycle_pb2.ExportAuditLogRequest, _lifecycle_pb2.ExportAuditLogResponse]
     """Streams the audit log, for an archive or for a check by somebody else."""
+    ReconcileMlflow: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ReconcileMlflowRequest, _lifecycle_pb2.ReconcileMlflowResponse]
+    """Finds where MLflow does not show what the registry says, and mends it."""
+    ImportMlflow: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ImportMlflowRequest, _lifecycle_pb2.ImportMlflowResponse]
+    """Adopts the versions of the server's MLflow registry that Modelward does not know, with their files, runs and stages."""
     GetPromotionPolicy: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.GetPromotionPolicyRequest, _lifecycle_pb2.GetPromotionPolicyResponse]
     """Returns the conditions that a version must meet to be promoted."""
     SetPromotionPolicy: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.SetPromotionPolicyRequest, _lifecycle_pb2.SetPromotionPolicyResponse]
@@ -135,6 +139,10 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     """Checks the audit log's hash chain and names the first record that does not hold."""
     ExportAuditLog: _aio.UnaryStreamMultiCallable[_lifecycle_pb2.ExportAuditLogRequest, _lifecycle_pb2.ExportAuditLogResponse]  # type: ignore[assignment]
     """Streams the audit log, for an archive or for a check by somebody else."""
+    ReconcileMlflow: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ReconcileMlflowRequest, _lifecycle_pb2.ReconcileMlflowResponse]  # type: ignore[assignment]
+    """Finds where MLflow does not show what the registry says, and mends it."""
+    ImportMlflow: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ImportMlflowRequest, _lifecycle_pb2.ImportMlflowResponse]  # type: ignore[assignment]
+    """Adopts the versions of the server's MLflow registry that Modelward does not know, with their files, runs and stages."""
     GetPromotionPolicy: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.GetPromotionPolicyRequest, _lifecycle_pb2.GetPromotionPolicyResponse]  # type: ignore[assignment]
     """Returns the conditions that a version must meet to be promoted."""
     SetPromotionPolicy: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.SetPromotionPolicyRequest, _lifecycle_pb2.SetPromotionPolicyResponse]  # type: ignore[assignment]
@@ -298,6 +306,20 @@ class LifecycleServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_lifecycle_pb2.ExportAuditLogResponse], _abc.AsyncIterator[_lifecycle_pb2.ExportAuditLogResponse]]:
         """Streams the audit log, for an archive or for a check by somebody else."""
+
+    def ReconcileMlflow(
+        self,
+        request: _lifecycle_pb2.ReconcileMlflowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_pb2.ReconcileMlflowResponse, _abc.Awaitable[_lifecycle_pb2.ReconcileMlflowResponse]]:
+        """Finds where MLflow does not show what the registry says, and mends it."""
+
+    def ImportMlflow(
+        self,
+        request: _lifecycle_pb2.ImportMlflowRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_pb2.ImportMlflowResponse, _abc.Awaitable[_lifecycle_pb2.ImportMlflowResponse]]:
+        """Adopts the versions of the server's MLflow registry that Modelward does not know, with their files, runs and stages."""
 
     def GetPromotionPolicy(
         self,

@@ -67,7 +67,7 @@ class MirrorWorker:
     def sync_pending(self) -> bool:
         """Sync every version that needs it and return whether all went well."""
         try:
-            synced = [self._sync(ref) for ref in self._pending()]
+            synced = [self.sync(ref) for ref in self._pending()]
             return all(synced)
         except ModelwardError as error:
             log.warning("the mirror waits: %s", error)
@@ -80,7 +80,8 @@ class MirrorWorker:
                 VersionRef(model, version) for model, version in session.execute(query.order_by(VersionRow.updated_at))
             ]
 
-    def _sync(self, ref: VersionRef) -> bool:
+    def sync(self, ref: VersionRef) -> bool:
+        """Show one version and return whether that went well."""
         with self._ledger.reading() as session:
             row = version_row(session, ref)
             version, model, wanted = to_version(row), get_model(session, ref.model), row.mirror_wanted

@@ -1,27 +1,21 @@
-"""MLflow as the window for data scientists: it is made to show what the ledger says. No other module imports MLflow.
+"""MLflow as the window for data scientists: it is made to show what the ledger says.
 
 The mirror works from state, not from events: it looks at what MLflow has and adds what is missing. So it may be
 called again at any time, and it finishes what an earlier call left half done.
 """
 
 import json
-import logging
-import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy.exc import SQLAlchemyError
-
-from modelward.errors import FieldViolation, InvalidField, StoreUnavailable
 from modelward.lifecycle import Model, ModelVersion, Stage
-from modelward_server.store.ledger import ALEMBIC_LOCK
+from modelward_server.store.mlflow_client import answering, connect, load_mlflow
 from modelward_server.store.mlmodel import describe_model
 
 VERSION_TAG = "modelward.version"
@@ -64,25 +58,24 @@ class MlflowMirror:
         Raises:
             StoreUnavailable: MLflow does not answer, or refuses.
         """
-        with _answering():
+        with answering():
             # On a local database MLflow looks up a version's source by its global URI, whatever the client's is.
-            _mlflow().set_tracking_uri(self._uri)
+            load_mlflow().set_tracking_uri(self._uri)
             experiment_id = self._experiment(model)
             self._show_model(model)
             run = self._run(experiment_id, version)
-            model_id = self._logged_model(experiment_id, version, run, files)
+            registered = self._registered(version)
+            # What is registered has its files; of an adopted version they lie where MLflow had them before.
+            model_id = registered.model_id if registered else self._logged_model(experiment_id, version, run, files)
             self._show_facts(run, version, model_id)
-            number = self._registered(version, run.info.run_id, model_id)
+            number = str(registered.version) if registered else self._register(version, run.info.run_id, model_id)
+            self._show_registered(registered, version)
             self._show_stage(version, number)
             return Mirrored(run.info.run_id, number)
 
     @cached_property
     def _client(self) -> Any:
-        with ALEMBIC_LOCK:  # The first calls make the tables of a local database.
-            client = _mlflow().MlflowClient(self._uri, registry_uri=self._uri)
-            client.search_experiments(max_results=1)
-            client.search_registered_models(max_results=1)
-        return client
+        return connect(self._uri)
 
     def _experiment(self, model: Model) -> str:
         """Return the experiment of a model, which has its name."""
@@ -110,9 +103,10 @@ class MlflowMirror:
             self._client.delete_registered_model_tag(model.name, key)
 
     def _run(self, experiment_id: str, version: ModelVersion) -> Any:
-        """Return the run of a version, found by its tag."""
+        """Return the run of a version: the one that is known, or the one with its tag, or a new one."""
         by_tag = f"tags.`{VERSION_TAG}` = '{version.version}'"
-        found = self._client.search_runs([experiment_id], by_tag, _mlflow().entities.ViewType.ALL, max_results=1)
+        everything = load_mlflow().entities.ViewType.ALL
+        found = self._known_run(version.run_id) or self._client.search_runs([experiment_id], by_tag, everything, 1)
         if found:
             if found[0].info.lifecycle_stage == "deleted":
                 self._client.restore_run(found[0].info.run_id)
@@ -124,6 +118,13 @@ class MlflowMirror:
         }
         name = f"{version.model} v{version.version}"
         return self._client.create_run(experiment_id, _millis(version.created_at), tags, name)
+
+    def _known_run(self, run_id: str) -> list[Any]:
+        """Return the run of that id in a list, which is empty when somebody removed it for good."""
+        try:
+            return [self._client.get_run(run_id)] if run_id else []
+        except load_mlflow().exceptions.MlflowException:
+            return []
 
     def _logged_model(self, experiment_id: str, version: ModelVersion, run: Any, files: Mapping[str, Path]) -> str:
         """Return the logged model of a run, with all its files."""
@@ -159,10 +160,7 @@ class MlflowMirror:
         from mlflow.entities import Metric, Param, RunTag
 
         shown, run_id = run.data, run.info.run_id
-        tags = _owned(version.tags) | {
-            STAGE_TAG: version.stage,
-            "mlflow.note.content": version.description[:TEXT_LIMIT],
-        }
+        tags = _tags(version) | {"mlflow.note.content": version.description[:TEXT_LIMIT]}
         now = _millis(datetime.now(UTC))  # Not when they changed: MLflow refuses two values of one instant.
         metrics = [
             Metric(key, value, now, 0, model_id=model_id)
@@ -176,24 +174,35 @@ class MlflowMirror:
         if run.info.status == "RUNNING":
             self._client.set_terminated(run_id, "FINISHED", _millis(version.created_at))
 
-    def _registered(self, version: ModelVersion, run_id: str, model_id: str) -> str:
-        """Return the version's number in MLflow's registry, which is MLflow's to give."""
-        by_tag = f"name='{version.model}' and tags.`{VERSION_TAG}` = '{version.version}'"
-        found = next(iter(self._client.search_model_versions(by_tag)), None)
-        tags = _owned(version.tags) | {VERSION_TAG: str(version.version), STAGE_TAG: version.stage}
+    def _registered(self, version: ModelVersion) -> Any:
+        """Return the version in MLflow's registry, by its number where that is known, or by its tag; None without."""
+        mine = f"name='{version.model}'"
+        by_tag = f"{mine} and tags.`{VERSION_TAG}` = '{version.version}'"
+        if version.mlflow_version:
+            known = self._client.search_model_versions(f"{mine} and version_number = {version.mlflow_version}")
+            if known:
+                return known[0]
+        return next(iter(self._client.search_model_versions(by_tag)), None)
+
+    def _register(self, version: ModelVersion, run_id: str, model_id: str) -> str:
+        """Register a version and return its number, which is MLflow's to give."""
         description = version.description[:TEXT_LIMIT]
+        created = self._client.create_model_version(
+            version.model, f"models:/{model_id}", run_id, _tags(version), description=description, model_id=model_id
+        )
+        return str(created.version)
+
+    def _show_registered(self, found: Any, version: ModelVersion) -> None:
+        """Mend the facts of what was registered before."""
         if found is None:
-            created = self._client.create_model_version(
-                version.model, f"models:/{model_id}", run_id, tags, description=description, model_id=model_id
-            )
-            return str(created.version)
+            return
+        description, tags = version.description[:TEXT_LIMIT], _tags(version)
         if (found.description or "") != description:
             self._client.update_model_version(version.model, found.version, description)
         for key, value in _missing(tags, found.tags):
             self._client.set_model_version_tag(version.model, found.version, key, value)
         for key in _dropped(tags, found.tags):
             self._client.delete_model_version_tag(version.model, found.version, key)
-        return str(found.version)
 
     def _show_stage(self, version: ModelVersion, number: str) -> None:
         """Point the alias of its stage to the version, and no other stage's."""
@@ -206,48 +215,8 @@ class MlflowMirror:
                 self._client.delete_registered_model_alias(version.model, stage)
 
 
-def download_artifacts(tracking_uri: str, uri: str, to: Path) -> Path:
-    """Fetch what MLflow can read, such as `runs:/...`, `models:/...` or `s3://...`, and return where it lies.
-
-    Raises:
-        InvalidField: nothing can be read there.
-    """
-    mlflow = _mlflow()
-    mlflow.set_tracking_uri(tracking_uri)  # `models:/` is looked up there, whatever the argument below says.
-    artifacts = mlflow.artifacts
-    try:
-        return Path(artifacts.download_artifacts(uri, dst_path=str(to), tracking_uri=tracking_uri))
-    except Exception as error:
-        # Each kind of store raises its own errors; what they share is that the URI did not lead to files.
-        fix = f"nothing can be read at {uri!r}: {_first_line(error)}"
-        raise InvalidField(FieldViolation("source_uri", fix)) from error
-
-
-def _mlflow() -> Any:
-    """Import MLflow, which takes a second, and keep it quiet."""
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # The worker tries again by itself.
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    import mlflow
-
-    for name in ("mlflow", "alembic"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    return mlflow
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    _mlflow()
-    from mlflow.exceptions import MlflowException
-
-    try:
-        yield
-    except (MlflowException, SQLAlchemyError, OSError) as error:
-        raise StoreUnavailable(f"MLflow: {_first_line(error)}", store="mlflow") from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+def _tags(version: ModelVersion) -> dict[str, str]:
+    return _owned(version.tags) | {VERSION_TAG: str(version.version), STAGE_TAG: version.stage}
 
 
 def _owned(tags: Mapping[str, str]) -> dict[str, str]:

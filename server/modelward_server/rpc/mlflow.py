@@ -1,0 +1,95 @@
+"""The registry's calls about MLflow: reconcile what it shows, adopt what it has."""
+
+import asyncio
+from dataclasses import replace
+from functools import partial
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelward._convert.common import ref_to_proto, stage_to_proto
+from modelward.errors import InvalidField
+from modelward.lifecycle import AdoptedVersion, ModelVersion
+from modelward.v1 import lifecycle_pb2 as pb
+from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
+from modelward_server.lifecycle.adoption import adopt, is_known, problem_of
+from modelward_server.lifecycle.rows import model_row, to_version
+from modelward_server.rpc.calls import Calls, Context
+from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.mirror_worker import MirrorWorker
+from modelward_server.store.mlflow_registry import ForeignVersion, MlflowRegistry
+from modelward_server.store.sources import Sources
+from modelward_server.store.tables import VersionRow
+
+
+class MlflowCalls(LifecycleServiceServicer):
+    """MLflow beside the ledger."""
+
+    _calls: Calls
+    _blobs: BlobStore
+    _sources: Sources
+    _registry: MlflowRegistry
+    _mirror: MirrorWorker
+
+    async def ReconcileMlflow(self, request: pb.ReconcileMlflowRequest, context: Context) -> pb.ReconcileMlflowResponse:
+        versions = await self._calls.read(partial(_versions, model=request.model))
+        answer = pb.ReconcileMlflowResponse(versions=len(versions))
+        for version in versions:
+            problems = await asyncio.to_thread(self._registry.differences, version)
+            left = await self._mend(version) if problems and not request.dry_run else problems
+            for problem in problems:
+                answer.differences.add(version=ref_to_proto(version.ref), problem=problem, mended=problem not in left)
+        return answer
+
+    async def _mend(self, version: ModelVersion) -> list[str]:
+        """Have MLflow show a version, and return what still differs."""
+        await asyncio.to_thread(self._mirror.sync, version.ref)
+        [again] = await self._calls.read(lambda session: [to_version(session.get_one(VersionRow, _key(version)))])
+        return await asyncio.to_thread(self._registry.differences, again)
+
+    async def ImportMlflow(self, request: pb.ImportMlflowRequest, context: Context) -> pb.ImportMlflowResponse:
+        found = await asyncio.to_thread(lambda: list(self._registry.versions(request.model)))
+        answer = pb.ImportMlflowResponse()
+        for foreign in found:
+            if not await self._calls.read(partial(is_known, foreign=foreign)):
+                answer.adopted.append(await self._adopt(foreign, request, context))
+        return answer
+
+    async def _adopt(
+        self, foreign: ForeignVersion, request: pb.ImportMlflowRequest, context: Context
+    ) -> pb.AdoptedVersion:
+        left = AdoptedVersion(foreign.model, foreign.mlflow_version, 0, foreign.stage, problem_of(foreign))
+        if left.problem or request.dry_run:
+            return _adopted_to_proto(left)
+        try:
+            files = await asyncio.to_thread(self._sources.copy_artifact, foreign.uri, self._blobs)
+        except InvalidField as error:
+            return _adopted_to_proto(replace(left, problem=error.message))
+
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: _adopted_to_proto(adopt(session, self._blobs, foreign, files, caller)),
+        )
+
+
+def _versions(session: Session, model: str) -> list[ModelVersion]:
+    rows = select(VersionRow).order_by(VersionRow.model, VersionRow.version)
+    if model:
+        model_row(session, model)
+        rows = rows.where(VersionRow.model == model)
+    return [to_version(row) for row in session.scalars(rows)]
+
+
+def _key(version: ModelVersion) -> tuple[str, int]:
+    return version.model, version.version
+
+
+def _adopted_to_proto(adopted: AdoptedVersion) -> pb.AdoptedVersion:
+    return pb.AdoptedVersion(
+        model=adopted.model,
+        mlflow_version=adopted.mlflow_version,
+        version=adopted.version,
+        stage=stage_to_proto(adopted.stage),
+        problem=adopted.problem,
+    )

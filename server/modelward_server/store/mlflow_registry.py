@@ -1,0 +1,142 @@
+"""What MLflow's registry has: compared with the ledger, and read for adoption."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+from modelward.lifecycle import ModelVersion, Stage
+from modelward_server.store.mlflow_client import answering, connect
+from modelward_server.store.mlflow_mirror import ALIASED, STAGE_TAG
+
+STAGE_OF_MLFLOW = {"Production": Stage.PRODUCTION, "Staging": Stage.STAGING, "Archived": Stage.ARCHIVED}
+"""MLflow's own stages, which older registries use in place of aliases."""
+
+
+@dataclass(frozen=True)
+class ForeignVersion:
+    """A version of MLflow's registry."""
+
+    model: str
+    mlflow_version: str
+    stage: Stage
+    description: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    run_id: str
+    uri: str
+    """Where its files are, for a download by MLflow."""
+
+
+class MlflowRegistry:
+    """Reads the registry of one MLflow."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self._uri = tracking_uri
+
+    @cached_property
+    def _client(self) -> Any:
+        return connect(self._uri)
+
+    def differences(self, version: ModelVersion) -> list[str]:
+        """Say in words where MLflow does not show a version as it is.
+
+        Raises:
+            StoreUnavailable: MLflow does not answer.
+        """
+        with answering():
+            if not version.mlflow_version:
+                return ["MLflow has not shown it yet"]
+            return [*self._run_differences(version), *self._registry_differences(version)]
+
+    def _run_differences(self, version: ModelVersion) -> Iterator[str]:
+        run = self._find_run(version.run_id)
+        if run is None:
+            yield f"the run {version.run_id} is gone"
+            return
+        if run.info.lifecycle_stage == "deleted":
+            yield f"the run {version.run_id} is deleted"
+        yield from _lacking("param", version.params, run.data.params)
+        yield from _lacking("metric", version.metrics, run.data.metrics)
+        yield from _lacking("tag", version.tags, run.data.tags)
+
+    def _find_run(self, run_id: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+
+    def _registry_differences(self, version: ModelVersion) -> Iterator[str]:
+        number = version.mlflow_version
+        by_number = f"name='{version.model}' and version_number = {number}"
+        found = next(iter(self._client.search_model_versions(by_number)), None)
+        if found is None:
+            yield f"version {number} is gone from the registry"
+            return
+        if found.tags.get(STAGE_TAG) != version.stage:
+            yield f"the registry's tag says {found.tags.get(STAGE_TAG)}, not {version.stage}"
+        aliases = self._client.get_registered_model(version.model).aliases
+        for stage in ALIASED:
+            holds = str(aliases.get(stage, "")) == number
+            if stage is version.stage and not holds:
+                yield f"the alias {stage} does not point to it"
+            elif stage is not version.stage and holds:
+                yield f"the alias {stage} points to it"
+
+    def versions(self, model: str) -> Iterator[ForeignVersion]:
+        """Give every version of the registry, or of one registered model, the oldest first.
+
+        Raises:
+            StoreUnavailable: MLflow does not answer.
+        """
+        with answering():
+            only = f"name='{model}'" if model else None
+            for registered in self._client.search_registered_models(only, max_results=1000):
+                found = self._client.search_model_versions(f"name='{registered.name}'")
+                ordered = sorted(found, key=lambda version: int(version.version))
+                yield from _one_production([self._foreign(version, registered.aliases) for version in ordered])
+
+    def _foreign(self, version: Any, aliases: Mapping[str, Any]) -> ForeignVersion:
+        run = self._find_run(version.run_id) if version.run_id else None
+        return ForeignVersion(
+            model=version.name,
+            mlflow_version=str(version.version),
+            stage=_stage(version, aliases),
+            description=version.description or "",
+            tags={key: value for key, value in version.tags.items() if not key.startswith(("mlflow.", "modelward."))},
+            params=dict(run.data.params) if run else {},
+            metrics=dict(run.data.metrics) if run else {},
+            run_id=version.run_id or "",
+            uri=f"models:/{version.name}/{version.version}",
+        )
+
+
+def _stage(version: Any, aliases: Mapping[str, Any]) -> Stage:
+    """Tell the stage by MLflow's aliases, by the name `champion` that its own guides use, or by its older stages."""
+    mine = {alias for alias, number in aliases.items() if str(number) == str(version.version)}
+    if mine & {Stage.PRODUCTION.value, "champion"}:
+        return Stage.PRODUCTION
+    if mine & {Stage.STAGING.value, "challenger"}:
+        return Stage.STAGING
+    return STAGE_OF_MLFLOW.get(str(version.current_stage), Stage.TRAINING)
+
+
+def _one_production(versions: list[ForeignVersion]) -> Iterator[ForeignVersion]:
+    """Leave the newest of a model in production; MLflow's older stages let several be there."""
+    newest = max((i for i, version in enumerate(versions) if version.stage is Stage.PRODUCTION), default=-1)
+    for i, version in enumerate(versions):
+        superseded = version.stage is Stage.PRODUCTION and i != newest
+        yield replace(version, stage=Stage.ARCHIVED) if superseded else version
+
+
+def _lacking(kind: str, wanted: Mapping[str, Any], shown: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in wanted.items():
+        if key not in shown:
+            yield f"the run lacks the {kind} {key}"
+        elif shown[key] != value:
+            yield f"the run's {kind} {key} is {shown[key]}, not {value}"

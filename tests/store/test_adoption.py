@@ -1,0 +1,146 @@
+"""An MLflow registry that was there before, adopted; and one that was tampered with, mended."""
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelward import Client, ModelVersion, Stage, errors
+from modelward_server.settings import Settings
+from tests.conftest import RunningServer
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings(port=0, data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def mlflow(settings: Settings) -> Any:
+    """A client of the MLflow that the server will use."""
+    from modelward_server.store.mlflow_client import connect
+
+    settings.data_dir.mkdir(parents=True)
+    return connect(settings.tracking_uri)
+
+
+@pytest.fixture
+def client(mlflow: Any, settings: Settings) -> Iterator[Client]:
+    running = RunningServer(settings)
+    with Client(running.target) as client:
+        yield client
+    running.stop()
+
+
+def _register(mlflow: Any, folder: Path, name: str, content: bytes) -> str:
+    """Register a version as a data scientist does with MLflow alone."""
+    found = mlflow.get_experiment_by_name("research")
+    files = str(folder / "files")
+    experiment = found.experiment_id if found else mlflow.create_experiment("research", artifact_location=files)
+    run = mlflow.create_run(experiment)
+    mlflow.log_param(run.info.run_id, "depth", "4")
+    mlflow.log_metric(run.info.run_id, "accuracy", 0.57)
+    (folder / "model.pkl").write_bytes(content)
+    mlflow.log_artifact(run.info.run_id, str(folder / "model.pkl"), "model")
+    mlflow.set_terminated(run.info.run_id)
+    if not mlflow.search_registered_models(f"name='{name}'"):
+        mlflow.create_registered_model(name)
+    source = f"{run.info.artifact_uri}/model"
+    return str(mlflow.create_model_version(name, source, run.info.run_id, tags={"asset": "SPX"}).version)
+
+
+def _wait_until(condition: Callable[[], bool]) -> None:
+    for _ in range(400):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not come about in 20 s")
+
+
+def _shown(client: Client, version: str) -> ModelVersion:
+    """Return a version once MLflow shows it."""
+    _wait_until(lambda: bool(client.get_version(version).mlflow_version))
+    return client.get_version(version)
+
+
+def test_registry_of_mlflow_is_adopted_with_files_facts_and_stages(client: Client, mlflow: Any, tmp_path: Path) -> None:
+    for content in (b"one", b"two", b"three"):
+        _register(mlflow, tmp_path, "spx", content)
+    mlflow.set_registered_model_alias("spx", "champion", "2")
+    mlflow.set_registered_model_alias("spx", "challenger", "3")
+    told = client.import_mlflow(dry_run=True)
+    assert [(a.mlflow_version, a.version, a.stage) for a in told] == [
+        ("1", 0, Stage.TRAINING),
+        ("2", 0, Stage.PRODUCTION),
+        ("3", 0, Stage.STAGING),
+    ]
+    with pytest.raises(errors.ModelNotFound):
+        client.get_model("spx")
+    adopted = client.import_mlflow()
+    assert [(a.version, a.stage, a.problem) for a in adopted] == [
+        (1, Stage.TRAINING, ""),
+        (2, Stage.PRODUCTION, ""),
+        (3, Stage.STAGING, ""),
+    ]
+    version = client.resolve("spx").version
+    assert (version.version, version.params, version.metrics) == (2, {"depth": "4"}, {"accuracy": 0.57})
+    assert (version.tags, version.mlflow_version) == ({"asset": "SPX"}, "2")
+    assert (client.download(version, tmp_path / "copy") / "model.pkl").read_bytes() == b"two"
+    assert client.import_mlflow() == ()
+    _wait_until(lambda: mlflow.get_registered_model("spx").aliases.get("production") in {2, "2"})
+    assert len(mlflow.search_model_versions("name='spx'")) == 3
+    assert mlflow.get_model_version("spx", "2").run_id == version.run_id
+
+
+def test_adoption_does_not_change_what_trades_here(client: Client, mlflow: Any, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"ours")
+    ours = client.register("spx", tmp_path / "model.bin")
+    client.promote(ours, to="staging")
+    client.promote(ours, to="production")
+    _shown(client, "spx/1")
+    number = _register(mlflow, tmp_path, "spx", b"theirs")
+    mlflow.set_registered_model_alias("spx", "champion", number)
+    [adopted] = client.import_mlflow("spx")
+    assert (adopted.version, adopted.stage) == (2, Stage.TRAINING)
+    assert client.resolve("spx").version.version == 1
+
+
+def test_version_whose_files_are_gone_is_told_and_left(client: Client, mlflow: Any, tmp_path: Path) -> None:
+    mlflow.create_registered_model("hollow")
+    mlflow.create_model_version("hollow", str(tmp_path / "nothing"))
+    [left] = client.import_mlflow()
+    assert left.version == 0
+    assert "hollow" in left.problem
+    mlflow.create_registered_model("not a name here")
+    _ = mlflow.create_model_version("not a name here", str(tmp_path / "nothing"))
+    assert any("rename it" in adopted.problem for adopted in client.import_mlflow())
+
+
+def test_what_somebody_changed_in_mlflow_is_found_and_mended(client: Client, mlflow: Any, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"model")
+    for _ in range(2):
+        version = client.register("spx", tmp_path / "model.bin", metrics={"accuracy": 0.57})
+        client.promote(version, to="staging")
+    client.promote("spx/1", to="production")
+    first, second = _shown(client, "spx/1"), _shown(client, "spx/2")
+    _wait_until(lambda: not client.reconcile_mlflow(dry_run=True).differences)
+    mlflow.set_registered_model_alias("spx", "production", second.mlflow_version)
+    mlflow.set_model_version_tag("spx", first.mlflow_version, "modelward.stage", "archived")
+    mlflow.delete_run(second.run_id)
+    found = client.reconcile_mlflow(dry_run=True)
+    assert found.versions == 2
+    problems = {(difference.version.version, difference.problem.partition(" ")[0]) for difference in found.differences}
+    assert {(1, "the"), (2, "the")} <= problems
+    said = [difference.problem for difference in found.differences]
+    assert "the registry's tag says archived, not production" in said
+    assert "the alias production does not point to it" in said
+    assert "the alias production points to it" in said
+    assert any(problem.endswith("is deleted") for problem in said)
+    assert not any(difference.mended for difference in found.differences)
+    mended = client.reconcile_mlflow("spx")
+    assert all(difference.mended for difference in mended.differences)
+    assert client.reconcile_mlflow().differences == ()
+    with pytest.raises(errors.ModelNotFound):
+        client.reconcile_mlflow("absent")
