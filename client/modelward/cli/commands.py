@@ -12,6 +12,7 @@ SECTIONS = {
         "show": "lifecycle",
         "resolve": "stages",
         "history": "stages",
+        "rollout": "stages",
         "audit": "audit",
     },
     "Act": {
@@ -24,6 +25,7 @@ SECTIONS = {
     },
     "Measure": {"drift": "drift", "reports": "drift", "compare": "comparison"},
     "Retrain": {"due": "retraining", "schedules": "retraining", "jobs": "retraining"},
+    "MLflow": {"import": "mlflow", "reconcile": "mlflow"},
     "Run": {"serve": "serve", "demo": "demo"},
 }
 MODULES = {command: module for section in SECTIONS.values() for command, module in section.items()}
@@ -39,7 +41,7 @@ class LazyGroup(click.Group):
         if cmd_name not in MODULES:
             return None
         module = importlib.import_module(f"modelward.cli.{MODULES[cmd_name]}")
-        command: click.Command = getattr(module, cmd_name)
+        command: click.Command = getattr(module, "import_" if cmd_name == "import" else cmd_name)
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

@@ -108,3 +108,17 @@ def history(client: Client, out: Output, model: str, limit: int) -> None:
         prose=("why", lambda m: m.reason),
         none="nothing was moved yet",
     )
+
+
+@click.command()
+@click.argument("model")
+@remote
+def rollout(client: Client, out: Output, model: str) -> None:
+    """List which engines run the version of MODEL that they should."""
+    found = client.get_rollout(model)
+    out.rows(
+        found.engines,
+        ["engine", "version", "state", "reported (UTC)"],
+        lambda e: [e.engine, e.version, e.state, e.reported_at],
+        none=f"no engine has reported; {found.expected or 'nothing'} is to be run",
+    )

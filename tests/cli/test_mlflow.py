@@ -1,0 +1,24 @@
+"""Commands about MLflow and about engines."""
+
+from pathlib import Path
+
+from modelward import Client
+from tests.cli.conftest import Commands
+
+
+def test_rollout_lists_what_engines_run(commands: Commands, in_production: str, sdk: Client) -> None:
+    assert "no engine has reported" in commands.said("rollout", in_production)
+    version = sdk.resolve(in_production).version
+    sdk.report_active(version, engine="ny4-07")
+    [engine] = commands.json("rollout", in_production)
+    assert (engine["engine"], engine["version"], engine["state"]) == ("ny4-07", version.version, "converged")
+
+
+def test_reconcile_and_import_say_when_there_is_nothing_to_do(
+    commands: Commands, sdk: Client, in_production: str, weights: Path
+) -> None:
+    sdk.reconcile_mlflow(in_production)
+    assert commands.json("reconcile", in_production, "--dry-run") == []
+    assert "shows all" in commands.said("reconcile", in_production)
+    assert commands.json("import", in_production, "--dry-run") == []
+    assert "nothing that is not known here" in commands.said("import", in_production)
