@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import mlflow  # noqa: F401 - now, not in the server's thread while scikit-learn asks which libraries are loaded
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result

@@ -119,6 +119,7 @@ def register(
 def download(client: Client, out: Output, version: str, folder: Path) -> None:
     """Write the files of a version into DIR and verify each."""
     found = client.get_version(version)
+    folder.mkdir(parents=True, exist_ok=True)  # A folder that cannot be made stops it before any byte is sent.
     client.download(found, folder)
     files = "1 file" if len(found.files) == 1 else f"{len(found.files)} files"
     out.say(found, f"{files} of {found} in {folder}, verified")
