@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import mlflow  # noqa: F401 - else a server's thread imports it, and pandas, while a test looks at half of them
 import pytest
 from sqlalchemy import NullPool, create_engine
 

@@ -84,7 +84,7 @@ class _Upload:
 
 async def send_chunks(path: Path, offset: int) -> AsyncIterator[bytes]:
     """Read a file from `offset` on, in chunks of a mebibyte."""
-    with await asyncio.to_thread(path.open, "rb") as file:
+    with path.open("rb") as file:  # Not in a thread: a cancelled call would leave it open.
         file.seek(offset)
         while chunk := await asyncio.to_thread(file.read, READ_BYTES):
             yield chunk
