@@ -1,6 +1,11 @@
 """The demo's own server ends with the demo, and a failure says why."""
 
+import os
+import re
+import signal
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +19,34 @@ def test_the_server_serves_for_the_time_of_the_block_only(tmp_path: Path) -> Non
     with running_server(tmp_path) as target, Client(target) as client:
         assert list(client.list_models()) == []
     assert not _answers(target)
+
+
+def test_the_server_does_not_touch_the_database_of_a_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELWARD_DATABASE_URL", f"sqlite:///{tmp_path / 'real.db'}")
+    with running_server(tmp_path / "demo") as target, Client(target) as client:
+        client.create_model("spx")
+    assert (tmp_path / "demo" / "ledger.db").exists()
+    assert not (tmp_path / "real.db").exists()
+
+
+def test_a_demo_that_is_told_to_stop_leaves_no_server_and_no_folder(tmp_path: Path) -> None:
+    command, env = [sys.executable, "-m", "modelward", "demo"], os.environ | {"TMPDIR": str(tmp_path)}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env, cwd=tmp_path) as demo:
+        target = _told_target(demo)
+        assert _answers(target)
+        demo.terminate()
+        demo.communicate(timeout=60)
+    assert demo.returncode == 128 + signal.SIGTERM
+    assert not _answers(target)
+    assert not list(tmp_path.glob("modelward-demo-*"))
+
+
+def _told_target(demo: "subprocess.Popen[str]") -> str:
+    """Return the address that the demo's first sentence names."""
+    assert demo.stdout
+    found = re.search(r"runs on (\S+),", demo.stdout.readline())
+    assert found
+    return found[1]
 
 
 def test_a_server_that_cannot_start_shows_its_log(tmp_path: Path) -> None:

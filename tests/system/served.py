@@ -17,6 +17,11 @@ START_SECONDS = 40.0
 STOP_SECONDS = 40.0
 
 
+def bare_environment() -> dict[str, str]:
+    """Leave out every setting of a real server that whoever runs the tests may have."""
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith("MODELWARD_")}
+
+
 class Served:
     """One `modelward serve` on a free port, told by flags and environment."""
 
@@ -25,7 +30,7 @@ class Served:
         command = [sys.executable, "-m", "modelward", "serve", "--port", "0", "--data-dir", str(data_dir), *flags]
         with log.open("wb") as sink:
             self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=os.environ | dict(env or {})
+                command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=bare_environment() | dict(env or {})
             )
         self.target = f"127.0.0.1:{self._port()}"
         self._wait_until_serving()

@@ -1,5 +1,7 @@
 """The demo: a real server, real market data, and a story that is told as it happens."""
 
+import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +49,7 @@ def _tell(console: "Console", keep: Path | None) -> None:
 
     narrator = Narrator(console)
     began = time.monotonic()
-    with _folder(keep) as data_dir, running_server(data_dir) as target:
+    with _ending_in_order(), _folder(keep) as data_dir, running_server(data_dir) as target:
         narrator.say(f"A Modelward server runs on {target}, {time.monotonic() - began:.1f} s after it was started.")
         with Client(target, actor="quant") as quant, Client(target, actor="risk") as risk:
             tell(narrator, quant, risk, (keep or Path()) / PICTURE)
@@ -55,6 +57,16 @@ def _tell(console: "Console", keep: Path | None) -> None:
     if keep is not None:
         narrator.chapter("Where to look next")
         narrator.console.print(_next_steps(keep), soft_wrap=True, markup=False)
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    """Let SIGTERM end the demo as Ctrl-C does, so that neither its server nor its folder outlives it."""
+    before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

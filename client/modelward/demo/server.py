@@ -1,5 +1,6 @@
 """A server of the demo's own, in a process of its own."""
 
+import os
 import socket
 import subprocess
 import sys
@@ -24,6 +25,8 @@ class ServerFailedError(Exception):
 def running_server(data_dir: Path) -> Iterator[str]:
     """Run `modelward serve` on a free port for the time of the block, and give its `host:port`.
 
+    It runs by its defaults, whatever the environment says of another server.
+
     Args:
         data_dir: where it keeps its data; its log is written beside them as `server.log`.
 
@@ -34,12 +37,17 @@ def running_server(data_dir: Path) -> Iterator[str]:
     port, log = _free_port(), data_dir / "server.log"
     command = [sys.executable, "-m", "modelward", "serve", "--port", str(port), "--data-dir", str(data_dir)]
     with log.open("wb") as sink:
-        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink)
+        process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=_bare_environment())
     try:
         _wait_until_serving(process, f"127.0.0.1:{port}", log)
         yield f"127.0.0.1:{port}"
     finally:
         _stop(process, log)
+
+
+def _bare_environment() -> dict[str, str]:
+    """Leave out every setting: the demo must not write to the database that a real server uses."""
+    return {name: value for name, value in os.environ.items() if not name.upper().startswith("MODELWARD_")}
 
 
 def _free_port() -> int:
