@@ -7,17 +7,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 INK, FAINT, ALARM = "#1f2933", "#7b8794", "#b3261e"
 REIGNS = ("#eef1f5", "#faf2e2")
 """Behind the price, in turns: who was in production."""
-DRIFT_COLOURS = "Blues"
-"""Pale is calm and dark is drift: only lightness tells, so colour vision does not matter."""
-DARK_CELL = 0.55
-"""From here on a cell is so dark that its number is written in white."""
+THRESHOLD = 0.5
+"""The drift score at a feature's threshold."""
+PALE, DARK = (0.03, 0.4), (0.74, 1.0)
+"""Which blues stand for scores below the threshold and above it: the leap shows it, and leaves out the blues on which
+neither ink nor white is easy to read. Only lightness tells, so colour vision does not matter."""
 
 
 @dataclass(frozen=True)
@@ -88,19 +91,24 @@ def _draw_price(axes: Any, close: pd.Series, quarters: Sequence[QuarterOfDrift],
 def _draw_drift(axes: Any, quarters: Sequence[QuarterOfDrift]) -> Any:
     features = list(quarters[0].scores)
     table = np.array([[quarter.scores[name] for quarter in quarters] for name in features])
-    cells = axes.pcolormesh(table, cmap=DRIFT_COLOURS, vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
+    cells = axes.pcolormesh(table, cmap=_drift_colours(), vmin=0, vmax=1, edgecolors="white", linewidth=1.5)
     for (row, column), value in np.ndenumerate(table):
         counts = features[row] in quarters[column].drifted
-        colour, weight = "white" if value > DARK_CELL else INK, "bold" if counts else "normal"
+        colour, weight = "white" if value >= THRESHOLD else INK, "bold" if counts else "normal"
         text = f"{value:.2f}" + (" ▲" if counts else "")
         axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour, weight=weight, fontsize=9)
     axes.set_yticks(np.arange(len(features)) + 0.5, [name.replace("_", " ") for name in features], fontsize=10)
     axes.invert_yaxis()
     _plain(axes)
     _name_quarters(axes, quarters)
-    title = "Drift of each feature from what that version was trained on   (▲ the feature has drifted)"
+    title = "Drift of each feature from what that version learnt   (dark: above the threshold; ▲: by more than chance)"
     axes.set_title(title, loc="left", color=INK, fontsize=12, weight="bold", pad=8)
     return cells
+
+
+def _drift_colours() -> ListedColormap:
+    shades = np.concatenate([np.linspace(*PALE, 128), np.linspace(*DARK, 128)])
+    return ListedColormap(colormaps["Blues"](shades))
 
 
 def _name_quarters(axes: Any, quarters: Sequence[QuarterOfDrift]) -> None:
