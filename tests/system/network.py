@@ -1,0 +1,56 @@
+"""A way to a server that can lose answers, at an address that outlives the server."""
+
+import socket
+import threading
+from contextlib import suppress
+
+
+class Network:
+    """Carries bytes between clients and the server that `target` names at the time when they connect."""
+
+    def __init__(self, target: str) -> None:
+        self.target = target
+        self.losing_answers = False
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no more connections; those that are open end with their client or server."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client, _ = self._listener.accept()
+                threading.Thread(target=self._carry, args=[client], daemon=True).start()
+
+    def _carry(self, client: socket.socket) -> None:
+        host, port = self.target.split(":")
+        with client, suppress(OSError), socket.create_connection((host, int(port))) as server:
+            there = threading.Thread(target=_pump, args=[client, server], daemon=True)
+            there.start()
+            self._pump_back(server, client)
+            there.join()
+
+    def _pump_back(self, server: socket.socket, client: socket.socket) -> None:
+        with suppress(OSError):
+            while data := server.recv(65536):
+                if not self.losing_answers:
+                    client.sendall(data)
+        _end(client)
+
+
+def _pump(source: socket.socket, to: socket.socket) -> None:
+    with suppress(OSError):
+        while data := source.recv(65536):
+            to.sendall(data)
+    _end(to)
+
+
+def _end(connection: socket.socket) -> None:
+    with suppress(OSError):
+        connection.shutdown(socket.SHUT_RDWR)
