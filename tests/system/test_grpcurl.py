@@ -8,7 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import skops.io
+from sklearn.linear_model import LogisticRegression
 
 from tests.system.served import Served
 
@@ -37,6 +40,12 @@ class Grpcurl:
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
+    def stream(self, method: str, data: object) -> list[Any]:
+        """Call a method that streams its answer, and return every message."""
+        done = self.run(method, data=data)
+        assert done.returncode == 0, done.stderr
+        return json.loads("[" + done.stdout.replace("\n}\n{", "\n},\n{") + "]")  # type: ignore[no-any-return]
+
     def refusal(self, method: str, data: object) -> str:
         done = self.run(method, data=data)
         assert done.returncode != 0, done.stdout
@@ -45,9 +54,13 @@ class Grpcurl:
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that the server may read, with a model in it."""
+    """A folder that the server may read, with models in it."""
     folder = tmp_path_factory.mktemp("models")
     (folder / "model.bin").write_bytes(b"weights")
+    for name, sign in (("right", 1), ("wrong", -1)):
+        (folder / name).mkdir()
+        x = np.linspace(-1, 1, 200)
+        skops.io.dump(LogisticRegression().fit(x[:, None], sign * x > 0), folder / name / "model.skops")
     return folder
 
 
@@ -117,6 +130,67 @@ def test_drift_is_detected_on_columns_typed_by_hand(grpcurl: Grpcurl, registered
     assert report["drivers"] == ["volatility"]
     same = grpcurl.call(method, {"version": version, "data": columns(volatility=calm[:100])})["report"]
     assert same.get("driftDetected", False) is False
+
+
+def in_production(grpcurl: Grpcurl, model: str, version: int) -> object:
+    ref = {"model": model, "version": version}
+    for stage in ("STAGE_STAGING", "STAGE_PRODUCTION"):
+        grpcurl.call("modelward.v1.LifecycleService/TransitionModelVersion", {"version": ref, "to": stage})
+    return ref
+
+
+def drifted(grpcurl: Grpcurl, version: object) -> str:
+    """Report drift of a version's live data, and return the report's id."""
+    calm, wild = columns(volatility=[i / 100 for i in range(200)]), columns(volatility=[i / 10 for i in range(50, 100)])
+    grpcurl.call("modelward.v1.DriftService/SetReference", {"header": {"version": version, "data": calm}})
+    found = grpcurl.call("modelward.v1.DriftService/DetectDrift", {"version": version, "data": wild})
+    report: str = found["report"]["reportId"]
+    return report
+
+
+def test_a_model_is_scheduled_found_due_leased_and_retrained(grpcurl: Grpcurl, registered: str, models: Path) -> None:
+    service, model = "modelward.v1.RetrainingService", {"model": registered}
+    triggers = [{"periodic": {"cron": {"expression": "30 17 * * FRI", "timeZone": "America/New_York"}}}, {"drift": {}}]
+    schedule = grpcurl.call(f"{service}/CreateSchedule", {**model, "triggers": triggers})["schedule"]
+    assert schedule["triggers"] == triggers
+    assert grpcurl.call(f"{service}/ListDueModels", model) == {}
+
+    report = drifted(grpcurl, in_production(grpcurl, registered, 1))
+    [due] = grpcurl.call(f"{service}/ListDueModels", model)["dueModels"]
+    assert [reason["drift"]["reportId"] for reason in due["reasons"]] == [report]
+
+    job = grpcurl.call(f"{service}/LeaseJob", {**model, "holder": "grace", "lease": "60s"})["job"]
+    assert (job["state"], job["holder"]) == ("JOB_STATE_LEASED", "grace")
+    assert "grace" in grpcurl.refusal(f"{service}/LeaseJob", {**model, "holder": "ada"})
+
+    source = {"sourceUri": (models / "right").as_uri()}
+    grpcurl.call("modelward.v1.LifecycleService/RegisterModelVersion", {**model, **source})
+    done = grpcurl.call(f"{service}/CompleteJob", {"jobId": job["jobId"], "holder": "grace", "successor": 2})["job"]
+    assert (done["state"], done["successor"]) == ("JOB_STATE_SUCCEEDED", 2)
+    assert grpcurl.call(f"{service}/ListDueModels", model) == {}
+
+
+def test_a_cron_expression_that_is_none_is_an_error_that_names_it(grpcurl: Grpcurl, registered: str) -> None:
+    data = {"model": registered, "triggers": [{"periodic": {"cron": {"expression": "every Friday"}}}]}
+    refusal = grpcurl.refusal("modelward.v1.RetrainingService/CreateSchedule", data)
+    assert "triggers[0].periodic.cron.expression" in refusal
+
+
+def test_models_are_compared_on_rows_typed_by_hand(grpcurl: Grpcurl, models: Path, name: str) -> None:
+    for kind in ("right", "wrong"):
+        data = {"model": name, "sourceUri": (models / kind).as_uri()}
+        grpcurl.call("modelward.v1.LifecycleService/RegisterModelVersion", data)
+    x = [(i * 37 % 101) / 50 - 1 for i in range(100)]
+    truth = {"name": "label", "int64s": {"values": [int(value > 0) for value in x]}}
+    table = {"columns": {"columns": [{"name": "x", "doubles": {"values": x}}, truth]}}
+    versions = [{"model": name, "version": number} for number in (1, 2)]
+    *progress, last = grpcurl.stream(
+        "modelward.v1.ComparisonService/CompareModels", {"versions": versions, "data": table, "baseline": versions[1]}
+    )
+    assert all("progress" in message for message in progress)
+    found = last["comparison"]
+    assert found["best"] == versions[0]
+    assert found["conclusion"]["verdict"] == "VERDICT_SUPERIOR"
 
 
 def test_an_error_names_the_field_and_the_fix(grpcurl: Grpcurl) -> None:
