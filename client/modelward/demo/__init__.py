@@ -86,6 +86,6 @@ def _next_steps(keep: Path) -> str:
                           modelward history spx-direction
                           modelward reports spx-direction
                           modelward due
-                          grpcurl -plaintext -d {ask}
+   or, with grpcurl:      grpcurl -plaintext -d {ask}
    See it in MLflow:      mlflow ui --backend-store-uri sqlite:///{keep.resolve() / "mlflow.db"}
    See the drift:         {keep / PICTURE}"""
