@@ -245,3 +245,12 @@ def test_exceedance_counts_the_stretches_that_differ_at_least_so_much() -> None:
     assert exceedance(null, 0.0) == 1
     assert exceedance(null, 0.3) == 3 / 5
     assert exceedance(null, 0.5) == 1 / 5
+
+
+def test_categories_are_told_apart_to_the_last_character() -> None:
+    reference = np.array(["a", "a\0", "b", "x" * 20_000], dtype=object)
+    assert _compare(reference, reference).ks == 0
+    assert _compare(reference, np.array(["a", "a", "b", "b"], dtype=object)).vanished_categories == (
+        "a\0",
+        "x" * 20_000,
+    )

@@ -2,6 +2,7 @@
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import Any
@@ -136,8 +137,8 @@ def category_labels(values: Any) -> list[str | None]:
 
 
 def count_categories(labels: list[str | None]) -> dict[str | None, int]:
-    found, counts = np.unique(np.array([("" if x is None else "x" + x) for x in labels]), return_counts=True)
-    return {(None if x == "" else str(x)[1:]): int(n) for x, n in zip(found, counts, strict=True)}
+    """Count labels as Python text: an array of text is as wide as its longest one, and drops NULs at the end."""
+    return dict(Counter(labels))
 
 
 def describe(profile: Profile) -> tuple[FeatureProfile, ...]:
