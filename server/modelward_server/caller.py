@@ -1,7 +1,8 @@
 """Who asks for a change, and when."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Self
 
 
 @dataclass(frozen=True)
@@ -10,4 +11,8 @@ class Caller:
 
     actor: str
     at: datetime
-    """When the server began to handle the change, in UTC."""
+    """When the change had its turn, in UTC."""
+
+    def not_before(self, instant: datetime) -> Self:
+        """Return the caller at `instant` or later: servers' clocks differ, and history must not run backwards."""
+        return replace(self, at=max(self.at, instant))

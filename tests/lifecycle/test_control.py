@@ -48,6 +48,17 @@ async def test_rollbacks_go_back_one_promotion_at_a_time(client: Either, name: s
     assert (await client.resolve(name)).version.version == 1
 
 
+async def test_rollback_to_a_version_in_staging_is_no_promotion_of_it(
+    client: Either, name: str, artifact: Path
+) -> None:
+    for _ in range(2):
+        await _promoted(client, name, artifact)
+    await client.promote(f"{name}/1", to="staging")
+    assert (await client.rollback(name)).version.version == 1
+    with pytest.raises(errors.NoPredecessor):
+        await client.rollback(name)
+
+
 async def test_rollback_brings_back_what_was_taken_out_of_production(client: Either, name: str, artifact: Path) -> None:
     version = await _promoted(client, name, artifact)
     await client.promote(version, to="archived", reason="maintenance")

@@ -108,7 +108,7 @@ def update_model(
 def touch_model(row: ModelRow, caller: Caller) -> None:
     """Note that the model, or the stage of one of its versions, changed."""
     row.revision += 1
-    row.updated_at = caller.at
+    row.updated_at = max(row.updated_at, caller.at)
 
 
 def _show_in_mlflow(session: Session, row: ModelRow) -> None:

@@ -53,6 +53,7 @@ def transition(
     row = version_row(session, ref, lock=True)
     check_etag(expected_etag, etag(row))
     check_move(ref, Stage(row.stage), to)
+    caller = caller.not_before(model_row(session, ref.model).updated_at)
     if to is not Stage.PRODUCTION:
         return _result(session, row, None, move(session, row, to, reason, caller), caller)
     gates = _pass_gates(session, row, caller)
@@ -75,7 +76,11 @@ def rollback(session: Session, model: str, reason: str, expected_etag: str, call
     check_etag(expected_etag, etag(held))
     current = in_production(session, model)
     target = _predecessor(session, model, current)
+    caller = caller.not_before(held.updated_at)
     note = f"rolled back to {model}/{target.version}" + (f": {reason}" if reason else "")
+    if target.stage != Stage.ARCHIVED:
+        # A move from staging would read as a promotion, and the next rollback would come back here.
+        move(session, target, Stage.ARCHIVED, note, caller)
     result = put_into_production(session, target, f"rollback: {reason}" if reason else "rollback", note, caller)
     return RollbackResult(result.version, result.archived, result.transition)
 

@@ -73,6 +73,7 @@ def register(session: Session, blobs: BlobStore, new: NewVersion, caller: Caller
     """
     _check_uploaded(blobs, new.files)
     model = session.get(ModelRow, new.model, with_for_update=True) or add_model(session, new.model, caller)
+    caller = caller.not_before(model.updated_at)
     model.latest_version += 1
     touch_model(model, caller)
     row = _new_row(new, model.latest_version, caller)

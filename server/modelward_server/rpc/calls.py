@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, RequestIdReused
 from modelward_server.caller import Caller
+from modelward_server.store import audit
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.tables import RequestRow
 
@@ -62,8 +63,10 @@ class Calls:
             RequestIdReused: the id came before with another request.
             ConcurrentChange: others were faster, again and again.
         """
-        caller = Caller(actor_of(context), datetime.now(UTC))
-        result = await asyncio.to_thread(self._write, lambda session: _once(session, request, change, caller))
+        actor = actor_of(context)
+        result = await asyncio.to_thread(
+            self._write, lambda session: _once(session, request, change, _in_turn(session, actor))
+        )
         self._on_write()
         return result
 
@@ -81,10 +84,10 @@ class Calls:
         self, request: Mutation, context: Context, change: Callable[[Session, Caller], Answer]
     ) -> Answer:
         """Run a function that changes the ledger, return what it would answer, and change nothing."""
-        caller = Caller(actor_of(context), datetime.now(UTC))
+        actor = actor_of(context)
 
         def undone(session: Session) -> Answer:
-            result = change(session, caller)
+            result = change(session, _in_turn(session, actor))
             session.rollback()
             return result
 
@@ -115,6 +118,12 @@ def actor_of(context: Context) -> str:
     if len(actor) > 256:
         raise InvalidField(FieldViolation(ACTOR_HEADER, "must have 256 characters at most"))
     return str(actor)
+
+
+def _in_turn(session: Session, actor: str) -> Caller:
+    """Wait for the writers before this one, and only then look at the clock: so history has the order of commits."""
+    audit.queue(session)
+    return Caller(actor, datetime.now(UTC))
 
 
 def _once(session: Session, request: Mutation, change: Callable[[Session, Caller], Answer], caller: Caller) -> Answer:

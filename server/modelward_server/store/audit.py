@@ -64,6 +64,11 @@ def append(session: Session, kind: Kind, model: str, payload: object, caller: Ca
     return row.sequence
 
 
+def queue(session: Session) -> None:
+    """Wait until the writers before this one are done; those after it wait until its transaction ends."""
+    _head(session, lock=True)
+
+
 def payload_of(row: AuditRow, kind: type[Payload]) -> Payload:
     """Return what a record says as the dataclass that it was written from."""
     payload: Payload = _adapter(kind).validate_json(row.payload)
