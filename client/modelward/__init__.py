@@ -25,7 +25,10 @@ from modelward.drift import (
     DriftThresholds,
     FeatureDrift,
     FeatureThresholds,
+    Histogram,
+    JointDrift,
     Reference,
+    ReferenceDistance,
 )
 from modelward.errors import ModelwardError
 from modelward.lifecycle import (
@@ -101,9 +104,11 @@ __all__ = [
     "FreezeWindow",
     "GateResult",
     "Halt",
+    "Histogram",
     "Job",
     "JobFailure",
     "JobState",
+    "JointDrift",
     "Latency",
     "Metric",
     "MetricDifference",
@@ -125,6 +130,7 @@ __all__ = [
     "PromotionPolicy",
     "Reconciliation",
     "Reference",
+    "ReferenceDistance",
     "RequestEvidence",
     "Resampling",
     "Resolved",

@@ -61,6 +61,7 @@ class FeatureThresholds:
     kl: float | None = None
     ignored: bool = False
     """Whether the feature is left out of the decision; its statistics are reported all the same."""
+    missing: float | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ class DriftThresholds:
     significance: float | None = None
     """The rate of false discoveries that is accepted among the features, in (0, 1)."""
     features: Mapping[str, FeatureThresholds] = field(default_factory=dict)
+    missing: float | None = None
+    """For the change of the share of rows in which a feature is missing, in (0, 1]."""
+    auc: float | None = None
+    """For how well a classifier tells live rows from reference rows, in (0.5, 1]."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +88,18 @@ class DriftPolicy:
     model: str
     thresholds: DriftThresholds
     etag: str = ""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How values are distributed; the shares of each side add up to 1, unless all values are missing."""
+
+    edges: tuple[float, ...] = ()
+    """Between bins, one fewer than bins: the first and the last bin are open. None for categories."""
+    categories: tuple[str, ...] = ()
+    """The most frequent of the reference first; the last may be "(other)". None for numbers."""
+    live: tuple[float, ...] = ()
+    reference: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -101,7 +118,7 @@ class FeatureDrift:
     ks_p_value: float
     """The p-value if all rows were independent."""
     ks_method: str
-    """How that was computed: `asymptotic` for numbers, `chi-square` for categories."""
+    """How that was computed: `exact`, `asymptotic` or `limit` by the number of rows; `chi-square` for categories."""
     kl: float
     """The Kullback-Leibler divergence D(live || reference), in nats."""
     kl_threshold: float
@@ -125,6 +142,39 @@ class FeatureDrift:
     """The share of live values outside the reference's range, or in no category of it."""
     new_categories: tuple[str, ...] = ()
     vanished_categories: tuple[str, ...] = ()
+    chi_square: float = 0.0
+    """Pearson's statistic of the categories; 0 for numbers."""
+    missing_threshold: float = 1.0
+    """What the change of the missing share must reach to count."""
+    histogram: Histogram = Histogram()
+
+
+@dataclass(frozen=True)
+class ReferenceDistance:
+    """How near one of a version's references is."""
+
+    name: str
+    drift_detected: bool
+    score: float
+    confidence: float
+    distance: float
+    """The mean over the features of the Kolmogorov-Smirnov statistic, from 0 to 1."""
+
+
+@dataclass(frozen=True)
+class JointDrift:
+    """How the features compare together."""
+
+    drifted: bool = False
+    auc: float = 0.5
+    """How well a classifier tells live rows from reference rows, from 0.5 (not) to 1 (always)."""
+    auc_threshold: float = 1.0
+    mmd: float = 0.0
+    """The squared maximum mean discrepancy."""
+    p_value: float = 1.0
+    """How often stretches of the reference show at least so much, by the block bootstrap."""
+    rows: int = 0
+    """How many live rows were looked at."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +201,15 @@ class DriftReport:
     """Each feature, the strongest first."""
     caveats: tuple[str, ...]
     """What limits the finding, in words."""
+    references: tuple[ReferenceDistance, ...] = ()
+    """How near the version's references are, the nearest first; just the one that was named when one was."""
+    joint: JointDrift = JointDrift()
+    """How the features compare together."""
+
+    @property
+    def nearest_reference(self) -> str:
+        """Return the name of the nearest reference, as "calm" or "crisis"."""
+        return self.references[0].name if self.references else self.reference
 
     def feature(self, name: str) -> FeatureDrift:
         """Return one feature's comparison.

@@ -20,6 +20,8 @@ from modelward import (
     FreezeWindow,
     GateResult,
     Halt,
+    Histogram,
+    JointDrift,
     MetricMargin,
     MetricRange,
     Model,
@@ -28,6 +30,7 @@ from modelward import (
     ModelVersion,
     PromotionPolicy,
     Reference,
+    ReferenceDistance,
     RollbackResult,
     Rollout,
     RolloutState,
@@ -80,7 +83,7 @@ POLICY = PromotionPolicy(
     material=True,
     etag="r1",
 )
-THRESHOLDS = DriftThresholds(0.3, None, 0.01, {"ret": FeatureThresholds(0.5, None, True)})
+THRESHOLDS = DriftThresholds(0.3, None, 0.01, {"ret": FeatureThresholds(0.5, None, True, 0.2)}, 0.1, 0.8)
 PROFILE = FeatureProfile("ret", FeatureKind.NUMBER, 0.1, 0.2, 0.3, -1.0, 1.0, (0.1, 0.2), {}, 100.0)
 CATEGORIES = FeatureProfile("regime", FeatureKind.CATEGORY, 0, 0, 0, 0, 0, (), {"calm": 0.75, "crisis": 0.25}, 9.0)
 REFERENCE = Reference(REF, "calm", 1000, (PROFILE, CATEGORIES), NOW, "ann", "c" * 64)
@@ -107,9 +110,28 @@ FEATURE = FeatureDrift(
     out_of_range_share=0.16,
     new_categories=("war",),
     vanished_categories=("calm",),
+    chi_square=0.17,
+    missing_threshold=0.18,
+    histogram=Histogram((1.0, 2.0), ("calm", "(other)"), (0.25, 0.75), (0.5, 0.5)),
 )
 REPORT = DriftReport(
-    "id", REF, "calm", "2008Q4", NOW, "ann", 63, 1000, True, 0.9, 0.99, ("regime",), "Drift.", (FEATURE,), ("few",)
+    "id",
+    REF,
+    "calm",
+    "2008Q4",
+    NOW,
+    "ann",
+    63,
+    1000,
+    True,
+    0.9,
+    0.99,
+    ("regime",),
+    "Drift.",
+    (FEATURE,),
+    ("few",),
+    (ReferenceDistance("calm", True, 0.9, 0.99, 0.4), ReferenceDistance("crisis", False, 0.3, 0.2, 0.5)),
+    JointDrift(True, 0.9, 0.75, 0.1, 0.01, 63),
 )
 
 PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {

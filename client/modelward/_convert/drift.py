@@ -11,7 +11,10 @@ from modelward.drift import (
     FeatureKind,
     FeatureProfile,
     FeatureThresholds,
+    Histogram,
+    JointDrift,
     Reference,
+    ReferenceDistance,
 )
 from modelward.v1 import drift_pb2 as pb
 
@@ -81,7 +84,9 @@ def reference_from_proto(message: pb.Reference) -> Reference:
 
 
 def feature_thresholds_to_proto(thresholds: FeatureThresholds) -> pb.FeatureThresholds:
-    return pb.FeatureThresholds(ks=thresholds.ks, kl=thresholds.kl, ignored=thresholds.ignored)
+    return pb.FeatureThresholds(
+        ks=thresholds.ks, kl=thresholds.kl, missing=thresholds.missing, ignored=thresholds.ignored
+    )
 
 
 def feature_thresholds_from_proto(message: pb.FeatureThresholds) -> FeatureThresholds:
@@ -89,6 +94,7 @@ def feature_thresholds_from_proto(message: pb.FeatureThresholds) -> FeatureThres
         ks=message.ks if message.HasField("ks") else None,
         kl=message.kl if message.HasField("kl") else None,
         ignored=message.ignored,
+        missing=message.missing if message.HasField("missing") else None,
     )
 
 
@@ -99,6 +105,8 @@ def thresholds_to_proto(thresholds: DriftThresholds | None) -> pb.DriftThreshold
         ks=thresholds.ks,
         kl=thresholds.kl,
         significance=thresholds.significance,
+        missing=thresholds.missing,
+        auc=thresholds.auc,
         features={name: feature_thresholds_to_proto(own) for name, own in thresholds.features.items()},
     )
 
@@ -109,6 +117,8 @@ def thresholds_from_proto(message: pb.DriftThresholds) -> DriftThresholds:
         kl=message.kl if message.HasField("kl") else None,
         significance=message.significance if message.HasField("significance") else None,
         features={name: feature_thresholds_from_proto(own) for name, own in sorted(message.features.items())},
+        missing=message.missing if message.HasField("missing") else None,
+        auc=message.auc if message.HasField("auc") else None,
     )
 
 
@@ -140,6 +150,8 @@ SCALARS = (
     "missing_share",
     "reference_missing_share",
     "out_of_range_share",
+    "chi_square",
+    "missing_threshold",
 )
 """Fields of a feature's drift that have the same name and type in the message."""
 
@@ -149,6 +161,7 @@ def feature_to_proto(feature: FeatureDrift) -> pb.FeatureDrift:
         kind=kind_to_proto(feature.kind),
         new_categories=feature.new_categories,
         vanished_categories=feature.vanished_categories,
+        histogram=histogram_to_proto(feature.histogram),
         **{name: getattr(feature, name) for name in SCALARS},
     )
 
@@ -158,8 +171,51 @@ def feature_from_proto(message: pb.FeatureDrift) -> FeatureDrift:
         kind=kind_from_proto(message.kind),
         new_categories=tuple(message.new_categories),
         vanished_categories=tuple(message.vanished_categories),
+        histogram=histogram_from_proto(message.histogram),
         **{name: getattr(message, name) for name in SCALARS},
     )
+
+
+def histogram_to_proto(histogram: Histogram) -> pb.Histogram:
+    return pb.Histogram(
+        edges=histogram.edges,
+        categories=histogram.categories,
+        live=histogram.live,
+        reference=histogram.reference,
+    )
+
+
+def histogram_from_proto(message: pb.Histogram) -> Histogram:
+    return Histogram(tuple(message.edges), tuple(message.categories), tuple(message.live), tuple(message.reference))
+
+
+def distance_to_proto(distance: ReferenceDistance) -> pb.ReferenceDistance:
+    return pb.ReferenceDistance(
+        name=distance.name,
+        drift_detected=distance.drift_detected,
+        score=distance.score,
+        confidence=distance.confidence,
+        distance=distance.distance,
+    )
+
+
+def distance_from_proto(message: pb.ReferenceDistance) -> ReferenceDistance:
+    return ReferenceDistance(message.name, message.drift_detected, message.score, message.confidence, message.distance)
+
+
+def joint_to_proto(joint: JointDrift) -> pb.JointDrift:
+    return pb.JointDrift(
+        drifted=joint.drifted,
+        auc=joint.auc,
+        auc_threshold=joint.auc_threshold,
+        mmd=joint.mmd,
+        p_value=joint.p_value,
+        rows=joint.rows,
+    )
+
+
+def joint_from_proto(message: pb.JointDrift) -> JointDrift:
+    return JointDrift(message.drifted, message.auc, message.auc_threshold, message.mmd, message.p_value, message.rows)
 
 
 def report_to_proto(report: DriftReport) -> pb.DriftReport:
@@ -179,6 +235,8 @@ def report_to_proto(report: DriftReport) -> pb.DriftReport:
         summary=report.summary,
         features=map(feature_to_proto, report.features),
         caveats=report.caveats,
+        references=map(distance_to_proto, report.references),
+        joint=joint_to_proto(report.joint),
     )
 
 
@@ -199,4 +257,6 @@ def report_from_proto(message: pb.DriftReport) -> DriftReport:
         summary=message.summary,
         features=tuple(map(feature_from_proto, message.features)),
         caveats=tuple(message.caveats),
+        references=tuple(map(distance_from_proto, message.references)),
+        joint=joint_from_proto(message.joint),
     )

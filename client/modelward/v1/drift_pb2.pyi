@@ -555,6 +555,8 @@ class DriftThresholds(_message.Message):
     KL_FIELD_NUMBER: _builtins.int
     SIGNIFICANCE_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
+    AUC_FIELD_NUMBER: _builtins.int
     ks: _builtins.float
     """For the Kolmogorov-Smirnov statistic, from 0 to 1. Left out: 0.2."""
     kl: _builtins.float
@@ -562,6 +564,12 @@ class DriftThresholds(_message.Message):
     significance: _builtins.float
     """How improbable the difference must be if nothing had changed: the rate of false discoveries that is accepted among
     the features. Left out: 0.05.
+    """
+    missing: _builtins.float
+    """For the change of the share of rows in which a feature is missing, from 0 to 1. Left out: 0.1."""
+    auc: _builtins.float
+    """For how well a classifier tells live rows from reference rows, as the area under its ROC curve: where it is reached,
+    the features drifted together even if none did by itself. Left out: 0.75.
     """
     @_builtins.property
     def features(self) -> _containers.MessageMap[_builtins.str, Global___FeatureThresholds]:
@@ -574,21 +582,31 @@ class DriftThresholds(_message.Message):
         kl: _builtins.float | None = ...,
         significance: _builtins.float | None = ...,
         features: _abc.Mapping[_builtins.str, Global___FeatureThresholds] | None = ...,
+        missing: _builtins.float | None = ...,
+        auc: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_kl", b"_kl", "_ks", b"_ks", "_significance", b"_significance", "kl", b"kl", "ks", b"ks", "significance", b"significance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_auc", b"_auc", "_kl", b"_kl", "_ks", b"_ks", "_missing", b"_missing", "_significance", b"_significance", "auc", b"auc", "kl", b"kl", "ks", b"ks", "missing", b"missing", "significance", b"significance"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kl", b"_kl", "_ks", b"_ks", "_significance", b"_significance", "features", b"features", "kl", b"kl", "ks", b"ks", "significance", b"significance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auc", b"_auc", "_kl", b"_kl", "_ks", b"_ks", "_missing", b"_missing", "_significance", b"_significance", "auc", b"auc", "features", b"features", "kl", b"kl", "ks", b"ks", "missing", b"missing", "significance", b"significance"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__auc: _TypeAlias = _typing.Literal["auc"]  # noqa: Y015
+    _WhichOneofArgType__auc: _TypeAlias = _typing.Literal["_auc", b"_auc"]  # noqa: Y015
     _WhichOneofReturnType__kl: _TypeAlias = _typing.Literal["kl"]  # noqa: Y015
     _WhichOneofArgType__kl: _TypeAlias = _typing.Literal["_kl", b"_kl"]  # noqa: Y015
     _WhichOneofReturnType__ks: _TypeAlias = _typing.Literal["ks"]  # noqa: Y015
     _WhichOneofArgType__ks: _TypeAlias = _typing.Literal["_ks", b"_ks"]  # noqa: Y015
+    _WhichOneofReturnType__missing: _TypeAlias = _typing.Literal["missing"]  # noqa: Y015
+    _WhichOneofArgType__missing: _TypeAlias = _typing.Literal["_missing", b"_missing"]  # noqa: Y015
     _WhichOneofReturnType__significance: _TypeAlias = _typing.Literal["significance"]  # noqa: Y015
     _WhichOneofArgType__significance: _TypeAlias = _typing.Literal["_significance", b"_significance"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__auc) -> _WhichOneofReturnType__auc | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__kl) -> _WhichOneofReturnType__kl | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ks) -> _WhichOneofReturnType__ks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__missing) -> _WhichOneofReturnType__missing | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__significance) -> _WhichOneofReturnType__significance | None: ...
 
@@ -603,31 +621,39 @@ class FeatureThresholds(_message.Message):
     KS_FIELD_NUMBER: _builtins.int
     KL_FIELD_NUMBER: _builtins.int
     IGNORED_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
     ks: _builtins.float
     """For the Kolmogorov-Smirnov statistic. Left out: that of the policy."""
     kl: _builtins.float
     """For the Kullback-Leibler divergence, in nats. Left out: that of the policy."""
     ignored: _builtins.bool
     """Whether the feature is left out of the decision; its statistics are reported all the same."""
+    missing: _builtins.float
+    """For the change of the share of rows in which it is missing. Left out: that of the policy."""
     def __init__(
         self,
         *,
         ks: _builtins.float | None = ...,
         kl: _builtins.float | None = ...,
         ignored: _builtins.bool = ...,
+        missing: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_kl", b"_kl", "_ks", b"_ks", "kl", b"kl", "ks", b"ks"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_kl", b"_kl", "_ks", b"_ks", "_missing", b"_missing", "kl", b"kl", "ks", b"ks", "missing", b"missing"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kl", b"_kl", "_ks", b"_ks", "ignored", b"ignored", "kl", b"kl", "ks", b"ks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kl", b"_kl", "_ks", b"_ks", "_missing", b"_missing", "ignored", b"ignored", "kl", b"kl", "ks", b"ks", "missing", b"missing"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__kl: _TypeAlias = _typing.Literal["kl"]  # noqa: Y015
     _WhichOneofArgType__kl: _TypeAlias = _typing.Literal["_kl", b"_kl"]  # noqa: Y015
     _WhichOneofReturnType__ks: _TypeAlias = _typing.Literal["ks"]  # noqa: Y015
     _WhichOneofArgType__ks: _TypeAlias = _typing.Literal["_ks", b"_ks"]  # noqa: Y015
+    _WhichOneofReturnType__missing: _TypeAlias = _typing.Literal["missing"]  # noqa: Y015
+    _WhichOneofArgType__missing: _TypeAlias = _typing.Literal["_missing", b"_missing"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__kl) -> _WhichOneofReturnType__kl | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ks) -> _WhichOneofReturnType__ks | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__missing) -> _WhichOneofReturnType__missing | None: ...
 
 Global___FeatureThresholds: _TypeAlias = FeatureThresholds  # noqa: Y015
 
@@ -652,6 +678,8 @@ class DriftReport(_message.Message):
     SUMMARY_FIELD_NUMBER: _builtins.int
     FEATURES_FIELD_NUMBER: _builtins.int
     CAVEATS_FIELD_NUMBER: _builtins.int
+    REFERENCES_FIELD_NUMBER: _builtins.int
+    JOINT_FIELD_NUMBER: _builtins.int
     report_id: _builtins.str
     """The report's id."""
     reference: _builtins.str
@@ -671,9 +699,8 @@ class DriftReport(_message.Message):
     threshold. It measures the size of the effect, not its certainty.
     """
     confidence: _builtins.float
-    """How sure the decision is, from 0 to 1: one less the probability that stretches of the reference, of as many rows,
-    would differ so much in at least one feature by themselves (Bonferroni over the features). Never above what the
-    reference's length can prove.
+    """How sure it is that something changed, from 0 to 1: one less the probability that stretches of the reference, of as
+    many rows, would differ so much in at least one feature by themselves.
     """
     summary: _builtins.str
     """The finding in words."""
@@ -697,6 +724,14 @@ class DriftReport(_message.Message):
     def caveats(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What limits the finding, in words, as "only 3 rows"."""
 
+    @_builtins.property
+    def references(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReferenceDistance]:
+        """How near the version's references are, the nearest first; just the one that was named when one was."""
+
+    @_builtins.property
+    def joint(self) -> Global___JointDrift:
+        """How the features compare together."""
+
     def __init__(
         self,
         *,
@@ -715,14 +750,100 @@ class DriftReport(_message.Message):
         summary: _builtins.str = ...,
         features: _abc.Iterable[Global___FeatureDrift] | None = ...,
         caveats: _abc.Iterable[_builtins.str] | None = ...,
+        references: _abc.Iterable[Global___ReferenceDistance] | None = ...,
+        joint: Global___JointDrift | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "joint", b"joint", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caveats", b"caveats", "confidence", b"confidence", "created_at", b"created_at", "created_by", b"created_by", "drift_detected", b"drift_detected", "drivers", b"drivers", "features", b"features", "label", b"label", "reference", b"reference", "reference_rows", b"reference_rows", "report_id", b"report_id", "rows", b"rows", "score", b"score", "summary", b"summary", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caveats", b"caveats", "confidence", b"confidence", "created_at", b"created_at", "created_by", b"created_by", "drift_detected", b"drift_detected", "drivers", b"drivers", "features", b"features", "joint", b"joint", "label", b"label", "reference", b"reference", "reference_rows", b"reference_rows", "references", b"references", "report_id", b"report_id", "rows", b"rows", "score", b"score", "summary", b"summary", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DriftReport: _TypeAlias = DriftReport  # noqa: Y015
+
+@_typing.final
+class ReferenceDistance(_message.Message):
+    """How near one of a version's references is."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DRIFT_DETECTED_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_FIELD_NUMBER: _builtins.int
+    DISTANCE_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The reference's name, as "calm" or "crisis"."""
+    drift_detected: _builtins.bool
+    """Whether the data drifted from it."""
+    score: _builtins.float
+    """How far the data are from it, from 0 to 1, as `DriftReport.score`."""
+    confidence: _builtins.float
+    """How sure that is, as `DriftReport.confidence`."""
+    distance: _builtins.float
+    """The mean over the features of the Kolmogorov-Smirnov statistic (for categories the total variation distance): what
+    "near" means here, from 0 to 1.
+    """
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        drift_detected: _builtins.bool = ...,
+        score: _builtins.float = ...,
+        confidence: _builtins.float = ...,
+        distance: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["confidence", b"confidence", "distance", b"distance", "drift_detected", b"drift_detected", "name", b"name", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReferenceDistance: _TypeAlias = ReferenceDistance  # noqa: Y015
+
+@_typing.final
+class JointDrift(_message.Message):
+    """How the features compare together: correlations may break while every feature by itself looks as before."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DRIFTED_FIELD_NUMBER: _builtins.int
+    AUC_FIELD_NUMBER: _builtins.int
+    AUC_THRESHOLD_FIELD_NUMBER: _builtins.int
+    MMD_FIELD_NUMBER: _builtins.int
+    P_VALUE_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    drifted: _builtins.bool
+    """Whether the features drifted together."""
+    auc: _builtins.float
+    """How well a classifier tells live rows from reference rows that it did not learn from: the area under its ROC curve,
+    0.5 when it cannot, 1 when it always can.
+    """
+    auc_threshold: _builtins.float
+    """What it must reach to count."""
+    mmd: _builtins.float
+    """The squared maximum mean discrepancy between live and reference rows."""
+    p_value: _builtins.float
+    """How often stretches of the reference, of as many rows, show at least so much, by the block bootstrap."""
+    rows: _builtins.int
+    """How many live rows were looked at: all, or every k-th of a large table."""
+    def __init__(
+        self,
+        *,
+        drifted: _builtins.bool = ...,
+        auc: _builtins.float = ...,
+        auc_threshold: _builtins.float = ...,
+        mmd: _builtins.float = ...,
+        p_value: _builtins.float = ...,
+        rows: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["auc", b"auc", "auc_threshold", b"auc_threshold", "drifted", b"drifted", "mmd", b"mmd", "p_value", b"p_value", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JointDrift: _TypeAlias = JointDrift  # noqa: Y015
 
 @_typing.final
 class FeatureDrift(_message.Message):
@@ -752,6 +873,9 @@ class FeatureDrift(_message.Message):
     JS_FIELD_NUMBER: _builtins.int
     PSI_FIELD_NUMBER: _builtins.int
     WASSERSTEIN_FIELD_NUMBER: _builtins.int
+    CHI_SQUARE_FIELD_NUMBER: _builtins.int
+    MISSING_THRESHOLD_FIELD_NUMBER: _builtins.int
+    HISTOGRAM_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The feature's name."""
     kind: Global___FeatureKind.ValueType
@@ -762,7 +886,7 @@ class FeatureDrift(_message.Message):
     """How far it is from the reference, from 0 to 1; 0.5 at its threshold."""
     ks: _builtins.float
     """The Kolmogorov-Smirnov statistic: the largest difference of the distribution functions, from 0 to 1. For
-    categories the total variation distance, which has the same range.
+    categories the total variation distance, which has the same range. Of the values that are present.
     """
     ks_threshold: _builtins.float
     """What it must reach to count: the policy's threshold, or what stretches of the reference rarely exceed by themselves
@@ -771,7 +895,7 @@ class FeatureDrift(_message.Message):
     ks_p_value: _builtins.float
     """The p-value of that statistic if all rows were independent."""
     ks_method: _builtins.str
-    """How that p-value was computed: "asymptotic" for numbers, "chi-square" for categories."""
+    """How that p-value was computed: "exact", "asymptotic" or "limit" by the number of rows; "chi-square" for categories."""
     kl: _builtins.float
     """The Kullback-Leibler divergence of the live data from the reference, D(live || reference), in nats."""
     kl_threshold: _builtins.float
@@ -780,7 +904,8 @@ class FeatureDrift(_message.Message):
     """The divergence the other way, D(reference || live), in nats."""
     p_value: _builtins.float
     """How often stretches of the reference, of as many rows, differ from it at least so much, by the block bootstrap: a
-    p-value that knows how neighbouring rows depend on each other. The lesser of those of the two statistics, doubled.
+    p-value that knows how neighbouring rows depend on each other. The least of those of the Kolmogorov-Smirnov
+    statistic, the Kullback-Leibler divergence and the missing share, corrected for being the least.
     """
     adjusted_p_value: _builtins.float
     """`p_value` after control of the false discovery rate over all features (Benjamini and Hochberg, 1995)."""
@@ -798,6 +923,10 @@ class FeatureDrift(_message.Message):
     """The population stability index."""
     wasserstein: _builtins.float
     """The Wasserstein distance, in standard deviations of the reference."""
+    chi_square: _builtins.float
+    """Pearson's chi-square statistic of the categories; 0 for numbers."""
+    missing_threshold: _builtins.float
+    """What the change of the missing share must reach to count, as with `ks_threshold`."""
     @_builtins.property
     def new_categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Categories of the live data that the reference lacks, 100 at the most."""
@@ -805,6 +934,10 @@ class FeatureDrift(_message.Message):
     @_builtins.property
     def vanished_categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Categories of the reference that the live data lack, 100 at the most."""
+
+    @_builtins.property
+    def histogram(self) -> Global___Histogram:
+        """How the values are distributed, live and in the reference."""
 
     def __init__(
         self,
@@ -831,14 +964,59 @@ class FeatureDrift(_message.Message):
         js: _builtins.float = ...,
         psi: _builtins.float = ...,
         wasserstein: _builtins.float = ...,
+        chi_square: _builtins.float = ...,
+        missing_threshold: _builtins.float = ...,
+        histogram: Global___Histogram | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["histogram", b"histogram"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_p_value", b"adjusted_p_value", "drifted", b"drifted", "effective_rows", b"effective_rows", "js", b"js", "kind", b"kind", "kl", b"kl", "kl_reverse", b"kl_reverse", "kl_threshold", b"kl_threshold", "ks", b"ks", "ks_method", b"ks_method", "ks_p_value", b"ks_p_value", "ks_threshold", b"ks_threshold", "missing_share", b"missing_share", "name", b"name", "new_categories", b"new_categories", "out_of_range_share", b"out_of_range_share", "p_value", b"p_value", "psi", b"psi", "reference_missing_share", b"reference_missing_share", "score", b"score", "vanished_categories", b"vanished_categories", "wasserstein", b"wasserstein"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_p_value", b"adjusted_p_value", "chi_square", b"chi_square", "drifted", b"drifted", "effective_rows", b"effective_rows", "histogram", b"histogram", "js", b"js", "kind", b"kind", "kl", b"kl", "kl_reverse", b"kl_reverse", "kl_threshold", b"kl_threshold", "ks", b"ks", "ks_method", b"ks_method", "ks_p_value", b"ks_p_value", "ks_threshold", b"ks_threshold", "missing_share", b"missing_share", "missing_threshold", b"missing_threshold", "name", b"name", "new_categories", b"new_categories", "out_of_range_share", b"out_of_range_share", "p_value", b"p_value", "psi", b"psi", "reference_missing_share", b"reference_missing_share", "score", b"score", "vanished_categories", b"vanished_categories", "wasserstein", b"wasserstein"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FeatureDrift: _TypeAlias = FeatureDrift  # noqa: Y015
+
+@_typing.final
+class Histogram(_message.Message):
+    """How values are distributed, for a picture. The shares of each side add up to 1, unless all values are missing."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EDGES_FIELD_NUMBER: _builtins.int
+    CATEGORIES_FIELD_NUMBER: _builtins.int
+    LIVE_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def edges(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The edges between bins, ascending, one fewer than bins: the first and the last bin are open. None for categories."""
+
+    @_builtins.property
+    def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The categories, the most frequent of the reference first; the last may be "(other)". None for numbers."""
+
+    @_builtins.property
+    def live(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The share of present live values in each bin or category, from 0 to 1."""
+
+    @_builtins.property
+    def reference(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """The same shares in the reference."""
+
+    def __init__(
+        self,
+        *,
+        edges: _abc.Iterable[_builtins.float] | None = ...,
+        categories: _abc.Iterable[_builtins.str] | None = ...,
+        live: _abc.Iterable[_builtins.float] | None = ...,
+        reference: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "edges", b"edges", "live", b"live", "reference", b"reference"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Histogram: _TypeAlias = Histogram  # noqa: Y015
 
 @_typing.final
 class DriftPolicy(_message.Message):
