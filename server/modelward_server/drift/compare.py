@@ -1,31 +1,47 @@
-"""The statistics of one feature: live data against the profile of the reference."""
+"""The statistics of live data against the profile of a reference, before it is decided what counts."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from modelward.drift import FeatureKind
-from modelward_server.drift.live import Live, LiveCategories, LiveNumbers
-from modelward_server.drift.null import NullAt, exceedance, null_at
-from modelward_server.drift.profile import CategoryProfile, NumberProfile, Profile
+from modelward.drift import FeatureKind, Histogram
+from modelward_server.drift.counted import CountedCategories
+from modelward_server.drift.joint import ROWS_LEARNT, area_under_curve, can_join, discrepancy, places, thinned
+from modelward_server.drift.live import Live, LiveFeature, LiveNumbers
+from modelward_server.drift.null import NullAt, family_p_value, least_probability, null_at
+from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile
 from modelward_server.drift.statistics import (
     Floats,
-    chi_square_p_value,
+    Ints,
+    chi_square,
     js_divergence,
     kl_divergence,
-    ks_p_value,
-    ks_statistic,
     psi,
     smoothed,
     total_variation,
 )
 
 NAMES_SHOWN = 100
+CATEGORIES_DRAWN = 12
+OTHER = "(other)"
+KS, KL, MISSING = range(3)
+"""Places of the statistics in a feature's null."""
+
+
+@dataclass(frozen=True)
+class Critical:
+    """What stretches of the reference exceed with a given probability, for each statistic."""
+
+    ks: float
+    kl: float
+    missing: float
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What was measured of one feature, before it is decided what counts. The fields are those of `FeatureDrift`."""
+    """What was measured of one feature. The fields are those of `FeatureDrift`."""
 
     name: str
     kind: FeatureKind
@@ -37,6 +53,7 @@ class Comparison:
     js: float
     psi: float
     wasserstein: float
+    chi_square: float
     p_value: float
     effective_rows: float
     missing_share: float
@@ -44,81 +61,180 @@ class Comparison:
     out_of_range_share: float
     new_categories: tuple[str, ...]
     vanished_categories: tuple[str, ...]
-    null: NullAt
+    histogram: Histogram
+    values: NullAt
+    rows: NullAt
+
+    def critical(self, probability: float) -> Critical:
+        return Critical(
+            ks=min(self.values.critical(KS, probability) ** 0.5, 1.0),
+            kl=self.values.critical(KL, probability),
+            missing=min(self.rows.critical(MISSING, probability) ** 0.5, 1.0),
+        )
 
 
-def compare(profile: Profile, live: Live, feature: NumberProfile | CategoryProfile) -> Comparison:
-    """Compare one feature."""
-    if isinstance(feature, NumberProfile) and isinstance(live, LiveNumbers):
+@dataclass(frozen=True)
+class JointComparison:
+    """What was measured of all features together.
+
+    Attributes:
+        of_all: whether the classifier saw every feature, as the null of the discrepancy did.
+    """
+
+    auc: float = 0.5
+    mmd: float = 0.0
+    p_value: float = 1.0
+    rows: int = 0
+    of_all: bool = True
+
+
+@dataclass(frozen=True)
+class TableComparison:
+    """What was measured of a table.
+
+    Attributes:
+        tests: how many independent tests the features are worth, at least 1.
+    """
+
+    features: tuple[Comparison, ...]
+    joint: JointComparison
+    rows: int
+    tests: float
+
+
+def compare(profile: Profile, live: Live, name: str, ignored: Collection[str] = ()) -> TableComparison:
+    """Compare live data with the reference that they were taken in for under that name.
+
+    Args:
+        ignored: features that the classifier does not see.
+    """
+    counted: Mapping[str, LiveFeature] = live.of(name)
+    features = tuple(_compare(profile, feature, counted[feature.name]) for feature in profile.features)
+    return TableComparison(features, compare_together(profile, live, ignored), live.rows, profile.tests)
+
+
+def compare_together(profile: Profile, live: Live, ignored: Collection[str]) -> JointComparison:
+    """Compare all features together; nothing is measured where there are too few rows or features."""
+    seen = [feature.name not in ignored for feature in profile.features]
+    if not can_join(profile.joint, live.rows) or sum(seen) < 2:
+        return JointComparison()
+    placed = places(profile.features, live.sample())
+    mmd = discrepancy(profile.joint, placed)
+    null = null_at(profile.joint.null, len(placed), profile.rows)
+    auc = area_under_curve(profile.joint.sample[:, seen], thinned(placed, ROWS_LEARNT)[:, seen])
+    return JointComparison(auc, mmd, null.exceedance(0, mmd), len(placed), all(seen))
+
+
+def _compare(profile: Profile, feature: Feature, live: LiveFeature) -> Comparison:
+    if isinstance(feature, NumberProfile):
+        assert not isinstance(live, CountedCategories)
         return _numbers(profile.rows, feature, live)
-    assert isinstance(feature, CategoryProfile)
-    assert isinstance(live, LiveCategories)
+    assert isinstance(live, CountedCategories)
     return _categories(profile.rows, feature, live)
 
 
 def _numbers(reference_rows: int, feature: NumberProfile, live: LiveNumbers) -> Comparison:
-    missing, reference_missing = live.missing / live.rows, feature.missing / reference_rows
-    if len(feature.values):
-        shares = feature.cumulative / reference_rows
-        ks = ks_statistic(live.at_or_below(), live.below(), shares, missing, reference_missing)
-    else:
-        ks = abs(missing - reference_missing)
-    p, q = smoothed(live.bins), smoothed(feature.counts)
-    null = null_at(feature.null, live.rows, reference_rows)
+    p_value, method = live.ks_p_value()
+    both = bool(live.present and feature.present)
+    shares = smoothed(live.bins()), smoothed(feature.counts)
     return Comparison(
         name=feature.name,
         kind=FeatureKind.NUMBER,
-        ks=ks,
-        ks_p_value=ks_p_value(ks, live.rows, reference_rows),
-        ks_method="asymptotic",
-        **_divergences(p, q, null, ks),
-        wasserstein=live.wasserstein(),
-        effective_rows=max(feature.null.independence * live.rows, 1.0),
-        missing_share=missing,
-        reference_missing_share=reference_missing,
-        out_of_range_share=live.out_of_range / live.rows,
+        ks=live.ks,
+        ks_p_value=p_value,
+        ks_method=method,
+        wasserstein=_in_deviations(live.wasserstein(), feature),
+        chi_square=0.0,
+        **_divergences(*shares, both),
+        **_shares(reference_rows, feature, live),
+        **_certainty(reference_rows, feature, live, live.ks, _kl(*shares, both)),
         new_categories=(),
         vanished_categories=(),
-        null=null,
+        histogram=Histogram(
+            edges=tuple(map(float, feature.bars)),
+            live=_normalized(live.bars()),
+            reference=_normalized(feature.heights),
+        ),
     )
 
 
-def _categories(reference_rows: int, feature: CategoryProfile, live: LiveCategories) -> Comparison:
+def _categories(reference_rows: int, feature: CategoryProfile, live: CountedCategories) -> Comparison:
     counts, reference = live.counts(), np.append(feature.counts, 0)
-    distance = float(total_variation(counts / live.rows, reference / reference_rows))
-    null = null_at(feature.null, live.rows, reference_rows)
+    both = bool(live.present and feature.present)
+    distance = float(total_variation(counts / max(live.present, 1), reference / max(feature.present, 1)))
+    distance = distance if both else 0.0
+    statistic, p_value = chi_square(counts, reference)
+    shares = _smoothed_categories(counts, reference)
     return Comparison(
         name=feature.name,
         kind=FeatureKind.CATEGORY,
         ks=distance,
-        ks_p_value=chi_square_p_value(counts, reference),
+        ks_p_value=p_value,
         ks_method="chi-square",
-        **_divergences(*_smoothed_categories(counts, reference), null, distance),
         wasserstein=0.0,
-        effective_rows=max(feature.null.independence * live.rows, 1.0),
-        missing_share=live.missing / live.rows,
-        reference_missing_share=float(feature.counts[-1] / reference_rows),
-        out_of_range_share=sum(live.new.values()) / live.rows,
-        new_categories=tuple(sorted(live.new))[:NAMES_SHOWN],
+        chi_square=statistic,
+        **_divergences(*shares, both),
+        **_shares(reference_rows, feature, live),
+        **_certainty(reference_rows, feature, live, distance, _kl(*shares, both)),
+        new_categories=live.new[:NAMES_SHOWN],
         vanished_categories=live.vanished[:NAMES_SHOWN],
-        null=null,
+        histogram=_bars(feature, counts, reference),
     )
 
 
-def _smoothed_categories(counts, reference) -> tuple[Floats, Floats]:  # type: ignore[no-untyped-def]
+def _in_deviations(distance: float, feature: NumberProfile) -> float:
+    """Return a distance in standard deviations of the reference; of a constant in its size, or as it is."""
+    mean, deviation = feature.moments[:2]
+    with np.errstate(over="ignore"):
+        return float(min(distance / (deviation or abs(mean) or np.float64(1.0)), np.finfo(float).max))
+
+
+def _smoothed_categories(counts: Ints, reference: Ints) -> tuple[Floats, Floats]:
     """Smooth both; the bin of new categories is there only when some came, so that identical data give zero."""
-    if counts[-1] == 0:
+    if counts[-1] == 0 and len(counts) > 1:
         counts, reference = counts[:-1], reference[:-1]
     return smoothed(counts), smoothed(reference)
 
 
-def _divergences(p: Floats, q: Floats, null: NullAt, ks: float) -> dict[str, float]:
-    kl = float(kl_divergence(p, q))
-    least = min(exceedance(null.ks, ks), exceedance(null.kl, kl))
+def _divergences(p: Floats, q: Floats, both: bool) -> dict[str, Any]:
+    """Return the divergences of shares, or zeros where a side has no value."""
+    if not both:
+        return {"kl": 0.0, "kl_reverse": 0.0, "js": 0.0, "psi": 0.0}
+    return {"kl": _kl(p, q, both), "kl_reverse": _kl(q, p, both), "js": js_divergence(p, q), "psi": psi(p, q)}
+
+
+def _kl(p: Floats, q: Floats, both: bool) -> float:
+    return float(kl_divergence(p, q)) if both else 0.0
+
+
+def _shares(reference_rows: int, feature: Feature, live: LiveFeature) -> dict[str, Any]:
     return {
-        "kl": kl,
-        "kl_reverse": float(kl_divergence(q, p)),
-        "js": js_divergence(p, q),
-        "psi": psi(p, q),
-        "p_value": min(1.0, 2 * least),
+        "missing_share": live.missing / live.rows,
+        "reference_missing_share": feature.missing / reference_rows,
+        "out_of_range_share": live.out_of_range() / live.rows,
     }
+
+
+def _certainty(reference_rows: int, feature: Feature, live: LiveFeature, ks: float, kl: float) -> dict[str, Any]:
+    """Return what stretches of the reference say of the three effects: the least p-value, corrected for being it."""
+    values = null_at(feature.null, live.present, feature.present)
+    rows = null_at(feature.null, live.rows, reference_rows)
+    change = live.missing / live.rows - feature.missing / reference_rows
+    least = min(values.exceedance(KS, ks**2), values.exceedance(KL, kl), rows.exceedance(MISSING, change**2))
+    effective, known = (max(feature.null.independence * n, 1.0) for n in (live.rows, reference_rows))
+    p_value = family_p_value(max(least, least_probability(effective, known)), feature.null.tests)
+    return {"p_value": p_value, "effective_rows": effective, "values": values, "rows": rows}
+
+
+def _bars(feature: CategoryProfile, counts: Ints, reference: Ints) -> Histogram:
+    """Return the most frequent categories of the reference, and all others together."""
+    shown = feature.categories[:CATEGORIES_DRAWN]
+    live, known = (np.append(side[: len(shown)], side[len(shown) :].sum()) for side in (counts, reference))
+    names = (*shown, OTHER)
+    if not live[-1] and not known[-1]:
+        names, live, known = names[:-1], live[:-1], known[:-1]
+    return Histogram(categories=names, live=_normalized(live), reference=_normalized(known))
+
+
+def _normalized(counts: Ints) -> tuple[float, ...]:
+    return tuple(map(float, counts / max(int(counts.sum()), 1)))

@@ -1,166 +1,200 @@
-"""Live data against a profile, counted batch by batch: memory is bounded by the reference, not by the live data."""
+"""Live data of any size against profiles: exact, and in bounded memory.
 
-from collections.abc import Iterable, Mapping
+Rows are kept until they take `KEPT_BYTES`; what fits is sorted once and compared exactly. What does not fit is folded,
+part by part, into counts on the values of the reference, which add up exactly too: counts of parts that were counted
+elsewhere may be merged.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
-from modelward_server.drift.profile import CategoryProfile, NumberProfile, Profile, bin_of, category_labels
-from modelward_server.drift.profile import count_categories as count
+from modelward_server.drift.ascending import SortedNumbers
+from modelward_server.drift.build import category_labels
+from modelward_server.drift.counted import CountedCategories, CountedNumbers
+from modelward_server.drift.profile import Feature, NumberProfile, Profile
+
+KEPT_BYTES = 128 << 20
+"""Live data up to this size are kept whole."""
+ROWS_SAMPLED = 4096
+"""Rows that are looked at together; of more, evenly spread ones."""
+
+LiveNumbers = SortedNumbers | CountedNumbers
+LiveFeature = LiveNumbers | CountedCategories
 
 
-class LiveNumbers:
-    """Counts of a feature of numbers, on the values of the reference; they add up over batches exactly."""
-
-    def __init__(self, profile: NumberProfile) -> None:
-        self._profile = profile
-        places = len(profile.values) + 1
-        self._above = np.zeros(places, np.int64)
-        self._not_below = np.zeros(places, np.int64)
-        self.bins = np.zeros(len(profile.counts), np.int64)
-        self.rows = self.missing = self.out_of_range = 0
-        self._distances = np.zeros(places)
-        self._finite = np.zeros(places, np.int64)
-
-    def add(self, values: Any) -> None:
-        values = values.astype(np.float64)
-        self.rows += len(values)
-        self.bins += np.bincount(bin_of(values, self._profile.edges), minlength=len(self.bins))
-        present = np.sort(values[~np.isnan(values)])
-        self.missing += len(values) - len(present)
-        if not len(self._profile.values):
-            self.out_of_range += len(present)
-            return
-        first, last = self._profile.values[[0, -1]]
-        self.out_of_range += int(((present < first) | (present > last)).sum())
-        self._count(present)
-
-    def _count(self, present: Any) -> None:
-        places, size = np.searchsorted(self._profile.values, present, "left"), len(self._above)
-        self._above += np.bincount(places, minlength=size)
-        self._not_below += np.bincount(np.searchsorted(self._profile.values, present, "right"), minlength=size)
-        finite = np.isfinite(present)
-        self._finite += np.bincount(places[finite], minlength=size)
-        # How far each value stays below the reference value above it, and the last ones above the greatest.
-        nearest = self._profile.values[np.minimum(places, size - 2)][finite]
-        with np.errstate(over="ignore"):
-            distances = np.abs(np.where(np.isfinite(nearest), nearest - present[finite], 0.0))
-        self._distances += np.bincount(places[finite], weights=distances, minlength=size)
-
-    def at_or_below(self) -> Any:
-        """Return the share of rows at or below each reference value, the missing ones included, shape (k,)."""
-        return (self.missing + self._above.cumsum()[:-1]) / self.rows
-
-    def below(self) -> Any:
-        """Return the share of rows below each reference value, the missing ones included, shape (k,)."""
-        return (self.missing + self._not_below.cumsum()[:-1]) / self.rows
-
-    def wasserstein(self) -> float:
-        """Return the Wasserstein distance of the finite values, in standard deviations of the reference.
-
-        It is the integral of |F_live - F_reference| (Vallender, 1974). Between two reference values that of the live
-        function follows from how far the live values there stay below the upper one. Where the two functions cross in
-        between, the parts of either sign offset each other, by less than the gap between the two values.
-        """
-        values = self._profile.values[np.isfinite(self._profile.values)]
-        finite = self._finite.sum()
-        if not len(values) or not finite:
-            return 0.0
-        offset = int(np.isneginf(self._profile.values).sum())
-        inside = slice(offset, offset + len(values) + 1)
-        counts, distances = self._finite[inside], self._distances[inside]
-        with np.errstate(all="ignore"):  # Beyond the range of floats the distance is the greatest one.
-            outside = (distances[0] + distances[-1]) / finite
-            distance = (outside + self._between(values, counts, distances, finite)) / self._scale()
-        return float(np.nan_to_num(distance, nan=np.finfo(float).max))
-
-    def _between(self, values: Any, counts: Any, distances: Any, finite: int) -> float:
-        gaps = np.diff(values)
-        rows = np.diff(self._profile.cumulative, prepend=self._profile.missing)[np.isfinite(self._profile.values)]
-        ahead = counts.cumsum()[:-2] / finite - rows.cumsum()[:-1] / rows.sum()
-        return float(np.abs(ahead * gaps + distances[1:-1] / finite).sum())
-
-    def _scale(self) -> float:
-        mean, deviation = self._profile.moments[:2]
-        return float(deviation or abs(mean) or 1.0)
-
-
-class LiveCategories:
-    """Counts of a feature of categories."""
-
-    def __init__(self, profile: CategoryProfile) -> None:
-        self._profile = profile
-        self._counts: dict[str | None, int] = {}
-        self.rows = 0
-
-    def add(self, values: Any) -> None:
-        self.rows += len(values)
-        for label, rows in count(category_labels(values)).items():
-            self._counts[label] = self._counts.get(label, 0) + rows
-
-    @property
-    def missing(self) -> int:
-        return self._counts.get(None, 0)
-
-    @property
-    def new(self) -> dict[str, int]:
-        """Return the rows of categories that the reference lacks."""
-        known = {None, *self._profile.categories}
-        return {str(label): rows for label, rows in self._counts.items() if label not in known}
-
-    @property
-    def vanished(self) -> tuple[str, ...]:
-        return tuple(category for category in self._profile.categories if category not in self._counts)
-
-    def counts(self) -> Any:
-        """Return rows of the reference's categories, then missing ones, then new ones, shape (k + 2,)."""
-        known = [self._counts.get(category, 0) for category in self._profile.categories]
-        return np.array([*known, self.missing, sum(self.new.values())])
-
-
-Live = LiveNumbers | LiveCategories
-
-
-def count_live(profile: Profile, batches: Iterable[Columns], field: str) -> Mapping[str, Live]:
-    """Count live data.
+class Live:
+    """Live data on their way in.
 
     Args:
-        batches: tables with every feature of the profile, by name, and no others.
+        profiles: of references with the same features, by name.
+        field: how errors name the data.
+        kept_bytes: how much may be kept before it is folded.
+    """
+
+    def __init__(self, profiles: Mapping[str, Profile], field: str, kept_bytes: int = KEPT_BYTES) -> None:
+        self._profiles = profiles
+        self._field = field
+        self._most = kept_bytes
+        self._features = next(iter(profiles.values())).features
+        self._kept: list[Columns] = []
+        self._kept_bytes = 0
+        self._counted: dict[tuple[str, str], CountedNumbers | CountedCategories] = {}
+        self._sample = Sample()
+        self.rows = 0
+
+    def add(self, batch: Columns) -> None:
+        """Take the next rows.
+
+        Raises:
+            InvalidField: a feature is lacking, unknown or of another kind.
+        """
+        check_columns(self._features, batch, self._field)
+        rows = len(next(iter(batch.values()))) if batch else 0
+        if not rows:
+            return
+        self._sample.add({feature.name: batch[feature.name] for feature in self._features}, rows)
+        self.rows += rows
+        self._kept.append(batch)
+        self._kept_bytes += sum(values.nbytes for values in batch.values())
+        if self._kept_bytes > self._most:
+            self.fold()
+
+    def fold(self) -> None:
+        """Turn the rows that are kept into counts."""
+        for feature in self._features:
+            values = self._column(feature.name)
+            counted = _prepared(feature, values)
+            for name, profile in self._profiles.items():
+                self._counter(name, _named(profile, feature.name)).add(counted)
+        self._kept, self._kept_bytes = [], 0
+
+    def of(self, profile: str) -> Mapping[str, LiveFeature]:
+        """Return each feature as it compares with the reference of that name."""
+        if self._counted and self._kept:
+            self.fold()
+        return {feature.name: self._feature(profile, feature) for feature in self._profiles[profile].features}
+
+    def sample(self) -> Columns:
+        """Return rows to be looked at together, evenly spread over all."""
+        return self._sample.columns()
+
+    def merge(self, other: "Live") -> None:
+        """Add rows that came elsewhere; both sides are folded."""
+        for side in (self, other):
+            if side._kept:
+                side.fold()
+        for key, counted in other._counted.items():
+            self._counted[key] = self._counted[key].merged(counted) if key in self._counted else counted  # type: ignore[arg-type]
+        self._sample.merge(other._sample)
+        self.rows += other.rows
+
+    def _feature(self, profile: str, feature: Feature) -> LiveFeature:
+        if self._counted:
+            return self._counted[profile, feature.name]
+        values = self._column(feature.name)
+        if isinstance(feature, NumberProfile):
+            return SortedNumbers(feature, np.sort(values.astype(np.float64, copy=False)))
+        counted = CountedCategories(feature)
+        counted.add(_prepared(feature, values))
+        return counted
+
+    def _column(self, name: str) -> Any:
+        parts = [batch[name] for batch in self._kept]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _counter(self, profile: str, feature: Feature) -> Any:
+        key = (profile, feature.name)
+        if key not in self._counted:
+            numbers = isinstance(feature, NumberProfile)
+            self._counted[key] = CountedNumbers(feature) if numbers else CountedCategories(feature)  # type: ignore[arg-type]
+        return self._counted[key]
+
+
+def _prepared(feature: Feature, values: Any) -> Any:
+    if isinstance(feature, NumberProfile):
+        return np.sort(values.astype(np.float64, copy=False))
+    return category_labels(values)
+
+
+def _named(profile: Profile, name: str) -> Feature:
+    return next(feature for feature in profile.features if feature.name == name)
+
+
+class Sample:
+    """Every k-th row: of few rows all, and k doubles whenever there are too many."""
+
+    def __init__(self) -> None:
+        self._every, self._seen = 1, 0
+        self._parts: list[Columns] = []
+        self._rows = 0
+
+    def add(self, batch: Columns, rows: int) -> None:
+        while rows > ROWS_SAMPLED * self._every:
+            self._thin()
+        first = -self._seen % self._every
+        self._seen += rows
+        # Copies, or else a slice would keep its whole batch in memory.
+        self._keep({name: values[first :: self._every].copy() for name, values in batch.items()})
+
+    def merge(self, other: "Sample") -> None:
+        for part in other._parts:
+            self._keep(part)
+
+    def columns(self) -> Columns:
+        return {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
+
+    def _keep(self, part: Columns) -> None:
+        self._parts.append(part)
+        self._rows += len(next(iter(part.values())))
+        while self._rows > ROWS_SAMPLED:
+            self._thin()
+
+    def _thin(self) -> None:
+        self._every *= 2
+        if self._parts:
+            self._parts = [{name: values[::2].copy() for name, values in self.columns().items()}]
+            self._rows = len(next(iter(self._parts[0].values())))
+
+
+def count_live(profiles: Mapping[str, Profile], batches: Iterable[Columns], field: str) -> Live:
+    """Take in live data.
+
+    Args:
+        profiles: of references with the same features, by name.
+        batches: tables with every feature, by name, and no others.
         field: how errors name the data.
 
     Raises:
         InvalidField: a feature is lacking, unknown or of another kind, or there is no row.
     """
-    live: dict[str, Live] = {
-        feature.name: LiveNumbers(feature) if isinstance(feature, NumberProfile) else LiveCategories(feature)
-        for feature in profile.features
-    }
+    live = Live(profiles, field)
     for batch in batches:
-        check_columns(live, batch, field)
-        for name, counter in live.items():
-            counter.add(batch[name])
-    if not next(iter(live.values())).rows:
+        live.add(batch)
+    if not live.rows:
         raise InvalidField(FieldViolation(field, "has no rows; send at least one"))
     return live
 
 
-def check_columns(live: Mapping[str, Live], batch: Columns, field: str) -> None:
+def check_columns(features: Sequence[Feature], batch: Columns, field: str) -> None:
     """Refuse a table that does not have the columns of the reference."""
-    lacking = [FieldViolation(field, f"lacks the feature {name!r}; send it") for name in live if name not in batch]
-    known = ", ".join(live)
+    names = {feature.name for feature in features}
+    known = ", ".join(feature.name for feature in features)
+    lacking = [FieldViolation(field, f"lacks the feature {name!r}; send it") for name in names if name not in batch]
     unknown = [
         FieldViolation(f"{field}[{name!r}]", f"is no feature of the reference, which has {known}; leave it out")
         for name in batch
-        if name not in live
+        if name not in names
     ]
     mistaken = [
-        FieldViolation(f"{field}[{name!r}]", f"holds {_kind(batch[name])} where the reference holds {_wanted(counter)}")
-        for name, counter in live.items()
-        if name in batch and _kind(batch[name]) != _wanted(counter)
+        FieldViolation(f"{field}[{f.name!r}]", f"holds {_kind(batch[f.name])} where the reference holds {_wanted(f)}")
+        for f in features
+        if f.name in batch and _kind(batch[f.name]) != _wanted(f)
     ]
-    if violations := [*lacking, *unknown, *mistaken]:
+    if violations := [*sorted(lacking, key=str), *unknown, *mistaken]:
         raise InvalidField(*violations)
 
 
@@ -168,5 +202,5 @@ def _kind(values: Any) -> str:
     return "numbers" if values.dtype.kind in "if" else "categories"
 
 
-def _wanted(counter: Live) -> str:
-    return "numbers" if isinstance(counter, LiveNumbers) else "categories"
+def _wanted(feature: Feature) -> str:
+    return "numbers" if isinstance(feature, NumberProfile) else "categories"

@@ -5,7 +5,7 @@ from sqlalchemy.orm import Session
 
 from modelward.drift import DriftPolicy, DriftThresholds
 from modelward_server.caller import Caller
-from modelward_server.drift.decision import DEFAULT_KL, DEFAULT_KS, DEFAULT_SIGNIFICANCE
+from modelward_server.drift.decision import with_defaults
 from modelward_server.lifecycle.rows import check_etag, model_row
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
@@ -42,13 +42,3 @@ def set_drift_policy(session: Session, policy: DriftPolicy, caller: Caller) -> D
     kept = get_drift_policy(session, policy.model)
     audit.append(session, Kind.DRIFT_POLICY, policy.model, kept, caller)
     return kept
-
-
-def with_defaults(thresholds: DriftThresholds) -> DriftThresholds:
-    """Fill in what was left out."""
-    return DriftThresholds(
-        ks=DEFAULT_KS if thresholds.ks is None else thresholds.ks,
-        kl=DEFAULT_KL if thresholds.kl is None else thresholds.kl,
-        significance=DEFAULT_SIGNIFICANCE if thresholds.significance is None else thresholds.significance,
-        features=thresholds.features,
-    )

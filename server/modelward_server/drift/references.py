@@ -1,24 +1,39 @@
 """References of versions: set, read, and their profiles fetched for a comparison."""
 
+import threading
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import lru_cache
 
+from cachetools import LRUCache
 from pydantic import TypeAdapter
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.data import Columns
-from modelward.drift import DEFAULT_REFERENCE, FeatureProfile, Reference
+from modelward.drift import DEFAULT_REFERENCE, FeatureKind, FeatureProfile, Reference
 from modelward.errors import ReferenceNotFound
 from modelward.lifecycle import VersionRef
 from modelward_server.caller import Caller
-from modelward_server.drift.profile import Profile, build_profile, describe, from_bytes, to_bytes
+from modelward_server.drift.build import build_profile
+from modelward_server.drift.packing import from_bytes, to_bytes
+from modelward_server.drift.profile import Profile, describe
 from modelward_server.lifecycle.rows import version_row
 from modelward_server.lifecycle.versions import record_change
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.drift_tables import ReferenceRow
 
 _features = TypeAdapter(tuple[FeatureProfile, ...])
-PROFILES_CACHED = 32
+PROFILES_CACHED_BYTES = 256 << 20
+
+
+@dataclass(frozen=True)
+class _Cached:
+    profile: Profile
+    bytes: int
+
+
+_profiles: LRUCache[str, _Cached] = LRUCache(PROFILES_CACHED_BYTES, lambda cached: cached.bytes)
+_lock = threading.Lock()
 
 
 @dataclass(frozen=True)
@@ -78,14 +93,32 @@ def get_reference(session: Session, ref: VersionRef, name: str) -> Reference:
     return _to_reference(row)
 
 
+def other_references(session: Session, reference: Reference) -> list[Reference]:
+    """Return the version's other references that have the same features."""
+    ref = reference.version
+    rows = select(ReferenceRow).where(ReferenceRow.model == ref.model, ReferenceRow.version == ref.version)
+    found = map(_to_reference, session.scalars(rows.order_by(ReferenceRow.name)))
+    return [other for other in found if other.name != reference.name and _features_of(other) == _features_of(reference)]
+
+
+def _features_of(reference: Reference) -> dict[str, FeatureKind]:
+    return {feature.name: feature.kind for feature in reference.features}
+
+
 def load_profile(blobs: BlobStore, digest: str) -> Profile:
-    """Return a stored profile; those used last are kept in memory."""
-    return _cached_profile(blobs, digest)
+    """Return a stored profile; those used last are kept in memory.
 
-
-@lru_cache(PROFILES_CACHED)
-def _cached_profile(blobs: BlobStore, digest: str) -> Profile:
-    return from_bytes(blobs.read_bytes(digest))
+    Raises:
+        ReferenceNotFound: it was stored by an older server.
+    """
+    with _lock:
+        if known := _profiles.get(digest):
+            return known.profile
+    packed = blobs.read_bytes(digest)
+    profile = from_bytes(packed)
+    with _lock, suppress(ValueError):  # One that is too large for the cache is read each time.
+        _profiles[digest] = _Cached(profile, len(packed))
+    return profile
 
 
 def _to_reference(row: ReferenceRow) -> Reference:

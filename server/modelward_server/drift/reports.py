@@ -1,8 +1,9 @@
 """Drift reports: made, kept, read and listed."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from types import MappingProxyType
 from uuid import uuid4
 
 from pydantic import TypeAdapter
@@ -10,12 +11,12 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.data import Columns
-from modelward.drift import DriftReport, DriftThresholds, Reference
+from modelward.drift import DriftReport, DriftThresholds, Reference, ReferenceDistance
 from modelward.errors import ReportNotFound
 from modelward.lifecycle import Page, VersionRef
 from modelward_server.caller import Caller
 from modelward_server.drift.compare import compare
-from modelward_server.drift.decision import decide
+from modelward_server.drift.decision import Decision, decide
 from modelward_server.drift.live import count_live
 from modelward_server.drift.profile import Profile
 from modelward_server.lifecycle.rows import model_row, version_row
@@ -42,15 +43,21 @@ def make_report(
     field: str,
     thresholds: DriftThresholds,
     label: str,
+    others: Mapping[str, Profile] = MappingProxyType({}),
 ) -> DriftReport:
     """Compare live data with a reference; who asked, and when, is filled in when the report is kept.
+
+    Args:
+        others: profiles of the version's other references with the same features, to say which is the nearest.
 
     Raises:
         InvalidField: the data do not have the columns of the reference, or no row.
     """
-    live = count_live(profile, batches, field)
-    rows = next(iter(live.values())).rows
-    decision = decide([compare(profile, live[f.name], f) for f in profile.features], thresholds, rows)
+    profiles = {reference.name: profile, **others}
+    live = count_live(profiles, batches, field)
+    ignored = [name for name, own in thresholds.features.items() if own.ignored]
+    decisions = {name: decide(compare(one, live, name, ignored), thresholds) for name, one in profiles.items()}
+    decision = decisions[reference.name]
     return DriftReport(
         report_id=str(uuid4()),
         version=reference.version,
@@ -58,7 +65,7 @@ def make_report(
         label=label,
         created_at=datetime.now(UTC),
         created_by="",
-        rows=rows,
+        rows=live.rows,
         reference_rows=reference.rows,
         drift_detected=decision.drift_detected,
         score=decision.score,
@@ -67,7 +74,14 @@ def make_report(
         summary=decision.summary,
         features=decision.features,
         caveats=decision.caveats,
+        references=tuple(sorted(map(_distance, decisions, decisions.values()), key=lambda one: one.distance)),
+        joint=decision.joint,
     )
+
+
+def _distance(name: str, decision: Decision) -> ReferenceDistance:
+    distance = sum(feature.ks for feature in decision.features) / len(decision.features)
+    return ReferenceDistance(name, decision.drift_detected, decision.score, decision.confidence, distance)
 
 
 def keep_report(session: Session, report: DriftReport, caller: Caller) -> DriftReport:

@@ -1,9 +1,12 @@
 """Drift's servicer: convert, call, convert."""
 
 import asyncio
+import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from typing import Any
+
+from sqlalchemy.orm import Session
 
 from modelward._convert.common import ref_from_proto
 from modelward._convert.drift import (
@@ -14,9 +17,11 @@ from modelward._convert.drift import (
     thresholds_from_proto,
 )
 from modelward.data import Columns
-from modelward.drift import DriftReport, DriftThresholds
+from modelward.drift import DriftReport, DriftThresholds, Reference
 from modelward.errors import FieldViolation, InvalidField
+from modelward.lifecycle import VersionRef
 from modelward.v1 import drift_pb2 as pb
+from modelward.v1.common_pb2 import Dataset
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.drift import policies, references, reports
 from modelward_server.rpc.arrow_stream import with_batches
@@ -82,9 +87,10 @@ class DriftServicer(DriftServiceServicer):
     ) -> pb.DetectDriftStreamResponse:
         header = await _header(request_iterator)
         make = await self._reporter(header, "arrow_ipc")
-        report = await with_batches(_chunks(request_iterator), "arrow_ipc", make)
+        content = hashlib.sha256()
+        report = await with_batches(_chunks(request_iterator, content), "arrow_ipc", make)
         return await self._calls.write(
-            header,
+            _whole_request(header, content.hexdigest()),
             context,
             lambda session, caller: pb.DetectDriftStreamResponse(
                 report=report_to_proto(reports.keep_report(session, report, caller))
@@ -96,18 +102,21 @@ class DriftServicer(DriftServiceServicer):
     ) -> Callable[[Batches], DriftReport]:
         """Return what makes the report that was asked for, once the data are there."""
         ref = ref_from_proto(asked.version)
-        reference = await self._calls.read(lambda session: references.get_reference(session, ref, asked.reference))
-        thresholds = await self._thresholds(asked)
+        reference, others = await self._calls.read(lambda session: _references(session, ref, asked.reference))
+        thresholds = await self._thresholds(asked, reference)
 
         def make(batches: Batches) -> DriftReport:
             profile = references.load_profile(self._blobs, reference.digest)
-            return reports.make_report(reference, profile, batches, field, thresholds, asked.label)
+            regimes = {other.name: references.load_profile(self._blobs, other.digest) for other in others}
+            return reports.make_report(reference, profile, batches, field, thresholds, asked.label, regimes)
 
         return make
 
-    async def _thresholds(self, asked: pb.DetectDriftRequest | pb.DetectDriftHeader) -> DriftThresholds:
+    async def _thresholds(
+        self, asked: pb.DetectDriftRequest | pb.DetectDriftHeader, reference: Reference
+    ) -> DriftThresholds:
         if asked.HasField("thresholds"):
-            return thresholds_from_proto(asked.thresholds)
+            return _known(thresholds_from_proto(asked.thresholds), reference)
         policy = await self._calls.read(lambda session: policies.get_drift_policy(session, asked.version.model))
         return policy.thresholds
 
@@ -144,6 +153,39 @@ class DriftServicer(DriftServiceServicer):
         )
 
 
+def _references(session: Session, ref: VersionRef, name: str) -> tuple[Reference, list[Reference]]:
+    """Return the reference that is asked for and, when none is named, the others, to say which is the nearest."""
+    reference = references.get_reference(session, ref, name)
+    return reference, [] if name else references.other_references(session, reference)
+
+
+def _known(thresholds: DriftThresholds, reference: Reference) -> DriftThresholds:
+    """Refuse thresholds of what is no feature, which would hold for nothing."""
+    names = [feature.name for feature in reference.features]
+    unknown = [
+        FieldViolation(
+            f"thresholds.features[{name!r}]", f"is no feature of the reference, which has {', '.join(names)}"
+        )
+        for name in thresholds.features
+        if name not in names
+    ]
+    if unknown:
+        raise InvalidField(*unknown)
+    return thresholds
+
+
+def _whole_request(header: pb.DetectDriftHeader, digest: str) -> pb.DetectDriftRequest:
+    """Return what a stream asked for: the id of the call stands for its data, too."""
+    return pb.DetectDriftRequest(
+        version=header.version,
+        reference=header.reference,
+        thresholds=header.thresholds if header.HasField("thresholds") else None,
+        label=header.label,
+        request_id=header.request_id,
+        data=Dataset(uri=digest),
+    )
+
+
 async def _header(parts: AsyncIterator[Any]) -> Any:
     """Return the header, which comes first.
 
@@ -157,8 +199,10 @@ async def _header(parts: AsyncIterator[Any]) -> Any:
     raise InvalidField(FieldViolation("header", "is missing; send it first"))
 
 
-async def _chunks(parts: AsyncIterator[Any]) -> AsyncIterator[bytes]:
+async def _chunks(parts: AsyncIterator[Any], content: "hashlib._Hash | None" = None) -> AsyncIterator[bytes]:
     async for part in parts:
         if part.HasField("header"):
             raise InvalidField(FieldViolation("header", "came twice; send it once, and then the data"))
+        if content is not None:
+            content.update(part.arrow_ipc)
         yield part.arrow_ipc
