@@ -905,7 +905,8 @@ class FeatureDrift(_message.Message):
     p_value: _builtins.float
     """How often stretches of the reference, of as many rows, differ from it at least so much, by the block bootstrap: a
     p-value that knows how neighbouring rows depend on each other. The least of those of the Kolmogorov-Smirnov
-    statistic, the Kullback-Leibler divergence and the missing share, corrected for being the least.
+    statistic, the Kullback-Leibler divergence, the Wasserstein distance and the missing share, corrected for being the
+    least.
     """
     adjusted_p_value: _builtins.float
     """`p_value` after control of the false discovery rate over all features (Benjamini and Hochberg, 1995)."""

@@ -44,7 +44,7 @@ def _numbers(name: str, ordered: Floats, wander: Wander) -> NumberProfile:
     ranks[here] = inverse
     edges = bin_edges(values, cumulative)
     bins = np.searchsorted(edges, values).astype(np.int32)
-    bars = bar_edges(values, cumulative)
+    bars, moments = bar_edges(values, cumulative), _moments(values, counts)
     return NumberProfile(
         name=name,
         values=values,
@@ -54,9 +54,17 @@ def _numbers(name: str, ordered: Floats, wander: Wander) -> NumberProfile:
         counts=np.bincount(bins, weights=counts, minlength=len(edges) + 1).astype(np.int64),
         bars=bars,
         heights=np.bincount(np.searchsorted(bars, values), weights=counts, minlength=len(bars) + 1).astype(np.int64),
-        moments=_moments(values, counts),
-        null=wander.of_numbers(ordered, ranks, cumulative, bins),
+        moments=moments,
+        null=wander.of_numbers(ordered, ranks, cumulative, bins, _scaled(values, moments)),
     )
+
+
+def _scaled(values: Floats, moments: Floats) -> Floats:
+    """Return values in standard deviations from the mean; infinities as the outermost finite ones."""
+    mean, deviation, least, greatest = moments
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        scaled = (values.clip(least, greatest) - mean) / deviation
+    return np.asarray(np.nan_to_num(scaled, posinf=1e100, neginf=-1e100).clip(-1e100, 1e100))
 
 
 def bin_edges(values: Floats, cumulative: Ints) -> Floats:

@@ -26,7 +26,7 @@ from modelward_server.drift.statistics import (
 NAMES_SHOWN = 100
 CATEGORIES_DRAWN = 12
 OTHER = "(other)"
-KS, KL, MISSING = range(3)
+KS, KL, MISSING, WASSERSTEIN = range(4)
 """Places of the statistics in a feature's null."""
 
 
@@ -137,17 +137,18 @@ def _numbers(reference_rows: int, feature: NumberProfile, live: LiveNumbers) -> 
     p_value, method = live.ks_p_value()
     both = bool(live.present and feature.present)
     shares = smoothed(live.bins()), smoothed(feature.counts)
+    shift = _in_deviations(live.wasserstein(), feature)
     return Comparison(
         name=feature.name,
         kind=FeatureKind.NUMBER,
         ks=live.ks,
         ks_p_value=p_value,
         ks_method=method,
-        wasserstein=_in_deviations(live.wasserstein(), feature),
+        wasserstein=shift,
         chi_square=0.0,
         **_divergences(*shares, both),
         **_shares(reference_rows, feature, live),
-        **_certainty(reference_rows, feature, live, live.ks, _kl(*shares, both)),
+        **_certainty(reference_rows, feature, live, live.ks, _kl(*shares, both), shift),
         new_categories=(),
         vanished_categories=(),
         histogram=Histogram(
@@ -175,7 +176,7 @@ def _categories(reference_rows: int, feature: CategoryProfile, live: CountedCate
         chi_square=statistic,
         **_divergences(*shares, both),
         **_shares(reference_rows, feature, live),
-        **_certainty(reference_rows, feature, live, distance, _kl(*shares, both)),
+        **_certainty(reference_rows, feature, live, distance, _kl(*shares, both), 0.0),
         new_categories=live.new[:NAMES_SHOWN],
         vanished_categories=live.vanished[:NAMES_SHOWN],
         histogram=_bars(feature, counts, reference),
@@ -215,12 +216,19 @@ def _shares(reference_rows: int, feature: Feature, live: LiveFeature) -> dict[st
     }
 
 
-def _certainty(reference_rows: int, feature: Feature, live: LiveFeature, ks: float, kl: float) -> dict[str, Any]:
-    """Return what stretches of the reference say of the three effects: the least p-value, corrected for being it."""
+def _certainty(
+    reference_rows: int, feature: Feature, live: LiveFeature, ks: float, kl: float, shift: float
+) -> dict[str, Any]:
+    """Return what stretches of the reference say of the effects: the least p-value, corrected for being the least."""
     values = null_at(feature.null, live.present, feature.present)
     rows = null_at(feature.null, live.rows, reference_rows)
     change = live.missing / live.rows - feature.missing / reference_rows
-    least = min(values.exceedance(KS, ks**2), values.exceedance(KL, kl), rows.exceedance(MISSING, change**2))
+    least = min(
+        values.exceedance(KS, ks**2),
+        values.exceedance(KL, kl),
+        values.exceedance(WASSERSTEIN, min(shift, 1e100) ** 2),
+        rows.exceedance(MISSING, change**2),
+    )
     effective, known = (max(feature.null.independence * n, 1.0) for n in (live.rows, reference_rows))
     p_value = family_p_value(max(least, least_probability(effective, known)), feature.null.tests)
     return {"p_value": p_value, "effective_rows": effective, "values": values, "rows": rows}

@@ -12,7 +12,7 @@ from modelward.errors import ReferenceNotFound
 from modelward_server.drift.null import Null
 from modelward_server.drift.profile import CategoryProfile, Feature, JointProfile, NumberProfile, Profile
 
-FORMAT = 2
+FORMAT = 3
 """Counts up when a profile holds something else than before."""
 KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (NumberProfile, CategoryProfile)}
 

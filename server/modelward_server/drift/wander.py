@@ -9,8 +9,11 @@ from modelward_server.drift.null import REPLICATES, SEED, Null, independent_test
 from modelward_server.drift.statistics import Floats, Ints, kl_divergence, smoothed, total_variation
 
 Measure = Callable[[Ints], Floats]
-"""Takes row numbers of stretches, shape (replicates, length), and gives squared statistics, shape (3, replicates): of
-the distribution function (or total variation), of the divergence, of the missing share, each times the rows."""
+"""Takes row numbers of stretches, shape (replicates, length), and gives squared statistics, shape (4, replicates): of
+the distribution function (or total variation), of the divergence, of the missing share, and of the Wasserstein distance
+(0 for categories), each times the rows."""
+QUANTILES = (np.arange(256) + 0.5) / 256
+"""Where the quantile functions are compared, which gives the Wasserstein distance."""
 
 
 class Wander:
@@ -31,7 +34,7 @@ class Wander:
         """Return how many independent tests all features are worth."""
         return independent_tests(np.array(self._p_values))
 
-    def of_numbers(self, ordered: Floats, ranks: Ints, cumulative: Ints, bins: Ints) -> Null:
+    def of_numbers(self, ordered: Floats, ranks: Ints, cumulative: Ints, bins: Ints, scaled: Floats) -> Null:
         """Learn the null of a feature of numbers.
 
         Args:
@@ -39,16 +42,18 @@ class Wander:
             ranks: the index of each value among the distinct ones, -1 where it is missing, shape (m,).
             cumulative: rows at or below each distinct value, shape (k,).
             bins: the bin of each distinct value, shape (k,).
+            scaled: each distinct value in standard deviations, finite, shape (k,).
         """
         if not len(cumulative):
-            return self._learn([ranks], lambda stretches: np.zeros((3, len(stretches))))
+            return self._learn([ranks], lambda stretches: np.zeros((4, len(stretches))))
         shares = cumulative / cumulative[-1]
         counts = np.bincount(bins, weights=np.diff(cumulative, prepend=0))
+        own = scaled[np.searchsorted(shares, QUANTILES)]
 
         def measure(stretches: Ints) -> Floats:
             drawn = np.sort(ranks[stretches], axis=1)
             inside = np.where(drawn < 0, -1, bins[drawn])
-            return _squared(drawn, _distances(drawn, shares), inside, counts, ranks)
+            return _squared(drawn, _distances(drawn, shares), inside, counts, ranks, _shifts(drawn, scaled, own))
 
         return self._learn(_views(ordered, ranks), measure)
 
@@ -60,13 +65,13 @@ class Wander:
             counts: rows of each category, the most frequent first, shape (k,).
         """
         if not len(counts):
-            return self._learn([codes], lambda stretches: np.zeros((3, len(stretches))))
+            return self._learn([codes], lambda stretches: np.zeros((4, len(stretches))))
 
         def measure(stretches: Ints) -> Floats:
             drawn = codes[stretches]
             found = _counts(drawn, len(counts))
             distances = total_variation(found / found.sum(1, keepdims=True).clip(1), counts / counts.sum())
-            return _squared(drawn, np.where(found.any(1), distances, 0.0), drawn, counts, codes)
+            return _squared(drawn, np.where(found.any(1), distances, 0.0), drawn, counts, codes, np.zeros(len(drawn)))
 
         return self._learn([(codes == 0).astype(float), (codes < 0).astype(float)], measure)
 
@@ -109,12 +114,21 @@ def _distances(drawn: Ints, shares: Floats) -> Floats:
     return np.asarray(np.maximum(above, before).max(axis=1))
 
 
-def _squared(drawn: Ints, distances: Floats, bins: Ints, counts: Ints, codes: Ints) -> Floats:
+def _shifts(drawn: Ints, scaled: Floats, own: Floats) -> Floats:
+    """Return the Wasserstein distance of each sorted stretch, by the difference of the quantile functions."""
+    missing = (drawn < 0).sum(axis=1, keepdims=True)
+    present = drawn.shape[1] - missing
+    places = np.minimum(missing + (QUANTILES * present).astype(np.int32), drawn.shape[1] - 1)
+    values = scaled[np.take_along_axis(drawn, places, axis=1)]
+    return np.where(present[:, 0] > 0, np.abs(values - own).mean(axis=1), 0.0)
+
+
+def _squared(drawn: Ints, distances: Floats, bins: Ints, counts: Ints, codes: Ints, shifts: Floats) -> Floats:
     rows = drawn.shape[1]
     present = (drawn >= 0).sum(axis=1)
     divergence = np.where(present > 0, kl_divergence(smoothed(_counts(bins, len(counts))), smoothed(counts)), 0.0)
     missing = 1 - present / rows - (codes < 0).mean()
-    return np.stack([present * distances**2, present * divergence, rows * missing**2])
+    return np.stack([present * distances**2, present * divergence, rows * missing**2, present * shifts**2])
 
 
 def _counts(drawn: Ints, bins: int) -> Ints:
