@@ -40,13 +40,13 @@ class Ledger:
             self._readers = engine.execution_options(isolation_level="REPEATABLE READ")
         self._writers = engine.execution_options(writes=True)
 
-    def migrate(self) -> None:
-        """Bring the schema to this server's version."""
+    def migrate(self, revision: str = "head") -> None:
+        """Bring the schema to this server's version, or to a given one."""
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         with ALEMBIC_LOCK, self._writers.begin() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, "head")
+            command.upgrade(config, revision)
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
