@@ -27,6 +27,7 @@ from modelward.drift import (
     FeatureThresholds,
     Histogram,
     JointDrift,
+    Observed,
     Reference,
     ReferenceDistance,
 )
@@ -123,6 +124,7 @@ __all__ = [
     "ModelResult",
     "ModelVersion",
     "ModelwardError",
+    "Observed",
     "OnDrift",
     "OnPerformance",
     "PerformanceEvidence",

@@ -219,3 +219,18 @@ class DriftReport:
         """
         found = {feature.name: feature for feature in self.features}
         return found[name]
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What became of live data."""
+
+    acknowledged: int
+    """The number of the last batch that is kept and survives a restart."""
+    reports: tuple[DriftReport, ...] = ()
+    """Of the windows that closed."""
+    alarm: bool = False
+    """Whether one of them raised an alarm."""
+    sequential_evidence: float = 0.0
+    """What a detector of every row says between the windows, from 0 to 1: one less the probability that rows which are
+    exchangeable with the reference would ever look so."""

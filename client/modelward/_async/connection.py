@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import math
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -122,6 +122,25 @@ class AsyncConnection:
         while True:
             try:
                 return await method(iter(requests()), timeout=attempts.remaining(), metadata=self._metadata)
+            except grpc.RpcError as error:
+                pause = attempts.pause_before_next(error_of(error))
+            await asyncio.sleep(pause)
+
+    async def _exchange(
+        self,
+        method: aio.StreamStreamMultiCallable[Request, Response],
+        requests: Sequence[Request],
+        timeout: float | None = None,
+    ) -> list[Response]:
+        """Send all of a stream and receive all that comes back; the server must take what it knows only once."""
+        attempts = Attempts(self._timeout if timeout is None else timeout)
+        while True:
+            try:
+                call = method(iter(requests), timeout=attempts.remaining(), metadata=self._metadata)
+                received = []
+                async for response in call:
+                    received.append(response)
+                return received
             except grpc.RpcError as error:
                 pause = attempts.pause_before_next(error_of(error))
             await asyncio.sleep(pause)

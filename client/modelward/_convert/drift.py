@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from modelward._convert.common import ref_from_proto, ref_to_proto, time_from_proto, time_to_proto
 from modelward.drift import (
     DriftPolicy,
@@ -13,6 +15,7 @@ from modelward.drift import (
     FeatureThresholds,
     Histogram,
     JointDrift,
+    Observed,
     Reference,
     ReferenceDistance,
 )
@@ -259,4 +262,14 @@ def report_from_proto(message: pb.DriftReport) -> DriftReport:
         caveats=tuple(message.caveats),
         references=tuple(map(distance_from_proto, message.references)),
         joint=joint_from_proto(message.joint),
+    )
+
+
+def observed_from_proto(answers: Sequence[pb.ObserveResponse]) -> Observed:
+    """Return what all answers of a stream say."""
+    return Observed(
+        acknowledged=answers[-1].acknowledged,
+        reports=tuple(report_from_proto(answer.report) for answer in answers if answer.HasField("report")),
+        alarm=any(answer.alarm for answer in answers),
+        sequential_evidence=answers[-1].sequential_evidence,
     )

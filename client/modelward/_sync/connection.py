@@ -6,7 +6,7 @@ from __future__ import annotations
 import getpass
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -113,6 +113,25 @@ class Connection:
         while True:
             try:
                 return method(iter(requests()), timeout=attempts.remaining(), metadata=self._metadata)
+            except grpc.RpcError as error:
+                pause = attempts.pause_before_next(error_of(error))
+            time.sleep(pause)
+
+    def _exchange(
+        self,
+        method: grpc.StreamStreamMultiCallable[Request, Response],
+        requests: Sequence[Request],
+        timeout: float | None = None,
+    ) -> list[Response]:
+        """Send all of a stream and receive all that comes back; the server must take what it knows only once."""
+        attempts = Attempts(self._timeout if timeout is None else timeout)
+        while True:
+            try:
+                call = method(iter(requests), timeout=attempts.remaining(), metadata=self._metadata)
+                received = []
+                for response in call:
+                    received.append(response)
+                return received
             except grpc.RpcError as error:
                 pause = attempts.pause_before_next(error_of(error))
             time.sleep(pause)

@@ -16,8 +16,8 @@ from sklearn.metrics import roc_auc_score
 from modelward.data import Columns
 from modelward_server.drift.blocks import Draws
 from modelward_server.drift.null import LENGTHS, PROBABILITIES, SEED, Null, lengths, null_of
-from modelward_server.drift.profile import CategoryProfile, Feature, JointProfile
-from modelward_server.drift.statistics import Floats
+from modelward_server.drift.profile import CategoryProfile, Feature, JointProfile, NumberProfile, Profile
+from modelward_server.drift.statistics import Floats, Ints
 
 FREQUENCIES = 128
 """Random Fourier features; their error falls with the root of that."""
@@ -54,6 +54,22 @@ def _category_places(feature: CategoryProfile, values: Any) -> Floats:
     place: dict[str | None, float] = dict(zip(feature.categories, middle.tolist(), strict=True)) | {None: 0.5}
     labels = ("true" if value else "false" for value in values) if values.dtype.kind == "b" else values
     return np.array([place.get(label, 1.0) for label in labels], np.float64)
+
+
+def reference_cells(profile: Profile, cells: int = 64) -> Ints:
+    """Count the reference's rows by place, in equal parts from 0 to 1, shape (features, cells)."""
+    return np.array([_cells(feature, profile.rows, cells) for feature in profile.features])
+
+
+def _cells(feature: Feature, rows: int, cells: int) -> Ints:
+    if isinstance(feature, NumberProfile):
+        values, counts = feature.values, np.diff(feature.cumulative, prepend=0)
+    else:
+        values, counts = np.array(feature.categories, dtype=object), feature.counts
+    inside = np.minimum((_places(feature, values) * cells).astype(int), cells - 1)
+    found = np.bincount(inside, weights=counts, minlength=cells).astype(np.int64)
+    found[cells // 2] += rows - feature.present  # Where a missing value has its place.
+    return np.asarray(found)
 
 
 def build_joint(columns: Columns, features: Sequence[Feature], block: float) -> JointProfile:

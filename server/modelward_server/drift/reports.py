@@ -84,8 +84,12 @@ def _distance(name: str, decision: Decision) -> ReferenceDistance:
     return ReferenceDistance(name, decision.drift_detected, decision.score, decision.confidence, distance)
 
 
-def keep_report(session: Session, report: DriftReport, caller: Caller) -> DriftReport:
-    """Keep a report under its id."""
+def keep_report(session: Session, report: DriftReport, caller: Caller, *, observed: bool = False) -> DriftReport:
+    """Keep a report under its id.
+
+    Args:
+        observed: whether it is of a window of live data, whose alarms wait for several windows.
+    """
     kept = replace(report, created_at=caller.at, created_by=caller.actor)
     session.add(
         DriftReportRow(
@@ -95,6 +99,7 @@ def keep_report(session: Session, report: DriftReport, caller: Caller) -> DriftR
             created_at=kept.created_at,
             drift_detected=kept.drift_detected,
             score=kept.score,
+            observed=observed,
             report=_json.dump_python(kept, mode="json"),
         )
     )
@@ -135,7 +140,9 @@ def list_reports(session: Session, wanted: ReportFilter, page_size: int, page_to
 
 
 def latest_report(session: Session, model: str, version: int) -> DriftReport | None:
-    """Return the newest report of a version; None when there is none."""
-    rows = select(DriftReportRow).where(DriftReportRow.model == model, DriftReportRow.version == version)
+    """Return the newest report of a version that somebody asked for; None when there is none."""
+    rows = select(DriftReportRow).where(
+        DriftReportRow.model == model, DriftReportRow.version == version, DriftReportRow.observed.is_(False)
+    )
     row = session.scalar(rows.order_by(DriftReportRow.created_at.desc(), DriftReportRow.report_id.desc()).limit(1))
     return None if row is None else _json.validate_python(row.report)

@@ -8,6 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import (
+    DriftAlarm,
     EventKind,
     Halt,
     Model,
@@ -30,6 +31,7 @@ SUBJECTS: dict[str, tuple[EventKind, type]] = {
     Kind.HALTED: (EventKind.HALTED, Halt),
     Kind.RESUMED: (EventKind.RESUMED, Resumption),
     Kind.POLICY: (EventKind.POLICY, PromotionPolicy),
+    Kind.DRIFT_ALARM: (EventKind.DRIFT_ALARM, DriftAlarm),
 }
 """What each kind of record tells a watcher; records of other kinds are not for watchers."""
 

@@ -6,8 +6,9 @@ from datetime import datetime
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from modelward.lifecycle import Stage
+from modelward.lifecycle import Stage, VersionRef
 from modelward.retraining import DueModel, DueReason, Job, OnDrift, OnPerformance, Trigger
+from modelward_server.drift.observing import standing_alarm
 from modelward_server.drift.reports import latest_report
 from modelward_server.lifecycle.rows import model_row
 from modelward_server.retraining.due import Facts, Measured, Reported, by_age, due_reasons, merged
@@ -88,6 +89,10 @@ def _trained_version(session: Session, model: str) -> tuple[VersionRow | None, b
 
 
 def _report(session: Session, row: VersionRow, since: datetime) -> Reported | None:
+    if standing := standing_alarm(session, VersionRef(row.model, row.version)):
+        alarm, raised_at = standing
+        if raised_at > since:
+            return Reported(alarm.report_id, raised_at, alarm.score, detected=True)
     report = latest_report(session, row.model, row.version)
     if report is None or report.created_at <= since:
         return None

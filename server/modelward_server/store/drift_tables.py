@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKeyConstraint, Index, String
+from sqlalchemy import ForeignKeyConstraint, Index, String, false
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelward_server.store.tables import Base, Name
@@ -35,6 +35,7 @@ class DriftReportRow(Base):
     created_at: Mapped[datetime]
     drift_detected: Mapped[bool]
     score: Mapped[float]
+    observed: Mapped[bool] = mapped_column(default=False, server_default=false())
     report: Mapped[dict[str, Any]]
 
     __table_args__ = (

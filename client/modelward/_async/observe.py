@@ -1,0 +1,107 @@
+"""The calls that send live data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from modelward._async.connection import AsyncConnection
+from modelward._convert.common import ref_to_proto
+from modelward._convert.drift import observed_from_proto
+from modelward._refs import AnyVersion, as_ref
+from modelward.drift import Observed
+from modelward.errors import FieldViolation, InvalidField
+from modelward.v1 import drift_pb2 as pb
+
+
+class AsyncObserving(AsyncConnection):
+    """Live data as they come."""
+
+    async def observe(
+        self,
+        version: AnyVersion,
+        *,
+        sender: str,
+        rows: int = 0,
+        span: timedelta | None = None,
+        reference: str = "",
+        alarm_after: int = 0,
+        alarm_of: int = 0,
+    ) -> AsyncObserver:
+        """Begin, or go on, to send the live data that a version sees; each window that closes is compared.
+
+        Args:
+            sender: who sends, as "engine-ny4-07"; each sender has windows of its own, and one process at a time.
+            rows: a window closes after so many rows; or
+            span: after so much time, at multiples of it since 1970 in UTC.
+            reference: the reference's name; "default" when it is empty.
+            alarm_after: how many of the last `alarm_of` windows must drift for an alarm; 2 of 3 when left out.
+
+        Raises:
+            ModelNotFound, VersionNotFound, ReferenceNotFound: what is named does not exist.
+            InvalidField: neither or both of `rows` and `span` are given, or another argument is wrong.
+        """
+        if (rows > 0) == (span is not None):
+            raise InvalidField(FieldViolation("rows", "give either rows or span, so that windows close"))
+        header = pb.ObserveHeader(
+            version=ref_to_proto(as_ref(version)),
+            sender=sender,
+            reference=reference,
+            alarm_after=alarm_after,
+            alarm_of=alarm_of,
+        )
+        if span is not None:
+            header.span.FromTimedelta(span)
+        else:
+            header.rows = rows
+        observer = AsyncObserver(self, header)
+        await observer.send([])
+        return observer
+
+
+class AsyncObserver:
+    """Sends one sender's live data.
+
+    Attributes:
+        acknowledged: the number of the last batch that the server keeps, which survives its restart.
+    """
+
+    def __init__(self, connection: AsyncConnection, header: pb.ObserveHeader) -> None:
+        self._connection = connection
+        self._header = header
+        self.acknowledged = 0
+
+    async def add(
+        self,
+        data: Any,
+        *,
+        seen_at: datetime | None = None,
+        names: Sequence[str] | None = None,
+        timeout: float | None = None,
+    ) -> Observed:
+        """Send the next rows; when it returns they are kept, and windows that they closed are compared.
+
+        Args:
+            data: a table with every feature of the reference, as `detect_drift` takes it.
+            seen_at: when the rows were seen; now when it is left out.
+            names: the columns of an array.
+
+        Raises:
+            InvalidField: a feature is lacking, unknown or of another type, or there is no row.
+        """
+        from modelward.data import to_columns, to_dataset
+
+        batch = pb.ObserveBatch(number=self.acknowledged + 1, data=to_dataset(to_columns(data, names)))
+        if seen_at is not None:
+            batch.seen_at.FromDatetime(seen_at)
+        return await self.send([batch], timeout)
+
+    async def send(self, batches: Sequence[pb.ObserveBatch], timeout: float | None = None) -> Observed:
+        """Send batches with their numbers; those that the server has it takes no second time."""
+        parts = [pb.ObserveRequest(header=self._header), *(pb.ObserveRequest(batch=batch) for batch in batches)]
+        observed = observed_from_proto(
+            await self._connection._exchange(self._connection._drift.Observe, parts, timeout)
+        )
+        self.acknowledged = observed.acknowledged
+        return observed
