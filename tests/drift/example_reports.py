@@ -58,7 +58,7 @@ def compared(name: str, kind: FeatureKind, histogram: Histogram, ks: float) -> F
     mean = (reference + live) / 2
     kl, reverse = float(special.rel_entr(live, reference).sum()), float(special.rel_entr(reference, live).sum())
     reached = max(ks / KS_NEEDS, kl / KL_NEEDS)
-    p_value = float(np.exp(-3.2 * reached))
+    p_value = float(np.exp(-4.6 * reached))
     return FeatureDrift(
         name=name,
         kind=kind,

@@ -10,13 +10,13 @@ from datetime import datetime
 
 from modelward.drift import FeatureDrift, Histogram
 from modelward_server.drift.history import Score
-from modelward_server.drift.render.wording import instant, percent, short, tick
+from modelward_server.drift.render.wording import instant, percent, short, tick, ticks
 
 TICKS = 4
 CATEGORIES_SHOWN = 7
 LABELS_WIDE, LABELS_NARROW = 12, 4
 """How many labels stand under the scores, on a desk and on a phone."""
-CEILINGS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
+CEILINGS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def steps(feature: FeatureDrift) -> Steps | None:
         bins=bins,
         reference=_outline(stored.reference, top) + "Z",
         live=_outline(stored.live, top),
-        ticks=tuple(Tick(100 * (edge + 1) / bins, tick(stored.edges[edge])) for edge in ticked(len(stored.edges))),
+        ticks=_ticks(stored.edges, bins),
         ceiling=f"{top:.0%}",
         alt=_steps_in_words(feature.name, stored),
     )
@@ -118,6 +118,12 @@ def ticked(edges: int) -> list[int]:
     """Choose the edges that are labelled: the first, the last and some between."""
     last, gaps = edges - 1, min(TICKS, edges) - 1
     return sorted({round(last * i / max(gaps, 1)) for i in range(gaps + 1)})
+
+
+def _ticks(edges: Sequence[float], bins: int) -> tuple[Tick, ...]:
+    places = ticked(len(edges))
+    texts = ticks([edges[place] for place in places])
+    return tuple(Tick(100 * (place + 1) / bins, text) for place, text in zip(places, texts, strict=True))
 
 
 def _outline(shares: Sequence[float], top: float) -> str:

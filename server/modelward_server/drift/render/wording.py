@@ -1,6 +1,7 @@
 """How the drawings write figures, times and names."""
 
 import math
+from collections.abc import Sequence
 from datetime import UTC, datetime
 
 MINUS = "\N{MINUS SIGN}"
@@ -14,8 +15,17 @@ def figure(value: float) -> str:
 
 
 def tick(value: float) -> str:
-    """Write a place on an axis in three digits."""
-    return _signed(f"{value:,.0f}" if 1000 <= abs(value) < 1e6 else f"{value:.3g}")
+    """Write a single place on an axis in three digits."""
+    return ticks((value,))[0]
+
+
+def ticks(values: Sequence[float]) -> list[str]:
+    """Write places on an axis with as many decimals as three digits of the greatest need."""
+    greatest = max(map(abs, values))
+    if greatest and not 1e-3 <= greatest < 1e6:
+        return [_signed(f"{value:.3g}") for value in values]
+    decimals = max(0, 2 - math.floor(math.log10(greatest))) if greatest else 0
+    return [_signed(f"{value:,.{decimals}f}") for value in values]
 
 
 def percent(share: float) -> str:
