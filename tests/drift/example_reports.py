@@ -1,10 +1,12 @@
-"""Drift reports to draw: what a check of 2008 may look like, made of normal distributions and shares that are written down."""
+"""Drift reports to draw: what a check of 2008 may look like, of normal distributions and of shares written down."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from uuid import uuid4
 
 import numpy as np
+import numpy.typing as npt
 from scipy import special, stats
 
 from modelward.drift import (
@@ -85,7 +87,7 @@ def compared(name: str, kind: FeatureKind, histogram: Histogram, ks: float) -> F
     )
 
 
-def _shares(values: np.ndarray) -> tuple[float, ...]:
+def _shares(values: npt.NDArray[np.float64]) -> tuple[float, ...]:
     return tuple(map(float, values))
 
 
@@ -112,7 +114,7 @@ def crisis(version: VersionRef, features: Sequence[FeatureDrift] = FEATURES) -> 
     drivers = tuple(feature.name for feature in ordered if feature.drifted)
     first = ordered[0]
     return DriftReport(
-        report_id="5b1f0b52-6f0c-4d0e-9a33-8b8f3f6d2c1a",
+        report_id=str(uuid4()),
         version=version,
         reference="default",
         label="2008Q4",
@@ -143,7 +145,7 @@ def quarters(version: VersionRef) -> list[DriftReport]:
     before = [
         replace(
             last,
-            report_id=f"before-{number}-{version.model}",
+            report_id=str(uuid4()),
             label=QUARTERS[number],
             created_at=MADE - timedelta(minutes=7 - number),
             score=SCORES[number],
@@ -151,4 +153,4 @@ def quarters(version: VersionRef) -> list[DriftReport]:
         )
         for number in range(7)
     ]
-    return [*before, replace(last, report_id=f"crisis-{version.model}")]
+    return [*before, last]

@@ -21,8 +21,7 @@ _templates = Environment(
     lstrip_blocks=True,
 )
 _templates.filters |= {
-    name: getattr(wording, name)
-    for name in ("figure", "percent", "probability", "count", "instant", "short", "listed")
+    name: getattr(wording, name) for name in ("figure", "percent", "probability", "count", "instant", "short", "listed")
 }
 
 

@@ -19,11 +19,13 @@ from modelward_server.drift.render.wording import count, figure, instant, percen
 INK, SOFT, LINE, GROUND = "#15191f", "#56606d", "#dfe3e8", "#7d8794"
 REFERENCE, LIVE, DRIFT = "#ccd3db", "#1559b0", "#b3261e"
 FEATURES_DRAWN, COLUMNS = 6, 3
-WIDTH, HEAD, FEATURE, COURSE = 12.0, 2.05, 2.5, 2.4
+WIDTH, HEAD, FEATURE, COURSE = 12.0, 2.15, 2.3, 2.4
 """In inches: of the picture, and how high its parts are."""
 LEFT, RIGHT = 0.5, 11.5
 DOTS = 200
 """Per inch: twice those of a plain screen."""
+
+LEGEND = "grey: reference   ·   blue: live   ·   KS and KL stand before what they need to count   ·   p is adjusted"
 
 _drawing = Lock()
 """Matplotlib draws in one thread at a time."""
@@ -76,9 +78,10 @@ def _draw_head(picture: Figure, report: DriftReport, height: float) -> None:
         f"confidence {percent(report.confidence)}",
         f"{count(report.rows)} live rows, {count(report.reference_rows)} of the reference",
         f"nearest reference {report.nearest_reference}",
-        f"{instant(report.created_at)} UTC, {short(report.created_by, 40)}",
+        f"{instant(report.created_at)} UTC" + (f", {short(report.created_by, 40)}" if report.created_by else ""),
     )
-    write(1.42, "   ·   ".join(facts), color=SOFT, fontsize=9)
+    write(1.4, "   ·   ".join(facts), color=SOFT, fontsize=9)
+    write(1.72, LEGEND, color=SOFT, fontsize=8)
 
 
 def _draw_feature(axes: Any, feature: FeatureDrift) -> None:
@@ -89,9 +92,9 @@ def _draw_feature(axes: Any, feature: FeatureDrift) -> None:
     _label(axes, 1, 1.1, verdict, color=colour, fontsize=9, ha="right")
     _draw_distribution(axes, feature)
     figures = (
-        f"KS {figure(feature.ks)} (needs {figure(feature.ks_threshold)})   "
-        f"KL {figure(feature.kl)} ({figure(feature.kl_threshold)})   "
-        f"PSI {figure(feature.psi)}   adj. p {probability(feature.adjusted_p_value)}"
+        f"KS {figure(feature.ks)} / {figure(feature.ks_threshold)}    "
+        f"KL {figure(feature.kl)} / {figure(feature.kl_threshold)}    "
+        f"PSI {figure(feature.psi)}    p {probability(feature.adjusted_p_value)}"
     )
     _label(axes, 0, -0.34, figures, color=SOFT, fontsize=7.5)
 
@@ -121,24 +124,16 @@ def _draw_steps(axes: Any, feature: FeatureDrift) -> None:
 
 def _draw_bars(axes: Any, feature: FeatureDrift) -> None:
     names, reference, live = zip(*fewer(feature.histogram), strict=True)
-    places = np.arange(len(names))
+    places, beside = np.arange(len(names)), axes.get_yaxis_transform()
     axes.barh(places, reference, height=0.8, color=REFERENCE, edgecolor=GROUND, linewidth=0.8)
     axes.barh(places, live, height=0.45, fill=False, edgecolor=LIVE, linewidth=1.5)
-    longest = max(*reference, *live) or 1.0
     for place, name, before, now in zip(places, names, reference, live, strict=True):
-        _label(axes, -0.02, place, short(name, 12), axes.get_yaxis_transform(), color=INK, fontsize=8, ha="right")
+        _label(axes, 0, place, short(name, 12), beside, color=INK, fontsize=8)
         shares = f"{percent(before)} → {percent(now)}"
-        _label(axes, 1, place, shares, axes.get_yaxis_transform(), color=SOFT, fontsize=7.5, ha="right")
-    axes.set_xlim(0, longest * 1.4)
-    axes.set_xticks([])
+        _label(axes, 1, place, shares, beside, color=SOFT, fontsize=7.5, ha="right")
+    longest = max(*reference, *live) or 1.0
+    axes.set_xlim(-0.45 * longest, 1.55 * longest)  # The names stand on the left, the shares on the right.
     axes.invert_yaxis()
-    _move_right(axes, 0.06)
-
-
-def _move_right(axes: Any, share: float) -> None:
-    """Make room for the names of the categories."""
-    box = axes.get_position()
-    axes.set_position((box.x0 + share, box.y0, box.width - share, box.height))
 
 
 def _draw_course(axes: Any, scores: Sequence[Score]) -> None:
@@ -151,7 +146,7 @@ def _draw_course(axes: Any, scores: Sequence[Score]) -> None:
     axes.plot(places[~found], heights[~found], "o", color=LIVE, markerfacecolor="white", clip_on=False)
     axes.plot(places[found], heights[found], "^", color=DRIFT, markersize=8, markeredgecolor="white", clip_on=False)
     axes.plot(places[-1:], heights[-1:], "o", color=INK, markersize=15, fillstyle="none", clip_on=False)
-    axes.set(xlim=(-0.5, len(scores) - 0.5), ylim=(0, 1), yticks=[0, 0.5, 1])
+    axes.set(xlim=(-0.5, len(scores) - 0.5), ylim=(0, 1), yticks=[0, 0.5, 1], yticklabels=["0", "0.5", "1.0"])
     axes.spines["bottom"].set_visible(True)
     named = [place for place in places if labelled(place, len(scores), LABELS_WIDE)]
     axes.set_xticks(named, [_named(scores[place]) for place in named], parse_math=False)
@@ -173,7 +168,7 @@ def _plain(axes: Any) -> None:
     for side in axes.spines.values():
         side.set_visible(False)
         side.set_color(GROUND)
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.tick_params(color=GROUND, labelcolor=SOFT, labelsize=8)
 
 

@@ -10,7 +10,7 @@ MINUS = "\N{MINUS SIGN}"
 def figure(value: float) -> str:
     """Write a statistic: three decimals while it is small, three digits when it is not."""
     if not math.isfinite(value):
-        return "–" if math.isnan(value) else _signed("∞" if value > 0 else "-∞")
+        return "n/a" if math.isnan(value) else _signed("∞" if value > 0 else "-∞")
     return _signed(f"{value:.3f}" if abs(value) < 10 else tick(value))
 
 
