@@ -124,7 +124,7 @@ def _draw_steps(axes: Any, feature: FeatureDrift) -> None:
 
 def _draw_bars(axes: Any, feature: FeatureDrift) -> None:
     names, reference, live = zip(*fewer(feature.histogram), strict=True)
-    places, beside = np.arange(len(names)), axes.get_yaxis_transform()
+    places, beside = range(len(names)), axes.get_yaxis_transform()
     axes.barh(places, reference, height=0.8, color=REFERENCE, edgecolor=GROUND, linewidth=0.8)
     axes.barh(places, live, height=0.45, fill=False, edgecolor=LIVE, linewidth=1.5)
     for place, name, before, now in zip(places, names, reference, live, strict=True):
@@ -148,7 +148,7 @@ def _draw_course(axes: Any, scores: Sequence[Score]) -> None:
     axes.plot(places[-1:], heights[-1:], "o", color=INK, markersize=15, fillstyle="none", clip_on=False)
     axes.set(xlim=(-0.5, len(scores) - 0.5), ylim=(0, 1), yticks=[0, 0.5, 1], yticklabels=["0", "0.5", "1.0"])
     axes.spines["bottom"].set_visible(True)
-    named = [place for place in places if labelled(place, len(scores), LABELS_WIDE)]
+    named = [place for place in range(len(scores)) if labelled(place, len(scores), LABELS_WIDE)]
     axes.set_xticks(named, [_named(scores[place]) for place in named], parse_math=False)
     title = "Drift over time   (dashed: threshold; ▲: drift; ringed: this report)"
     _label(axes, -0.028, 1.2, title, color=INK, fontsize=10, weight="bold")
