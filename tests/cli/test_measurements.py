@@ -51,6 +51,37 @@ def test_reports_are_listed(commands: Commands, trained: str, live: Path) -> Non
     assert row.split()[-1] == "momentum"
 
 
+def test_drift_is_drawn_into_a_file(commands: Commands, trained: str, live: Path, tmp_path: Path) -> None:
+    picture, page = tmp_path / "drift.png", tmp_path / "drift.html"
+    found = commands.json("drift", f"{trained}/1", live, "--save", picture)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert commands.said("report", found["report_id"], "--save", page) == f"{page} holds the report\n"
+    assert found["summary"] in page.read_text()
+
+
+def test_report_is_opened_when_asked_or_when_nobody_says_where_to_save_it(
+    commands: Commands, trained: str, live: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[Path] = []
+    monkeypatch.setattr("click.launch", lambda url: opened.append(Path(url)))
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    report_id = commands.json("drift", f"{trained}/1", live)["report_id"]
+    commands.said("report", report_id)
+    commands.said("report", report_id, "--save", tmp_path / "kept.png", "--open")
+    assert opened == [tmp_path / f"modelward-drift-{report_id}.html", tmp_path / "kept.png"]
+    assert all(path.stat().st_size for path in opened)
+
+
+def test_report_that_cannot_be_drawn_leaves_no_file(commands: Commands, tmp_path: Path) -> None:
+    [line] = commands.refused("report", "absent", "--save", tmp_path / "drift.html")
+    assert line.startswith("there is no report 'absent'")
+    for file, said in (("drift.pdf", "must end in .html or .png"), ("no/drift.png", "there is no folder")):
+        result = commands.run("report", "absent", "--save", tmp_path / file)
+        assert result.exit_code == 2
+        assert said in result.stderr
+    assert not list(tmp_path.iterdir())
+
+
 def test_drift_of_a_table_that_is_none_is_one_line(commands: Commands, trained: str, tmp_path: Path) -> None:
     broken = tmp_path / "broken.parquet"
     broken.write_text("no table")

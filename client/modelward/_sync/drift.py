@@ -3,7 +3,7 @@
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import uuid4
 
 from modelward._convert.common import ref_to_proto, time_to_proto
@@ -17,9 +17,11 @@ from modelward._convert.drift import (
 from modelward._refs import AnyVersion, as_ref
 from modelward._sync.connection import Connection
 from modelward.drift import DriftPolicy, DriftReport, DriftThresholds, Reference
+from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import drift_pb2 as pb
 
 PAGE_SIZE = 50
+FORMATS = {"html": pb.DRIFT_REPORT_FORMAT_HTML, "png": pb.DRIFT_REPORT_FORMAT_PNG}
 
 
 class Drift(Connection):
@@ -174,6 +176,29 @@ class Drift(Connection):
         for page in self._pages(self._drift.ListDriftReports, request):
             for report in page.reports:
                 yield report_from_proto(report)
+
+    def render_drift_report(
+        self,
+        report_id: str,
+        format: Literal["html", "png"] = "html",  # noqa: A002 - the word of the contract
+    ) -> bytes:
+        """Draw a report that was kept.
+
+        Args:
+            format: `html` for a page that needs nothing else, light or dark as the reader likes it, with every figure;
+                `png` for a picture, 2400 pixels wide, with the finding, its strongest features and the scores so far.
+
+        Returns:
+            The file's content.
+
+        Raises:
+            ReportNotFound: there is none of that id.
+            InvalidField: the format is another one.
+        """
+        if format not in FORMATS:
+            raise InvalidField(FieldViolation("format", f"{format!r} is no format; there are {', '.join(FORMATS)}"))
+        request = pb.RenderDriftReportRequest(report_id=report_id, format=FORMATS[format])
+        return (self._call(self._drift.RenderDriftReport, request)).content
 
     def get_drift_policy(self, model: str) -> DriftPolicy:
         """Return what counts as drift of a model, with the defaults where nothing was set.

@@ -2,6 +2,8 @@
 
 from itertools import islice
 from pathlib import Path
+from tempfile import gettempdir
+from typing import Any, Literal
 
 import click
 from rich.text import Text
@@ -11,19 +13,63 @@ from modelward.cli.options import DATA, limit, read_table
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 
+FORMATS: dict[str, Literal["html", "png"]] = {".html": "html", ".png": "png"}
+
+
+class Drawing(click.ParamType[Path]):
+    """A file to draw a report into; its ending says how."""
+
+    name = "file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        path = Path(value)
+        if path.suffix.lower() not in FORMATS:
+            self.fail(f"{str(path)!r} must end in .html or .png", param, ctx)
+        if not path.parent.is_dir():
+            self.fail(f"there is no folder {str(path.parent)!r}", param, ctx)
+        return path
+
+
+SAVE = click.option("--save", type=Drawing(), metavar="FILE", help="Draw the report into a .html or .png file.")
+
 
 @click.command()
 @click.argument("version", metavar="MODEL/VERSION")
 @DATA
 @click.option("--reference", default="", metavar="NAME", help="The reference to compare with.  [default: default]")
 @click.option("--label", default="", metavar="TEXT", help="What the data are, for people who read the report.")
+@SAVE
 @remote
-def drift(client: Client, out: Output, version: str, data: Path, reference: str, label: str) -> None:
+def drift(client: Client, out: Output, version: str, data: Path, reference: str, label: str, save: Path | None) -> None:
     """Compare the file DATA with a version's training data.
 
     DATA is a CSV or Parquet file with the features that the version was trained on.
     """
-    _show(out, client.detect_drift(version, read_table(data), reference=reference, label=label or data.name))
+    report = client.detect_drift(version, read_table(data), reference=reference, label=label or data.name)
+    if save:
+        _draw(client, report.report_id, save)
+    _show(out, report)
+
+
+@click.command()
+@click.argument("report_id")
+@SAVE
+@click.option("--open", "opened", is_flag=True, help="Open the file that was saved.")
+@remote
+def report(client: Client, out: Output, report_id: str, save: Path | None, opened: bool) -> None:
+    """Draw a drift report, whose id `drift` and `reports --json` tell.
+
+    Without --save a page is written into the folder for temporary files and opened.
+    """
+    drawn = save or Path(gettempdir(), f"modelward-drift-{report_id}.html")
+    _draw(client, report_id, drawn)
+    out.say({"file": str(drawn)}, f"{drawn} holds the report")
+    if opened or not save:
+        click.launch(str(drawn))
+
+
+def _draw(client: Client, report_id: str, path: Path) -> None:
+    path.write_bytes(client.render_drift_report(report_id, FORMATS[path.suffix.lower()]))
 
 
 def _show(out: Output, report: DriftReport) -> None:

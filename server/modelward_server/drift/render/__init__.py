@@ -1,0 +1,1 @@
+"""Drawings of drift reports: a page, and a picture."""
