@@ -1,5 +1,6 @@
 """What both clients do around a call: name it once, decide about another attempt, read what went wrong."""
 
+import math
 import random
 import time
 from collections.abc import Iterable
@@ -65,11 +66,18 @@ class Attempts:
 
     Args:
         timeout: seconds from now to the deadline of all attempts together.
+        patience: seconds for which attempts may get nowhere.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, patience: float = math.inf) -> None:
         self._deadline = time.monotonic() + timeout
+        self._patience = patience
+        self.progressed()
+
+    def progressed(self) -> None:
+        """Note that the call gets on: should it break now, patience begins anew."""
         self._pause = FIRST_PAUSE_SECONDS
+        self._end_of_patience = time.monotonic() + self._patience
 
     def remaining(self) -> float:
         """Return the seconds that are left, never below a millisecond."""
@@ -82,7 +90,8 @@ class Attempts:
             ModelwardError: `error`, when another attempt would not help or would come too late.
         """
         pause = self._pause * random.uniform(0.5, 1.5)  # noqa: S311 - spreads clients, hides nothing
-        if not isinstance(error, Unavailable | ConcurrentChange) or pause > self.remaining():
+        late = time.monotonic() + pause > min(self._deadline, self._end_of_patience)
+        if late or not isinstance(error, Unavailable | ConcurrentChange):
             raise error from None  # What gRPC raised says nothing more.
         self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
         return pause
