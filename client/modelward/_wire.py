@@ -36,6 +36,8 @@ from modelward.lifecycle import GateResult
 
 ACTOR_HEADER = "modelward-actor"
 STATUS_DETAILS = "grpc-status-details-bin"
+LOST_STATUS = "Internal error from Core"
+"""What grpc.aio says when a write meets the end of its call; it forgets the server's status (grpc issue 36066)."""
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
 
@@ -103,6 +105,8 @@ def error_of(error: grpc.RpcError) -> ModelwardError:
     status = _status(call.trailing_metadata() or ())
     info, bad, failed = _details(status)
     message = call.details() or call.code().name
+    if call.code() is grpc.StatusCode.INTERNAL and message == LOST_STATUS:
+        return Unavailable("the call ended while data were sent, and why was lost")  # Another attempt will tell.
     if info is None:
         return CLASS_OF_STATUS.get(call.code(), UnexpectedError)(message)
     known = ModelwardError.by_reason.get(info.reason)

@@ -17,8 +17,8 @@ from tests.system.network import Network
 from tests.system.served import Served
 
 MIB = 1 << 20
-SIZE = 24 * MIB
-OVERHEAD = 4 * MIB
+SIZE = 32 * MIB
+OVERHEAD = 10 * MIB
 """What may be sent twice for one break: bytes that were on their way."""
 
 
