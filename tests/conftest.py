@@ -23,6 +23,7 @@ class RunningServer:
     """A server in a thread of its own, as it is in production but for the process."""
 
     def __init__(self, settings: Settings) -> None:
+        self.settings = settings
         self.app = App(settings)
         self._started: Future[int] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)

@@ -1,19 +1,17 @@
 """Models on their way to files and back: what is saved, in which format, and how it is loaded."""
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+import pickle
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from modelward.errors import DigestMismatch, FieldViolation, FormatNotExecutable, InvalidField
+from modelward._transfers import describe_file
+from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField
 from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion
-from modelward.v1 import lifecycle_pb2 as pb
 
-CHUNK_BYTES = 1 << 20
-"""Bytes of a file in one message, well under gRPC's limit of 4 MiB."""
 TRUSTED_TYPES = (
     "numpy.dtype",
     "sklearn.calibration._CalibratedClassifier",
@@ -103,86 +101,15 @@ def describe(folder: Path) -> tuple[ArtifactFile, ...]:
     return tuple(describe_file(path, path.relative_to(folder).as_posix()) for path in paths)
 
 
-def describe_file(path: Path, name: str) -> ArtifactFile:
-    with path.open("rb") as file:
-        return ArtifactFile(name, path.stat().st_size, hashlib.file_digest(file, "sha256").hexdigest())
-
-
-def upload_parts(folder: Path, files: Iterable[ArtifactFile]) -> Iterator[pb.UploadBlobsRequest]:
-    """Give the messages that upload files: of each its header, then its bytes."""
-    for file in files:
-        yield upload_header(file)
-        with (folder / file.path).open("rb") as content:
-            while chunk := content.read(CHUNK_BYTES):
-                yield pb.UploadBlobsRequest(chunk=chunk)
-
-
-def upload_header(file: ArtifactFile) -> pb.UploadBlobsRequest:
-    return pb.UploadBlobsRequest(header=pb.BlobHeader(sha256=file.sha256, size_bytes=file.size_bytes))
-
-
-class Download:
-    """Writes a stream of files into a folder and verifies each."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._paths: list[Path] = []
-        self._hash = hashlib.sha256()
-        self._expected = ""
-
-    def take(self, part: pb.DownloadArtifactResponse) -> None:
-        """Write the next part.
-
-        Raises:
-            DigestMismatch: the file before is not what the registry says it is.
-        """
-        if part.HasField("file"):
-            self.finish()
-            self._begin(part.file.path, part.file.sha256)
-        else:
-            self._hash.update(part.chunk)
-            with self._paths[-1].open("ab") as file:
-                file.write(part.chunk)
-
-    def finish(self) -> None:
-        """Verify the file that came last; one that does not hold is removed."""
-        actual = self._hash.hexdigest()
-        if self._expected and actual != self._expected:
-            self._paths[-1].unlink()
-            raise DigestMismatch(
-                f"{self._paths[-1].name} came with SHA-256 {actual}, not {self._expected}; download it again",
-                expected=self._expected,
-                actual=actual,
-            )
-
-    def _begin(self, name: str, sha256: str) -> None:
-        path = inside(self._folder, name)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(b"")
-        self._paths.append(path)
-        self._hash, self._expected = hashlib.sha256(), sha256
-
-
-def inside(folder: Path, name: str) -> Path:
-    """Return the path of a file in a folder.
-
-    Raises:
-        InvalidField: the name would lead out of the folder.
-    """
-    parts = PurePosixPath(name).parts
-    if not parts or parts[0] == "/" or ".." in parts or "\\" in name:
-        raise InvalidField(FieldViolation("path", f"{name!r} leads out of the folder"))
-    return folder.joinpath(*parts)
-
-
-def load(version: ModelVersion, folder: Path, trusted: Sequence[str]) -> Any:
+def load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pickle: bool) -> Any:
     """Load a model from its files.
 
     Args:
         trusted: names of further types that a skops file may hold, as `my_package.MyTransformer`.
+        allow_pickle: also load a pickle, which runs code of its author.
 
     Returns:
-        the estimator, or for ONNX an `onnxruntime.InferenceSession`.
+        the estimator, for ONNX an `onnxruntime.InferenceSession`, for a pickle what it holds.
 
     Raises:
         FormatNotExecutable: loading this format would run code of its author, or is not known.
@@ -193,8 +120,13 @@ def load(version: ModelVersion, folder: Path, trusted: Sequence[str]) -> Any:
         import onnxruntime
 
         return onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    if version.format is ModelFormat.PICKLE and allow_pickle:
+        with (folder / "model.pkl").open("rb") as file:
+            return pickle.load(file)  # noqa: S301 - the caller trusts the author
+    ways = {ModelFormat.PICKLE: "load it yourself, or pass allow_pickle=True to run its author's code"}
+    fix = f"download it and {ways.get(version.format, 'load it yourself')}"
     raise FormatNotExecutable(
-        f"{version} is stored as {version.format}, which is not loaded here; download it and load it yourself",
+        f"{version} is stored as {version.format}, which is not loaded here; {fix}",
         model=version.model,
         version=version.version,
         format=version.format,

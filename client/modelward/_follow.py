@@ -1,23 +1,22 @@
 """What both followers share: the model that is current, and the copy of it on the disk."""
 
-import contextlib
 import hashlib
 import json
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from tempfile import NamedTemporaryFile, mkdtemp
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from modelward import _artifacts
 from modelward._convert.lifecycle import version_from_proto, version_to_proto
-from modelward.errors import DigestMismatch, ModelwardError, Unavailable
-from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion
+from modelward._transfers import holds
+from modelward.errors import ModelwardError, Unavailable
+from modelward.lifecycle import ModelFormat, ModelVersion
 from modelward.v1 import lifecycle_pb2 as pb
 
 Loader = Callable[[ModelVersion, Path], Any]
@@ -108,27 +107,7 @@ class Cache:
     def complete(self, version: ModelVersion) -> bool:
         """Tell whether every file is there and is what it should be."""
         folder = self.artifact(version)
-        return all(_holds(folder / file.path, file) for file in version.files)
-
-    def new_folder(self) -> Path:
-        """Make a folder for files on their way in."""
-        artifacts = self._folder / "artifacts"
-        artifacts.mkdir(parents=True, exist_ok=True)
-        return Path(mkdtemp(dir=artifacts))
-
-    def install(self, arrived: Path, version: ModelVersion) -> None:
-        """Put files that arrived in their place, all at once.
-
-        Raises:
-            DigestMismatch: a file is lacking or another one.
-        """
-        folder = self.artifact(version)
-        shutil.rmtree(folder, ignore_errors=True)
-        with contextlib.suppress(OSError):  # Another process was faster; its files are checked below.
-            arrived.rename(folder)
-        shutil.rmtree(arrived, ignore_errors=True)
-        if not self.complete(version):
-            raise DigestMismatch(f"the files of {version} are not whole", expected=version.digest, actual="")
+        return all(holds(folder / file.path, file) for file in version.files)
 
     def remember(self, key: str, version: ModelVersion) -> None:
         """Keep a version as the last one that was good."""
@@ -162,17 +141,12 @@ def cache_key(target: str, model: str, stage: str) -> str:
     return json.dumps([target, model, stage])
 
 
-def _holds(path: Path, file: ArtifactFile) -> bool:
-    if not path.is_file() or path.stat().st_size != file.size_bytes:
-        return False
-    return _artifacts.describe_file(path, file.path).sha256 == file.sha256
-
-
-def load_known(trusted: Sequence[str]) -> Loader:
+def load_known(trusted: Sequence[str], allow_pickle: bool) -> Loader:
     """Return the loader of the formats that are loaded here; of others it makes None."""
+    formats = {ModelFormat.SKOPS, ModelFormat.ONNX} | ({ModelFormat.PICKLE} if allow_pickle else set())
 
     def load(version: ModelVersion, folder: Path) -> Any:
-        known = version.format in {ModelFormat.SKOPS, ModelFormat.ONNX}
-        return _artifacts.load(version, folder, trusted) if known else None
+        known = version.format in formats
+        return _artifacts.load(version, folder, trusted, allow_pickle) if known else None
 
     return load

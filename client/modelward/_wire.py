@@ -1,5 +1,6 @@
 """What both clients do around a call: name it once, decide about another attempt, read what went wrong."""
 
+import math
 import random
 import time
 from collections.abc import Iterable
@@ -35,6 +36,8 @@ from modelward.lifecycle import GateResult
 
 ACTOR_HEADER = "modelward-actor"
 STATUS_DETAILS = "grpc-status-details-bin"
+LOST_STATUS = "Internal error from Core"
+"""What grpc.aio says when a write meets the end of its call; it forgets the server's status (grpc issue 36066)."""
 FIRST_PAUSE_SECONDS = 0.05
 LONGEST_PAUSE_SECONDS = 2.0
 
@@ -65,11 +68,18 @@ class Attempts:
 
     Args:
         timeout: seconds from now to the deadline of all attempts together.
+        patience: seconds for which attempts may get nowhere.
     """
 
-    def __init__(self, timeout: float) -> None:
+    def __init__(self, timeout: float, patience: float = math.inf) -> None:
         self._deadline = time.monotonic() + timeout
+        self._patience = patience
+        self.progressed()
+
+    def progressed(self) -> None:
+        """Note that the call gets on: should it break now, patience begins anew."""
         self._pause = FIRST_PAUSE_SECONDS
+        self._end_of_patience = time.monotonic() + self._patience
 
     def remaining(self) -> float:
         """Return the seconds that are left, never below a millisecond."""
@@ -82,7 +92,8 @@ class Attempts:
             ModelwardError: `error`, when another attempt would not help or would come too late.
         """
         pause = self._pause * random.uniform(0.5, 1.5)  # noqa: S311 - spreads clients, hides nothing
-        if not isinstance(error, Unavailable | ConcurrentChange) or pause > self.remaining():
+        late = time.monotonic() + pause > min(self._deadline, self._end_of_patience)
+        if late or not isinstance(error, Unavailable | ConcurrentChange):
             raise error from None  # What gRPC raised says nothing more.
         self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
         return pause
@@ -94,6 +105,8 @@ def error_of(error: grpc.RpcError) -> ModelwardError:
     status = _status(call.trailing_metadata() or ())
     info, bad, failed = _details(status)
     message = call.details() or call.code().name
+    if call.code() is grpc.StatusCode.INTERNAL and message == LOST_STATUS:
+        return Unavailable("the call ended while data were sent, and why was lost")  # Another attempt will tell.
     if info is None:
         return CLASS_OF_STATUS.get(call.code(), UnexpectedError)(message)
     known = ModelwardError.by_reason.get(info.reason)

@@ -42,6 +42,7 @@ SERVICES = [
 ]
 WORKER_THREADS = 32
 """Threads in which SQL and statistics run; most of them wait for a disk or a database."""
+SECONDS_OF_A_DAY = 86_400
 GRPC_OPTIONS = [
     # Above the limit that the contract sets, so that a message over it gets an answer that says how to mend it.
     ("grpc.max_receive_message_length", 64 << 20),
@@ -82,7 +83,7 @@ class App:
         )
         mirror = MlflowMirror(self._settings.tracking_uri, artifact_root)
         self.mirror = MirrorWorker(self.ledger, self._blobs, mirror)
-        self._tasks = [asyncio.create_task(self.mirror.run())]
+        self._tasks = [asyncio.create_task(self.mirror.run()), asyncio.create_task(self._tidy())]
 
     def _add_services(self) -> None:
         settings, server, blobs = self._settings, self._server, self._blobs
@@ -94,12 +95,21 @@ class App:
         add_LifecycleServiceServicer_to_server(
             LifecycleServicer(calls, blobs, sources, self._feed, registry, self.mirror), server
         )
-        limits = Limits(settings.worker_seconds, settings.worker_memory_mb)
+        limits = Limits(settings.worker_seconds, settings.worker_memory_mb, settings.allow_pickle)
         add_ComparisonServiceServicer_to_server(ComparisonServicer(calls, blobs, sources, limits), server)
         add_RetrainingServiceServicer_to_server(RetrainingServicer(calls), server)
         add_DriftServiceServicer_to_server(DriftServicer(calls, blobs, sources), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+
+    async def _tidy(self) -> None:
+        """Now and once a day, remove uploads that nobody has gone on with."""
+        while True:
+            try:
+                await asyncio.to_thread(self._blobs.remove_stale)
+            except OSError as error:
+                log.warning("unfinished uploads could not be removed: %s", error)
+            await asyncio.sleep(SECONDS_OF_A_DAY)
 
     def _wake(self) -> None:
         """Tell those that follow the ledger that it changed."""

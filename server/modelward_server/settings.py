@@ -34,6 +34,10 @@ class Settings(BaseSettings):
         description="Seconds that a model may run when the server compares models.",
     )
     worker_memory_mb: int = Field(default=4096, ge=256, description="Memory in MiB that such a model may take.")
+    allow_pickle: bool = Field(
+        default=False,
+        description="Whether compared models may be pickles, which run their authors' code as the server's user.",
+    )
     grace_seconds: float = Field(
         default=10.0, ge=0, allow_inf_nan=False, description="Seconds that calls in flight get to finish at a stop."
     )

@@ -1,6 +1,7 @@
 """Following a model: swapped when it changes, kept when the server is away, refused when it is halted or stale."""
 
 import asyncio
+import pickle
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -112,6 +113,16 @@ def test_file_of_another_format_is_followed_as_files(server: RunningServer, name
             assert (live.current.folder / "weights.bin").read_bytes() == b"weights"
         with client.follow(name, cache=tmp_path / "cache", load=_size) as live:
             assert live.current.model == 7
+
+
+def test_pickle_is_followed_as_a_model_where_that_is_allowed(server: RunningServer, name: str, tmp_path: Path) -> None:
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps("model"))
+    with Client(server.target) as client:
+        _promote(client, name, tmp_path / "model.pkl")
+        with client.follow(name, cache=tmp_path / "cache") as live:
+            assert live.current.model is None
+        with client.follow(name, cache=tmp_path / "cache", allow_pickle=True) as live:
+            assert live.current.model == "model"
 
 
 def test_following_what_does_not_exist_is_refused(server: RunningServer, name: str, tmp_path: Path) -> None:

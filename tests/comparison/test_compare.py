@@ -1,6 +1,7 @@
 """Comparisons, through both clients: models registered, run in the server, and judged."""
 
 import asyncio
+import pickle
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -137,6 +138,16 @@ async def test_a_format_that_would_run_its_authors_code_is_not_run(client: Eithe
     with pytest.raises(errors.FormatNotExecutable, match="is stored as pickle") as caught:
         await client.compare([f"{name}/1", f"{name}/2"], TEST, direction(TEST))
     assert caught.value.metadata == {"model": name, "version": "1", "format": "pickle"}
+
+
+async def test_pickle_is_run_where_the_operator_allows_it(name: str, tmp_path: Path) -> None:
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps(good()))
+    running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", allow_pickle=True))
+    async with AsyncClient(running.target) as client:
+        versions = [await client.register(name, model) for model in (tmp_path / "model.pkl", good())]
+        found = await client.compare(versions, TEST, direction(TEST))
+    assert found.results[0].metrics == found.results[1].metrics
+    await asyncio.to_thread(running.stop)
 
 
 async def _register_two(client: Either, name: str) -> list[str]:

@@ -1,5 +1,6 @@
 """Models and versions: create, register, read, list, update."""
 
+import pickle
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,19 @@ async def test_pickle_is_stored_but_not_loaded(client: Either, name: str, folder
     version = await client.register(name, folder)
     with pytest.raises(errors.FormatNotExecutable, match="download it and load it yourself"):
         await client.load(version)
+
+
+async def test_pickle_is_loaded_by_who_allows_it(client: Either, name: str, tmp_path: Path) -> None:
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps({"weights": [1.0, 2.0]}))
+    version = await client.register(name, tmp_path / "model.pkl")
+    assert await client.load(version, allow_pickle=True) == {"weights": [1.0, 2.0]}
+
+
+async def test_format_that_nobody_knows_is_not_loaded_as_a_pickle(client: Either, name: str, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(pickle.dumps(1))
+    version = await client.register(name, tmp_path / "model.bin")
+    with pytest.raises(errors.FormatNotExecutable, match="stored as other"):
+        await client.load(version, allow_pickle=True)
 
 
 async def test_version_is_registered_from_a_place_that_the_operator_allows(

@@ -1,4 +1,4 @@
-"""A way to a server that can lose answers, at an address that outlives the server."""
+"""A way to a server that can lose answers and break, at an address that outlives the server."""
 
 import socket
 import threading
@@ -11,6 +11,11 @@ class Network:
     def __init__(self, target: str) -> None:
         self.target = target
         self.losing_answers = False
+        self.carried = 0
+        """Bytes so far, in both directions."""
+        self.breaks_at: list[int] = []
+        """When so many bytes have been carried, every connection breaks; in ascending order."""
+        self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.address = f"127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._accept, daemon=True)
@@ -31,24 +36,34 @@ class Network:
     def _carry(self, client: socket.socket) -> None:
         host, port = self.target.split(":")
         with client, suppress(OSError), socket.create_connection((host, int(port))) as server:
-            there = threading.Thread(target=_pump, args=[client, server], daemon=True)
+            self._open |= {client, server}
+            there = threading.Thread(target=self._pump, args=[client, server], daemon=True)
             there.start()
             self._pump_back(server, client)
             there.join()
+            self._open -= {client, server}
+
+    def _pump(self, client: socket.socket, server: socket.socket) -> None:
+        with suppress(OSError):
+            while data := client.recv(65536):
+                server.sendall(data)
+                self._count(data)
+        _end(server)
 
     def _pump_back(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
             while data := server.recv(65536):
                 if not self.losing_answers:
                     client.sendall(data)
+                self._count(data)
         _end(client)
 
-
-def _pump(source: socket.socket, to: socket.socket) -> None:
-    with suppress(OSError):
-        while data := source.recv(65536):
-            to.sendall(data)
-    _end(to)
+    def _count(self, data: bytes) -> None:
+        self.carried += len(data)
+        if self.breaks_at and self.carried >= self.breaks_at[0]:
+            self.breaks_at.pop(0)
+            for connection in list(self._open):
+                _end(connection)
 
 
 def _end(connection: socket.socket) -> None:

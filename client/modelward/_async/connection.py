@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from modelward._wire import ACTOR_HEADER, Attempts, error_of, name_request
+from modelward.errors import ModelwardError
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
@@ -121,9 +122,9 @@ class AsyncConnection:
         attempts = Attempts(self._timeout if timeout is None else timeout)
         while True:
             try:
-                return await method(iter(requests()), timeout=attempts.remaining(), metadata=self._metadata)
-            except grpc.RpcError as error:
-                pause = attempts.pause_before_next(error_of(error))
+                return await self._send_once(method, requests(), attempts)
+            except ModelwardError as error:
+                pause = attempts.pause_before_next(error)
             await asyncio.sleep(pause)
 
     async def _exchange(
@@ -144,6 +145,14 @@ class AsyncConnection:
             except grpc.RpcError as error:
                 pause = attempts.pause_before_next(error_of(error))
             await asyncio.sleep(pause)
+
+    async def _send_once(
+        self, method: aio.StreamUnaryMultiCallable[Request, Response], requests: Iterable[Request], attempts: Attempts
+    ) -> Response:
+        try:
+            return await method(iter(requests), timeout=attempts.remaining(), metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise error_of(error) from None
 
     async def _receive(
         self,

@@ -12,7 +12,7 @@ from typing import Any
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelward import _artifacts
-from modelward._artifacts import Download, Saved
+from modelward._artifacts import Saved
 from modelward._async.connection import AsyncConnection
 from modelward._convert.common import file_to_proto, ref_to_proto, stage_to_proto, time_to_proto
 from modelward._convert.lifecycle import (
@@ -22,7 +22,11 @@ from modelward._convert.lifecycle import (
     version_from_proto,
 )
 from modelward._refs import AnyVersion, as_ref, as_stage
+from modelward._transfers import IncomingFile, holds, inside, late_arrival, rest_of, upload_header, upload_parts
+from modelward._wire import Attempts
+from modelward.errors import InvalidField, ModelwardError
 from modelward.lifecycle import (
+    ArtifactFile,
     MetricRange,
     Model,
     ModelFormat,
@@ -146,13 +150,25 @@ class AsyncLifecycle(AsyncConnection):
         return version_from_proto((await self._call(self._lifecycle.RegisterModelVersion, request, timeout)).version)
 
     async def _upload(self, saved: Saved, timeout: float | None) -> None:
-        """Send the contents that the server does not have."""
-        headers = [_artifacts.upload_header(file) for file in saved.files]
-        answer = await self._send(self._lifecycle.UploadBlobs, lambda: headers, timeout)
-        missing = [file for file, blob in zip(saved.files, answer.blobs, strict=True) if not blob.complete]
-        if missing:
-            parts = lambda: _artifacts.upload_parts(saved.folder, missing)  # noqa: E731 - anew for each attempt
-            await self._send(self._lifecycle.UploadBlobs, parts, timeout)
+        """Send what the server lacks of the contents; after a break ask again, and go on from there."""
+        attempts = Attempts(self._timeout if timeout is None else timeout)
+        while True:
+            try:
+                return await self._upload_once(saved, attempts)
+            except ModelwardError as error:
+                pause = attempts.pause_before_next(error)
+            await asyncio.sleep(pause)
+
+    async def _upload_once(self, saved: Saved, attempts: Attempts) -> None:
+        headers = map(upload_header, saved.files)
+        answer = await self._send_once(self._lifecycle.UploadBlobs, headers, attempts)
+        rest = rest_of(saved.files, answer)
+        if rest:
+            parts = upload_parts(saved.folder, rest)
+            try:
+                await self._send_once(self._lifecycle.UploadBlobs, parts, attempts)
+            except InvalidField as error:
+                raise (late_arrival(error) or error) from None
 
     async def get_version(self, version: AnyVersion) -> ModelVersion:
         """Return a version.
@@ -233,31 +249,61 @@ class AsyncLifecycle(AsyncConnection):
     async def download(self, version: AnyVersion, to: Path | str, *, timeout: float | None = None) -> Path:
         """Write a version's files into a folder, verify each, and return the folder.
 
+        A file that is there already is not fetched again, and one that broke off, as `<path>.part`, is continued.
+
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
+            InvalidField: a link in the folder leads a file out of it.
             DigestMismatch: what arrived is not what was registered.
         """
-        download = Download(Path(to))
-        request = pb.DownloadArtifactRequest(version=ref_to_proto(as_ref(version)))
-        async for part in self._receive(self._lifecycle.DownloadArtifact, request, timeout):
-            download.take(part)
-        download.finish()
+        found = version if isinstance(version, ModelVersion) else await self.get_version(version)
+        attempts = Attempts(self._timeout if timeout is None else timeout, patience=self._timeout)
+        for file in found.files:
+            path = inside(Path(to), file.path)
+            if not await asyncio.to_thread(holds, path, file):
+                with IncomingFile(path, file) as incoming:
+                    await self._fetch(found, file, incoming, attempts)
         return Path(to)
 
-    async def load(self, version: AnyVersion, *, trusted: Sequence[str] = (), timeout: float | None = None) -> Any:
-        """Download a version and load its model: a scikit-learn estimator, or an ONNX session.
+    async def _fetch(
+        self, version: ModelVersion, file: ArtifactFile, incoming: IncomingFile, attempts: Attempts
+    ) -> None:
+        """Receive what a file lacks; after a break go on from there."""
+        await asyncio.to_thread(incoming.take_held)
+        request = pb.DownloadArtifactRequest(version=ref_to_proto(version.ref), path=file.path)
+        while not incoming.done:
+            request.offset = incoming.received
+            try:
+                async for part in self._receive(self._lifecycle.DownloadArtifact, request, attempts.remaining()):
+                    await asyncio.to_thread(incoming.write, part.chunk)
+                    attempts.progressed()
+                await asyncio.to_thread(incoming.finish)
+            except ModelwardError as error:
+                await asyncio.sleep(attempts.pause_before_next(error))
+
+    async def load(
+        self,
+        version: AnyVersion,
+        *,
+        trusted: Sequence[str] = (),
+        allow_pickle: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
+        """Download a version, verify it, and load its model: a scikit-learn estimator, or an ONNX session.
 
         Args:
             trusted: names of further types that a skops file may hold, as `my_package.MyTransformer`.
+            allow_pickle: also load `model.pkl`. A pickle runs code of its author, here and now: only allow it for
+                authors whom you would let use this machine.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
-            FormatNotExecutable: loading this format would run code of its author.
+            FormatNotExecutable: loading this format would run code of its author, or it is not known.
         """
         found = version if isinstance(version, ModelVersion) else await self.get_version(version)
         with TemporaryDirectory() as folder:
             await self.download(found, folder, timeout=timeout)
-            return await asyncio.to_thread(_artifacts.load, found, Path(folder), trusted)
+            return await asyncio.to_thread(_artifacts.load, found, Path(folder), trusted, allow_pickle)
 
 
 def _stages(stages: Sequence[Stage | str]) -> list[common_pb2.Stage.ValueType]:

@@ -14,6 +14,7 @@ import grpc
 from google.protobuf.message import Message
 
 from modelward._wire import ACTOR_HEADER, Attempts, error_of, name_request
+from modelward.errors import ModelwardError
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
@@ -112,9 +113,9 @@ class Connection:
         attempts = Attempts(self._timeout if timeout is None else timeout)
         while True:
             try:
-                return method(iter(requests()), timeout=attempts.remaining(), metadata=self._metadata)
-            except grpc.RpcError as error:
-                pause = attempts.pause_before_next(error_of(error))
+                return self._send_once(method, requests(), attempts)
+            except ModelwardError as error:
+                pause = attempts.pause_before_next(error)
             time.sleep(pause)
 
     def _exchange(
@@ -135,6 +136,14 @@ class Connection:
             except grpc.RpcError as error:
                 pause = attempts.pause_before_next(error_of(error))
             time.sleep(pause)
+
+    def _send_once(
+        self, method: grpc.StreamUnaryMultiCallable[Request, Response], requests: Iterable[Request], attempts: Attempts
+    ) -> Response:
+        try:
+            return method(iter(requests), timeout=attempts.remaining(), metadata=self._metadata)
+        except grpc.RpcError as error:
+            raise error_of(error) from None
 
     def _receive(
         self,

@@ -131,17 +131,11 @@ class Follower:
         self._report(version)
 
     def _use(self, version: ModelVersion) -> None:
-        """Have the files at hand, load them, and swap."""
-        if not self._cache.complete(version):
-            self._fetch(version)
+        """Fetch what the disk lacks of the files, load them, and swap."""
         folder = self._cache.artifact(version)
+        self._connection.download(version, folder, timeout=math.inf)
         model = self._load(version, folder)
         self._holder.put(Followed(version, folder, model))
-
-    def _fetch(self, version: ModelVersion) -> None:
-        partial = self._cache.new_folder()
-        self._connection.download(version, partial, timeout=math.inf)
-        self._cache.install(partial, version)
 
     def _report(self, version: ModelVersion) -> None:
         if self._engine:
@@ -159,6 +153,7 @@ class Following(Connection):
         cache: Path | str | None = None,
         load: Loader | None = None,
         trusted: Sequence[str] = (),
+        allow_pickle: bool = False,
         longest_staleness: timedelta | None = None,
         engine: str = "",
     ) -> Follower:
@@ -173,6 +168,7 @@ class Following(Connection):
             load: makes a model of a version's files; scikit-learn (skops) and ONNX are known, of others
                 `current.model` is None and `current.folder` has the files.
             trusted: names of further types that a skops file may hold.
+            allow_pickle: also load pickles, which runs code of their authors, whoever they will be.
             longest_staleness: how long what is current may be used while the server is away; without end by default.
             engine: when given, the server is told under this name which version runs.
 
@@ -185,7 +181,7 @@ class Following(Connection):
             model,
             as_stage(stage),
             Cache(None if cache is None else Path(cache)),
-            load or load_known(trusted),
+            load or load_known(trusted, allow_pickle),
             Holder(longest_staleness),
             engine,
         )

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import Any
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelward import _artifacts
-from modelward._artifacts import Download, Saved
+from modelward._artifacts import Saved
 from modelward._convert.common import file_to_proto, ref_to_proto, stage_to_proto, time_to_proto
 from modelward._convert.lifecycle import (
     format_to_proto,
@@ -22,7 +23,11 @@ from modelward._convert.lifecycle import (
 )
 from modelward._refs import AnyVersion, as_ref, as_stage
 from modelward._sync.connection import Connection
+from modelward._transfers import IncomingFile, holds, inside, late_arrival, rest_of, upload_header, upload_parts
+from modelward._wire import Attempts
+from modelward.errors import InvalidField, ModelwardError
 from modelward.lifecycle import (
+    ArtifactFile,
     MetricRange,
     Model,
     ModelFormat,
@@ -146,13 +151,25 @@ class Lifecycle(Connection):
         return version_from_proto((self._call(self._lifecycle.RegisterModelVersion, request, timeout)).version)
 
     def _upload(self, saved: Saved, timeout: float | None) -> None:
-        """Send the contents that the server does not have."""
-        headers = [_artifacts.upload_header(file) for file in saved.files]
-        answer = self._send(self._lifecycle.UploadBlobs, lambda: headers, timeout)
-        missing = [file for file, blob in zip(saved.files, answer.blobs, strict=True) if not blob.complete]
-        if missing:
-            parts = lambda: _artifacts.upload_parts(saved.folder, missing)  # noqa: E731 - anew for each attempt
-            self._send(self._lifecycle.UploadBlobs, parts, timeout)
+        """Send what the server lacks of the contents; after a break ask again, and go on from there."""
+        attempts = Attempts(self._timeout if timeout is None else timeout)
+        while True:
+            try:
+                return self._upload_once(saved, attempts)
+            except ModelwardError as error:
+                pause = attempts.pause_before_next(error)
+            time.sleep(pause)
+
+    def _upload_once(self, saved: Saved, attempts: Attempts) -> None:
+        headers = map(upload_header, saved.files)
+        answer = self._send_once(self._lifecycle.UploadBlobs, headers, attempts)
+        rest = rest_of(saved.files, answer)
+        if rest:
+            parts = upload_parts(saved.folder, rest)
+            try:
+                self._send_once(self._lifecycle.UploadBlobs, parts, attempts)
+            except InvalidField as error:
+                raise (late_arrival(error) or error) from None
 
     def get_version(self, version: AnyVersion) -> ModelVersion:
         """Return a version.
@@ -233,31 +250,59 @@ class Lifecycle(Connection):
     def download(self, version: AnyVersion, to: Path | str, *, timeout: float | None = None) -> Path:
         """Write a version's files into a folder, verify each, and return the folder.
 
+        A file that is there already is not fetched again, and one that broke off, as `<path>.part`, is continued.
+
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
+            InvalidField: a link in the folder leads a file out of it.
             DigestMismatch: what arrived is not what was registered.
         """
-        download = Download(Path(to))
-        request = pb.DownloadArtifactRequest(version=ref_to_proto(as_ref(version)))
-        for part in self._receive(self._lifecycle.DownloadArtifact, request, timeout):
-            download.take(part)
-        download.finish()
+        found = version if isinstance(version, ModelVersion) else self.get_version(version)
+        attempts = Attempts(self._timeout if timeout is None else timeout, patience=self._timeout)
+        for file in found.files:
+            path = inside(Path(to), file.path)
+            if not holds(path, file):
+                with IncomingFile(path, file) as incoming:
+                    self._fetch(found, file, incoming, attempts)
         return Path(to)
 
-    def load(self, version: AnyVersion, *, trusted: Sequence[str] = (), timeout: float | None = None) -> Any:
-        """Download a version and load its model: a scikit-learn estimator, or an ONNX session.
+    def _fetch(self, version: ModelVersion, file: ArtifactFile, incoming: IncomingFile, attempts: Attempts) -> None:
+        """Receive what a file lacks; after a break go on from there."""
+        incoming.take_held()
+        request = pb.DownloadArtifactRequest(version=ref_to_proto(version.ref), path=file.path)
+        while not incoming.done:
+            request.offset = incoming.received
+            try:
+                for part in self._receive(self._lifecycle.DownloadArtifact, request, attempts.remaining()):
+                    incoming.write(part.chunk)
+                    attempts.progressed()
+                incoming.finish()
+            except ModelwardError as error:
+                time.sleep(attempts.pause_before_next(error))
+
+    def load(
+        self,
+        version: AnyVersion,
+        *,
+        trusted: Sequence[str] = (),
+        allow_pickle: bool = False,
+        timeout: float | None = None,
+    ) -> Any:
+        """Download a version, verify it, and load its model: a scikit-learn estimator, or an ONNX session.
 
         Args:
             trusted: names of further types that a skops file may hold, as `my_package.MyTransformer`.
+            allow_pickle: also load `model.pkl`. A pickle runs code of its author, here and now: only allow it for
+                authors whom you would let use this machine.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
-            FormatNotExecutable: loading this format would run code of its author.
+            FormatNotExecutable: loading this format would run code of its author, or it is not known.
         """
         found = version if isinstance(version, ModelVersion) else self.get_version(version)
         with TemporaryDirectory() as folder:
             self.download(found, folder, timeout=timeout)
-            return _artifacts.load(found, Path(folder), trusted)
+            return _artifacts.load(found, Path(folder), trusted, allow_pickle)
 
 
 def _stages(stages: Sequence[Stage | str]) -> list[common_pb2.Stage.ValueType]:

@@ -16,7 +16,7 @@ from modelward_server.comparison.sandbox import Limits, Run, run_model
 from modelward_server.comparison.scoring import choose_metrics, score_runs, split_label
 from modelward_server.comparison.verdict import Outcome, Terms, decide
 
-MAIN_FILES = {ModelFormat.SKOPS: "model.skops", ModelFormat.ONNX: "model.onnx"}
+MAIN_FILES = {ModelFormat.SKOPS: "model.skops", ModelFormat.ONNX: "model.onnx", ModelFormat.PICKLE: "model.pkl"}
 """The file that is run, for each format that is."""
 
 
@@ -89,7 +89,7 @@ class Comparing:
             ModelFailed: fewer than two models answered; the text says what befell the others.
             InvalidField: the data, the label or the metrics do not fit the models.
         """
-        files = {version.ref: main_file(version) for version in self.versions}
+        files = {version.ref: main_file(version, self.limits.allow_pickle) for version in self.versions}
         truth, features = split_label(self.columns, self.question.label)
         runs: dict[VersionRef, Run] = {}
         failures: dict[VersionRef, str] = {}
@@ -144,23 +144,26 @@ class Comparing:
         return baseline
 
 
-def main_file(version: ModelVersion) -> ArtifactFile:
+def main_file(version: ModelVersion, allow_pickle: bool) -> ArtifactFile:
     """Return the file of a version that is run.
 
     Raises:
         FormatNotExecutable: its format is only stored here, or the file is not there.
     """
+    if version.format is ModelFormat.PICKLE and not allow_pickle:
+        why = "is stored as pickle, which would run its author's code; the operator may allow it"
+        raise _not_run(version, f"{why} with MODELWARD_ALLOW_PICKLE")
     name = MAIN_FILES.get(version.format)
+    if name is None:
+        raise _not_run(version, f"is stored as {version.format}, which the server does not run")
     found = [file for file in version.files if file.path == name]
     if not found:
-        why = f"has no {name}" if name else f"is stored as {version.format}, which would run its author's code"
-        raise FormatNotExecutable(
-            f"{version} {why}; the server runs skops and ONNX models only",
-            model=version.model,
-            version=version.version,
-            format=version.format,
-        )
+        raise _not_run(version, f"has no {name}, which the server would run")
     return found[0]
+
+
+def _not_run(version: ModelVersion, why: str) -> FormatNotExecutable:
+    return FormatNotExecutable(f"{version} {why}", model=version.model, version=version.version, format=version.format)
 
 
 def _results(

@@ -37,11 +37,19 @@ class Runner(Protocol):
 
 def import_runtime(format_: str) -> ModuleType:
     """Import what runs models of a format, which is large; the limits shall count what the model takes beside it."""
-    return importlib.import_module({"skops": "skops.io", "onnx": "onnxruntime"}[format_])
+    return importlib.import_module({"skops": "skops.io", "onnx": "onnxruntime", "pickle": "pickle"}[format_])
 
 
 def load(runtime: ModuleType, path: Path) -> Runner:
-    return Estimator(_load_skops(runtime, path)) if runtime.__name__ == "skops.io" else OnnxModel(runtime, path)
+    if runtime.__name__ == "onnxruntime":
+        return OnnxModel(runtime, path)
+    return Estimator(_load_pickle(runtime, path) if runtime.__name__ == "pickle" else _load_skops(runtime, path))
+
+
+def _load_pickle(pickle: Any, path: Path) -> Any:
+    """Run the code of whoever wrote the pickle: the server asks for it only where its operator allows that."""
+    with path.open("rb") as file:
+        return pickle.load(file)
 
 
 def _load_skops(io: Any, path: Path) -> Any:

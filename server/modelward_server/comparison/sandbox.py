@@ -45,6 +45,8 @@ class Limits:
     """From the start of its process to its end."""
     memory_mb: int
     """Memory in MiB for itself, beside the interpreter and the libraries."""
+    allow_pickle: bool = False
+    """Whether it may be a pickle, which runs its author's code as the server's user."""
 
 
 @dataclass(frozen=True)

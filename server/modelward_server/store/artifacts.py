@@ -1,24 +1,31 @@
 """The blobs: contents named by their SHA-256, written once and never changed."""
 
+import fcntl
 import hashlib
 import os
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+import time
+from contextlib import suppress
+from datetime import timedelta
 from pathlib import Path
+from tempfile import NamedTemporaryFile
+from types import TracebackType
+from typing import IO, Self
 
-from modelward.errors import DigestMismatch, FieldViolation, InvalidField
+from modelward.errors import ConcurrentChange, DigestMismatch, FieldViolation, InvalidField
 from modelward.lifecycle import ArtifactFile
 
 READ_BYTES = 1 << 20
 """How much of a file is held in memory at a time."""
+KEEP_UNFINISHED = timedelta(days=7)
+"""How long a blob that is not whole waits for its rest."""
 
 
 class BlobStore:
     """Keeps blobs in a folder.
 
-    A blob appears under its name only when it is complete, verified and on the disk.
+    A blob appears under its name only when it is complete, verified and on the disk. What came of an upload that broke
+    off stays in `incoming/<sha256>.part`, so that the next one brings the rest, also after a restart.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,15 +37,50 @@ class BlobStore:
         return self._folder / sha256[:2] / sha256
 
     def has(self, sha256: str, size_bytes: int) -> bool:
-        path = self.path(sha256)
-        return path.exists() and path.stat().st_size == size_bytes
+        return _size(self.path(sha256)) == size_bytes
+
+    def received(self, sha256: str, size_bytes: int) -> int:
+        """Return how many bytes of a blob are here; an upload goes on from there."""
+        if self.has(sha256, size_bytes):
+            return size_bytes
+        held = _size(self._part(sha256)) or 0
+        return held if held <= size_bytes else 0
+
+    def receive(self, sha256: str, size_bytes: int, offset: int) -> "IncomingBlob":
+        """Go on with a blob at `offset`; 0 begins anew. Only one at a time may do so, in all processes.
+
+        Raises:
+            ConcurrentChange: another upload of it is under way, or has just ended.
+            InvalidField: the bytes before `offset` are not what is here.
+        """
+        part = self._part(sha256)
+        blob = IncomingBlob(_locked(part), part, self.path(sha256), size_bytes)
+        try:
+            self._check_start(sha256, size_bytes, offset)
+            blob.begin(offset)
+        except BaseException:
+            blob.close()
+            raise
+        return blob
 
     def put_bytes(self, data: bytes) -> str:
         """Store `data` and return its SHA-256."""
         sha256 = hashlib.sha256(data).hexdigest()
-        with self.receive(sha256, len(data)) as blob:
+        with self._new(sha256, len(data)) as blob:
             blob.write(data)
+            blob.finish()
         return sha256
+
+    def put_file(self, source: Path, path: str) -> ArtifactFile:
+        """Store a copy of a file and describe it under the name `path`."""
+        with source.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        size = source.stat().st_size
+        if not self.has(sha256, size):
+            with self._new(sha256, size) as blob, source.open("rb") as file:
+                shutil.copyfileobj(file, blob, READ_BYTES)
+                blob.finish()
+        return ArtifactFile(path, size, sha256)
 
     def read_bytes(self, sha256: str) -> bytes:
         """Return a blob's content.
@@ -50,75 +92,126 @@ class BlobStore:
         _check_digest(sha256, hashlib.sha256(data).hexdigest())
         return data
 
-    @contextmanager
-    def receive(self, sha256: str, size_bytes: int) -> Iterator["IncomingBlob"]:
-        """Write a blob in parts; it is stored when the block ends, or nothing is.
+    def remove_stale(self) -> None:
+        """Remove what came of uploads that nobody has gone on with for `KEEP_UNFINISHED`."""
+        oldest = time.time() - KEEP_UNFINISHED.total_seconds()
+        for path in self._incoming.iterdir():
+            if _changed_at(path) < oldest:
+                with suppress(ConcurrentChange), _locked(path):
+                    path.unlink()
 
-        Raises:
-            InvalidField: more or fewer bytes came than announced.
-            DigestMismatch: the bytes do not have that SHA-256.
-        """
-        with tempfile.NamedTemporaryFile(dir=self._incoming, delete=False) as file:
-            blob = IncomingBlob(Path(file.name), sha256, size_bytes)
-        try:
-            with blob:
-                yield blob
-            blob.verify()
-            self._keep(blob)
-        finally:
-            blob.path.unlink(missing_ok=True)
+    def _part(self, sha256: str) -> Path:
+        return self._incoming / f"{sha256}.part"
 
-    def put_file(self, source: Path, path: str) -> ArtifactFile:
-        """Store a copy of a file and describe it under the name `path`."""
-        with source.open("rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-        size = source.stat().st_size
-        if not self.has(sha256, size):
-            with self.receive(sha256, size) as blob, source.open("rb") as file:
-                shutil.copyfileobj(file, blob, READ_BYTES)
-        return ArtifactFile(path, size, sha256)
+    def _new(self, sha256: str, size_bytes: int) -> "IncomingBlob":
+        """Begin a blob that the server writes by itself, beside any upload of the same."""
+        file = NamedTemporaryFile(dir=self._incoming, delete=False)  # noqa: SIM115 - the blob closes it
+        return IncomingBlob(file, Path(file.name), self.path(sha256), size_bytes)
 
-    def _keep(self, blob: "IncomingBlob") -> None:
-        target = self.path(blob.sha256)
-        target.parent.mkdir(exist_ok=True)
-        blob.path.replace(target)
-        _sync_folder(target.parent)
+    def _check_start(self, sha256: str, size_bytes: int, offset: int) -> None:
+        if self.has(sha256, size_bytes):
+            self._part(sha256).unlink()
+            raise ConcurrentChange(f"another upload of {sha256} has just ended; ask again")
+        held = self.received(sha256, size_bytes)
+        if offset not in {0, held}:
+            fix = f"must be {held}, the bytes that the server holds, or 0 to begin anew"
+            raise InvalidField(FieldViolation("header.offset", fix))
 
 
 class IncomingBlob:
-    """A blob on its way in."""
+    """A blob on its way in. Close it; what is not finished by then waits for its rest."""
 
-    def __init__(self, path: Path, sha256: str, size_bytes: int) -> None:
-        self.path = path
-        self.sha256 = sha256
+    def __init__(self, file: IO[bytes], path: Path, target: Path, size_bytes: int) -> None:
+        self._file = file
+        self._path = path
+        self._target = target
         self._size = size_bytes
         self._received = 0
         self._hash = hashlib.sha256()
 
-    def __enter__(self) -> "IncomingBlob":
-        self._file = self.path.open("wb")
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._file.flush()
-        os.fsync(self._file.fileno())
-        self._file.close()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+        self._path.unlink(missing_ok=True)
+
+    def begin(self, offset: int) -> None:
+        """Keep the bytes before `offset`; `take_held` must take them all before more is written."""
+        self._file.truncate(offset)
+        self._file.seek(0)
+
+    def take_held(self) -> bool:
+        """Take the next mebibyte of what is here already; False when there is no more."""
+        held = self._file.read(READ_BYTES)
+        self._hash.update(held)
+        self._received += len(held)
+        return bool(held)
 
     def write(self, chunk: bytes) -> int:
+        if self._received + len(chunk) > self._size:
+            raise _wrong_size(self._received + len(chunk), self._size)
         self._received += len(chunk)
-        if self._received > self._size:
-            self._wrong_size()
         self._hash.update(chunk)
-        return self._file.write(chunk)
+        written = self._file.write(chunk)
+        self._file.flush()  # What is said to be received shall outlive the process.
+        return written
 
-    def verify(self) -> None:
+    def finish(self) -> None:
+        """Verify the blob and store it under its name.
+
+        Raises:
+            InvalidField: fewer bytes came than announced.
+            DigestMismatch: the bytes do not have that SHA-256; they are removed.
+        """
         if self._received != self._size:
-            self._wrong_size()
-        _check_digest(self.sha256, self._hash.hexdigest())
+            raise _wrong_size(self._received, self._size)
+        if self._hash.hexdigest() != self._target.name:
+            self._path.unlink()
+        _check_digest(self._target.name, self._hash.hexdigest())
+        os.fsync(self._file.fileno())
+        self._target.parent.mkdir(exist_ok=True)
+        self._path.replace(self._target)
+        _sync_folder(self._target.parent)
 
-    def _wrong_size(self) -> None:
-        fix = f"{self._received} bytes came, {self._size} were announced; announce the size that you send"
-        raise InvalidField(FieldViolation("header.size_bytes", fix))
+    def close(self) -> None:
+        self._file.close()
+
+
+def _locked(path: Path) -> IO[bytes]:
+    """Open a file for one writer; the lock ends when it is closed, also by the death of the process."""
+    file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+b")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            raise FileNotFoundError  # It was finished or removed just before it was locked.
+    except (BlockingIOError, FileNotFoundError):
+        file.close()
+        raise ConcurrentChange(f"another upload of {path.stem} is under way; ask again in a moment") from None
+    return file
+
+
+def _size(path: Path) -> int | None:
+    """Return a file's size in bytes; None when there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return None
+
+
+def _changed_at(path: Path) -> float:
+    """Return when a file was written last, in seconds since 1970; one that has gone is not old."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
+
+
+def _wrong_size(received: int, announced: int) -> InvalidField:
+    fix = f"{received} bytes came, {announced} were announced; announce the size that you send"
+    return InvalidField(FieldViolation("header.size_bytes", fix))
 
 
 def _check_digest(expected: str, actual: str) -> None:
