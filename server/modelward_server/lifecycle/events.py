@@ -13,6 +13,7 @@ from modelward.lifecycle import (
     Model,
     ModelEvent,
     ModelVersion,
+    PerformanceAlarm,
     PromotionPolicy,
     Transition,
 )
@@ -30,6 +31,7 @@ SUBJECTS: dict[str, tuple[EventKind, type]] = {
     Kind.HALTED: (EventKind.HALTED, Halt),
     Kind.RESUMED: (EventKind.RESUMED, Resumption),
     Kind.POLICY: (EventKind.POLICY, PromotionPolicy),
+    Kind.PERFORMANCE_ALARM: (EventKind.PERFORMANCE_ALARM, PerformanceAlarm),
 }
 """What each kind of record tells a watcher; records of other kinds are not for watchers."""
 

@@ -37,6 +37,7 @@ class Kind(StrEnum):
     RESUMED = "resumed"
     POLICY = "policy"
     DRIFT_POLICY = "drift_policy"
+    PERFORMANCE_ALARM = "performance_alarm"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, caller: Caller, version: int = 0) -> int:
