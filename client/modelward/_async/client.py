@@ -8,6 +8,7 @@ from modelward._async.drift import AsyncDrift
 from modelward._async.follow import AsyncFollowing
 from modelward._async.lifecycle import AsyncLifecycle
 from modelward._async.mlflow import AsyncMlflow
+from modelward._async.outcomes import AsyncOutcomes
 from modelward._async.retraining import AsyncRetraining
 from modelward._async.stages import AsyncStages
 from modelward._async.watching import AsyncWatching
@@ -20,6 +21,7 @@ class AsyncClient(
     AsyncWatching,
     AsyncFollowing,
     AsyncDrift,
+    AsyncOutcomes,
     AsyncComparisons,
     AsyncRetraining,
     AsyncMlflow,

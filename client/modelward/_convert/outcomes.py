@@ -30,9 +30,7 @@ def outcome_from_proto(message: pb.Outcome) -> Outcome:
 
 
 def recorded_to_proto(recorded: RecordedOutcomes) -> pb.RecordOutcomesResponse:
-    return pb.RecordOutcomesResponse(
-        predictions=recorded.predictions, labels=recorded.labels, waiting=recorded.waiting
-    )
+    return pb.RecordOutcomesResponse(predictions=recorded.predictions, labels=recorded.labels, waiting=recorded.waiting)
 
 
 def recorded_from_proto(message: pb.RecordOutcomesResponse) -> RecordedOutcomes:

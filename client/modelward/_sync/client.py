@@ -9,6 +9,7 @@ from modelward._sync.drift import Drift
 from modelward._sync.follow import Following
 from modelward._sync.lifecycle import Lifecycle
 from modelward._sync.mlflow import Mlflow
+from modelward._sync.outcomes import Outcomes
 from modelward._sync.retraining import Retraining
 from modelward._sync.stages import Stages
 from modelward._sync.watching import Watching
@@ -21,6 +22,7 @@ class Client(
     Watching,
     Following,
     Drift,
+    Outcomes,
     Comparisons,
     Retraining,
     Mlflow,

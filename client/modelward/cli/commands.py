@@ -23,7 +23,7 @@ SECTIONS = {
         "halt": "stages",
         "resume": "stages",
     },
-    "Measure": {"drift": "drift", "reports": "drift", "compare": "comparison"},
+    "Measure": {"drift": "drift", "reports": "drift", "performance": "performance", "compare": "comparison"},
     "Retrain": {"due": "retraining", "schedules": "retraining", "jobs": "retraining"},
     "MLflow": {"import": "mlflow", "reconcile": "mlflow"},
     "Run": {"serve": "serve", "demo": "demo"},

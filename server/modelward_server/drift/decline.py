@@ -26,7 +26,7 @@ LEAST_WORTH = 1.5
 STRONGEST = 0.95
 """The strongest correlation of neighbours that is reckoned with."""
 LEAST_ERROR = 1e-60
-"""Errors below it count as it, so that their logarithm is a number."""
+"""Errors and variances below it count as it, so that one may take logarithms and divide."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,7 @@ def judge(earlier: Sequence[PeriodLoss], newest: PeriodLoss, *, classes: bool) -
     noise = np.array([_noise(period.rows, before, classes) for period in [*earlier, newest]])
     losses = np.array([_level(period, classes) for period in [*earlier, newest]])
     p_value = surprise(losses[:-1], losses[-1], noise[:-1], noise[-1])
-    return Judgement(
-        "accuracy" if classes else "rmse", _metric(newest, classes), _metric(before, classes), p_value
-    )
+    return Judgement("accuracy" if classes else "rmse", _metric(newest, classes), _metric(before, classes), p_value)
 
 
 def surprise(earlier: Floats, newest: float, noise: Floats, newest_noise: float) -> float:
@@ -78,7 +76,7 @@ def surprise(earlier: Floats, newest: float, noise: Floats, newest_noise: float)
     spread = float(np.square(earlier - earlier.mean()).sum()) / (len(earlier) * (1 - 1 / worth))
     usual = float(noise.mean())
     variance = max(spread, usual) * (1 + 1 / worth) + max(newest_noise - usual, 0.0)
-    return float(stdtr(worth - 1, (earlier.mean() - newest) / np.sqrt(variance)))
+    return float(stdtr(worth - 1, (earlier.mean() - newest) / np.sqrt(max(variance, LEAST_ERROR))))
 
 
 def independent_periods(levels: Floats) -> float:
@@ -110,7 +108,7 @@ def _noise(rows: int, before: PeriodLoss, classes: bool) -> float:
         rate = (before.loss + 1) / (before.rows + 2)  # Laplace's rule: no error so far does not mean none ever.
         return rate * (1 - rate) / rows
     mean = before.loss / before.rows
-    variance = before.squared / before.rows - mean * mean
+    variance = max(before.squared / before.rows - mean * mean, 0.0)
     return variance / (4 * mean * mean * rows) if mean > LEAST_ERROR else 0.0
 
 

@@ -20,9 +20,7 @@ MOST_VIOLATIONS = 20
 """How many are told of one call: the trailers have room for a few thousand bytes."""
 
 
-def record_outcomes(
-    session: Session, ref: VersionRef, outcomes: Sequence[Outcome], caller: Caller
-) -> RecordedOutcomes:
+def record_outcomes(session: Session, ref: VersionRef, outcomes: Sequence[Outcome], caller: Caller) -> RecordedOutcomes:
     """Keep predictions and labels, all of them or none.
 
     Raises:

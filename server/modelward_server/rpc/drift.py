@@ -17,11 +17,11 @@ from modelward.data import Columns
 from modelward.drift import DriftReport, DriftThresholds
 from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import drift_pb2 as pb
-from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.drift import policies, references, reports
 from modelward_server.rpc.arrow_stream import with_batches
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.datasets import join_batches, read_batches
+from modelward_server.rpc.outcomes import OutcomeServicer
 from modelward_server.rpc.requests import optional_time
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.sources import Sources
@@ -29,7 +29,7 @@ from modelward_server.store.sources import Sources
 Batches = Iterator[Columns]
 
 
-class DriftServicer(DriftServiceServicer):
+class DriftServicer(OutcomeServicer):
     """Serves `modelward.v1.DriftService`."""
 
     def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources) -> None:
