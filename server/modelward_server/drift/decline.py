@@ -21,8 +21,8 @@ SIGNIFICANCE = 0.01
 LEAST_PERIODS = 3
 LEAST_ROWS = 100
 """Labelled rows before the new period, over all earlier ones, without which nothing is judged."""
-LEAST_WORTH = 1.5
-"""Independent periods that the earlier ones are worth at the least."""
+LEAST_WORTH = 3
+"""Independent periods that the earlier ones are worth at the least, or one less than they are."""
 STRONGEST = 0.95
 """The strongest correlation of neighbours that is reckoned with."""
 LEAST_ERROR = 1e-60
@@ -60,7 +60,8 @@ def judge(earlier: Sequence[PeriodLoss], newest: PeriodLoss, *, classes: bool) -
     before = _together(earlier)
     noise = np.array([_noise(period.rows, before, classes) for period in [*earlier, newest]])
     losses = np.array([_level(period, classes) for period in [*earlier, newest]])
-    p_value = surprise(losses[:-1], losses[-1], noise[:-1], noise[-1])
+    step = 0.5 / newest.rows if classes else 0.0  # Yates: counts go in steps, and one rare error is no decline.
+    p_value = surprise(losses[:-1], losses[-1] - step, noise[:-1], noise[-1])
     return Judgement("accuracy" if classes else "rmse", _metric(newest, classes), _metric(before, classes), p_value)
 
 
@@ -83,7 +84,7 @@ def independent_periods(levels: Floats) -> float:
     """Return how many independent periods say as much about the mean as these, whose neighbours depend."""
     count, ahead = len(levels), np.arange(1, len(levels))
     dependence = 2 * np.sum((1 - ahead / count) * _correlation(levels) ** ahead)
-    return max(count / (1 + float(dependence)), LEAST_WORTH)
+    return max(count / (1 + float(dependence)), min(LEAST_WORTH, count - 1))
 
 
 def _correlation(levels: Floats) -> float:

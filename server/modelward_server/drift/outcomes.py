@@ -70,7 +70,7 @@ def _joined(before: dict[str, Outcome], outcomes: Iterable[Outcome], caller: Cal
         InvalidField: names outcomes that contradict what came before, `MOST_VIOLATIONS` at the most.
     """
     after: dict[str, Outcome] = {}
-    violations = []
+    violations: list[FieldViolation] = []
     for i, outcome in enumerate(outcomes):
         known = after.get(outcome.prediction_id) or before.get(outcome.prediction_id) or Outcome(outcome.prediction_id)
         violations += _contradictions(i, known, outcome)

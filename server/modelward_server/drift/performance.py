@@ -43,7 +43,7 @@ class Rows:
         return len(self.predictions)
 
     def _only(self, wanted: NDArray[np.bool_]) -> "Rows":
-        return Rows(*(part[wanted] for part in (self.predictions, self.probabilities, self.labels, self.matured)))
+        return Rows(self.predictions[wanted], self.probabilities[wanted], self.labels[wanted], self.matured[wanted])
 
 
 def metrics_of(rows: Rows, kind: ModelKind) -> dict[str, float]:

@@ -81,8 +81,9 @@ class Periods:
 
     def losses(self, session: Session, last: datetime, *, classes: bool) -> list[tuple[datetime, PeriodLoss]]:
         """Return the losses of the labelled predictions in each period up to `last`, the oldest first."""
-        length, count = self.length // MICROSECOND, literal_column(str(self.length // MICROSECOND))
-        start = _microseconds - (_microseconds % count + count) % count  # Also before 1970, where % is negative.
+        length = self.length // MICROSECOND
+        divisor = literal_column(str(length), BigInteger)
+        start = _microseconds - (_microseconds % divisor + divisor) % divisor  # Before 1970 the first % is negative.
         loss = _loss(classes)
         query = (
             select(start, func.count(), func.sum(loss), func.sum(loss * loss))
@@ -91,7 +92,8 @@ class Periods:
             .group_by(start)
             .order_by(start)
         )
-        return [(EPOCH + at * MICROSECOND, PeriodLoss(*sums)) for at, *sums in session.execute(query)]
+        found = ((row[0], row[1:]) for row in session.execute(query).all())
+        return [(EPOCH + at * MICROSECOND, PeriodLoss(*sums)) for at, sums in found]
 
     def lacks_labels(self, session: Session, start: datetime) -> bool:
         return bool(session.scalar(select(exists().where(self.within(start), OutcomeRow.label.is_(None)))))
