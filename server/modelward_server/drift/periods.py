@@ -171,7 +171,8 @@ class _Reader:
 
 
 def _fetch(session: Session, query: Select[Any]) -> Rows:
-    found = np.array(session.execute(query).all(), np.float64).reshape(-1, 4)  # None becomes NaN.
+    rows = [tuple(row) for row in session.execute(query)]  # From tuples numpy makes an array ten times as fast.
+    found = np.array(rows, np.float64).reshape(-1, 4)  # None becomes NaN.
     return Rows(found[:, 0], found[:, 1], found[:, 2], found[:, 3] > 0)
 
 
