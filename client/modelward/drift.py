@@ -234,3 +234,57 @@ class Observed:
     sequential_evidence: float = 0.0
     """What a detector of every row says between the windows, from 0 to 1: one less the probability that rows which are
     exchangeable with the reference would ever look so."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A prediction, the label that came for it, or both."""
+
+    prediction_id: str
+    prediction: float | None = None
+    probability: float | None = None
+    """How probable the predicted class was said to be, from 0 to 1."""
+    predicted_at: datetime | None = None
+    """None: when the server got it."""
+    label: float | None = None
+    labelled_at: datetime | None = None
+    """None: when the server got it."""
+
+
+@dataclass(frozen=True)
+class RecordedOutcomes:
+    """What was kept."""
+
+    predictions: int
+    """How many were new."""
+    labels: int
+    """How many were joined to a prediction."""
+    waiting: int
+    """How many of the labels that were sent wait for their prediction."""
+
+
+@dataclass(frozen=True)
+class Performance:
+    """How a version performed in one period."""
+
+    start: datetime
+    end: datetime
+    """The instant after its last."""
+    predictions: int
+    matured: int
+    """Predictions that are as old as the horizon."""
+    labelled: int
+    """Matured predictions whose label has come."""
+    metrics: Mapping[str, float]
+    """On those: accuracy, log_loss, brier, roc_auc of classes; mae, rmse, r2 of numbers. None without a label."""
+    estimated: bool
+    """Whether the metrics are an estimate without labels, from calibrated probabilities."""
+    calibration_error: float | None
+    """The expected calibration error, from 0 to 1; None without probabilities and labels."""
+    declined: bool
+    """Whether the version was found to have declined in it."""
+
+    @property
+    def coverage(self) -> float:
+        """Return the share of the matured predictions whose label has come; 0 while none is matured."""
+        return self.labelled / self.matured if self.matured else 0.0

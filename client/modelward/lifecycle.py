@@ -256,6 +256,24 @@ class DriftAlarm:
     score: float
 
 
+@dataclass(frozen=True)
+class PerformanceAlarm:
+    """A version performs worse than it did, by labels that have come."""
+
+    version: VersionRef
+    metric: str
+    """What declined: `accuracy` of classes, `rmse` of numbers."""
+    value: float
+    """Its value in the period."""
+    baseline: float
+    """Its value over the labelled predictions before the period."""
+    start: datetime
+    end: datetime
+    """The instant after the period's last."""
+    p_value: float
+    """How often a period would be at least so bad if nothing had changed."""
+
+
 class EventKind(StrEnum):
     """What an event is about."""
 
@@ -268,6 +286,7 @@ class EventKind(StrEnum):
     RESUMED = "resumed"
     POLICY = "policy"
     DRIFT_ALARM = "drift_alarm"
+    PERFORMANCE_ALARM = "performance_alarm"
 
 
 @dataclass(frozen=True)
@@ -279,7 +298,7 @@ class ModelEvent:
     happened_at: datetime
     model: str
     kind: EventKind
-    subject: Model | ModelVersion | Transition | Halt | PromotionPolicy | DriftAlarm
+    subject: Model | ModelVersion | Transition | Halt | PromotionPolicy | DriftAlarm | PerformanceAlarm
     """The model, version, transition, halt, policy or alarm that it is about."""
     resume_token: str = ""
     """Continues a watch behind this event; empty while the watch still tells how things stand."""

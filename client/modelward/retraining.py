@@ -34,7 +34,10 @@ class OnDrift:
 
 @dataclass(frozen=True)
 class OnPerformance:
-    """Due when the latest logged value of a metric of the version in production is bad; give exactly one bound."""
+    """Due when the latest logged value of a metric of the version in production is bad; give exactly one bound.
+
+    Due too while the alarm of a decline in the metric stands, `accuracy` or `rmse`, that `record_outcomes` raised.
+    """
 
     metric: str
     below: float | None = None
@@ -105,7 +108,7 @@ class PerformanceEvidence:
     version: int
     value: float
     threshold: float
-    """The bound that the value broke."""
+    """The bound that the value broke; of an alarm, the value before the decline."""
     registered: float | None
     """The value at registration, where the trigger counts from it."""
     measured_at: datetime

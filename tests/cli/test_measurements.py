@@ -1,6 +1,6 @@
 """Commands that take a table of data, and those about retraining."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -87,6 +87,22 @@ def test_drift_of_a_table_that_is_none_is_one_line(commands: Commands, trained: 
     broken.write_text("no table")
     [line] = commands.refused("drift", f"{trained}/1", broken)
     assert line.startswith(f"{broken} cannot be read: ")
+
+
+def test_performance_is_listed_by_period(commands: Commands, trained: str, sdk: Client) -> None:
+    version, noon = f"{trained}/1", datetime(2024, 3, 4, 12, tzinfo=UTC)
+    assert commands.said("performance", version) == f"there is no prediction of {version}\n"
+    times = [noon, noon, noon + timedelta(hours=2)]
+    sdk.record_outcomes(version, ["a", "b", "c"], predictions=[1, 1, 0], labels=[1, 0, None], predicted_at=times)
+    rows = commands.said("performance", version, "--period", "2h").splitlines()[2:]
+    assert [row.split() for row in rows] == [
+        ["2024-03-04", "14:00:00", "1", "1", "0%", "no", "no"],
+        ["2024-03-04", "12:00:00", "2", "2", "100%", "no", "no", "accuracy=0.5"],
+    ]
+    [day] = commands.json("performance", version, "--limit", "1")
+    assert (day["predictions"], day["labelled"], day["metrics"]) == (3, 2, {"accuracy": 0.5})
+    result = commands.run("performance", version, "--period", "fortnight")
+    assert (result.exit_code, "is not a span of time" in result.stderr) == (2, True)
 
 
 def test_compare_sets_versions_side_by_side(commands: Commands, trained: str, held_out: Path) -> None:

@@ -1,6 +1,7 @@
 """Every dataclass survives the way into its message and back."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -28,7 +29,11 @@ from modelward import (
     ModelEvent,
     ModelFormat,
     ModelVersion,
+    Outcome,
+    Performance,
+    PerformanceAlarm,
     PromotionPolicy,
+    RecordedOutcomes,
     Reference,
     ReferenceDistance,
     RollbackResult,
@@ -39,7 +44,7 @@ from modelward import (
     TransitionResult,
     VersionRef,
 )
-from modelward._convert import common, drift, events, lifecycle, policy
+from modelward._convert import common, drift, events, lifecycle, outcomes, policy
 from modelward.drift import FeatureKind, FeatureProfile
 from modelward.lifecycle import AuditDefect, DriftAlarm
 from modelward.v1 import lifecycle_pb2 as pb
@@ -134,6 +139,7 @@ REPORT = DriftReport(
     JointDrift(True, 0.9, 0.75, 0.1, 0.01, 63),
 )
 
+PERFORMANCE = Performance(NOW, NOW + timedelta(days=1), 9, 8, 6, {"accuracy": 0.5}, False, 0.0, True)
 PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
     "time": (common.time_to_proto, common.time_from_proto, NOW),
     "span": (common.span_to_proto, common.span_from_proto, timedelta(days=1, microseconds=1)),
@@ -175,6 +181,19 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
     "drift policy": (drift.drift_policy_to_proto, drift.drift_policy_from_proto, DriftPolicy("spx", THRESHOLDS, "r1")),
     "reference": (drift.reference_to_proto, drift.reference_from_proto, REFERENCE),
     "drift report": (drift.report_to_proto, drift.report_from_proto, REPORT),
+    "prediction": (
+        outcomes.outcome_to_proto,
+        outcomes.outcome_from_proto,
+        Outcome("p-1", prediction=0.0, probability=0.0, predicted_at=NOW),
+    ),
+    "label": (outcomes.outcome_to_proto, outcomes.outcome_from_proto, Outcome("p-1", label=0.0, labelled_at=NOW)),
+    "recorded": (outcomes.recorded_to_proto, outcomes.recorded_from_proto, RecordedOutcomes(3, 2, 1)),
+    "performance": (outcomes.performance_to_proto, outcomes.performance_from_proto, PERFORMANCE),
+    "estimate": (
+        outcomes.performance_to_proto,
+        outcomes.performance_from_proto,
+        replace(PERFORMANCE, labelled=0, estimated=True, calibration_error=None, declined=False),
+    ),
 }
 
 
@@ -196,6 +215,7 @@ def test_every_value_comes_back_as_it_went(what: str) -> None:
         (EventKind.RESUMED, MODEL),
         (EventKind.POLICY, POLICY),
         (EventKind.DRIFT_ALARM, DriftAlarm(REF, "report", 0.9)),
+        (EventKind.PERFORMANCE_ALARM, PerformanceAlarm(REF, "accuracy", 0.4, 0.6, NOW, NOW + timedelta(days=1), 0.001)),
     ],
 )
 def test_every_event_comes_back_as_it_went(kind: EventKind, subject: Any) -> None:

@@ -18,7 +18,7 @@ from modelward.retraining import (
     Schedule,
     Trigger,
 )
-from modelward_server.retraining.due import Facts, Measured, Reported, due_reasons, merged
+from modelward_server.retraining.due import Declined, Facts, Measured, Reported, due_reasons, merged
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
@@ -85,6 +85,15 @@ def test_bounds_on_a_metric() -> None:
 def test_a_metric_that_nobody_logged_is_not_due() -> None:
     assert not is_due(OnPerformance("f1", below=1e9), facts())
     assert not is_due(OnPerformance("accuracy", fallen_by=0.1), replace(facts(), registered={}))
+
+
+def test_a_standing_alarm_of_the_metric_is_due_whatever_the_bound() -> None:
+    known = replace(facts(), declined={"accuracy": Declined(0.41, 0.58, T0 + 4 * DAY)})
+    [reason] = due_reasons(schedule(OnPerformance("accuracy", below=0.1)), known, T0 + 5 * DAY)
+    assert reason.evidence == PerformanceEvidence("accuracy", 3, 0.41, 0.58, None, T0 + 4 * DAY)
+    assert reason.summary == "accuracy is 0.41 after 0.58 (alarm of 2024-01-05 00:00 UTC)"
+    assert not is_due(OnPerformance("rmse", above=9.0), known)
+    assert not is_due(OnDrift(), known)
 
 
 def test_every_reason_is_named_with_its_evidence_the_oldest_first() -> None:

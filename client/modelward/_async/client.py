@@ -9,6 +9,7 @@ from modelward._async.follow import AsyncFollowing
 from modelward._async.lifecycle import AsyncLifecycle
 from modelward._async.mlflow import AsyncMlflow
 from modelward._async.observe import AsyncObserving
+from modelward._async.outcomes import AsyncOutcomes
 from modelward._async.retraining import AsyncRetraining
 from modelward._async.stages import AsyncStages
 from modelward._async.watching import AsyncWatching
@@ -22,6 +23,7 @@ class AsyncClient(
     AsyncFollowing,
     AsyncDrift,
     AsyncObserving,
+    AsyncOutcomes,
     AsyncComparisons,
     AsyncRetraining,
     AsyncMlflow,

@@ -16,7 +16,15 @@ from modelward._convert.lifecycle import (
     version_to_proto,
 )
 from modelward._convert.policy import policy_from_proto, policy_to_proto
-from modelward.lifecycle import DriftAlarm, EngineStatus, EventKind, ModelEvent, Rollout, RolloutState
+from modelward.lifecycle import (
+    DriftAlarm,
+    EngineStatus,
+    EventKind,
+    ModelEvent,
+    PerformanceAlarm,
+    Rollout,
+    RolloutState,
+)
 from modelward.v1 import lifecycle_pb2 as pb
 
 STATES = {
@@ -34,6 +42,30 @@ def alarm_from_proto(message: pb.DriftAlarm) -> DriftAlarm:
     return DriftAlarm(ref_from_proto(message.version), message.report_id, message.score)
 
 
+def performance_alarm_to_proto(alarm: PerformanceAlarm) -> pb.PerformanceAlarm:
+    return pb.PerformanceAlarm(
+        version=ref_to_proto(alarm.version),
+        metric=alarm.metric,
+        value=alarm.value,
+        baseline=alarm.baseline,
+        start=time_to_proto(alarm.start),
+        end=time_to_proto(alarm.end),
+        p_value=alarm.p_value,
+    )
+
+
+def performance_alarm_from_proto(message: pb.PerformanceAlarm) -> PerformanceAlarm:
+    return PerformanceAlarm(
+        version=ref_from_proto(message.version),
+        metric=message.metric,
+        value=message.value,
+        baseline=message.baseline,
+        start=time_from_proto(message.start),
+        end=time_from_proto(message.end),
+        p_value=message.p_value,
+    )
+
+
 CONVERTERS: dict[EventKind, tuple[Any, Any]] = {
     EventKind.STATE: (model_to_proto, model_from_proto),
     EventKind.REGISTERED: (version_to_proto, version_from_proto),
@@ -43,6 +75,7 @@ CONVERTERS: dict[EventKind, tuple[Any, Any]] = {
     EventKind.RESUMED: (model_to_proto, model_from_proto),
     EventKind.POLICY: (policy_to_proto, policy_from_proto),
     EventKind.DRIFT_ALARM: (alarm_to_proto, alarm_from_proto),
+    EventKind.PERFORMANCE_ALARM: (performance_alarm_to_proto, performance_alarm_from_proto),
 }
 """The kinds of events by the name of their field, and what converts each."""
 

@@ -10,6 +10,7 @@ from modelward._sync.follow import Following
 from modelward._sync.lifecycle import Lifecycle
 from modelward._sync.mlflow import Mlflow
 from modelward._sync.observe import Observing
+from modelward._sync.outcomes import Outcomes
 from modelward._sync.retraining import Retraining
 from modelward._sync.stages import Stages
 from modelward._sync.watching import Watching
@@ -23,6 +24,7 @@ class Client(
     Following,
     Drift,
     Observing,
+    Outcomes,
     Comparisons,
     Retraining,
     Mlflow,

@@ -1482,6 +1482,8 @@ class RecordOutcomesRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     OUTCOMES_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PERIOD_FIELD_NUMBER: _builtins.int
+    HORIZON_FIELD_NUMBER: _builtins.int
     request_id: _builtins.str
     """UUID of this call: a repeat with the same one returns the first answer. Empty: every call counts."""
     @_builtins.property
@@ -1492,16 +1494,26 @@ class RecordOutcomesRequest(_message.Message):
     def outcomes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Outcome]:
         """The outcomes."""
 
+    @_builtins.property
+    def period(self) -> _duration_pb2.Duration:
+        """The length of the periods that are watched for a decline, from a second to 100 years. Left out: a day."""
+
+    @_builtins.property
+    def horizon(self) -> _duration_pb2.Duration:
+        """How long after a prediction its label is known: a period is judged when all of it is so old. Left out: at once."""
+
     def __init__(
         self,
         *,
         version: _common_pb2.ModelVersionRef | None = ...,
         outcomes: _abc.Iterable[Global___Outcome] | None = ...,
         request_id: _builtins.str = ...,
+        period: _duration_pb2.Duration | None = ...,
+        horizon: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["horizon", b"horizon", "period", b"period", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["outcomes", b"outcomes", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["horizon", b"horizon", "outcomes", b"outcomes", "period", b"period", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1509,7 +1521,7 @@ Global___RecordOutcomesRequest: _TypeAlias = RecordOutcomesRequest  # noqa: Y015
 
 @_typing.final
 class Outcome(_message.Message):
-    """A prediction, the label that came for it, or both."""
+    """A prediction, the label that came for it, or both. What came before may come again, but not with other values."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1522,18 +1534,18 @@ class Outcome(_message.Message):
     prediction_id: _builtins.str
     """Names the prediction; a label that comes later is joined by it."""
     prediction: _builtins.float
-    """What was predicted: a class, a value, or with `probability` the class that it belongs to."""
+    """What was predicted: a class or a value. So far from 0 at the most that its fourth power is a number."""
     probability: _builtins.float
     """How probable the predicted class was said to be, from 0 to 1."""
     label: _builtins.float
     """What really happened."""
     @_builtins.property
     def predicted_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was predicted. Left out: now."""
+        """When it was predicted, from 1900 to 2099. Left out: now, when there is a prediction."""
 
     @_builtins.property
     def labelled_at(self) -> _timestamp_pb2.Timestamp:
-        """When it was known. Left out: now, when there is a label."""
+        """When it was known, from 1900 to 2099. Left out: now, when there is a label."""
 
     def __init__(
         self,
@@ -1578,7 +1590,7 @@ class RecordOutcomesResponse(_message.Message):
     labels: _builtins.int
     """How many labels were joined to a prediction."""
     waiting: _builtins.int
-    """How many labels wait for their prediction."""
+    """How many labels of this call wait for their prediction."""
     def __init__(
         self,
         *,
@@ -1615,7 +1627,7 @@ class ListPerformanceRequest(_message.Message):
 
     @_builtins.property
     def period(self) -> _duration_pb2.Duration:
-        """The length of one period. Left out: a day."""
+        """The length of one period, from a second to 100 years. Left out: a day."""
 
     @_builtins.property
     def horizon(self) -> _duration_pb2.Duration:
@@ -1650,7 +1662,7 @@ class ListPerformanceResponse(_message.Message):
     """Asks for the next page; empty when this is the last one."""
     @_builtins.property
     def periods(self) -> _containers.RepeatedCompositeFieldContainer[Global___Performance]:
-        """The periods, the newest first."""
+        """The periods, the newest first. Those without a prediction are left out."""
 
     def __init__(
         self,
@@ -1668,7 +1680,7 @@ Global___ListPerformanceResponse: _TypeAlias = ListPerformanceResponse  # noqa: 
 
 @_typing.final
 class Performance(_message.Message):
-    """How a version performed in one period."""
+    """How a version performed in one period. Periods are counted from 1970-01-01 00:00 UTC."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1698,12 +1710,28 @@ class Performance(_message.Message):
     COVERAGE_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     ESTIMATED_FIELD_NUMBER: _builtins.int
+    MATURED_FIELD_NUMBER: _builtins.int
+    LABELLED_FIELD_NUMBER: _builtins.int
+    CALIBRATION_ERROR_FIELD_NUMBER: _builtins.int
+    DECLINED_FIELD_NUMBER: _builtins.int
     predictions: _builtins.int
     """Predictions made in it."""
     coverage: _builtins.float
-    """The share of them whose label has come, from 0 to 1."""
+    """The share of the matured ones whose label has come, from 0 to 1; 0 while none is matured."""
     estimated: _builtins.bool
-    """Whether the metrics are an estimate without labels."""
+    """Whether the metrics are an estimate without labels: the accuracy that the probabilities promise, once calibrated on
+    the labels of other periods.
+    """
+    matured: _builtins.int
+    """Predictions that are as old as the horizon."""
+    labelled: _builtins.int
+    """Matured predictions whose label has come."""
+    calibration_error: _builtins.float
+    """How far the probabilities are from how often the predicted class was the true one: the expected calibration error,
+    from 0 to 1. Absent without probabilities and labels.
+    """
+    declined: _builtins.bool
+    """Whether the version was found to have declined in it."""
     @_builtins.property
     def start(self) -> _timestamp_pb2.Timestamp:
         """The period's first instant."""
@@ -1714,7 +1742,9 @@ class Performance(_message.Message):
 
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """The metrics on those, as {"accuracy": 0.53}."""
+        """The metrics on those. Of classes: accuracy; log_loss and brier of whether the predicted class is the true one, where
+        there are probabilities; roc_auc of two classes. Of numbers: mae, rmse, r2. Empty without labels and estimate.
+        """
 
     def __init__(
         self,
@@ -1725,11 +1755,17 @@ class Performance(_message.Message):
         coverage: _builtins.float = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         estimated: _builtins.bool = ...,
+        matured: _builtins.int = ...,
+        labelled: _builtins.int = ...,
+        calibration_error: _builtins.float | None = ...,
+        declined: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_calibration_error", b"_calibration_error", "calibration_error", b"calibration_error", "end", b"end", "start", b"start"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["coverage", b"coverage", "end", b"end", "estimated", b"estimated", "metrics", b"metrics", "predictions", b"predictions", "start", b"start"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_calibration_error", b"_calibration_error", "calibration_error", b"calibration_error", "coverage", b"coverage", "declined", b"declined", "end", b"end", "estimated", b"estimated", "labelled", b"labelled", "matured", b"matured", "metrics", b"metrics", "predictions", b"predictions", "start", b"start"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__calibration_error: _TypeAlias = _typing.Literal["calibration_error"]  # noqa: Y015
+    _WhichOneofArgType__calibration_error: _TypeAlias = _typing.Literal["_calibration_error", b"_calibration_error"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__calibration_error) -> _WhichOneofReturnType__calibration_error | None: ...
 
 Global___Performance: _TypeAlias = Performance  # noqa: Y015

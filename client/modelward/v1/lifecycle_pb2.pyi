@@ -1900,6 +1900,7 @@ class ModelEvent(_message.Message):
     DRIFT_ALARM_FIELD_NUMBER: _builtins.int
     VERSION_CHANGED_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
+    PERFORMANCE_ALARM_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its place in the server's order of all changes."""
     model: _builtins.str
@@ -1940,6 +1941,10 @@ class ModelEvent(_message.Message):
     def policy(self) -> Global___PromotionPolicy:
         """The conditions for promotion changed."""
 
+    @_builtins.property
+    def performance_alarm(self) -> Global___PerformanceAlarm:
+        """A version performs worse than it did, by labels that have come."""
+
     def __init__(
         self,
         *,
@@ -1954,12 +1959,13 @@ class ModelEvent(_message.Message):
         drift_alarm: Global___DriftAlarm | None = ...,
         version_changed: Global___ModelVersion | None = ...,
         policy: Global___PromotionPolicy | None = ...,
+        performance_alarm: Global___PerformanceAlarm | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "model", b"model", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "model", b"model", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm", "version_changed", "policy"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm", "version_changed", "policy", "performance_alarm"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -1996,6 +2002,58 @@ class DriftAlarm(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DriftAlarm: _TypeAlias = DriftAlarm  # noqa: Y015
+
+@_typing.final
+class PerformanceAlarm(_message.Message):
+    """A version performs worse than it did, by labels that have come."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    METRIC_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    START_FIELD_NUMBER: _builtins.int
+    END_FIELD_NUMBER: _builtins.int
+    P_VALUE_FIELD_NUMBER: _builtins.int
+    metric: _builtins.str
+    """What declined: "accuracy" of classes, "rmse" of numbers."""
+    value: _builtins.float
+    """Its value in the period."""
+    baseline: _builtins.float
+    """Its value over the labelled predictions before the period."""
+    p_value: _builtins.float
+    """How often a period would be at least so bad if nothing had changed, given how periods depend on their neighbours."""
+    @_builtins.property
+    def version(self) -> _common_pb2.ModelVersionRef:
+        """The version."""
+
+    @_builtins.property
+    def start(self) -> _timestamp_pb2.Timestamp:
+        """The period's first instant."""
+
+    @_builtins.property
+    def end(self) -> _timestamp_pb2.Timestamp:
+        """The instant after its last."""
+
+    def __init__(
+        self,
+        *,
+        version: _common_pb2.ModelVersionRef | None = ...,
+        metric: _builtins.str = ...,
+        value: _builtins.float = ...,
+        baseline: _builtins.float = ...,
+        start: _timestamp_pb2.Timestamp | None = ...,
+        end: _timestamp_pb2.Timestamp | None = ...,
+        p_value: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end", b"end", "start", b"start", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "end", b"end", "metric", b"metric", "p_value", b"p_value", "start", b"start", "value", b"value", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PerformanceAlarm: _TypeAlias = PerformanceAlarm  # noqa: Y015
 
 @_typing.final
 class ReportActiveVersionRequest(_message.Message):

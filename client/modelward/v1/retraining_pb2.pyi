@@ -248,6 +248,7 @@ Global___DriftTrigger: _TypeAlias = DriftTrigger  # noqa: Y015
 class PerformanceTrigger(_message.Message):
     """Due when the latest value of a metric of the version in production, as LogMetrics brought it, is bad. Values from
     before the end of the model's last job do not count, nor do those that the version was registered with.
+    Due too while the alarm stands that RecordOutcomes raised for a decline of the metric, whatever the bound.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -429,7 +430,7 @@ class PerformanceEvidence(_message.Message):
     value: _builtins.float
     """Its latest value."""
     threshold: _builtins.float
-    """The bound that it broke."""
+    """The bound that it broke; of an alarm, the value before the decline."""
     registered: _builtins.float
     """The value at registration, where the trigger counts from it."""
     @_builtins.property

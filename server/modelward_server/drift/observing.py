@@ -174,7 +174,7 @@ def _raise_alarm(session: Session, observer: Observer, row: ObserverRow, report:
     return True
 
 
-def standing_alarm(session: Session, version: VersionRef) -> tuple[DriftAlarm, datetime] | None:
+def standing_drift_alarm(session: Session, version: VersionRef) -> tuple[DriftAlarm, datetime] | None:
     """Return the newest alarm that live data raised about a version and that still stands, and since when."""
     rows = select(ObserverRow).where(
         ObserverRow.model == version.model, ObserverRow.version == version.version, ObserverRow.alarm_report != ""

@@ -14,6 +14,7 @@ from modelward.lifecycle import (
     Model,
     ModelEvent,
     ModelVersion,
+    PerformanceAlarm,
     PromotionPolicy,
     Transition,
 )
@@ -32,6 +33,7 @@ SUBJECTS: dict[str, tuple[EventKind, type]] = {
     Kind.RESUMED: (EventKind.RESUMED, Resumption),
     Kind.POLICY: (EventKind.POLICY, PromotionPolicy),
     Kind.DRIFT_ALARM: (EventKind.DRIFT_ALARM, DriftAlarm),
+    Kind.PERFORMANCE_ALARM: (EventKind.PERFORMANCE_ALARM, PerformanceAlarm),
 }
 """What each kind of record tells a watcher; records of other kinds are not for watchers."""
 

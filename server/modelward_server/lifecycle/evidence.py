@@ -6,7 +6,7 @@ from modelward.comparison import Comparison, ModelResult
 from modelward.comparison import Verdict as Outcome
 from modelward.lifecycle import DriftAlarm, VersionRef
 from modelward_server.comparison.records import list_comparisons
-from modelward_server.drift.observing import standing_alarm
+from modelward_server.drift.observing import standing_drift_alarm
 from modelward_server.drift.reports import latest_report
 from modelward_server.lifecycle.gates import Verdict
 
@@ -32,7 +32,7 @@ def _result(comparison: Comparison, candidate: VersionRef) -> ModelResult | None
 
 def drift_alarm(session: Session, candidate: VersionRef) -> DriftAlarm | None:
     """Return the alarm that stands for a version: of its live data, or its newest report, when that found drift."""
-    if standing := standing_alarm(session, candidate):
+    if standing := standing_drift_alarm(session, candidate):
         return standing[0]
     report = latest_report(session, candidate.model, candidate.version)
     return DriftAlarm(candidate, report.report_id, report.score) if report and report.drift_detected else None

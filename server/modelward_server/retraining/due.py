@@ -39,6 +39,15 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Declined:
+    """The standing alarm of a decline in a metric."""
+
+    value: float
+    baseline: float
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Facts:
     """What the triggers look at, of one model."""
 
@@ -50,6 +59,7 @@ class Facts:
     measured: Mapping[str, Measured] = field(default_factory=dict)
     registered: Mapping[str, float] = field(default_factory=dict)
     """The metrics at registration."""
+    declined: Mapping[str, Declined] = field(default_factory=dict)
 
 
 def due_reasons(schedule: Schedule, facts: Facts, now: datetime) -> tuple[DueReason, ...]:
@@ -120,7 +130,7 @@ def _by_performance(trigger: OnPerformance, schedule: Schedule, facts: Facts) ->
     measured, registered = facts.measured.get(trigger.metric), facts.registered.get(trigger.metric)
     threshold = _threshold(trigger, registered)
     if measured is None or threshold is None or not _broken(trigger, measured.value, threshold):
-        return None
+        return _by_decline(trigger, schedule, facts)
     origin = registered if trigger.bound[0] in {"fallen_by", "risen_by"} else None
     evidence = PerformanceEvidence(
         trigger.metric, facts.version, measured.value, threshold, origin, measured_at=measured.at
@@ -128,6 +138,17 @@ def _by_performance(trigger: OnPerformance, schedule: Schedule, facts: Facts) ->
     since = "" if origin is None else f" since registration with {origin:g}"
     summary = f"{trigger.metric} is {measured.value:g}: {_bound(trigger)}{since} (logged {_minute(measured.at)})"
     return DueReason(schedule.schedule_id, summary, measured.at, evidence)
+
+
+def _by_decline(trigger: OnPerformance, schedule: Schedule, facts: Facts) -> DueReason | None:
+    alarm = facts.declined.get(trigger.metric)
+    if alarm is None:
+        return None
+    evidence = PerformanceEvidence(
+        trigger.metric, facts.version, alarm.value, alarm.baseline, None, measured_at=alarm.at
+    )
+    summary = f"{trigger.metric} is {alarm.value:.4g} after {alarm.baseline:.4g} (alarm of {_minute(alarm.at)})"
+    return DueReason(schedule.schedule_id, summary, alarm.at, evidence)
 
 
 def _threshold(trigger: OnPerformance, registered: float | None) -> float | None:

@@ -8,10 +8,11 @@ from sqlalchemy.orm import Session
 
 from modelward.lifecycle import Stage, VersionRef
 from modelward.retraining import DueModel, DueReason, Job, OnDrift, OnPerformance, Trigger
-from modelward_server.drift.observing import standing_alarm
+from modelward_server.drift.observing import standing_drift_alarm
+from modelward_server.drift.performance_alarms import standing_alarm
 from modelward_server.drift.reports import latest_report
 from modelward_server.lifecycle.rows import model_row
-from modelward_server.retraining.due import Facts, Measured, Reported, by_age, due_reasons, merged
+from modelward_server.retraining.due import Declined, Facts, Measured, Reported, by_age, due_reasons, merged
 from modelward_server.retraining.records import last_end, latest_job, open_job, to_schedule
 from modelward_server.store.retraining_tables import JobRow, ScheduleRow
 from modelward_server.store.tables import MetricRow, VersionRow
@@ -57,6 +58,7 @@ def gather(session: Session, model: str, triggers: Sequence[Trigger], now: datet
         report=_report(session, row, since) if any(isinstance(one, OnDrift) for one in triggers) else None,
         measured={key: found for key in keys if (found := _measured(session, row, key, since))},
         registered=_registered(session, row) if keys else {},
+        declined=_declined(session, row, since) if keys else {},
     )
 
 
@@ -89,7 +91,7 @@ def _trained_version(session: Session, model: str) -> tuple[VersionRow | None, b
 
 
 def _report(session: Session, row: VersionRow, since: datetime) -> Reported | None:
-    if standing := standing_alarm(session, VersionRef(row.model, row.version)):
+    if standing := standing_drift_alarm(session, VersionRef(row.model, row.version)):
         alarm, raised_at = standing
         if raised_at > since:
             return Reported(alarm.report_id, raised_at, alarm.score, detected=True)
@@ -111,6 +113,14 @@ def _measured(session: Session, row: VersionRow, key: str, since: datetime) -> M
 def _registered(session: Session, row: VersionRow) -> Mapping[str, float]:
     found = session.scalars(_metrics(row).where(MetricRow.measured_at == row.created_at).order_by(MetricRow.id.desc()))
     return {metric.key: metric.value for metric in found}
+
+
+def _declined(session: Session, row: VersionRow, since: datetime) -> Mapping[str, Declined]:
+    found = standing_alarm(session, VersionRef(row.model, row.version), since)
+    if found is None:
+        return {}
+    alarm, raised_at = found
+    return {alarm.metric: Declined(alarm.value, alarm.baseline, raised_at)}
 
 
 def _metrics(row: VersionRow) -> Select[MetricRow]:

@@ -27,6 +27,7 @@ from modelward_server.rpc.arrow_stream import with_batches
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.datasets import join_batches, read_batches
 from modelward_server.rpc.observing import ObservingCalls
+from modelward_server.rpc.outcomes import OutcomeServicer
 from modelward_server.rpc.rendering import RenderingCalls
 from modelward_server.rpc.requests import optional_time
 from modelward_server.store.artifacts import BlobStore
@@ -35,7 +36,7 @@ from modelward_server.store.sources import Sources
 Batches = Iterator[Columns]
 
 
-class DriftServicer(ObservingCalls, RenderingCalls):
+class DriftServicer(ObservingCalls, OutcomeServicer, RenderingCalls):
     """Serves `modelward.v1.DriftService`."""
 
     def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources) -> None:

@@ -18,9 +18,13 @@ PATTERNS = {
         "must begin with a letter or digit and go on with letters, digits, spaces, '.', '_', '/' or '-', "
         "128 characters at most"
     ),
+    "^[^\\x00-\\x1f]+$": "must have at least one character, and no control characters",
     "^[0-9a-f]{64}$": "must be a SHA-256 as 64 lowercase hexadecimal digits",
 }
 """What the regular expressions of the protos ask for, in words."""
+
+MOST_VIOLATIONS = 20
+"""How many are told of one message: the trailers of a call have room for a few thousand bytes."""
 
 _validator = Validator()
 
@@ -30,7 +34,7 @@ def check_message(message: Message) -> None:
 
     Raises:
         MessageTooLarge: it has more than `MESSAGE_LIMIT` bytes.
-        InvalidField: with a violation for each field that is wrong.
+        InvalidField: with a violation for each field that is wrong, `MOST_VIOLATIONS` at the most.
     """
     size = message.ByteSize()
     if size > MESSAGE_LIMIT:
@@ -42,7 +46,7 @@ def check_message(message: Message) -> None:
         )
     violations = _validator.collect_violations(message)
     if violations:
-        raise InvalidField(*map(_describe, violations))
+        raise InvalidField(*map(_describe, violations[:MOST_VIOLATIONS]))
 
 
 def _describe(violation: Violation) -> FieldViolation:

@@ -38,6 +38,7 @@ class Kind(StrEnum):
     POLICY = "policy"
     DRIFT_POLICY = "drift_policy"
     DRIFT_ALARM = "drift_alarm"
+    PERFORMANCE_ALARM = "performance_alarm"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, caller: Caller, version: int = 0) -> int:

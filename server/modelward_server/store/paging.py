@@ -3,8 +3,9 @@
 import hashlib
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, or_
@@ -72,6 +73,28 @@ def slice_page(
     behind = [item for item in items if last is None or key(item) > last]
     page = tuple(behind[:size])
     return Page(page, _encode(key(page[-1]), conditions) if len(behind) > size else "")
+
+
+def take_page(
+    behind: Callable[[list[Any] | None], Iterable[Row]],
+    key: Callable[[Row], list[Any]],
+    page_size: int,
+    page_token: str,
+    conditions: object,
+) -> Page[Row]:
+    """Take one page out of a list that is made as it is read, as `fetch_page` does.
+
+    Args:
+        behind: gives the items behind a key, all of them for None.
+        key: what names an item and says where it stands; values that JSON knows.
+
+    Raises:
+        InvalidField: the token is not one of this list's.
+    """
+    size = page_size or DEFAULT_PAGE_SIZE
+    found = list(islice(behind(_decode(page_token, conditions) if page_token else None), size + 1))
+    page = tuple(found[:size])
+    return Page(page, _encode(key(page[-1]), conditions) if len(found) > size else "")
 
 
 def starts_with(column: InstrumentedAttribute[str], prefix: str) -> ColumnElement[bool]:

@@ -1,0 +1,95 @@
+"""The calls about predictions and the labels that come later."""
+
+from collections.abc import AsyncIterator, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from modelward._async.connection import AsyncConnection
+from modelward._convert.common import ref_to_proto, span_to_proto
+from modelward._convert.outcomes import outcome_to_proto, performance_from_proto, recorded_from_proto
+from modelward._outcomes import batches, to_outcomes, total
+from modelward._refs import AnyVersion, as_ref
+from modelward.drift import Performance, RecordedOutcomes
+from modelward.v1 import drift_pb2 as pb
+
+PAGE_SIZE = 50
+
+
+class AsyncOutcomes(AsyncConnection):
+    """How good were the predictions, now that the labels are there?"""
+
+    async def record_outcomes(
+        self,
+        version: AnyVersion,
+        ids: Iterable[object],
+        *,
+        predictions: Any = None,
+        probabilities: Any = None,
+        labels: Any = None,
+        predicted_at: datetime | Iterable[datetime | None] | None = None,
+        labelled_at: datetime | Iterable[datetime | None] | None = None,
+        period: timedelta | None = None,
+        horizon: timedelta | None = None,
+        timeout: float | None = None,
+    ) -> RecordedOutcomes:
+        """Keep predictions, labels, or both; they are joined by id in whatever order they come.
+
+        The same may be sent again. The newest period whose labels are there is compared with those before it, once;
+        when the version declined, watchers get a `PERFORMANCE_ALARM`. Up to 10,000 rows are kept all or none; more
+        travel in several calls.
+
+        Args:
+            ids: what names each prediction, unique in the version.
+            predictions: one class or value for each id; None or NaN where there is none.
+            probabilities: how probable each predicted class was said to be, as `predict_proba(X).max(axis=1)`.
+            labels: what really happened, where it is known.
+            predicted_at: one instant for all, or one for each; now when it is left out.
+            labelled_at: the same of labels.
+            period: the length of the periods that are watched for a decline; a day when it is left out.
+            horizon: how long after a prediction its label is known; at once when it is left out.
+
+        Raises:
+            ModelNotFound, VersionNotFound: the version does not exist.
+            InvalidField: an array has another length than `ids`, a row says nothing, or other than before.
+        """
+        rows = to_outcomes(
+            ids,
+            prediction=predictions,
+            probability=probabilities,
+            label=labels,
+            predicted_at=predicted_at,
+            labelled_at=labelled_at,
+        )
+        recorded = []
+        for batch in batches(rows):
+            request = pb.RecordOutcomesRequest(
+                version=ref_to_proto(as_ref(version)),
+                outcomes=map(outcome_to_proto, batch),
+                period=span_to_proto(period),
+                horizon=span_to_proto(horizon),
+            )
+            recorded.append(recorded_from_proto(await self._call(self._drift.RecordOutcomes, request, timeout)))
+        return total(recorded)
+
+    async def list_performance(
+        self, version: AnyVersion, *, period: timedelta | None = None, horizon: timedelta | None = None
+    ) -> AsyncIterator[Performance]:
+        """Iterate over how a version performed, the newest period first; periods without a prediction are left out.
+
+        Args:
+            period: the length of one period, which are counted from 1970 in UTC; a day when it is left out.
+            horizon: how long after a prediction its label is known, younger rows do not count; at once when it is left
+                out.
+
+        Raises:
+            ModelNotFound, VersionNotFound: the version does not exist.
+        """
+        request = pb.ListPerformanceRequest(
+            version=ref_to_proto(as_ref(version)),
+            period=span_to_proto(period),
+            horizon=span_to_proto(horizon),
+            page_size=PAGE_SIZE,
+        )
+        async for page in self._pages(self._drift.ListPerformance, request):
+            for performance in page.periods:
+                yield performance_from_proto(performance)

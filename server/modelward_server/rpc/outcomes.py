@@ -1,0 +1,52 @@
+"""The calls of drift's servicer about predictions and their labels: convert, call, convert."""
+
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from modelward._convert.common import ref_from_proto, span_from_proto
+from modelward._convert.outcomes import outcome_from_proto, performance_to_proto, recorded_to_proto
+from modelward.v1 import drift_pb2 as pb
+from modelward.v1.drift_pb2_grpc import DriftServiceServicer
+from modelward_server.caller import Caller
+from modelward_server.drift.outcomes import record_outcomes
+from modelward_server.drift.performance_alarms import watch_performance
+from modelward_server.drift.periods import Periods, list_performance
+from modelward_server.rpc.calls import Calls, Context
+
+DEFAULT_PERIOD = timedelta(days=1)
+
+
+class OutcomeServicer(DriftServiceServicer):
+    """Serves the calls about outcomes."""
+
+    _calls: Calls
+
+    async def RecordOutcomes(self, request: pb.RecordOutcomesRequest, context: Context) -> pb.RecordOutcomesResponse:
+        periods = _periods(request)
+        outcomes = list(map(outcome_from_proto, request.outcomes))
+
+        def record(session: Session, caller: Caller) -> pb.RecordOutcomesResponse:
+            recorded = record_outcomes(session, periods.ref, outcomes, caller)
+            watch_performance(session, periods, caller)
+            return recorded_to_proto(recorded)
+
+        return await self._calls.write(request, context, record)
+
+    async def ListPerformance(self, request: pb.ListPerformanceRequest, context: Context) -> pb.ListPerformanceResponse:
+        page = await self._calls.read(
+            lambda session: list_performance(
+                session, _periods(request), request.page_size, request.page_token, datetime.now(UTC)
+            )
+        )
+        return pb.ListPerformanceResponse(
+            periods=map(performance_to_proto, page.items), next_page_token=page.next_page_token
+        )
+
+
+def _periods(request: pb.RecordOutcomesRequest | pb.ListPerformanceRequest) -> Periods:
+    return Periods(
+        ref_from_proto(request.version),
+        span_from_proto(request.period) if request.HasField("period") else DEFAULT_PERIOD,
+        span_from_proto(request.horizon),
+    )
