@@ -49,7 +49,12 @@ class Resolved:
     sequence: int
 
 
-Event: TypeAlias = Moved | Refused | GaveUp | Resolved
+@dataclass(frozen=True)
+class NothingResolved:
+    """The model had nothing in production."""
+
+
+Event: TypeAlias = Moved | Refused | GaveUp | Resolved | NothingResolved
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,8 @@ def step(before: Standing, event: Event) -> Standing | None:
         case Resolved(version, sequence):
             agrees = version == before.production and sequence >= before.sequence
             return Standing(before.stages, sequence) if agrees else None
+        case NothingResolved():
+            return before if before.production == NOTHING else None
         case Moved():
             return _after_move(before, event)
 

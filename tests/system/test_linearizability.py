@@ -8,7 +8,7 @@ import pytest
 
 from modelward import Stage
 from tests.system.linearizability import Timed, first_impossible
-from tests.system.stage_history import Event, GaveUp, Moved, Refused, Resolved, Standing, step
+from tests.system.stage_history import Event, GaveUp, Moved, NothingResolved, Refused, Resolved, Standing, step
 
 STAGING, PRODUCTION, ARCHIVED = Stage.STAGING, Stage.PRODUCTION, Stage.ARCHIVED
 START = Standing((STAGING, STAGING, STAGING))
@@ -44,7 +44,7 @@ def test_call_may_wait_for_one_that_returns_later() -> None:
 @pytest.mark.parametrize(
     "impossible",
     [
-        Resolved(0, 7),  # A read that forgets a promotion.
+        NothingResolved(),  # A read that forgets a promotion.
         Resolved(2, 7),  # A read of what was never there.
         Resolved(1, 3),  # A read that says it is older than what was known before.
         Moved(2, PRODUCTION, 7, 0),  # A promotion that leaves two versions in production.
@@ -63,12 +63,12 @@ def test_what_cannot_follow_a_promotion_is_found(impossible: Event) -> None:
 def test_reads_may_not_see_a_change_come_and_go() -> None:
     """Two readers while a promotion is under way: once one of them has seen it, the next one must see it too."""
     promotion = (0, 9, Moved(1, PRODUCTION, 5, 0))
-    assert check(promotion, (1, 2, Resolved(0, 1)), (3, 4, Resolved(1, 5))) is None
-    assert check(promotion, (1, 2, Resolved(1, 5)), (3, 4, Resolved(0, 5))) is not None
+    assert check(promotion, (1, 2, NothingResolved()), (3, 4, Resolved(1, 5))) is None
+    assert check(promotion, (1, 2, Resolved(1, 5)), (3, 4, NothingResolved())) is not None
 
 
 def test_what_had_no_effect_is_always_possible() -> None:
-    assert check((0, 1, GaveUp(1, PRODUCTION)), (2, 3, Resolved(0, 0))) is None
+    assert check((0, 1, GaveUp(1, PRODUCTION)), (2, 3, NothingResolved())) is None
     assert check((0, 1, GaveUp(1, PRODUCTION)), (2, 3, Resolved(1, 1))) is not None
 
 
