@@ -1,9 +1,10 @@
 """What racing clients saw of one model, and the stage machine that one client alone would see."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from modelward import Stage
+from modelward import Stage, Transition
 
 NOTHING = 0
 """The number of no version."""
@@ -98,3 +99,23 @@ def _after_move(before: Standing, move: Moved) -> Standing | None:
         return None
     moved = before.with_stage(archived, Stage.ARCHIVED).with_stage(move.version, move.to)
     return Standing(moved.stages, move.sequence)
+
+
+def replay(record: Iterable[Transition]) -> dict[int, Stage]:
+    """Follow the registry's own record, the oldest first, and return where it leaves each version.
+
+    Each move must start where the one before ended, and production must never be held twice.
+    """
+    stages: dict[int, Stage] = {}
+    for move in record:
+        assert stages.get(move.version.version) == move.from_stage
+        stages[move.version.version] = move.to_stage
+        assert list(stages.values()).count(Stage.PRODUCTION) <= 1
+    return stages
+
+
+def check_told(record: Iterable[Transition], seen: Iterable[Event]) -> None:
+    """Look that the record has the moves that were seen, and no others but the archiving that goes with them."""
+    moved = sorted((event for event in seen if isinstance(event, Moved)), key=lambda event: event.sequence)
+    kept = [(move.version.version, move.to_stage, move.sequence) for move in record if not move.displaced_by]
+    assert kept == [(event.version, event.to, event.sequence) for event in moved]

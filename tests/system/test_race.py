@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import NullPool, create_engine, text
 
-from modelward import Client, Stage, Transition
+from modelward import Client, Stage
 from tests.conftest import new_database
 from tests.system.linearizability import Timed, first_impossible
 from tests.system.racing import VERSIONS, Scale, race
 from tests.system.served import Served
-from tests.system.stage_history import Event, Moved, Standing, step
+from tests.system.stage_history import Event, Moved, Standing, check_told, replay, step
 
 SCALE = Scale(8, 50, 200, 10) if os.environ.get("MODELWARD_TEST_SCALE") == "full" else Scale(3, 2, 30, 2)
 START = Standing((Stage.STAGING,) * VERSIONS)
@@ -57,7 +57,9 @@ def test_one_version_is_in_production_however_many_promote_at_once(arena: Arena,
         _report(seen)
         for model, history in seen.items():
             assert first_impossible(history, START, step) is None
-            _check_record(list(client.list_transitions(model))[::-1], history)
+            record = list(client.list_transitions(model))[::-1]
+            replay(record)
+            check_told([move for move in record if move.actor.startswith("racer")], [call.event for call in history])
             assert client.get_model(model).production_version == client.resolve(model).version.version
         assert client.verify_audit_log().intact
 
@@ -90,17 +92,3 @@ def _report(seen: dict[str, list[Timed[Event]]]) -> None:
 
 def _ending(event: Event) -> str:
     return f"moved to {event.to}" if isinstance(event, Moved) else type(event).__name__
-
-
-def _check_record(record: list[Transition], seen: list[Timed[Event]]) -> None:
-    """Replay the registry's own record: each move starts where the one before ended, and all that was seen is there."""
-    stages: dict[int, Stage | None] = {}
-    for move in record:
-        assert stages.get(move.version.version) == move.from_stage
-        stages[move.version.version] = move.to_stage
-        assert list(stages.values()).count(Stage.PRODUCTION) <= 1
-    asked_for = [move for move in record if move.actor.startswith("racer") and not move.displaced_by]
-    told = sorted((call.event for call in seen if isinstance(call.event, Moved)), key=lambda event: event.sequence)
-    assert [(move.version.version, move.to_stage, move.sequence) for move in asked_for] == [
-        (event.version, event.to, event.sequence) for event in told
-    ]
