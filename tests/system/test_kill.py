@@ -24,9 +24,12 @@ from tests.system.traffic import GROWN, MOVED, VERSIONS, Traffic
 
 FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 KILLS = 200 if FULL else 3
+DATABASES = ["sqlite", "postgresql"]
+MIRRORED = DATABASES if FULL else ["sqlite"]
+"""Where the mirror's steps are taken; the ledger's database matters less to them."""
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry for all tests of one database."""
     database = "" if request.param == "sqlite" else new_database(request.getfixturevalue("postgres"))
@@ -54,19 +57,39 @@ def _killed_and_asked_again(registry: Registry, at: str, request: Any) -> Any:
     return again
 
 
-@pytest.mark.parametrize("at", [*REGISTER, *MIRROR_REGISTRATION])
+@pytest.mark.parametrize("at", REGISTER)
 def test_registration_is_whole_and_happens_once(registry: Registry, at: str, tmp_path: Path) -> None:
+    _register(registry, at, tmp_path)
+
+
+@pytest.mark.parametrize("registry", MIRRORED, indirect=True)
+@pytest.mark.parametrize("at", MIRROR_REGISTRATION)
+def test_registration_shows_once_in_mlflow(registry: Registry, at: str, tmp_path: Path) -> None:
+    _register(registry, at, tmp_path)
+
+
+def _register(registry: Registry, at: str, folder: Path) -> None:
     model = f"register-{_name(at)}"
     answer = _killed_and_asked_again(registry, at, registration_of(model))
     with registry.client() as client:
         [version] = client.list_versions(model)
         assert version.version == answer.version.version == 1
-        check_files(client, version, tmp_path)
+        check_files(client, version, folder)
     registry.check_mlflow(model)
 
 
-@pytest.mark.parametrize("at", [*PROMOTE, *MIRROR_PROMOTION])
+@pytest.mark.parametrize("at", PROMOTE)
 def test_promotion_is_whole_and_happens_once(registry: Registry, at: str) -> None:
+    _promote(registry, at)
+
+
+@pytest.mark.parametrize("registry", MIRRORED, indirect=True)
+@pytest.mark.parametrize("at", MIRROR_PROMOTION)
+def test_promotion_shows_once_in_mlflow(registry: Registry, at: str) -> None:
+    _promote(registry, at)
+
+
+def _promote(registry: Registry, at: str) -> None:
     model = f"promote-{_name(at)}"
     _prepare(registry, model)
     answer = _killed_and_asked_again(registry, at, move_of(model, 2, Stage.PRODUCTION))
