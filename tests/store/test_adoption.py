@@ -118,6 +118,23 @@ def test_version_whose_files_are_gone_is_told_and_left(client: Client, mlflow: A
     assert any("rename it" in adopted.problem for adopted in client.import_mlflow())
 
 
+def test_alias_of_staging_points_to_the_version_that_came_last(client: Client, mlflow: Any, tmp_path: Path) -> None:
+    def shown() -> str:
+        _wait_until(lambda: not client.reconcile_mlflow("spx", dry_run=True).differences)
+        return str(mlflow.get_model_version_by_alias("spx", "staging").tags["modelward.version"])
+
+    (tmp_path / "model.bin").write_bytes(b"model")
+    for _ in range(3):
+        client.promote(client.register("spx", tmp_path / "model.bin"), to="staging")
+    assert shown() == "3"
+    client.promote("spx/3", to="production")
+    assert shown() == "2"
+    client.promote("spx/1", to="training")
+    client.promote("spx/1", to="staging")
+    assert shown() == "1"
+    assert client.resolve("spx", alias="staging").version.version == 1
+
+
 def test_what_somebody_changed_in_mlflow_is_found_and_mended(client: Client, mlflow: Any, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"model")
     for _ in range(2):

@@ -113,7 +113,7 @@ def _client(uri: str) -> Any:
 def test_version_shows_with_everything_a_data_scientist_looks_for(
     uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path], tmp_path: Path
 ) -> None:
-    shown = mirror.sync(_version(1, model=model.name), model, files)
+    shown = mirror.sync(_version(1, model=model.name), model, files, [])
     client = _client(uri)
     run = client.get_run(shown.run_id)
     assert run.info.run_name == f"{model.name} v1"
@@ -134,8 +134,8 @@ def test_version_shows_with_everything_a_data_scientist_looks_for(
 
 def test_sync_twice_is_sync_once(uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path]) -> None:
     version = _version(1, model=model.name)
-    first = mirror.sync(version, model, files)
-    assert mirror.sync(version, model, files) == first
+    first = mirror.sync(version, model, files, [])
+    assert mirror.sync(version, model, files, []) == first
     client = _client(uri)
     experiment = client.get_experiment_by_name(model.name).experiment_id
     assert len(client.search_runs([experiment])) == 1
@@ -156,8 +156,8 @@ def test_sync_that_broke_off_is_finished_by_the_next_one(
     with monkeypatch.context() as broken:
         broken.setattr(mirror._client, step, fail)
         with pytest.raises(errors.StoreUnavailable, match="broke off"):
-            mirror.sync(version, model, files)
-    shown = mirror.sync(version, model, files)
+            mirror.sync(version, model, files, [])
+    shown = mirror.sync(version, model, files, [])
     client = _client(uri)
     experiment = client.get_experiment_by_name(model.name).experiment_id
     assert [run.info.run_id for run in client.search_runs([experiment])] == [shown.run_id]
@@ -168,25 +168,28 @@ def test_sync_that_broke_off_is_finished_by_the_next_one(
 def test_stages_show_as_aliases_of_the_version_that_is_there(
     uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path]
 ) -> None:
-    first = mirror.sync(_version(1, model=model.name, stage=Stage.PRODUCTION), model, files)
-    second = mirror.sync(_version(2, model=model.name, stage=Stage.STAGING), model, files)
-
     def aliases() -> dict[str, str]:
         found = _client(uri).get_registered_model(model.name).aliases
         return {alias: str(version) for alias, version in found.items()}
 
-    assert aliases() == {"production": first.mlflow_version, "staging": second.mlflow_version}
-    mirror.sync(_version(2, model=model.name, stage=Stage.PRODUCTION), model, files)
-    mirror.sync(_version(1, model=model.name, stage=Stage.ARCHIVED), model, files)
-    assert aliases() == {"production": second.mlflow_version}
-    tags = _client(uri).get_model_version(model.name, first.mlflow_version).tags
-    assert tags["modelward.stage"] == "archived"
+    first, second = (
+        _version(1, model=model.name, stage=Stage.PRODUCTION),
+        _version(2, model=model.name, stage=Stage.STAGING),
+    )
+    one, two = (mirror.sync(version, model, files, [first, second]).mlflow_version for version in (first, second))
+    assert aliases() == {"production": one, "staging": two}
+    first, second = replace(first, stage=Stage.ARCHIVED), replace(second, stage=Stage.PRODUCTION, mlflow_version=two)
+    mirror.sync(first, model, files, [second])
+    assert aliases()["production"] == two
+    mirror.sync(second, model, files, [second])
+    assert aliases() == {"production": two}
+    assert _client(uri).get_model_version(model.name, one).tags["modelward.stage"] == "archived"
 
 
 def test_later_facts_are_shown_too(uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path]) -> None:
-    shown = mirror.sync(_version(1, model=model.name), model, files)
+    shown = mirror.sync(_version(1, model=model.name), model, files, [])
     changed = _version(1, model=model.name, description="now reviewed", metrics={"accuracy": 0.6, "live": 0.5})
-    mirror.sync(changed, replace(model, description="Direction, daily"), files)
+    mirror.sync(changed, replace(model, description="Direction, daily"), files, [])
     client = _client(uri)
     run = client.get_run(shown.run_id)
     assert run.data.metrics == {"accuracy": 0.6, "live": 0.5}
@@ -198,11 +201,11 @@ def test_later_facts_are_shown_too(uri: str, mirror: MlflowMirror, model: Model,
 def test_tags_that_are_gone_vanish_and_those_of_others_stay(
     uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path]
 ) -> None:
-    shown = mirror.sync(_version(1, model=model.name), model, files)
+    shown = mirror.sync(_version(1, model=model.name), model, files, [])
     client = _client(uri)
     client.set_tag(shown.run_id, "theirs", "kept")
     client.set_model_version_tag(model.name, shown.mlflow_version, "theirs", "kept")
-    mirror.sync(_version(1, model=model.name, tags={}), replace(model, tags={}), files)
+    mirror.sync(_version(1, model=model.name, tags={}), replace(model, tags={}), files, [])
     for tags in (
         client.get_run(shown.run_id).data.tags,
         client.get_model_version(model.name, shown.mlflow_version).tags,
@@ -216,16 +219,16 @@ def test_tags_that_are_gone_vanish_and_those_of_others_stay(
 def test_run_that_somebody_deleted_comes_back_as_the_same_version(
     uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path]
 ) -> None:
-    shown = mirror.sync(_version(1, model=model.name), model, files)
+    shown = mirror.sync(_version(1, model=model.name), model, files, [])
     _client(uri).delete_run(shown.run_id)
-    assert mirror.sync(_version(1, model=model.name), model, files) == shown
+    assert mirror.sync(_version(1, model=model.name), model, files, []) == shown
     assert _client(uri).get_run(shown.run_id).info.lifecycle_stage == "active"
 
 
 def test_version_is_fetched_by_a_process_that_never_synced(
     uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path], tmp_path: Path
 ) -> None:
-    shown = mirror.sync(_version(1, model=model.name), model, files)
+    shown = mirror.sync(_version(1, model=model.name), model, files, [])
     source = f"models:/{model.name}/{shown.mlflow_version}"
     code = (
         "import sys; from pathlib import Path; from modelward_server.store.mlflow_client import download_artifacts;"
@@ -239,7 +242,7 @@ def test_version_is_fetched_by_a_process_that_never_synced(
 def test_mlflow_that_is_away_is_an_unavailable_store(files: dict[str, Path]) -> None:
     mirror = MlflowMirror(f"http://127.0.0.1:{_free_port()}", None)
     with pytest.raises(errors.StoreUnavailable, match="MLflow"):
-        mirror.sync(_version(1), MODEL, files)
+        mirror.sync(_version(1), MODEL, files, [])
 
 
 def test_download_of_nothing_names_the_field(tmp_path: Path) -> None:

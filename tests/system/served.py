@@ -6,7 +6,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,23 +22,23 @@ def bare_environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.upper().startswith("MODELWARD_")}
 
 
-class Served:
-    """One `modelward serve` on a free port, told by flags and environment."""
+class Serving:
+    """A server that has begun to serve.
 
-    def __init__(self, data_dir: Path, log: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
-        self.data_dir, self.log = data_dir, log
-        command = [sys.executable, "-m", "modelward", "serve", "--port", "0", "--data-dir", str(data_dir), *flags]
-        with log.open("wb") as sink:
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=bare_environment() | dict(env or {})
-            )
-        self.target = f"127.0.0.1:{self._port()}"
+    Args:
+        log: what it prints, which is a file.
+        alive: says whether its process runs.
+    """
+
+    def __init__(self, log: Path, alive: Callable[[], bool]) -> None:
+        self.log = log
+        self.target = f"127.0.0.1:{self._port(alive)}"
         self._wait_until_serving()
 
-    def _port(self) -> str:
+    def _port(self, alive: Callable[[], bool]) -> str:
         """Return the port that the server prints."""
         deadline = time.monotonic() + START_SECONDS
-        while time.monotonic() < deadline and self.process.poll() is None:
+        while time.monotonic() < deadline and alive():
             if found := re.search(r"127\.0\.0\.1:(\d+)", self.log.read_text()):
                 return found[1]
             time.sleep(0.05)
@@ -49,6 +49,19 @@ class Served:
             health: Any = health_pb2_grpc.HealthStub(channel)
             answer = health.Check(health_pb2.HealthCheckRequest(), timeout=START_SECONDS, wait_for_ready=True)
             assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+class Served(Serving):
+    """One `modelward serve` on a free port, told by flags and environment."""
+
+    def __init__(self, data_dir: Path, log: Path, *flags: str, env: Mapping[str, str] | None = None) -> None:
+        self.data_dir = data_dir
+        command = [sys.executable, "-m", "modelward", "serve", "--port", "0", "--data-dir", str(data_dir), *flags]
+        with log.open("wb") as sink:
+            self.process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=bare_environment() | dict(env or {})
+            )
+        super().__init__(log, lambda: self.process.poll() is None)
 
     def tell_to_stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)

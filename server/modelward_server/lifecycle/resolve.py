@@ -8,7 +8,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from modelward.errors import NothingResolved, VersionNotFound
-from modelward.lifecycle import Resolved, Stage, VersionRef
+from modelward.lifecycle import ModelVersion, Resolved, Stage, VersionRef
 from modelward_server.lifecycle.halts import check_not_halted
 from modelward_server.lifecycle.rows import model_row, to_version, version_row
 from modelward_server.store.audit import last_sequence
@@ -55,11 +55,23 @@ def _now(session: Session, model: str, selector: Selector, latest: int) -> tuple
     if isinstance(selector, int):
         return selector, None
     if isinstance(selector, Stage):
-        holder = select(VersionRow.version).where(VersionRow.model == model, VersionRow.stage == selector)
-        found = session.scalar(holder.order_by(VersionRow.stage_since.desc(), VersionRow.version.desc()).limit(1))
+        named = holder(session, model, selector)
+        found = None if named is None else named.version
     else:
         found = latest if selector == LATEST else None
     return found or _nothing(model, selector), None
+
+
+def holder(session: Session, model: str, stage: Stage) -> VersionRow | None:
+    """Return the version that a stage's name means: of those in the stage, the one that came last."""
+    rows = select(VersionRow).where(VersionRow.model == model, VersionRow.stage == stage)
+    return session.scalar(rows.order_by(VersionRow.stage_since.desc(), VersionRow.version.desc()).limit(1))
+
+
+def alias_holders(session: Session, model: str) -> list[ModelVersion]:
+    """Return the versions that the aliases of stages mean, one of each stage that is not empty."""
+    found = (holder(session, model, stage) for stage in STAGE_OF_ALIAS.values())
+    return [to_version(row) for row in found if row is not None]
 
 
 def _then(session: Session, model: str, selector: Selector, as_of: datetime) -> tuple[int, Stage | None]:

@@ -9,11 +9,13 @@ from sqlalchemy.orm import Session
 
 from modelward._convert.common import ref_to_proto, stage_to_proto
 from modelward.errors import InvalidField
-from modelward.lifecycle import AdoptedVersion, ModelVersion
+from modelward.lifecycle import AdoptedVersion, VersionRef
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server.lifecycle.adoption import adopt, is_known, problem_of
-from modelward_server.lifecycle.rows import model_row, to_version
+from modelward_server.lifecycle.resolve import alias_holders
+from modelward_server.lifecycle.rows import model_row
+from modelward_server.lifecycle.versions import get_version
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.mirror_worker import MirrorWorker
@@ -32,20 +34,25 @@ class MlflowCalls(LifecycleServiceServicer):
     _mirror: MirrorWorker
 
     async def ReconcileMlflow(self, request: pb.ReconcileMlflowRequest, context: Context) -> pb.ReconcileMlflowResponse:
-        versions = await self._calls.read(partial(_versions, model=request.model))
-        answer = pb.ReconcileMlflowResponse(versions=len(versions))
-        for version in versions:
-            problems = await asyncio.to_thread(self._registry.differences, version)
-            left = await self._mend(version) if problems and not request.dry_run else problems
+        refs = await self._calls.read(partial(_refs, model=request.model))
+        answer = pb.ReconcileMlflowResponse(versions=len(refs))
+        for ref in refs:
+            problems = await self._differences(ref)
+            left = await self._mend(ref) if problems and not request.dry_run else problems
             for problem in problems:
-                answer.differences.add(version=ref_to_proto(version.ref), problem=problem, mended=problem not in left)
+                answer.differences.add(version=ref_to_proto(ref), problem=problem, mended=problem not in left)
         return answer
 
-    async def _mend(self, version: ModelVersion) -> list[str]:
+    async def _differences(self, ref: VersionRef) -> list[str]:
+        version, holders = await self._calls.read(
+            lambda session: (get_version(session, ref), alias_holders(session, ref.model))
+        )
+        return await asyncio.to_thread(self._registry.differences, version, holders)
+
+    async def _mend(self, ref: VersionRef) -> list[str]:
         """Have MLflow show a version, and return what still differs."""
-        await asyncio.to_thread(self._mirror.sync, version.ref)
-        [again] = await self._calls.read(lambda session: [to_version(session.get_one(VersionRow, _key(version)))])
-        return await asyncio.to_thread(self._registry.differences, again)
+        await asyncio.to_thread(self._mirror.sync, ref)
+        return await self._differences(ref)
 
     async def ImportMlflow(self, request: pb.ImportMlflowRequest, context: Context) -> pb.ImportMlflowResponse:
         found = await asyncio.to_thread(lambda: list(self._registry.versions(request.model)))
@@ -73,16 +80,12 @@ class MlflowCalls(LifecycleServiceServicer):
         )
 
 
-def _versions(session: Session, model: str) -> list[ModelVersion]:
-    rows = select(VersionRow).order_by(VersionRow.model, VersionRow.version)
+def _refs(session: Session, model: str) -> list[VersionRef]:
+    rows = select(VersionRow.model, VersionRow.version).order_by(VersionRow.model, VersionRow.version)
     if model:
         model_row(session, model)
         rows = rows.where(VersionRow.model == model)
-    return [to_version(row) for row in session.scalars(rows)]
-
-
-def _key(version: ModelVersion) -> tuple[str, int]:
-    return version.model, version.version
+    return [VersionRef(*row) for row in session.execute(rows)]
 
 
 def _adopted_to_proto(adopted: AdoptedVersion) -> pb.AdoptedVersion:

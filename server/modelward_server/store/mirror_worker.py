@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 from modelward.errors import ModelwardError
 from modelward.lifecycle import Model, ModelVersion, VersionRef
 from modelward_server.lifecycle.models import get_model
+from modelward_server.lifecycle.resolve import alias_holders
 from modelward_server.lifecycle.rows import to_version, version_row
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
@@ -34,8 +35,14 @@ class Shown(Protocol):
 class Mirror(Protocol):
     """What shows the ledger's truth elsewhere."""
 
-    def sync(self, version: ModelVersion, model: Model, files: Mapping[str, Path]) -> Shown:
-        """Make the mirror show the version as it is; calling it again changes nothing."""
+    def sync(
+        self, version: ModelVersion, model: Model, files: Mapping[str, Path], holders: Sequence[ModelVersion]
+    ) -> Shown:
+        """Make the mirror show the version as it is; calling it again changes nothing.
+
+        Args:
+            holders: the versions of the model that the aliases of stages mean.
+        """
         ...
 
 
@@ -85,8 +92,10 @@ class MirrorWorker:
         with self._ledger.reading() as session:
             row = version_row(session, ref)
             version, model, wanted = to_version(row), get_model(session, ref.model), row.mirror_wanted
+            holders = alias_holders(session, ref.model)
+            files = {file.path: self._blobs.path(file.sha256) for file in version.files}
         try:
-            shown = self._mirror.sync(version, model, {f.path: self._blobs.path(f.sha256) for f in version.files})
+            shown = self._mirror.sync(version, model, files, holders)
         except Exception as error:
             log.warning("MLflow does not show %s yet: %s", ref, error)
             return False

@@ -7,7 +7,7 @@ called again at any time, and it finishes what an earlier call left half done.
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -49,11 +49,14 @@ class MlflowMirror:
         self._uri = tracking_uri
         self._artifact_root = artifact_root
 
-    def sync(self, version: ModelVersion, model: Model, files: Mapping[str, Path]) -> Mirrored:
+    def sync(
+        self, version: ModelVersion, model: Model, files: Mapping[str, Path], holders: Sequence[ModelVersion]
+    ) -> Mirrored:
         """Make MLflow show a version as it is; calling it again changes nothing.
 
         Args:
             files: where the content of each file lies, by its path in the artifact.
+            holders: the versions of the model that the aliases of stages mean.
 
         Raises:
             StoreUnavailable: MLflow does not answer, or refuses.
@@ -70,7 +73,7 @@ class MlflowMirror:
             self._show_facts(run, version, model_id)
             number = str(registered.version) if registered else self._register(version, run.info.run_id, model_id)
             self._show_registered(registered, version)
-            self._show_stage(version, number)
+            self._show_aliases(version, number, holders)
             return Mirrored(run.info.run_id, number)
 
     @cached_property
@@ -176,13 +179,14 @@ class MlflowMirror:
 
     def _registered(self, version: ModelVersion) -> Any:
         """Return the version in MLflow's registry, by its number where that is known, or by its tag; None without."""
-        mine = f"name='{version.model}'"
-        by_tag = f"{mine} and tags.`{VERSION_TAG}` = '{version.version}'"
-        if version.mlflow_version:
-            known = self._client.search_model_versions(f"{mine} and version_number = {version.mlflow_version}")
-            if known:
-                return known[0]
-        return next(iter(self._client.search_model_versions(by_tag)), None)
+        by_tag = f"name='{version.model}' and tags.`{VERSION_TAG}` = '{version.version}'"
+        known = self._numbered(version.model, version.mlflow_version)
+        return known or next(iter(self._client.search_model_versions(by_tag)), None)
+
+    def _numbered(self, model: str, number: str) -> Any:
+        """Return the version of that number in MLflow's registry; None when it is unknown, or gone from there."""
+        query = f"name='{model}' and version_number = {number}"
+        return next(iter(self._client.search_model_versions(query)), None) if number else None
 
     def _register(self, version: ModelVersion, run_id: str, model_id: str) -> str:
         """Register a version and return its number, which is MLflow's to give."""
@@ -204,14 +208,15 @@ class MlflowMirror:
         for key in _dropped(tags, found.tags):
             self._client.delete_model_version_tag(version.model, found.version, key)
 
-    def _show_stage(self, version: ModelVersion, number: str) -> None:
-        """Point the alias of its stage to the version, and no other stage's."""
+    def _show_aliases(self, version: ModelVersion, number: str, holders: Sequence[ModelVersion]) -> None:
+        """Point each stage's alias to the version that it means, which need not be this one."""
         aliases = self._client.get_registered_model(version.model).aliases
+        numbers = {held.stage: number if held.ref == version.ref else held.mlflow_version for held in holders}
         for stage in ALIASED:
-            holds = str(aliases.get(stage, "")) == number
-            if stage is version.stage and not holds:
-                self._client.set_registered_model_alias(version.model, stage, number)
-            elif stage is not version.stage and holds:
+            shown, wanted = str(aliases.get(stage, "")), numbers.get(stage, "")
+            if wanted != shown and self._numbered(version.model, wanted):
+                self._client.set_registered_model_alias(version.model, stage, wanted)
+            elif shown == number != wanted:
                 self._client.delete_registered_model_alias(version.model, stage)
 
 

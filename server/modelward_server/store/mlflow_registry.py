@@ -1,6 +1,6 @@
 """What MLflow's registry has: compared with the ledger, and read for adoption."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -39,8 +39,11 @@ class MlflowRegistry:
     def _client(self) -> Any:
         return connect(self._uri)
 
-    def differences(self, version: ModelVersion) -> list[str]:
+    def differences(self, version: ModelVersion, holders: Sequence[ModelVersion]) -> list[str]:
         """Say in words where MLflow does not show a version as it is.
+
+        Args:
+            holders: the versions of the model that the aliases of stages mean.
 
         Raises:
             StoreUnavailable: MLflow does not answer.
@@ -48,7 +51,7 @@ class MlflowRegistry:
         with answering():
             if not version.mlflow_version:
                 return ["MLflow has not shown it yet"]
-            return [*self._run_differences(version), *self._registry_differences(version)]
+            return [*self._run_differences(version), *self._registry_differences(version, holders)]
 
     def _run_differences(self, version: ModelVersion) -> Iterator[str]:
         run = self._find_run(version.run_id)
@@ -71,7 +74,7 @@ class MlflowRegistry:
                 raise
             return None
 
-    def _registry_differences(self, version: ModelVersion) -> Iterator[str]:
+    def _registry_differences(self, version: ModelVersion, holders: Sequence[ModelVersion]) -> Iterator[str]:
         number = version.mlflow_version
         by_number = f"name='{version.model}' and version_number = {number}"
         found = next(iter(self._client.search_model_versions(by_number)), None)
@@ -83,9 +86,10 @@ class MlflowRegistry:
         aliases = self._client.get_registered_model(version.model).aliases
         for stage in ALIASED:
             holds = str(aliases.get(stage, "")) == number
-            if stage is version.stage and not holds:
+            should_hold = any(held.ref == version.ref and held.stage is stage for held in holders)
+            if should_hold and not holds:
                 yield f"the alias {stage} does not point to it"
-            elif stage is not version.stage and holds:
+            elif holds and not should_hold:
                 yield f"the alias {stage} points to it"
 
     def versions(self, model: str) -> Iterator[ForeignVersion]:
