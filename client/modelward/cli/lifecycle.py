@@ -105,7 +105,7 @@ def _show_version(out: Output, version: ModelVersion) -> None:
 def register(
     client: Client, out: Output, model: str, path: Path, metrics: Any, params: Any, tags: Any, description: str
 ) -> None:
-    """Register the file or folder PATH as the next version of MODEL."""
+    """Register the file or folder PATH as a new version of MODEL."""
     version = client.register(
         model, path, metrics=dict(metrics), params=dict(params), tags=dict(tags), description=description
     )
