@@ -11,7 +11,7 @@ from google.protobuf import descriptor_pool
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
-from sqlalchemy import Select
+from sqlalchemy import Executable
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
@@ -52,7 +52,7 @@ class Calls:
         """Run a function that only reads."""
         return await asyncio.to_thread(self._read, query)
 
-    async def peek(self, statement: Select[Any], values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    async def peek(self, statement: Executable, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """Read one row by its key; in a file that costs less than the way to a thread and back."""
         if self._ledger.in_file:
             return self._ledger.peek(statement, values)

@@ -8,7 +8,7 @@ from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Select, create_engine, event
+from sqlalchemy import Connection, Engine, Executable, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -58,7 +58,7 @@ class Ledger:
         with _answering(), Session(self._readers) as session:
             yield session
 
-    def peek(self, statement: Select[Any], values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+    def peek(self, statement: Executable, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """Read one row, without the cost of a session."""
         with _answering(), self._peeks.connect() as connection:
             row = connection.execute(statement, values).first()
