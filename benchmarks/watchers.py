@@ -31,6 +31,8 @@ from modelward.v1.common_pb2 import STAGE_PRODUCTION, STAGE_STAGING
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 
 PROCESSES = 2
+QUIET_SECONDS = 2.0
+"""The pause before each promotion, in which MLflow is shown the one before."""
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 
 
@@ -69,6 +71,7 @@ def _promote(client: Client, version: ModelVersion, watchers: list[Connection]) 
     client.promote(version, to="staging")
     for watcher in watchers:
         watcher.recv()
+    time.sleep(QUIET_SECONDS)
     begun = time.monotonic()
     client.promote(version, to="production")
     return [(arrived - begun) * 1000 for watcher in watchers for arrived in watcher.recv()]
