@@ -123,8 +123,8 @@ def _keep_asking(ask: Callable[[], object], seconds: float, took: list[float]) -
 @contextmanager
 def _running(command: list[str]) -> Iterator[None]:
     environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true"}
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, env=environment, **quiet) as process:
+    quiet = subprocess.DEVNULL
+    with subprocess.Popen(command, env=environment, stdout=quiet, stderr=quiet) as process:
         try:
             yield
         finally:
@@ -132,7 +132,7 @@ def _running(command: list[str]) -> Iterator[None]:
 
 
 def _wait_for(answers: Callable[[], bool]) -> None:
-    for _ in range(300):
+    for _ in range(600):
         try:
             if answers():
                 return

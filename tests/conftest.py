@@ -2,6 +2,7 @@
 
 import asyncio
 import inspect
+import os
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import Future
@@ -17,6 +18,10 @@ from modelward import AsyncClient, Client
 from modelward_server.app import App
 from modelward_server.settings import Settings
 from tests.postgres import NOT_INSTALLED, programs, running_postgres
+
+for _name in [name for name in os.environ if name.upper().startswith("MODELWARD_")]:
+    if not _name.startswith("MODELWARD_TEST_"):
+        del os.environ[_name]  # A setting of a real server that whoever runs the tests may have.
 
 
 class RunningServer:

@@ -5,6 +5,7 @@ from modelward_server.rpc.calls import Calls
 from modelward_server.rpc.feed import Feed
 from modelward_server.rpc.mlflow import MlflowCalls
 from modelward_server.rpc.registry import RegistryCalls
+from modelward_server.rpc.resolving import Resolver
 from modelward_server.rpc.stages import StageCalls
 from modelward_server.rpc.watching import WatchCalls
 from modelward_server.store.artifacts import BlobStore
@@ -28,6 +29,7 @@ class LifecycleServicer(RegistryCalls, StageCalls, WatchCalls, AuditCalls, Mlflo
         self._registry = registry
         self._mirror = mirror
         self._calls = calls
+        self._resolver = Resolver(calls)
         self._feed = feed
         self._blobs = blobs
         self._sources = sources

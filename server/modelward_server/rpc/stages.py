@@ -6,21 +6,22 @@ from modelward._convert.lifecycle import (
     rollback_result_to_proto,
     transition_result_to_proto,
     transition_to_proto,
-    version_to_proto,
 )
 from modelward._convert.policy import policy_from_proto, policy_to_proto
 from modelward.lifecycle import VersionRef
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
-from modelward_server.lifecycle import halts, policies, promotion, resolve
+from modelward_server.lifecycle import halts, policies, promotion
 from modelward_server.rpc.calls import Calls, Context
-from modelward_server.rpc.requests import optional_time, selector, stages_of
+from modelward_server.rpc.requests import optional_time, stages_of
+from modelward_server.rpc.resolving import Resolver
 
 
 class StageCalls(LifecycleServiceServicer):
     """Where versions stand, and who put them there."""
 
     _calls: Calls
+    _resolver: Resolver
 
     async def TransitionModelVersion(
         self, request: pb.TransitionModelVersionRequest, context: Context
@@ -36,9 +37,7 @@ class StageCalls(LifecycleServiceServicer):
         )
 
     async def ResolveModel(self, request: pb.ResolveModelRequest, context: Context) -> pb.ResolveModelResponse:
-        wanted, as_of = selector(request), optional_time(request, "as_of")
-        found = await self._calls.read(lambda session: resolve.resolve(session, request.model, wanted, as_of))
-        return pb.ResolveModelResponse(version=version_to_proto(found.version), sequence=found.sequence)
+        return await self._resolver.resolve(request)
 
     async def ListTransitions(self, request: pb.ListTransitionsRequest, context: Context) -> pb.ListTransitionsResponse:
         page = await self._calls.read(

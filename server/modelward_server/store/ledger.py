@@ -1,14 +1,14 @@
 """The ledger: one SQL database, SQLite or PostgreSQL, that owns every truth of the registry."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, Executable, create_engine, event
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
@@ -32,12 +32,16 @@ class Ledger:
 
     def __init__(self, url: str) -> None:
         engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
-        if engine.dialect.name == "sqlite":
+        self.in_file = engine.dialect.name == "sqlite"
+        if self.in_file:
             _prepare_sqlite(engine)
             self._readers = engine
+            self._peeks = create_engine(url)  # Connections of its own: it must not wait until others give one back.
+            _prepare_sqlite(self._peeks)
         else:
             # One snapshot for a whole read, as SQLite gives it by itself.
             self._readers = engine.execution_options(isolation_level="REPEATABLE READ")
+            self._peeks = self._readers
         self._writers = engine.execution_options(writes=True)
 
     def migrate(self, revision: str = "head") -> None:
@@ -54,6 +58,12 @@ class Ledger:
         with _answering(), Session(self._readers) as session:
             yield session
 
+    def peek(self, statement: Executable, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """Read one row, without the cost of a session."""
+        with _answering(), self._peeks.connect() as connection:
+            row = connection.execute(statement, values).first()
+        return None if row is None else tuple(row)
+
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """Open a session whose changes are all committed at its end, or none when it raises."""
@@ -62,6 +72,7 @@ class Ledger:
 
     def close(self) -> None:
         self._readers.dispose()
+        self._peeks.dispose()
 
 
 @contextmanager

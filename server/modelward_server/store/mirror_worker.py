@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
+WATCHERS_FIRST_SECONDS = 0.5
+"""How long MLflow waits after a change: its client's work would hold up the news for engines that watch."""
 
 
 class Shown(Protocol):
@@ -67,6 +69,7 @@ class MirrorWorker:
             if await asyncio.to_thread(self.sync_pending):
                 pause = FIRST_PAUSE_SECONDS
                 await self._changed.wait()
+                await asyncio.sleep(WATCHERS_FIRST_SECONDS)
             else:
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
