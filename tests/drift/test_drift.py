@@ -2,14 +2,16 @@
 
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import grpc
 import numpy as np
 import pandas as pd
 import pytest
 
-from modelward import DriftPolicy, DriftThresholds, FeatureThresholds, errors
+from modelward import Client, DriftPolicy, DriftThresholds, FeatureThresholds, errors
 from modelward._wire import error_of
+from modelward.data import to_arrow, to_columns
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from tests.conftest import Either, RunningServer
@@ -220,3 +222,50 @@ def test_stream_without_a_header_is_refused(stub: Any) -> None:
     error = error_of(caught.value)
     assert isinstance(error, errors.InvalidField)
     assert error.violations == (errors.FieldViolation("header", "is missing; send it first"),)
+
+
+async def test_report_says_which_regime_is_the_nearest(client: Either, version: str) -> None:
+    await client.set_reference(version, CRISIS, name="crisis")
+    report = await client.detect_drift(version, CRISIS.head(150))
+    assert (report.reference, report.nearest_reference) == ("default", "crisis")
+    assert [(one.name, one.drift_detected) for one in report.references] == [("crisis", False), ("default", True)]
+    assert report.references[0].distance < report.references[1].distance
+    named = await client.detect_drift(version, CRISIS.head(150), reference="crisis")
+    assert not named.drift_detected
+    assert [one.name for one in named.references] == ["crisis"]
+
+
+async def test_regime_with_other_features_is_left_out(client: Either, version: str) -> None:
+    await client.set_reference(version, CRISIS[["ret"]], name="narrow")
+    assert [one.name for one in (await client.detect_drift(version, SAME)).references] == ["default"]
+
+
+async def test_threshold_of_what_is_no_feature_is_refused_in_a_call_and_told_in_a_policy(
+    client: Either, version: str
+) -> None:
+    strange = DriftThresholds(features={"volume": FeatureThresholds(ks=0.5)})
+    with pytest.raises(errors.InvalidField, match=r"volume.*is no feature of the reference, which has ret, count, regime"):
+        await client.detect_drift(version, SAME, thresholds=strange)
+    await client.set_drift_policy(DriftPolicy(version.partition("/")[0], strange))
+    report = await client.detect_drift(version, SAME)
+    assert any("thresholds of volume" in caveat for caveat in report.caveats)
+
+
+def test_stream_that_is_sent_again_with_other_rows_under_one_id_is_refused(
+    server: RunningServer, stub: Any, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model.bin").write_bytes(b"model")
+    with Client(server.target) as client:
+        client.register(name, tmp_path / "model.bin", reference=TRAINING)
+    header = pb.DetectDriftHeader(request_id=str(uuid4()))
+    header.version.model, header.version.version = name, 1
+
+    def send(data: Any) -> Any:
+        parts = [pb.DetectDriftStreamRequest(header=header)]
+        parts += [pb.DetectDriftStreamRequest(arrow_ipc=part) for part in to_arrow(to_columns(data))]
+        return stub.DetectDriftStream(iter(parts), timeout=30).report
+
+    assert send(SAME).report_id == send(SAME).report_id
+    with pytest.raises(grpc.RpcError) as refused:
+        send(CRISIS)
+    assert isinstance(error_of(refused.value), errors.RequestIdReused)

@@ -80,10 +80,21 @@ def _show(out: Output, report: DriftReport) -> None:
         "drift": _yes_or_no(report.drift_detected),
         "score": f"{report.score:.3f}",
         "confidence": f"{report.confidence:.1%}",
+        **_together(report),
         "report": report.report_id,
     }
     caveats = (Text(f"note: {caveat}", "dim") for caveat in report.caveats)
     out.record(report, facts, make_table(headings, map(_row, report.features)), report.summary, *caveats)
+
+
+def _together(report: DriftReport) -> dict[str, str]:
+    """Say how the features compare together, and which regime is the nearest, where there is something to say."""
+    joint, said = report.joint, {}
+    if joint.rows:
+        said["together"] = f"AUC {joint.auc:.2f} (needs {joint.auc_threshold:.2f}), p {joint.p_value:.3f}"
+    if len(report.references) > 1:
+        said["nearest"] = ", ".join(f"{one.name} ({one.distance:.2f})" for one in report.references)
+    return said
 
 
 def _row(feature: FeatureDrift) -> list[object]:
