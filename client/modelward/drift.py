@@ -62,6 +62,7 @@ class FeatureThresholds:
     ignored: bool = False
     """Whether the feature is left out of the decision; its statistics are reported all the same."""
     missing: float | None = None
+    wasserstein: float | None = None
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,8 @@ class DriftThresholds:
     """For the change of the share of rows in which a feature is missing, in (0, 1]."""
     auc: float | None = None
     """For how well a classifier tells live rows from reference rows, in (0.5, 1]."""
+    wasserstein: float | None = None
+    """For the Wasserstein distance, in standard deviations of the reference."""
 
 
 @dataclass(frozen=True)
@@ -147,6 +150,8 @@ class FeatureDrift:
     missing_threshold: float = 1.0
     """What the change of the missing share must reach to count."""
     histogram: Histogram = Histogram()
+    wasserstein_threshold: float = 0.0
+    """What the Wasserstein distance must reach to count; 0 for categories."""
 
 
 @dataclass(frozen=True)

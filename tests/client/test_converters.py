@@ -88,7 +88,7 @@ POLICY = PromotionPolicy(
     material=True,
     etag="r1",
 )
-THRESHOLDS = DriftThresholds(0.3, None, 0.01, {"ret": FeatureThresholds(0.5, None, True, 0.2)}, 0.1, 0.8)
+THRESHOLDS = DriftThresholds(0.3, None, 0.01, {"ret": FeatureThresholds(0.5, None, True, 0.2, 0.3)}, 0.1, 0.8, 0.9)
 PROFILE = FeatureProfile("ret", FeatureKind.NUMBER, 0.1, 0.2, 0.3, -1.0, 1.0, (0.1, 0.2), {}, 100.0)
 CATEGORIES = FeatureProfile("regime", FeatureKind.CATEGORY, 0, 0, 0, 0, 0, (), {"calm": 0.75, "crisis": 0.25}, 9.0)
 REFERENCE = Reference(REF, "calm", 1000, (PROFILE, CATEGORIES), NOW, "ann", "c" * 64)
@@ -117,6 +117,7 @@ FEATURE = FeatureDrift(
     vanished_categories=("calm",),
     chi_square=0.17,
     missing_threshold=0.18,
+    wasserstein_threshold=0.19,
     histogram=Histogram((1.0, 2.0), ("calm", "(other)"), (0.25, 0.75), (0.5, 0.5)),
 )
 REPORT = DriftReport(

@@ -234,7 +234,7 @@ def test_missing_values_are_a_change_of_their_own() -> None:
     assert found.features[0].ks == pytest.approx(stats.ks_2samp(reference, present[60:]).statistic, abs=1e-12)
     assert found.drivers == ("x",)
     assert "missing in 60% of the rows, before in 0%" in found.summary
-    assert not _decide({"x": reference}, {"x": live}, missing=0.7, ks=0.9, kl=9.0).drift_detected
+    assert not _decide({"x": reference}, {"x": live}, missing=0.7, ks=0.9, kl=9.0, wasserstein=9.0).drift_detected
 
 
 @pytest.mark.parametrize("kind", [float, object])
@@ -266,7 +266,8 @@ def test_threshold_of_a_feature_and_ignoring_it_decide() -> None:
     random = np.random.default_rng(11)
     reference, live = {"x": random.normal(size=1000)}, {"x": random.normal(1.0, size=500)}
     assert _decide(reference, live).drivers == ("x",)
-    assert not _decide(reference, live, features={"x": FeatureThresholds(ks=0.99, kl=50.0)}).drift_detected
+    high = FeatureThresholds(ks=0.99, kl=50.0, wasserstein=50.0)
+    assert not _decide(reference, live, features={"x": high}).drift_detected
     ignored = _decide(reference, live, features={"x": FeatureThresholds(ignored=True)})
     assert (ignored.drift_detected, ignored.score, ignored.confidence) == (False, 0, 0)
     assert ignored.features[0].ks > 0.3

@@ -88,7 +88,11 @@ def reference_from_proto(message: pb.Reference) -> Reference:
 
 def feature_thresholds_to_proto(thresholds: FeatureThresholds) -> pb.FeatureThresholds:
     return pb.FeatureThresholds(
-        ks=thresholds.ks, kl=thresholds.kl, missing=thresholds.missing, ignored=thresholds.ignored
+        ks=thresholds.ks,
+        kl=thresholds.kl,
+        missing=thresholds.missing,
+        wasserstein=thresholds.wasserstein,
+        ignored=thresholds.ignored,
     )
 
 
@@ -98,6 +102,7 @@ def feature_thresholds_from_proto(message: pb.FeatureThresholds) -> FeatureThres
         kl=message.kl if message.HasField("kl") else None,
         ignored=message.ignored,
         missing=message.missing if message.HasField("missing") else None,
+        wasserstein=message.wasserstein if message.HasField("wasserstein") else None,
     )
 
 
@@ -110,6 +115,7 @@ def thresholds_to_proto(thresholds: DriftThresholds | None) -> pb.DriftThreshold
         significance=thresholds.significance,
         missing=thresholds.missing,
         auc=thresholds.auc,
+        wasserstein=thresholds.wasserstein,
         features={name: feature_thresholds_to_proto(own) for name, own in thresholds.features.items()},
     )
 
@@ -122,6 +128,7 @@ def thresholds_from_proto(message: pb.DriftThresholds) -> DriftThresholds:
         features={name: feature_thresholds_from_proto(own) for name, own in sorted(message.features.items())},
         missing=message.missing if message.HasField("missing") else None,
         auc=message.auc if message.HasField("auc") else None,
+        wasserstein=message.wasserstein if message.HasField("wasserstein") else None,
     )
 
 
@@ -155,6 +162,7 @@ SCALARS = (
     "out_of_range_share",
     "chi_square",
     "missing_threshold",
+    "wasserstein_threshold",
 )
 """Fields of a feature's drift that have the same name and type in the message."""
 

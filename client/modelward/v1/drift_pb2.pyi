@@ -557,6 +557,7 @@ class DriftThresholds(_message.Message):
     FEATURES_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
     AUC_FIELD_NUMBER: _builtins.int
+    WASSERSTEIN_FIELD_NUMBER: _builtins.int
     ks: _builtins.float
     """For the Kolmogorov-Smirnov statistic, from 0 to 1. Left out: 0.2."""
     kl: _builtins.float
@@ -571,6 +572,8 @@ class DriftThresholds(_message.Message):
     """For how well a classifier tells live rows from reference rows, as the area under its ROC curve: where it is reached,
     the features drifted together even if none did by itself. Left out: 0.75.
     """
+    wasserstein: _builtins.float
+    """For the Wasserstein distance, in standard deviations of the reference. Left out: 0.5."""
     @_builtins.property
     def features(self) -> _containers.MessageMap[_builtins.str, Global___FeatureThresholds]:
         """Thresholds of single features, in place of those above."""
@@ -584,10 +587,11 @@ class DriftThresholds(_message.Message):
         features: _abc.Mapping[_builtins.str, Global___FeatureThresholds] | None = ...,
         missing: _builtins.float | None = ...,
         auc: _builtins.float | None = ...,
+        wasserstein: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_auc", b"_auc", "_kl", b"_kl", "_ks", b"_ks", "_missing", b"_missing", "_significance", b"_significance", "auc", b"auc", "kl", b"kl", "ks", b"ks", "missing", b"missing", "significance", b"significance"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_auc", b"_auc", "_kl", b"_kl", "_ks", b"_ks", "_missing", b"_missing", "_significance", b"_significance", "_wasserstein", b"_wasserstein", "auc", b"auc", "kl", b"kl", "ks", b"ks", "missing", b"missing", "significance", b"significance", "wasserstein", b"wasserstein"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auc", b"_auc", "_kl", b"_kl", "_ks", b"_ks", "_missing", b"_missing", "_significance", b"_significance", "auc", b"auc", "features", b"features", "kl", b"kl", "ks", b"ks", "missing", b"missing", "significance", b"significance"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_auc", b"_auc", "_kl", b"_kl", "_ks", b"_ks", "_missing", b"_missing", "_significance", b"_significance", "_wasserstein", b"_wasserstein", "auc", b"auc", "features", b"features", "kl", b"kl", "ks", b"ks", "missing", b"missing", "significance", b"significance", "wasserstein", b"wasserstein"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__auc: _TypeAlias = _typing.Literal["auc"]  # noqa: Y015
     _WhichOneofArgType__auc: _TypeAlias = _typing.Literal["_auc", b"_auc"]  # noqa: Y015
@@ -599,6 +603,8 @@ class DriftThresholds(_message.Message):
     _WhichOneofArgType__missing: _TypeAlias = _typing.Literal["_missing", b"_missing"]  # noqa: Y015
     _WhichOneofReturnType__significance: _TypeAlias = _typing.Literal["significance"]  # noqa: Y015
     _WhichOneofArgType__significance: _TypeAlias = _typing.Literal["_significance", b"_significance"]  # noqa: Y015
+    _WhichOneofReturnType__wasserstein: _TypeAlias = _typing.Literal["wasserstein"]  # noqa: Y015
+    _WhichOneofArgType__wasserstein: _TypeAlias = _typing.Literal["_wasserstein", b"_wasserstein"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__auc) -> _WhichOneofReturnType__auc | None: ...
     @_typing.overload
@@ -609,6 +615,8 @@ class DriftThresholds(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__missing) -> _WhichOneofReturnType__missing | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__significance) -> _WhichOneofReturnType__significance | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wasserstein) -> _WhichOneofReturnType__wasserstein | None: ...
 
 Global___DriftThresholds: _TypeAlias = DriftThresholds  # noqa: Y015
 
@@ -622,6 +630,7 @@ class FeatureThresholds(_message.Message):
     KL_FIELD_NUMBER: _builtins.int
     IGNORED_FIELD_NUMBER: _builtins.int
     MISSING_FIELD_NUMBER: _builtins.int
+    WASSERSTEIN_FIELD_NUMBER: _builtins.int
     ks: _builtins.float
     """For the Kolmogorov-Smirnov statistic. Left out: that of the policy."""
     kl: _builtins.float
@@ -630,6 +639,8 @@ class FeatureThresholds(_message.Message):
     """Whether the feature is left out of the decision; its statistics are reported all the same."""
     missing: _builtins.float
     """For the change of the share of rows in which it is missing. Left out: that of the policy."""
+    wasserstein: _builtins.float
+    """For the Wasserstein distance, in standard deviations of the reference. Left out: that of the policy."""
     def __init__(
         self,
         *,
@@ -637,10 +648,11 @@ class FeatureThresholds(_message.Message):
         kl: _builtins.float | None = ...,
         ignored: _builtins.bool = ...,
         missing: _builtins.float | None = ...,
+        wasserstein: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_kl", b"_kl", "_ks", b"_ks", "_missing", b"_missing", "kl", b"kl", "ks", b"ks", "missing", b"missing"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_kl", b"_kl", "_ks", b"_ks", "_missing", b"_missing", "_wasserstein", b"_wasserstein", "kl", b"kl", "ks", b"ks", "missing", b"missing", "wasserstein", b"wasserstein"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kl", b"_kl", "_ks", b"_ks", "_missing", b"_missing", "ignored", b"ignored", "kl", b"kl", "ks", b"ks", "missing", b"missing"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kl", b"_kl", "_ks", b"_ks", "_missing", b"_missing", "_wasserstein", b"_wasserstein", "ignored", b"ignored", "kl", b"kl", "ks", b"ks", "missing", b"missing", "wasserstein", b"wasserstein"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__kl: _TypeAlias = _typing.Literal["kl"]  # noqa: Y015
     _WhichOneofArgType__kl: _TypeAlias = _typing.Literal["_kl", b"_kl"]  # noqa: Y015
@@ -648,12 +660,16 @@ class FeatureThresholds(_message.Message):
     _WhichOneofArgType__ks: _TypeAlias = _typing.Literal["_ks", b"_ks"]  # noqa: Y015
     _WhichOneofReturnType__missing: _TypeAlias = _typing.Literal["missing"]  # noqa: Y015
     _WhichOneofArgType__missing: _TypeAlias = _typing.Literal["_missing", b"_missing"]  # noqa: Y015
+    _WhichOneofReturnType__wasserstein: _TypeAlias = _typing.Literal["wasserstein"]  # noqa: Y015
+    _WhichOneofArgType__wasserstein: _TypeAlias = _typing.Literal["_wasserstein", b"_wasserstein"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__kl) -> _WhichOneofReturnType__kl | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__ks) -> _WhichOneofReturnType__ks | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__missing) -> _WhichOneofReturnType__missing | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__wasserstein) -> _WhichOneofReturnType__wasserstein | None: ...
 
 Global___FeatureThresholds: _TypeAlias = FeatureThresholds  # noqa: Y015
 
@@ -876,6 +892,7 @@ class FeatureDrift(_message.Message):
     CHI_SQUARE_FIELD_NUMBER: _builtins.int
     MISSING_THRESHOLD_FIELD_NUMBER: _builtins.int
     HISTOGRAM_FIELD_NUMBER: _builtins.int
+    WASSERSTEIN_THRESHOLD_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The feature's name."""
     kind: Global___FeatureKind.ValueType
@@ -928,6 +945,8 @@ class FeatureDrift(_message.Message):
     """Pearson's chi-square statistic of the categories; 0 for numbers."""
     missing_threshold: _builtins.float
     """What the change of the missing share must reach to count, as with `ks_threshold`."""
+    wasserstein_threshold: _builtins.float
+    """What the Wasserstein distance must reach to count, as with `ks_threshold`; 0 for categories."""
     @_builtins.property
     def new_categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Categories of the live data that the reference lacks, 100 at the most."""
@@ -968,10 +987,11 @@ class FeatureDrift(_message.Message):
         chi_square: _builtins.float = ...,
         missing_threshold: _builtins.float = ...,
         histogram: Global___Histogram | None = ...,
+        wasserstein_threshold: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["histogram", b"histogram"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_p_value", b"adjusted_p_value", "chi_square", b"chi_square", "drifted", b"drifted", "effective_rows", b"effective_rows", "histogram", b"histogram", "js", b"js", "kind", b"kind", "kl", b"kl", "kl_reverse", b"kl_reverse", "kl_threshold", b"kl_threshold", "ks", b"ks", "ks_method", b"ks_method", "ks_p_value", b"ks_p_value", "ks_threshold", b"ks_threshold", "missing_share", b"missing_share", "missing_threshold", b"missing_threshold", "name", b"name", "new_categories", b"new_categories", "out_of_range_share", b"out_of_range_share", "p_value", b"p_value", "psi", b"psi", "reference_missing_share", b"reference_missing_share", "score", b"score", "vanished_categories", b"vanished_categories", "wasserstein", b"wasserstein"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_p_value", b"adjusted_p_value", "chi_square", b"chi_square", "drifted", b"drifted", "effective_rows", b"effective_rows", "histogram", b"histogram", "js", b"js", "kind", b"kind", "kl", b"kl", "kl_reverse", b"kl_reverse", "kl_threshold", b"kl_threshold", "ks", b"ks", "ks_method", b"ks_method", "ks_p_value", b"ks_p_value", "ks_threshold", b"ks_threshold", "missing_share", b"missing_share", "missing_threshold", b"missing_threshold", "name", b"name", "new_categories", b"new_categories", "out_of_range_share", b"out_of_range_share", "p_value", b"p_value", "psi", b"psi", "reference_missing_share", b"reference_missing_share", "score", b"score", "vanished_categories", b"vanished_categories", "wasserstein", b"wasserstein", "wasserstein_threshold", b"wasserstein_threshold"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -37,6 +37,7 @@ class Critical:
     ks: float
     kl: float
     missing: float
+    wasserstein: float
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Comparison:
             ks=min(self.values.critical(KS, probability) ** 0.5, 1.0),
             kl=self.values.critical(KL, probability),
             missing=min(self.rows.critical(MISSING, probability) ** 0.5, 1.0),
+            wasserstein=self.values.critical(WASSERSTEIN, probability) ** 0.5,
         )
 
 

@@ -1,10 +1,10 @@
 """What counts as drift, how far it goes, and how sure that is.
 
-A feature drifted when an effect size, the Kolmogorov-Smirnov statistic, the Kullback-Leibler divergence or the change
-of the missing share, reaches its threshold, and when the difference is significant at the accepted rate of false
-discoveries among the features. The p-value comes from stretches of the reference itself (`null.py`), so it knows how
-neighbouring rows depend. All features drifted together when a classifier tells live rows from reference rows well, and
-the difference is significant in the same way.
+A feature drifted when an effect size, the Kolmogorov-Smirnov statistic, the Kullback-Leibler divergence, the
+Wasserstein distance or the change of the missing share, reaches its threshold, and when the difference is significant at
+the accepted rate of false discoveries among the features. The p-value comes from stretches of the reference itself
+(`null.py`), so it knows how neighbouring rows depend. All features drifted together when a classifier tells live rows
+from reference rows well, and the difference is significant in the same way.
 
 The score measures the effect: 1 - 2 ** -(effect / threshold), so 0.5 at the threshold. The confidence measures the
 certainty: one less the probability that stretches of the reference differ so much in at least one feature.
@@ -16,7 +16,7 @@ from dataclasses import dataclass, fields
 import numpy as np
 from scipy import stats
 
-from modelward.drift import DriftThresholds, FeatureDrift, FeatureThresholds, JointDrift
+from modelward.drift import DriftThresholds, FeatureDrift, FeatureKind, FeatureThresholds, JointDrift
 from modelward_server.drift.compare import Comparison, JointComparison, TableComparison
 from modelward_server.drift.null import family_p_value
 from modelward_server.drift.words import caveats, summary
@@ -26,6 +26,8 @@ DEFAULT_KS = 0.2
 DEFAULT_KL = 0.2
 """In nats; near the 0.25 of the population stability index that credit risk calls a major shift (Siddiqi, 2006)."""
 DEFAULT_MISSING = 0.1
+DEFAULT_WASSERSTEIN = 0.5
+"""Half a standard deviation: of normal values that are shifted so far, Kolmogorov-Smirnov is 0.2."""
 DEFAULT_AUC = 0.75
 """Half-way between telling nothing apart and telling everything."""
 DEFAULT_SIGNIFICANCE = 0.05
@@ -78,6 +80,7 @@ def with_defaults(thresholds: DriftThresholds) -> DriftThresholds:
         features=thresholds.features,
         missing=DEFAULT_MISSING if thresholds.missing is None else thresholds.missing,
         auc=DEFAULT_AUC if thresholds.auc is None else thresholds.auc,
+        wasserstein=DEFAULT_WASSERSTEIN if thresholds.wasserstein is None else thresholds.wasserstein,
     )
 
 
@@ -87,8 +90,9 @@ def _judge(compared: Comparison, thresholds: DriftThresholds, adjusted: float, c
     ks = max(_known(own.ks, thresholds.ks), least.ks)
     kl = max(_known(own.kl, thresholds.kl), least.kl)
     missing = max(_known(own.missing, thresholds.missing), least.missing)
+    wasserstein = max(_known(own.wasserstein, thresholds.wasserstein), least.wasserstein)
     change = abs(compared.missing_share - compared.reference_missing_share)
-    reached = max(compared.ks / ks, compared.kl / kl, change / missing)
+    reached = max(compared.ks / ks, compared.kl / kl, change / missing, compared.wasserstein / wasserstein)
     measured = {f.name: getattr(compared, f.name) for f in fields(compared) if f.name not in NULLS}
     return FeatureDrift(
         **measured,
@@ -97,6 +101,7 @@ def _judge(compared: Comparison, thresholds: DriftThresholds, adjusted: float, c
         ks_threshold=ks,
         kl_threshold=kl,
         missing_threshold=missing,
+        wasserstein_threshold=wasserstein if compared.kind is FeatureKind.NUMBER else 0.0,
         adjusted_p_value=adjusted,
     )
 

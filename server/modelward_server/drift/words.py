@@ -33,6 +33,8 @@ def _in_words(feature: FeatureDrift) -> str:
         f"KS {feature.ks:.2f} (threshold {feature.ks_threshold:.2f})",
         f"KL {feature.kl:.2f} (threshold {feature.kl_threshold:.2f})",
     ]
+    if feature.wasserstein >= feature.wasserstein_threshold > 0:
+        parts.append(f"moved by {feature.wasserstein:.1f} deviations (threshold {feature.wasserstein_threshold:.1f})")
     if feature.missing_share != feature.reference_missing_share:
         parts.append(
             f"missing in {feature.missing_share:.0%} of the rows, before in {feature.reference_missing_share:.0%}"

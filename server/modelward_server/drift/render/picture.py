@@ -94,6 +94,7 @@ def _draw_feature(axes: Any, feature: FeatureDrift) -> None:
     figures = (
         f"KS {figure(feature.ks)} / {figure(feature.ks_threshold)}    "
         f"KL {figure(feature.kl)} / {figure(feature.kl_threshold)}    "
+        f"W {figure(feature.wasserstein)} / {figure(feature.wasserstein_threshold)}    "
         f"PSI {figure(feature.psi)}    p {probability(feature.adjusted_p_value)}"
     )
     _label(axes, 0, -0.34, figures, color=SOFT, fontsize=7.5)
