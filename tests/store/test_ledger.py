@@ -1,6 +1,5 @@
 """The ledger's schema, on each database."""
 
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -11,9 +10,6 @@ from sqlalchemy import NullPool, create_engine, insert, inspect
 from sqlalchemy.exc import IntegrityError
 
 from modelward.errors import StoreUnavailable
-from modelward.lifecycle import MetricRange
-from modelward_server.lifecycle.models import list_models
-from modelward_server.lifecycle.versions import VersionFilter, list_versions
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.tables import Base, ModelRow, VersionRow
 from tests.conftest import new_database
@@ -34,22 +30,6 @@ def test_migrations_give_the_schema_that_the_code_expects(url: str) -> None:
         context = MigrationContext.configure(connection, opts={"version_table": "ledger_schema"})
         assert compare_metadata(context, Base.metadata) == []
         assert all(table.startswith("ledger_") for table in inspect(connection).get_table_names())
-    ledger.close()
-
-
-def test_lists_know_what_was_registered_before_they_were_indexed(url: str) -> None:
-    ledger = Ledger(url)
-    ledger.migrate("0001")
-    facts = {"tags": {"desk": "index"}, "metrics": {"accuracy": 0.57}}
-    with ledger.writing() as session:
-        session.execute(insert(ModelRow).values({**_model("spx"), "tags": {"asset": "SPX"}}))
-        session.execute(insert(VersionRow).values({**_version("spx", 1), **facts}))
-    ledger.migrate()
-    with ledger.reading() as session:
-        assert [model.name for model in list_models(session, "", (), {"asset": "SPX"}, 0, "").items] == ["spx"]
-        wanted = VersionFilter(tags={"desk": "index"}, metrics=(MetricRange("accuracy", at_least=0.5),))
-        assert [str(version) for version in list_versions(session, wanted, 0, "").items] == ["spx/1"]
-        assert not list_versions(session, replace(wanted, tags={"desk": "rates"}), 0, "").items
     ledger.close()
 
 

@@ -12,7 +12,6 @@ from modelward_server.lifecycle.rows import check_etag, check_mask, etag, model_
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
 from modelward_server.store.paging import Key, fetch_page, starts_with
-from modelward_server.store.search import Condition, index_model, model_tags, where
 from modelward_server.store.tables import ModelRow, VersionRow
 
 
@@ -36,7 +35,6 @@ def add_model(
         name=name, description=description, tags=dict(tags or {}), created_at=caller.at, updated_at=caller.at
     )
     session.add(row)
-    index_model(session, row)
     session.flush()
     return row
 
@@ -60,19 +58,14 @@ def list_models(
 ) -> Page[Model]:
     """Return a page of the models that meet every condition, by name."""
     rows = select(ModelRow).where(starts_with(ModelRow.name, name_prefix))
-    met = list(model_tags(tags))
     if stages:
-        met.append(_in_stage(stages))
-    rows = where(session, rows, (ModelRow.name,), met)
+        rows = rows.where(exists().where(VersionRow.model == ModelRow.name, VersionRow.stage.in_(stages)))
+    for key, value in tags.items():
+        rows = rows.where(ModelRow.tags[key].as_string() == value)
     conditions = ("models", name_prefix, sorted(stages), sorted(tags.items()))
     page = fetch_page(session, rows, [Key(ModelRow.name)], page_size, page_token, conditions)
     in_production = _production_versions(session, [row.name for row in page.items])
     return Page(tuple(to_model(row, in_production.get(row.name, 0)) for row in page.items), page.next_page_token)
-
-
-def _in_stage(stages: Collection[Stage]) -> Condition:
-    there = VersionRow.stage.in_(stages)
-    return Condition(select(VersionRow.model).where(there), exists().where(there, VersionRow.model == ModelRow.name))
 
 
 def _production_versions(session: Session, models: list[str]) -> dict[str, int]:
@@ -105,7 +98,6 @@ def update_model(
         row.description = description
     if "tags" in paths:
         row.tags = dict(tags)
-        index_model(session, row)
     touch_model(row, caller)
     _show_in_mlflow(session, row)
     changed = to_model(row, production_version(session, name))

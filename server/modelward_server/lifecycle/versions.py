@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 
@@ -27,7 +27,6 @@ from modelward_server.store import audit
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.audit import Kind
 from modelward_server.store.paging import Key, fetch_page, starts_with
-from modelward_server.store.search import Condition, index_version, version_metrics, version_tags, versions_that, where
 from modelward_server.store.tables import MetricRow, ModelRow, TransitionRow, VersionRow
 
 FORMAT_OF_FILE = {
@@ -79,7 +78,6 @@ def register(session: Session, blobs: BlobStore, new: NewVersion, caller: Caller
     touch_model(model, caller)
     row = _new_row(new, model.latest_version, caller)
     session.add(row)
-    index_version(session, row)
     _record_metrics(session, row, new.metrics, caller.at)
     registered = to_version(row)
     sequence = audit.append(session, Kind.REGISTERED, row.model, registered, caller, row.version)
@@ -154,27 +152,33 @@ def get_version(session: Session, ref: VersionRef) -> ModelVersion:
 def list_versions(session: Session, wanted: VersionFilter, page_size: int, page_token: str) -> Page[ModelVersion]:
     """Return a page of the versions that meet every condition: by model, the highest number first."""
     keys = [Key(VersionRow.model), Key(VersionRow.version, descending=True)]
-    page = fetch_page(session, _matching(session, wanted), keys, page_size, page_token, wanted)
+    page = fetch_page(session, _matching(wanted), keys, page_size, page_token, wanted)
     return Page(tuple(map(to_version, page.items)), page.next_page_token)
 
 
-def _matching(session: Session, wanted: VersionFilter) -> Select[VersionRow]:
+def _matching(wanted: VersionFilter) -> Select[VersionRow]:
     rows = select(VersionRow).where(starts_with(VersionRow.model, wanted.name_prefix))
-    if wanted.model:  # One model's versions are few enough to be looked at one by one.
+    if wanted.model:
         rows = rows.where(VersionRow.model == wanted.model)
-        return rows.where(*(condition.met for condition in _conditions(wanted)))
-    return where(session, rows, (VersionRow.model, VersionRow.version), list(_conditions(wanted)))
-
-
-def _conditions(wanted: VersionFilter) -> Iterator[Condition]:
-    yield from version_tags(wanted.tags)
-    yield from version_metrics(wanted.metrics)
     if wanted.stages:
-        yield versions_that(VersionRow.stage.in_(wanted.stages))
+        rows = rows.where(VersionRow.stage.in_(wanted.stages))
     if wanted.created_after is not None:
-        yield versions_that(VersionRow.created_at >= wanted.created_after)
+        rows = rows.where(VersionRow.created_at >= wanted.created_after)
     if wanted.created_before is not None:
-        yield versions_that(VersionRow.created_at < wanted.created_before)
+        rows = rows.where(VersionRow.created_at < wanted.created_before)
+    for key, value in wanted.tags.items():
+        rows = rows.where(VersionRow.tags[key].as_string() == value)
+    for bounds in wanted.metrics:
+        rows = _within(rows, bounds)
+    return rows
+
+
+def _within(rows: Select[VersionRow], bounds: MetricRange) -> Select[VersionRow]:
+    metric = VersionRow.metrics[bounds.key].as_float()
+    rows = rows.where(metric.is_not(None))
+    if bounds.at_least is not None:
+        rows = rows.where(metric >= bounds.at_least)
+    return rows if bounds.at_most is None else rows.where(metric <= bounds.at_most)
 
 
 def update_version(
@@ -200,7 +204,6 @@ def update_version(
         row.description = description
     if "tags" in paths:
         row.tags = dict(tags)
-        index_version(session, row)
     return record_change(session, row, caller)
 
 
@@ -215,7 +218,6 @@ def log_metrics(
     row = version_row(session, ref, lock=True)
     _record_metrics(session, row, metrics, measured_at or caller.at)
     row.metrics = {**row.metrics, **_latest(session, ref, metrics)}
-    index_version(session, row)
     return record_change(session, row, caller)
 
 

@@ -44,13 +44,13 @@ class Ledger:
             self._peeks = self._readers
         self._writers = engine.execution_options(writes=True)
 
-    def migrate(self, revision: str = "head") -> None:
-        """Bring the schema to this server's version, or to a given one."""
+    def migrate(self) -> None:
+        """Bring the schema to this server's version."""
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         with ALEMBIC_LOCK, self._writers.begin() as connection:
             config.attributes["connection"] = connection
-            command.upgrade(config, revision)
+            command.upgrade(config, "head")
 
     @contextmanager
     def reading(self) -> Iterator[Session]:

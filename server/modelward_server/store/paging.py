@@ -103,13 +103,7 @@ def starts_with(column: InstrumentedAttribute[str], prefix: str) -> ColumnElemen
 
 
 def _behind(keys: Sequence[Key], last: Sequence[object]) -> ColumnElement[bool]:
-    """Express that a row comes after `last` in lexicographic order; of the first column twice, as an index needs it."""
-    first = keys[0]
-    not_before = first.column <= last[0] if first.descending else first.column >= last[0]
-    return and_(not_before, _lexicographically(keys, last))
-
-
-def _lexicographically(keys: Sequence[Key], last: Sequence[object]) -> ColumnElement[bool]:
+    """Express that a row comes after `last` in lexicographic order."""
     return or_(
         *(
             and_(*(k.column == v for k, v in zip(keys[:i], last[:i], strict=True)), key.behind(last[i]))

@@ -103,7 +103,6 @@ class VersionRow(Base):
             postgresql_where=text("stage = 'production'"),
         ),
         Index("ledger_versions_by_stage", "stage", "model"),
-        Index("ledger_versions_by_time", "created_at"),
         Index(
             "ledger_versions_to_mirror",
             "updated_at",
@@ -111,42 +110,6 @@ class VersionRow(Base):
             postgresql_where=text("mirror_done <> mirror_wanted"),
         ),
     )
-
-
-class ModelTagRow(Base):
-    """The current tags of a model, for lists; `label` stands for the key and the value."""
-
-    __tablename__ = "ledger_model_tags"
-
-    label: Mapped[str] = mapped_column(String(64), primary_key=True)
-    model: Mapped[str] = mapped_column(Name, primary_key=True)
-
-    __table_args__ = (Index("ledger_model_tags_by_model", "model"),)
-
-
-class VersionTagRow(Base):
-    """The current tags of a version, for lists; `label` stands for the key and the value."""
-
-    __tablename__ = "ledger_version_tags"
-
-    label: Mapped[str] = mapped_column(String(64), primary_key=True)
-    model: Mapped[str] = mapped_column(Name, primary_key=True)
-    version: Mapped[int] = mapped_column(primary_key=True)
-
-    __table_args__ = (Index("ledger_version_tags_by_version", "model", "version"),)
-
-
-class VersionMetricRow(Base):
-    """The current metrics of a version, for lists."""
-
-    __tablename__ = "ledger_version_metrics"
-
-    model: Mapped[str] = mapped_column(Name, primary_key=True)
-    version: Mapped[int] = mapped_column(primary_key=True)
-    key: Mapped[str] = mapped_column(Name, primary_key=True)
-    value: Mapped[float]
-
-    __table_args__ = (Index("ledger_version_metrics_by_value", "key", "value", "model", "version"),)
 
 
 class MetricRow(Base):
