@@ -1,0 +1,94 @@
+"""Pages of a list with conditions, fast whether a condition holds for ten rows or for nearly all.
+
+A database that knows nothing of how many rows meet a condition has to guess: it walks the list in order and looks at
+each row, which takes long when few match, or it collects all that match and sorts them, which takes long when many do.
+So it is not left to guess. Each condition counts its rows, up to `FEW`, in an index of its own. When one has few, these
+are collected, sorted and held against the other conditions. When all have many, the list is walked in order, and the
+page is soon full.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from sqlalchemy import ColumnElement, Select, and_, exists, func, select, true
+from sqlalchemy.orm import Session
+
+from modelward.lifecycle import Page
+from modelward_server.store.paging import Key, PageRequest
+
+Among: TypeAlias = Callable[[ColumnElement[str]], ColumnElement[bool]]
+"""Limits a list to a range of its first key, which every index that is in the list's order serves too."""
+FEW = 2000
+"""A condition that holds for fewer rows has few: that many are collected and sorted for each page."""
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """A condition on the rows of a list, and the index that finds them."""
+
+    columns: tuple[Any, ...]
+    """What names a row of the list, in the order of the list's keys, in the table that has the index."""
+    holds: ColumnElement[bool]
+    in_order: bool = False
+    """Whether the index gives the rows in the list's order, each of them once."""
+
+    def found(self) -> Select[Any]:
+        return select(*self.columns).where(self.holds)
+
+    def holds_for(self, names: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+        same = (column == name for column, name in zip(self.columns, names, strict=True))
+        return exists().where(*same, self.holds)
+
+
+def search_page(
+    session: Session,
+    keys: Sequence[Key],
+    among: Among,
+    conditions: Sequence[Condition],
+    page_size: int,
+    page_token: str,
+    asked: object,
+) -> Page[Any]:
+    """Fetch one page of the rows that meet every condition.
+
+    Args:
+        keys: the order of the list; they name a row, and their table is what is listed.
+        page_size, page_token, asked: as `fetch_page` has them.
+
+    Raises:
+        InvalidField: the token is not one of this list's.
+    """
+    wanted = PageRequest(keys, page_size, page_token, asked)
+    names = wanted.limit(*_names(session, keys, among, conditions)).subquery()
+    columns = [key.column for key in keys]
+    same = (column == name for column, name in zip(columns, names.c, strict=True))
+    rows = select(columns[0].class_).join(names, and_(*same))
+    return wanted.page(session.scalars(rows.order_by(*(key.ordering() for key in keys))).all())
+
+
+def _names(
+    session: Session, keys: Sequence[Key], among: Among, conditions: Sequence[Condition]
+) -> tuple[Select[Any], list[Key]]:
+    """Select the names of the rows that meet every condition, and say which columns order them."""
+    counts = {condition: _count(session, condition, among) for condition in conditions}
+    rarest = min(conditions, key=lambda condition: counts[condition], default=None)
+    if rarest is not None and counts[rarest] < FEW:
+        start, names = rarest, rarest.found().limit(FEW).subquery()
+    else:
+        everything = Condition(tuple(key.column for key in keys), true(), in_order=True)
+        start = next((condition for condition in conditions if condition.in_order), everything)
+        names = start.found().subquery()
+    columns = list(names.c)
+    others = (condition.holds_for(columns) for condition in conditions if condition is not start)
+    rows = select(*columns).where(among(columns[0]), *others)
+    ordering = [Key(column, key.descending) for column, key in zip(columns, keys, strict=True)]
+    return (rows if start.in_order else rows.distinct()), ordering
+
+
+def _count(session: Session, condition: Condition, among: Among) -> int:
+    """Count the rows for which a condition holds, up to `FEW`."""
+    found = condition.found()
+    if condition.in_order:
+        found = found.where(among(condition.columns[0]))
+    return session.scalar(select(func.count()).select_from(found.limit(FEW).subquery())) or 0
