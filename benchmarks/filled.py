@@ -12,8 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
+from itertools import islice, product
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import create_engine, insert, text
 
@@ -22,9 +23,10 @@ from modelward_server.store.mlflow_client import connect
 from modelward_server.store.search_tables import ModelTagRow, VersionMetricRow, VersionTagRow, value_digest
 from modelward_server.store.tables import ModelRow, VersionRow
 
+Value = TypeVar("Value")
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
-BATCH = 500
-"""Models of one insert."""
+BATCH = 5000
+"""Versions of one insert."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,10 @@ class Store:
 
     models: int
     versions: int
+    name: str = "model"
 
     def model(self, number: int) -> str:
-        return f"model-{number % 20:02d}-{number:05d}"
+        return f"{self.name}-{number % 20:02d}-{number:05d}"
 
     def stage(self, version: int) -> str:
         return {self.versions: "production", self.versions - 1: "staging"}.get(version, "archived")
@@ -56,22 +59,27 @@ class Store:
 
     @cached_property
     def _shuffled(self) -> list[int]:
-        return random.Random(7).sample(range(self.models * self.versions), self.models * self.versions)
+        places = self.models * self.versions
+        return random.Random(7).sample(range(places), places)  # noqa: S311 - a figure for each version, no secret
 
 
 def fill_ledger(url: str, store: Store) -> None:
     """Make a ledger at the URL and fill it; MLflow counts as having seen it all."""
     ledger = Ledger(url)
     ledger.migrate()
-    for first in range(0, store.models, BATCH):
-        numbers = range(first, min(first + BATCH, store.models))
-        each = [(model, version) for model in numbers for version in range(1, store.versions + 1)]
+    numbers = range(store.models)
+    with ledger.writing() as session:
+        session.execute(insert(ModelRow), [_model(store, number) for number in numbers])
+        session.execute(insert(ModelTagRow), [_model_tag(store, number) for number in numbers])
+    each = product(numbers, range(1, store.versions + 1))
+    while batch := list(islice(each, BATCH)):
         with ledger.writing() as session:
-            session.execute(insert(ModelRow), [_model(store, number) for number in numbers])
-            session.execute(insert(ModelTagRow), [tag for number in numbers for tag in _model_tags(store, number)])
-            session.execute(insert(VersionRow), [_version(store, *one) for one in each])
-            session.execute(insert(VersionTagRow), [tag for one in each for tag in _version_tags(store, *one)])
-            session.execute(insert(VersionMetricRow), [_metric(store, *one) for one in each])
+            session.execute(insert(VersionRow), [_version(store, *one) for one in batch])
+            session.execute(insert(VersionTagRow), [tag for one in batch for tag in _version_tags(store, *one)])
+            session.execute(insert(VersionMetricRow), [_metric(store, *one) for one in batch])
+    with ledger.writing() as session:
+        if session.get_bind().dialect.name == "postgresql":
+            session.execute(text("ANALYZE"))  # PostgreSQL does it by itself within a minute or two.
     ledger.close()
 
 
@@ -82,8 +90,8 @@ def _model(store: Store, number: int) -> dict[str, Any]:
     return {"name": name, "description": "Direction of a price", "tags": tags, "latest_version": latest, **times}
 
 
-def _model_tags(store: Store, number: int) -> Iterator[dict[str, Any]]:
-    yield {"model": store.model(number), "key": "desk", "digest": value_digest(f"desk-{number % 20:02d}")}
+def _model_tag(store: Store, number: int) -> dict[str, Any]:
+    return {"model": store.model(number), "key": "desk", "digest": value_digest(f"desk-{number % 20:02d}")}
 
 
 def _version(store: Store, model: int, version: int) -> dict[str, Any]:
@@ -185,13 +193,13 @@ class Took:
     p99: float
 
 
-def time_calls(call: Callable[[], object], times: int) -> Took:
-    """Call so often, after two calls that do not count."""
-    call(), call()
+def time_calls(call: Callable[[Value], object], times: int, prepare: Callable[[], Value]) -> Took:
+    """Call so often, after two calls that do not count; what `prepare` does before each is not timed."""
     took = []
-    for _ in range(times):
+    for _ in range(times + 2):
+        prepared = prepare()
         begun = time.perf_counter()
-        call()
+        call(prepared)
         took.append((time.perf_counter() - begun) * 1000)
-    cuts = statistics.quantiles(took, n=100)
+    cuts = statistics.quantiles(took[2:], n=100)
     return Took(cuts[49], cuts[98])

@@ -78,9 +78,7 @@ def _queries(store: Store) -> Iterator[Query]:
     yield versions("a tag of one", "tags.run = 'run-4711'", tags={"run": "run-4711"})
     yield versions("a tag of 1 in 20", "tags.desk = 'desk-19'", tags={"desk": "desk-19"})
     yield versions("a tag of 1 in 2", "tags.half = '1'", tags={"half": "1"})
-    yield versions(
-        "two tags", "tags.desk = 'desk-19' AND tags.half = '1'", tags={"desk": "desk-19", "half": "1"}
-    )
+    yield versions("two tags", "tags.desk = 'desk-19' AND tags.half = '1'", tags={"desk": "desk-19", "half": "1"})
     yield versions("metric range of 10", metrics=[pb.MetricRange(key="accuracy", at_least=ten)])
     yield versions("metric range of half", metrics=[pb.MetricRange(key="accuracy", at_most=0.5)])
     yield versions(
@@ -107,27 +105,27 @@ def _measure(folder: Path, database_url: str, store: Store, times: int) -> dict[
     fill_ledger(database_url or f"sqlite:///{folder}/ledger.db", store)
     with served(folder, database_url) as target, grpc.insecure_channel(target) as channel:
         stub: Any = LifecycleServiceStub(channel)
-        return {query.name: time_calls(_ours(stub, query), times) for query in _queries(store)}
+        return {query.name: time_calls(_ours(stub, query), times, lambda: None) for query in _queries(store)}
 
 
-def _ours(stub: Any, query: Query) -> Callable[[], object]:
+def _ours(stub: Any, query: Query) -> Callable[[None], object]:
     models = isinstance(query.ours, pb.ListModelsRequest)
     ask = stub.ListModels if models else stub.ListModelVersions
     for _ in range(query.pages_before):
         query.ours.page_token = ask(query.ours).next_page_token
-    return lambda: ask(query.ours)
+    return lambda _: ask(query.ours)
 
 
 def _measure_mlflow(file: Path, store: Store) -> dict[str, Took]:
     client = fill_mlflow(file, store)
     asked = [query for query in _queries(store) if query.peer is not None]
-    return {query.name: time_calls(_peer(client, query), 5) for query in asked}
+    return {query.name: time_calls(_peer(client, query), 5, lambda: None) for query in asked}
 
 
-def _peer(client: Any, query: Query) -> Callable[[], object]:
+def _peer(client: Any, query: Query) -> Callable[[None], object]:
     models = isinstance(query.ours, pb.ListModelsRequest)
     search = client.search_registered_models if models else client.search_model_versions
-    return lambda: search(query.peer, max_results=PAGE)
+    return lambda _: search(query.peer, max_results=PAGE)
 
 
 def _table(ours: dict[str, dict[str, Took]], mlflow: dict[str, Took]) -> Table:

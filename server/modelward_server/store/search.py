@@ -21,6 +21,8 @@ Among: TypeAlias = Callable[[ColumnElement[str]], ColumnElement[bool]]
 """Limits a list to a range of its first key, which every index that is in the list's order serves too."""
 FEW = 2000
 """A condition that holds for fewer rows has few: that many are collected and sorted for each page."""
+MANY = 10_000
+"""How far rows are counted to find the shorter walk."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,12 +35,15 @@ class Condition:
     in_order: bool = False
     """Whether the index gives the rows in the list's order, each of them once."""
 
-    def found(self) -> Select[Any]:
-        return select(*self.columns).where(self.holds)
+    def found(self, among: Among) -> Select[Any]:
+        """Select the names of the rows for which it holds, in the list's range where the index knows that."""
+        rows = select(*self.columns).where(self.holds)
+        return rows.where(among(self.columns[0])) if self.in_order else rows
 
     def holds_for(self, names: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
         same = (column == name for column, name in zip(self.columns, names, strict=True))
-        return exists().where(*same, self.holds)
+        # With an offset PostgreSQL asks it of one row after the other, as the walk needs, and makes no join of it.
+        return exists(select(*self.columns).where(*same, self.holds).offset(0))
 
 
 def search_page(
@@ -71,24 +76,33 @@ def _names(
     session: Session, keys: Sequence[Key], among: Among, conditions: Sequence[Condition]
 ) -> tuple[Select[Any], list[Key]]:
     """Select the names of the rows that meet every condition, and say which columns order them."""
-    counts = {condition: _count(session, condition, among) for condition in conditions}
-    rarest = min(conditions, key=lambda condition: counts[condition], default=None)
-    if rarest is not None and counts[rarest] < FEW:
-        start, names = rarest, rarest.found().limit(FEW).subquery()
-    else:
-        everything = Condition(tuple(key.column for key in keys), true(), in_order=True)
-        start = next((condition for condition in conditions if condition.in_order), everything)
-        names = start.found().subquery()
-    columns = list(names.c)
+    start, found = _start(session, keys, among, conditions)
+    columns = list(found.subquery().c)
     others = (condition.holds_for(columns) for condition in conditions if condition is not start)
     rows = select(*columns).where(among(columns[0]), *others)
     ordering = [Key(column, key.descending) for column, key in zip(columns, keys, strict=True)]
     return (rows if start.in_order else rows.distinct()), ordering
 
 
-def _count(session: Session, condition: Condition, among: Among) -> int:
-    """Count the rows for which a condition holds, up to `FEW`."""
-    found = condition.found()
-    if condition.in_order:
-        found = found.where(among(condition.columns[0]))
-    return session.scalar(select(func.count()).select_from(found.limit(FEW).subquery())) or 0
+def _start(
+    session: Session, keys: Sequence[Key], among: Among, conditions: Sequence[Condition]
+) -> tuple[Condition, Select[Any]]:
+    """Choose the condition whose rows are held against the others, and select these."""
+    rarest = _rarest(session, conditions, among, FEW)
+    if rarest is not None and _count(session, rarest, among, FEW) < FEW:
+        return rarest, rarest.found(among).limit(FEW)
+    everything = Condition(tuple(key.column for key in keys), true(), in_order=True)
+    walked = _rarest(session, [condition for condition in conditions if condition.in_order], among, MANY) or everything
+    return walked, walked.found(among)
+
+
+def _rarest(session: Session, conditions: Sequence[Condition], among: Among, most: int) -> Condition | None:
+    """Return the condition that holds for the fewest rows, as far as counting up to `most` tells."""
+    if len(conditions) < 2:
+        return next(iter(conditions), None)
+    return min(conditions, key=lambda condition: _count(session, condition, among, most))
+
+
+def _count(session: Session, condition: Condition, among: Among, most: int) -> int:
+    found = condition.found(among).limit(most)
+    return session.scalar(select(func.count()).select_from(found.subquery())) or 0
