@@ -7,14 +7,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import islice, product
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import create_engine, insert, text
 
@@ -23,7 +23,9 @@ from modelward_server.store.mlflow_client import connect
 from modelward_server.store.search_tables import ModelTagRow, VersionMetricRow, VersionTagRow, value_digest
 from modelward_server.store.tables import ModelRow, VersionRow
 
-Value = TypeVar("Value")
+Key = TypeVar("Key")
+WARM_UP = 3
+"""Calls that do not count."""
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 BATCH = 5000
 """Versions of one insert."""
@@ -77,10 +79,10 @@ def fill_ledger(url: str, store: Store) -> None:
             session.execute(insert(VersionRow), [_version(store, *one) for one in batch])
             session.execute(insert(VersionTagRow), [tag for one in batch for tag in _version_tags(store, *one)])
             session.execute(insert(VersionMetricRow), [_metric(store, *one) for one in batch])
-    with ledger.writing() as session:
-        if session.get_bind().dialect.name == "postgresql":
-            session.execute(text("ANALYZE"))  # PostgreSQL does it by itself within a minute or two.
     ledger.close()
+    if url.startswith("postgresql"):
+        with create_engine(url, isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.execute(text("VACUUM ANALYZE"))  # As PostgreSQL does by itself within a minute or two.
 
 
 def _model(store: Store, number: int) -> dict[str, Any]:
@@ -193,13 +195,23 @@ class Took:
     p99: float
 
 
-def time_calls(call: Callable[[Value], object], times: int, prepare: Callable[[], Value]) -> Took:
-    """Call so often, after two calls that do not count; what `prepare` does before each is not timed."""
-    took = []
-    for _ in range(times + 2):
-        prepared = prepare()
-        begun = time.perf_counter()
-        call(prepared)
-        took.append((time.perf_counter() - begun) * 1000)
-    cuts = statistics.quantiles(took[2:], n=100)
-    return Took(cuts[49], cuts[98])
+class Timed(Protocol):
+    """What is timed."""
+
+    def prepare(self) -> None:
+        """Do what comes before a call and is not timed."""
+
+    def call(self) -> object: ...
+
+
+def time_in_turn(timed: Mapping[Key, Timed], times: int) -> dict[Key, Took]:
+    """Call each so often, one after the other, so that all meet the same moods of the machine."""
+    took: dict[Key, list[float]] = {key: [] for key in timed}
+    for _ in range(times + WARM_UP):
+        for key, one in timed.items():
+            one.prepare()
+            begun = time.perf_counter()
+            one.call()
+            took[key].append((time.perf_counter() - begun) * 1000)
+    cuts = {key: statistics.quantiles(figures[WARM_UP:], n=100) for key, figures in took.items()}
+    return {key: Took(cut[49], cut[98]) for key, cut in cuts.items()}

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
-from filled import BEGUN, Store, Took, fill_ledger, fill_mlflow, served, time_calls
+from filled import BEGUN, Store, Took, fill_ledger, fill_mlflow, served, time_in_turn
 from rich.console import Console
 from rich.table import Table
 
@@ -100,32 +100,42 @@ def _queries(store: Store) -> Iterator[Query]:
     yield Query("models by stage of none", pb.ListModelsRequest(page_size=PAGE, stages=[common.STAGE_TRAINING]))
 
 
+@dataclass(frozen=True)
+class _Asked:
+    """A list that is asked for again and again."""
+
+    call: Callable[[], object]
+
+    def prepare(self) -> None:
+        """Do nothing."""
+
+
 def _measure(folder: Path, database_url: str, store: Store, times: int) -> dict[str, Took]:
     folder.mkdir()
     fill_ledger(database_url or f"sqlite:///{folder}/ledger.db", store)
     with served(folder, database_url) as target, grpc.insecure_channel(target) as channel:
         stub: Any = LifecycleServiceStub(channel)
-        return {query.name: time_calls(_ours(stub, query), times, lambda: None) for query in _queries(store)}
+        return time_in_turn({query.name: _Asked(_ours(stub, query)) for query in _queries(store)}, times)
 
 
-def _ours(stub: Any, query: Query) -> Callable[[None], object]:
+def _ours(stub: Any, query: Query) -> Callable[[], object]:
     models = isinstance(query.ours, pb.ListModelsRequest)
     ask = stub.ListModels if models else stub.ListModelVersions
     for _ in range(query.pages_before):
         query.ours.page_token = ask(query.ours).next_page_token
-    return lambda _: ask(query.ours)
+    return lambda: ask(query.ours)
 
 
 def _measure_mlflow(file: Path, store: Store) -> dict[str, Took]:
     client = fill_mlflow(file, store)
     asked = [query for query in _queries(store) if query.peer is not None]
-    return {query.name: time_calls(_peer(client, query), 5, lambda: None) for query in asked}
+    return time_in_turn({query.name: _Asked(_peer(client, query)) for query in asked}, 5)
 
 
-def _peer(client: Any, query: Query) -> Callable[[None], object]:
+def _peer(client: Any, query: Query) -> Callable[[], object]:
     models = isinstance(query.ours, pb.ListModelsRequest)
     search = client.search_registered_models if models else client.search_model_versions
-    return lambda _: search(query.peer, max_results=PAGE)
+    return lambda: search(query.peer, max_results=PAGE)
 
 
 def _table(ours: dict[str, dict[str, Took]], mlflow: dict[str, Took]) -> Table:

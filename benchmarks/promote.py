@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from filled import Store, Took, fill_ledger, fill_mlflow, served, time_calls
+from filled import Store, Took, fill_ledger, fill_mlflow, served, time_in_turn
 from rich.console import Console
 from rich.table import Table
 
@@ -41,34 +41,42 @@ def _measure(folder: Path, database_url: str, sizes: list[int], times: int) -> d
     for size in sizes:
         fill_ledger(database_url or f"sqlite:///{folder}/ledger.db", Store(1, size, f"with-{size}"))
     with served(folder, database_url) as target, Client(target, timeout=60) as client:
-        return {size: _time_promotions(client, Store(1, size, f"with-{size}"), times) for size in sizes}
+        promoters = {size: _Promoter(client, Store(1, size, f"with-{size}").model(0)) for size in sizes}
+        return time_in_turn(promoters, times)
 
 
-def _time_promotions(client: Client, store: Store, times: int) -> Took:
-    """Promote two versions in turn; what brings the other back to staging is not timed."""
-    model = store.model(0)
-    numbers = count()
+class _Promoter:
+    """Promotes two versions of a model in turn."""
 
-    def prepare() -> str:
-        version = f"{model}/{1 + next(numbers) % 2}"
-        client.promote(version, to="staging")
-        return version
+    def __init__(self, client: Client, model: str) -> None:
+        self._client, self._model, self._numbers = client, model, count()
 
-    return time_calls(lambda version: client.promote(version, to="production"), times, prepare)
+    def prepare(self) -> None:
+        """Bring the one that is not in production to staging."""
+        self._version = f"{self._model}/{1 + next(self._numbers) % 2}"
+        self._client.promote(self._version, to="staging")
+
+    def call(self) -> None:
+        self._client.promote(self._version, to="production")
 
 
 def _measure_mlflow(folder: Path, sizes: list[int]) -> dict[int, Took]:
-    return {size: _time_aliases(fill_mlflow(folder / f"mlflow-{size}.db", Store(1, size)), size) for size in sizes}
+    """Time aliases of models of each size, each in a store of its own."""
+    setters = {size: _AliasSetter(fill_mlflow(folder / f"mlflow-{size}.db", Store(1, size)), size) for size in sizes}
+    return time_in_turn(setters, 30)
 
 
-def _time_aliases(client: Any, size: int) -> Took:
-    versions = count()
-    model = Store(1, size).model(0)
-    return time_calls(
-        lambda version: client.set_registered_model_alias(model, "production", version),
-        20,
-        lambda: str(1 + next(versions) % 2),
-    )
+class _AliasSetter:
+    """Points the alias to two versions in turn."""
+
+    def __init__(self, client: Any, size: int) -> None:
+        self._client, self._model, self._numbers = client, Store(1, size).model(0), count()
+
+    def prepare(self) -> None:
+        self._version = str(1 + next(self._numbers) % 2)
+
+    def call(self) -> None:
+        self._client.set_registered_model_alias(self._model, "production", self._version)
 
 
 def _table(title: str, measured: dict[int, Took]) -> Table:

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelward import Client, MetricRange, ModelVersion, Stage
+from modelward._convert.common import stage_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.store import search
@@ -126,7 +127,7 @@ def _request(population: Population, prefix: str, wanted: dict[str, Any]) -> pb.
     request = pb.ListModelVersionsRequest(
         model=prefix + wanted["model"] if "model" in wanted else "",
         name_prefix=prefix + wanted.get("name_prefix", ""),
-        stages=[f"STAGE_{stage.upper()}" for stage in wanted.get("stages", ())],
+        stages=[stage_to_proto(stage) for stage in wanted.get("stages", ())],
         tags=wanted.get("tags", {}),
         metrics=[pb.MetricRange(key=m.key, at_least=m.at_least, at_most=m.at_most) for m in wanted.get("metrics", ())],
     )

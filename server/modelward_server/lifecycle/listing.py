@@ -14,6 +14,10 @@ from modelward_server.store.search import Condition, search_page
 from modelward_server.store.search_tables import ModelTagRow, VersionMetricRow, VersionTagRow, value_digest
 from modelward_server.store.tables import ModelRow, VersionRow
 
+NAMED = (VersionRow.model, VersionRow.version)
+TAGGED = (VersionTagRow.model, VersionTagRow.version)
+MEASURED = (VersionMetricRow.model, VersionMetricRow.version)
+
 
 @dataclass(frozen=True)
 class VersionFilter:
@@ -54,9 +58,9 @@ def list_models(
 def _model_conditions(stages: Collection[Stage], tags: Mapping[str, str]) -> Iterator[Condition]:
     for key, value in tags.items():
         tagged = (ModelTagRow.key == key) & (ModelTagRow.digest == value_digest(value))
-        yield Condition((ModelTagRow.model,), tagged, in_order=True)
+        yield Condition((ModelTagRow.model,), tagged, (ModelTagRow.model,), in_order=True)
     if stages:
-        yield Condition((VersionRow.model,), VersionRow.stage.in_(stages))
+        yield Condition((VersionRow.model,), VersionRow.stage.in_(stages), ())
 
 
 def _production_versions(session: Session, models: list[str]) -> dict[str, int]:
@@ -86,17 +90,17 @@ def _among(model: ColumnElement[str], wanted: VersionFilter) -> ColumnElement[bo
 
 
 def _version_conditions(wanted: VersionFilter) -> Iterator[Condition]:
-    names = (VersionRow.model, VersionRow.version)
     for key, value in wanted.tags.items():
         tagged = (VersionTagRow.key == key) & (VersionTagRow.digest == value_digest(value))
-        yield Condition((VersionTagRow.model, VersionTagRow.version), tagged, in_order=True)
+        yield Condition(TAGGED, tagged, TAGGED, in_order=True)
     if wanted.stages:
         # Of several stages the index gives one after the other.
-        yield Condition(names, VersionRow.stage.in_(wanted.stages), in_order=len(wanted.stages) == 1)
+        alone = len(wanted.stages) == 1
+        yield Condition(NAMED, VersionRow.stage.in_(wanted.stages), NAMED if alone else (), in_order=alone)
     for bounds in wanted.metrics:
-        yield Condition((VersionMetricRow.model, VersionMetricRow.version), and_(*_within(bounds)))
+        yield Condition(MEASURED, and_(*_within(bounds)), (VersionMetricRow.value, *MEASURED))
     if wanted.created_after is not None or wanted.created_before is not None:
-        yield Condition(names, and_(*_created_within(wanted)))
+        yield Condition(NAMED, and_(*_created_within(wanted)), (VersionRow.created_at, *NAMED))
 
 
 def _within(bounds: MetricRange) -> Iterator[ColumnElement[bool]]:

@@ -70,7 +70,7 @@ class PageRequest:
         page = tuple(found[: self._size])
         if len(found) <= self._size:
             return Page(page, "")
-        return Page(page, _encode([getattr(page[-1], key.column.key) for key in self._keys], self._conditions))
+        return Page(page, _encode([getattr(page[-1], str(key.column.key)) for key in self._keys], self._conditions))
 
 
 def slice_page(

@@ -32,6 +32,8 @@ class Condition:
     columns: tuple[Any, ...]
     """What names a row of the list, in the order of the list's keys, in the table that has the index."""
     holds: ColumnElement[bool]
+    along: tuple[Any, ...]
+    """The columns by which the index goes on behind those that the condition fixes."""
     in_order: bool = False
     """Whether the index gives the rows in the list's order, each of them once."""
 
@@ -88,21 +90,24 @@ def _start(
     session: Session, keys: Sequence[Key], among: Among, conditions: Sequence[Condition]
 ) -> tuple[Condition, Select[Any]]:
     """Choose the condition whose rows are held against the others, and select these."""
-    rarest = _rarest(session, conditions, among, FEW)
-    if rarest is not None and _count(session, rarest, among, FEW) < FEW:
+    counts = [(_count(session, condition, among, FEW), condition) for condition in conditions]
+    rows, rarest = min(counts, key=lambda counted: counted[0], default=(FEW, None))
+    if rarest is not None and rows < FEW:
         return rarest, rarest.found(among).limit(FEW)
-    everything = Condition(tuple(key.column for key in keys), true(), in_order=True)
-    walked = _rarest(session, [condition for condition in conditions if condition.in_order], among, MANY) or everything
+    columns = tuple(key.column for key in keys)
+    everything = Condition(columns, true(), columns, in_order=True)
+    walked = _rarest(session, [condition for condition in conditions if condition.in_order], among) or everything
     return walked, walked.found(among)
 
 
-def _rarest(session: Session, conditions: Sequence[Condition], among: Among, most: int) -> Condition | None:
-    """Return the condition that holds for the fewest rows, as far as counting up to `most` tells."""
+def _rarest(session: Session, conditions: Sequence[Condition], among: Among) -> Condition | None:
+    """Return the condition that holds for the fewest rows, as far as counting up to `MANY` tells."""
     if len(conditions) < 2:
         return next(iter(conditions), None)
-    return min(conditions, key=lambda condition: _count(session, condition, among, most))
+    return min(conditions, key=lambda condition: _count(session, condition, among, MANY))
 
 
 def _count(session: Session, condition: Condition, among: Among, most: int) -> int:
-    found = condition.found(among).limit(most)
+    # In the order of the index: else PostgreSQL may gather all the rows before it counts the first.
+    found = condition.found(among).order_by(*condition.along).limit(most)
     return session.scalar(select(func.count()).select_from(found.subquery())) or 0
