@@ -37,6 +37,9 @@ class Kind(StrEnum):
     RESUMED = "resumed"
     POLICY = "policy"
     DRIFT_POLICY = "drift_policy"
+    SCHEDULE = "schedule"
+    SCHEDULE_DELETED = "schedule_deleted"
+    JOB = "job"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, caller: Caller, version: int = 0) -> int:
