@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelward import Client, MetricRange, ModelVersion, Stage
+from modelward import Client, MetricRange, ModelVersion, Stage, Transition
 from modelward._convert.common import stage_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
@@ -192,3 +192,20 @@ def test_token_of_another_list_is_refused(server: RunningServer, population: Pop
         other = pb.ListModelVersionsRequest(name_prefix=prefix, page_token=page.next_page_token, tags={"parity": "1"})
         with pytest.raises(grpc.RpcError, match="page_token"):
             stub.ListModelVersions(other)
+
+
+@pytest.mark.parametrize("after", [None, 0, 7, 17])
+@pytest.mark.parametrize("before", [None, 3, 15])
+def test_history_is_cut_by_time(
+    sdk: Client, population: Population, prefix: str, after: int | None, before: int | None
+) -> None:
+    moves = [*sdk.list_transitions(prefix + "ba")][::-1]
+    everything = [*sdk.list_transitions()]
+    start, end = (None if at is None else moves[at % len(moves)].moved_at for at in (after, before))
+
+    def meets(move: Transition) -> bool:
+        return (start is None or move.moved_at >= start) and (end is None or move.moved_at < end)
+
+    assert [*sdk.list_transitions(moved_after=start, moved_before=end)] == [m for m in everything if meets(m)]
+    of_model = [*sdk.list_transitions(prefix + "ba", version=2, moved_after=start, moved_before=end)]
+    assert of_model == [m for m in moves[::-1] if meets(m) and m.version.version == 2]

@@ -17,7 +17,7 @@ from sqlalchemy.orm import Session
 from modelward.lifecycle import Page
 from modelward_server.store.paging import Key, PageRequest
 
-Among: TypeAlias = Callable[[ColumnElement[str]], ColumnElement[bool]]
+Among: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[bool]]
 """Limits a list to a range of its first key, which every index that is in the list's order serves too."""
 FEW = 2000
 """A condition that holds for fewer rows has few: that many are collected and sorted for each page."""

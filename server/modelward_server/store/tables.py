@@ -174,6 +174,7 @@ class TransitionRow(Base):
 
     __table_args__ = (
         Index("ledger_transitions_by_model", "model", "sequence"),
+        Index("ledger_transitions_by_time", "moved_at", "sequence"),
         Index("ledger_transitions_by_version", "model", "version", "sequence"),
     )
 

@@ -81,3 +81,4 @@ def _create_indexes() -> None:
     op.create_index(
         "ledger_drift_reports_by_version", "ledger_drift_reports", ["model", "version", "created_at", "report_id"]
     )
+    op.create_index("ledger_transitions_by_time", "ledger_transitions", ["moved_at", "sequence"])
