@@ -4,6 +4,7 @@ import asyncio
 import gc
 import logging
 import signal
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -86,13 +87,14 @@ class App:
         )
         mirror = MlflowMirror(self._settings.tracking_uri, artifact_root)
         self.mirror = MirrorWorker(self.ledger, self._blobs, mirror)
-        self._tasks = [asyncio.create_task(self.mirror.run()), asyncio.create_task(self._tidy())]
+        self._mirroring = asyncio.create_task(self.mirror.run())
+        self._tidying = asyncio.create_task(self._tidy())
 
     def _add_services(self) -> None:
         settings, server, blobs = self._settings, self._server, self._blobs
         calls = Calls(self.ledger, on_write=self._wake)
         self._feed = Feed(calls)
-        self._tasks.append(asyncio.create_task(self._feed.run()))
+        self._feeding = asyncio.create_task(self._feed.run())
         sources = Sources(settings.allowed_sources, lambda uri, to: download_artifacts(settings.tracking_uri, uri, to))
         registry = MlflowRegistry(settings.tracking_uri)
         add_LifecycleServiceServicer_to_server(
@@ -120,11 +122,14 @@ class App:
         self._feed.wake()
 
     async def stop(self) -> None:
-        """Refuse new calls, let those in flight finish within the grace, and close the stores."""
+        """Refuse new calls, let those in flight and MLflow's mirror finish within the grace, and close the stores."""
+        end = time.monotonic() + self._settings.grace_seconds
         await self._health.enter_graceful_shutdown()
         self._feed.close()
         await self._server.stop(self._settings.grace_seconds)
-        for task in self._tasks:
+        self.mirror.drain()
+        await asyncio.wait({self._mirroring}, timeout=max(0.0, end - time.monotonic()))
+        for task in (self._mirroring, self._feeding, self._tidying):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

@@ -4,13 +4,17 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import NullPool, create_engine, insert, inspect
 from sqlalchemy.exc import IntegrityError
 
 from modelward.errors import StoreUnavailable
-from modelward_server.store.ledger import Ledger
+from modelward.lifecycle import MetricRange
+from modelward_server.lifecycle.listing import VersionFilter, list_models, list_versions
+from modelward_server.store.ledger import MIGRATIONS, Ledger
 from modelward_server.store.tables import Base, ModelRow, VersionRow
 from tests.conftest import new_database
 
@@ -31,6 +35,34 @@ def test_migrations_give_the_schema_that_the_code_expects(url: str) -> None:
         assert compare_metadata(context, Base.metadata) == []
         assert all(table.startswith("ledger_") for table in inspect(connection).get_table_names())
     ledger.close()
+
+
+def test_migration_carries_the_tags_and_metrics_of_an_older_ledger_over(url: str) -> None:
+    tags, metrics = {"desk": "fx", "note": "x" * 5000}, {"accuracy": 0.57, "depth": 4}
+    older = _ledger_at("0001", url)
+    with older.writing() as session:
+        session.execute(insert(ModelRow).values(_model("spx") | {"tags": tags}))
+        session.execute(insert(VersionRow).values(_version("spx", 1) | {"tags": tags, "metrics": metrics}))
+        session.execute(insert(VersionRow).values(_version("spx", 2) | {"stage": "archived"}))
+    older.migrate()
+    with older.reading() as session:
+        [model] = list_models(session, "", (), tags, 10, "").items
+        [tagged] = list_versions(session, VersionFilter(tags=tags), 10, "").items
+        bounds = (MetricRange("accuracy", at_least=0.57), MetricRange("depth", at_most=4))
+        [measured] = list_versions(session, VersionFilter(metrics=bounds), 10, "").items
+        assert len(list_versions(session, VersionFilter(), 10, "").items) == 2
+    assert (model.name, tagged.version, measured.version) == ("spx", 1, 1)
+    older.close()
+
+
+def _ledger_at(revision: str, url: str) -> Ledger:
+    """Make a ledger as a server of that time left it."""
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS))
+    with create_engine(url, poolclass=NullPool).begin() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, revision)
+    return Ledger(url)
 
 
 def test_database_itself_refuses_a_second_version_in_production(url: str) -> None:

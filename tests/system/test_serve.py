@@ -17,6 +17,7 @@ import pytest
 from modelward import Client, ModelwardError, Stage
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+from modelward_server.store.mlflow_client import connect
 from tests.system.served import Served
 
 Serve = Callable[..., Served]
@@ -110,6 +111,18 @@ def test_a_restart_keeps_everything(serve: Serve, tmp_path: Path) -> None:
         assert list(client.list_transitions("kept")) == moves
         assert client.verify_audit_log().intact
         assert (client.download(after, tmp_path / "back") / "model.bin").read_bytes() == b"weights" * 1000
+
+
+def test_a_clean_stop_leaves_mlflow_with_the_last_promotion(serve: Serve, tmp_path: Path) -> None:
+    server = serve(env={"MODELWARD_GRACE_SECONDS": "60"})
+    with Client(server.target) as client:
+        version = client.register("shown", model_file(tmp_path))
+        client.promote(version, to="staging")
+        client.promote(version, to="production")
+    server.tell_to_stop()
+    assert server.process.wait(90) == 0
+    aliases = connect(f"sqlite:///{server.data_dir}/mlflow.db").get_registered_model("shown").aliases
+    assert set(aliases) == {"production"}
 
 
 def test_a_kill_loses_nothing_that_was_acknowledged(serve: Serve, tmp_path: Path) -> None:

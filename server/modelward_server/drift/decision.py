@@ -1,8 +1,8 @@
 """What counts as drift, how far it goes, and how sure that is.
 
 A feature drifted when an effect size, the Kolmogorov-Smirnov statistic, the Kullback-Leibler divergence, the
-Wasserstein distance or the change of the missing share, reaches its threshold, and when the difference is significant at
-the accepted rate of false discoveries among the features. The p-value comes from stretches of the reference itself
+Wasserstein distance or the change of the missing share, reaches its threshold, and when the difference is significant
+at the accepted rate of false discoveries among the features. The p-value comes from stretches of the reference itself
 (`null.py`), so it knows how neighbouring rows depend. All features drifted together when a classifier tells live rows
 from reference rows well, and the difference is significant in the same way.
 

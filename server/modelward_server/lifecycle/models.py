@@ -2,16 +2,15 @@
 
 from collections.abc import Collection, Mapping
 
-from sqlalchemy import exists, select
 from sqlalchemy.orm import Session
 
 from modelward.errors import ModelExists
-from modelward.lifecycle import Model, Page, Stage
+from modelward.lifecycle import Model
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import check_etag, check_mask, etag, model_row, production_version, to_model
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
-from modelward_server.store.paging import Key, fetch_page, starts_with
+from modelward_server.store.search_tables import set_model_tags
 from modelward_server.store.tables import ModelRow, VersionRow
 
 
@@ -36,6 +35,7 @@ def add_model(
     )
     session.add(row)
     session.flush()
+    set_model_tags(session, row, row.tags)
     return row
 
 
@@ -46,33 +46,6 @@ def get_model(session: Session, name: str) -> Model:
         ModelNotFound: there is none of that name.
     """
     return to_model(model_row(session, name), production_version(session, name))
-
-
-def list_models(
-    session: Session,
-    name_prefix: str,
-    stages: Collection[Stage],
-    tags: Mapping[str, str],
-    page_size: int,
-    page_token: str,
-) -> Page[Model]:
-    """Return a page of the models that meet every condition, by name."""
-    rows = select(ModelRow).where(starts_with(ModelRow.name, name_prefix))
-    if stages:
-        rows = rows.where(exists().where(VersionRow.model == ModelRow.name, VersionRow.stage.in_(stages)))
-    for key, value in tags.items():
-        rows = rows.where(ModelRow.tags[key].as_string() == value)
-    conditions = ("models", name_prefix, sorted(stages), sorted(tags.items()))
-    page = fetch_page(session, rows, [Key(ModelRow.name)], page_size, page_token, conditions)
-    in_production = _production_versions(session, [row.name for row in page.items])
-    return Page(tuple(to_model(row, in_production.get(row.name, 0)) for row in page.items), page.next_page_token)
-
-
-def _production_versions(session: Session, models: list[str]) -> dict[str, int]:
-    query = select(VersionRow.model, VersionRow.version).where(
-        VersionRow.model.in_(models), VersionRow.stage == Stage.PRODUCTION
-    )
-    return dict(session.execute(query).all())
 
 
 def update_model(
@@ -97,7 +70,7 @@ def update_model(
     if "description" in paths:
         row.description = description
     if "tags" in paths:
-        row.tags = dict(tags)
+        set_model_tags(session, row, tags)
     touch_model(row, caller)
     _show_in_mlflow(session, row)
     changed = to_model(row, production_version(session, name))

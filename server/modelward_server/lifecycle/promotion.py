@@ -1,16 +1,14 @@
 """Moves between stages, and the record of them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
 
-from sqlalchemy import ColumnElement, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.errors import GatesFailed, NoPredecessor
 from modelward.lifecycle import (
     GateResult,
-    Page,
     RollbackResult,
     Stage,
     Transition,
@@ -35,7 +33,6 @@ from modelward_server.lifecycle.stages import check_move
 from modelward_server.lifecycle.versions import touch_version
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
-from modelward_server.store.paging import Key, fetch_page
 from modelward_server.store.tables import TransitionRow, VersionRow
 
 
@@ -177,47 +174,3 @@ def _predecessor(session: Session, model: str, current: VersionRow | None) -> Ve
     if last is None:
         raise NoPredecessor(f"nothing was in production of {model!r} before, so there is no way back", model=model)
     return session.get_one(VersionRow, (model, last.version))
-
-
-def list_transitions(
-    session: Session,
-    ref: VersionRef,
-    moved_after: datetime | None,
-    moved_before: datetime | None,
-    page_size: int,
-    page_token: str,
-) -> Page[Transition]:
-    """Return a page of the stage changes, the newest first.
-
-    Args:
-        ref: the model and version to show; an empty model means all models, version 0 all versions.
-
-    Raises:
-        ModelNotFound, VersionNotFound: what `ref` names does not exist.
-    """
-    _check_exists(session, ref)
-    conditions = list(_conditions(ref, moved_after, moved_before))
-    asked = ("transitions", ref, moved_after, moved_before)
-    rows = select(TransitionRow).where(*conditions)
-    page = fetch_page(session, rows, [Key(TransitionRow.sequence, descending=True)], page_size, page_token, asked)
-    return Page(tuple(map(to_transition, page.items)), page.next_page_token)
-
-
-def _check_exists(session: Session, ref: VersionRef) -> None:
-    if ref.model and ref.version:
-        version_row(session, ref)
-    elif ref.model:
-        model_row(session, ref.model)
-
-
-def _conditions(
-    ref: VersionRef, moved_after: datetime | None, moved_before: datetime | None
-) -> Iterator[ColumnElement[bool]]:
-    if ref.model:
-        yield TransitionRow.model == ref.model
-    if ref.version:
-        yield TransitionRow.version == ref.version
-    if moved_after is not None:
-        yield TransitionRow.moved_at >= moved_after
-    if moved_before is not None:
-        yield TransitionRow.moved_at < moved_before

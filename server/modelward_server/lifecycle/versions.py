@@ -3,19 +3,17 @@
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import datetime
 
-from sqlalchemy import Select, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.errors import BlobsMissing
 from modelward.lifecycle import (
     ArtifactFile,
-    MetricRange,
     ModelFormat,
     ModelVersion,
-    Page,
     Stage,
     Transition,
     VersionRef,
@@ -26,7 +24,7 @@ from modelward_server.lifecycle.rows import check_etag, check_mask, etag, from_t
 from modelward_server.store import audit
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.audit import Kind
-from modelward_server.store.paging import Key, fetch_page, starts_with
+from modelward_server.store.search_tables import set_version_metrics, set_version_tags
 from modelward_server.store.tables import MetricRow, ModelRow, TransitionRow, VersionRow
 
 FORMAT_OF_FILE = {
@@ -52,19 +50,6 @@ class NewVersion:
     metrics: Mapping[str, float]
 
 
-@dataclass(frozen=True)
-class VersionFilter:
-    """Conditions on versions; those that are set must all hold."""
-
-    model: str = ""
-    name_prefix: str = ""
-    stages: Collection[Stage] = ()
-    tags: Mapping[str, str] = field(default_factory=dict)
-    metrics: Sequence[MetricRange] = ()
-    created_after: datetime | None = None
-    created_before: datetime | None = None
-
-
 def register(session: Session, blobs: BlobStore, new: NewVersion, caller: Caller) -> ModelVersion:
     """Register the next version of a model, which is created when it is new.
 
@@ -78,6 +63,8 @@ def register(session: Session, blobs: BlobStore, new: NewVersion, caller: Caller
     touch_model(model, caller)
     row = _new_row(new, model.latest_version, caller)
     session.add(row)
+    set_version_tags(session, row, row.tags)
+    set_version_metrics(session, row, row.metrics)
     _record_metrics(session, row, new.metrics, caller.at)
     registered = to_version(row)
     sequence = audit.append(session, Kind.REGISTERED, row.model, registered, caller, row.version)
@@ -149,38 +136,6 @@ def get_version(session: Session, ref: VersionRef) -> ModelVersion:
     return to_version(version_row(session, ref))
 
 
-def list_versions(session: Session, wanted: VersionFilter, page_size: int, page_token: str) -> Page[ModelVersion]:
-    """Return a page of the versions that meet every condition: by model, the highest number first."""
-    keys = [Key(VersionRow.model), Key(VersionRow.version, descending=True)]
-    page = fetch_page(session, _matching(wanted), keys, page_size, page_token, wanted)
-    return Page(tuple(map(to_version, page.items)), page.next_page_token)
-
-
-def _matching(wanted: VersionFilter) -> Select[VersionRow]:
-    rows = select(VersionRow).where(starts_with(VersionRow.model, wanted.name_prefix))
-    if wanted.model:
-        rows = rows.where(VersionRow.model == wanted.model)
-    if wanted.stages:
-        rows = rows.where(VersionRow.stage.in_(wanted.stages))
-    if wanted.created_after is not None:
-        rows = rows.where(VersionRow.created_at >= wanted.created_after)
-    if wanted.created_before is not None:
-        rows = rows.where(VersionRow.created_at < wanted.created_before)
-    for key, value in wanted.tags.items():
-        rows = rows.where(VersionRow.tags[key].as_string() == value)
-    for bounds in wanted.metrics:
-        rows = _within(rows, bounds)
-    return rows
-
-
-def _within(rows: Select[VersionRow], bounds: MetricRange) -> Select[VersionRow]:
-    metric = VersionRow.metrics[bounds.key].as_float()
-    rows = rows.where(metric.is_not(None))
-    if bounds.at_least is not None:
-        rows = rows.where(metric >= bounds.at_least)
-    return rows if bounds.at_most is None else rows.where(metric <= bounds.at_most)
-
-
 def update_version(
     session: Session,
     ref: VersionRef,
@@ -203,7 +158,7 @@ def update_version(
     if "description" in paths:
         row.description = description
     if "tags" in paths:
-        row.tags = dict(tags)
+        set_version_tags(session, row, tags)
     return record_change(session, row, caller)
 
 
@@ -217,7 +172,7 @@ def log_metrics(
     """
     row = version_row(session, ref, lock=True)
     _record_metrics(session, row, metrics, measured_at or caller.at)
-    row.metrics = {**row.metrics, **_latest(session, ref, metrics)}
+    set_version_metrics(session, row, _latest(session, ref, metrics))
     return record_change(session, row, caller)
 
 

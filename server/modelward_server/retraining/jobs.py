@@ -17,6 +17,8 @@ from modelward_server.retraining import lease as life
 from modelward_server.retraining.due import merged
 from modelward_server.retraining.facts import due_model, due_models
 from modelward_server.retraining.records import job_row, latest_job, new_job, to_job, write_job
+from modelward_server.store import audit
+from modelward_server.store.audit import Kind
 from modelward_server.store.paging import Key, fetch_page, slice_page
 from modelward_server.store.retraining_tables import JobRow
 from modelward_server.store.tables import ModelRow
@@ -33,10 +35,11 @@ def request_retraining(session: Session, model: str, reason: str, caller: Caller
     asked = DueReason("", summary, caller.at, RequestEvidence(caller.actor, reason))
     row = _settled_row(session, model, caller.at)
     if row is None:
-        return to_job(new_job(session, model, production_version(session, model), [asked], caller), caller.at)
+        made = new_job(session, model, production_version(session, model), [asked], caller)
+        return _recorded(session, to_job(made, caller.at), caller)
     job = to_job(row, caller.at)
     write_job(row, job := replace(job, reasons=merged(job.reasons, [asked]), updated_at=caller.at))
-    return job
+    return _recorded(session, job, caller)
 
 
 def lease_job(session: Session, model: str, holder: str, span: timedelta, caller: Caller) -> Job:
@@ -78,7 +81,7 @@ def _lease(session: Session, model: str, holder: str, span: timedelta, caller: C
     job = life.lease(to_job(row, caller.at), holder, span, caller.at)
     write_job(row, job := replace(job, reasons=due.reasons))
     row.lease_seconds = span.total_seconds()
-    return job
+    return _recorded(session, job, caller)
 
 
 def heartbeat_job(
@@ -112,7 +115,7 @@ def complete_job(session: Session, job_id: str, holder: str, attempt: int, succe
         fix = f"{job.model}/{successor} was registered before the job was made; register what the job trained"
         raise InvalidField(FieldViolation("successor", fix))
     write_job(row, job)
-    return job
+    return _recorded(session, job, caller)
 
 
 def fail_job(
@@ -126,6 +129,12 @@ def fail_job(
     """
     row = job_row(session, job_id, lock=True)
     write_job(row, job := life.fail(to_job(row, caller.at), holder, attempt, reason, give_up, caller.at))
+    return _recorded(session, job, caller)
+
+
+def _recorded(session: Session, job: Job, caller: Caller) -> Job:
+    """Note in the audit log how a job stands after its change; a heartbeat is none."""
+    audit.append(session, Kind.JOB, job.model, job, caller, job.version)
     return job
 
 

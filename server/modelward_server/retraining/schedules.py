@@ -16,6 +16,8 @@ from modelward_server.retraining.clock import check_cron, preview
 from modelward_server.retraining.due import describe_trigger
 from modelward_server.retraining.facts import gather
 from modelward_server.retraining.records import etag, schedule_row, to_schedule, triggers_json
+from modelward_server.store import audit
+from modelward_server.store.audit import Kind
 from modelward_server.store.paging import Key, fetch_page
 from modelward_server.store.retraining_tables import ScheduleRow
 
@@ -52,7 +54,7 @@ def create_schedule(
     )
     session.add(row)
     session.flush()
-    return to_schedule(row)
+    return _recorded(session, row, caller)
 
 
 def check_triggers(triggers: Sequence[Trigger], field: str) -> None:
@@ -115,7 +117,7 @@ def update_schedule(
             raise InvalidField(FieldViolation("triggers", "is empty; give at least one, or pause the schedule"))
         check_triggers(triggers, "triggers")
         row.triggers = triggers_json(triggers)
-    return to_schedule(row)
+    return _recorded(session, row, caller)
 
 
 def delete_schedule(session: Session, schedule_id: str, expected_etag: str, caller: Caller) -> Schedule:
@@ -128,7 +130,7 @@ def delete_schedule(session: Session, schedule_id: str, expected_etag: str, call
     row = schedule_row(session, schedule_id, lock=True)
     check_etag(expected_etag, etag(row))
     session.delete(row)
-    return to_schedule(row)
+    return _recorded(session, row, caller, Kind.SCHEDULE_DELETED)
 
 
 def pause_schedule(session: Session, schedule_id: str, reason: str, expected_etag: str, caller: Caller) -> Schedule:
@@ -140,7 +142,7 @@ def pause_schedule(session: Session, schedule_id: str, reason: str, expected_eta
     """
     row = _changed(session, schedule_id, expected_etag, caller)
     row.paused, row.pause_reason = True, reason
-    return to_schedule(row)
+    return _recorded(session, row, caller)
 
 
 def resume_schedule(session: Session, schedule_id: str, expected_etag: str, caller: Caller) -> Schedule:
@@ -152,7 +154,7 @@ def resume_schedule(session: Session, schedule_id: str, expected_etag: str, call
     """
     row = _changed(session, schedule_id, expected_etag, caller)
     row.paused, row.pause_reason = False, ""
-    return to_schedule(row)
+    return _recorded(session, row, caller)
 
 
 def preview_schedule(
@@ -189,3 +191,10 @@ def _changed(session: Session, schedule_id: str, expected_etag: str, caller: Cal
     check_etag(expected_etag, etag(row))
     row.revision, row.updated_at = row.revision + 1, caller.at
     return row
+
+
+def _recorded(session: Session, row: ScheduleRow, caller: Caller, kind: Kind = Kind.SCHEDULE) -> Schedule:
+    """Note in the audit log how a schedule stands after its change, or stood before it was deleted."""
+    schedule = to_schedule(row)
+    audit.append(session, kind, schedule.model, schedule, caller)
+    return schedule

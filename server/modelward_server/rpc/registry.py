@@ -10,7 +10,7 @@ from modelward._convert.lifecycle import (
 )
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
-from modelward_server.lifecycle import files, models, versions
+from modelward_server.lifecycle import files, listing, models, versions
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.requests import new_version, optional_time, stages_of, version_filter
 from modelward_server.rpc.transfers import receive_blobs, send_chunks
@@ -42,7 +42,7 @@ class RegistryCalls(LifecycleServiceServicer):
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         page = await self._calls.read(
-            lambda session: models.list_models(
+            lambda session: listing.list_models(
                 session,
                 request.name_prefix,
                 stages_of(request.stages),
@@ -112,7 +112,7 @@ class RegistryCalls(LifecycleServiceServicer):
     ) -> pb.ListModelVersionsResponse:
         wanted = version_filter(request)
         page = await self._calls.read(
-            lambda session: versions.list_versions(session, wanted, request.page_size, request.page_token)
+            lambda session: listing.list_versions(session, wanted, request.page_size, request.page_token)
         )
         return pb.ListModelVersionsResponse(
             versions=map(version_to_proto, page.items), next_page_token=page.next_page_token

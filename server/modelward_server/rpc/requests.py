@@ -12,8 +12,9 @@ from modelward._convert.lifecycle import format_from_proto, metric_range_from_pr
 from modelward.lifecycle import ArtifactFile, Stage
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
+from modelward_server.lifecycle.listing import VersionFilter
 from modelward_server.lifecycle.resolve import Selector
-from modelward_server.lifecycle.versions import NewVersion, VersionFilter
+from modelward_server.lifecycle.versions import NewVersion
 
 
 def optional_time(request: Message, field: str) -> datetime | None:

@@ -11,7 +11,7 @@ from modelward._convert.policy import policy_from_proto, policy_to_proto
 from modelward.lifecycle import VersionRef
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
-from modelward_server.lifecycle import halts, policies, promotion
+from modelward_server.lifecycle import halts, history, policies, promotion
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.requests import optional_time, stages_of
 from modelward_server.rpc.resolving import Resolver
@@ -41,7 +41,7 @@ class StageCalls(LifecycleServiceServicer):
 
     async def ListTransitions(self, request: pb.ListTransitionsRequest, context: Context) -> pb.ListTransitionsResponse:
         page = await self._calls.read(
-            lambda session: promotion.list_transitions(
+            lambda session: history.list_transitions(
                 session,
                 VersionRef(request.model, request.version),
                 optional_time(request, "moved_after"),

@@ -39,6 +39,9 @@ class Kind(StrEnum):
     DRIFT_POLICY = "drift_policy"
     DRIFT_ALARM = "drift_alarm"
     PERFORMANCE_ALARM = "performance_alarm"
+    SCHEDULE = "schedule"
+    SCHEDULE_DELETED = "schedule_deleted"
+    JOB = "job"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, caller: Caller, version: int = 0) -> int:

@@ -41,6 +41,7 @@ class DriftReportRow(Base):
     __table_args__ = (
         ForeignKeyConstraint(["model", "version"], ["ledger_versions.model", "ledger_versions.version"]),
         Index("ledger_drift_reports_by_model", "model", "created_at", "report_id"),
+        Index("ledger_drift_reports_by_version", "model", "version", "created_at", "report_id"),
     )
 
 

@@ -2,7 +2,9 @@
 
 import asyncio
 import logging
+import threading
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -56,28 +58,45 @@ class MirrorWorker:
         self._blobs = blobs
         self._mirror = mirror
         self._changed = asyncio.Event()
+        self._draining = asyncio.Event()
+        self._cancelled = threading.Event()
 
     def wake(self) -> None:
         """Tell it that something changed."""
         self._changed.set()
 
+    def drain(self) -> None:
+        """Let `run` end when it has shown what changed until now, or has tried to."""
+        self._draining.set()
+        self._changed.set()
+
     async def run(self) -> None:
-        """Work until cancelled."""
+        """Work until told to drain; when cancelled, end with the version that is being shown."""
+        try:
+            while not self._draining.is_set():
+                await self._work()
+            await asyncio.to_thread(self.sync_pending)
+        except asyncio.CancelledError:
+            self._cancelled.set()
+            raise
+
+    async def _work(self) -> None:
+        """Show every change, and wait for the next one; while the mirror is away, try again and again."""
         pause = FIRST_PAUSE_SECONDS
-        while True:
-            self._changed.clear()
-            if await asyncio.to_thread(self.sync_pending):
-                pause = FIRST_PAUSE_SECONDS
-                await self._changed.wait()
-                await asyncio.sleep(WATCHERS_FIRST_SECONDS)
-            else:
-                await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        self._changed.clear()
+        while not await asyncio.to_thread(self.sync_pending):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._draining.wait(), pause)
+                return
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        await self._changed.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._draining.wait(), WATCHERS_FIRST_SECONDS)
 
     def sync_pending(self) -> bool:
         """Sync every version that needs it and return whether all went well."""
         try:
-            synced = [self.sync(ref) for ref in self._pending()]
+            synced = [self.sync(ref) for ref in self._pending() if not self._cancelled.is_set()]
             return all(synced)
         except ModelwardError as error:
             log.warning("the mirror waits: %s", error)

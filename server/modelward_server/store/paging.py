@@ -22,11 +22,14 @@ DEFAULT_PAGE_SIZE = 50
 class Key:
     """One column of the order; together they name a row."""
 
-    column: InstrumentedAttribute[Any]
+    column: InstrumentedAttribute[Any] | ColumnElement[Any]
     descending: bool = False
 
     def behind(self, value: object) -> ColumnElement[bool]:
         return self.column < value if self.descending else self.column > value
+
+    def not_before(self, value: object) -> ColumnElement[bool]:
+        return self.column <= value if self.descending else self.column >= value
 
     def ordering(self) -> ColumnElement[Any]:
         return self.column.desc() if self.descending else self.column.asc()
@@ -45,15 +48,30 @@ def fetch_page(
     Raises:
         InvalidField: the token is not one of this list's.
     """
-    size = page_size or DEFAULT_PAGE_SIZE
-    last = _decode(page_token, conditions) if page_token else None
-    if last is not None:
-        rows = rows.where(_behind(keys, last))
-    found = session.scalars(rows.order_by(*(key.ordering() for key in keys)).limit(size + 1)).all()
-    page = tuple(found[:size])
-    more = len(found) > size
-    token = _encode([getattr(page[-1], key.column.key) for key in keys], conditions) if more else ""
-    return Page(page, token)
+    wanted = PageRequest(keys, page_size, page_token, conditions)
+    return wanted.page(session.scalars(wanted.limit(rows, keys)).all())
+
+
+class PageRequest:
+    """Which page of which list is asked for; the arguments are those of `fetch_page`."""
+
+    def __init__(self, keys: Sequence[Key], page_size: int, page_token: str, conditions: object) -> None:
+        self._keys, self._conditions = keys, conditions
+        self._size = page_size or DEFAULT_PAGE_SIZE
+        self._last = _decode(page_token, conditions) if page_token else None
+
+    def limit(self, rows: Select[Row], keys: Sequence[Key]) -> Select[Row]:
+        """Limit `rows` to the page and one more, in the order of `keys`, which stand for those of the list."""
+        if self._last is not None:
+            rows = rows.where(_behind(keys, self._last))
+        return rows.order_by(*(key.ordering() for key in keys)).limit(self._size + 1)
+
+    def page(self, found: Sequence[Row]) -> Page[Row]:
+        """Make the page of what was found so."""
+        page = tuple(found[: self._size])
+        if len(found) <= self._size:
+            return Page(page, "")
+        return Page(page, _encode([getattr(page[-1], str(key.column.key)) for key in self._keys], self._conditions))
 
 
 def slice_page(
@@ -97,19 +115,19 @@ def take_page(
     return Page(page, _encode(key(page[-1]), conditions) if len(found) > size else "")
 
 
-def starts_with(column: InstrumentedAttribute[str], prefix: str) -> ColumnElement[bool]:
+def starts_with(column: ColumnElement[str] | InstrumentedAttribute[str], prefix: str) -> ColumnElement[bool]:
     """Express that a name of ASCII characters starts so; as a range, which an index serves and LIKE does not."""
     return and_(column >= prefix, column < prefix + "\x7f")
 
 
 def _behind(keys: Sequence[Key], last: Sequence[object]) -> ColumnElement[bool]:
     """Express that a row comes after `last` in lexicographic order."""
-    return or_(
-        *(
-            and_(*(k.column == v for k, v in zip(keys[:i], last[:i], strict=True)), key.behind(last[i]))
-            for i, key in enumerate(keys)
-        )
+    steps = (
+        and_(*(k.column == v for k, v in zip(keys[:i], last[:i], strict=True)), key.behind(last[i]))
+        for i, key in enumerate(keys)
     )
+    # The first term says nothing new: it is the range in which an index begins, which it does not for an OR.
+    return and_(keys[0].not_before(last[0]), or_(*steps))
 
 
 def _encode(last: list[Any], conditions: object) -> str:

@@ -102,7 +102,8 @@ class VersionRow(Base):
             sqlite_where=text("stage = 'production'"),
             postgresql_where=text("stage = 'production'"),
         ),
-        Index("ledger_versions_by_stage", "stage", "model"),
+        Index("ledger_versions_by_stage", "stage", "model", "version"),
+        Index("ledger_versions_by_time", "created_at", "model", "version"),
         Index(
             "ledger_versions_to_mirror",
             "updated_at",
@@ -173,6 +174,7 @@ class TransitionRow(Base):
 
     __table_args__ = (
         Index("ledger_transitions_by_model", "model", "sequence"),
+        Index("ledger_transitions_by_time", "moved_at", "sequence"),
         Index("ledger_transitions_by_version", "model", "version", "sequence"),
     )
 
