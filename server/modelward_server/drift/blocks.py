@@ -20,6 +20,8 @@ AVERAGES = 50
 """Averages that a scale must have left, so that a block length can be told from them."""
 DEPENDENT = 2.5
 """Averages that are independent show block lengths up to this by chance."""
+LEAST_BLOCKS = 8
+"""A block length that leaves fewer blocks cannot be told from chance."""
 ROWS_MEASURED = 20_000
 
 
@@ -39,7 +41,7 @@ def _length(series: Floats) -> float:
         averages = series[: len(series) // scale * scale].reshape(-1, scale).mean(axis=1)
         length = _optimal(averages) if len(averages) >= AVERAGES else 0.0
         found.append(scale * length if length > DEPENDENT else 1.0)
-    return min(max(found), len(series) / 3) if len(series) > 3 else 1.0
+    return max(min(max(found), len(series) / LEAST_BLOCKS), 1.0)
 
 
 def _optimal(series: Floats) -> float:

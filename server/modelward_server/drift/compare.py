@@ -110,9 +110,14 @@ def compare(profile: Profile, live: Live, name: str, ignored: Collection[str] = 
     Args:
         ignored: features that the classifier does not see.
     """
-    counted: Mapping[str, LiveFeature] = live.of(name)
-    features = tuple(_compare(profile, feature, counted[feature.name]) for feature in profile.features)
+    features = compare_features(profile, live, name)
     return TableComparison(features, compare_together(profile, live, ignored), live.rows, profile.tests)
+
+
+def compare_features(profile: Profile, live: Live, name: str) -> tuple[Comparison, ...]:
+    """Compare each feature by itself."""
+    counted: Mapping[str, LiveFeature] = live.of(name)
+    return tuple(_compare(profile, feature, counted[feature.name]) for feature in profile.features)
 
 
 def compare_together(profile: Profile, live: Live, ignored: Collection[str]) -> JointComparison:
