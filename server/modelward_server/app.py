@@ -103,7 +103,7 @@ class App:
         limits = Limits(settings.worker_seconds, settings.worker_memory_mb, settings.allow_pickle)
         add_ComparisonServiceServicer_to_server(ComparisonServicer(calls, blobs, sources, limits), server)
         add_RetrainingServiceServicer_to_server(RetrainingServicer(calls), server)
-        add_DriftServiceServicer_to_server(DriftServicer(calls, blobs, sources), server)
+        add_DriftServiceServicer_to_server(DriftServicer(calls, blobs, sources, settings.dask_scheduler), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
 

@@ -38,6 +38,10 @@ class Settings(BaseSettings):
         default=False,
         description="Whether compared models may be pickles, which run their authors' code as the server's user.",
     )
+    dask_scheduler: str = Field(
+        default="",
+        description="Address of a dask scheduler whose workers compare Parquet data, as tcp://10.0.0.5:8786.",
+    )
     grace_seconds: float = Field(
         default=10.0, ge=0, allow_inf_nan=False, description="Seconds that calls in flight get to finish at a stop."
     )

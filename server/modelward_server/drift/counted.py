@@ -1,6 +1,7 @@
 """Live data that do not fit into memory: counted on what the reference knows. Counts of parts add up."""
 
 from collections import Counter
+from collections.abc import Mapping
 from copy import copy
 from typing import Any, Self
 
@@ -13,7 +14,19 @@ NEW_KEPT = 10_000
 """New categories whose rows are counted by name; those beyond are counted together."""
 
 
-class CountedNumbers:
+class Counted:
+    """Counts against the profile of a feature."""
+
+    def state(self) -> dict[str, Any]:
+        """Return the counts without the profile that they were made against."""
+        return {name: value for name, value in vars(self).items() if name != "_feature"}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take counts that were made against the same profile."""
+        vars(self).update(state)
+
+
+class CountedNumbers(Counted):
     """Counts of a feature of numbers on the values of the reference."""
 
     def __init__(self, feature: NumberProfile) -> None:
@@ -107,7 +120,7 @@ class CountedNumbers:
         return float(np.nan_to_num(distance, nan=np.finfo(float).max, posinf=np.finfo(float).max))
 
 
-class CountedCategories:
+class CountedCategories(Counted):
     """Counts of a feature of categories."""
 
     def __init__(self, feature: CategoryProfile) -> None:

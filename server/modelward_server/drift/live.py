@@ -6,6 +6,7 @@ elsewhere may be merged.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,19 @@ LiveNumbers = SortedNumbers | CountedNumbers
 LiveFeature = LiveNumbers | CountedCategories
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Counts without the profiles that they were made against.
+
+    Attributes:
+        counted: the state of each counter, by the names of its profile and feature.
+    """
+
+    counted: Mapping[tuple[str, str], Mapping[str, Any]]
+    sample: "Sample"
+    rows: int
+
+
 class Live:
     """Live data on their way in.
 
@@ -33,9 +47,16 @@ class Live:
         profiles: of references with the same features, by name.
         field: how errors name the data.
         kept_bytes: how much may be kept before it is folded.
+        sample: takes the rows that are looked at together.
     """
 
-    def __init__(self, profiles: Mapping[str, Profile], field: str, kept_bytes: int = KEPT_BYTES) -> None:
+    def __init__(
+        self,
+        profiles: Mapping[str, Profile],
+        field: str,
+        kept_bytes: int = KEPT_BYTES,
+        sample: "Sample | None" = None,
+    ) -> None:
         self._profiles = profiles
         self._field = field
         self._most = kept_bytes
@@ -43,7 +64,7 @@ class Live:
         self._kept: list[Columns] = []
         self._kept_bytes = 0
         self._counted: dict[tuple[str, str], CountedNumbers | CountedCategories] = {}
-        self._sample = Sample()
+        self._sample = sample or Sample()
         self.rows = 0
 
     def add(self, batch: Columns) -> None:
@@ -92,6 +113,18 @@ class Live:
         self._sample.merge(other._sample)
         self.rows += other.rows
 
+    def parts(self) -> Parts:
+        """Return the counts of all rows, to be sent elsewhere and taken there."""
+        if self._kept:
+            self.fold()
+        return Parts({key: counted.state() for key, counted in self._counted.items()}, self._sample, self.rows)
+
+    def take(self, parts: Parts) -> None:
+        """Take counts that were made elsewhere against the same profiles, in place of what there is."""
+        for (profile, name), state in parts.counted.items():
+            self._counter(profile, _named(self._profiles[profile], name)).restore(state)
+        self._sample, self.rows = parts.sample, parts.rows
+
     def _feature(self, profile: str, feature: Feature) -> LiveFeature:
         if self._counted:
             return self._counted[profile, feature.name]
@@ -125,10 +158,14 @@ def _named(profile: Profile, name: str) -> Feature:
 
 
 class Sample:
-    """Every k-th row: of few rows all, and k doubles whenever there are too many."""
+    """Every k-th row: of few rows all, and k doubles whenever there are too many.
 
-    def __init__(self) -> None:
-        self._every, self._seen = 1, 0
+    Args:
+        first_row: how many rows come before, which other samples take.
+    """
+
+    def __init__(self, first_row: int = 0, every: int = 1) -> None:
+        self._every, self._seen = every, first_row
         self._parts: list[Columns] = []
         self._rows = 0
 
@@ -158,6 +195,14 @@ class Sample:
         if self._parts:
             self._parts = [{name: values[::2].copy() for name, values in self.columns().items()}]
             self._rows = len(next(iter(self._parts[0].values())))
+
+
+def sampled_every(rows: int) -> int:
+    """Return k so that every k-th of so many rows is the sample that is left of them in the end."""
+    every = 1
+    while -(-rows // every) > ROWS_SAMPLED:
+        every *= 2
+    return every
 
 
 def count_live(profiles: Mapping[str, Profile], batches: Iterable[Columns], field: str) -> Live:

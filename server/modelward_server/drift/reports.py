@@ -1,6 +1,6 @@
 """Drift reports: made, kept, read and listed."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -17,13 +17,22 @@ from modelward.lifecycle import Page, VersionRef
 from modelward_server.caller import Caller
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import Decision, decide
-from modelward_server.drift.live import count_live
+from modelward_server.drift.live import Live, count_live
 from modelward_server.drift.profile import Profile
 from modelward_server.lifecycle.rows import model_row, version_row
 from modelward_server.store.drift_tables import DriftReportRow
 from modelward_server.store.paging import Key, fetch_page
 
 _json = TypeAdapter(DriftReport)
+
+
+Take = Callable[[Mapping[str, Profile], str], Live]
+"""Takes in live data against profiles, by name; errors name the data by the second argument."""
+
+
+def from_batches(batches: Iterable[Columns]) -> Take:
+    """Return what takes in batches that are read here."""
+    return lambda profiles, field: count_live(profiles, batches, field)
 
 
 @dataclass(frozen=True)
@@ -39,7 +48,7 @@ class ReportFilter:
 def make_report(
     reference: Reference,
     profile: Profile,
-    batches: Iterable[Columns],
+    take: Take,
     field: str,
     thresholds: DriftThresholds,
     label: str,
@@ -48,13 +57,14 @@ def make_report(
     """Compare live data with a reference; who asked, and when, is filled in when the report is kept.
 
     Args:
+        take: takes the live data in, as `count_live` does of batches.
         others: profiles of the version's other references with the same features, to say which is the nearest.
 
     Raises:
         InvalidField: the data do not have the columns of the reference, or no row.
     """
     profiles = {reference.name: profile, **others}
-    live = count_live(profiles, batches, field)
+    live = take(profiles, field)
     ignored = [name for name, own in thresholds.features.items() if own.ignored]
     decisions = {name: decide(compare(one, live, name, ignored), thresholds) for name, one in profiles.items()}
     decision = decisions[reference.name]

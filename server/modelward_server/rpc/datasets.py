@@ -1,19 +1,17 @@
 """Tables on their way in: typed columns, Arrow bytes and Parquet become named columns of known types."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import common_pb2 as pb
-from modelward_server.store.sources import Sources
-
-BATCH_ROWS = 65_536
-"""Rows of a Parquet file that are in memory at a time."""
+from modelward_server.store.parquet import BATCH_ROWS, Piece, open_parquet, pieces
+from modelward_server.store.sources import MLFLOW_SCHEMES, Sources
 
 
 def read_columns(dataset: pb.Dataset, field: str, sources: Sources) -> Columns:
@@ -132,16 +130,36 @@ def _whole_numbers(values: pa.Array, field: str) -> Any:
         raise InvalidField(FieldViolation(field, "has whole numbers beyond 64 bits; send doubles")) from error
 
 
+def is_parquet(dataset: pb.Dataset) -> bool:
+    """Tell whether a table lies in Parquet files that others than this server can reach."""
+    return dataset.WhichOneof("source") == "uri" and not dataset.uri.startswith(MLFLOW_SCHEMES)
+
+
+def parquet_pieces(uri: str, field: str, sources: Sources) -> list[Piece]:
+    """Take a Parquet file or folder apart.
+
+    Raises:
+        as `read_columns`.
+    """
+    with sources.reachable(uri, field) as place, _readable(field):
+        return pieces(place)
+
+
 def _parquet_columns(uri: str, field: str, sources: Sources) -> Iterator[Columns]:
-    with sources.fetched(uri, field) as path:
-        try:
-            dataset = ds.dataset(path, format="parquet")
-            _check_names(dataset.schema, field)
-            for batch in dataset.to_batches(batch_size=BATCH_ROWS):
-                yield arrow_columns(batch, field)
-        except (pa.ArrowInvalid, OSError) as error:
-            fix = f"cannot be read as Parquet: {str(error).partition('.')[0]}"
-            raise InvalidField(FieldViolation(field, fix)) from error
+    with sources.reachable(uri, field) as place, _readable(field):
+        dataset = open_parquet(place)
+        _check_names(dataset.schema, field)
+        for batch in dataset.to_batches(batch_size=BATCH_ROWS):
+            yield arrow_columns(batch, field)
+
+
+@contextmanager
+def _readable(field: str) -> Iterator[None]:
+    try:
+        yield
+    except (pa.ArrowInvalid, OSError) as error:
+        fix = f"cannot be read as Parquet: {str(error).partition('.')[0]}"
+        raise InvalidField(FieldViolation(field, fix)) from error
 
 
 def _check_names(schema: pa.Schema, field: str) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -23,9 +23,13 @@ from modelward.lifecycle import VersionRef
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.common_pb2 import Dataset
 from modelward_server.drift import policies, references, reports
+from modelward_server.drift.cluster import count_on_cluster
+from modelward_server.drift.live import Live
+from modelward_server.drift.profile import Profile
+from modelward_server.drift.reports import Take
 from modelward_server.rpc.arrow_stream import with_batches
 from modelward_server.rpc.calls import Calls, Context
-from modelward_server.rpc.datasets import join_batches, read_batches
+from modelward_server.rpc.datasets import arrow_columns, is_parquet, join_batches, parquet_pieces, read_batches
 from modelward_server.rpc.observing import ObservingCalls
 from modelward_server.rpc.outcomes import OutcomeServicer
 from modelward_server.rpc.rendering import RenderingCalls
@@ -39,7 +43,8 @@ Batches = Iterator[Columns]
 class DriftServicer(ObservingCalls, OutcomeServicer, RenderingCalls):
     """Serves `modelward.v1.DriftService`."""
 
-    def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources) -> None:
+    def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources, scheduler: str = "") -> None:
+        self._scheduler = scheduler
         self._calls = calls
         self._blobs = blobs
         self._sources = sources
@@ -74,8 +79,7 @@ class DriftServicer(ObservingCalls, OutcomeServicer, RenderingCalls):
 
     async def DetectDrift(self, request: pb.DetectDriftRequest, context: Context) -> pb.DetectDriftResponse:
         make = await self._reporter(request, "data")
-        batches = read_batches(request.data, "data", self._sources)
-        report = await asyncio.to_thread(make, batches)
+        report = await asyncio.to_thread(make, self._reader(request.data))
         return await self._calls.write(
             request,
             context,
@@ -90,7 +94,9 @@ class DriftServicer(ObservingCalls, OutcomeServicer, RenderingCalls):
         header = await _header(request_iterator)
         make = await self._reporter(header, "arrow_ipc")
         content = hashlib.sha256()
-        report = await with_batches(_chunks(request_iterator, content), "arrow_ipc", make)
+        report = await with_batches(
+            _chunks(request_iterator, content), "arrow_ipc", lambda batches: make(reports.from_batches(batches))
+        )
         return await self._calls.write(
             _whole_request(header, content.hexdigest()),
             context,
@@ -101,18 +107,28 @@ class DriftServicer(ObservingCalls, OutcomeServicer, RenderingCalls):
 
     async def _reporter(
         self, asked: pb.DetectDriftRequest | pb.DetectDriftHeader, field: str
-    ) -> Callable[[Batches], DriftReport]:
+    ) -> Callable[[Take], DriftReport]:
         """Return what makes the report that was asked for, once the data are there."""
         ref = ref_from_proto(asked.version)
         reference, others = await self._calls.read(lambda session: _references(session, ref, asked.reference))
         thresholds = await self._thresholds(asked, reference)
 
-        def make(batches: Batches) -> DriftReport:
+        def make(take: Take) -> DriftReport:
             profile = references.load_profile(self._blobs, reference.digest)
             regimes = {other.name: references.load_profile(self._blobs, other.digest) for other in others}
-            return reports.make_report(reference, profile, batches, field, thresholds, asked.label, regimes)
+            return reports.make_report(reference, profile, take, field, thresholds, asked.label, regimes)
 
         return make
+
+    def _reader(self, data: Dataset) -> Take:
+        """Return what reads live data: this machine, or the cluster when it has one and they lie where it reaches."""
+        if not self._scheduler or not is_parquet(data):
+            return reports.from_batches(read_batches(data, "data", self._sources))
+        return partial(self._count_on_cluster, data.uri)
+
+    def _count_on_cluster(self, uri: str, profiles: Mapping[str, Profile], field: str) -> Live:
+        found = parquet_pieces(uri, f"{field}.uri", self._sources)
+        return count_on_cluster(self._scheduler, found, partial(arrow_columns, field=f"{field}.uri"), profiles, field)
 
     async def _thresholds(
         self, asked: pb.DetectDriftRequest | pb.DetectDriftHeader, reference: Reference

@@ -98,7 +98,8 @@ class ObservingCalls(DriftServiceServicer):
 
         tables, reference, policy = await self._calls.read(gather)
         label = f"{window.first:%Y-%m-%d %H:%M:%S} to {window.last:%Y-%m-%d %H:%M:%S}, {observer.sender}"
-        make = partial(reports.make_report, reference, profile, _unpacked(tables), "batch.data", policy.thresholds)
+        taken = reports.from_batches(_unpacked(tables))
+        make = partial(reports.make_report, reference, profile, taken, "batch.data", policy.thresholds)
         return await asyncio.to_thread(make, label[:256])
 
 

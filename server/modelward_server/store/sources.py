@@ -10,6 +10,8 @@ from modelward.errors import FieldViolation, InvalidField, SourceNotAllowed
 from modelward.lifecycle import ArtifactFile
 from modelward_server.store.artifacts import BlobStore
 
+MLFLOW_SCHEMES = ("runs:", "models:", "mlflow-artifacts:")
+"""What MLflow alone knows how to find."""
 Download = Callable[[str, Path], Path]
 """Fetches a URI into a folder and returns where it lies."""
 
@@ -41,6 +43,21 @@ class Sources:
         if not path.exists():
             raise InvalidField(FieldViolation(field, f"there is nothing at {uri!r}"))
         return path
+
+    @contextmanager
+    def reachable(self, uri: str, field: str) -> Iterator[str]:
+        """Give where files can be read in parts for the time of the block: a local path, or the URI of a store.
+
+        Raises:
+            as `fetched`.
+        """
+        if uri.startswith(("file:", *MLFLOW_SCHEMES)):
+            with self.fetched(uri, field) as path:
+                yield str(path)
+        elif any(uri.startswith(prefix) for prefix in self._allowed):
+            yield uri
+        else:
+            _refuse(uri)
 
     @contextmanager
     def fetched(self, uri: str, field: str) -> Iterator[Path]:
