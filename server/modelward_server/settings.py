@@ -35,7 +35,10 @@ class Settings(BaseSettings):
     )
     worker_memory_mb: int = Field(default=4096, ge=256, description="Memory in MiB that such a model may take.")
     grace_seconds: float = Field(
-        default=10.0, ge=0, allow_inf_nan=False, description="Seconds that calls in flight get to finish at a stop."
+        default=10.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds that calls in flight and the mirror to MLflow get to finish at a stop.",
     )
 
     @field_validator("allowed_sources", mode="before")
