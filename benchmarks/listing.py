@@ -89,7 +89,7 @@ def _queries(store: Store) -> Iterator[Query]:
     )
     yield versions("the last 10 made", created_after=store.created_at(last, 1))
     yield versions("the later half", created_after=BEGUN + timedelta(minutes=store.models * store.versions // 2))
-    # Many are of the desk and many in the range of names, and none is both: the walk finds nothing to stop at.
+    # The tenth version is always of the other half: many meet each condition, none meets all, and no page gets full.
     yield versions("nothing, of two that many meet", tags={"desk": "desk-19", "half": "0"}, stages=[PRODUCTION])
     yield Query("models", pb.ListModelsRequest(page_size=PAGE), "")
     prefix = pb.ListModelsRequest(page_size=PAGE, name_prefix="model-07")

@@ -43,7 +43,10 @@ class Settings(BaseSettings):
         description="Address of a dask scheduler whose workers compare Parquet data, as tcp://10.0.0.5:8786.",
     )
     grace_seconds: float = Field(
-        default=10.0, ge=0, allow_inf_nan=False, description="Seconds that calls in flight get to finish at a stop."
+        default=10.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Seconds that calls in flight and the mirror to MLflow get to finish at a stop.",
     )
 
     @field_validator("allowed_sources", mode="before")
