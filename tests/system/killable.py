@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from alembic.ddl.sqlite import SQLiteImpl
 from sqlalchemy.orm import Session
 
 from modelward.cli import main
@@ -63,6 +64,7 @@ PROMOTE = {
     **_COMMIT,
 }
 """The steps of a promotion into production that displaces another version."""
+TABLES_HALF_MADE = "MLflow's tables half made"
 MIRROR_REGISTRATION = {
     "experiment created": Step(MLFLOW, "create_experiment"),
     "registered model created": Step(MLFLOW, "create_registered_model"),
@@ -87,7 +89,13 @@ MIRROR_PROMOTION = {
     "promotion noted": Step(MirrorWorker, "_note", nth=2),
 }
 """The steps by which MLflow is made to show a promotion."""
-STEPS = REGISTER | PROMOTE | MIRROR_REGISTRATION | MIRROR_PROMOTION
+STEPS = (
+    {TABLES_HALF_MADE: Step(SQLiteImpl, "rename_table", before=True)}
+    | REGISTER
+    | PROMOTE
+    | MIRROR_REGISTRATION
+    | MIRROR_PROMOTION
+)
 
 
 class Killable(Serving):

@@ -6,6 +6,7 @@ nothing that was acknowledged is lost, what is asked for again is done once, and
 
 import os
 import random
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ import pytest
 
 from modelward import Stage
 from tests.conftest import new_database
-from tests.system.killable import MIRROR_PROMOTION, MIRROR_REGISTRATION, PROMOTE, REGISTER
+from tests.system.killable import MIRROR_PROMOTION, MIRROR_REGISTRATION, PROMOTE, REGISTER, TABLES_HALF_MADE
 from tests.system.killed import PATIENCE_SECONDS, Registry, check_files, check_whole, move_of, registration_of
 from tests.system.linearizability import first_impossible
 from tests.system.network import Network
@@ -39,7 +40,7 @@ def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def _name(step: str) -> str:
-    return step.replace(" ", "-")
+    return re.sub(r"\W", "-", step)
 
 
 def _killed_and_asked_again(registry: Registry, at: str, request: Any) -> Any:
@@ -77,6 +78,12 @@ def _register(registry: Registry, at: str, folder: Path) -> str:
         assert version.version == answer.version.version == 1
         check_files(client, version, folder)
     return model
+
+
+def test_mlflow_gets_its_tables_whole(tmp_path: Path) -> None:
+    registry = Registry(tmp_path, database="")
+    registry.check_mlflow(_register(registry, TABLES_HALF_MADE, tmp_path))
+    registry.server.kill()
 
 
 @pytest.mark.parametrize("at", PROMOTE)

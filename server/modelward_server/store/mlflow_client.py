@@ -3,10 +3,12 @@
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from modelward.errors import FieldViolation, InvalidField, StoreUnavailable
@@ -15,11 +17,31 @@ from modelward_server.store.ledger import ALEMBIC_LOCK
 
 def connect(tracking_uri: str) -> Any:
     """Return a client of a tracking server or database, which is also its registry."""
-    with ALEMBIC_LOCK:  # The first calls make the tables of a local database.
-        client = load_mlflow().MlflowClient(tracking_uri, registry_uri=tracking_uri)
-        client.search_experiments(max_results=1)
-        client.search_registered_models(max_results=1)
+    with ALEMBIC_LOCK:  # The first calls make the tables of a database.
+        _make_local_database(tracking_uri)
+        return _opened(tracking_uri)
+
+
+def _opened(tracking_uri: str) -> Any:
+    client = load_mlflow().MlflowClient(tracking_uri, registry_uri=tracking_uri)
+    client.search_experiments(max_results=1)
+    client.search_registered_models(max_results=1)
     return client
+
+
+def _make_local_database(tracking_uri: str) -> None:
+    """Make a SQLite database that is not there yet, whole or not at all.
+
+    MLflow makes its tables in many steps, and a file that was left between two of them serves it no more.
+    """
+    path = Path(make_url(tracking_uri).database or "") if tracking_uri.startswith("sqlite:") else None
+    if path is None or path.exists():
+        return
+    with TemporaryDirectory(dir=path.parent, prefix=f"{path.name}-") as folder:
+        made = Path(folder, path.name)
+        _opened(f"sqlite:///{made.resolve()}")
+        with suppress(FileExistsError):  # Another server was faster, and may have used it already.
+            path.hardlink_to(made)
 
 
 def download_artifacts(tracking_uri: str, uri: str, to: Path) -> Path:
