@@ -57,7 +57,9 @@ def drift(client: Client, out: Output, version: str, data: Path, reference: str,
 @click.option("--open", "opened", is_flag=True, help="Open the file that was saved.")
 @remote
 def report(client: Client, out: Output, report_id: str, save: Path | None, opened: bool) -> None:
-    """Draw a drift report, whose id `drift` and `reports --json` tell.
+    """Draw a drift report as a page or a picture.
+
+    `drift` and `reports --json` tell its id.
 
     Without --save a page is written into the folder for temporary files and opened.
     """
