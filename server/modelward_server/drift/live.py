@@ -18,7 +18,7 @@ from modelward_server.drift.build import category_labels
 from modelward_server.drift.counted import CountedCategories, CountedNumbers
 from modelward_server.drift.profile import Feature, NumberProfile, Profile
 
-KEPT_BYTES = 128 << 20
+KEPT_BYTES = 96 << 20
 """Live data up to this size are kept whole."""
 ROWS_SAMPLED = 4096
 """Rows that are looked at together; of more, evenly spread ones."""

@@ -10,7 +10,7 @@ import pyarrow as pa
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import common_pb2 as pb
-from modelward_server.store.parquet import BATCH_ROWS, Piece, open_parquet, pieces
+from modelward_server.store.parquet import Piece, open_parquet, pieces, read_parts
 from modelward_server.store.sources import MLFLOW_SCHEMES, Sources
 
 
@@ -149,7 +149,7 @@ def _parquet_columns(uri: str, field: str, sources: Sources) -> Iterator[Columns
     with sources.reachable(uri, field) as place, _readable(field):
         dataset = open_parquet(place)
         _check_names(dataset.schema, field)
-        for batch in dataset.to_batches(batch_size=BATCH_ROWS):
+        for batch in read_parts(dataset):
             yield arrow_columns(batch, field)
 
 

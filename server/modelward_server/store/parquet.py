@@ -30,7 +30,7 @@ class Piece:
         """Read the piece in parts."""
         filesystem, _ = locate(self.uri)
         file = ds.ParquetFileFormat().make_fragment(self.path, filesystem, row_groups=list(self.row_groups))
-        yield from file.to_batches(batch_size=BATCH_ROWS)
+        yield from read_parts(file)
 
 
 def open_parquet(uri: str) -> ds.Dataset:
@@ -41,6 +41,18 @@ def open_parquet(uri: str) -> ds.Dataset:
     """
     filesystem, path = locate(uri)
     return ds.dataset(path, format="parquet", filesystem=filesystem)
+
+
+def read_parts(dataset: ds.Dataset | ds.Fragment) -> Iterator[pa.RecordBatch]:
+    """Read in order and nothing ahead: threads would fill the memory while what they read is worked on."""
+    plain = ds.ParquetFragmentScanOptions(pre_buffer=False)
+    yield from dataset.to_batches(
+        batch_size=BATCH_ROWS,
+        batch_readahead=1,
+        fragment_readahead=1,
+        fragment_scan_options=plain,
+        use_threads=False,
+    )
 
 
 def pieces(uri: str) -> list[Piece]:
