@@ -22,7 +22,7 @@ from modelward_server import app
 from modelward_server.lifecycle import promotion, versions
 from modelward_server.rpc import calls
 from modelward_server.store import audit
-from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.artifacts import IncomingBlob
 from modelward_server.store.mirror_worker import MirrorWorker
 from modelward_server.store.mlflow_client import load_mlflow
 from tests.system.served import STOP_SECONDS, Serving, bare_environment
@@ -48,8 +48,8 @@ _COMMIT = {
     "mirror and followers told": Step(app.App, "_wake"),
 }
 REGISTER = {
-    "blob complete": Step(BlobStore, "_keep", before=True),
-    "blob kept": Step(BlobStore, "_keep"),
+    "blob complete": Step(IncomingBlob, "finish", before=True),
+    "blob kept": Step(IncomingBlob, "finish"),
     "model added": Step(versions, "add_model"),
     "version added": Step(versions, "_record_metrics", before=True),
     "registration audited": Step(audit, "append"),

@@ -97,7 +97,8 @@ class ObservingCalls(DriftServiceServicer):
             )
 
         tables, reference, policy = await self._calls.read(gather)
-        label = f"{window.first:%Y-%m-%d %H:%M:%S} to {window.last:%Y-%m-%d %H:%M:%S}, {observer.sender}"
+        end = "%H:%M" if window.first.date() == window.last.date() else "%Y-%m-%d %H:%M"
+        label = f"{observer.sender}, {window.first:%Y-%m-%d %H:%M} to {window.last:{end}}"
         taken = reports.from_batches(_unpacked(tables))
         make = partial(reports.make_report, reference, profile, taken, "batch.data", policy.thresholds)
         return await asyncio.to_thread(make, label[:256])
