@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import stats
@@ -164,6 +164,7 @@ def test_identical_data_give_zero(values: Any, kept_bytes: int) -> None:
     arrays(float, st.integers(1, 40), elements=any_float | weird),
     st.sampled_from([1 << 30, 1]),
 )
+@example(np.array([8.98846567e307]), np.zeros(2), 1)
 def test_no_input_gives_nan_or_crashes(reference: Any, live: Any, kept_bytes: int) -> None:
     profile = build_profile({"x": reference, "same": reference})
     taken = Live({"default": profile}, "data", kept_bytes)

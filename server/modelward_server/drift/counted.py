@@ -12,6 +12,8 @@ from modelward_server.drift.statistics import Floats, Ints, ks_of_counts, ks_p_v
 
 NEW_KEPT = 10_000
 """New categories whose rows are counted by name; those beyond are counted together."""
+FARTHEST = 1e290
+"""A distance above it counts as it, so that the sum of any number of rows stays finite."""
 
 
 class Counted:
@@ -64,6 +66,7 @@ class CountedNumbers(Counted):
         above = np.repeat(nearest, np.diff(cuts))
         with np.errstate(over="ignore", invalid="ignore"):
             distances = np.where(finite & np.isfinite(above), np.abs(above - present), 0.0)
+        distances = np.minimum(distances, FARTHEST)
         sums = np.concatenate(([0.0], distances.cumsum()))
         self._sums += sums[cuts[1:]] - sums[cuts[:-1]]
 
