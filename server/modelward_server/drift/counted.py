@@ -12,8 +12,8 @@ from modelward_server.drift.statistics import Floats, Ints, ks_of_counts, ks_p_v
 
 NEW_KEPT = 10_000
 """New categories whose rows are counted by name; those beyond are counted together."""
-FARTHEST = 1e290
-"""A distance above it counts as it, so that the sum of any number of rows stays finite."""
+SHRUNK = 2.0**-64
+"""Distances are summed times this, a power of two that costs no precision, so that no number of rows overflows."""
 
 
 class Counted:
@@ -66,8 +66,8 @@ class CountedNumbers(Counted):
         above = np.repeat(nearest, np.diff(cuts))
         with np.errstate(over="ignore", invalid="ignore"):
             distances = np.where(finite & np.isfinite(above), np.abs(above - present), 0.0)
-        distances = np.minimum(distances, FARTHEST)
-        sums = np.concatenate(([0.0], distances.cumsum()))
+        shrunk = np.minimum(distances, np.finfo(float).max) * SHRUNK
+        sums = np.concatenate(([0.0], shrunk.cumsum()))
         self._sums += sums[cuts[1:]] - sums[cuts[:-1]]
 
     def merged(self, other: Self) -> Self:
@@ -114,12 +114,12 @@ class CountedNumbers(Counted):
             return 0.0
         first = int(known.argmax())
         inside = slice(first, first + len(values) + 1)
-        counts, sums = self._finite[inside], self._sums[inside]
+        counts, means = self._finite[inside], self._sums[inside] / finite / SHRUNK
         rows = np.diff(self._feature.cumulative, prepend=0)[known]
         with np.errstate(all="ignore"):  # Beyond the range of floats the distance is the greatest one.
             ahead = counts.cumsum()[:-2] / finite - rows.cumsum()[:-1] / rows.sum()
-            between = np.abs(ahead * np.diff(values) + sums[1:-1] / finite).sum()
-            distance = between + (sums[0] + sums[-1]) / finite
+            between = np.abs(ahead * np.diff(values) + means[1:-1]).sum()
+            distance = between + means[0] + means[-1]
         return float(np.nan_to_num(distance, nan=np.finfo(float).max, posinf=np.finfo(float).max))
 
 
