@@ -51,6 +51,30 @@ STAGE_ARCHIVED: Stage.ValueType  # 4
 """Kept for the record and for a way back; not served."""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
+class _ReportFormat:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ReportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ReportFormat.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REPORT_FORMAT_UNSPECIFIED: _ReportFormat.ValueType  # 0
+    """As HTML."""
+    REPORT_FORMAT_HTML: _ReportFormat.ValueType  # 1
+    """One HTML page that needs no other file."""
+    REPORT_FORMAT_PNG: _ReportFormat.ValueType  # 2
+    """A PNG picture."""
+
+class ReportFormat(_ReportFormat, metaclass=_ReportFormatEnumTypeWrapper):
+    """What a drawn report comes as."""
+
+REPORT_FORMAT_UNSPECIFIED: ReportFormat.ValueType  # 0
+"""As HTML."""
+REPORT_FORMAT_HTML: ReportFormat.ValueType  # 1
+"""One HTML page that needs no other file."""
+REPORT_FORMAT_PNG: ReportFormat.ValueType  # 2
+"""A PNG picture."""
+Global___ReportFormat: _TypeAlias = ReportFormat  # noqa: Y015
+
 @_typing.final
 class ModelVersionRef(_message.Message):
     """Names one version of one model, as "spx-direction" and 3."""
@@ -86,10 +110,13 @@ class Dataset(_message.Message):
     COLUMNS_FIELD_NUMBER: _builtins.int
     ARROW_IPC_FIELD_NUMBER: _builtins.int
     URI_FIELD_NUMBER: _builtins.int
+    BLOB_FIELD_NUMBER: _builtins.int
     arrow_ipc: _builtins.bytes
     """One Arrow IPC stream (schema, then record batches), as programs send it."""
     uri: _builtins.str
     """A Parquet file or folder that the server may read, as "file:///data/q3.parquet" or "s3://bucket/q3/"."""
+    blob: _builtins.str
+    """The SHA-256 of an Arrow IPC stream or a Parquet file that UploadBlobs brought: for tables above one message."""
     @_builtins.property
     def columns(self) -> Global___ColumnTable:
         """Typed columns that a person can type into grpcurl."""
@@ -100,12 +127,13 @@ class Dataset(_message.Message):
         columns: Global___ColumnTable | None = ...,
         arrow_ipc: _builtins.bytes = ...,
         uri: _builtins.str = ...,
+        blob: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "columns", b"columns", "source", b"source", "uri", b"uri"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "blob", b"blob", "columns", b"columns", "source", b"source", "uri", b"uri"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "columns", b"columns", "source", b"source", "uri", b"uri"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_ipc", b"arrow_ipc", "blob", b"blob", "columns", b"columns", "source", b"source", "uri", b"uri"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["columns", "arrow_ipc", "uri"]  # noqa: Y015
+    _WhichOneofReturnType_source: _TypeAlias = _typing.Literal["columns", "arrow_ipc", "uri", "blob"]  # noqa: Y015
     _WhichOneofArgType_source: _TypeAlias = _typing.Literal["source", b"source"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_source) -> _WhichOneofReturnType_source | None: ...
 

@@ -64,6 +64,22 @@ class _MetricEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Metric.ValueTy
     """Trading, with numeric labels: share of rows where prediction and label agree on being above zero.
     Higher is better.
     """
+    METRIC_RMSE: _Metric.ValueType  # 13
+    """Regression: root of the mean squared error. Lower is better."""
+    METRIC_MAPE: _Metric.ValueType  # 14
+    """Regression: mean of the absolute errors relative to the labels, as a share. Lower is better."""
+    METRIC_MEDIAN_ABSOLUTE_ERROR: _Metric.ValueType  # 15
+    """Regression: median of the absolute errors. Lower is better."""
+    METRIC_MATTHEWS_CORRELATION: _Metric.ValueType  # 16
+    """Classification: the correlation of Matthews, between -1 and 1. Higher is better."""
+    METRIC_SHARPE: _Metric.ValueType  # 17
+    """Trading, with returns: mean over deviation of the net returns, for a year. Higher is better."""
+    METRIC_SORTINO: _Metric.ValueType  # 18
+    """Trading, with returns: mean over downside deviation of the net returns, for a year. Higher is better."""
+    METRIC_MAX_DRAWDOWN: _Metric.ValueType  # 19
+    """Trading, with returns: the greatest fall of the summed net returns from a peak, as a positive share. Lower is better."""
+    METRIC_NET_RETURN: _Metric.ValueType  # 20
+    """Trading, with returns: mean return of the positions less the cost of their turnover, for a year. Higher is better."""
 
 class Metric(_Metric, metaclass=_MetricEnumTypeWrapper):
     """What a prediction is measured by."""
@@ -104,7 +120,63 @@ METRIC_HIT_RATE: Metric.ValueType  # 12
 """Trading, with numeric labels: share of rows where prediction and label agree on being above zero.
 Higher is better.
 """
+METRIC_RMSE: Metric.ValueType  # 13
+"""Regression: root of the mean squared error. Lower is better."""
+METRIC_MAPE: Metric.ValueType  # 14
+"""Regression: mean of the absolute errors relative to the labels, as a share. Lower is better."""
+METRIC_MEDIAN_ABSOLUTE_ERROR: Metric.ValueType  # 15
+"""Regression: median of the absolute errors. Lower is better."""
+METRIC_MATTHEWS_CORRELATION: Metric.ValueType  # 16
+"""Classification: the correlation of Matthews, between -1 and 1. Higher is better."""
+METRIC_SHARPE: Metric.ValueType  # 17
+"""Trading, with returns: mean over deviation of the net returns, for a year. Higher is better."""
+METRIC_SORTINO: Metric.ValueType  # 18
+"""Trading, with returns: mean over downside deviation of the net returns, for a year. Higher is better."""
+METRIC_MAX_DRAWDOWN: Metric.ValueType  # 19
+"""Trading, with returns: the greatest fall of the summed net returns from a peak, as a positive share. Lower is better."""
+METRIC_NET_RETURN: Metric.ValueType  # 20
+"""Trading, with returns: mean return of the positions less the cost of their turnover, for a year. Higher is better."""
 Global___Metric: _TypeAlias = Metric  # noqa: Y015
+
+class _SignificanceTest:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SignificanceTestEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SignificanceTest.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SIGNIFICANCE_TEST_UNSPECIFIED: _SignificanceTest.ValueType  # 0
+    """A newer one than the reader knows."""
+    SIGNIFICANCE_TEST_MCNEMAR_EXACT: _SignificanceTest.ValueType  # 1
+    """McNemar's exact test: the binomial of the rows where just one of the two is right (McNemar 1947)."""
+    SIGNIFICANCE_TEST_MCNEMAR: _SignificanceTest.ValueType  # 2
+    """McNemar's test with its chi-square limit, where many rows disagree."""
+    SIGNIFICANCE_TEST_DELONG: _SignificanceTest.ValueType  # 3
+    """DeLong, DeLong and Clarke-Pearson (1988), of two correlated areas under the curve."""
+    SIGNIFICANCE_TEST_DIEBOLD_MARIANO: _SignificanceTest.ValueType  # 4
+    """Diebold and Mariano (1995) of two series of losses, corrected by Harvey, Leybourne and Newbold (1997)."""
+    SIGNIFICANCE_TEST_BOOTSTRAP: _SignificanceTest.ValueType  # 5
+    """The paired stationary bootstrap of Politis and Romano (1994)."""
+    SIGNIFICANCE_TEST_SHARPE_DIFFERENCE: _SignificanceTest.ValueType  # 6
+    """Ledoit and Wolf (2008) of two Sharpe ratios, studentized with HAC errors, on block bootstrap draws."""
+
+class SignificanceTest(_SignificanceTest, metaclass=_SignificanceTestEnumTypeWrapper):
+    """How a difference was put to the test."""
+
+SIGNIFICANCE_TEST_UNSPECIFIED: SignificanceTest.ValueType  # 0
+"""A newer one than the reader knows."""
+SIGNIFICANCE_TEST_MCNEMAR_EXACT: SignificanceTest.ValueType  # 1
+"""McNemar's exact test: the binomial of the rows where just one of the two is right (McNemar 1947)."""
+SIGNIFICANCE_TEST_MCNEMAR: SignificanceTest.ValueType  # 2
+"""McNemar's test with its chi-square limit, where many rows disagree."""
+SIGNIFICANCE_TEST_DELONG: SignificanceTest.ValueType  # 3
+"""DeLong, DeLong and Clarke-Pearson (1988), of two correlated areas under the curve."""
+SIGNIFICANCE_TEST_DIEBOLD_MARIANO: SignificanceTest.ValueType  # 4
+"""Diebold and Mariano (1995) of two series of losses, corrected by Harvey, Leybourne and Newbold (1997)."""
+SIGNIFICANCE_TEST_BOOTSTRAP: SignificanceTest.ValueType  # 5
+"""The paired stationary bootstrap of Politis and Romano (1994)."""
+SIGNIFICANCE_TEST_SHARPE_DIFFERENCE: SignificanceTest.ValueType  # 6
+"""Ledoit and Wolf (2008) of two Sharpe ratios, studentized with HAC errors, on block bootstrap draws."""
+Global___SignificanceTest: _TypeAlias = SignificanceTest  # noqa: Y015
 
 class _ModelKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -198,6 +270,10 @@ class _AbActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AbAction.Val
     """The winner is promoted to production, through the usual gates."""
     AB_ACTION_ROLL_BACK: _AbAction.ValueType  # 2
     """The model is rolled back."""
+    AB_ACTION_BY_RULE: _AbAction.ValueType  # 3
+    """As the result says: a superior variant is promoted, broken guardrails of a variant in production roll back, and
+    with any other result the call is refused and the test goes on.
+    """
 
 class AbAction(_AbAction, metaclass=_AbActionEnumTypeWrapper):
     """What follows from the end of a test."""
@@ -208,6 +284,10 @@ AB_ACTION_PROMOTE: AbAction.ValueType  # 1
 """The winner is promoted to production, through the usual gates."""
 AB_ACTION_ROLL_BACK: AbAction.ValueType  # 2
 """The model is rolled back."""
+AB_ACTION_BY_RULE: AbAction.ValueType  # 3
+"""As the result says: a superior variant is promoted, broken guardrails of a variant in production roll back, and
+with any other result the call is refused and the test goes on.
+"""
 Global___AbAction: _TypeAlias = AbAction  # noqa: Y015
 
 @_typing.final
@@ -227,6 +307,11 @@ class CompareModelsRequest(_message.Message):
     BLOCK_ROWS_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    PREDICTIONS_FIELD_NUMBER: _builtins.int
+    ID_FIELD_NUMBER: _builtins.int
+    RETURNS_FIELD_NUMBER: _builtins.int
+    COST_BPS_FIELD_NUMBER: _builtins.int
+    PERIODS_PER_YEAR_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """The name of the column with the truth. Empty: "label"."""
     primary_metric: Global___Metric.ValueType
@@ -243,6 +328,16 @@ class CompareModelsRequest(_message.Message):
     """Seed of the resampling: the same seed and data give the same answer."""
     request_id: _builtins.str
     """UUID of this call: a repeat with the same one returns the first answer. Empty: every call counts."""
+    id: _builtins.str
+    """The column of `data` and of `predictions` with each row's id, by which they are aligned. Empty: "id"."""
+    returns: _builtins.str
+    """The column of `data` with the return that a position of 1 made over the row, as a share; for trading metrics.
+    Empty: no trading metrics but the hit rate.
+    """
+    cost_bps: _builtins.float
+    """What a change of the position by 1 costs, in basis points."""
+    periods_per_year: _builtins.float
+    """How many rows make a year, for trading metrics. 0 means 252."""
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ModelVersionRef]:
         """The versions, of one model or of several; none twice."""
@@ -261,6 +356,10 @@ class CompareModelsRequest(_message.Message):
     def baseline(self) -> _common_pb2.ModelVersionRef:
         """The version that the others are held against. Left out: the one in production, or the first when none of them is."""
 
+    @_builtins.property
+    def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Predictions]:
+        """Predictions that were made elsewhere, at most one set for each of `versions`: those versions are not run."""
+
     def __init__(
         self,
         *,
@@ -275,14 +374,52 @@ class CompareModelsRequest(_message.Message):
         block_rows: _builtins.float = ...,
         seed: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        predictions: _abc.Iterable[Global___Predictions] | None = ...,
+        id: _builtins.str = ...,
+        returns: _builtins.str = ...,
+        cost_bps: _builtins.float = ...,
+        periods_per_year: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "data", b"data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "block_rows", b"block_rows", "confidence_level", b"confidence_level", "data", b"data", "label", b"label", "margin", b"margin", "metrics", b"metrics", "primary_metric", b"primary_metric", "request_id", b"request_id", "seed", b"seed", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "block_rows", b"block_rows", "confidence_level", b"confidence_level", "cost_bps", b"cost_bps", "data", b"data", "id", b"id", "label", b"label", "margin", b"margin", "metrics", b"metrics", "periods_per_year", b"periods_per_year", "predictions", b"predictions", "primary_metric", b"primary_metric", "request_id", b"request_id", "returns", b"returns", "seed", b"seed", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CompareModelsRequest: _TypeAlias = CompareModelsRequest  # noqa: Y015
+
+@_typing.final
+class Predictions(_message.Message):
+    """What one version predicted, elsewhere."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    DATA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> _common_pb2.ModelVersionRef:
+        """The version."""
+
+    @_builtins.property
+    def data(self) -> _common_pb2.Dataset:
+        """A table with the column of ids and "prediction": a number, or a class. Of classes it may have their probabilities:
+        "probability" for the greater of two classes, or one column for each class, as "probability:up". It may have
+        "position" for the trading metrics; without it the position is the sign of the prediction.
+        """
+
+    def __init__(
+        self,
+        *,
+        version: _common_pb2.ModelVersionRef | None = ...,
+        data: _common_pb2.Dataset | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Predictions: _TypeAlias = Predictions  # noqa: Y015
 
 @_typing.final
 class CompareModelsResponse(_message.Message):
@@ -361,6 +498,8 @@ class Comparison(_message.Message):
     NOTES_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_SET_FIELD_NUMBER: _builtins.int
+    SPA_P_VALUE_FIELD_NUMBER: _builtins.int
     comparison_id: _builtins.str
     """Its id, made by the server."""
     kind: Global___ModelKind.ValueType
@@ -373,6 +512,10 @@ class Comparison(_message.Message):
     """The metric that decides."""
     created_by: _builtins.str
     """Who asked for it."""
+    spa_p_value: _builtins.float
+    """Whether any version beats the baseline, all taken together: the test for superior predictive ability of Hansen
+    (2005), with its consistent p-value. Absent for metrics that are not a mean over the rows.
+    """
     @_builtins.property
     def baseline(self) -> _common_pb2.ModelVersionRef:
         """The version that the others are held against."""
@@ -401,6 +544,12 @@ class Comparison(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was complete."""
 
+    @_builtins.property
+    def confidence_set(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ModelVersionRef]:
+        """The versions of which none can be ruled out as the best by the primary metric, the model confidence set of
+        Hansen, Lunde and Nason (2011) at the confidence level. Empty for metrics that are not a mean over the rows.
+        """
+
     def __init__(
         self,
         *,
@@ -417,12 +566,16 @@ class Comparison(_message.Message):
         notes: _abc.Iterable[_builtins.str] | None = ...,
         created_by: _builtins.str = ...,
         created_at: _timestamp_pb2.Timestamp | None = ...,
+        confidence_set: _abc.Iterable[_common_pb2.ModelVersionRef] | None = ...,
+        spa_p_value: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "best", b"best", "conclusion", b"conclusion", "created_at", b"created_at", "resampling", b"resampling"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_spa_p_value", b"_spa_p_value", "baseline", b"baseline", "best", b"best", "conclusion", b"conclusion", "created_at", b"created_at", "resampling", b"resampling", "spa_p_value", b"spa_p_value"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "best", b"best", "comparison_id", b"comparison_id", "conclusion", b"conclusion", "created_at", b"created_at", "created_by", b"created_by", "kind", b"kind", "label", b"label", "notes", b"notes", "primary_metric", b"primary_metric", "resampling", b"resampling", "results", b"results", "rows", b"rows"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spa_p_value", b"_spa_p_value", "baseline", b"baseline", "best", b"best", "comparison_id", b"comparison_id", "conclusion", b"conclusion", "confidence_set", b"confidence_set", "created_at", b"created_at", "created_by", b"created_by", "kind", b"kind", "label", b"label", "notes", b"notes", "primary_metric", b"primary_metric", "resampling", b"resampling", "results", b"results", "rows", b"rows", "spa_p_value", b"spa_p_value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__spa_p_value: _TypeAlias = _typing.Literal["spa_p_value"]  # noqa: Y015
+    _WhichOneofArgType__spa_p_value: _TypeAlias = _typing.Literal["_spa_p_value", b"_spa_p_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__spa_p_value) -> _WhichOneofReturnType__spa_p_value | None: ...
 
 Global___Comparison: _TypeAlias = Comparison  # noqa: Y015
 
@@ -438,10 +591,14 @@ class ModelResult(_message.Message):
     VERDICT_FIELD_NUMBER: _builtins.int
     LATENCY_FIELD_NUMBER: _builtins.int
     FAILURE_FIELD_NUMBER: _builtins.int
+    CONFIDENCE_SET_P_VALUE_FIELD_NUMBER: _builtins.int
+    DEFLATED_SHARPE_FIELD_NUMBER: _builtins.int
     verdict: Global___Verdict.ValueType
     """How it stands to the baseline by the primary metric; unspecified for the baseline itself and when it failed."""
     failure: _builtins.str
     """Why it has no metrics, as "stopped after 60 s, the time limit". Empty when it ran."""
+    confidence_set_p_value: _builtins.float
+    """The p-value with which it would leave the model confidence set; absent where there is no such set."""
     @_builtins.property
     def version(self) -> _common_pb2.ModelVersionRef:
         """The version."""
@@ -458,6 +615,10 @@ class ModelResult(_message.Message):
     def latency(self) -> Global___Latency:
         """How fast it answered."""
 
+    @_builtins.property
+    def deflated_sharpe(self) -> Global___DeflatedSharpe:
+        """How likely its Sharpe ratio is above what luck gives the best of so many tries; absent without returns."""
+
     def __init__(
         self,
         *,
@@ -467,14 +628,48 @@ class ModelResult(_message.Message):
         verdict: Global___Verdict.ValueType = ...,
         latency: Global___Latency | None = ...,
         failure: _builtins.str = ...,
+        confidence_set_p_value: _builtins.float | None = ...,
+        deflated_sharpe: Global___DeflatedSharpe | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["latency", b"latency", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_set_p_value", b"_confidence_set_p_value", "confidence_set_p_value", b"confidence_set_p_value", "deflated_sharpe", b"deflated_sharpe", "latency", b"latency", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["differences", b"differences", "failure", b"failure", "latency", b"latency", "metrics", b"metrics", "verdict", b"verdict", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_set_p_value", b"_confidence_set_p_value", "confidence_set_p_value", b"confidence_set_p_value", "deflated_sharpe", b"deflated_sharpe", "differences", b"differences", "failure", b"failure", "latency", b"latency", "metrics", b"metrics", "verdict", b"verdict", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__confidence_set_p_value: _TypeAlias = _typing.Literal["confidence_set_p_value"]  # noqa: Y015
+    _WhichOneofArgType__confidence_set_p_value: _TypeAlias = _typing.Literal["_confidence_set_p_value", b"_confidence_set_p_value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence_set_p_value) -> _WhichOneofReturnType__confidence_set_p_value | None: ...
+
+Global___ModelResult: _TypeAlias = ModelResult  # noqa: Y015
+
+@_typing.final
+class DeflatedSharpe(_message.Message):
+    """The deflated Sharpe ratio of Bailey and Lopez de Prado (2014)."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    TRIALS_FIELD_NUMBER: _builtins.int
+    EXPECTED_BY_LUCK_FIELD_NUMBER: _builtins.int
+    probability: _builtins.float
+    """The chance that the true ratio is above the one that the best of `trials` lucky tries would show."""
+    trials: _builtins.int
+    """How many versions of the model the registry holds: so often somebody tried."""
+    expected_by_luck: _builtins.float
+    """The ratio, for a year, that the best of so many tries without any skill would show."""
+    def __init__(
+        self,
+        *,
+        probability: _builtins.float = ...,
+        trials: _builtins.int = ...,
+        expected_by_luck: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_by_luck", b"expected_by_luck", "probability", b"probability", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___ModelResult: _TypeAlias = ModelResult  # noqa: Y015
+Global___DeflatedSharpe: _TypeAlias = DeflatedSharpe  # noqa: Y015
 
 @_typing.final
 class MetricEstimate(_message.Message):
@@ -521,6 +716,9 @@ class MetricDifference(_message.Message):
     LOW_FIELD_NUMBER: _builtins.int
     HIGH_FIELD_NUMBER: _builtins.int
     P_VALUE_FIELD_NUMBER: _builtins.int
+    ADJUSTED_P_VALUE_FIELD_NUMBER: _builtins.int
+    TEST_FIELD_NUMBER: _builtins.int
+    STATISTIC_FIELD_NUMBER: _builtins.int
     metric: Global___Metric.ValueType
     """The metric."""
     difference: _builtins.float
@@ -530,7 +728,13 @@ class MetricDifference(_message.Message):
     high: _builtins.float
     """Upper end of its confidence interval."""
     p_value: _builtins.float
-    """How likely so great a difference is by luck, corrected for the number of versions compared."""
+    """How likely so great a difference is by luck, by the test."""
+    adjusted_p_value: _builtins.float
+    """The same corrected for all metrics and versions of the comparison (Holm 1979)."""
+    test: Global___SignificanceTest.ValueType
+    """The test."""
+    statistic: _builtins.float
+    """The test's statistic; 0 for the bootstrap, which has none."""
     def __init__(
         self,
         *,
@@ -539,10 +743,13 @@ class MetricDifference(_message.Message):
         low: _builtins.float = ...,
         high: _builtins.float = ...,
         p_value: _builtins.float = ...,
+        adjusted_p_value: _builtins.float = ...,
+        test: Global___SignificanceTest.ValueType = ...,
+        statistic: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "high", b"high", "low", b"low", "metric", b"metric", "p_value", b"p_value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_p_value", b"adjusted_p_value", "difference", b"difference", "high", b"high", "low", b"low", "metric", b"metric", "p_value", b"p_value", "statistic", b"statistic", "test", b"test"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -789,6 +996,58 @@ class ListComparisonsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListComparisonsResponse: _TypeAlias = ListComparisonsResponse  # noqa: Y015
+
+@_typing.final
+class RenderComparisonRequest(_message.Message):
+    """Asks to draw a comparison."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMPARISON_ID_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    comparison_id: _builtins.str
+    """Its id."""
+    format: _common_pb2.ReportFormat.ValueType
+    """What to draw."""
+    def __init__(
+        self,
+        *,
+        comparison_id: _builtins.str = ...,
+        format: _common_pb2.ReportFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparison_id", b"comparison_id", "format", b"format"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderComparisonRequest: _TypeAlias = RenderComparisonRequest  # noqa: Y015
+
+@_typing.final
+class RenderComparisonResponse(_message.Message):
+    """The drawn comparison."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """The page or the picture."""
+    media_type: _builtins.str
+    """What it is: "text/html" or "image/png"."""
+    def __init__(
+        self,
+        *,
+        content: _builtins.bytes = ...,
+        media_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "media_type", b"media_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderComparisonResponse: _TypeAlias = RenderComparisonResponse  # noqa: Y015
 
 @_typing.final
 class BenchmarkModelsRequest(_message.Message):
@@ -1654,6 +1913,7 @@ class AbTestResult(_message.Message):
     BEST_FIELD_NUMBER: _builtins.int
     BROKEN_GUARDRAILS_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    LOOKS_FIELD_NUMBER: _builtins.int
     test: _builtins.str
     """The test's name."""
     sample_ratio_p_value: _builtins.float
@@ -1678,6 +1938,10 @@ class AbTestResult(_message.Message):
     def broken_guardrails(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Keys of the guardrails that are broken, as "max_drawdown"."""
 
+    @_builtins.property
+    def looks(self) -> _containers.RepeatedCompositeFieldContainer[Global___AbLook]:
+        """How the challengers stood to the control by the primary metric as outcomes came, the oldest first: 200 at most."""
+
     def __init__(
         self,
         *,
@@ -1690,14 +1954,59 @@ class AbTestResult(_message.Message):
         best: _builtins.str = ...,
         broken_guardrails: _abc.Iterable[_builtins.str] | None = ...,
         summary: _builtins.str = ...,
+        looks: _abc.Iterable[Global___AbLook] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "best", b"best", "broken_guardrails", b"broken_guardrails", "sample_ratio_broken", b"sample_ratio_broken", "sample_ratio_p_value", b"sample_ratio_p_value", "summary", b"summary", "test", b"test", "variants", b"variants", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "best", b"best", "broken_guardrails", b"broken_guardrails", "looks", b"looks", "sample_ratio_broken", b"sample_ratio_broken", "sample_ratio_p_value", b"sample_ratio_p_value", "summary", b"summary", "test", b"test", "variants", b"variants", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AbTestResult: _TypeAlias = AbTestResult  # noqa: Y015
+
+@_typing.final
+class AbLook(_message.Message):
+    """How one challenger stood to the control at one instant."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VARIANT_FIELD_NUMBER: _builtins.int
+    AT_FIELD_NUMBER: _builtins.int
+    OUTCOMES_FIELD_NUMBER: _builtins.int
+    DIFFERENCE_FIELD_NUMBER: _builtins.int
+    LOW_FIELD_NUMBER: _builtins.int
+    HIGH_FIELD_NUMBER: _builtins.int
+    variant: _builtins.str
+    """The challenger's name."""
+    outcomes: _builtins.int
+    """How many outcomes, or blocks of outcomes, of both were counted."""
+    difference: _builtins.float
+    """The mean minus the control's."""
+    low: _builtins.float
+    """Lower end of its confidence sequence."""
+    high: _builtins.float
+    """Upper end of its confidence sequence."""
+    @_builtins.property
+    def at(self) -> _timestamp_pb2.Timestamp:
+        """Up to when outcomes were counted."""
+
+    def __init__(
+        self,
+        *,
+        variant: _builtins.str = ...,
+        at: _timestamp_pb2.Timestamp | None = ...,
+        outcomes: _builtins.int = ...,
+        difference: _builtins.float = ...,
+        low: _builtins.float = ...,
+        high: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "difference", b"difference", "high", b"high", "low", b"low", "outcomes", b"outcomes", "variant", b"variant"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AbLook: _TypeAlias = AbLook  # noqa: Y015
 
 @_typing.final
 class VariantResult(_message.Message):
@@ -1744,6 +2053,7 @@ class AbEstimate(_message.Message):
     LOW_FIELD_NUMBER: _builtins.int
     HIGH_FIELD_NUMBER: _builtins.int
     VERDICT_FIELD_NUMBER: _builtins.int
+    VARIANCE_EXPLAINED_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """The metric's key."""
     outcomes: _builtins.int
@@ -1758,6 +2068,8 @@ class AbEstimate(_message.Message):
     """Upper end of the difference's confidence sequence."""
     verdict: Global___Verdict.ValueType
     """How it stands to the control; unspecified for the control itself."""
+    variance_explained: _builtins.float
+    """The share of the variance that the values from before the test explained away (CUPED), from 0 to 1."""
     def __init__(
         self,
         *,
@@ -1768,10 +2080,11 @@ class AbEstimate(_message.Message):
         low: _builtins.float = ...,
         high: _builtins.float = ...,
         verdict: Global___Verdict.ValueType = ...,
+        variance_explained: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "high", b"high", "key", b"key", "low", b"low", "mean", b"mean", "outcomes", b"outcomes", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["difference", b"difference", "high", b"high", "key", b"key", "low", b"low", "mean", b"mean", "outcomes", b"outcomes", "variance_explained", b"variance_explained", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1842,3 +2155,55 @@ class ConcludeAbTestResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ConcludeAbTestResponse: _TypeAlias = ConcludeAbTestResponse  # noqa: Y015
+
+@_typing.final
+class RenderAbTestRequest(_message.Message):
+    """Asks to draw how a test stands."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEST_FIELD_NUMBER: _builtins.int
+    FORMAT_FIELD_NUMBER: _builtins.int
+    test: _builtins.str
+    """The test's name."""
+    format: _common_pb2.ReportFormat.ValueType
+    """What to draw."""
+    def __init__(
+        self,
+        *,
+        test: _builtins.str = ...,
+        format: _common_pb2.ReportFormat.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "test", b"test"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderAbTestRequest: _TypeAlias = RenderAbTestRequest  # noqa: Y015
+
+@_typing.final
+class RenderAbTestResponse(_message.Message):
+    """The drawn test."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTENT_FIELD_NUMBER: _builtins.int
+    MEDIA_TYPE_FIELD_NUMBER: _builtins.int
+    content: _builtins.bytes
+    """The page or the picture."""
+    media_type: _builtins.str
+    """What it is: "text/html" or "image/png"."""
+    def __init__(
+        self,
+        *,
+        content: _builtins.bytes = ...,
+        media_type: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["content", b"content", "media_type", b"media_type"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenderAbTestResponse: _TypeAlias = RenderAbTestResponse  # noqa: Y015

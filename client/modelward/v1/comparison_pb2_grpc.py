@@ -50,6 +50,11 @@ class ComparisonServiceStub:
                 request_serializer=modelward_dot_v1_dot_comparison__pb2.ListComparisonsRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_comparison__pb2.ListComparisonsResponse.FromString,
                 _registered_method=True)
+        self.RenderComparison = channel.unary_unary(
+                '/modelward.v1.ComparisonService/RenderComparison',
+                request_serializer=modelward_dot_v1_dot_comparison__pb2.RenderComparisonRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_comparison__pb2.RenderComparisonResponse.FromString,
+                _registered_method=True)
         self.BenchmarkModels = channel.unary_unary(
                 '/modelward.v1.ComparisonService/BenchmarkModels',
                 request_serializer=modelward_dot_v1_dot_comparison__pb2.BenchmarkModelsRequest.SerializeToString,
@@ -90,6 +95,11 @@ class ComparisonServiceStub:
                 request_serializer=modelward_dot_v1_dot_comparison__pb2.ConcludeAbTestRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_comparison__pb2.ConcludeAbTestResponse.FromString,
                 _registered_method=True)
+        self.RenderAbTest = channel.unary_unary(
+                '/modelward.v1.ComparisonService/RenderAbTest',
+                request_serializer=modelward_dot_v1_dot_comparison__pb2.RenderAbTestRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_comparison__pb2.RenderAbTestResponse.FromString,
+                _registered_method=True)
 
 
 class ComparisonServiceServicer:
@@ -112,6 +122,13 @@ class ComparisonServiceServicer:
 
     def ListComparisons(self, request, context):
         """Lists stored comparisons, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenderComparison(self, request, context):
+        """Draws a stored comparison as a page or a picture.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -173,6 +190,13 @@ class ComparisonServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RenderAbTest(self, request, context):
+        """Draws how a test stands as a page or a picture.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ComparisonServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -190,6 +214,11 @@ def add_ComparisonServiceServicer_to_server(servicer, server):
                     servicer.ListComparisons,
                     request_deserializer=modelward_dot_v1_dot_comparison__pb2.ListComparisonsRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_comparison__pb2.ListComparisonsResponse.SerializeToString,
+            ),
+            'RenderComparison': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenderComparison,
+                    request_deserializer=modelward_dot_v1_dot_comparison__pb2.RenderComparisonRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_comparison__pb2.RenderComparisonResponse.SerializeToString,
             ),
             'BenchmarkModels': grpc.unary_unary_rpc_method_handler(
                     servicer.BenchmarkModels,
@@ -230,6 +259,11 @@ def add_ComparisonServiceServicer_to_server(servicer, server):
                     servicer.ConcludeAbTest,
                     request_deserializer=modelward_dot_v1_dot_comparison__pb2.ConcludeAbTestRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_comparison__pb2.ConcludeAbTestResponse.SerializeToString,
+            ),
+            'RenderAbTest': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenderAbTest,
+                    request_deserializer=modelward_dot_v1_dot_comparison__pb2.RenderAbTestRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_comparison__pb2.RenderAbTestResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -314,6 +348,33 @@ class ComparisonService:
             '/modelward.v1.ComparisonService/ListComparisons',
             modelward_dot_v1_dot_comparison__pb2.ListComparisonsRequest.SerializeToString,
             modelward_dot_v1_dot_comparison__pb2.ListComparisonsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderComparison(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.ComparisonService/RenderComparison',
+            modelward_dot_v1_dot_comparison__pb2.RenderComparisonRequest.SerializeToString,
+            modelward_dot_v1_dot_comparison__pb2.RenderComparisonResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -530,6 +591,33 @@ class ComparisonService:
             '/modelward.v1.ComparisonService/ConcludeAbTest',
             modelward_dot_v1_dot_comparison__pb2.ConcludeAbTestRequest.SerializeToString,
             modelward_dot_v1_dot_comparison__pb2.ConcludeAbTestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenderAbTest(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.ComparisonService/RenderAbTest',
+            modelward_dot_v1_dot_comparison__pb2.RenderAbTestRequest.SerializeToString,
+            modelward_dot_v1_dot_comparison__pb2.RenderAbTestResponse.FromString,
             options,
             channel_credentials,
             insecure,

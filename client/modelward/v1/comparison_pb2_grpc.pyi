@@ -39,6 +39,8 @@ class ComparisonServiceStub:
     """Returns one stored comparison."""
     ListComparisons: _grpc.UnaryUnaryMultiCallable[_comparison_pb2.ListComparisonsRequest, _comparison_pb2.ListComparisonsResponse]
     """Lists stored comparisons, the newest first."""
+    RenderComparison: _grpc.UnaryUnaryMultiCallable[_comparison_pb2.RenderComparisonRequest, _comparison_pb2.RenderComparisonResponse]
+    """Draws a stored comparison as a page or a picture."""
     BenchmarkModels: _grpc.UnaryUnaryMultiCallable[_comparison_pb2.BenchmarkModelsRequest, _comparison_pb2.BenchmarkModelsResponse]
     """Measures how fast versions answer and what they need, in turns, so that drift of the machine hits all alike."""
     CreateAbTest: _grpc.UnaryUnaryMultiCallable[_comparison_pb2.CreateAbTestRequest, _comparison_pb2.CreateAbTestResponse]
@@ -55,6 +57,8 @@ class ComparisonServiceStub:
     """Says how the test stands. It may be looked at at any time without spoiling the answer."""
     ConcludeAbTest: _grpc.UnaryUnaryMultiCallable[_comparison_pb2.ConcludeAbTestRequest, _comparison_pb2.ConcludeAbTestResponse]
     """Ends the test and records what was decided."""
+    RenderAbTest: _grpc.UnaryUnaryMultiCallable[_comparison_pb2.RenderAbTestRequest, _comparison_pb2.RenderAbTestResponse]
+    """Draws how a test stands as a page or a picture."""
 
 @_typing.type_check_only
 class ComparisonServiceAsyncStub(ComparisonServiceStub):
@@ -67,6 +71,8 @@ class ComparisonServiceAsyncStub(ComparisonServiceStub):
     """Returns one stored comparison."""
     ListComparisons: _aio.UnaryUnaryMultiCallable[_comparison_pb2.ListComparisonsRequest, _comparison_pb2.ListComparisonsResponse]  # type: ignore[assignment]
     """Lists stored comparisons, the newest first."""
+    RenderComparison: _aio.UnaryUnaryMultiCallable[_comparison_pb2.RenderComparisonRequest, _comparison_pb2.RenderComparisonResponse]  # type: ignore[assignment]
+    """Draws a stored comparison as a page or a picture."""
     BenchmarkModels: _aio.UnaryUnaryMultiCallable[_comparison_pb2.BenchmarkModelsRequest, _comparison_pb2.BenchmarkModelsResponse]  # type: ignore[assignment]
     """Measures how fast versions answer and what they need, in turns, so that drift of the machine hits all alike."""
     CreateAbTest: _aio.UnaryUnaryMultiCallable[_comparison_pb2.CreateAbTestRequest, _comparison_pb2.CreateAbTestResponse]  # type: ignore[assignment]
@@ -83,6 +89,8 @@ class ComparisonServiceAsyncStub(ComparisonServiceStub):
     """Says how the test stands. It may be looked at at any time without spoiling the answer."""
     ConcludeAbTest: _aio.UnaryUnaryMultiCallable[_comparison_pb2.ConcludeAbTestRequest, _comparison_pb2.ConcludeAbTestResponse]  # type: ignore[assignment]
     """Ends the test and records what was decided."""
+    RenderAbTest: _aio.UnaryUnaryMultiCallable[_comparison_pb2.RenderAbTestRequest, _comparison_pb2.RenderAbTestResponse]  # type: ignore[assignment]
+    """Draws how a test stands as a page or a picture."""
 
 class ComparisonServiceServicer:
     """Compares versions with each other and says how sure the answer is."""
@@ -107,6 +115,13 @@ class ComparisonServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_comparison_pb2.ListComparisonsResponse, _abc.Awaitable[_comparison_pb2.ListComparisonsResponse]]:
         """Lists stored comparisons, the newest first."""
+
+    def RenderComparison(
+        self,
+        request: _comparison_pb2.RenderComparisonRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_comparison_pb2.RenderComparisonResponse, _abc.Awaitable[_comparison_pb2.RenderComparisonResponse]]:
+        """Draws a stored comparison as a page or a picture."""
 
     def BenchmarkModels(
         self,
@@ -163,5 +178,12 @@ class ComparisonServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_comparison_pb2.ConcludeAbTestResponse, _abc.Awaitable[_comparison_pb2.ConcludeAbTestResponse]]:
         """Ends the test and records what was decided."""
+
+    def RenderAbTest(
+        self,
+        request: _comparison_pb2.RenderAbTestRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_comparison_pb2.RenderAbTestResponse, _abc.Awaitable[_comparison_pb2.RenderAbTestResponse]]:
+        """Draws how a test stands as a page or a picture."""
 
 def add_ComparisonServiceServicer_to_server(servicer: ComparisonServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
