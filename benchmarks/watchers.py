@@ -121,10 +121,11 @@ async def _watch(target: str, first: _Gathered, arrivals: _Gathered) -> None:
     async with aio.insecure_channel(target, options=OWN_CONNECTION) as channel:
         call = LifecycleServiceStub(channel).WatchModels(pb.WatchModelsRequest(models=[MODEL]))
         async for response in call:
-            if response.event.HasField("state"):
-                first.add()
-            elif response.event.transition.to in (STAGE_STAGING, STAGE_PRODUCTION):
-                arrivals.add()
+            for event in response.events:
+                if event.HasField("state"):
+                    first.add()
+                elif event.transition.to in (STAGE_STAGING, STAGE_PRODUCTION):
+                    arrivals.add()
 
 
 if __name__ == "__main__":

@@ -76,7 +76,14 @@ class Registry:
         runs = [run.data.tags for run in self.mlflow.search_runs(experiments)]
         for shown in (registered, runs):
             assert sorted(tags["modelward.version"] for tags in shown) == sorted(numbers)
-        assert len(self.mlflow.search_logged_models(experiments)) == len(numbers)
+        assert self._count_logged_models(experiments) == len(numbers)
+
+    def _count_logged_models(self, experiments: list[str]) -> int:
+        counted, token = 0, ""
+        while token is not None:
+            page = self.mlflow.search_logged_models(experiments, page_token=token or None)
+            counted, token = counted + len(page), page.token
+        return counted
 
 
 def _send(stub: LifecycleServiceStub, request: Any) -> Any:

@@ -37,10 +37,11 @@ class AsyncWatching(AsyncConnection):
         while True:
             try:
                 async for response in self._receive(self._lifecycle.WatchModels, request, math.inf):
-                    request.resume_token = response.resume_token or request.resume_token
-                    event = event_from_proto(response)
-                    if event is not None:
-                        yield event
+                    for message in response.events:
+                        request.resume_token = message.resume_token or request.resume_token
+                        event = event_from_proto(message)
+                        if event is not None:
+                            yield event
             except Unavailable:
                 await asyncio.sleep(RECONNECT_SECONDS)
 

@@ -86,13 +86,13 @@ def event_to_proto(event: ModelEvent) -> pb.ModelEvent:
         sequence=event.sequence,
         happened_at=time_to_proto(event.happened_at),
         model=event.model,
+        resume_token=event.resume_token,
         **{event.kind.value: to_proto(event.subject)},
     )
 
 
-def event_from_proto(message: pb.WatchModelsResponse) -> ModelEvent | None:
+def event_from_proto(event: pb.ModelEvent) -> ModelEvent | None:
     """Convert an event; None for one of a kind that only a newer client knows."""
-    event = message.event
     kind = event.WhichOneof("event")
     if kind not in set(EventKind):
         return None
@@ -103,7 +103,7 @@ def event_from_proto(message: pb.WatchModelsResponse) -> ModelEvent | None:
         model=event.model,
         kind=EventKind(kind),
         subject=from_proto(getattr(event, kind)),
-        resume_token=message.resume_token,
+        resume_token=event.resume_token,
     )
 
 

@@ -110,7 +110,7 @@ class Follower:
         request = pb.WatchModelsRequest(models=[self._model], resume_token=self._token)
         for response in self._connection._receive(self._connection._lifecycle.WatchModels, request, math.inf):
             self._refresh()
-            self._token = response.resume_token or self._token
+            self._token = response.events[-1].resume_token or self._token
 
     def _refresh(self) -> None:
         """Ask what is in the stage now, and make it current."""

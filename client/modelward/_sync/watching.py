@@ -38,10 +38,11 @@ class Watching(Connection):
         while True:
             try:
                 for response in self._receive(self._lifecycle.WatchModels, request, math.inf):
-                    request.resume_token = response.resume_token or request.resume_token
-                    event = event_from_proto(response)
-                    if event is not None:
-                        yield event
+                    for message in response.events:
+                        request.resume_token = message.resume_token or request.resume_token
+                        event = event_from_proto(message)
+                        if event is not None:
+                            yield event
             except Unavailable:
                 time.sleep(RECONNECT_SECONDS)
 

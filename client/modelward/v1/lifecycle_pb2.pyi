@@ -1857,27 +1857,25 @@ Global___WatchModelsRequest: _TypeAlias = WatchModelsRequest  # noqa: Y015
 
 @_typing.final
 class WatchModelsResponse(_message.Message):
-    """One change."""
+    """Changes that the watcher has not seen yet."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
-    EVENT_FIELD_NUMBER: _builtins.int
-    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
-    resume_token: _builtins.str
-    """Continues behind this event."""
+    EVENTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def event(self) -> Global___ModelEvent:
-        """The change."""
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelEvent]:
+        """The changes in their order: what was done at once, as a promotion and the archiving of its predecessor, comes
+        together, and who is behind gets more at a time.
+        """
 
     def __init__(
         self,
         *,
-        event: Global___ModelEvent | None = ...,
-        resume_token: _builtins.str = ...,
+        events: _abc.Iterable[Global___ModelEvent] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["event", b"event", "resume_token", b"resume_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1901,10 +1899,13 @@ class ModelEvent(_message.Message):
     VERSION_CHANGED_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     PERFORMANCE_ALARM_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its place in the server's order of all changes."""
     model: _builtins.str
     """The model's name."""
+    resume_token: _builtins.str
+    """Continues behind this event. Empty where a watch that breaks off has to begin anew."""
     @_builtins.property
     def happened_at(self) -> _timestamp_pb2.Timestamp:
         """When it happened."""
@@ -1960,10 +1961,11 @@ class ModelEvent(_message.Message):
         version_changed: Global___ModelVersion | None = ...,
         policy: Global___PromotionPolicy | None = ...,
         performance_alarm: Global___PerformanceAlarm | None = ...,
+        resume_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "model", b"model", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "model", b"model", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resume_token", b"resume_token", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm", "version_changed", "policy", "performance_alarm"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015

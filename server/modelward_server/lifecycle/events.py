@@ -51,7 +51,7 @@ def _event(row: AuditRow) -> ModelEvent:
         subject = subject.model
     if isinstance(subject, Transition):
         subject = replace(subject, sequence=row.sequence)  # Its number was not known when the record was made.
-    return ModelEvent(row.sequence, row.happened_at, row.model, kind, subject)
+    return ModelEvent(row.sequence, row.happened_at, row.model, kind, subject, str(row.sequence))
 
 
 def current_states(session: Session, models: Sequence[str]) -> tuple[list[ModelEvent], int]:
@@ -61,4 +61,6 @@ def current_states(session: Session, models: Sequence[str]) -> tuple[list[ModelE
         rows = rows.where(ModelRow.name.in_(models))
     head = audit.last_sequence(session)
     found = [to_model(row, production_version(session, row.name)) for row in session.scalars(rows)]
-    return [ModelEvent(head, model.updated_at, model.name, EventKind.STATE, model) for model in found], head
+    states = [ModelEvent(head, model.updated_at, model.name, EventKind.STATE, model) for model in found]
+    # Only the last one carries a token: a watch that breaks off before begins anew.
+    return [*states[:-1], *(replace(state, resume_token=str(head)) for state in states[-1:])], head

@@ -6,8 +6,10 @@ is far behind reads from the log: so nothing is skipped, and a slow watcher cost
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from itertools import takewhile
+
+from cachetools import LRUCache
 
 from modelward._convert.events import event_to_proto
 from modelward.errors import FieldViolation, InvalidField, ModelwardError, ResumeTokenExpired, Unavailable
@@ -18,6 +20,9 @@ from modelward_server.store.audit import last_sequence
 
 EVENTS_KEPT = 10_000
 BATCH = 500
+MESSAGE_BYTES = 1 << 20
+SHARED = 64
+"""How many batches are kept as messages: watchers of the same models ask for them at the same time."""
 POLL_SECONDS = 0.25
 """How often the log is looked at for changes that another replica made; our own wake the feed at once."""
 
@@ -27,7 +32,8 @@ class Feed:
 
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
-        self._recent: deque[pb.WatchModelsResponse] = deque(maxlen=EVENTS_KEPT)
+        self._recent: deque[pb.ModelEvent] = deque(maxlen=EVENTS_KEPT)
+        self._shared: LRUCache[tuple[int, int, frozenset[str]], list[pb.WatchModelsResponse]] = LRUCache(SHARED)
         self._head = self._kept_after = 0
         self._changed = asyncio.Event()
         self._written = asyncio.Event()
@@ -58,8 +64,8 @@ class Feed:
         events, self._head = await self._calls.read(lambda session: events_after(session, head, BATCH))
         for event in events:
             if len(self._recent) == EVENTS_KEPT:
-                self._kept_after = self._recent[0].event.sequence
-            self._recent.append(_response(event_to_proto(event)))
+                self._kept_after = self._recent[0].sequence
+            self._recent.append(event_to_proto(event))
         if self._head != head:
             self._announce()
         return self._head != head
@@ -82,17 +88,23 @@ class Feed:
             ResumeTokenExpired: the token is from a log that went further than this one.
             Unavailable: the server stops.
         """
+        wanted = frozenset(models)
         if token:
             place = await self._place(token)
         else:
             states, place = await self._calls.read(lambda session: current_states(session, models))
-            for i, state in enumerate(states):
-                # Only the last one carries a token: a watch that breaks off before begins anew.
-                yield _response(event_to_proto(state), resume=i == len(states) - 1)
-        wanted = set(models)
-        async for response in self._after(place):
-            if not wanted or response.event.model in wanted:
-                yield response
+            for message in _messages(map(event_to_proto, states)):
+                yield message
+        async for batch in self._after(place):
+            for message in self._told(batch, wanted):
+                yield message
+
+    def _told(self, batch: list[pb.ModelEvent], wanted: frozenset[str]) -> list[pb.WatchModelsResponse]:
+        """Return the messages with what is wanted of a batch; a thousand watchers of one model share them."""
+        key = (batch[0].sequence, batch[-1].sequence, wanted)
+        if key not in self._shared:
+            self._shared[key] = _messages(event for event in batch if not wanted or event.model in wanted)
+        return self._shared[key]
 
     async def _place(self, token: str) -> int:
         if not (token.isascii() and token.isdigit() and len(token) < 19):
@@ -102,24 +114,33 @@ class Feed:
             raise ResumeTokenExpired(f"the log goes up to {head}; watch anew, without a token", oldest=0)
         return int(token)
 
-    async def _after(self, place: int) -> AsyncIterator[pb.WatchModelsResponse]:
+    async def _after(self, place: int) -> AsyncIterator[list[pb.ModelEvent]]:
         while True:
             changed = self._changed
             if self._closed:
                 raise Unavailable("the server stops; go on with the last resume token")
             batch, place = await self._next(place)
-            for response in batch:
-                yield response
-            if not batch and place >= self._head:
+            if batch:
+                yield batch
+            elif place >= self._head:
                 await changed.wait()
 
-    async def _next(self, place: int) -> tuple[list[pb.WatchModelsResponse], int]:
+    async def _next(self, place: int) -> tuple[list[pb.ModelEvent], int]:
         if place >= self._kept_after:
-            fresh = list(takewhile(lambda response: response.event.sequence > place, reversed(self._recent)))
+            fresh = list(takewhile(lambda event: event.sequence > place, reversed(self._recent)))
             return fresh[::-1], max(self._head, place)
         events, last = await self._calls.read(lambda session: events_after(session, place, BATCH))
-        return [_response(event_to_proto(event)) for event in events], last
+        return list(map(event_to_proto, events)), last
 
 
-def _response(event: pb.ModelEvent, resume: bool = True) -> pb.WatchModelsResponse:
-    return pb.WatchModelsResponse(event=event, resume_token=str(event.sequence) if resume else "")
+def _messages(events: Iterable[pb.ModelEvent]) -> list[pb.WatchModelsResponse]:
+    """Put events into messages, each far below the size that clients take."""
+    messages: list[pb.WatchModelsResponse] = []
+    size = MESSAGE_BYTES
+    for event in events:
+        size += event.ByteSize()
+        if size > MESSAGE_BYTES:
+            messages.append(pb.WatchModelsResponse())
+            size = event.ByteSize()
+        messages[-1].events.append(event)
+    return messages
