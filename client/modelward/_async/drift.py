@@ -6,7 +6,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from modelward._async.connection import AsyncConnection
-from modelward._convert.common import ref_to_proto, time_to_proto
+from modelward._convert.common import ref_to_proto, report_format_to_proto, time_to_proto
 from modelward._convert.drift import (
     drift_policy_from_proto,
     drift_policy_to_proto,
@@ -16,11 +16,9 @@ from modelward._convert.drift import (
 )
 from modelward._refs import AnyVersion, as_ref
 from modelward.drift import DriftPolicy, DriftReport, DriftThresholds, Reference
-from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import drift_pb2 as pb
 
 PAGE_SIZE = 50
-FORMATS = {"html": pb.DRIFT_REPORT_FORMAT_HTML, "png": pb.DRIFT_REPORT_FORMAT_PNG}
 
 
 class AsyncDrift(AsyncConnection):
@@ -194,9 +192,7 @@ class AsyncDrift(AsyncConnection):
             ReportNotFound: there is none of that id.
             InvalidField: the format is another one.
         """
-        if format not in FORMATS:
-            raise InvalidField(FieldViolation("format", f"{format!r} is no format; there are {', '.join(FORMATS)}"))
-        request = pb.RenderDriftReportRequest(report_id=report_id, format=FORMATS[format])
+        request = pb.RenderDriftReportRequest(report_id=report_id, format=report_format_to_proto(format))
         return (await self._call(self._drift.RenderDriftReport, request)).content
 
     async def get_drift_policy(self, model: str) -> DriftPolicy:

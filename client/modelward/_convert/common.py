@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ArtifactFile, Stage, VersionRef
 from modelward.v1 import common_pb2 as pb
 
@@ -16,6 +17,20 @@ STAGES = {
     Stage.PRODUCTION: pb.STAGE_PRODUCTION,
     Stage.ARCHIVED: pb.STAGE_ARCHIVED,
 }
+
+FORMATS = {"html": pb.REPORT_FORMAT_HTML, "png": pb.REPORT_FORMAT_PNG}
+"""What a report can be drawn as."""
+
+
+def report_format_to_proto(name: str) -> pb.ReportFormat.ValueType:
+    """Convert the name of a format.
+
+    Raises:
+        InvalidField: it is another one.
+    """
+    if name not in FORMATS:
+        raise InvalidField(FieldViolation("format", f"{name!r} is no format; there are {', '.join(FORMATS)}"))
+    return FORMATS[name]
 
 
 def time_to_proto(value: datetime | None) -> Timestamp | None:

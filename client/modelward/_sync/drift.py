@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import uuid4
 
-from modelward._convert.common import ref_to_proto, time_to_proto
+from modelward._convert.common import ref_to_proto, report_format_to_proto, time_to_proto
 from modelward._convert.drift import (
     drift_policy_from_proto,
     drift_policy_to_proto,
@@ -17,11 +17,9 @@ from modelward._convert.drift import (
 from modelward._refs import AnyVersion, as_ref
 from modelward._sync.connection import Connection
 from modelward.drift import DriftPolicy, DriftReport, DriftThresholds, Reference
-from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import drift_pb2 as pb
 
 PAGE_SIZE = 50
-FORMATS = {"html": pb.DRIFT_REPORT_FORMAT_HTML, "png": pb.DRIFT_REPORT_FORMAT_PNG}
 
 
 class Drift(Connection):
@@ -195,9 +193,7 @@ class Drift(Connection):
             ReportNotFound: there is none of that id.
             InvalidField: the format is another one.
         """
-        if format not in FORMATS:
-            raise InvalidField(FieldViolation("format", f"{format!r} is no format; there are {', '.join(FORMATS)}"))
-        request = pb.RenderDriftReportRequest(report_id=report_id, format=FORMATS[format])
+        request = pb.RenderDriftReportRequest(report_id=report_id, format=report_format_to_proto(format))
         return (self._call(self._drift.RenderDriftReport, request)).content
 
     def get_drift_policy(self, model: str) -> DriftPolicy:

@@ -46,30 +46,6 @@ FEATURE_KIND_CATEGORY: FeatureKind.ValueType  # 2
 """Text or truth values."""
 Global___FeatureKind: _TypeAlias = FeatureKind  # noqa: Y015
 
-class _DriftReportFormat:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _DriftReportFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DriftReportFormat.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    DRIFT_REPORT_FORMAT_UNSPECIFIED: _DriftReportFormat.ValueType  # 0
-    """A page."""
-    DRIFT_REPORT_FORMAT_HTML: _DriftReportFormat.ValueType  # 1
-    """A self-contained HTML page."""
-    DRIFT_REPORT_FORMAT_PNG: _DriftReportFormat.ValueType  # 2
-    """A PNG picture."""
-
-class DriftReportFormat(_DriftReportFormat, metaclass=_DriftReportFormatEnumTypeWrapper):
-    """How a report is drawn."""
-
-DRIFT_REPORT_FORMAT_UNSPECIFIED: DriftReportFormat.ValueType  # 0
-"""A page."""
-DRIFT_REPORT_FORMAT_HTML: DriftReportFormat.ValueType  # 1
-"""A self-contained HTML page."""
-DRIFT_REPORT_FORMAT_PNG: DriftReportFormat.ValueType  # 2
-"""A PNG picture."""
-Global___DriftReportFormat: _TypeAlias = DriftReportFormat  # noqa: Y015
-
 @_typing.final
 class Reference(_message.Message):
     """What is known of a version's reference data."""
@@ -1297,13 +1273,13 @@ class RenderDriftReportRequest(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     report_id: _builtins.str
     """The report's id."""
-    format: Global___DriftReportFormat.ValueType
+    format: _common_pb2.ReportFormat.ValueType
     """How to draw it. Unspecified: as a page."""
     def __init__(
         self,
         *,
         report_id: _builtins.str = ...,
-        format: Global___DriftReportFormat.ValueType = ...,
+        format: _common_pb2.ReportFormat.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...

@@ -6,6 +6,7 @@ from sqlalchemy.orm import Session
 
 from modelward.drift import DriftReport
 from modelward.v1 import drift_pb2 as pb
+from modelward.v1.common_pb2 import REPORT_FORMAT_PNG
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.drift.history import Score, scores_until
 from modelward_server.drift.reports import get_report
@@ -25,7 +26,7 @@ class RenderingCalls(DriftServiceServicer):
             return report, scores_until(session, report)
 
         report, scores = await self._calls.read(read)
-        draw = _as_picture if request.format == pb.DRIFT_REPORT_FORMAT_PNG else _as_page
+        draw = _as_picture if request.format == REPORT_FORMAT_PNG else _as_page
         return await asyncio.to_thread(draw, report, scores)
 
 

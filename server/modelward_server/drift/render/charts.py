@@ -10,7 +10,7 @@ from datetime import datetime
 
 from modelward.drift import FeatureDrift, Histogram
 from modelward_server.drift.history import Score
-from modelward_server.drift.render.wording import instant, percent, short, tick, ticks
+from modelward_server.render.wording import instant, percent, short, tick, ticks
 
 TICKS = 4
 CATEGORIES_SHOWN = 7

@@ -2,27 +2,17 @@
 
 from collections.abc import Sequence
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from modelward.drift import DriftReport
 from modelward_server.drift.history import Score
-from modelward_server.drift.render import charts, wording
+from modelward_server.drift.render import charts
+from modelward_server.render.page import templates
 
 PAGE_BYTES = 3_500_000
 """What a page may take: a message of gRPC holds 4 MiB by default."""
 FEATURES_DRAWN = 6
 DRIVERS_NAMED = 12
 
-_templates = Environment(
-    loader=PackageLoader(__package__, ""),
-    autoescape=True,  # Names, labels and categories are others' texts.
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-)
-_templates.filters |= {
-    name: getattr(wording, name) for name in ("figure", "percent", "probability", "count", "instant", "short", "listed")
-}
+_templates = templates(__package__)
 
 
 def draw_page(report: DriftReport, scores: Sequence[Score]) -> bytes:

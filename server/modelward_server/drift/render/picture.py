@@ -1,34 +1,35 @@
 """A drift report as a PNG: the finding, its strongest features and the scores over time, for a mail or a chat."""
 
-import io
-import textwrap
 from collections.abc import Sequence
-from functools import cache
-from threading import Lock
 from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
 
 from modelward.drift import DriftReport, FeatureDrift
 from modelward_server.drift.history import Score
 from modelward_server.drift.render.charts import LABELS_WIDE, ceiling, fewer, labelled, ticked
-from modelward_server.drift.render.wording import count, figure, instant, percent, probability, short, ticks
+from modelward_server.render.canvas import (
+    DRIFT,
+    GROUND,
+    INK,
+    LEFT,
+    LIVE,
+    REFERENCE,
+    RIGHT,
+    SOFT,
+    Canvas,
+    drawable,
+    drawing,
+    label,
+    plain,
+)
+from modelward_server.render.wording import count, figure, instant, percent, probability, short, ticks
 
-INK, SOFT, LINE, GROUND = "#15191f", "#56606d", "#dfe3e8", "#7d8794"
-REFERENCE, LIVE, DRIFT = "#ccd3db", "#1559b0", "#b3261e"
 FEATURES_DRAWN, COLUMNS = 6, 3
-WIDTH, HEAD, FEATURE, COURSE = 12.0, 2.15, 2.3, 2.4
-"""In inches: of the picture, and how high its parts are."""
-LEFT, RIGHT = 0.5, 11.5
-DOTS = 200
-"""Per inch: twice those of a plain screen."""
+HEAD, FEATURE, COURSE = 2.15, 2.3, 2.4
+"""How high the parts of the picture are, in inches."""
 
 LEGEND = "grey: reference   ·   blue: live   ·   KS and KL stand before what they need to count   ·   p is adjusted"
-
-_drawing = Lock()
-"""Matplotlib draws in one thread at a time."""
 
 
 def draw_picture(report: DriftReport, scores: Sequence[Score]) -> bytes:
@@ -40,39 +41,24 @@ def draw_picture(report: DriftReport, scores: Sequence[Score]) -> bytes:
     drawn = report.features[:FEATURES_DRAWN]
     rows = -(-len(drawn) // COLUMNS)
     height = HEAD + rows * FEATURE + COURSE
-    with _drawing:
-        picture = Figure(figsize=(WIDTH, height), dpi=DOTS, facecolor="white")
-        _draw_head(picture, report, height)
+    with drawing:
+        canvas = Canvas(height)
+        _draw_head(canvas, report)
         for number, feature in enumerate(drawn):
             top = height - HEAD - (number // COLUMNS) * FEATURE
-            _draw_feature(_axes(picture, number % COLUMNS, top), feature)
-        _draw_course(picture.add_axes(_box(LEFT + 0.3, 0.75, RIGHT - LEFT - 0.3, 1.2, height)), scores)
-        content = io.BytesIO()
-        picture.savefig(content, format="png")
-    return content.getvalue()
+            _draw_feature(_axes(canvas, number % COLUMNS, top), feature)
+        _draw_course(canvas.axes(LEFT + 0.3, 0.75, RIGHT - LEFT - 0.3, 1.2), scores)
+        return canvas.png()
 
 
-def _box(left: float, bottom: float, width: float, height: float, whole: float) -> tuple[float, float, float, float]:
-    """Turn inches into parts of the picture."""
-    return left / WIDTH, bottom / whole, width / WIDTH, height / whole
-
-
-def _axes(picture: Figure, column: int, top: float) -> Any:
+def _axes(canvas: Canvas, column: int, top: float) -> Any:
     width = (RIGHT - LEFT - 0.8) / COLUMNS
-    return picture.add_axes(_box(LEFT + column * (width + 0.4), top - 1.65, width, 1.3, picture.get_figheight()))
+    return canvas.axes(LEFT + column * (width + 0.4), top - 1.65, width, 1.3)
 
 
-def _draw_head(picture: Figure, report: DriftReport, height: float) -> None:
-    def write(inches: float, text: str, **look: Any) -> None:
-        picture.text(LEFT / WIDTH, 1 - inches / height, _drawable(text), parse_math=False, va="top", **look)
-
-    write(0.35, f"Drift report  /  {report.version}  /  reference {report.reference}", color=SOFT, fontsize=9)
+def _draw_head(canvas: Canvas, report: DriftReport) -> None:
     subject = short(report.label, 60) or "the live data"
     verdict = "▲ Drift" if report.drift_detected else "No drift"
-    colour = DRIFT if report.drift_detected else INK
-    write(0.56, f"{verdict} in {subject}", color=colour, fontsize=18, weight="bold")
-    summary = textwrap.wrap(report.summary, 140, max_lines=2, placeholder=" …")
-    write(0.97, "\n".join(summary), color=INK, fontsize=10, linespacing=1.4)
     facts = (
         f"score {figure(report.score)}",
         f"confidence {percent(report.confidence)}",
@@ -80,16 +66,17 @@ def _draw_head(picture: Figure, report: DriftReport, height: float) -> None:
         f"nearest reference {report.nearest_reference}",
         f"{instant(report.created_at)} UTC" + (f", {short(report.created_by, 40)}" if report.created_by else ""),
     )
-    write(1.4, "   ·   ".join(facts), color=SOFT, fontsize=9)
-    write(1.72, LEGEND, color=SOFT, fontsize=8)
+    eyebrow = f"Drift report  /  {report.version}  /  reference {report.reference}"
+    canvas.head(eyebrow, f"{verdict} in {subject}", report.summary, facts, DRIFT if report.drift_detected else INK)
+    canvas.write(1.72, LEGEND, color=SOFT, fontsize=8)
 
 
 def _draw_feature(axes: Any, feature: FeatureDrift) -> None:
-    _plain(axes)
+    plain(axes)
     name, colour = short(feature.name, 32), DRIFT if feature.drifted else SOFT
     verdict = "▲ drift" if feature.drifted else "no drift"
-    _label(axes, 0, 1.1, name, color=INK, fontsize=10, weight="bold")
-    _label(axes, 1, 1.1, verdict, color=colour, fontsize=9, ha="right")
+    label(axes, 0, 1.1, name, color=INK, fontsize=10, weight="bold")
+    label(axes, 1, 1.1, verdict, color=colour, fontsize=9, ha="right")
     _draw_distribution(axes, feature)
     figures = (
         f"KS {figure(feature.ks)} / {figure(feature.ks_threshold)}    "
@@ -97,7 +84,7 @@ def _draw_feature(axes: Any, feature: FeatureDrift) -> None:
         f"W {figure(feature.wasserstein)} / {figure(feature.wasserstein_threshold)}    "
         f"PSI {figure(feature.psi)}    p {probability(feature.adjusted_p_value)}"
     )
-    _label(axes, 0, -0.34, figures, color=SOFT, fontsize=7.5)
+    label(axes, 0, -0.34, figures, color=SOFT, fontsize=7.5)
 
 
 def _draw_distribution(axes: Any, feature: FeatureDrift) -> None:
@@ -108,7 +95,7 @@ def _draw_distribution(axes: Any, feature: FeatureDrift) -> None:
         _draw_bars(axes, feature)
     else:
         said = "every value is in one bin" if stored.reference else "no distribution stored"
-        _label(axes, 0.5, 0.5, said, color=SOFT, fontsize=9, ha="center")
+        label(axes, 0.5, 0.5, said, color=SOFT, fontsize=9, ha="center")
 
 
 def _draw_steps(axes: Any, feature: FeatureDrift) -> None:
@@ -129,16 +116,16 @@ def _draw_bars(axes: Any, feature: FeatureDrift) -> None:
     axes.barh(places, reference, height=0.8, color=REFERENCE, edgecolor=GROUND, linewidth=0.8)
     axes.barh(places, live, height=0.45, fill=False, edgecolor=LIVE, linewidth=1.5)
     for place, name, before, now in zip(places, names, reference, live, strict=True):
-        _label(axes, 0, place, short(name, 12), beside, color=INK, fontsize=8)
+        label(axes, 0, place, short(name, 12), beside, color=INK, fontsize=8)
         shares = f"{percent(before)} → {percent(now)}"
-        _label(axes, 1, place, shares, beside, color=SOFT, fontsize=7.5, ha="right")
+        label(axes, 1, place, shares, beside, color=SOFT, fontsize=7.5, ha="right")
     longest = max(*reference, *live) or 1.0
     axes.set_xlim(-0.45 * longest, 1.55 * longest)  # The names stand on the left, the shares on the right.
     axes.invert_yaxis()
 
 
 def _draw_course(axes: Any, scores: Sequence[Score]) -> None:
-    _plain(axes)
+    plain(axes)
     places, heights = np.arange(len(scores)), np.array([score.score for score in scores])
     found = np.array([score.drift_detected for score in scores])
     axes.axhspan(0.5, 1, color=DRIFT, alpha=0.05, linewidth=0)
@@ -152,32 +139,8 @@ def _draw_course(axes: Any, scores: Sequence[Score]) -> None:
     named = [place for place in range(len(scores)) if labelled(place, len(scores), LABELS_WIDE)]
     axes.set_xticks(named, [_named(scores[place]) for place in named], parse_math=False)
     title = "Drift over time   (dashed: threshold; ▲: drift; ringed: this report)"
-    _label(axes, -0.028, 1.2, title, color=INK, fontsize=10, weight="bold")
+    label(axes, -0.028, 1.2, title, color=INK, fontsize=10, weight="bold")
 
 
 def _named(score: Score) -> str:
-    return _drawable(f"{short(score.label or 'unlabelled', 12)}\n{instant(score.created_at)[5:]}")
-
-
-def _label(axes: Any, x: float, y: float, text: str, transform: Any = None, **look: Any) -> None:
-    """Write a text as it is: what stands between two dollars is no formula."""
-    place = transform or axes.transAxes
-    axes.text(x, y, _drawable(text), transform=place, va="center", parse_math=False, **look)
-
-
-def _plain(axes: Any) -> None:
-    for side in axes.spines.values():
-        side.set_visible(False)
-        side.set_color(GROUND)
-    axes.set(xticks=[], yticks=[])
-    axes.tick_params(color=GROUND, labelcolor=SOFT, labelsize=8)
-
-
-def _drawable(text: str) -> str:
-    """Put a box where the font has no sign, which matplotlib would do with a warning for each."""
-    return "".join(sign if sign == "\n" or ord(sign) in _signs() else "□" for sign in text)
-
-
-@cache
-def _signs() -> frozenset[int]:
-    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+    return drawable(f"{short(score.label or 'unlabelled', 12)}\n{instant(score.created_at)[5:]}")

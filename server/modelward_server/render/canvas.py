@@ -1,0 +1,80 @@
+"""Pictures of a fixed width, laid out in inches from the top, for a mail or a chat."""
+
+import io
+import textwrap
+from collections.abc import Sequence
+from functools import cache
+from threading import Lock
+from typing import Any
+
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+
+INK, SOFT, LINE, GROUND = "#15191f", "#56606d", "#dfe3e8", "#7d8794"
+REFERENCE, LIVE, DRIFT = "#ccd3db", "#1559b0", "#b3261e"
+WIDTH = 12.0
+LEFT, RIGHT = 0.5, 11.5
+DOTS = 200
+"""Per inch: twice those of a plain screen."""
+
+drawing = Lock()
+"""Matplotlib draws in one thread at a time."""
+
+
+class Canvas:
+    """A picture `WIDTH` inches wide.
+
+    Args:
+        height: in inches.
+    """
+
+    def __init__(self, height: float) -> None:
+        self.height = height
+        self._picture = Figure(figsize=(WIDTH, height), dpi=DOTS, facecolor="white")
+
+    def axes(self, left: float, bottom: float, width: float, height: float) -> Any:
+        """Add axes at a place in inches."""
+        return self._picture.add_axes((left / WIDTH, bottom / self.height, width / WIDTH, height / self.height))
+
+    def write(self, inches: float, text: str, **look: Any) -> None:
+        """Write a line so many inches below the top."""
+        place = (LEFT / WIDTH, 1 - inches / self.height)
+        self._picture.text(*place, drawable(text), parse_math=False, va="top", **look)
+
+    def head(self, eyebrow: str, title: str, summary: str, facts: Sequence[str], colour: str = INK) -> None:
+        """Write what every report begins with; it takes two inches."""
+        self.write(0.35, eyebrow, color=SOFT, fontsize=9)
+        self.write(0.56, title, color=colour, fontsize=18, weight="bold")
+        lines = textwrap.wrap(summary, 140, max_lines=2, placeholder=" …")
+        self.write(0.97, "\n".join(lines), color=INK, fontsize=10, linespacing=1.4)
+        self.write(1.4, "   ·   ".join(facts), color=SOFT, fontsize=9)
+
+    def png(self) -> bytes:
+        content = io.BytesIO()
+        self._picture.savefig(content, format="png")
+        return content.getvalue()
+
+
+def label(axes: Any, x: float, y: float, text: str, transform: Any = None, **look: Any) -> None:
+    """Write a text as it is: what stands between two dollars is no formula."""
+    place = transform or axes.transAxes
+    axes.text(x, y, drawable(text), transform=place, va="center", parse_math=False, **look)
+
+
+def plain(axes: Any) -> None:
+    """Take away what is drawn around a chart."""
+    for side in axes.spines.values():
+        side.set_visible(False)
+        side.set_color(GROUND)
+    axes.set(xticks=[], yticks=[])
+    axes.tick_params(color=GROUND, labelcolor=SOFT, labelsize=8)
+
+
+def drawable(text: str) -> str:
+    """Put a box where the font has no sign, which matplotlib would do with a warning for each."""
+    return "".join(sign if sign == "\n" or ord(sign) in _signs() else "□" for sign in text)
+
+
+@cache
+def _signs() -> frozenset[int]:
+    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
