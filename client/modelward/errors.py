@@ -14,10 +14,12 @@ ModelwardError
 │   ├── ReportNotFound
 │   ├── ScheduleNotFound
 │   ├── JobNotFound
-│   └── ComparisonNotFound
+│   ├── ComparisonNotFound
+│   └── AbTestNotFound
 ├── AlreadyExists
 │   ├── ModelExists
-│   └── ScheduleExists
+│   ├── ScheduleExists
+│   └── AbTestExists
 ├── FailedPrecondition
 │   ├── IllegalTransition
 │   ├── BlobsMissing
@@ -28,7 +30,9 @@ ModelwardError
 │   ├── JobNotHeld
 │   ├── ModelHalted
 │   ├── GatesFailed
-│   └── NoPredecessor
+│   ├── NoPredecessor
+│   ├── AbTestConcluded
+│   └── AbTestUndecided
 ├── Aborted
 │   ├── EtagMismatch
 │   ├── JobAlreadyLeased
@@ -162,6 +166,10 @@ class ComparisonNotFound(NotFound, reason="COMPARISON_NOT_FOUND"):
     """No comparison has that id."""
 
 
+class AbTestNotFound(NotFound, reason="AB_TEST_NOT_FOUND"):
+    """No A/B test has that name."""
+
+
 class AlreadyExists(ModelwardError):
     """What the request would create is there already."""
 
@@ -174,6 +182,10 @@ class ModelExists(AlreadyExists, reason="MODEL_EXISTS"):
 
 class ScheduleExists(AlreadyExists, reason="SCHEDULE_EXISTS"):
     """A schedule of that id exists."""
+
+
+class AbTestExists(AlreadyExists, reason="AB_TEST_EXISTS"):
+    """An A/B test of that name exists."""
 
 
 class FailedPrecondition(ModelwardError):
@@ -225,6 +237,14 @@ class GatesFailed(FailedPrecondition, reason="GATES_FAILED"):
 
 class NoPredecessor(FailedPrecondition, reason="NO_PREDECESSOR"):
     """Nothing was in production before."""
+
+
+class AbTestConcluded(FailedPrecondition, reason="AB_TEST_CONCLUDED"):
+    """The A/B test has ended; `metadata["winner"]` is the variant that was chosen."""
+
+
+class AbTestUndecided(FailedPrecondition, reason="AB_TEST_UNDECIDED"):
+    """The rule decides nothing about the A/B test yet; it goes on."""
 
 
 class Aborted(ModelwardError):

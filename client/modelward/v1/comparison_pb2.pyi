@@ -1832,19 +1832,25 @@ class RecordAbOutcomesResponse(_message.Message):
 
     RECORDED_FIELD_NUMBER: _builtins.int
     REPEATED_IDS_FIELD_NUMBER: _builtins.int
+    MISMATCHED_FIELD_NUMBER: _builtins.int
     recorded: _builtins.int
     """How many were new."""
     repeated_ids: _builtins.int
-    """How many were known by their id."""
+    """How many were known by their id; the values that came first count."""
+    mismatched: _builtins.int
+    """How many of the new ones name another variant than the assignment gives their unit. They count for the variant
+    that they name; the result says how many units that befell.
+    """
     def __init__(
         self,
         *,
         recorded: _builtins.int = ...,
         repeated_ids: _builtins.int = ...,
+        mismatched: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["recorded", b"recorded", "repeated_ids", b"repeated_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mismatched", b"mismatched", "recorded", b"recorded", "repeated_ids", b"repeated_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1914,18 +1920,24 @@ class AbTestResult(_message.Message):
     BROKEN_GUARDRAILS_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
     LOOKS_FIELD_NUMBER: _builtins.int
+    MISMATCHED_UNITS_FIELD_NUMBER: _builtins.int
+    SAMPLE_RATIO_SEQUENTIAL_P_VALUE_FIELD_NUMBER: _builtins.int
     test: _builtins.str
     """The test's name."""
     sample_ratio_p_value: _builtins.float
-    """How likely a split so far from the weights is by luck (chi-square)."""
+    """How likely a split so far from the weights is by luck, at one look (chi-square). 1 in a shadow test."""
     sample_ratio_broken: _builtins.bool
-    """Whether the split is broken; then there is no verdict."""
+    """Whether the split is broken, by the sequential p-value below 0.01; then there is no verdict."""
     verdict: Global___Verdict.ValueType
     """The best challenger's standing to the control by the primary metric."""
     best: _builtins.str
     """The variant that is best by the primary metric."""
     summary: _builtins.str
     """The result in a sentence or two."""
+    mismatched_units: _builtins.int
+    """How many units got another variant than the assignment gives them."""
+    sample_ratio_sequential_p_value: _builtins.float
+    """How likely a split so far from the weights is by luck, at any look (Lindon and Malek 2022). 1 in a shadow test."""
     @_builtins.property
     def as_of(self) -> _timestamp_pb2.Timestamp:
         """Up to when outcomes are counted."""
@@ -1955,10 +1967,12 @@ class AbTestResult(_message.Message):
         broken_guardrails: _abc.Iterable[_builtins.str] | None = ...,
         summary: _builtins.str = ...,
         looks: _abc.Iterable[Global___AbLook] | None = ...,
+        mismatched_units: _builtins.int = ...,
+        sample_ratio_sequential_p_value: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "best", b"best", "broken_guardrails", b"broken_guardrails", "looks", b"looks", "sample_ratio_broken", b"sample_ratio_broken", "sample_ratio_p_value", b"sample_ratio_p_value", "summary", b"summary", "test", b"test", "variants", b"variants", "verdict", b"verdict"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of", b"as_of", "best", b"best", "broken_guardrails", b"broken_guardrails", "looks", b"looks", "mismatched_units", b"mismatched_units", "sample_ratio_broken", b"sample_ratio_broken", "sample_ratio_p_value", b"sample_ratio_p_value", "sample_ratio_sequential_p_value", b"sample_ratio_sequential_p_value", "summary", b"summary", "test", b"test", "variants", b"variants", "verdict", b"verdict"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1979,7 +1993,7 @@ class AbLook(_message.Message):
     variant: _builtins.str
     """The challenger's name."""
     outcomes: _builtins.int
-    """How many outcomes, or blocks of outcomes, of both were counted."""
+    """How many units, or blocks of time, of both were counted; pairs where both saw the same ones."""
     difference: _builtins.float
     """The mean minus the control's."""
     low: _builtins.float
@@ -2057,13 +2071,13 @@ class AbEstimate(_message.Message):
     key: _builtins.str
     """The metric's key."""
     outcomes: _builtins.int
-    """How many outcomes, or blocks of outcomes, are counted."""
+    """How many units, or blocks of time, are counted, each by the mean of its outcomes."""
     mean: _builtins.float
     """Their mean."""
     difference: _builtins.float
     """The mean minus the control's; 0 for the control itself."""
     low: _builtins.float
-    """Lower end of the difference's confidence sequence."""
+    """Lower end of the difference's confidence sequence; -Infinity while there is too little to say."""
     high: _builtins.float
     """Upper end of the difference's confidence sequence."""
     verdict: Global___Verdict.ValueType

@@ -48,10 +48,14 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. Metadata: comparison_id."""
     ERROR_REASON_FILE_NOT_FOUND: _ErrorReason.ValueType  # 18
     """NOT_FOUND. The version has no such file. Metadata: model, version, path."""
+    ERROR_REASON_AB_TEST_NOT_FOUND: _ErrorReason.ValueType  # 19
+    """NOT_FOUND. Metadata: test."""
     ERROR_REASON_MODEL_EXISTS: _ErrorReason.ValueType  # 30
     """ALREADY_EXISTS. Metadata: model."""
     ERROR_REASON_SCHEDULE_EXISTS: _ErrorReason.ValueType  # 31
     """ALREADY_EXISTS. Metadata: schedule_id."""
+    ERROR_REASON_AB_TEST_EXISTS: _ErrorReason.ValueType  # 32
+    """ALREADY_EXISTS. Metadata: test."""
     ERROR_REASON_ILLEGAL_TRANSITION: _ErrorReason.ValueType  # 40
     """FAILED_PRECONDITION. The stage machine forbids the move. Metadata: from, to, legal (comma-separated stages)."""
     ERROR_REASON_BLOBS_MISSING: _ErrorReason.ValueType  # 41
@@ -74,6 +78,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. Promotion gates failed; the response's details list each. Metadata: model, version."""
     ERROR_REASON_NO_PREDECESSOR: _ErrorReason.ValueType  # 49
     """FAILED_PRECONDITION. Nothing was in production before, so there is nothing to go back to. Metadata: model."""
+    ERROR_REASON_AB_TEST_CONCLUDED: _ErrorReason.ValueType  # 50
+    """FAILED_PRECONDITION. The A/B test has ended. Metadata: test, winner."""
+    ERROR_REASON_AB_TEST_UNDECIDED: _ErrorReason.ValueType  # 51
+    """FAILED_PRECONDITION. The rule decides nothing about the A/B test yet. Metadata: test."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 60
     """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
     ERROR_REASON_JOB_ALREADY_LEASED: _ErrorReason.ValueType  # 61
@@ -122,10 +130,14 @@ ERROR_REASON_COMPARISON_NOT_FOUND: ErrorReason.ValueType  # 17
 """NOT_FOUND. Metadata: comparison_id."""
 ERROR_REASON_FILE_NOT_FOUND: ErrorReason.ValueType  # 18
 """NOT_FOUND. The version has no such file. Metadata: model, version, path."""
+ERROR_REASON_AB_TEST_NOT_FOUND: ErrorReason.ValueType  # 19
+"""NOT_FOUND. Metadata: test."""
 ERROR_REASON_MODEL_EXISTS: ErrorReason.ValueType  # 30
 """ALREADY_EXISTS. Metadata: model."""
 ERROR_REASON_SCHEDULE_EXISTS: ErrorReason.ValueType  # 31
 """ALREADY_EXISTS. Metadata: schedule_id."""
+ERROR_REASON_AB_TEST_EXISTS: ErrorReason.ValueType  # 32
+"""ALREADY_EXISTS. Metadata: test."""
 ERROR_REASON_ILLEGAL_TRANSITION: ErrorReason.ValueType  # 40
 """FAILED_PRECONDITION. The stage machine forbids the move. Metadata: from, to, legal (comma-separated stages)."""
 ERROR_REASON_BLOBS_MISSING: ErrorReason.ValueType  # 41
@@ -148,6 +160,10 @@ ERROR_REASON_GATES_FAILED: ErrorReason.ValueType  # 48
 """FAILED_PRECONDITION. Promotion gates failed; the response's details list each. Metadata: model, version."""
 ERROR_REASON_NO_PREDECESSOR: ErrorReason.ValueType  # 49
 """FAILED_PRECONDITION. Nothing was in production before, so there is nothing to go back to. Metadata: model."""
+ERROR_REASON_AB_TEST_CONCLUDED: ErrorReason.ValueType  # 50
+"""FAILED_PRECONDITION. The A/B test has ended. Metadata: test, winner."""
+ERROR_REASON_AB_TEST_UNDECIDED: ErrorReason.ValueType  # 51
+"""FAILED_PRECONDITION. The rule decides nothing about the A/B test yet. Metadata: test."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 60
 """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
 ERROR_REASON_JOB_ALREADY_LEASED: ErrorReason.ValueType  # 61
