@@ -10,6 +10,7 @@ from modelward.comparison import (
     Comparison,
     ComparisonProgress,
     Conclusion,
+    DeflatedSharpe,
     Latency,
     Metric,
     MetricDifference,
@@ -17,6 +18,7 @@ from modelward.comparison import (
     ModelKind,
     ModelResult,
     Resampling,
+    SignificanceTest,
     Verdict,
 )
 from modelward.drift import (
@@ -94,6 +96,7 @@ __all__ = [
     "ComparisonProgress",
     "Conclusion",
     "Cron",
+    "DeflatedSharpe",
     "DriftEvidence",
     "DriftPolicy",
     "DriftReport",
@@ -149,6 +152,7 @@ __all__ = [
     "RolloutState",
     "Schedule",
     "SchedulePreview",
+    "SignificanceTest",
     "Stage",
     "Transition",
     "TransitionResult",

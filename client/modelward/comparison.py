@@ -22,11 +22,57 @@ class Metric(StrEnum):
     MAE = "mae"
     R2 = "r2"
     HIT_RATE = "hit_rate"
+    RMSE = "rmse"
+    MAPE = "mape"
+    MEDIAN_ABSOLUTE_ERROR = "median_absolute_error"
+    MATTHEWS_CORRELATION = "matthews_correlation"
+    SHARPE = "sharpe"
+    SORTINO = "sortino"
+    MAX_DRAWDOWN = "max_drawdown"
+    NET_RETURN = "net_return"
 
     @property
     def lower_is_better(self) -> bool:
         """Whether it is a loss."""
-        return self in {Metric.LOG_LOSS, Metric.BRIER, Metric.MSE, Metric.MAE}
+        return self in _LOSSES
+
+
+_LOSSES = {
+    Metric.LOG_LOSS,
+    Metric.BRIER,
+    Metric.MSE,
+    Metric.MAE,
+    Metric.RMSE,
+    Metric.MAPE,
+    Metric.MEDIAN_ABSOLUTE_ERROR,
+    Metric.MAX_DRAWDOWN,
+}
+
+
+class SignificanceTest(StrEnum):
+    """How a difference was put to the test; `comparison.proto` names the sources."""
+
+    MCNEMAR_EXACT = "mcnemar_exact"
+    MCNEMAR = "mcnemar"
+    DELONG = "delong"
+    DIEBOLD_MARIANO = "diebold_mariano"
+    BOOTSTRAP = "bootstrap"
+    SHARPE_DIFFERENCE = "sharpe_difference"
+
+    @property
+    def label(self) -> str:
+        """Its name for people."""
+        return _TEST_LABELS[self]
+
+
+_TEST_LABELS = {
+    SignificanceTest.MCNEMAR_EXACT: "McNemar, exact",
+    SignificanceTest.MCNEMAR: "McNemar",
+    SignificanceTest.DELONG: "DeLong",
+    SignificanceTest.DIEBOLD_MARIANO: "Diebold-Mariano",
+    SignificanceTest.BOOTSTRAP: "block bootstrap",
+    SignificanceTest.SHARPE_DIFFERENCE: "Ledoit-Wolf",
+}
 
 
 class ModelKind(StrEnum):
@@ -69,7 +115,12 @@ class MetricDifference:
     """Lower end of the confidence interval, which is widened for the number of versions compared."""
     high: float
     p_value: float
-    """How likely so great a difference is by luck, corrected for the number of versions compared."""
+    """How likely so great a difference is by luck, by the test."""
+    adjusted_p_value: float
+    """The same corrected for all metrics and versions of the comparison (Holm 1979)."""
+    test: SignificanceTest
+    statistic: float
+    """The test's statistic; 0 for the bootstrap, which has none."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +137,18 @@ class Latency:
 
 
 @dataclass(frozen=True)
+class DeflatedSharpe:
+    """The deflated Sharpe ratio of Bailey and Lopez de Prado (2014)."""
+
+    probability: float
+    """The chance that the true ratio is above the one that the best of `trials` lucky tries would show."""
+    trials: int
+    """How many versions of the model the registry holds."""
+    expected_by_luck: float
+    """The ratio, for a year, that the best of so many tries without any skill would show."""
+
+
+@dataclass(frozen=True)
 class ModelResult:
     """How one version did."""
 
@@ -99,10 +162,21 @@ class ModelResult:
     latency: Latency | None
     failure: str
     """Why it has no metrics; empty when it ran."""
+    confidence_set_p_value: float | None = None
+    """The p-value with which it would leave the model confidence set; None where there is no such set."""
+    deflated_sharpe: DeflatedSharpe | None = None
+    """None without returns."""
 
     def __getitem__(self, metric: Metric | str) -> float:
-        """Return a metric's value, as `result["accuracy"]`."""
-        return next(found.value for found in self.metrics if found.metric == metric)
+        """Return a metric's value, as `result["accuracy"]`.
+
+        Raises:
+            KeyError: it was not measured.
+        """
+        for found in self.metrics:
+            if found.metric == metric:
+                return found.value
+        raise KeyError(metric)
 
 
 @dataclass(frozen=True)
@@ -147,6 +221,10 @@ class Comparison:
     notes: tuple[str, ...]
     created_by: str
     created_at: datetime
+    confidence_set: tuple[VersionRef, ...] = ()
+    """The versions of which none can be ruled out as the best (Hansen, Lunde and Nason 2011)."""
+    spa_p_value: float | None = None
+    """That no version beats the baseline, all taken together (Hansen 2005)."""
 
     @property
     def summary(self) -> str:

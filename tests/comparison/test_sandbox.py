@@ -54,6 +54,7 @@ async def test_a_regressor_answers_as_it_does_at_home_and_is_timed(tmp_path: Pat
     found = await run(saved(model, tmp_path))
     assert (found.kind, found.probabilities) == (ModelKind.REGRESSION, None)
     np.testing.assert_array_equal(found.predicted, model.predict(MATRIX))
+    assert found.latency is not None
     assert 0 < found.latency.row_p50.total_seconds() <= found.latency.row_p99.total_seconds() < 1
     assert (found.latency.batch_rows, found.latency.batch_calls) == (200, 20)
 

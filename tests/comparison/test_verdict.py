@@ -11,7 +11,7 @@ from modelward.comparison import Latency, Metric, ModelKind, Verdict
 from modelward.errors import InvalidField
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison.sandbox import Run
-from modelward_server.comparison.scoring import choose_metrics, score_runs, split_label
+from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column
 from modelward_server.comparison.verdict import Outcome, Terms, decide
 
 OLD, NEW, THIRD = (VersionRef("spx", number) for number in (3, 4, 5))
@@ -151,7 +151,8 @@ def test_metrics_are_chosen_by_the_kind_and_what_had_to_be_left_out_is_said() ->
     metrics, primary, notes = choose_metrics([], None, list(score_runs(runs, truth).values()))
     assert primary is Metric.ACCURACY
     assert metrics == [
-        *(Metric.ACCURACY, Metric.BALANCED_ACCURACY, Metric.PRECISION, Metric.RECALL, Metric.F1, Metric.HIT_RATE)
+        *(Metric.ACCURACY, Metric.BALANCED_ACCURACY, Metric.PRECISION, Metric.RECALL, Metric.F1, Metric.HIT_RATE),
+        Metric.MATTHEWS_CORRELATION,
     ]
     assert notes[0] == "roc_auc is left out: it needs probabilities, and a model gives none"
 
@@ -160,7 +161,8 @@ def test_a_primary_metric_that_is_not_in_the_list_is_measured_first() -> None:
     scored = list(score_runs({OLD: numbers_run([1, 2]), NEW: numbers_run([2, 1])}, np.array([1.0, 2.0])).values())
     assert choose_metrics([Metric.MAE], Metric.R2, scored) == ([Metric.R2, Metric.MAE], Metric.R2, [])
     assert choose_metrics([Metric.MAE, Metric.MSE], None, scored)[1] is Metric.MAE
-    assert choose_metrics([], None, scored)[:2] == ([Metric.MSE, Metric.MAE, Metric.R2, Metric.HIT_RATE], Metric.MSE)
+    numbers = [Metric.MSE, Metric.MAE, Metric.R2, Metric.HIT_RATE, Metric.RMSE, Metric.MAPE]
+    assert choose_metrics([], None, scored)[:2] == ([*numbers, Metric.MEDIAN_ABSOLUTE_ERROR], Metric.MSE)
 
 
 @pytest.mark.parametrize(
@@ -196,12 +198,11 @@ def test_labels_that_do_not_fit_the_models_are_refused(runs: dict[VersionRef, Ru
     ("columns", "field", "message"),
     [
         ({"x": np.ones(3)}, "label", "'y' is not a column; there are 'x'"),
-        ({"y": np.ones(3)}, "data", "no column but the label"),
         ({"x": np.ones(3), "y": np.array([1, np.nan, np.inf])}, "data['y']", "in 2 of 3 rows"),
         ({"x": np.ones(2), "y": np.array(["up", None], object)}, "data['y']", "in 1 of 2 rows"),
     ],
 )
 def test_a_label_that_is_not_there_is_refused(columns: dict[str, NDArray[Any]], field: str, message: str) -> None:
     with pytest.raises(InvalidField, match=message) as refused:
-        split_label(columns, "y")
+        split_column(columns, "y", "label")
     assert refused.value.violations[0].field == field

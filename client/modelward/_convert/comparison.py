@@ -14,6 +14,7 @@ from modelward.comparison import (
     Comparison,
     ComparisonProgress,
     Conclusion,
+    DeflatedSharpe,
     Latency,
     Metric,
     MetricDifference,
@@ -21,6 +22,7 @@ from modelward.comparison import (
     ModelKind,
     ModelResult,
     Resampling,
+    SignificanceTest,
     Verdict,
 )
 from modelward.errors import UnexpectedError
@@ -28,6 +30,7 @@ from modelward.v1 import comparison_pb2 as pb
 
 METRICS = {metric: pb.Metric.Value(f"METRIC_{metric.name}") for metric in Metric}
 KINDS = {kind: pb.ModelKind.Value(f"MODEL_KIND_{kind.name}") for kind in ModelKind}
+TESTS = {test: pb.SignificanceTest.Value(f"SIGNIFICANCE_TEST_{test.name}") for test in SignificanceTest}
 VERDICTS = {verdict: pb.Verdict.Value(f"VERDICT_{verdict.name}") for verdict in Verdict}
 
 
@@ -80,12 +83,36 @@ def difference_to_proto(found: MetricDifference) -> pb.MetricDifference:
         low=found.low,
         high=found.high,
         p_value=found.p_value,
+        adjusted_p_value=found.adjusted_p_value,
+        test=TESTS[found.test],
+        statistic=found.statistic,
     )
 
 
 def difference_from_proto(message: pb.MetricDifference) -> MetricDifference:
     metric = known_metric(message.metric)
-    return MetricDifference(metric, message.difference, message.low, message.high, message.p_value)
+    return MetricDifference(
+        metric=metric,
+        difference=message.difference,
+        low=message.low,
+        high=message.high,
+        p_value=message.p_value,
+        adjusted_p_value=message.adjusted_p_value,
+        test=next((test for test, known in TESTS.items() if known == message.test), SignificanceTest.BOOTSTRAP),
+        statistic=message.statistic,
+    )
+
+
+def deflated_to_proto(found: DeflatedSharpe | None) -> pb.DeflatedSharpe | None:
+    if found is None:
+        return None
+    return pb.DeflatedSharpe(
+        probability=found.probability, trials=found.trials, expected_by_luck=found.expected_by_luck
+    )
+
+
+def deflated_from_proto(message: pb.DeflatedSharpe) -> DeflatedSharpe:
+    return DeflatedSharpe(message.probability, message.trials, message.expected_by_luck)
 
 
 def latency_to_proto(latency: Latency) -> pb.Latency:
@@ -120,6 +147,8 @@ def result_to_proto(result: ModelResult) -> pb.ModelResult:
         verdict=verdict_to_proto(result.verdict),
         latency=latency_to_proto(result.latency) if result.latency else None,
         failure=result.failure,
+        confidence_set_p_value=result.confidence_set_p_value,
+        deflated_sharpe=deflated_to_proto(result.deflated_sharpe),
     )
 
 
@@ -132,6 +161,8 @@ def result_from_proto(message: pb.ModelResult) -> ModelResult:
         verdict=verdict_from_proto(message.verdict),
         latency=latency_from_proto(message.latency) if message.HasField("latency") else None,
         failure=message.failure,
+        confidence_set_p_value=message.confidence_set_p_value if message.HasField("confidence_set_p_value") else None,
+        deflated_sharpe=deflated_from_proto(message.deflated_sharpe) if message.HasField("deflated_sharpe") else None,
     )
 
 
@@ -178,6 +209,8 @@ def comparison_to_proto(comparison: Comparison) -> pb.Comparison:
         notes=comparison.notes,
         created_by=comparison.created_by,
         created_at=time_to_proto(comparison.created_at),
+        confidence_set=map(ref_to_proto, comparison.confidence_set),
+        spa_p_value=comparison.spa_p_value,
     )
 
 
@@ -198,6 +231,8 @@ def comparison_from_proto(message: pb.Comparison) -> Comparison:
         notes=tuple(message.notes),
         created_by=message.created_by,
         created_at=time_from_proto(message.created_at),
+        confidence_set=tuple(map(ref_from_proto, message.confidence_set)),
+        spa_p_value=message.spa_p_value if message.HasField("spa_p_value") else None,
     )
 
 

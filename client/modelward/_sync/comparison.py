@@ -3,15 +3,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
 
-from modelward._convert.common import ref_to_proto
+from modelward._comparing import as_metric, put_data
+from modelward._convert.common import ref_to_proto, report_format_to_proto
 from modelward._convert.comparison import comparison_from_proto, metric_to_proto, progress_from_proto
 from modelward._refs import AnyVersion, as_ref
 from modelward._sync.connection import Connection
 from modelward.comparison import Comparison, ComparisonProgress, Metric
-from modelward.errors import FieldViolation, InvalidField, UnexpectedError
+from modelward.errors import UnexpectedError
 from modelward.v1 import comparison_pb2 as pb
 
 COMPARE_TIMEOUT_SECONDS = 900.0
@@ -28,6 +29,11 @@ class Comparisons(Connection):
         X: Any,  # noqa: N803 - as scikit-learn calls it
         y: Any,
         *,
+        predictions: Mapping[AnyVersion, Any] | None = None,
+        ids: Any = None,
+        returns: Any = None,
+        cost_bps: float = 0.0,
+        periods_per_year: float = 252.0,
         metrics: Sequence[Metric | str] = (),
         primary: Metric | str | None = None,
         baseline: AnyVersion | None = None,
@@ -41,11 +47,20 @@ class Comparisons(Connection):
         """Run versions on a test set, in the server, and say which is better and whether that is luck.
 
         Args:
-            versions: 2 to 20, of one model or of several, as `"spx-direction/3"` or as they were returned.
+            versions: 2 to 50, of one model or of several, as `"spx-direction/3"` or as they were returned.
             X: the features, shape (rows, features): a pandas or polars frame, an Arrow table, a mapping of columns, or
                 an array. Columns are found by the names that a model was trained with, where it knows them. Rows are
-                taken to be in the order of time.
+                taken to be in the order of time. None when all versions have predictions.
             y: the truth, shape (rows,): classes or finite numbers, none missing.
+            predictions: what versions predicted elsewhere, by version; those are not run, and not named in `versions`
+                again. A sequence has one prediction for each row. A table has the columns `id` and `prediction`, of
+                classes perhaps `probability` (of the greater of two) or `probability:CLASS` for each, and perhaps
+                `position`; its rows are found by their ids, and rows that a version lacks are left out for all.
+            ids: of the rows of `X` and `y`, each once; numbered from 0 when they are left out.
+            returns: what a position of 1 made over each row, as a share, for the trading metrics. Positions are those
+                that were sent, or else the sides of zero that were predicted.
+            cost_bps: what a change of the position by 1 costs, in basis points.
+            periods_per_year: how many rows make a year.
             metrics: what to measure; all that make sense when it is empty.
             primary: what decides; the first of `metrics`, or accuracy for classes and MSE for numbers.
             baseline: what the others are held against; the version in production, or else the first.
@@ -63,17 +78,21 @@ class Comparisons(Connection):
             InvalidField: the data, the label or a metric does not fit the models.
             MessageTooLarge: the table is over 4 MiB.
         """
+        sent = dict(predictions or {})
+        named = dict.fromkeys(as_ref(version) for version in (*versions, *sent))
         request = pb.CompareModelsRequest(
-            versions=[ref_to_proto(as_ref(version)) for version in versions],
-            metrics=[metric_to_proto(_as_metric(metric, "metrics")) for metric in metrics],
-            primary_metric=metric_to_proto(None if primary is None else _as_metric(primary, "primary")),
+            versions=map(ref_to_proto, named),
+            metrics=[metric_to_proto(as_metric(metric, "metrics")) for metric in metrics],
+            primary_metric=metric_to_proto(None if primary is None else as_metric(primary, "primary")),
             baseline=None if baseline is None else ref_to_proto(as_ref(baseline)),
             margin=margin,
             confidence_level=confidence_level,
             block_rows=block_rows,
             seed=seed,
+            cost_bps=cost_bps,
+            periods_per_year=periods_per_year,
         )
-        _put_data(request, X, y)
+        put_data(request, X, y, returns, ids, sent)
         answer = pb.CompareModelsResponse()
         for answer in self._receive(self._comparison.CompareModels, request, timeout):
             if on_progress is not None and answer.HasField("progress"):
@@ -91,6 +110,27 @@ class Comparisons(Connection):
         request = pb.GetComparisonRequest(comparison_id=comparison_id)
         return comparison_from_proto((self._call(self._comparison.GetComparison, request)).comparison)
 
+    def render_comparison(
+        self,
+        comparison_id: str,
+        format: Literal["html", "png"] = "html",  # noqa: A002 - the word of the contract
+    ) -> bytes:
+        """Draw a stored comparison.
+
+        Args:
+            format: `html` for a page that needs nothing else, light or dark as the reader likes it, with every figure;
+                `png` for a picture, 2400 pixels wide, with the verdict and the intervals.
+
+        Returns:
+            The file's content.
+
+        Raises:
+            ComparisonNotFound: there is none of that id.
+            InvalidField: the format is another one.
+        """
+        request = pb.RenderComparisonRequest(comparison_id=comparison_id, format=report_format_to_proto(format))
+        return (self._call(self._comparison.RenderComparison, request)).content
+
     def list_comparisons(self, model: str = "") -> Iterator[Comparison]:
         """Iterate over stored comparisons, the newest first; of those with a version of one model, or of all.
 
@@ -101,26 +141,3 @@ class Comparisons(Connection):
         for page in self._pages(self._comparison.ListComparisons, request):
             for comparison in page.comparisons:
                 yield comparison_from_proto(comparison)
-
-
-def _as_metric(metric: Metric | str, field: str) -> Metric:
-    try:
-        return Metric(metric)
-    except ValueError:
-        names = ", ".join(Metric)
-        raise InvalidField(FieldViolation(field, f"{metric!r} is not a metric; there are {names}")) from None
-
-
-def _put_data(request: pb.CompareModelsRequest, features: Any, truth: Any) -> None:
-    """Put features and truth into one table, the truth under a name that no feature has."""
-    from modelward.data import to_columns, to_dataset  # Here: numpy takes as long to import as all the rest.
-
-    columns, label = to_columns(features, field="X"), "label"
-    while label in columns:
-        label = f"_{label}"
-    [named] = to_columns({label: truth}, field="y").values()
-    rows = len(next(iter(columns.values())))
-    if len(named) != rows:
-        raise InvalidField(FieldViolation("y", f"has {len(named):,} values, but X has {rows:,} rows"))
-    request.data.CopyFrom(to_dataset({**columns, label: named}))
-    request.label = label

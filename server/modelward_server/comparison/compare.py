@@ -8,16 +8,20 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from modelward.comparison import ComparisonProgress, Latency, Metric, ModelKind, ModelResult
+from modelward.comparison import ComparisonProgress, DeflatedSharpe, Latency, Metric, ModelKind, ModelResult
 from modelward.data import Columns
 from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField, ModelFailed
 from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion, Stage, VersionRef
+from modelward_server.comparison.aligning import Sent, align, read_predictions
+from modelward_server.comparison.books import deflated_sharpes, keep_books
 from modelward_server.comparison.sandbox import Limits, Run, run_model
-from modelward_server.comparison.scoring import choose_metrics, score_runs, split_label
+from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column
 from modelward_server.comparison.verdict import Outcome, Terms, decide
 
 MAIN_FILES = {ModelFormat.SKOPS: "model.skops", ModelFormat.ONNX: "model.onnx", ModelFormat.PICKLE: "model.pkl"}
 """The file that is run, for each format that is."""
+DEFAULT_ID = "id"
+"""The column of ids when predictions are sent and no other is named."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +41,12 @@ class Question:
     block_rows: float
     """0: told from the data."""
     seed: int
+    id: str = ""
+    """The column of ids; empty when there is none."""
+    returns: str = ""
+    """The column of returns; empty: no trading metrics but the hit rate."""
+    cost_bps: float = 0.0
+    periods_per_year: float = 252.0
 
     def check(self) -> None:
         """Refuse a baseline that is not compared.
@@ -64,6 +74,17 @@ class Answer:
     notes: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Work:
+    """What is left to be done, and what is known already."""
+
+    truth: NDArray[Any]
+    features: Columns
+    returns: NDArray[Any] | None
+    sent: Mapping[VersionRef, Sent]
+    left_out: int
+
+
 @dataclass
 class Comparing:
     """A comparison at work: iterate over `progress`, then there is an `answer`.
@@ -71,6 +92,8 @@ class Comparing:
     Args:
         blob_path: from a file's SHA-256 to where its content lies.
         turn: limits how many models run at once on this server; latencies are no use when they crowd each other out.
+        predictions: of versions that were run elsewhere; those are not run.
+        trials: how many versions each model has.
     """
 
     question: Question
@@ -79,6 +102,8 @@ class Comparing:
     limits: Limits
     blob_path: Callable[[str], Path]
     turn: asyncio.Semaphore
+    predictions: Mapping[VersionRef, Columns] = field(default_factory=dict)
+    trials: Mapping[str, int] = field(default_factory=dict)
     answer: Answer = field(init=False)
 
     async def progress(self) -> AsyncIterator[ComparisonProgress]:
@@ -89,32 +114,53 @@ class Comparing:
             ModelFailed: fewer than two models answered; the text says what befell the others.
             InvalidField: the data, the label or the metrics do not fit the models.
         """
-        files = {version.ref: main_file(version, self.limits.allow_pickle) for version in self.versions}
-        truth, features = split_label(self.columns, self.question.label)
-        runs: dict[VersionRef, Run] = {}
+        to_run = [version for version in self.versions if version.ref not in self.predictions]
+        files = {version.ref: main_file(version, self.limits.allow_pickle) for version in to_run}
+        work = await asyncio.to_thread(self._prepare, bool(to_run))
+        runs: dict[VersionRef, Run] = {version: sent.run for version, sent in work.sent.items()}
         failures: dict[VersionRef, str] = {}
-        for number, version in enumerate(self.versions, start=1):
+        for number, version in enumerate(to_run, start=1):
             try:
-                runs[version.ref] = await self._run(version, files[version.ref], features)
-                done = f"ran {version} on {len(truth):,} rows"
+                runs[version.ref] = await self._run(version, files[version.ref], work.features)
+                done = f"ran {version} on {len(work.truth):,} rows"
             except ModelFailed as failed:
                 failures[version.ref] = done = failed.message
-            yield ComparisonProgress(number / (len(self.versions) + 1), done)
-        self.answer = await asyncio.to_thread(self._answer, runs, failures, truth)
+            yield ComparisonProgress(number / (len(to_run) + 1), done)
+        self.answer = await asyncio.to_thread(self._answer, runs, failures, work)
         yield ComparisonProgress(1.0, "measured and judged")
+
+    def _prepare(self, runs: bool) -> _Work:
+        """Align what was sent, and take the test set apart; `runs` says whether a model needs features."""
+        question, columns, left_out = self.question, self.columns, 0
+        tables: Mapping[VersionRef, Columns] = self.predictions
+        if tables:
+            aligned = align(columns, tables, question.id or DEFAULT_ID)
+            columns, tables, left_out = aligned.columns, aligned.predictions, aligned.left_out
+        columns = {name: values for name, values in columns.items() if name != question.id}
+        truth, features = split_column(columns, question.label, "label")
+        returns = None
+        if question.returns:
+            returns, features = split_column(features, question.returns, "returns")
+        if runs and not features:
+            raise InvalidField(FieldViolation("data", "has no column of features; send those too"))
+        sent = {
+            version: read_predictions(table, truth, f"predictions[{number}].data")
+            for number, (version, table) in enumerate(tables.items())
+        }
+        return _Work(truth, features, returns, sent, left_out)
 
     async def _run(self, version: ModelVersion, file: ArtifactFile, features: Columns) -> Run:
         async with self.turn:
             return await run_model(version, self.blob_path(file.sha256), features, self.limits)
 
-    def _answer(
-        self, runs: Mapping[VersionRef, Run], failures: Mapping[VersionRef, str], truth: NDArray[Any]
-    ) -> Answer:
+    def _answer(self, runs: Mapping[VersionRef, Run], failures: Mapping[VersionRef, str], work: _Work) -> Answer:
         if len(runs) < 2:
             told = "; ".join(failures.values())
             raise ModelFailed(f"fewer than two models answered, so there is nothing to compare: {told}")
-        scored = score_runs(runs, truth)
         question = self.question
+        scored = score_runs(runs, work.truth)
+        if work.returns is not None:
+            scored = keep_books(scored, work.sent, work.returns, question.cost_bps, question.periods_per_year)
         metrics, primary, notes = choose_metrics(question.metrics, question.primary, list(scored.values()))
         baseline = self._baseline(runs)
         terms = Terms(
@@ -122,10 +168,11 @@ class Comparing:
         )
         outcome = decide(scored, terms)
         latencies = {version: run.latency for version, run in runs.items()}
-        results = _results(outcome, latencies, failures)
-        kind = scored[baseline].kind
-        all_notes = (*outcome.notes, *notes)
-        return Answer(kind, len(truth), question.label, baseline, primary, results, outcome, all_notes)
+        deflated = deflated_sharpes(scored, self.trials)
+        results = _results(outcome, latencies, deflated, failures)
+        all_notes = (*_left_out(work), *outcome.notes, *notes)
+        rows, kind = len(work.truth), scored[baseline].kind
+        return Answer(kind, rows, question.label, baseline, primary, results, outcome, all_notes)
 
     def _baseline(self, runs: Mapping[VersionRef, Run]) -> VersionRef:
         """Return the baseline that was asked for, or the champion, or else the first.
@@ -166,11 +213,28 @@ def _not_run(version: ModelVersion, why: str) -> FormatNotExecutable:
     return FormatNotExecutable(f"{version} {why}", model=version.model, version=version.version, format=version.format)
 
 
+def _left_out(work: _Work) -> tuple[str, ...]:
+    of = f"of {len(work.truth) + work.left_out:,} rows have no prediction of every version and are left out"
+    return (f"{work.left_out:,} {of}",) if work.left_out else ()
+
+
 def _results(
-    outcome: Outcome, latencies: Mapping[VersionRef, Latency], failures: Mapping[VersionRef, str]
+    outcome: Outcome,
+    latencies: Mapping[VersionRef, Latency | None],
+    deflated: Mapping[VersionRef, DeflatedSharpe],
+    failures: Mapping[VersionRef, str],
 ) -> tuple[ModelResult, ...]:
     answered = (
-        ModelResult(version, judged.metrics, judged.differences, judged.verdict, latencies[version], "")
+        ModelResult(
+            version=version,
+            metrics=judged.metrics,
+            differences=judged.differences,
+            verdict=judged.verdict,
+            latency=latencies[version],
+            failure="",
+            confidence_set_p_value=judged.confidence_set_p_value,
+            deflated_sharpe=deflated.get(version),
+        )
         for version, judged in outcome.models.items()
     )
     failed = (ModelResult(version, (), (), None, None, failure) for version, failure in failures.items())

@@ -110,13 +110,13 @@ def difference(
         blocks: how many blocks the rows make.
         informative: how many blocks of rows tell the two apart at all. Where all of k blocks speak for one side, the
             exact sign test still gives p = 2^(1-k): no bootstrap of few rows may claim less.
-        comparisons: how many differences are judged together; interval and p-value are corrected for it (Bonferroni).
+        comparisons: how many differences are judged together; the interval is widened for it (Bonferroni).
         level: the confidence level, as 0.95.
     """
     defined = draws[~np.isnan(draws)]
     ends = interval(value, defined, blocks, 1 - (1 - level) / comparisons)
     tail = (1 + min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))) / (len(defined) + 1)
-    p_value = comparisons * max(2 * _contracted(tail, blocks), 2.0 ** (1 - informative))
+    p_value = max(2 * _contracted(tail, blocks), 2.0 ** (1 - informative))
     return Difference(value, ends.low, ends.high, min(1.0, p_value), float(np.std(defined)))
 
 
@@ -132,15 +132,16 @@ def _contracted(tail: float, blocks: float) -> float:
     return float(stdtr(freedom, ndtri(min(tail, 0.5)) / np.sqrt(1 + 1 / freedom)))
 
 
-def judge(found: Difference, lower_is_better: bool, margin: float, level: float) -> Verdict:
+def judge(found: Difference, p_value: float, lower_is_better: bool, margin: float, level: float) -> Verdict:
     """Say how a version stands to what it is held against.
 
     Args:
+        p_value: of the test that decides, corrected.
         margin: how much worse still counts as good; 0 for none.
     """
     worst = -found.high if lower_is_better else found.low
     best = -found.low if lower_is_better else found.high
-    sure = found.p_value <= 1 - level
+    sure = p_value <= 1 - level
     if sure and worst > 0:
         return Verdict.SUPERIOR
     if margin > 0 and worst > -margin:

@@ -13,6 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelward.comparison import Metric, ModelKind
+from modelward_server.comparison import trading
+from modelward_server.comparison.trading import Book
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -37,6 +39,8 @@ class Scored:
     predicted: Floats | Ints
     classes: tuple[object, ...] = ()
     probabilities: Floats | None = field(default=None)
+    book: Book | None = None
+    """What the predictions would have earned; None without returns."""
 
     @property
     def rows(self) -> int:
@@ -48,52 +52,12 @@ def estimator(metric: Metric, scored: Scored) -> Estimator:
     return _ESTIMATORS[metric](scored)
 
 
-def suits(metric: Metric, kind: ModelKind) -> bool:
-    """Say whether a metric is meant for models of that kind."""
-    return metric is Metric.HIT_RATE or (metric in _REGRESSION) == (kind is ModelKind.REGRESSION)
+def _traded(metric: Callable[[Book], Estimator]) -> Callable[[Scored], Estimator]:
+    def of(scored: Scored) -> Estimator:
+        assert scored.book is not None
+        return metric(scored.book)
 
-
-def why_not(metric: Metric, scored: Scored) -> str:
-    """Say what forbids a metric for these labels and predictions; empty when nothing does."""
-    if metric is Metric.HIT_RATE:
-        return "" if _above_zero(scored) is not None else "needs numeric labels"
-    if metric in _REGRESSION:
-        return _why_not_numbers(metric, scored)
-    if scored.kind is not ModelKind.CLASSIFICATION:
-        return "needs models that predict classes"
-    if metric in _PROBABILITIES and scored.probabilities is None:
-        return "needs probabilities, and a model gives none"
-    if metric is Metric.ROC_AUC and (len(scored.classes) != 2 or len(set(scored.truth)) != 2):
-        return "needs labels of exactly two classes"
-    return ""
-
-
-def row_losses(scored: Scored) -> Floats:
-    """Return how wrong each row's prediction is: squared, or for classes by the probability of the true one."""
-    if scored.kind is ModelKind.REGRESSION:
-        return np.square(_errors(scored))
-    if scored.probabilities is None:
-        return np.asarray(scored.truth != scored.predicted, np.float64)
-    return 1.0 - _given_to_truth(scored, scored.probabilities)
-
-
-def telling_rows(metric: Metric, scored: Scored, other: Scored) -> int:
-    """Count the rows that tell two models apart in a metric: where their answers differ in what it looks at."""
-    if metric is Metric.HIT_RATE:
-        sides, others = _above_zero(scored), _above_zero(other)
-        assert sides is not None
-        assert others is not None
-        return int(np.count_nonzero(sides[1] != others[1]))
-    if scored.kind is ModelKind.REGRESSION or metric in _PROBABILITIES:
-        return int(np.count_nonzero(row_losses(scored) != row_losses(other)))
-    return int(np.count_nonzero(scored.predicted != other.predicted))
-
-
-def _why_not_numbers(metric: Metric, scored: Scored) -> str:
-    if scored.kind is not ModelKind.REGRESSION:
-        return "needs models that predict numbers"
-    constant = metric is Metric.R2 and len(np.unique(scored.truth)) < 2
-    return "needs labels that are not all the same" if constant else ""
+    return of
 
 
 def _mean_of(values: NDArray[np.generic]) -> Estimator:
@@ -107,29 +71,51 @@ def _accuracy(scored: Scored) -> Estimator:
 
 def _log_loss(scored: Scored) -> Estimator:
     assert scored.probabilities is not None
-    return _mean_of(-np.log(np.clip(_given_to_truth(scored, scored.probabilities), LEAST_PROBABILITY, 1.0)))
+    return _mean_of(-np.log(np.clip(given_to_truth(scored, scored.probabilities), LEAST_PROBABILITY, 1.0)))
 
 
 def _brier(scored: Scored) -> Estimator:
     """Brier (1950); for two classes half of his sum, which is the squared error of the positive class."""
     assert scored.probabilities is not None
-    truth = _indicators(scored.truth, scored)
+    truth = indicators(scored.truth, scored)
     errors = np.square(scored.probabilities - truth).sum(axis=1)
     return _mean_of(errors / 2 if len(scored.classes) == 2 else errors)
 
 
 def _mse(scored: Scored) -> Estimator:
-    return _mean_of(np.square(_errors(scored)))
+    return _mean_of(np.square(errors_of(scored)))
 
 
 def _mae(scored: Scored) -> Estimator:
-    return _mean_of(np.abs(_errors(scored)))
+    return _mean_of(np.abs(errors_of(scored)))
+
+
+def _rmse(scored: Scored) -> Estimator:
+    squared = _mse(scored)
+    return lambda weights: np.sqrt(squared(weights))
+
+
+def _mape(scored: Scored) -> Estimator:
+    return _mean_of(np.abs(errors_of(scored)) / np.maximum(np.abs(scored.truth), EPSILON))
+
+
+def _median_absolute_error(scored: Scored) -> Estimator:
+    errors = np.abs(errors_of(scored))
+    order = np.argsort(errors)
+
+    def median(weights: Floats) -> Floats:
+        below = np.cumsum(weights[:, order], axis=1)
+        half = below[:, -1:] / 2
+        lower, upper = (below >= half).argmax(axis=1), (below > half).argmax(axis=1)
+        return np.asarray((errors[order[lower]] + errors[order[upper]]) / 2)
+
+    return median
 
 
 def _r2(scored: Scored) -> Estimator:
     # Measured from the mean, or the difference of two great sums would swallow a small variance.
     truth = scored.truth - scored.truth.mean()
-    sums = np.column_stack([np.square(_errors(scored)), truth, np.square(truth), np.ones(scored.rows)])
+    sums = np.column_stack([np.square(errors_of(scored)), truth, np.square(truth), np.ones(scored.rows)])
 
     def explained(weights: Floats) -> Floats:
         residual, first, second, total = (weights @ sums).T
@@ -141,7 +127,7 @@ def _r2(scored: Scored) -> Estimator:
 
 
 def _hit_rate(scored: Scored) -> Estimator:
-    sides = _above_zero(scored)
+    sides = sides_of_zero(scored)
     assert sides is not None
     return _mean_of(sides[0] == sides[1])
 
@@ -151,6 +137,18 @@ def _balanced_accuracy(scored: Scored) -> Estimator:
         return np.asarray(np.nanmean(_ratio(hits, present, np.nan), axis=1))
 
     return _by_class(scored, mean_recall)
+
+
+def _matthews_correlation(scored: Scored) -> Estimator:
+    """Gorodkin (2004), of any number of classes; 0 where a side has one class only."""
+
+    def correlation(hits: Floats, called: Floats, present: Floats) -> Floats:
+        total = present.sum(axis=1)
+        part = hits.sum(axis=1) * total - (called * present).sum(axis=1)
+        spreads = (total**2 - np.square(side).sum(axis=1) for side in (called, present))
+        return _ratio(part, np.sqrt(np.prod(list(spreads), axis=0)))
+
+    return _by_class(scored, correlation)
 
 
 def _precision(scored: Scored) -> Estimator:
@@ -186,7 +184,7 @@ def _roc_auc(scored: Scored) -> Estimator:
 
 def _by_class(scored: Scored, combine: Callable[[Floats, Floats, Floats], Floats]) -> Estimator:
     """Build a metric of how many rows of each class are found, are called so, and are there."""
-    present, called = _indicators(scored.truth, scored), _indicators(scored.predicted, scored)
+    present, called = indicators(scored.truth, scored), indicators(scored.predicted, scored)
     sums = np.hstack([present * called, called, present])
 
     def over(weights: Floats) -> Floats:
@@ -204,15 +202,15 @@ def _averaged(scored: Scored, by_class: Floats) -> Floats:
     return np.asarray(by_class[:, occurring].mean(axis=1))
 
 
-def _indicators(positions: Floats | Ints, scored: Scored) -> Floats:
+def indicators(positions: Floats | Ints, scored: Scored) -> Floats:
     return np.asarray(positions[:, None] == np.arange(len(scored.classes)), np.float64)
 
 
-def _errors(scored: Scored) -> Floats:
+def errors_of(scored: Scored) -> Floats:
     return np.asarray(scored.truth - scored.predicted, np.float64)
 
 
-def _given_to_truth(scored: Scored, probabilities: Floats) -> Floats:
+def given_to_truth(scored: Scored, probabilities: Floats) -> Floats:
     given: Floats = probabilities[np.arange(scored.rows), np.asarray(scored.truth, np.int64)]
     return given
 
@@ -224,7 +222,7 @@ def _ratio(part: Floats, whole: Floats, otherwise: float = 0.0) -> Floats:
     return quotient
 
 
-def _above_zero(scored: Scored) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+def sides_of_zero(scored: Scored) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
     """Return whether labels and predictions are above zero; None where the classes are not numbers."""
     if scored.kind is ModelKind.REGRESSION:
         return scored.truth > 0, scored.predicted > 0
@@ -247,6 +245,12 @@ _ESTIMATORS: Mapping[Metric, Callable[[Scored], Estimator]] = {
     Metric.MAE: _mae,
     Metric.R2: _r2,
     Metric.HIT_RATE: _hit_rate,
+    Metric.RMSE: _rmse,
+    Metric.MAPE: _mape,
+    Metric.MEDIAN_ABSOLUTE_ERROR: _median_absolute_error,
+    Metric.MATTHEWS_CORRELATION: _matthews_correlation,
+    Metric.SHARPE: _traded(trading.sharpe),
+    Metric.SORTINO: _traded(trading.sortino),
+    Metric.MAX_DRAWDOWN: _traded(trading.max_drawdown),
+    Metric.NET_RETURN: _traded(trading.net_return),
 }
-_PROBABILITIES = {Metric.ROC_AUC, Metric.LOG_LOSS, Metric.BRIER}
-_REGRESSION = {Metric.MSE, Metric.MAE, Metric.R2}

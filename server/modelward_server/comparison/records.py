@@ -34,6 +34,8 @@ def save_comparison(session: Session, answer: Answer, caller: Caller) -> Compari
         notes=answer.notes,
         created_by=caller.actor,
         created_at=caller.at,
+        confidence_set=answer.outcome.confidence_set,
+        spa_p_value=answer.outcome.spa_p_value,
     )
     found = MessageToDict(comparison_to_proto(comparison), preserving_proto_field_name=True)
     row = ComparisonRow(comparison_id=comparison.comparison_id, created_at=caller.at, found=found)

@@ -59,7 +59,8 @@ class Run:
     """int64 positions in `classes`, or finite float64."""
     probabilities: NDArray[np.float64] | None
     """Of shape (rows, classes), rows adding up to 1; None where the model gives none."""
-    latency: Latency
+    latency: Latency | None
+    """None of what was predicted elsewhere."""
 
 
 class _RefusedError(Exception):

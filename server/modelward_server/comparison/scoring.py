@@ -10,29 +10,31 @@ from modelward.comparison import Metric, ModelKind
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
-from modelward_server.comparison.metrics import Scored, suits, why_not
+from modelward_server.comparison.metrics import Scored
 from modelward_server.comparison.sandbox import GREATEST, Run
+from modelward_server.comparison.suiting import TRADING, suits, why_not
 
 MOST_CLASSES = 100
 """With more, it is a number that the label holds, and no class."""
 
 
-def split_label(columns: Columns, label: str) -> tuple[NDArray[Any], Columns]:
-    """Take the label out of a table and return it with the features.
+def split_column(columns: Columns, name: str, field: str) -> tuple[NDArray[Any], Columns]:
+    """Take a column out of a table and return it with the others.
+
+    Args:
+        field: of the request, that names the column.
 
     Raises:
-        InvalidField: it is not there, is missing in some row, is not finite, or is all that is there.
+        InvalidField: it is not there, is missing in some row, or is not finite.
     """
-    if label not in columns:
-        raise InvalidField(FieldViolation("label", f"{label!r} is not a column; there are {_some(columns)}"))
-    truth, features = columns[label], {name: values for name, values in columns.items() if name != label}
-    missing = _missing(truth)
+    if name not in columns:
+        raise InvalidField(FieldViolation(field, f"{name!r} is not a column; there are {_some(columns)}"))
+    taken, others = columns[name], {other: values for other, values in columns.items() if other != name}
+    missing = count_missing(taken)
     if missing:
-        fix = f"is missing, infinite or beyond {GREATEST:g} in {missing:,} of {len(truth):,} rows; leave those out"
-        raise InvalidField(FieldViolation(f"data[{label!r}]", fix))
-    if not features:
-        raise InvalidField(FieldViolation("data", "has no column but the label; send the features too"))
-    return truth, features
+        fix = f"is missing, infinite or beyond {GREATEST:g} in {missing:,} of {len(taken):,} rows; leave those out"
+        raise InvalidField(FieldViolation(f"data[{name!r}]", fix))
+    return taken, others
 
 
 def score_runs(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[VersionRef, Scored]:
@@ -67,7 +69,8 @@ def choose_metrics(
         _check_metric(metric, scored, f"metrics[{number}]")
     if primary is not None:
         _check_metric(primary, scored, "primary_metric")
-    suiting = [metric for metric in Metric if suits(metric, scored[0].kind)]
+    traded = all(one.book for one in scored)
+    suiting = [metric for metric in Metric if suits(metric, scored[0].kind) and (traded or metric not in TRADING)]
     reasons = {metric: "" if asked else _why_not(metric, scored) for metric in asked or suiting}
     chosen = [metric for metric, why in reasons.items() if not why]
     decides = primary or chosen[0]  # In the order of their definition, accuracy and MSE come first and always work.
@@ -116,7 +119,7 @@ def _why_not(metric: Metric, scored: Sequence[Scored]) -> str:
     return next((why for one in scored if (why := why_not(metric, one))), "")
 
 
-def _missing(truth: NDArray[Any]) -> int:
+def count_missing(truth: NDArray[Any]) -> int:
     if truth.dtype == object:
         return sum(value is None for value in truth)
     return int(np.count_nonzero(~(np.abs(truth.astype(np.float64)) < GREATEST)))

@@ -15,7 +15,10 @@ from modelward.comparison import (
 )
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison import luck
-from modelward_server.comparison.metrics import Floats, Scored, estimator, row_losses, telling_rows
+from modelward_server.comparison.best import any_better, confidence_set
+from modelward_server.comparison.losses import mean_losses, row_losses, telling_rows
+from modelward_server.comparison.metrics import Floats, Scored, estimator
+from modelward_server.comparison.testing import Difference, adjusted, put_to_test
 
 FEW_ROWS = 100
 """With fewer, the reader is told that intervals of so few rows are rough."""
@@ -42,6 +45,7 @@ class Judged:
     metrics: tuple[MetricEstimate, ...]
     differences: tuple[MetricDifference, ...] = ()
     verdict: Verdict | None = None
+    confidence_set_p_value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,9 @@ class Outcome:
     conclusion: Conclusion
     resampling: Resampling
     notes: tuple[str, ...]
+    confidence_set: tuple[VersionRef, ...] = ()
+    """None of these can be ruled out as the best."""
+    spa_p_value: float | None = None
 
 
 def decide(scored: Mapping[VersionRef, Scored], terms: Terms) -> Outcome:
@@ -67,9 +74,30 @@ def decide(scored: Mapping[VersionRef, Scored], terms: Terms) -> Outcome:
     )
     values, draws = _measured(list(scored.values()), terms, block_rows)
     court = _Court(scored, terms, block_rows, values, draws)
-    models = {version: court.judge(version) for version in court.ranking()}
+    staying, spa = _taken_together(scored, terms, block_rows)
+    models = {
+        version: replace(court.judge(version), confidence_set_p_value=staying.get(version))
+        for version in court.ranking()
+    }
+    could_be_best = tuple(version for version in models if staying.get(version, 0.0) > 1 - terms.confidence_level)
     resampling = Resampling(luck.DRAWS, block_rows, terms.seed, terms.confidence_level)
-    return Outcome(models, court.conclude(), resampling, _notes(baseline.rows, block_rows))
+    return Outcome(models, court.conclude(), resampling, _notes(baseline.rows, block_rows), could_be_best, spa)
+
+
+def _taken_together(
+    scored: Mapping[VersionRef, Scored], terms: Terms, block_rows: float
+) -> tuple[dict[VersionRef, float], float | None]:
+    """Return with which p-value each version would leave those that could be the best, and that of none being better.
+
+    Of a metric that is not a mean over the rows there is neither.
+    """
+    losses = {version: mean_losses(terms.primary, one) for version, one in scored.items()}
+    known = {version: one for version, one in losses.items() if one is not None}
+    if len(known) < len(scored):
+        return {}, None
+    others = {version: one for version, one in known.items() if version != terms.baseline}
+    spa = any_better(known[terms.baseline], others, block_rows, terms.seed)
+    return confidence_set(known, block_rows, terms.seed), spa
 
 
 def _measured(scored: Sequence[Scored], terms: Terms, block_rows: float) -> tuple[Floats, Floats]:
@@ -92,6 +120,9 @@ class _Court:
         self._place = {version: number for number, version in enumerate(scored)}
         self._blocks = scored[terms.baseline].rows / block_rows
         self._comparisons = len(scored) - 1
+        challengers = [version for version in scored if version != terms.baseline]
+        found = {(version, metric): self._test(version, metric) for version in challengers for metric in terms.metrics}
+        self._differences = adjusted(found, terms.primary)
 
     def ranking(self) -> list[VersionRef]:
         """Return the versions, the best first; of equals the baseline, then the one named first."""
@@ -110,19 +141,21 @@ class _Court:
         metrics = tuple(self._estimate(version, column) for column in range(len(self._terms.metrics)))
         if version == self._terms.baseline:
             return Judged(metrics)
-        differences = tuple(self._difference(version, metric) for metric in self._terms.metrics)
-        return Judged(metrics, tuple(map(_public, self._terms.metrics, differences)), self._verdict(version))
+        found = {metric: self._differences[version, metric] for metric in self._terms.metrics}
+        differences = tuple(difference.public(metric) for metric, difference in found.items())
+        return Judged(metrics, differences, self._verdict(found[self._terms.primary]))
 
     def conclude(self) -> Conclusion:
         """Hold the best against the baseline; where the baseline is the best, against the one that comes next."""
         best, second, *_ = self.ranking()
-        against = second if best == self._terms.baseline else self._terms.baseline
-        found = self._difference(best, self._terms.primary, against)
-        verdict = luck.judge(found, self._terms.primary.lower_is_better, self._terms.margin, self._level)
-        rows = self._scored[best].rows
+        if best == self._terms.baseline:
+            against, found = second, self._differences[second, self._terms.primary].turned()
+        else:
+            against, found = self._terms.baseline, self._differences[best, self._terms.primary]
+        verdict, rows = self._verdict(found), self._scored[best].rows
         settled = verdict is not Verdict.INCONCLUSIVE
-        needed = 0 if settled else luck.rows_needed(found, rows, self._comparisons, self._level)
-        conclusion = Conclusion(best, against, verdict, _public(self._terms.primary, found), needed, "")
+        needed = 0 if settled else luck.rows_needed(found.drawn, rows, self._comparisons, self._level)
+        conclusion = Conclusion(best, against, verdict, found.public(self._terms.primary), needed, "")
         return replace(conclusion, summary=self._in_words(conclusion))
 
     @property
@@ -134,21 +167,23 @@ class _Court:
         found = luck.interval(self._values[place, column], self._draws[:, place, column], self._blocks, self._level)
         return MetricEstimate(self._terms.metrics[column], float(found.value), found.low, found.high)
 
-    def _difference(self, version: VersionRef, metric: Metric, against: VersionRef | None = None) -> luck.Difference:
-        other = self._terms.baseline if against is None else against
-        column, mine, theirs = self._terms.metrics.index(metric), self._place[version], self._place[other]
-        return luck.difference(
+    def _test(self, version: VersionRef, metric: Metric) -> Difference:
+        scored, baseline = self._scored[version], self._scored[self._terms.baseline]
+        mine, theirs = self._place[version], self._place[self._terms.baseline]
+        column = self._terms.metrics.index(metric)
+        drawn = luck.difference(
             float(self._values[mine, column] - self._values[theirs, column]),
             self._draws[:, mine, column] - self._draws[:, theirs, column],
             self._blocks,
-            telling_rows(metric, self._scored[version], self._scored[other]) / self._block_rows,
+            telling_rows(metric, scored, baseline) / self._block_rows,
             self._comparisons,
             self._level,
         )
+        return put_to_test(metric, scored, baseline, drawn, self._block_rows, self._terms.seed)
 
-    def _verdict(self, version: VersionRef) -> Verdict:
-        found = self._difference(version, self._terms.primary)
-        return luck.judge(found, self._terms.primary.lower_is_better, self._terms.margin, self._level)
+    def _verdict(self, found: Difference) -> Verdict:
+        lower_is_better = self._terms.primary.lower_is_better
+        return luck.judge(found.drawn, found.adjusted_p_value, lower_is_better, self._terms.margin, self._level)
 
     def _in_words(self, found: Conclusion) -> str:
         column = self._terms.metrics.index(self._terms.primary)
@@ -156,7 +191,8 @@ class _Court:
         figures = (
             f"{self._terms.primary.replace('_', ' ')} {mine:.4g} against {theirs:.4g}, a difference of "
             f"{found.difference.difference:.3g} ({100 * self._level:.3g} % interval {found.difference.low:.3g} to "
-            f"{found.difference.high:.3g}, {_p_value(found.difference.p_value)})"
+            f"{found.difference.high:.3g}, {_p_value(found.difference.adjusted_p_value)} by "
+            f"{found.difference.test.label})"
         )
         return _SENTENCES[found.verdict].format(
             best=self._named(found.version, "The"), other=self._named(found.against, "the"), figures=figures
@@ -179,10 +215,6 @@ def _advice(found: Conclusion, margin: float) -> str:
     if found.verdict is Verdict.NON_INFERIOR:
         return f" The margin is {margin:g}."
     return f" About {found.rows_needed:,} rows would settle a difference of that size." if found.rows_needed else ""
-
-
-def _public(metric: Metric, found: luck.Difference) -> MetricDifference:
-    return MetricDifference(metric, found.value, found.low, found.high, found.p_value)
 
 
 def _p_value(value: float) -> str:

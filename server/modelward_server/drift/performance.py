@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelward.comparison import Metric, ModelKind
-from modelward_server.comparison.metrics import Floats, Scored, estimator, why_not
+from modelward_server.comparison.metrics import Floats, Scored, estimator
+from modelward_server.comparison.suiting import why_not
 
 LEAST_LABELLED = 200
 """Labelled rows without which probabilities are not calibrated, and nothing is estimated."""

@@ -4,29 +4,35 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from sqlalchemy.orm import Session
 
 from modelward._convert.common import ref_from_proto
 from modelward._convert.comparison import comparison_to_proto, metric_from_proto, progress_to_proto
+from modelward.data import Columns
+from modelward.errors import FieldViolation, InvalidField
+from modelward.lifecycle import ModelVersion, VersionRef
 from modelward.v1 import comparison_pb2 as pb
-from modelward.v1.comparison_pb2_grpc import ComparisonServiceServicer
 from modelward_server.caller import Caller
 from modelward_server.comparison.compare import Comparing, Question
 from modelward_server.comparison.records import get_comparison, list_comparisons, save_comparison
 from modelward_server.comparison.sandbox import Limits
+from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.versions import get_version
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.datasets import read_columns
+from modelward_server.rpc.rendering import ComparisonRendering
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.sources import Sources
 
 DEFAULT_LABEL = "label"
 DEFAULT_CONFIDENCE = 0.95
+DEFAULT_PERIODS = 252.0
+"""Trading days of a year."""
 
 
-class ComparisonServicer(ComparisonServiceServicer):
+class ComparisonServicer(ComparisonRendering):
     """Serves `modelward.v1.ComparisonService`."""
 
     def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources, limits: Limits) -> None:
@@ -57,9 +63,21 @@ class ComparisonServicer(ComparisonServiceServicer):
     async def _comparing(self, request: pb.CompareModelsRequest) -> Comparing:
         question = question_of(request)
         question.check()
-        versions = await self._calls.read(lambda session: [get_version(session, ref) for ref in question.versions])
+        versions, trials = await self._calls.read(lambda session: _versions(session, question.versions))
         columns = await asyncio.to_thread(read_columns, request.data, "data", self._sources)
-        return Comparing(question, versions, columns, self._limits, self._blobs.path, self._turn)
+        predictions = await asyncio.to_thread(self._predictions, request)
+        return Comparing(question, versions, columns, self._limits, self._blobs.path, self._turn, predictions, trials)
+
+    def _predictions(self, request: pb.CompareModelsRequest) -> dict[VersionRef, Columns]:
+        named = {ref_from_proto(version) for version in request.versions}
+        found: dict[VersionRef, Columns] = {}
+        for number, sent in enumerate(request.predictions):
+            version, field = ref_from_proto(sent.version), f"predictions[{number}]"
+            if version not in named:
+                fix = f"{version} is not compared; name it in versions"
+                raise InvalidField(FieldViolation(f"{field}.version", fix))
+            found[version] = read_columns(sent.data, f"{field}.data", self._sources)
+        return found
 
     async def GetComparison(self, request: pb.GetComparisonRequest, context: Context) -> pb.GetComparisonResponse:
         found = await self._calls.read(lambda session: get_comparison(session, request.comparison_id))
@@ -72,6 +90,12 @@ class ComparisonServicer(ComparisonServiceServicer):
         return pb.ListComparisonsResponse(
             comparisons=map(comparison_to_proto, page.items), next_page_token=page.next_page_token
         )
+
+
+def _versions(session: Session, refs: Sequence[VersionRef]) -> tuple[list[ModelVersion], dict[str, int]]:
+    """Return the versions, and how many each of their models has."""
+    trials = {name: get_model(session, name).latest_version for name in {ref.model for ref in refs}}
+    return [get_version(session, ref) for ref in refs], trials
 
 
 def question_of(request: pb.CompareModelsRequest) -> Question:
@@ -87,4 +111,8 @@ def question_of(request: pb.CompareModelsRequest) -> Question:
         confidence_level=request.confidence_level or DEFAULT_CONFIDENCE,
         block_rows=request.block_rows,
         seed=request.seed,
+        id=request.id,
+        returns=request.returns,
+        cost_bps=request.cost_bps,
+        periods_per_year=request.periods_per_year or DEFAULT_PERIODS,
     )

@@ -32,7 +32,7 @@ from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.datasets import arrow_columns, is_parquet, join_batches, parquet_pieces, read_batches
 from modelward_server.rpc.observing import ObservingCalls
 from modelward_server.rpc.outcomes import OutcomeServicer
-from modelward_server.rpc.rendering import RenderingCalls
+from modelward_server.rpc.rendering import DriftRendering
 from modelward_server.rpc.requests import optional_time
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.sources import Sources
@@ -40,7 +40,7 @@ from modelward_server.store.sources import Sources
 Batches = Iterator[Columns]
 
 
-class DriftServicer(ObservingCalls, OutcomeServicer, RenderingCalls):
+class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
     """Serves `modelward.v1.DriftService`."""
 
     def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources, scheduler: str = "") -> None:

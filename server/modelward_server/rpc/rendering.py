@@ -1,42 +1,65 @@
-"""The call that draws a drift report."""
+"""The calls that draw: drift reports and comparisons, as pages and as pictures."""
 
 import asyncio
 
 from sqlalchemy.orm import Session
 
+from modelward.comparison import Comparison
 from modelward.drift import DriftReport
-from modelward.v1 import drift_pb2 as pb
-from modelward.v1.common_pb2 import REPORT_FORMAT_PNG
+from modelward.v1 import comparison_pb2, drift_pb2
+from modelward.v1.common_pb2 import REPORT_FORMAT_PNG, ReportFormat
+from modelward.v1.comparison_pb2_grpc import ComparisonServiceServicer
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
+from modelward_server.comparison.records import get_comparison
 from modelward_server.drift.history import Score, scores_until
 from modelward_server.drift.reports import get_report
 from modelward_server.rpc.calls import Calls, Context
 
 
-class RenderingCalls(DriftServiceServicer):
-    """How a report looks."""
+class DriftRendering(DriftServiceServicer):
+    """How a drift report looks."""
 
     _calls: Calls
 
     async def RenderDriftReport(
-        self, request: pb.RenderDriftReportRequest, context: Context
-    ) -> pb.RenderDriftReportResponse:
+        self, request: drift_pb2.RenderDriftReportRequest, context: Context
+    ) -> drift_pb2.RenderDriftReportResponse:
         def read(session: Session) -> tuple[DriftReport, tuple[Score, ...]]:
             report = get_report(session, request.report_id)
             return report, scores_until(session, report)
 
         report, scores = await self._calls.read(read)
-        draw = _as_picture if request.format == REPORT_FORMAT_PNG else _as_page
-        return await asyncio.to_thread(draw, report, scores)
+        content = await asyncio.to_thread(_draw_report, report, scores, request.format)
+        return drift_pb2.RenderDriftReportResponse(content=content, media_type=media_type(request.format))
 
 
-def _as_page(report: DriftReport, scores: tuple[Score, ...]) -> pb.RenderDriftReportResponse:
+class ComparisonRendering(ComparisonServiceServicer):
+    """How a comparison looks."""
+
+    _calls: Calls
+
+    async def RenderComparison(
+        self, request: comparison_pb2.RenderComparisonRequest, context: Context
+    ) -> comparison_pb2.RenderComparisonResponse:
+        found = await self._calls.read(lambda session: get_comparison(session, request.comparison_id))
+        content = await asyncio.to_thread(_draw_comparison, found, request.format)
+        return comparison_pb2.RenderComparisonResponse(content=content, media_type=media_type(request.format))
+
+
+def media_type(drawn_as: ReportFormat.ValueType) -> str:
+    return "image/png" if drawn_as == REPORT_FORMAT_PNG else "text/html"
+
+
+def _draw_report(report: DriftReport, scores: tuple[Score, ...], drawn_as: ReportFormat.ValueType) -> bytes:
+    # Imported here: jinja and matplotlib would delay the server's first answer.
     from modelward_server.drift.render.page import draw_page
-
-    return pb.RenderDriftReportResponse(content=draw_page(report, scores), media_type="text/html")
-
-
-def _as_picture(report: DriftReport, scores: tuple[Score, ...]) -> pb.RenderDriftReportResponse:
     from modelward_server.drift.render.picture import draw_picture
 
-    return pb.RenderDriftReportResponse(content=draw_picture(report, scores), media_type="image/png")
+    return (draw_picture if drawn_as == REPORT_FORMAT_PNG else draw_page)(report, scores)
+
+
+def _draw_comparison(found: Comparison, drawn_as: ReportFormat.ValueType) -> bytes:
+    from modelward_server.comparison.render.page import draw_page
+    from modelward_server.comparison.render.picture import draw_picture
+
+    return (draw_picture if drawn_as == REPORT_FORMAT_PNG else draw_page)(found)

@@ -1,0 +1,87 @@
+"""What a comparison sends: the test set in one table, and the predictions that were made elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from modelward._convert.common import ref_to_proto
+from modelward._refs import AnyVersion, as_ref
+from modelward.comparison import Metric
+from modelward.errors import FieldViolation, InvalidField
+from modelward.v1 import comparison_pb2 as pb
+
+if TYPE_CHECKING:
+    from modelward.data import Columns
+
+
+def as_metric(metric: Metric | str, field: str) -> Metric:
+    """Return the metric of a name.
+
+    Raises:
+        InvalidField: there is none.
+    """
+    try:
+        return Metric(metric)
+    except ValueError:
+        names = ", ".join(Metric)
+        raise InvalidField(FieldViolation(field, f"{metric!r} is not a metric; there are {names}")) from None
+
+
+def put_data(
+    request: pb.CompareModelsRequest,
+    features: Any,
+    truth: Any,
+    returns: Any,
+    ids: Any,
+    predictions: Mapping[AnyVersion, Any],
+) -> None:
+    """Put features, truth, returns and ids into one table, those that are no features under names that none has.
+
+    Raises:
+        InvalidField: something is not of as many rows as the truth.
+    """
+    from modelward.data import to_columns, to_dataset  # Here: numpy takes as long to import as all the rest.
+
+    columns = {} if features is None else to_columns(features, field="X")
+    rows = len(next(iter(columns.values()))) if columns else len(truth)
+    extra = {"label": ("y", truth)} | ({} if returns is None else {"returns": ("returns", returns)})
+    if predictions:
+        extra["id"] = ("ids", range(rows) if ids is None else ids)
+    for name, (field, values) in extra.items():
+        free = _free_name(name, columns)
+        columns[free] = _column(values, field, rows, features is not None)
+        setattr(request, name, free)
+    request.data.CopyFrom(to_dataset(columns))
+    for version, sent in predictions.items():
+        table = _prediction_table(sent, request.id, ids, rows, f"predictions[{version}]")
+        request.predictions.add(version=ref_to_proto(as_ref(version)), data=to_dataset(table))
+
+
+def _free_name(name: str, columns: Columns) -> str:
+    while name in columns:
+        name = f"_{name}"
+    return name
+
+
+def _column(values: Any, field: str, rows: int, has_features: bool) -> Any:
+    from modelward.data import to_columns
+
+    [named] = to_columns({field: values}, field=field).values()
+    if len(named) != rows:
+        whole = f"X has {rows:,} rows" if has_features else f"y has {rows:,} values"
+        raise InvalidField(FieldViolation(field, f"has {len(named):,} values, but {whole}"))
+    return named
+
+
+def _prediction_table(sent: Any, id_name: str, ids: Any, rows: int, field: str) -> Columns:
+    """Return predictions as a table with ids; a sequence has one for each row of the test set, in its order."""
+    from modelward.data import to_columns
+
+    if hasattr(sent, "keys") or hasattr(sent, "columns") or hasattr(sent, "column_names"):
+        table = to_columns(sent, field=field)
+        if id_name not in table and "id" in table:
+            table[id_name] = table.pop("id")
+        return table
+    values = _column(sent, field, rows, has_features=False)
+    return to_columns({"prediction": values, id_name: range(rows) if ids is None else ids}, field=field)

@@ -1,0 +1,1 @@
+"""A comparison drawn, as a page and as a picture."""

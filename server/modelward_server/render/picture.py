@@ -1,0 +1,45 @@
+"""Charts that several pictures have."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from modelward_server.render.canvas import DRIFT, GROUND, INK, LINE, SOFT, label, plain
+from modelward_server.render.intervals import Interval, axis
+from modelward_server.render.wording import figure, short, ticks
+
+BETTER = "#17693a"
+COLOURS = {"better": BETTER, "worse": DRIFT, "unsure": GROUND, "plain": GROUND}
+
+
+def draw_intervals(axes: Any, title: str, intervals: Sequence[Interval], *, zero: bool) -> None:
+    """Draw estimates with their intervals below each other, the first on top.
+
+    Args:
+        zero: whether the axis must hold zero and mark it.
+    """
+    plain(axes)
+    bottom, top, places = axis([end for one in intervals for end in (one.low, one.value, one.high)], zero=zero)
+    axes.set(xlim=(bottom, top), ylim=(len(intervals) - 0.3, -0.7))
+    axes.set_xticks(places, ticks(places))
+    axes.spines["bottom"].set_visible(True)
+    axes.grid(axis="x", color=LINE, linewidth=0.8)
+    axes.set_axisbelow(True)
+    if zero:
+        axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (3, 3)))
+    for place, one in enumerate(intervals):
+        _draw_interval(axes, place, one)
+    axes.set_title(title, loc="left", color=INK, fontsize=10, weight="bold", parse_math=False)
+
+
+def _draw_interval(axes: Any, place: float, one: Interval) -> None:
+    colour, beside = COLOURS[one.tone], axes.get_yaxis_transform()
+    ends = np.clip([one.low, one.high], *axes.get_xlim())  # An end may lie at infinity.
+    axes.plot(ends, [place, place], color=colour, linewidth=2, marker="|", markersize=7)
+    axes.plot([one.value], [place], "o", color=colour, markersize=6, markeredgecolor="white")
+    name = short(one.name, 40) + (f"  {one.note}" if one.note else "")
+    ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
+    label(axes, 0, place - 0.42, name, beside, color=INK, fontsize=8, bbox=ground)
+    figures = f"{figure(one.value)}   {figure(one.low)} to {figure(one.high)}"
+    label(axes, 1, place - 0.42, figures, beside, color=SOFT, fontsize=8, ha="right", bbox=ground)
