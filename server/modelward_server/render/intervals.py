@@ -20,7 +20,7 @@ class Interval:
     low: float
     high: float
     tone: str
-    """`better`, `worse`, `unsure`, or `plain` where nothing is judged."""
+    """`better`, `worse`, `unsure`, or `neutral` where nothing is judged."""
     note: str
     """What stands beside the name, as its verdict."""
 

@@ -4,7 +4,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from modelward_server.render import wording
 
-WORDING = ("figure", "percent", "probability", "count", "instant", "short", "listed")
+WORDING = ("figure", "measure", "level", "percent", "probability", "count", "instant", "short", "listed")
 
 
 def templates(package: str) -> Environment:

@@ -7,10 +7,10 @@ import numpy as np
 
 from modelward_server.render.canvas import DRIFT, GROUND, INK, LINE, SOFT, label, plain
 from modelward_server.render.intervals import Interval, axis
-from modelward_server.render.wording import figure, short, ticks
+from modelward_server.render.wording import measure, short, ticks
 
 BETTER = "#17693a"
-COLOURS = {"better": BETTER, "worse": DRIFT, "unsure": GROUND, "plain": GROUND}
+COLOURS = {"better": BETTER, "worse": DRIFT, "unsure": GROUND, "neutral": GROUND}
 
 
 def draw_intervals(axes: Any, title: str, intervals: Sequence[Interval], *, zero: bool) -> None:
@@ -41,5 +41,5 @@ def _draw_interval(axes: Any, place: float, one: Interval) -> None:
     name = short(one.name, 40) + (f"  {one.note}" if one.note else "")
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
     label(axes, 0, place - 0.42, name, beside, color=INK, fontsize=8, bbox=ground)
-    figures = f"{figure(one.value)}   {figure(one.low)} to {figure(one.high)}"
+    figures = f"{measure(one.value)}   {measure(one.low)} to {measure(one.high)}"
     label(axes, 1, place - 0.42, figures, beside, color=SOFT, fontsize=8, ha="right", bbox=ground)

@@ -14,6 +14,16 @@ def figure(value: float) -> str:
     return _signed(f"{value:.3f}" if abs(value) < 10 else tick(value))
 
 
+def measure(value: float) -> str:
+    """Write a metric in its own unit, whatever its size: four digits."""
+    return _signed(f"{value:.4g}") if math.isfinite(value) else figure(value)
+
+
+def level(share: float) -> str:
+    """Write a confidence level."""
+    return f"{100 * share:.4g} %"
+
+
 def tick(value: float) -> str:
     """Write a single place on an axis in three digits."""
     return ticks((value,))[0]

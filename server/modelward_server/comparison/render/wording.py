@@ -61,7 +61,7 @@ def estimates(comparison: Comparison, metric: Metric) -> list[Interval]:
     """Return the metric of each version, the baseline marked."""
     found = ((result.version, one) for result in ran(comparison) for one in result.metrics if one.metric is metric)
     return [
-        Interval(str(version), one.value, one.low, one.high, "plain", _role(version, comparison.baseline))
+        Interval(str(version), one.value, one.low, one.high, "neutral", _role(version, comparison.baseline))
         for version, one in found
     ]
 
@@ -71,7 +71,7 @@ def listed_refs(versions: Sequence[VersionRef]) -> str:
 
 
 def _judged(result: ModelResult) -> tuple[str, str]:
-    return (TONES[result.verdict], result.verdict.value) if result.verdict else ("plain", "")
+    return (TONES[result.verdict], result.verdict.value) if result.verdict else ("neutral", "")
 
 
 def _role(version: VersionRef, baseline: VersionRef) -> str:
