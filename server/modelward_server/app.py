@@ -95,7 +95,9 @@ class App:
         calls = Calls(self.ledger, on_write=self._wake)
         self._feed = Feed(calls)
         self._feeding = asyncio.create_task(self._feed.run())
-        sources = Sources(settings.allowed_sources, lambda uri, to: download_artifacts(settings.tracking_uri, uri, to))
+        sources = Sources(
+            settings.allowed_sources, lambda uri, to: download_artifacts(settings.tracking_uri, uri, to), blobs
+        )
         registry = MlflowRegistry(settings.tracking_uri)
         add_LifecycleServiceServicer_to_server(
             LifecycleServicer(calls, blobs, sources, self._feed, registry, self.mirror), server

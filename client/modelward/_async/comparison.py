@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal
 
-from modelward._async.connection import AsyncConnection
+from modelward._async.uploading import AsyncUploading
 from modelward._comparing import as_metric, put_data
 from modelward._convert.common import ref_to_proto, report_format_to_proto
 from modelward._convert.comparison import comparison_from_proto, metric_to_proto, progress_from_proto
 from modelward._refs import AnyVersion, as_ref
+from modelward._transfers import MESSAGE_BYTES
 from modelward.comparison import Comparison, ComparisonProgress, Metric
 from modelward.errors import UnexpectedError
 from modelward.v1 import comparison_pb2 as pb
@@ -19,7 +20,7 @@ COMPARE_TIMEOUT_SECONDS = 900.0
 PAGE_SIZE = 50
 
 
-class AsyncComparisons(AsyncConnection):
+class AsyncComparisons(AsyncUploading):
     """Comparisons of versions."""
 
     async def compare(
@@ -75,10 +76,10 @@ class AsyncComparisons(AsyncConnection):
             FormatNotExecutable: the server does not run a version's format.
             ModelFailed: fewer than two of the models answered.
             InvalidField: the data, the label or a metric does not fit the models.
-            MessageTooLarge: the table is over 4 MiB.
         """
         sent = dict(predictions or {})
-        named = dict.fromkeys(as_ref(version) for version in (*versions, *sent))
+        named = [as_ref(version) for version in versions]
+        named += [ref for ref in map(as_ref, sent) if ref not in named]
         request = pb.CompareModelsRequest(
             versions=map(ref_to_proto, named),
             metrics=[metric_to_proto(as_metric(metric, "metrics")) for metric in metrics],
@@ -92,6 +93,8 @@ class AsyncComparisons(AsyncConnection):
             periods_per_year=periods_per_year,
         )
         put_data(request, X, y, returns, ids, sent)
+        if request.ByteSize() > MESSAGE_BYTES:
+            await self._upload_tables([request.data, *(one.data for one in request.predictions)], timeout)
         answer = pb.CompareModelsResponse()
         async for answer in self._receive(self._comparison.CompareModels, request, timeout):
             if on_progress is not None and answer.HasField("progress"):

@@ -13,7 +13,6 @@ from typing import Any
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelward import _artifacts
-from modelward._artifacts import Saved
 from modelward._convert.common import file_to_proto, ref_to_proto, stage_to_proto, time_to_proto
 from modelward._convert.lifecycle import (
     format_to_proto,
@@ -22,10 +21,10 @@ from modelward._convert.lifecycle import (
     version_from_proto,
 )
 from modelward._refs import AnyVersion, as_ref, as_stage
-from modelward._sync.connection import Connection
-from modelward._transfers import IncomingFile, holds, inside, late_arrival, rest_of, upload_header, upload_parts
+from modelward._sync.uploading import Uploading
+from modelward._transfers import IncomingFile, holds, inside
 from modelward._wire import Attempts
-from modelward.errors import InvalidField, ModelwardError
+from modelward.errors import ModelwardError
 from modelward.lifecycle import (
     ArtifactFile,
     MetricRange,
@@ -40,7 +39,7 @@ from modelward.v1 import lifecycle_pb2 as pb
 PAGE_SIZE = 200
 
 
-class Lifecycle(Connection):
+class Lifecycle(Uploading):
     """Models, versions and the stages that they pass through."""
 
     def create_model(self, name: str, *, description: str = "", tags: Mapping[str, str] | None = None) -> Model:
@@ -149,27 +148,6 @@ class Lifecycle(Connection):
             metrics=metrics or {},
         )
         return version_from_proto((self._call(self._lifecycle.RegisterModelVersion, request, timeout)).version)
-
-    def _upload(self, saved: Saved, timeout: float | None) -> None:
-        """Send what the server lacks of the contents; after a break ask again, and go on from there."""
-        attempts = Attempts(self._timeout if timeout is None else timeout)
-        while True:
-            try:
-                return self._upload_once(saved, attempts)
-            except ModelwardError as error:
-                pause = attempts.pause_before_next(error)
-            time.sleep(pause)
-
-    def _upload_once(self, saved: Saved, attempts: Attempts) -> None:
-        headers = map(upload_header, saved.files)
-        answer = self._send_once(self._lifecycle.UploadBlobs, headers, attempts)
-        rest = rest_of(saved.files, answer)
-        if rest:
-            parts = upload_parts(saved.folder, rest)
-            try:
-                self._send_once(self._lifecycle.UploadBlobs, parts, attempts)
-            except InvalidField as error:
-                raise (late_arrival(error) or error) from None
 
     def get_version(self, version: AnyVersion) -> ModelVersion:
         """Return a version.
