@@ -29,8 +29,8 @@ def sequential_p_value(units: Sequence[int], weights: Sequence[float]) -> float:
     """
     counts, shares = np.array(units, float), np.array(weights) / sum(weights)
     prior = CONCENTRATION * shares
-    log_factor = _log_beta(prior + counts) - _log_beta(prior) - counts @ np.log(shares)
-    return float(min(1.0, np.exp(-log_factor)))
+    log_factor = float(_log_beta(prior + counts) - _log_beta(prior) - counts @ np.log(shares))
+    return min(1.0, float(np.exp(-log_factor)))
 
 
 def _log_beta(concentrations: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:

@@ -151,7 +151,7 @@ def _counted(arm: Arm) -> tuple[int, float]:
 
 def _look_ends(at: Integers, most: int) -> Integers:
     """Return where to look: behind the last outcome of an instant, at even numbers of outcomes."""
-    ends = np.append(np.flatnonzero(np.diff(at)) + 1, len(at))[: len(at)]
+    ends: Integers = np.append(np.flatnonzero(np.diff(at)) + 1, len(at))[: len(at)]
     if len(ends) <= most:
         return ends
-    return ends[np.linspace(0, len(ends) - 1, most).round().astype(int)]
+    return np.take(ends, np.linspace(0, len(ends) - 1, most).round().astype(np.int64))
