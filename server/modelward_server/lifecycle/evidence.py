@@ -2,11 +2,13 @@
 
 from sqlalchemy.orm import Session
 
+from modelward.abtest import AbTest, VariantResult
 from modelward.comparison import Comparison, ModelResult
 from modelward.comparison import Verdict as Outcome
 from modelward.lifecycle import DriftAlarm, VersionRef
 from modelward_server.abtest.outcomes import result_of
 from modelward_server.abtest.records import list_ab_tests
+from modelward_server.abtest.verdict import broken_guardrails
 from modelward_server.comparison.records import list_comparisons
 from modelward_server.drift.observing import standing_drift_alarm
 from modelward_server.drift.reports import latest_report
@@ -33,11 +35,18 @@ def _by_traffic(session: Session, candidate: VersionRef, production: VersionRef)
         if test.control.version != production or not arms:
             continue
         result = test.conclusion.result if test.conclusion else result_of(session, test)
-        found = result[arms[0]].metrics[0].verdict
-        if found not in {None, Outcome.INCONCLUSIVE}:
-            summary = f"{candidate} is {found} to {production} by {test.primary_metric.key}"
-            return Verdict(f"A/B test {test.test}", found in NO_WORSE, summary)
+        if said := _said(test, result[arms[0]], f"{candidate} is {{}} to {production} by {test.primary_metric.key}"):
+            return said
     return None
+
+
+def _said(test: AbTest, found: VariantResult, sentence: str) -> Verdict | None:
+    """Return what a test says of a challenger; None while it says nothing."""
+    verdict, broken = found.metrics[0].verdict, broken_guardrails(test, found)
+    if verdict in {None, Outcome.INCONCLUSIVE}:
+        return None
+    summary = sentence.format(verdict) + (f", but breaks the guardrail {', '.join(broken)}" if broken else "")
+    return Verdict(f"A/B test {test.test}", verdict in NO_WORSE and not broken, summary)
 
 
 def _by_test_set(session: Session, candidate: VersionRef, production: VersionRef) -> Verdict | None:
