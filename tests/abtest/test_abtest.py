@@ -5,6 +5,7 @@ import random
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -292,7 +293,7 @@ async def test_unknown_and_taken_names_are_refused(client: Either, test: AbTest,
 
 async def test_tests_that_make_no_sense_are_refused(client: Either, test: AbTest, name: str) -> None:
     versions = {variant.name: variant.version for variant in test.variants}
-    wrong = {
+    wrong: dict[str, tuple[dict[str, Any], str]] = {
         "variants": ({"variants": {"only": f"{name}/1"}}, "ab_test.variants"),
         "guardrail": ({"guardrails": ["pnl_bps"]}, "ab_test.guardrails[0].key"),
         "weight": ({"weights": {"champion": 0.0}}, "weights"),

@@ -29,6 +29,7 @@ SECTIONS = {
         "report": "drift",
         "performance": "performance",
         "compare": "comparison",
+        "ab": "abtest",
     },
     "Retrain": {"due": "retraining", "schedules": "retraining", "jobs": "retraining"},
     "MLflow": {"import": "mlflow", "reconcile": "mlflow"},
