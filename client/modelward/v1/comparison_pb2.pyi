@@ -1796,7 +1796,7 @@ class AbOutcome(_message.Message):
     """The variant that the unit got, or in a shadow test the variant whose decision this is. Empty: the assigned one."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """The values by metric key, each finite."""
+        """The values by metric key, each finite and at most 1e100 in size."""
 
     @_builtins.property
     def before(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
