@@ -6,6 +6,22 @@
 
 from modelward._async.client import AsyncClient
 from modelward._sync.client import Client
+from modelward.abtest import (
+    AbAction,
+    AbConclusion,
+    AbEstimate,
+    AbLook,
+    AbMetric,
+    AbNamespace,
+    AbOutcome,
+    AbTest,
+    AbTestResult,
+    AbTestState,
+    Assignment,
+    RecordedAbOutcomes,
+    Variant,
+    VariantResult,
+)
 from modelward.comparison import (
     BatchBenchmark,
     Comparison,
@@ -89,8 +105,19 @@ from modelward.retraining import (
 )
 
 __all__ = [
+    "AbAction",
+    "AbConclusion",
+    "AbEstimate",
+    "AbLook",
+    "AbMetric",
+    "AbNamespace",
+    "AbOutcome",
+    "AbTest",
+    "AbTestResult",
+    "AbTestState",
     "AdoptedVersion",
     "ArtifactFile",
+    "Assignment",
     "AsyncClient",
     "AuditRecord",
     "AuditVerification",
@@ -147,6 +174,7 @@ __all__ = [
     "PeriodicEvidence",
     "PromotionPolicy",
     "Reconciliation",
+    "RecordedAbOutcomes",
     "RecordedOutcomes",
     "Reference",
     "ReferenceDistance",
@@ -162,6 +190,8 @@ __all__ = [
     "Stage",
     "Transition",
     "TransitionResult",
+    "Variant",
+    "VariantResult",
     "Verdict",
     "VersionRef",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from modelward._async.abtest import AsyncAbTests
 from modelward._async.comparison import AsyncComparisons
 from modelward._async.drift import AsyncDrift
 from modelward._async.follow import AsyncFollowing
@@ -25,6 +26,7 @@ class AsyncClient(
     AsyncObserving,
     AsyncOutcomes,
     AsyncComparisons,
+    AsyncAbTests,
     AsyncRetraining,
     AsyncMlflow,
 ):

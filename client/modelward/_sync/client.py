@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from modelward._sync.abtest import AbTests
 from modelward._sync.comparison import Comparisons
 from modelward._sync.drift import Drift
 from modelward._sync.follow import Following
@@ -26,6 +27,7 @@ class Client(
     Observing,
     Outcomes,
     Comparisons,
+    AbTests,
     Retraining,
     Mlflow,
 ):

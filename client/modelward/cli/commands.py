@@ -30,6 +30,7 @@ SECTIONS = {
         "performance": "performance",
         "compare": "comparison",
         "benchmark": "comparison",
+        "ab": "abtest",
     },
     "Retrain": {"due": "retraining", "schedules": "retraining", "jobs": "retraining"},
     "MLflow": {"import": "mlflow", "reconcile": "mlflow"},

@@ -22,6 +22,7 @@ from modelward_server.comparison.records import get_comparison, list_comparisons
 from modelward_server.comparison.sandbox import Limits
 from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.versions import get_version
+from modelward_server.rpc.abtest import AbTestCalls
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.datasets import read_columns
 from modelward_server.rpc.rendering import ComparisonRendering
@@ -36,7 +37,7 @@ DEFAULT_PERIODS = 252.0
 """Trading days of a year."""
 
 
-class ComparisonServicer(ComparisonRendering):
+class ComparisonServicer(AbTestCalls, ComparisonRendering):
     """Serves `modelward.v1.ComparisonService`."""
 
     def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources, limits: Limits) -> None:

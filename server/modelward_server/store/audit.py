@@ -42,6 +42,8 @@ class Kind(StrEnum):
     SCHEDULE = "schedule"
     SCHEDULE_DELETED = "schedule_deleted"
     JOB = "job"
+    AB_TEST = "ab_test"
+    AB_TEST_CONCLUDED = "ab_test_concluded"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, caller: Caller, version: int = 0) -> int:
