@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from datetime import timedelta
+from typing import Literal
 
 from modelward._abtest import as_metric, batches, name_of, to_variants, total
 from modelward._async.connection import AsyncConnection
@@ -17,7 +18,7 @@ from modelward._convert.abtest import (
     recorded_from_proto,
     state_to_proto,
 )
-from modelward._convert.common import span_to_proto
+from modelward._convert.common import report_format_to_proto, span_to_proto
 from modelward._refs import AnyVersion
 from modelward.abtest import (
     AbAction,
@@ -163,6 +164,27 @@ class AsyncAbTests(AsyncConnection):
         """
         request = pb.GetAbTestResultRequest(test=name_of(test))
         return ab_result_from_proto((await self._call(self._comparison.GetAbTestResult, request, timeout)).result)
+
+    async def render_ab_test(
+        self,
+        test: AbTest | str,
+        format: Literal["html", "png"] = "html",  # noqa: A002 - the word of the contract
+    ) -> bytes:
+        """Draw how a test stands.
+
+        Args:
+            format: `html` for a page that needs nothing else, light or dark as the reader likes it, with every figure;
+                `png` for a picture, 2400 pixels wide, with the verdict, its course and the intervals.
+
+        Returns:
+            The file's content.
+
+        Raises:
+            AbTestNotFound: there is no such test.
+            InvalidField: the format is another one.
+        """
+        request = pb.RenderAbTestRequest(test=name_of(test), format=report_format_to_proto(format))
+        return (await self._call(self._comparison.RenderAbTest, request)).content
 
     async def conclude_ab_test(
         self,

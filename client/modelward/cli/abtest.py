@@ -1,12 +1,15 @@
 """Commands about A/B tests: how they stand, and their end."""
 
 from itertools import islice
+from pathlib import Path
+from tempfile import gettempdir
 from typing import TYPE_CHECKING
 
 import click
 from rich.text import Text
 
 from modelward import AbAction, AbEstimate, AbTest, AbTestResult, AbTestState, Client
+from modelward.cli.drift import FORMATS, SAVE
 from modelward.cli.options import REASON, limit
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
@@ -82,6 +85,23 @@ def _figures(found: AbEstimate, test: AbTest, variant: str) -> list[object]:
     if variant == test.control.name:
         return [found.outcomes, found.mean, "", "", "", "control"]
     return [found.outcomes, found.mean, found.difference, found.low, found.high, found.verdict or "none"]
+
+
+@ab.command("report")
+@click.argument("test")
+@SAVE
+@click.option("--open", "opened", is_flag=True, help="Open the file that was saved.")
+@remote
+def draw_test(client: Client, out: Output, test: str, save: Path | None, opened: bool) -> None:
+    """Draw how TEST stands as a page or a picture.
+
+    Without --save a page is written into the folder for temporary files and opened.
+    """
+    drawn = save or Path(gettempdir(), f"modelward-ab-{test}.html")
+    drawn.write_bytes(client.render_ab_test(test, FORMATS[drawn.suffix.lower()]))
+    out.say({"file": str(drawn)}, f"{drawn} holds the report")
+    if opened or not save:
+        click.launch(str(drawn))
 
 
 @ab.command()

@@ -25,7 +25,7 @@ from modelward_server.lifecycle.versions import get_version
 from modelward_server.rpc.abtest import AbTestCalls
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.datasets import read_columns
-from modelward_server.rpc.rendering import ComparisonRendering
+from modelward_server.rpc.rendering import AbTestRendering, ComparisonRendering
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.sources import Sources
 
@@ -37,7 +37,7 @@ DEFAULT_PERIODS = 252.0
 """Trading days of a year."""
 
 
-class ComparisonServicer(AbTestCalls, ComparisonRendering):
+class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
     """Serves `modelward.v1.ComparisonService`."""
 
     def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources, limits: Limits) -> None:
