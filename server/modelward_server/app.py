@@ -25,6 +25,7 @@ from modelward_server.rpc.drift import DriftServicer
 from modelward_server.rpc.feed import Feed
 from modelward_server.rpc.guard import Guard
 from modelward_server.rpc.lifecycle import LifecycleServicer
+from modelward_server.rpc.openings import Openings
 from modelward_server.rpc.retraining import RetrainingServicer
 from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore
@@ -102,7 +103,8 @@ class App:
         )
         limits = Limits(settings.worker_seconds, settings.worker_memory_mb, settings.allow_pickle)
         add_ComparisonServiceServicer_to_server(ComparisonServicer(calls, blobs, sources, limits), server)
-        add_RetrainingServiceServicer_to_server(RetrainingServicer(calls), server)
+        self._openings = Openings(calls)
+        add_RetrainingServiceServicer_to_server(RetrainingServicer(calls, blobs, self._openings), server)
         add_DriftServiceServicer_to_server(DriftServicer(calls, blobs, sources, settings.dask_scheduler), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
@@ -120,12 +122,14 @@ class App:
         """Tell those that follow the ledger that it changed."""
         self.mirror.wake()
         self._feed.wake()
+        self._openings.wake()
 
     async def stop(self) -> None:
         """Refuse new calls, let those in flight and MLflow's mirror finish within the grace, and close the stores."""
         end = time.monotonic() + self._settings.grace_seconds
         await self._health.enter_graceful_shutdown()
         self._feed.close()
+        self._openings.close()
         await self._server.stop(self._settings.grace_seconds)
         self.mirror.drain()
         await asyncio.wait({self._mirroring}, timeout=max(0.0, end - time.monotonic()))

@@ -8,6 +8,7 @@ from typing import Any
 from modelward._async.connection import AsyncConnection
 from modelward._convert.common import ref_to_proto
 from modelward._convert.comparison import comparison_from_proto, metric_to_proto, progress_from_proto
+from modelward._labelled import put_labelled
 from modelward._refs import AnyVersion, as_ref
 from modelward.comparison import Comparison, ComparisonProgress, Metric
 from modelward.errors import FieldViolation, InvalidField, UnexpectedError
@@ -72,7 +73,7 @@ class AsyncComparisons(AsyncConnection):
             block_rows=block_rows,
             seed=seed,
         )
-        _put_data(request, X, y)
+        put_labelled(request.data, request, X, y)
         answer = pb.CompareModelsResponse()
         async for answer in self._receive(self._comparison.CompareModels, request, timeout):
             if on_progress is not None and answer.HasField("progress"):
@@ -108,18 +109,3 @@ def _as_metric(metric: Metric | str, field: str) -> Metric:
     except ValueError:
         names = ", ".join(Metric)
         raise InvalidField(FieldViolation(field, f"{metric!r} is not a metric; there are {names}")) from None
-
-
-def _put_data(request: pb.CompareModelsRequest, features: Any, truth: Any) -> None:
-    """Put features and truth into one table, the truth under a name that no feature has."""
-    from modelward.data import to_columns, to_dataset  # Here: numpy takes as long to import as all the rest.
-
-    columns, label = to_columns(features, field="X"), "label"
-    while label in columns:
-        label = f"_{label}"
-    [named] = to_columns({label: truth}, field="y").values()
-    rows = len(next(iter(columns.values())))
-    if len(named) != rows:
-        raise InvalidField(FieldViolation("y", f"has {len(named):,} values, but X has {rows:,} rows"))
-    request.data.CopyFrom(to_dataset({**columns, label: named}))
-    request.label = label

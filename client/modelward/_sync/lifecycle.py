@@ -34,6 +34,7 @@ from modelward.lifecycle import (
     ModelVersion,
     Stage,
 )
+from modelward.retraining import Job
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 
@@ -100,6 +101,7 @@ class Lifecycle(Connection):
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         description: str = "",
+        job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
         """Register a version as `register` does, without reference data."""
@@ -113,6 +115,8 @@ class Lifecycle(Connection):
                 tags=tags or {},
                 params=saved.params if params is None else params,
                 metrics=metrics or {},
+                job_id=job.job_id if job else "",
+                fence=job.fence if job else 0,
             )
         return version_from_proto((self._call(self._lifecycle.RegisterModelVersion, request, timeout)).version)
 
@@ -126,6 +130,7 @@ class Lifecycle(Connection):
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         description: str = "",
+        job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
         """Register a version from files that the server reads by itself.
@@ -134,10 +139,13 @@ class Lifecycle(Connection):
             source_uri: `runs:/<id>/model` or `models:/<name>/<version>` of the server's MLflow, or a place that its
                 operator allows, as `file:///srv/models/spx` or `s3://bucket/models/spx`.
             format: how the model is stored; None lets the server tell it by the files' names.
+            job: the retraining job that this is the result of, as `lease_job` returned it.
 
         Raises:
             SourceNotAllowed: the operator does not allow the server to read there.
             InvalidField: nothing is there, or another argument is wrong.
+            JobNotHeld: the job's lease has ended.
+            JobHasVersion: a version was registered for the job before.
         """
         request = pb.RegisterModelVersionRequest(
             model=name,
@@ -147,6 +155,8 @@ class Lifecycle(Connection):
             tags=tags or {},
             params=params or {},
             metrics=metrics or {},
+            job_id=job.job_id if job else "",
+            fence=job.fence if job else 0,
         )
         return version_from_proto((self._call(self._lifecycle.RegisterModelVersion, request, timeout)).version)
 

@@ -74,6 +74,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. Promotion gates failed; the response's details list each. Metadata: model, version."""
     ERROR_REASON_NO_PREDECESSOR: _ErrorReason.ValueType  # 49
     """FAILED_PRECONDITION. Nothing was in production before, so there is nothing to go back to. Metadata: model."""
+    ERROR_REASON_JOB_HAS_VERSION: _ErrorReason.ValueType  # 55
+    """FAILED_PRECONDITION. A version was registered for the job before. Metadata: job_id, model, version."""
+    ERROR_REASON_JOB_NOT_RETRYABLE: _ErrorReason.ValueType  # 56
+    """FAILED_PRECONDITION. The job did not fail for good, or the model has a newer job. Metadata: job_id, state."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 60
     """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
     ERROR_REASON_JOB_ALREADY_LEASED: _ErrorReason.ValueType  # 61
@@ -148,6 +152,10 @@ ERROR_REASON_GATES_FAILED: ErrorReason.ValueType  # 48
 """FAILED_PRECONDITION. Promotion gates failed; the response's details list each. Metadata: model, version."""
 ERROR_REASON_NO_PREDECESSOR: ErrorReason.ValueType  # 49
 """FAILED_PRECONDITION. Nothing was in production before, so there is nothing to go back to. Metadata: model."""
+ERROR_REASON_JOB_HAS_VERSION: ErrorReason.ValueType  # 55
+"""FAILED_PRECONDITION. A version was registered for the job before. Metadata: job_id, model, version."""
+ERROR_REASON_JOB_NOT_RETRYABLE: ErrorReason.ValueType  # 56
+"""FAILED_PRECONDITION. The job did not fail for good, or the model has a newer job. Metadata: job_id, state."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 60
 """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
 ERROR_REASON_JOB_ALREADY_LEASED: ErrorReason.ValueType  # 61

@@ -42,6 +42,7 @@ class Kind(StrEnum):
     SCHEDULE = "schedule"
     SCHEDULE_DELETED = "schedule_deleted"
     JOB = "job"
+    RETRAINING_POLICY = "retraining_policy"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, caller: Caller, version: int = 0) -> int:
