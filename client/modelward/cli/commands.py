@@ -30,7 +30,7 @@ SECTIONS = {
         "performance": "performance",
         "compare": "comparison",
     },
-    "Retrain": {"due": "retraining", "schedules": "retraining", "jobs": "retraining"},
+    "Retrain": {"due": "retraining", "schedules": "retraining", "jobs": "jobs", "worker": "worker"},
     "MLflow": {"import": "mlflow", "reconcile": "mlflow"},
     "Run": {"serve": "serve", "demo": "demo"},
 }

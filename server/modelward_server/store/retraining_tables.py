@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, String, select, text
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from modelward.lifecycle import VersionRef
 from modelward_server.store.tables import Base
 
 
@@ -94,6 +95,12 @@ class JobRow(Base):
             postgresql_where=text("follow_up IN ('pending', 'staged', 'compared')"),
         ),
     )
+
+
+def log_of(session: Session, version: VersionRef) -> str:
+    """Return the blob of what the job printed that a version came of; empty when there is none."""
+    jobs = select(JobRow.log_sha256).where(JobRow.model == version.model, JobRow.successor == version.version)
+    return session.scalar(jobs.where(JobRow.log_sha256 != "")) or ""
 
 
 class RetrainingPolicyRow(Base):
