@@ -145,7 +145,9 @@ def test_a_typing_error_is_found_before_any_job_fails(start: Start, tmp_path: Pa
 
 def test_a_dask_cluster_does_the_work(sdk: Client, name: str, start: Start) -> None:
     cluster: Any = LocalCluster
-    with cluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as running:
+    with cluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp", host="127.0.0.1"
+    ) as running:
         job = _asked(sdk, name)
         start("--dask", running.scheduler_address, "tests.retraining.work:train")
         assert _until(sdk, job, lambda seen: seen.state is JobState.SUCCEEDED).successor == 1
@@ -153,7 +155,9 @@ def test_a_dask_cluster_does_the_work(sdk: Client, name: str, start: Start) -> N
 
 def test_an_error_on_a_dask_cluster_is_the_reason(sdk: Client, name: str, start: Start) -> None:
     cluster: Any = LocalCluster
-    with cluster(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as running:
+    with cluster(
+        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp", host="127.0.0.1"
+    ) as running:
         job = _asked(sdk, name)
         start("--dask", running.scheduler_address, "tests.retraining.work:miss")
         failed = _until(sdk, job, lambda seen: bool(seen.failures))

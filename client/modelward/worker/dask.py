@@ -41,11 +41,8 @@ class DaskRun:
         self._future = future
 
     def finished(self, seconds: float) -> bool:
-        import distributed
-
-        wait: Any = distributed.wait
         try:
-            wait(self._future, timeout=seconds)
+            self._future.exception(timeout=seconds)
         except TimeoutError:
             return False
         return True
