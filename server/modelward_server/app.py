@@ -23,6 +23,7 @@ from modelward_server.rpc.calls import Calls
 from modelward_server.rpc.comparison import ComparisonServicer
 from modelward_server.rpc.drift import DriftServicer
 from modelward_server.rpc.feed import Feed
+from modelward_server.rpc.follow_ups import FollowUps
 from modelward_server.rpc.guard import Guard
 from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.openings import Openings
@@ -102,9 +103,14 @@ class App:
             LifecycleServicer(calls, blobs, sources, self._feed, registry, self.mirror), server
         )
         limits = Limits(settings.worker_seconds, settings.worker_memory_mb, settings.allow_pickle)
-        add_ComparisonServiceServicer_to_server(ComparisonServicer(calls, blobs, sources, limits), server)
+        comparisons = ComparisonServicer(calls, blobs, sources, limits)
+        add_ComparisonServiceServicer_to_server(comparisons, server)
+        self._follow_ups = FollowUps(calls, comparisons.answer)
+        self._following = asyncio.create_task(self._follow_ups.run())
         self._openings = Openings(calls)
-        add_RetrainingServiceServicer_to_server(RetrainingServicer(calls, blobs, self._openings), server)
+        add_RetrainingServiceServicer_to_server(
+            RetrainingServicer(calls, blobs, self._openings, self._follow_ups), server
+        )
         add_DriftServiceServicer_to_server(DriftServicer(calls, blobs, sources, settings.dask_scheduler), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
@@ -122,7 +128,6 @@ class App:
         """Tell those that follow the ledger that it changed."""
         self.mirror.wake()
         self._feed.wake()
-        self._openings.wake()
 
     async def stop(self) -> None:
         """Refuse new calls, let those in flight and MLflow's mirror finish within the grace, and close the stores."""
@@ -133,7 +138,7 @@ class App:
         await self._server.stop(self._settings.grace_seconds)
         self.mirror.drain()
         await asyncio.wait({self._mirroring}, timeout=max(0.0, end - time.monotonic()))
-        for task in (self._mirroring, self._feeding, self._tidying):
+        for task in (self._mirroring, self._feeding, self._following, self._tidying):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

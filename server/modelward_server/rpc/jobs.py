@@ -20,6 +20,7 @@ from modelward_server.retraining import jobs, policies
 from modelward_server.retraining.lease import DEFAULT_LEASE, Holding
 from modelward_server.retraining.queues import Order, Wanted
 from modelward_server.rpc.calls import Calls, Context
+from modelward_server.rpc.follow_ups import FollowUps
 from modelward_server.rpc.openings import Openings
 from modelward_server.rpc.requests import optional_time
 from modelward_server.store.artifacts import BlobStore
@@ -31,6 +32,7 @@ class JobCalls(RetrainingServiceServicer):
     _calls: Calls
     _blobs: BlobStore
     _openings: Openings
+    _follow_ups: FollowUps
 
     async def RequestRetraining(
         self, request: pb.RequestRetrainingRequest, context: Context
@@ -42,13 +44,15 @@ class JobCalls(RetrainingServiceServicer):
             optional_time(request, "data_from"),
             optional_time(request, "data_until"),
         )
-        return await self._calls.write(
+        answer = await self._calls.write(
             request,
             context,
             lambda session, caller: pb.RequestRetrainingResponse(
                 job=job_to_proto(jobs.request_retraining(session, request.model, request.reason, caller, order))
             ),
         )
+        self._openings.wake()
+        return answer
 
     async def LeaseJob(self, request: pb.LeaseJobRequest, context: Context) -> pb.LeaseJobResponse:
         span = optional_span(request, "lease") or DEFAULT_LEASE
@@ -84,16 +88,18 @@ class JobCalls(RetrainingServiceServicer):
         log = await asyncio.to_thread(self._blobs.put_bytes, request.log.encode()) if request.log else ""
         evaluation = request.evaluation.SerializeToString() if request.HasField("evaluation") else None
         result = jobs.Result(request.successor, evaluation, request.label, log)
-        return await self._calls.write(
+        answer = await self._calls.write(
             request,
             context,
             lambda session, caller: pb.CompleteJobResponse(
                 job=job_to_proto(jobs.complete_job(session, request.job_id, holding(request), result, caller))
             ),
         )
+        self._follow_ups.wake()
+        return answer
 
     async def FailJob(self, request: pb.FailJobRequest, context: Context) -> pb.FailJobResponse:
-        return await self._calls.write(
+        answer = await self._calls.write(
             request,
             context,
             lambda session, caller: pb.FailJobResponse(
@@ -110,15 +116,19 @@ class JobCalls(RetrainingServiceServicer):
                 )
             ),
         )
+        self._openings.wake()
+        return answer
 
     async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
-        return await self._calls.write(
+        answer = await self._calls.write(
             request,
             context,
             lambda session, caller: pb.RetryJobResponse(
                 job=job_to_proto(jobs.retry_job(session, request.job_id, caller))
             ),
         )
+        self._openings.wake()
+        return answer
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
         now = datetime.now(UTC)

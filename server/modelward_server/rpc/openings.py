@@ -15,7 +15,7 @@ from modelward_server.rpc.calls import Calls
 
 Value = TypeVar("Value")
 POLL_SECONDS = 1.0
-"""How often jobs are looked for that another replica made or that came due; our own writes wake who waits at once."""
+"""How often jobs are looked for that another replica made or that came due; what is asked for here is told at once."""
 
 
 class Openings:
@@ -30,7 +30,7 @@ class Openings:
         self._looking = asyncio.Lock()
 
     def wake(self) -> None:
-        """Let everybody who waits look at once."""
+        """Let everybody who waits look at once: there may be a job more."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 

@@ -13,6 +13,7 @@ from modelward._convert.retraining import (
 from modelward.v1 import retraining_pb2 as pb
 from modelward_server.retraining import jobs, schedules
 from modelward_server.rpc.calls import Calls, Context
+from modelward_server.rpc.follow_ups import FollowUps
 from modelward_server.rpc.jobs import JobCalls
 from modelward_server.rpc.openings import Openings
 from modelward_server.rpc.requests import optional_time
@@ -22,10 +23,11 @@ from modelward_server.store.artifacts import BlobStore
 class RetrainingServicer(JobCalls):
     """Serves `modelward.v1.RetrainingService`."""
 
-    def __init__(self, calls: Calls, blobs: BlobStore, openings: Openings) -> None:
+    def __init__(self, calls: Calls, blobs: BlobStore, openings: Openings, follow_ups: FollowUps) -> None:
         self._calls = calls
         self._blobs = blobs
         self._openings = openings
+        self._follow_ups = follow_ups
 
     async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: Context) -> pb.CreateScheduleResponse:
         triggers = [trigger_from_proto(trigger) for trigger in request.triggers]
