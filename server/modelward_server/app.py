@@ -36,6 +36,7 @@ from modelward_server.store.mlflow_client import download_artifacts
 from modelward_server.store.mlflow_mirror import MlflowMirror
 from modelward_server.store.mlflow_registry import MlflowRegistry
 from modelward_server.store.sources import Sources
+from modelward_server.webhooks.caller import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +92,10 @@ class App:
         self.mirror = MirrorWorker(self.ledger, self._blobs, mirror)
         self._mirroring = asyncio.create_task(self.mirror.run())
         self._tidying = asyncio.create_task(self._tidy())
+        webhooks = Webhooks(
+            self.ledger, self._settings.webhooks, self._settings.webhooks_secret, self._settings.webhooks_private
+        )
+        self._telling = asyncio.create_task(webhooks.run())
 
     def _add_services(self) -> None:
         settings, server, blobs = self._settings, self._server, self._blobs
@@ -138,7 +143,7 @@ class App:
         await self._server.stop(self._settings.grace_seconds)
         self.mirror.drain()
         await asyncio.wait({self._mirroring}, timeout=max(0.0, end - time.monotonic()))
-        for task in (self._mirroring, self._feeding, self._following, self._tidying):
+        for task in (self._mirroring, self._feeding, self._following, self._telling, self._tidying):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

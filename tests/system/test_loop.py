@@ -1,5 +1,5 @@
-"""The whole loop, in processes as in production: the market leaves the training data, drift makes the model due, a worker
-trains, the server compares and promotes, and a trading engine has the new version.
+"""The whole loop, in processes as in production: the market leaves the training data, drift makes the model due, a
+worker trains, the server compares and promotes, and a trading engine has the new version.
 """
 
 import subprocess

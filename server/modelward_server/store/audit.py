@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import AuditDefect, AuditRecord, AuditVerification
+from modelward_server.announcing import announce
 from modelward_server.caller import Caller
 from modelward_server.store.tables import AuditHeadRow, AuditRow
 
@@ -67,6 +68,7 @@ def append(session: Session, kind: Kind, model: str, payload: object, caller: Ca
     head.sequence, head.hash = row.sequence, row.hash
     session.add(row)
     session.flush()
+    announce(session, payload)
     return row.sequence
 
 
