@@ -22,7 +22,7 @@ class JobsGroup(click.Group):
 
 @click.group(cls=JobsGroup)
 def jobs() -> None:
-    """List the retraining jobs of a model, or of all; show or retry one."""
+    """List retraining jobs; show or retry one."""
 
 
 @jobs.command("list")

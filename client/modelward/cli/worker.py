@@ -46,9 +46,9 @@ def worker(
     grace: timedelta,
     dask: str | None,
 ) -> None:
-    """Do retraining jobs until SIGTERM, by WORK: module:function, or -- command args…
+    """Do retraining jobs until SIGTERM.
 
-    A function is called with the job and a client, and registers what it trained with job=job. A command finds the job
+    WORK is module:function, or -- command args… A function is called with the job and a client, and registers what it trained with job=job. A command finds the job
     as JSON on its standard input. Each job runs in a process of its own, or on a dask cluster.
     """
     sys.path.insert(0, str(Path.cwd()))

@@ -32,7 +32,7 @@ from modelward_server.retraining.records import job_row, latest_job, new_job, to
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
 from modelward_server.store.paging import Key, fetch_page, slice_page
-from modelward_server.store.retraining_tables import JobRow
+from modelward_server.store.retraining_tables import JobRow, ScheduleRow
 from modelward_server.store.tables import ModelRow
 
 
@@ -100,20 +100,31 @@ def _lock_at_once(session: Session, model: str) -> bool:
 def _lease(session: Session, model: str, wanted: Wanted, holder: str, span: timedelta, caller: Caller) -> Job:
     """Lease the job of a model that is locked."""
     row = _settled_row(session, model, caller.at)
-    due = due_model(session, model, caller.at)
-    if due is None:
-        raise NotDue(
-            f"no schedule makes {model} due now; RequestRetraining does so by hand, PreviewSchedule shows when",
-            model=model,
-        )
     if not (wanted.suits(row.queue, row.labels) if row else policy_suits(session, model, wanted)):
-        raise NotDue(f"{model} is due, but its job is in another queue or lacks a label", model=model)
-    row = row or new_job(session, model, due.version, due.reasons, caller)
+        raise NotDue(f"the job of {model} is in another queue or lacks a label", model=model)
+    reasons = _reasons(session, model, row, caller.at)
+    row = row or new_job(session, model, production_version(session, model), reasons, caller)
     fence = audit.last_sequence(session) + 1  # The number of this lease's own record: none comes between.
     job = life.lease(to_job(row, caller.at), holder, span, fence, caller.at)
-    write_job(row, job := replace(job, reasons=due.reasons))
+    write_job(row, job := replace(job, reasons=reasons))
     row.lease_seconds = span.total_seconds()
     return _recorded(session, job, caller)
+
+
+def _reasons(session: Session, model: str, row: JobRow | None, now: datetime) -> tuple[DueReason, ...]:
+    """Return why a model is due now: why its job was made, and what its schedules see.
+
+    Raises:
+        NotDue: there is neither.
+    """
+    scheduled = session.scalar(select(ScheduleRow.schedule_id).where(ScheduleRow.model == model).limit(1))
+    if row is not None and scheduled is None:
+        return to_job(row, now).reasons
+    due = due_model(session, model, now)
+    if due is None:
+        fix = "RequestRetraining does so by hand, PreviewSchedule shows when"
+        raise NotDue(f"no schedule makes {model} due now; {fix}", model=model)
+    return due.reasons
 
 
 def heartbeat_job(
