@@ -33,6 +33,7 @@ from modelward.lifecycle import (
     ModelVersion,
     Stage,
 )
+from modelward.retraining import Job
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 
@@ -99,6 +100,7 @@ class Lifecycle(Uploading):
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         description: str = "",
+        job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
         """Register a version as `register` does, without reference data."""
@@ -112,6 +114,8 @@ class Lifecycle(Uploading):
                 tags=tags or {},
                 params=saved.params if params is None else params,
                 metrics=metrics or {},
+                job_id=job.job_id if job else "",
+                fence=job.fence if job else 0,
             )
         return version_from_proto((self._call(self._lifecycle.RegisterModelVersion, request, timeout)).version)
 
@@ -125,6 +129,7 @@ class Lifecycle(Uploading):
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         description: str = "",
+        job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
         """Register a version from files that the server reads by itself.
@@ -133,10 +138,13 @@ class Lifecycle(Uploading):
             source_uri: `runs:/<id>/model` or `models:/<name>/<version>` of the server's MLflow, or a place that its
                 operator allows, as `file:///srv/models/spx` or `s3://bucket/models/spx`.
             format: how the model is stored; None lets the server tell it by the files' names.
+            job: the retraining job that this is the result of, as `lease_job` returned it.
 
         Raises:
             SourceNotAllowed: the operator does not allow the server to read there.
             InvalidField: nothing is there, or another argument is wrong.
+            JobNotHeld: the job's lease has ended.
+            JobHasVersion: a version was registered for the job before.
         """
         request = pb.RegisterModelVersionRequest(
             model=name,
@@ -146,6 +154,8 @@ class Lifecycle(Uploading):
             tags=tags or {},
             params=params or {},
             metrics=metrics or {},
+            job_id=job.job_id if job else "",
+            fence=job.fence if job else 0,
         )
         return version_from_proto((self._call(self._lifecycle.RegisterModelVersion, request, timeout)).version)
 

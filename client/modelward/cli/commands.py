@@ -32,7 +32,7 @@ SECTIONS = {
         "benchmark": "comparison",
         "ab": "abtest",
     },
-    "Retrain": {"due": "retraining", "schedules": "retraining", "jobs": "retraining"},
+    "Retrain": {"due": "retraining", "schedules": "retraining", "jobs": "jobs", "worker": "worker"},
     "MLflow": {"import": "mlflow", "reconcile": "mlflow"},
     "Run": {"serve": "serve", "demo": "demo"},
 }

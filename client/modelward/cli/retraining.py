@@ -2,7 +2,7 @@
 
 import click
 
-from modelward import Client, Cron, Every, Job, JobState, OnDrift
+from modelward import Client, Cron, Every, OnDrift
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
 from modelward.retraining import DueReason, Trigger
@@ -16,12 +16,12 @@ def due(client: Client, out: Output) -> None:
         list(client.list_due()),
         ["model", "version", "due since (UTC)", "job"],
         lambda d: [d.model, d.version, d.due_since, d.job_state or "none"],
-        prose=("why", lambda d: _why(d.reasons)),
+        prose=("why", lambda d: why(d.reasons)),
         none="no model is due",
     )
 
 
-def _why(reasons: tuple[DueReason, ...]) -> str:
+def why(reasons: tuple[DueReason, ...]) -> str:
     return "; ".join(reason.summary for reason in reasons)
 
 
@@ -48,22 +48,3 @@ def _in_words(trigger: Trigger) -> str:
         return "on drift" if trigger.min_score is None else f"on drift with a score from {trigger.min_score:g}"
     kind, bound = trigger.bound
     return f"when {trigger.metric} is {kind.replace('_', ' ')} {bound:g}"
-
-
-@click.command()
-@click.argument("model", default="")
-@remote
-def jobs(client: Client, out: Output, model: str) -> None:
-    """List the retraining jobs of MODEL, or of all."""
-    out.rows(
-        list(client.list_jobs(model)),
-        ["job", "model", "state", "created (UTC)", "successor"],
-        lambda j: [j.job_id, j.model, _state(j), j.created_at, j.successor or ""],
-        prose=("why", lambda j: _why(j.reasons)),
-        none="there is no job",
-    )
-
-
-def _state(job: Job) -> str:
-    holder = f" by {job.holder}" if job.state is JobState.LEASED else ""
-    return f"{job.state}{holder}" + (f", attempt {job.attempt}" if job.attempt > 1 else "")

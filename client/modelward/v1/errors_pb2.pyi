@@ -82,6 +82,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The A/B test has ended. Metadata: test, winner."""
     ERROR_REASON_AB_TEST_UNDECIDED: _ErrorReason.ValueType  # 51
     """FAILED_PRECONDITION. The rule decides nothing about the A/B test yet. Metadata: test."""
+    ERROR_REASON_JOB_HAS_VERSION: _ErrorReason.ValueType  # 55
+    """FAILED_PRECONDITION. A version was registered for the job before. Metadata: job_id, model, version."""
+    ERROR_REASON_JOB_NOT_RETRYABLE: _ErrorReason.ValueType  # 56
+    """FAILED_PRECONDITION. The job did not fail for good, or the model has a newer job. Metadata: job_id, state."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 60
     """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
     ERROR_REASON_JOB_ALREADY_LEASED: _ErrorReason.ValueType  # 61
@@ -164,6 +168,10 @@ ERROR_REASON_AB_TEST_CONCLUDED: ErrorReason.ValueType  # 50
 """FAILED_PRECONDITION. The A/B test has ended. Metadata: test, winner."""
 ERROR_REASON_AB_TEST_UNDECIDED: ErrorReason.ValueType  # 51
 """FAILED_PRECONDITION. The rule decides nothing about the A/B test yet. Metadata: test."""
+ERROR_REASON_JOB_HAS_VERSION: ErrorReason.ValueType  # 55
+"""FAILED_PRECONDITION. A version was registered for the job before. Metadata: job_id, model, version."""
+ERROR_REASON_JOB_NOT_RETRYABLE: ErrorReason.ValueType  # 56
+"""FAILED_PRECONDITION. The job did not fail for good, or the model has a newer job. Metadata: job_id, state."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 60
 """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
 ERROR_REASON_JOB_ALREADY_LEASED: ErrorReason.ValueType  # 61

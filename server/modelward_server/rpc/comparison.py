@@ -17,7 +17,7 @@ from modelward.lifecycle import ModelVersion, VersionRef
 from modelward.v1 import comparison_pb2 as pb
 from modelward_server.caller import Caller
 from modelward_server.comparison.benchmark import Asked, Benchmark
-from modelward_server.comparison.compare import Comparing, Question
+from modelward_server.comparison.compare import Answer, Comparing, Question
 from modelward_server.comparison.records import get_comparison, list_comparisons, save_comparison
 from modelward_server.comparison.sandbox import Limits
 from modelward_server.lifecycle.models import get_model
@@ -64,6 +64,17 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
             return pb.CompareModelsResponse(comparison=comparison_to_proto(found))
 
         yield await self._calls.write(request, context, save)
+
+    async def answer(self, request: pb.CompareModelsRequest) -> Answer:
+        """Compare for the server itself, which writes down what was found.
+
+        Raises:
+            as `CompareModels`.
+        """
+        comparing = await self._comparing(request)
+        async for _ in comparing.progress():
+            pass
+        return comparing.answer
 
     async def _comparing(self, request: pb.CompareModelsRequest) -> Comparing:
         question = question_of(request)

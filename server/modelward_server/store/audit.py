@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import AuditDefect, AuditRecord, AuditVerification
+from modelward_server.announcing import announce
 from modelward_server.caller import Caller
 from modelward_server.store.tables import AuditHeadRow, AuditRow
 
@@ -44,6 +45,7 @@ class Kind(StrEnum):
     JOB = "job"
     AB_TEST = "ab_test"
     AB_TEST_CONCLUDED = "ab_test_concluded"
+    RETRAINING_POLICY = "retraining_policy"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, caller: Caller, version: int = 0) -> int:
@@ -68,6 +70,7 @@ def append(session: Session, kind: Kind, model: str, payload: object, caller: Ca
     head.sequence, head.hash = row.sequence, row.hash
     session.add(row)
     session.flush()
+    announce(session, payload)
     return row.sequence
 
 
