@@ -366,5 +366,5 @@ async def test_more_than_one_call_takes_travels_in_several(server: RunningServer
         test = await client.create_ab_test(name, versions, primary_metric="pnl_bps")
         recorded = await client.record_ab_outcomes(test, outcomes(test, 10_500), timeout=60)
         assert recorded.recorded == 10_500
-        long = [replace(one, outcome_id=one.outcome_id + "x" * 200, unit="u" * 256) for one in outcomes(test, 9000)]
+        long = [replace(one, outcome_id=one.outcome_id.ljust(256, "x"), unit="u" * 256) for one in outcomes(test, 9000)]
         assert (await client.record_ab_outcomes(test, long, timeout=60)).recorded == 9000
