@@ -49,7 +49,8 @@ def worker(
     """Do retraining jobs until SIGTERM.
 
     WORK is module:function, or -- command args… A function is called with the job and a client, and registers what it
-    trained with job=job. A command finds the job as JSON on its standard input. Each job runs in a process of its own, or on a dask cluster.
+    trained with job=job. A command finds the job as JSON on its standard input. Each job runs in a process of its own,
+    or on a dask cluster.
     """
     sys.path.insert(0, str(Path.cwd()))
     plan = Plan(name or f"{socket.gethostname()}-{os.getpid()}", queue, dict(labels), lease, time_limit, grace)
