@@ -155,3 +155,19 @@ def test_a_comparison_is_drawn_into_a_file(commands: Commands, trained: str, hel
     assert f"{trained}/2" in drawn.read_text()
     commands.said("report", found["comparison_id"], "--save", again)
     assert again.read_bytes().startswith(b"\x89PNG")
+
+
+def test_jobs_are_shown_and_tried_again(commands: Commands, in_production: str, sdk: Client) -> None:
+    sdk.request_retraining(in_production, reason="new data vendor", queue="gpu", parameters={"depth": "3"})
+    job = sdk.lease_job(in_production, holder="trainer-1")
+    sdk.heartbeat_job(job, progress=0.4, message="fold 2 of 5")
+    assert "leased by trainer-1, 40% fold 2 of 5" in commands.said("jobs", in_production)
+    sdk.fail_job(job, "the vendor sent nothing", give_up=True)
+    shown = commands.said("jobs", "show", job.job_id)
+    for fact in ("new data vendor", "gpu", "depth", f"{in_production}/2", "trainer-1: the vendor sent nothing"):
+        assert fact in shown
+    assert commands.said("jobs", "retry", job.job_id) == f"{job.job_id} waits in the queue gpu for attempt 2\n"
+    assert commands.refused("jobs", "retry", job.job_id) == [
+        f"the job {job.job_id} is pending; only a job that failed for good can be tried again"
+    ]
+    assert [found["job_id"] for found in commands.json("jobs", "--queue", "gpu", in_production)] == [job.job_id]

@@ -13,7 +13,7 @@ from modelward_server.retraining.facts import due_models
 from modelward_server.retraining.policies import get_retraining_policy
 from modelward_server.store.retraining_tables import JobRow
 
-LOOKED_AT = 100
+LOOKED_AT = 32
 """How many free jobs are tried; the others are for those that come next."""
 
 
