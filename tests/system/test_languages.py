@@ -14,6 +14,7 @@ from modelward import Client, ModelVersion
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.common_pb2 import ModelVersionRef
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
+from tests.system.network import Network
 from tests.system.served import Served
 
 ROOT = Path(__file__).parents[2]
@@ -118,17 +119,23 @@ def test_it_resolves(program: Program, served: Served, version: ModelVersion) ->
     assert program.run(served.target, "resolve", "spx") == f"spx/1 {version.digest}"
 
 
-def test_it_watches(program: Program, served: Served, version: ModelVersion, tmp_path: Path) -> None:
-    model = f"watched-{tmp_path.name}"
+def test_it_watches_and_goes_on_after_a_break(
+    program: Program, served: Served, version: ModelVersion, tmp_path: Path
+) -> None:
+    model, network = f"watched-{tmp_path.name}", Network(served.target)
     (tmp_path / "model.bin").write_bytes(b"weights")
     with Client(served.target) as client:
         client.register(model, tmp_path / "model.bin")
-        with program.started(served.target, "watch", model, 2) as watching:
+        with program.started(network.address, "watch", model, 3) as watching:
             assert watching.stdout is not None
             assert watching.stdout.readline() == f"state {model} production 0\n"
+            network.breaks_at.append(0)  # As soon as the next bytes have been carried.
             client.promote(f"{model}/1", to="staging")
             assert watching.stdout.readline() == f"transition {model}/1 STAGE_STAGING\n"
+            client.promote(f"{model}/1", to="production")
+            assert watching.stdout.readline() == f"transition {model}/1 STAGE_PRODUCTION\n"
             assert watching.wait(CALL_SECONDS) == 0
+    network.close()
 
 
 def test_it_records_outcomes_once(program: Program, served: Served, version: ModelVersion, tmp_path: Path) -> None:
