@@ -6,8 +6,9 @@ The constraints import `buf/validate/validate.proto`, whose descriptor the insta
 carries, so no copy lies here. Before stubs are made that import is dropped and the options' bytes are kept:
 clients then need no `buf` package in any language, and the server still enforces every rule.
 
-The descriptor set also holds `google/rpc/status.proto` and `error_details.proto`, in which errors come: so it is all
-that a client in another language is made from.
+The published descriptor set is all that a client in another language is made from: it also holds
+`google/rpc/status.proto` and `error_details.proto`, in which errors come, and it lacks the constraints, whose bytes
+Java's generator does not accept without their import.
 """
 
 import argparse
@@ -74,11 +75,14 @@ def imported_descriptors() -> bytes:
 
 
 def generate(image: FileDescriptorSet, out: Path) -> None:
-    """Write the descriptor set without the buf import, and from it the stubs, below `out`."""
-    stubs_root, descriptors = out / STUBS.parent.parent, out / DESCRIPTORS
+    """Write the published descriptor set and the stubs below `out`."""
+    stubs_root, published, descriptors = out / STUBS.parent.parent, out / DESCRIPTORS, out / "with_constraints.binpb"
     stubs_root.mkdir(parents=True)
-    descriptors.parent.mkdir(parents=True)
-    descriptors.write_bytes(without_buf(image).SerializeToString(deterministic=True))
+    published.parent.mkdir(parents=True)
+    files = without_buf(image)
+    descriptors.write_bytes(files.SerializeToString(deterministic=True))
+    files.DiscardUnknownFields()  # The constraints: nothing here knows their extensions.
+    published.write_bytes(files.SerializeToString(deterministic=True))
     plugins = [f"--{kind}_out={stubs_root}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     # Concrete: a servicer may leave out calls, which the server then answers as not served.
     options = ["--mypy_opt=quiet", "--mypy_grpc_opt=quiet,generate_concrete_servicer_stubs"]
