@@ -16,7 +16,7 @@ from google.rpc.status_pb2 import Status
 from grpc import aio
 
 from modelward.errors import DOMAIN, GatesFailed, InvalidField, ModelwardError, NotServed
-from modelward_server.rpc.validation import check_message
+from modelward_server.rpc.validation import check_message, reader
 
 log = logging.getLogger(__name__)
 
@@ -51,7 +51,8 @@ def _guarded(handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcM
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[handler.request_streaming, handler.response_streaming]
-    return make(behavior, handler.request_deserializer, handler.response_serializer)
+    assert handler.request_deserializer, "generated code gives one to every method"
+    return make(behavior, reader(handler.request_deserializer), handler.response_serializer)
 
 
 def _guard_single(inner: Any, checked: Any, method: str) -> Any:

@@ -9,10 +9,10 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, Executable, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from modelward.errors import ConcurrentChange, StoreUnavailable
+from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, StoreUnavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 RETRIED = {"40001", "40P01"}
@@ -79,6 +79,9 @@ class Ledger:
 def _answering() -> Iterator[None]:
     try:
         yield
+    except DataError as error:  # PostgreSQL has no NUL character in texts.
+        fix = f"has a value that the ledger's database cannot hold: {_short(error)}"
+        raise InvalidField(FieldViolation("request", fix)) from error
     except OperationalError as error:
         if getattr(error.orig, "sqlstate", None) in RETRIED:
             raise ConcurrentChange("two writers met; retry with the same request id") from error
