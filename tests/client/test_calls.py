@@ -19,7 +19,8 @@ from modelward.v1 import comparison_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.rpc.guard import STATUS_DETAILS, encode
+from modelward_server.rpc.guard import STATUS_DETAILS
+from modelward_server.rpc.status import encode
 from modelward_server.settings import Settings
 from tests.conftest import Either, RunningServer
 

@@ -4,7 +4,7 @@ import importlib
 import pkgutil
 import random
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -85,7 +85,7 @@ def methods() -> list[MethodDescriptor]:
 class Known:
     """What is there on the server, for requests that come far: values by the name of the field."""
 
-    texts: dict[str, Sequence[str]] = field(default_factory=dict)
+    texts: Mapping[str, Sequence[str]] = field(default_factory=dict)
     blobs: Sequence[bytes] = ()
 
 

@@ -9,13 +9,11 @@ from typing import Any, Never, TypeAlias
 from uuid import uuid4
 
 import grpc
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
-from google.rpc.status_pb2 import Status
 from grpc import aio
 
-from modelward.errors import DOMAIN, GatesFailed, InvalidField, ModelwardError, NotServed
+from modelward.errors import ModelwardError, NotServed
+from modelward_server.rpc.status import encode
 from modelward_server.rpc.validation import check_message, reader
 
 log = logging.getLogger(__name__)
@@ -104,22 +102,5 @@ async def _abort(context: Context, error: Exception, method: str) -> Never:
         incident = uuid4().hex[:12]
         log.exception("%s failed unexpectedly, incident %s", method, incident)
         await context.abort(grpc.StatusCode.INTERNAL, f"the server failed; its log says why under incident {incident}")
-    trailer = ((STATUS_DETAILS, encode(error).SerializeToString()),)
-    await context.abort(error.status, error.message, trailing_metadata=trailer)
-
-
-def encode(error: ModelwardError) -> Status:
-    """Return the error as the `google.rpc.Status` that clients in every language know to read."""
-    details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
-    if isinstance(error, InvalidField):
-        violations = [BadRequest.FieldViolation(field=v.field, description=v.description) for v in error.violations]
-        details.append(BadRequest(field_violations=violations))
-    if isinstance(error, GatesFailed):
-        failed = [PreconditionFailure.Violation(type=g.gate, description=g.evidence) for g in error.gates]
-        details.append(PreconditionFailure(violations=failed))
-    status = Status(code=error.status.value[0], message=error.message)
-    for detail in details:
-        packed = AnyMessage()
-        packed.Pack(detail)
-        status.details.append(packed)
-    return status
+    status = encode(error)
+    await context.abort(error.status, status.message, trailing_metadata=((STATUS_DETAILS, status.SerializeToString()),))
