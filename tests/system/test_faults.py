@@ -241,15 +241,17 @@ def test_watchers_that_do_not_read_hold_up_nobody(filled: Filled) -> None:
 
 
 def test_a_watcher_whose_machine_vanished_is_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    soon = {"grpc.keepalive_time_ms": 1_000, "grpc.keepalive_timeout_ms": 1_000}
+    soon = {"grpc.keepalive_time_ms": 1_000, "grpc.http2.ping_timeout_ms": 1_000}
     assert soon.keys() <= dict(app.GRPC_OPTIONS).keys()
     monkeypatch.setattr(app, "GRPC_OPTIONS", [*(dict(app.GRPC_OPTIONS) | soon).items()])
     server = RunningServer(Settings(port=0, data_dir=tmp_path))
     network, ended = Network(server.target), threading.Event()
     with grpc.insecure_channel(network.address) as channel:
-        watching = LifecycleServiceStub(channel).WatchModels(lifecycle_pb2.WatchModelsRequest())
+        stub = LifecycleServiceStub(channel)
+        stub.CreateModel(lifecycle_pb2.CreateModelRequest(model="spx"), timeout=SECONDS)
+        watching = stub.WatchModels(lifecycle_pb2.WatchModelsRequest(), timeout=SECONDS)
         watching.add_callback(ended.set)
-        assert watching.initial_metadata() is not None
+        assert next(watching).event.model == "spx"
         network.silent = True
         assert ended.wait(SECONDS)
         assert watching.code() is grpc.StatusCode.UNAVAILABLE

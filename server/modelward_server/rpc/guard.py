@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,13 +13,15 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
-from modelward.errors import ModelwardError, NotServed
+from modelward.errors import LimitReached, ModelwardError, NotServed
 from modelward_server.rpc.status import encode
 from modelward_server.rpc.validation import check_message, reader
 
 log = logging.getLogger(__name__)
 
 OUR_METHODS = "/modelward."
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""No room on the disk, in a quota, or for a file of that size."""
 STATUS_DETAILS = "grpc-status-details-bin"
 """The trailing metadata in which gRPC carries a `google.rpc.Status`."""
 
@@ -98,6 +101,9 @@ async def _checked_stream(requests: AsyncIterator[Message]) -> AsyncIterator[Mes
 async def _abort(context: Context, error: Exception, method: str) -> Never:
     if isinstance(error, aio.AbortError):
         raise error
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        log.error("%s found no room on the disk: %s", method, error)
+        error = LimitReached("the server's disk is full; make room there and ask again", limit="disk")
     if not isinstance(error, ModelwardError):
         incident = uuid4().hex[:12]
         log.exception("%s failed unexpectedly, incident %s", method, incident)
