@@ -5,6 +5,10 @@
 The constraints import `buf/validate/validate.proto`, whose descriptor the installed `protovalidate` package
 carries, so no copy lies here. Before stubs are made that import is dropped and the options' bytes are kept:
 clients then need no `buf` package in any language, and the server still enforces every rule.
+
+The published descriptor set is all that a client in another language is made from: it also holds
+`google/rpc/status.proto` and `error_details.proto`, in which errors come, and it lacks the constraints, whose bytes
+Java's generator does not accept without their import.
 """
 
 import argparse
@@ -21,6 +25,7 @@ from protovalidate._gen.buf.validate import validate_pb
 PROTOS = Path(__file__).parent
 ROOT = PROTOS.parent
 VALIDATE = "buf/validate/validate.proto"
+ERRORS = ["google/rpc/status.proto", "google/rpc/error_details.proto"]
 STUBS = Path("client/modelward/v1")
 DESCRIPTORS = Path("protos/modelward.binpb")
 
@@ -42,7 +47,7 @@ def main() -> int:
 def compile_image(scratch: Path) -> FileDescriptorSet:
     """Compile every proto with its comments and everything that it imports."""
     known = scratch / "validate.binpb"
-    known.write_bytes(validate_descriptors())
+    known.write_bytes(imported_descriptors())
     image = scratch / "image.binpb"
     protoc(
         f"--descriptor_set_in={known}",
@@ -51,27 +56,33 @@ def compile_image(scratch: Path) -> FileDescriptorSet:
         "--include_source_info",
         f"--descriptor_set_out={image}",
         *sources(),
+        *ERRORS,
     )
     return FileDescriptorSet.FromString(image.read_bytes())
 
 
-def validate_descriptors() -> bytes:
-    """Return the descriptor set of `validate.proto` and of the well-known protos that ours import."""
+def imported_descriptors() -> bytes:
+    """Return the descriptor set of `validate.proto`, of Google's protos of errors, and of those that ours import."""
     with tempfile.NamedTemporaryFile() as known:
         include = files("grpc_tools") / "_proto"
-        protos = [f"google/protobuf/{name}.proto" for name in ("descriptor", "duration", "timestamp", "field_mask")]
-        protoc(f"-I{include}", f"--descriptor_set_out={known.name}", *protos)
+        names = ("descriptor", "duration", "timestamp", "field_mask", "any")
+        protos = [f"google/protobuf/{name}.proto" for name in names]
+        google = files("google.rpc") / ".." / ".."
+        protoc(f"-I{include}", f"-I{google}", f"--descriptor_set_out={known.name}", *protos, *ERRORS)
         descriptors = FileDescriptorSet.FromString(Path(known.name).read_bytes())
     descriptors.file.add().ParseFromString(validate_pb.desc().proto.to_binary())
     return descriptors.SerializeToString()
 
 
 def generate(image: FileDescriptorSet, out: Path) -> None:
-    """Write the descriptor set without the buf import, and from it the stubs, below `out`."""
-    stubs_root, descriptors = out / STUBS.parent.parent, out / DESCRIPTORS
+    """Write the published descriptor set and the stubs below `out`."""
+    stubs_root, published, descriptors = out / STUBS.parent.parent, out / DESCRIPTORS, out / "with_constraints.binpb"
     stubs_root.mkdir(parents=True)
-    descriptors.parent.mkdir(parents=True)
-    descriptors.write_bytes(without_buf(image).SerializeToString(deterministic=True))
+    published.parent.mkdir(parents=True)
+    files = without_buf(image)
+    descriptors.write_bytes(files.SerializeToString(deterministic=True))
+    files.DiscardUnknownFields()  # The constraints: nothing here knows their extensions.
+    published.write_bytes(files.SerializeToString(deterministic=True))
     plugins = [f"--{kind}_out={stubs_root}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     # Concrete: a servicer may leave out calls, which the server then answers as not served.
     options = ["--mypy_opt=quiet", "--mypy_grpc_opt=quiet,generate_concrete_servicer_stubs"]

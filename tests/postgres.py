@@ -22,20 +22,49 @@ def programs() -> Path | None:
     return installed[-1].parent if installed else None
 
 
+class Postgres:
+    """A server that can be stopped and started again.
+
+    Attributes:
+        url: the SQLAlchemy URL of the server, without a database.
+    """
+
+    def __init__(self, bin_dir: Path, folder: Path) -> None:
+        self._bin_dir, self._folder, self._port = bin_dir, folder, _free_port()
+        self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self._port}"
+        _run(bin_dir / "initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", "-D", folder / "data")
+
+    def start(self) -> None:
+        options = f"-p {self._port} -k {self._folder} -c listen_addresses=127.0.0.1 -c fsync=off"
+        self._control("-o", options, "-l", self._folder / "log", "start")
+
+    def stop(self) -> None:
+        """End it at once, with every connection."""
+        self._control("-m", "immediate", "stop")
+
+    def _control(self, *arguments: object) -> None:
+        _run(self._bin_dir / "pg_ctl", "-D", self._folder / "data", "-w", *arguments)
+
+
 @contextmanager
-def running_postgres(bin_dir: Path) -> Iterator[str]:
-    """Run a cluster in a temporary folder and give the SQLAlchemy URL of its server, without a database."""
+def controlled_postgres(bin_dir: Path) -> Iterator[Postgres]:
+    """Run a cluster in a temporary folder."""
     with TemporaryDirectory(prefix="modelward-pg") as folder:
         if getpass.getuser() == "root":
             shutil.chown(folder, "postgres")
-        data, port = Path(folder, "data"), _free_port()
-        _run(bin_dir / "initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", "-D", str(data))
-        options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1 -c fsync=off"
-        _run(bin_dir / "pg_ctl", "-D", str(data), "-o", options, "-l", f"{folder}/log", "-w", "start")
+        postgres = Postgres(bin_dir, Path(folder))
+        postgres.start()
         try:
-            yield f"postgresql+psycopg://postgres@127.0.0.1:{port}"
+            yield postgres
         finally:
-            _run(bin_dir / "pg_ctl", "-D", str(data), "-m", "immediate", "-w", "stop")
+            postgres.stop()
+
+
+@contextmanager
+def running_postgres(bin_dir: Path) -> Iterator[str]:
+    """Run a cluster and give the SQLAlchemy URL of its server, without a database."""
+    with controlled_postgres(bin_dir) as postgres:
+        yield postgres.url
 
 
 def _run(*command: object) -> None:

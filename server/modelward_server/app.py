@@ -58,6 +58,10 @@ GRPC_OPTIONS = [
     ("grpc.so_reuseport", 0),
     # Clients ping to tell a quiet server from a dead one, which by default would be held against them.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    # A watcher whose machine has vanished says no good-bye; without these its call would stay open for ever.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.http2.ping_timeout_ms", 20_000),
+    ("grpc.http2.max_pings_without_data", 0),
 ]
 
 

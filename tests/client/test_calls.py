@@ -24,7 +24,8 @@ from modelward.v1.comparison_pb2_grpc import (
     add_ComparisonServiceServicer_to_server,
 )
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.rpc.guard import STATUS_DETAILS, Guard, encode
+from modelward_server.rpc.guard import STATUS_DETAILS, Guard
+from modelward_server.rpc.status import encode
 from modelward_server.settings import Settings
 from tests.conftest import Either, RunningServer
 

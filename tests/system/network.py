@@ -11,6 +11,8 @@ class Network:
     def __init__(self, target: str) -> None:
         self.target = target
         self.losing_answers = False
+        self.silent = False
+        """Whether nothing arrives any more though no connection ends, as when a machine has vanished."""
         self.carried = 0
         """Bytes so far, in both directions."""
         self.breaks_at: list[int] = []
@@ -46,14 +48,15 @@ class Network:
     def _pump(self, client: socket.socket, server: socket.socket) -> None:
         with suppress(OSError):
             while data := client.recv(65536):
-                server.sendall(data)
+                if not self.silent:
+                    server.sendall(data)
                 self._count(data)
         _end(server)
 
     def _pump_back(self, server: socket.socket, client: socket.socket) -> None:
         with suppress(OSError):
             while data := server.recv(65536):
-                if not self.losing_answers:
+                if not (self.losing_answers or self.silent):
                     client.sendall(data)
                 self._count(data)
         _end(client)

@@ -142,9 +142,12 @@ def actor_of(context: Context) -> str:
 
 
 def _in_turn(session: Session, actor: str) -> Caller:
-    """Wait for the writers before this one, and only then look at the clock: so history has the order of commits."""
-    audit.queue(session)
-    return Caller(actor, datetime.now(UTC))
+    """Wait for the writers before this one, and only then look at the clock: so history has the order of commits.
+
+    A clock that was set back, or another server's that is behind, stands still until it has caught up with history.
+    """
+    last, now = audit.queue(session), datetime.now(UTC)
+    return Caller(actor, now if last is None else max(now, last))
 
 
 def _once(session: Session, request: Mutation, change: Callable[[Session, Caller], Answer], caller: Caller) -> Answer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import inspect
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,18 +10,18 @@ from typing import Any, Never, TypeAlias
 from uuid import uuid4
 
 import grpc
-from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
-from google.rpc.status_pb2 import Status
 from grpc import aio
 
-from modelward.errors import DOMAIN, GatesFailed, InvalidField, ModelwardError, NotServed
-from modelward_server.rpc.validation import check_message
+from modelward.errors import LimitReached, ModelwardError, NotServed
+from modelward_server.rpc.status import encode
+from modelward_server.rpc.validation import check_message, reader
 
 log = logging.getLogger(__name__)
 
 OUR_METHODS = "/modelward."
+DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+"""No room on the disk, in a quota, or for a file of that size."""
 STATUS_DETAILS = "grpc-status-details-bin"
 """The trailing metadata in which gRPC carries a `google.rpc.Status`."""
 
@@ -51,7 +52,8 @@ def _guarded(handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcM
         (True, False): grpc.stream_unary_rpc_method_handler,
         (True, True): grpc.stream_stream_rpc_method_handler,
     }[handler.request_streaming, handler.response_streaming]
-    return make(behavior, handler.request_deserializer, handler.response_serializer)
+    assert handler.request_deserializer, "generated code gives one to every method"
+    return make(behavior, reader(handler.request_deserializer), handler.response_serializer)
 
 
 def _guard_single(inner: Any, checked: Any, method: str) -> Any:
@@ -99,26 +101,12 @@ async def _checked_stream(requests: AsyncIterator[Message]) -> AsyncIterator[Mes
 async def _abort(context: Context, error: Exception, method: str) -> Never:
     if isinstance(error, aio.AbortError):
         raise error
+    if isinstance(error, OSError) and error.errno in DISK_FULL:
+        log.error("%s found no room on the disk: %s", method, error)
+        error = LimitReached("the server's disk is full; make room there and ask again", limit="disk")
     if not isinstance(error, ModelwardError):
         incident = uuid4().hex[:12]
         log.exception("%s failed unexpectedly, incident %s", method, incident)
         await context.abort(grpc.StatusCode.INTERNAL, f"the server failed; its log says why under incident {incident}")
-    trailer = ((STATUS_DETAILS, encode(error).SerializeToString()),)
-    await context.abort(error.status, error.message, trailing_metadata=trailer)
-
-
-def encode(error: ModelwardError) -> Status:
-    """Return the error as the `google.rpc.Status` that clients in every language know to read."""
-    details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
-    if isinstance(error, InvalidField):
-        violations = [BadRequest.FieldViolation(field=v.field, description=v.description) for v in error.violations]
-        details.append(BadRequest(field_violations=violations))
-    if isinstance(error, GatesFailed):
-        failed = [PreconditionFailure.Violation(type=g.gate, description=g.evidence) for g in error.gates]
-        details.append(PreconditionFailure(violations=failed))
-    status = Status(code=error.status.value[0], message=error.message)
-    for detail in details:
-        packed = AnyMessage()
-        packed.Pack(detail)
-        status.details.append(packed)
-    return status
+    status = encode(error)
+    await context.abort(error.status, status.message, trailing_metadata=((STATUS_DETAILS, status.SerializeToString()),))

@@ -1,11 +1,14 @@
 """Checks of each message against the constraints in the protos, before any code of ours sees it."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import islice
+from typing import Any
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from protovalidate import Validator, Violation
 
 from modelward.errors import FieldViolation, InvalidField, MessageTooLarge
+from modelward_server.rpc.times import impossible_times
 
 MESSAGE_LIMIT = 4 << 20
 """Bytes that one message may have: gRPC's own default, which clients in every language expect."""
@@ -29,13 +32,36 @@ MOST_VIOLATIONS = 20
 _validator = Validator()
 
 
-def check_message(message: Message) -> None:
+class Unreadable:
+    """Stands for a message whose bytes are not one."""
+
+    def __init__(self, error: DecodeError) -> None:
+        self.reason = str(error)
+
+
+def reader(parse: Callable[[bytes], Any]) -> Callable[[bytes], Message | Unreadable]:
+    """Return what reads a message without raising: gRPC answers what raises here as if the server were broken."""
+
+    def read(data: bytes) -> Message | Unreadable:
+        try:
+            message: Message = parse(data)
+            return message
+        except DecodeError as error:
+            return Unreadable(error)
+
+    return read
+
+
+def check_message(message: Message | Unreadable) -> None:
     """Refuse a message that the contract does not allow.
 
     Raises:
         MessageTooLarge: it has more than `MESSAGE_LIMIT` bytes.
         InvalidField: with a violation for each field that is wrong, `MOST_VIOLATIONS` at the most.
     """
+    if isinstance(message, Unreadable):
+        fix = f"its bytes cannot be read ({message.reason}); send a message made from this server's protos"
+        raise InvalidField(FieldViolation("request", fix))
     size = message.ByteSize()
     if size > MESSAGE_LIMIT:
         raise MessageTooLarge(
@@ -47,6 +73,9 @@ def check_message(message: Message) -> None:
     violations = _validator.collect_violations(message)
     if violations:
         raise InvalidField(*map(_describe, violations[:MOST_VIOLATIONS]))
+    impossible = list(islice(impossible_times(message), MOST_VIOLATIONS))
+    if impossible:
+        raise InvalidField(*impossible)
 
 
 def _describe(violation: Violation) -> FieldViolation:

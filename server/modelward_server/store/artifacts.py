@@ -155,8 +155,12 @@ class IncomingBlob:
             raise _wrong_size(self._received + len(chunk), self._size)
         self._received += len(chunk)
         self._hash.update(chunk)
-        written = self._file.write(chunk)
-        self._file.flush()  # What is said to be received shall outlive the process.
+        try:
+            written = self._file.write(chunk)
+            self._file.flush()  # What is said to be received shall outlive the process.
+        except OSError:
+            self._path.unlink()  # The disk is full: give back what this took, so that the ledger can still be written.
+            raise
         return written
 
     def finish(self) -> None:
@@ -177,7 +181,8 @@ class IncomingBlob:
         _sync_folder(self._target.parent)
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # Of bytes that could not be written before, either; all others are flushed.
+            self._file.close()
 
 
 def _locked(path: Path) -> IO[bytes]:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator
-from datetime import UTC
+from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
 from typing import Any, TypeVar
@@ -74,9 +74,14 @@ def append(session: Session, kind: Kind, model: str, payload: object, caller: Ca
     return row.sequence
 
 
-def queue(session: Session) -> None:
-    """Wait until the writers before this one are done; those after it wait until its transaction ends."""
-    _head(session, lock=True)
+def queue(session: Session) -> datetime | None:
+    """Wait until the writers before this one are done; those after it wait until its transaction ends.
+
+    Returns:
+        When the newest record was made; None before the first.
+    """
+    head = _head(session, lock=True)
+    return session.scalar(select(AuditRow.happened_at).where(AuditRow.sequence == head.sequence))
 
 
 def payload_of(row: AuditRow, kind: type[Payload]) -> Payload:

@@ -1,5 +1,6 @@
 """The ledger: one SQL database, SQLite or PostgreSQL, that owns every truth of the registry."""
 
+import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -9,14 +10,16 @@ from typing import Any
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Connection, Engine, Executable, create_engine, event
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DataError, DBAPIError, OperationalError
 from sqlalchemy.orm import Session
 
-from modelward.errors import ConcurrentChange, StoreUnavailable
+from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, LimitReached, StoreUnavailable
 
 MIGRATIONS = Path(__file__).parent / "migrations"
 RETRIED = {"40001", "40P01"}
 """PostgreSQL's codes of a serialization failure and of a deadlock: the transaction is undone and may be tried again."""
+DISK_FULL = "53100"
+"""PostgreSQL's code of a disk without room."""
 ALEMBIC_LOCK = threading.Lock()
 """Held during a migration, ours or MLflow's: Alembic keeps what it works on in globals."""
 BUSY_TIMEOUT_MS = 30_000
@@ -81,10 +84,22 @@ class Ledger:
 def _answering() -> Iterator[None]:
     try:
         yield
+    except DataError as error:  # PostgreSQL has no NUL character in texts.
+        fix = f"has a value that the ledger's database cannot hold: {_short(error)}"
+        raise InvalidField(FieldViolation("request", fix)) from error
     except OperationalError as error:
         if getattr(error.orig, "sqlstate", None) in RETRIED:
             raise ConcurrentChange("two writers met; retry with the same request id") from error
+        if _is_full(error.orig):
+            message = "the disk of the ledger's database is full; make room there and ask again"
+            raise LimitReached(message, limit="disk") from error
         raise StoreUnavailable(f"the ledger's database does not answer: {_short(error)}", store="ledger") from error
+
+
+def _is_full(error: object) -> bool:
+    return (
+        getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(error, "sqlstate", None) == DISK_FULL
+    )
 
 
 def _short(error: DBAPIError) -> str:

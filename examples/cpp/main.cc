@@ -1,0 +1,156 @@
+// Asks a Modelward server from C++: which version, what changes, which variant, and what came of it.
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <functional>
+#include <iostream>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "assignment.h"
+#include "errors.h"
+#include "modelward/v1/comparison.grpc.pb.h"
+#include "modelward/v1/drift.grpc.pb.h"
+#include "modelward/v1/lifecycle.grpc.pb.h"
+
+namespace mw = modelward::v1;
+using Arguments = std::vector<std::string>;
+using Channel = std::shared_ptr<grpc::Channel>;
+
+constexpr auto kTimeout = std::chrono::seconds(10);
+
+// Makes a unary call with a deadline, without which a call to a server that is gone would wait for ever.
+template <typename Stub, typename Request, typename Response>
+Response Call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
+              const Request& request) {
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + kTimeout);
+  Response response;
+  Check((stub.*method)(&context, request, &response));
+  return response;
+}
+
+// resolve MODEL: the version in production.
+void Resolve(const Channel& channel, const Arguments& given) {
+  mw::LifecycleService::Stub stub(channel);
+  mw::ResolveModelRequest request;
+  request.set_model(given.at(0));
+  request.set_stage(mw::STAGE_PRODUCTION);
+  const auto version = Call(stub, &mw::LifecycleService::Stub::ResolveModel, request).version();
+  std::cout << version.model() << "/" << version.version() << " " << version.digest() << std::endl;
+}
+
+void Print(const mw::ModelEvent& event) {
+  if (event.has_state())
+    std::cout << "state " << event.model() << " production " << event.state().production_version() << std::endl;
+  else if (event.has_transition())
+    std::cout << "transition " << event.model() << "/" << event.transition().version().version() << " "
+              << mw::Stage_Name(event.transition().to()) << std::endl;
+  else
+    std::cout << "event " << event.event_case() << " " << event.model() << std::endl;
+}
+
+// watch MODEL COUNT: that many changes as they happen. When the server goes away, it goes on where it was.
+void Watch(const Channel& channel, const Arguments& given) {
+  mw::LifecycleService::Stub stub(channel);
+  mw::WatchModelsRequest request;
+  request.add_models(given.at(0));
+  for (int left = std::stoi(given.at(1)); left > 0;) {
+    grpc::ClientContext context;
+    context.set_wait_for_ready(true);
+    const auto stream = stub.WatchModels(&context, request);
+    mw::WatchModelsResponse response;
+    while (left > 0 && stream->Read(&response)) {
+      for (const mw::ModelEvent& event : response.events()) {
+        if (left == 0) break;
+        Print(event);
+        request.set_resume_token(event.resume_token());
+        --left;
+      }
+    }
+    if (left == 0) context.TryCancel();
+    const grpc::Status status = stream->Finish();
+    if (left > 0 && status.error_code() != grpc::StatusCode::UNAVAILABLE) Check(status);
+  }
+}
+
+// bucket SALT UNIT COVERAGE WEIGHT...: the bucket and the variant's index, computed here.
+void Bucket(const Channel&, const Arguments& given) {
+  std::vector<double> weights;
+  for (std::size_t i = 3; i < given.size(); ++i) weights.push_back(std::stod(given[i]));
+  const int bucket = BucketOf(given.at(0), given.at(1));
+  std::cout << bucket << " " << VariantOf(bucket, weights, std::stod(given.at(2))) << std::endl;
+}
+
+// A zero means the default that the contract names.
+double Or(double value, double otherwise) { return value == 0 ? otherwise : value; }
+
+// assign TEST UNIT: the variant and the bucket, as computed here and as the server says.
+void Assign(const Channel& channel, const Arguments& given) {
+  mw::ComparisonService::Stub stub(channel);
+  mw::GetAbTestRequest which;
+  which.set_test(given.at(0));
+  // An engine keeps the test and asks for it only once.
+  const auto test = Call(stub, &mw::ComparisonService::Stub::GetAbTest, which).ab_test();
+  std::vector<double> weights;
+  for (const auto& variant : test.variants()) weights.push_back(Or(variant.weight(), 1));
+  const int bucket = BucketOf(test.salt().empty() ? test.test() : test.salt(), given.at(1));
+  const int index = VariantOf(bucket, weights, Or(test.coverage(), 1));
+  std::cout << "here " << test.variants(index < 0 ? 0 : index).name() << " " << bucket << std::endl;
+  mw::AssignVariantRequest request;
+  request.set_test(given.at(0));
+  request.set_unit(given.at(1));
+  const auto said = Call(stub, &mw::ComparisonService::Stub::AssignVariant, request);
+  std::cout << "server " << said.variant().name() << " " << said.bucket() << std::endl;
+}
+
+// outcome TEST OUTCOME_ID UNIT METRIC VALUE: what came of a unit's variant.
+void Outcome(const Channel& channel, const Arguments& given) {
+  mw::ComparisonService::Stub stub(channel);
+  mw::RecordAbOutcomesRequest request;
+  request.set_test(given.at(0));
+  mw::AbOutcome* outcome = request.add_outcomes();
+  outcome->set_outcome_id(given.at(1));
+  outcome->set_unit(given.at(2));
+  (*outcome->mutable_metrics())[given.at(3)] = std::stod(given.at(4));
+  const auto response = Call(stub, &mw::ComparisonService::Stub::RecordAbOutcomes, request);
+  std::cout << "recorded " << response.recorded() << " repeated " << response.repeated_ids() << std::endl;
+}
+
+// record MODEL VERSION PREDICTION_ID PREDICTION LABEL: what a version predicted, and what really happened.
+void Record(const Channel& channel, const Arguments& given) {
+  mw::DriftService::Stub stub(channel);
+  mw::RecordOutcomesRequest request;
+  request.mutable_version()->set_model(given.at(0));
+  request.mutable_version()->set_version(std::stoi(given.at(1)));
+  mw::Outcome* outcome = request.add_outcomes();
+  outcome->set_prediction_id(given.at(2));
+  outcome->set_prediction(std::stod(given.at(3)));
+  outcome->set_label(std::stod(given.at(4)));
+  const auto response = Call(stub, &mw::DriftService::Stub::RecordOutcomes, request);
+  std::cout << "predictions " << response.predictions() << " labels " << response.labels() << std::endl;
+}
+
+const std::map<std::string, std::function<void(const Channel&, const Arguments&)>> kCommands = {
+    {"resolve", Resolve}, {"watch", Watch},     {"bucket", Bucket},
+    {"assign", Assign},   {"outcome", Outcome}, {"record", Record},
+};
+
+int main(int argc, char** argv) {
+  if (argc < 3 || kCommands.count(argv[2]) == 0) {
+    std::cerr << "usage: modelward-example HOST:PORT resolve|watch|bucket|assign|outcome|record ARGUMENT...\n";
+    return 2;
+  }
+  try {
+    const auto channel = grpc::CreateChannel(argv[1], grpc::InsecureChannelCredentials());
+    kCommands.at(argv[2])(channel, Arguments(argv + 3, argv + argc));
+    return 0;
+  } catch (const CallFailed& failed) {
+    Explain(failed.status, std::cerr);
+    return 1;
+  } catch (const std::logic_error&) {  // An argument is missing or is no number.
+    std::cerr << "main.cc says which arguments each command takes\n";
+    return 2;
+  }
+}

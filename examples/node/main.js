@@ -1,0 +1,93 @@
+// Asks a Modelward server from Node: which version, what changes, which variant, and what came of it.
+import grpc from "@grpc/grpc-js";
+
+import { bucketOf, variantOf } from "./assignment.js";
+import { call, connect } from "./contract.js";
+import { explain } from "./errors.js";
+
+/** resolve MODEL: the version in production. */
+async function resolve(target, model) {
+  const client = connect(target, "LifecycleService");
+  const { version } = await call(client, "ResolveModel", { model, stage: "STAGE_PRODUCTION" });
+  console.log(`${version.model}/${version.version} ${version.digest}`);
+}
+
+function describe(event) {
+  if (event.event === "state") return `state ${event.model} production ${event.state.production_version}`;
+  if (event.event === "transition") {
+    return `transition ${event.model}/${event.transition.version.version} ${event.transition.to}`;
+  }
+  return `event ${event.event} ${event.model}`;
+}
+
+/** watch MODEL COUNT: that many changes as they happen. When the server goes away, it goes on where it was. */
+async function watch(target, model, count) {
+  const client = connect(target, "LifecycleService");
+  const request = { models: [model], resume_token: "" };
+  for (let left = Number(count); left > 0; ) {
+    const stream = client.WatchModels(request, new grpc.Metadata({ waitForReady: true }));
+    try {
+      for await (const { events } of stream) {
+        for (const event of events.slice(0, left)) {
+          console.log(describe(event));
+          request.resume_token = event.resume_token;
+          left -= 1;
+        }
+        if (left === 0) stream.cancel();
+      }
+    } catch (error) {
+      if (left > 0 && error.code !== grpc.status.UNAVAILABLE) throw error;
+    }
+  }
+  client.close();
+}
+
+/** bucket SALT UNIT COVERAGE WEIGHT...: the bucket and the variant's index, computed here. */
+function bucket(_target, salt, unit, coverage, ...weights) {
+  const found = bucketOf(salt, unit);
+  console.log(`${found} ${variantOf(found, weights.map(Number), Number(coverage))}`);
+}
+
+/** assign TEST UNIT: the variant and the bucket, as computed here and as the server says. */
+async function assign(target, test, unit) {
+  const client = connect(target, "ComparisonService");
+  // An engine keeps the test and asks for it only once. A zero means the default that the contract names.
+  const { ab_test: kept } = await call(client, "GetAbTest", { test });
+  const weights = kept.variants.map(({ weight }) => weight || 1);
+  const found = bucketOf(kept.salt || kept.test, unit);
+  const index = variantOf(found, weights, kept.coverage || 1);
+  console.log(`here ${kept.variants[Math.max(index, 0)].name} ${found}`);
+  const said = await call(client, "AssignVariant", { test, unit });
+  console.log(`server ${said.variant.name} ${said.bucket}`);
+}
+
+/** outcome TEST OUTCOME_ID UNIT METRIC VALUE: what came of a unit's variant. */
+async function outcome(target, test, id, unit, metric, value) {
+  const client = connect(target, "ComparisonService");
+  const outcomes = [{ outcome_id: id, unit, metrics: [{ key: metric, value: Number(value) }] }];
+  const { recorded, repeated_ids: repeated } = await call(client, "RecordAbOutcomes", { test, outcomes });
+  console.log(`recorded ${recorded} repeated ${repeated}`);
+}
+
+/** record MODEL VERSION PREDICTION_ID PREDICTION LABEL: what a version predicted, and what really happened. */
+async function record(target, model, version, id, prediction, label) {
+  const client = connect(target, "DriftService");
+  const outcomes = [{ prediction_id: id, prediction: Number(prediction), label: Number(label) }];
+  const request = { version: { model, version: Number(version) }, outcomes };
+  const { predictions, labels } = await call(client, "RecordOutcomes", request);
+  console.log(`predictions ${predictions} labels ${labels}`);
+}
+
+const COMMANDS = { resolve, watch, bucket, assign, outcome, record };
+const [target, command, ...given] = process.argv.slice(2);
+if (!Object.hasOwn(COMMANDS, command ?? "")) {
+  console.error(`usage: node main.js HOST:PORT ${Object.keys(COMMANDS).join("|")} ARGUMENT...`);
+  process.exit(2);
+}
+try {
+  await COMMANDS[command](target, ...given);
+} catch (error) {
+  if (error.code === undefined) throw error;
+  console.error(explain(error));
+  process.exit(1);
+}

@@ -1,0 +1,220 @@
+"""What the server stands on gives way: the disk is full, the database restarts, MLflow hangs, the clock is set back.
+
+Callers hear a status that says so, nothing is half done, and all goes on by itself when the cause is gone.
+"""
+
+import os
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+
+import grpc
+import pytest
+
+from modelward import Client
+from modelward.errors import DeadlineExceeded, LimitReached, Unavailable
+from modelward.v1 import lifecycle_pb2 as pb
+from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+from modelward_server.rpc import calls
+from modelward_server.settings import Settings
+from tests.conftest import RunningServer, new_database
+from tests.postgres import NOT_INSTALLED, controlled_postgres, programs
+from tests.system.served import Served
+
+Serve = Callable[..., Served]
+
+FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
+SECONDS = 60.0
+WRITERS = 4
+PROMPT_SECONDS = 5.0
+"""What an answer may take that needs nothing of what is away."""
+
+
+def file_of(folder: Path, size: int) -> Path:
+    path = folder / f"model-{size}.bin"
+    path.write_bytes(os.urandom(size))
+    return path
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A folder on a disk of 16 MB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", folder], capture_output=True, text=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"a small disk cannot be mounted: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_a_full_disk_is_said_to_be_full_and_nothing_is_half_done(
+    serve: Serve, small_disk: Path, tmp_path: Path
+) -> None:
+    server = serve(data_dir=small_disk / "data")
+    with Client(server.target, timeout=SECONDS) as client:
+        client.register("spx", file_of(tmp_path, 1000))
+        with pytest.raises(LimitReached) as full:
+            client.register("spx", file_of(tmp_path, 32 << 20))
+        assert full.value.metadata == {"limit": "disk"}
+        assert list((small_disk / "data" / "blobs" / "incoming").iterdir()) == []
+        assert client.register("spx", file_of(tmp_path, 1001)).version == 2  # What it took was given back.
+    assert "Traceback" not in server.log.read_text()
+
+
+def test_a_ledger_without_room_refuses_to_write_and_still_reads(serve: Serve, small_disk: Path, tmp_path: Path) -> None:
+    server = serve(data_dir=small_disk / "data")
+    with Client(server.target, timeout=SECONDS) as client:
+        client.register("spx", file_of(tmp_path, 1000))
+        ballast = small_disk / "ballast"
+        _fill_up(ballast)
+        with pytest.raises(LimitReached) as full:
+            _describe_at_length(client)
+        assert full.value.metadata == {"limit": "disk"}
+        assert client.get_model("spx").latest_version == 1
+        ballast.unlink()
+        client.update_model("spx", description="there is room again")
+        assert client.verify_audit_log().intact
+    assert "Traceback" not in server.log.read_text()
+
+
+def _describe_at_length(client: Client) -> None:
+    for _ in range(1_000):
+        client.update_model("spx", description=os.urandom(4_000).hex())
+
+
+def _fill_up(path: Path) -> None:
+    with path.open("wb", buffering=0) as file:
+        try:
+            while True:
+                file.write(bytes(4096))
+        except OSError:
+            return
+
+
+class Writers:
+    """Clients that change models one after the other, each its own, and remember what was acknowledged.
+
+    Args:
+        patience: seconds for which they try again while the server is away; then they end.
+    """
+
+    def __init__(self, target: str, patience: float) -> None:
+        self._target, self._patience = target, patience
+        self._ended = threading.Event()
+        self.acknowledged = dict.fromkeys((f"model-{i}" for i in range(WRITERS)), 0)
+        self._pool = ThreadPoolExecutor(WRITERS)
+        self._work = [self._pool.submit(self._write, model) for model in self.acknowledged]
+
+    def _write(self, model: str) -> None:
+        with Client(self._target, timeout=self._patience) as client, suppress(Unavailable, DeadlineExceeded):
+            client.create_model(model)
+            while not self._ended.is_set():
+                client.update_model(model, description=str(self.acknowledged[model] + 1))
+                self.acknowledged[model] += 1
+
+    def wait_for(self, more: int) -> None:
+        """Wait until each has been acknowledged so many changes more."""
+        wanted = {model: n + more for model, n in self.acknowledged.items()}
+        deadline = time.monotonic() + SECONDS
+        while any(self.acknowledged[model] < n for model, n in wanted.items()):
+            assert time.monotonic() < deadline, self.acknowledged
+            time.sleep(0.01)
+
+    def end(self) -> None:
+        """Let them finish; raise what went wrong in one."""
+        self._ended.set()
+        for work in self._work:
+            work.result(SECONDS)
+
+    def check(self, target: str) -> None:
+        """Nothing that was acknowledged is lost, and nothing came twice: only an answer may have been."""
+        with Client(target, timeout=SECONDS) as client:
+            for model, n in self.acknowledged.items():
+                assert int(client.get_model(model).description) in {n, n + 1}
+            assert client.verify_audit_log().intact
+
+
+def test_a_database_that_restarts_is_waited_for(serve: Serve) -> None:
+    bin_dir = programs()
+    if bin_dir is None:
+        pytest.skip(NOT_INSTALLED)
+    with controlled_postgres(bin_dir) as postgres:
+        server = serve("--database-url", new_database(postgres.url))
+        writers = Writers(server.target, SECONDS)
+        for _ in range(20 if FULL else 2):
+            writers.wait_for(10)
+            postgres.stop()
+            with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError) as away:
+                LifecycleServiceStub(channel).GetModel(pb.GetModelRequest(model="model-0"), timeout=PROMPT_SECONDS)
+            assert away.value.code() is grpc.StatusCode.UNAVAILABLE
+            postgres.start()
+        writers.wait_for(10)
+        writers.end()
+        writers.check(server.target)
+        server.stop()
+    assert "Traceback" not in server.log.read_text()
+
+
+@pytest.mark.parametrize("turn", range(20 if FULL else 1))
+def test_sigterm_under_load_loses_nothing(serve: Serve, turn: int) -> None:
+    server = serve()
+    writers = Writers(server.target, patience=1)
+    writers.wait_for(10 + turn)
+    assert server.stop() == 0
+    writers.end()
+    assert "Traceback" not in server.log.read_text()
+    writers.check(serve().target)
+
+
+@pytest.fixture
+def hanging_mlflow() -> Iterator[str]:
+    """A tracking server that takes connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1_000) as listener:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def test_an_mlflow_that_hangs_holds_up_nobody(serve: Serve, hanging_mlflow: str, tmp_path: Path) -> None:
+    env = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "1", "MODELWARD_GRACE_SECONDS": "1"}
+    server = serve("--mlflow-uri", hanging_mlflow, env=env)
+    with Client(server.target, timeout=PROMPT_SECONDS) as client:
+        for version in (1, 2, 3):
+            assert client.register("spx", file_of(tmp_path, 1000 + version)).version == version
+            client.promote(f"spx/{version}", to="staging")
+            client.promote(f"spx/{version}", to="production")
+            assert client.resolve("spx").version.version == version
+    assert server.stop() == 0
+    assert "Traceback" not in server.log.read_text()
+
+
+class SteppingClock(datetime):
+    """A clock that is set back by an hour whenever it is looked at."""
+
+    looks = 0
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> "SteppingClock":
+        SteppingClock.looks += 1
+        return super().now(tz) - timedelta(hours=cls.looks)
+
+
+def test_history_goes_forward_when_the_clock_goes_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = RunningServer(Settings(port=0, data_dir=tmp_path / "data"))
+    with Client(server.target) as client:
+        version = client.register("spx", file_of(tmp_path, 1000))
+        monkeypatch.setattr(calls, "datetime", SteppingClock)
+        client.promote(version, to="staging")
+        client.promote(version, to="production")
+        times = [move.moved_at for move in client.list_transitions("spx")]  # The newest first.
+        assert SteppingClock.looks >= 2
+        assert times == sorted(times, reverse=True)
+        assert client.verify_audit_log().intact
+    server.stop()
