@@ -1,7 +1,7 @@
 """What retraining knows: schedules and their triggers, why a model is due, and jobs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
@@ -110,7 +110,7 @@ class Schedule:
     created_at: datetime
     updated_at: datetime
     etag: str
-    policy: SchedulePolicy = SchedulePolicy()
+    policy: SchedulePolicy = field(default_factory=SchedulePolicy)
 
 
 @dataclass(frozen=True)

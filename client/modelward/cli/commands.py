@@ -30,7 +30,13 @@ SECTIONS = {
         "performance": "performance",
         "compare": "comparison",
     },
-    "Retrain": {"due": "retraining", "schedules": "retraining", "jobs": "retraining"},
+    "Retrain": {
+        "due": "retraining",
+        "schedule": "schedules",
+        "schedules": "schedules",
+        "firings": "schedules",
+        "jobs": "retraining",
+    },
     "MLflow": {"import": "mlflow", "reconcile": "mlflow"},
     "Run": {"serve": "serve", "demo": "demo"},
 }

@@ -16,6 +16,7 @@ from modelward_server.lifecycle.rows import model_row, production_version, versi
 from modelward_server.retraining import lease as life
 from modelward_server.retraining.due import merged
 from modelward_server.retraining.facts import due_model, due_models
+from modelward_server.retraining.firings import fire
 from modelward_server.retraining.records import job_row, latest_job, new_job, to_job, write_job
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
@@ -57,7 +58,7 @@ def lease_job(session: Session, model: str, holder: str, span: timedelta, caller
         model_row(session, model, lock=True)  # So that of two who come at once, the second sees what the first did.
         return _lease(session, model, holder, span, caller)
     for due in due_models(session, "", caller.at):
-        if due.job_state is not JobState.LEASED and _lock_at_once(session, due.model):
+        if due.reasons and due.job_state is not JobState.LEASED and _lock_at_once(session, due.model):
             with suppress(JobAlreadyLeased, NotDue):  # It waits, or was taken a moment ago: the next one may be free.
                 return _lease(session, due.model, holder, span, caller)
     raise NotDue("no model is due whose job is free; ListDueModels shows those that are held or wait", model="")
@@ -70,18 +71,23 @@ def _lock_at_once(session: Session, model: str) -> bool:
 
 def _lease(session: Session, model: str, holder: str, span: timedelta, caller: Caller) -> Job:
     """Lease the job of a model that is locked."""
-    row = _settled_row(session, model, caller.at)
+    row = fire_model(session, model, caller)
     due = due_model(session, model, caller.at)
-    if due is None:
-        raise NotDue(
-            f"no schedule makes {model} due now; RequestRetraining does so by hand, PreviewSchedule shows when",
-            model=model,
-        )
-    row = row or new_job(session, model, due.version, due.reasons, caller)
+    if due is None or row is None:
+        problems = "".join(f"; {problem.summary}" for problem in due.problems) if due else ""
+        fix = "RequestRetraining does so by hand, PreviewSchedule shows when"
+        raise NotDue(f"no schedule makes {model} due now; {fix}{problems}", model=model)
     job = life.lease(to_job(row, caller.at), holder, span, caller.at)
     write_job(row, job := replace(job, reasons=due.reasons))
     row.lease_seconds = span.total_seconds()
     return _recorded(session, job, caller)
+
+
+def fire_model(session: Session, model: str, caller: Caller) -> JobRow | None:
+    """Do what a model's schedules say up to now, and return its open job."""
+    model_row(session, model, lock=True)
+    fire(session, model, _settled_row(session, model, caller.at), caller)
+    return _settled_row(session, model, caller.at)
 
 
 def heartbeat_job(

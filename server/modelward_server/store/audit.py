@@ -41,6 +41,7 @@ class Kind(StrEnum):
     PERFORMANCE_ALARM = "performance_alarm"
     SCHEDULE = "schedule"
     SCHEDULE_DELETED = "schedule_deleted"
+    FIRING = "firing"
     JOB = "job"
 
 
