@@ -146,8 +146,7 @@ def test_schedules_are_made_looked_at_paused_and_resumed(commands: Commands, in_
     said = commands.said("schedule", "create", in_production, *options, "--below", "log_loss=0.5")
     assert f"{in_production} makes {in_production} due 0:30:00 after the close of XNYS (every)" in said
     assert "when log_loss is below 0.5" in said
-    preview = commands.said("schedule", "preview", in_production, "--after", "2024-07-02T12:00", "--limit", 2)
-    assert "2024-07-03 13:30 America/New_York" in preview
+    assert commands.said("schedule", "preview", in_production, "--limit", 3).count("America/New_York") == 3
     commands.said("schedule", "pause", in_production, "--reason", "year end")
     assert "year end" in commands.said("schedule", "list", in_production)
     assert "the schedule is paused: year end" in commands.said("schedule", "preview", in_production)
