@@ -183,9 +183,11 @@ async def test_two_servers_on_one_database_fire_each_schedule_once(pair: list[Ru
     async with AsyncClient(pair[0].target, actor="tester") as client:
         for model in models:
             await client.create_model(model)
-            await client.create_schedule(model, every=WEEK)
+            await client.create_schedule(model, every=WEEK, schedule_id=model)
         with pair[0].app.ledger.writing() as session:
             session.execute(update(ScheduleRow).values(created_at=datetime.now(UTC) - WEEK))
+        for model in models:  # The servers look at once at what is on record anew.
+            await client.update_schedule(model, description="weekly")
         async with asyncio.timeout(60):
             while len([one async for one in client.list_firings()]) < len(models):  # noqa: ASYNC110 - servers do it
                 await asyncio.sleep(0.05)

@@ -23,12 +23,17 @@ from modelward_server.store.paging import Key, fetch_page
 from modelward_server.store.retraining_tables import FiringRow, JobRow, ScheduleRow
 
 
-def unfired(session: Session, now: datetime) -> list[str]:
-    """Return the models that have firings up to `now` which nobody decided yet, or problems that nobody noted."""
-    scheduled = select(ScheduleRow.model).where(ScheduleRow.paused.is_(False)).distinct()
-    return [
-        model for model in session.scalars(scheduled.order_by(ScheduleRow.model)) if _is_unfired(session, model, now)
-    ]
+def scheduled(session: Session) -> list[str]:
+    """Return the models with a schedule that is not paused."""
+    models = select(ScheduleRow.model).where(ScheduleRow.paused.is_(False)).distinct()
+    return list(session.scalars(models.order_by(ScheduleRow.model)))
+
+
+def is_unfired(session: Session, model: str, now: datetime) -> bool:
+    """Return whether a model has firings up to `now` that nobody decided yet, or problems that nobody noted."""
+    _, verdict = look(session, model, now)
+    new_problems = (_known(session, one.schedule_id, one.trigger, one.since) is None for one in verdict.problems)
+    return bool(verdict.decisions) or any(new_problems)
 
 
 def fire(session: Session, model: str, open_row: JobRow | None, caller: Caller) -> None:
@@ -72,12 +77,6 @@ def drop_waiting(session: Session, schedule_id: str, caller: Caller) -> None:
     waiting = select(FiringRow).where(FiringRow.schedule_id == schedule_id, FiringRow.outcome == FiringOutcome.QUEUED)
     for row in session.scalars(waiting).all():
         _change(session, row, FiringOutcome.SKIPPED, "", f"{row.summary}; skipped: the schedule was deleted", caller)
-
-
-def _is_unfired(session: Session, model: str, now: datetime) -> bool:
-    _, verdict = look(session, model, now)
-    new_problems = (_known(session, one.schedule_id, one.trigger, one.since) is None for one in verdict.problems)
-    return bool(verdict.decisions) or any(new_problems)
 
 
 def _job(

@@ -1,6 +1,7 @@
 """When a schedule would fire by the clock, and which of these times it would skip."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from heapq import heappop, heappush, merge
 from itertools import islice
@@ -14,6 +15,7 @@ from modelward_server.retraining.clock import firings, local, on_grid
 from modelward_server.retraining.due import Facts, describe_trigger
 from modelward_server.retraining.facts import gather
 from modelward_server.retraining.policy import check_policy, foreseen, jittered
+from modelward_server.retraining.records import plans_of
 from modelward_server.retraining.schedules import check_triggers, get_schedule
 
 DEFAULT_FIRINGS = 10
@@ -54,6 +56,18 @@ def preview(schedule: Schedule, facts: Facts, after: datetime, count: int) -> Sc
     lines = (_line(schedule, number, trigger, facts, after) for number, trigger in enumerate(schedule.triggers))
     found = islice(merge(*lines, key=lambda firing: firing.at), count)
     return SchedulePreview(tuple(found), tuple(map(describe_trigger, schedule.triggers)))
+
+
+def next_firing(session: Session, model: str, now: datetime) -> datetime | None:
+    """Return when a model's schedules fire next by the clock; None when they never do, as far as is known."""
+    schedules = [plan.schedule for plan in plans_of(session, model)]
+    facts = gather(session, model, schedules, now)
+    times: list[datetime] = []
+    for schedule in schedules:
+        for number, trigger in enumerate(schedule.triggers):
+            with suppress(CalendarEnds):
+                times += (firing.at for firing in islice(_line(schedule, number, trigger, facts, now), 1))
+    return min(times, default=None)
 
 
 def _line(schedule: Schedule, number: int, trigger: Trigger, facts: Facts, after: datetime) -> Iterator[Firing]:
