@@ -9,22 +9,27 @@ from pathlib import Path
 from zoneinfo import ZoneInfo
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from modelward.errors import NotDue
-from modelward.retraining import AtSession, Cron, DueModel, Every, Job, JobState, Trigger
+from modelward.lifecycle import ModelFormat, Stage, VersionRef
+from modelward.retraining import AtSession, Cron, DueModel, Every, Job, JobState, OnPerformance, Trigger
 from modelward.schedules import CatchUp, FiringOutcome, FiringRecord, Overlap, SchedulePolicy
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.models import create_model
+from modelward_server.lifecycle.promotion import transition
+from modelward_server.lifecycle.versions import NewVersion, log_metrics, register
 from modelward_server.retraining import jobs, schedules
 from modelward_server.retraining.facts import due_model
 from modelward_server.retraining.firings import list_firings
+from modelward_server.retraining.records import triggers_json
 from modelward_server.retraining.ticker import Ticker
 from modelward_server.store import audit
+from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
-from modelward_server.store.retraining_tables import FiringRow
+from modelward_server.store.retraining_tables import FiringRow, ScheduleRow
 from tests.conftest import new_database
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
@@ -46,6 +51,13 @@ def ledger(url: str) -> Iterator[Ledger]:
     ledger.migrate()
     yield ledger
     ledger.close()
+
+
+def add_version(session: Session, folder: Path, caller: Caller) -> None:
+    """Register version 1 of the model and put it into production."""
+    register(session, BlobStore(folder / "blobs"), NewVersion("spx", (), ModelFormat.OTHER, "", "", {}, {}, {}), caller)
+    for stage in (Stage.STAGING, Stage.PRODUCTION):
+        transition(session, VersionRef("spx", 1), stage, "", "", caller)
 
 
 class Clock:
@@ -226,6 +238,36 @@ def test_a_calendar_that_has_ended_is_told_once_and_stops_nothing_else(ledger: L
     [told] = world.history()
     assert told.outcome is SKIPPED
     assert "XNYS has sessions from" in told.summary
+
+
+def test_a_calendar_that_this_server_does_not_know_is_a_problem_and_no_crash(ledger: Ledger) -> None:
+    world = World(ledger, NOON)
+    unknown = triggers_json([AtSession("XMARS", after_close=HOUR), NOON])  # As a server with a newer package keeps it.
+    world.do(lambda session: session.execute(update(ScheduleRow).values(triggers=unknown)))
+    world.tick(T0 + 12 * HOUR)
+    told, fired = sorted(world.history(), key=lambda one: one.trigger)
+    assert "this server knows no calendar XMARS" in told.summary
+    assert (fired.trigger, fired.outcome) == (1, FIRED)
+
+
+def test_a_server_that_looks_often_decides_at_its_first_look_behind_the_time(ledger: Ledger) -> None:
+    world = World(ledger, NOON, policy=SchedulePolicy(jitter=2 * MINUTE))
+    for seconds in range(0, 300, 7):
+        world.tick(T0 + 12 * HOUR - 2 * MINUTE + timedelta(seconds=seconds))
+    [firing] = world.history()
+    assert timedelta(0) <= firing.decided_at - firing.fired_at < timedelta(seconds=7)
+
+
+def test_drift_and_decline_without_a_record_are_seen_within_a_minute(ledger: Ledger, tmp_path: Path) -> None:
+    world = World(ledger, OnPerformance("accuracy", below=0.5))
+    world.do(lambda session: add_version(session, tmp_path, world.ada))
+    world.tick(T0)
+    world.do(lambda session: log_metrics(session, VersionRef("spx", 1), {"accuracy": 0.4}, T0 + MINUTE, world.ada))
+    for seconds in range(0, 120, 5):
+        world.tick(T0 + MINUTE + timedelta(seconds=seconds))
+    [firing] = world.history()
+    assert firing.fired_at == T0 + MINUTE
+    assert firing.decided_at <= T0 + 2 * MINUTE
 
 
 def test_who_is_due_is_told_with_the_age_of_the_training_in_words(ledger: Ledger) -> None:

@@ -205,5 +205,6 @@ def _problem(
 ) -> Iterator[ScheduleProblem]:
     """Yield what is wrong if the calendar has ended by now; before that, its last sessions are simply past."""
     assert isinstance(trigger, AtSession)
-    if (ended := last_known(trigger)) < now:
+    ended = last_known(trigger) or schedule.created_at
+    if ended < now:
         yield ScheduleProblem(schedule.schedule_id, number, error.message, ended)

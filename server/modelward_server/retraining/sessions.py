@@ -5,6 +5,7 @@ Its calendars end about a year ahead of today, some sooner. What lies behind is 
 
 from bisect import bisect_right
 from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
 from itertools import groupby
@@ -46,9 +47,11 @@ def session_times(trigger: AtSession, after: datetime) -> Iterator[datetime]:
     raise calendar_ends(trigger)
 
 
-def last_known(trigger: AtSession) -> datetime:
-    """Return the end of the calendar's last session, up to which its firings are known."""
-    return _bounds(trigger.calendar, _month())[1]
+def last_known(trigger: AtSession) -> datetime | None:
+    """Return the end of the calendar's last session, up to which its firings are known; None without a calendar."""
+    with suppress(CalendarEnds):
+        return _bounds(trigger.calendar, _month())[1]
+    return None
 
 
 def zone_of(trigger: AtSession) -> Any:
@@ -73,7 +76,11 @@ def _month() -> date:
 def _calendar(mic: str, month: date) -> Any:
     import exchange_calendars
 
-    kind = type(exchange_calendars.get_calendar(mic))
+    try:
+        kind = type(exchange_calendars.get_calendar(mic))
+    except exchange_calendars.errors.InvalidCalendarName:  # Another server, with a newer package, knew it.
+        fix = "update the exchange_calendars package of the server"
+        raise CalendarEnds(f"this server knows no calendar {mic}; {fix}", calendar=mic) from None
     return kind()  # Made anew: `get_calendar` keeps what it made, however long ago.
 
 
