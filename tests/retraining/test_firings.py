@@ -84,9 +84,9 @@ class World:
     def ada(self) -> Caller:
         return Caller("ada", self.clock.now)
 
-    def tick(self, now: datetime) -> None:
+    def tick(self, now: datetime) -> int:
         self.clock.now = now
-        self.ticker.tick()
+        return self.ticker.tick()
 
     def do(self, act: Callable[[Session], object]) -> None:
         with self.ledger.writing() as session:
@@ -113,8 +113,7 @@ class World:
 
 def test_a_look_makes_the_job_with_its_reason_and_a_second_one_makes_nothing(ledger: Ledger) -> None:
     world = World(ledger, NOON)
-    world.tick(T0 + 12 * HOUR)
-    world.tick(T0 + 13 * HOUR)
+    assert [world.tick(T0 + hour * HOUR) for hour in (11, 12, 12, 13)] == [0, 1, 0, 0]
     [job], [firing] = world.jobs(), world.history()
     assert (job.state, job.created_by, len(job.reasons)) == (JobState.PENDING, "modelward", 1)
     assert (firing.outcome, firing.job_id, firing.fired_at) == (FIRED, job.job_id, T0 + 12 * HOUR)
