@@ -1,7 +1,7 @@
 """Models on their way to files and back: what is saved, in which format, and how it is loaded."""
 
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from modelward._transfers import describe_file
 from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField
 from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion
+from modelward.v1.common_pb2 import Dataset
 
 TRUSTED_TYPES = (
     "numpy.dtype",
@@ -29,6 +30,9 @@ TRUSTED_TYPES = (
 
 The list is ours, on the server too: what a model says of itself does not count.
 """
+
+INLINE_BYTES = 64 << 10
+"""Up to this size a table stays in its message, whatever else travels there."""
 
 
 @dataclass(frozen=True)
@@ -139,3 +143,15 @@ def _load_skops(path: Path, trusted: Sequence[str]) -> Any:
     except ImportError as error:
         raise ImportError("loading an estimator needs the extra: pip install 'modelward[sklearn]'") from error
     return io.load(path, trusted=[*TRUSTED_TYPES, *trusted])
+
+
+def save_tables(tables: Iterable[Dataset], folder: str) -> Saved:
+    """Write the Arrow bytes of large tables to files, and let the tables name them by their digests."""
+    files = []
+    for number, table in enumerate(tables):
+        if len(table.arrow_ipc) > INLINE_BYTES:
+            path = Path(folder, f"{number}.arrow")
+            path.write_bytes(table.arrow_ipc)
+            files.append(describe_file(path, path.name))
+            table.blob = files[-1].sha256
+    return Saved(Path(folder), tuple(files), "", {})

@@ -14,6 +14,9 @@ from modelward.v1 import lifecycle_pb2 as pb
 CHUNK_BYTES = 1 << 20
 """Bytes of a file in one message, well under gRPC's limit of 4 MiB."""
 
+MESSAGE_BYTES = 3 << 20
+"""From this size on the tables of a request are uploaded beforehand; gRPC takes 4 MiB."""
+
 Rest = tuple[ArtifactFile, int]
 """A file, and how many of its bytes the server has."""
 

@@ -71,7 +71,7 @@ class AbEstimate:
     mean: float
     """Their mean."""
     difference: float
-    """The mean minus the control's; 0 for the control itself."""
+    """The mean minus the control's, less what the values from before the test explain; 0 for the control itself."""
     low: float
     """Lower end of the difference's confidence sequence; -inf while there is too little to say."""
     high: float
@@ -253,3 +253,5 @@ class RecordedAbOutcomes:
     """How many were known by their id, and did not count again."""
     mismatched: int
     """How many of the new ones name another variant than the assignment gives their unit."""
+    outside: int
+    """How many were left out, because their unit takes no part in the test and they name no variant."""

@@ -244,6 +244,54 @@ class Comparison:
 
 
 @dataclass(frozen=True)
+class DurationEstimate:
+    """A time in seconds with its confidence interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class BatchBenchmark:
+    """How fast a version is with batches of one size."""
+
+    batch_rows: int
+    calls: int
+    """How many were timed."""
+    p50: DurationEstimate
+    p95: DurationEstimate
+    p99: DurationEstimate
+    rows_per_second: float
+
+
+@dataclass(frozen=True)
+class ModelBenchmark:
+    """How fast one version is and what it needs."""
+
+    version: VersionRef
+    load_seconds: float
+    size_bytes: int
+    """Of its files."""
+    peak_memory_bytes: int
+    """The most memory that its process held, with the interpreter and the libraries."""
+    batches: tuple[BatchBenchmark, ...]
+    failure: str
+    """Why it has no measurements; empty when it ran."""
+
+    def __getitem__(self, batch_rows: int) -> BatchBenchmark:
+        """Return the measurements with batches of so many rows.
+
+        Raises:
+            KeyError: there are none.
+        """
+        for batch in self.batches:
+            if batch.batch_rows == batch_rows:
+                return batch
+        raise KeyError(batch_rows)
+
+
+@dataclass(frozen=True)
 class ComparisonProgress:
     """How far a comparison is."""
 

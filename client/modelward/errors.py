@@ -28,6 +28,8 @@ ModelwardError
 │   ├── ModelFailed
 │   ├── NotDue
 │   ├── JobNotHeld
+│   ├── JobHasVersion
+│   ├── JobNotRetryable
 │   ├── ModelHalted
 │   ├── GatesFailed
 │   ├── NoPredecessor
@@ -221,6 +223,14 @@ class NotDue(FailedPrecondition, reason="NOT_DUE"):
 
 class JobNotHeld(FailedPrecondition, reason="JOB_NOT_HELD"):
     """The job has ended, or the lease ran out and another may hold it."""
+
+
+class JobHasVersion(FailedPrecondition, reason="JOB_HAS_VERSION"):
+    """A version was registered for the job before; `metadata` names it."""
+
+
+class JobNotRetryable(FailedPrecondition, reason="JOB_NOT_RETRYABLE"):
+    """The job did not fail for good, or its model has a newer job."""
 
 
 class ModelHalted(FailedPrecondition, reason="MODEL_HALTED"):

@@ -1,11 +1,12 @@
 """What retraining knows: schedules and their triggers, why a model is due, and jobs."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
+from modelward.comparison import Metric, Verdict
 from modelward.schedules import SchedulePolicy, ScheduleProblem
 
 
@@ -220,6 +221,67 @@ class JobFailure:
     failed_at: datetime
 
 
+class FollowUpAction(StrEnum):
+    """What follows a job that succeeded; each does what those before it do."""
+
+    NONE = "none"
+    STAGE = "stage"
+    """The new version is moved to staging, and a person goes on."""
+    COMPARE = "compare"
+    """It is compared with the version in production."""
+    PROMOTE = "promote"
+    """It is promoted, if the verdict and the promotion policy's gates allow."""
+
+
+class FollowUpState(StrEnum):
+    """How far that is which follows a job."""
+
+    PENDING = "pending"
+    STAGED = "staged"
+    COMPARED = "compared"
+    PROMOTED = "promoted"
+    WAITING = "waiting"
+    """A person decides; the reason says why."""
+    REFUSED = "refused"
+    """The new version was found not good enough."""
+
+
+@dataclass(frozen=True)
+class FollowUp:
+    """What was done with a job's new version."""
+
+    state: FollowUpState
+    reason: str
+    comparison_id: str
+    """The comparison with the version in production; empty when there was none."""
+    updated_at: datetime
+
+
+@dataclass(frozen=True)
+class RetrainingPolicy:
+    """What a model's jobs are made with, and what follows them."""
+
+    model: str
+    queue: str = "default"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """What its jobs train with."""
+    data_window: timedelta | None = None
+    """How far back the data of a job reaches from when it is made; None: to the beginning."""
+    follow_up: FollowUpAction = FollowUpAction.NONE
+    promote_on: tuple[Verdict, ...] = (Verdict.SUPERIOR,)
+    """The verdicts, against the version in production, that promote; superior and non-inferior are possible."""
+    evaluation_uri: str = ""
+    """The test set, Parquet that the server may read, where `complete_job` brings none."""
+    label: str = "label"
+    """The test set's column with the truth."""
+    primary_metric: Metric | None = None
+    """What decides; None: accuracy for classes and MSE for numbers."""
+    margin: float = 0.0
+    """How much worse than the version in production is still as good, in the metric's own unit."""
+    etag: str = ""
+
+
 @dataclass(frozen=True)
 class Job:
     """One retraining of one model."""
@@ -241,11 +303,26 @@ class Job:
     """Not to be leased before."""
     failures: tuple[JobFailure, ...]
     successor: int
-    """The version that came of it; 0 until it is complete."""
+    """The version that came of it; 0 until it is complete, or until a version is registered for it."""
     created_by: str
     created_at: datetime
     updated_at: datetime
     ended_at: datetime | None
+    queue: str = "default"
+    labels: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    """What it is to be trained with."""
+    data_from: datetime | None = None
+    """Where the data to train on begins; None: with the first there is."""
+    data_until: datetime | None = None
+    """Where they end."""
+    fence: int = 0
+    """The number of the last lease, greater than that of every lease of any job before it; 0 before the first."""
+    progress: float = 0.0
+    """How far the worker is, from 0 to 1, as it said."""
+    progress_message: str = ""
+    follow_up: FollowUp | None = None
+    """What follows its success; None until then, and when nothing does."""
 
 
 def triggers_of(

@@ -24,8 +24,10 @@ from modelward_server.rpc.calls import Calls
 from modelward_server.rpc.comparison import ComparisonServicer
 from modelward_server.rpc.drift import DriftServicer
 from modelward_server.rpc.feed import Feed
+from modelward_server.rpc.follow_ups import FollowUps
 from modelward_server.rpc.guard import Guard
 from modelward_server.rpc.lifecycle import LifecycleServicer
+from modelward_server.rpc.openings import Openings
 from modelward_server.rpc.retraining import RetrainingServicer
 from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore
@@ -35,6 +37,7 @@ from modelward_server.store.mlflow_client import download_artifacts
 from modelward_server.store.mlflow_mirror import MlflowMirror
 from modelward_server.store.mlflow_registry import MlflowRegistry
 from modelward_server.store.sources import Sources
+from modelward_server.webhooks.caller import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +93,10 @@ class App:
         self.mirror = MirrorWorker(self.ledger, self._blobs, mirror)
         self._mirroring = asyncio.create_task(self.mirror.run())
         self._tidying = asyncio.create_task(self._tidy())
+        webhooks = Webhooks(
+            self.ledger, self._settings.webhooks, self._settings.webhooks_secret, self._settings.webhooks_private
+        )
+        self._telling = asyncio.create_task(webhooks.run())
 
     def _add_services(self) -> None:
         settings, server, blobs = self._settings, self._server, self._blobs
@@ -97,14 +104,22 @@ class App:
         self._feed = Feed(calls)
         self._feeding = asyncio.create_task(self._feed.run())
         self._ticking = asyncio.create_task(Ticker(self.ledger, settings.schedule_seconds, self._wake).run())
-        sources = Sources(settings.allowed_sources, lambda uri, to: download_artifacts(settings.tracking_uri, uri, to))
+        sources = Sources(
+            settings.allowed_sources, lambda uri, to: download_artifacts(settings.tracking_uri, uri, to), blobs
+        )
         registry = MlflowRegistry(settings.tracking_uri)
         add_LifecycleServiceServicer_to_server(
             LifecycleServicer(calls, blobs, sources, self._feed, registry, self.mirror), server
         )
         limits = Limits(settings.worker_seconds, settings.worker_memory_mb, settings.allow_pickle)
-        add_ComparisonServiceServicer_to_server(ComparisonServicer(calls, blobs, sources, limits), server)
-        add_RetrainingServiceServicer_to_server(RetrainingServicer(calls), server)
+        comparisons = ComparisonServicer(calls, blobs, sources, limits)
+        add_ComparisonServiceServicer_to_server(comparisons, server)
+        self._follow_ups = FollowUps(calls, comparisons.answer)
+        self._following = asyncio.create_task(self._follow_ups.run())
+        self._openings = Openings(calls)
+        add_RetrainingServiceServicer_to_server(
+            RetrainingServicer(calls, blobs, self._openings, self._follow_ups), server
+        )
         add_DriftServiceServicer_to_server(DriftServicer(calls, blobs, sources, settings.dask_scheduler), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
@@ -128,10 +143,12 @@ class App:
         end = time.monotonic() + self._settings.grace_seconds
         await self._health.enter_graceful_shutdown()
         self._feed.close()
+        self._openings.close()
         await self._server.stop(self._settings.grace_seconds)
         self.mirror.drain()
         await asyncio.wait({self._mirroring}, timeout=max(0.0, end - time.monotonic()))
-        for task in (self._mirroring, self._feeding, self._tidying, self._ticking):
+        ending = (self._mirroring, self._feeding, self._following, self._telling, self._tidying, self._ticking)
+        for task in ending:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

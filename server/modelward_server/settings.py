@@ -2,9 +2,12 @@
 
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from modelward_server.webhooks.secrets import secret_bytes
 
 DEFAULT_PORT = 50061
 
@@ -55,10 +58,34 @@ class Settings(BaseSettings):
         description="Seconds that calls in flight and the mirror to MLflow get to finish at a stop.",
     )
 
-    @field_validator("allowed_sources", mode="before")
+    webhooks: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Comma-separated http(s) URLs that are told of alarms, jobs and transitions."
+    )
+    webhooks_secret: str = Field(
+        default="", repr=False, description="Secret that signs what they are told, as whsec_ and base64, or any text."
+    )
+    webhooks_private: bool = Field(
+        default=False, description="Whether webhooks may call addresses of this machine and of private networks."
+    )
+
+    @field_validator("allowed_sources", "webhooks", mode="before")
     @classmethod
     def split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("webhooks")
+    @classmethod
+    def check_webhooks(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        for url in urls:
+            if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
+                raise ValueError("must be URLs that begin with http:// or https://")
+        return urls
+
+    @field_validator("webhooks_secret")
+    @classmethod
+    def check_secret(cls, secret: str) -> str:
+        secret_bytes(secret)
+        return secret
 
     @property
     def ledger_url(self) -> str:

@@ -68,7 +68,7 @@ def test_report_is_opened_when_asked_or_when_nobody_says_where_to_save_it(
     report_id = commands.json("drift", f"{trained}/1", live)["report_id"]
     commands.said("report", report_id)
     commands.said("report", report_id, "--save", tmp_path / "kept.png", "--open")
-    assert opened == [tmp_path / f"modelward-drift-{report_id}.html", tmp_path / "kept.png"]
+    assert opened == [tmp_path / f"modelward-{report_id}.html", tmp_path / "kept.png"]
     assert all(path.stat().st_size for path in opened)
 
 
@@ -167,3 +167,19 @@ def test_firings_say_what_became_of_them(commands: Commands, in_production: str,
     assert "fired" in said
     assert job.job_id in said
     assert "accuracy is 0.4: below 0.5" in said
+
+
+def test_benchmark_shows_each_version_at_each_size(commands: Commands, trained: str, held_out: Path) -> None:
+    versions = [f"{trained}/1", f"{trained}/2"]
+    sizes = ("--rows", "1", "--rows", "20", "--seconds", "0.1", "--label", "up")
+    lines = commands.said("benchmark", *versions, held_out, *sizes).splitlines()
+    shown = [line.split()[:2] for line in lines if line.strip().startswith(trained)]
+    assert shown == [[version, rows] for version in versions for rows in ("1", "20")]
+
+
+def test_a_comparison_is_drawn_into_a_file(commands: Commands, trained: str, held_out: Path, tmp_path: Path) -> None:
+    drawn, again = tmp_path / "verdict.html", tmp_path / "verdict.png"
+    found = commands.json("compare", f"{trained}/1", f"{trained}/2", held_out, "--label", "up", "--save", drawn)
+    assert f"{trained}/2" in drawn.read_text()
+    commands.said("report", found["comparison_id"], "--save", again)
+    assert again.read_bytes().startswith(b"\x89PNG")

@@ -12,14 +12,19 @@ from uuid import uuid4
 
 import grpc
 import pytest
+from grpc import aio
 
 from modelward import AsyncClient, Client, GateResult, errors
 from modelward._wire import error_of
 from modelward.v1 import comparison_pb2
 from modelward.v1 import lifecycle_pb2 as pb
-from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
+from modelward.v1.comparison_pb2_grpc import (
+    ComparisonServiceServicer,
+    ComparisonServiceStub,
+    add_ComparisonServiceServicer_to_server,
+)
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.rpc.guard import STATUS_DETAILS, encode
+from modelward_server.rpc.guard import STATUS_DETAILS, Guard, encode
 from modelward_server.settings import Settings
 from tests.conftest import Either, RunningServer
 
@@ -98,9 +103,15 @@ def stub(server: RunningServer) -> Iterator[LifecycleServiceStub]:
         yield LifecycleServiceStub(channel)
 
 
-def test_call_that_is_not_served_yet_says_so(server: RunningServer) -> None:
-    with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError) as caught:
-        ComparisonServiceStub(channel).AssignVariant(comparison_pb2.AssignVariantRequest())
+async def test_call_that_is_not_served_yet_says_so() -> None:
+    server = aio.server(interceptors=[Guard()])
+    add_ComparisonServiceServicer_to_server(ComparisonServiceServicer(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        with pytest.raises(grpc.RpcError) as caught:
+            await ComparisonServiceStub(channel).AssignVariant(comparison_pb2.AssignVariantRequest(test="t", unit="u"))
+    await server.stop(None)
     assert isinstance(error_of(caught.value), errors.NotServed)
 
 

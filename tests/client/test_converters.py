@@ -1,5 +1,6 @@
 """Every dataclass survives the way into its message and back."""
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -8,7 +9,18 @@ from typing import Any
 import pytest
 
 from modelward import (
+    AbAction,
+    AbConclusion,
+    AbEstimate,
+    AbLook,
+    AbMetric,
+    AbNamespace,
+    AbOutcome,
+    AbTest,
+    AbTestResult,
+    AbTestState,
     ArtifactFile,
+    Assignment,
     AuditRecord,
     AuditVerification,
     DriftPolicy,
@@ -33,6 +45,7 @@ from modelward import (
     Performance,
     PerformanceAlarm,
     PromotionPolicy,
+    RecordedAbOutcomes,
     RecordedOutcomes,
     Reference,
     ReferenceDistance,
@@ -42,9 +55,12 @@ from modelward import (
     Stage,
     Transition,
     TransitionResult,
+    Variant,
+    VariantResult,
+    Verdict,
     VersionRef,
 )
-from modelward._convert import common, drift, events, lifecycle, outcomes, policy
+from modelward._convert import abtest, common, drift, events, lifecycle, outcomes, policy
 from modelward.drift import FeatureKind, FeatureProfile
 from modelward.lifecycle import AuditDefect, DriftAlarm
 from modelward.v1 import lifecycle_pb2 as pb
@@ -141,6 +157,46 @@ REPORT = DriftReport(
 )
 
 PERFORMANCE = Performance(NOW, NOW + timedelta(days=1), 9, 8, 6, {"accuracy": 0.5}, False, 0.0, True)
+AB_RESULT = AbTestResult(
+    test="exits",
+    as_of=NOW,
+    variants=(
+        VariantResult("champion", 50, (AbEstimate("pnl", 50, 0.1, 0.0, 0.0, 0.0, None, 0.0),)),
+        VariantResult(
+            "challenger",
+            49,
+            (AbEstimate("pnl", 49, 0.2, 0.1, -math.inf, math.inf, Verdict.INCONCLUSIVE, 0.5),),
+        ),
+    ),
+    sample_ratio_p_value=0.9,
+    sample_ratio_sequential_p_value=1.0,
+    sample_ratio_broken=False,
+    mismatched_units=3,
+    verdict=Verdict.NON_INFERIOR,
+    best="challenger",
+    broken_guardrails=("loss",),
+    summary="no worse",
+    looks=(AbLook("challenger", NOW, 99, 0.1, -0.2, 0.4),),
+)
+AB_TEST = AbTest(
+    test="exits",
+    description="do they pay?",
+    variants=(Variant("champion", REF), Variant("challenger", VersionRef("spx-direction", 4), 0.5)),
+    coverage=0.5,
+    salt="salt",
+    namespace=AbNamespace("desk", 0.25, 0.75),
+    unit="account",
+    primary_metric=AbMetric("pnl", margin=0.1),
+    guardrails=(AbMetric("loss", lower_is_better=True),),
+    shadow=True,
+    confidence_level=0.9,
+    block=timedelta(minutes=5),
+    state=AbTestState.CONCLUDED,
+    conclusion=AbConclusion("challenger", AbAction.PROMOTE, "ann", "it pays", NOW, AB_RESULT),
+    created_by="ann",
+    created_at=NOW,
+    etag="r2",
+)
 PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
     "time": (common.time_to_proto, common.time_from_proto, NOW),
     "span": (common.span_to_proto, common.span_from_proto, timedelta(days=1, microseconds=1)),
@@ -177,6 +233,22 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
         events.rollout_to_proto,
         events.rollout_from_proto,
         Rollout(REF, tuple(EngineStatus(state.value, 3, state, NOW) for state in RolloutState)),
+    ),
+    "A/B test": (abtest.ab_test_to_proto, abtest.ab_test_from_proto, AB_TEST),
+    "A/B outcome": (
+        abtest.ab_outcome_to_proto,
+        abtest.ab_outcome_from_proto,
+        AbOutcome("o-1", "account-1", {"pnl": 1.5}, {"pnl": -0.5}, "challenger", NOW),
+    ),
+    "A/B outcomes recorded": (
+        abtest.recorded_to_proto,
+        abtest.recorded_from_proto,
+        RecordedAbOutcomes(recorded=4, repeated_ids=3, mismatched=2, outside=1),
+    ),
+    "assignment": (
+        abtest.assignment_to_proto,
+        abtest.assignment_from_proto,
+        Assignment(AB_TEST.control, in_test=True, bucket=9999),
     ),
     "drift thresholds": (drift.thresholds_to_proto, drift.thresholds_from_proto, THRESHOLDS),
     "drift policy": (drift.drift_policy_to_proto, drift.drift_policy_from_proto, DriftPolicy("spx", THRESHOLDS, "r1")),

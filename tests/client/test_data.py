@@ -1,5 +1,7 @@
 """Tables of every kind become the same columns."""
 
+from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
@@ -12,9 +14,11 @@ from modelward import errors
 from modelward.data import to_arrow, to_columns, to_dataset
 from modelward.v1 import common_pb2 as pb
 from modelward_server.rpc.datasets import read_columns
+from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.sources import Sources
 
-NOWHERE = Sources((), lambda uri, to: to)
+BLOBS = BlobStore(Path(mkdtemp()))
+NOWHERE = Sources((), lambda uri, to: to, BLOBS)
 TABLE: dict[str, list[Any]] = {
     "ret": [0.5, float("nan"), -1.0],
     "count": [1, 2, 3],
@@ -145,7 +149,22 @@ def test_arrow_of_a_type_that_is_no_feature_is_refused() -> None:
 def test_parquet_is_read_from_an_allowed_place_only(tmp_path: Any) -> None:
     pd.DataFrame(TABLE).to_parquet(tmp_path / "q3.parquet")
     dataset = pb.Dataset(uri=f"file://{tmp_path}/q3.parquet")
-    arrived = read_columns(dataset, "data", Sources((f"file://{tmp_path}",), lambda uri, to: to))
+    arrived = read_columns(dataset, "data", Sources((f"file://{tmp_path}",), lambda uri, to: to, BLOBS))
     np.testing.assert_array_equal(arrived["count"], [1, 2, 3])
     with pytest.raises(errors.SourceNotAllowed):
         read_columns(dataset, "data", NOWHERE)
+
+
+def test_an_upload_is_read_as_parquet_or_arrow_by_its_first_bytes(tmp_path: Path) -> None:
+    pd.DataFrame(TABLE).to_parquet(tmp_path / "q3.parquet")
+    (tmp_path / "q3.arrow").write_bytes(b"".join(to_arrow(to_columns(TABLE))))
+    for name in ("q3.parquet", "q3.arrow"):
+        digest = BLOBS.put_file(tmp_path / name, name).sha256
+        arrived = read_columns(pb.Dataset(blob=digest), "data", NOWHERE)
+        np.testing.assert_array_equal(arrived["count"], [1, 2, 3])
+    with pytest.raises(errors.InvalidField, match="bring it with UploadBlobs") as refused:
+        read_columns(pb.Dataset(blob="0" * 64), "data", NOWHERE)
+    assert refused.value.violations[0].field == "data.blob"
+    nonsense = BLOBS.put_bytes(b"neither")
+    with pytest.raises(errors.InvalidField, match="no complete Arrow"):
+        read_columns(pb.Dataset(blob=nonsense), "data", NOWHERE)

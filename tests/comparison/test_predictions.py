@@ -172,3 +172,10 @@ async def test_a_comparison_is_drawn_as_page_and_picture(client: Either, version
     assert (await client.render_comparison(found.comparison_id, "png")).startswith(b"\x89PNG")
     with pytest.raises(errors.ComparisonNotFound):
         await client.render_comparison("comparison-none")
+
+
+async def test_a_table_above_one_message_is_uploaded_beforehand(client: Either, versions: list[str]) -> None:
+    truth = RANDOM.normal(size=300_000)
+    found = await compared(client, versions, [truth + 1, truth + 0.5], truth, metrics=["mae"], block_rows=1)
+    assert found.rows == 300_000
+    assert found.result(versions[1])["mae"] == pytest.approx(0.5)

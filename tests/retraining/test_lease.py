@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from modelward.errors import JobAlreadyLeased, JobNotHeld, ModelwardError, NotDue
 from modelward.retraining import Job, JobState
 from modelward_server.retraining import lease as life
+from modelward_server.retraining.lease import Holding
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 HOLDERS = st.sampled_from(["ada", "bob"])
@@ -37,7 +38,7 @@ class JobLife(RuleBasedStateMachine):
         before = life.settled(self.job, self.now)
         free = before.state is JobState.PENDING and self.now >= before.available_at
         try:
-            self.job = life.lease(self.job, holder, span, self.now)
+            self.job = life.lease(self.job, holder, span, 1, self.now)
         except (JobAlreadyLeased, JobNotHeld, NotDue):
             assert not free
         else:
@@ -49,7 +50,7 @@ class JobLife(RuleBasedStateMachine):
     @rule(holder=HOLDERS, stale=st.integers(0, 2), span=SPANS)
     def somebody_beats(self, holder: str, stale: int, span: timedelta) -> None:
         attempt = max(self.leases - stale, 0)
-        if self._tried(holder, attempt, lambda: life.heartbeat(self.job, holder, attempt, span, self.now)):
+        if self._tried(holder, attempt, lambda: life.heartbeat(self.job, Holding(holder, attempt), span, self.now)):
             assert self.job.lease_expires_at is not None
             assert self.job.lease_expires_at >= self.until
             self.until = self.job.lease_expires_at
@@ -57,14 +58,16 @@ class JobLife(RuleBasedStateMachine):
     @rule(holder=HOLDERS, stale=st.integers(0, 2))
     def somebody_completes(self, holder: str, stale: int) -> None:
         attempt = max(self.leases - stale, 0)
-        if self._tried(holder, attempt, lambda: life.complete(self.job, holder, attempt, 4, self.now)):
+        if self._tried(holder, attempt, lambda: life.complete(self.job, Holding(holder, attempt), 4, self.now)):
             assert self.job.state is JobState.SUCCEEDED
             self.holder, self.done = "", True
 
     @rule(holder=HOLDERS, stale=st.integers(0, 2), give_up=st.booleans())
     def somebody_fails(self, holder: str, stale: int, give_up: bool) -> None:
         attempt = max(self.leases - stale, 0)
-        if self._tried(holder, attempt, lambda: life.fail(self.job, holder, attempt, "no data", give_up, self.now)):
+        if self._tried(
+            holder, attempt, lambda: life.fail(self.job, Holding(holder, attempt), "no data", give_up, self.now)
+        ):
             assert (self.job.state is JobState.FAILED) == (give_up or self.leases == life.MAX_ATTEMPTS)
             assert self.job.failures[-1].reason == "no data"
             self.holder = ""
@@ -98,30 +101,30 @@ class JobLife(RuleBasedStateMachine):
     @rule(holder=HOLDERS)
     def nobody_takes_what_is_done(self, holder: str) -> None:
         with pytest.raises(ModelwardError):
-            life.lease(self.job, holder, timedelta(hours=1), self.now)
+            life.lease(self.job, holder, timedelta(hours=1), 1, self.now)
 
 
 TestJobLife = JobLife.TestCase
 
 
 def test_a_holder_that_beats_keeps_the_job_past_its_first_lease() -> None:
-    job = life.lease(new_job(), "ada", timedelta(minutes=10), T0)
-    job = life.heartbeat(job, "ada", 1, timedelta(minutes=10), T0 + timedelta(minutes=9))
-    assert life.complete(job, "ada", 1, 4, T0 + timedelta(minutes=18)).successor == 4
+    job = life.lease(new_job(), "ada", timedelta(minutes=10), 1, T0)
+    job = life.heartbeat(job, Holding("ada", 1), timedelta(minutes=10), T0 + timedelta(minutes=9))
+    assert life.complete(job, Holding("ada", 1), 4, T0 + timedelta(minutes=18)).successor == 4
 
 
 def test_a_worker_that_lost_its_lease_cannot_complete_in_its_successors_place() -> None:
-    job = life.lease(new_job(), "ada", timedelta(minutes=1), T0)
-    job = life.lease(job, "ada", timedelta(minutes=10), T0 + timedelta(minutes=2))
+    job = life.lease(new_job(), "ada", timedelta(minutes=1), 1, T0)
+    job = life.lease(job, "ada", timedelta(minutes=10), 1, T0 + timedelta(minutes=2))
     with pytest.raises(JobNotHeld, match="attempt 2, not 1"):
-        life.complete(job, "ada", 1, 4, T0 + timedelta(minutes=3))
+        life.complete(job, Holding("ada", 1), 4, T0 + timedelta(minutes=3))
 
 
 def test_waits_double_with_each_failure_and_the_third_is_final() -> None:
     job, now, waits = new_job(), T0, []
     while life.is_open(job):
-        job = life.lease(job, "ada", timedelta(minutes=10), now)
-        job = life.fail(job, "ada", 0, "no data", False, now)
+        job = life.lease(job, "ada", timedelta(minutes=10), 1, now)
+        job = life.fail(job, Holding("ada", 0), "no data", False, now)
         waits.append(job.available_at - now)
         now = job.available_at
     assert waits == [timedelta(minutes=1), timedelta(minutes=2), timedelta(minutes=4)]
@@ -129,7 +132,7 @@ def test_waits_double_with_each_failure_and_the_third_is_final() -> None:
 
 
 def test_a_lease_that_runs_out_ends_its_attempt_at_that_instant_whoever_looks_when() -> None:
-    job = life.lease(new_job(), "ada", timedelta(minutes=1), T0)
+    job = life.lease(new_job(), "ada", timedelta(minutes=1), 1, T0)
     assert life.settled(job, T0 + timedelta(seconds=59)) == job
     seen = life.settled(job, T0 + timedelta(minutes=1))
     assert seen == life.settled(job, T0 + timedelta(days=365))

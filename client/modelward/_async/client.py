@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from modelward._async.abtest import AsyncAbTests
 from modelward._async.comparison import AsyncComparisons
 from modelward._async.drift import AsyncDrift
 from modelward._async.follow import AsyncFollowing
@@ -15,6 +16,7 @@ from modelward._async.schedules import AsyncSchedules
 from modelward._async.stages import AsyncStages
 from modelward._async.watching import AsyncWatching
 from modelward.lifecycle import ModelVersion
+from modelward.retraining import Job
 
 
 class AsyncClient(
@@ -27,6 +29,7 @@ class AsyncClient(
     AsyncOutcomes,
     AsyncComparisons,
     AsyncSchedules,
+    AsyncAbTests,
     AsyncRetraining,
     AsyncMlflow,
 ):
@@ -46,6 +49,7 @@ class AsyncClient(
         tags: Mapping[str, str] | None = None,
         description: str = "",
         reference: Any = None,
+        job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
         """Register the next version of a model, in the training stage.
@@ -59,16 +63,20 @@ class AsyncClient(
             description: what is particular about it.
             reference: the data that it was trained on, which drift is measured against; a frame, a mapping of columns,
                 an Arrow table or an array. It is checked before anything is registered.
+            job: the retraining job that this is the result of, as `lease_job` returned it: only its holder may register
+                it, and a job has one version.
             timeout: seconds for each of the calls that this takes.
 
         Raises:
             InvalidField: the name, a metric, the model or the reference is not what it should be.
+            JobNotHeld: the job's lease has ended.
+            JobHasVersion: a version was registered for the job before.
         """
         from modelward.data import to_columns  # Here: numpy takes as long to import as all the rest.
 
         columns = None if reference is None else to_columns(reference, field="reference")
         version = await self.register_files(
-            name, model, metrics=metrics, params=params, tags=tags, description=description, timeout=timeout
+            name, model, metrics=metrics, params=params, tags=tags, description=description, job=job, timeout=timeout
         )
         if columns is None:
             return version

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from datetime import timedelta
 from typing import Any, Literal
 
-from modelward._async.connection import AsyncConnection
+from modelward._async.uploading import AsyncUploading
 from modelward._comparing import as_metric, put_data
-from modelward._convert.common import ref_to_proto, report_format_to_proto
+from modelward._convert.benchmark import benchmark_from_proto
+from modelward._convert.common import ref_to_proto, report_format_to_proto, span_to_proto
 from modelward._convert.comparison import comparison_from_proto, metric_to_proto, progress_from_proto
 from modelward._refs import AnyVersion, as_ref
-from modelward.comparison import Comparison, ComparisonProgress, Metric
+from modelward._transfers import MESSAGE_BYTES
+from modelward.comparison import Comparison, ComparisonProgress, Metric, ModelBenchmark
 from modelward.errors import UnexpectedError
 from modelward.v1 import comparison_pb2 as pb
 
@@ -19,7 +22,7 @@ COMPARE_TIMEOUT_SECONDS = 900.0
 PAGE_SIZE = 50
 
 
-class AsyncComparisons(AsyncConnection):
+class AsyncComparisons(AsyncUploading):
     """Comparisons of versions."""
 
     async def compare(
@@ -75,10 +78,10 @@ class AsyncComparisons(AsyncConnection):
             FormatNotExecutable: the server does not run a version's format.
             ModelFailed: fewer than two of the models answered.
             InvalidField: the data, the label or a metric does not fit the models.
-            MessageTooLarge: the table is over 4 MiB.
         """
         sent = dict(predictions or {})
-        named = dict.fromkeys(as_ref(version) for version in (*versions, *sent))
+        named = [as_ref(version) for version in versions]
+        named += [ref for ref in map(as_ref, sent) if ref not in named]
         request = pb.CompareModelsRequest(
             versions=map(ref_to_proto, named),
             metrics=[metric_to_proto(as_metric(metric, "metrics")) for metric in metrics],
@@ -92,6 +95,8 @@ class AsyncComparisons(AsyncConnection):
             periods_per_year=periods_per_year,
         )
         put_data(request, X, y, returns, ids, sent)
+        if request.ByteSize() > MESSAGE_BYTES:
+            await self._upload_tables([request.data, *(one.data for one in request.predictions)], timeout)
         answer = pb.CompareModelsResponse()
         async for answer in self._receive(self._comparison.CompareModels, request, timeout):
             if on_progress is not None and answer.HasField("progress"):
@@ -99,6 +104,45 @@ class AsyncComparisons(AsyncConnection):
         if not answer.HasField("comparison"):
             raise UnexpectedError("the server ended the comparison without a verdict")
         return comparison_from_proto(answer.comparison)
+
+    async def benchmark(
+        self,
+        versions: Sequence[AnyVersion],
+        X: Any,  # noqa: N803 - as scikit-learn calls it
+        *,
+        batch_rows: Sequence[int] = (1, 1000),
+        seconds: float = 2.0,
+        confidence_level: float = 0.95,
+        timeout: float = COMPARE_TIMEOUT_SECONDS,
+    ) -> list[ModelBenchmark]:
+        """Measure how fast versions answer in the server, in turns, so that drift of the machine hits all alike.
+
+        Args:
+            versions: 1 to 20.
+            X: features to predict, as `compare` takes them; they are used over and over.
+            batch_rows: how many rows a call has, each size measured for itself.
+            seconds: how long each version is measured at each size.
+            confidence_level: of the intervals, from 0.5 to 0.999.
+            timeout: seconds for all of it.
+
+        Raises:
+            VersionNotFound, ModelNotFound: a version does not exist.
+            FormatNotExecutable: the server does not run a version's format.
+            ModelFailed: no version answered. One that fails while others answer says so in its `failure`.
+        """
+        from modelward.data import to_columns, to_dataset
+
+        request = pb.BenchmarkModelsRequest(
+            versions=[ref_to_proto(as_ref(version)) for version in versions],
+            data=to_dataset(to_columns(X, field="X")),
+            batch_rows=batch_rows,
+            duration=span_to_proto(timedelta(seconds=seconds)),
+            confidence_level=confidence_level,
+        )
+        if request.ByteSize() > MESSAGE_BYTES:
+            await self._upload_tables([request.data], timeout)
+        answer = await self._call(self._comparison.BenchmarkModels, request, timeout)
+        return list(map(benchmark_from_proto, answer.benchmarks))
 
     async def get_comparison(self, comparison_id: str) -> Comparison:
         """Return a stored comparison.

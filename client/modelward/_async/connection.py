@@ -65,8 +65,8 @@ class AsyncConnection:
         self.target = target
         self._timeout = timeout
         self._credentials = credentials
-        self._actor = actor or getpass.getuser()
-        self._metadata = ((ACTOR_HEADER, self._actor),)
+        self.actor = actor or getpass.getuser()
+        self._metadata = ((ACTOR_HEADER, self.actor),)
         self._lifecycle: LifecycleServiceAsyncStub = LifecycleServiceStub(self._channel)
         self._drift: DriftServiceAsyncStub = DriftServiceStub(self._channel)
         self._comparison: ComparisonServiceAsyncStub = ComparisonServiceStub(self._channel)

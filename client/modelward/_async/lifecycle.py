@@ -12,8 +12,7 @@ from typing import Any
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelward import _artifacts
-from modelward._artifacts import Saved
-from modelward._async.connection import AsyncConnection
+from modelward._async.uploading import AsyncUploading
 from modelward._convert.common import file_to_proto, ref_to_proto, stage_to_proto, time_to_proto
 from modelward._convert.lifecycle import (
     format_to_proto,
@@ -22,9 +21,9 @@ from modelward._convert.lifecycle import (
     version_from_proto,
 )
 from modelward._refs import AnyVersion, as_ref, as_stage
-from modelward._transfers import IncomingFile, holds, inside, late_arrival, rest_of, upload_header, upload_parts
+from modelward._transfers import IncomingFile, holds, inside
 from modelward._wire import Attempts
-from modelward.errors import InvalidField, ModelwardError
+from modelward.errors import ModelwardError
 from modelward.lifecycle import (
     ArtifactFile,
     MetricRange,
@@ -33,13 +32,14 @@ from modelward.lifecycle import (
     ModelVersion,
     Stage,
 )
+from modelward.retraining import Job
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 
 PAGE_SIZE = 200
 
 
-class AsyncLifecycle(AsyncConnection):
+class AsyncLifecycle(AsyncUploading):
     """Models, versions and the stages that they pass through."""
 
     async def create_model(self, name: str, *, description: str = "", tags: Mapping[str, str] | None = None) -> Model:
@@ -99,6 +99,7 @@ class AsyncLifecycle(AsyncConnection):
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         description: str = "",
+        job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
         """Register a version as `register` does, without reference data."""
@@ -112,6 +113,8 @@ class AsyncLifecycle(AsyncConnection):
                 tags=tags or {},
                 params=saved.params if params is None else params,
                 metrics=metrics or {},
+                job_id=job.job_id if job else "",
+                fence=job.fence if job else 0,
             )
         return version_from_proto((await self._call(self._lifecycle.RegisterModelVersion, request, timeout)).version)
 
@@ -125,6 +128,7 @@ class AsyncLifecycle(AsyncConnection):
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         description: str = "",
+        job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
         """Register a version from files that the server reads by itself.
@@ -133,10 +137,13 @@ class AsyncLifecycle(AsyncConnection):
             source_uri: `runs:/<id>/model` or `models:/<name>/<version>` of the server's MLflow, or a place that its
                 operator allows, as `file:///srv/models/spx` or `s3://bucket/models/spx`.
             format: how the model is stored; None lets the server tell it by the files' names.
+            job: the retraining job that this is the result of, as `lease_job` returned it.
 
         Raises:
             SourceNotAllowed: the operator does not allow the server to read there.
             InvalidField: nothing is there, or another argument is wrong.
+            JobNotHeld: the job's lease has ended.
+            JobHasVersion: a version was registered for the job before.
         """
         request = pb.RegisterModelVersionRequest(
             model=name,
@@ -146,29 +153,10 @@ class AsyncLifecycle(AsyncConnection):
             tags=tags or {},
             params=params or {},
             metrics=metrics or {},
+            job_id=job.job_id if job else "",
+            fence=job.fence if job else 0,
         )
         return version_from_proto((await self._call(self._lifecycle.RegisterModelVersion, request, timeout)).version)
-
-    async def _upload(self, saved: Saved, timeout: float | None) -> None:
-        """Send what the server lacks of the contents; after a break ask again, and go on from there."""
-        attempts = Attempts(self._timeout if timeout is None else timeout)
-        while True:
-            try:
-                return await self._upload_once(saved, attempts)
-            except ModelwardError as error:
-                pause = attempts.pause_before_next(error)
-            await asyncio.sleep(pause)
-
-    async def _upload_once(self, saved: Saved, attempts: Attempts) -> None:
-        headers = map(upload_header, saved.files)
-        answer = await self._send_once(self._lifecycle.UploadBlobs, headers, attempts)
-        rest = rest_of(saved.files, answer)
-        if rest:
-            parts = upload_parts(saved.folder, rest)
-            try:
-                await self._send_once(self._lifecycle.UploadBlobs, parts, attempts)
-            except InvalidField as error:
-                raise (late_arrival(error) or error) from None
 
     async def get_version(self, version: AnyVersion) -> ModelVersion:
         """Return a version.

@@ -182,12 +182,15 @@ def ab_outcome_from_proto(message: pb.AbOutcome) -> AbOutcome:
 
 def recorded_to_proto(recorded: RecordedAbOutcomes) -> pb.RecordAbOutcomesResponse:
     return pb.RecordAbOutcomesResponse(
-        recorded=recorded.recorded, repeated_ids=recorded.repeated_ids, mismatched=recorded.mismatched
+        recorded=recorded.recorded,
+        repeated_ids=recorded.repeated_ids,
+        mismatched=recorded.mismatched,
+        outside=recorded.outside,
     )
 
 
 def recorded_from_proto(message: pb.RecordAbOutcomesResponse) -> RecordedAbOutcomes:
-    return RecordedAbOutcomes(message.recorded, message.repeated_ids, message.mismatched)
+    return RecordedAbOutcomes(message.recorded, message.repeated_ids, message.mismatched, message.outside)
 
 
 def ab_estimate_to_proto(estimate: AbEstimate) -> pb.AbEstimate:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
+from google.protobuf.message import Message
+
 from modelward._convert.common import span_from_proto, span_to_proto, time_from_proto, time_to_proto
+from modelward._convert.comparison import metric_from_proto, metric_to_proto, verdict_from_proto, verdict_to_proto
 from modelward._convert.schedules import (
     problem_from_proto,
     problem_to_proto,
     schedule_policy_from_proto,
     schedule_policy_to_proto,
 )
+from modelward.comparison import Verdict
 from modelward.retraining import (
     AtSession,
     ByClock,
@@ -18,6 +24,9 @@ from modelward.retraining import (
     DueReason,
     Every,
     Evidence,
+    FollowUp,
+    FollowUpAction,
+    FollowUpState,
     Job,
     JobFailure,
     JobState,
@@ -26,6 +35,7 @@ from modelward.retraining import (
     PerformanceEvidence,
     PeriodicEvidence,
     RequestEvidence,
+    RetrainingPolicy,
     Schedule,
     SessionChoice,
     Trigger,
@@ -37,6 +47,21 @@ JOB_STATES = {
     JobState.LEASED: pb.JOB_STATE_LEASED,
     JobState.SUCCEEDED: pb.JOB_STATE_SUCCEEDED,
     JobState.FAILED: pb.JOB_STATE_FAILED,
+}
+
+FOLLOW_UP_STATES = {
+    FollowUpState.PENDING: pb.FOLLOW_UP_STATE_PENDING,
+    FollowUpState.STAGED: pb.FOLLOW_UP_STATE_STAGED,
+    FollowUpState.COMPARED: pb.FOLLOW_UP_STATE_COMPARED,
+    FollowUpState.PROMOTED: pb.FOLLOW_UP_STATE_PROMOTED,
+    FollowUpState.WAITING: pb.FOLLOW_UP_STATE_WAITING,
+    FollowUpState.REFUSED: pb.FOLLOW_UP_STATE_REFUSED,
+}
+FOLLOW_UP_ACTIONS = {
+    FollowUpAction.NONE: pb.FOLLOW_UP_ACTION_UNSPECIFIED,
+    FollowUpAction.STAGE: pb.FOLLOW_UP_ACTION_STAGE,
+    FollowUpAction.COMPARE: pb.FOLLOW_UP_ACTION_COMPARE,
+    FollowUpAction.PROMOTE: pb.FOLLOW_UP_ACTION_PROMOTE,
 }
 
 
@@ -260,6 +285,15 @@ def job_to_proto(job: Job) -> pb.Job:
         created_at=time_to_proto(job.created_at),
         updated_at=time_to_proto(job.updated_at),
         ended_at=time_to_proto(job.ended_at),
+        queue=job.queue,
+        labels=job.labels,
+        parameters=job.parameters,
+        data_from=time_to_proto(job.data_from),
+        data_until=time_to_proto(job.data_until),
+        fence=job.fence,
+        progress=job.progress,
+        progress_message=job.progress_message,
+        follow_up=None if job.follow_up is None else follow_up_to_proto(job.follow_up),
     )
 
 
@@ -271,7 +305,7 @@ def job_from_proto(message: pb.Job) -> Job:
         state=job_state_from_proto(message.state) or JobState.PENDING,
         reasons=tuple(map(reason_from_proto, message.reasons)),
         holder=message.holder,
-        lease_expires_at=time_from_proto(message.lease_expires_at) if message.HasField("lease_expires_at") else None,
+        lease_expires_at=_optional_time(message, "lease_expires_at"),
         attempt=message.attempt,
         max_attempts=message.max_attempts,
         available_at=time_from_proto(message.available_at),
@@ -280,5 +314,72 @@ def job_from_proto(message: pb.Job) -> Job:
         created_by=message.created_by,
         created_at=time_from_proto(message.created_at),
         updated_at=time_from_proto(message.updated_at),
-        ended_at=time_from_proto(message.ended_at) if message.HasField("ended_at") else None,
+        ended_at=_optional_time(message, "ended_at"),
+        queue=message.queue,
+        labels=dict(message.labels),
+        parameters=dict(message.parameters),
+        data_from=_optional_time(message, "data_from"),
+        data_until=_optional_time(message, "data_until"),
+        fence=message.fence,
+        progress=message.progress,
+        progress_message=message.progress_message,
+        follow_up=follow_up_from_proto(message.follow_up) if message.HasField("follow_up") else None,
+    )
+
+
+def _optional_time(message: Message, field: str) -> datetime | None:
+    return time_from_proto(getattr(message, field)) if message.HasField(field) else None
+
+
+def follow_up_to_proto(follow_up: FollowUp) -> pb.FollowUp:
+    return pb.FollowUp(
+        state=FOLLOW_UP_STATES[follow_up.state],
+        reason=follow_up.reason,
+        comparison_id=follow_up.comparison_id,
+        updated_at=time_to_proto(follow_up.updated_at),
+    )
+
+
+def follow_up_from_proto(message: pb.FollowUp) -> FollowUp | None:
+    """Convert how far that is which follows; None for a state that a newer server may know."""
+    state = next((state for state, known in FOLLOW_UP_STATES.items() if known == message.state), None)
+    if state is None:
+        return None
+    return FollowUp(state, message.reason, message.comparison_id, time_from_proto(message.updated_at))
+
+
+def retraining_policy_to_proto(policy: RetrainingPolicy) -> pb.RetrainingPolicy:
+    return pb.RetrainingPolicy(
+        model=policy.model,
+        queue=policy.queue,
+        labels=policy.labels,
+        parameters=policy.parameters,
+        data_window=span_to_proto(policy.data_window),
+        follow_up=FOLLOW_UP_ACTIONS[policy.follow_up],
+        promote_on=map(verdict_to_proto, policy.promote_on),
+        evaluation_uri=policy.evaluation_uri,
+        label=policy.label,
+        primary_metric=metric_to_proto(policy.primary_metric),
+        margin=policy.margin,
+        etag=policy.etag,
+    )
+
+
+def retraining_policy_from_proto(message: pb.RetrainingPolicy) -> RetrainingPolicy:
+    """Convert a policy, with the defaults that the contract names."""
+    actions = (action for action, known in FOLLOW_UP_ACTIONS.items() if known == message.follow_up)
+    verdicts = tuple(verdict for value in message.promote_on if (verdict := verdict_from_proto(value)))
+    return RetrainingPolicy(
+        model=message.model,
+        queue=message.queue or "default",
+        labels=dict(message.labels),
+        parameters=dict(message.parameters),
+        data_window=span_from_proto(message.data_window) if message.HasField("data_window") else None,
+        follow_up=next(actions, FollowUpAction.NONE),
+        promote_on=verdicts or (Verdict.SUPERIOR,),
+        evaluation_uri=message.evaluation_uri,
+        label=message.label or "label",
+        primary_metric=metric_from_proto(message.primary_metric),
+        margin=message.margin,
+        etag=message.etag,
     )

@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from modelward._sync.abtest import AbTests
 from modelward._sync.comparison import Comparisons
 from modelward._sync.drift import Drift
 from modelward._sync.follow import Following
@@ -16,6 +17,7 @@ from modelward._sync.schedules import Schedules
 from modelward._sync.stages import Stages
 from modelward._sync.watching import Watching
 from modelward.lifecycle import ModelVersion
+from modelward.retraining import Job
 
 
 class Client(
@@ -28,6 +30,7 @@ class Client(
     Outcomes,
     Comparisons,
     Schedules,
+    AbTests,
     Retraining,
     Mlflow,
 ):
@@ -47,6 +50,7 @@ class Client(
         tags: Mapping[str, str] | None = None,
         description: str = "",
         reference: Any = None,
+        job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
         """Register the next version of a model, in the training stage.
@@ -60,16 +64,20 @@ class Client(
             description: what is particular about it.
             reference: the data that it was trained on, which drift is measured against; a frame, a mapping of columns,
                 an Arrow table or an array. It is checked before anything is registered.
+            job: the retraining job that this is the result of, as `lease_job` returned it: only its holder may register
+                it, and a job has one version.
             timeout: seconds for each of the calls that this takes.
 
         Raises:
             InvalidField: the name, a metric, the model or the reference is not what it should be.
+            JobNotHeld: the job's lease has ended.
+            JobHasVersion: a version was registered for the job before.
         """
         from modelward.data import to_columns  # Here: numpy takes as long to import as all the rest.
 
         columns = None if reference is None else to_columns(reference, field="reference")
         version = self.register_files(
-            name, model, metrics=metrics, params=params, tags=tags, description=description, timeout=timeout
+            name, model, metrics=metrics, params=params, tags=tags, description=description, job=job, timeout=timeout
         )
         if columns is None:
             return version

@@ -58,8 +58,8 @@ class Connection:
         self.target = target
         self._timeout = timeout
         self._credentials = credentials
-        self._actor = actor or getpass.getuser()
-        self._metadata = ((ACTOR_HEADER, self._actor),)
+        self.actor = actor or getpass.getuser()
+        self._metadata = ((ACTOR_HEADER, self.actor),)
         self._lifecycle: LifecycleServiceStub = LifecycleServiceStub(self._channel)
         self._drift: DriftServiceStub = DriftServiceStub(self._channel)
         self._comparison: ComparisonServiceStub = ComparisonServiceStub(self._channel)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 import click
 from rich.text import Text
 
-from modelward import Client, Comparison, Metric, ModelResult
+from modelward import Client, Comparison, Metric, ModelBenchmark, ModelResult
+from modelward.cli.drift import SAVE, draw
 from modelward.cli.options import DATA, read_table
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
@@ -22,9 +23,16 @@ if TYPE_CHECKING:
 @DATA
 @click.option("--label", required=True, metavar="COLUMN", help="The column of DATA that holds the truth.")
 @click.option("--primary", type=click.Choice([metric.value for metric in Metric]), help="The metric that decides.")
+@SAVE
 @remote
 def compare(
-    client: Client, out: Output, versions: tuple[str, ...], data: Path, label: str, primary: str | None
+    client: Client,
+    out: Output,
+    versions: tuple[str, ...],
+    data: Path,
+    label: str,
+    primary: str | None,
+    save: Path | None,
 ) -> None:
     """Run versions on the file DATA and say which is better.
 
@@ -34,7 +42,49 @@ def compare(
     if label not in table.column_names:
         raise click.UsageError(f"{data} has no column {label!r}; it has {', '.join(table.column_names)}")
     truth, features = table[label].to_numpy(), table.drop_columns([label])
-    _show(out, _compared(client, versions, features, truth, primary))
+    found = _compared(client, versions, features, truth, primary)
+    if save:
+        draw(client, found.comparison_id, save)
+    _show(out, found)
+
+
+@click.command()
+@click.argument("versions", nargs=-1, required=True, metavar="MODEL/VERSION...")
+@DATA
+@click.option("--rows", "batch_rows", multiple=True, type=click.IntRange(1), default=(1, 1000), show_default=True)
+@click.option("--seconds", type=click.FloatRange(0.05), default=2.0, show_default=True, help="For each size.")
+@click.option("--label", metavar="COLUMN", help="A column of DATA that is no feature.")
+@remote
+def benchmark(
+    client: Client,
+    out: Output,
+    versions: tuple[str, ...],
+    data: Path,
+    batch_rows: tuple[int, ...],
+    seconds: float,
+    label: str | None,
+) -> None:
+    """Measure how fast versions answer on rows of the file DATA, in turns."""
+    table = read_table(data)
+    features = table.select([name for name in table.column_names if name != label])
+    found = client.benchmark(versions, features, batch_rows=batch_rows, seconds=seconds)
+    headings = ["version", "rows", "p50 ms", "p95 ms", "p99 ms", "rows/s", "load ms", "memory MiB", "files KiB"]
+    failures = (Text(f"{one.version} failed: {one.failure}", "red") for one in found if one.failure)
+    out.record(found, {}, make_table(headings, _timed(found)), *failures)
+
+
+def _timed(found: "list[ModelBenchmark]") -> "Iterator[list[object]]":
+    for one in found:
+        for batch in one.batches:
+            yield [
+                str(one.version),
+                batch.batch_rows,
+                *(f"{1000 * estimate.value:.3f}" for estimate in (batch.p50, batch.p95, batch.p99)),
+                f"{batch.rows_per_second:,.0f}",
+                f"{1000 * one.load_seconds:.0f}",
+                one.peak_memory_bytes >> 20,
+                one.size_bytes >> 10,
+            ]
 
 
 def _compared(

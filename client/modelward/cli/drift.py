@@ -47,7 +47,7 @@ def drift(client: Client, out: Output, version: str, data: Path, reference: str,
     """
     report = client.detect_drift(version, read_table(data), reference=reference, label=label or data.name)
     if save:
-        _draw(client, report.report_id, save)
+        draw(client, report.report_id, save)
     _show(out, report)
 
 
@@ -57,21 +57,23 @@ def drift(client: Client, out: Output, version: str, data: Path, reference: str,
 @click.option("--open", "opened", is_flag=True, help="Open the file that was saved.")
 @remote
 def report(client: Client, out: Output, report_id: str, save: Path | None, opened: bool) -> None:
-    """Draw a drift report as a page or a picture.
+    """Draw a drift report or a comparison as a page or a picture.
 
-    `drift` and `reports --json` tell its id.
+    `drift`, `compare` and `reports --json` tell its id.
 
     Without --save a page is written into the folder for temporary files and opened.
     """
-    drawn = save or Path(gettempdir(), f"modelward-drift-{report_id}.html")
-    _draw(client, report_id, drawn)
+    drawn = save or Path(gettempdir(), f"modelward-{report_id}.html")
+    draw(client, report_id, drawn)
     out.say({"file": str(drawn)}, f"{drawn} holds the report")
     if opened or not save:
         click.launch(str(drawn))
 
 
-def _draw(client: Client, report_id: str, path: Path) -> None:
-    path.write_bytes(client.render_drift_report(report_id, FORMATS[path.suffix.lower()]))
+def draw(client: Client, report_id: str, path: Path) -> None:
+    """Draw a report, as the file's ending says; comparisons have ids that say so."""
+    render = client.render_comparison if report_id.startswith("comparison-") else client.render_drift_report
+    path.write_bytes(render(report_id, FORMATS[path.suffix.lower()]))
 
 
 def _show(out: Output, report: DriftReport) -> None:

@@ -2,7 +2,7 @@
 
 import click
 
-from modelward import Client, Job, JobState
+from modelward import Client
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
 from modelward.retraining import DueReason
@@ -21,24 +21,5 @@ def due(client: Client, out: Output) -> None:
     )
 
 
-def _why(reasons: tuple[DueReason, ...]) -> str:
+def why(reasons: tuple[DueReason, ...]) -> str:
     return "; ".join(reason.summary for reason in reasons)
-
-
-@click.command()
-@click.argument("model", default="")
-@remote
-def jobs(client: Client, out: Output, model: str) -> None:
-    """List the retraining jobs of MODEL, or of all."""
-    out.rows(
-        list(client.list_jobs(model)),
-        ["job", "model", "state", "created (UTC)", "successor"],
-        lambda j: [j.job_id, j.model, _state(j), j.created_at, j.successor or ""],
-        prose=("why", lambda j: _why(j.reasons)),
-        none="there is no job",
-    )
-
-
-def _state(job: Job) -> str:
-    holder = f" by {job.holder}" if job.state is JobState.LEASED else ""
-    return f"{job.state}{holder}" + (f", attempt {job.attempt}" if job.attempt > 1 else "")

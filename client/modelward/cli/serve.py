@@ -55,6 +55,7 @@ def _settings_class() -> Any:
 def serve(**flags: str | None) -> None:
     """Run the server until SIGTERM or Ctrl-C."""
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("modelward_server.announcing").setLevel(logging.INFO)
     settings = _settings({name: value for name, value in flags.items() if value is not None})
     _check_address(settings.host, settings.port)
     try:

@@ -1796,7 +1796,7 @@ class AbOutcome(_message.Message):
     """The variant that the unit got, or in a shadow test the variant whose decision this is. Empty: the assigned one."""
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """The values by metric key, each finite."""
+        """The values by metric key, each finite and at most 1e100 in size."""
 
     @_builtins.property
     def before(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
@@ -1833,6 +1833,7 @@ class RecordAbOutcomesResponse(_message.Message):
     RECORDED_FIELD_NUMBER: _builtins.int
     REPEATED_IDS_FIELD_NUMBER: _builtins.int
     MISMATCHED_FIELD_NUMBER: _builtins.int
+    OUTSIDE_FIELD_NUMBER: _builtins.int
     recorded: _builtins.int
     """How many were new."""
     repeated_ids: _builtins.int
@@ -1841,16 +1842,19 @@ class RecordAbOutcomesResponse(_message.Message):
     """How many of the new ones name another variant than the assignment gives their unit. They count for the variant
     that they name; the result says how many units that befell.
     """
+    outside: _builtins.int
+    """How many are left out, because their unit takes no part in the test and they name no variant."""
     def __init__(
         self,
         *,
         recorded: _builtins.int = ...,
         repeated_ids: _builtins.int = ...,
         mismatched: _builtins.int = ...,
+        outside: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mismatched", b"mismatched", "recorded", b"recorded", "repeated_ids", b"repeated_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mismatched", b"mismatched", "outside", b"outside", "recorded", b"recorded", "repeated_ids", b"repeated_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2075,7 +2079,7 @@ class AbEstimate(_message.Message):
     mean: _builtins.float
     """Their mean."""
     difference: _builtins.float
-    """The mean minus the control's; 0 for the control itself."""
+    """The mean minus the control's, less what the values from before the test explain; 0 for the control itself."""
     low: _builtins.float
     """Lower end of the difference's confidence sequence; -Infinity while there is too little to say."""
     high: _builtins.float

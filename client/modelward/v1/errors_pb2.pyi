@@ -86,6 +86,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The exchange's calendar does not reach that far. Metadata: calendar, first_session,
     last_session.
     """
+    ERROR_REASON_JOB_HAS_VERSION: _ErrorReason.ValueType  # 55
+    """FAILED_PRECONDITION. A version was registered for the job before. Metadata: job_id, model, version."""
+    ERROR_REASON_JOB_NOT_RETRYABLE: _ErrorReason.ValueType  # 56
+    """FAILED_PRECONDITION. The job did not fail for good, or the model has a newer job. Metadata: job_id, state."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 60
     """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
     ERROR_REASON_JOB_ALREADY_LEASED: _ErrorReason.ValueType  # 61
@@ -172,6 +176,10 @@ ERROR_REASON_CALENDAR_ENDS: ErrorReason.ValueType  # 53
 """FAILED_PRECONDITION. The exchange's calendar does not reach that far. Metadata: calendar, first_session,
 last_session.
 """
+ERROR_REASON_JOB_HAS_VERSION: ErrorReason.ValueType  # 55
+"""FAILED_PRECONDITION. A version was registered for the job before. Metadata: job_id, model, version."""
+ERROR_REASON_JOB_NOT_RETRYABLE: ErrorReason.ValueType  # 56
+"""FAILED_PRECONDITION. The job did not fail for good, or the model has a newer job. Metadata: job_id, state."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 60
 """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
 ERROR_REASON_JOB_ALREADY_LEASED: ErrorReason.ValueType  # 61

@@ -925,6 +925,8 @@ class RegisterModelVersionRequest(_message.Message):
     PARAMS_FIELD_NUMBER: _builtins.int
     METRICS_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name; a model that does not exist is created."""
     source_uri: _builtins.str
@@ -939,6 +941,12 @@ class RegisterModelVersionRequest(_message.Message):
     """What is particular about it, in words."""
     request_id: _builtins.str
     """UUID of this call: a repeat with the same one returns the first answer. Empty: every call counts."""
+    job_id: _builtins.str
+    """The retraining job that this version is the result of. Empty: none. Only the holder of the job may register it, and
+    a job has one version.
+    """
+    fence: _builtins.int
+    """The fence of the job's lease, as LeaseJob answered; needed with `job_id`."""
     @_builtins.property
     def manifest(self) -> Global___ArtifactManifest:
         """The files by digest; their contents were uploaded before."""
@@ -968,10 +976,12 @@ class RegisterModelVersionRequest(_message.Message):
         params: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         request_id: _builtins.str = ...,
+        job_id: _builtins.str = ...,
+        fence: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "manifest", b"manifest", "source_uri", b"source_uri"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "description", b"description", "format", b"format", "framework", b"framework", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "request_id", b"request_id", "source_uri", b"source_uri", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "description", b"description", "fence", b"fence", "format", b"format", "framework", b"framework", "job_id", b"job_id", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "request_id", b"request_id", "source_uri", b"source_uri", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_artifact: _TypeAlias = _typing.Literal["manifest", "source_uri"]  # noqa: Y015
     _WhichOneofArgType_artifact: _TypeAlias = _typing.Literal["artifact", b"artifact"]  # noqa: Y015

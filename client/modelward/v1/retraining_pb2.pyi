@@ -11,6 +11,8 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from modelward.v1 import common_pb2 as _common_pb2
+from modelward.v1 import comparison_pb2 as _comparison_pb2
 from modelward.v1 import lifecycle_pb2 as _lifecycle_pb2
 import builtins as _builtins
 import sys
@@ -111,6 +113,74 @@ SESSION_CHOICE_FIRST_OF_MONTH: SessionChoice.ValueType  # 3
 """The first of each month."""
 Global___SessionChoice: _TypeAlias = SessionChoice  # noqa: Y015
 
+class _FollowUpState:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FollowUpStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FollowUpState.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FOLLOW_UP_STATE_UNSPECIFIED: _FollowUpState.ValueType  # 0
+    """Nothing follows."""
+    FOLLOW_UP_STATE_PENDING: _FollowUpState.ValueType  # 1
+    """It is to be moved to staging."""
+    FOLLOW_UP_STATE_STAGED: _FollowUpState.ValueType  # 2
+    """It is in staging and is to be compared with the version in production."""
+    FOLLOW_UP_STATE_COMPARED: _FollowUpState.ValueType  # 3
+    """It was compared; the verdict and the gates decide."""
+    FOLLOW_UP_STATE_PROMOTED: _FollowUpState.ValueType  # 4
+    """It went into production."""
+    FOLLOW_UP_STATE_WAITING: _FollowUpState.ValueType  # 5
+    """A person decides; the reason says why."""
+    FOLLOW_UP_STATE_REFUSED: _FollowUpState.ValueType  # 6
+    """It was found not good enough; it stays in staging."""
+
+class FollowUpState(_FollowUpState, metaclass=_FollowUpStateEnumTypeWrapper):
+    """How far that is which follows a job."""
+
+FOLLOW_UP_STATE_UNSPECIFIED: FollowUpState.ValueType  # 0
+"""Nothing follows."""
+FOLLOW_UP_STATE_PENDING: FollowUpState.ValueType  # 1
+"""It is to be moved to staging."""
+FOLLOW_UP_STATE_STAGED: FollowUpState.ValueType  # 2
+"""It is in staging and is to be compared with the version in production."""
+FOLLOW_UP_STATE_COMPARED: FollowUpState.ValueType  # 3
+"""It was compared; the verdict and the gates decide."""
+FOLLOW_UP_STATE_PROMOTED: FollowUpState.ValueType  # 4
+"""It went into production."""
+FOLLOW_UP_STATE_WAITING: FollowUpState.ValueType  # 5
+"""A person decides; the reason says why."""
+FOLLOW_UP_STATE_REFUSED: FollowUpState.ValueType  # 6
+"""It was found not good enough; it stays in staging."""
+Global___FollowUpState: _TypeAlias = FollowUpState  # noqa: Y015
+
+class _FollowUpAction:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FollowUpActionEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FollowUpAction.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FOLLOW_UP_ACTION_UNSPECIFIED: _FollowUpAction.ValueType  # 0
+    """Nothing."""
+    FOLLOW_UP_ACTION_STAGE: _FollowUpAction.ValueType  # 1
+    """The new version is moved to staging, and a person goes on."""
+    FOLLOW_UP_ACTION_COMPARE: _FollowUpAction.ValueType  # 2
+    """And it is compared with the version in production."""
+    FOLLOW_UP_ACTION_PROMOTE: _FollowUpAction.ValueType  # 3
+    """And it is promoted, if the verdict and the promotion policy's gates allow."""
+
+class FollowUpAction(_FollowUpAction, metaclass=_FollowUpActionEnumTypeWrapper):
+    """What follows a job that succeeded."""
+
+FOLLOW_UP_ACTION_UNSPECIFIED: FollowUpAction.ValueType  # 0
+"""Nothing."""
+FOLLOW_UP_ACTION_STAGE: FollowUpAction.ValueType  # 1
+"""The new version is moved to staging, and a person goes on."""
+FOLLOW_UP_ACTION_COMPARE: FollowUpAction.ValueType  # 2
+"""And it is compared with the version in production."""
+FOLLOW_UP_ACTION_PROMOTE: FollowUpAction.ValueType  # 3
+"""And it is promoted, if the verdict and the promotion policy's gates allow."""
+Global___FollowUpAction: _TypeAlias = FollowUpAction  # noqa: Y015
+
 class _JobState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -126,7 +196,9 @@ class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.Val
     JOB_STATE_SUCCEEDED: _JobState.ValueType  # 3
     """It ended with a new version."""
     JOB_STATE_FAILED: _JobState.ValueType  # 4
-    """It failed for good. The model is due again when something new makes it so."""
+    """It failed for good, and its failures say why. The model is due again when something new makes it so, or with
+    RetryJob.
+    """
 
 class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper):
     """How a job stands."""
@@ -140,7 +212,9 @@ JOB_STATE_LEASED: JobState.ValueType  # 2
 JOB_STATE_SUCCEEDED: JobState.ValueType  # 3
 """It ended with a new version."""
 JOB_STATE_FAILED: JobState.ValueType  # 4
-"""It failed for good. The model is due again when something new makes it so."""
+"""It failed for good, and its failures say why. The model is due again when something new makes it so, or with
+RetryJob.
+"""
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 class _FiringOutcome:
@@ -856,6 +930,46 @@ class Job(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     JOB_ID_FIELD_NUMBER: _builtins.int
     MODEL_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
@@ -872,6 +986,15 @@ class Job(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     ENDED_AT_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    DATA_FROM_FIELD_NUMBER: _builtins.int
+    DATA_UNTIL_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    PROGRESS_MESSAGE_FIELD_NUMBER: _builtins.int
+    FOLLOW_UP_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """Its id, made by the server."""
     model: _builtins.str
@@ -887,9 +1010,19 @@ class Job(_message.Message):
     max_attempts: _builtins.int
     """How often it is tried before it has failed for good."""
     successor: _builtins.int
-    """The version that came of it; 0 until it is complete."""
+    """The version that came of it; 0 until it is complete, or until a version is registered for it."""
     created_by: _builtins.str
     """Who made it due."""
+    queue: _builtins.str
+    """The queue that it waits in."""
+    fence: _builtins.int
+    """The number of the last lease, greater than that of every lease of any job before it. Whatever a worker writes
+    elsewhere can carry it, so that who lost a lease is told from who has it.
+    """
+    progress: _builtins.float
+    """How far the worker is, from 0 to 1, as it said."""
+    progress_message: _builtins.str
+    """What the worker does, in its words."""
     @_builtins.property
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___DueReason]:
         """Why it was made, the oldest reason first."""
@@ -918,6 +1051,26 @@ class Job(_message.Message):
     def ended_at(self) -> _timestamp_pb2.Timestamp:
         """When it ended; absent while it is open."""
 
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What workers choose jobs by, beside the queue."""
+
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What it is to be trained with."""
+
+    @_builtins.property
+    def data_from(self) -> _timestamp_pb2.Timestamp:
+        """The data to train on begins here; absent: with the first there is."""
+
+    @_builtins.property
+    def data_until(self) -> _timestamp_pb2.Timestamp:
+        """The data to train on ends before this."""
+
+    @_builtins.property
+    def follow_up(self) -> Global___FollowUp:
+        """What follows its success; absent until then, and when nothing does."""
+
     def __init__(
         self,
         *,
@@ -937,14 +1090,175 @@ class Job(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         ended_at: _timestamp_pb2.Timestamp | None = ...,
+        queue: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        data_from: _timestamp_pb2.Timestamp | None = ...,
+        data_until: _timestamp_pb2.Timestamp | None = ...,
+        fence: _builtins.int = ...,
+        progress: _builtins.float = ...,
+        progress_message: _builtins.str = ...,
+        follow_up: Global___FollowUp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["available_at", b"available_at", "created_at", b"created_at", "ended_at", b"ended_at", "lease_expires_at", b"lease_expires_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["available_at", b"available_at", "created_at", b"created_at", "data_from", b"data_from", "data_until", b"data_until", "ended_at", b"ended_at", "follow_up", b"follow_up", "lease_expires_at", b"lease_expires_at", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "available_at", b"available_at", "created_at", b"created_at", "created_by", b"created_by", "ended_at", b"ended_at", "failures", b"failures", "holder", b"holder", "job_id", b"job_id", "lease_expires_at", b"lease_expires_at", "max_attempts", b"max_attempts", "model", b"model", "reasons", b"reasons", "state", b"state", "successor", b"successor", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "available_at", b"available_at", "created_at", b"created_at", "created_by", b"created_by", "data_from", b"data_from", "data_until", b"data_until", "ended_at", b"ended_at", "failures", b"failures", "fence", b"fence", "follow_up", b"follow_up", "holder", b"holder", "job_id", b"job_id", "labels", b"labels", "lease_expires_at", b"lease_expires_at", "max_attempts", b"max_attempts", "model", b"model", "parameters", b"parameters", "progress", b"progress", "progress_message", b"progress_message", "queue", b"queue", "reasons", b"reasons", "state", b"state", "successor", b"successor", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class FollowUp(_message.Message):
+    """What was done with a job's new version, by the model's retraining policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STATE_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    COMPARISON_ID_FIELD_NUMBER: _builtins.int
+    UPDATED_AT_FIELD_NUMBER: _builtins.int
+    state: Global___FollowUpState.ValueType
+    """How far it is."""
+    reason: _builtins.str
+    """Why it stands there, in words."""
+    comparison_id: _builtins.str
+    """The comparison with the version in production; empty when there was none."""
+    @_builtins.property
+    def updated_at(self) -> _timestamp_pb2.Timestamp:
+        """When that was."""
+
+    def __init__(
+        self,
+        *,
+        state: Global___FollowUpState.ValueType = ...,
+        reason: _builtins.str = ...,
+        comparison_id: _builtins.str = ...,
+        updated_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["updated_at", b"updated_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comparison_id", b"comparison_id", "reason", b"reason", "state", b"state", "updated_at", b"updated_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FollowUp: _TypeAlias = FollowUp  # noqa: Y015
+
+@_typing.final
+class RetrainingPolicy(_message.Message):
+    """What a model's jobs are made with, and what follows them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    DATA_WINDOW_FIELD_NUMBER: _builtins.int
+    FOLLOW_UP_FIELD_NUMBER: _builtins.int
+    PROMOTE_ON_FIELD_NUMBER: _builtins.int
+    EVALUATION_URI_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    PRIMARY_METRIC_FIELD_NUMBER: _builtins.int
+    MARGIN_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model's name."""
+    queue: _builtins.str
+    """The queue of its jobs. Empty: "default"."""
+    follow_up: Global___FollowUpAction.ValueType
+    """What follows a job that succeeded."""
+    evaluation_uri: _builtins.str
+    """The test set of the comparison, where CompleteJob brings none: Parquet that the server may read, as
+    "file:///data/holdout.parquet". It is read anew each time.
+    """
+    label: _builtins.str
+    """The name of the column with the truth. Empty: "label"."""
+    primary_metric: _comparison_pb2.Metric.ValueType
+    """The metric that decides. Unspecified: accuracy for classes and MSE for numbers."""
+    margin: _builtins.float
+    """How much worse than the version in production is still as good, in the metric's own unit. 0: no such verdict."""
+    etag: _builtins.str
+    """Changes with every change of the policy; send it back to be sure that nobody was in between."""
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """The labels of its jobs."""
+
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What its jobs train with."""
+
+    @_builtins.property
+    def data_window(self) -> _duration_pb2.Duration:
+        """How far back the data of a job reaches from the moment when the job is made. Left out: to the beginning."""
+
+    @_builtins.property
+    def promote_on(self) -> _containers.RepeatedScalarFieldContainer[_comparison_pb2.Verdict.ValueType]:
+        """The verdicts, of the new version against the one in production, that promote it. Empty: superior only."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        data_window: _duration_pb2.Duration | None = ...,
+        follow_up: Global___FollowUpAction.ValueType = ...,
+        promote_on: _abc.Iterable[_comparison_pb2.Verdict.ValueType] | None = ...,
+        evaluation_uri: _builtins.str = ...,
+        label: _builtins.str = ...,
+        primary_metric: _comparison_pb2.Metric.ValueType = ...,
+        margin: _builtins.float = ...,
+        etag: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data_window", b"data_window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_window", b"data_window", "etag", b"etag", "evaluation_uri", b"evaluation_uri", "follow_up", b"follow_up", "label", b"label", "labels", b"labels", "margin", b"margin", "model", b"model", "parameters", b"parameters", "primary_metric", b"primary_metric", "promote_on", b"promote_on", "queue", b"queue"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetrainingPolicy: _TypeAlias = RetrainingPolicy  # noqa: Y015
 
 @_typing.final
 class JobFailure(_message.Message):
@@ -1724,25 +2038,95 @@ class RequestRetrainingRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class ParametersEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    PARAMETERS_FIELD_NUMBER: _builtins.int
+    DATA_FROM_FIELD_NUMBER: _builtins.int
+    DATA_UNTIL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     reason: _builtins.str
     """Why, for the record."""
     request_id: _builtins.str
     """UUID of this call: a repeat with the same one returns the first answer. Empty: every call counts."""
+    queue: _builtins.str
+    """The queue of the job. Empty: the retraining policy's. What this and the next fields say also holds for a job that
+    waits already, but not for one that a worker has.
+    """
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Labels of the job, beside those of the policy."""
+
+    @_builtins.property
+    def parameters(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What to train with, beside the policy's parameters and before them."""
+
+    @_builtins.property
+    def data_from(self) -> _timestamp_pb2.Timestamp:
+        """Begin of the data to train on. Left out: by the policy's window."""
+
+    @_builtins.property
+    def data_until(self) -> _timestamp_pb2.Timestamp:
+        """End of the data to train on. Left out: now."""
+
     def __init__(
         self,
         *,
         model: _builtins.str = ...,
         reason: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        data_from: _timestamp_pb2.Timestamp | None = ...,
+        data_until: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data_from", b"data_from", "data_until", b"data_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_from", b"data_from", "data_until", b"data_until", "labels", b"labels", "model", b"model", "parameters", b"parameters", "queue", b"queue", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1778,19 +2162,52 @@ class LeaseJobRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     HOLDER_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model to retrain. Empty: the one that is due the longest and whose job is free."""
     holder: _builtins.str
     """Who takes it, as "trainer-7"."""
     request_id: _builtins.str
     """UUID of this call: a repeat with the same one returns the first answer. Empty: every call counts."""
+    queue: _builtins.str
+    """Only a job of this queue. Empty: of any."""
     @_builtins.property
     def lease(self) -> _duration_pb2.Duration:
         """How long the lease holds without a heartbeat, up to a day. Left out: ten minutes."""
+
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """How long to wait for a job, up to five minutes. Left out: not at all."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only a job that has all of these labels."""
 
     def __init__(
         self,
@@ -1799,10 +2216,13 @@ class LeaseJobRequest(_message.Message):
         holder: _builtins.str = ...,
         lease: _duration_pb2.Duration | None = ...,
         request_id: _builtins.str = ...,
+        wait: _duration_pb2.Duration | None = ...,
+        queue: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "lease", b"lease", "model", b"model", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "labels", b"labels", "lease", b"lease", "model", b"model", "queue", b"queue", "request_id", b"request_id", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1843,6 +2263,9 @@ class HeartbeatJobRequest(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     LEASE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    PROGRESS_FIELD_NUMBER: _builtins.int
+    MESSAGE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job's id."""
     holder: _builtins.str
@@ -1851,6 +2274,12 @@ class HeartbeatJobRequest(_message.Message):
     """The attempt that this is, as LeaseJob answered. 0: whichever the holder has."""
     request_id: _builtins.str
     """UUID of this call: a repeat with the same one returns the first answer. Empty: every call counts."""
+    fence: _builtins.int
+    """The fence of the lease, as LeaseJob answered. 0: whichever the holder has."""
+    progress: _builtins.float
+    """How far the work is, from 0 to 1. Left out: as before."""
+    message: _builtins.str
+    """What is being done. Empty: as before."""
     @_builtins.property
     def lease(self) -> _duration_pb2.Duration:
         """How long the lease holds from now on, up to a day. Left out: as long as it was leased for."""
@@ -1863,12 +2292,17 @@ class HeartbeatJobRequest(_message.Message):
         attempt: _builtins.int = ...,
         lease: _duration_pb2.Duration | None = ...,
         request_id: _builtins.str = ...,
+        fence: _builtins.int = ...,
+        progress: _builtins.float | None = ...,
+        message: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_progress", b"_progress", "lease", b"lease", "progress", b"progress"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "holder", b"holder", "job_id", b"job_id", "lease", b"lease", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_progress", b"_progress", "attempt", b"attempt", "fence", b"fence", "holder", b"holder", "job_id", b"job_id", "lease", b"lease", "message", b"message", "progress", b"progress", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__progress: _TypeAlias = _typing.Literal["progress"]  # noqa: Y015
+    _WhichOneofArgType__progress: _TypeAlias = _typing.Literal["_progress", b"_progress"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__progress) -> _WhichOneofReturnType__progress | None: ...
 
 Global___HeartbeatJobRequest: _TypeAlias = HeartbeatJobRequest  # noqa: Y015
 
@@ -1907,6 +2341,10 @@ class CompleteJobRequest(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     SUCCESSOR_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    EVALUATION_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    LOG_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job's id."""
     holder: _builtins.str
@@ -1917,6 +2355,16 @@ class CompleteJobRequest(_message.Message):
     """The version of the job's model that came of it; it is registered already."""
     request_id: _builtins.str
     """UUID of this call: a repeat with the same one returns the first answer. Empty: every call counts."""
+    fence: _builtins.int
+    """The fence of the lease, as LeaseJob answered. 0: whichever the holder has."""
+    label: _builtins.str
+    """The column of it with the truth. Empty: the policy's."""
+    log: _builtins.str
+    """What the work printed, up to 1 MiB; MLflow shows it with the run of the new version as "training.log"."""
+    @_builtins.property
+    def evaluation(self) -> _common_pb2.Dataset:
+        """The test set on which the policy compares the new version with the one in production. Left out: the policy's."""
+
     def __init__(
         self,
         *,
@@ -1925,10 +2373,14 @@ class CompleteJobRequest(_message.Message):
         attempt: _builtins.int = ...,
         successor: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        fence: _builtins.int = ...,
+        evaluation: _common_pb2.Dataset | None = ...,
+        label: _builtins.str = ...,
+        log: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["evaluation", b"evaluation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "holder", b"holder", "job_id", b"job_id", "request_id", b"request_id", "successor", b"successor"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "evaluation", b"evaluation", "fence", b"fence", "holder", b"holder", "job_id", b"job_id", "label", b"label", "log", b"log", "request_id", b"request_id", "successor", b"successor"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1970,6 +2422,8 @@ class FailJobRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     GIVE_UP_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    FENCE_FIELD_NUMBER: _builtins.int
+    RELEASE_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job's id."""
     holder: _builtins.str
@@ -1982,6 +2436,10 @@ class FailJobRequest(_message.Message):
     """Whether to try no more, though attempts are left."""
     request_id: _builtins.str
     """UUID of this call: a repeat with the same one returns the first answer. Empty: every call counts."""
+    fence: _builtins.int
+    """The fence of the lease, as LeaseJob answered. 0: whichever the holder has."""
+    release: _builtins.bool
+    """Whether it is only given back: another worker may take it at once, and the attempt does not count."""
     def __init__(
         self,
         *,
@@ -1991,10 +2449,12 @@ class FailJobRequest(_message.Message):
         reason: _builtins.str = ...,
         give_up: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        fence: _builtins.int = ...,
+        release: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "give_up", b"give_up", "holder", b"holder", "job_id", b"job_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "fence", b"fence", "give_up", b"give_up", "holder", b"holder", "job_id", b"job_id", "reason", b"reason", "release", b"release", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2023,6 +2483,56 @@ class FailJobResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___FailJobResponse: _TypeAlias = FailJobResponse  # noqa: Y015
+
+@_typing.final
+class RetryJobRequest(_message.Message):
+    """Asks to let a job that failed for good be tried again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job's id."""
+    request_id: _builtins.str
+    """UUID of this call: a repeat with the same one returns the first answer. Empty: every call counts."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryJobRequest: _TypeAlias = RetryJobRequest  # noqa: Y015
+
+@_typing.final
+class RetryJobResponse(_message.Message):
+    """The job, which waits for a worker again."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def job(self) -> Global___Job:
+        """The job."""
+
+    def __init__(
+        self,
+        *,
+        job: Global___Job | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RetryJobResponse: _TypeAlias = RetryJobResponse  # noqa: Y015
 
 @_typing.final
 class GetJobRequest(_message.Message):
@@ -2080,12 +2590,15 @@ class ListJobsRequest(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Only jobs of this model. Empty: all."""
     page_size: _builtins.int
     """How many at the most; 0 means 50, and 1000 is the most."""
     page_token: _builtins.str
     """The `next_page_token` of the page before. Empty: the first page."""
+    queue: _builtins.str
+    """Only jobs of this queue. Empty: all."""
     @_builtins.property
     def states(self) -> _containers.RepeatedScalarFieldContainer[Global___JobState.ValueType]:
         """Only jobs in one of these states. Empty: all."""
@@ -2097,10 +2610,11 @@ class ListJobsRequest(_message.Message):
         states: _abc.Iterable[Global___JobState.ValueType] | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        queue: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "page_size", b"page_size", "page_token", b"page_token", "states", b"states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "page_size", b"page_size", "page_token", b"page_token", "queue", b"queue", "states", b"states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2133,3 +2647,101 @@ class ListJobsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListJobsResponse: _TypeAlias = ListJobsResponse  # noqa: Y015
+
+@_typing.final
+class GetRetrainingPolicyRequest(_message.Message):
+    """Asks for a model's retraining policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model's name."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRetrainingPolicyRequest: _TypeAlias = GetRetrainingPolicyRequest  # noqa: Y015
+
+@_typing.final
+class GetRetrainingPolicyResponse(_message.Message):
+    """The policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___RetrainingPolicy:
+        """As it is now; of a model that never had one, what holds by default."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___RetrainingPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetRetrainingPolicyResponse: _TypeAlias = GetRetrainingPolicyResponse  # noqa: Y015
+
+@_typing.final
+class SetRetrainingPolicyRequest(_message.Message):
+    """Asks to replace a model's retraining policy."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    request_id: _builtins.str
+    """UUID of this call: a repeat with the same one returns the first answer. Empty: every call counts."""
+    @_builtins.property
+    def policy(self) -> Global___RetrainingPolicy:
+        """The new policy; its `etag`, when it is not empty, must be the current one."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___RetrainingPolicy | None = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "request_id", b"request_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetRetrainingPolicyRequest: _TypeAlias = SetRetrainingPolicyRequest  # noqa: Y015
+
+@_typing.final
+class SetRetrainingPolicyResponse(_message.Message):
+    """The policy as set."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    POLICY_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def policy(self) -> Global___RetrainingPolicy:
+        """The policy."""
+
+    def __init__(
+        self,
+        *,
+        policy: Global___RetrainingPolicy | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SetRetrainingPolicyResponse: _TypeAlias = SetRetrainingPolicyResponse  # noqa: Y015

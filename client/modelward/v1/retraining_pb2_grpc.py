@@ -110,6 +110,11 @@ class RetrainingServiceStub:
                 request_serializer=modelward_dot_v1_dot_retraining__pb2.FailJobRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_retraining__pb2.FailJobResponse.FromString,
                 _registered_method=True)
+        self.RetryJob = channel.unary_unary(
+                '/modelward.v1.RetrainingService/RetryJob',
+                request_serializer=modelward_dot_v1_dot_retraining__pb2.RetryJobRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_retraining__pb2.RetryJobResponse.FromString,
+                _registered_method=True)
         self.GetJob = channel.unary_unary(
                 '/modelward.v1.RetrainingService/GetJob',
                 request_serializer=modelward_dot_v1_dot_retraining__pb2.GetJobRequest.SerializeToString,
@@ -119,6 +124,16 @@ class RetrainingServiceStub:
                 '/modelward.v1.RetrainingService/ListJobs',
                 request_serializer=modelward_dot_v1_dot_retraining__pb2.ListJobsRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_retraining__pb2.ListJobsResponse.FromString,
+                _registered_method=True)
+        self.GetRetrainingPolicy = channel.unary_unary(
+                '/modelward.v1.RetrainingService/GetRetrainingPolicy',
+                request_serializer=modelward_dot_v1_dot_retraining__pb2.GetRetrainingPolicyRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_retraining__pb2.GetRetrainingPolicyResponse.FromString,
+                _registered_method=True)
+        self.SetRetrainingPolicy = channel.unary_unary(
+                '/modelward.v1.RetrainingService/SetRetrainingPolicy',
+                request_serializer=modelward_dot_v1_dot_retraining__pb2.SetRetrainingPolicyRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_retraining__pb2.SetRetrainingPolicyResponse.FromString,
                 _registered_method=True)
 
 
@@ -204,7 +219,8 @@ class RetrainingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LeaseJob(self, request, context):
-        """Gives the job of a due model to a worker, for a time. No two workers hold one job at once.
+        """Gives the job of a due model to a worker, for a time. No two workers hold one job at once. Waits for a job when
+        asked to.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -231,6 +247,13 @@ class RetrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RetryJob(self, request, context):
+        """Lets a job that failed for good be tried again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetJob(self, request, context):
         """Returns one job.
         """
@@ -240,6 +263,20 @@ class RetrainingServiceServicer:
 
     def ListJobs(self, request, context):
         """Lists jobs, the newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetRetrainingPolicy(self, request, context):
+        """Returns what a model's jobs are made with, and what follows them.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetRetrainingPolicy(self, request, context):
+        """Replaces it; jobs that exist keep what they were made with, and what follows them is up to the new policy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -323,6 +360,11 @@ def add_RetrainingServiceServicer_to_server(servicer, server):
                     request_deserializer=modelward_dot_v1_dot_retraining__pb2.FailJobRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_retraining__pb2.FailJobResponse.SerializeToString,
             ),
+            'RetryJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryJob,
+                    request_deserializer=modelward_dot_v1_dot_retraining__pb2.RetryJobRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_retraining__pb2.RetryJobResponse.SerializeToString,
+            ),
             'GetJob': grpc.unary_unary_rpc_method_handler(
                     servicer.GetJob,
                     request_deserializer=modelward_dot_v1_dot_retraining__pb2.GetJobRequest.FromString,
@@ -332,6 +374,16 @@ def add_RetrainingServiceServicer_to_server(servicer, server):
                     servicer.ListJobs,
                     request_deserializer=modelward_dot_v1_dot_retraining__pb2.ListJobsRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_retraining__pb2.ListJobsResponse.SerializeToString,
+            ),
+            'GetRetrainingPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetRetrainingPolicy,
+                    request_deserializer=modelward_dot_v1_dot_retraining__pb2.GetRetrainingPolicyRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_retraining__pb2.GetRetrainingPolicyResponse.SerializeToString,
+            ),
+            'SetRetrainingPolicy': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetRetrainingPolicy,
+                    request_deserializer=modelward_dot_v1_dot_retraining__pb2.SetRetrainingPolicyRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_retraining__pb2.SetRetrainingPolicyResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -751,6 +803,33 @@ class RetrainingService:
             _registered_method=True)
 
     @staticmethod
+    def RetryJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.RetrainingService/RetryJob',
+            modelward_dot_v1_dot_retraining__pb2.RetryJobRequest.SerializeToString,
+            modelward_dot_v1_dot_retraining__pb2.RetryJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetJob(request,
             target,
             options=(),
@@ -794,6 +873,60 @@ class RetrainingService:
             '/modelward.v1.RetrainingService/ListJobs',
             modelward_dot_v1_dot_retraining__pb2.ListJobsRequest.SerializeToString,
             modelward_dot_v1_dot_retraining__pb2.ListJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetRetrainingPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.RetrainingService/GetRetrainingPolicy',
+            modelward_dot_v1_dot_retraining__pb2.GetRetrainingPolicyRequest.SerializeToString,
+            modelward_dot_v1_dot_retraining__pb2.GetRetrainingPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetRetrainingPolicy(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.RetrainingService/SetRetrainingPolicy',
+            modelward_dot_v1_dot_retraining__pb2.SetRetrainingPolicyRequest.SerializeToString,
+            modelward_dot_v1_dot_retraining__pb2.SetRetrainingPolicyResponse.FromString,
             options,
             channel_credentials,
             insecure,

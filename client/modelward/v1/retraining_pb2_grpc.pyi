@@ -56,17 +56,25 @@ class RetrainingServiceStub:
     RequestRetraining: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.RequestRetrainingRequest, _retraining_pb2.RequestRetrainingResponse]
     """Makes a model due by hand. Where a job is open already, the reason is added to it."""
     LeaseJob: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.LeaseJobRequest, _retraining_pb2.LeaseJobResponse]
-    """Gives the job of a due model to a worker, for a time. No two workers hold one job at once."""
+    """Gives the job of a due model to a worker, for a time. No two workers hold one job at once. Waits for a job when
+    asked to.
+    """
     HeartbeatJob: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.HeartbeatJobRequest, _retraining_pb2.HeartbeatJobResponse]
     """Says that the worker is alive, which extends its lease."""
     CompleteJob: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.CompleteJobRequest, _retraining_pb2.CompleteJobResponse]
     """Ends a job with the version that came of it."""
     FailJob: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.FailJobRequest, _retraining_pb2.FailJobResponse]
     """Ends an attempt without success. The job waits and is tried again, or has failed for good."""
+    RetryJob: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.RetryJobRequest, _retraining_pb2.RetryJobResponse]
+    """Lets a job that failed for good be tried again."""
     GetJob: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.GetJobRequest, _retraining_pb2.GetJobResponse]
     """Returns one job."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.ListJobsRequest, _retraining_pb2.ListJobsResponse]
     """Lists jobs, the newest first."""
+    GetRetrainingPolicy: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.GetRetrainingPolicyRequest, _retraining_pb2.GetRetrainingPolicyResponse]
+    """Returns what a model's jobs are made with, and what follows them."""
+    SetRetrainingPolicy: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.SetRetrainingPolicyRequest, _retraining_pb2.SetRetrainingPolicyResponse]
+    """Replaces it; jobs that exist keep what they were made with, and what follows them is up to the new policy."""
 
 @_typing.type_check_only
 class RetrainingServiceAsyncStub(RetrainingServiceStub):
@@ -96,17 +104,25 @@ class RetrainingServiceAsyncStub(RetrainingServiceStub):
     RequestRetraining: _aio.UnaryUnaryMultiCallable[_retraining_pb2.RequestRetrainingRequest, _retraining_pb2.RequestRetrainingResponse]  # type: ignore[assignment]
     """Makes a model due by hand. Where a job is open already, the reason is added to it."""
     LeaseJob: _aio.UnaryUnaryMultiCallable[_retraining_pb2.LeaseJobRequest, _retraining_pb2.LeaseJobResponse]  # type: ignore[assignment]
-    """Gives the job of a due model to a worker, for a time. No two workers hold one job at once."""
+    """Gives the job of a due model to a worker, for a time. No two workers hold one job at once. Waits for a job when
+    asked to.
+    """
     HeartbeatJob: _aio.UnaryUnaryMultiCallable[_retraining_pb2.HeartbeatJobRequest, _retraining_pb2.HeartbeatJobResponse]  # type: ignore[assignment]
     """Says that the worker is alive, which extends its lease."""
     CompleteJob: _aio.UnaryUnaryMultiCallable[_retraining_pb2.CompleteJobRequest, _retraining_pb2.CompleteJobResponse]  # type: ignore[assignment]
     """Ends a job with the version that came of it."""
     FailJob: _aio.UnaryUnaryMultiCallable[_retraining_pb2.FailJobRequest, _retraining_pb2.FailJobResponse]  # type: ignore[assignment]
     """Ends an attempt without success. The job waits and is tried again, or has failed for good."""
+    RetryJob: _aio.UnaryUnaryMultiCallable[_retraining_pb2.RetryJobRequest, _retraining_pb2.RetryJobResponse]  # type: ignore[assignment]
+    """Lets a job that failed for good be tried again."""
     GetJob: _aio.UnaryUnaryMultiCallable[_retraining_pb2.GetJobRequest, _retraining_pb2.GetJobResponse]  # type: ignore[assignment]
     """Returns one job."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_retraining_pb2.ListJobsRequest, _retraining_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Lists jobs, the newest first."""
+    GetRetrainingPolicy: _aio.UnaryUnaryMultiCallable[_retraining_pb2.GetRetrainingPolicyRequest, _retraining_pb2.GetRetrainingPolicyResponse]  # type: ignore[assignment]
+    """Returns what a model's jobs are made with, and what follows them."""
+    SetRetrainingPolicy: _aio.UnaryUnaryMultiCallable[_retraining_pb2.SetRetrainingPolicyRequest, _retraining_pb2.SetRetrainingPolicyResponse]  # type: ignore[assignment]
+    """Replaces it; jobs that exist keep what they were made with, and what follows them is up to the new policy."""
 
 class RetrainingServiceServicer:
     """Keeps schedules, says which models are due, and hands each job to one worker at a time."""
@@ -193,7 +209,9 @@ class RetrainingServiceServicer:
         request: _retraining_pb2.LeaseJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_retraining_pb2.LeaseJobResponse, _abc.Awaitable[_retraining_pb2.LeaseJobResponse]]:
-        """Gives the job of a due model to a worker, for a time. No two workers hold one job at once."""
+        """Gives the job of a due model to a worker, for a time. No two workers hold one job at once. Waits for a job when
+        asked to.
+        """
 
     def HeartbeatJob(
         self,
@@ -216,6 +234,13 @@ class RetrainingServiceServicer:
     ) -> _typing.Union[_retraining_pb2.FailJobResponse, _abc.Awaitable[_retraining_pb2.FailJobResponse]]:
         """Ends an attempt without success. The job waits and is tried again, or has failed for good."""
 
+    def RetryJob(
+        self,
+        request: _retraining_pb2.RetryJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retraining_pb2.RetryJobResponse, _abc.Awaitable[_retraining_pb2.RetryJobResponse]]:
+        """Lets a job that failed for good be tried again."""
+
     def GetJob(
         self,
         request: _retraining_pb2.GetJobRequest,
@@ -229,5 +254,19 @@ class RetrainingServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_retraining_pb2.ListJobsResponse, _abc.Awaitable[_retraining_pb2.ListJobsResponse]]:
         """Lists jobs, the newest first."""
+
+    def GetRetrainingPolicy(
+        self,
+        request: _retraining_pb2.GetRetrainingPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retraining_pb2.GetRetrainingPolicyResponse, _abc.Awaitable[_retraining_pb2.GetRetrainingPolicyResponse]]:
+        """Returns what a model's jobs are made with, and what follows them."""
+
+    def SetRetrainingPolicy(
+        self,
+        request: _retraining_pb2.SetRetrainingPolicyRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retraining_pb2.SetRetrainingPolicyResponse, _abc.Awaitable[_retraining_pb2.SetRetrainingPolicyResponse]]:
+        """Replaces it; jobs that exist keep what they were made with, and what follows them is up to the new policy."""
 
 def add_RetrainingServiceServicer_to_server(servicer: RetrainingServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -17,6 +17,8 @@ MOST_VALUES = 60_000_000
 """How many rows times models times draws there may be; fewer draws keep to it, so that the answer takes seconds."""
 FEWEST_DRAWS = 200
 LEAST_ROWS = 10
+ROUNDING = 1e-12
+"""What rounding leaves of a difference that is the same on every row, relative to the losses."""
 
 
 def confidence_set(losses: Mapping[VersionRef, Floats], block_rows: float, seed: int) -> dict[VersionRef, float]:
@@ -33,22 +35,48 @@ def confidence_set(losses: Mapping[VersionRef, Floats], block_rows: float, seed:
     rows = len(next(iter(losses.values())))
     if rows < LEAST_ROWS:
         return {}
-    distinct, place = np.unique(np.stack(list(losses.values())), axis=0, return_inverse=True)
-    if len(distinct) == 1:
+    kept = _undominated(losses)
+    first = {version: next(other for other in kept if _apart(losses[version], losses[other]) == 0) for version in kept}
+    distinct = {version: losses[version] for version in dict.fromkeys(first.values())}
+    p_values = _p_values(distinct, block_rows, seed)
+    return {version: p_values[first[version]] if version in kept else 0.0 for version in losses}
+
+
+def _undominated(losses: Mapping[VersionRef, Floats]) -> list[VersionRef]:
+    """Leave out what is worse than another by the same on every row: that needs no test, and none could be computed."""
+    return [
+        version
+        for version, mine in losses.items()
+        if not any((_apart(mine, others) or 0.0) > 0 for others in losses.values())
+    ]
+
+
+def _apart(losses: Floats, others: Floats) -> float | None:
+    """Return by how much two models differ when that is the same on every row, or else None."""
+    difference = losses - others
+    return float(difference.mean()) if np.ptp(difference) <= ROUNDING * np.abs(losses).max() else None
+
+
+def _p_values(losses: Mapping[VersionRef, Floats], block_rows: float, seed: int) -> dict[VersionRef, float]:
+    if len(losses) == 1:
         return dict.fromkeys(losses, 1.0)
     from arch.bootstrap import MCS
 
-    found = MCS(distinct.T, size=0.05, reps=_draws(distinct.size), block_size=_block(block_rows), seed=seed)
+    table = np.column_stack(list(losses.values()))
+    found = MCS(table, size=0.05, reps=_draws(table.size), block_size=_block(block_rows), seed=seed)
     found.compute()
     p_values = found.pvalues["Pvalue"].to_dict()
-    return {version: float(p_values[number]) for version, number in zip(losses, place.ravel(), strict=True)}
+    return {version: float(p_values[number]) for number, version in enumerate(losses)}
 
 
 def any_better(baseline: Floats, others: Mapping[VersionRef, Floats], block_rows: float, seed: int) -> float | None:
     """Return how likely luck alone makes one of the others look so much better than the baseline; None of few rows."""
-    differing = [losses for losses in others.values() if np.ptp(losses - baseline) > 0]
     if len(baseline) < LEAST_ROWS:
         return None
+    apart = [_apart(losses, baseline) for losses in others.values()]
+    if any(constant is not None and constant < 0 for constant in apart):
+        return 0.0
+    differing = [losses for losses, constant in zip(others.values(), apart, strict=True) if constant is None]
     if not differing:
         return 1.0
     from arch.bootstrap import SPA

@@ -24,6 +24,9 @@ from modelward_server.comparison.metrics import Estimator, Floats
 
 DRAWS = 2000
 """How often the rows are drawn: the ends of a 95 % interval then wander by about a twentieth of its length."""
+FEWEST_DRAWS = 400
+MOST_ROWS = 200_000_000
+"""How many rows are drawn at the most, by fewer draws, so that large test sets take seconds."""
 CHUNK_VALUES = 1 << 21
 """How many weights are in memory at a time: 16 MiB."""
 POWER = 0.8
@@ -49,6 +52,11 @@ class Difference:
     p_value: float
     deviation: float
     """Its standard deviation over the draws."""
+
+
+def draws_for(rows: int) -> int:
+    """Return how often so many rows are drawn."""
+    return int(np.clip(MOST_ROWS // rows, FEWEST_DRAWS, DRAWS))
 
 
 def draw_weights(rows: int, block_rows: float, draws: int, seed: int) -> Iterator[Floats]:

@@ -8,8 +8,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
@@ -33,6 +33,8 @@ WORKER_ENVIRONMENT = {
     # Arrow's own allocators set aside a gigabyte at a time, which would count against the memory limit.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
 }
+LINE_BYTES = 16 << 20
+"""The longest line that is read of what a process answers."""
 GREATEST = 1e150
 """Numbers beyond it have no finite square, so no error could be told."""
 
@@ -77,7 +79,7 @@ async def run_model(version: ModelVersion, model: Path, columns: Columns, limits
     rows = len(next(iter(columns.values())))
     with TemporaryDirectory(prefix="modelward-") as name:
         folder = Path(name)
-        await asyncio.to_thread(_write_job, folder, version, model, columns, limits)
+        await asyncio.to_thread(write_job, folder, version, model, columns, limits, limits.seconds)
         try:
             await _work(folder, limits)
             return await asyncio.to_thread(_read_answer, folder, version, rows)
@@ -85,44 +87,57 @@ async def run_model(version: ModelVersion, model: Path, columns: Columns, limits
             raise ModelFailed(f"{version} {refused}", model=version.model, version=version.version) from None
 
 
-def _write_job(folder: Path, version: ModelVersion, model: Path, columns: Columns, limits: Limits) -> None:
+def write_job(
+    folder: Path, version: ModelVersion, model: Path, columns: Columns, limits: Limits, seconds: float
+) -> None:
+    """Write what a process needs into its folder; `seconds` is how long it may use every core."""
     with (folder / "features.arrow").open("wb") as file:
         file.writelines(to_arrow(columns))
     job = {
         "format": version.format,
         "model": str(model.resolve()),
         "memory_mb": limits.memory_mb,
-        "cpu_seconds": ceil(limits.seconds * (os.cpu_count() or 1)) + 1,
+        "cpu_seconds": ceil(seconds * (os.cpu_count() or 1)) + 1,
     }
     (folder / "job.json").write_text(json.dumps(job))
 
 
 async def _work(folder: Path, limits: Limits) -> None:
     """Run the worker to its end, or end it."""
+    async with start_process("worker", folder, stdout=asyncio.subprocess.DEVNULL) as worker:
+        try:
+            async with asyncio.timeout(limits.seconds):
+                await worker.wait()
+        except TimeoutError:
+            raise _RefusedError(f"was stopped after {limits.seconds:g} s, the time limit") from None
+    if not (folder / "answer.json").exists():
+        raise _RefusedError(how_it_died(worker.returncode or 0))
+
+
+@asynccontextmanager
+async def start_process(module: str, folder: Path, stdout: int) -> AsyncIterator[asyncio.subprocess.Process]:
+    """Run a module of this package in a process of its own, and end it and what it started with the block."""
     environment = {name: value for name, value in os.environ.items() if name in KEPT_ENVIRONMENT} | WORKER_ENVIRONMENT
-    worker = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "modelward_server.comparison.worker", str(folder)),
-        stdin=asyncio.subprocess.PIPE,  # Held open: the worker ends when it closes, should the server be killed.
-        stdout=asyncio.subprocess.DEVNULL,
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", f"modelward_server.comparison.{module}", str(folder)),
+        stdin=asyncio.subprocess.PIPE,  # Held open: the process ends when it closes, should the server be killed.
         stderr=asyncio.subprocess.DEVNULL,
         env=environment,
         cwd=folder,
         start_new_session=True,
+        stdout=stdout,
+        limit=LINE_BYTES,
     )
     try:
-        async with asyncio.timeout(limits.seconds):
-            await worker.wait()
-    except TimeoutError:
-        raise _RefusedError(f"was stopped after {limits.seconds:g} s, the time limit") from None
+        yield process
     finally:
         with suppress(ProcessLookupError):
-            os.killpg(worker.pid, signal.SIGKILL)
-        await worker.wait()
-    if not (folder / "answer.json").exists():
-        raise _RefusedError(_how_it_died(worker.returncode or 0))
+            os.killpg(process.pid, signal.SIGKILL)
+        await process.wait()
 
 
-def _how_it_died(code: int) -> str:
+def how_it_died(code: int) -> str:
+    """Say how a process ended that gave no answer."""
     if code == -signal.SIGKILL:
         return "was killed by the operating system, which does so when memory runs out"
     if code < 0:

@@ -80,7 +80,7 @@ def decide(scored: Mapping[VersionRef, Scored], terms: Terms) -> Outcome:
         for version in court.ranking()
     }
     could_be_best = tuple(version for version in models if staying.get(version, 0.0) > 1 - terms.confidence_level)
-    resampling = Resampling(luck.DRAWS, block_rows, terms.seed, terms.confidence_level)
+    resampling = Resampling(luck.draws_for(baseline.rows), block_rows, terms.seed, terms.confidence_level)
     return Outcome(models, court.conclude(), resampling, _notes(baseline.rows, block_rows), could_be_best, spa)
 
 
@@ -105,7 +105,7 @@ def _measured(scored: Sequence[Scored], terms: Terms, block_rows: float) -> tupl
     estimators = [estimator(metric, one) for one in scored for metric in terms.metrics]
     shape, rows = (len(scored), len(terms.metrics)), scored[0].rows
     values = luck.resample(estimators, iter([np.ones((1, rows))]))
-    draws = luck.resample(estimators, luck.draw_weights(rows, block_rows, luck.DRAWS, terms.seed))
+    draws = luck.resample(estimators, luck.draw_weights(rows, block_rows, luck.draws_for(rows), terms.seed))
     return values.reshape(shape), draws.reshape(-1, *shape)
 
 

@@ -52,7 +52,7 @@ def _die_with_the_parent() -> None:
 
 def _run(job: Mapping[str, Any], folder: Path) -> dict[str, object]:
     runtime = import_runtime(job["format"])
-    _limit(job["memory_mb"], job["cpu_seconds"])
+    limit_process(job["memory_mb"], job["cpu_seconds"])
     runner = load(runtime, Path(job["model"]))
     with pa.memory_map(str(folder / "features.arrow")) as features, pa.ipc.open_stream(features) as reader:
         table = runner.table(reader.read_all())
@@ -65,7 +65,7 @@ def _run(job: Mapping[str, Any], folder: Path) -> dict[str, object]:
     return {"kind": runner.kind, "classes": runner.classes, "row_times": row_times, "batch_times": batch_times}
 
 
-def _limit(memory_mb: int, cpu_seconds: int) -> None:
+def limit_process(memory_mb: int, cpu_seconds: int) -> None:
     """Bound what the model may take from here on.
 
     The memory limit is on data (RLIMIT_DATA), not on addresses (RLIMIT_AS): BLAS reserves gigabytes of addresses for

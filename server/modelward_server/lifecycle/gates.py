@@ -17,9 +17,10 @@ from modelward.lifecycle import (
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the newest comparison of a candidate with the version in production found."""
+    """What a candidate's comparison, or its A/B test, with the version in production found."""
 
-    comparison_id: str
+    source: str
+    """Where it stands, as "comparison comparison-0123" or "A/B test spx-exits"."""
     no_worse: bool
     summary: str
 
@@ -84,9 +85,7 @@ def _comparison(facts: Facts) -> GateResult:
         return GateResult(gate, True, "nothing is in production to compare with")
     if facts.verdict is None:
         return GateResult(gate, False, f"no comparison of {facts.candidate} with {facts.production} was made")
-    return GateResult(
-        gate, facts.verdict.no_worse, f"{facts.verdict.summary} (comparison {facts.verdict.comparison_id})"
-    )
+    return GateResult(gate, facts.verdict.no_worse, f"{facts.verdict.summary} ({facts.verdict.source})")
 
 
 def _drift(facts: Facts) -> GateResult:

@@ -15,7 +15,7 @@ from modelward.retraining import AtSession, ByClock, DueReason, Every, OnDrift, 
 from modelward.schedules import CatchUp, FiringOutcome, Overlap, ScheduleProblem
 from modelward_server.retraining.clock import firings, on_grid
 from modelward_server.retraining.due import Facts, by_age, by_clock, by_condition, identity, minute
-from modelward_server.retraining.policy import cooling, frozen, in_force, jittered, released, spent
+from modelward_server.retraining.schedule_policy import cooling, frozen, in_force, jittered, released, spent
 from modelward_server.retraining.sessions import last_known
 
 MISSED_AFTER = timedelta(minutes=5)

@@ -2,65 +2,94 @@
 
 from collections.abc import Collection
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, case, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField, JobAlreadyLeased, NotDue
 from modelward.lifecycle import Page, VersionRef
-from modelward.retraining import DueModel, DueReason, Job, JobState, RequestEvidence
+from modelward.retraining import (
+    DueModel,
+    DueReason,
+    FollowUp,
+    FollowUpAction,
+    FollowUpState,
+    Job,
+    JobState,
+    RequestEvidence,
+)
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import model_row, production_version, version_row
 from modelward_server.retraining import lease as life
 from modelward_server.retraining.due import merged
 from modelward_server.retraining.facts import due_model, due_models
 from modelward_server.retraining.firings import fire
+from modelward_server.retraining.lease import Holding
+from modelward_server.retraining.policies import get_retraining_policy
+from modelward_server.retraining.queues import BY_POLICY, Order, Wanted, free_models, state_at
 from modelward_server.retraining.records import job_row, latest_job, new_job, to_job, write_job
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
 from modelward_server.store.paging import Key, fetch_page, slice_page
-from modelward_server.store.retraining_tables import JobRow
+from modelward_server.store.retraining_tables import JobRow, ScheduleRow
 from modelward_server.store.tables import ModelRow
 
 
-def request_retraining(session: Session, model: str, reason: str, caller: Caller) -> Job:
+@dataclass(frozen=True)
+class Result:
+    """What a worker brings when it completes a job."""
+
+    successor: int
+    evaluation: bytes | None = None
+    """The test set as the contract's message; None: the policy's."""
+    label: str = ""
+    log_sha256: str = ""
+    """The blob with what the work printed; empty: none."""
+
+
+def request_retraining(session: Session, model: str, reason: str, caller: Caller, order: Order = BY_POLICY) -> Job:
     """Make a model due by hand: with a job of its own, or one reason more for the open one.
+
+    Args:
+        order: what the job is to be like; a job that a worker has stays as it is.
 
     Raises:
         ModelNotFound: there is no such model.
+        InvalidField: the data end before they begin.
     """
+    order.check()
     model_row(session, model, lock=True)
     summary = f"{caller.actor} asked for it" + (f": {reason}" if reason else "")
     asked = DueReason("", summary, caller.at, RequestEvidence(caller.actor, reason))
     row = _settled_row(session, model, caller.at)
-    if row is None:
-        made = new_job(session, model, production_version(session, model), [asked], caller)
-        return _recorded(session, to_job(made, caller.at), caller)
+    row = row or new_job(session, model, production_version(session, model), [], caller)
+    if row.state == JobState.PENDING:
+        order.give(row)
     job = to_job(row, caller.at)
     write_job(row, job := replace(job, reasons=merged(job.reasons, [asked]), updated_at=caller.at))
     return _recorded(session, job, caller)
 
 
-def lease_job(session: Session, model: str, holder: str, span: timedelta, caller: Caller) -> Job:
+def lease_job(session: Session, wanted: Wanted, holder: str, span: timedelta, caller: Caller) -> Job:
     """Give a due model's job to a holder, and make the job where there is none yet.
 
     Args:
-        model: empty for the one that is due the longest and whose job is free.
+        wanted: without a model, the oldest free job, or else that of the model that is due the longest.
 
     Raises:
         ModelNotFound: there is no such model.
-        NotDue: the model is not due, or its job waits after a failure; or no model at all is due and free.
+        NotDue: the model is not due, or its job waits after a failure or is in another queue; or there is no job.
         JobAlreadyLeased: somebody holds the model's job.
     """
-    if model:
-        model_row(session, model, lock=True)  # So that of two who come at once, the second sees what the first did.
-        return _lease(session, model, holder, span, caller)
-    for due in due_models(session, "", caller.at):
-        if due.reasons and due.job_state is not JobState.LEASED and _lock_at_once(session, due.model):
+    if wanted.model:
+        model_row(session, wanted.model, lock=True)  # So that of two at once, the second sees what the first did.
+        return _lease(session, wanted.model, wanted, holder, span, caller)
+    for model in free_models(session, wanted, caller.at):
+        if _lock_at_once(session, model):
             with suppress(JobAlreadyLeased, NotDue):  # It waits, or was taken a moment ago: the next one may be free.
-                return _lease(session, due.model, holder, span, caller)
+                return _lease(session, model, wanted, holder, span, caller)
     raise NotDue("no model is due whose job is free; ListDueModels shows those that are held or wait", model="")
 
 
@@ -69,72 +98,138 @@ def _lock_at_once(session: Session, model: str) -> bool:
     return session.get(ModelRow, model, with_for_update={"skip_locked": True}, populate_existing=True) is not None
 
 
-def _lease(session: Session, model: str, holder: str, span: timedelta, caller: Caller) -> Job:
+def _lease(session: Session, model: str, wanted: Wanted, holder: str, span: timedelta, caller: Caller) -> Job:
     """Lease the job of a model that is locked."""
     row = fire_model(session, model, caller)
-    due = due_model(session, model, caller.at)
-    if due is None or row is None:
-        problems = "".join(f"; {problem.summary}" for problem in due.problems) if due else ""
-        fix = "RequestRetraining does so by hand, PreviewSchedule shows when"
-        raise NotDue(f"no schedule makes {model} due now; {fix}{problems}", model=model)
-    job = life.lease(to_job(row, caller.at), holder, span, caller.at)
-    write_job(row, job := replace(job, reasons=due.reasons))
+    if row is None:
+        raise _not_due(session, model, caller.at)
+    if not wanted.suits(row.queue, row.labels):
+        raise NotDue(f"the job of {model} is in another queue or lacks a label", model=model)
+    fence = audit.last_sequence(session) + 1  # The number of this lease's own record: none comes between.
+    job = life.lease(to_job(row, caller.at), holder, span, fence, caller.at)
+    write_job(row, job)
     row.lease_seconds = span.total_seconds()
     return _recorded(session, job, caller)
 
 
 def fire_model(session: Session, model: str, caller: Caller) -> JobRow | None:
-    """Do what a model's schedules say up to now, and return its open job."""
-    model_row(session, model, lock=True)
-    fire(session, model, _settled_row(session, model, caller.at), caller)
+    """Do what the schedules of a model that is locked say up to now, and return its open job."""
+    row = _settled_row(session, model, caller.at)
+    if session.scalar(select(ScheduleRow.schedule_id).where(ScheduleRow.model == model).limit(1)) is None:
+        return row
+    fire(session, model, row, caller)
     return _settled_row(session, model, caller.at)
 
 
+def _not_due(session: Session, model: str, now: datetime) -> NotDue:
+    """Say that nothing makes a model due, and which of its schedules cannot tell."""
+    due = due_model(session, model, now)
+    problems = "".join(f"; {problem.summary}" for problem in due.problems) if due else ""
+    fix = "RequestRetraining does so by hand, PreviewSchedule shows when"
+    return NotDue(f"no schedule makes {model} due now; {fix}{problems}", model=model)
+
+
 def heartbeat_job(
-    session: Session, job_id: str, holder: str, attempt: int, span: timedelta | None, caller: Caller
+    session: Session,
+    job_id: str,
+    by: Holding,
+    span: timedelta | None,
+    caller: Caller,
+    progress: float | None = None,
+    message: str = "",
 ) -> Job:
-    """Extend a lease from now on; by as long as it was leased for when no span is given.
+    """Extend a lease from now on, by as long as it was leased for when no span is given, and note the progress.
 
     Raises:
         JobNotFound: there is none of that id.
-        JobNotHeld: this holder does not have it, or not in this attempt.
+        JobNotHeld: this holder does not have it, or not in this lease.
     """
     row = job_row(session, job_id, lock=True)
     longer = span or timedelta(seconds=row.lease_seconds)
-    write_job(row, job := life.heartbeat(to_job(row, caller.at), holder, attempt, longer, caller.at))
+    job = life.heartbeat(to_job(row, caller.at), by, longer, caller.at)
+    fraction = job.progress if progress is None else progress
+    write_job(row, job := replace(job, progress=fraction, progress_message=message or job.progress_message))
     return job
 
 
-def complete_job(session: Session, job_id: str, holder: str, attempt: int, successor: int, caller: Caller) -> Job:
-    """End a job with the version that came of it.
+def note_registered(session: Session, job_id: str, fence: int, version: VersionRef, caller: Caller) -> None:
+    """Note in the transaction that registers a version that it is a job's result.
+
+    Raises:
+        InvalidField: the fence is missing, or the job is of another model.
+        JobNotFound: there is none of that id.
+        JobNotHeld: the lease of that fence has ended.
+        JobHasVersion: the job has a version already.
+    """
+    if not fence:
+        raise InvalidField(FieldViolation("fence", "is missing; send the fence that LeaseJob answered"))
+    row = job_row(session, job_id, lock=True)
+    if row.model != version.model:
+        raise InvalidField(FieldViolation("job_id", f"{job_id} is a job of {row.model}"))
+    job = life.registered(to_job(row, caller.at), fence, version.version, caller.at)
+    write_job(row, job)
+    _recorded(session, job, caller)
+
+
+def complete_job(session: Session, job_id: str, by: Holding, result: Result, caller: Caller) -> Job:
+    """End a job with the version that came of it; what follows is begun by the model's policy.
 
     Raises:
         JobNotFound: there is none of that id.
-        JobNotHeld: this holder does not have it, or not in this attempt.
+        JobNotHeld: this holder does not have it, or not in this lease.
+        JobHasVersion: another version was registered for it.
         VersionNotFound: the model has no such version.
         InvalidField: the version is older than the job.
     """
     row = job_row(session, job_id, lock=True)
-    job = life.complete(to_job(row, caller.at), holder, attempt, successor, caller.at)
-    version = version_row(session, VersionRef(job.model, successor))
+    job = life.complete(to_job(row, caller.at), by, result.successor, caller.at)
+    version = version_row(session, VersionRef(job.model, result.successor))
     if version.created_at < job.created_at:
-        fix = f"{job.model}/{successor} was registered before the job was made; register what the job trained"
+        fix = f"{job.model}/{result.successor} was registered before the job was made; register what the job trained"
         raise InvalidField(FieldViolation("successor", fix))
-    write_job(row, job)
+    if get_retraining_policy(session, job.model).follow_up is not FollowUpAction.NONE:
+        job = replace(job, follow_up=FollowUp(FollowUpState.PENDING, "the job succeeded", "", caller.at))
+    write_job(row, job := replace(job, progress=1.0))
+    row.evaluation, row.evaluation_label, row.log_sha256 = result.evaluation, result.label, result.log_sha256
+    if result.log_sha256:
+        version.mirror_wanted += 1
     return _recorded(session, job, caller)
 
 
 def fail_job(
-    session: Session, job_id: str, holder: str, attempt: int, reason: str, give_up: bool, caller: Caller
+    session: Session, job_id: str, by: Holding, reason: str, give_up: bool, caller: Caller, release: bool = False
 ) -> Job:
     """End an attempt without success.
 
+    Args:
+        release: whether the job is only given back, for another to take at once.
+
     Raises:
         JobNotFound: there is none of that id.
-        JobNotHeld: this holder does not have it, or not in this attempt.
+        JobNotHeld: this holder does not have it, or not in this lease.
     """
     row = job_row(session, job_id, lock=True)
-    write_job(row, job := life.fail(to_job(row, caller.at), holder, attempt, reason, give_up, caller.at))
+    job = to_job(row, caller.at)
+    failed = life.release(job, by, reason, caller.at) if release else life.fail(job, by, reason, give_up, caller.at)
+    write_job(row, failed)
+    return _recorded(session, failed, caller)
+
+
+def retry_job(session: Session, job_id: str, caller: Caller) -> Job:
+    """Let a job that failed for good be tried again.
+
+    Raises:
+        JobNotFound: there is none of that id.
+        JobNotRetryable: it did not fail for good, or the model has a newer job.
+    """
+    row = job_row(session, job_id)
+    model_row(session, row.model, lock=True)
+    row = job_row(session, job_id, lock=True)
+    job = life.retry(to_job(row, caller.at), caller.at)
+    newest = latest_job(session, row.model)
+    if newest is not None and newest.job_id != job_id:
+        raise life.not_retryable(job, f"is not the newest of {row.model}; {newest.job_id} is")
+    write_job(row, job)
     return _recorded(session, job, caller)
 
 
@@ -154,7 +249,13 @@ def get_job(session: Session, job_id: str, now: datetime) -> Job:
 
 
 def list_jobs(
-    session: Session, model: str, states: Collection[JobState], page_size: int, page_token: str, now: datetime
+    session: Session,
+    model: str,
+    states: Collection[JobState],
+    page_size: int,
+    page_token: str,
+    now: datetime,
+    queue: str = "",
 ) -> Page[Job]:
     """Return a page of jobs, the newest first.
 
@@ -166,8 +267,10 @@ def list_jobs(
         model_row(session, model)
         rows = rows.where(JobRow.model == model)
     if states:
-        rows = rows.where(_state(now).in_(states))
-    asked = ("jobs", model, sorted(states))
+        rows = rows.where(state_at(now).in_(states))
+    if queue:
+        rows = rows.where(JobRow.queue == queue)
+    asked = ("jobs", model, sorted(states), queue)
     page = fetch_page(session, rows, [Key(JobRow.sequence, descending=True)], page_size, page_token, asked)
     return Page(tuple(to_job(row, now) for row in page.items), page.next_page_token)
 
@@ -195,13 +298,3 @@ def _settled_row(session: Session, model: str, now: datetime) -> JobRow | None:
     write_job(row, job := to_job(row, now))
     session.flush()
     return row if life.is_open(job) else None
-
-
-def _state(now: datetime) -> ColumnElement[str]:
-    """Express `lease.settled` in SQL: the state at `now` of a job that nobody touched since its lease ran out."""
-    ran_out = (JobRow.state == JobState.LEASED) & (JobRow.lease_expires_at <= now)
-    return case(
-        (ran_out & (JobRow.attempt >= JobRow.max_attempts), JobState.FAILED.value),
-        (ran_out, JobState.PENDING.value),
-        else_=JobRow.state,
-    )

@@ -4,17 +4,29 @@ A lease that runs out ends its attempt at that very instant, whenever somebody l
 stands, so every replica and every reader agrees without anybody's clock having to tick.
 """
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from modelward.errors import JobAlreadyLeased, JobNotHeld, NotDue
+from modelward.errors import JobAlreadyLeased, JobHasVersion, JobNotHeld, JobNotRetryable, NotDue
 from modelward.retraining import Job, JobFailure, JobState
 
 MAX_ATTEMPTS = 3
 """How often a job is tried: once, and twice more for what passes by itself, as a lost machine."""
 FIRST_WAIT = timedelta(minutes=1)
 """How long a job waits after its first failure; the wait doubles with each further one."""
+LONGEST_WAIT = timedelta(hours=6)
 DEFAULT_LEASE = timedelta(minutes=10)
+
+
+@dataclass(frozen=True)
+class Holding:
+    """Who says that a job is theirs, by which lease."""
+
+    holder: str
+    attempt: int = 0
+    """0: whichever the holder has."""
+    fence: int = 0
+    """0: whichever the holder has."""
 
 
 def settled(job: Job, now: datetime) -> Job:
@@ -29,8 +41,11 @@ def is_open(job: Job) -> bool:
     return job.state in {JobState.PENDING, JobState.LEASED}
 
 
-def lease(job: Job, holder: str, span: timedelta, now: datetime) -> Job:
+def lease(job: Job, holder: str, span: timedelta, fence: int, now: datetime) -> Job:
     """Give a pending job to a holder.
+
+    Args:
+        fence: a number greater than that of every lease before.
 
     Raises:
         JobAlreadyLeased: somebody holds it.
@@ -56,46 +71,98 @@ def lease(job: Job, holder: str, span: timedelta, now: datetime) -> Job:
         holder=holder,
         lease_expires_at=now + span,
         attempt=job.attempt + 1,
+        fence=fence,
+        progress=0.0,
+        progress_message="",
         updated_at=now,
     )
 
 
-def heartbeat(job: Job, holder: str, attempt: int, span: timedelta, now: datetime) -> Job:
+def heartbeat(job: Job, by: Holding, span: timedelta, now: datetime) -> Job:
     """Let a lease hold for `span` from now on, never for less than it does already.
 
     Raises:
         JobNotHeld: this holder does not have it, or not in this attempt.
     """
-    job = held(job, holder, attempt, now)
+    job = held(job, by, now)
     assert job.lease_expires_at is not None
     return replace(job, lease_expires_at=max(job.lease_expires_at, now + span), updated_at=now)
 
 
-def complete(job: Job, holder: str, attempt: int, successor: int, now: datetime) -> Job:
+def registered(job: Job, fence: int, version: int, now: datetime) -> Job:
+    """Note the version that is registered for a job, which is the only one.
+
+    Raises:
+        JobNotHeld: the lease of that fence has ended.
+        JobHasVersion: there was one before.
+    """
+    job = settled(job, now)
+    if job.state is not JobState.LEASED or job.fence != fence:
+        raise _not_held(job, f"is {job.state} with the fence {job.fence}; the lease of the fence {fence} has ended")
+    if job.successor:
+        raise JobHasVersion(
+            f"{job.model}/{job.successor} was registered for the job {job.job_id}; complete the job with it",
+            job_id=job.job_id,
+            model=job.model,
+            version=job.successor,
+        )
+    return replace(job, successor=version, updated_at=now)
+
+
+def complete(job: Job, by: Holding, successor: int, now: datetime) -> Job:
     """End a job with the version that came of it.
 
     Raises:
         JobNotHeld: this holder does not have it, or not in this attempt.
+        JobHasVersion: another version was registered for it.
     """
-    job = held(job, holder, attempt, now)
+    job = held(job, by, now)
+    if job.successor not in {0, successor}:
+        registered(job, job.fence, successor, now)
     return replace(
         job, state=JobState.SUCCEEDED, successor=successor, lease_expires_at=None, updated_at=now, ended_at=now
     )
 
 
-def fail(job: Job, holder: str, attempt: int, reason: str, give_up: bool, now: datetime) -> Job:
+def fail(job: Job, by: Holding, reason: str, give_up: bool, now: datetime) -> Job:
     """End an attempt: the job waits for the next one, or has failed for good.
+
+    A version that was registered for it is no longer its result.
 
     Raises:
         JobNotHeld: this holder does not have it, or not in this attempt.
     """
-    job = held(job, holder, attempt, now)
-    wait = FIRST_WAIT * 2 ** (job.attempt - 1)
+    job = replace(held(job, by, now), successor=0)
+    wait = min(FIRST_WAIT * 2 ** (job.attempt - 1), LONGEST_WAIT)
     return _attempt_failed(job, reason, now, available_at=now + wait, give_up=give_up)
 
 
-def held(job: Job, holder: str, attempt: int, now: datetime) -> Job:
-    """Return the job as it stands, if this holder has it in this attempt; 0 means whichever attempt.
+def release(job: Job, by: Holding, reason: str, now: datetime) -> Job:
+    """Give a job back: it may be leased at once, and the attempt does not count.
+
+    Raises:
+        JobNotHeld: this holder does not have it, or not in this attempt.
+    """
+    job = held(job, by, now)
+    uncounted = replace(job, max_attempts=job.max_attempts + 1)
+    return _attempt_failed(uncounted, reason, now, available_at=now, give_up=False)
+
+
+def retry(job: Job, now: datetime) -> Job:
+    """Let a job that failed for good be tried again, as often as it was at first.
+
+    Raises:
+        JobNotRetryable: it did not fail for good.
+    """
+    job = settled(job, now)
+    if job.state is not JobState.FAILED:
+        raise not_retryable(job, f"is {job.state}; only a job that failed for good can be tried again")
+    attempts = job.attempt + MAX_ATTEMPTS
+    return replace(job, state=JobState.PENDING, max_attempts=attempts, available_at=now, updated_at=now, ended_at=None)
+
+
+def held(job: Job, by: Holding, now: datetime) -> Job:
+    """Return the job as it stands, if this holder has it in this lease.
 
     Raises:
         JobNotHeld: it has ended, its lease ran out, or another has it.
@@ -103,10 +170,12 @@ def held(job: Job, holder: str, attempt: int, now: datetime) -> Job:
     job = settled(job, now)
     if job.state is not JobState.LEASED:
         raise _not_held(job, f"is {job.state}; the lease of attempt {job.attempt} has ended")
-    if job.holder != holder:
-        raise _not_held(job, f"is held by {job.holder}, not by {holder}")
-    if attempt not in {0, job.attempt}:
-        raise _not_held(job, f"is held for attempt {job.attempt}, not {attempt}")
+    if job.holder != by.holder:
+        raise _not_held(job, f"is held by {job.holder}, not by {by.holder}")
+    if by.attempt not in {0, job.attempt}:
+        raise _not_held(job, f"is held for attempt {job.attempt}, not {by.attempt}")
+    if by.fence not in {0, job.fence}:
+        raise _not_held(job, f"is held with the fence {job.fence}, not {by.fence}")
     return job
 
 
@@ -121,6 +190,10 @@ def _attempt_failed(job: Job, reason: str, at: datetime, *, available_at: dateti
         updated_at=at,
         ended_at=at if final else None,
     )
+
+
+def not_retryable(job: Job, why: str) -> JobNotRetryable:
+    return JobNotRetryable(f"the job {job.job_id} {why}", job_id=job.job_id, state=job.state)
 
 
 def _not_held(job: Job, why: str) -> JobNotHeld:

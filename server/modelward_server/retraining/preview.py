@@ -14,8 +14,8 @@ from modelward.schedules import Firing, SchedulePolicy, SchedulePreview
 from modelward_server.retraining.clock import firings, local, on_grid
 from modelward_server.retraining.due import Facts, describe_trigger
 from modelward_server.retraining.facts import gather
-from modelward_server.retraining.policy import check_policy, foreseen, jittered
 from modelward_server.retraining.records import plans_of
+from modelward_server.retraining.schedule_policy import check_policy, foreseen, jittered
 from modelward_server.retraining.schedules import check_triggers, get_schedule
 
 DEFAULT_FIRINGS = 10

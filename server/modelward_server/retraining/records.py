@@ -20,12 +20,13 @@ from modelward._convert.retraining import (
 )
 from modelward._convert.schedules import schedule_policy_from_proto, schedule_policy_to_proto
 from modelward.errors import JobNotFound, ScheduleNotFound
-from modelward.retraining import DueReason, Job, JobState, Schedule, Trigger
+from modelward.retraining import DueReason, FollowUp, FollowUpState, Job, JobState, Schedule, Trigger
 from modelward.schedules import FiringOutcome, FiringRecord, SchedulePolicy
 from modelward.v1 import retraining_pb2 as pb
 from modelward_server.caller import Caller
 from modelward_server.retraining.deciding import Plan
 from modelward_server.retraining.lease import MAX_ATTEMPTS, is_open, settled
+from modelward_server.retraining.policies import get_retraining_policy
 from modelward_server.store.retraining_tables import FiringRow, JobRow, ScheduleRow
 
 Value = TypeVar("Value")
@@ -149,7 +150,8 @@ def last_end(session: Session, model: str, now: datetime) -> datetime | None:
 
 
 def new_job(session: Session, model: str, version: int, reasons: Sequence[DueReason], caller: Caller) -> JobRow:
-    """Add a pending job; the database refuses a second open one of the same model."""
+    """Add a pending job by the model's policy; the database refuses a second open one of the same model."""
+    policy = get_retraining_policy(session, model)
     row = JobRow(
         job_id=f"job-{uuid4().hex[:16]}",
         model=model,
@@ -166,6 +168,17 @@ def new_job(session: Session, model: str, version: int, reasons: Sequence[DueRea
         lease_seconds=0.0,
         attempt=0,
         successor=0,
+        queue=policy.queue,
+        labels=dict(policy.labels),
+        parameters=dict(policy.parameters),
+        data_from=caller.at - policy.data_window if policy.data_window else None,
+        data_until=caller.at,
+        fence=0,
+        progress=0.0,
+        progress_message="",
+        follow_up="",
+        follow_up_reason="",
+        comparison_id="",
     )
     session.add(row)
     session.flush()
@@ -192,9 +205,24 @@ def to_job(row: JobRow, now: datetime) -> Job:
             created_at=row.created_at,
             updated_at=row.updated_at,
             ended_at=row.ended_at,
+            queue=row.queue,
+            labels=row.labels,
+            parameters=row.parameters,
+            data_from=row.data_from,
+            data_until=row.data_until,
+            fence=row.fence,
+            progress=row.progress,
+            progress_message=row.progress_message,
+            follow_up=_follow_up(row),
         ),
         now,
     )
+
+
+def _follow_up(row: JobRow) -> FollowUp | None:
+    if not row.follow_up or row.follow_up_at is None:
+        return None
+    return FollowUp(FollowUpState(row.follow_up), row.follow_up_reason, row.comparison_id, row.follow_up_at)
 
 
 def open_job(row: JobRow | None, now: datetime) -> Job | None:
@@ -207,7 +235,11 @@ def write_job(row: JobRow, job: Job) -> None:
     """Write what changes in the life of a job back to its row."""
     row.state, row.holder, row.attempt, row.successor = job.state, job.holder, job.attempt, job.successor
     row.lease_expires_at, row.available_at = job.lease_expires_at, job.available_at
-    row.updated_at, row.ended_at = job.updated_at, job.ended_at
+    row.updated_at, row.ended_at, row.max_attempts = job.updated_at, job.ended_at, job.max_attempts
+    row.fence, row.progress, row.progress_message = job.fence, job.progress, job.progress_message
+    if job.follow_up is not None:
+        row.follow_up, row.follow_up_reason = job.follow_up.state, job.follow_up.reason
+        row.follow_up_at, row.comparison_id = job.follow_up.updated_at, job.follow_up.comparison_id
     row.reasons = _to_json(map(reason_to_proto, job.reasons))
     row.failures = _to_json(map(failure_to_proto, job.failures))
 

@@ -14,8 +14,8 @@ from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import check_etag, model_row
 from modelward_server.retraining.clock import check_cron
 from modelward_server.retraining.firings import drop_waiting
-from modelward_server.retraining.policy import check_policy
 from modelward_server.retraining.records import etag, policy_json, schedule_row, to_schedule, triggers_json
+from modelward_server.retraining.schedule_policy import check_policy
 from modelward_server.retraining.sessions import check_calendar
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind

@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward_server.caller import Caller
+from modelward_server.lifecycle.rows import model_row
 from modelward_server.retraining.firings import is_unfired, scheduled
 from modelward_server.retraining.jobs import fire_model
 from modelward_server.retraining.preview import next_firing
@@ -92,6 +93,7 @@ class Ticker:
         try:
             with self._ledger.writing() as session:
                 audit.queue(session)
+                model_row(session, model, lock=True)
                 fire_model(session, model, Caller(ACTOR, self._now()))
         except Exception as error:
             log.warning("the schedules of %s could not be looked at: %s", model, error)

@@ -77,6 +77,20 @@ class Calls:
         self._on_write()
         return result
 
+    async def act(self, actor: str, change: Callable[[Session, Caller], Value]) -> Value:
+        """Run a change that the server makes by itself, in one transaction.
+
+        Args:
+            actor: who the record is to name.
+            change: may run more than once when it meets other writers; only the last run counts.
+
+        Raises:
+            ConcurrentChange: others were faster, again and again.
+        """
+        result = await asyncio.to_thread(self._write, lambda session: change(session, _in_turn(session, actor)))
+        self._on_write()
+        return result
+
     async def remembered(self, request: Mutation) -> Any:
         """Return the answer that the request id was given before, or None.
 
@@ -104,7 +118,7 @@ class Calls:
         with self._ledger.reading() as session:
             return query(session)
 
-    def _write(self, change: Callable[[Session], Answer]) -> Answer:
+    def _write(self, change: Callable[[Session], Value]) -> Value:
         for _ in range(ATTEMPTS):
             try:
                 with self._ledger.writing() as session:

@@ -8,31 +8,36 @@ from collections.abc import AsyncIterator, Sequence
 
 from sqlalchemy.orm import Session
 
-from modelward._convert.common import ref_from_proto
+from modelward._convert.benchmark import benchmark_to_proto
+from modelward._convert.common import ref_from_proto, span_from_proto
 from modelward._convert.comparison import comparison_to_proto, metric_from_proto, progress_to_proto
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward.v1 import comparison_pb2 as pb
 from modelward_server.caller import Caller
-from modelward_server.comparison.compare import Comparing, Question
+from modelward_server.comparison.benchmark import Asked, Benchmark
+from modelward_server.comparison.compare import Answer, Comparing, Question
 from modelward_server.comparison.records import get_comparison, list_comparisons, save_comparison
 from modelward_server.comparison.sandbox import Limits
 from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.versions import get_version
+from modelward_server.rpc.abtest import AbTestCalls
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.datasets import read_columns
-from modelward_server.rpc.rendering import ComparisonRendering
+from modelward_server.rpc.rendering import AbTestRendering, ComparisonRendering
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.sources import Sources
 
 DEFAULT_LABEL = "label"
 DEFAULT_CONFIDENCE = 0.95
+DEFAULT_BATCHES = (1, 1000)
+DEFAULT_SECONDS = 2.0
 DEFAULT_PERIODS = 252.0
 """Trading days of a year."""
 
 
-class ComparisonServicer(ComparisonRendering):
+class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
     """Serves `modelward.v1.ComparisonService`."""
 
     def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources, limits: Limits) -> None:
@@ -60,6 +65,17 @@ class ComparisonServicer(ComparisonRendering):
 
         yield await self._calls.write(request, context, save)
 
+    async def answer(self, request: pb.CompareModelsRequest) -> Answer:
+        """Compare for the server itself, which writes down what was found.
+
+        Raises:
+            as `CompareModels`.
+        """
+        comparing = await self._comparing(request)
+        async for _ in comparing.progress():
+            pass
+        return comparing.answer
+
     async def _comparing(self, request: pb.CompareModelsRequest) -> Comparing:
         question = question_of(request)
         question.check()
@@ -78,6 +94,19 @@ class ComparisonServicer(ComparisonRendering):
                 raise InvalidField(FieldViolation(f"{field}.version", fix))
             found[version] = read_columns(sent.data, f"{field}.data", self._sources)
         return found
+
+    async def BenchmarkModels(self, request: pb.BenchmarkModelsRequest, context: Context) -> pb.BenchmarkModelsResponse:
+        refs = tuple(map(ref_from_proto, request.versions))
+        versions, _ = await self._calls.read(lambda session: _versions(session, refs))
+        columns = await asyncio.to_thread(read_columns, request.data, "data", self._sources)
+        asked = Asked(
+            batch_rows=tuple(request.batch_rows) or DEFAULT_BATCHES,
+            seconds=span_from_proto(request.duration).total_seconds() or DEFAULT_SECONDS,
+            level=request.confidence_level or DEFAULT_CONFIDENCE,
+        )
+        async with self._turn:
+            found = await Benchmark(asked, versions, columns, self._limits, self._blobs.path).run()
+        return pb.BenchmarkModelsResponse(benchmarks=map(benchmark_to_proto, found))
 
     async def GetComparison(self, request: pb.GetComparisonRequest, context: Context) -> pb.GetComparisonResponse:
         found = await self._calls.read(lambda session: get_comparison(session, request.comparison_id))

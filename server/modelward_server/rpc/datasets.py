@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,8 @@ from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import common_pb2 as pb
 from modelward_server.store.parquet import Piece, open_parquet, pieces, read_parts
 from modelward_server.store.sources import MLFLOW_SCHEMES, Sources
+
+PARQUET_MAGIC = b"PAR1"
 
 
 def read_columns(dataset: pb.Dataset, field: str, sources: Sources) -> Columns:
@@ -56,8 +59,11 @@ def read_batches(dataset: pb.Dataset, field: str, sources: Sources) -> Iterator[
     elif source == "arrow_ipc":
         for batch in arrow_batches(pa.BufferReader(dataset.arrow_ipc), f"{field}.arrow_ipc"):
             yield arrow_columns(batch, f"{field}.arrow_ipc")
+    elif source == "blob":
+        yield from _blob_columns(sources.blob(dataset.blob, f"{field}.blob"), f"{field}.blob")
     else:
-        yield from _parquet_columns(dataset.uri, f"{field}.uri", sources)
+        with sources.reachable(dataset.uri, f"{field}.uri") as place:
+            yield from _parquet_columns(place, f"{field}.uri")
 
 
 def typed_columns(table: pb.ColumnTable, field: str) -> Columns:
@@ -145,8 +151,19 @@ def parquet_pieces(uri: str, field: str, sources: Sources) -> list[Piece]:
         return pieces(place)
 
 
-def _parquet_columns(uri: str, field: str, sources: Sources) -> Iterator[Columns]:
-    with sources.reachable(uri, field) as place, _readable(field):
+def _blob_columns(path: Path, field: str) -> Iterator[Columns]:
+    with path.open("rb") as file:
+        parquet = file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
+    if parquet:
+        yield from _parquet_columns(str(path), field)
+        return
+    with pa.memory_map(str(path)) as content:
+        for batch in arrow_batches(content, field):
+            yield arrow_columns(batch, field)
+
+
+def _parquet_columns(place: str, field: str) -> Iterator[Columns]:
+    with _readable(field):
         dataset = open_parquet(place)
         _check_names(dataset.schema, field)
         for batch in read_parts(dataset):

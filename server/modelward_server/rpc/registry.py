@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import AsyncIterator
 
+from sqlalchemy.orm import Session
+
 from modelward._convert.common import file_to_proto, ref_from_proto
 from modelward._convert.lifecycle import (
     model_to_proto,
@@ -10,7 +12,9 @@ from modelward._convert.lifecycle import (
 )
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
+from modelward_server.caller import Caller
 from modelward_server.lifecycle import files, listing, models, versions
+from modelward_server.retraining.jobs import note_registered
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.requests import new_version, optional_time, stages_of, version_filter
 from modelward_server.rpc.transfers import receive_blobs, send_chunks
@@ -94,13 +98,14 @@ class RegistryCalls(LifecycleServiceServicer):
         if request.WhichOneof("artifact") == "source_uri":
             copied = await asyncio.to_thread(self._sources.copy_artifact, request.source_uri, self._blobs)
         new = new_version(request, copied)
-        return await self._calls.write(
-            request,
-            context,
-            lambda session, caller: pb.RegisterModelVersionResponse(
-                version=version_to_proto(versions.register(session, self._blobs, new, caller))
-            ),
-        )
+
+        def register(session: Session, caller: Caller) -> pb.RegisterModelVersionResponse:
+            version = versions.register(session, self._blobs, new, caller)
+            if request.job_id:
+                note_registered(session, request.job_id, request.fence, version.ref, caller)
+            return pb.RegisterModelVersionResponse(version=version_to_proto(version))
+
+        return await self._calls.write(request, context, register)
 
     async def GetModelVersion(self, request: pb.GetModelVersionRequest, context: Context) -> pb.GetModelVersionResponse:
         ref = ref_from_proto(request.version)

@@ -1,15 +1,18 @@
-"""The calls that draw: drift reports and comparisons, as pages and as pictures."""
+"""The calls that draw: drift reports, comparisons and A/B tests, as pages and as pictures."""
 
 import asyncio
 
 from sqlalchemy.orm import Session
 
+from modelward.abtest import AbTest, AbTestResult
 from modelward.comparison import Comparison
 from modelward.drift import DriftReport
 from modelward.v1 import comparison_pb2, drift_pb2
 from modelward.v1.common_pb2 import REPORT_FORMAT_PNG, ReportFormat
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceServicer
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
+from modelward_server.abtest.outcomes import get_ab_result
+from modelward_server.abtest.records import get_ab_test
 from modelward_server.comparison.records import get_comparison
 from modelward_server.drift.history import Score, scores_until
 from modelward_server.drift.reports import get_report
@@ -46,6 +49,22 @@ class ComparisonRendering(ComparisonServiceServicer):
         return comparison_pb2.RenderComparisonResponse(content=content, media_type=media_type(request.format))
 
 
+class AbTestRendering(ComparisonServiceServicer):
+    """How an A/B test looks."""
+
+    _calls: Calls
+
+    async def RenderAbTest(
+        self, request: comparison_pb2.RenderAbTestRequest, context: Context
+    ) -> comparison_pb2.RenderAbTestResponse:
+        def read(session: Session) -> tuple[AbTest, AbTestResult]:
+            return get_ab_test(session, request.test), get_ab_result(session, request.test)
+
+        test, result = await self._calls.read(read)
+        content = await asyncio.to_thread(_draw_ab_test, test, result, request.format)
+        return comparison_pb2.RenderAbTestResponse(content=content, media_type=media_type(request.format))
+
+
 def media_type(drawn_as: ReportFormat.ValueType) -> str:
     return "image/png" if drawn_as == REPORT_FORMAT_PNG else "text/html"
 
@@ -63,3 +82,10 @@ def _draw_comparison(found: Comparison, drawn_as: ReportFormat.ValueType) -> byt
     from modelward_server.comparison.render.picture import draw_picture
 
     return (draw_picture if drawn_as == REPORT_FORMAT_PNG else draw_page)(found)
+
+
+def _draw_ab_test(test: AbTest, result: AbTestResult, drawn_as: ReportFormat.ValueType) -> bytes:
+    from modelward_server.abtest.render.page import draw_page
+    from modelward_server.abtest.render.picture import draw_picture
+
+    return (draw_picture if drawn_as == REPORT_FORMAT_PNG else draw_page)(test, result)

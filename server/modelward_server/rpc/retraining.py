@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
-from google.protobuf.message import Message
-
-from modelward._convert.common import span_from_proto
 from modelward._convert.retraining import (
     due_model_to_proto,
-    job_state_from_proto,
-    job_to_proto,
     schedule_to_proto,
     trigger_from_proto,
 )
 from modelward._convert.schedules import preview_to_proto, record_to_proto, schedule_policy_from_proto
 from modelward.v1 import retraining_pb2 as pb
-from modelward.v1.retraining_pb2_grpc import RetrainingServiceServicer
 from modelward_server.retraining import firings, jobs, preview, schedules
-from modelward_server.retraining.lease import DEFAULT_LEASE
 from modelward_server.rpc.calls import Calls, Context
+from modelward_server.rpc.follow_ups import FollowUps
+from modelward_server.rpc.jobs import JobCalls
+from modelward_server.rpc.openings import Openings
 from modelward_server.rpc.requests import optional_time
+from modelward_server.store.artifacts import BlobStore
 
 
-class RetrainingServicer(RetrainingServiceServicer):
+class RetrainingServicer(JobCalls):
     """Serves `modelward.v1.RetrainingService`."""
 
-    def __init__(self, calls: Calls) -> None:
+    def __init__(self, calls: Calls, blobs: BlobStore, openings: Openings, follow_ups: FollowUps) -> None:
         self._calls = calls
+        self._blobs = blobs
+        self._openings = openings
+        self._follow_ups = follow_ups
 
     async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: Context) -> pb.CreateScheduleResponse:
         triggers = [trigger_from_proto(trigger) for trigger in request.triggers]
@@ -140,87 +140,3 @@ class RetrainingServicer(RetrainingServiceServicer):
         return pb.ListDueModelsResponse(
             due_models=map(due_model_to_proto, page.items), next_page_token=page.next_page_token
         )
-
-    async def RequestRetraining(
-        self, request: pb.RequestRetrainingRequest, context: Context
-    ) -> pb.RequestRetrainingResponse:
-        return await self._calls.write(
-            request,
-            context,
-            lambda session, caller: pb.RequestRetrainingResponse(
-                job=job_to_proto(jobs.request_retraining(session, request.model, request.reason, caller))
-            ),
-        )
-
-    async def LeaseJob(self, request: pb.LeaseJobRequest, context: Context) -> pb.LeaseJobResponse:
-        span = optional_span(request, "lease") or DEFAULT_LEASE
-        return await self._calls.write(
-            request,
-            context,
-            lambda session, caller: pb.LeaseJobResponse(
-                job=job_to_proto(jobs.lease_job(session, request.model, request.holder, span, caller))
-            ),
-        )
-
-    async def HeartbeatJob(self, request: pb.HeartbeatJobRequest, context: Context) -> pb.HeartbeatJobResponse:
-        span = optional_span(request, "lease")
-        return await self._calls.write(
-            request,
-            context,
-            lambda session, caller: pb.HeartbeatJobResponse(
-                job=job_to_proto(
-                    jobs.heartbeat_job(session, request.job_id, request.holder, request.attempt, span, caller)
-                )
-            ),
-        )
-
-    async def CompleteJob(self, request: pb.CompleteJobRequest, context: Context) -> pb.CompleteJobResponse:
-        return await self._calls.write(
-            request,
-            context,
-            lambda session, caller: pb.CompleteJobResponse(
-                job=job_to_proto(
-                    jobs.complete_job(
-                        session, request.job_id, request.holder, request.attempt, request.successor, caller
-                    )
-                )
-            ),
-        )
-
-    async def FailJob(self, request: pb.FailJobRequest, context: Context) -> pb.FailJobResponse:
-        return await self._calls.write(
-            request,
-            context,
-            lambda session, caller: pb.FailJobResponse(
-                job=job_to_proto(
-                    jobs.fail_job(
-                        session,
-                        request.job_id,
-                        request.holder,
-                        request.attempt,
-                        request.reason,
-                        request.give_up,
-                        caller,
-                    )
-                )
-            ),
-        )
-
-    async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
-        now = datetime.now(UTC)
-        return pb.GetJobResponse(
-            job=job_to_proto(await self._calls.read(lambda session: jobs.get_job(session, request.job_id, now)))
-        )
-
-    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
-        now = datetime.now(UTC)
-        states = [state for value in request.states if (state := job_state_from_proto(value))]
-        page = await self._calls.read(
-            lambda session: jobs.list_jobs(session, request.model, states, request.page_size, request.page_token, now)
-        )
-        return pb.ListJobsResponse(jobs=map(job_to_proto, page.items), next_page_token=page.next_page_token)
-
-
-def optional_span(request: Message, field: str) -> timedelta | None:
-    """Return a span of time that a request may leave out."""
-    return span_from_proto(getattr(request, field)) if request.HasField(field) else None

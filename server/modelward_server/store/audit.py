@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import AuditDefect, AuditRecord, AuditVerification
+from modelward_server.announcing import announce
 from modelward_server.caller import Caller
 from modelward_server.store.tables import AuditHeadRow, AuditRow
 
@@ -43,6 +44,9 @@ class Kind(StrEnum):
     SCHEDULE_DELETED = "schedule_deleted"
     FIRING = "firing"
     JOB = "job"
+    AB_TEST = "ab_test"
+    AB_TEST_CONCLUDED = "ab_test_concluded"
+    RETRAINING_POLICY = "retraining_policy"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, caller: Caller, version: int = 0) -> int:
@@ -67,6 +71,7 @@ def append(session: Session, kind: Kind, model: str, payload: object, caller: Ca
     head.sequence, head.hash = row.sequence, row.hash
     session.add(row)
     session.flush()
+    announce(session, payload)
     return row.sequence
 
 

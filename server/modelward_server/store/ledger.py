@@ -2,7 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Ledger:
             self._readers = engine.execution_options(isolation_level="REPEATABLE READ")
             self._peeks = self._readers
         self._writers = engine.execution_options(writes=True)
+        # In a file there is one writer at a time. Its own threads need not find out by asking again and again.
+        self._turn: AbstractContextManager[object] = threading.Lock() if self.in_file else nullcontext()
 
     def migrate(self) -> None:
         """Bring the schema to this server's version."""
@@ -67,7 +69,7 @@ class Ledger:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """Open a session whose changes are all committed at its end, or none when it raises."""
-        with _answering(), Session(self._writers) as session, session.begin():
+        with self._turn, _answering(), Session(self._writers) as session, session.begin():
             yield session
 
     def close(self) -> None:

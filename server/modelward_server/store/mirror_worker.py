@@ -17,6 +17,7 @@ from modelward_server.lifecycle.resolve import alias_holders
 from modelward_server.lifecycle.rows import to_version, version_row
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
+from modelward_server.store.retraining_tables import log_of
 from modelward_server.store.tables import VersionRow
 
 log = logging.getLogger(__name__)
@@ -40,12 +41,18 @@ class Mirror(Protocol):
     """What shows the ledger's truth elsewhere."""
 
     def sync(
-        self, version: ModelVersion, model: Model, files: Mapping[str, Path], holders: Sequence[ModelVersion]
+        self,
+        version: ModelVersion,
+        model: Model,
+        files: Mapping[str, Path],
+        holders: Sequence[ModelVersion],
+        log: Path | None = None,
     ) -> Shown:
         """Make the mirror show the version as it is; calling it again changes nothing.
 
         Args:
             holders: the versions of the model that the aliases of stages mean.
+            log: what the retraining job printed that the version came of.
         """
         ...
 
@@ -116,8 +123,10 @@ class MirrorWorker:
             version, model, wanted = to_version(row), get_model(session, ref.model), row.mirror_wanted
             holders = alias_holders(session, ref.model)
             files = {file.path: self._blobs.path(file.sha256) for file in version.files}
+            log_sha256 = log_of(session, ref)
         try:
-            shown = self._mirror.sync(version, model, files, holders)
+            log_path = self._blobs.path(log_sha256) if log_sha256 else None
+            shown = self._mirror.sync(version, model, files, holders, log_path)
         except Exception as error:
             log.warning("MLflow does not show %s yet: %s", ref, error)
             return False

@@ -21,6 +21,8 @@ from modelward_server.store.mlmodel import describe_model
 VERSION_TAG = "modelward.version"
 STAGE_TAG = "modelward.stage"
 DIGEST_TAG = "modelward.digest"
+LOG_TAG = "mlflow.modelward.log"
+LOG_FILE = "training.log"
 TAGS_TAG = "mlflow.modelward.tags"
 """Keys of the tags that are ours. MLflow's pages hide what begins with its own name, as this should be."""
 ALIASED = (Stage.STAGING, Stage.PRODUCTION)
@@ -50,13 +52,19 @@ class MlflowMirror:
         self._artifact_root = artifact_root
 
     def sync(
-        self, version: ModelVersion, model: Model, files: Mapping[str, Path], holders: Sequence[ModelVersion]
+        self,
+        version: ModelVersion,
+        model: Model,
+        files: Mapping[str, Path],
+        holders: Sequence[ModelVersion],
+        log: Path | None = None,
     ) -> Mirrored:
         """Make MLflow show a version as it is; calling it again changes nothing.
 
         Args:
             files: where the content of each file lies, by its path in the artifact.
             holders: the versions of the model that the aliases of stages mean.
+            log: what the retraining job printed that the version came of; shown as the run's `training.log`.
 
         Raises:
             StoreUnavailable: MLflow does not answer, or refuses.
@@ -71,6 +79,8 @@ class MlflowMirror:
             # What is registered has its files; of an adopted version they lie where MLflow had them before.
             model_id = registered.model_id if registered else self._logged_model(experiment_id, version, run, files)
             self._show_facts(run, version, model_id)
+            if log is not None:
+                self._show_log(run, log)
             number = str(registered.version) if registered else self._register(version, run.info.run_id, model_id)
             self._show_registered(registered, version)
             self._show_aliases(version, number, holders)
@@ -176,6 +186,13 @@ class MlflowMirror:
             self._client.delete_tag(run_id, key)
         if run.info.status == "RUNNING":
             self._client.set_terminated(run_id, "FINISHED", _millis(version.created_at))
+
+    def _show_log(self, run: Any, log: Path) -> None:
+        """Put a log beside the run's artifacts, unless it is there."""
+        if run.data.tags.get(LOG_TAG) == log.name:
+            return
+        self._client.log_text(run.info.run_id, log.read_text(), LOG_FILE)
+        self._client.set_tag(run.info.run_id, LOG_TAG, log.name)  # Last: with this tag the log counts as complete.
 
     def _registered(self, version: ModelVersion) -> Any:
         """Return the version in MLflow's registry, by its number where that is known, or by its tag; None without."""

@@ -3,9 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKey, Index, String, UniqueConstraint, text
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, select, text
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from modelward.lifecycle import VersionRef
 from modelward_server.store.tables import Base, Name
 
 
@@ -82,6 +83,26 @@ class JobRow(Base):
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+    queue: Mapped[str] = mapped_column(String(128))
+    labels: Mapped[dict[str, Any]]
+    parameters: Mapped[dict[str, Any]]
+    data_from: Mapped[datetime | None]
+    data_until: Mapped[datetime | None]
+    fence: Mapped[int] = mapped_column(BigInteger, default=0)
+    progress: Mapped[float] = mapped_column(default=0.0)
+    progress_message: Mapped[str] = mapped_column(default="")
+    log_sha256: Mapped[str] = mapped_column(default="")
+    """The blob with what the work printed; empty when there is none."""
+    evaluation: Mapped[bytes | None]
+    """The test set as the contract's message, where the worker brought one."""
+    evaluation_label: Mapped[str] = mapped_column(default="")
+    follow_up: Mapped[str] = mapped_column(String(16), default="")
+    """How far that is which follows; empty when nothing does."""
+    follow_up_reason: Mapped[str] = mapped_column(default="")
+    follow_up_at: Mapped[datetime | None]
+    comparison_id: Mapped[str] = mapped_column(default="")
+    claimed_until: Mapped[datetime | None]
+    """Until when a server has what follows in hand, so that no other does the same work."""
 
     __table_args__ = (
         # The promise that no two workers retrain one model at once, kept by the database.
@@ -93,4 +114,43 @@ class JobRow(Base):
             postgresql_where=text("state IN ('pending', 'leased')"),
         ),
         Index("ledger_jobs_by_model", "model", "sequence"),
+        Index(
+            "ledger_jobs_open",
+            "sequence",
+            sqlite_where=text("state IN ('pending', 'leased')"),
+            postgresql_where=text("state IN ('pending', 'leased')"),
+        ),
+        Index(
+            "ledger_jobs_followed_up",
+            "sequence",
+            sqlite_where=text("follow_up IN ('pending', 'staged', 'compared')"),
+            postgresql_where=text("follow_up IN ('pending', 'staged', 'compared')"),
+        ),
     )
+
+
+def log_of(session: Session, version: VersionRef) -> str:
+    """Return the blob of what the job printed that a version came of; empty when there is none."""
+    jobs = select(JobRow.log_sha256).where(JobRow.model == version.model, JobRow.successor == version.version)
+    return session.scalar(jobs.where(JobRow.log_sha256 != "")) or ""
+
+
+class RetrainingPolicyRow(Base):
+    __tablename__ = "ledger_retraining_policies"
+
+    model: Mapped[str] = mapped_column(String(128), ForeignKey("ledger_models.name"), primary_key=True)
+    policy: Mapped[dict[str, Any]]
+    """As the contract's JSON."""
+    revision: Mapped[int]
+
+
+class WebhookRow(Base):
+    """How far a webhook is."""
+
+    __tablename__ = "ledger_webhooks"
+
+    url: Mapped[str] = mapped_column(String(2048), primary_key=True)
+    sequence: Mapped[int] = mapped_column(BigInteger)
+    """The last record of the audit log that was delivered, or was none to deliver."""
+    claimed_until: Mapped[datetime | None]
+    """Until when a server delivers, so that no other does the same."""

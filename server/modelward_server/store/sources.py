@@ -22,11 +22,24 @@ class Sources:
     Args:
         allowed: prefixes of URIs, as `file:///srv/models/` or `s3://bucket/models/`.
         download: fetches what is not a local file, as MLflow's artifact repositories do.
+        blobs: what was uploaded.
     """
 
-    def __init__(self, allowed: Sequence[str], download: Download) -> None:
+    def __init__(self, allowed: Sequence[str], download: Download, blobs: BlobStore) -> None:
         self._allowed = allowed
         self._download = download
+        self._blobs = blobs
+
+    def blob(self, sha256: str, field: str) -> Path:
+        """Return where a content lies that was uploaded.
+
+        Raises:
+            InvalidField: it was not, or not to its end.
+        """
+        path = self._blobs.path(sha256)
+        if not path.is_file():
+            raise InvalidField(FieldViolation(field, f"no content {sha256} is here; bring it with UploadBlobs first"))
+        return path
 
     def local_path(self, uri: str, field: str) -> Path:
         """Return the path of a `file://` URI.

@@ -1,0 +1,66 @@
+"""A/B tests and their outcomes as requests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+from modelward._convert.abtest import ab_outcome_to_proto
+from modelward._convert.common import ref_to_proto
+from modelward._refs import AnyVersion, as_ref
+from modelward.abtest import AbMetric, AbOutcome, AbTest, RecordedAbOutcomes
+from modelward.errors import FieldViolation, InvalidField
+from modelward.v1 import comparison_pb2 as pb
+
+BATCH = 10_000
+BATCH_BYTES = 3 << 20
+"""What one call takes: so many outcomes, and well under the 4 MiB of a message."""
+
+
+def name_of(test: AbTest | str) -> str:
+    return test if isinstance(test, str) else test.test
+
+
+def as_metric(metric: AbMetric | str) -> AbMetric:
+    return AbMetric(metric) if isinstance(metric, str) else metric
+
+
+def to_variants(variants: Mapping[str, AnyVersion], weights: Mapping[str, float]) -> list[pb.Variant]:
+    """Make a variant of each name and version.
+
+    Raises:
+        InvalidField: a weight is not above 0, or of something that is no variant.
+    """
+    for name, weight in weights.items():
+        if name not in variants:
+            raise InvalidField(FieldViolation("weights", f"{name!r} is not a variant; there are {', '.join(variants)}"))
+        if not weight > 0:
+            raise InvalidField(FieldViolation("weights", f"{name} has {weight}; give it more than 0"))
+    return [
+        pb.Variant(name=name, version=ref_to_proto(as_ref(version)), weight=weights.get(name, 1.0))
+        for name, version in variants.items()
+    ]
+
+
+def batches(outcomes: Iterable[AbOutcome]) -> Iterator[Sequence[pb.AbOutcome]]:
+    """Yield the outcomes in parts that one call takes."""
+    batch: list[pb.AbOutcome] = []
+    size = 0
+    for message in map(ab_outcome_to_proto, outcomes):
+        room = message.ByteSize() + 8
+        if batch and (len(batch) == BATCH or size + room > BATCH_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(message)
+        size += room
+    if batch:
+        yield batch
+
+
+def total(recorded: Sequence[RecordedAbOutcomes]) -> RecordedAbOutcomes:
+    """Add up what became of several batches."""
+    return RecordedAbOutcomes(
+        recorded=sum(one.recorded for one in recorded),
+        repeated_ids=sum(one.repeated_ids for one in recorded),
+        mismatched=sum(one.mismatched for one in recorded),
+        outside=sum(one.outside for one in recorded),
+    )

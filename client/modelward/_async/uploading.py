@@ -1,0 +1,44 @@
+"""Files and large tables on their way to the server."""
+
+import asyncio
+from collections.abc import Iterable
+from tempfile import TemporaryDirectory
+
+from modelward._artifacts import Saved, save_tables
+from modelward._async.connection import AsyncConnection
+from modelward._transfers import late_arrival, rest_of, upload_header, upload_parts
+from modelward._wire import Attempts
+from modelward.errors import InvalidField, ModelwardError
+from modelward.v1.common_pb2 import Dataset
+
+
+class AsyncUploading(AsyncConnection):
+    """Sends contents, each once and each from where the last attempt broke off."""
+
+    async def _upload(self, saved: Saved, timeout: float | None) -> None:
+        """Send what the server lacks of the contents; after a break ask again, and go on from there."""
+        attempts = Attempts(self._timeout if timeout is None else timeout)
+        while True:
+            try:
+                return await self._upload_once(saved, attempts)
+            except ModelwardError as error:
+                pause = attempts.pause_before_next(error)
+            await asyncio.sleep(pause)
+
+    async def _upload_once(self, saved: Saved, attempts: Attempts) -> None:
+        headers = map(upload_header, saved.files)
+        answer = await self._send_once(self._lifecycle.UploadBlobs, headers, attempts)
+        rest = rest_of(saved.files, answer)
+        if rest:
+            parts = upload_parts(saved.folder, rest)
+            try:
+                await self._send_once(self._lifecycle.UploadBlobs, parts, attempts)
+            except InvalidField as error:
+                raise (late_arrival(error) or error) from None
+
+    async def _upload_tables(self, tables: Iterable[Dataset], timeout: float | None) -> None:
+        """Send tables that are too large for a message beforehand, and let the message name them by their digests."""
+        with TemporaryDirectory() as folder:
+            saved = await asyncio.to_thread(save_tables, tables, folder)
+            if saved.files:
+                await self._upload(saved, timeout)

@@ -1,0 +1,68 @@
+"""Which variant of an A/B test a unit gets: GrowthBook's public scheme, so that other languages can do it too.
+
+A unit falls into one of 10,000 buckets by FNV-1a of 32 bits, taken twice (GrowthBook's hash version 2). The variants
+share the buckets by their weights, each from where its share begins; a coverage below 1 leaves the rest of each share
+out, so that units which take part still do when the coverage grows. Text is hashed as its UTF-8 bytes.
+"""
+
+from collections.abc import Iterator, Sequence
+from itertools import accumulate
+
+from modelward.abtest import AbNamespace, AbTest, Assignment, Variant
+
+BUCKETS = 10_000
+NAMESPACE_BUCKETS = 1_000
+OFFSET_BASIS, PRIME, WORD = 2_166_136_261, 16_777_619, 0xFFFFFFFF
+
+
+def assign(test: AbTest, unit: str) -> Assignment:
+    """Say which variant a unit gets; the same unit always gets the same one.
+
+    A unit that takes no part gets the control, as does every unit of a shadow test. Of a concluded test every unit
+    gets the variant that was chosen.
+    """
+    place = bucket(test.salt, unit)
+    if test.conclusion is not None:
+        return Assignment(test.variant(test.conclusion.winner), False, place)
+    dealt = _dealt(test, unit, place)
+    if dealt is None or test.shadow:
+        return Assignment(test.control, dealt is not None, place)
+    return Assignment(dealt, True, place)
+
+
+def _dealt(test: AbTest, unit: str, place: int) -> Variant | None:
+    if test.namespace is not None and not in_namespace(unit, test.namespace):
+        return None
+    shares = ranges([variant.weight for variant in test.variants], test.coverage)
+    dealt = (variant for variant, (start, end) in zip(test.variants, shares, strict=True) if _holds(start, end, place))
+    return next(dealt, None)
+
+
+def _holds(start: float, end: float, place: int) -> bool:
+    return start <= place / BUCKETS < end
+
+
+def bucket(salt: str, unit: str) -> int:
+    """Return the bucket that a unit falls into, from 0 to 9,999."""
+    return fnv1a_32(str(fnv1a_32(salt + unit))) % BUCKETS
+
+
+def in_namespace(unit: str, namespace: AbNamespace) -> bool:
+    """Whether a unit belongs to a share of a namespace."""
+    place = fnv1a_32(f"{unit}__{namespace.name}") % NAMESPACE_BUCKETS / NAMESPACE_BUCKETS
+    return namespace.start <= place < namespace.until
+
+
+def ranges(weights: Sequence[float], coverage: float) -> Iterator[tuple[float, float]]:
+    """Yield each variant's share of the buckets, from its start up to but without its end."""
+    shares = [weight / sum(weights) for weight in weights]
+    for start, share in zip(accumulate(shares, initial=0.0), shares, strict=False):
+        yield start, start + coverage * share
+
+
+def fnv1a_32(text: str) -> int:
+    """Hash text as FNV-1a does, with 32 bits."""
+    value = OFFSET_BASIS
+    for byte in text.encode():
+        value = (value ^ byte) * PRIME & WORD
+    return value

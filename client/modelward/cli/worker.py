@@ -1,0 +1,96 @@
+"""The command that does retraining jobs."""
+
+import importlib.util
+import os
+import re
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+
+import click
+
+from modelward import Client
+from modelward.cli.options import Span, pairs
+from modelward.cli.output import Failure
+from modelward.cli.remote import connected
+from modelward.retraining import Job
+from modelward.worker import Plan, ProcessRun, Run, Worker
+from modelward.worker.process import python_command
+
+CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+
+
+@click.command()
+@click.argument("work", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.option("--queue", default="", metavar="NAME", help="Take jobs of this queue only.")
+@pairs("--label", "labels", "Take jobs that have this label only.")
+@click.option("--name", metavar="NAME", help="How the worker is called; host and process id by default.")
+@click.option("--lease", type=Span(), default="1m", metavar="SPAN", help="How long a job is held without a heartbeat.")
+@click.option("--time-limit", type=Span(), metavar="SPAN", help="How long a job may run, as 2h.")
+@click.option(
+    "--grace", type=Span(), default="30s", metavar="SPAN", help="How long a job may go on when the worker must stop."
+)
+@click.option("--dask", metavar="ADDRESS", help="Run the callable on this dask cluster, as tcp://10.0.0.5:8786.")
+@connected
+def worker(
+    client: Client,
+    work: tuple[str, ...],
+    queue: str,
+    labels: tuple[tuple[str, str], ...],
+    name: str | None,
+    lease: timedelta,
+    time_limit: timedelta | None,
+    grace: timedelta,
+    dask: str | None,
+) -> None:
+    """Do retraining jobs until SIGTERM.
+
+    WORK is module:function, or -- command args… A function is called with the job and a client, and registers what it
+    trained with job=job. A command finds the job as JSON on its standard input. Each job runs in a process of its own, or on a dask cluster.
+    """
+    sys.path.insert(0, str(Path.cwd()))
+    plan = Plan(name or f"{socket.gethostname()}-{os.getpid()}", queue, dict(labels), lease, time_limit, grace)
+    start = _on_dask(client, work, dask) if dask else _in_process(client, work)
+    timeout = min(10.0, lease.total_seconds() / 3)
+    with Client(client.target, actor=client.actor, timeout=timeout) as patient:
+        running = Worker(patient, start, plan, click.echo)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: running.stop())
+        click.echo(f"{plan.holder} waits for jobs{f' of {queue}' if queue else ''} at {client.target}")
+        running.run()
+
+
+def _in_process(client: Client, work: Sequence[str]) -> Callable[[Job], Run]:
+    command = list(work)
+    if len(work) == 1 and CALLABLE.fullmatch(work[0]):
+        _check_module(work[0])
+        command = python_command(work[0])
+    return lambda job: ProcessRun(command, job, client.target, client.actor)
+
+
+def _on_dask(client: Client, work: Sequence[str], address: str) -> Callable[[Job], Run]:
+    if len(work) != 1 or not CALLABLE.fullmatch(work[0]):
+        raise Failure("--dask runs a Python callable: give it as module:function")
+    try:
+        from modelward.worker.dask import DaskCluster
+
+        cluster = DaskCluster(address)
+    except ModuleNotFoundError:
+        raise Failure("--dask needs an extra: pip install 'modelward[dask]'") from None
+    except OSError as error:
+        raise Failure(f"the dask scheduler {address} does not answer: {error}") from None
+    return lambda job: cluster.start(work[0], job, client.target, client.actor)
+
+
+def _check_module(target: str) -> None:
+    """Find a typing error now, and not by the failure of every job."""
+    module = target.partition(":")[0]
+    try:
+        found = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        found = None
+    if found is None:
+        raise Failure(f"there is no Python module {module} here; give the work as module:function, or -- command")

@@ -1,0 +1,125 @@
+"""The end of an A/B test: by hand, or as its result says."""
+
+from dataclasses import dataclass, replace
+
+from sqlalchemy.orm import Session
+
+from modelward.abtest import AbAction, AbConclusion, AbTest, AbTestResult, AbTestState, Variant
+from modelward.comparison import Verdict
+from modelward.errors import AbTestUndecided, FieldViolation, InvalidField
+from modelward.lifecycle import Stage, VersionRef
+from modelward_server.abtest import records
+from modelward_server.abtest.outcomes import result_of
+from modelward_server.abtest.verdict import broken_guardrails
+from modelward_server.caller import Caller
+from modelward_server.lifecycle import promotion
+from modelward_server.lifecycle.rows import check_etag, production_version
+from modelward_server.store import audit
+from modelward_server.store.audit import Kind
+
+
+@dataclass(frozen=True)
+class Concluded:
+    """What the audit log keeps of the end of a test."""
+
+    test: str
+    winner: str
+    version: VersionRef
+    action: AbAction
+    reason: str
+    verdict: Verdict | None
+    summary: str
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which variant is chosen, and what is done about it."""
+
+    winner: Variant
+    action: AbAction
+
+
+def conclude_ab_test(
+    session: Session, name: str, winner: str, action: AbAction, reason: str, expected_etag: str, caller: Caller
+) -> AbTest:
+    """End a test, record what was decided and do it, all in this transaction.
+
+    Args:
+        winner: the variant that is chosen; empty for the one that is superior, or else the control.
+        action: what is done about it; by rule, the result says it.
+
+    Raises:
+        AbTestNotFound: there is no such test.
+        AbTestConcluded: it has ended already.
+        EtagMismatch: it changed since `expected_etag` was read.
+        InvalidField: the winner is not a variant of the test, or not the one that the rule chooses.
+        AbTestUndecided: the rule decides nothing yet.
+        GatesFailed, IllegalTransition: the winner cannot be promoted; the test goes on.
+        NoPredecessor: there is nothing to roll back to; the test goes on.
+    """
+    row, test = records.running_test(session, name)
+    check_etag(expected_etag, test.etag)
+    if winner and winner not in {variant.name for variant in test.variants}:
+        names = ", ".join(variant.name for variant in test.variants)
+        raise InvalidField(FieldViolation("winner", f"{winner!r} is not a variant; there are {names}"))
+    result = result_of(session, test)
+    decision = decide(session, test, result, winner, action)
+    _act(session, test, decision, f"A/B test {name}: {reason or result.summary}", caller)
+    concluded = records.update(row, _ended(test, decision, reason, result, caller))
+    _record(session, test, decision, reason, result, caller)
+    return concluded
+
+
+def decide(session: Session, test: AbTest, result: AbTestResult, winner: str, action: AbAction) -> Decision:
+    """Say which variant is chosen and what follows."""
+    if action is not AbAction.BY_RULE:
+        chosen = winner or (result.best if result.verdict is Verdict.SUPERIOR else test.control.name)
+        return Decision(test.variant(chosen), action)
+    decision = _by_rule(session, test, result)
+    if winner not in {"", decision.winner.name}:
+        raise InvalidField(
+            FieldViolation("winner", f"the rule chooses {decision.winner.name}; leave it empty, or conclude by hand")
+        )
+    return decision
+
+
+def _by_rule(session: Session, test: AbTest, result: AbTestResult) -> Decision:
+    if not result.sample_ratio_broken:
+        breaking = {found.variant for found in result.variants if broken_guardrails(test, found)}
+        if any(in_production(session, variant) for variant in test.challengers if variant.name in breaking):
+            return Decision(test.control, AbAction.ROLL_BACK)
+        if result.verdict is Verdict.SUPERIOR and result.best not in breaking:
+            best = test.variant(result.best)
+            return Decision(best, AbAction.NONE if in_production(session, best) else AbAction.PROMOTE)
+    raise AbTestUndecided(f"the rule decides nothing yet, and the test goes on. {result.summary}", test=test.test)
+
+
+def in_production(session: Session, variant: Variant) -> bool:
+    """Whether a variant's version is the one in production of its model."""
+    return production_version(session, variant.version.model) == variant.version.version
+
+
+def _act(session: Session, test: AbTest, decision: Decision, reason: str, caller: Caller) -> None:
+    if decision.action is AbAction.PROMOTE:
+        promotion.transition(session, decision.winner.version, Stage.PRODUCTION, reason, "", caller)
+    elif decision.action is AbAction.ROLL_BACK:
+        promotion.rollback(session, _model_to_roll_back(session, test), reason, "", caller)
+
+
+def _model_to_roll_back(session: Session, test: AbTest) -> str:
+    """Return the model of the challenger in production, or else the control's."""
+    live = (variant for variant in test.challengers if in_production(session, variant))
+    return next(live, test.control).version.model
+
+
+def _ended(test: AbTest, decision: Decision, reason: str, result: AbTestResult, caller: Caller) -> AbTest:
+    conclusion = AbConclusion(decision.winner.name, decision.action, caller.actor, reason, caller.at, result)
+    return replace(test, state=AbTestState.CONCLUDED, conclusion=conclusion, etag="")
+
+
+def _record(
+    session: Session, test: AbTest, decision: Decision, reason: str, result: AbTestResult, caller: Caller
+) -> None:
+    version = decision.winner.version
+    said = Concluded(test.test, decision.winner.name, version, decision.action, reason, result.verdict, result.summary)
+    audit.append(session, Kind.AB_TEST_CONCLUDED, version.model, said, caller, version.version)

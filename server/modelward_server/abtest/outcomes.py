@@ -1,0 +1,162 @@
+"""Outcomes of A/B tests in the ledger: each id counts once, whatever comes late or again."""
+
+from collections.abc import Hashable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from sqlalchemy import BigInteger, insert, select, type_coerce
+from sqlalchemy.orm import Session
+
+from modelward.abtest import AbOutcome, AbTest, AbTestResult, RecordedAbOutcomes
+from modelward.assignment import assign
+from modelward.errors import FieldViolation, InvalidField
+from modelward_server.abtest.arms import Floats, Integers, Outcomes
+from modelward_server.abtest.records import ab_test_row, get_ab_test, running_test
+from modelward_server.abtest.result import assess
+from modelward_server.caller import Caller
+from modelward_server.store.ab_tables import AB_OUTCOMES
+from modelward_server.store.outcome_tables import MICROSECOND
+
+MOST_VIOLATIONS = 20
+"""How many are told of one call: the trailers have room for a few thousand bytes."""
+NUMBER = np.dtype("<f8")
+
+
+def record_ab_outcomes(
+    session: Session, name: str, outcomes: Sequence[AbOutcome], caller: Caller
+) -> RecordedAbOutcomes:
+    """Keep outcomes, all of them or none; of those with one id the first.
+
+    A unit that takes no part in the test and names no variant is left out. A variant that is named counts, though the
+    assignment may give the unit another one: it is what happened. How many units that befell is part of the result.
+
+    Raises:
+        AbTestNotFound: there is no such test.
+        AbTestConcluded: it has ended.
+        InvalidField: a variant or a metric is not one of the test's.
+    """
+    row, test = running_test(session, name)
+    _check(test, outcomes)
+    dealt = [one for outcome in outcomes if (one := _dealt(test, outcome, caller)) is not None]
+    known = _known(session, row.sequence, [outcome.outcome_id for outcome in outcomes])
+    new = {one["outcome_id"]: one for one in reversed(dealt) if one["outcome_id"] not in known}
+    if new:
+        session.execute(insert(AB_OUTCOMES), [{"test": row.sequence, **one} for one in new.values()])
+    return RecordedAbOutcomes(
+        recorded=len(new),
+        repeated_ids=len(dealt) - len(new),
+        mismatched=sum(one["mismatched"] for one in new.values()),
+        outside=len(outcomes) - len(dealt),
+    )
+
+
+def _check(test: AbTest, outcomes: Sequence[AbOutcome]) -> None:
+    """Refuse what the test does not know.
+
+    Raises:
+        InvalidField: names it, `MOST_VIOLATIONS` at the most.
+    """
+    violations = [violation for i, outcome in enumerate(outcomes) for violation in _defects(test, i, outcome)]
+    if violations:
+        raise InvalidField(*violations[:MOST_VIOLATIONS])
+
+
+def _defects(test: AbTest, i: int, outcome: AbOutcome) -> Iterator[FieldViolation]:
+    variants = [variant.name for variant in test.variants]
+    if outcome.variant and outcome.variant not in variants:
+        yield FieldViolation(
+            f"outcomes[{i}].variant", f"{outcome.variant!r} is not a variant; there are {', '.join(variants)}"
+        )
+    keys = [metric.key for metric in test.metrics]
+    for field in ("metrics", "before"):
+        for key in getattr(outcome, field).keys() - set(keys):
+            yield FieldViolation(
+                f"outcomes[{i}].{field}[{key!r}]", f"is not a metric of the test; there are {', '.join(keys)}"
+            )
+
+
+def _dealt(test: AbTest, outcome: AbOutcome, caller: Caller) -> dict[str, Any] | None:
+    """Return an outcome's row; None for a unit that takes no part."""
+    assigned = assign(test, outcome.unit)
+    if not outcome.variant and not assigned.in_test:
+        return None
+    variant = test.variant(outcome.variant) if outcome.variant else assigned.variant
+    follows = assigned.in_test and (test.shadow or variant == assigned.variant)
+    return {
+        "outcome_id": outcome.outcome_id,
+        "unit": outcome.unit,
+        "arm": test.variants.index(variant),
+        "mismatched": not follows,
+        "observed_at": outcome.observed_at or caller.at,
+        "numbers": _packed(test, outcome),
+    }
+
+
+def _packed(test: AbTest, outcome: AbOutcome) -> bytes:
+    keys = [metric.key for metric in test.metrics]
+    numbers = [told.get(key, np.nan) for told in (outcome.metrics, outcome.before) for key in keys]
+    return np.array(numbers, NUMBER).tobytes()
+
+
+def _known(session: Session, test: int, ids: Sequence[str]) -> set[str]:
+    rows = select(AB_OUTCOMES.c.outcome_id).where(AB_OUTCOMES.c.test == test, AB_OUTCOMES.c.outcome_id.in_(ids))
+    return set(session.scalars(rows))
+
+
+def get_ab_result(session: Session, name: str) -> AbTestResult:
+    """Say how a test stands; of a concluded one, how it stood then.
+
+    Raises:
+        AbTestNotFound: there is no such test.
+    """
+    test = get_ab_test(session, name)
+    return test.conclusion.result if test.conclusion else result_of(session, test)
+
+
+def result_of(session: Session, test: AbTest) -> AbTestResult:
+    """Say how a test stands, by all of its outcomes."""
+    taken = _taken(session, test)
+    return assess(test, taken.outcomes, taken.units, taken.mismatched)
+
+
+@dataclass(frozen=True)
+class _Taken:
+    outcomes: Outcomes
+    units: list[int]
+    mismatched: int
+
+
+def _taken(session: Session, test: AbTest) -> _Taken:
+    """Read a test's outcomes, in the order of time."""
+    of = AB_OUTCOMES.c
+    # As plain numbers: to make datetimes of a hundred thousand of them would cost more than all the rest.
+    at = type_coerce(of.observed_at, BigInteger)
+    rows = session.execute(
+        select(of.unit, of.arm, of.mismatched, at, of.numbers)
+        .where(of.test == ab_test_row(session, test.test).sequence)
+        .order_by(of.observed_at, of.outcome_id)
+    ).all()
+    units, arms, mismatched, instants, numbers = zip(*rows, strict=True) if rows else ([],) * 5
+    numbered = _numbered(units)
+    placed = np.array(arms, np.int64)
+    times = np.array(instants, np.int64)
+    values, before = _unpacked(test, numbers)
+    keys = numbered if test.block is None else _numbered((times // (test.block // MICROSECOND)).tolist())
+    return _Taken(
+        Outcomes(placed, keys, times, values, before),
+        [len(np.unique(numbered[placed == place])) for place in range(len(test.variants))],
+        len(np.unique(numbered[np.array(mismatched, bool)])),
+    )
+
+
+def _unpacked(test: AbTest, numbers: Sequence[bytes]) -> tuple[Floats, Floats]:
+    """Return the metrics and those from before the test, each of shape (outcomes, metrics)."""
+    table = np.frombuffer(b"".join(numbers), NUMBER).reshape(len(numbers), 2, len(test.metrics))
+    return table[:, 0], table[:, 1]
+
+
+def _numbered(names: Sequence[Hashable]) -> Integers:
+    """Number names from 0 by first appearance."""
+    numbers: dict[Hashable, int] = {}
+    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)

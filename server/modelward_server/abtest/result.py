@@ -1,0 +1,157 @@
+"""How a test stands, worked out from its outcomes."""
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+
+import numpy as np
+
+from modelward.abtest import AbEstimate, AbLook, AbMetric, AbTest, AbTestResult, VariantResult
+from modelward_server.abtest import ratio
+from modelward_server.abtest.arms import Arm, Integers, Outcomes, standing
+from modelward_server.abtest.sequences import Standing
+from modelward_server.abtest.verdict import Split, broken_guardrails, judge, oriented, summarize, weights
+from modelward_server.store.outcome_tables import EPOCH, MICROSECOND
+
+MOST_LOOKS = 200
+
+
+def assess(test: AbTest, outcomes: Outcomes, units: Sequence[int], mismatched: int) -> AbTestResult:
+    """Say how a test stands.
+
+    Args:
+        units: how many units each variant has.
+        mismatched: how many units got another variant than the assignment gives them.
+    """
+    return _Assessment(test, outcomes, _split(test, units, mismatched)).result()
+
+
+def _split(test: AbTest, units: Sequence[int], mismatched: int) -> Split:
+    if test.shadow:  # Every unit is in every arm: there is no split that could break.
+        return Split(units, 1.0, 1.0, False, mismatched)
+    shares = weights(test.variants)
+    sequential = ratio.sequential_p_value(units, shares)
+    return Split(units, ratio.p_value(units, shares), sequential, sequential < ratio.BROKEN_BELOW, mismatched)
+
+
+class _Assessment:
+    """A test, its outcomes, and the questions that are put to them."""
+
+    def __init__(self, test: AbTest, outcomes: Outcomes, split: Split) -> None:
+        self._test, self._outcomes, self._split = test, outcomes, split
+        self._keys = int(outcomes.keys.max()) + 1 if len(outcomes) else 0
+        # Bonferroni: so that of many challengers none is called better by luck more often than of one.
+        self._alpha = (1 - test.confidence_level) / len(test.challengers)
+
+    def result(self) -> AbTestResult:
+        variants = self._variants()
+        leader = None if self._split.broken else self._leader(variants)
+        broken = () if self._split.broken else self._broken_guardrails(variants)
+        return AbTestResult(
+            test=self._test.test,
+            as_of=self._instant(self._outcomes.at[-1]) if len(self._outcomes) else self._test.created_at,
+            variants=tuple(variants),
+            sample_ratio_p_value=self._split.p_value,
+            sample_ratio_sequential_p_value=self._split.sequential_p_value,
+            sample_ratio_broken=self._split.broken,
+            mismatched_units=self._split.mismatched,
+            verdict=None if leader is None else leader.metrics[0].verdict,
+            best=self._best(leader),
+            broken_guardrails=broken,
+            summary=summarize(self._test, variants, leader, self._split),
+            looks=tuple(sorted(self._looks(), key=lambda look: look.at)),
+        )
+
+    def _variants(self) -> list[VariantResult]:
+        columns = [self._metric(column, metric) for column, metric in enumerate(self._test.metrics)]
+        return [
+            VariantResult(variant.name, self._split.units[place], tuple(column[place] for column in columns))
+            for place, variant in enumerate(self._test.variants)
+        ]
+
+    def _metric(self, column: int, metric: AbMetric) -> list[AbEstimate]:
+        """Return one metric of every variant."""
+        arms = self._empty_arms()
+        self._add(arms, slice(None), column)
+        control = AbEstimate(metric.key, *_counted(arms[0]), 0.0, 0.0, 0.0, None, 0.0)
+        return [control, *(self._challenger(metric, arms[0], arm) for arm in arms[1:])]
+
+    def _challenger(self, metric: AbMetric, control: Arm, challenger: Arm) -> AbEstimate:
+        found = self._standing(control, challenger)
+        low, high = found.interval(self._alpha)
+        return AbEstimate(
+            metric.key,
+            *_counted(challenger),
+            difference=found.difference,
+            low=low,
+            high=high,
+            verdict=None if self._split.broken or not found.units else judge(low, high, metric),
+            variance_explained=found.variance_explained,
+        )
+
+    def _standing(self, control: Arm, challenger: Arm) -> Standing:
+        return standing(control, challenger, paired=self._paired(control, challenger))
+
+    def _paired(self, control: Arm, challenger: Arm) -> bool:
+        """Whether the arms share their keys: units in a shadow test; blocks of time, unless blocks are dealt out."""
+        if self._test.shadow or self._test.block is None:
+            return self._test.shadow
+        both, either = control.seen & challenger.seen, control.seen | challenger.seen
+        return bool(2 * both.sum() >= either.sum())
+
+    def _empty_arms(self) -> list[Arm]:
+        return [Arm(self._keys) for _ in self._test.variants]
+
+    def _add(self, arms: Sequence[Arm], rows: slice, column: int) -> None:
+        taken = self._outcomes
+        for place, arm in enumerate(arms):
+            own = taken.arms[rows] == place
+            arm.add(taken.keys[rows][own], taken.values[rows, column][own], taken.before[rows, column][own])
+
+    def _leader(self, variants: Sequence[VariantResult]) -> VariantResult | None:
+        """Return the challenger that measures best; of equals the one named first."""
+        judged = [result for result in variants[1:] if result.metrics[0].verdict is not None]
+        return max(judged, key=self._lead, default=None)
+
+    def _lead(self, result: VariantResult) -> float:
+        difference = result.metrics[0].difference
+        return oriented(difference, difference, self._test.primary_metric)[0]
+
+    def _best(self, leader: VariantResult | None) -> str:
+        ahead = leader is not None and self._lead(leader) > 0
+        return leader.variant if leader is not None and ahead else self._test.control.name
+
+    def _broken_guardrails(self, variants: Sequence[VariantResult]) -> tuple[str, ...]:
+        broken = {key for result in variants for key in broken_guardrails(self._test, result)}
+        return tuple(metric.key for metric in self._test.guardrails if metric.key in broken)
+
+    def _looks(self) -> Iterator[AbLook]:
+        """Yield how the challengers stood by the primary metric, as often as a picture needs."""
+        arms, start = self._empty_arms(), 0
+        for end in _look_ends(self._outcomes.at, MOST_LOOKS // len(self._test.challengers)):
+            self._add(arms, slice(start, end), 0)
+            start = end
+            yield from self._look(arms, self._instant(self._outcomes.at[end - 1]))
+
+    def _look(self, arms: Sequence[Arm], at: datetime) -> Iterator[AbLook]:
+        for variant, arm in zip(self._test.challengers, arms[1:], strict=True):
+            found = self._standing(arms[0], arm)
+            low, high = found.interval(self._alpha)
+            if np.isfinite(low):
+                yield AbLook(variant.name, at, found.units, found.difference, low, high)
+
+    def _instant(self, microseconds: np.int64) -> datetime:
+        return EPOCH + int(microseconds) * MICROSECOND
+
+
+def _counted(arm: Arm) -> tuple[int, float]:
+    """Return how many keys an arm has, and the mean of their means."""
+    seen = arm.seen
+    return int(seen.sum()), float(arm.means(seen).mean()) if seen.any() else 0.0
+
+
+def _look_ends(at: Integers, most: int) -> Integers:
+    """Return where to look: behind the last outcome of an instant, at even numbers of outcomes."""
+    ends: Integers = np.append(np.flatnonzero(np.diff(at)) + 1, len(at))[: len(at)]
+    if len(ends) <= most:
+        return ends
+    return np.take(ends, np.linspace(0, len(ends) - 1, most).round().astype(np.int64))

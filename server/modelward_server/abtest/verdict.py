@@ -1,0 +1,137 @@
+"""What follows from the intervals: verdicts, broken guardrails, and the result in a sentence."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modelward.abtest import AbEstimate, AbMetric, AbTest, Variant, VariantResult
+from modelward.comparison import Verdict
+from modelward_server.abtest.sequences import FEWEST
+
+
+def judge(low: float, high: float, metric: AbMetric) -> Verdict:
+    """Say how a challenger stands to the control, by the interval of its difference."""
+    worst, best = oriented(low, high, metric)
+    if worst > 0:
+        return Verdict.SUPERIOR
+    if metric.margin > 0 and worst > -metric.margin:
+        return Verdict.NON_INFERIOR
+    return Verdict.INFERIOR if best < 0 else Verdict.INCONCLUSIVE
+
+
+def breaks(estimate: AbEstimate, metric: AbMetric) -> bool:
+    """Whether a guardrail is broken: worse than the control by more than the margin, and not by luck."""
+    return oriented(estimate.low, estimate.high, metric)[1] < -metric.margin
+
+
+def oriented(low: float, high: float, metric: AbMetric) -> tuple[float, float]:
+    """Return the worst and the best that an interval leaves open, so that above zero is better than the control."""
+    return (-high, -low) if metric.lower_is_better else (low, high)
+
+
+def broken_guardrails(test: AbTest, result: VariantResult) -> tuple[str, ...]:
+    """Return the keys of the guardrails that a challenger breaks."""
+    if result.variant == test.control.name:
+        return ()
+    return tuple(metric.key for metric in test.guardrails if breaks(result[metric.key], metric))
+
+
+@dataclass(frozen=True)
+class Split:
+    """How the units came out."""
+
+    units: Sequence[int]
+    p_value: float
+    sequential_p_value: float
+    broken: bool
+    mismatched: int
+
+
+def summarize(test: AbTest, results: Sequence[VariantResult], leader: VariantResult | None, split: Split) -> str:
+    """Say in a few sentences how a test stands.
+
+    Args:
+        leader: the best challenger; None when none can be judged.
+    """
+    if split.broken:
+        sentences = [_broken(test, split)]
+    elif leader is None:
+        sentences = [f"No outcomes of {test.primary_metric.key} yet that a challenger and the control could share."]
+    else:
+        sentences = [_standing(test, leader), *_guardrails(test, results)]
+    return " ".join([*sentences, *_mismatched(split)])
+
+
+def _broken(test: AbTest, split: Split) -> str:
+    seen = ", ".join(f"{units:,} of {variant.name}" for variant, units in zip(test.variants, split.units, strict=True))
+    weights = " to ".join(f"{variant.weight:g}" for variant in test.variants)
+    return (
+        f"The split is broken, so there is no verdict: {seen} are not {weights} "
+        f"(p = {split.sequential_p_value:.2g} at any look). Look for units or outcomes that get lost."
+    )
+
+
+_SENTENCES = {
+    Verdict.SUPERIOR: "{challenger} is better than {control}, and that is more than luck: {figures}.",
+    Verdict.NON_INFERIOR: "{challenger} is no worse than {control} within the margin of {margin:g}: {figures}.",
+    Verdict.INFERIOR: "{challenger} is worse than {control}, and that is more than luck: {figures}.",
+    Verdict.INCONCLUSIVE: "{challenger} measures {measures} {control}, but that may well be luck: {figures}.",
+}
+
+
+def _standing(test: AbTest, leader: VariantResult) -> str:
+    metric, found = test.primary_metric, leader.metrics[0]
+    if found.high == float("inf"):
+        return _too_little(test, leader)
+    figures = (
+        f"{metric.key} {found.difference:+.4g}, between {found.low:.4g} and {found.high:.4g} at whatever look "
+        f"({100 * test.confidence_level:g} %), mean {found.mean:.4g} of {found.outcomes:,} {_counted(test)}"
+    )
+    return _SENTENCES[found.verdict or Verdict.INCONCLUSIVE].format(
+        challenger=leader.variant,
+        control=test.control.name,
+        margin=metric.margin,
+        measures=_measures(found.difference, metric),
+        figures=figures,
+    )
+
+
+def _too_little(test: AbTest, leader: VariantResult) -> str:
+    if leader.metrics[0].outcomes >= FEWEST:
+        return f"Nothing can be judged yet: {test.primary_metric.key} lacks {FEWEST} {_counted(test)} that vary."
+    return (
+        f"Too little to judge: {leader.variant} has {leader.metrics[0].outcomes} {_counted(test)} with "
+        f"{test.primary_metric.key}, and each variant needs {FEWEST}."
+    )
+
+
+def _measures(difference: float, metric: AbMetric) -> str:
+    if difference == 0:
+        return "as good as"
+    return "worse than" if (difference > 0) == metric.lower_is_better else "better than"
+
+
+def _guardrails(test: AbTest, results: Sequence[VariantResult]) -> list[str]:
+    broken = ((result, key) for result in results for key in broken_guardrails(test, result))
+    return [
+        f"{result.variant} breaks the guardrail {key}: {result[key].difference:+.4g}, between {result[key].low:.4g} "
+        f"and {result[key].high:.4g}."
+        for result, key in broken
+    ]
+
+
+def _mismatched(split: Split) -> list[str]:
+    if not split.mismatched:
+        return []
+    total = sum(split.units)
+    return [
+        f"Of {total:,} units {split.mismatched:,} got another variant than the assignment gives them: "
+        "the arms may differ by more than their versions."
+    ]
+
+
+def _counted(test: AbTest) -> str:
+    return "blocks" if test.block else "units"
+
+
+def weights(variants: Sequence[Variant]) -> list[float]:
+    return [variant.weight for variant in variants]

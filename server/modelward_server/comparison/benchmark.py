@@ -1,0 +1,160 @@
+"""How fast versions answer and what they need: each in a process of its own, timed in turns.
+
+A machine grows slower and faster while it measures. So every version is asked for a moment at a time, in an order drawn
+anew each round, and what the machine does meets all alike.
+"""
+
+import asyncio
+import json
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from modelward.comparison import BatchBenchmark, DurationEstimate, ModelBenchmark
+from modelward.data import Columns
+from modelward.errors import ModelFailed
+from modelward.lifecycle import ModelVersion, VersionRef
+from modelward_server.comparison.compare import main_file
+from modelward_server.comparison.quantiles import quantile
+from modelward_server.comparison.sandbox import Limits, how_it_died, start_process, write_job
+
+TURN_SECONDS = 0.05
+"""How long one version is asked at a time."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a benchmark is asked."""
+
+    batch_rows: Sequence[int]
+    seconds: float
+    """How long each version is measured at each size."""
+    level: float
+
+
+@dataclass
+class _Timing:
+    """One version's process, and what it has answered."""
+
+    version: ModelVersion
+    process: asyncio.subprocess.Process
+    limits: Limits
+    times: dict[int, list[float]]
+    load_seconds: float = 0.0
+    peak_bytes: int = 0
+    failure: str = ""
+
+    async def begin(self) -> None:
+        """Wait until the model is loaded."""
+        answer = await self._next()
+        self.load_seconds = answer.get("load_seconds", 0.0)
+
+    async def ask(self, rows: int) -> None:
+        """Time calls of so many rows for one turn."""
+        line = json.dumps({"rows": rows, "seconds": TURN_SECONDS}) + "\n"
+        assert self.process.stdin is not None
+        self.process.stdin.write(line.encode())
+        answer = await self._next()
+        self.times[rows] += [float(seconds) for seconds in answer.get("times", [])]
+        self.peak_bytes = max(self.peak_bytes, int(answer.get("peak_bytes", 0)))
+
+    async def _next(self) -> Mapping[str, Any]:
+        """Read the next answer; one that does not come is the version's failure, and the end of its process."""
+        assert self.process.stdout is not None
+        try:
+            async with asyncio.timeout(self.limits.seconds):
+                line = await self.process.stdout.readline()
+                answer: Any = json.loads(line) if line else {"failure": how_it_died(await self.process.wait())}
+        except TimeoutError:
+            answer = {"failure": f"was stopped after {self.limits.seconds:g} s, the time limit"}
+        except ValueError:
+            answer = {"failure": "answered what is no time"}
+        self.failure = str(answer.get("failure", "")) if isinstance(answer, dict) else "answered what is no time"
+        return {} if self.failure else answer
+
+
+@dataclass
+class Benchmark:
+    """A benchmark at work.
+
+    Args:
+        columns: features, used over and over.
+        blob_path: from a file's SHA-256 to where its content lies.
+    """
+
+    asked: Asked
+    versions: Sequence[ModelVersion]
+    columns: Columns
+    limits: Limits
+    blob_path: Callable[[str], Path]
+    order: random.Random = field(default_factory=random.Random)
+
+    async def run(self) -> list[ModelBenchmark]:
+        """Measure. When it is cancelled, the processes are ended.
+
+        Raises:
+            FormatNotExecutable: the server does not run a version's format.
+            ModelFailed: no version answered.
+        """
+        files = {version.ref: main_file(version, self.limits.allow_pickle) for version in self.versions}
+        columns = await asyncio.to_thread(_repeated, self.columns, max(self.asked.batch_rows))
+        async with AsyncExitStack() as stack:
+            timings = [
+                await stack.enter_async_context(self._started(version, files[version.ref].sha256, columns))
+                for version in self.versions
+            ]
+            for rows in self.asked.batch_rows:
+                await self._measure([one for one in timings if not one.failure], rows)
+        if all(one.failure for one in timings):
+            raise ModelFailed("no version answered: " + "; ".join(f"{one.version} {one.failure}" for one in timings))
+        sizes = {version.ref: sum(file.size_bytes for file in version.files) for version in self.versions}
+        return [self._summary(one, sizes) for one in timings]
+
+    @asynccontextmanager
+    async def _started(self, version: ModelVersion, sha256: str, columns: Columns) -> Any:
+        with TemporaryDirectory(prefix="modelward-") as name:
+            folder = Path(name)
+            seconds = self.limits.seconds + self.asked.seconds * len(self.asked.batch_rows)
+            await asyncio.to_thread(write_job, folder, version, self.blob_path(sha256), columns, self.limits, seconds)
+            async with start_process("timer", folder, stdout=asyncio.subprocess.PIPE) as process:
+                timing = _Timing(version, process, self.limits, {rows: [] for rows in self.asked.batch_rows})
+                await timing.begin()
+                yield timing
+
+    async def _measure(self, timings: list[_Timing], rows: int) -> None:
+        """Ask in turns until each has answered for as long as was asked."""
+        turns = max(1, round(self.asked.seconds / TURN_SECONDS))
+        spent = dict.fromkeys(range(len(timings)), 0.0)
+        for _ in range(turns):
+            due = [i for i, one in enumerate(timings) if not one.failure and spent[i] < self.asked.seconds]
+            for i in self.order.sample(due, len(due)):
+                await timings[i].ask(rows)
+                spent[i] = sum(timings[i].times[rows])
+
+    def _summary(self, timing: _Timing, sizes: Mapping[VersionRef, int]) -> ModelBenchmark:
+        ran = not timing.failure
+        batches = [self._batch(rows, times) for rows, times in timing.times.items() if ran]
+        return ModelBenchmark(
+            version=timing.version.ref,
+            load_seconds=timing.load_seconds,
+            size_bytes=sizes[timing.version.ref],
+            peak_memory_bytes=timing.peak_bytes,
+            batches=tuple(batches),
+            failure=timing.failure,
+        )
+
+    def _batch(self, rows: int, times: Sequence[float]) -> BatchBenchmark:
+        estimates = (quantile(times, share, self.asked.level) for share in (0.5, 0.95, 0.99))
+        p50, p95, p99 = (DurationEstimate(one.value, one.low, one.high) for one in estimates)
+        return BatchBenchmark(rows, len(times), p50, p95, p99, rows * len(times) / sum(times))
+
+
+def _repeated(columns: Columns, rows: int) -> Columns:
+    """Repeat the rows until there are so many."""
+    return {name: np.resize(values, max(rows, len(values))) for name, values in columns.items()}

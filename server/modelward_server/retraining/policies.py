@@ -1,0 +1,52 @@
+"""The retraining policy of a model: read and replace."""
+
+from dataclasses import replace
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+from sqlalchemy.orm import Session
+
+from modelward._convert.retraining import retraining_policy_from_proto, retraining_policy_to_proto
+from modelward.retraining import RetrainingPolicy
+from modelward.v1 import retraining_pb2 as pb
+from modelward_server.caller import Caller
+from modelward_server.lifecycle.rows import check_etag, model_row
+from modelward_server.store import audit
+from modelward_server.store.audit import Kind
+from modelward_server.store.retraining_tables import RetrainingPolicyRow
+
+
+def get_retraining_policy(session: Session, model: str) -> RetrainingPolicy:
+    """Return a model's policy; the defaults when none was set.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    model_row(session, model)
+    row = session.get(RetrainingPolicyRow, model)
+    return RetrainingPolicy(model, etag="r0") if row is None else _from_row(row)
+
+
+def set_retraining_policy(session: Session, policy: RetrainingPolicy, caller: Caller) -> RetrainingPolicy:
+    """Replace a model's policy.
+
+    Raises:
+        ModelNotFound: there is no such model.
+        EtagMismatch: it changed since the given etag was read.
+    """
+    model_row(session, policy.model, lock=True)
+    row = session.get(RetrainingPolicyRow, policy.model)
+    row = row or RetrainingPolicyRow(model=policy.model, policy={}, revision=0)
+    check_etag(policy.etag, f"r{row.revision}")
+    message = retraining_policy_to_proto(replace(policy, etag=""))
+    row.policy = MessageToDict(message, preserving_proto_field_name=True)
+    row.revision += 1
+    session.add(row)
+    session.flush()
+    changed = _from_row(row)
+    audit.append(session, Kind.RETRAINING_POLICY, policy.model, changed, caller)
+    return changed
+
+
+def _from_row(row: RetrainingPolicyRow) -> RetrainingPolicy:
+    message = ParseDict(row.policy, pb.RetrainingPolicy(), ignore_unknown_fields=True)
+    return replace(retraining_policy_from_proto(message), etag=f"r{row.revision}")

@@ -1,0 +1,84 @@
+"""The comparison service's calls about A/B tests."""
+
+from __future__ import annotations
+
+from modelward._convert.abtest import (
+    ab_outcome_from_proto,
+    ab_result_to_proto,
+    ab_test_from_proto,
+    ab_test_to_proto,
+    action_from_proto,
+    assignment_to_proto,
+    recorded_to_proto,
+    state_from_proto,
+)
+from modelward.assignment import assign
+from modelward.v1 import comparison_pb2 as pb
+from modelward.v1.comparison_pb2_grpc import ComparisonServiceServicer
+from modelward_server.abtest.conclude import conclude_ab_test
+from modelward_server.abtest.outcomes import get_ab_result, record_ab_outcomes
+from modelward_server.abtest.records import create_ab_test, get_ab_test, list_ab_tests
+from modelward_server.rpc.calls import Calls, Context
+
+
+class AbTestCalls(ComparisonServiceServicer):
+    """Tests of versions on live traffic."""
+
+    _calls: Calls
+
+    async def CreateAbTest(self, request: pb.CreateAbTestRequest, context: Context) -> pb.CreateAbTestResponse:
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.CreateAbTestResponse(
+                ab_test=ab_test_to_proto(create_ab_test(session, ab_test_from_proto(request.ab_test), caller))
+            ),
+        )
+
+    async def GetAbTest(self, request: pb.GetAbTestRequest, context: Context) -> pb.GetAbTestResponse:
+        found = await self._calls.read(lambda session: get_ab_test(session, request.test))
+        return pb.GetAbTestResponse(ab_test=ab_test_to_proto(found))
+
+    async def ListAbTests(self, request: pb.ListAbTestsRequest, context: Context) -> pb.ListAbTestsResponse:
+        state = state_from_proto(request.state)
+        page = await self._calls.read(
+            lambda session: list_ab_tests(session, request.model, state, request.page_size, request.page_token)
+        )
+        return pb.ListAbTestsResponse(ab_tests=map(ab_test_to_proto, page.items), next_page_token=page.next_page_token)
+
+    async def AssignVariant(self, request: pb.AssignVariantRequest, context: Context) -> pb.AssignVariantResponse:
+        test = await self._calls.read(lambda session: get_ab_test(session, request.test))
+        return assignment_to_proto(assign(test, request.unit))
+
+    async def RecordAbOutcomes(
+        self, request: pb.RecordAbOutcomesRequest, context: Context
+    ) -> pb.RecordAbOutcomesResponse:
+        outcomes = [ab_outcome_from_proto(outcome) for outcome in request.outcomes]
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: recorded_to_proto(record_ab_outcomes(session, request.test, outcomes, caller)),
+        )
+
+    async def GetAbTestResult(self, request: pb.GetAbTestResultRequest, context: Context) -> pb.GetAbTestResultResponse:
+        result = await self._calls.read(lambda session: get_ab_result(session, request.test))
+        return pb.GetAbTestResultResponse(result=ab_result_to_proto(result))
+
+    async def ConcludeAbTest(self, request: pb.ConcludeAbTestRequest, context: Context) -> pb.ConcludeAbTestResponse:
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.ConcludeAbTestResponse(
+                ab_test=ab_test_to_proto(
+                    conclude_ab_test(
+                        session,
+                        request.test,
+                        request.winner,
+                        action_from_proto(request.action),
+                        request.reason,
+                        request.etag,
+                        caller,
+                    )
+                )
+            ),
+        )

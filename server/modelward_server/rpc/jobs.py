@@ -1,0 +1,175 @@
+"""The retraining service's calls about jobs: convert, call, convert."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+
+from google.protobuf.message import Message
+
+from modelward._convert.common import span_from_proto
+from modelward._convert.retraining import (
+    job_state_from_proto,
+    job_to_proto,
+    retraining_policy_from_proto,
+    retraining_policy_to_proto,
+)
+from modelward.v1 import retraining_pb2 as pb
+from modelward.v1.retraining_pb2_grpc import RetrainingServiceServicer
+from modelward_server.retraining import jobs, policies
+from modelward_server.retraining.lease import DEFAULT_LEASE, Holding
+from modelward_server.retraining.queues import Order, Wanted
+from modelward_server.rpc.calls import Calls, Context
+from modelward_server.rpc.follow_ups import FollowUps
+from modelward_server.rpc.openings import Openings
+from modelward_server.rpc.requests import optional_time
+from modelward_server.store.artifacts import BlobStore
+
+
+class JobCalls(RetrainingServiceServicer):
+    """Jobs: asked for, leased, kept, ended, listed; and the policy that says what they are like."""
+
+    _calls: Calls
+    _blobs: BlobStore
+    _openings: Openings
+    _follow_ups: FollowUps
+
+    async def RequestRetraining(
+        self, request: pb.RequestRetrainingRequest, context: Context
+    ) -> pb.RequestRetrainingResponse:
+        order = Order(
+            request.queue,
+            dict(request.labels),
+            dict(request.parameters),
+            optional_time(request, "data_from"),
+            optional_time(request, "data_until"),
+        )
+        answer = await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.RequestRetrainingResponse(
+                job=job_to_proto(jobs.request_retraining(session, request.model, request.reason, caller, order))
+            ),
+        )
+        self._openings.wake()
+        return answer
+
+    async def LeaseJob(self, request: pb.LeaseJobRequest, context: Context) -> pb.LeaseJobResponse:
+        span = optional_span(request, "lease") or DEFAULT_LEASE
+        wanted = Wanted(request.model, request.queue, dict(request.labels))
+
+        async def lease() -> pb.LeaseJobResponse:
+            return await self._calls.write(
+                request,
+                context,
+                lambda session, caller: pb.LeaseJobResponse(
+                    job=job_to_proto(jobs.lease_job(session, wanted, request.holder, span, caller))
+                ),
+            )
+
+        return await self._openings.first(wanted, lease, span_from_proto(request.wait).total_seconds())
+
+    async def HeartbeatJob(self, request: pb.HeartbeatJobRequest, context: Context) -> pb.HeartbeatJobResponse:
+        span = optional_span(request, "lease")
+        progress = request.progress if request.HasField("progress") else None
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.HeartbeatJobResponse(
+                job=job_to_proto(
+                    jobs.heartbeat_job(
+                        session, request.job_id, holding(request), span, caller, progress, request.message
+                    )
+                )
+            ),
+        )
+
+    async def CompleteJob(self, request: pb.CompleteJobRequest, context: Context) -> pb.CompleteJobResponse:
+        log = await asyncio.to_thread(self._blobs.put_bytes, request.log.encode()) if request.log else ""
+        evaluation = request.evaluation.SerializeToString() if request.HasField("evaluation") else None
+        result = jobs.Result(request.successor, evaluation, request.label, log)
+        answer = await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.CompleteJobResponse(
+                job=job_to_proto(jobs.complete_job(session, request.job_id, holding(request), result, caller))
+            ),
+        )
+        self._follow_ups.wake()
+        return answer
+
+    async def FailJob(self, request: pb.FailJobRequest, context: Context) -> pb.FailJobResponse:
+        answer = await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.FailJobResponse(
+                job=job_to_proto(
+                    jobs.fail_job(
+                        session,
+                        request.job_id,
+                        holding(request),
+                        request.reason,
+                        request.give_up,
+                        caller,
+                        request.release,
+                    )
+                )
+            ),
+        )
+        self._openings.wake()
+        return answer
+
+    async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
+        answer = await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.RetryJobResponse(
+                job=job_to_proto(jobs.retry_job(session, request.job_id, caller))
+            ),
+        )
+        self._openings.wake()
+        return answer
+
+    async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
+        now = datetime.now(UTC)
+        return pb.GetJobResponse(
+            job=job_to_proto(await self._calls.read(lambda session: jobs.get_job(session, request.job_id, now)))
+        )
+
+    async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
+        now = datetime.now(UTC)
+        states = [state for value in request.states if (state := job_state_from_proto(value))]
+        page = await self._calls.read(
+            lambda session: jobs.list_jobs(
+                session, request.model, states, request.page_size, request.page_token, now, request.queue
+            )
+        )
+        return pb.ListJobsResponse(jobs=map(job_to_proto, page.items), next_page_token=page.next_page_token)
+
+    async def GetRetrainingPolicy(
+        self, request: pb.GetRetrainingPolicyRequest, context: Context
+    ) -> pb.GetRetrainingPolicyResponse:
+        policy = await self._calls.read(lambda session: policies.get_retraining_policy(session, request.model))
+        return pb.GetRetrainingPolicyResponse(policy=retraining_policy_to_proto(policy))
+
+    async def SetRetrainingPolicy(
+        self, request: pb.SetRetrainingPolicyRequest, context: Context
+    ) -> pb.SetRetrainingPolicyResponse:
+        policy = retraining_policy_from_proto(request.policy)
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.SetRetrainingPolicyResponse(
+                policy=retraining_policy_to_proto(policies.set_retraining_policy(session, policy, caller))
+            ),
+        )
+
+
+def holding(request: pb.HeartbeatJobRequest | pb.CompleteJobRequest | pb.FailJobRequest) -> Holding:
+    """Return who says that a job is theirs, by which lease."""
+    return Holding(request.holder, request.attempt, request.fence)
+
+
+def optional_span(request: Message, field: str) -> timedelta | None:
+    """Return a span of time that a request may leave out."""
+    return span_from_proto(getattr(request, field)) if request.HasField(field) else None

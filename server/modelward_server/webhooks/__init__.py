@@ -1,0 +1,1 @@
+"""Tells others over HTTP what happened: alarms, jobs, promotions."""

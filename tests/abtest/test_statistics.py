@@ -1,0 +1,127 @@
+"""What the outcomes of an arm come to, against formulas and figures from elsewhere."""
+
+import numpy as np
+import pytest
+from scipy.optimize import minimize_scalar
+from scipy.stats import ttest_rel
+
+from modelward_server.abtest import cuped, ratio
+from modelward_server.abtest.arms import Arm, standing
+from modelward_server.abtest.sequences import FEWEST, TUNED_AT, half_width, mixing_variance
+
+RNG = np.random.default_rng(7)
+
+
+def arm(values: np.ndarray, before: np.ndarray | None = None, keys: np.ndarray | None = None) -> Arm:
+    """Return an arm of one outcome for each unit, or of the keys given."""
+    numbered = np.arange(len(values)) if keys is None else keys
+    taken = Arm(int(numbered.max()) + 1)
+    taken.add(numbered, values, np.full(len(values), np.nan) if before is None else before)
+    return taken
+
+
+def test_width_is_the_papers() -> None:
+    """Waudby-Smith et al. (2024), theorem 2.2, term by term."""
+    deviation, time, alpha = 1.7, 350, 0.05
+    rho = np.sqrt(mixing_variance(alpha))
+    expected = deviation * np.sqrt(
+        2 * (time * rho**2 + 1) / (time**2 * rho**2) * np.log(np.sqrt(time * rho**2 + 1) / alpha)
+    )
+    assert half_width(deviation**2 / time, time, alpha) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05, 0.2])
+def test_sequence_is_narrowest_where_it_is_tuned(alpha: float) -> None:
+    def width(logarithm: float) -> float:
+        grown = TUNED_AT * np.exp(logarithm)
+        return float((grown + 1) / grown * np.log((grown + 1) / alpha**2))
+
+    best = np.exp(minimize_scalar(width, bounds=(-20, 0), method="bounded").x)
+    assert mixing_variance(alpha) == pytest.approx(best, rel=1e-3)
+
+
+def test_split_of_550_to_450_has_the_chi_square_p_value_that_is_known() -> None:
+    assert ratio.p_value([550, 450], [1, 1]) == pytest.approx(0.00157, abs=5e-6)
+
+
+def test_sequential_p_value_is_one_over_the_ratio_of_likelihoods_one_unit_at_a_time() -> None:
+    """The posterior predictive of each unit in turn, which is how Lindon and Malek derive it."""
+    weights, units, prior = np.array([0.5, 0.3, 0.2]), [40, 5, 3], ratio.CONCENTRATION * np.array([0.5, 0.3, 0.2])
+    factor = 1.0
+    for place, count in enumerate(units):
+        for _ in range(count):
+            factor *= prior[place] / prior.sum() / weights[place]
+            prior[place] += 1
+    assert ratio.sequential_p_value(units, weights.tolist()) == pytest.approx(1 / factor, rel=1e-9)
+
+
+def test_split_without_units_is_not_broken() -> None:
+    assert (ratio.p_value([0, 0], [1, 1]), ratio.sequential_p_value([0, 0], [1, 1])) == (1.0, 1.0)
+
+
+def test_difference_of_two_samples_has_welchs_variance() -> None:
+    control, challenger = RNG.normal(0, 1, 300), RNG.normal(0.4, 2, 200)
+    found = standing(arm(np.append(control, [])), _shifted(challenger, 300), paired=False)
+    assert found.difference == pytest.approx(challenger.mean() - control.mean())
+    assert found.variance == pytest.approx(control.var(ddof=1) / 300 + challenger.var(ddof=1) / 200)
+    assert (found.units, found.time, found.variance_explained) == (500, 500, 0)
+
+
+def _shifted(values: np.ndarray, keys: int) -> Arm:
+    """Return an arm whose units come behind those of another."""
+    taken = Arm(keys + len(values))
+    taken.add(keys + np.arange(len(values)), values, np.full(len(values), np.nan))
+    return taken
+
+
+def test_pairs_are_compared_with_themselves() -> None:
+    units = RNG.normal(0, 5, 400)
+    control, challenger = units + RNG.normal(0, 0.1, 400), units + 0.05 + RNG.normal(0, 0.1, 400)
+    found = standing(arm(control), arm(challenger), paired=True)
+    statistic = ttest_rel(challenger, control).statistic
+    assert found.difference / np.sqrt(found.variance) == pytest.approx(statistic)
+    assert (found.units, found.time) == (400, 400)
+
+
+def test_slope_of_the_past_is_that_of_least_squares_and_takes_away_the_variance_it_explains() -> None:
+    before = RNG.normal(10, 3, 2000)
+    values = 0.8 * before + RNG.normal(0, 1, 2000)
+    [adjusted] = cuped.adjust([values], [before])
+    assert cuped.slope([values], [before]) == pytest.approx(np.polyfit(before, values, 1)[0])
+    assert adjusted.mean() == pytest.approx(values.mean())
+    correlation = np.corrcoef(before, values)[0, 1]
+    assert adjusted.var() / values.var() == pytest.approx(1 - correlation**2)
+
+
+def test_units_without_a_past_and_a_past_that_tells_nothing_are_left_as_they_are() -> None:
+    values = RNG.normal(size=50)
+    assert np.array_equal(cuped.adjust([values], [np.full(50, np.nan)])[0], values)
+    assert np.array_equal(cuped.adjust([values], [np.full(50, 3.0)])[0], values)
+
+
+def test_past_of_both_arms_sharpens_their_difference() -> None:
+    past = RNG.normal(0, 3, 4000)
+    outcomes = past + RNG.normal(0, 1, 4000) + np.repeat([0, 0.2], 2000)
+    arms = [Arm(4000), Arm(4000)]
+    for place, taken in enumerate(arms):
+        own = np.arange(2000) + 2000 * place
+        taken.add(own, outcomes[own], past[own])
+    found = standing(*arms, paired=False)
+    assert found.variance_explained == pytest.approx(0.9, abs=0.01)
+    assert found.difference == pytest.approx(0.2, abs=0.1)
+
+
+def test_unit_counts_once_however_often_it_is_seen() -> None:
+    keys, values = np.repeat(np.arange(60), 10), RNG.normal(size=600)
+    found = standing(arm(values, keys=keys), arm(values[::-1].copy(), keys=keys), paired=False)
+    assert found.units == 120
+    assert found.time == pytest.approx(1200, rel=0.35)
+    same = np.repeat(RNG.normal(size=60), 10)
+    assert standing(arm(same, keys=keys), arm(same + 1, keys=keys), paired=False).time == pytest.approx(120)
+
+
+def test_no_interval_of_too_few_units_nor_of_outcomes_that_do_not_vary() -> None:
+    few = standing(arm(RNG.normal(size=FEWEST - 1)), arm(RNG.normal(size=500)), paired=False)
+    assert few.interval(0.05) == (-np.inf, np.inf)
+    constant = standing(arm(np.zeros(500)), arm(np.ones(500)), paired=True)
+    assert constant.interval(0.05) == (-np.inf, np.inf)

@@ -1,0 +1,95 @@
+"""Benchmarks of models through both clients: good ones and ones that go wild, and the quantiles they are told in."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.linear_model import LogisticRegression
+
+from modelward import AsyncClient, errors
+from modelward_server.comparison.quantiles import quantile
+from modelward_server.settings import Settings
+from tests.comparison.models import crashing, endless, features, labels
+from tests.conftest import Either, RunningServer
+
+DATA = features(50, 2)
+
+
+def quick() -> LogisticRegression:
+    return LogisticRegression().fit(np.column_stack(list(DATA.values())), labels(DATA))
+
+
+def slow() -> RandomForestClassifier:
+    return RandomForestClassifier(100, random_state=0).fit(np.column_stack(list(DATA.values())), labels(DATA))
+
+
+async def test_versions_are_timed_in_turns_and_the_quicker_one_is_seen(client: Either, name: str) -> None:
+    for model in (quick(), slow()):
+        await client.register(name, model)
+    first, second = await client.benchmark([f"{name}/1", f"{name}/2"], DATA, batch_rows=(1, 200), seconds=0.5)
+    assert (str(first.version), str(second.version)) == (f"{name}/1", f"{name}/2")
+    for found in (first, second):
+        assert not found.failure
+        assert found.load_seconds > 0
+        assert found.peak_memory_bytes > 20 << 20
+        for batch in found.batches:
+            assert batch.p50.low <= batch.p50.value <= batch.p50.high
+            assert batch.p50.value <= batch.p95.value <= batch.p99.value
+    assert second.size_bytes > first.size_bytes
+    assert second[1].p50.low > first[1].p50.high
+    assert first[200].rows_per_second > first[1].rows_per_second
+    with pytest.raises(KeyError):
+        first[7]
+
+
+@pytest.fixture
+async def strict(server: RunningServer, tmp_path: Path) -> AsyncIterator[Either]:
+    """A client of a server whose models may take four seconds."""
+    from modelward_server.app import App
+
+    app = App(Settings(data_dir=tmp_path, port=0, worker_seconds=4))
+    port = await app.start()
+    async with AsyncClient(f"127.0.0.1:{port}") as client:
+        yield Either(client)
+    await app.stop()
+
+
+async def test_a_model_that_goes_wild_is_its_own_row(strict: Either, name: str) -> None:
+    for model in (quick(), endless(), crashing()):
+        await strict.register(name, model)
+    fine, hung, crashed = await strict.benchmark([f"{name}/{n}" for n in (1, 2, 3)], DATA, batch_rows=[1], seconds=0.2)
+    assert not fine.failure
+    assert fine[1].calls > 0
+    assert hung.failure == "was stopped after 4 s, the time limit"
+    assert hung.batches == ()
+    assert "SIGSEGV" in crashed.failure
+    with pytest.raises(errors.ModelFailed, match="no version answered"):
+        await strict.benchmark([f"{name}/3"], DATA, seconds=0.2)
+
+
+async def test_what_cannot_be_timed_is_named(client: Either, name: str, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    await client.register(name, tmp_path / "model.bin")
+    with pytest.raises(errors.FormatNotExecutable):
+        await client.benchmark([f"{name}/1"], DATA)
+    with pytest.raises(errors.VersionNotFound):
+        await client.benchmark([f"{name}/2"], DATA)
+    with pytest.raises(errors.InvalidField, match="batch_rows"):
+        await client.benchmark([f"{name}/1"], DATA, batch_rows=[0])
+
+
+def test_quantiles_hold_the_true_one_as_often_as_they_say() -> None:
+    random = np.random.default_rng(0)
+    held = 0
+    for _ in range(400):
+        found = quantile(random.exponential(size=300).tolist(), 0.95, 0.9)
+        held += found.low <= -np.log(0.05) <= found.high
+    assert 0.87 <= held / 400 <= 0.96
+
+
+def test_few_times_end_at_the_least_and_the_greatest() -> None:
+    assert quantile([3.0], 0.99, 0.95).value == 3.0
+    found = quantile([1.0, 2.0, 3.0], 0.5, 0.95)
+    assert (found.low, found.value, found.high) == (1.0, 2.0, 3.0)
