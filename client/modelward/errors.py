@@ -34,7 +34,8 @@ ModelwardError
 │   ├── GatesFailed
 │   ├── NoPredecessor
 │   ├── AbTestConcluded
-│   └── AbTestUndecided
+│   ├── AbTestUndecided
+│   └── CalendarEnds
 ├── Aborted
 │   ├── EtagMismatch
 │   ├── JobAlreadyLeased
@@ -255,6 +256,10 @@ class AbTestConcluded(FailedPrecondition, reason="AB_TEST_CONCLUDED"):
 
 class AbTestUndecided(FailedPrecondition, reason="AB_TEST_UNDECIDED"):
     """The rule decides nothing about the A/B test yet; it goes on."""
+
+
+class CalendarEnds(FailedPrecondition, reason="CALENDAR_ENDS"):
+    """The exchange's calendar does not reach that far; `metadata` names it and its first and last session."""
 
 
 class Aborted(ModelwardError):

@@ -171,7 +171,7 @@ class MetricMargin:
 
 @dataclass(frozen=True)
 class FreezeWindow:
-    """A span of time in which nothing is promoted."""
+    """A span of time in which nothing is promoted, or no schedule fires."""
 
     start: datetime
     end: datetime

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from modelward.comparison import Metric, Verdict
+from modelward.schedules import SchedulePolicy, ScheduleProblem
 
 
 @dataclass(frozen=True)
@@ -18,12 +19,41 @@ class Every:
 
 @dataclass(frozen=True)
 class Cron:
-    """Due at the first time that a cron expression names after the last training."""
+    """Due at each time that a cron expression names, if no training came after it already."""
 
     expression: str
     """Minute, hour, day of the month, month, day of the week, as `30 17 * * FRI`."""
     time_zone: str = "UTC"
     """The zone of its clock by its IANA name, as `America/New_York`."""
+
+
+class SessionChoice(StrEnum):
+    """Which of an exchange's sessions."""
+
+    EVERY = "every"
+    FIRST_OF_WEEK = "first_of_week"
+    """The first of each week, which begins on Monday."""
+    FIRST_OF_MONTH = "first_of_month"
+
+
+@dataclass(frozen=True)
+class AtSession:
+    """Due by the sessions of an exchange, early closes honoured; give exactly one of the moments, up to a day."""
+
+    calendar: str
+    """The exchange by its MIC, as `XNYS`."""
+    sessions: SessionChoice = SessionChoice.EVERY
+    after_open: timedelta | None = None
+    after_close: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        if (self.after_open is None) == (self.after_close is None):
+            raise ValueError("give exactly one of after_open and after_close")
+
+    @property
+    def offset(self) -> timedelta:
+        """How long after the opening or the close."""
+        return self.after_open if self.after_open is not None else self.after_close or timedelta(0)
 
 
 @dataclass(frozen=True)
@@ -63,7 +93,8 @@ class OnPerformance:
         return [(name, bound) for name in names if (bound := getattr(self, name)) is not None]
 
 
-Trigger: TypeAlias = Every | Cron | OnDrift | OnPerformance
+ByClock: TypeAlias = Every | Cron | AtSession
+Trigger: TypeAlias = ByClock | OnDrift | OnPerformance
 
 
 @dataclass(frozen=True)
@@ -80,6 +111,7 @@ class Schedule:
     created_at: datetime
     updated_at: datetime
     etag: str
+    policy: SchedulePolicy = field(default_factory=SchedulePolicy)
 
 
 @dataclass(frozen=True)
@@ -87,8 +119,9 @@ class PeriodicEvidence:
     """Why the clock makes a model due."""
 
     fired_at: datetime
-    """When the trigger fired first since the last training."""
+    """When the trigger fired."""
     last_trained_at: datetime
+    """The last training before; the schedule's creation when there was none."""
 
 
 @dataclass(frozen=True)
@@ -137,6 +170,10 @@ class DueReason:
     """The reason in words with figures."""
     since: datetime
     evidence: Evidence
+    rule: str = ""
+    """The trigger in words; empty when somebody asked by hand."""
+    trigger: int = 0
+    """Which trigger of the schedule, counted from 0."""
 
 
 class JobState(StrEnum):
@@ -150,7 +187,7 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True)
 class DueModel:
-    """A model that is due."""
+    """A model that is due, or one of whose schedules cannot tell: that one has `problems`, and no reason."""
 
     model: str
     version: int
@@ -164,6 +201,14 @@ class DueModel:
     """The job that is open for it; empty when there is none yet."""
     job_state: JobState | None
     """How the open job stands; None when there is none."""
+    newest_data_at: datetime | None = None
+    """The newest of its version's registration, its references and its observed live rows; None without a version."""
+    data_age: timedelta | None = None
+    """How old these data were when the server answered."""
+    summary: str = ""
+    """All of it in words."""
+    problems: tuple[ScheduleProblem, ...] = ()
+    """The triggers that cannot tell, as one whose exchange calendar has ended."""
 
 
 @dataclass(frozen=True)
@@ -280,28 +325,10 @@ class Job:
     """What follows its success; None until then, and when nothing does."""
 
 
-@dataclass(frozen=True)
-class Firing:
-    """One time at which a schedule would fire."""
-
-    at: datetime
-    trigger: int
-    """Which trigger, counted from 0."""
-    summary: str
-
-
-@dataclass(frozen=True)
-class SchedulePreview:
-    """When a schedule would fire by the clock."""
-
-    firings: tuple[Firing, ...]
-    conditions: tuple[str, ...]
-    """Each trigger in words, in their order."""
-
-
 def triggers_of(
     every: timedelta | None = None,
     cron: str | Cron | None = None,
+    session: AtSession | None = None,
     drift: bool | float | OnDrift | None = None,
     performance: OnPerformance | Sequence[OnPerformance] = (),
 ) -> tuple[Trigger, ...]:
@@ -310,6 +337,7 @@ def triggers_of(
     Args:
         every: so long after the last training.
         cron: at the times of an expression, in UTC when it is only a string.
+        session: by the sessions of an exchange.
         drift: True for the report's own decision, a number for the least score.
         performance: bounds on metrics.
     """
@@ -318,6 +346,8 @@ def triggers_of(
         found.append(Every(every))
     if cron is not None:
         found.append(Cron(cron) if isinstance(cron, str) else cron)
+    if session is not None:
+        found.append(session)
     if isinstance(drift, OnDrift):
         found.append(drift)
     elif drift is not None and drift is not False:

@@ -19,6 +19,7 @@ from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
 from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
 from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
 from modelward_server.comparison.sandbox import Limits
+from modelward_server.retraining.ticker import Ticker
 from modelward_server.rpc.calls import Calls
 from modelward_server.rpc.comparison import ComparisonServicer
 from modelward_server.rpc.drift import DriftServicer
@@ -106,6 +107,7 @@ class App:
         calls = Calls(self.ledger, on_write=self._wake)
         self._feed = Feed(calls)
         self._feeding = asyncio.create_task(self._feed.run())
+        self._ticking = asyncio.create_task(Ticker(self.ledger, settings.schedule_seconds, self._wake).run())
         sources = Sources(
             settings.allowed_sources, lambda uri, to: download_artifacts(settings.tracking_uri, uri, to), blobs
         )
@@ -149,7 +151,8 @@ class App:
         await self._server.stop(self._settings.grace_seconds)
         self.mirror.drain()
         await asyncio.wait({self._mirroring}, timeout=max(0.0, end - time.monotonic()))
-        for task in (self._mirroring, self._feeding, self._following, self._telling, self._tidying):
+        ending = (self._mirroring, self._feeding, self._following, self._telling, self._tidying, self._ticking)
+        for task in ending:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

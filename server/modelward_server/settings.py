@@ -45,6 +45,12 @@ class Settings(BaseSettings):
         default="",
         description="Address of a dask scheduler whose workers compare Parquet data, as tcp://10.0.0.5:8786.",
     )
+    schedule_seconds: float = Field(
+        default=5.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds between two looks for schedules that fire.",
+    )
     grace_seconds: float = Field(
         default=10.0,
         ge=0,

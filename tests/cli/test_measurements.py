@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
 
-from modelward import Client
+from modelward import Client, OnPerformance
 from tests.cli.conftest import Commands, columns
 
 
@@ -139,6 +139,34 @@ def test_due_schedules_and_jobs_say_why(commands: Commands, in_production: str, 
     [job] = commands.json("jobs", in_production)
     assert (job["state"], job["version"]) == ("pending", 2)
     assert job["job_id"] in commands.said("jobs", in_production)
+
+
+def test_schedules_are_made_looked_at_paused_and_resumed(commands: Commands, in_production: str) -> None:
+    options = ["--id", in_production, "--calendar", "XNYS", "--after-close", "30m", "--cool-down", "1d"]
+    said = commands.said("schedule", "create", in_production, *options, "--below", "log_loss=0.5")
+    assert f"{in_production} makes {in_production} due 0:30:00 after the close of XNYS (every)" in said
+    assert "when log_loss is below 0.5" in said
+    assert commands.said("schedule", "preview", in_production, "--limit", 3).count("America/New_York") == 3
+    commands.said("schedule", "pause", in_production, "--reason", "year end")
+    assert "year end" in commands.said("schedule", "list", in_production)
+    assert "the schedule is paused: year end" in commands.said("schedule", "preview", in_production)
+    assert "what was missed: once" in commands.said("schedule", "resume", in_production)
+    [schedule] = commands.json("schedule", "list", in_production)
+    assert schedule["policy"]["cool_down"] == 86_400.0
+    [refused] = commands.refused("schedule", "create", in_production, "--calendar", "NYSE")
+    assert "name the exchange by its MIC" in refused
+
+
+def test_firings_say_what_became_of_them(commands: Commands, in_production: str, sdk: Client) -> None:
+    assert "nothing has fired" in commands.said("firings", in_production)
+    sdk.create_schedule(in_production, performance=OnPerformance("accuracy", below=0.5))
+    sdk.log_metrics(f"{in_production}/2", {"accuracy": 0.4})
+    assert "newest data 0:0" in commands.said("due")
+    job = sdk.lease_job(in_production, holder="trainer-1")
+    said = commands.said("firings", in_production)
+    assert "fired" in said
+    assert job.job_id in said
+    assert "accuracy is 0.4: below 0.5" in said
 
 
 def test_benchmark_shows_each_version_at_each_size(commands: Commands, trained: str, held_out: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from modelward.errors import InvalidField
 from modelward.retraining import Cron, Every, OnDrift
-from modelward_server.retraining.clock import check_cron, describe, firings, first_firing, preview
+from modelward_server.retraining.clock import check_cron, describe, firings, first_firing
 
 NEW_YORK = ZoneInfo("America/New_York")
 INSTANTS = st.datetimes(datetime(2000, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds
@@ -96,12 +96,6 @@ def test_a_bad_cron_rule_is_refused_by_the_field_that_is_wrong(cron: Cron, field
     with pytest.raises(InvalidField) as refused:
         check_cron(cron, "rule")
     assert [violation.field for violation in refused.value.violations] == [field]
-
-
-def test_a_preview_mixes_all_triggers_in_the_order_of_time() -> None:
-    trained, now = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 10, tzinfo=UTC)
-    seen = preview((Every(timedelta(days=7)), OnDrift(), Cron("0 12 20 * *")), trained, now, 3)
-    assert [(firing.at.day, firing.trigger) for firing in seen] == [(15, 0), (20, 2), (22, 0)]
 
 
 def test_triggers_are_put_into_words() -> None:

@@ -12,6 +12,7 @@ from modelward._async.mlflow import AsyncMlflow
 from modelward._async.observe import AsyncObserving
 from modelward._async.outcomes import AsyncOutcomes
 from modelward._async.retraining import AsyncRetraining
+from modelward._async.schedules import AsyncSchedules
 from modelward._async.stages import AsyncStages
 from modelward._async.watching import AsyncWatching
 from modelward.lifecycle import ModelVersion
@@ -27,6 +28,7 @@ class AsyncClient(
     AsyncObserving,
     AsyncOutcomes,
     AsyncComparisons,
+    AsyncSchedules,
     AsyncAbTests,
     AsyncRetraining,
     AsyncMlflow,

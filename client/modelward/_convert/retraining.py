@@ -8,15 +8,22 @@ from google.protobuf.message import Message
 
 from modelward._convert.common import span_from_proto, span_to_proto, time_from_proto, time_to_proto
 from modelward._convert.comparison import metric_from_proto, metric_to_proto, verdict_from_proto, verdict_to_proto
+from modelward._convert.schedules import (
+    problem_from_proto,
+    problem_to_proto,
+    schedule_policy_from_proto,
+    schedule_policy_to_proto,
+)
 from modelward.comparison import Verdict
 from modelward.retraining import (
+    AtSession,
+    ByClock,
     Cron,
     DriftEvidence,
     DueModel,
     DueReason,
     Every,
     Evidence,
-    Firing,
     FollowUp,
     FollowUpAction,
     FollowUpState,
@@ -30,7 +37,7 @@ from modelward.retraining import (
     RequestEvidence,
     RetrainingPolicy,
     Schedule,
-    SchedulePreview,
+    SessionChoice,
     Trigger,
 )
 from modelward.v1 import retraining_pb2 as pb
@@ -58,6 +65,13 @@ FOLLOW_UP_ACTIONS = {
 }
 
 
+SESSIONS = {
+    SessionChoice.EVERY: pb.SESSION_CHOICE_EVERY,
+    SessionChoice.FIRST_OF_WEEK: pb.SESSION_CHOICE_FIRST_OF_WEEK,
+    SessionChoice.FIRST_OF_MONTH: pb.SESSION_CHOICE_FIRST_OF_MONTH,
+}
+
+
 def job_state_to_proto(state: JobState | None) -> pb.JobState.ValueType:
     return pb.JOB_STATE_UNSPECIFIED if state is None else JOB_STATES[state]
 
@@ -73,6 +87,8 @@ def trigger_to_proto(trigger: Trigger) -> pb.Trigger:
     if isinstance(trigger, Cron):
         rule = pb.CronRule(expression=trigger.expression, time_zone=trigger.time_zone)
         return pb.Trigger(periodic=pb.PeriodicTrigger(cron=rule))
+    if isinstance(trigger, AtSession):
+        return pb.Trigger(periodic=pb.PeriodicTrigger(session=_session_to_proto(trigger)))
     if isinstance(trigger, OnDrift):
         return pb.Trigger(drift=pb.DriftTrigger(min_score=trigger.min_score))
     return pb.Trigger(performance=pb.PerformanceTrigger(metric=trigger.metric, **dict([trigger.bound])))
@@ -85,9 +101,31 @@ def trigger_from_proto(message: pb.Trigger) -> Trigger:
     if condition == "performance":
         bound = message.performance.WhichOneof("bound") or "below"
         return OnPerformance(message.performance.metric, **{bound: getattr(message.performance, bound)})
-    if message.periodic.WhichOneof("rule") == "every":
-        return Every(span_from_proto(message.periodic.every))
-    return Cron(message.periodic.cron.expression, message.periodic.cron.time_zone or "UTC")
+    return _clock_from_proto(message.periodic)
+
+
+def _clock_from_proto(message: pb.PeriodicTrigger) -> ByClock:
+    rule = message.WhichOneof("rule")
+    if rule == "every":
+        return Every(span_from_proto(message.every))
+    if rule == "session":
+        return _session_from_proto(message.session)
+    return Cron(message.cron.expression, message.cron.time_zone or "UTC")
+
+
+def _session_to_proto(trigger: AtSession) -> pb.SessionRule:
+    return pb.SessionRule(
+        calendar=trigger.calendar,
+        sessions=SESSIONS[trigger.sessions],
+        after_open=span_to_proto(trigger.after_open),
+        after_close=span_to_proto(trigger.after_close),
+    )
+
+
+def _session_from_proto(message: pb.SessionRule) -> AtSession:
+    sessions = next((one for one, known in SESSIONS.items() if known == message.sessions), SessionChoice.EVERY)
+    moment = message.WhichOneof("moment") or "after_close"
+    return AtSession(message.calendar, sessions, **{moment: span_from_proto(getattr(message, moment))})
 
 
 def schedule_to_proto(schedule: Schedule) -> pb.Schedule:
@@ -102,6 +140,7 @@ def schedule_to_proto(schedule: Schedule) -> pb.Schedule:
         created_at=time_to_proto(schedule.created_at),
         updated_at=time_to_proto(schedule.updated_at),
         etag=schedule.etag,
+        policy=schedule_policy_to_proto(schedule.policy),
     )
 
 
@@ -117,11 +156,18 @@ def schedule_from_proto(message: pb.Schedule) -> Schedule:
         created_at=time_from_proto(message.created_at),
         updated_at=time_from_proto(message.updated_at),
         etag=message.etag,
+        policy=schedule_policy_from_proto(message.policy),
     )
 
 
 def reason_to_proto(reason: DueReason) -> pb.DueReason:
-    message = pb.DueReason(schedule_id=reason.schedule_id, summary=reason.summary, since=time_to_proto(reason.since))
+    message = pb.DueReason(
+        schedule_id=reason.schedule_id,
+        summary=reason.summary,
+        since=time_to_proto(reason.since),
+        rule=reason.rule,
+        trigger=reason.trigger,
+    )
     _put_evidence(message, reason.evidence)
     return message
 
@@ -155,7 +201,8 @@ def _put_evidence(message: pb.DueReason, evidence: Evidence) -> None:
 
 
 def reason_from_proto(message: pb.DueReason) -> DueReason:
-    return DueReason(message.schedule_id, message.summary, time_from_proto(message.since), _evidence(message))
+    since, evidence = time_from_proto(message.since), _evidence(message)
+    return DueReason(message.schedule_id, message.summary, since, evidence, message.rule, message.trigger)
 
 
 def _evidence(message: pb.DueReason) -> Evidence:
@@ -184,6 +231,10 @@ def due_model_to_proto(due: DueModel) -> pb.DueModel:
         reasons=map(reason_to_proto, due.reasons),
         job_id=due.job_id,
         job_state=job_state_to_proto(due.job_state),
+        newest_data_at=time_to_proto(due.newest_data_at),
+        data_age=span_to_proto(due.data_age),
+        summary=due.summary,
+        problems=map(problem_to_proto, due.problems),
     )
 
 
@@ -196,6 +247,10 @@ def due_model_from_proto(message: pb.DueModel) -> DueModel:
         reasons=tuple(map(reason_from_proto, message.reasons)),
         job_id=message.job_id,
         job_state=job_state_from_proto(message.job_state),
+        newest_data_at=time_from_proto(message.newest_data_at) if message.HasField("newest_data_at") else None,
+        data_age=span_from_proto(message.data_age) if message.HasField("data_age") else None,
+        summary=message.summary,
+        problems=tuple(map(problem_from_proto, message.problems)),
     )
 
 
@@ -328,13 +383,3 @@ def retraining_policy_from_proto(message: pb.RetrainingPolicy) -> RetrainingPoli
         margin=message.margin,
         etag=message.etag,
     )
-
-
-def preview_to_proto(preview: SchedulePreview) -> pb.PreviewScheduleResponse:
-    firings = (pb.Firing(at=time_to_proto(one.at), trigger=one.trigger, summary=one.summary) for one in preview.firings)
-    return pb.PreviewScheduleResponse(firings=firings, conditions=preview.conditions)
-
-
-def preview_from_proto(message: pb.PreviewScheduleResponse) -> SchedulePreview:
-    firings = (Firing(time_from_proto(one.at), one.trigger, one.summary) for one in message.firings)
-    return SchedulePreview(tuple(firings), tuple(message.conditions))

@@ -13,6 +13,7 @@ from modelward._sync.mlflow import Mlflow
 from modelward._sync.observe import Observing
 from modelward._sync.outcomes import Outcomes
 from modelward._sync.retraining import Retraining
+from modelward._sync.schedules import Schedules
 from modelward._sync.stages import Stages
 from modelward._sync.watching import Watching
 from modelward.lifecycle import ModelVersion
@@ -28,6 +29,7 @@ class Client(
     Observing,
     Outcomes,
     Comparisons,
+    Schedules,
     AbTests,
     Retraining,
     Mlflow,

@@ -1,5 +1,5 @@
 # Derived from modelward/_async/retraining.py by client/unasync.py: change that one.
-"""The retraining calls: schedules, who is due, jobs."""
+"""The client's methods for retraining: who is due, jobs."""
 
 from __future__ import annotations
 
@@ -7,186 +7,25 @@ from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from google.protobuf.field_mask_pb2 import FieldMask
-
 from modelward._convert.common import span_to_proto, time_to_proto
 from modelward._convert.retraining import (
     due_model_from_proto,
     job_from_proto,
     job_state_to_proto,
-    preview_from_proto,
     retraining_policy_from_proto,
     retraining_policy_to_proto,
-    schedule_from_proto,
-    trigger_to_proto,
 )
 from modelward._labelled import end_of, put_labelled
 from modelward._refs import AnyVersion, as_job_state, successor_number
 from modelward._sync.connection import Connection
-from modelward.retraining import (
-    Cron,
-    DueModel,
-    Job,
-    JobState,
-    OnDrift,
-    OnPerformance,
-    RetrainingPolicy,
-    Schedule,
-    SchedulePreview,
-    triggers_of,
-)
+from modelward.retraining import DueModel, Job, JobState, RetrainingPolicy
 from modelward.v1 import retraining_pb2 as pb
 
 PAGE_SIZE = 200
 
 
 class Retraining(Connection):
-    """Schedules, due models and retraining jobs."""
-
-    def create_schedule(
-        self,
-        model: str,
-        *,
-        every: timedelta | None = None,
-        cron: str | Cron | None = None,
-        drift: bool | float | OnDrift | None = None,
-        performance: OnPerformance | Sequence[OnPerformance] = (),
-        schedule_id: str = "",
-        description: str = "",
-    ) -> Schedule:
-        """Create a schedule; any one of its triggers makes the model due.
-
-        Args:
-            model: the model's name.
-            every: due so long after the last training; at least a minute.
-            cron: due at the times of an expression, as `"30 17 * * FRI"` in UTC or `Cron(..., "America/New_York")`.
-            drift: due when the latest drift report of the version in production says so: True for the report's own
-                decision, a number for the least score.
-            performance: due when a metric of the version in production, as `log_metrics` brought it, breaks a bound.
-            schedule_id: the schedule's id; the server makes one when it is empty.
-            description: what it is for.
-
-        Raises:
-            ModelNotFound: there is no such model.
-            ScheduleExists: the id is taken.
-            InvalidField: there is no trigger, or one makes no sense.
-        """
-        request = pb.CreateScheduleRequest(
-            model=model,
-            triggers=map(trigger_to_proto, triggers_of(every, cron, drift, performance)),
-            schedule_id=schedule_id,
-            description=description,
-        )
-        return schedule_from_proto((self._call(self._retraining.CreateSchedule, request)).schedule)
-
-    def get_schedule(self, schedule_id: str) -> Schedule:
-        """Return a schedule.
-
-        Raises:
-            ScheduleNotFound: there is none of that id.
-        """
-        request = pb.GetScheduleRequest(schedule_id=schedule_id)
-        return schedule_from_proto((self._call(self._retraining.GetSchedule, request)).schedule)
-
-    def list_schedules(self, model: str = "") -> Iterator[Schedule]:
-        """Iterate over the schedules of one model, or of all, by id.
-
-        Raises:
-            ModelNotFound: there is no such model.
-        """
-        request = pb.ListSchedulesRequest(model=model, page_size=PAGE_SIZE)
-        for page in self._pages(self._retraining.ListSchedules, request):
-            for schedule in page.schedules:
-                yield schedule_from_proto(schedule)
-
-    def update_schedule(
-        self,
-        schedule_id: str,
-        *,
-        every: timedelta | None = None,
-        cron: str | Cron | None = None,
-        drift: bool | float | OnDrift | None = None,
-        performance: OnPerformance | Sequence[OnPerformance] = (),
-        description: str | None = None,
-        etag: str = "",
-    ) -> Schedule:
-        """Replace a schedule's triggers, when any is given, or its description, when that is.
-
-        Raises:
-            ScheduleNotFound: there is none of that id.
-            EtagMismatch: it changed since `etag` was read.
-            InvalidField: nothing is to be changed, or a trigger makes no sense.
-        """
-        triggers = triggers_of(every, cron, drift, performance)
-        given = {"triggers": bool(triggers), "description": description is not None}
-        request = pb.UpdateScheduleRequest(
-            schedule_id=schedule_id,
-            triggers=map(trigger_to_proto, triggers),
-            description=description or "",
-            update_mask=FieldMask(paths=[name for name, is_given in given.items() if is_given]),
-            etag=etag,
-        )
-        return schedule_from_proto((self._call(self._retraining.UpdateSchedule, request)).schedule)
-
-    def delete_schedule(self, schedule_id: str, *, etag: str = "") -> Schedule:
-        """Delete a schedule and return it as it was; an open job stays.
-
-        Raises:
-            ScheduleNotFound: there is none of that id.
-            EtagMismatch: it changed since `etag` was read.
-        """
-        request = pb.DeleteScheduleRequest(schedule_id=schedule_id, etag=etag)
-        return schedule_from_proto((self._call(self._retraining.DeleteSchedule, request)).schedule)
-
-    def pause_schedule(self, schedule_id: str, *, reason: str = "", etag: str = "") -> Schedule:
-        """Stop a schedule from making its model due, until `resume_schedule`.
-
-        Raises:
-            ScheduleNotFound: there is none of that id.
-            EtagMismatch: it changed since `etag` was read.
-        """
-        request = pb.PauseScheduleRequest(schedule_id=schedule_id, reason=reason, etag=etag)
-        return schedule_from_proto((self._call(self._retraining.PauseSchedule, request)).schedule)
-
-    def resume_schedule(self, schedule_id: str, *, etag: str = "") -> Schedule:
-        """End a pause; what came due meanwhile is due at once.
-
-        Raises:
-            ScheduleNotFound: there is none of that id.
-            EtagMismatch: it changed since `etag` was read.
-        """
-        request = pb.ResumeScheduleRequest(schedule_id=schedule_id, etag=etag)
-        return schedule_from_proto((self._call(self._retraining.ResumeSchedule, request)).schedule)
-
-    def preview_schedule(self, schedule_id: str, *, after: datetime | None = None, count: int = 10) -> SchedulePreview:
-        """Show when a schedule would fire next by the clock, if a training followed each firing at once.
-
-        Args:
-            after: begin behind this instant; now when it is left out.
-            count: how many firings at the most.
-
-        Raises:
-            ScheduleNotFound: there is none of that id.
-        """
-        request = pb.PreviewScheduleRequest(schedule_id=schedule_id, after=time_to_proto(after), count=count)
-        return preview_from_proto(self._call(self._retraining.PreviewSchedule, request))
-
-    def preview_triggers(
-        self,
-        *,
-        every: timedelta | None = None,
-        cron: str | Cron | None = None,
-        after: datetime | None = None,
-        count: int = 10,
-    ) -> SchedulePreview:
-        """Show when triggers that no schedule has would fire, counted from a training at `after` or else now.
-
-        Raises:
-            InvalidField: there is no trigger, or one makes no sense.
-        """
-        draft = pb.ScheduleDraft(triggers=map(trigger_to_proto, triggers_of(every, cron)))
-        request = pb.PreviewScheduleRequest(draft=draft, after=time_to_proto(after), count=count)
-        return preview_from_proto(self._call(self._retraining.PreviewSchedule, request))
+    """Due models and retraining jobs."""
 
     def list_due(self, model: str = "") -> Iterator[DueModel]:
         """Iterate over the models that are due, the longest due first, with every reason why.

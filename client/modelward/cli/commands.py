@@ -32,7 +32,14 @@ SECTIONS = {
         "benchmark": "comparison",
         "ab": "abtest",
     },
-    "Retrain": {"due": "retraining", "schedules": "retraining", "jobs": "jobs", "worker": "worker"},
+    "Retrain": {
+        "due": "retraining",
+        "schedule": "schedules",
+        "schedules": "schedules",
+        "firings": "schedules",
+        "jobs": "jobs",
+        "worker": "worker",
+    },
     "MLflow": {"import": "mlflow", "reconcile": "mlflow"},
     "Run": {"serve": "serve", "demo": "demo"},
 }

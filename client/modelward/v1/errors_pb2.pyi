@@ -82,6 +82,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The A/B test has ended. Metadata: test, winner."""
     ERROR_REASON_AB_TEST_UNDECIDED: _ErrorReason.ValueType  # 51
     """FAILED_PRECONDITION. The rule decides nothing about the A/B test yet. Metadata: test."""
+    ERROR_REASON_CALENDAR_ENDS: _ErrorReason.ValueType  # 53
+    """FAILED_PRECONDITION. The exchange's calendar does not reach that far. Metadata: calendar, first_session,
+    last_session.
+    """
     ERROR_REASON_JOB_HAS_VERSION: _ErrorReason.ValueType  # 55
     """FAILED_PRECONDITION. A version was registered for the job before. Metadata: job_id, model, version."""
     ERROR_REASON_JOB_NOT_RETRYABLE: _ErrorReason.ValueType  # 56
@@ -168,6 +172,10 @@ ERROR_REASON_AB_TEST_CONCLUDED: ErrorReason.ValueType  # 50
 """FAILED_PRECONDITION. The A/B test has ended. Metadata: test, winner."""
 ERROR_REASON_AB_TEST_UNDECIDED: ErrorReason.ValueType  # 51
 """FAILED_PRECONDITION. The rule decides nothing about the A/B test yet. Metadata: test."""
+ERROR_REASON_CALENDAR_ENDS: ErrorReason.ValueType  # 53
+"""FAILED_PRECONDITION. The exchange's calendar does not reach that far. Metadata: calendar, first_session,
+last_session.
+"""
 ERROR_REASON_JOB_HAS_VERSION: ErrorReason.ValueType  # 55
 """FAILED_PRECONDITION. A version was registered for the job before. Metadata: job_id, model, version."""
 ERROR_REASON_JOB_NOT_RETRYABLE: ErrorReason.ValueType  # 56

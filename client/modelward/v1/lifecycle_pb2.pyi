@@ -2751,7 +2751,7 @@ Global___MetricMargin: _TypeAlias = MetricMargin  # noqa: Y015
 
 @_typing.final
 class FreezeWindow(_message.Message):
-    """A span of time in which nothing is promoted."""
+    """A span of time in which nothing is promoted, or no schedule fires."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

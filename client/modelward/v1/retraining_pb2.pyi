@@ -13,6 +13,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from modelward.v1 import common_pb2 as _common_pb2
 from modelward.v1 import comparison_pb2 as _comparison_pb2
+from modelward.v1 import lifecycle_pb2 as _lifecycle_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -23,6 +24,94 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
+
+class _CatchUp:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CatchUpEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CatchUp.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CATCH_UP_UNSPECIFIED: _CatchUp.ValueType  # 0
+    """Once."""
+    CATCH_UP_SKIP: _CatchUp.ValueType  # 1
+    """They are skipped."""
+    CATCH_UP_ONCE: _CatchUp.ValueType  # 2
+    """The first one of each trigger fires, the others are skipped."""
+    CATCH_UP_ALL: _CatchUp.ValueType  # 3
+    """Each one fires: the first makes a job, and the overlap policy says what becomes of the others. A thousand of each
+    trigger at the most; `every` counts from the last training and misses one time only.
+    """
+
+class CatchUp(_CatchUp, metaclass=_CatchUpEnumTypeWrapper):
+    """What becomes of missed times."""
+
+CATCH_UP_UNSPECIFIED: CatchUp.ValueType  # 0
+"""Once."""
+CATCH_UP_SKIP: CatchUp.ValueType  # 1
+"""They are skipped."""
+CATCH_UP_ONCE: CatchUp.ValueType  # 2
+"""The first one of each trigger fires, the others are skipped."""
+CATCH_UP_ALL: CatchUp.ValueType  # 3
+"""Each one fires: the first makes a job, and the overlap policy says what becomes of the others. A thousand of each
+trigger at the most; `every` counts from the last training and misses one time only.
+"""
+Global___CatchUp: _TypeAlias = CatchUp  # noqa: Y015
+
+class _Overlap:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OverlapEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Overlap.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    OVERLAP_UNSPECIFIED: _Overlap.ValueType  # 0
+    """Coalesce."""
+    OVERLAP_COALESCE: _Overlap.ValueType  # 1
+    """It is one reason more for the open job, which keeps the first hundred by the clock."""
+    OVERLAP_SKIP: _Overlap.ValueType  # 2
+    """It is skipped."""
+    OVERLAP_QUEUE: _Overlap.ValueType  # 3
+    """It waits; when the job has ended, those that wait make one job together."""
+
+class Overlap(_Overlap, metaclass=_OverlapEnumTypeWrapper):
+    """What becomes of a firing while a job of the model is open."""
+
+OVERLAP_UNSPECIFIED: Overlap.ValueType  # 0
+"""Coalesce."""
+OVERLAP_COALESCE: Overlap.ValueType  # 1
+"""It is one reason more for the open job, which keeps the first hundred by the clock."""
+OVERLAP_SKIP: Overlap.ValueType  # 2
+"""It is skipped."""
+OVERLAP_QUEUE: Overlap.ValueType  # 3
+"""It waits; when the job has ended, those that wait make one job together."""
+Global___Overlap: _TypeAlias = Overlap  # noqa: Y015
+
+class _SessionChoice:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SessionChoiceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SessionChoice.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SESSION_CHOICE_UNSPECIFIED: _SessionChoice.ValueType  # 0
+    """Every one."""
+    SESSION_CHOICE_EVERY: _SessionChoice.ValueType  # 1
+    """Every one."""
+    SESSION_CHOICE_FIRST_OF_WEEK: _SessionChoice.ValueType  # 2
+    """The first of each week, which begins on Monday."""
+    SESSION_CHOICE_FIRST_OF_MONTH: _SessionChoice.ValueType  # 3
+    """The first of each month."""
+
+class SessionChoice(_SessionChoice, metaclass=_SessionChoiceEnumTypeWrapper):
+    """Which of an exchange's sessions."""
+
+SESSION_CHOICE_UNSPECIFIED: SessionChoice.ValueType  # 0
+"""Every one."""
+SESSION_CHOICE_EVERY: SessionChoice.ValueType  # 1
+"""Every one."""
+SESSION_CHOICE_FIRST_OF_WEEK: SessionChoice.ValueType  # 2
+"""The first of each week, which begins on Monday."""
+SESSION_CHOICE_FIRST_OF_MONTH: SessionChoice.ValueType  # 3
+"""The first of each month."""
+Global___SessionChoice: _TypeAlias = SessionChoice  # noqa: Y015
 
 class _FollowUpState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
@@ -128,6 +217,38 @@ RetryJob.
 """
 Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
+class _FiringOutcome:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FiringOutcomeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FiringOutcome.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FIRING_OUTCOME_UNSPECIFIED: _FiringOutcome.ValueType  # 0
+    """Never sent."""
+    FIRING_OUTCOME_FIRED: _FiringOutcome.ValueType  # 1
+    """It made a job."""
+    FIRING_OUTCOME_JOINED: _FiringOutcome.ValueType  # 2
+    """It is a reason of a job that was there already."""
+    FIRING_OUTCOME_QUEUED: _FiringOutcome.ValueType  # 3
+    """It waits for the end of the open job."""
+    FIRING_OUTCOME_SKIPPED: _FiringOutcome.ValueType  # 4
+    """Nothing came of it."""
+
+class FiringOutcome(_FiringOutcome, metaclass=_FiringOutcomeEnumTypeWrapper):
+    """What became of a firing."""
+
+FIRING_OUTCOME_UNSPECIFIED: FiringOutcome.ValueType  # 0
+"""Never sent."""
+FIRING_OUTCOME_FIRED: FiringOutcome.ValueType  # 1
+"""It made a job."""
+FIRING_OUTCOME_JOINED: FiringOutcome.ValueType  # 2
+"""It is a reason of a job that was there already."""
+FIRING_OUTCOME_QUEUED: FiringOutcome.ValueType  # 3
+"""It waits for the end of the open job."""
+FIRING_OUTCOME_SKIPPED: FiringOutcome.ValueType  # 4
+"""Nothing came of it."""
+Global___FiringOutcome: _TypeAlias = FiringOutcome  # noqa: Y015
+
 @_typing.final
 class Schedule(_message.Message):
     """When a model is to be retrained."""
@@ -144,6 +265,7 @@ class Schedule(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     UPDATED_AT_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     schedule_id: _builtins.str
     """Its id."""
     model: _builtins.str
@@ -170,6 +292,10 @@ class Schedule(_message.Message):
     def updated_at(self) -> _timestamp_pb2.Timestamp:
         """When it last changed."""
 
+    @_builtins.property
+    def policy(self) -> Global___SchedulePolicy:
+        """What becomes of its firings."""
+
     def __init__(
         self,
         *,
@@ -183,14 +309,87 @@ class Schedule(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         updated_at: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        policy: Global___SchedulePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "policy", b"policy", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "description", b"description", "etag", b"etag", "model", b"model", "pause_reason", b"pause_reason", "paused", b"paused", "schedule_id", b"schedule_id", "triggers", b"triggers", "updated_at", b"updated_at"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "description", b"description", "etag", b"etag", "model", b"model", "pause_reason", b"pause_reason", "paused", b"paused", "policy", b"policy", "schedule_id", b"schedule_id", "triggers", b"triggers", "updated_at", b"updated_at"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Schedule: _TypeAlias = Schedule  # noqa: Y015
+
+@_typing.final
+class SchedulePolicy(_message.Message):
+    """What becomes of a schedule's firings. Left out, none is held back: a firing makes a job, or one reason more for the
+    open job, and what was missed is made good once.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STARTS_AT_FIELD_NUMBER: _builtins.int
+    ENDS_AT_FIELD_NUMBER: _builtins.int
+    FREEZES_FIELD_NUMBER: _builtins.int
+    JITTER_FIELD_NUMBER: _builtins.int
+    CATCH_UP_FIELD_NUMBER: _builtins.int
+    OVERLAP_FIELD_NUMBER: _builtins.int
+    COOL_DOWN_FIELD_NUMBER: _builtins.int
+    JOBS_PER_DAY_FIELD_NUMBER: _builtins.int
+    TIME_ZONE_FIELD_NUMBER: _builtins.int
+    catch_up: Global___CatchUp.ValueType
+    """What becomes of times that were missed by more than five minutes: no server ran, or the schedule was paused."""
+    overlap: Global___Overlap.ValueType
+    """What becomes of a firing while a job of the model is open."""
+    jobs_per_day: _builtins.int
+    """How many jobs a model may get in a day, whoever made them, before firings make no more. A time of the clock is then
+    skipped; drift and decline wait until the next day. Requests by hand are never refused. 0: no bound.
+    """
+    time_zone: _builtins.str
+    """The zone of that day by its IANA name. Empty: UTC."""
+    @_builtins.property
+    def starts_at(self) -> _timestamp_pb2.Timestamp:
+        """In force from then on. Left out: from its creation."""
+
+    @_builtins.property
+    def ends_at(self) -> _timestamp_pb2.Timestamp:
+        """No longer in force from then on. Left out: it has no end."""
+
+    @_builtins.property
+    def freezes(self) -> _containers.RepeatedCompositeFieldContainer[_lifecycle_pb2.FreezeWindow]:
+        """When nothing may fire. A time of the clock within is skipped; drift and decline wait until the end."""
+
+    @_builtins.property
+    def jitter(self) -> _duration_pb2.Duration:
+        """Each firing comes later by a part of this, up to a day, that only the schedule's id, the trigger and the time
+        decide: so many models do not begin at once, and every server says the same.
+        """
+
+    @_builtins.property
+    def cool_down(self) -> _duration_pb2.Duration:
+        """How long after the end of a job of the model no firing makes another, up to a year. A time of the clock within is
+        skipped; drift and decline wait until its end.
+        """
+
+    def __init__(
+        self,
+        *,
+        starts_at: _timestamp_pb2.Timestamp | None = ...,
+        ends_at: _timestamp_pb2.Timestamp | None = ...,
+        freezes: _abc.Iterable[_lifecycle_pb2.FreezeWindow] | None = ...,
+        jitter: _duration_pb2.Duration | None = ...,
+        catch_up: Global___CatchUp.ValueType = ...,
+        overlap: Global___Overlap.ValueType = ...,
+        cool_down: _duration_pb2.Duration | None = ...,
+        jobs_per_day: _builtins.int = ...,
+        time_zone: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cool_down", b"cool_down", "ends_at", b"ends_at", "jitter", b"jitter", "starts_at", b"starts_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["catch_up", b"catch_up", "cool_down", b"cool_down", "ends_at", b"ends_at", "freezes", b"freezes", "jitter", b"jitter", "jobs_per_day", b"jobs_per_day", "overlap", b"overlap", "starts_at", b"starts_at", "time_zone", b"time_zone"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SchedulePolicy: _TypeAlias = SchedulePolicy  # noqa: Y015
 
 @_typing.final
 class Trigger(_message.Message):
@@ -232,33 +431,39 @@ Global___Trigger: _TypeAlias = Trigger  # noqa: Y015
 
 @_typing.final
 class PeriodicTrigger(_message.Message):
-    """Due by the clock. It counts from the last training: the registration of the version in production (of the newest
-    version while none is there), or the end of the model's last job, whichever is later.
+    """Due by the clock. The last training is the registration of the version in production (of the newest version while
+    none is there), or the end of the model's last job, whichever is later.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     EVERY_FIELD_NUMBER: _builtins.int
     CRON_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def every(self) -> _duration_pb2.Duration:
         """So long after the last training; from a minute to 100 years."""
 
     @_builtins.property
     def cron(self) -> Global___CronRule:
-        """At the first time that the expression names after the last training."""
+        """At each time that the expression names, if no training came after it already."""
+
+    @_builtins.property
+    def session(self) -> Global___SessionRule:
+        """By the sessions of an exchange, if no training came after it already."""
 
     def __init__(
         self,
         *,
         every: _duration_pb2.Duration | None = ...,
         cron: Global___CronRule | None = ...,
+        session: Global___SessionRule | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "every", b"every", "rule", b"rule"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "every", b"every", "rule", b"rule", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "every", b"every", "rule", b"rule"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cron", b"cron", "every", b"every", "rule", b"rule", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_rule: _TypeAlias = _typing.Literal["every", "cron"]  # noqa: Y015
+    _WhichOneofReturnType_rule: _TypeAlias = _typing.Literal["every", "cron", "session"]  # noqa: Y015
     _WhichOneofArgType_rule: _TypeAlias = _typing.Literal["rule", b"rule"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_rule) -> _WhichOneofReturnType_rule | None: ...
 
@@ -291,6 +496,48 @@ class CronRule(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CronRule: _TypeAlias = CronRule  # noqa: Y015
+
+@_typing.final
+class SessionRule(_message.Message):
+    """Times by an exchange's calendar, with its holidays, early closes and late openings. Calendars end about a year
+    ahead, some sooner; behind that, PreviewSchedule fails with CALENDAR_ENDS and ListDueModels tells it as a problem.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALENDAR_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    AFTER_OPEN_FIELD_NUMBER: _builtins.int
+    AFTER_CLOSE_FIELD_NUMBER: _builtins.int
+    calendar: _builtins.str
+    """The exchange by its MIC, as "XNYS", "XLON" or "XTKS"."""
+    sessions: Global___SessionChoice.ValueType
+    """Which sessions. Unspecified: every one."""
+    @_builtins.property
+    def after_open(self) -> _duration_pb2.Duration:
+        """So long after the session's opening, up to a day."""
+
+    @_builtins.property
+    def after_close(self) -> _duration_pb2.Duration:
+        """So long after the session's close, up to a day; after an early close, it is early too."""
+
+    def __init__(
+        self,
+        *,
+        calendar: _builtins.str = ...,
+        sessions: Global___SessionChoice.ValueType = ...,
+        after_open: _duration_pb2.Duration | None = ...,
+        after_close: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["after_close", b"after_close", "after_open", b"after_open", "moment", b"moment"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_close", b"after_close", "after_open", b"after_open", "calendar", b"calendar", "moment", b"moment", "sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_moment: _TypeAlias = _typing.Literal["after_open", "after_close"]  # noqa: Y015
+    _WhichOneofArgType_moment: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_moment) -> _WhichOneofReturnType_moment | None: ...
+
+Global___SessionRule: _TypeAlias = SessionRule  # noqa: Y015
 
 @_typing.final
 class DriftTrigger(_message.Message):
@@ -374,10 +621,16 @@ class DueReason(_message.Message):
     DRIFT_FIELD_NUMBER: _builtins.int
     PERFORMANCE_FIELD_NUMBER: _builtins.int
     REQUEST_FIELD_NUMBER: _builtins.int
+    RULE_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
     schedule_id: _builtins.str
     """The schedule that says so; empty when somebody asked by hand."""
     summary: _builtins.str
     """The reason in words with figures, as "accuracy 0.49 is below 0.52 (logged 2008-10-01 16:00 UTC)"."""
+    rule: _builtins.str
+    """The trigger in words, as "At 17:30 on Friday, America/New_York"; empty when somebody asked by hand."""
+    trigger: _builtins.int
+    """Which trigger of the schedule, counted from 0."""
     @_builtins.property
     def since(self) -> _timestamp_pb2.Timestamp:
         """Since when."""
@@ -408,10 +661,12 @@ class DueReason(_message.Message):
         drift: Global___DriftEvidence | None = ...,
         performance: Global___PerformanceEvidence | None = ...,
         request: Global___RequestEvidence | None = ...,
+        rule: _builtins.str = ...,
+        trigger: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["drift", b"drift", "evidence", b"evidence", "performance", b"performance", "periodic", b"periodic", "request", b"request", "since", b"since"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift", b"drift", "evidence", b"evidence", "performance", b"performance", "periodic", b"periodic", "request", b"request", "schedule_id", b"schedule_id", "since", b"since", "summary", b"summary"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift", b"drift", "evidence", b"evidence", "performance", b"performance", "periodic", b"periodic", "request", b"request", "rule", b"rule", "schedule_id", b"schedule_id", "since", b"since", "summary", b"summary", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_evidence: _TypeAlias = _typing.Literal["periodic", "drift", "performance", "request"]  # noqa: Y015
     _WhichOneofArgType_evidence: _TypeAlias = _typing.Literal["evidence", b"evidence"]  # noqa: Y015
@@ -429,11 +684,11 @@ class PeriodicEvidence(_message.Message):
     LAST_TRAINED_AT_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def fired_at(self) -> _timestamp_pb2.Timestamp:
-        """When the trigger fired first since the last training."""
+        """When the trigger fired."""
 
     @_builtins.property
     def last_trained_at(self) -> _timestamp_pb2.Timestamp:
-        """From when it counted."""
+        """The last training before; the schedule's creation when there was none."""
 
     def __init__(
         self,
@@ -559,7 +814,7 @@ Global___RequestEvidence: _TypeAlias = RequestEvidence  # noqa: Y015
 
 @_typing.final
 class DueModel(_message.Message):
-    """A model that is due."""
+    """A model that is due, or one of whose schedules cannot tell: that one has problems, and no reason."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -570,6 +825,10 @@ class DueModel(_message.Message):
     REASONS_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
     JOB_STATE_FIELD_NUMBER: _builtins.int
+    NEWEST_DATA_AT_FIELD_NUMBER: _builtins.int
+    DATA_AGE_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    PROBLEMS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -578,6 +837,8 @@ class DueModel(_message.Message):
     """The job that is open for it; empty when there is none yet."""
     job_state: Global___JobState.ValueType
     """How the open job stands; unspecified when there is none."""
+    summary: _builtins.str
+    """All of it in words, as "accuracy is 0.49: below 0.52 (...); last trained 90 days ago, newest data 3 days old"."""
     @_builtins.property
     def due_since(self) -> _timestamp_pb2.Timestamp:
         """Since when it is due."""
@@ -590,6 +851,20 @@ class DueModel(_message.Message):
     def reasons(self) -> _containers.RepeatedCompositeFieldContainer[Global___DueReason]:
         """Every reason, the oldest first."""
 
+    @_builtins.property
+    def newest_data_at(self) -> _timestamp_pb2.Timestamp:
+        """The newest time of which the server has data for the version: its registration, a reference of it, or live rows
+        that were observed, whichever is latest; absent when the model has no version.
+        """
+
+    @_builtins.property
+    def data_age(self) -> _duration_pb2.Duration:
+        """How old these data are at the time of the answer."""
+
+    @_builtins.property
+    def problems(self) -> _containers.RepeatedCompositeFieldContainer[Global___ScheduleProblem]:
+        """The triggers that cannot tell, as one whose exchange calendar has ended."""
+
     def __init__(
         self,
         *,
@@ -600,14 +875,54 @@ class DueModel(_message.Message):
         reasons: _abc.Iterable[Global___DueReason] | None = ...,
         job_id: _builtins.str = ...,
         job_state: Global___JobState.ValueType = ...,
+        newest_data_at: _timestamp_pb2.Timestamp | None = ...,
+        data_age: _duration_pb2.Duration | None = ...,
+        summary: _builtins.str = ...,
+        problems: _abc.Iterable[Global___ScheduleProblem] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["due_since", b"due_since", "last_trained_at", b"last_trained_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data_age", b"data_age", "due_since", b"due_since", "last_trained_at", b"last_trained_at", "newest_data_at", b"newest_data_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["due_since", b"due_since", "job_id", b"job_id", "job_state", b"job_state", "last_trained_at", b"last_trained_at", "model", b"model", "reasons", b"reasons", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_age", b"data_age", "due_since", b"due_since", "job_id", b"job_id", "job_state", b"job_state", "last_trained_at", b"last_trained_at", "model", b"model", "newest_data_at", b"newest_data_at", "problems", b"problems", "reasons", b"reasons", "summary", b"summary", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DueModel: _TypeAlias = DueModel  # noqa: Y015
+
+@_typing.final
+class ScheduleProblem(_message.Message):
+    """A trigger that cannot tell whether its model is due."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    schedule_id: _builtins.str
+    """The schedule."""
+    trigger: _builtins.int
+    """Which trigger of it, counted from 0."""
+    summary: _builtins.str
+    """What is wrong and how to mend it."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Since when."""
+
+    def __init__(
+        self,
+        *,
+        schedule_id: _builtins.str = ...,
+        trigger: _builtins.int = ...,
+        summary: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["schedule_id", b"schedule_id", "since", b"since", "summary", b"summary", "trigger", b"trigger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScheduleProblem: _TypeAlias = ScheduleProblem  # noqa: Y015
 
 @_typing.final
 class Job(_message.Message):
@@ -992,6 +1307,7 @@ class CreateScheduleRequest(_message.Message):
     SCHEDULE_ID_FIELD_NUMBER: _builtins.int
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     schedule_id: _builtins.str
@@ -1004,6 +1320,10 @@ class CreateScheduleRequest(_message.Message):
     def triggers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Trigger]:
         """The conditions; any one of them makes the model due."""
 
+    @_builtins.property
+    def policy(self) -> Global___SchedulePolicy:
+        """What becomes of its firings."""
+
     def __init__(
         self,
         *,
@@ -1012,10 +1332,11 @@ class CreateScheduleRequest(_message.Message):
         schedule_id: _builtins.str = ...,
         description: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        policy: Global___SchedulePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "model", b"model", "request_id", b"request_id", "schedule_id", b"schedule_id", "triggers", b"triggers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "model", b"model", "policy", b"policy", "request_id", b"request_id", "schedule_id", b"schedule_id", "triggers", b"triggers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1161,6 +1482,7 @@ class UpdateScheduleRequest(_message.Message):
     UPDATE_MASK_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     schedule_id: _builtins.str
     """Its id."""
     description: _builtins.str
@@ -1175,7 +1497,11 @@ class UpdateScheduleRequest(_message.Message):
 
     @_builtins.property
     def update_mask(self) -> _field_mask_pb2.FieldMask:
-        """Which of "triggers" and "description" to change; at least one."""
+        """Which of "triggers", "description" and "policy" to change; at least one."""
+
+    @_builtins.property
+    def policy(self) -> Global___SchedulePolicy:
+        """The new policy; it replaces the whole of the old one."""
 
     def __init__(
         self,
@@ -1186,10 +1512,11 @@ class UpdateScheduleRequest(_message.Message):
         update_mask: _field_mask_pb2.FieldMask | None = ...,
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        policy: Global___SchedulePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["update_mask", b"update_mask"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "update_mask", b"update_mask"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "etag", b"etag", "request_id", b"request_id", "schedule_id", b"schedule_id", "triggers", b"triggers", "update_mask", b"update_mask"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["description", b"description", "etag", b"etag", "policy", b"policy", "request_id", b"request_id", "schedule_id", b"schedule_id", "triggers", b"triggers", "update_mask", b"update_mask"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1333,7 +1660,9 @@ Global___PauseScheduleResponse: _TypeAlias = PauseScheduleResponse  # noqa: Y015
 
 @_typing.final
 class ResumeScheduleRequest(_message.Message):
-    """Asks to end a pause. What came due meanwhile is due at once. Resuming one that runs changes nothing."""
+    """Asks to end a pause. What came due meanwhile was missed: the catch-up policy says what becomes of it. Resuming one
+    that runs changes nothing.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1401,7 +1730,7 @@ class PreviewScheduleRequest(_message.Message):
     """How many firings at the most; 0 means 10."""
     @_builtins.property
     def draft(self) -> Global___ScheduleDraft:
-        """Conditions that no schedule has yet."""
+        """Conditions that no schedule has yet; their jitter is an example, for it depends on the schedule's id."""
 
     @_builtins.property
     def after(self) -> _timestamp_pb2.Timestamp:
@@ -1432,18 +1761,24 @@ class ScheduleDraft(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TRIGGERS_FIELD_NUMBER: _builtins.int
+    POLICY_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def triggers(self) -> _containers.RepeatedCompositeFieldContainer[Global___Trigger]:
         """The conditions."""
+
+    @_builtins.property
+    def policy(self) -> Global___SchedulePolicy:
+        """What would become of the firings."""
 
     def __init__(
         self,
         *,
         triggers: _abc.Iterable[Global___Trigger] | None = ...,
+        policy: Global___SchedulePolicy | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["triggers", b"triggers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["policy", b"policy", "triggers", b"triggers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1488,13 +1823,23 @@ class Firing(_message.Message):
     AT_FIELD_NUMBER: _builtins.int
     TRIGGER_FIELD_NUMBER: _builtins.int
     SUMMARY_FIELD_NUMBER: _builtins.int
+    SKIPPED_FIELD_NUMBER: _builtins.int
+    NOMINAL_AT_FIELD_NUMBER: _builtins.int
     trigger: _builtins.int
     """Which trigger, counted from 0."""
     summary: _builtins.str
     """Why, in words, with the local time where the trigger has a zone."""
+    skipped: _builtins.str
+    """Why it would be skipped, as far as can be foreseen: paused, frozen, before the start, after the end, within the
+    cool-down. Empty: it would fire. Jobs to come, and so the budget, cannot be foreseen.
+    """
     @_builtins.property
     def at(self) -> _timestamp_pb2.Timestamp:
         """When."""
+
+    @_builtins.property
+    def nominal_at(self) -> _timestamp_pb2.Timestamp:
+        """When it would come without the jitter."""
 
     def __init__(
         self,
@@ -1502,14 +1847,132 @@ class Firing(_message.Message):
         at: _timestamp_pb2.Timestamp | None = ...,
         trigger: _builtins.int = ...,
         summary: _builtins.str = ...,
+        skipped: _builtins.str = ...,
+        nominal_at: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "nominal_at", b"nominal_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "summary", b"summary", "trigger", b"trigger"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "nominal_at", b"nominal_at", "skipped", b"skipped", "summary", b"summary", "trigger", b"trigger"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Firing: _TypeAlias = Firing  # noqa: Y015
+
+@_typing.final
+class FiringRecord(_message.Message):
+    """What became of one firing. A schedule fires once at most for each trigger and time, however many servers there are."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    TRIGGER_FIELD_NUMBER: _builtins.int
+    FIRED_AT_FIELD_NUMBER: _builtins.int
+    OUTCOME_FIELD_NUMBER: _builtins.int
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    DECIDED_AT_FIELD_NUMBER: _builtins.int
+    schedule_id: _builtins.str
+    """The schedule."""
+    model: _builtins.str
+    """The model's name."""
+    trigger: _builtins.int
+    """Which trigger, counted from 0."""
+    outcome: Global___FiringOutcome.ValueType
+    """What became of it."""
+    job_id: _builtins.str
+    """The job that it made or joined; empty when there is none."""
+    summary: _builtins.str
+    """Why it fired, and why it was skipped if it was, in words."""
+    @_builtins.property
+    def fired_at(self) -> _timestamp_pb2.Timestamp:
+        """When it fired."""
+
+    @_builtins.property
+    def decided_at(self) -> _timestamp_pb2.Timestamp:
+        """When that was decided."""
+
+    def __init__(
+        self,
+        *,
+        schedule_id: _builtins.str = ...,
+        model: _builtins.str = ...,
+        trigger: _builtins.int = ...,
+        fired_at: _timestamp_pb2.Timestamp | None = ...,
+        outcome: Global___FiringOutcome.ValueType = ...,
+        job_id: _builtins.str = ...,
+        summary: _builtins.str = ...,
+        decided_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at", "fired_at", b"fired_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decided_at", b"decided_at", "fired_at", b"fired_at", "job_id", b"job_id", "model", b"model", "outcome", b"outcome", "schedule_id", b"schedule_id", "summary", b"summary", "trigger", b"trigger"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___FiringRecord: _TypeAlias = FiringRecord  # noqa: Y015
+
+@_typing.final
+class ListFiringsRequest(_message.Message):
+    """Asks for a page of firings. Conditions that are set must all hold."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    SCHEDULE_ID_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Only firings for this model. Empty: all."""
+    schedule_id: _builtins.str
+    """Only firings of this schedule, which may be deleted. Empty: all."""
+    page_size: _builtins.int
+    """How many at the most; 0 means 50, and 1000 is the most."""
+    page_token: _builtins.str
+    """The `next_page_token` of the page before. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        schedule_id: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model", b"model", "page_size", b"page_size", "page_token", b"page_token", "schedule_id", b"schedule_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFiringsRequest: _TypeAlias = ListFiringsRequest  # noqa: Y015
+
+@_typing.final
+class ListFiringsResponse(_message.Message):
+    """A page of firings."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRINGS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Asks for the next page; empty when this is the last one."""
+    @_builtins.property
+    def firings(self) -> _containers.RepeatedCompositeFieldContainer[Global___FiringRecord]:
+        """The firings, in the order of the decisions, the newest first."""
+
+    def __init__(
+        self,
+        *,
+        firings: _abc.Iterable[Global___FiringRecord] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["firings", b"firings", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFiringsResponse: _TypeAlias = ListFiringsResponse  # noqa: Y015
 
 @_typing.final
 class ListDueModelsRequest(_message.Message):

@@ -75,6 +75,11 @@ class RetrainingServiceStub:
                 request_serializer=modelward_dot_v1_dot_retraining__pb2.PreviewScheduleRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_retraining__pb2.PreviewScheduleResponse.FromString,
                 _registered_method=True)
+        self.ListFirings = channel.unary_unary(
+                '/modelward.v1.RetrainingService/ListFirings',
+                request_serializer=modelward_dot_v1_dot_retraining__pb2.ListFiringsRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_retraining__pb2.ListFiringsResponse.FromString,
+                _registered_method=True)
         self.ListDueModels = channel.unary_unary(
                 '/modelward.v1.RetrainingService/ListDueModels',
                 request_serializer=modelward_dot_v1_dot_retraining__pb2.ListDueModelsRequest.SerializeToString,
@@ -158,7 +163,7 @@ class RetrainingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateSchedule(self, request, context):
-        """Changes a schedule's triggers or description.
+        """Changes a schedule's triggers, description or policy.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -186,7 +191,14 @@ class RetrainingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PreviewSchedule(self, request, context):
-        """Shows when a schedule, stored or only drafted, would fire next.
+        """Shows when a schedule, stored or only drafted, would fire next, and which of these times it would skip.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListFirings(self, request, context):
+        """Lists what became of every firing, the newest first: the job that it made or joined, or why it was skipped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -312,6 +324,11 @@ def add_RetrainingServiceServicer_to_server(servicer, server):
                     servicer.PreviewSchedule,
                     request_deserializer=modelward_dot_v1_dot_retraining__pb2.PreviewScheduleRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_retraining__pb2.PreviewScheduleResponse.SerializeToString,
+            ),
+            'ListFirings': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFirings,
+                    request_deserializer=modelward_dot_v1_dot_retraining__pb2.ListFiringsRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_retraining__pb2.ListFiringsResponse.SerializeToString,
             ),
             'ListDueModels': grpc.unary_unary_rpc_method_handler(
                     servicer.ListDueModels,
@@ -586,6 +603,33 @@ class RetrainingService:
             '/modelward.v1.RetrainingService/PreviewSchedule',
             modelward_dot_v1_dot_retraining__pb2.PreviewScheduleRequest.SerializeToString,
             modelward_dot_v1_dot_retraining__pb2.PreviewScheduleResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFirings(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.RetrainingService/ListFirings',
+            modelward_dot_v1_dot_retraining__pb2.ListFiringsRequest.SerializeToString,
+            modelward_dot_v1_dot_retraining__pb2.ListFiringsResponse.FromString,
             options,
             channel_credentials,
             insecure,

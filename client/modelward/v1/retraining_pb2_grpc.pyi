@@ -40,7 +40,7 @@ class RetrainingServiceStub:
     ListSchedules: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.ListSchedulesRequest, _retraining_pb2.ListSchedulesResponse]
     """Lists schedules by their ids."""
     UpdateSchedule: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.UpdateScheduleRequest, _retraining_pb2.UpdateScheduleResponse]
-    """Changes a schedule's triggers or description."""
+    """Changes a schedule's triggers, description or policy."""
     DeleteSchedule: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.DeleteScheduleRequest, _retraining_pb2.DeleteScheduleResponse]
     """Deletes a schedule. Its open job, if there is one, stays."""
     PauseSchedule: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.PauseScheduleRequest, _retraining_pb2.PauseScheduleResponse]
@@ -48,7 +48,9 @@ class RetrainingServiceStub:
     ResumeSchedule: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.ResumeScheduleRequest, _retraining_pb2.ResumeScheduleResponse]
     """Ends a pause."""
     PreviewSchedule: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.PreviewScheduleRequest, _retraining_pb2.PreviewScheduleResponse]
-    """Shows when a schedule, stored or only drafted, would fire next."""
+    """Shows when a schedule, stored or only drafted, would fire next, and which of these times it would skip."""
+    ListFirings: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.ListFiringsRequest, _retraining_pb2.ListFiringsResponse]
+    """Lists what became of every firing, the newest first: the job that it made or joined, or why it was skipped."""
     ListDueModels: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.ListDueModelsRequest, _retraining_pb2.ListDueModelsResponse]
     """Lists the models that are due, the longest due first, with every reason why."""
     RequestRetraining: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.RequestRetrainingRequest, _retraining_pb2.RequestRetrainingResponse]
@@ -86,7 +88,7 @@ class RetrainingServiceAsyncStub(RetrainingServiceStub):
     ListSchedules: _aio.UnaryUnaryMultiCallable[_retraining_pb2.ListSchedulesRequest, _retraining_pb2.ListSchedulesResponse]  # type: ignore[assignment]
     """Lists schedules by their ids."""
     UpdateSchedule: _aio.UnaryUnaryMultiCallable[_retraining_pb2.UpdateScheduleRequest, _retraining_pb2.UpdateScheduleResponse]  # type: ignore[assignment]
-    """Changes a schedule's triggers or description."""
+    """Changes a schedule's triggers, description or policy."""
     DeleteSchedule: _aio.UnaryUnaryMultiCallable[_retraining_pb2.DeleteScheduleRequest, _retraining_pb2.DeleteScheduleResponse]  # type: ignore[assignment]
     """Deletes a schedule. Its open job, if there is one, stays."""
     PauseSchedule: _aio.UnaryUnaryMultiCallable[_retraining_pb2.PauseScheduleRequest, _retraining_pb2.PauseScheduleResponse]  # type: ignore[assignment]
@@ -94,7 +96,9 @@ class RetrainingServiceAsyncStub(RetrainingServiceStub):
     ResumeSchedule: _aio.UnaryUnaryMultiCallable[_retraining_pb2.ResumeScheduleRequest, _retraining_pb2.ResumeScheduleResponse]  # type: ignore[assignment]
     """Ends a pause."""
     PreviewSchedule: _aio.UnaryUnaryMultiCallable[_retraining_pb2.PreviewScheduleRequest, _retraining_pb2.PreviewScheduleResponse]  # type: ignore[assignment]
-    """Shows when a schedule, stored or only drafted, would fire next."""
+    """Shows when a schedule, stored or only drafted, would fire next, and which of these times it would skip."""
+    ListFirings: _aio.UnaryUnaryMultiCallable[_retraining_pb2.ListFiringsRequest, _retraining_pb2.ListFiringsResponse]  # type: ignore[assignment]
+    """Lists what became of every firing, the newest first: the job that it made or joined, or why it was skipped."""
     ListDueModels: _aio.UnaryUnaryMultiCallable[_retraining_pb2.ListDueModelsRequest, _retraining_pb2.ListDueModelsResponse]  # type: ignore[assignment]
     """Lists the models that are due, the longest due first, with every reason why."""
     RequestRetraining: _aio.UnaryUnaryMultiCallable[_retraining_pb2.RequestRetrainingRequest, _retraining_pb2.RequestRetrainingResponse]  # type: ignore[assignment]
@@ -149,7 +153,7 @@ class RetrainingServiceServicer:
         request: _retraining_pb2.UpdateScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_retraining_pb2.UpdateScheduleResponse, _abc.Awaitable[_retraining_pb2.UpdateScheduleResponse]]:
-        """Changes a schedule's triggers or description."""
+        """Changes a schedule's triggers, description or policy."""
 
     def DeleteSchedule(
         self,
@@ -177,7 +181,14 @@ class RetrainingServiceServicer:
         request: _retraining_pb2.PreviewScheduleRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_retraining_pb2.PreviewScheduleResponse, _abc.Awaitable[_retraining_pb2.PreviewScheduleResponse]]:
-        """Shows when a schedule, stored or only drafted, would fire next."""
+        """Shows when a schedule, stored or only drafted, would fire next, and which of these times it would skip."""
+
+    def ListFirings(
+        self,
+        request: _retraining_pb2.ListFiringsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retraining_pb2.ListFiringsResponse, _abc.Awaitable[_retraining_pb2.ListFiringsResponse]]:
+        """Lists what became of every firing, the newest first: the job that it made or joined, or why it was skipped."""
 
     def ListDueModels(
         self,

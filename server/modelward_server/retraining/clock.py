@@ -1,15 +1,14 @@
-"""When a trigger fires by the clock: spans and cron expressions, in the zone that they name."""
+"""When a trigger fires by the clock: spans, cron expressions and exchanges' sessions, in the zone that they name."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from heapq import merge
-from itertools import islice
 from zoneinfo import ZoneInfo
 
 from cronsim import CronSim, CronSimError
 
 from modelward.errors import FieldViolation, InvalidField
-from modelward.retraining import Cron, Every, Firing, Trigger
+from modelward.retraining import AtSession, ByClock, Cron, Every, Trigger
+from modelward_server.retraining.sessions import IN_WORDS, session_times, zone_of
 
 
 def firings(trigger: Trigger, after: datetime) -> Iterator[datetime]:
@@ -18,9 +17,14 @@ def firings(trigger: Trigger, after: datetime) -> Iterator[datetime]:
     A span fires again and again as if each firing were followed by a training at once. A local time that a clock
     change skips fires right after the change; one that comes twice fires the first time. A trigger that does not
     go by the clock fires never.
+
+    Raises:
+        CalendarEnds: when an exchange's calendar has no more sessions.
     """
     if isinstance(trigger, Every):
         return _spans(trigger.span, after)
+    if isinstance(trigger, AtSession):
+        return session_times(trigger, after)
     return _cron_times(trigger, after) if isinstance(trigger, Cron) else iter(())
 
 
@@ -29,22 +33,47 @@ def first_firing(trigger: Trigger, after: datetime) -> datetime | None:
     return next(firings(trigger, after), None)
 
 
-def preview(triggers: tuple[Trigger, ...], trained: datetime, after: datetime, count: int) -> tuple[Firing, ...]:
-    """Return the first `count` firings of all triggers behind `after`, counted from the last training."""
-    lines = (_described(number, trigger, trained, after) for number, trigger in enumerate(triggers))
-    return tuple(islice(merge(*lines, key=lambda firing: firing.at), count))
+def on_grid(trigger: ByClock, trained: datetime, after: datetime) -> datetime:
+    """Return from where to ask for the firings behind `after`: a span's are counted from the last training."""
+    if not isinstance(trigger, Every):
+        return after
+    return trained + max((after - trained) // trigger.span, 0) * trigger.span
 
 
-def describe(trigger: Cron | Every) -> str:
+def describe(trigger: ByClock) -> str:
     """Put a trigger into words, as `At 17:30 on Friday, America/New_York`."""
     if isinstance(trigger, Every):
         return f"{spell(trigger.span)} after the last training"
+    if isinstance(trigger, AtSession):
+        moment = "close" if trigger.after_open is None else "opening"
+        return f"{spell(trigger.offset)} after the {moment} of {IN_WORDS[trigger.sessions]}, {trigger.calendar}"
     return f"{CronSim(trigger.expression, datetime.now(UTC)).explain()}, {trigger.time_zone}"
+
+
+def local(trigger: ByClock, at: datetime) -> str:
+    """Put a firing into words, with its local time where the trigger has a zone."""
+    if isinstance(trigger, Every):
+        return describe(trigger)
+    zone = ZoneInfo(trigger.time_zone) if isinstance(trigger, Cron) else zone_of(trigger)
+    return f"{at.astimezone(zone):%Y-%m-%d %H:%M} {zone}"
 
 
 def spell(span: timedelta) -> str:
     """Put a span into words, as `7 days` or `1 day, 6:00:00`."""
     return str(span).removesuffix(", 0:00:00")
+
+
+def check_zone(name: str, field: str) -> None:
+    """Refuse the name of no time zone.
+
+    Raises:
+        InvalidField: naming the field.
+    """
+    try:
+        ZoneInfo(name)
+    except (KeyError, ValueError, OSError):  # Unknown; not a name at all; the name of a folder of zones.
+        fix = f"{name!r} is no IANA time zone; name one as 'America/New_York' or 'UTC'"
+        raise InvalidField(FieldViolation(field, fix)) from None
 
 
 def check_cron(cron: Cron, field: str) -> None:
@@ -56,11 +85,7 @@ def check_cron(cron: Cron, field: str) -> None:
     Raises:
         InvalidField: naming the expression or the zone.
     """
-    try:
-        ZoneInfo(cron.time_zone)
-    except (KeyError, ValueError, OSError):  # Unknown; not a name at all; the name of a folder of zones.
-        fix = f"{cron.time_zone!r} is no IANA time zone; name one as 'America/New_York' or 'UTC'"
-        raise InvalidField(FieldViolation(f"{field}.time_zone", fix)) from None
+    check_zone(cron.time_zone, f"{field}.time_zone")
     fix = "must have minute, hour, day of the month, month and day of the week, as '30 17 * * FRI'"
     try:
         if len(cron.expression.split()) != 5:
@@ -83,19 +108,3 @@ def _cron_times(cron: Cron, after: datetime) -> Iterator[datetime]:
     local = after.astimezone(ZoneInfo(cron.time_zone))
     # Begun in the second of two like hours, cronsim names times of the first one: they are past, and dropped.
     return (at for time in CronSim(cron.expression, local) if (at := time.astimezone(UTC)) > after)
-
-
-def _described(number: int, trigger: Trigger, trained: datetime, after: datetime) -> Iterator[Firing]:
-    if isinstance(trigger, Every):
-        missed = max((after - trained) // trigger.span, 0)
-        times = _spans(trigger.span, trained + missed * trigger.span)
-    else:
-        times = firings(trigger, max(trained, after))
-    return (Firing(at, number, _summary(trigger, at)) for at in times)
-
-
-def _summary(trigger: Trigger, at: datetime) -> str:
-    if isinstance(trigger, Cron):
-        return f"{at.astimezone(ZoneInfo(trigger.time_zone)):%Y-%m-%d %H:%M} {trigger.time_zone}"
-    assert isinstance(trigger, Every)
-    return describe(trigger)

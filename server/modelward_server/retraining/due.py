@@ -1,14 +1,14 @@
-"""What is due when: pure functions of a schedule, of what is known of its model, and of an explicit now."""
+"""Why a trigger makes its model due: pure functions of a schedule and of what is known of the model."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from modelward.retraining import (
-    Cron,
+    ByClock,
     DriftEvidence,
     DueReason,
-    Every,
+    Job,
     OnDrift,
     OnPerformance,
     PerformanceEvidence,
@@ -17,7 +17,10 @@ from modelward.retraining import (
     Schedule,
     Trigger,
 )
-from modelward_server.retraining.clock import describe, first_firing
+from modelward_server.retraining.clock import describe
+
+MOST_BY_CLOCK = 100
+"""How many reasons by the clock a job keeps, the oldest: it may wait for long, and history has them all."""
 
 
 @dataclass(frozen=True)
@@ -51,23 +54,21 @@ class Declined:
 class Facts:
     """What the triggers look at, of one model."""
 
-    version: int
+    version: int = 0
     """The version in production; 0 when there is none, and then only the clock counts."""
-    trained_at: datetime | None
+    trained_at: datetime | None = None
     """When it was last trained; None without any version, and then the clock counts from the schedule's creation."""
     report: Reported | None = None
     measured: Mapping[str, Measured] = field(default_factory=dict)
     registered: Mapping[str, float] = field(default_factory=dict)
     """The metrics at registration."""
     declined: Mapping[str, Declined] = field(default_factory=dict)
-
-
-def due_reasons(schedule: Schedule, facts: Facts, now: datetime) -> tuple[DueReason, ...]:
-    """Return every reason that a schedule sees at `now`, the oldest first; none while it is paused."""
-    if schedule.paused:
-        return ()
-    found = (_reason(trigger, schedule, facts, now) for trigger in schedule.triggers)
-    return by_age(reason for reason in found if reason is not None)
+    job: Job | None = None
+    """The open job."""
+    ended_at: datetime | None = None
+    """When the last job ended."""
+    jobs_made: tuple[datetime, ...] = ()
+    """When the jobs of the last days were made, where a schedule has a budget."""
 
 
 def by_age(reasons: Iterable[DueReason]) -> tuple[DueReason, ...]:
@@ -77,8 +78,10 @@ def by_age(reasons: Iterable[DueReason]) -> tuple[DueReason, ...]:
 
 def merged(known: Iterable[DueReason], seen: Iterable[DueReason]) -> tuple[DueReason, ...]:
     """Add to the reasons of a job those that were seen since, so that several triggers make one job."""
-    reasons = {_identity(reason): reason for reason in seen} | {_identity(reason): reason for reason in known}
-    return by_age(reasons.values())
+    reasons = {identity(reason): reason for reason in seen} | {identity(reason): reason for reason in known}
+    by_clock = by_age(reason for reason in reasons.values() if isinstance(reason.evidence, PeriodicEvidence))
+    others = (reason for reason in reasons.values() if not isinstance(reason.evidence, PeriodicEvidence))
+    return by_age([*by_clock[:MOST_BY_CLOCK], *others])
 
 
 def describe_trigger(trigger: Trigger) -> str:
@@ -88,28 +91,30 @@ def describe_trigger(trigger: Trigger) -> str:
     return f"{trigger.metric} {_bound(trigger)}" if isinstance(trigger, OnPerformance) else describe(trigger)
 
 
-def _identity(reason: DueReason) -> object:
+def identity(reason: DueReason) -> object:
+    """Return what tells two reasons of one job apart; a condition that holds on is still the same one."""
     evidence = reason.evidence
     if isinstance(evidence, RequestEvidence):
         return reason
+    if isinstance(evidence, PeriodicEvidence):
+        return reason.schedule_id, reason.trigger, evidence.fired_at
     return reason.schedule_id, type(evidence), getattr(evidence, "metric", "")
 
 
-def _reason(trigger: Trigger, schedule: Schedule, facts: Facts, now: datetime) -> DueReason | None:
-    if isinstance(trigger, Every | Cron):
-        return _by_clock(trigger, schedule, facts, now)
+def by_clock(schedule: Schedule, number: int, trigger: ByClock, facts: Facts, fired: datetime) -> DueReason:
+    """Return the reason of a firing by the clock."""
+    trained, rule = facts.trained_at or schedule.created_at, describe(trigger)
+    summary = f"{rule}: due since {minute(fired)}, last trained {minute(trained)}"
+    return DueReason(schedule.schedule_id, summary, fired, PeriodicEvidence(fired, trained), rule, number)
+
+
+def by_condition(schedule: Schedule, number: int, trigger: OnDrift | OnPerformance, facts: Facts) -> DueReason | None:
+    """Return the reason of a trigger that looks at the model, or None while all is well."""
     if isinstance(trigger, OnDrift):
-        return _by_drift(trigger, schedule, facts)
-    return _by_performance(trigger, schedule, facts)
-
-
-def _by_clock(trigger: Every | Cron, schedule: Schedule, facts: Facts, now: datetime) -> DueReason | None:
-    trained = facts.trained_at or schedule.created_at
-    fired = first_firing(trigger, trained)
-    if fired is None or fired > now:
-        return None
-    summary = f"{describe(trigger)}: due since {_minute(fired)}, last trained {_minute(trained)}"
-    return DueReason(schedule.schedule_id, summary, fired, PeriodicEvidence(fired, trained))
+        reason = _by_drift(trigger, schedule, facts)
+    else:
+        reason = _by_performance(trigger, schedule, facts)
+    return None if reason is None else replace(reason, rule=describe_trigger(trigger), trigger=number)
 
 
 def _by_drift(trigger: OnDrift, schedule: Schedule, facts: Facts) -> DueReason | None:
@@ -117,7 +122,7 @@ def _by_drift(trigger: OnDrift, schedule: Schedule, facts: Facts) -> DueReason |
     if report is None or not _drifted(trigger, report):
         return None
     found = "drift detected" if trigger.min_score is None else f"at least {trigger.min_score:g}"
-    summary = f"drift score {report.score:.3g}, {found} (report of {_minute(report.at)})"
+    summary = f"drift score {report.score:.3g}, {found} (report of {minute(report.at)})"
     evidence = DriftEvidence(report.report_id, facts.version, report.score, trigger.min_score)
     return DueReason(schedule.schedule_id, summary, report.at, evidence)
 
@@ -136,7 +141,7 @@ def _by_performance(trigger: OnPerformance, schedule: Schedule, facts: Facts) ->
         trigger.metric, facts.version, measured.value, threshold, origin, measured_at=measured.at
     )
     since = "" if origin is None else f" since registration with {origin:g}"
-    summary = f"{trigger.metric} is {measured.value:g}: {_bound(trigger)}{since} (logged {_minute(measured.at)})"
+    summary = f"{trigger.metric} is {measured.value:g}: {_bound(trigger)}{since} (logged {minute(measured.at)})"
     return DueReason(schedule.schedule_id, summary, measured.at, evidence)
 
 
@@ -147,7 +152,7 @@ def _by_decline(trigger: OnPerformance, schedule: Schedule, facts: Facts) -> Due
     evidence = PerformanceEvidence(
         trigger.metric, facts.version, alarm.value, alarm.baseline, None, measured_at=alarm.at
     )
-    summary = f"{trigger.metric} is {alarm.value:.4g} after {alarm.baseline:.4g} (alarm of {_minute(alarm.at)})"
+    summary = f"{trigger.metric} is {alarm.value:.4g} after {alarm.baseline:.4g} (alarm of {minute(alarm.at)})"
     return DueReason(schedule.schedule_id, summary, alarm.at, evidence)
 
 
@@ -172,5 +177,6 @@ def _bound(trigger: OnPerformance) -> str:
     return f"{name.replace('_', ' ')} {bound:g}"
 
 
-def _minute(at: datetime) -> str:
+def minute(at: datetime) -> str:
+    """Put an instant into words."""
     return f"{at:%Y-%m-%d %H:%M} UTC"

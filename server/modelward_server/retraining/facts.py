@@ -1,19 +1,24 @@
-"""Gathers from the ledger what the triggers look at, and says which models are due."""
+"""Gathers from the ledger what the schedules look at, and says which models are due."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import Stage, VersionRef
-from modelward.retraining import DueModel, DueReason, Job, OnDrift, OnPerformance, Trigger
+from modelward.retraining import DueModel, DueReason, OnDrift, OnPerformance, Schedule
 from modelward_server.drift.observing import standing_drift_alarm
 from modelward_server.drift.performance_alarms import standing_alarm
 from modelward_server.drift.reports import latest_report
 from modelward_server.lifecycle.rows import model_row
-from modelward_server.retraining.due import Declined, Facts, Measured, Reported, by_age, due_reasons, merged
-from modelward_server.retraining.records import last_end, latest_job, open_job, to_schedule
+from modelward_server.retraining.clock import spell
+from modelward_server.retraining.deciding import Verdict, decide
+from modelward_server.retraining.due import Declined, Facts, Measured, Reported, merged
+from modelward_server.retraining.records import last_end, latest_job, open_job, plans_of
+from modelward_server.store.drift_tables import DriftReportRow, ReferenceRow
+from modelward_server.store.observe_tables import ObservedRowsRow
 from modelward_server.store.retraining_tables import JobRow, ScheduleRow
 from modelward_server.store.tables import MetricRow, VersionRow
 
@@ -34,27 +39,44 @@ def due_models(session: Session, model: str, now: datetime) -> list[DueModel]:
 
 
 def due_model(session: Session, model: str, now: datetime) -> DueModel | None:
-    """Return why a model is due at `now`: what its schedules see, and what its open job was made for."""
-    schedules = [to_schedule(row) for row in session.scalars(select(ScheduleRow).where(ScheduleRow.model == model))]
-    facts = gather(session, model, [trigger for schedule in schedules for trigger in schedule.triggers], now)
-    seen = by_age(reason for schedule in schedules for reason in due_reasons(schedule, facts, now))
-    job = open_job(latest_job(session, model), now)
-    reasons = merged(job.reasons, seen) if job else seen
-    return _due(model, facts, reasons, job) if reasons else None
+    """Return why a model is due at `now`: the firings that nobody decided yet, and what its open job was made for.
+
+    So it does not matter whether a server has made the job already. A model whose schedules cannot tell has problems
+    and no reasons.
+    """
+    facts, verdict = look(session, model, now)
+    reasons = merged(facts.job.reasons, verdict.reasons) if facts.job else verdict.reasons
+    return _due(session, model, facts, reasons, verdict, now) if reasons or verdict.problems else None
 
 
-def gather(session: Session, model: str, triggers: Sequence[Trigger], now: datetime) -> Facts:
-    """Gather what the triggers look at; what none of them needs is not read."""
+def look(session: Session, model: str, now: datetime) -> tuple[Facts, Verdict]:
+    """Return what is known of a model, and what its firings up to `now` do that nobody decided yet."""
+    plans = plans_of(session, model)
+    facts = gather(session, model, [plan.schedule for plan in plans], now)
+    return facts, decide(plans, facts, now)
+
+
+def gather(session: Session, model: str, schedules: Sequence[Schedule], now: datetime) -> Facts:
+    """Gather what the schedules look at; what none of them needs is not read."""
     row, in_production = _trained_version(session, model)
     ended = last_end(session, model, now)
-    trained_at = max((at for at in (row.created_at if row else None, ended) if at), default=None)
-    if row is None or not in_production:
-        return Facts(version=0, trained_at=trained_at)
-    since = max(row.created_at, ended) if ended else row.created_at
+    known = Facts(
+        trained_at=max((at for at in (row.created_at if row else None, ended) if at), default=None),
+        job=open_job(latest_job(session, model), now),
+        ended_at=ended,
+        jobs_made=_jobs_made(session, model, now) if any(one.policy.jobs_per_day for one in schedules) else (),
+    )
+    return _looked_at(session, row, known, schedules) if row is not None and in_production else known
+
+
+def _looked_at(session: Session, row: VersionRow, known: Facts, schedules: Sequence[Schedule]) -> Facts:
+    """Add what triggers look at of the version in production."""
+    since = max(row.created_at, known.ended_at) if known.ended_at else row.created_at
+    triggers = [trigger for schedule in schedules for trigger in schedule.triggers]
     keys = {trigger.metric for trigger in triggers if isinstance(trigger, OnPerformance)}
-    return Facts(
+    return replace(
+        known,
         version=row.version,
-        trained_at=trained_at,
         report=_report(session, row, since) if any(isinstance(one, OnDrift) for one in triggers) else None,
         measured={key: found for key in keys if (found := _measured(session, row, key, since))},
         registered=_registered(session, row) if keys else {},
@@ -69,16 +91,54 @@ def _candidates(session: Session) -> Iterator[str]:
     yield from session.scalars(scheduled.union(open_jobs))
 
 
-def _due(model: str, facts: Facts, reasons: tuple[DueReason, ...], job: Job | None) -> DueModel:
+def _due(
+    session: Session, model: str, facts: Facts, reasons: tuple[DueReason, ...], verdict: Verdict, now: datetime
+) -> DueModel:
+    job, newest = facts.job, _newest_data(session, model)
+    said = [*(reason.summary for reason in reasons), *(problem.summary for problem in verdict.problems)]
+    ages = (("last trained", facts.trained_at), ("newest data", newest))
     return DueModel(
         model=model,
         version=facts.version,
-        due_since=reasons[0].since,
+        due_since=reasons[0].since if reasons else min(one.since for one in verdict.problems),
         last_trained_at=facts.trained_at,
         reasons=reasons,
         job_id=job.job_id if job else "",
         job_state=job.state if job else None,
+        newest_data_at=newest,
+        data_age=None if newest is None else max(now - newest, timedelta(0)),
+        summary="; ".join([*said, *(f"{what} {_ago(now - at)}" for what, at in ages if at)]),
+        problems=verdict.problems,
     )
+
+
+def _ago(span: timedelta) -> str:
+    """Put an age into words, without what is too small to matter beside it."""
+    unit = timedelta(days=1) if span >= timedelta(days=1) else timedelta(seconds=1)
+    return f"{spell(max(span, timedelta(0)) // unit * unit)} ago"
+
+
+def _newest_data(session: Session, model: str) -> datetime | None:
+    """Return the newest of a version's registration, its references and its live rows."""
+    row, _ = _trained_version(session, model)
+    if row is None:
+        return None
+    times = [row.created_at]
+    observed = DriftReportRow.observed.is_(True)
+    for table, at, also in (
+        (ReferenceRow, ReferenceRow.created_at, []),
+        (ObservedRowsRow, ObservedRowsRow.seen_at, []),
+        (DriftReportRow, DriftReportRow.created_at, [observed]),
+    ):
+        of_version = (table.model == row.model, table.version == row.version)
+        times += filter(None, [session.scalar(select(func.max(at)).where(*of_version, *also))])
+    return max(times)
+
+
+def _jobs_made(session: Session, model: str, now: datetime) -> tuple[datetime, ...]:
+    """Return when the jobs of the last two days were made: enough to know those of one day in any zone."""
+    made = select(JobRow.created_at).where(JobRow.model == model, JobRow.created_at > now - timedelta(days=2))
+    return tuple(session.scalars(made))
 
 
 def _trained_version(session: Session, model: str) -> tuple[VersionRow | None, bool]:

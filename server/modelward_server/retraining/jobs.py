@@ -25,9 +25,10 @@ from modelward_server.lifecycle.rows import model_row, production_version, versi
 from modelward_server.retraining import lease as life
 from modelward_server.retraining.due import merged
 from modelward_server.retraining.facts import due_model, due_models
+from modelward_server.retraining.firings import fire
 from modelward_server.retraining.lease import Holding
 from modelward_server.retraining.policies import get_retraining_policy
-from modelward_server.retraining.queues import BY_POLICY, Order, Wanted, free_models, policy_suits, state_at
+from modelward_server.retraining.queues import BY_POLICY, Order, Wanted, free_models, state_at
 from modelward_server.retraining.records import job_row, latest_job, new_job, to_job, write_job
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
@@ -99,32 +100,33 @@ def _lock_at_once(session: Session, model: str) -> bool:
 
 def _lease(session: Session, model: str, wanted: Wanted, holder: str, span: timedelta, caller: Caller) -> Job:
     """Lease the job of a model that is locked."""
-    row = _settled_row(session, model, caller.at)
-    if not (wanted.suits(row.queue, row.labels) if row else policy_suits(session, model, wanted)):
+    row = fire_model(session, model, caller)
+    if row is None:
+        raise _not_due(session, model, caller.at)
+    if not wanted.suits(row.queue, row.labels):
         raise NotDue(f"the job of {model} is in another queue or lacks a label", model=model)
-    reasons = _reasons(session, model, row, caller.at)
-    row = row or new_job(session, model, production_version(session, model), reasons, caller)
     fence = audit.last_sequence(session) + 1  # The number of this lease's own record: none comes between.
     job = life.lease(to_job(row, caller.at), holder, span, fence, caller.at)
-    write_job(row, job := replace(job, reasons=reasons))
+    write_job(row, job)
     row.lease_seconds = span.total_seconds()
     return _recorded(session, job, caller)
 
 
-def _reasons(session: Session, model: str, row: JobRow | None, now: datetime) -> tuple[DueReason, ...]:
-    """Return why a model is due now: why its job was made, and what its schedules see.
+def fire_model(session: Session, model: str, caller: Caller) -> JobRow | None:
+    """Do what the schedules of a model that is locked say up to now, and return its open job."""
+    row = _settled_row(session, model, caller.at)
+    if session.scalar(select(ScheduleRow.schedule_id).where(ScheduleRow.model == model).limit(1)) is None:
+        return row
+    fire(session, model, row, caller)
+    return _settled_row(session, model, caller.at)
 
-    Raises:
-        NotDue: there is neither.
-    """
-    scheduled = session.scalar(select(ScheduleRow.schedule_id).where(ScheduleRow.model == model).limit(1))
-    if row is not None and scheduled is None:
-        return to_job(row, now).reasons
+
+def _not_due(session: Session, model: str, now: datetime) -> NotDue:
+    """Say that nothing makes a model due, and which of its schedules cannot tell."""
     due = due_model(session, model, now)
-    if due is None:
-        fix = "RequestRetraining does so by hand, PreviewSchedule shows when"
-        raise NotDue(f"no schedule makes {model} due now; {fix}", model=model)
-    return due.reasons
+    problems = "".join(f"; {problem.summary}" for problem in due.problems) if due else ""
+    fix = "RequestRetraining does so by hand, PreviewSchedule shows when"
+    return NotDue(f"no schedule makes {model} due now; {fix}{problems}", model=model)
 
 
 def heartbeat_job(

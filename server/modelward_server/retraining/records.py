@@ -7,7 +7,7 @@ from uuid import uuid4
 
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
-from sqlalchemy import Select, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from modelward._convert.retraining import (
@@ -18,16 +18,64 @@ from modelward._convert.retraining import (
     trigger_from_proto,
     trigger_to_proto,
 )
+from modelward._convert.schedules import schedule_policy_from_proto, schedule_policy_to_proto
 from modelward.errors import JobNotFound, ScheduleNotFound
 from modelward.retraining import DueReason, FollowUp, FollowUpState, Job, JobState, Schedule, Trigger
+from modelward.schedules import FiringOutcome, FiringRecord, SchedulePolicy
 from modelward.v1 import retraining_pb2 as pb
 from modelward_server.caller import Caller
+from modelward_server.retraining.deciding import Plan
 from modelward_server.retraining.lease import MAX_ATTEMPTS, is_open, settled
 from modelward_server.retraining.policies import get_retraining_policy
-from modelward_server.store.retraining_tables import JobRow, ScheduleRow
+from modelward_server.store.retraining_tables import FiringRow, JobRow, ScheduleRow
 
 Value = TypeVar("Value")
 M = TypeVar("M", bound=Message)
+
+
+def plans_of(session: Session, model: str) -> list[Plan]:
+    """Return a model's schedules, each with how far its firings are decided."""
+    schedules = select(ScheduleRow).where(ScheduleRow.model == model, ScheduleRow.paused.is_(False))
+    return [_plan(session, row) for row in session.scalars(schedules.order_by(ScheduleRow.schedule_id))]
+
+
+def _plan(session: Session, row: ScheduleRow) -> Plan:
+    counts_from = row.counts_from or row.created_at
+    of_schedule = FiringRow.schedule_id == row.schedule_id
+    last = select(FiringRow.trigger, func.max(FiringRow.fired_at)).where(
+        of_schedule, FiringRow.decided_at >= counts_from
+    )
+    queued = select(FiringRow).where(of_schedule, FiringRow.outcome == FiringOutcome.QUEUED)
+    return Plan(
+        schedule=to_schedule(row),
+        counts_from=counts_from,
+        through=row.fired_through,
+        resumed_at=row.resumed_at,
+        decided={row[0]: row[1] for row in session.execute(last.group_by(FiringRow.trigger))},
+        waiting=tuple((one.trigger, one.fired_at, reason_of(one)) for one in session.scalars(queued)),
+    )
+
+
+def reason_of(row: FiringRow) -> DueReason:
+    """Return why a firing fired."""
+    return reason_from_proto(ParseDict(row.reason, pb.DueReason(), ignore_unknown_fields=True))
+
+
+def reason_json(reason: DueReason) -> dict[str, Any]:
+    return MessageToDict(reason_to_proto(reason), preserving_proto_field_name=True)
+
+
+def to_firing(row: FiringRow) -> FiringRecord:
+    return FiringRecord(
+        schedule_id=row.schedule_id,
+        model=row.model,
+        trigger=row.trigger,
+        fired_at=row.fired_at,
+        outcome=FiringOutcome(row.outcome),
+        job_id=row.job_id,
+        summary=row.summary,
+        decided_at=row.decided_at,
+    )
 
 
 def schedule_row(session: Session, schedule_id: str, *, lock: bool = False) -> ScheduleRow:
@@ -56,11 +104,16 @@ def to_schedule(row: ScheduleRow) -> Schedule:
         created_at=row.created_at,
         updated_at=row.updated_at,
         etag=etag(row),
+        policy=schedule_policy_from_proto(ParseDict(row.policy, pb.SchedulePolicy(), ignore_unknown_fields=True)),
     )
 
 
 def etag(row: ScheduleRow) -> str:
     return f"r{row.revision}"
+
+
+def policy_json(policy: SchedulePolicy) -> dict[str, Any]:
+    return MessageToDict(schedule_policy_to_proto(policy), preserving_proto_field_name=True)
 
 
 def triggers_json(triggers: Sequence[Trigger]) -> list[Any]:

@@ -1,7 +1,6 @@
-"""Schedules: create, read, list, change, pause, preview."""
+"""Schedules: create, read, list, change, pause."""
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from uuid import uuid4
 
 from sqlalchemy import select
@@ -9,33 +8,42 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField, ScheduleExists
 from modelward.lifecycle import Page
-from modelward.retraining import Cron, Schedule, SchedulePreview, Trigger
+from modelward.retraining import AtSession, Cron, Schedule, Trigger
+from modelward.schedules import SchedulePolicy
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import check_etag, model_row
-from modelward_server.retraining.clock import check_cron, preview
-from modelward_server.retraining.due import describe_trigger
-from modelward_server.retraining.facts import gather
-from modelward_server.retraining.records import etag, schedule_row, to_schedule, triggers_json
+from modelward_server.retraining.clock import check_cron
+from modelward_server.retraining.firings import drop_waiting
+from modelward_server.retraining.records import etag, policy_json, schedule_row, to_schedule, triggers_json
+from modelward_server.retraining.schedule_policy import check_policy
+from modelward_server.retraining.sessions import check_calendar
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
 from modelward_server.store.paging import Key, fetch_page
 from modelward_server.store.retraining_tables import ScheduleRow
 
-DEFAULT_FIRINGS = 10
+NO_POLICY = SchedulePolicy()
 
 
 def create_schedule(
-    session: Session, model: str, schedule_id: str, description: str, triggers: Sequence[Trigger], caller: Caller
+    session: Session,
+    model: str,
+    schedule_id: str,
+    description: str,
+    triggers: Sequence[Trigger],
+    caller: Caller,
+    policy: SchedulePolicy = NO_POLICY,
 ) -> Schedule:
     """Create a schedule; an empty id lets the server make one.
 
     Raises:
         ModelNotFound: there is no such model.
         ScheduleExists: the id is taken.
-        InvalidField: a cron expression or its zone means nothing.
+        InvalidField: a cron expression, a zone or a calendar means nothing, or something ends before it begins.
     """
     model_row(session, model)
     check_triggers(triggers, "triggers")
+    check_policy(policy, "policy")
     if schedule_id and session.get(ScheduleRow, schedule_id) is not None:
         raise ScheduleExists(
             f"the schedule {schedule_id!r} exists; change it with UpdateSchedule", schedule_id=schedule_id
@@ -45,6 +53,7 @@ def create_schedule(
         model=model,
         description=description,
         triggers=triggers_json(triggers),
+        policy=policy_json(policy),
         paused=False,
         pause_reason="",
         created_by=caller.actor,
@@ -61,11 +70,13 @@ def check_triggers(triggers: Sequence[Trigger], field: str) -> None:
     """Refuse what the contract's constraints cannot see.
 
     Raises:
-        InvalidField: a cron expression or its zone means nothing.
+        InvalidField: a cron expression, its zone or an exchange's calendar means nothing.
     """
     for number, trigger in enumerate(triggers):
         if isinstance(trigger, Cron):
             check_cron(trigger, f"{field}[{number}].periodic.cron")
+        elif isinstance(trigger, AtSession):
+            check_calendar(trigger.calendar, f"{field}[{number}].periodic.session.calendar")
 
 
 def get_schedule(session: Session, schedule_id: str) -> Schedule:
@@ -99,8 +110,9 @@ def update_schedule(
     triggers: Sequence[Trigger],
     expected_etag: str,
     caller: Caller,
+    policy: SchedulePolicy = NO_POLICY,
 ) -> Schedule:
-    """Replace a schedule's description, triggers or both.
+    """Replace a schedule's description, its triggers, which then count from now on, and its policy.
 
     Raises:
         ScheduleNotFound: there is none of that id.
@@ -108,7 +120,7 @@ def update_schedule(
         InvalidField: nothing is to be changed, no trigger would be left, or one means nothing.
     """
     if not mask:
-        raise InvalidField(FieldViolation("update_mask", 'is empty; name "triggers", "description" or both'))
+        raise InvalidField(FieldViolation("update_mask", 'is empty; name "triggers", "description" or "policy"'))
     row = _changed(session, schedule_id, expected_etag, caller)
     if "description" in mask:
         row.description = description
@@ -117,6 +129,10 @@ def update_schedule(
             raise InvalidField(FieldViolation("triggers", "is empty; give at least one, or pause the schedule"))
         check_triggers(triggers, "triggers")
         row.triggers = triggers_json(triggers)
+        row.counts_from, row.fired_through = caller.at, None
+    if "policy" in mask:
+        check_policy(policy, "policy")
+        row.policy = policy_json(policy)
     return _recorded(session, row, caller)
 
 
@@ -129,6 +145,7 @@ def delete_schedule(session: Session, schedule_id: str, expected_etag: str, call
     """
     row = schedule_row(session, schedule_id, lock=True)
     check_etag(expected_etag, etag(row))
+    drop_waiting(session, schedule_id, caller)
     session.delete(row)
     return _recorded(session, row, caller, Kind.SCHEDULE_DELETED)
 
@@ -153,36 +170,9 @@ def resume_schedule(session: Session, schedule_id: str, expected_etag: str, call
         EtagMismatch: it changed since `expected_etag` was read.
     """
     row = _changed(session, schedule_id, expected_etag, caller)
-    row.paused, row.pause_reason = False, ""
+    if row.paused:
+        row.paused, row.pause_reason, row.resumed_at = False, "", caller.at
     return _recorded(session, row, caller)
-
-
-def preview_schedule(
-    session: Session, schedule_id: str, after: datetime | None, count: int, now: datetime
-) -> SchedulePreview:
-    """Show when a schedule would fire by the clock, behind `after` or else now.
-
-    Raises:
-        ScheduleNotFound: there is none of that id.
-    """
-    schedule = get_schedule(session, schedule_id)
-    trained = gather(session, schedule.model, (), now).trained_at or schedule.created_at
-    return _preview(schedule.triggers, trained, after or now, count)
-
-
-def preview_draft(triggers: Sequence[Trigger], after: datetime | None, count: int, now: datetime) -> SchedulePreview:
-    """Show when triggers that no schedule has would fire, counted from a training at `after` or else now.
-
-    Raises:
-        InvalidField: a cron expression or its zone means nothing.
-    """
-    check_triggers(triggers, "draft.triggers")
-    return _preview(tuple(triggers), after or now, after or now, count)
-
-
-def _preview(triggers: tuple[Trigger, ...], trained: datetime, after: datetime, count: int) -> SchedulePreview:
-    conditions = tuple(map(describe_trigger, triggers))
-    return SchedulePreview(preview(triggers, trained, after, count or DEFAULT_FIRINGS), conditions)
 
 
 def _changed(session: Session, schedule_id: str, expected_etag: str, caller: Caller) -> ScheduleRow:

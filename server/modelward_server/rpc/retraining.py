@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime
 
 from modelward._convert.retraining import (
     due_model_to_proto,
-    preview_to_proto,
     schedule_to_proto,
     trigger_from_proto,
 )
+from modelward._convert.schedules import preview_to_proto, record_to_proto, schedule_policy_from_proto
 from modelward.v1 import retraining_pb2 as pb
-from modelward_server.retraining import jobs, schedules
+from modelward_server.retraining import firings, jobs, preview, schedules
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.follow_ups import FollowUps
 from modelward_server.rpc.jobs import JobCalls
@@ -31,13 +32,14 @@ class RetrainingServicer(JobCalls):
 
     async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: Context) -> pb.CreateScheduleResponse:
         triggers = [trigger_from_proto(trigger) for trigger in request.triggers]
+        policy = schedule_policy_from_proto(request.policy)
         return await self._calls.write(
             request,
             context,
             lambda session, caller: pb.CreateScheduleResponse(
                 schedule=schedule_to_proto(
                     schedules.create_schedule(
-                        session, request.model, request.schedule_id, request.description, triggers, caller
+                        session, request.model, request.schedule_id, request.description, triggers, caller, policy
                     )
                 )
             ),
@@ -57,6 +59,7 @@ class RetrainingServicer(JobCalls):
 
     async def UpdateSchedule(self, request: pb.UpdateScheduleRequest, context: Context) -> pb.UpdateScheduleResponse:
         triggers = [trigger_from_proto(trigger) for trigger in request.triggers]
+        policy = schedule_policy_from_proto(request.policy)
         return await self._calls.write(
             request,
             context,
@@ -70,6 +73,7 @@ class RetrainingServicer(JobCalls):
                         triggers,
                         request.etag,
                         caller,
+                        policy,
                     )
                 )
             ),
@@ -112,11 +116,21 @@ class RetrainingServicer(JobCalls):
         after, now = optional_time(request, "after"), datetime.now(UTC)
         if request.WhichOneof("subject") == "draft":
             triggers = [trigger_from_proto(trigger) for trigger in request.draft.triggers]
-            return preview_to_proto(schedules.preview_draft(triggers, after, request.count, now))
+            policy = schedule_policy_from_proto(request.draft.policy)
+            draft = await asyncio.to_thread(preview.preview_draft, triggers, policy, after, request.count, now)
+            return preview_to_proto(draft)
         found = await self._calls.read(
-            lambda session: schedules.preview_schedule(session, request.schedule_id, after, request.count, now)
+            lambda session: preview.preview_schedule(session, request.schedule_id, after, request.count, now)
         )
         return preview_to_proto(found)
+
+    async def ListFirings(self, request: pb.ListFiringsRequest, context: Context) -> pb.ListFiringsResponse:
+        page = await self._calls.read(
+            lambda session: firings.list_firings(
+                session, request.model, request.schedule_id, request.page_size, request.page_token
+            )
+        )
+        return pb.ListFiringsResponse(firings=map(record_to_proto, page.items), next_page_token=page.next_page_token)
 
     async def ListDueModels(self, request: pb.ListDueModelsRequest, context: Context) -> pb.ListDueModelsResponse:
         now = datetime.now(UTC)

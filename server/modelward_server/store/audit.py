@@ -42,6 +42,7 @@ class Kind(StrEnum):
     PERFORMANCE_ALARM = "performance_alarm"
     SCHEDULE = "schedule"
     SCHEDULE_DELETED = "schedule_deleted"
+    FIRING = "firing"
     JOB = "job"
     AB_TEST = "ab_test"
     AB_TEST_CONCLUDED = "ab_test_concluded"

@@ -3,11 +3,11 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKey, Index, String, select, text
+from sqlalchemy import BigInteger, ForeignKey, Index, String, UniqueConstraint, select, text
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from modelward.lifecycle import VersionRef
-from modelward_server.store.tables import Base
+from modelward_server.store.tables import Base, Name
 
 
 class ScheduleRow(Base):
@@ -18,12 +18,44 @@ class ScheduleRow(Base):
     description: Mapped[str]
     triggers: Mapped[list[Any]]
     """As the contract's JSON."""
+    policy: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    """As the contract's JSON."""
+    counts_from: Mapped[datetime | None] = mapped_column(default=None)
+    """When the triggers were set last; None: at the creation."""
+    fired_through: Mapped[datetime | None] = mapped_column(default=None)
+    """Up to when its times of the clock are decided; None before the first one was."""
+    resumed_at: Mapped[datetime | None] = mapped_column(default=None)
     paused: Mapped[bool] = mapped_column(default=False)
     pause_reason: Mapped[str] = mapped_column(default="")
     created_by: Mapped[str]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
     revision: Mapped[int] = mapped_column(default=1)
+
+
+class FiringRow(Base):
+    """What became of a firing; it outlives its schedule."""
+
+    __tablename__ = "ledger_firings"
+
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    schedule_id: Mapped[str] = mapped_column(Name)
+    model: Mapped[str] = mapped_column(Name, ForeignKey("ledger_models.name"))
+    trigger: Mapped[int] = mapped_column("trigger_number")
+    fired_at: Mapped[datetime]
+    outcome: Mapped[str] = mapped_column(String(16))
+    job_id: Mapped[str] = mapped_column(String(128), default="")
+    summary: Mapped[str]
+    reason: Mapped[dict[str, Any]]
+    """As the contract's JSON."""
+    decided_at: Mapped[datetime]
+
+    __table_args__ = (
+        # The promise that several servers never fire twice, kept by the database.
+        UniqueConstraint("schedule_id", "trigger_number", "fired_at", name="ledger_firings_once"),
+        Index("ledger_firings_by_model", "model", "sequence"),
+        Index("ledger_firings_by_schedule", "schedule_id", "sequence"),
+    )
 
 
 class JobRow(Base):

@@ -1,0 +1,148 @@
+"""Turns firings into jobs and history, in one transaction, and shows that history."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelward.lifecycle import Page
+from modelward.retraining import DueReason, Job
+from modelward.schedules import FiringOutcome, FiringRecord
+from modelward_server.caller import Caller
+from modelward_server.lifecycle.rows import model_row
+from modelward_server.retraining.deciding import Decision
+from modelward_server.retraining.due import merged
+from modelward_server.retraining.facts import look
+from modelward_server.retraining.records import new_job, reason_json, schedule_row, to_firing, to_job, write_job
+from modelward_server.store import audit
+from modelward_server.store.audit import Kind
+from modelward_server.store.paging import Key, fetch_page
+from modelward_server.store.retraining_tables import FiringRow, JobRow, ScheduleRow
+
+
+def scheduled(session: Session) -> list[str]:
+    """Return the models with a schedule that is not paused."""
+    models = select(ScheduleRow.model).where(ScheduleRow.paused.is_(False)).distinct()
+    return list(session.scalars(models.order_by(ScheduleRow.model)))
+
+
+def is_unfired(session: Session, model: str, now: datetime) -> bool:
+    """Return whether a model has firings up to `now` that nobody decided yet, or problems that nobody noted."""
+    _, verdict = look(session, model, now)
+    new_problems = (_known(session, one.schedule_id, one.trigger, one.since) is None for one in verdict.problems)
+    return bool(verdict.decisions) or any(new_problems)
+
+
+def fire(session: Session, model: str, open_row: JobRow | None, caller: Caller) -> None:
+    """Decide every firing of a model up to now that nobody decided yet, and do what is decided.
+
+    The model must be locked, so that of two servers the second sees what the first did.
+
+    Args:
+        open_row: the model's open job.
+    """
+    facts, verdict = look(session, model, caller.at)
+    job = _job(session, model, facts.version, open_row, verdict.reasons, caller)
+    for schedule_id in {one.schedule.schedule_id for one in verdict.decisions if not one.waited}:
+        schedule_row(session, schedule_id).fired_through = caller.at
+    for decision in verdict.decisions:
+        _note(session, decision, job.job_id if job else "", caller)
+    for problem in verdict.problems:
+        if _known(session, problem.schedule_id, problem.trigger, problem.since) is None:
+            _add(session, model, problem.schedule_id, problem.trigger, problem.since, problem.summary, caller)
+
+
+def list_firings(session: Session, model: str, schedule_id: str, page_size: int, page_token: str) -> Page[FiringRecord]:
+    """Return a page of what became of firings, the newest first.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    rows = select(FiringRow)
+    if model:
+        model_row(session, model)
+        rows = rows.where(FiringRow.model == model)
+    if schedule_id:
+        rows = rows.where(FiringRow.schedule_id == schedule_id)
+    asked = ("firings", model, schedule_id)
+    page = fetch_page(session, rows, [Key(FiringRow.sequence, descending=True)], page_size, page_token, asked)
+    return Page(tuple(map(to_firing, page.items)), page.next_page_token)
+
+
+def drop_waiting(session: Session, schedule_id: str, caller: Caller) -> None:
+    """Skip the firings of a schedule that wait for the end of a job, because it is deleted."""
+    waiting = select(FiringRow).where(FiringRow.schedule_id == schedule_id, FiringRow.outcome == FiringOutcome.QUEUED)
+    for row in session.scalars(waiting).all():
+        _change(session, row, FiringOutcome.SKIPPED, "", f"{row.summary}; skipped: the schedule was deleted", caller)
+
+
+def _job(
+    session: Session, model: str, version: int, row: JobRow | None, reasons: Sequence[DueReason], caller: Caller
+) -> Job | None:
+    """Give reasons to the open job, or make one for them; None without either."""
+    if not reasons:
+        return to_job(row, caller.at) if row else None
+    row = row or new_job(session, model, version, (), caller)
+    job = to_job(row, caller.at)
+    write_job(row, job := replace(job, reasons=merged(job.reasons, reasons), updated_at=caller.at))
+    audit.append(session, Kind.JOB, model, job, caller, job.version)
+    return job
+
+
+def _note(session: Session, one: Decision, job_id: str, caller: Caller) -> None:
+    """Write down what becomes of a firing; one that waited is there already."""
+    job_id = "" if one.outcome in {FiringOutcome.SKIPPED, FiringOutcome.QUEUED} else job_id
+    summary = one.reason.summary + (f"; skipped: {one.skipped}" if one.skipped else "")
+    schedule_id = one.schedule.schedule_id
+    if (row := _known(session, schedule_id, one.trigger, one.at)) is None:
+        reason = reason_json(one.reason)
+        _add(
+            session, one.schedule.model, schedule_id, one.trigger, one.at, summary, caller, one.outcome, job_id, reason
+        )
+    elif one.waited:
+        _change(session, row, one.outcome, job_id, summary, caller)
+
+
+def _known(session: Session, schedule_id: str, trigger: int, at: datetime) -> FiringRow | None:
+    """Return what was written down of a firing."""
+    rows = select(FiringRow).where(FiringRow.schedule_id == schedule_id)
+    return session.scalar(rows.where(FiringRow.trigger == trigger, FiringRow.fired_at == at))
+
+
+def _add(
+    session: Session,
+    model: str,
+    schedule_id: str,
+    trigger: int,
+    at: datetime,
+    summary: str,
+    caller: Caller,
+    outcome: FiringOutcome = FiringOutcome.SKIPPED,
+    job_id: str = "",
+    reason: dict[str, Any] | None = None,
+) -> None:
+    """Write down a firing; the database refuses a second one of the same trigger and time."""
+    row = FiringRow(
+        schedule_id=schedule_id,
+        model=model,
+        trigger=trigger,
+        fired_at=at,
+        outcome=outcome,
+        job_id=job_id,
+        summary=summary,
+        reason=reason or {},
+        decided_at=caller.at,
+    )
+    session.add(row)
+    audit.append(session, Kind.FIRING, model, to_firing(row), caller)
+
+
+def _change(
+    session: Session, row: FiringRow, outcome: FiringOutcome, job_id: str, summary: str, caller: Caller
+) -> None:
+    """Write down what becomes of a firing that waited."""
+    row.outcome, row.job_id, row.summary, row.decided_at = outcome, job_id, summary, caller.at
+    audit.append(session, Kind.FIRING, row.model, to_firing(row), caller)

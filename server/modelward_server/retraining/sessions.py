@@ -1,0 +1,108 @@
+"""When the sessions of exchanges open and close, as `exchange_calendars` has it, with early closes and late openings.
+
+Its calendars end about a year ahead of today, some sooner. What lies behind is not guessed: `CalendarEnds` is raised.
+"""
+
+from bisect import bisect_right
+from collections.abc import Hashable, Iterator, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
+from itertools import groupby
+from typing import Any
+
+from modelward.errors import CalendarEnds, FieldViolation, InvalidField
+from modelward.retraining import AtSession, SessionChoice
+
+IN_WORDS = {
+    SessionChoice.EVERY: "each session",
+    SessionChoice.FIRST_OF_WEEK: "the first session of the week",
+    SessionChoice.FIRST_OF_MONTH: "the first session of the month",
+}
+
+
+def check_calendar(mic: str, field: str) -> None:
+    """Refuse the name of no calendar.
+
+    Raises:
+        InvalidField: naming the field.
+    """
+    import exchange_calendars  # Half a second: only who uses calendars waits for it.
+
+    if mic not in exchange_calendars.get_calendar_names(include_aliases=False):
+        fix = f"{mic!r} is no calendar; name the exchange by its MIC, as 'XNYS', 'XLON' or 'XTKS'"
+        raise InvalidField(FieldViolation(field, fix))
+
+
+def session_times(trigger: AtSession, after: datetime) -> Iterator[datetime]:
+    """Yield the instants in UTC, all behind `after`, at which a trigger fires.
+
+    Raises:
+        CalendarEnds: when `after` lies before the calendar's first session, and behind its last one.
+    """
+    if after < _bounds(trigger.calendar, _month())[0]:
+        raise calendar_ends(trigger)
+    moments = _moments(trigger.calendar, trigger.sessions, trigger.after_open is not None, _month())
+    yield from (at + trigger.offset for at in moments[bisect_right(moments, after - trigger.offset) :])
+    raise calendar_ends(trigger)
+
+
+def last_known(trigger: AtSession) -> datetime | None:
+    """Return the end of the calendar's last session, up to which its firings are known; None without a calendar."""
+    with suppress(CalendarEnds):
+        return _bounds(trigger.calendar, _month())[1]
+    return None
+
+
+def zone_of(trigger: AtSession) -> Any:
+    """Return the exchange's time zone."""
+    return _calendar(trigger.calendar, _month()).tz
+
+
+def calendar_ends(trigger: AtSession) -> CalendarEnds:
+    """Make the error that says how far a trigger's calendar reaches."""
+    first, last = (f"{bound:%Y-%m-%d}" for bound in _bounds(trigger.calendar, _month()))
+    fix = "ask for fewer firings, or update the exchange_calendars package of the server"
+    message = f"the calendar {trigger.calendar} has sessions from {first} to {last} only; {fix}"
+    return CalendarEnds(message, calendar=trigger.calendar, first_session=first, last_session=last)
+
+
+def _month() -> date:
+    """Return what a calendar is kept for: it reaches a year behind the day on which it was made."""
+    return datetime.now(UTC).date().replace(day=1)
+
+
+@lru_cache(maxsize=128)
+def _calendar(mic: str, month: date) -> Any:
+    import exchange_calendars
+
+    try:
+        kind = type(exchange_calendars.get_calendar(mic))
+    except exchange_calendars.errors.InvalidCalendarName:  # Another server, with a newer package, knew it.
+        fix = "update the exchange_calendars package of the server"
+        raise CalendarEnds(f"this server knows no calendar {mic}; {fix}", calendar=mic) from None
+    return kind()  # Made anew: `get_calendar` keeps what it made, however long ago.
+
+
+@lru_cache(maxsize=128)
+def _bounds(mic: str, month: date) -> tuple[datetime, datetime]:
+    calendar = _calendar(mic, month)
+    return calendar.first_session_open.to_pydatetime(), calendar.last_session_close.to_pydatetime()
+
+
+@lru_cache(maxsize=512)
+def _moments(mic: str, sessions: SessionChoice, at_open: bool, month: date) -> Sequence[datetime]:
+    """Return the openings or closes of the chosen sessions, in order."""
+    calendar = _calendar(mic, month)
+    times = (calendar.opens if at_open else calendar.closes).dt.to_pydatetime()
+    days = [session.date() for session in calendar.sessions]
+    groups = groupby(zip(days, times, strict=True), key=lambda item: _group(item[0], sessions))
+    firsts = [next(group)[1].astimezone(UTC) for _, group in groups]
+    return firsts[1:]  # The calendar may begin in the middle of a week or a month.
+
+
+def _group(day: date, sessions: SessionChoice) -> Hashable:
+    """Return what a session is the first one of."""
+    if sessions is SessionChoice.FIRST_OF_WEEK:
+        return day - timedelta(days=day.weekday())
+    return (day.year, day.month) if sessions is SessionChoice.FIRST_OF_MONTH else day
