@@ -4,8 +4,8 @@
 
 `modelward serve` on SQLite, asked without a pause by 8 threads: they resolve, report, record outcomes, log metrics,
 look for drift, register and promote, and open and leave watches. A desk of 100 engines that each make ten calls a
-second makes 3.6 million in an hour; what part of that was made is printed, with the memory over time and its growth in
-the last half, in MB for each million calls.
+second makes 3.6 million in an hour; what part of that was made is printed, with the memory over time and its growth
+in the last half, in MB for each million calls.
 """
 
 import argparse
