@@ -104,7 +104,7 @@ def _lease(session: Session, model: str, wanted: Wanted, holder: str, span: time
         raise NotDue(f"the job of {model} is in another queue or lacks a label", model=model)
     reasons = _reasons(session, model, row, caller.at)
     row = row or new_job(session, model, production_version(session, model), reasons, caller)
-    fence = audit.last_sequence(session) + 1  # The number of this lease's own record: none comes between.
+    fence = audit.next_sequence(session)  # The number of this lease's own record.
     job = life.lease(to_job(row, caller.at), holder, span, fence, caller.at)
     write_job(row, job := replace(job, reasons=reasons))
     row.lease_seconds = span.total_seconds()
@@ -293,6 +293,8 @@ def _settled_row(session: Session, model: str, now: datetime) -> JobRow | None:
     row = latest_job(session, model, lock=True)
     if row is None:
         return None
-    write_job(row, job := to_job(row, now))
-    session.flush()
+    job = to_job(row, now)
+    if job.state != row.state:
+        write_job(row, job)
+        session.flush()
     return row if life.is_open(job) else None

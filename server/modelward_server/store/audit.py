@@ -24,6 +24,8 @@ _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 GENESIS = "0" * 64
 """What the first record carries in place of a hash before it."""
 HEAD = 1
+HELD = "audit_head"
+"""Where a session, which lives for one transaction, keeps the head that it has locked."""
 BATCH = 1000
 
 
@@ -77,6 +79,11 @@ def append(session: Session, kind: Kind, model: str, payload: object, caller: Ca
 def queue(session: Session) -> None:
     """Wait until the writers before this one are done; those after it wait until its transaction ends."""
     _head(session, lock=True)
+
+
+def next_sequence(session: Session) -> int:
+    """Return the number that this transaction's next record will have; no other can take it."""
+    return _head(session, lock=True).sequence + 1
 
 
 def payload_of(row: AuditRow, kind: type[Payload]) -> Payload:
@@ -196,7 +203,13 @@ def _hash_before(session: Session, first: int) -> str:
 
 
 def _head(session: Session, *, lock: bool = False) -> AuditHeadRow:
-    return session.get_one(AuditHeadRow, HEAD, with_for_update=lock, populate_existing=lock)
+    held: AuditHeadRow | None = session.info.get(HELD)
+    if held is not None:  # This transaction has it locked already: nobody else can have changed it.
+        return held
+    head = session.get_one(AuditHeadRow, HEAD, with_for_update=lock, populate_existing=lock)
+    if lock:
+        session.info[HELD] = head
+    return head
 
 
 def _canonical(value: Any) -> str:
