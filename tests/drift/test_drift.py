@@ -113,6 +113,17 @@ async def test_reports_are_listed_newest_first_and_filtered(client: Either, vers
         await client.list_drift_reports(model, version=9)
 
 
+async def test_list_of_reports_goes_on_over_pages(client: Either, server: RunningServer, version: str) -> None:
+    made = [await client.detect_drift(version, data) for data in (SAME, CRISIS, SAME)]
+    request, listed = pb.ListDriftReportsRequest(model=version.partition("/")[0], page_size=1), []
+    with grpc.insecure_channel(server.target) as channel:
+        while not listed or request.page_token:
+            page = DriftServiceStub(channel).ListDriftReports(request)
+            listed += [report.report_id for report in page.reports]
+            request.page_token = page.next_page_token
+    assert listed == [report.report_id for report in reversed(made)]
+
+
 async def test_policy_of_the_model_decides_and_a_call_may_decide_otherwise(client: Either, version: str) -> None:
     model = version.partition("/")[0]
     default = await client.get_drift_policy(model)

@@ -10,6 +10,8 @@ from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import model_row, production_version, version_row
 from modelward_server.store.tables import EngineRow
 
+LONGEST_SILENCE = timedelta(days=36_500)
+"""A span that leads past the last year that a clock shows means as much as this one."""
 DEFAULT_SILENCE = timedelta(minutes=1)
 
 
@@ -28,7 +30,7 @@ def report_active(
             engine=engine,
             version=ref.version,
             reported_at=caller.at,
-            gone_at=caller.at + (silent_after or DEFAULT_SILENCE),
+            gone_at=caller.at + min(silent_after or DEFAULT_SILENCE, LONGEST_SILENCE),
         )
     )
     return _expected(session, ref.model)

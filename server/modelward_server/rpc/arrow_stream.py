@@ -60,6 +60,8 @@ async def with_batches(chunks: AsyncIterator[bytes], field: str, work: Callable[
             return work(arrow_columns(batch, field) for batch in batches)
 
     reading = asyncio.create_task(asyncio.to_thread(read))
+    # When the chunks end with an error, nobody asks for this one's.
+    reading.add_done_callback(lambda done: done.cancelled() or done.exception())
     try:
         async for chunk in chunks:
             await asyncio.to_thread(source.put, chunk)

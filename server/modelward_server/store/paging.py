@@ -5,6 +5,7 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -16,6 +17,8 @@ from modelward.lifecycle import Page
 
 Row = TypeVar("Row")
 DEFAULT_PAGE_SIZE = 50
+INSTANT = "instant"
+"""What an instant is called in a token, which is JSON."""
 
 
 @dataclass(frozen=True)
@@ -131,14 +134,17 @@ def _behind(keys: Sequence[Key], last: Sequence[object]) -> ColumnElement[bool]:
 
 
 def _encode(last: list[Any], conditions: object) -> str:
-    return urlsafe_b64encode(json.dumps([_seal(last, conditions), *last]).encode()).decode()
+    plain = [value.astimezone(UTC) if isinstance(value, datetime) else value for value in last]
+    content = json.dumps([_seal(plain, conditions), *plain], default=lambda instant: {INSTANT: instant.isoformat()})
+    return urlsafe_b64encode(content.encode()).decode()
 
 
 def _decode(token: str, conditions: object) -> list[Any]:
     last: list[Any]
     try:
-        seal, *last = json.loads(urlsafe_b64decode(token.encode()))
-    except (ValueError, TypeError):
+        content = urlsafe_b64decode(token.encode())
+        seal, *last = json.loads(content, object_hook=lambda found: datetime.fromisoformat(found[INSTANT]))
+    except (ValueError, TypeError, KeyError):
         seal, last = "", []
     if seal != _seal(last, conditions):
         raise InvalidField(
