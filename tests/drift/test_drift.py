@@ -115,7 +115,8 @@ async def test_reports_are_listed_newest_first_and_filtered(client: Either, vers
 
 async def test_list_of_reports_goes_on_over_pages(client: Either, server: RunningServer, version: str) -> None:
     made = [await client.detect_drift(version, data) for data in (SAME, CRISIS, SAME)]
-    request, listed = pb.ListDriftReportsRequest(model=version.partition("/")[0], page_size=1), []
+    request = pb.ListDriftReportsRequest(model=version.partition("/")[0], page_size=1)
+    listed: list[str] = []
     with grpc.insecure_channel(server.target) as channel:
         while not listed or request.page_token:
             page = DriftServiceStub(channel).ListDriftReports(request)
