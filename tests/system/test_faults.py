@@ -32,7 +32,7 @@ from tests.system.network import Network
 from tests.system.served import Served
 
 FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
-REQUESTS = 200_000 if FULL else 2_000
+REQUESTS = 200_000 if FULL else 1_000
 THREADS = 4
 SECONDS = 60.0
 STREAM_SECONDS = 0.2
@@ -171,7 +171,7 @@ GREETINGS = [
 def test_raw_bytes_at_the_port_do_no_harm(filled: Filled) -> None:
     host, port = filled.served.target.split(":")
     numbers = random.Random(1)
-    noise = [numbers.randbytes(numbers.randint(1, 5_000)) for _ in range(10_000 if FULL else 100)]
+    noise = [numbers.randbytes(numbers.randint(1, 5_000)) for _ in range(10_000 if FULL else 50)]
     for greeting in [*GREETINGS, *noise, *(PREFACE + SETTINGS + one for one in noise)]:
         with socket.create_connection((host, int(port))) as connection:
             connection.sendall(greeting)
@@ -200,7 +200,7 @@ def test_arrow_streams_with_errors_are_read_or_refused(filled: Filled) -> None:
     numbers, answers = random.Random(2), Counter[grpc.StatusCode]()
     [method] = [one for one in methods() if one.name == "DetectDrift"]
     with grpc.insecure_channel(filled.served.target) as channel:
-        for _ in range(50_000 if FULL else 300):
+        for _ in range(50_000 if FULL else 100):
             request = drift_pb2.DetectDriftRequest()
             request.version.model, request.version.version = "spx", 1
             request.data.arrow_ipc = _mutated(filled.known.blobs[0], numbers)
@@ -213,7 +213,7 @@ def test_model_files_with_errors_fail_as_models(filled: Filled, tmp_path: Path) 
     numbers = random.Random(3)
     with Client(filled.served.target, timeout=SECONDS) as client:
         whole = (client.download("spx/1", tmp_path / "whole") / "model.skops").read_bytes()
-        for _ in range(100 if FULL else 2):
+        for _ in range(100 if FULL else 1):
             (tmp_path / "model.skops").write_bytes(_mutated(whole, numbers))
             broken = client.register("spx", tmp_path / "model.skops")
             rows = np.random.default_rng(0).normal(size=(50, 2))
@@ -224,11 +224,11 @@ def test_model_files_with_errors_fail_as_models(filled: Filled, tmp_path: Path) 
 
 def test_watchers_that_do_not_read_hold_up_nobody(filled: Filled) -> None:
     before = filled.resident_mb()
-    channels = [grpc.insecure_channel(filled.served.target, options=OWN_CONNECTION) for _ in range(20)]
+    channels = [grpc.insecure_channel(filled.served.target, options=OWN_CONNECTION) for _ in range(10)]
     request = lifecycle_pb2.WatchModelsRequest(models=["ndx"])
     watching = [LifecycleServiceStub(channel).WatchModels(request, timeout=SECONDS) for channel in channels]
     with Client(filled.served.target, timeout=SECONDS) as client:
-        for i in range(2_000 if FULL else 100):
+        for i in range(2_000 if FULL else 40):
             client.update_model("ndx", description=f"{i} " + "x" * 9_000)
         last = f"{i} "
         assert client.get_model("ndx").description.startswith(last)
