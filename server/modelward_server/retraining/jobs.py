@@ -105,7 +105,7 @@ def _lease(session: Session, model: str, wanted: Wanted, holder: str, span: time
         raise _not_due(session, model, caller.at)
     if not wanted.suits(row.queue, row.labels):
         raise NotDue(f"the job of {model} is in another queue or lacks a label", model=model)
-    fence = audit.last_sequence(session) + 1  # The number of this lease's own record: none comes between.
+    fence = audit.next_sequence(session)  # The number of this lease's own record.
     job = life.lease(to_job(row, caller.at), holder, span, fence, caller.at)
     write_job(row, job)
     row.lease_seconds = span.total_seconds()
@@ -295,6 +295,8 @@ def _settled_row(session: Session, model: str, now: datetime) -> JobRow | None:
     row = latest_job(session, model, lock=True)
     if row is None:
         return None
-    write_job(row, job := to_job(row, now))
-    session.flush()
+    job = to_job(row, now)
+    if job.state != row.state:
+        write_job(row, job)
+        session.flush()
     return row if life.is_open(job) else None

@@ -24,6 +24,8 @@ _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 GENESIS = "0" * 64
 """What the first record carries in place of a hash before it."""
 HEAD = 1
+HELD = "audit_head"
+"""Where a session, which lives for one transaction, keeps the head that it has locked."""
 BATCH = 1000
 
 
@@ -83,6 +85,11 @@ def queue(session: Session) -> datetime | None:
     """
     head = _head(session, lock=True)
     return session.scalar(select(AuditRow.happened_at).where(AuditRow.sequence == head.sequence))
+
+
+def next_sequence(session: Session) -> int:
+    """Return the number that this transaction's next record will have; no other can take it."""
+    return _head(session, lock=True).sequence + 1
 
 
 def payload_of(row: AuditRow, kind: type[Payload]) -> Payload:
@@ -202,7 +209,13 @@ def _hash_before(session: Session, first: int) -> str:
 
 
 def _head(session: Session, *, lock: bool = False) -> AuditHeadRow:
-    return session.get_one(AuditHeadRow, HEAD, with_for_update=lock, populate_existing=lock)
+    held: AuditHeadRow | None = session.info.get(HELD)
+    if held is not None:  # This transaction has it locked already: nobody else can have changed it.
+        return held
+    head = session.get_one(AuditHeadRow, HEAD, with_for_update=lock, populate_existing=lock)
+    if lock:
+        session.info[HELD] = head
+    return head
 
 
 def _canonical(value: Any) -> str:
