@@ -107,7 +107,7 @@ class Walk:
         algorithm = self._champion.tags["algorithm"]
         trained = train(ALGORITHMS[algorithm](), self._market.before(until, WINDOW_DAYS))
         because = f"Successor of version {self._champion.version}: {due.reasons[0].summary}."
-        version = register(self.quant, trained, algorithm, because)
+        version = register(self.quant, trained, algorithm, because, job)
         self._risk.promote(version, to="staging", reason="to be judged on the next quarter")
         self._challenger = Challenger(version, job)
         self._aside(
@@ -143,8 +143,8 @@ class Walk:
         self._narrator.say(text, indent=12)
 
 
-def register(quant: Client, trained: Trained, algorithm: str, description: str) -> ModelVersion:
-    """Register a trained model with all that is known of it."""
+def register(quant: Client, trained: Trained, algorithm: str, description: str, job: Job | None = None) -> ModelVersion:
+    """Register a trained model with all that is known of it, as the result of a job if it is one's."""
     days = trained.days
     return quant.register(
         MODEL,
@@ -153,6 +153,7 @@ def register(quant: Client, trained: Trained, algorithm: str, description: str) 
         tags={"algorithm": algorithm, "data": DATA, "trained_from": days.first, "trained_to": days.last},
         description=description,
         reference=days.features,
+        job=job,
     )
 
 
