@@ -41,6 +41,9 @@ def put_data(
     Raises:
         InvalidField: something is not of as many rows as the truth.
     """
+    if isinstance(features, str):
+        _put_uri(request, features, truth, returns, ids)
+        return
     from modelward.data import to_columns, to_dataset  # Here: numpy takes as long to import as all the rest.
 
     columns = {} if features is None else to_columns(features, field="X")
@@ -56,6 +59,13 @@ def put_data(
     for version, sent in predictions.items():
         table = _prediction_table(sent, request.id, ids, rows, f"predictions[{version}]")
         request.predictions.add(version=ref_to_proto(as_ref(version)), data=to_dataset(table))
+
+
+def _put_uri(request: pb.CompareModelsRequest, uri: str, label: Any, returns: Any, ids: Any) -> None:
+    for field, name in (("y", label), ("returns", returns or ""), ("ids", ids or "")):
+        if not isinstance(name, str):
+            raise InvalidField(FieldViolation(field, "names a column, as X is a URI"))
+    request.data.uri, request.label, request.returns, request.id = uri, label, returns or "", ids or ""
 
 
 def _free_name(name: str, columns: Columns) -> str:

@@ -116,7 +116,7 @@ class App:
             LifecycleServicer(calls, blobs, sources, self._feed, registry, self.mirror), server
         )
         limits = Limits(settings.worker_seconds, settings.worker_memory_mb, settings.allow_pickle)
-        comparisons = ComparisonServicer(calls, blobs, sources, limits)
+        comparisons = ComparisonServicer(calls, blobs, sources, limits, settings.dask_scheduler)
         add_ComparisonServiceServicer_to_server(comparisons, server)
         self._follow_ups = FollowUps(calls, comparisons.answer)
         self._following = asyncio.create_task(self._follow_ups.run())

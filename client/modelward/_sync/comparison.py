@@ -53,7 +53,8 @@ class Comparisons(Uploading):
             versions: 2 to 50, of one model or of several, as `"spx-direction/3"` or as they were returned.
             X: the features, shape (rows, features): a pandas or polars frame, an Arrow table, a mapping of columns, or
                 an array. Columns are found by the names that a model was trained with, where it knows them. Rows are
-                taken to be in the order of time. None when all versions have predictions.
+                taken to be in the order of time. None when all versions have predictions. Or the URI of Parquet files
+                that the server may read; then `y`, `returns` and `ids` name columns of theirs.
             y: the truth, shape (rows,): classes or finite numbers, none missing.
             predictions: what versions predicted elsewhere, by version; those are not run, and not named in `versions`
                 again. A sequence has one prediction for each row. A table has the columns `id` and `prediction`, of

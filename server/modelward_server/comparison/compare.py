@@ -1,7 +1,7 @@
 """One comparison from its question to its verdict: run the models one after the other, measure, judge."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -94,6 +94,8 @@ class Comparing:
         turn: limits how many models run at once on this server; latencies are no use when they crowd each other out.
         predictions: of versions that were run elsewhere; those are not run.
         trials: how many versions each model has.
+        run: from a version and its file to its predictions, where not this machine makes them; then `columns` need
+            no features.
     """
 
     question: Question
@@ -104,6 +106,7 @@ class Comparing:
     turn: asyncio.Semaphore
     predictions: Mapping[VersionRef, Columns] = field(default_factory=dict)
     trials: Mapping[str, int] = field(default_factory=dict)
+    run: Callable[[ModelVersion, Path], Awaitable[Run]] | None = None
     answer: Answer = field(init=False)
 
     async def progress(self) -> AsyncIterator[ComparisonProgress]:
@@ -116,7 +119,7 @@ class Comparing:
         """
         to_run = [version for version in self.versions if version.ref not in self.predictions]
         files = {version.ref: main_file(version, self.limits.allow_pickle) for version in to_run}
-        work = await asyncio.to_thread(self._prepare, bool(to_run))
+        work = await asyncio.to_thread(self._prepare, bool(to_run) and self.run is None)
         runs: dict[VersionRef, Run] = {version: sent.run for version, sent in work.sent.items()}
         failures: dict[VersionRef, str] = {}
         for number, version in enumerate(to_run, start=1):
@@ -150,8 +153,11 @@ class Comparing:
         return _Work(truth, features, returns, sent, left_out)
 
     async def _run(self, version: ModelVersion, file: ArtifactFile, features: Columns) -> Run:
+        path = self.blob_path(file.sha256)
+        if self.run:
+            return await self.run(version, path)
         async with self.turn:
-            return await run_model(version, self.blob_path(file.sha256), features, self.limits)
+            return await run_model(version, path, features, self.limits)
 
     def _answer(self, runs: Mapping[VersionRef, Run], failures: Mapping[VersionRef, str], work: _Work) -> Answer:
         if len(runs) < 2:

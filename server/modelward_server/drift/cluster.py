@@ -4,7 +4,8 @@ Each task reads a row group and counts it on the reference's values; counts add 
 that a single machine would make of data which it cannot keep whole.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from modelward.data import Columns
@@ -30,23 +31,33 @@ def count_on_cluster(
         InvalidField: a feature is lacking, unknown or of another kind, or there is no row.
         StoreUnavailable: the cluster does not answer.
     """
-    from distributed import Client
-
-    connect: Any = Client
-
     rows = sum(piece.rows for piece in pieces)
     if not rows:
         raise InvalidField(FieldViolation(field, "has no rows; send at least one"))
-    try:
-        client = connect(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
-    except OSError as error:
-        raise StoreUnavailable(f"the dask scheduler {scheduler} does not answer: {error}", store="dask") from error
-    with client:
+    with connected(scheduler) as client:
         known = client.scatter(dict(profiles), broadcast=True)
         parts = client.map(_count, pieces, read=read, profiles=known, field=field, rows=rows)
         while len(parts) > 1:
             parts = [client.submit(_merged, parts[i : i + 2], known, field) for i in range(0, len(parts), 2)]
         return _live(parts[0].result(), profiles, field)
+
+
+@contextmanager
+def connected(scheduler: str) -> Iterator[Any]:
+    """Give a client of a cluster for the time of the block.
+
+    Raises:
+        StoreUnavailable: the cluster does not answer.
+    """
+    from distributed import Client
+
+    connect: Any = Client
+    try:
+        client = connect(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+    except OSError as error:
+        raise StoreUnavailable(f"the dask scheduler {scheduler} does not answer: {error}", store="dask") from error
+    with client:
+        yield client
 
 
 def _count(piece: Piece, read: Read, profiles: Mapping[str, Profile], field: str, rows: int) -> Parts:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
 
 from sqlalchemy.orm import Session
 
@@ -17,14 +19,15 @@ from modelward.lifecycle import ModelVersion, VersionRef
 from modelward.v1 import comparison_pb2 as pb
 from modelward_server.caller import Caller
 from modelward_server.comparison.benchmark import Asked, Benchmark
+from modelward_server.comparison.cluster import run_on_cluster
 from modelward_server.comparison.compare import Answer, Comparing, Question
 from modelward_server.comparison.records import get_comparison, list_comparisons, save_comparison
-from modelward_server.comparison.sandbox import Limits
+from modelward_server.comparison.sandbox import Limits, Run
 from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.versions import get_version
 from modelward_server.rpc.abtest import AbTestCalls
 from modelward_server.rpc.calls import Calls, Context
-from modelward_server.rpc.datasets import read_columns
+from modelward_server.rpc.datasets import arrow_columns, is_parquet, parquet_pieces, read_columns
 from modelward_server.rpc.rendering import AbTestRendering, ComparisonRendering
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.sources import Sources
@@ -40,7 +43,8 @@ DEFAULT_PERIODS = 252.0
 class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
     """Serves `modelward.v1.ComparisonService`."""
 
-    def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources, limits: Limits) -> None:
+    def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources, limits: Limits, scheduler: str = "") -> None:
+        self._scheduler = scheduler
         self._calls = calls
         self._blobs = blobs
         self._sources = sources
@@ -80,9 +84,25 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
         question = question_of(request)
         question.check()
         versions, trials = await self._calls.read(lambda session: _versions(session, question.versions))
-        columns = await asyncio.to_thread(read_columns, request.data, "data", self._sources)
+        run, kept = None, None
+        if self._scheduler and is_parquet(request.data) and not request.predictions:
+            kept = {question.label, question.returns, question.id} - {""}
+            run = await asyncio.to_thread(self._on_cluster, request.data.uri, sorted(kept))
+        columns = await asyncio.to_thread(read_columns, request.data, "data", self._sources, kept)
         predictions = await asyncio.to_thread(self._predictions, request)
-        return Comparing(question, versions, columns, self._limits, self._blobs.path, self._turn, predictions, trials)
+        return Comparing(
+            question, versions, columns, self._limits, self._blobs.path, self._turn, predictions, trials, run
+        )
+
+    def _on_cluster(self, uri: str, others: list[str]) -> Callable[[ModelVersion, Path], Awaitable[Run]]:
+        """Return what runs a version over a Parquet dataset on the cluster."""
+        pieces = parquet_pieces(uri, "data.uri", self._sources)
+        read = partial(arrow_columns, field="data.uri")
+
+        def run(version: ModelVersion, model: Path) -> Awaitable[Run]:
+            return run_on_cluster(self._scheduler, pieces, read, others, version, model, self._limits)
+
+        return run
 
     def _predictions(self, request: pb.CompareModelsRequest) -> dict[VersionRef, Columns]:
         named = {ref_from_proto(version) for version in request.versions}

@@ -1,6 +1,6 @@
 """Tables on their way in: typed columns, Arrow bytes and Parquet become named columns of known types."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,12 @@ from modelward_server.store.sources import MLFLOW_SCHEMES, Sources
 PARQUET_MAGIC = b"PAR1"
 
 
-def read_columns(dataset: pb.Dataset, field: str, sources: Sources) -> Columns:
+def read_columns(dataset: pb.Dataset, field: str, sources: Sources, only: Collection[str] | None = None) -> Columns:
     """Read a whole table.
 
     Args:
         field: where the dataset stands in its request, for errors.
+        only: of Parquet files just these columns.
 
     Returns:
         one-dimensional arrays of one length, at least 1: float64 (NaN where a number is missing), int64, bool, or
@@ -31,7 +32,7 @@ def read_columns(dataset: pb.Dataset, field: str, sources: Sources) -> Columns:
         InvalidField: the data cannot be read, or is not a table of numbers, text and truth values.
         SourceNotAllowed: the URI does not lie in a place that the operator allows.
     """
-    return join_batches(read_batches(dataset, field, sources), field)
+    return join_batches(read_batches(dataset, field, sources, only), field)
 
 
 def join_batches(batches: Iterator[Columns], field: str) -> Columns:
@@ -47,7 +48,9 @@ def join_batches(batches: Iterator[Columns], field: str) -> Columns:
     return columns
 
 
-def read_batches(dataset: pb.Dataset, field: str, sources: Sources) -> Iterator[Columns]:
+def read_batches(
+    dataset: pb.Dataset, field: str, sources: Sources, only: Collection[str] | None = None
+) -> Iterator[Columns]:
     """Read a table in parts of the same columns, so that one larger than memory can be worked through.
 
     Raises:
@@ -63,7 +66,7 @@ def read_batches(dataset: pb.Dataset, field: str, sources: Sources) -> Iterator[
         yield from _blob_columns(sources.blob(dataset.blob, f"{field}.blob"), f"{field}.blob")
     else:
         with sources.reachable(dataset.uri, f"{field}.uri") as place:
-            yield from _parquet_columns(place, f"{field}.uri")
+            yield from _parquet_columns(place, f"{field}.uri", only)
 
 
 def typed_columns(table: pb.ColumnTable, field: str) -> Columns:
@@ -162,11 +165,15 @@ def _blob_columns(path: Path, field: str) -> Iterator[Columns]:
             yield arrow_columns(batch, field)
 
 
-def _parquet_columns(place: str, field: str) -> Iterator[Columns]:
+def _parquet_columns(place: str, field: str, only: Collection[str] | None = None) -> Iterator[Columns]:
     with _readable(field):
         dataset = open_parquet(place)
         _check_names(dataset.schema, field)
-        for batch in read_parts(dataset):
+        for name in only or ():
+            _check(
+                name in dataset.schema.names, field, f"has no column {name!r}; it has {', '.join(dataset.schema.names)}"
+            )
+        for batch in read_parts(dataset, None if only is None else list(only)):
             yield arrow_columns(batch, field)
 
 

@@ -43,10 +43,11 @@ def open_parquet(uri: str) -> ds.Dataset:
     return ds.dataset(path, format="parquet", filesystem=filesystem)
 
 
-def read_parts(dataset: ds.Dataset | ds.Fragment) -> Iterator[pa.RecordBatch]:
+def read_parts(dataset: ds.Dataset | ds.Fragment, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
     """Read in order and nothing ahead: threads would fill the memory while what they read is worked on."""
     plain = ds.ParquetFragmentScanOptions(pre_buffer=False)
     yield from dataset.to_batches(
+        columns=columns,
         batch_size=BATCH_ROWS,
         batch_readahead=1,
         fragment_readahead=1,

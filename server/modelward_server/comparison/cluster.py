@@ -1,0 +1,90 @@
+"""The same predictions, made by a dask cluster, for test data that one machine would not hold.
+
+Each task reads a row group and runs one version over it, in a process with limits as on the server. What comes back are
+predictions alone: the server keeps those and the labels, and judges them as it judges its own.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+
+from modelward.data import Columns
+from modelward.errors import ModelFailed
+from modelward.lifecycle import ModelVersion
+from modelward_server.comparison.sandbox import Limits, Run, run_model
+from modelward_server.drift.cluster import connected
+from modelward_server.store.parquet import Piece
+
+Read = Callable[[Any], Columns]
+"""Turns an Arrow batch into columns."""
+
+
+async def run_on_cluster(
+    scheduler: str,
+    pieces: Sequence[Piece],
+    read: Read,
+    others: Sequence[str],
+    version: ModelVersion,
+    model: Path,
+    limits: Limits,
+) -> Run:
+    """Run a version over every row of a Parquet dataset.
+
+    Args:
+        scheduler: its address, as `tcp://10.0.0.5:8786`.
+        others: the columns that are no features.
+
+    Raises:
+        ModelFailed: it failed on some piece.
+        InvalidField: the data lack a column that it needs.
+        StoreUnavailable: the cluster does not answer.
+    """
+    content = await asyncio.to_thread(model.read_bytes)
+    return await asyncio.to_thread(_run, scheduler, pieces, read, others, version, content, limits)
+
+
+def _run(
+    scheduler: str,
+    pieces: Sequence[Piece],
+    read: Read,
+    others: Sequence[str],
+    version: ModelVersion,
+    model: bytes,
+    limits: Limits,
+) -> Run:
+    with connected(scheduler) as client:
+        sent = client.scatter(model, broadcast=True)
+        kept = [piece for piece in pieces if piece.rows]
+        parts = client.map(_run_piece, kept, read=read, others=others, version=version, model=sent, limits=limits)
+        return _joined(client.gather(parts), version)
+
+
+def _run_piece(
+    piece: Piece, read: Read, others: Sequence[str], version: ModelVersion, model: bytes, limits: Limits
+) -> Run:
+    """Run the version over a piece; done by a worker."""
+    batches = [read(batch) for batch in piece.batches()]
+    features = {name: np.concatenate([one[name] for one in batches]) for name in batches[0] if name not in others}
+    with TemporaryDirectory(prefix="modelward-") as folder:
+        path = Path(folder, "model")
+        path.write_bytes(model)
+        return asyncio.run(run_model(version, path, features, limits))
+
+
+def _joined(runs: Sequence[Run], version: ModelVersion) -> Run:
+    """Put the runs of pieces together; the first one's latency stands for all."""
+    first = runs[0]
+    if any((run.kind, run.classes) != (first.kind, first.classes) for run in runs):
+        raise ModelFailed(f"{version} named its classes otherwise on another part of the data")
+    probabilities = [run.probabilities for run in runs if run.probabilities is not None]
+    return Run(
+        first.kind,
+        first.classes,
+        np.concatenate([run.predicted for run in runs]),
+        np.concatenate(probabilities) if probabilities else None,
+        first.latency,
+    )

@@ -1,0 +1,72 @@
+"""Versions compared by a dask cluster of two workers: the verdict is that of one machine."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from distributed import LocalCluster
+from sklearn.linear_model import LogisticRegression
+
+from modelward import Client, errors
+from tests.comparison.models import crashing
+from tests.system.served import Served
+
+RANDOM = np.random.default_rng(3)
+FEATURES = RANDOM.normal(size=(2000, 2))
+TRUTH = (FEATURES[:, 0] + RANDOM.normal(size=2000) > 0).astype(int)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A test set in two files of several row groups."""
+    folder = tmp_path_factory.mktemp("cluster")
+    (folder / "test").mkdir()
+    table = pa.table({"x0": FEATURES[:, 0], "x1": FEATURES[:, 1], "up": TRUTH, "row": np.arange(2000)})
+    pq.write_table(table[:1100], folder / "test" / "a.parquet", row_group_size=500)
+    pq.write_table(table[1100:], folder / "test" / "b.parquet")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clients(folder: Path) -> Iterator[tuple[Client, Client]]:
+    """Clients of a server that has a cluster, and of one that has none."""
+    start: Any = LocalCluster
+    env = {"MODELWARD_ALLOWED_SOURCES": folder.as_uri()}
+    with start(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None) as cluster:
+        scheduler = {"MODELWARD_DASK_SCHEDULER": cluster.scheduler_address}
+        clustered = Served(folder / "clustered", folder / "clustered.log", env=env | scheduler)
+        alone = Served(folder / "alone", folder / "alone.log", env=env)
+        with Client(clustered.target) as one, Client(alone.target) as other:
+            for client in (one, other):
+                client.register("spx", LogisticRegression().fit(FEATURES, TRUTH))
+                client.register("spx", LogisticRegression().fit(FEATURES[:, ::-1] * 0.1, TRUTH))
+                client.register("spx", crashing())
+            yield one, other
+        clustered.stop()
+        alone.stop()
+
+
+def test_a_cluster_finds_what_one_machine_finds(clients: tuple[Client, Client], folder: Path) -> None:
+    uri = (folder / "test").as_uri()
+    ours, theirs = (client.compare(["spx/1", "spx/2"], uri, "up", ids="row", seed=1) for client in clients)
+    assert ours.rows == theirs.rows == 2000
+    assert ours.conclusion == theirs.conclusion
+    for one, other in zip(ours.results, theirs.results, strict=True):
+        assert (one.metrics, one.differences) == (other.metrics, other.differences)
+
+
+def test_a_model_that_crashes_on_the_cluster_is_its_own_row(clients: tuple[Client, Client], folder: Path) -> None:
+    found = clients[0].compare(["spx/1", "spx/2", "spx/3"], (folder / "test").as_uri(), "up", ids="row")
+    assert "SIGSEGV" in found.result("spx/3").failure
+    assert found.result("spx/1").failure == ""
+
+
+def test_columns_of_a_uri_are_named(clients: tuple[Client, Client], folder: Path) -> None:
+    with pytest.raises(errors.InvalidField, match="names a column"):
+        clients[0].compare(["spx/1", "spx/2"], (folder / "test").as_uri(), TRUTH)
+    with pytest.raises(errors.InvalidField, match="has no column 'down'; it has x0"):
+        clients[0].compare(["spx/1", "spx/2"], (folder / "test").as_uri(), "down")
