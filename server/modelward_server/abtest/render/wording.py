@@ -1,21 +1,8 @@
 """What the drawings of A/B tests say in words."""
 
 from modelward.abtest import AbMetric, AbTest, AbTestResult
-from modelward.comparison import Verdict
 from modelward_server.render.intervals import Interval
-
-TONES = {
-    Verdict.SUPERIOR: "better",
-    Verdict.NON_INFERIOR: "better",
-    Verdict.INFERIOR: "worse",
-    Verdict.INCONCLUSIVE: "unsure",
-}
-HEADLINES = {
-    Verdict.SUPERIOR: "{} is better than {}",
-    Verdict.NON_INFERIOR: "{} is as good as {}",
-    Verdict.INFERIOR: "{} is worse than {}",
-    Verdict.INCONCLUSIVE: "{} against {}: not settled",
-}
+from modelward_server.render.verdicts import HEADLINES, TONES
 
 
 def headline(test: AbTest, result: AbTestResult) -> str:

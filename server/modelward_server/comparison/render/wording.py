@@ -2,22 +2,10 @@
 
 from collections.abc import Sequence
 
-from modelward.comparison import Comparison, Metric, MetricDifference, ModelResult, Verdict
+from modelward.comparison import Comparison, Metric, MetricDifference, ModelResult
 from modelward.lifecycle import VersionRef
 from modelward_server.render.intervals import Interval
-
-TONES = {
-    Verdict.SUPERIOR: "better",
-    Verdict.NON_INFERIOR: "better",
-    Verdict.INFERIOR: "worse",
-    Verdict.INCONCLUSIVE: "unsure",
-}
-HEADLINES = {
-    Verdict.SUPERIOR: "{} is better than {}",
-    Verdict.NON_INFERIOR: "{} is as good as {}",
-    Verdict.INFERIOR: "{} is worse than {}",
-    Verdict.INCONCLUSIVE: "{} against {}: not settled",
-}
+from modelward_server.render.verdicts import HEADLINES, TONES
 
 
 def headline(comparison: Comparison) -> str:

@@ -1,0 +1,18 @@
+"""How drawings show verdicts."""
+
+from modelward.comparison import Verdict
+
+TONES = {
+    Verdict.SUPERIOR: "better",
+    Verdict.NON_INFERIOR: "better",
+    Verdict.INFERIOR: "worse",
+    Verdict.INCONCLUSIVE: "unsure",
+}
+"""The class of the text, which is its colour."""
+HEADLINES = {
+    Verdict.SUPERIOR: "{} is better than {}",
+    Verdict.NON_INFERIOR: "{} is as good as {}",
+    Verdict.INFERIOR: "{} is worse than {}",
+    Verdict.INCONCLUSIVE: "{} against {}: not settled",
+}
+"""What a report is headed by, with the names of the two."""
