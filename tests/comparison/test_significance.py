@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import binomtest, ttest_rel
+from statsmodels.stats.multitest import multipletests
 
 from modelward.comparison import SignificanceTest
 from modelward.lifecycle import VersionRef
@@ -88,6 +89,8 @@ def test_sharpe_difference_of_equal_skill_is_luck_and_of_great_skill_is_not() ->
 def test_holm_multiplies_by_how_many_are_left() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
+    drawn = RANDOM.random(20) ** 3
+    assert holm(drawn.tolist()) == pytest.approx(multipletests(drawn, method="holm")[1])
 
 
 def test_the_confidence_set_keeps_the_best_and_drops_the_worst() -> None:

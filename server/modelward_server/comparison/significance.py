@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtr
 from statsmodels.stats.contingency_tables import mcnemar as mcnemar_of_table
-from statsmodels.stats.multitest import multipletests
 
 from modelward.comparison import SignificanceTest
 from modelward_server.comparison.metrics import Floats
@@ -81,5 +80,9 @@ def diebold_mariano(losses: Floats, other: Floats, horizon: int = 1) -> Tested:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for being looked at together."""
-    return [float(value) for value in multipletests(p_values, method="holm")[1]] if p_values else []
+    """Correct p-values for being looked at together; statsmodels does it too, but collects garbage at each call."""
+    found = np.asarray(p_values, np.float64)
+    order = np.argsort(found)
+    corrected = np.empty_like(found)
+    corrected[order] = np.maximum.accumulate(found[order] * np.arange(len(found), 0, -1))
+    return [float(value) for value in np.minimum(corrected, 1.0)]
