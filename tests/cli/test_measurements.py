@@ -115,13 +115,6 @@ def test_compare_sets_versions_side_by_side(commands: Commands, trained: str, he
     assert any(line.startswith(f"{trained}/2 is better") for line in lines)
 
 
-def test_compare_as_json_is_the_comparison(commands: Commands, trained: str, held_out: Path) -> None:
-    found = commands.json("compare", f"{trained}/1", f"{trained}/2", held_out, "--label", "up")
-    assert found["rows"] == 300
-    assert found["conclusion"]["version"] == {"model": trained, "version": 2}
-    assert found["results"][0]["latency"]["row_p50"] > 0
-
-
 def test_compare_names_the_columns_that_there_are(commands: Commands, trained: str, held_out: Path) -> None:
     result = commands.run("compare", f"{trained}/1", f"{trained}/2", held_out, "--label", "down")
     assert result.exit_code == 2
@@ -177,9 +170,14 @@ def test_benchmark_shows_each_version_at_each_size(commands: Commands, trained: 
     assert shown == [[version, rows] for version in versions for rows in ("1", "20")]
 
 
-def test_a_comparison_is_drawn_into_a_file(commands: Commands, trained: str, held_out: Path, tmp_path: Path) -> None:
+def test_compare_as_json_is_the_comparison_and_is_drawn_into_a_file(
+    commands: Commands, trained: str, held_out: Path, tmp_path: Path
+) -> None:
     drawn, again = tmp_path / "verdict.html", tmp_path / "verdict.png"
     found = commands.json("compare", f"{trained}/1", f"{trained}/2", held_out, "--label", "up", "--save", drawn)
+    assert found["rows"] == 300
+    assert found["conclusion"]["version"] == {"model": trained, "version": 2}
+    assert found["results"][0]["latency"]["row_p50"] > 0
     assert f"{trained}/2" in drawn.read_text()
     commands.said("report", found["comparison_id"], "--save", again)
     assert again.read_bytes().startswith(b"\x89PNG")

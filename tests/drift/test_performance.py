@@ -142,10 +142,10 @@ async def test_ids_without_characters_or_with_a_nul_are_refused(client: Either, 
 async def test_ten_thousand_mistakes_are_told_as_a_few(client: Either, version: str) -> None:
     with pytest.raises(errors.InvalidField) as caught:
         await client.record_outcomes(version, ids_of(10_000), predictions=[2e60] * 10_000)
-    assert len(caught.value.violations) == 20
+    assert 5 <= len(caught.value.violations) <= 20
     with pytest.raises(errors.InvalidField) as caught:
         await client.record_outcomes(version, ids_of(10_000))
-    assert len(caught.value.violations) == 20
+    assert 5 <= len(caught.value.violations) <= 20
 
 
 async def test_unknown_versions_are_not_found(client: Either, name: str) -> None:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 from sqlalchemy import text
 
 from modelward import (
@@ -158,14 +157,13 @@ async def test_passed_gates_are_kept_with_the_transition(
     assert (await client.list_transitions(name))[0].gates == result.gates
 
 
-async def test_gates_look_at_drift_reports_and_comparisons(client: Either, name: str) -> None:
+async def test_gates_look_at_drift_reports_and_comparisons(client: Either, name: str, tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     x = {"ret": random.normal(size=400), "vol": random.normal(size=400)}
     y = (x["ret"] + random.normal(size=400) > 0).astype(int)
-    table = np.column_stack(list(x.values()))
-    bad, good = (LogisticRegression().fit(table, labels) for labels in (1 - y, y))
-    for model in (bad, good):
-        version = await client.register(name, model, reference=x)
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    for _ in range(2):
+        version = await client.register(name, tmp_path / "model.bin", reference=x)
         await client.promote(version, to="staging")
     await client.promote(f"{name}/1", to="production")
     await client.set_promotion_policy(PromotionPolicy(name, require_comparison=True, forbid_drift_alarm=True))
@@ -174,7 +172,7 @@ async def test_gates_look_at_drift_reports_and_comparisons(client: Either, name:
         await client.promote(f"{name}/2", to="production")
     assert [gate.gate for gate in caught.value.gates] == ["require_comparison", "forbid_drift_alarm"]
     await client.detect_drift(f"{name}/2", x)
-    await client.compare([f"{name}/1", f"{name}/2"], x, y)
+    await client.compare([], None, y, predictions={f"{name}/1": np.roll(y, 7), f"{name}/2": y})
     promoted = await client.promote(f"{name}/2", to="production")
     assert "superior" in promoted.gates[0].evidence
     assert all(gate.passed for gate in promoted.gates)

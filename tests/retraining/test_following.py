@@ -1,6 +1,7 @@
 """What follows a job: staging, comparison, promotion, as the policy says, and nothing more than once."""
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -160,7 +161,7 @@ async def test_without_a_policy_nothing_follows(client: Either, name: str) -> No
     assert await _stages(client, name) == {1: Stage.TRAINING}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", "postgresql"] if os.environ.get("MODELWARD_TEST_SCALE") == "full" else ["sqlite"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Of servers on one database and one folder."""
     url = new_database(request.getfixturevalue("postgres")) if request.param == "postgresql" else ""

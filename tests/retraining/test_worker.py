@@ -143,10 +143,21 @@ def test_a_typing_error_is_found_before_any_job_fails(start: Start, tmp_path: Pa
     assert "there is no Python module tests.retraining.no_such_module" in (tmp_path / "worker.log").read_text()
 
 
+def _cluster() -> Any:
+    start: Any = LocalCluster
+    place = {"host": "127.0.0.1", "dashboard_address": "127.0.0.1:0", "protocol": "tcp"}
+    return start(n_workers=1, threads_per_worker=1, processes=False, **place)
+
+
 def test_a_dask_cluster_does_the_work(sdk: Client, name: str, start: Start) -> None:
     cluster: Any = LocalCluster
     with cluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp", host="127.0.0.1"
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address="127.0.0.1:0",
+        protocol="tcp",
+        host="127.0.0.1",
     ) as running:
         job = _asked(sdk, name)
         start("--dask", running.scheduler_address, "tests.retraining.work:train")
@@ -156,7 +167,12 @@ def test_a_dask_cluster_does_the_work(sdk: Client, name: str, start: Start) -> N
 def test_an_error_on_a_dask_cluster_is_the_reason(sdk: Client, name: str, start: Start) -> None:
     cluster: Any = LocalCluster
     with cluster(
-        n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None, protocol="tcp", host="127.0.0.1"
+        n_workers=1,
+        threads_per_worker=1,
+        processes=False,
+        dashboard_address="127.0.0.1:0",
+        protocol="tcp",
+        host="127.0.0.1",
     ) as running:
         job = _asked(sdk, name)
         start("--dask", running.scheduler_address, "tests.retraining.work:miss")

@@ -64,7 +64,7 @@ def benchmark(
     seconds: float,
     label: str | None,
 ) -> None:
-    """Measure how fast versions answer on rows of the file DATA, in turns."""
+    """Time versions, in turns, on rows of the file DATA."""
     table = read_table(data)
     features = table.select([name for name in table.column_names if name != label])
     found = client.benchmark(versions, features, batch_rows=batch_rows, seconds=seconds)

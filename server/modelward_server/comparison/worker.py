@@ -23,7 +23,7 @@ from modelward_server.comparison.runners import Runner, WrongDataError, import_r
 ROW_CALLS = 200
 """How many calls with one row are timed, if they are quick enough: the least of which two lie above the p99."""
 BATCH_CALLS = 20
-SECONDS_OF_TIMING = 1.0
+SECONDS_OF_TIMING = 0.5
 """How long either timing goes on at the most, once it has begun its last call."""
 FILE_BYTES = 1 << 30
 """The largest file that the process may write."""
