@@ -1,0 +1,72 @@
+"""TLS, mutual TLS and rotated certificates, through the SDK."""
+
+import datetime
+from collections.abc import Iterator
+from pathlib import Path
+
+import grpc
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from pydantic import ValidationError
+
+from modelward import AsyncClient, Client
+from modelward.errors import Unavailable
+from modelward_server.settings import Settings
+from tests.conftest import RunningServer
+
+
+def issue(folder: Path) -> tuple[bytes, bytes]:
+    """Write a new self-signed certificate and its key to the folder, and return both."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
+    builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number(), now - day, now + day)
+    builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+    cert = builder.add_extension(x509.BasicConstraints(True, None), critical=True).sign(key, hashes.SHA256())
+    pem = serialization.Encoding.PEM
+    secret = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "cert.pem").write_bytes(cert.public_bytes(pem))
+    (folder / "key.pem").write_bytes(secret)
+    return cert.public_bytes(pem), secret
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> tuple[Path, Path]:
+    (tmp_path / "server").mkdir()
+    (tmp_path / "client").mkdir()
+    return tmp_path / "server", tmp_path / "client"
+
+
+@pytest.fixture
+def secured(tmp_path: Path, folders: tuple[Path, Path]) -> Iterator[tuple[str, bytes, bytes, bytes]]:
+    own, theirs = folders
+    authority, _ = issue(own)
+    cert, key = issue(theirs)
+    files = {"tls_cert": own / "cert.pem", "tls_key": own / "key.pem", "tls_client_ca": theirs / "cert.pem"}
+    named = {name: str(file) for name, file in files.items()}
+    running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", **named))  # type: ignore[arg-type]
+    yield running.target.replace("127.0.0.1", "localhost"), authority, cert, key
+    running.stop()
+
+
+async def test_clients_need_a_certificate_and_a_rotated_one_is_served(
+    secured: tuple[str, bytes, bytes, bytes], folders: tuple[Path, Path]
+) -> None:
+    target, authority, cert, key = secured
+    with Client(target, credentials=grpc.ssl_channel_credentials(authority, key, cert)) as client:
+        client.create_model("spx")
+    bare = grpc.ssl_channel_credentials(authority)
+    with Client(target, timeout=1, credentials=bare) as client, pytest.raises(Unavailable):
+        client.get_model("spx")
+    fresh, _ = issue(folders[0])
+    async with AsyncClient(target, credentials=grpc.ssl_channel_credentials(fresh, key, cert)) as rotated:
+        assert (await rotated.get_model("spx")).name == "spx"
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1"])
+def test_listening_openly_is_refused(host: str) -> None:
+    with pytest.raises(ValidationError, match="--tls-client-ca"):
+        Settings(host=host)
