@@ -29,6 +29,7 @@ from modelward_server.rpc.guard import Guard
 from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.openings import Openings
 from modelward_server.rpc.retraining import RetrainingServicer
+from modelward_server.security.certificates import Certificates
 from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
@@ -81,13 +82,21 @@ class App:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "modelward"))
         await asyncio.to_thread(self.ledger.migrate)
         self._server = aio.server(interceptors=[Guard()], options=GRPC_OPTIONS)
-        port = self._server.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
+        port = self._listen()
         self._start_mirror()
         self._add_services()
         await self._server.start()
         for service in ("", *SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return port
+
+    def _listen(self) -> int:
+        settings = self._settings
+        place = f"{settings.host}:{settings.port}"
+        if not settings.tls_cert:
+            return self._server.add_insecure_port(place)
+        certificates = Certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        return self._server.add_secure_port(place, certificates.credentials())
 
     def _start_mirror(self) -> None:
         artifact_root = (

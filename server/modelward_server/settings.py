@@ -1,15 +1,24 @@
 """The server's settings: each one is a flag of `modelward serve` and an environment variable `MODELWARD_<NAME>`."""
 
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from modelward_server.webhooks.secrets import secret_bytes
 
 DEFAULT_PORT = 50061
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 class Settings(BaseSettings):
@@ -67,6 +76,25 @@ class Settings(BaseSettings):
     webhooks_private: bool = Field(
         default=False, description="Whether webhooks may call addresses of this machine and of private networks."
     )
+
+    tls_cert: str = Field(default="", description="File of the server's certificate chain, in PEM. Empty: no TLS.")
+    tls_key: str = Field(default="", description="File of the certificate's private key, in PEM.")
+    tls_client_ca: str = Field(
+        default="",
+        validate_default=True,
+        description="File of the authority that every client's certificate must come from, in PEM.",
+    )
+
+    @field_validator("tls_client_ca")
+    @classmethod
+    def guard_the_network(cls, value: str, info: ValidationInfo) -> str:
+        """Refuse to listen where others can reach an open server."""
+        cert, key, host = (info.data.get(name, "") for name in ("tls_cert", "tls_key", "host"))
+        if bool(cert) != bool(key) or (value and not cert):
+            raise ValueError("TLS needs both --tls-cert and --tls-key")
+        if not (value or is_loopback(host)):
+            raise ValueError(f"listening on {host} needs --tls-cert, --tls-key and --tls-client-ca; or use 127.0.0.1")
+        return value
 
     @field_validator("allowed_sources", "webhooks", mode="before")
     @classmethod

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from modelward import Client
+from modelward._credentials import from_environment
 from modelward.cli.output import Failure, Output
 from modelward.errors import DeadlineExceeded, GatesFailed, InvalidField, ModelwardError, Unavailable
 
@@ -43,10 +44,14 @@ def connected(command: Command) -> Command:
     )
     @functools.wraps(command)
     def run(*args: Any, server: str, actor: str | None, timeout: float, **kwargs: Any) -> None:
-        with _failures(server, timeout), Client(server, actor=actor, timeout=timeout) as client:
+        with _failures(server, timeout), _client(server, actor, timeout) as client:
             command(client, *args, **kwargs)
 
     return run
+
+
+def _client(server: str, actor: str | None, timeout: float) -> Client:
+    return Client(server, actor=actor, timeout=timeout, credentials=from_environment())
 
 
 def remote(command: Command) -> Command:

@@ -10,6 +10,7 @@ import click
 
 from modelward.cli.output import Failure
 
+TLS_FILES = ("tls_cert", "tls_key", "tls_client_ca")
 NEEDS_SERVER = "this needs an extra: pip install 'modelward[server]'"
 METAVARS = {int: "NUMBER", float: "NUMBER"}
 
@@ -74,8 +75,15 @@ def _settings(given: dict[str, str]) -> Any:
         return _settings_class()(**given)
     except ValidationError as error:
         problems = ((str(problem["loc"][0]), problem) for problem in error.errors())
-        lines = (f"{_named(name)}: {problem['msg']}, not {problem['input']!r}" for name, problem in problems)
+        lines = (f"{_named(name)}: {_problem(problem)}" for name, problem in problems)
         raise BadSetting("\n".join(lines)) from None
+
+
+def _problem(problem: Any) -> str:
+    """Put a problem into words; what our own checks say names what was given where that matters."""
+    if problem["type"] == "value_error" and problem["input"] == "":
+        return str(problem["ctx"]["error"])
+    return f"{problem['msg']}, not {problem['input']!r}"
 
 
 def _named(setting: str) -> str:
@@ -116,5 +124,7 @@ def _explained(error: Exception, settings: Any) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         return f"{_named('database_url')}: needs the Python package {error.name}"
     if isinstance(error, OSError):
-        return f"{_named('data_dir')}: {error.filename or settings.data_dir}: {error.strerror}"
+        pem = [name for name in TLS_FILES if getattr(settings, name) and getattr(settings, name) == str(error.filename)]
+        named = _named(pem[0] if pem else "data_dir")
+        return f"{named}: {error.filename or settings.data_dir}: {error.strerror}"
     return None

@@ -129,11 +129,13 @@ class Calls:
 
 
 def actor_of(context: Context) -> str:
-    """Return who asks: what the client says of itself, or else where it calls from.
+    """Return who asks: the name in its certificate, or what it says of itself, or else where it calls from.
 
     Raises:
         InvalidField: the name is longer than 256 characters.
     """
+    for certified in context.auth_context().get("x509_common_name", ()):
+        return certified.decode(errors="replace")[:256]
     metadata = dict(context.invocation_metadata() or ())
     actor = metadata.get(ACTOR_HEADER) or context.peer()
     if len(actor) > 256:
