@@ -19,6 +19,8 @@ from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
 from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
 from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
 from modelward_server.comparison.sandbox import Limits
+from modelward_server.observability.endpoint import Metrics
+from modelward_server.observability.ledger import LedgerMetrics
 from modelward_server.retraining.ticker import Ticker
 from modelward_server.rpc.calls import Calls
 from modelward_server.rpc.comparison import ComparisonServicer
@@ -81,14 +83,22 @@ class App:
         """Begin to serve and return the port."""
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "modelward"))
         await asyncio.to_thread(self.ledger.migrate)
-        self._server = aio.server(interceptors=[Guard()], options=GRPC_OPTIONS)
+        self._metrics = None if self._settings.metrics_port is None else Metrics()
+        measured = [self._metrics.calls] if self._metrics else []  # Only who looks at them pays for measurements.
+        self._server = aio.server(interceptors=[*measured, Guard()], options=GRPC_OPTIONS)
         port = self._listen()
         self._start_mirror()
         self._add_services()
+        self._serve_metrics()
         await self._server.start()
         for service in ("", *SERVICES):
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return port
+
+    def _serve_metrics(self) -> None:
+        if self._metrics and self._settings.metrics_port is not None:
+            self._metrics.registry.register(LedgerMetrics(self.ledger, self.mirror.behind))
+            self.metrics_port = self._metrics.serve(self._settings.host, self._settings.metrics_port)
 
     def _listen(self) -> int:
         settings = self._settings
@@ -165,6 +175,8 @@ class App:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+        if self._metrics:
+            await asyncio.to_thread(self._metrics.close)
         await asyncio.get_running_loop().shutdown_default_executor()  # Their threads still hold connections.
         self.ledger.close()
 

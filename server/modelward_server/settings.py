@@ -77,6 +77,9 @@ class Settings(BaseSettings):
         default=False, description="Whether webhooks may call addresses of this machine and of private networks."
     )
 
+    metrics_port: int | None = Field(
+        default=None, ge=0, le=65535, description="Port on which Prometheus scrapes /metrics; empty: none."
+    )
     tls_cert: str = Field(default="", description="File of the server's certificate chain, in PEM. Empty: no TLS.")
     tls_key: str = Field(default="", description="File of the certificate's private key, in PEM.")
     tls_client_ca: str = Field(

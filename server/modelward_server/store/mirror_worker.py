@@ -109,6 +109,10 @@ class MirrorWorker:
             log.warning("the mirror waits: %s", error)
             return False
 
+    def behind(self) -> int:
+        """Return how many versions the mirror has not been shown as they are."""
+        return len(self._pending())
+
     def _pending(self) -> list[VersionRef]:
         query = select(VersionRow.model, VersionRow.version).where(VersionRow.mirror_done != VersionRow.mirror_wanted)
         with self._ledger.reading() as session:
