@@ -50,6 +50,26 @@ class RunningServer:
         self._thread.join()
 
 
+PAIRS = {("sqlite", "sync"), ("postgresql", "async")}
+"""Which client is tried on which database, where a test is for both: that a client is sync makes no difference to the
+database, and the sync client is derived from the async one. `MODELWARD_TEST_SCALE=full` tries all four."""
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out pairs that tell nothing more."""
+    if os.environ.get("MODELWARD_TEST_SCALE") == "full" or programs() is None:
+        return
+    left_out = [item for item in items if _pair(item) not in PAIRS | {None}]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if _pair(item) in PAIRS | {None}]
+
+
+def _pair(item: pytest.Item) -> tuple[str, str] | None:
+    """Return the database and the client of a test that has one of each."""
+    given = getattr(getattr(item, "callspec", None), "params", {})
+    return (given["database_url"], given["client"]) if given.keys() >= {"database_url", "client"} else None
+
+
 @pytest.fixture(scope="session")
 def inbox(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that the server may read from."""

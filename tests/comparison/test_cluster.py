@@ -22,11 +22,11 @@ TRUTH = (FEATURES[:, 0] + RANDOM.normal(size=2000) > 0).astype(int)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A test set in two files of several row groups."""
+    """A test set in two files."""
     folder = tmp_path_factory.mktemp("cluster")
     (folder / "test").mkdir()
     table = pa.table({"x0": FEATURES[:, 0], "x1": FEATURES[:, 1], "up": TRUTH, "row": np.arange(2000)})
-    pq.write_table(table[:1100], folder / "test" / "a.parquet", row_group_size=500)
+    pq.write_table(table[:1100], folder / "test" / "a.parquet")
     pq.write_table(table[1100:], folder / "test" / "b.parquet")
     return folder
 
