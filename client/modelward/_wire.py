@@ -107,6 +107,8 @@ def error_of(error: grpc.RpcError) -> ModelwardError:
     message = call.details() or call.code().name
     if call.code() is grpc.StatusCode.INTERNAL and message == LOST_STATUS:
         return Unavailable("the call ended while data were sent, and why was lost")  # Another attempt will tell.
+    if call.code() is grpc.StatusCode.CANCELLED and info is None:
+        return Unavailable("the server gave the call up, as it does when it stops")  # Who cancels here sees no error.
     if info is None:
         return CLASS_OF_STATUS.get(call.code(), UnexpectedError)(message)
     known = ModelwardError.by_reason.get(info.reason)

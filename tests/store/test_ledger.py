@@ -1,5 +1,7 @@
 """The ledger's schema, on each database."""
 
+import subprocess
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -35,6 +37,27 @@ def test_migrations_give_the_schema_that_the_code_expects(url: str) -> None:
         assert compare_metadata(context, Base.metadata) == []
         assert all(table.startswith("ledger_") for table in inspect(connection).get_table_names())
     ledger.close()
+
+
+MIGRATE = """
+import sys
+from modelward_server.store.ledger import Ledger
+ledger = Ledger(sys.argv[1])
+sys.stdin.readline()
+ledger.migrate()
+ledger.close()
+"""
+
+
+def test_servers_that_start_at_once_migrate_one_after_the_other(url: str) -> None:
+    command = [sys.executable, "-c", MIGRATE, url]
+    servers = [subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(3)]
+    for server in servers:
+        assert server.stdin is not None
+        server.stdin.write("now\n")
+        server.stdin.flush()
+    assert [server.communicate(timeout=60)[1] for server in servers] == [""] * 3
+    assert [server.returncode for server in servers] == [0] * 3
 
 
 def test_migration_carries_the_tags_and_metrics_of_an_older_ledger_over(url: str) -> None:

@@ -22,6 +22,8 @@ DISK_FULL = "53100"
 """PostgreSQL's code of a disk without room."""
 ALEMBIC_LOCK = threading.Lock()
 """Held during a migration, ours or MLflow's: Alembic keeps what it works on in globals."""
+MIGRATION_LOCK = 0x6D6F64656C77
+"""Which of PostgreSQL's advisory locks a migration holds: any number will do that nobody else takes."""
 BUSY_TIMEOUT_MS = 30_000
 """How long a SQLite writer waits for the one before it."""
 
@@ -54,6 +56,8 @@ class Ledger:
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
         with ALEMBIC_LOCK, self._writers.begin() as connection:
+            if not self.in_file:  # A file has its write lock already; here several servers may start at once.
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -111,7 +115,7 @@ def _prepare_sqlite(engine: Engine) -> None:
     def configure(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # The driver shall not begin transactions of its own.
         # WAL: readers never wait for the writer. FULL: what was acknowledged survives a power cut.
-        for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", f"busy_timeout={BUSY_TIMEOUT_MS}"):
+        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")
