@@ -1,5 +1,7 @@
 """Benchmarks of models through both clients: good ones and ones that go wild, and the quantiles they are told in."""
 
+import asyncio
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -9,9 +11,11 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from modelward import AsyncClient, errors
+from modelward_server.comparison.benchmark import Timing, _numbers
 from modelward_server.comparison.quantiles import quantile
+from modelward_server.comparison.sandbox import Limits, start_process, write_job
 from modelward_server.settings import Settings
-from tests.comparison.models import crashing, endless, features, labels
+from tests.comparison.models import SKOPS, crashing, endless, features, labels, saved
 from tests.conftest import Either, RunningServer
 
 DATA = features(50, 2)
@@ -93,3 +97,35 @@ def test_few_times_end_at_the_least_and_the_greatest() -> None:
     assert quantile([3.0], 0.99, 0.95).value == 3.0
     found = quantile([1.0, 2.0, 3.0], 0.5, 0.95)
     assert (found.low, found.value, found.high) == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        7,
+        {},
+        {"times": ["x"], "peak_bytes": 1},
+        {"times": 5, "peak_bytes": "much"},
+        {"times": [], "peak_bytes": 1},
+        {"times": [float("nan")], "peak_bytes": 1},
+        {"times": [0.1, -1.0], "peak_bytes": 1},
+        {"times": [True], "peak_bytes": 1},
+        {"times": [0.1], "peak_bytes": float("inf")},
+    ],
+)
+def test_what_is_no_time_is_not_taken_for_one(answer: object) -> None:
+    assert _numbers(answer, ("times", "peak_bytes")) == []
+    assert _numbers({"times": [0.1, 2], "peak_bytes": 3}, ("times", "peak_bytes")) == [0.1, 2.0, 3.0]
+
+
+async def test_a_version_that_hangs_is_ended_before_the_others_are_timed(tmp_path: Path) -> None:
+    limits = Limits(seconds=3, memory_mb=512)
+    (tmp_path / "hung").mkdir()
+    path = saved(endless(), tmp_path / "hung")
+    write_job(tmp_path, SKOPS, path, DATA, limits, 30)
+    async with start_process("timer", tmp_path, stdout=asyncio.subprocess.PIPE) as process:
+        timing = Timing(SKOPS, process, limits, {1: []})
+        await timing.begin()
+        assert timing.failure == "was stopped after 3 s, the time limit"
+        assert await asyncio.wait_for(process.wait(), 5) == -signal.SIGKILL

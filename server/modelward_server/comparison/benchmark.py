@@ -6,6 +6,7 @@ anew each round, and what the machine does meets all alike.
 
 import asyncio
 import json
+import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -22,7 +23,7 @@ from modelward.errors import ModelFailed
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward_server.comparison.compare import main_file
 from modelward_server.comparison.quantiles import quantile
-from modelward_server.comparison.sandbox import Limits, how_it_died, start_process, write_job
+from modelward_server.comparison.sandbox import Limits, end_process, how_it_died, start_process, write_job
 
 TURN_SECONDS = 0.05
 """How long one version is asked at a time."""
@@ -39,7 +40,7 @@ class Asked:
 
 
 @dataclass
-class _Timing:
+class Timing:
     """One version's process, and what it has answered."""
 
     version: ModelVersion
@@ -52,20 +53,24 @@ class _Timing:
 
     async def begin(self) -> None:
         """Wait until the model is loaded."""
-        answer = await self._next()
-        self.load_seconds = answer.get("load_seconds", 0.0)
+        for seconds in await self._next("load_seconds"):
+            self.load_seconds = seconds
 
     async def ask(self, rows: int) -> None:
         """Time calls of so many rows for one turn."""
         line = json.dumps({"rows": rows, "seconds": TURN_SECONDS}) + "\n"
         assert self.process.stdin is not None
         self.process.stdin.write(line.encode())
-        answer = await self._next()
-        self.times[rows] += [float(seconds) for seconds in answer.get("times", [])]
-        self.peak_bytes = max(self.peak_bytes, int(answer.get("peak_bytes", 0)))
+        *times, peak_bytes = await self._next("times", "peak_bytes") or [0.0]
+        self.times[rows] += times
+        self.peak_bytes = max(self.peak_bytes, int(peak_bytes))
 
-    async def _next(self) -> Mapping[str, Any]:
-        """Read the next answer; one that does not come is the version's failure, and the end of its process."""
+    async def _next(self, *names: str) -> list[float]:
+        """Read the numbers of those names in the next answer.
+
+        An answer that does not come, or is none, is the version's failure and the end of its process: the others must
+        not be timed beside one that has gone wild.
+        """
         assert self.process.stdout is not None
         try:
             async with asyncio.timeout(self.limits.seconds):
@@ -74,9 +79,32 @@ class _Timing:
         except TimeoutError:
             answer = {"failure": f"was stopped after {self.limits.seconds:g} s, the time limit"}
         except ValueError:
-            answer = {"failure": "answered what is no time"}
-        self.failure = str(answer.get("failure", "")) if isinstance(answer, dict) else "answered what is no time"
-        return {} if self.failure else answer
+            answer = None
+        numbers = _numbers(answer, names)
+        if not numbers:
+            told = answer.get("failure") if isinstance(answer, dict) else None
+            self.failure = told if isinstance(told, str) and told else "answered what is no time"
+            end_process(self.process)
+        return numbers
+
+
+def _numbers(answer: Any, names: Sequence[str]) -> list[float]:
+    """Return the numbers of those names, one or many each; none at all when one is not finite and above zero.
+
+    What answers is a process in which a model ran: it may say anything.
+    """
+    found: list[float] = []
+    for name in names:
+        told = answer.get(name) if isinstance(answer, dict) else None
+        values = told if isinstance(told, list) else [told]
+        if not values or not all(map(_is_positive, values)):
+            return []
+        found += map(float, values)
+    return found
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 @dataclass
@@ -123,11 +151,11 @@ class Benchmark:
             seconds = self.limits.seconds + self.asked.seconds * len(self.asked.batch_rows)
             await asyncio.to_thread(write_job, folder, version, self.blob_path(sha256), columns, self.limits, seconds)
             async with start_process("timer", folder, stdout=asyncio.subprocess.PIPE) as process:
-                timing = _Timing(version, process, self.limits, {rows: [] for rows in self.asked.batch_rows})
+                timing = Timing(version, process, self.limits, {rows: [] for rows in self.asked.batch_rows})
                 await timing.begin()
                 yield timing
 
-    async def _measure(self, timings: list[_Timing], rows: int) -> None:
+    async def _measure(self, timings: list[Timing], rows: int) -> None:
         """Ask in turns until each has answered for as long as was asked."""
         turns = max(1, round(self.asked.seconds / TURN_SECONDS))
         spent = dict.fromkeys(range(len(timings)), 0.0)
@@ -137,7 +165,7 @@ class Benchmark:
                 await timings[i].ask(rows)
                 spent[i] = sum(timings[i].times[rows])
 
-    def _summary(self, timing: _Timing, sizes: Mapping[VersionRef, int]) -> ModelBenchmark:
+    def _summary(self, timing: Timing, sizes: Mapping[VersionRef, int]) -> ModelBenchmark:
         ran = not timing.failure
         batches = [self._batch(rows, times) for rows, times in timing.times.items() if ran]
         return ModelBenchmark(

@@ -131,9 +131,14 @@ async def start_process(module: str, folder: Path, stdout: int) -> AsyncIterator
     try:
         yield process
     finally:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+        end_process(process)
         await process.wait()
+
+
+def end_process(process: asyncio.subprocess.Process) -> None:
+    """End a process and what it started, at once."""
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def how_it_died(code: int) -> str:
