@@ -12,8 +12,9 @@ from sklearn.linear_model import LogisticRegression
 
 from modelward import AsyncClient, errors
 from modelward_server.comparison.benchmark import Timing, _numbers
+from modelward_server.comparison.process import start_process
 from modelward_server.comparison.quantiles import quantile
-from modelward_server.comparison.sandbox import Limits, start_process, write_job
+from modelward_server.comparison.sandbox import Limits, write_job
 from modelward_server.settings import Settings
 from tests.comparison.models import SKOPS, crashing, endless, features, labels, saved
 from tests.conftest import Either, RunningServer
@@ -124,8 +125,8 @@ async def test_a_version_that_hangs_is_ended_before_the_others_are_timed(tmp_pat
     (tmp_path / "hung").mkdir()
     path = saved(endless(), tmp_path / "hung")
     write_job(tmp_path, SKOPS, path, DATA, limits, 30)
-    async with start_process("timer", tmp_path, stdout=asyncio.subprocess.PIPE) as process:
+    async with start_process("skops", "time", tmp_path) as process:
         timing = Timing(SKOPS, process, limits, {1: []})
         await timing.begin()
         assert timing.failure == "was stopped after 3 s, the time limit"
-        assert await asyncio.wait_for(process.wait(), 5) == -signal.SIGKILL
+        assert await asyncio.wait_for(process.ended(), 5) == -signal.SIGKILL

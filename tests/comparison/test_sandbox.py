@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from pathlib import Path
 from time import monotonic
@@ -152,14 +153,29 @@ async def test_predictions_that_are_not_finite_are_refused(tmp_path: Path) -> No
 @LINUX
 async def test_cancelling_ends_the_process(tmp_path: Path) -> None:
     running = asyncio.create_task(run(saved(endless(), tmp_path)))
-    while not (workers := _workers_of(os.getpid())):  # noqa: ASYNC110 - the system gives no event for it
+    while not (models := _models()):  # noqa: ASYNC110 - the system gives no event for it
         await asyncio.sleep(0.05)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert not _workers_of(os.getpid()), workers
+    assert not models & _models()
 
 
-def _workers_of(parent: int) -> list[int]:
+def _models() -> set[str]:
+    """Return the processes of models that this process asked for."""
+    keepers = (keeper for nursery in _children(os.getpid(), "comparison.nursery") for keeper in _children(nursery))
+    return {model for keeper in keepers for model in _children(keeper)}
+
+
+def _children(parent: int | str, command: str = "") -> list[str]:
     children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [int(child) for child in children if b"comparison.worker" in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return [child for child in children if command.encode() in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
+@LINUX
+async def test_models_run_on_when_what_they_are_forked_from_was_killed(tmp_path: Path) -> None:
+    model = LinearRegression().fit(MATRIX, DATA["x0"])
+    await run(saved(model, tmp_path))
+    for nursery in _children(os.getpid(), "comparison.nursery"):
+        os.kill(int(nursery), signal.SIGKILL)
+    assert (await run(saved(model, tmp_path))).predicted.shape == (200,)

@@ -5,7 +5,6 @@ anew each round, and what the machine does meets all alike.
 """
 
 import asyncio
-import json
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -22,8 +21,9 @@ from modelward.data import Columns
 from modelward.errors import ModelFailed
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward_server.comparison.compare import main_file
+from modelward_server.comparison.process import ModelProcess, how_it_died, start_process
 from modelward_server.comparison.quantiles import quantile
-from modelward_server.comparison.sandbox import Limits, end_process, how_it_died, start_process, write_job
+from modelward_server.comparison.sandbox import Limits, write_job
 
 TURN_SECONDS = 0.05
 """How long one version is asked at a time."""
@@ -44,7 +44,7 @@ class Timing:
     """One version's process, and what it has answered."""
 
     version: ModelVersion
-    process: asyncio.subprocess.Process
+    process: ModelProcess
     limits: Limits
     times: dict[int, list[float]]
     load_seconds: float = 0.0
@@ -58,9 +58,7 @@ class Timing:
 
     async def ask(self, rows: int) -> None:
         """Time calls of so many rows for one turn."""
-        line = json.dumps({"rows": rows, "seconds": TURN_SECONDS}) + "\n"
-        assert self.process.stdin is not None
-        self.process.stdin.write(line.encode())
+        self.process.ask({"rows": rows, "seconds": TURN_SECONDS})
         *times, peak_bytes = await self._next("times", "peak_bytes") or [0.0]
         self.times[rows] += times
         self.peak_bytes = max(self.peak_bytes, int(peak_bytes))
@@ -71,21 +69,27 @@ class Timing:
         An answer that does not come, or is none, is the version's failure and the end of its process: the others must
         not be timed beside one that has gone wild.
         """
-        assert self.process.stdout is not None
+        answer: Any
         try:
             async with asyncio.timeout(self.limits.seconds):
-                line = await self.process.stdout.readline()
-                answer: Any = json.loads(line) if line else {"failure": how_it_died(await self.process.wait())}
+                answer = await self.process.answer()
         except TimeoutError:
             answer = {"failure": f"was stopped after {self.limits.seconds:g} s, the time limit"}
         except ValueError:
             answer = None
         numbers = _numbers(answer, names)
         if not numbers:
-            told = answer.get("failure") if isinstance(answer, dict) else None
-            self.failure = told if isinstance(told, str) and told else "answered what is no time"
-            end_process(self.process)
+            self.failure = _failure(answer)
+            self.process.end()
         return numbers
+
+
+def _failure(answer: Any) -> str:
+    """Say what went wrong, in the process's own words where it has some."""
+    told = answer if isinstance(answer, dict) else {}
+    if "ended" in told:
+        return how_it_died(told["ended"] if isinstance(told["ended"], int) else None)
+    return told["failure"] if isinstance(told.get("failure"), str) and told["failure"] else "answered what is no time"
 
 
 def _numbers(answer: Any, names: Sequence[str]) -> list[float]:
@@ -150,7 +154,7 @@ class Benchmark:
             folder = Path(name)
             seconds = self.limits.seconds + self.asked.seconds * len(self.asked.batch_rows)
             await asyncio.to_thread(write_job, folder, version, self.blob_path(sha256), columns, self.limits, seconds)
-            async with start_process("timer", folder, stdout=asyncio.subprocess.PIPE) as process:
+            async with start_process(version.format, "time", folder) as process:
                 timing = Timing(version, process, self.limits, {rows: [] for rows in self.asked.batch_rows})
                 await timing.begin()
                 yield timing

@@ -6,10 +6,7 @@ Nothing of a model is loaded in the server: what comes back are arrays of number
 import asyncio
 import json
 import os
-import signal
-import sys
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
@@ -24,17 +21,8 @@ from modelward.comparison import Latency, ModelKind
 from modelward.data import Columns, to_arrow
 from modelward.errors import FieldViolation, InvalidField, ModelFailed
 from modelward.lifecycle import ModelVersion
+from modelward_server.comparison.process import how_it_died, start_process
 
-KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
-"""What a model may know of the server's environment, which may hold passwords."""
-WORKER_ENVIRONMENT = {
-    # Latencies compare when each model has one core; and a thread of BLAS takes memory for itself.
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    # Arrow's own allocators set aside a gigabyte at a time, which would count against the memory limit.
-    "ARROW_DEFAULT_MEMORY_POOL": "system",
-}
-LINE_BYTES = 16 << 20
-"""The longest line that is read of what a process answers."""
 GREATEST = 1e150
 """Numbers beyond it have no finite square, so no error could be told."""
 
@@ -81,7 +69,7 @@ async def run_model(version: ModelVersion, model: Path, columns: Columns, limits
         folder = Path(name)
         await asyncio.to_thread(write_job, folder, version, model, columns, limits, limits.seconds)
         try:
-            await _work(folder, limits)
+            await _work(version.format, folder, limits)
             return await asyncio.to_thread(_read_answer, folder, version, rows)
         except _RefusedError as refused:
             raise ModelFailed(f"{version} {refused}", model=version.model, version=version.version) from None
@@ -102,52 +90,16 @@ def write_job(
     (folder / "job.json").write_text(json.dumps(job))
 
 
-async def _work(folder: Path, limits: Limits) -> None:
+async def _work(format_: str, folder: Path, limits: Limits) -> None:
     """Run the worker to its end, or end it."""
-    async with start_process("worker", folder, stdout=asyncio.subprocess.DEVNULL) as worker:
+    async with start_process(format_, "work", folder) as worker:
         try:
             async with asyncio.timeout(limits.seconds):
-                await worker.wait()
+                code = await worker.ended()
         except TimeoutError:
             raise _RefusedError(f"was stopped after {limits.seconds:g} s, the time limit") from None
     if not (folder / "answer.json").exists():
-        raise _RefusedError(how_it_died(worker.returncode or 0))
-
-
-@asynccontextmanager
-async def start_process(module: str, folder: Path, stdout: int) -> AsyncIterator[asyncio.subprocess.Process]:
-    """Run a module of this package in a process of its own, and end it and what it started with the block."""
-    environment = {name: value for name, value in os.environ.items() if name in KEPT_ENVIRONMENT} | WORKER_ENVIRONMENT
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", f"modelward_server.comparison.{module}", str(folder)),
-        stdin=asyncio.subprocess.PIPE,  # Held open: the process ends when it closes, should the server be killed.
-        stderr=asyncio.subprocess.DEVNULL,
-        env=environment,
-        cwd=folder,
-        start_new_session=True,
-        stdout=stdout,
-        limit=LINE_BYTES,
-    )
-    try:
-        yield process
-    finally:
-        end_process(process)
-        await process.wait()
-
-
-def end_process(process: asyncio.subprocess.Process) -> None:
-    """End a process and what it started, at once."""
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-
-
-def how_it_died(code: int) -> str:
-    """Say how a process ended that gave no answer."""
-    if code == -signal.SIGKILL:
-        return "was killed by the operating system, which does so when memory runs out"
-    if code < 0:
-        return f"crashed its process ({signal.Signals(-code).name})"
-    return f"ended its process with status {code} and without an answer"
+        raise _RefusedError(how_it_died(code))
 
 
 def _read_answer(folder: Path, version: ModelVersion, rows: int) -> Run:

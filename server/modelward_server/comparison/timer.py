@@ -1,17 +1,16 @@
-"""The process in which one model is timed: `python -m modelward_server.comparison.timer FOLDER`.
+"""The process in which one model is timed; a nursery forks it.
 
-It loads the model as the worker does, says on its standard output that it is ready, and then answers each line of
+It loads the model as the worker does, says that it is ready, and then answers each line of
 `{"rows": ..., "seconds": ...}` with the times that calls of so many rows took. It ends with its standard input.
 """
 
 import json
-import os
 import resource
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
 
@@ -22,10 +21,8 @@ MOST_CALLS = 100_000
 """In one answer, which has to fit into a line."""
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # What a model prints is no answer.
+def main(folder: Path, answers: TextIO) -> None:
+    """Time the model whose job lies in the folder."""
     job = json.loads((folder / "job.json").read_text())
     try:
         for answer in _answers(job, folder):
@@ -66,7 +63,3 @@ def _times(runner: Runner, table: Any, rows: int, seconds: float) -> list[float]
         runner.predict(asked)
         times.append(perf_counter() - begun)
     return times
-
-
-if __name__ == "__main__":
-    main()

@@ -1,4 +1,4 @@
-"""The process in which one model runs: `python -m modelward_server.comparison.worker FOLDER`.
+"""The process in which one model runs; a nursery forks it.
 
 It reads `job.json` and `features.arrow` from the folder, loads the model, limits itself, predicts, takes the time, and
 writes `answer.json` and `outputs.npz` there. It knows nothing of the server, so that a model that goes wild finds
@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any
+from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
@@ -29,8 +29,8 @@ FILE_BYTES = 1 << 30
 """The largest file that the process may write."""
 
 
-def main() -> None:
-    folder = Path(sys.argv[1])
+def main(folder: Path, _answers: TextIO) -> None:
+    """Run the model whose job lies in the folder."""
     threading.Thread(target=_die_with_the_parent, daemon=True).start()
     job = json.loads((folder / "job.json").read_text())
     try:
@@ -96,7 +96,3 @@ def _times(runner: Runner, rows_of: Callable[[int], Any], most: int) -> list[flo
         runner.predict(rows)
         times.append(perf_counter() - begin)
     return times
-
-
-if __name__ == "__main__":
-    main()
