@@ -9,12 +9,15 @@ from typing import Any
 
 import grpc
 import pytest
+from sqlalchemy.orm import Session
 
 from modelward import AsyncClient, Client, EventKind, ModelEvent, PromotionPolicy, RolloutState, errors
 from modelward._wire import error_of
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+from modelward_server.rpc import feed
 from modelward_server.settings import Settings
+from modelward_server.store.audit import last_sequence
 from tests.conftest import Either, RunningServer
 
 
@@ -165,3 +168,26 @@ async def test_rollout_tells_who_converged_who_lags_and_who_is_gone(client: Eith
     assert (await client.get_rollout(name)).expected is None
     with pytest.raises(errors.VersionNotFound):
         await client.report_active(f"{name}/9", engine="ny4-01")
+
+
+async def test_a_database_that_is_away_when_the_feed_begins_is_waited_for(
+    tmp_path: Path, artifact: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = iter([True, True])
+
+    def last(session: Session) -> int:
+        if next(away, False):
+            raise errors.StoreUnavailable("the disk is gone", store="database")
+        return last_sequence(session)
+
+    monkeypatch.setattr(feed, "last_sequence", last)
+    running = RunningServer(Settings(port=0, data_dir=tmp_path / "data"))
+    async with AsyncClient(running.target) as client:
+        await client.create_model("spx")
+        events = client.watch(["spx"])
+        await _take(events, 1)
+        await client.register("spx", artifact)
+        [told] = await asyncio.wait_for(_take(events, 1), 10)
+        assert told.kind is EventKind.REGISTERED
+        await events.aclose()
+    await asyncio.to_thread(running.stop)

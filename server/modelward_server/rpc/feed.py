@@ -6,8 +6,9 @@ is far behind reads from the log: so nothing is skipped, and a slow watcher cost
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from itertools import takewhile
+from typing import TypeVar
 
 from cachetools import LRUCache
 
@@ -17,6 +18,8 @@ from modelward.v1 import lifecycle_pb2 as pb
 from modelward_server.lifecycle.events import current_states, events_after
 from modelward_server.rpc.calls import Calls
 from modelward_server.store.audit import last_sequence
+
+Value = TypeVar("Value")
 
 EVENTS_KEPT = 10_000
 BATCH = 500
@@ -50,13 +53,22 @@ class Feed:
 
     async def run(self) -> None:
         """Follow the log until cancelled."""
-        self._head = self._kept_after = await self._calls.read(last_sequence)
+        await self._while_away(self._begin)
+        while True:
+            if not await self._while_away(self._read_on):
+                await self._pause()
+
+    async def _while_away(self, step: Callable[[], Awaitable[Value]]) -> Value:
+        """Try a step until the database is there for it; the watchers wait with us."""
         while True:
             try:
-                if not await self._read_on():
-                    await self._pause()
-            except ModelwardError:  # The database is away; the watchers wait with us.
+                return await step()
+            except ModelwardError:
                 await asyncio.sleep(POLL_SECONDS)
+
+    async def _begin(self) -> None:
+        self._head = self._kept_after = await self._calls.read(last_sequence)
+        self._announce()  # Who came before is behind what is kept from here on, and reads the log.
 
     async def _read_on(self) -> bool:
         self._written.clear()
