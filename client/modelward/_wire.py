@@ -27,7 +27,9 @@ from modelward.errors import (
     ModelwardError,
     NotFound,
     OutOfRange,
+    PermissionDenied,
     ResourceExhausted,
+    Unauthenticated,
     Unavailable,
     UnexpectedError,
     Unimplemented,
@@ -52,6 +54,8 @@ CATEGORIES = (
     Unavailable,
     OutOfRange,
     Unimplemented,
+    Unauthenticated,
+    PermissionDenied,
     DeadlineExceeded,
 )
 CLASS_OF_STATUS: dict[grpc.StatusCode, type[ModelwardError]] = {category.status: category for category in CATEGORIES}

@@ -50,6 +50,11 @@ ModelwardError
 │   └── ResumeTokenExpired
 ├── Unimplemented
 │   └── NotServed
+├── Unauthenticated
+│   └── NotAuthenticated
+├── PermissionDenied
+│   ├── RoleTooLow
+│   └── ModelNotAllowed
 ├── DeadlineExceeded
 └── UnexpectedError             a status that Modelward does not send by itself
 """
@@ -328,6 +333,30 @@ class Unimplemented(ModelwardError):
 
 class NotServed(Unimplemented, reason="NOT_SERVED"):
     """The contract has the call; this server does not serve it yet."""
+
+
+class Unauthenticated(ModelwardError):
+    """Who calls is not known."""
+
+    status = grpc.StatusCode.UNAUTHENTICATED
+
+
+class NotAuthenticated(Unauthenticated, reason="NOT_AUTHENTICATED"):
+    """The call has no credential, or one that is not good."""
+
+
+class PermissionDenied(ModelwardError):
+    """Who calls is known, and may not do this."""
+
+    status = grpc.StatusCode.PERMISSION_DENIED
+
+
+class RoleTooLow(PermissionDenied, reason="ROLE_TOO_LOW"):
+    """The call is for another role."""
+
+
+class ModelNotAllowed(PermissionDenied, reason="MODEL_NOT_ALLOWED"):
+    """The caller may reach some models only, and this is none of them."""
 
 
 class DeadlineExceeded(ModelwardError):

@@ -31,7 +31,9 @@ from modelward_server.rpc.guard import Guard
 from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.openings import Openings
 from modelward_server.rpc.retraining import RetrainingServicer
+from modelward_server.security.authentication import Authentication
 from modelward_server.security.certificates import Certificates
+from modelward_server.security.identity_provider import IdentityProvider
 from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
@@ -85,7 +87,7 @@ class App:
         await asyncio.to_thread(self.ledger.migrate)
         self._metrics = None if self._settings.metrics_port is None else Metrics()
         measured = [self._metrics.calls] if self._metrics else []  # Only who looks at them pays for measurements.
-        self._server = aio.server(interceptors=[*measured, Guard()], options=GRPC_OPTIONS)
+        self._server = aio.server(interceptors=[*measured, Guard(self._authentication())], options=GRPC_OPTIONS)
         port = self._listen()
         self._start_mirror()
         self._add_services()
@@ -107,6 +109,13 @@ class App:
             return self._server.add_insecure_port(place)
         certificates = Certificates(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
         return self._server.add_secure_port(place, certificates.credentials())
+
+    def _authentication(self) -> Authentication | None:
+        settings = self._settings
+        if not settings.asks_who_calls:
+            return None
+        provider = IdentityProvider(settings.jwt_issuer, settings.jwt_audience, settings.jwt_keys)
+        return Authentication(self.ledger, provider if settings.jwt_keys else None)
 
     def _start_mirror(self) -> None:
         artifact_root = (

@@ -83,21 +83,57 @@ class Settings(BaseSettings):
     tls_cert: str = Field(default="", description="File of the server's certificate chain, in PEM. Empty: no TLS.")
     tls_key: str = Field(default="", description="File of the certificate's private key, in PEM.")
     tls_client_ca: str = Field(
-        default="",
+        default="", description="File of the authority that every client's certificate must come from, in PEM."
+    )
+    jwt_keys: str = Field(
+        default="", description="Keys of an identity provider whose JWTs are taken: a JWK set's file or https URL."
+    )
+    jwt_issuer: str = Field(default="", description="Issuer that those JWTs must name.")
+    jwt_audience: str = Field(default="modelward", description="Audience that they must name.")
+    auth: bool = Field(
+        default=False,
         validate_default=True,
-        description="File of the authority that every client's certificate must come from, in PEM.",
+        description="Whether every caller must show a token, a JWT or a certificate.",
     )
 
     @field_validator("tls_client_ca")
     @classmethod
-    def guard_the_network(cls, value: str, info: ValidationInfo) -> str:
-        """Refuse to listen where others can reach an open server."""
-        cert, key, host = (info.data.get(name, "") for name in ("tls_cert", "tls_key", "host"))
+    def check_tls(cls, value: str, info: ValidationInfo) -> str:
+        cert, key = (info.data.get(name, "") for name in ("tls_cert", "tls_key"))
         if bool(cert) != bool(key) or (value and not cert):
             raise ValueError("TLS needs both --tls-cert and --tls-key")
-        if not (value or is_loopback(host)):
-            raise ValueError(f"listening on {host} needs --tls-cert, --tls-key and --tls-client-ca; or use 127.0.0.1")
         return value
+
+    @field_validator("jwt_keys")
+    @classmethod
+    def check_keys(cls, value: str) -> str:
+        if value.startswith("http://") and not is_loopback(urlsplit(value).hostname or ""):
+            raise ValueError("keys that anybody on the way could change prove nothing; use https://")
+        return value
+
+    @field_validator("jwt_issuer")
+    @classmethod
+    def check_issuer(cls, value: str, info: ValidationInfo) -> str:
+        if info.data.get("jwt_keys") and not value:
+            raise ValueError("JWTs need --jwt-issuer beside --jwt-keys")
+        return value
+
+    @field_validator("auth")
+    @classmethod
+    def guard_the_network(cls, value: bool, info: ValidationInfo) -> bool:
+        """Refuse to listen where others can reach an open server."""
+        host, cert = info.data.get("host", ""), info.data.get("tls_cert")
+        proven = value or info.data.get("tls_client_ca") or info.data.get("jwt_keys")
+        if not is_loopback(host) and not (cert and proven):
+            raise ValueError(
+                f"listening on {host} needs --tls-cert and --tls-key, and a proof of who calls: "
+                "--auth for tokens, --tls-client-ca for certificates or --jwt-keys; or use 127.0.0.1"
+            )
+        return value
+
+    @property
+    def asks_who_calls(self) -> bool:
+        return self.auth or bool(self.tls_client_ca) or bool(self.jwt_keys)
 
     @field_validator("allowed_sources", "webhooks", mode="before")
     @classmethod

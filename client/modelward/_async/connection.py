@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
+from modelward._credentials import check_token_travels_safely
 from modelward._wire import ACTOR_HEADER, Attempts, error_of, name_request
 from modelward.errors import ModelwardError
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
@@ -42,6 +43,10 @@ class AsyncConnection:
         timeout: seconds that one call may take with all its attempts, where the call does not say otherwise.
         actor: who acts, for the record; the login name when it is left out.
         credentials: for TLS; without them the connection is not encrypted.
+        token: a token or JWT that proves who calls, or what gives one anew for each call.
+
+    Raises:
+        ValueError: a token would be sent unencrypted over a network.
     """
 
     def __init__(
@@ -51,7 +56,9 @@ class AsyncConnection:
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         actor: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | Callable[[], str] | None = None,
     ) -> None:
+        check_token_travels_safely(target, credentials, token)
         options = [
             ("grpc.max_receive_message_length", -1),
             # A watch may be silent for hours: pings tell a quiet server from a dead one.
@@ -66,11 +73,17 @@ class AsyncConnection:
         self._timeout = timeout
         self._credentials = credentials
         self.actor = actor or getpass.getuser()
-        self._metadata = ((ACTOR_HEADER, self.actor),)
+        self._token = token
         self._lifecycle: LifecycleServiceAsyncStub = LifecycleServiceStub(self._channel)
         self._drift: DriftServiceAsyncStub = DriftServiceStub(self._channel)
         self._comparison: ComparisonServiceAsyncStub = ComparisonServiceStub(self._channel)
         self._retraining: RetrainingServiceAsyncStub = RetrainingServiceStub(self._channel)
+
+    @property
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        token = self._token() if callable(self._token) else self._token
+        proof = (("authorization", f"Bearer {token}"),) if token else ()
+        return ((ACTOR_HEADER, self.actor), *proof)
 
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""

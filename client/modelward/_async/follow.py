@@ -189,4 +189,6 @@ class AsyncFollowing(AsyncConnection):
 
     def _another(self) -> AsyncSource:
         """Open a connection of its own, which ends with the following."""
-        return AsyncSource(self.target, timeout=self._timeout, actor=self.actor, credentials=self._credentials)
+        return AsyncSource(
+            self.target, timeout=self._timeout, actor=self.actor, credentials=self._credentials, token=self._token
+        )

@@ -13,6 +13,7 @@ from typing import Any, Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from modelward._credentials import check_token_travels_safely
 from modelward._wire import ACTOR_HEADER, Attempts, error_of, name_request
 from modelward.errors import ModelwardError
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
@@ -35,6 +36,10 @@ class Connection:
         timeout: seconds that one call may take with all its attempts, where the call does not say otherwise.
         actor: who acts, for the record; the login name when it is left out.
         credentials: for TLS; without them the connection is not encrypted.
+        token: a token or JWT that proves who calls, or what gives one anew for each call.
+
+    Raises:
+        ValueError: a token would be sent unencrypted over a network.
     """
 
     def __init__(
@@ -44,7 +49,9 @@ class Connection:
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         actor: str | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | Callable[[], str] | None = None,
     ) -> None:
+        check_token_travels_safely(target, credentials, token)
         options = [
             ("grpc.max_receive_message_length", -1),
             # A watch may be silent for hours: pings tell a quiet server from a dead one.
@@ -59,11 +66,17 @@ class Connection:
         self._timeout = timeout
         self._credentials = credentials
         self.actor = actor or getpass.getuser()
-        self._metadata = ((ACTOR_HEADER, self.actor),)
+        self._token = token
         self._lifecycle: LifecycleServiceStub = LifecycleServiceStub(self._channel)
         self._drift: DriftServiceStub = DriftServiceStub(self._channel)
         self._comparison: ComparisonServiceStub = ComparisonServiceStub(self._channel)
         self._retraining: RetrainingServiceStub = RetrainingServiceStub(self._channel)
+
+    @property
+    def _metadata(self) -> tuple[tuple[str, str], ...]:
+        token = self._token() if callable(self._token) else self._token
+        proof = (("authorization", f"Bearer {token}"),) if token else ()
+        return ((ACTOR_HEADER, self.actor), *proof)
 
     def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""

@@ -188,4 +188,6 @@ class Following(Connection):
 
     def _another(self) -> Source:
         """Open a connection of its own, which ends with the following."""
-        return Source(self.target, timeout=self._timeout, actor=self.actor, credentials=self._credentials)
+        return Source(
+            self.target, timeout=self._timeout, actor=self.actor, credentials=self._credentials, token=self._token
+        )

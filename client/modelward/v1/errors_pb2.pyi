@@ -106,6 +106,12 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """OUT_OF_RANGE. The resume token is older than what the server keeps. Metadata: oldest."""
     ERROR_REASON_NOT_SERVED: _ErrorReason.ValueType  # 92
     """UNIMPLEMENTED. The contract has the call, this server does not serve it yet. Metadata: method."""
+    ERROR_REASON_NOT_AUTHENTICATED: _ErrorReason.ValueType  # 100
+    """UNAUTHENTICATED. The call has no credential, or one that is not good. Metadata: none."""
+    ERROR_REASON_ROLE_TOO_LOW: _ErrorReason.ValueType  # 101
+    """PERMISSION_DENIED. The call is for another role. Metadata: role, needed."""
+    ERROR_REASON_MODEL_NOT_ALLOWED: _ErrorReason.ValueType  # 102
+    """PERMISSION_DENIED. The caller may reach some models only. Metadata: models (comma-separated beginnings of names)."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """The `reason` of the google.rpc.ErrorInfo that comes with every error, in the domain "modelward".
@@ -196,4 +202,10 @@ ERROR_REASON_RESUME_TOKEN_EXPIRED: ErrorReason.ValueType  # 91
 """OUT_OF_RANGE. The resume token is older than what the server keeps. Metadata: oldest."""
 ERROR_REASON_NOT_SERVED: ErrorReason.ValueType  # 92
 """UNIMPLEMENTED. The contract has the call, this server does not serve it yet. Metadata: method."""
+ERROR_REASON_NOT_AUTHENTICATED: ErrorReason.ValueType  # 100
+"""UNAUTHENTICATED. The call has no credential, or one that is not good. Metadata: none."""
+ERROR_REASON_ROLE_TOO_LOW: ErrorReason.ValueType  # 101
+"""PERMISSION_DENIED. The call is for another role. Metadata: role, needed."""
+ERROR_REASON_MODEL_NOT_ALLOWED: ErrorReason.ValueType  # 102
+"""PERMISSION_DENIED. The caller may reach some models only. Metadata: models (comma-separated beginnings of names)."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, RequestIdReused
 from modelward_server.caller import Caller
+from modelward_server.security import identity
 from modelward_server.store import audit
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.tables import RequestRow
@@ -129,13 +130,13 @@ class Calls:
 
 
 def actor_of(context: Context) -> str:
-    """Return who asks: the name in its certificate, or what it says of itself, or else where it calls from.
+    """Return who asks: as its credential says, or else what it says of itself, or else where it calls from.
 
     Raises:
         InvalidField: the name is longer than 256 characters.
     """
-    for certified in context.auth_context().get("x509_common_name", ()):
-        return certified.decode(errors="replace")[:256]
+    if who := identity.current.get():
+        return who.name
     metadata = dict(context.invocation_metadata() or ())
     actor = metadata.get(ACTOR_HEADER) or context.peer()
     if len(actor) > 256:

@@ -16,20 +16,31 @@ from grpc import aio
 from modelward.errors import LimitReached, ModelwardError, NotServed
 from modelward_server.rpc.status import encode
 from modelward_server.rpc.validation import check_message, reader
+from modelward_server.security.authentication import Authentication, Visit
+from modelward_server.security.permissions import permission_of
 
 log = logging.getLogger(__name__)
 
 OUR_METHODS = "/modelward."
+HEALTH = "/grpc.health."
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No room on the disk, in a quota, or for a file of that size."""
 STATUS_DETAILS = "grpc-status-details-bin"
 """The trailing metadata in which gRPC carries a `google.rpc.Status`."""
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
+VisitOf: TypeAlias = Callable[[Context], Visit | None]
 
 
 class Guard(aio.ServerInterceptor):
-    """Checks requests against the contract and encodes errors; other services' methods pass untouched."""
+    """Checks requests against the contract and encodes errors; other services' methods pass untouched.
+
+    Args:
+        authentication: who may call, other services but health too; None: everybody.
+    """
+
+    def __init__(self, authentication: Authentication | None = None) -> None:
+        self._authentication = authentication
 
     async def intercept_service(
         self,
@@ -38,14 +49,22 @@ class Guard(aio.ServerInterceptor):
     ) -> grpc.RpcMethodHandler[Any, Any] | None:
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        return _guarded(handler, method) if handler and method.startswith(OUR_METHODS) else handler
+        ours = method.startswith(OUR_METHODS) or (self._authentication and not method.startswith(HEALTH))
+        return _guarded(handler, method, self._authentication) if handler and ours else handler
 
 
-def _guarded(handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
+def _guarded(
+    handler: grpc.RpcMethodHandler[Any, Any], method: str, authentication: Authentication | None
+) -> grpc.RpcMethodHandler[Any, Any]:
     inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     checked = _checked_stream if handler.request_streaming else _checked
     guard = _guard_stream if handler.response_streaming else _guard_single
-    behavior = guard(inner, checked, method)
+    permission = permission_of(method)
+
+    def visit(context: Context) -> Visit | None:
+        return Visit(authentication, permission, context) if authentication else None
+
+    behavior = guard(inner, checked, method, visit)
     make = {
         (False, False): grpc.unary_unary_rpc_method_handler,
         (False, True): grpc.unary_stream_rpc_method_handler,
@@ -56,28 +75,37 @@ def _guarded(handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcM
     return make(behavior, reader(handler.request_deserializer), handler.response_serializer)
 
 
-def _guard_single(inner: Any, checked: Any, method: str) -> Any:
+def _guard_single(inner: Any, checked: Any, method: str, visit_of: VisitOf) -> Any:
     async def behavior(request: Any, context: Context) -> Message:
         try:
-            _check_served(inner, method)
-            answer: Message = await inner(checked(request), context)
-            return answer
+            visit = await _begun(inner, method, visit_of(context))
+            answer: Message = await inner(await checked(request, visit), context)
+            return visit.only_own(answer) if visit else answer
         except Exception as error:
             await _abort(context, error, method)
 
     return behavior
 
 
-def _guard_stream(inner: Any, checked: Any, method: str) -> Any:
+def _guard_stream(inner: Any, checked: Any, method: str, visit_of: VisitOf) -> Any:
     async def behavior(request: Any, context: Context) -> AsyncIterator[Message]:
         try:
-            _check_served(inner, method)
-            async for answer in inner(checked(request), context):
-                yield answer
+            visit = await _begun(inner, method, visit_of(context))
+            async for answer in inner(await checked(request, visit), context):
+                shown = await visit.shown(answer) if visit else answer
+                if shown is not None:
+                    yield shown
         except Exception as error:
             await _abort(context, error, method)
 
     return behavior
+
+
+async def _begun(inner: Any, method: str, visit: Visit | None) -> Visit | None:
+    if visit:
+        await visit.begin()
+    _check_served(inner, method)
+    return visit
 
 
 def _check_served(inner: Any, method: str) -> None:
@@ -87,15 +115,24 @@ def _check_served(inner: Any, method: str) -> None:
         raise NotServed(f"{name} is part of the contract, but this server does not serve it yet", method=name)
 
 
-def _checked(request: Message) -> Message:
+async def _checked(request: Message, visit: Visit | None) -> Message:
     check_message(request)
+    if visit:
+        await visit.check(request)
     return request
 
 
-async def _checked_stream(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
-    async for request in requests:
-        check_message(request)
-        yield request
+async def _checked_stream(requests: AsyncIterator[Message], visit: Visit | None) -> AsyncIterator[Message]:
+    async def checked() -> AsyncIterator[Message]:
+        first = True
+        async for request in requests:
+            check_message(request)
+            if visit:
+                await visit.check(request, first=first)
+            first = False
+            yield request
+
+    return checked()
 
 
 async def _abort(context: Context, error: Exception, method: str) -> Never:

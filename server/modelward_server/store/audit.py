@@ -49,6 +49,7 @@ class Kind(StrEnum):
     AB_TEST = "ab_test"
     AB_TEST_CONCLUDED = "ab_test_concluded"
     RETRAINING_POLICY = "retraining_policy"
+    GRANT = "grant"
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, caller: Caller, version: int = 0) -> int:

@@ -1,0 +1,109 @@
+"""Commands for tokens. They work on the server's database, so whoever can run them needs no token."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import click
+
+from modelward.cli.output import Failure, Output
+from modelward.cli.serve import NEEDS_SERVER
+
+ROLES = ("viewer", "trainer", "operator", "admin")
+DATABASE = [
+    click.option("--data-dir", envvar="MODELWARD_DATA_DIR", show_envvar=True, help="The server's data folder."),
+    click.option("--database-url", envvar="MODELWARD_DATABASE_URL", show_envvar=True, help="The server's database."),
+]
+AS_JSON = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
+
+
+def on_the_ledger(command: Any) -> Any:
+    """Give a command the options that say which database."""
+    for option in DATABASE:
+        command = option(command)
+    return command
+
+
+@click.group()
+def token() -> None:
+    """Make, list and revoke tokens; run these on a server's machine."""
+
+
+@token.command()
+@click.argument("name")
+@click.option("--role", type=click.Choice(ROLES), default="viewer", show_default=True, help="What its holder may do.")
+@click.option("--models", multiple=True, metavar="PREFIX", help="Only models whose names begin so; may be repeated.")
+@click.option("--expires", type=click.IntRange(min=1), metavar="DAYS", help="After how many days it ends.")
+@click.option("--certificate", is_flag=True, help="For who has a certificate of that common name, in place of a token.")
+@on_the_ledger
+def create(
+    name: str, role: str, models: tuple[str, ...], expires: int | None, certificate: bool, **database: str | None
+) -> None:
+    """Make a token for NAME, who will be the actor of what is done with it, and print it this once."""
+    from modelward_server.security import grants
+    from modelward_server.security.identity import Role
+
+    with _writing(database) as (session, caller):
+        if certificate:
+            grants.allow_certificate(session, name, Role(role), models, caller)
+            return
+        ends = datetime.now(UTC) + timedelta(days=expires) if expires else None
+        made = grants.create_token(session, name, Role(role), models, ends, caller)
+    click.echo(made)
+
+
+@token.command("list")
+@on_the_ledger
+@AS_JSON
+def list_(as_json: bool, **database: str | None) -> None:
+    """List who was given what; the tokens themselves are nowhere."""
+    from modelward_server.security.grants import list_grants
+
+    with _writing(database) as (session, _):
+        found = list_grants(session)
+    Output(as_json).rows(
+        found,
+        ["id", "name", "kind", "role", "models", "created", "expires", "revoked"],
+        lambda grant: [
+            grant.id,
+            grant.name,
+            grant.kind,
+            grant.role,
+            ", ".join(f"{prefix}*" for prefix in grant.models) or "all",
+            grant.created_at,
+            grant.expires_at,
+            grant.revoked_at,
+        ],
+        none="nobody was given anything",
+    )
+
+
+@token.command()
+@click.argument("grant_id", metavar="ID")
+@on_the_ledger
+def revoke(grant_id: str, **database: str | None) -> None:
+    """Revoke the token or certificate's role with this id; servers take note within five seconds."""
+    from modelward_server.security import grants
+
+    with _writing(database) as (session, caller):
+        revoked = grants.revoke(session, grant_id, caller)
+    click.echo(f"the {revoked.kind} of {revoked.name} is revoked")
+
+
+@contextmanager
+def _writing(database: dict[str, str | None]) -> Iterator[Any]:
+    """Open a transaction on the server's database, and say who makes the change."""
+    try:
+        from modelward_server.security.session import administering
+        from modelward_server.settings import Settings
+    except ImportError:
+        raise Failure(NEEDS_SERVER) from None
+    from modelward.errors import ModelwardError
+
+    given: Any = {name: value for name, value in database.items() if value is not None}
+    try:
+        with administering(Settings(**given)) as opened:
+            yield opened
+    except ModelwardError as error:
+        raise Failure(error.message) from None

@@ -1,0 +1,166 @@
+"""Tokens and certificates: what they let their holders do, given and taken back in the ledger.
+
+A token is `mw_<id>_<secret>`. The ledger has the id and a SHA-256 of the secret, which is 32 random bytes: nothing that
+can be guessed, so a slow hash would only slow every call.
+"""
+
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelward.errors import FieldViolation, InvalidField, NotFound
+from modelward_server.caller import Caller
+from modelward_server.security.identity import Identity, Role
+from modelward_server.store import audit
+from modelward_server.store.audit import Kind
+from modelward_server.store.security_tables import GrantRow
+
+TOKEN = re.compile(r"mw_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
+ID_BYTES = 6
+SECRET_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What somebody was given."""
+
+    id: str
+    name: str
+    role: Role
+    models: tuple[str, ...]
+    kind: str
+    """`token` or `certificate`."""
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+
+
+def create_token(
+    session: Session, name: str, role: Role, models: tuple[str, ...], expires_at: datetime | None, caller: Caller
+) -> str:
+    """Make a token and return it; it cannot be shown again."""
+    secret = secrets.token_urlsafe(SECRET_BYTES)
+    grant = _add(session, name, role, models, _digest(secret), expires_at, caller)
+    return f"mw_{grant.id}_{secret}"
+
+
+def allow_certificate(session: Session, name: str, role: Role, models: tuple[str, ...], caller: Caller) -> Grant:
+    """Give whoever has a certificate with this common name a role, in place of what was given before."""
+    for row in session.scalars(_of_certificate(name)):
+        _revoke(session, row, caller)
+    return _add(session, name, role, models, "", None, caller)
+
+
+def revoke(session: Session, grant_id: str, caller: Caller) -> Grant:
+    """Take a grant back.
+
+    Raises:
+        NotFound: there is none, or it was taken back before.
+    """
+    row = session.get(GrantRow, grant_id)
+    if row is None or row.revoked_at:
+        raise NotFound(f"there is no live grant {grant_id!r}; `modelward token list` shows them")
+    return _revoke(session, row, caller)
+
+
+def list_grants(session: Session) -> list[Grant]:
+    """Return every grant, the newest first."""
+    rows = session.scalars(select(GrantRow).order_by(GrantRow.created_at.desc(), GrantRow.grant_id))
+    return list(map(_to_grant, rows))
+
+
+def holder_of_token(session: Session, token: str, now: datetime) -> Identity | None:
+    """Return whose token it is; None for one that is not, no longer, or never was good."""
+    match = TOKEN.fullmatch(token)
+    row = session.get(GrantRow, match[1]) if match else None
+    if match is None or row is None or not hmac.compare_digest(row.digest, _digest(match[2])):
+        return None
+    return _identity(row, now)
+
+
+def holder_of_certificate(session: Session, name: str, now: datetime) -> Identity:
+    """Return who has a certificate: a viewer, unless more was granted."""
+    row = session.scalars(_of_certificate(name)).first()
+    return (row and _identity(row, now)) or Identity(name, Role.VIEWER)
+
+
+def _of_certificate(name: str):  # type: ignore[no-untyped-def]
+    return select(GrantRow).where(GrantRow.name == name, GrantRow.digest == "", GrantRow.revoked_at.is_(None))
+
+
+def _identity(row: GrantRow, now: datetime) -> Identity | None:
+    if row.revoked_at or (row.expires_at and row.expires_at <= now):
+        return None
+    return Identity(row.name, Role(row.role), tuple(row.models))
+
+
+def _add(
+    session: Session,
+    name: str,
+    role: Role,
+    models: tuple[str, ...],
+    digest: str,
+    expires_at: datetime | None,
+    caller: Caller,
+) -> Grant:
+    _check(name, caller.at, expires_at)
+    row = GrantRow(
+        grant_id=secrets.token_hex(ID_BYTES),
+        name=name,
+        role=role,
+        models=list(models),
+        digest=digest,
+        created_at=caller.at,
+        expires_at=expires_at,
+    )
+    session.add(row)
+    return _recorded(session, row, caller)
+
+
+def _check(name: str, now: datetime, expires_at: datetime | None) -> None:
+    problems: Iterator[FieldViolation] = (
+        FieldViolation(field, fix)
+        for field, fix, wrong in (
+            ("name", "must have 1 to 128 printable characters", not (0 < len(name) <= 128 and name.isprintable())),
+            ("expires", "must lie in the future", bool(expires_at and expires_at <= now)),
+        )
+        if wrong
+    )
+    if found := list(problems):
+        raise InvalidField(*found)
+
+
+def _revoke(session: Session, row: GrantRow, caller: Caller) -> Grant:
+    row.revoked_at = caller.at
+    session.flush()  # Before another takes its place.
+    return _recorded(session, row, caller)
+
+
+def _recorded(session: Session, row: GrantRow, caller: Caller) -> Grant:
+    grant = _to_grant(row)
+    audit.append(session, Kind.GRANT, "", grant, caller)
+    return grant
+
+
+def _to_grant(row: GrantRow) -> Grant:
+    return Grant(
+        id=row.grant_id,
+        name=row.name,
+        role=Role(row.role),
+        models=tuple(row.models),
+        kind="token" if row.digest else "certificate",
+        created_at=row.created_at,
+        expires_at=row.expires_at,
+        revoked_at=row.revoked_at,
+    )
+
+
+def _digest(secret: str) -> str:
+    return hashlib.sha256(secret.encode()).hexdigest()

@@ -1,0 +1,116 @@
+"""What each call asks of its caller: the least role, and how it keeps to a caller's models."""
+
+from enum import Enum
+from typing import NamedTuple
+
+from modelward_server.security.identity import Role
+
+
+class Reach(Enum):
+    """What a call reaches of the registry, for callers that are limited to some models."""
+
+    NAMED = "the models that its request names; it must name some"
+    LISTED = "what its request names, or else everything: a limited caller is shown its own part"
+    WHOLE = "the whole registry: a limited caller is refused, unless its request names a model"
+    NONE = "no model"
+
+
+class Permission(NamedTuple):
+    role: Role
+    reach: Reach = Reach.NAMED
+
+
+VIEWER, TRAINER, OPERATOR, ADMIN = map(Permission, Role)
+LISTED = Permission(Role.VIEWER, Reach.LISTED)
+
+PERMISSIONS = {
+    "LifecycleService": {
+        "CreateModel": TRAINER,
+        "GetModel": VIEWER,
+        "ListModels": LISTED,
+        "UpdateModel": TRAINER,
+        "UploadBlobs": Permission(Role.TRAINER, Reach.NONE),
+        "DownloadArtifact": VIEWER,
+        "RegisterModelVersion": TRAINER,
+        "GetModelVersion": VIEWER,
+        "ListModelVersions": LISTED,
+        "UpdateModelVersion": TRAINER,
+        "LogMetrics": TRAINER,
+        "TransitionModelVersion": OPERATOR,
+        "RollbackModel": OPERATOR,
+        "HaltModel": OPERATOR,
+        "ResumeModel": OPERATOR,
+        "ResolveModel": VIEWER,
+        "WatchModels": LISTED,
+        "ReportActiveVersion": VIEWER,
+        "GetRollout": VIEWER,
+        "ListTransitions": LISTED,
+        "VerifyAuditLog": Permission(Role.VIEWER, Reach.WHOLE),
+        "ExportAuditLog": Permission(Role.VIEWER, Reach.WHOLE),
+        "ReconcileMlflow": Permission(Role.ADMIN, Reach.WHOLE),
+        "ImportMlflow": Permission(Role.ADMIN, Reach.WHOLE),
+        "GetPromotionPolicy": VIEWER,
+        "SetPromotionPolicy": ADMIN,
+    },
+    "DriftService": {
+        "SetReference": TRAINER,
+        "GetReference": VIEWER,
+        "DetectDrift": TRAINER,
+        "DetectDriftStream": TRAINER,
+        "Observe": TRAINER,
+        "RecordOutcomes": TRAINER,
+        "ListPerformance": VIEWER,
+        "GetDriftPolicy": VIEWER,
+        "SetDriftPolicy": ADMIN,
+        "GetDriftReport": VIEWER,
+        "ListDriftReports": LISTED,
+        "RenderDriftReport": VIEWER,
+    },
+    "ComparisonService": {
+        "CompareModels": TRAINER,
+        "GetComparison": VIEWER,
+        "ListComparisons": LISTED,
+        "RenderComparison": VIEWER,
+        "BenchmarkModels": TRAINER,
+        "CreateAbTest": OPERATOR,
+        "GetAbTest": VIEWER,
+        "ListAbTests": LISTED,
+        "AssignVariant": VIEWER,
+        "RecordAbOutcomes": TRAINER,
+        "GetAbTestResult": VIEWER,
+        "ConcludeAbTest": OPERATOR,
+        "RenderAbTest": VIEWER,
+    },
+    "RetrainingService": {
+        "CreateSchedule": OPERATOR,
+        "GetSchedule": VIEWER,
+        "ListSchedules": LISTED,
+        "UpdateSchedule": OPERATOR,
+        "DeleteSchedule": OPERATOR,
+        "PauseSchedule": OPERATOR,
+        "ResumeSchedule": OPERATOR,
+        "PreviewSchedule": Permission(Role.VIEWER, Reach.LISTED),
+        "ListFirings": LISTED,
+        "ListDueModels": LISTED,
+        "RequestRetraining": TRAINER,
+        "LeaseJob": TRAINER,
+        "HeartbeatJob": TRAINER,
+        "CompleteJob": TRAINER,
+        "FailJob": TRAINER,
+        "RetryJob": TRAINER,
+        "GetJob": VIEWER,
+        "ListJobs": LISTED,
+        "GetRetrainingPolicy": VIEWER,
+        "SetRetrainingPolicy": ADMIN,
+    },
+}
+"""Every call of the contract."""
+
+ELSEWHERE = Permission(Role.VIEWER, Reach.NONE)
+"""What calls of other services ask, as reflection; health asks nothing, since what looks after servers has no token."""
+
+
+def permission_of(method: str) -> Permission:
+    """Return what a call asks, named as on the wire: `/modelward.v1.DriftService/DetectDrift`."""
+    service, _, name = method.rpartition("/")
+    return PERMISSIONS.get(service.rpartition(".")[2], {}).get(name, ELSEWHERE)

@@ -1,0 +1,27 @@
+"""A transaction on the ledger for who sits at the server's machine."""
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from sqlalchemy.orm import Session
+
+from modelward_server.caller import Caller
+from modelward_server.settings import Settings
+from modelward_server.store import audit
+from modelward_server.store.ledger import Ledger
+
+
+@contextmanager
+def administering(settings: Settings) -> Iterator[tuple[Session, Caller]]:
+    """Open a transaction, also before a server was ever started, and say who will have made its changes."""
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    ledger = Ledger(settings.ledger_url)
+    try:
+        ledger.migrate()
+        with ledger.writing() as session:
+            last, now = audit.queue(session), datetime.now(UTC)
+            yield session, Caller(getpass.getuser(), now if last is None else max(now, last))
+    finally:
+        ledger.close()

@@ -1,0 +1,35 @@
+"""The ledger's table for those who may call."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Index, String, text
+from sqlalchemy.orm import Mapped, mapped_column
+
+from modelward_server.store.tables import Base, Name
+
+
+class GrantRow(Base):
+    """What a token, or a certificate's common name, lets its holder do. No secret is in it."""
+
+    __tablename__ = "ledger_grants"
+
+    grant_id: Mapped[str] = mapped_column(String(16), primary_key=True)
+    name: Mapped[str] = mapped_column(Name)
+    role: Mapped[str] = mapped_column(String(16))
+    models: Mapped[list[Any]]
+    digest: Mapped[str] = mapped_column(String(64))
+    """SHA-256 of a token's secret; empty for a certificate."""
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+    __table_args__ = (
+        Index(
+            "ledger_grants_of_certificates",
+            "name",
+            unique=True,
+            sqlite_where=text("digest = '' AND revoked_at IS NULL"),
+            postgresql_where=text("digest = '' AND revoked_at IS NULL"),
+        ),
+    )
