@@ -127,7 +127,7 @@ class Settings(BaseSettings):
         if not is_loopback(host) and not (cert and proven):
             raise ValueError(
                 f"listening on {host} needs --tls-cert and --tls-key, and a proof of who calls: "
-                "--auth for tokens, --tls-client-ca for certificates or --jwt-keys; or use 127.0.0.1"
+                "--auth true for tokens, --tls-client-ca for certificates or --jwt-keys; or use 127.0.0.1"
             )
         return value
 

@@ -1,5 +1,6 @@
 """TLS, mutual TLS and rotated certificates, through the SDK."""
 
+import asyncio
 import datetime
 import os
 import subprocess
@@ -16,9 +17,16 @@ from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from modelward import AsyncClient, Client
-from modelward.errors import Unavailable
+from modelward.errors import RoleTooLow, Unavailable
+from modelward_server.security import authentication
+from modelward_server.security.grants import allow_certificate
+from modelward_server.security.identity import Role
+from modelward_server.security.session import administering
 from modelward_server.settings import Settings
 from tests.conftest import RunningServer
+
+KEPT = 0.2
+"""Seconds for which these servers believe a certificate."""
 
 
 def issue(folder: Path) -> tuple[bytes, bytes]:
@@ -50,7 +58,9 @@ def secured(tmp_path: Path, folders: tuple[Path, Path]) -> Iterator[tuple[str, b
     cert, key = issue(theirs)
     files = {"tls_cert": own / "cert.pem", "tls_key": own / "key.pem", "tls_client_ca": theirs / "cert.pem"}
     named = {name: str(file) for name, file in files.items()}
-    running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", **named))  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(authentication, "SECONDS_KEPT", KEPT)
+        running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", **named))  # type: ignore[arg-type]
     yield running.target.replace("127.0.0.1", "localhost"), authority, cert, key
     running.stop()
 
@@ -59,9 +69,15 @@ async def test_clients_need_a_certificate_and_a_rotated_one_is_served(
     secured: tuple[str, bytes, bytes, bytes], folders: tuple[Path, Path]
 ) -> None:
     target, authority, cert, key = secured
-    with Client(target, actor="mallory", credentials=grpc.ssl_channel_credentials(authority, key, cert)) as client:
+    both = grpc.ssl_channel_credentials(authority, key, cert)
+    with pytest.raises(RoleTooLow, match="localhost is a viewer"), Client(target, credentials=both) as client:
+        client.create_model("spx")  # Nobody gave the certificate a role.
+    with administering(Settings(data_dir=folders[0].parent / "data")) as (session, caller):
+        allow_certificate(session, "localhost", Role.OPERATOR, (), caller)
+    await asyncio.sleep(KEPT)
+    with Client(target, actor="mallory", credentials=both) as client:
         client.create_model("spx")
-        (record,) = client.export_audit_log()
+        record = list(client.export_audit_log())[-1]
     assert record.actor == "localhost"  # As the client's certificate names it, whatever the client says.
     bare = grpc.ssl_channel_credentials(authority)
     with Client(target, timeout=1, credentials=bare) as client, pytest.raises(Unavailable):
@@ -100,7 +116,10 @@ def test_commands_take_their_certificates_from_the_environment(
 @pytest.mark.parametrize(
     ("flags", "words"),
     [
-        (["--host", "0.0.0.0"], "listening on 0.0.0.0 needs --tls-cert, --tls-key and --tls-client-ca"),
+        (
+            ["--host", "0.0.0.0"],
+            "(MODELWARD_AUTH): listening on 0.0.0.0 needs --tls-cert and --tls-key, and a proof of who calls",
+        ),
         (["--tls-cert", "cert.pem"], "TLS needs both --tls-cert and --tls-key"),
         (
             ["--tls-cert", "none.pem", "--tls-key", "none.pem"],

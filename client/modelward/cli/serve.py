@@ -81,7 +81,7 @@ def _settings(given: dict[str, str]) -> Any:
 
 def _problem(problem: Any) -> str:
     """Put a problem into words; what our own checks say names what was given where that matters."""
-    if problem["type"] == "value_error" and problem["input"] == "":
+    if problem["type"] == "value_error" and not problem["input"]:
         return str(problem["ctx"]["error"])
     return f"{problem['msg']}, not {problem['input']!r}"
 

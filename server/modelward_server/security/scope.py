@@ -20,6 +20,8 @@ from modelward_server.store.retraining_tables import JobRow, ScheduleRow
 PACKAGE = "modelward.v1"
 NAMES = {"model", "models"}
 """What the contract calls fields that hold the names of models."""
+MODEL = "modelward.v1.Model"
+"""The one message that calls the name of a model just that."""
 PLACES = {"source_uri", "uri"}
 """What it calls fields that say where files lie."""
 REGISTERED = "models:/"
@@ -99,7 +101,8 @@ def _owner_of_place(uri: str) -> str:
 @cache
 def _fields(kind: Descriptor) -> list[tuple[FieldDescriptor, bool]]:
     """Return the fields that name models, and those that are messages of ours, in which there may be more."""
-    found = [(field, False) for field in kind.fields if field.name in NAMES | PLACES and not field.message_type]
+    names = NAMES | PLACES | ({"name"} if kind.full_name == MODEL else set())
+    found = [(field, False) for field in kind.fields if field.name in names and not field.message_type]
     nested = (field for field in kind.fields if field.message_type and field.message_type.file.package == PACKAGE)
     return found + [(field, True) for field in nested if not _is_map(field)]
 

@@ -1,0 +1,150 @@
+"""Which role each call takes, and that no call lets somebody reach models that are not theirs."""
+
+import re
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
+
+from modelward import Client
+from modelward.errors import ModelNotAllowed
+from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
+from modelward_server.app import App
+from modelward_server.security.identity import Identity, Role
+from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
+from modelward_server.security.scope import BY_ID, check_request, kept
+from modelward_server.settings import Settings
+from tests.conftest import RunningServer
+
+DOCS = Path(__file__).parents[2] / "docs" / "security.md"
+FILES = (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2)
+SERVICES: list[ServiceDescriptor] = list(
+    chain.from_iterable(file.DESCRIPTOR.services_by_name.values() for file in FILES)
+)
+METHODS: list[MethodDescriptor] = list(chain.from_iterable(service.methods for service in SERVICES))
+LIMITED = Identity("ada", Role.ADMIN, ("spx-",))
+
+
+def test_every_call_of_the_contract_has_its_permission_and_no_other_has() -> None:
+    contract = {service.name: {method.name for method in service.methods} for service in SERVICES}
+    assert {service: set(calls) for service, calls in PERMISSIONS.items()} == contract
+
+
+def test_what_only_looks_is_for_viewers_and_what_changes_is_not() -> None:
+    looks = ("Get", "List", "Render", "Resolve", "Watch", "Download", "Verify", "Export", "Preview", "Assign", "Report")
+    for method in METHODS:
+        role = permission_of(f"/modelward.v1.{method.containing_service.name}/{method.name}").role
+        assert (role is Role.VIEWER) == method.name.startswith(looks), method.name
+
+
+def test_roles_are_in_order() -> None:
+    assert [role for role in Role if role.covers(Role.OPERATOR)] == [Role.OPERATOR, Role.ADMIN]
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    running = RunningServer(Settings(port=0, data_dir=tmp_path_factory.mktemp("data")))
+    yield running
+    running.stop()
+
+
+@pytest.fixture(scope="module")
+def foreign(server: RunningServer) -> dict[str, str]:
+    """Make one of everything that is named by an id, of a model that the caller may not reach."""
+    rows = {"x": np.arange(100.0)}
+    with Client(server.target) as client:
+        for name in ("ndx", "spx-1"):
+            client.create_model(name)
+        first, second = (client.register("ndx", "README.md", reference=rows) for _ in range(2))
+        test = client.create_ab_test(
+            "ndx-test", {"control": first, "candidate": second}, primary_metric="accuracy", unit="order"
+        )
+        predicted: Any = {"ndx/1": [0, 1] * 50, "ndx/2": [1, 0] * 50}
+        return {
+            "report_id": client.detect_drift(first, rows).report_id,
+            "job_id": client.request_retraining("ndx").job_id,
+            "schedule_id": client.create_schedule("ndx", drift=True).schedule_id,
+            "comparison_id": client.compare([], None, [0, 1] * 50, predictions=predicted).comparison_id,
+            "test": test.test,
+        }
+
+
+def test_everything_that_is_named_by_an_id_is_here(foreign: dict[str, str]) -> None:
+    assert foreign.keys() == BY_ID.keys()
+
+
+def about(kind: type[Message], model: str, ids: dict[str, str]) -> Iterator[Message]:
+    """Make messages that name a model, or something by its id, each at one of the places that they have for it."""
+    for field in kind.DESCRIPTOR.fields:
+        message: Any = kind()
+        value = getattr(message, field.name)
+        says_name = field.full_name == "modelward.v1.Model.name"
+        if (says_name or field.name in {"model", "models", *ids}) and not field.message_type:
+            named = ids.get(field.name, model)
+            value.append(named) if field.is_repeated else setattr(message, field.name, named)
+            yield message
+        elif field.name in {"uri", "source_uri"}:
+            for place in (f"models:/{model}/1", "runs:/0123/model"):
+                message = kind()
+                setattr(message, field.name, place)
+                yield message
+        elif field.message_type and field.message_type.file.package == "modelward.v1":
+            if field.message_type.GetOptions().map_entry:
+                continue
+            nested: Any = field.message_type
+            for inner in about(GetMessageClass(nested), model, ids):
+                message = kind()
+                part = getattr(message, field.name)
+                part.append(inner) if field.is_repeated else part.CopyFrom(inner)
+                yield message
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+def test_no_call_reaches_another_model(
+    method: MethodDescriptor, server: RunningServer, foreign: dict[str, str]
+) -> None:
+    kind: Any = GetMessageClass(method.input_type)
+    reach = permission_of(f"/modelward.v1.{method.containing_service.name}/{method.name}").reach
+    app: App = server.app
+    with app.ledger.reading() as session:
+
+        def check(request: Message) -> None:
+            check_request(session, LIMITED, request, reach, first=True)
+
+        strange, own = list(about(kind, "ndx", foreign)), list(about(kind, "spx-1", foreign))
+        for request in strange:
+            with pytest.raises(ModelNotAllowed):
+                check(request)
+        if reach in {Reach.NAMED, Reach.WHOLE}:
+            with pytest.raises(ModelNotAllowed):
+                check(kind())
+        if reach is Reach.LISTED:
+            check(kind())
+        assert strange or reach is not Reach.NAMED
+        for request in own:
+            if not any(value in str(request) for value in (*foreign.values(), "runs:/")):
+                check(request)
+
+
+def test_lists_show_the_callers_own_part() -> None:
+    permissions = {method: PERMISSIONS[method.containing_service.name][method.name] for method in METHODS}
+    listed = [method for method in METHODS if permissions[method].reach is Reach.LISTED]
+    assert len(listed) > 10
+    for method in listed:
+        kind: Any = GetMessageClass(method.output_type)
+        foreign, own = list(about(kind, "ndx", {})), list(about(kind, "spx-1", {}))
+        assert own or method.name == "PreviewSchedule", method.name  # It shows times, of no model or a named schedule.
+        assert all(kept(answer, LIMITED) == answer for answer in own), method.name
+        assert not any(kept(answer, LIMITED).ListFields() for answer in foreign), method.name
+
+
+def test_the_documentation_shows_each_call_under_its_role() -> None:
+    rows = re.findall(r"^\| (viewer|trainer|operator|admin) \| (.*) \|$", DOCS.read_text(), re.MULTILINE)
+    told = {(call.strip("`"), role) for role, calls in rows for call in calls.split()}
+    assert told == {(call, str(one.role)) for calls in PERMISSIONS.values() for call, one in calls.items()}

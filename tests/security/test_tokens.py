@@ -1,0 +1,156 @@
+"""Tokens, as their holders meet them: through the SDK, grpcurl and the commands that make them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from modelward import AsyncClient, Client
+from modelward.errors import ModelNotAllowed, NotAuthenticated, RoleTooLow
+from modelward_server.security import authentication, grants
+from modelward_server.security.identity import Role
+from modelward_server.security.session import administering
+from modelward_server.settings import Settings
+from tests.conftest import RunningServer, new_database
+
+KEPT = 0.2
+"""Seconds for which this server believes a credential; five would make these tests slow."""
+GRPCURL = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or "grpcurl"
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    url = new_database(request.getfixturevalue("postgres")) if request.param == "postgresql" else ""
+    folder = tmp_path_factory.mktemp("data")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(authentication, "SECONDS_KEPT", KEPT)
+        running = RunningServer(Settings(port=0, data_dir=folder, database_url=url, auth=True))
+    with Client(running.target, token=token_of(running, "founder", Role.ADMIN)) as client:
+        for model in ("spx-trend", "ndx-trend"):
+            client.create_model(model)
+            client.register(model, "README.md")
+    yield running
+    running.stop()
+
+
+def token_of(running: RunningServer, name: str, role: Role, *models: str, expires_at: datetime | None = None) -> str:
+    with administering(running.settings) as (session, caller):
+        return grants.create_token(session, name, role, models, expires_at, caller)
+
+
+async def test_who_shows_nothing_is_told_what_to_show(guarded: RunningServer) -> None:
+    with Client(guarded.target) as client, pytest.raises(NotAuthenticated, match="authorization: Bearer mw_"):
+        client.get_model("spx-trend")
+    for wrong in ("mw_000000000000_" + "x" * 43, "secret", token_of(guarded, "eve", Role.ADMIN)[:-1] + "~"):
+        async with AsyncClient(guarded.target, token=wrong) as client:
+            with pytest.raises(NotAuthenticated) as refused:
+                await client.get_model("spx-trend")
+        assert wrong not in str(refused.value)
+
+
+async def test_a_role_may_do_what_it_may_and_no_more(guarded: RunningServer) -> None:
+    async with AsyncClient(guarded.target, token=token_of(guarded, "engine-7", Role.VIEWER)) as client:
+        assert [model.name async for model in client.list_models()] == ["ndx-trend", "spx-trend"]
+        with pytest.raises(RoleTooLow, match="engine-7 is a viewer, and this call takes a operator"):
+            await client.promote("spx-trend/1", to="staging")
+    operator = token_of(guarded, "ada", Role.OPERATOR)
+    with Client(guarded.target, token=lambda: operator, actor="mallory") as client:
+        client.promote("spx-trend/1", to="staging")
+        moved = next(iter(client.list_transitions("spx-trend")))
+        assert moved.actor == "ada"  # Whatever the client says of itself.
+
+
+async def test_who_is_limited_to_some_models_neither_sees_nor_changes_others(guarded: RunningServer) -> None:
+    token = token_of(guarded, "desk", Role.ADMIN, "spx-")
+    async with AsyncClient(guarded.target, token=token) as client:
+        assert [model.name async for model in client.list_models()] == ["spx-trend"]
+        assert {version.model async for version in client.list_versions()} == {"spx-trend"}
+        events = client.watch([])
+        assert (await anext(events)).model == "spx-trend"
+        await events.aclose()
+        with pytest.raises(ModelNotAllowed, match=r"desk may reach spx-\* only: 'ndx-trend' is not one of them"):
+            await client.get_model("ndx-trend")
+        with pytest.raises(ModelNotAllowed, match="name one in the request"):
+            [record async for record in client.export_audit_log()]
+        with pytest.raises(ModelNotAllowed):
+            await client.create_model("ndx-mine")
+        assert (await client.create_model("spx-mine")).name == "spx-mine"
+
+
+def test_a_token_ends_when_it_expires(guarded: RunningServer) -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=1)
+    with Client(guarded.target, token=token_of(guarded, "guest", Role.VIEWER, expires_at=soon)) as client:
+        client.get_model("spx-trend")
+        time.sleep(1 + KEPT)
+        with pytest.raises(NotAuthenticated, match="has expired or was revoked"):
+            client.get_model("spx-trend")
+
+
+def test_a_revoked_token_ends_an_open_watch_before_it_tells_anything_more(guarded: RunningServer) -> None:
+    token = token_of(guarded, "leaver", Role.TRAINER)
+    with Client(guarded.target, token=token) as client:
+        events = client.watch(["spx-trend"])
+        next(events)
+        with administering(guarded.settings) as (session, caller):
+            grants.revoke(session, token.split("_")[1], caller)
+        time.sleep(KEPT)
+        with Client(guarded.target, token=token_of(guarded, "founder", Role.ADMIN)) as other:
+            other.update_model("spx-trend", description="secret plans")
+            with pytest.raises(NotAuthenticated):
+                next(events)
+            given = [record for record in other.export_audit_log() if record.kind == "grant"]
+        assert '"leaver"' in given[-2].payload
+        assert all(token.split("_", 2)[2] not in record.payload for record in given)
+
+
+def test_a_token_travels_over_tls_only() -> None:
+    with pytest.raises(ValueError, match="over TLS only"):
+        Client("models:50061", token="mw_secret")
+    Client("localhost:50061,127.0.0.1:50062", token="mw_secret").close()
+
+
+def test_the_commands_make_list_and_revoke_tokens(tmp_path: Path) -> None:
+    def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "modelward", *arguments]
+        return subprocess.run(line, env=os.environ | more, capture_output=True, text=True, timeout=60, check=False)
+
+    place = ("--data-dir", str(tmp_path / "data"))
+    made = run("token", "create", "ada", "--role", "operator", "--models", "spx-", *place)
+    token = made.stdout.strip()
+    assert grants.TOKEN.fullmatch(token), made.stderr
+    running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", auth=True))
+    asked = run("models", "--json", MODELWARD_SERVER=running.target, MODELWARD_TOKEN=token)
+    assert json.loads(asked.stdout) == []
+    refused = run("models", MODELWARD_SERVER=running.target)
+    assert (refused.returncode, "authorization: Bearer" in refused.stderr) == (1, True)
+    by_hand = [GRPCURL, "-plaintext", "-H", f"authorization: Bearer {token}", running.target, "list"]
+    listed = subprocess.run(by_hand, capture_output=True, text=True, timeout=60, check=False)
+    assert "modelward.v1.LifecycleService" in listed.stdout, listed.stderr
+    without = [*by_hand[:2], running.target, "list"]
+    closed = subprocess.run(without, capture_output=True, text=True, timeout=60, check=False)
+    assert closed.returncode != 0
+    (grant,) = json.loads(run("token", "list", "--json", *place).stdout)
+    assert (grant["name"], grant["role"], grant["models"]) == ("ada", "operator", ["spx-"])
+    assert token.split("_", 2)[2] not in json.dumps(grant)
+    assert run("token", "revoke", grant["id"], *place).returncode == 0
+    again = run("token", "revoke", grant["id"], *place)
+    assert "there is no live grant" in again.stderr
+    running.stop()
+
+
+async def test_health_asks_nobody(guarded: RunningServer) -> None:
+    async with grpc.aio.insecure_channel(guarded.target) as channel:
+        stub: Any = HealthStub(channel)
+        answer = await stub.Check(HealthCheckRequest())
+    assert answer.status == HealthCheckResponse.SERVING
