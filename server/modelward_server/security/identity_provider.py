@@ -1,27 +1,36 @@
 """JWTs of an identity provider (RFC 7519), checked with the keys that it publishes (RFC 7517)."""
 
-import asyncio
-import threading
-import time
-from pathlib import Path
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import jwt
 
-from modelward.errors import NotAuthenticated, StoreUnavailable
+from modelward.errors import NotAuthenticated
 from modelward_server.security.identity import Identity, Role
+from modelward_server.security.published_keys import PublishedKeys
 
-ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"]
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Only those that sign with a private key: with the others, whoever can check a token can make one."""
 LEEWAY_SECONDS = 30
 """How far the provider's clock may be from ours."""
-KEYS_SECONDS = 300.0
-"""How long keys are used before they are fetched again."""
-FETCH_SECONDS = 10.0
-"""The least between two fetches, whatever keys the tokens of strangers name."""
-REQUIRED = ["exp", "iss", "aud", "sub"]
+REQUIRED = ("exp", "iss", "aud", "sub")
 ROLE_CLAIM = "modelward_role"
 MODELS_CLAIM = "modelward_models"
+LONGEST_SUBJECT = 256
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a JWT says of its bearer."""
+
+    subject: str
+    """Who it is: the actor of what they do."""
+    role: Role
+    models: tuple[str, ...]
+    """What the names of their models begin with; empty for every model."""
+    expires_at: datetime
+    """When the JWT ends, in UTC; it is taken for `LEEWAY_SECONDS` more."""
 
 
 class IdentityProvider:
@@ -30,73 +39,72 @@ class IdentityProvider:
     Args:
         issuer: what `iss` must be.
         audience: what `aud` must be or contain.
-        keys: its JWK set: a file, or an http(s) URL.
+        keys: its JWK set: a file, or an https URL; http on this machine only.
+
+    Raises:
+        ValueError: the URL is one whose answer others could change.
     """
 
     def __init__(self, issuer: str, audience: str, keys: str) -> None:
         self._issuer = issuer
         self._audience = audience
-        self._place = keys
-        self._keys: dict[str, jwt.PyJWK] = {}
-        self._fetched = -KEYS_SECONDS
-        self._lock = threading.Lock()
+        self._keys = PublishedKeys(keys)
 
     async def identity(self, token: str) -> Identity:
-        """Return whom a token names.
+        """Return whom a JWT names.
 
         Raises:
             NotAuthenticated: it is not a good one.
-            StoreUnavailable: the keys cannot be fetched.
+            StoreUnavailable: the provider's keys cannot be read.
         """
-        return await asyncio.to_thread(self._identity, token)
+        said = await self.claims(token)
+        return Identity(said.subject, said.role, said.models)
 
-    def _identity(self, token: str) -> Identity:
+    async def claims(self, token: str) -> Claims:
+        """Return what a JWT says, if the provider signed it for us and it has not ended.
+
+        Raises:
+            NotAuthenticated: it is not a good one.
+            StoreUnavailable: the provider's keys cannot be read.
+        """
         try:
-            header = jwt.get_unverified_header(token)
-            claims = jwt.decode(
-                token,
-                self._key(str(header.get("kid", ""))),
-                ALGORITHMS,
-                options={"require": REQUIRED},
-                issuer=self._issuer,
-                audience=self._audience,
-                leeway=LEEWAY_SECONDS,
-            )
-        except jwt.PyJWTError as error:
+            key_id = jwt.get_unverified_header(token).get("kid", "")
+            return self._checked(token, await self._keys.find(key_id))
+        except (jwt.PyJWTError, ValueError, OverflowError) as error:
             raise NotAuthenticated(f"the JWT is refused: {error}") from None
-        return Identity(str(claims["sub"])[:256], _role(claims), _models(claims))
 
-    def _key(self, key_id: str) -> jwt.PyJWK:
-        with self._lock:
-            age = time.monotonic() - self._fetched
-            if age >= KEYS_SECONDS or (key_id not in self._keys and age >= FETCH_SECONDS):
-                self._keys, self._fetched = self._fetch(), time.monotonic()
-            if key_id not in self._keys:
-                raise jwt.InvalidKeyError("it was signed with a key that the identity provider does not publish")
-            return self._keys[key_id]
+    def _checked(self, token: str, key: jwt.PyJWK) -> Claims:
+        found = jwt.decode(
+            token,
+            key,
+            ALGORITHMS,
+            options={"require": REQUIRED},
+            issuer=self._issuer,
+            audience=self._audience,
+            leeway=LEEWAY_SECONDS,
+        )
+        return Claims(_subject(found), _role(found), _models(found), datetime.fromtimestamp(int(found["exp"]), UTC))
 
-    def _fetch(self) -> dict[str, jwt.PyJWK]:
-        try:
-            if self._place.startswith(("http://", "https://")):
-                found = jwt.PyJWKSet.from_dict(jwt.PyJWKClient(self._place, timeout=5).fetch_data())
-            else:
-                found = jwt.PyJWKSet.from_json(Path(self._place).read_text())
-        except (jwt.PyJWTError, OSError, ValueError) as error:
-            message = f"the keys of the identity provider cannot be read: {error}"
-            raise StoreUnavailable(message, store="identity provider") from error
-        return {key.key_id or "": key for key in found.keys}
+
+def _subject(claims: dict[str, Any]) -> str:
+    subject: str = claims["sub"]
+    if not subject or len(subject) > LONGEST_SUBJECT or not subject.isprintable():
+        raise ValueError(f"its sub must have 1 to {LONGEST_SUBJECT} characters, all printable")
+    return subject
 
 
 def _role(claims: dict[str, Any]) -> Role:
     try:
         return Role(claims.get(ROLE_CLAIM, ""))
     except ValueError:
-        roles = ", ".join(Role)
-        raise NotAuthenticated(f"the JWT needs a claim {ROLE_CLAIM}, one of {roles}") from None
+        raise ValueError(f"it needs a claim {ROLE_CLAIM}, one of {', '.join(Role)}") from None
 
 
 def _models(claims: dict[str, Any]) -> tuple[str, ...]:
-    found = claims.get(MODELS_CLAIM, [])
-    if not isinstance(found, list) or not all(isinstance(one, str) and one for one in found):
-        raise NotAuthenticated(f"the claim {MODELS_CLAIM} of the JWT must be a list of the beginnings of models' names")
+    """Return the prefixes; an empty list is refused, for it would give every model to who has none."""
+    if MODELS_CLAIM not in claims:
+        return ()
+    found = claims[MODELS_CLAIM]
+    if not isinstance(found, list) or not found or not all(isinstance(one, str) and one for one in found):
+        raise ValueError(f"its {MODELS_CLAIM} must list what names of models begin with; leave it out for every model")
     return tuple(found)

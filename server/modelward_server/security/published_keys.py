@@ -1,0 +1,89 @@
+"""The keys that an identity provider publishes, read again as they change."""
+
+import asyncio
+import json
+import logging
+import time
+from math import inf
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import jwt
+
+from modelward.errors import StoreUnavailable
+from modelward_server.settings import is_loopback
+
+log = logging.getLogger(__name__)
+
+FRESH_SECONDS = 300.0
+"""How long keys are used before they are read again."""
+KEPT_SECONDS = 3600.0
+"""How long they are used while they cannot be read again: a provider that restarts locks nobody out."""
+BETWEEN_SECONDS = 10.0
+"""The least between two reads, whatever keys the tokens of strangers name."""
+TIMEOUT_SECONDS = 5.0
+
+
+class PublishedKeys:
+    """A JWK set.
+
+    Args:
+        place: a file, or an https URL; http on this machine only.
+
+    Raises:
+        ValueError: the URL is one whose answer others could change.
+    """
+
+    def __init__(self, place: str) -> None:
+        url = urlsplit(place)
+        if url.scheme == "http" and not is_loopback(url.hostname or ""):
+            raise ValueError("keys that anybody on the way could change prove nothing; use https://")
+        self._place = place
+        self._remote = url.scheme in {"http", "https"}
+        self._keys: dict[str, jwt.PyJWK] = {}
+        self._read_at = self._tried_at = -inf
+        self._reading = asyncio.Lock()
+
+    async def find(self, key_id: str) -> jwt.PyJWK:
+        """Return the key of that id, empty for the one without an id.
+
+        Raises:
+            InvalidKeyError: it is not published.
+            StoreUnavailable: whether it is cannot be read.
+        """
+        if key_id not in self._keys or self._is_due():
+            await self._read_again()
+        now = time.monotonic()
+        if key_id in self._keys and now - self._read_at < KEPT_SECONDS:
+            return self._keys[key_id]
+        if self._tried_at > self._read_at:
+            raise StoreUnavailable("the identity provider's keys cannot be read now; retry", store="identity provider")
+        raise jwt.InvalidKeyError("it was signed with a key that the identity provider does not publish")
+
+    def _is_due(self) -> bool:
+        now = time.monotonic()
+        return now - self._read_at >= FRESH_SECONDS and now - self._tried_at >= BETWEEN_SECONDS
+
+    async def _read_again(self) -> None:
+        """Read the keys unless it was just tried; who comes meanwhile with a key that is known does not wait."""
+        async with self._reading:
+            if time.monotonic() - self._tried_at >= BETWEEN_SECONDS:
+                self._tried_at = time.monotonic()
+                await asyncio.to_thread(self._read)
+
+    def _read(self) -> None:
+        began = self._tried_at
+        try:
+            found = self._fetch() if self._remote else self._load()
+        except (jwt.PyJWTError, OSError, ValueError) as error:
+            log.warning("the identity provider's keys could not be read: %s", error)
+            return
+        self._keys = {str(key.key_id or ""): key for key in found.keys if key.public_key_use in {None, "sig"}}
+        self._read_at = began
+
+    def _fetch(self) -> jwt.PyJWKSet:
+        return jwt.PyJWKClient(self._place, cache_jwk_set=False, timeout=TIMEOUT_SECONDS).get_jwk_set()
+
+    def _load(self) -> jwt.PyJWKSet:
+        found = json.loads(Path(self._place).read_text())
+        return jwt.PyJWKSet.from_dict(found if isinstance(found, dict) else {})
