@@ -181,3 +181,23 @@ async def test_progress_is_seen_in_the_list(client: Either, name: str) -> None:
     assert (seen.progress, seen.progress_message) == (0.4, "fold 2 of 5")
     with pytest.raises(errors.InvalidField, match="progress"):
         await client.heartbeat_job(job, progress=1.5)
+
+
+async def test_one_worker_may_take_several_jobs_at_once(client: Either, name: str, artifact: Path) -> None:
+    """Models with a schedule and without one, each job once, the oldest first, with fences that rise."""
+    models = [f"{name}-{number}" for number in range(5)]
+    for model in models:
+        await client.create_model(model)
+    await client.create_schedule(models[2], drift=True)
+    asked = [await client.request_retraining(model, queue=name) for model in models]
+    some = await client.lease_jobs(holder="w", max_jobs=2, queue=name)
+    rest = await client.lease_jobs(holder="w", max_jobs=100, queue=name)
+    assert [job.job_id for job in some] == [job.job_id for job in asked[:2]]
+    assert {job.job_id for job in (*some, *rest)} == {job.job_id for job in asked}
+    fences = [job.fence for job in (*some, *rest)]
+    assert fences == sorted(set(fences))
+    with pytest.raises(errors.NotDue):
+        await client.lease_jobs(holder="w", max_jobs=1, queue=name)
+    version = await client.register(models[0], artifact, job=some[0])
+    assert (await client.complete_job(some[0], version)).state is JobState.SUCCEEDED
+    assert (await client.verify_audit_log()).defects == ()

@@ -113,6 +113,37 @@ class AsyncRetraining(AsyncConnection):
         timeout = self._timeout + wait.total_seconds()
         return job_from_proto((await self._call(self._retraining.LeaseJob, request, timeout)).job)
 
+    async def lease_jobs(
+        self,
+        *,
+        holder: str,
+        max_jobs: int,
+        lease: timedelta | None = None,
+        queue: str = "",
+        labels: Mapping[str, str] | None = None,
+        wait: timedelta = timedelta(0),
+    ) -> list[Job]:
+        """Take several jobs at once, the oldest first, as for handing them on to many machines.
+
+        Args:
+            holder: who takes them; each is then kept and ended by itself.
+            max_jobs: how many at the most, from 1 to 100.
+            lease, queue, labels, wait: as for `lease_job`; the wait is for the first job.
+
+        Raises:
+            NotDue: nothing is to be had.
+        """
+        request = pb.LeaseJobsRequest(
+            holder=holder,
+            max_jobs=max_jobs,
+            lease=span_to_proto(lease),
+            queue=queue,
+            labels=labels or {},
+            wait=span_to_proto(wait),
+        )
+        timeout = self._timeout + wait.total_seconds()
+        return list(map(job_from_proto, (await self._call(self._retraining.LeaseJobs, request, timeout)).jobs))
+
     async def heartbeat_job(
         self, job: Job, *, lease: timedelta | None = None, progress: float | None = None, message: str = ""
     ) -> Job:

@@ -2253,6 +2253,102 @@ class LeaseJobResponse(_message.Message):
 Global___LeaseJobResponse: _TypeAlias = LeaseJobResponse  # noqa: Y015
 
 @_typing.final
+class LeaseJobsRequest(_message.Message):
+    """Asks for several jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    HOLDER_FIELD_NUMBER: _builtins.int
+    LEASE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    WAIT_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    MAX_JOBS_FIELD_NUMBER: _builtins.int
+    holder: _builtins.str
+    """Who takes them, as "trainer-7"."""
+    request_id: _builtins.str
+    """UUID of this call: a repeat with the same one returns the first answer. Empty: every call counts."""
+    queue: _builtins.str
+    """Only jobs of this queue. Empty: of any."""
+    max_jobs: _builtins.int
+    """How many at the most, up to 100."""
+    @_builtins.property
+    def lease(self) -> _duration_pb2.Duration:
+        """How long the leases hold without a heartbeat, up to a day. Left out: ten minutes."""
+
+    @_builtins.property
+    def wait(self) -> _duration_pb2.Duration:
+        """How long to wait for a job at all, up to five minutes. Left out: not at all."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only jobs that have all of these labels."""
+
+    def __init__(
+        self,
+        *,
+        holder: _builtins.str = ...,
+        lease: _duration_pb2.Duration | None = ...,
+        request_id: _builtins.str = ...,
+        wait: _duration_pb2.Duration | None = ...,
+        queue: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        max_jobs: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["lease", b"lease", "wait", b"wait"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["holder", b"holder", "labels", b"labels", "lease", b"lease", "max_jobs", b"max_jobs", "queue", b"queue", "request_id", b"request_id", "wait", b"wait"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseJobsRequest: _TypeAlias = LeaseJobsRequest  # noqa: Y015
+
+@_typing.final
+class LeaseJobsResponse(_message.Message):
+    """The leased jobs."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def jobs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Job]:
+        """At least one; each has a fence of its own."""
+
+    def __init__(
+        self,
+        *,
+        jobs: _abc.Iterable[Global___Job] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["jobs", b"jobs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LeaseJobsResponse: _TypeAlias = LeaseJobsResponse  # noqa: Y015
+
+@_typing.final
 class HeartbeatJobRequest(_message.Message):
     """Says that the worker is alive."""
 

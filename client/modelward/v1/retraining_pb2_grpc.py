@@ -95,6 +95,11 @@ class RetrainingServiceStub:
                 request_serializer=modelward_dot_v1_dot_retraining__pb2.LeaseJobRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_retraining__pb2.LeaseJobResponse.FromString,
                 _registered_method=True)
+        self.LeaseJobs = channel.unary_unary(
+                '/modelward.v1.RetrainingService/LeaseJobs',
+                request_serializer=modelward_dot_v1_dot_retraining__pb2.LeaseJobsRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_retraining__pb2.LeaseJobsResponse.FromString,
+                _registered_method=True)
         self.HeartbeatJob = channel.unary_unary(
                 '/modelward.v1.RetrainingService/HeartbeatJob',
                 request_serializer=modelward_dot_v1_dot_retraining__pb2.HeartbeatJobRequest.SerializeToString,
@@ -226,6 +231,13 @@ class RetrainingServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def LeaseJobs(self, request, context):
+        """Gives several jobs to one worker at once, as to one that hands them on to many machines.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def HeartbeatJob(self, request, context):
         """Says that the worker is alive, which extends its lease.
         """
@@ -344,6 +356,11 @@ def add_RetrainingServiceServicer_to_server(servicer, server):
                     servicer.LeaseJob,
                     request_deserializer=modelward_dot_v1_dot_retraining__pb2.LeaseJobRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_retraining__pb2.LeaseJobResponse.SerializeToString,
+            ),
+            'LeaseJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.LeaseJobs,
+                    request_deserializer=modelward_dot_v1_dot_retraining__pb2.LeaseJobsRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_retraining__pb2.LeaseJobsResponse.SerializeToString,
             ),
             'HeartbeatJob': grpc.unary_unary_rpc_method_handler(
                     servicer.HeartbeatJob,
@@ -711,6 +728,33 @@ class RetrainingService:
             '/modelward.v1.RetrainingService/LeaseJob',
             modelward_dot_v1_dot_retraining__pb2.LeaseJobRequest.SerializeToString,
             modelward_dot_v1_dot_retraining__pb2.LeaseJobResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LeaseJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.RetrainingService/LeaseJobs',
+            modelward_dot_v1_dot_retraining__pb2.LeaseJobsRequest.SerializeToString,
+            modelward_dot_v1_dot_retraining__pb2.LeaseJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -59,6 +59,8 @@ class RetrainingServiceStub:
     """Gives the job of a due model to a worker, for a time. No two workers hold one job at once. Waits for a job when
     asked to.
     """
+    LeaseJobs: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.LeaseJobsRequest, _retraining_pb2.LeaseJobsResponse]
+    """Gives several jobs to one worker at once, as to one that hands them on to many machines."""
     HeartbeatJob: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.HeartbeatJobRequest, _retraining_pb2.HeartbeatJobResponse]
     """Says that the worker is alive, which extends its lease."""
     CompleteJob: _grpc.UnaryUnaryMultiCallable[_retraining_pb2.CompleteJobRequest, _retraining_pb2.CompleteJobResponse]
@@ -107,6 +109,8 @@ class RetrainingServiceAsyncStub(RetrainingServiceStub):
     """Gives the job of a due model to a worker, for a time. No two workers hold one job at once. Waits for a job when
     asked to.
     """
+    LeaseJobs: _aio.UnaryUnaryMultiCallable[_retraining_pb2.LeaseJobsRequest, _retraining_pb2.LeaseJobsResponse]  # type: ignore[assignment]
+    """Gives several jobs to one worker at once, as to one that hands them on to many machines."""
     HeartbeatJob: _aio.UnaryUnaryMultiCallable[_retraining_pb2.HeartbeatJobRequest, _retraining_pb2.HeartbeatJobResponse]  # type: ignore[assignment]
     """Says that the worker is alive, which extends its lease."""
     CompleteJob: _aio.UnaryUnaryMultiCallable[_retraining_pb2.CompleteJobRequest, _retraining_pb2.CompleteJobResponse]  # type: ignore[assignment]
@@ -212,6 +216,13 @@ class RetrainingServiceServicer:
         """Gives the job of a due model to a worker, for a time. No two workers hold one job at once. Waits for a job when
         asked to.
         """
+
+    def LeaseJobs(
+        self,
+        request: _retraining_pb2.LeaseJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_retraining_pb2.LeaseJobsResponse, _abc.Awaitable[_retraining_pb2.LeaseJobsResponse]]:
+        """Gives several jobs to one worker at once, as to one that hands them on to many machines."""
 
     def HeartbeatJob(
         self,

@@ -1,14 +1,13 @@
 """Jobs: ask for one, lease it, keep it, end it, list them."""
 
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelward.errors import FieldViolation, InvalidField, JobAlreadyLeased, NotDue
+from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import Page, VersionRef
 from modelward.retraining import (
     DueModel,
@@ -24,17 +23,16 @@ from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import model_row, production_version, version_row
 from modelward_server.retraining import lease as life
 from modelward_server.retraining.due import merged
-from modelward_server.retraining.facts import due_model, due_models
+from modelward_server.retraining.facts import due_models
 from modelward_server.retraining.firings import fire
 from modelward_server.retraining.lease import Holding
 from modelward_server.retraining.policies import get_retraining_policy
-from modelward_server.retraining.queues import BY_POLICY, Order, Wanted, free_models, state_at
+from modelward_server.retraining.queues import BY_POLICY, Order, state_at
 from modelward_server.retraining.records import job_row, latest_job, new_job, to_job, write_job
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
 from modelward_server.store.paging import Key, fetch_page, slice_page
 from modelward_server.store.retraining_tables import JobRow, ScheduleRow
-from modelward_server.store.tables import ModelRow
 
 
 @dataclass(frozen=True)
@@ -63,70 +61,22 @@ def request_retraining(session: Session, model: str, reason: str, caller: Caller
     model_row(session, model, lock=True)
     summary = f"{caller.actor} asked for it" + (f": {reason}" if reason else "")
     asked = DueReason("", summary, caller.at, RequestEvidence(caller.actor, reason))
-    row = _settled_row(session, model, caller.at)
+    row = settled_row(session, model, caller.at)
     row = row or new_job(session, model, production_version(session, model), [], caller)
     if row.state == JobState.PENDING:
         order.give(row)
     job = to_job(row, caller.at)
     write_job(row, job := replace(job, reasons=merged(job.reasons, [asked]), updated_at=caller.at))
-    return _recorded(session, job, caller)
-
-
-def lease_job(session: Session, wanted: Wanted, holder: str, span: timedelta, caller: Caller) -> Job:
-    """Give a due model's job to a holder, and make the job where there is none yet.
-
-    Args:
-        wanted: without a model, the oldest free job, or else that of the model that is due the longest.
-
-    Raises:
-        ModelNotFound: there is no such model.
-        NotDue: the model is not due, or its job waits after a failure or is in another queue; or there is no job.
-        JobAlreadyLeased: somebody holds the model's job.
-    """
-    if wanted.model:
-        model_row(session, wanted.model, lock=True)  # So that of two at once, the second sees what the first did.
-        return _lease(session, wanted.model, wanted, holder, span, caller)
-    for model in free_models(session, wanted, caller.at):
-        if _lock_at_once(session, model):
-            with suppress(JobAlreadyLeased, NotDue):  # It waits, or was taken a moment ago: the next one may be free.
-                return _lease(session, model, wanted, holder, span, caller)
-    raise NotDue("no model is due whose job is free; ListDueModels shows those that are held or wait", model="")
-
-
-def _lock_at_once(session: Session, model: str) -> bool:
-    """Lock a model if nobody has it: who walks along many models must wait for none, or two would for each other."""
-    return session.get(ModelRow, model, with_for_update={"skip_locked": True}, populate_existing=True) is not None
-
-
-def _lease(session: Session, model: str, wanted: Wanted, holder: str, span: timedelta, caller: Caller) -> Job:
-    """Lease the job of a model that is locked."""
-    row = fire_model(session, model, caller)
-    if row is None:
-        raise _not_due(session, model, caller.at)
-    if not wanted.suits(row.queue, row.labels):
-        raise NotDue(f"the job of {model} is in another queue or lacks a label", model=model)
-    fence = audit.next_sequence(session)  # The number of this lease's own record.
-    job = life.lease(to_job(row, caller.at), holder, span, fence, caller.at)
-    write_job(row, job)
-    row.lease_seconds = span.total_seconds()
-    return _recorded(session, job, caller)
+    return recorded(session, job, caller)
 
 
 def fire_model(session: Session, model: str, caller: Caller) -> JobRow | None:
     """Do what the schedules of a model that is locked say up to now, and return its open job."""
-    row = _settled_row(session, model, caller.at)
+    row = settled_row(session, model, caller.at)
     if session.scalar(select(ScheduleRow.schedule_id).where(ScheduleRow.model == model).limit(1)) is None:
         return row
     fire(session, model, row, caller)
-    return _settled_row(session, model, caller.at)
-
-
-def _not_due(session: Session, model: str, now: datetime) -> NotDue:
-    """Say that nothing makes a model due, and which of its schedules cannot tell."""
-    due = due_model(session, model, now)
-    problems = "".join(f"; {problem.summary}" for problem in due.problems) if due else ""
-    fix = "RequestRetraining does so by hand, PreviewSchedule shows when"
-    return NotDue(f"no schedule makes {model} due now; {fix}{problems}", model=model)
+    return settled_row(session, model, caller.at)
 
 
 def heartbeat_job(
@@ -168,7 +118,7 @@ def note_registered(session: Session, job_id: str, fence: int, version: VersionR
         raise InvalidField(FieldViolation("job_id", f"{job_id} is a job of {row.model}"))
     job = life.registered(to_job(row, caller.at), fence, version.version, caller.at)
     write_job(row, job)
-    _recorded(session, job, caller)
+    recorded(session, job, caller)
 
 
 def complete_job(session: Session, job_id: str, by: Holding, result: Result, caller: Caller) -> Job:
@@ -193,7 +143,7 @@ def complete_job(session: Session, job_id: str, by: Holding, result: Result, cal
     row.evaluation, row.evaluation_label, row.log_sha256 = result.evaluation, result.label, result.log_sha256
     if result.log_sha256:
         version.mirror_wanted += 1
-    return _recorded(session, job, caller)
+    return recorded(session, job, caller)
 
 
 def fail_job(
@@ -212,7 +162,7 @@ def fail_job(
     job = to_job(row, caller.at)
     failed = life.release(job, by, reason, caller.at) if release else life.fail(job, by, reason, give_up, caller.at)
     write_job(row, failed)
-    return _recorded(session, failed, caller)
+    return recorded(session, failed, caller)
 
 
 def retry_job(session: Session, job_id: str, caller: Caller) -> Job:
@@ -230,10 +180,10 @@ def retry_job(session: Session, job_id: str, caller: Caller) -> Job:
     if newest is not None and newest.job_id != job_id:
         raise life.not_retryable(job, f"is not the newest of {row.model}; {newest.job_id} is")
     write_job(row, job)
-    return _recorded(session, job, caller)
+    return recorded(session, job, caller)
 
 
-def _recorded(session: Session, job: Job, caller: Caller) -> Job:
+def recorded(session: Session, job: Job, caller: Caller) -> Job:
     """Note in the audit log how a job stands after its change; a heartbeat is none."""
     audit.append(session, Kind.JOB, job.model, job, caller, job.version)
     return job
@@ -290,7 +240,7 @@ def list_due(session: Session, model: str, page_size: int, page_token: str, now:
     )
 
 
-def _settled_row(session: Session, model: str, now: datetime) -> JobRow | None:
+def settled_row(session: Session, model: str, now: datetime) -> JobRow | None:
     """Return the model's open job; one whose lease ran out is written down as it stands, so that it blocks nobody."""
     row = latest_job(session, model, lock=True)
     if row is None:

@@ -3,15 +3,19 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, and_, case, or_, select
+from sqlalchemy import ColumnElement, Select, and_, case, or_, select
 from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.retraining import JobState
 from modelward_server.retraining.facts import due_models
 from modelward_server.retraining.policies import get_retraining_policy
-from modelward_server.store.retraining_tables import JobRow
+from modelward_server.store.retraining_tables import JobRow, ScheduleRow
+from modelward_server.store.tables import ModelRow
+
+Row = TypeVar("Row", bound=Any)
 
 LOOKED_AT = 32
 """How many free jobs are tried; the others are for those that come next."""
@@ -58,6 +62,8 @@ class Wanted:
     """Empty: of any queue."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Those that a job must have."""
+    prefixes: tuple[str, ...] = ()
+    """What the names of the models begin with; empty: of all."""
 
     def suits(self, queue: str, labels: Mapping[str, str]) -> bool:
         return self.queue in {"", queue} and self.labels.items() <= labels.items()
@@ -71,20 +77,41 @@ def free_models(session: Session, wanted: Wanted, now: datetime) -> Iterator[str
 
 def free_jobs(session: Session, wanted: Wanted, now: datetime) -> list[str]:
     """Return the models whose jobs suit a worker and are free, the oldest jobs first."""
-    rows = select(JobRow.model, JobRow.queue, JobRow.labels).where(is_free(now)).order_by(JobRow.sequence)
-    if wanted.model:
-        rows = rows.where(JobRow.model == wanted.model)
-    if wanted.queue:
-        rows = rows.where(JobRow.queue == wanted.queue)
+    rows = _free(select(JobRow.model, JobRow.queue, JobRow.labels), wanted, now)
     if not wanted.labels:
         rows = rows.limit(LOOKED_AT)
     return [model for model, queue, labels in session.execute(rows) if wanted.suits(queue, labels)][:LOOKED_AT]
 
 
+def free_rows(session: Session, wanted: Wanted, most: int, now: datetime) -> list[JobRow]:
+    """Lock and return free jobs of models without schedules, the oldest first; those that others have are left out.
+
+    Labels are not looked for here: of workers that want some, nobody asks.
+    """
+    if wanted.labels:
+        return []
+    scheduled = select(ScheduleRow.schedule_id).where(ScheduleRow.model == JobRow.model)
+    rows = _free(select(JobRow), wanted, now).where(~scheduled.exists()).limit(most)
+    locked = rows.join(ModelRow, ModelRow.name == JobRow.model).with_for_update(skip_locked=True)
+    return list(session.scalars(locked.execution_options(populate_existing=True)))
+
+
+def _free(rows: Select[Row], wanted: Wanted, now: datetime) -> Select[Row]:
+    rows = rows.where(is_free(now)).order_by(JobRow.sequence)
+    if wanted.model:
+        rows = rows.where(JobRow.model == wanted.model)
+    if wanted.queue:
+        rows = rows.where(JobRow.queue == wanted.queue)
+    if wanted.prefixes:
+        rows = rows.where(or_(*(JobRow.model.startswith(prefix, autoescape=True) for prefix in wanted.prefixes)))
+    return rows
+
+
 def due_without_job(session: Session, wanted: Wanted, now: datetime) -> list[str]:
     """Return the models whose schedules make them due and that have no open job yet, the longest due first."""
     found = [due.model for due in due_models(session, wanted.model, now) if not due.job_id]
-    return [model for model in found if policy_suits(session, model, wanted)]
+    mine = (model for model in found if not wanted.prefixes or model.startswith(wanted.prefixes))
+    return [model for model in mine if policy_suits(session, model, wanted)]
 
 
 def policy_suits(session: Session, model: str, wanted: Wanted) -> bool:

@@ -18,11 +18,13 @@ from modelward.v1 import retraining_pb2 as pb
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceServicer
 from modelward_server.retraining import jobs, policies
 from modelward_server.retraining.lease import DEFAULT_LEASE, Holding
+from modelward_server.retraining.leasing import lease_job, lease_jobs
 from modelward_server.retraining.queues import Order, Wanted
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.follow_ups import FollowUps
 from modelward_server.rpc.openings import Openings
 from modelward_server.rpc.requests import optional_time
+from modelward_server.security import identity
 from modelward_server.store.artifacts import BlobStore
 
 
@@ -56,14 +58,29 @@ class JobCalls(RetrainingServiceServicer):
 
     async def LeaseJob(self, request: pb.LeaseJobRequest, context: Context) -> pb.LeaseJobResponse:
         span = optional_span(request, "lease") or DEFAULT_LEASE
-        wanted = Wanted(request.model, request.queue, dict(request.labels))
+        wanted = Wanted(request.model, request.queue, dict(request.labels), own_models())
 
         async def lease() -> pb.LeaseJobResponse:
             return await self._calls.write(
                 request,
                 context,
                 lambda session, caller: pb.LeaseJobResponse(
-                    job=job_to_proto(jobs.lease_job(session, wanted, request.holder, span, caller))
+                    job=job_to_proto(lease_job(session, wanted, request.holder, span, caller))
+                ),
+            )
+
+        return await self._openings.first(wanted, lease, span_from_proto(request.wait).total_seconds())
+
+    async def LeaseJobs(self, request: pb.LeaseJobsRequest, context: Context) -> pb.LeaseJobsResponse:
+        span = optional_span(request, "lease") or DEFAULT_LEASE
+        wanted = Wanted("", request.queue, dict(request.labels), own_models())
+
+        async def lease() -> pb.LeaseJobsResponse:
+            return await self._calls.write(
+                request,
+                context,
+                lambda session, caller: pb.LeaseJobsResponse(
+                    jobs=map(job_to_proto, lease_jobs(session, wanted, request.max_jobs, request.holder, span, caller))
                 ),
             )
 
@@ -163,6 +180,12 @@ class JobCalls(RetrainingServiceServicer):
                 policy=retraining_policy_to_proto(policies.set_retraining_policy(session, policy, caller))
             ),
         )
+
+
+def own_models() -> tuple[str, ...]:
+    """Return what the names of the caller's models begin with; empty for all."""
+    who = identity.current.get()
+    return who.models if who else ()
 
 
 def holding(request: pb.HeartbeatJobRequest | pb.CompleteJobRequest | pb.FailJobRequest) -> Holding:

@@ -86,5 +86,5 @@ class Openings:
 
 
 def _suits(session: Session, models: list[str], wanted: Wanted) -> bool:
-    mine = (model for model in models if wanted.model in {"", model})
+    mine = (model for model in models if wanted.model in {"", model} and model.startswith(wanted.prefixes or ""))
     return any(policy_suits(session, model, wanted) for model in mine)

@@ -46,9 +46,10 @@ class Authentication:
             NotAuthenticated: there is no credential, or none that is good.
         """
         credential = _credential(context)
-        if credential not in self._known:
-            self._known[credential] = await self._look(*credential)
-        return self._known[credential]
+        known = self._known.get(credential)
+        if known is None:
+            known = self._known[credential] = await self._look(*credential)
+        return known
 
     async def check(self, who: Identity, request: Message, reach: Reach, *, first: bool) -> None:
         """Keep a caller to its models.

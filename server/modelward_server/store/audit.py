@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
@@ -58,24 +58,34 @@ def append(session: Session, kind: Kind, model: str, payload: object, caller: Ca
     Args:
         payload: a dataclass that says what holds after the change.
     """
+    append_all(session, kind, [(model, version, payload)], caller)
+    return _head(session, lock=True).sequence
+
+
+def append_all(session: Session, kind: Kind, about: Iterable[tuple[str, int, object]], caller: Caller) -> None:
+    """Add records in this transaction, in order.
+
+    Args:
+        about: the model, the version or 0, and the payload of each.
+    """
     head = _head(session, lock=True)
-    row = AuditRow(
-        sequence=head.sequence + 1,
-        happened_at=caller.at,
-        actor=caller.actor,
-        kind=kind,
-        model=model,
-        version=version,
-        payload=_canonical(_adapter(type(payload)).dump_python(payload, mode="json")),
-        previous_hash=head.hash,
-        hash="",
-    )
-    row.hash = hash_of(row)
-    head.sequence, head.hash = row.sequence, row.hash
-    session.add(row)
+    for model, version, payload in about:
+        row = AuditRow(
+            sequence=head.sequence + 1,
+            happened_at=caller.at,
+            actor=caller.actor,
+            kind=kind,
+            model=model,
+            version=version,
+            payload=_canonical(_adapter(type(payload)).dump_python(payload, mode="json")),
+            previous_hash=head.hash,
+            hash="",
+        )
+        row.hash = hash_of(row)
+        head.sequence, head.hash = row.sequence, row.hash
+        session.add(row)
+        announce(session, payload)
     session.flush()
-    announce(session, payload)
-    return row.sequence
 
 
 def queue(session: Session) -> datetime | None:

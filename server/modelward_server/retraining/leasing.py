@@ -1,0 +1,97 @@
+"""Leases: which job a worker gets."""
+
+from contextlib import suppress
+from datetime import datetime, timedelta
+
+from sqlalchemy.orm import Session
+
+from modelward.errors import JobAlreadyLeased, NotDue
+from modelward.retraining import Job
+from modelward_server.caller import Caller
+from modelward_server.lifecycle.rows import model_row
+from modelward_server.retraining import lease as life
+from modelward_server.retraining.facts import due_model
+from modelward_server.retraining.jobs import fire_model, recorded
+from modelward_server.retraining.queues import Wanted, free_models, free_rows
+from modelward_server.retraining.records import to_job, write_job
+from modelward_server.store import audit
+from modelward_server.store.audit import Kind
+from modelward_server.store.tables import ModelRow
+
+NOTHING_FREE = "no model is due whose job is free; ListDueModels shows those that are held or wait"
+
+
+def lease_job(session: Session, wanted: Wanted, holder: str, span: timedelta, caller: Caller) -> Job:
+    """Give a due model's job to a holder, and make the job where there is none yet.
+
+    Args:
+        wanted: without a model, the oldest free job, or else that of the model that is due the longest.
+
+    Raises:
+        ModelNotFound: there is no such model.
+        NotDue: the model is not due, or its job waits after a failure or is in another queue; or there is no job.
+        JobAlreadyLeased: somebody holds the model's job.
+    """
+    if wanted.model:
+        model_row(session, wanted.model, lock=True)  # So that of two at once, the second sees what the first did.
+        return _lease(session, wanted.model, wanted, holder, span, caller)
+    return lease_jobs(session, wanted, 1, holder, span, caller)[0]
+
+
+def lease_jobs(session: Session, wanted: Wanted, most: int, holder: str, span: timedelta, caller: Caller) -> list[Job]:
+    """Give up to `most` jobs to a holder, the oldest first.
+
+    Raises:
+        NotDue: there is none.
+    """
+    found = _lease_at_once(session, wanted, most, holder, span, caller)
+    for model in free_models(session, wanted, caller.at) if len(found) < most else ():
+        if len(found) < most and _lock_at_once(session, model):
+            with suppress(JobAlreadyLeased, NotDue):  # It waits, or was taken a moment ago: the next one may be free.
+                found.append(_lease(session, model, wanted, holder, span, caller))
+    if not found:
+        raise NotDue(NOTHING_FREE, model="")
+    return found
+
+
+def _lease_at_once(
+    session: Session, wanted: Wanted, most: int, holder: str, span: timedelta, caller: Caller
+) -> list[Job]:
+    """Lease free jobs of models that have no schedules: nothing has to be looked up for each of them."""
+    fence = audit.next_sequence(session)
+    rows = free_rows(session, wanted, most, caller.at)
+    leased = [
+        life.lease(to_job(row, caller.at), holder, span, fence + number, caller.at) for number, row in enumerate(rows)
+    ]
+    for row, job in zip(rows, leased, strict=True):
+        write_job(row, job)
+        row.lease_seconds = span.total_seconds()
+    audit.append_all(session, Kind.JOB, [(job.model, job.version, job) for job in leased], caller)
+    return leased
+
+
+def _lock_at_once(session: Session, model: str) -> bool:
+    """Lock a model if nobody has it: who walks along many models must wait for none, or two would for each other."""
+    return session.get(ModelRow, model, with_for_update={"skip_locked": True}, populate_existing=True) is not None
+
+
+def _lease(session: Session, model: str, wanted: Wanted, holder: str, span: timedelta, caller: Caller) -> Job:
+    """Lease the job of a model that is locked."""
+    row = fire_model(session, model, caller)
+    if row is None:
+        raise _not_due(session, model, caller.at)
+    if not wanted.suits(row.queue, row.labels):
+        raise NotDue(f"the job of {model} is in another queue or lacks a label", model=model)
+    fence = audit.next_sequence(session)  # The number of this lease's own record.
+    job = life.lease(to_job(row, caller.at), holder, span, fence, caller.at)
+    write_job(row, job)
+    row.lease_seconds = span.total_seconds()
+    return recorded(session, job, caller)
+
+
+def _not_due(session: Session, model: str, now: datetime) -> NotDue:
+    """Say that nothing makes a model due, and which of its schedules cannot tell."""
+    due = due_model(session, model, now)
+    problems = "".join(f"; {problem.summary}" for problem in due.problems) if due else ""
+    fix = "RequestRetraining does so by hand, PreviewSchedule shows when"
+    return NotDue(f"no schedule makes {model} due now; {fix}{problems}", model=model)
