@@ -42,7 +42,8 @@ def jwk(key: Any, kid: str, **more: str) -> dict[str, Any]:
         (ed25519.Ed25519PrivateKey, OKPAlgorithm),
     ]
     algorithm = next(algorithm for kind, algorithm in kinds if isinstance(key, kind))
-    return algorithm.to_jwk(key.public_key(), as_dict=True) | {"kid": kid} | more
+    published: dict[str, Any] = algorithm.to_jwk(key.public_key(), as_dict=True)
+    return published | {"kid": kid} | more
 
 
 class Provider:

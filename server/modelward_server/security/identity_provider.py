@@ -14,7 +14,7 @@ ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES
 """Only those that sign with a private key: with the others, whoever can check a token can make one."""
 LEEWAY_SECONDS = 30
 """How far the provider's clock may be from ours."""
-REQUIRED = ("exp", "iss", "aud", "sub")
+REQUIRED = ["exp", "iss", "aud", "sub"]
 ROLE_CLAIM = "modelward_role"
 MODELS_CLAIM = "modelward_models"
 LONGEST_SUBJECT = 256
