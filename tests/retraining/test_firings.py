@@ -25,6 +25,7 @@ from modelward_server.retraining import jobs, schedules
 from modelward_server.retraining.facts import due_model
 from modelward_server.retraining.firings import list_firings
 from modelward_server.retraining.lease import Holding
+from modelward_server.retraining.leasing import lease_job
 from modelward_server.retraining.queues import Wanted
 from modelward_server.retraining.records import triggers_json
 from modelward_server.retraining.ticker import Ticker
@@ -96,7 +97,7 @@ class World:
 
     def end_job(self) -> None:
         with self.ledger.writing() as session:
-            job = jobs.lease_job(session, Wanted("spx"), "worker", HOUR, self.ada)
+            job = lease_job(session, Wanted("spx"), "worker", HOUR, self.ada)
             jobs.fail_job(session, job.job_id, Holding("worker", job.attempt), "no data", True, self.ada)
 
     def due(self, now: datetime) -> DueModel | None:
@@ -231,9 +232,9 @@ def test_a_calendar_that_has_ended_is_told_once_and_stops_nothing_else(ledger: L
         assert "XNYS has sessions from" in due["spx"].problems[0].summary
         assert "XNYS has sessions from" in due["spx"].summary
         assert due["ndx"].reasons
-        assert jobs.lease_job(session, Wanted(), "worker", HOUR, Caller("ada", far)).model == "ndx"
+        assert lease_job(session, Wanted(), "worker", HOUR, Caller("ada", far)).model == "ndx"
         with pytest.raises(NotDue, match="XNYS has sessions from"):
-            jobs.lease_job(session, Wanted("spx"), "worker", HOUR, Caller("ada", far))
+            lease_job(session, Wanted("spx"), "worker", HOUR, Caller("ada", far))
     world.tick(far)
     world.tick(far + DAY)
     [told] = world.history()

@@ -129,7 +129,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
 
 
 @pytest.mark.parametrize(
-    ("key", "algorithm", "kid"), [(RSA, "RS256", "rsa"), (EC, "ES256", "ec"), (ED, "EdDSA", "ed")], ids=str
+    ("key", "algorithm", "kid"),
+    [(RSA, "RS256", "rsa"), (EC, "ES256", "ec"), (ED, "EdDSA", "ed")],
+    ids=["RSA", "EC", "EdDSA"],
 )
 async def test_a_good_jwt_says_who_it_is(provider: Provider, key: Any, algorithm: str, kid: str) -> None:
     models = ["spx-", "ndx-"]

@@ -140,6 +140,8 @@ def test_lists_show_the_callers_own_part() -> None:
         kind: Any = GetMessageClass(method.output_type)
         foreign, own = list(about(kind, "ndx", {})), list(about(kind, "spx-1", {}))
         assert own or method.name == "PreviewSchedule", method.name  # It shows times, of no model or a named schedule.
+        if method.name == "LeaseJob":
+            continue  # What it answers is one job, which it chose among the caller's own.
         assert all(kept(answer, LIMITED) == answer for answer in own), method.name
         assert not any(kept(answer, LIMITED).ListFields() for answer in foreign), method.name
 

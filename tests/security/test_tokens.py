@@ -17,7 +17,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from modelward import AsyncClient, Client
-from modelward.errors import ModelNotAllowed, NotAuthenticated, RoleTooLow
+from modelward.errors import ModelNotAllowed, NotAuthenticated, NotDue, RoleTooLow
 from modelward_server.security import authentication, grants
 from modelward_server.security.identity import Role
 from modelward_server.security.session import administering
@@ -86,6 +86,18 @@ async def test_who_is_limited_to_some_models_neither_sees_nor_changes_others(gua
         with pytest.raises(ModelNotAllowed):
             await client.create_model("ndx-mine")
         assert (await client.create_model("spx-mine")).name == "spx-mine"
+
+
+async def test_a_worker_gets_jobs_of_its_models_only(guarded: RunningServer) -> None:
+    async with AsyncClient(guarded.target, token=token_of(guarded, "founder", Role.ADMIN)) as admin:
+        for model in ("ndx-trend", "spx-trend"):
+            await admin.request_retraining(model)
+    async with AsyncClient(guarded.target, token=token_of(guarded, "trainer-1", Role.TRAINER, "spx-")) as worker:
+        assert [job.model for job in await worker.lease_jobs(holder="w", max_jobs=9)] == ["spx-trend"]
+        with pytest.raises(NotDue):
+            await worker.lease_job(holder="w")
+        with pytest.raises(ModelNotAllowed):
+            await worker.lease_job("ndx-trend", holder="w")
 
 
 def test_a_token_ends_when_it_expires(guarded: RunningServer) -> None:
