@@ -76,7 +76,7 @@ class App:
         self._settings = settings
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger(settings.ledger_url)
-        self._blobs = BlobStore(settings.data_dir / "blobs")
+        self._blobs = BlobStore(settings.blobs_folder)
         self._health = health.aio.HealthServicer()
 
     async def start(self) -> int:

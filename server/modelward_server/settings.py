@@ -31,6 +31,9 @@ class Settings(BaseSettings):
         default=DEFAULT_PORT, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it."
     )
     data_dir: Path = Field(default=Path("modelward-data"), description="Folder for what the server keeps in files.")
+    blobs_dir: str = Field(
+        default="", description="Folder of the models' files, which replicas share. Empty: blobs in the data folder."
+    )
     database_url: str = Field(default="", description="SQLAlchemy URL of the ledger. Empty: SQLite in the data folder.")
     mlflow_uri: str = Field(
         default="", description="MLflow tracking URI, local or http(s). Empty: SQLite in the data folder."
@@ -117,6 +120,10 @@ class Settings(BaseSettings):
     def check_secret(cls, secret: str) -> str:
         secret_bytes(secret)
         return secret
+
+    @property
+    def blobs_folder(self) -> Path:
+        return Path(self.blobs_dir) if self.blobs_dir else self.data_dir / "blobs"
 
     @property
     def ledger_url(self) -> str:

@@ -124,7 +124,13 @@ def _explained(error: Exception, settings: Any) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         return f"{_named('database_url')}: needs the Python package {error.name}"
     if isinstance(error, OSError):
-        pem = [name for name in TLS_FILES if getattr(settings, name) and getattr(settings, name) == str(error.filename)]
-        named = _named(pem[0] if pem else "data_dir")
+        named = _named(_setting_of(error.filename, settings))
         return f"{named}: {error.filename or settings.data_dir}: {error.strerror}"
     return None
+
+
+def _setting_of(path: object, settings: Any) -> str:
+    """Return which setting named a file or folder."""
+    if settings.blobs_dir and str(path).startswith(settings.blobs_dir):
+        return "blobs_dir"
+    return next((name for name in TLS_FILES if getattr(settings, name) == str(path)), "data_dir")
