@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from modelward_server.webhooks.secrets import secret_bytes
 
 DEFAULT_PORT = 50061
+MAX_PORT = 65_535
 
 
 def is_loopback(host: str) -> bool:
@@ -28,8 +29,9 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(
-        default=DEFAULT_PORT, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it."
+        default=DEFAULT_PORT, ge=0, le=MAX_PORT, description="Port to listen on; 0 takes a free one and prints it."
     )
+    workers: int = Field(default=1, ge=1, le=256, description="Processes that share the port and the load.")
     data_dir: Path = Field(default=Path("modelward-data"), description="Folder for what the server keeps in files.")
     blobs_dir: str = Field(
         default="", description="Folder of the models' files, which replicas share. Empty: blobs in the data folder."
@@ -81,7 +83,10 @@ class Settings(BaseSettings):
     )
 
     metrics_port: int | None = Field(
-        default=None, ge=0, le=65535, description="Port on which Prometheus scrapes /metrics; empty: none."
+        default=None,
+        ge=0,
+        le=MAX_PORT,
+        description="Port on which Prometheus scrapes /metrics; a second worker takes the next; empty: none.",
     )
     tls_cert: str = Field(default="", description="File of the server's certificate chain, in PEM. Empty: no TLS.")
     tls_key: str = Field(default="", description="File of the certificate's private key, in PEM.")
@@ -101,6 +106,13 @@ class Settings(BaseSettings):
         if not (value or is_loopback(host)):
             raise ValueError(f"listening on {host} needs --tls-cert, --tls-key and --tls-client-ca; or use 127.0.0.1")
         return value
+
+    @field_validator("metrics_port")
+    @classmethod
+    def leave_room(cls, port: int | None, info: ValidationInfo) -> int | None:
+        if port and port + info.data.get("workers", 1) - 1 > MAX_PORT:
+            raise ValueError("leaves no port for each worker: they take this one and those behind it")
+        return port
 
     @field_validator("allowed_sources", "webhooks", mode="before")
     @classmethod

@@ -94,7 +94,7 @@ for number in range(30):
 
 def test_processes_that_write_one_blob_at_once_leave_it_whole(tmp_path: Path) -> None:
     (tmp_path / "content").write_bytes(CONTENT)
-    command = [sys.executable, "-c", WRITE, tmp_path / "shared", tmp_path / "content"]
+    command = [sys.executable, "-c", WRITE, str(tmp_path / "shared"), str(tmp_path / "content")]
     writers = [subprocess.Popen([*command, str(one)], stdin=PIPE, stderr=PIPE, text=True) for one in range(3)]
     for writer in writers:
         assert writer.stdin is not None

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import socket
+from collections.abc import Coroutine
 from typing import Any
 
 import click
@@ -55,12 +56,21 @@ def _settings_class() -> Any:
 @click.command(cls=ServeCommand)
 def serve(**flags: str | None) -> None:
     """Run the server until SIGTERM or Ctrl-C."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("modelward_server.announcing").setLevel(logging.INFO)
     settings = _settings({name: value for name, value in flags.items() if value is not None})
     _check_address(settings.host, settings.port)
+    run_server(_served(settings), settings)
+
+
+def run_server(serving: Coroutine[Any, Any, None], settings: Any) -> None:
+    """Run a server to its end.
+
+    Raises:
+        Failure: it could not start; says which setting is to blame.
+    """
+    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("modelward_server.announcing").setLevel(logging.INFO)
     try:
-        asyncio.run(_served(settings))
+        asyncio.run(serving)
     except Exception as error:
         line = _explained(error, settings)
         if line is None:
@@ -102,7 +112,10 @@ def _check_address(host: str, port: int) -> None:
 
 async def _served(settings: Any) -> None:
     try:
-        from modelward_server import app
+        if settings.workers > 1:
+            from modelward_server.supervisor import supervise as run
+        else:
+            from modelward_server.app import serve as run
     except ModuleNotFoundError:
         raise Failure(NEEDS_SERVER) from None
 
@@ -111,7 +124,7 @@ async def _served(settings: Any) -> None:
         place = f"{settings.host}:{port}"
         click.echo(f"Modelward listens on {place}, data in {settings.data_dir.resolve()}, MLflow at {mlflow}")
 
-    await app.serve(settings, started)
+    await run(settings, started)
 
 
 def _explained(error: Exception, settings: Any) -> str | None:
@@ -123,6 +136,8 @@ def _explained(error: Exception, settings: Any) -> str | None:
         return f"{_named('database_url')}: {reason}"
     if isinstance(error, ModuleNotFoundError):
         return f"{_named('database_url')}: needs the Python package {error.name}"
+    if isinstance(error, ChildProcessError):
+        return str(error)  # A worker has said why itself.
     if isinstance(error, OSError):
         named = _named(_setting_of(error.filename, settings))
         return f"{named}: {error.filename or settings.data_dir}: {error.strerror}"
