@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import click
@@ -25,11 +25,14 @@ class BadSetting(Failure):
 class ServeCommand(click.Command):
     """A command with a flag for each setting; only it pays for importing them."""
 
+    takes: tuple[str, ...] = ()
+    """The settings that matter to it; all when it is empty."""
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*_flags(), *super().get_params(ctx)]
+        return [*_flags(self.takes), *super().get_params(ctx)]
 
 
-def _flags() -> list[click.Parameter]:
+def _flags(names: tuple[str, ...]) -> list[click.Parameter]:
     return [
         click.Option(
             [f"--{name.replace('_', '-')}"],
@@ -37,6 +40,7 @@ def _flags() -> list[click.Parameter]:
             help=f"{field.description}  [env var: MODELWARD_{name.upper()}; default: {_shown(field.default)}]",
         )
         for name, field in _settings_class().model_fields.items()
+        if not names or name in names
     ]
 
 
@@ -56,7 +60,7 @@ def _settings_class() -> Any:
 @click.command(cls=ServeCommand)
 def serve(**flags: str | None) -> None:
     """Run the server until SIGTERM or Ctrl-C."""
-    settings = _settings({name: value for name, value in flags.items() if value is not None})
+    settings = settings_of(flags)
     _check_address(settings.host, settings.port)
     run_server(_served(settings), settings)
 
@@ -78,11 +82,17 @@ def run_server(serving: Coroutine[Any, Any, None], settings: Any) -> None:
         raise Failure(line) from error
 
 
-def _settings(given: dict[str, str]) -> Any:
+def settings_of(flags: Mapping[str, str | None]) -> Any:
+    """Make the settings of the flags that were given and of the environment.
+
+    Raises:
+        BadSetting: one of them makes no sense.
+    """
+    settings_class = _settings_class()
     from pydantic import ValidationError
 
     try:
-        return _settings_class()(**given)
+        return settings_class(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         problems = ((str(problem["loc"][0]), problem) for problem in error.errors())
         lines = (f"{_named(name)}: {_problem(problem)}" for name, problem in problems)

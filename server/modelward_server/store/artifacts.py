@@ -184,7 +184,7 @@ class IncomingBlob:
             self._target.parent,
             self._target.parent.parent,
         ):  # Which of the two is new is for others to say.
-            _sync_folder(folder)
+            sync_folder(folder)
 
     def close(self) -> None:
         with suppress(OSError):  # Of bytes that could not be written before, either; all others are flushed.
@@ -231,8 +231,8 @@ def _check_digest(expected: str, actual: str) -> None:
         raise DigestMismatch(f"the content's SHA-256 is {actual}, not {expected}", expected=expected, actual=actual)
 
 
-def _sync_folder(folder: Path) -> None:
-    # A file is safe from a power cut only when its entry in the folder is, too.
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries safe from a power cut: a file is so only with its entry."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
