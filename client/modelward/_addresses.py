@@ -1,5 +1,6 @@
 """Where the servers are: how one address or several become a gRPC channel that goes on when one of them is gone."""
 
+import re
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
@@ -14,6 +15,7 @@ RECONNECTING: list[Option] = [
     # In spite of its name: how long one attempt to connect may take.
     ("grpc.min_reconnect_backoff_ms", 5_000),
 ]
+PORT = re.compile("[0-9]{1,5}")
 IN_TURNS: Option = ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}')
 """Connect to every address and spread calls over those that answer."""
 
@@ -25,10 +27,10 @@ def channel_target(target: str) -> tuple[str, list[Option]]:
         target: `host:port`, several of them with commas, or `dns:///host:port` for a name with several addresses.
 
     Raises:
-        InvalidField: one of several addresses has no port.
+        InvalidField: one of several addresses is empty or has no port.
     """
     if "," in target:
-        return _several([_split(address.strip()) for address in target.split(",") if address.strip()])
+        return _several([_split(address.strip()) for address in target.split(",")])
     return target, [*RECONNECTING, IN_TURNS] if target.startswith("dns:") else RECONNECTING
 
 
@@ -49,7 +51,7 @@ def _look_up(host: str, port: int) -> list[tuple[str, int]]:
     """Return a host's addresses, the ones of IPv4 where it has both; none when nobody knows it at the moment."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError:
+    except (OSError, UnicodeError):  # A label of a name may be too long to be one.
         return []
     family = min((info[0] for info in found), key=[socket.AF_INET, socket.AF_INET6].index)
     return list(dict.fromkeys((str(info[4][0]), port) for info in found if info[0] == family))
@@ -57,7 +59,7 @@ def _look_up(host: str, port: int) -> list[tuple[str, int]]:
 
 def _split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
-    if not host or not port.isascii() or not port.isdigit():
+    if not host or not PORT.fullmatch(port) or int(port) > 65_535:
         fix = f"{address!r} is not of the form host:port, as each of several addresses must be"
         raise InvalidField(FieldViolation("target", fix))
     return host.strip("[]"), int(port)

@@ -112,9 +112,10 @@ def test_name_that_nobody_knows_is_left_out_and_alone_is_nobody() -> None:
         client.get_model("spx")
 
 
-def test_address_without_a_port_is_refused() -> None:
+@pytest.mark.parametrize("target", ["models-1,models-2:50061", "models-1:50061,", "models-1:50061,models-2:99999", ","])
+def test_address_that_is_none_is_refused(target: str) -> None:
     with pytest.raises(errors.InvalidField, match="host:port"):
-        Client("models-1,models-2:50061")
+        Client(target)
 
 
 def test_certificate_of_every_server_must_carry_the_first_name(tmp_path: Path) -> None:
