@@ -40,8 +40,9 @@ ACTOR_HEADER = "modelward-actor"
 STATUS_DETAILS = "grpc-status-details-bin"
 LOST_STATUS = "Internal error from Core"
 """What grpc.aio says when a write meets the end of its call; it forgets the server's status (grpc issue 36066)."""
-FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 2.0
+FIRST_PAUSE_SECONDS = 0.01
+"""So short because another server may take the next attempt."""
+LONGEST_PAUSE_SECONDS = 1.0
 
 CATEGORIES = (
     InvalidArgument,
@@ -67,6 +68,22 @@ def name_request(request: Message) -> None:
         request.request_id = str(uuid4())  # type: ignore[attr-defined]
 
 
+class Pauses:
+    """How long to wait between attempts: hardly at all after the first, and then longer and longer."""
+
+    def __init__(self) -> None:
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        self._next = FIRST_PAUSE_SECONDS
+
+    def next(self) -> float:
+        """Return the seconds to wait now."""
+        pause = self._next * random.uniform(0.5, 1.5)  # noqa: S311 - spreads clients, hides nothing
+        self._next = min(self._next * 2, LONGEST_PAUSE_SECONDS)
+        return pause
+
+
 class Attempts:
     """Decides how long one logical call goes on.
 
@@ -78,11 +95,12 @@ class Attempts:
     def __init__(self, timeout: float, patience: float = math.inf) -> None:
         self._deadline = time.monotonic() + timeout
         self._patience = patience
+        self._pauses = Pauses()
         self.progressed()
 
     def progressed(self) -> None:
         """Note that the call gets on: should it break now, patience begins anew."""
-        self._pause = FIRST_PAUSE_SECONDS
+        self._pauses.begin_anew()
         self._end_of_patience = time.monotonic() + self._patience
 
     def remaining(self) -> float:
@@ -95,11 +113,10 @@ class Attempts:
         Raises:
             ModelwardError: `error`, when another attempt would not help or would come too late.
         """
-        pause = self._pause * random.uniform(0.5, 1.5)  # noqa: S311 - spreads clients, hides nothing
+        pause = self._pauses.next()
         late = time.monotonic() + pause > min(self._deadline, self._end_of_patience)
         if late or not isinstance(error, Unavailable | ConcurrentChange):
             raise error from None  # What gRPC raised says nothing more.
-        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
         return pause
 
 

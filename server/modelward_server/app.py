@@ -60,8 +60,6 @@ GRPC_OPTIONS = [
     # Above the limit that the contract sets, so that a message over it gets an answer that says how to mend it.
     ("grpc.max_receive_message_length", 64 << 20),
     ("grpc.max_send_message_length", -1),
-    # A second server on the same port must fail, not share its calls.
-    ("grpc.so_reuseport", 0),
     # Clients ping to tell a quiet server from a dead one, which by default would be held against them.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
     # A watcher whose machine has vanished says no good-bye; without these its call would stay open for ever.
@@ -72,13 +70,18 @@ GRPC_OPTIONS = [
 
 
 class App:
-    """One server: its stores, its services and its worker."""
+    """One server: its stores, its services and its worker.
 
-    def __init__(self, settings: Settings) -> None:
+    Args:
+        shares_port: whether others may listen on the same port. A second server must fail otherwise, not share calls.
+    """
+
+    def __init__(self, settings: Settings, shares_port: bool = False) -> None:
         self._settings = settings
+        self._options = [*GRPC_OPTIONS, ("grpc.so_reuseport", int(shares_port))]
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger(settings.ledger_url)
-        self._blobs = BlobStore(settings.data_dir / "blobs")
+        self._blobs = BlobStore(settings.blobs_folder)
         self._health = health.aio.HealthServicer()
 
     async def start(self) -> int:
@@ -87,10 +90,10 @@ class App:
         await asyncio.to_thread(self.ledger.migrate)
         self._metrics = None if self._settings.metrics_port is None else Metrics()
         measured = [self._metrics.calls] if self._metrics else []  # Only who looks at them pays for measurements.
-        self._server = aio.server(interceptors=[*measured, Guard(self._authentication())], options=GRPC_OPTIONS)
-        port = self._listen()
+        self._server = aio.server(interceptors=[*measured, Guard(self._authentication())], options=self._options)
         self._start_mirror()
         self._add_services()
+        port = self._listen()
         self._serve_metrics()
         await self._server.start()
         for service in ("", *SERVICES):
@@ -190,9 +193,9 @@ class App:
         self.ledger.close()
 
 
-async def serve(settings: Settings, on_start: Callable[[int], None]) -> None:
+async def serve(settings: Settings, on_start: Callable[[int], None], shares_port: bool = False) -> None:
     """Serve until SIGTERM or SIGINT; `on_start` is told the port."""
-    app = App(settings)
+    app = App(settings, shares_port)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)

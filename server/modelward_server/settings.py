@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from modelward_server.webhooks.secrets import secret_bytes
 
 DEFAULT_PORT = 50061
+MAX_PORT = 65_535
 
 
 def is_loopback(host: str) -> bool:
@@ -28,9 +29,13 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(
-        default=DEFAULT_PORT, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it."
+        default=DEFAULT_PORT, ge=0, le=MAX_PORT, description="Port to listen on; 0 takes a free one and prints it."
     )
+    workers: int = Field(default=1, ge=1, le=256, description="Processes that share the port and the load.")
     data_dir: Path = Field(default=Path("modelward-data"), description="Folder for what the server keeps in files.")
+    blobs_dir: str = Field(
+        default="", description="Folder of the models' files, which replicas share. Empty: blobs in the data folder."
+    )
     database_url: str = Field(default="", description="SQLAlchemy URL of the ledger. Empty: SQLite in the data folder.")
     mlflow_uri: str = Field(
         default="", description="MLflow tracking URI, local or http(s). Empty: SQLite in the data folder."
@@ -78,7 +83,10 @@ class Settings(BaseSettings):
     )
 
     metrics_port: int | None = Field(
-        default=None, ge=0, le=65535, description="Port on which Prometheus scrapes /metrics; empty: none."
+        default=None,
+        ge=0,
+        le=MAX_PORT,
+        description="Port on which Prometheus scrapes /metrics; a second worker takes the next; empty: none.",
     )
     tls_cert: str = Field(default="", description="File of the server's certificate chain, in PEM. Empty: no TLS.")
     tls_key: str = Field(default="", description="File of the certificate's private key, in PEM.")
@@ -135,6 +143,13 @@ class Settings(BaseSettings):
     def asks_who_calls(self) -> bool:
         return self.auth or bool(self.tls_client_ca) or bool(self.jwt_keys)
 
+    @field_validator("metrics_port")
+    @classmethod
+    def leave_room(cls, port: int | None, info: ValidationInfo) -> int | None:
+        if port and port + info.data.get("workers", 1) - 1 > MAX_PORT:
+            raise ValueError("leaves no port for each worker: they take this one and those behind it")
+        return port
+
     @field_validator("allowed_sources", "webhooks", mode="before")
     @classmethod
     def split(cls, value: object) -> object:
@@ -153,6 +168,10 @@ class Settings(BaseSettings):
     def check_secret(cls, secret: str) -> str:
         secret_bytes(secret)
         return secret
+
+    @property
+    def blobs_folder(self) -> Path:
+        return Path(self.blobs_dir) if self.blobs_dir else self.data_dir / "blobs"
 
     @property
     def ledger_url(self) -> str:

@@ -65,8 +65,12 @@ class Network:
         self.carried += len(data)
         if self.breaks_at and self.carried >= self.breaks_at[0]:
             self.breaks_at.pop(0)
-            for connection in list(self._open):
-                _end(connection)
+            self.break_all()
+
+    def break_all(self) -> None:
+        """End every connection that is open."""
+        for connection in list(self._open):
+            _end(connection)
 
 
 def _end(connection: socket.socket) -> None:

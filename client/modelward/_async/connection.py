@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
+from modelward._addresses import channel_target
 from modelward._credentials import check_token_travels_safely
 from modelward._wire import ACTOR_HEADER, Attempts, error_of, name_request
 from modelward.errors import ModelwardError
@@ -36,10 +37,11 @@ Response = TypeVar("Response", bound=Message)
 
 
 class AsyncConnection:
-    """A connection to one Modelward server, and the ways to call it.
+    """A connection to a Modelward server or to several of one database, and the ways to call them.
 
     Args:
-        target: the server, as `host:port`.
+        target: the server, as `host:port`; several with commas, as `models-1:50061,models-2:50061`. Calls take turns
+            at those that answer, and what breaks off goes on at another.
         timeout: seconds that one call may take with all its attempts, where the call does not say otherwise.
         actor: who acts, for the record; the login name when it is left out.
         credentials: for TLS; without them the connection is not encrypted.
@@ -59,16 +61,18 @@ class AsyncConnection:
         token: str | Callable[[], str] | None = None,
     ) -> None:
         check_token_travels_safely(target, credentials, token)
+        place, spread = channel_target(target)
         options = [
+            *spread,
             ("grpc.max_receive_message_length", -1),
             # A watch may be silent for hours: pings tell a quiet server from a dead one.
             ("grpc.keepalive_time_ms", 20_000),
             ("grpc.keepalive_timeout_ms", 5_000),
         ]
         if credentials is None:
-            self._channel = aio.insecure_channel(target, options=options)
+            self._channel = aio.insecure_channel(place, options=options)
         else:
-            self._channel = aio.secure_channel(target, credentials, options=options)
+            self._channel = aio.secure_channel(place, credentials, options=options)
         self.target = target
         self._timeout = timeout
         self._credentials = credentials

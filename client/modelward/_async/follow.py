@@ -12,11 +12,12 @@ from typing import Self
 
 from modelward._async.connection import AsyncConnection
 from modelward._async.lifecycle import AsyncLifecycle
-from modelward._async.watching import RECONNECT_SECONDS, AsyncWatching
+from modelward._async.watching import AsyncWatching
 from modelward._convert.common import stage_to_proto
 from modelward._convert.lifecycle import version_from_proto
 from modelward._follow import Cache, Followed, Holder, Loader, cache_key, load_known
 from modelward._refs import as_stage
+from modelward._wire import Pauses
 from modelward.errors import DeadlineExceeded, ModelHalted, ModelwardError, NothingResolved, Unavailable
 from modelward.lifecycle import ModelVersion, Stage
 from modelward.v1 import lifecycle_pb2 as pb
@@ -55,6 +56,7 @@ class AsyncFollower:
         self._engine = engine
         self._key = cache_key(connection.target, model, stage)
         self._token = ""
+        self._pauses = Pauses()
         self._closed = False
 
     @property
@@ -103,13 +105,14 @@ class AsyncFollower:
         if not self._closed:  # Closing the connection ends the watch, too.
             log.warning("following %s goes on in a moment: %s", self._model, error)
             self._holder.lost()
-            await asyncio.sleep(RECONNECT_SECONDS)
+            await asyncio.sleep(self._pauses.next())
 
     async def _watch(self) -> None:
         """Look now, and again after every change of the model."""
         await self._refresh()
         request = pb.WatchModelsRequest(models=[self._model], resume_token=self._token)
         async for response in self._connection._receive(self._connection._lifecycle.WatchModels, request, math.inf):
+            self._pauses.begin_anew()
             await self._refresh()
             self._token = response.events[-1].resume_token or self._token
 

@@ -1,5 +1,6 @@
 """The registry's calls about stages: moves, halts, policies, history, and which version is meant."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import datetime
 
@@ -19,6 +20,8 @@ from modelward._convert.policy import (
     verification_from_proto,
 )
 from modelward._refs import AnyVersion, as_ref, as_stage
+from modelward._wire import Attempts
+from modelward.errors import Unavailable
 from modelward.lifecycle import (
     AuditRecord,
     AuditVerification,
@@ -180,6 +183,13 @@ class AsyncStages(AsyncConnection):
     async def export_audit_log(self, *, from_sequence: int = 0, to_sequence: int = 0) -> AsyncIterator[AuditRecord]:
         """Iterate over the records of the audit log, in order."""
         request = pb.ExportAuditLogRequest(from_sequence=from_sequence, to_sequence=to_sequence)
-        async for part in self._receive(self._lifecycle.ExportAuditLog, request):
-            for record in part.records:
-                yield audit_record_from_proto(record)
+        attempts = Attempts(self._timeout)
+        while True:
+            try:
+                async for part in self._receive(self._lifecycle.ExportAuditLog, request, attempts.remaining()):
+                    for record in part.records:
+                        request.from_sequence = record.sequence + 1
+                        yield audit_record_from_proto(record)
+                return
+            except Unavailable as error:
+                await asyncio.sleep(attempts.pause_before_next(error))

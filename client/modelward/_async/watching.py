@@ -9,11 +9,10 @@ from modelward._async.connection import AsyncConnection
 from modelward._convert.common import ref_from_proto, ref_to_proto, span_to_proto
 from modelward._convert.events import event_from_proto, rollout_from_proto
 from modelward._refs import AnyVersion, as_ref
+from modelward._wire import Attempts
 from modelward.errors import Unavailable
 from modelward.lifecycle import ModelEvent, Rollout, VersionRef
 from modelward.v1 import lifecycle_pb2 as pb
-
-RECONNECT_SECONDS = 0.5
 
 
 class AsyncWatching(AsyncConnection):
@@ -23,7 +22,7 @@ class AsyncWatching(AsyncConnection):
         """Iterate over changes as they come, in their order, until the iteration is left.
 
         Without a token it first tells how the models stand. When the connection breaks or the server restarts, it goes
-        on behind the last event: none is lost and none comes twice.
+        on behind the last event, at another server where there is one: none is lost and none comes twice.
 
         Args:
             models: only these; all when it is empty.
@@ -34,16 +33,18 @@ class AsyncWatching(AsyncConnection):
             ResumeTokenExpired: the server does not know so recent an event; its log was lost.
         """
         request = pb.WatchModelsRequest(models=models, resume_token=resume_token)
+        attempts = Attempts(math.inf)
         while True:
             try:
                 async for response in self._receive(self._lifecycle.WatchModels, request, math.inf):
+                    attempts.progressed()
                     for message in response.events:
                         request.resume_token = message.resume_token or request.resume_token
                         event = event_from_proto(message)
                         if event is not None:
                             yield event
-            except Unavailable:
-                await asyncio.sleep(RECONNECT_SECONDS)
+            except Unavailable as error:
+                await asyncio.sleep(attempts.pause_before_next(error))
 
     async def report_active(
         self, version: AnyVersion, *, engine: str, silent_after: timedelta | None = None

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import timedelta
 from typing import Any, Literal
@@ -14,8 +15,9 @@ from modelward._convert.comparison import comparison_from_proto, metric_to_proto
 from modelward._refs import AnyVersion, as_ref
 from modelward._sync.uploading import Uploading
 from modelward._transfers import MESSAGE_BYTES
+from modelward._wire import Attempts
 from modelward.comparison import Comparison, ComparisonProgress, Metric, ModelBenchmark
-from modelward.errors import UnexpectedError
+from modelward.errors import ModelwardError, UnexpectedError
 from modelward.v1 import comparison_pb2 as pb
 
 COMPARE_TIMEOUT_SECONDS = 900.0
@@ -99,13 +101,26 @@ class Comparisons(Uploading):
         put_data(request, X, y, returns, ids, sent)
         if request.ByteSize() > MESSAGE_BYTES:
             self._upload_tables([request.data, *(one.data for one in request.predictions)], timeout)
-        answer = pb.CompareModelsResponse()
-        for answer in self._receive(self._comparison.CompareModels, request, timeout):
-            if on_progress is not None and answer.HasField("progress"):
-                on_progress(progress_from_proto(answer.progress))
+        answer = self._compared(request, on_progress or (lambda _: None), timeout)
         if not answer.HasField("comparison"):
             raise UnexpectedError("the server ended the comparison without a verdict")
         return comparison_from_proto(answer.comparison)
+
+    def _compared(
+        self, request: pb.CompareModelsRequest, on_progress: Callable[[ComparisonProgress], None], timeout: float
+    ) -> pb.CompareModelsResponse:
+        """Return the last of what a comparison answers; one that breaks off begins anew, and counts once."""
+        attempts = Attempts(timeout, patience=self._timeout)
+        answer = pb.CompareModelsResponse()
+        while True:
+            try:
+                for answer in self._receive(self._comparison.CompareModels, request, attempts.remaining()):
+                    attempts.progressed()
+                    if answer.HasField("progress"):
+                        on_progress(progress_from_proto(answer.progress))
+                return answer
+            except ModelwardError as error:
+                time.sleep(attempts.pause_before_next(error))
 
     def benchmark(
         self,

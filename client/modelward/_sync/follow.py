@@ -16,7 +16,8 @@ from modelward._follow import Cache, Followed, Holder, Loader, cache_key, load_k
 from modelward._refs import as_stage
 from modelward._sync.connection import Connection
 from modelward._sync.lifecycle import Lifecycle
-from modelward._sync.watching import RECONNECT_SECONDS, Watching
+from modelward._sync.watching import Watching
+from modelward._wire import Pauses
 from modelward.errors import DeadlineExceeded, ModelHalted, ModelwardError, NothingResolved, Unavailable
 from modelward.lifecycle import ModelVersion, Stage
 from modelward.v1 import lifecycle_pb2 as pb
@@ -55,6 +56,7 @@ class Follower:
         self._engine = engine
         self._key = cache_key(connection.target, model, stage)
         self._token = ""
+        self._pauses = Pauses()
         self._closed = False
 
     @property
@@ -102,13 +104,14 @@ class Follower:
         if not self._closed:  # Closing the connection ends the watch, too.
             log.warning("following %s goes on in a moment: %s", self._model, error)
             self._holder.lost()
-            time.sleep(RECONNECT_SECONDS)
+            time.sleep(self._pauses.next())
 
     def _watch(self) -> None:
         """Look now, and again after every change of the model."""
         self._refresh()
         request = pb.WatchModelsRequest(models=[self._model], resume_token=self._token)
         for response in self._connection._receive(self._connection._lifecycle.WatchModels, request, math.inf):
+            self._pauses.begin_anew()
             self._refresh()
             self._token = response.events[-1].resume_token or self._token
 

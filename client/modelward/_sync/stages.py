@@ -1,6 +1,7 @@
 # Derived from modelward/_async/stages.py by client/unasync.py: change that one.
 """The registry's calls about stages: moves, halts, policies, history, and which version is meant."""
 
+import time
 from collections.abc import Iterator
 from datetime import datetime
 
@@ -20,6 +21,8 @@ from modelward._convert.policy import (
 )
 from modelward._refs import AnyVersion, as_ref, as_stage
 from modelward._sync.connection import Connection
+from modelward._wire import Attempts
+from modelward.errors import Unavailable
 from modelward.lifecycle import (
     AuditRecord,
     AuditVerification,
@@ -181,6 +184,13 @@ class Stages(Connection):
     def export_audit_log(self, *, from_sequence: int = 0, to_sequence: int = 0) -> Iterator[AuditRecord]:
         """Iterate over the records of the audit log, in order."""
         request = pb.ExportAuditLogRequest(from_sequence=from_sequence, to_sequence=to_sequence)
-        for part in self._receive(self._lifecycle.ExportAuditLog, request):
-            for record in part.records:
-                yield audit_record_from_proto(record)
+        attempts = Attempts(self._timeout)
+        while True:
+            try:
+                for part in self._receive(self._lifecycle.ExportAuditLog, request, attempts.remaining()):
+                    for record in part.records:
+                        request.from_sequence = record.sequence + 1
+                        yield audit_record_from_proto(record)
+                return
+            except Unavailable as error:
+                time.sleep(attempts.pause_before_next(error))

@@ -23,7 +23,7 @@ def connected(command: Command) -> Command:
         envvar="MODELWARD_SERVER",
         default="localhost:50061",
         metavar="HOST:PORT",
-        help="Where the server listens.",
+        help="Where the server listens; several with commas.",
         show_default=True,
         show_envvar=True,
     )

@@ -4,6 +4,7 @@ import asyncio
 import logging
 import re
 import socket
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import click
@@ -24,11 +25,14 @@ class BadSetting(Failure):
 class ServeCommand(click.Command):
     """A command with a flag for each setting; only it pays for importing them."""
 
+    takes: tuple[str, ...] = ()
+    """The settings that matter to it; all when it is empty."""
+
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
-        return [*_flags(), *super().get_params(ctx)]
+        return [*_flags(self.takes), *super().get_params(ctx)]
 
 
-def _flags() -> list[click.Parameter]:
+def _flags(names: tuple[str, ...]) -> list[click.Parameter]:
     return [
         click.Option(
             [f"--{name.replace('_', '-')}"],
@@ -36,6 +40,7 @@ def _flags() -> list[click.Parameter]:
             help=f"{field.description}  [env var: MODELWARD_{name.upper()}; default: {_shown(field.default)}]",
         )
         for name, field in _settings_class().model_fields.items()
+        if not names or name in names
     ]
 
 
@@ -55,12 +60,21 @@ def _settings_class() -> Any:
 @click.command(cls=ServeCommand)
 def serve(**flags: str | None) -> None:
     """Run the server until SIGTERM or Ctrl-C."""
+    settings = settings_of(flags)
+    _check_address(settings.host, settings.port)
+    run_server(_served(settings), settings)
+
+
+def run_server(serving: Coroutine[Any, Any, None], settings: Any) -> None:
+    """Run a server to its end.
+
+    Raises:
+        Failure: it could not start; says which setting is to blame.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     logging.getLogger("modelward_server.announcing").setLevel(logging.INFO)
-    settings = _settings({name: value for name, value in flags.items() if value is not None})
-    _check_address(settings.host, settings.port)
     try:
-        asyncio.run(_served(settings))
+        asyncio.run(serving)
     except Exception as error:
         line = _explained(error, settings)
         if line is None:
@@ -68,11 +82,17 @@ def serve(**flags: str | None) -> None:
         raise Failure(line) from error
 
 
-def _settings(given: dict[str, str]) -> Any:
+def settings_of(flags: Mapping[str, str | None]) -> Any:
+    """Make the settings of the flags that were given and of the environment.
+
+    Raises:
+        BadSetting: one of them makes no sense.
+    """
+    settings_class = _settings_class()
     from pydantic import ValidationError
 
     try:
-        return _settings_class()(**given)
+        return settings_class(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         problems = ((str(problem["loc"][0]), problem) for problem in error.errors())
         lines = (f"{_named(name)}: {_problem(problem)}" for name, problem in problems)
@@ -102,7 +122,10 @@ def _check_address(host: str, port: int) -> None:
 
 async def _served(settings: Any) -> None:
     try:
-        from modelward_server import app
+        if settings.workers > 1:
+            from modelward_server.supervisor import supervise as run
+        else:
+            from modelward_server.app import serve as run
     except ModuleNotFoundError:
         raise Failure(NEEDS_SERVER) from None
 
@@ -111,7 +134,7 @@ async def _served(settings: Any) -> None:
         place = f"{settings.host}:{port}"
         click.echo(f"Modelward listens on {place}, data in {settings.data_dir.resolve()}, MLflow at {mlflow}")
 
-    await app.serve(settings, started)
+    await run(settings, started)
 
 
 def _explained(error: Exception, settings: Any) -> str | None:
@@ -123,8 +146,16 @@ def _explained(error: Exception, settings: Any) -> str | None:
         return f"{_named('database_url')}: {reason}"
     if isinstance(error, ModuleNotFoundError):
         return f"{_named('database_url')}: needs the Python package {error.name}"
+    if isinstance(error, ChildProcessError):
+        return str(error)  # A worker has said why itself.
     if isinstance(error, OSError):
-        pem = [name for name in TLS_FILES if getattr(settings, name) and getattr(settings, name) == str(error.filename)]
-        named = _named(pem[0] if pem else "data_dir")
+        named = _named(_setting_of(error.filename, settings))
         return f"{named}: {error.filename or settings.data_dir}: {error.strerror}"
     return None
+
+
+def _setting_of(path: object, settings: Any) -> str:
+    """Return which setting named a file or folder."""
+    if settings.blobs_dir and str(path).startswith(settings.blobs_dir):
+        return "blobs_dir"
+    return next((name for name in TLS_FILES if getattr(settings, name) == str(path)), "data_dir")

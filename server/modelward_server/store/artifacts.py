@@ -25,7 +25,8 @@ class BlobStore:
     """Keeps blobs in a folder.
 
     A blob appears under its name only when it is complete, verified and on the disk. What came of an upload that broke
-    off stays in `incoming/<sha256>.part`, so that the next one brings the rest, also after a restart.
+    off stays in `incoming/<sha256>.part`, so that the next one brings the rest, also after a restart and on another
+    server that shares the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -98,7 +99,8 @@ class BlobStore:
         for path in self._incoming.iterdir():
             if _changed_at(path) < oldest:
                 with suppress(ConcurrentChange), _locked(path):
-                    path.unlink()
+                    if _changed_at(path) < oldest:  # Nobody went on with it before it was locked.
+                        path.unlink()
 
     def _part(self, sha256: str) -> Path:
         return self._incoming / f"{sha256}.part"
@@ -110,7 +112,7 @@ class BlobStore:
 
     def _check_start(self, sha256: str, size_bytes: int, offset: int) -> None:
         if self.has(sha256, size_bytes):
-            self._part(sha256).unlink()
+            self._part(sha256).unlink(missing_ok=True)
             raise ConcurrentChange(f"another upload of {sha256} has just ended; ask again")
         held = self.received(sha256, size_bytes)
         if offset not in {0, held}:
@@ -178,7 +180,11 @@ class IncomingBlob:
         os.fsync(self._file.fileno())
         self._target.parent.mkdir(exist_ok=True)
         self._path.replace(self._target)
-        _sync_folder(self._target.parent)
+        for folder in (
+            self._target.parent,
+            self._target.parent.parent,
+        ):  # Which of the two is new is for others to say.
+            sync_folder(folder)
 
     def close(self) -> None:
         with suppress(OSError):  # Of bytes that could not be written before, either; all others are flushed.
@@ -201,7 +207,8 @@ def _locked(path: Path) -> IO[bytes]:
 def _size(path: Path) -> int | None:
     """Return a file's size in bytes; None when there is none."""
     try:
-        return path.stat().st_size
+        with path.open("rb") as file:  # Only for one that is opened does NFS ask how it stands now.
+            return os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         return None
 
@@ -224,8 +231,8 @@ def _check_digest(expected: str, actual: str) -> None:
         raise DigestMismatch(f"the content's SHA-256 is {actual}, not {expected}", expected=expected, actual=actual)
 
 
-def _sync_folder(folder: Path) -> None:
-    # A file is safe from a power cut only when its entry in the folder is, too.
+def sync_folder(folder: Path) -> None:
+    """Make a folder's entries safe from a power cut: a file is so only with its entry."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

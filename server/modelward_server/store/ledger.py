@@ -1,5 +1,6 @@
 """The ledger: one SQL database, SQLite or PostgreSQL, that owns every truth of the registry."""
 
+import fcntl
 import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
@@ -24,6 +25,8 @@ ALEMBIC_LOCK = threading.Lock()
 """Held during a migration, ours or MLflow's: Alembic keeps what it works on in globals."""
 MIGRATION_LOCK = 0x6D6F64656C77
 """Which of PostgreSQL's advisory locks a migration holds: any number will do that nobody else takes."""
+MIRROR_LOCK = MIGRATION_LOCK + 1
+"""Which of them the server holds that brings MLflow up to date."""
 BUSY_TIMEOUT_MS = 30_000
 """How long a SQLite writer waits for the one before it."""
 
@@ -78,6 +81,27 @@ class Ledger:
         """Open a session whose changes are all committed at its end, or none when it raises."""
         with self._turn, _answering(), Session(self._writers) as session, session.begin():
             yield session
+
+    @contextmanager
+    def mirroring(self) -> Iterator[bool]:
+        """Give True to one at a time of all servers of this database, and False to the others, who need not wait."""
+        with self._locked_file() if self.in_file else self._locked_number() as mine:
+            yield mine
+
+    @contextmanager
+    def _locked_file(self) -> Iterator[bool]:
+        with Path(f"{self._writers.url.database}-mirror.lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+            else:
+                yield True
+
+    @contextmanager
+    def _locked_number(self) -> Iterator[bool]:
+        with _answering(), self._writers.begin() as connection:
+            yield bool(connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({MIRROR_LOCK})").scalar())
 
     def close(self) -> None:
         self._readers.dispose()

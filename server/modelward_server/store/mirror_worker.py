@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 FIRST_PAUSE_SECONDS = 0.5
 LONGEST_PAUSE_SECONDS = 30.0
+POLL_SECONDS = 10.0
+"""How often it looks for what another server left undone; our own changes wake it at once."""
 WATCHERS_FIRST_SECONDS = 0.5
 """How long MLflow waits after a change: its client's work would hold up the news for engines that watch."""
 
@@ -58,7 +60,10 @@ class Mirror(Protocol):
 
 
 class MirrorWorker:
-    """Syncs every version whose changes the mirror has not seen, and tries again while the mirror is away."""
+    """Syncs every version whose changes the mirror has not seen, and tries again while the mirror is away.
+
+    Of several servers one works at a time: two that find something missing would both add it.
+    """
 
     def __init__(self, ledger: Ledger, blobs: BlobStore, mirror: Mirror) -> None:
         self._ledger = ledger
@@ -96,18 +101,29 @@ class MirrorWorker:
                 await asyncio.wait_for(self._draining.wait(), pause)
                 return
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
-        await self._changed.wait()
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), POLL_SECONDS)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._draining.wait(), WATCHERS_FIRST_SECONDS)
 
     def sync_pending(self) -> bool:
-        """Sync every version that needs it and return whether all went well."""
+        """Sync every version that needs it and return whether all went well, and no other server is at it."""
         try:
-            synced = [self.sync(ref) for ref in self._pending() if not self._cancelled.is_set()]
-            return all(synced)
+            with self._ledger.mirroring() as mine:
+                return mine and self._sync_all()
         except ModelwardError as error:
             log.warning("the mirror waits: %s", error)
             return False
+
+    def _sync_all(self) -> bool:
+        """Sync until there is nothing but what was tried: another server may leave its last changes to this one."""
+        synced: dict[VersionRef, bool] = {}
+        while pending := [ref for ref in self._pending() if ref not in synced]:
+            for ref in pending:
+                if self._cancelled.is_set():
+                    return False
+                synced[ref] = self.sync(ref)
+        return all(synced.values())
 
     def behind(self) -> int:
         """Return how many versions the mirror has not been shown as they are."""

@@ -1,0 +1,38 @@
+"""The command that copies what servers keep."""
+
+from pathlib import Path
+
+import click
+
+from modelward.cli.output import Failure
+from modelward.cli.serve import NEEDS_SERVER, ServeCommand, settings_of
+from modelward.errors import ModelwardError
+
+
+class BackupCommand(ServeCommand):
+    """A command with the settings that say where a server keeps things."""
+
+    takes = ("data_dir", "blobs_dir", "database_url", "mlflow_uri")
+
+
+@click.command(cls=BackupCommand)
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+def backup(folder: Path, **flags: str | None) -> None:
+    """Copy the ledger and all files, also while servers run.
+
+    FOLDER takes the copy; one that has an older copy is brought up to date. Give it the settings of the server.
+    """
+    settings = settings_of(flags)
+    try:
+        from modelward_server.backup import BackupFailed, back_up
+    except ModuleNotFoundError:
+        raise Failure(NEEDS_SERVER) from None
+    try:
+        done = back_up(settings, folder)
+    except BackupFailed as error:
+        raise Failure(str(error)) from None
+    except ModelwardError as error:
+        raise Failure(error.message) from None
+    except OSError as error:
+        raise Failure(f"{error.filename}: {error.strerror}") from None
+    click.echo(f"{folder} has {', '.join(done.databases)} and {done.files:,} files, {done.fresh:,} of them new")

@@ -1,0 +1,133 @@
+"""A copy of what servers keep, made while they serve."""
+
+import os
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import URL, make_url
+
+from modelward.errors import DigestMismatch
+from modelward_server.settings import Settings
+from modelward_server.store.artifacts import BlobStore, sync_folder
+
+DUMP = "ledger.dump"
+
+
+class BackupFailed(Exception):  # noqa: N818 - what happened
+    """A database could not be copied; the text says why."""
+
+
+@dataclass(frozen=True)
+class BackedUp:
+    """What is in the copy."""
+
+    databases: tuple[str, ...]
+    files: int
+    """Contents of models and tables."""
+    fresh: int
+    """How many of them an earlier copy in the same folder did not have."""
+
+
+def back_up(settings: Settings, to: Path) -> BackedUp:
+    """Copy the ledger, MLflow where it is local, and all files into a folder; an earlier copy is brought up to date.
+
+    The order makes the copy consistent while writers go on. MLflow comes before the ledger: what it lacks of the
+    ledger can be added, but not taken away. Files come last: they are stored before the ledger names them, and never
+    change.
+
+    Raises:
+        BackupFailed: a database could not be copied.
+        DigestMismatch: a file is damaged on the disk; all else was copied.
+        OSError: a folder cannot be read or written.
+    """
+    to.mkdir(parents=True, exist_ok=True)
+    databases = []
+    if not settings.mlflow_uri and (settings.data_dir / "mlflow.db").exists():
+        databases.append(_copy_sqlite(settings.data_dir / "mlflow.db", to / "mlflow.db"))
+    databases.append(_copy_ledger(make_url(settings.ledger_url), to))
+    fresh = _copy_blobs(settings.blobs_folder, to / "blobs")
+    if not settings.mlflow_uri:
+        _copy_tree(settings.data_dir / "mlflow-artifacts", to / "mlflow-artifacts")
+    sync_folder(to)
+    return BackedUp(tuple(databases), len(list(_blobs_in(to / "blobs"))), fresh)
+
+
+def _copy_ledger(url: URL, to: Path) -> str:
+    if url.get_backend_name() == "sqlite":
+        return _copy_sqlite(Path(url.database or ""), to / "ledger.db")
+    return _dump_postgres(url, to / DUMP)
+
+
+def _copy_sqlite(source: Path, target: Path) -> str:
+    """Copy one consistent state of a database that is in use; an older copy is replaced when the new one is whole."""
+    if not source.is_file():
+        raise BackupFailed(f"there is no database {source}")
+    fresh = _beside(target)
+    try:
+        with closing(sqlite3.connect(source)) as ours, closing(sqlite3.connect(fresh)) as theirs:
+            ours.backup(theirs)
+    except sqlite3.Error as error:
+        raise BackupFailed(f"{source}: {error}") from error
+    return _put(fresh, target)
+
+
+def _dump_postgres(url: URL, target: Path) -> str:
+    """Let PostgreSQL's own program copy one consistent state; the password is for nobody's list of processes."""
+    fresh = _beside(target)
+    place = url.set(drivername="postgresql", password=None).render_as_string()
+    command = ["pg_dump", "--format=custom", f"--file={fresh}", f"--dbname={place}"]
+    password = {"PGPASSWORD": url.password} if url.password else {}
+    try:
+        done = subprocess.run(command, env=os.environ | password, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise BackupFailed("the ledger is on PostgreSQL, and its program pg_dump is not installed here") from None
+    if done.returncode:
+        raise BackupFailed(done.stderr.strip())
+    return _put(fresh, target)
+
+
+def _copy_blobs(source: Path, target: Path) -> int:
+    """Copy every blob that is not there yet and return how many these were; a damaged one keeps no other back."""
+    store, fresh, damaged = BlobStore(target), 0, dict[str, str]()
+    for path in _blobs_in(source):
+        if not store.has(path.name, path.stat().st_size):
+            stored = store.put_file(path, path.name).sha256
+            damaged |= {path.name: stored} if stored != path.name else {}
+            fresh += 1
+    for name, stored in damaged.items():
+        message = f"{source / name[:2] / name} is damaged, its SHA-256 is {stored}; all else was copied"
+        raise DigestMismatch(message, expected=name, actual=stored)
+    return fresh
+
+
+def _blobs_in(folder: Path) -> Iterator[Path]:
+    return folder.glob("[0-9a-f][0-9a-f]/*")
+
+
+def _copy_tree(source: Path, target: Path) -> None:
+    """Copy the files of a folder that are not there yet; what MLflow has stored it does not change."""
+    for path in source.rglob("*"):
+        copy = target / path.relative_to(source)
+        if path.is_file() and not (copy.exists() and copy.stat().st_size == path.stat().st_size):
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            _put(Path(shutil.copyfile(path, _beside(copy))), copy)
+
+
+def _beside(target: Path) -> Path:
+    """Return where a file is written before it has its name; what was begun there before goes."""
+    fresh = target.with_name(f"{target.name}.new")
+    fresh.unlink(missing_ok=True)
+    return fresh
+
+
+def _put(fresh: Path, target: Path) -> str:
+    """Give a file its name when it is safe on the disk, and return the name."""
+    with fresh.open("rb") as file:
+        os.fsync(file.fileno())
+    fresh.replace(target)
+    return target.name
