@@ -13,7 +13,7 @@ import mlflow
 import pytest
 from matplotlib.image import imread
 
-from modelward import Client, Stage
+from modelward import Client, FollowUpState, Stage
 from tests.system.served import Served
 
 MODEL = "spx-direction"
@@ -80,10 +80,15 @@ def test_every_promotion_that_it_tells_is_on_record(told: Told, client: Client) 
     assert {version.version for version in archived} >= set(promoted[:-1])
 
 
-def test_every_job_was_completed_with_a_successor(client: Client) -> None:
+def test_every_job_was_completed_and_its_successor_judged_by_the_policy(client: Client) -> None:
     jobs = list(client.list_jobs(MODEL))
+    states = {job.follow_up.state for job in jobs if job.follow_up}
     assert jobs
     assert all(job.successor for job in jobs)
+    assert FollowUpState.PROMOTED in states <= {FollowUpState.PROMOTED, FollowUpState.REFUSED}
+    judged = {job.successor for job in jobs if job.follow_up and job.follow_up.state is FollowUpState.PROMOTED}
+    moved = {move.version.version for move in client.list_transitions(MODEL) if move.actor == "modelward"}
+    assert judged <= moved
 
 
 def test_mlflow_shows_every_version_and_its_stage(told: Told, client: Client) -> None:

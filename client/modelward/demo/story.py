@@ -8,11 +8,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from modelward import Client, MetricRange, ModelVersion, PromotionPolicy, Stage, Transition
-from modelward.comparison import Comparison, Latency
+from modelward import (
+    Client,
+    FollowUpAction,
+    MetricRange,
+    ModelVersion,
+    PromotionPolicy,
+    RetrainingPolicy,
+    Stage,
+    Transition,
+)
+from modelward.comparison import Comparison, Latency, Metric, Verdict
 from modelward.demo import chart
 from modelward.demo.market import Sample, load_market, load_prices
 from modelward.demo.telling import Narrator, listed, metric_rows
@@ -21,6 +31,8 @@ from modelward.demo.walk import MODEL, Walk, register
 from modelward.retraining import OnPerformance
 
 METRICS = ("accuracy", "balanced_accuracy", "roc_auc", "log_loss", "brier")
+MARGIN = 0.02
+"""How much higher a successor's log loss may be and still count as no worse; a coin's is 0.693."""
 WORST_LOG_LOSS = 0.75
 """Of a quarter; a coin has 0.693, and a version above is surer of itself than it should be."""
 CATCH_UP_SECONDS = 20.0
@@ -39,6 +51,7 @@ def tell(narrator: Narrator, quant: Client, risk: Client, picture: Path) -> None
     best = _compare(narrator, quant, versions, market.between("2001", "2002"))
     _promote(narrator, risk, best)
     _schedule(narrator, quant)
+    _set_policy(narrator, risk)
     narrator.chapter("The market moves on: 2007 to 2010, quarter by quarter")
     narrator.say(
         "The bar is the drift score: at 0.50 the strongest feature is at its threshold. Drift is called where it is "
@@ -46,10 +59,11 @@ def tell(narrator: Narrator, quant: Client, risk: Client, picture: Path) -> None
         "share of days whose direction the version in production foretold.\n"
     )
     years = market.between("2007", "2010")
-    walk = Walk(narrator, quant, risk, market, best)
-    with _progress(narrator) as progress:
-        for name, days in progress.track(list(years.quarters()), description="walking"):
-            walk.through(name, days)
+    with TemporaryDirectory() as cache, quant.follow(MODEL, cache=cache, engine="engine-1") as engine:
+        walk = Walk(narrator, quant, market, engine)
+        with _progress(narrator) as progress:
+            for name, days in progress.track(list(years.quarters()), description="walking"):
+                walk.through(name, days)
     _sum_up(narrator, walk, years)
     _show_history(narrator, quant, walk)
     _draw(narrator, walk, picture)
@@ -118,9 +132,7 @@ def _latency(latency: Latency | None) -> str:
 
 def _promote(narrator: Narrator, risk: Client, version: ModelVersion) -> None:
     narrator.chapter("Through staging into production, past the gates")
-    policy = PromotionPolicy(
-        MODEL, metrics=(MetricRange("brier", at_most=0.26),), required_tags=("data",), material=True
-    )
+    policy = PromotionPolicy(MODEL, metrics=(MetricRange("brier", at_most=0.26),), required_tags=("data",))
     risk.set_promotion_policy(policy)
     risk.promote(version, to="staging")
     moved = risk.promote(version, to="production", reason="the better of the two on 2001 and 2002")
@@ -137,6 +149,23 @@ def _schedule(narrator: Narrator, quant: Client) -> None:
     preview = quant.preview_schedule(schedule.schedule_id, count=1)
     narrator.say(f"The schedule makes the model due: {', or '.join(preview.conditions)}.")
     narrator.say(f"By the clock alone that would be on {preview.firings[0].at:%d %B %Y}.")
+
+
+def _set_policy(narrator: Narrator, risk: Client) -> None:
+    narrator.chapter("What is to become of a successor?")
+    policy = RetrainingPolicy(
+        MODEL,
+        follow_up=FollowUpAction.PROMOTE,
+        promote_on=(Verdict.SUPERIOR, Verdict.NON_INFERIOR),
+        primary_metric=Metric.LOG_LOSS,
+        margin=MARGIN,
+    )
+    risk.set_retraining_policy(policy)
+    narrator.say(
+        "Nobody has to be there: when a job succeeds, the server moves the successor to staging, compares it with the "
+        "version in production on days that neither has seen, and promotes it if it is better, or if it is no worse "
+        f"by more than {MARGIN:g} of log loss, since it knows the market as it is now."
+    )
 
 
 @contextmanager

@@ -1,17 +1,19 @@
-"""The walk through the quarters: watch for drift, retrain when it is due, and judge the successor by evidence."""
+"""The walk through the quarters: watch for drift, retrain when it is due, and let the policy judge the successor."""
 
-from collections.abc import Mapping
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 
 import pandas as pd
 
-from modelward import Client, ModelVersion
+from modelward import Client, FollowUpState, ModelVersion
+from modelward._sync.follow import Follower
 from modelward.comparison import Metric, ModelResult, Verdict
 from modelward.demo.chart import QuarterOfDrift, Reign
 from modelward.demo.market import FEATURES, YEAR, Sample
 from modelward.demo.telling import Narrator, bar, listed
 from modelward.demo.training import Trained, chance_of_rise, gradient_boosting, measure, random_forest, train
+from modelward.errors import DeadlineExceeded
 from modelward.retraining import DueModel, Job
 
 MODEL = "spx-direction"
@@ -20,15 +22,10 @@ WORKER = "trainer-1"
 LAST_DAY = "2010-12-31"
 WINDOW_DAYS = 4 * YEAR
 """How many days a successor learns from: as many as the first models."""
-MARGIN = 0.005
-"""How much higher a log loss still counts as no worse."""
 ALGORITHMS = {"random forest": random_forest, "gradient boosting": gradient_boosting}
-REASONS: Mapping[Verdict | None, str] = {
-    Verdict.SUPERIOR: "it is better",
-    Verdict.NON_INFERIOR: "it is no worse, and it knows the market as it is now",
-    Verdict.INCONCLUSIVE: "no difference is proven, and it knows the market as it is now",
-}
-"""Why a successor is promoted that did not prove worse."""
+SOON = 30.0
+"""Seconds within which the server has decided about a successor, and an engine has swapped it."""
+DECIDED = {FollowUpState.PROMOTED, FollowUpState.REFUSED, FollowUpState.WAITING}
 
 
 @dataclass(frozen=True)
@@ -42,15 +39,18 @@ class Challenger:
 class Walk:
     """One quarter after another: what was in production, what was seen, what was done."""
 
-    def __init__(self, narrator: Narrator, quant: Client, risk: Client, market: Sample, champion: ModelVersion) -> None:
+    def __init__(self, narrator: Narrator, quant: Client, market: Sample, engine: Follower) -> None:
         self.quant = quant
         self.quarters: list[QuarterOfDrift] = []
-        self._narrator, self._risk, self._market = narrator, risk, market
+        self._narrator, self._market, self._engine = narrator, market, engine
         self._challenger: Challenger | None = None
         self._in_production: list[int] = []
         self._days = 0
         self._days_right = 0.0
-        self._use(champion)
+
+    @property
+    def _champion(self) -> ModelVersion:
+        return self._engine.current.version
 
     def through(self, name: str, days: Sample) -> None:
         """Go through one quarter."""
@@ -78,13 +78,9 @@ class Walk:
         """Return the share of all days whose direction the version then in production foretold."""
         return self._days_right / self._days
 
-    def _use(self, champion: ModelVersion) -> None:
-        """Fetch a version's files, verified, and load its model, as a trading engine would."""
-        self._champion, self._model = champion, self.quant.load(champion)
-
     def _trade(self, days: Sample) -> float:
         """Foretell the quarter's days, tell the registry how that went, and return the share that was right."""
-        live = measure(days.label, chance_of_rise(self._model, days))
+        live = measure(days.label, chance_of_rise(self._engine.current.model, days))
         self.quant.log_metrics(self._champion, {f"live_{key}": value for key, value in live.items()})
         self._days += len(days)
         self._days_right += live["accuracy"] * len(days)
@@ -108,36 +104,44 @@ class Walk:
         trained = train(ALGORITHMS[algorithm](), self._market.before(until, WINDOW_DAYS))
         because = f"Successor of version {self._champion.version}: {due.reasons[0].summary}."
         version = register(self.quant, trained, algorithm, because, job)
-        self._risk.promote(version, to="staging", reason="to be judged on the next quarter")
         self._challenger = Challenger(version, job)
         self._aside(
             f"{WORKER} leases the job and registers [bold]version {version.version}[/], trained on "
-            f"{trained.days.first} to {trained.days.last}; it guesses along in staging for a quarter."
+            f"{trained.days.first} to {trained.days.last}; the next quarter will judge it."
         )
 
     def _judge(self, challenger: Challenger, name: str, days: Sample) -> None:
-        """Compare on the quarter, which neither was trained on, and promote what is not worse."""
+        """Complete the job with the quarter, on which neither was trained, as test set; the policy does the rest."""
         champion, version = self._champion, challenger.version
-        found = self.quant.compare(
-            [champion, version], days.features, days.label, primary="log_loss", baseline=champion, margin=MARGIN
-        )
-        result = found.result(version.ref)
-        evidence = _evidence(result, found.result(champion.ref), name)
-        self._aside(f"Neither was trained on {name}: {evidence}.")
-        if result.verdict is Verdict.INFERIOR:
-            self._risk.promote(version, to="archived", reason=evidence)
-            self._aside(f"So version {version.version} is archived, and version {champion.version} stays.")
-        else:
-            self._promote(version, result.verdict, evidence)
-        self.quant.complete_job(challenger.job, version)
+        self.quant.complete_job(challenger.job, version, evaluation=(days.features, days.label))
         self._challenger = None
+        job = self._decided(challenger.job)
+        assert job.follow_up is not None
+        found = self.quant.get_comparison(job.follow_up.comparison_id)
+        evidence = _evidence(found.result(version.ref), found.result(champion.ref), name)
+        self._aside(f"Neither was trained on {name}: {evidence}.")
+        if job.follow_up.state is FollowUpState.PROMOTED:
+            self._tell_swap(champion, version, job.follow_up.reason)
+        else:
+            self._aside(f"So version {champion.version} stays: {job.follow_up.reason}.")
 
-    def _promote(self, version: ModelVersion, verdict: Verdict | None, evidence: str) -> None:
-        because = REASONS.get(verdict, REASONS[Verdict.INCONCLUSIVE])
-        moved = self._risk.promote(version, to="production", reason=f"{because}; {evidence}")
-        archived = f" and version {moved.archived.version} to the archive" if moved.archived else ""
-        self._aside(f"[bold]Version {version.version} goes into production[/]{archived}: {because}.")
-        self._use(moved.version)
+    def _decided(self, job: Job) -> Job:
+        """Wait until the server has staged, compared and decided, as the policy says."""
+        deadline = time.monotonic() + SOON
+        while (seen := self.quant.get_job(job.job_id)).follow_up is None or seen.follow_up.state not in DECIDED:
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded(f"the server did not decide about {job.job_id} within {SOON:g} s")
+            time.sleep(0.05)
+        return seen
+
+    def _tell_swap(self, champion: ModelVersion, version: ModelVersion, because: str) -> None:
+        deadline = time.monotonic() + SOON
+        while self._champion.ref != version.ref and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self._aside(
+            f"[bold]Version {self._champion.version} goes into production[/] by the policy and version "
+            f"{champion.version} to the archive: {because}. The engine has swapped it already."
+        )
 
     def _aside(self, text: str) -> None:
         self._narrator.say(text, indent=12)
