@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 from grpc import aio
-from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_channelz.v1 import channelz, channelz_pb2
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
@@ -20,6 +21,7 @@ from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_serv
 from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
 from modelward_server.comparison.sandbox import Limits
 from modelward_server.observability.endpoint import Metrics
+from modelward_server.observability.health import Health
 from modelward_server.observability.ledger import LedgerMetrics
 from modelward_server.retraining.ticker import Ticker
 from modelward_server.rpc.calls import Calls
@@ -96,9 +98,13 @@ class App:
         port = self._listen()
         self._serve_metrics()
         await self._server.start()
-        for service in ("", *SERVICES):
-            await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+        await self._begin_health()
         return port
+
+    async def _begin_health(self) -> None:
+        kept = Health(self._health, SERVICES, self.ledger, self._settings.tracking_uri)
+        await kept.begin()
+        self._asking = asyncio.create_task(kept.run())
 
     def _serve_metrics(self) -> None:
         if self._metrics and self._settings.metrics_port is not None:
@@ -157,7 +163,11 @@ class App:
         )
         add_DriftServiceServicer_to_server(DriftServicer(calls, blobs, sources, settings.dask_scheduler), server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
-        reflection.enable_server_reflection([*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME], server)
+        described = [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        if settings.channelz:
+            channelz.add_channelz_servicer(server)
+            described.append(channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name)
+        reflection.enable_server_reflection(described, server)
 
     async def _tidy(self) -> None:
         """Now and once a day, remove uploads that nobody has gone on with."""
@@ -183,7 +193,7 @@ class App:
         self.mirror.drain()
         await asyncio.wait({self._mirroring}, timeout=max(0.0, end - time.monotonic()))
         ending = (self._mirroring, self._feeding, self._following, self._telling, self._tidying, self._ticking)
-        for task in ending:
+        for task in (*ending, self._asking):
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task

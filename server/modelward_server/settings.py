@@ -88,6 +88,9 @@ class Settings(BaseSettings):
         le=MAX_PORT,
         description="Port on which Prometheus scrapes /metrics; a second worker takes the next; empty: none.",
     )
+    channelz: bool = Field(
+        default=False, description="Whether to answer gRPC's channelz service: connections, calls and sockets."
+    )
     tls_cert: str = Field(default="", description="File of the server's certificate chain, in PEM. Empty: no TLS.")
     tls_key: str = Field(default="", description="File of the certificate's private key, in PEM.")
     tls_client_ca: str = Field(

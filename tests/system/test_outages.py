@@ -13,9 +13,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from modelward import Client
 from modelward.errors import DeadlineExceeded, LimitReached, Unavailable
@@ -156,12 +159,23 @@ def test_a_database_that_restarts_is_waited_for(serve: Serve) -> None:
             with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError) as away:
                 LifecycleServiceStub(channel).GetModel(pb.GetModelRequest(model="model-0"), timeout=PROMPT_SECONDS)
             assert away.value.code() is grpc.StatusCode.UNAVAILABLE
+            wait_for_health(server.target, HealthCheckResponse.NOT_SERVING)
             postgres.start()
+            wait_for_health(server.target, HealthCheckResponse.SERVING)
         writers.wait_for(10)
         writers.end()
         writers.check(server.target)
         server.stop()
     assert "Traceback" not in server.log.read_text()
+
+
+def wait_for_health(target: str, status: int) -> None:
+    with grpc.insecure_channel(target) as channel:
+        stub: Any = HealthStub(channel)
+        end = time.monotonic() + SECONDS
+        while stub.Check(HealthCheckRequest(service="database"), timeout=PROMPT_SECONDS).status != status:
+            assert time.monotonic() < end
+            time.sleep(0.05)
 
 
 @pytest.mark.parametrize("turn", range(20 if FULL else 1))

@@ -41,7 +41,7 @@ SECTIONS = {
         "worker": "worker",
     },
     "MLflow": {"import": "mlflow", "reconcile": "mlflow"},
-    "Run": {"serve": "serve", "token": "token", "backup": "backup", "demo": "demo"},
+    "Run": {"serve": "serve", "health": "health", "token": "token", "backup": "backup", "demo": "demo"},
 }
 MODULES = {command: module for section in SECTIONS.values() for command, module in section.items()}
 

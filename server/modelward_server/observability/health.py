@@ -1,0 +1,102 @@
+"""What the health service tells: the server and its services as long as the ledger answers, and MLflow by itself."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from urllib.error import HTTPError
+from urllib.request import urlopen
+
+from grpc_health.v1 import health, health_pb2
+from sqlalchemy import create_engine, select
+from sqlalchemy.exc import SQLAlchemyError
+
+from modelward.errors import ModelwardError
+from modelward_server.store.ledger import Ledger
+
+DATABASE, MLFLOW = "database", "mlflow"
+"""What health calls the stores behind the server."""
+SECONDS = 2.0
+"""How often each is asked."""
+PATIENCE_SECONDS = 3.0
+"""After which one that has not answered counts as away."""
+
+Check = Callable[[], bool]
+
+
+class Health:
+    """Asks the stores again and again.
+
+    Args:
+        servicer: the health service.
+        services: those that need the ledger.
+        mlflow: the tracking URI.
+    """
+
+    def __init__(
+        self, servicer: health.aio.HealthServicer, services: Sequence[str], ledger: Ledger, mlflow: str
+    ) -> None:
+        self._servicer = servicer
+        self._services = services
+        self._ledger = ledger
+        self._mlflow = mlflow
+
+    async def begin(self) -> None:
+        """Say that all is well: the ledger was just migrated, and MLflow is not needed to begin."""
+        await self._tell(["", *self._services, DATABASE, MLFLOW], True)
+
+    async def run(self) -> None:
+        """Ask until cancelled."""
+        await asyncio.gather(
+            self._keep(lambda: answers(self._ledger), ["", *self._services, DATABASE]),
+            self._keep(lambda: is_reached(self._mlflow), [MLFLOW]),
+        )
+
+    async def _keep(self, check: Check, names: Sequence[str]) -> None:
+        while True:
+            running = asyncio.create_task(asyncio.to_thread(check))
+            done, _ = await asyncio.wait({running}, timeout=PATIENCE_SECONDS)
+            await self._tell(names, bool(done) and running.result())
+            await running  # One that hangs must not be asked again by another thread, and yet another.
+            await asyncio.sleep(SECONDS)
+
+    async def _tell(self, names: Sequence[str], well: bool) -> None:
+        answer = health_pb2.HealthCheckResponse
+        for name in names:
+            await self._servicer.set(name, answer.SERVING if well else answer.NOT_SERVING)
+
+
+def answers(ledger: Ledger) -> bool:
+    """Ask the ledger's database for nothing."""
+    try:
+        with ledger.reading() as session:
+            session.execute(select(1))
+    except (ModelwardError, SQLAlchemyError):
+        return False
+    return True
+
+
+def is_reached(tracking_uri: str) -> bool:
+    """Find out whether a tracking server or database answers; of a store of another kind nothing is asked."""
+    if tracking_uri.startswith(("http://", "https://")):
+        return _answers_http(f"{tracking_uri.rstrip('/')}/health")
+    return "://" not in tracking_uri or tracking_uri.startswith("file:") or _answers_sql(tracking_uri)
+
+
+def _answers_http(url: str) -> bool:
+    try:
+        urlopen(url, timeout=PATIENCE_SECONDS).close()  # noqa: S310 - the operator's own URL, http or https
+    except HTTPError as error:
+        return error.code < 500  # Somebody is there, who wants a password or knows no such page.
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _answers_sql(url: str) -> bool:
+    try:
+        engine = create_engine(url)
+        with engine.connect() as connection:
+            connection.execute(select(1))
+        engine.dispose()
+    except (SQLAlchemyError, ModuleNotFoundError):
+        return False
+    return True
