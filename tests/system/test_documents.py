@@ -35,7 +35,12 @@ BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
 SERVE = "modelward serve --data-dir my-registry"
 """How the README starts the server that everything else is run on."""
 ELSEWHERE = {SERVE: "the fixture `reader`"} | dict.fromkeys(
-    ("cmake -S examples/cpp -B build && cmake --build build", "cd examples/node && npm install"), "test_languages.py"
+    (
+        "cmake -S examples/cpp -B build && cmake --build build",
+        "cd examples/node && npm install",
+        "mkdir -p go/src/modelward.example && cp -r examples/go go/src/modelward.example/client",
+    ),
+    "test_languages.py",
 )
 """What is run, but not one by one: the first line, and where it is."""
 COMMANDS = [command for block in BLOCKS for command in commands(block) if command.first_line not in ELSEWHERE]
@@ -55,7 +60,9 @@ NOT_RUN = {
     "apt-get install default-jdk-headless protobuf-compiler protobuf-compiler-grpc-java-plugin \\": (
         "needs root, and a Java that few have"
     ),
-    "into=example.com/engine/modelwardv1": "needs Go's plugins for protoc",
+    "apt-get install golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev protobuf-compiler \\": (
+        "needs root"
+    ),
 }
 """The first line of each `text` block, and why it is not run."""
 
