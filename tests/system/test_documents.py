@@ -76,6 +76,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def reader(folder: Path) -> Iterator[Reader]:
     server = Served(folder / SERVE.rsplit(maxsplit=1)[-1], folder / "log")
     issue_certificates(folder)
+    for name in ("protos", "buf.yaml"):
+        (folder / name).symlink_to(ROOT / name)
     prepare(server.target)
     reader = Reader(folder, server.target)
     for block in BLOCKS:
