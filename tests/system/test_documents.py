@@ -124,7 +124,7 @@ def printed(reader: Reader) -> Callable[[str], str]:
 @pytest.mark.parametrize("document", list(dict.fromkeys(block.document for block in BLOCKS if block.runs)))
 def test_the_programs_print_what_their_comments_say(document: str, printed: Callable[[str], str]) -> None:
     remaining = iter(printed(document).splitlines())
-    for line in re.findall(r"^print\(.*\)  # (\S+/\d.*)$", (ROOT / document).read_text(), re.MULTILINE):
+    for line in re.findall(r"^print\(.*\)  # ((?:True|False|\S+/\d).*)$", (ROOT / document).read_text(), re.MULTILINE):
         assert line in remaining  # In this order: what was looked at is used up.
 
 

@@ -2,6 +2,7 @@
 
 import re
 
+from modelward.errors import ModelwardError
 from modelward_server.settings import Settings
 from tests.system.documents import ROOT
 
@@ -15,3 +16,15 @@ def test_the_settings_are_all_told_with_their_defaults() -> None:
     assert set(told) == set(defaults)
     for name, default in defaults.items():
         assert told[name] == (f"{default:g}" if isinstance(default, float) else str(default))
+
+
+def test_the_errors_are_all_told_with_their_status() -> None:
+    table = README.partition("| status | reason | what to do |\n")[2].partition("\n\n")[0]
+    told: dict[str, str] = {}
+    status = ""
+    for line in table.splitlines()[1:]:
+        kind, reasons, advice = (cell.strip() for cell in line.strip("|").split("|"))
+        status = kind.strip("`") or status
+        assert advice
+        told |= dict.fromkeys(re.findall(r"`(\w+)`", reasons), status)
+    assert told == {reason: error.status.name for reason, error in ModelwardError.by_reason.items()}
