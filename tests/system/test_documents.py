@@ -121,17 +121,22 @@ def printed(reader: Reader) -> Callable[[str], str]:
     return run
 
 
-@pytest.mark.parametrize("document", list(dict.fromkeys(block.document for block in BLOCKS if block.runs)))
-def test_the_programs_print_what_their_comments_say(document: str, printed: Callable[[str], str]) -> None:
-    remaining = iter(printed(document).splitlines())
-    for line in re.findall(r"^print\(.*\)  # ((?:True|False|\S+/\d).*)$", (ROOT / document).read_text(), re.MULTILINE):
+def steps() -> Iterator[str | Command]:
+    """Yield, document by document, the document's name for its Python program, and then its commands."""
+    for document in dict.fromkeys(block.document for block in BLOCKS):
+        yield document
+        yield from (command for command in COMMANDS if command.document == document)
+
+
+@pytest.mark.parametrize("step", list(steps()), ids=str)
+def test_it_does_what_it_says(step: str | Command, reader: Reader, printed: Callable[[str], str]) -> None:
+    if isinstance(step, Command):
+        printed(step.document)
+        reader.run(step)
+        return
+    remaining = iter(printed(step).splitlines())
+    for line in re.findall(r"^print\(.*\)  # ((?:True|False|\S+/\d).*)$", (ROOT / step).read_text(), re.MULTILINE):
         assert line in remaining  # In this order: what was looked at is used up.
-
-
-@pytest.mark.parametrize("command", COMMANDS, ids=str)
-def test_the_commands_answer_as_shown(command: Command, reader: Reader, printed: Callable[[str], str]) -> None:
-    printed(command.document)
-    reader.run(command)
 
 
 def test_every_block_says_what_it_is() -> None:
