@@ -3,9 +3,12 @@
 #include <cstdint>
 #include <numeric>
 
+namespace mw = modelward::v1;
+
 namespace {
 
 constexpr int kBuckets = 10000;
+constexpr int kNamespaceBuckets = 1000;
 
 // FNV-1a of 32 bits.
 std::uint32_t Fnv1a(const std::string& text) {
@@ -14,10 +17,40 @@ std::uint32_t Fnv1a(const std::string& text) {
   return hash;
 }
 
+// A zero means the default that the contract names.
+double Or(double value, double otherwise) { return value == 0 ? otherwise : value; }
+
+// The index of the variant that a unit is dealt, or -1.
+int Dealt(const mw::AbTest& test, const std::string& unit, int bucket) {
+  const auto& share = test.namespace_();
+  if (test.has_namespace_() && !InNamespace(unit, share.name(), share.from(), share.until())) return -1;
+  std::vector<double> weights;
+  for (const auto& variant : test.variants()) weights.push_back(Or(variant.weight(), 1));
+  return VariantOf(bucket, weights, Or(test.coverage(), 1));
+}
+
+int Winner(const mw::AbTest& test) {
+  int index = 0;
+  while (index + 1 < test.variants_size() && test.variants(index).name() != test.conclusion().winner()) ++index;
+  return index;
+}
+
 }  // namespace
+
+Assignment Assign(const mw::AbTest& test, const std::string& unit) {
+  const int bucket = BucketOf(test.salt().empty() ? test.test() : test.salt(), unit);
+  if (test.has_conclusion()) return {Winner(test), false, bucket};
+  const int dealt = Dealt(test, unit, bucket);
+  return {test.shadow() || dealt < 0 ? 0 : dealt, dealt >= 0, bucket};
+}
 
 int BucketOf(const std::string& salt, const std::string& unit) {
   return Fnv1a(std::to_string(Fnv1a(salt + unit))) % kBuckets;
+}
+
+bool InNamespace(const std::string& unit, const std::string& name, double from, double until) {
+  const double place = static_cast<double>(Fnv1a(unit + "__" + name) % kNamespaceBuckets) / kNamespaceBuckets;
+  return from <= place && place < until;
 }
 
 int VariantOf(int bucket, const std::vector<double>& weights, double coverage) {

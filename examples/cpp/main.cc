@@ -83,26 +83,29 @@ void Bucket(const Channel&, const Arguments& given) {
   std::cout << bucket << " " << VariantOf(bucket, weights, std::stod(given.at(2))) << std::endl;
 }
 
-// A zero means the default that the contract names.
-double Or(double value, double otherwise) { return value == 0 ? otherwise : value; }
+// namespace UNIT NAME FROM UNTIL: whether the unit belongs to that share of the namespace, computed here.
+void Namespace(const Channel&, const Arguments& given) {
+  const bool inside = InNamespace(given.at(0), given.at(1), std::stod(given.at(2)), std::stod(given.at(3)));
+  std::cout << std::boolalpha << inside << std::endl;
+}
 
-// assign TEST UNIT: the variant and the bucket, as computed here and as the server says.
-void Assign(const Channel& channel, const Arguments& given) {
+// assign TEST UNIT...: variant, bucket and whether the unit takes part, as computed here and as the server says.
+void AssignBoth(const Channel& channel, const Arguments& given) {
   mw::ComparisonService::Stub stub(channel);
   mw::GetAbTestRequest which;
   which.set_test(given.at(0));
   // An engine keeps the test and asks for it only once.
   const auto test = Call(stub, &mw::ComparisonService::Stub::GetAbTest, which).ab_test();
-  std::vector<double> weights;
-  for (const auto& variant : test.variants()) weights.push_back(Or(variant.weight(), 1));
-  const int bucket = BucketOf(test.salt().empty() ? test.test() : test.salt(), given.at(1));
-  const int index = VariantOf(bucket, weights, Or(test.coverage(), 1));
-  std::cout << "here " << test.variants(index < 0 ? 0 : index).name() << " " << bucket << std::endl;
-  mw::AssignVariantRequest request;
-  request.set_test(given.at(0));
-  request.set_unit(given.at(1));
-  const auto said = Call(stub, &mw::ComparisonService::Stub::AssignVariant, request);
-  std::cout << "server " << said.variant().name() << " " << said.bucket() << std::endl;
+  std::cout << std::boolalpha;
+  for (std::size_t i = 1; i < given.size(); ++i) {
+    const Assignment here = Assign(test, given[i]);
+    std::cout << "here " << test.variants(here.variant).name() << " " << here.bucket << " " << here.in_test << std::endl;
+    mw::AssignVariantRequest request;
+    request.set_test(given[0]);
+    request.set_unit(given[i]);
+    const auto said = Call(stub, &mw::ComparisonService::Stub::AssignVariant, request);
+    std::cout << "server " << said.variant().name() << " " << said.bucket() << " " << said.in_test() << std::endl;
+  }
 }
 
 // outcome TEST OUTCOME_ID UNIT METRIC VALUE: what came of a unit's variant.
@@ -133,13 +136,13 @@ void Record(const Channel& channel, const Arguments& given) {
 }
 
 const std::map<std::string, std::function<void(const Channel&, const Arguments&)>> kCommands = {
-    {"resolve", Resolve}, {"watch", Watch},     {"bucket", Bucket},
-    {"assign", Assign},   {"outcome", Outcome}, {"record", Record},
+    {"resolve", Resolve}, {"watch", Watch},   {"bucket", Bucket}, {"namespace", Namespace},
+    {"assign", AssignBoth}, {"outcome", Outcome}, {"record", Record},
 };
 
 int main(int argc, char** argv) {
   if (argc < 3 || kCommands.count(argv[2]) == 0) {
-    std::cerr << "usage: modelward-example HOST:PORT resolve|watch|bucket|assign|outcome|record ARGUMENT...\n";
+    std::cerr << "usage: modelward-example HOST:PORT resolve|watch|bucket|namespace|assign|outcome|record ARGUMENT...\n";
     return 2;
   }
   try {

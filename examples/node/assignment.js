@@ -1,5 +1,6 @@
 // Which variant of an A/B test a unit gets, computed without a call.
 const BUCKETS = 10_000;
+const NAMESPACE_BUCKETS = 1_000;
 
 /** FNV-1a of 32 bits, of the text's UTF-8. */
 function fnv1a(text) {
@@ -8,9 +9,37 @@ function fnv1a(text) {
   return hash;
 }
 
+/**
+ * Say what a unit gets of a test that GetAbTest returned: the variant, whether the unit takes part, its bucket.
+ *
+ * A unit that takes no part gets the control, and so does every unit of a shadow test; of a concluded test every unit
+ * gets the winner.
+ */
+export function assignmentOf(test, unit) {
+  const bucket = bucketOf(test.salt || test.test, unit);
+  if (test.conclusion) {
+    return { variant: test.variants.find(({ name }) => name === test.conclusion.winner), inTest: false, bucket };
+  }
+  const dealt = dealtBy(test, unit, bucket);
+  return { variant: test.variants[test.shadow ? 0 : Math.max(dealt, 0)], inTest: dealt >= 0, bucket };
+}
+
+/** Return the index of the variant that a unit is dealt, or -1. A zero means the default that the contract names. */
+function dealtBy({ namespace: share, variants, coverage }, unit, bucket) {
+  if (share && !inNamespace(unit, share.name, share.from, share.until)) return -1;
+  const weights = variants.map(({ weight }) => weight || 1);
+  return variantOf(bucket, weights, coverage || 1);
+}
+
 /** Return the bucket of a unit, from 0 to 9,999: GrowthBook's hash of version 2. */
 export function bucketOf(salt, unit) {
   return fnv1a(String(fnv1a(salt + unit))) % BUCKETS;
+}
+
+/** Say whether a unit belongs to the share of a namespace from `from` up to but without `until`. */
+export function inNamespace(unit, name, from, until) {
+  const place = (fnv1a(`${unit}__${name}`) % NAMESPACE_BUCKETS) / NAMESPACE_BUCKETS;
+  return from <= place && place < until;
 }
 
 /**

@@ -1,7 +1,7 @@
 // Asks a Modelward server from Node: which version, what changes, which variant, and what came of it.
 import grpc from "@grpc/grpc-js";
 
-import { bucketOf, variantOf } from "./assignment.js";
+import { assignmentOf, bucketOf, inNamespace, variantOf } from "./assignment.js";
 import { call, connect } from "./contract.js";
 import { explain } from "./errors.js";
 
@@ -48,17 +48,21 @@ function bucket(_target, salt, unit, coverage, ...weights) {
   console.log(`${found} ${variantOf(found, weights.map(Number), Number(coverage))}`);
 }
 
-/** assign TEST UNIT: the variant and the bucket, as computed here and as the server says. */
-async function assign(target, test, unit) {
+/** namespace UNIT NAME FROM UNTIL: whether the unit belongs to that share of the namespace, computed here. */
+function namespace(_target, unit, name, from, until) {
+  console.log(inNamespace(unit, name, Number(from), Number(until)));
+}
+
+/** assign TEST UNIT...: variant, bucket and whether the unit takes part, as computed here and as the server says. */
+async function assign(target, test, ...units) {
   const client = connect(target, "ComparisonService");
-  // An engine keeps the test and asks for it only once. A zero means the default that the contract names.
-  const { ab_test: kept } = await call(client, "GetAbTest", { test });
-  const weights = kept.variants.map(({ weight }) => weight || 1);
-  const found = bucketOf(kept.salt || kept.test, unit);
-  const index = variantOf(found, weights, kept.coverage || 1);
-  console.log(`here ${kept.variants[Math.max(index, 0)].name} ${found}`);
-  const said = await call(client, "AssignVariant", { test, unit });
-  console.log(`server ${said.variant.name} ${said.bucket}`);
+  const { ab_test: kept } = await call(client, "GetAbTest", { test }); // An engine keeps it and asks only once.
+  for (const unit of units) {
+    const here = assignmentOf(kept, unit);
+    console.log(`here ${here.variant.name} ${here.bucket} ${here.inTest}`);
+    const said = await call(client, "AssignVariant", { test, unit });
+    console.log(`server ${said.variant.name} ${said.bucket} ${said.in_test}`);
+  }
 }
 
 /** outcome TEST OUTCOME_ID UNIT METRIC VALUE: what came of a unit's variant. */
@@ -78,7 +82,7 @@ async function record(target, model, version, id, prediction, label) {
   console.log(`predictions ${predictions} labels ${labels}`);
 }
 
-const COMMANDS = { resolve, watch, bucket, assign, outcome, record };
+const COMMANDS = { resolve, watch, bucket, namespace, assign, outcome, record };
 const [target, command, ...given] = process.argv.slice(2);
 if (!Object.hasOwn(COMMANDS, command ?? "")) {
   console.error(`usage: node main.js HOST:PORT ${Object.keys(COMMANDS).join("|")} ARGUMENT...`);

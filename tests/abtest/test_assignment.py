@@ -11,6 +11,7 @@ from scipy.stats import chi2_contingency, chisquare
 
 from modelward import AbMetric, AbNamespace, AbTest, AbTestState, Variant, VersionRef
 from modelward.assignment import BUCKETS, assign, bucket, fnv1a_32, in_namespace, ranges
+from tests.abtest.known_answers import HASHES, NAMESPACES
 
 NOW = datetime(2026, 3, 2, 14, 31, tzinfo=UTC)
 TEST = AbTest(
@@ -41,18 +42,7 @@ def test_hash_is_that_of_the_fnv_reference(text: str, expected: int) -> None:
     assert fnv1a_32(text) == expected
 
 
-@pytest.mark.parametrize(
-    ("salt", "unit", "expected"),
-    [
-        ("seed", "a", 505),
-        ("seed", "b", 2696),
-        ("foo", "ab", 2575),
-        ("foo", "def", 2019),
-        ("89123klj", "8952klfjas09ujkasdf", 1240),
-        ("90850943850283058242805", "123", 7516),
-        ("()**(%$##$%#$#", '___)((*":&', 128),
-    ],
-)
+@pytest.mark.parametrize(("salt", "unit", "expected"), HASHES)
 def test_bucket_is_growthbooks(salt: str, unit: str, expected: int) -> None:
     """The cases of hash version 2 in growthbook/packages/sdk-js/test/cases.json."""
     assert bucket(salt, unit) == expected
@@ -72,10 +62,7 @@ def test_ranges_are_growthbooks(weights: list[float], coverage: float, expected:
     assert [pytest.approx(pair) for pair in expected] == list(ranges(weights, coverage))
 
 
-@pytest.mark.parametrize(
-    ("unit", "namespace", "expected"),
-    [("1", "namespace1", False), ("1", "namespace2", False), ("3", "namespace1", False), ("3", "namespace2", True)],
-)
+@pytest.mark.parametrize(("unit", "namespace", "expected"), NAMESPACES)
 def test_namespace_is_growthbooks(unit: str, namespace: str, expected: bool) -> None:
     """Cases of inNamespace in the same file."""
     assert in_namespace(unit, AbNamespace(namespace, 0.0, 0.4)) is expected

@@ -1,4 +1,4 @@
-"""The clients in other languages, built from the published descriptor set, against a real server."""
+"""The clients in other languages, built as docs/languages.md says, against a real server."""
 
 import os
 import shutil
@@ -7,21 +7,23 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import grpc
 import pytest
 
-from modelward import Client, ModelVersion
-from modelward.v1 import comparison_pb2 as pb
-from modelward.v1.common_pb2 import ModelVersionRef
-from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
+from modelward import AbNamespace, Client, ModelVersion
+from tests.abtest.known_answers import HASHES, NAMESPACES
+from tests.system.documents import ROOT, blocks
 from tests.system.network import Network
+from tests.system.reader import TARGET
 from tests.system.served import Served
 
-ROOT = Path(__file__).parents[2]
+MODEL = "spx-direction"
 DESCRIPTORS = ROOT / "protos" / "modelward.binpb"
+PAGE = ROOT / "docs" / "languages.md"
+GO_PACKAGES = Path("/usr/share/gocode/src")
+"""Where Debian puts Go's packages."""
 BUILD_SECONDS = 300
 CALL_SECONDS = 30
-UNITS = 20
+UNITS = [f"账户-{number}" for number in range(40)]
 
 
 class Program:
@@ -58,42 +60,62 @@ class Program:
         return subprocess.run(command, capture_output=True, text=True, env=self._env, timeout=CALL_SECONDS, check=False)
 
 
-@pytest.fixture(scope="module", params=["cpp", "node"])
-def program(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Program:
-    folder = tmp_path_factory.mktemp(request.param)
-    return {"cpp": built_cpp, "node": installed_node}[request.param](folder)
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What a reader of the page has: the examples and the protos, in a folder that may be written to."""
+    folder = tmp_path_factory.mktemp("checkout")
+    shutil.copytree(ROOT / "examples", folder / "examples", ignore=shutil.ignore_patterns("node_modules"))
+    (folder / "protos").symlink_to(ROOT / "protos")
+    return folder
 
 
-def built_cpp(folder: Path) -> Program:
+@pytest.fixture(scope="module", params=["cpp", "node", "go"])
+def program(request: pytest.FixtureRequest, checkout: Path, served: Served, version: ModelVersion) -> Program:
+    build = {"cpp": built_cpp, "node": installed_node, "go": built_go}[request.param]
+    return build(checkout, served.target)
+
+
+def built_cpp(checkout: Path, target: str) -> Program:
     _need("cmake", "g++", "protoc", "grpc_cpp_plugin", "pkg-config")
     if subprocess.run(["pkg-config", "--exists", "grpc++"], check=False).returncode:
         pytest.skip("gRPC for C++ is not installed: apt-get install libgrpc++-dev")
-    _make("cmake", "-S", ROOT / "examples" / "cpp", "-B", folder, "-DCMAKE_UNITY_BUILD=ON", "-DCMAKE_CXX_FLAGS=-O0")
-    _make("cmake", "--build", folder, "--parallel", 2)
-    return Program(folder / "modelward-example")
+    _follow_the_page("cmake ", checkout, target)
+    return Program(checkout / "build" / "modelward-example")
 
 
-def installed_node(folder: Path) -> Program:
+def installed_node(checkout: Path, target: str) -> Program:
     _need("node", "npm")
-    for file in (ROOT / "examples" / "node").glob("*.js*"):
-        shutil.copy(file, folder)
-    command = ["npm", "install", "--prefix", str(folder), "--no-audit", "--no-fund", "--ignore-scripts"]
+    command = ["npm", "view", "@grpc/grpc-js", "version"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False)
     if done.returncode:
         pytest.skip(f"npm cannot install @grpc/grpc-js: {done.stderr.strip()[-200:]}")
-    return Program("node", folder / "main.js")
+    _follow_the_page("cd examples/node ", checkout, target)
+    return Program("node", checkout / "examples" / "node" / "main.js")
+
+
+def built_go(checkout: Path, target: str) -> Program:
+    _need("go", "protoc", "protoc-gen-go", "protoc-gen-go-grpc")
+    packages = ("google.golang.org/grpc/go.mod", "github.com/golang/protobuf/proto/registry.go")
+    if missing := [name for name in packages if not (GO_PACKAGES / name).exists()]:
+        pytest.skip(f"not installed: {', '.join(missing)}")
+    _follow_the_page("mkdir -p go/", checkout, target)
+    return Program(checkout / "go" / "src" / "modelward.example" / "client" / "modelward-example")
+
+
+def _follow_the_page(start: str, checkout: Path, target: str) -> None:
+    """Run the block of docs/languages.md that begins so; its last line resolves the model."""
+    [block] = [block for block in blocks(PAGE) if block.language == "sh" and block.text.startswith(start)]
+    script = block.text.replace(TARGET, target)
+    done = subprocess.run(
+        ["bash", "-e", "-c", script], capture_output=True, text=True, timeout=BUILD_SECONDS, check=False, cwd=checkout
+    )
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert done.stdout.splitlines()[-1].startswith(f"{MODEL}/1 ")
 
 
 def _need(*programs: str) -> None:
     if missing := [name for name in programs if not shutil.which(name)]:
         pytest.skip(f"not installed: {', '.join(missing)}")
-
-
-def _make(*command: object) -> None:
-    done = subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=BUILD_SECONDS, check=False, cwd=ROOT
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +132,13 @@ def version(served: Served, tmp_path_factory: pytest.TempPathFactory) -> ModelVe
     path = tmp_path_factory.mktemp("model") / "model.bin"
     path.write_bytes(b"weights")
     with Client(served.target) as client:
-        version = client.register("spx", path)
+        version = client.register(MODEL, path)
         client.promote(version, to="staging")
         return client.promote(version, to="production").version
 
 
 def test_it_resolves(program: Program, served: Served, version: ModelVersion) -> None:
-    assert program.run(served.target, "resolve", "spx") == f"spx/1 {version.digest}"
+    assert program.run(served.target, "resolve", MODEL) == f"{MODEL}/1 {version.digest}"
 
 
 def test_it_watches_and_goes_on_after_a_break(
@@ -139,7 +161,7 @@ def test_it_watches_and_goes_on_after_a_break(
 
 
 def test_it_records_outcomes_once(program: Program, served: Served, version: ModelVersion, tmp_path: Path) -> None:
-    outcome = (served.target, "record", "spx", 1, tmp_path.name, 1.5, 2.0)
+    outcome = (served.target, "record", MODEL, 1, tmp_path.name, 1.5, 2.0)
     assert program.run(*outcome) == "predictions 1 labels 1"
     assert program.run(*outcome) == "predictions 0 labels 0"
 
@@ -155,17 +177,6 @@ def test_it_reads_which_field_is_wrong(program: Program, served: Served) -> None
     assert status.startswith("status: 3 ")
     assert reason == "reason: INVALID_FIELD"
     assert field.startswith("field: model: must begin with a letter or digit")
-
-
-# From the known answers of GrowthBook's SDKs: seed, value, bucket.
-HASHES = [
-    ("seed", "a", 505),
-    ("seed", "b", 2696),
-    ("foo", "ab", 2575),
-    ("foo", "def", 2019),
-    ("90850943850283058242805", "123", 7516),
-    ("()**(%$##$%#$#", '___)((*":&', 128),
-]
 
 
 @pytest.mark.parametrize(("salt", "unit", "bucket"), HASHES)
@@ -189,30 +200,51 @@ def test_weights_and_coverage_say_whose_a_bucket_is(
     assert program.run("-", "bucket", "foo", "def", coverage, *weights) == f"2019 {index}"
 
 
-def test_it_assigns_as_the_server_does(program: Program, served: Served, version: ModelVersion, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("unit", "namespace", "inside"), NAMESPACES)
+def test_it_knows_who_belongs_to_a_namespace(program: Program, unit: str, namespace: str, inside: bool) -> None:
+    assert program.run("-", "namespace", unit, namespace, 0, 0.4) == str(inside).lower()
+    assert program.run("-", "namespace", unit, namespace, 0.4, 1) == str(not inside).lower()
+
+
+@pytest.mark.parametrize("kind", ["plain", "namespace", "shadow", "concluded"])
+def test_it_assigns_as_the_server_does(program: Program, served: Served, tmp_path: Path, kind: str) -> None:
+    test = f"{kind}-{tmp_path.name}"
+    with Client(served.target) as client:
+        _create_ab_test(client, test, kind)
+    lines = program.run(served.target, "assign", test, *UNITS).splitlines()
+    here, there = ([line.removeprefix(of) for line in lines if line.startswith(of)] for of in ("here ", "server "))
+    assert len(here) == len(UNITS)
+    assert here == there
+    assert {(line.split()[0], line.split()[2]) for line in here} == ANSWERS[kind]
+
+
+ANSWERS = {
+    "plain": {("champion", "true"), ("challenger", "true"), ("champion", "false")},
+    "namespace": {("champion", "true"), ("challenger", "true"), ("champion", "false")},
+    "shadow": {("champion", "true"), ("champion", "false")},
+    "concluded": {("challenger", "false")},
+}
+"""Which variants units got, and whether they took part."""
+
+
+def _create_ab_test(client: Client, test: str, kind: str) -> None:
+    client.create_ab_test(
+        test,
+        {"champion": f"{MODEL}/1", "challenger": f"{MODEL}/1"},
+        weights={"champion": 2, "challenger": 1},
+        coverage=1.0 if kind == "everyone" else 0.8,
+        primary_metric="pnl",
+        namespace=AbNamespace("exits", 0.25, 0.75) if kind == "namespace" else None,
+        shadow=kind == "shadow",
+    )
+    if kind == "concluded":
+        client.conclude_ab_test(test, winner="challenger", reason="by hand")
+
+
+def test_it_records_outcomes_of_a_test_once(program: Program, served: Served, tmp_path: Path) -> None:
     test = f"ab-{tmp_path.name}"
-    _create_ab_test(served.target, test)
-    for unit in (f"账户-{i}" for i in range(UNITS)):
-        here, there = program.run(served.target, "assign", test, unit).splitlines()
-        assert here.removeprefix("here ") == there.removeprefix("server ")
+    with Client(served.target) as client:
+        _create_ab_test(client, test, "everyone")
     outcome = (served.target, "outcome", test, "order-1", "账户-1", "pnl", 0.25)
     assert program.run(*outcome) == "recorded 1 repeated 0"
     assert program.run(*outcome) == "recorded 0 repeated 1"
-
-
-def _create_ab_test(target: str, test: str) -> None:
-    variants = [
-        pb.Variant(name=name, weight=weight, version=ModelVersionRef(model="spx", version=1))
-        for name, weight in (("champion", 2), ("challenger", 1))
-    ]
-    metric = pb.AbMetric(key="pnl")
-    request = pb.CreateAbTestRequest(
-        ab_test=pb.AbTest(test=test, variants=variants, coverage=0.8, primary_metric=metric)
-    )
-    with grpc.insecure_channel(target) as channel:
-        try:
-            ComparisonServiceStub(channel).CreateAbTest(request, timeout=CALL_SECONDS)
-        except grpc.RpcError as error:
-            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
-                pytest.skip("this server does not serve A/B tests yet")
-            raise

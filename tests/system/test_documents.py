@@ -1,0 +1,187 @@
+"""The documentation is true: its programs run in their order, its commands answer as it says, what it names exists.
+
+Every block of README.md and docs/ is run, also those that will be added. A fence says what is done with it:
+
+- `python`: all such blocks of a document are one program. One whose first line is a comment with a file's name, as
+  `# trading/models.py`, is written there before.
+- `console`: each line that begins with `$` is run, and must answer with the words that are shown; times, figures and
+  `...` aside. What is shown as `ERROR` must fail. Servers and workers are started and stopped.
+- `sh`, and an indented block that begins with a program's name: run as one script.
+- `json`: read.
+- `text`: not run. `NOT_RUN` has the reason for each.
+"""
+
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from modelward import Client
+from modelward.cli.commands import cli
+from tests.security.test_tls import issue
+from tests.system.documents import DOCUMENTS, ROOT, Command, blocks, commands, links, spans
+from tests.system.reader import Reader
+from tests.system.served import Served
+
+BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
+SERVE = "modelward serve --data-dir my-registry"
+"""How the README starts the server that everything else is run on."""
+ELSEWHERE = {SERVE: "the fixture `reader`"} | dict.fromkeys(
+    (
+        "cmake -S examples/cpp -B build && cmake --build build",
+        "cd examples/node && npm install",
+        "mkdir -p go/src/modelward.example && cp -r examples/go go/src/modelward.example/client",
+    ),
+    "test_languages.py",
+)
+"""What is run, but not one by one: the first line, and where it is."""
+COMMANDS = [command for block in BLOCKS for command in commands(block) if command.first_line not in ELSEWHERE]
+SPANS = [(document.name, span) for document in DOCUMENTS for span in spans(document)]
+FOLDERS = ("tests/", "benchmarks/", "docs/", "examples/", "protos/", "client/", "server/")
+LANGUAGES = {"python", "console", "sh", "json", "text"}
+
+NOT_RUN = {
+    "pip install -e '.[server]' && modelward demo    # watch the main job run, on ten years of the S&P 500": (
+        "installs, which .ci/run does, and takes a minute; test_demo.py runs the demo"
+    ),
+    "mlflow ui --backend-store-uri sqlite:///my-registry/mlflow.db": "MLflow's own; test_demo.py reads the same",
+    "modelward worker --queue gpu --dask tcp://10.0.0.5:8786 trading.models:train": (
+        "needs a cluster; tests/retraining starts one"
+    ),
+    "apt-get install g++ cmake pkg-config libgrpc++-dev protobuf-compiler-grpc": "needs root; .ci/run does it",
+    "apt-get install default-jdk-headless protobuf-compiler protobuf-compiler-grpc-java-plugin \\": (
+        "needs root, and a Java that few have"
+    ),
+    "apt-get install golang-go golang-google-grpc-dev golang-github-golang-protobuf-1-5-dev protobuf-compiler \\": (
+        "needs root"
+    ),
+}
+"""The first line of each `text` block, and why it is not run."""
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("reader")
+
+
+@pytest.fixture(scope="module")
+def reader(folder: Path) -> Iterator[Reader]:
+    server = Served(folder / SERVE.rsplit(maxsplit=1)[-1], folder / "log")
+    issue_certificates(folder)
+    for name in ("protos", "buf.yaml"):
+        (folder / name).symlink_to(ROOT / name)
+    prepare(server.target)
+    reader = Reader(folder, server.target)
+    for block in BLOCKS:
+        if block.file:
+            reader.write(block)
+    yield reader
+    reader.close()
+    server.kill()
+
+
+def issue_certificates(folder: Path) -> None:
+    """Write the files that a server with TLS is told of."""
+    issue(folder)
+    shutil.copy(folder / "cert.pem", folder / "clients.pem")
+    (folder / "cert.pem").rename(folder / "server.pem")
+    (folder / "key.pem").rename(folder / "server.key")
+
+
+def prepare(target: str) -> None:
+    """Let there be what documents beside the README take for granted: a model in production, and a rival."""
+    x = np.random.default_rng(3).normal(size=(400, 2))
+    with Client(target) as client:
+        for strength in (1.0, 0.1):
+            model = LogisticRegression(C=strength).fit(x, x[:, 0] > 0)
+            version = client.register("spx-direction", model, reference={"momentum": x[:, 0], "volume": x[:, 1]})
+            client.promote(version, to="staging")
+        client.promote("spx-direction/1", to="production", reason="the first")
+
+
+@pytest.fixture(scope="module")
+def printed(reader: Reader) -> Callable[[str], str]:
+    """Give a function that says what a document's Python programs print; each runs once, the README's first."""
+
+    @cache
+    def run(document: str) -> str:
+        if document != "README.md":
+            run("README.md")
+        program = [block for block in BLOCKS if block.document == document and block.runs]
+        return reader.program(program) if program else ""
+
+    return run
+
+
+def steps() -> Iterator[str | Command]:
+    """Yield, document by document, the document's name for its Python program, and then its commands."""
+    for document in dict.fromkeys(block.document for block in BLOCKS):
+        yield document
+        yield from (command for command in COMMANDS if command.document == document)
+
+
+@pytest.mark.parametrize("step", list(steps()), ids=str)
+def test_it_does_what_it_says(step: str | Command, reader: Reader, printed: Callable[[str], str]) -> None:
+    if isinstance(step, Command):
+        printed(step.document)
+        reader.run(step)
+        return
+    remaining = iter(printed(step).splitlines())
+    for line in re.findall(r"^print\(.*\)  # ((?:True|False|\S+/\d).*)$", (ROOT / step).read_text(), re.MULTILINE):
+        assert line in remaining  # In this order: what was looked at is used up.
+
+
+def test_every_block_says_what_it_is() -> None:
+    assert {block.place: block.language for block in BLOCKS if block.language not in LANGUAGES} == {}
+
+
+def test_what_is_run_elsewhere_is_there() -> None:
+    assert set(ELSEWHERE) <= {command.first_line for block in BLOCKS for command in commands(block)}
+
+
+def test_what_is_not_run_is_listed_with_its_reason() -> None:
+    assert {block.first_line for block in BLOCKS if block.language == "text"} == set(NOT_RUN)
+
+
+def test_json_is_json() -> None:
+    for block in BLOCKS:
+        if block.language == "json":
+            json.loads(block.text)
+
+
+@pytest.mark.parametrize("span", [span for _, span in SPANS if span.startswith("modelward ")])
+def test_the_commands_in_the_text_exist_with_their_flags(span: str) -> None:
+    command, context = cli, click.Context(cli)
+    words = shlex.split(span)[1:]
+    named = iter(words)
+    while isinstance(command, click.Group) and (word := next(named, "COMMAND")) != "COMMAND":
+        found = command.get_command(context, word)
+        assert found, f"modelward has no {word}"
+        command = found  # type: ignore[assignment]
+    known = {option for parameter in command.get_params(context) for option in parameter.opts} | {"--help"}
+    own = words[: words.index("--")] if "--" in words else words
+    assert {word for word in own if word.startswith("-")} <= known
+
+
+@pytest.mark.parametrize("span", [span for _, span in SPANS if span.startswith("python ")])
+def test_the_scripts_in_the_text_exist_with_their_flags(span: str) -> None:
+    _, script, *flags = shlex.split(span)
+    source = (ROOT / script).read_text()
+    assert all(f'"{flag}"' in source for flag in flags if flag.startswith("--"))
+
+
+def test_the_files_in_the_text_exist() -> None:
+    named = {word for _, span in SPANS for word in span.split() if word.startswith(FOLDERS)}
+    assert {name for name in named if not (ROOT / name).exists()} == set()
+
+
+def test_the_links_lead_somewhere() -> None:
+    assert [link for document in DOCUMENTS for link in links(document) if not (document.parent / link).exists()] == []
