@@ -34,6 +34,7 @@ from modelward_server.rpc.retraining import RetrainingServicer
 from modelward_server.security.authentication import Authentication
 from modelward_server.security.certificates import Certificates
 from modelward_server.security.identity_provider import IdentityProvider
+from modelward_server.security.limits import ClientLimits
 from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
@@ -87,7 +88,8 @@ class App:
         await asyncio.to_thread(self.ledger.migrate)
         self._metrics = None if self._settings.metrics_port is None else Metrics()
         measured = [self._metrics.calls] if self._metrics else []  # Only who looks at them pays for measurements.
-        self._server = aio.server(interceptors=[*measured, Guard(self._authentication())], options=GRPC_OPTIONS)
+        interceptors = [*measured, Guard(self._authentication()), *self._limits()]
+        self._server = aio.server(interceptors=interceptors, options=GRPC_OPTIONS)
         port = self._listen()
         self._start_mirror()
         self._add_services()
@@ -116,6 +118,11 @@ class App:
             return None
         provider = IdentityProvider(settings.jwt_issuer, settings.jwt_audience, settings.jwt_keys)
         return Authentication(self.ledger, provider if settings.jwt_keys else None)
+
+    def _limits(self) -> list[ClientLimits]:
+        settings = self._settings
+        limits = (settings.client_rate, settings.client_calls, settings.client_streams)
+        return [ClientLimits(*limits)] if any(limits) else []  # Where nothing is limited, no call pays for counting.
 
     def _start_mirror(self) -> None:
         artifact_root = (

@@ -77,6 +77,17 @@ class Settings(BaseSettings):
         default=False, description="Whether webhooks may call addresses of this machine and of private networks."
     )
 
+    client_rate: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Calls a second that one client may make, those of 10 seconds at once; 0: no limit.",
+    )
+    client_calls: int = Field(
+        default=0, ge=0, description="Calls that one client may have under way, streams aside; 0: no limit."
+    )
+    client_streams: int = Field(default=0, ge=0, description="Streams that one client may have open; 0: no limit.")
+
     metrics_port: int | None = Field(
         default=None, ge=0, le=65535, description="Port on which Prometheus scrapes /metrics; empty: none."
     )

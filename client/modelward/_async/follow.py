@@ -12,11 +12,12 @@ from typing import Self
 
 from modelward._async.connection import AsyncConnection
 from modelward._async.lifecycle import AsyncLifecycle
-from modelward._async.watching import RECONNECT_SECONDS, AsyncWatching
+from modelward._async.watching import AsyncWatching
 from modelward._convert.common import stage_to_proto
 from modelward._convert.lifecycle import version_from_proto
 from modelward._follow import Cache, Followed, Holder, Loader, cache_key, load_known
 from modelward._refs import as_stage
+from modelward._wire import RECONNECT_SECONDS
 from modelward.errors import DeadlineExceeded, ModelHalted, ModelwardError, NothingResolved, Unavailable
 from modelward.lifecycle import ModelVersion, Stage
 from modelward.v1 import lifecycle_pb2 as pb

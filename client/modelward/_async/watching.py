@@ -9,11 +9,10 @@ from modelward._async.connection import AsyncConnection
 from modelward._convert.common import ref_from_proto, ref_to_proto, span_to_proto
 from modelward._convert.events import event_from_proto, rollout_from_proto
 from modelward._refs import AnyVersion, as_ref
-from modelward.errors import Unavailable
+from modelward._wire import pause_before_watching
+from modelward.errors import LimitReached, Unavailable
 from modelward.lifecycle import ModelEvent, Rollout, VersionRef
 from modelward.v1 import lifecycle_pb2 as pb
-
-RECONNECT_SECONDS = 0.5
 
 
 class AsyncWatching(AsyncConnection):
@@ -32,6 +31,7 @@ class AsyncWatching(AsyncConnection):
         Raises:
             InvalidField: the token is not one of a watch, or a name is wrong.
             ResumeTokenExpired: the server does not know so recent an event; its log was lost.
+            LimitReached: the client has as many streams open as it may.
         """
         request = pb.WatchModelsRequest(models=models, resume_token=resume_token)
         while True:
@@ -42,8 +42,8 @@ class AsyncWatching(AsyncConnection):
                         event = event_from_proto(message)
                         if event is not None:
                             yield event
-            except Unavailable:
-                await asyncio.sleep(RECONNECT_SECONDS)
+            except (Unavailable, LimitReached) as error:
+                await asyncio.sleep(pause_before_watching(error, begun=bool(request.resume_token)))
 
     async def report_active(
         self, version: AnyVersion, *, engine: str, silent_after: timedelta | None = None

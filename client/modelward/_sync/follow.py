@@ -16,7 +16,8 @@ from modelward._follow import Cache, Followed, Holder, Loader, cache_key, load_k
 from modelward._refs import as_stage
 from modelward._sync.connection import Connection
 from modelward._sync.lifecycle import Lifecycle
-from modelward._sync.watching import RECONNECT_SECONDS, Watching
+from modelward._sync.watching import Watching
+from modelward._wire import RECONNECT_SECONDS
 from modelward.errors import DeadlineExceeded, ModelHalted, ModelwardError, NothingResolved, Unavailable
 from modelward.lifecycle import ModelVersion, Stage
 from modelward.v1 import lifecycle_pb2 as pb
