@@ -24,6 +24,7 @@ from modelward_server.observability.ledger import LedgerMetrics
 from modelward_server.retraining.ticker import Ticker
 from modelward_server.rpc.calls import Calls
 from modelward_server.rpc.comparison import ComparisonServicer
+from modelward_server.rpc.deadlines import Deadlines
 from modelward_server.rpc.drift import DriftServicer
 from modelward_server.rpc.feed import Feed
 from modelward_server.rpc.follow_ups import FollowUps
@@ -88,7 +89,12 @@ class App:
         await asyncio.to_thread(self.ledger.migrate)
         self._metrics = None if self._settings.metrics_port is None else Metrics()
         measured = [self._metrics.calls] if self._metrics else []  # Only who looks at them pays for measurements.
-        interceptors = [*measured, Guard(self._authentication()), *self._limits()]
+        interceptors = [
+            *measured,
+            Guard(self._authentication()),
+            *self._limits(),
+            Deadlines(self._settings.call_seconds),
+        ]
         self._server = aio.server(interceptors=interceptors, options=GRPC_OPTIONS)
         port = self._listen()
         self._start_mirror()

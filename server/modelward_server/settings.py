@@ -77,6 +77,12 @@ class Settings(BaseSettings):
         default=False, description="Whether webhooks may call addresses of this machine and of private networks."
     )
 
+    call_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds after which a call ends whose client set no deadline; streams go on.",
+    )
     client_rate: float = Field(
         default=0.0,
         ge=0,
