@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -19,6 +19,7 @@ from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
 from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
 from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
 from modelward_server.comparison.sandbox import Limits
+from modelward_server.observability.call_log import CallLog
 from modelward_server.observability.endpoint import Metrics
 from modelward_server.observability.ledger import LedgerMetrics
 from modelward_server.retraining.ticker import Ticker
@@ -88,14 +89,7 @@ class App:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "modelward"))
         await asyncio.to_thread(self.ledger.migrate)
         self._metrics = None if self._settings.metrics_port is None else Metrics()
-        measured = [self._metrics.calls] if self._metrics else []  # Only who looks at them pays for measurements.
-        interceptors = [
-            *measured,
-            Guard(self._authentication()),
-            *self._limits(),
-            Deadlines(self._settings.call_seconds),
-        ]
-        self._server = aio.server(interceptors=interceptors, options=GRPC_OPTIONS)
+        self._server = aio.server(interceptors=list(self._interceptors()), options=GRPC_OPTIONS)
         port = self._listen()
         self._start_mirror()
         self._add_services()
@@ -125,10 +119,17 @@ class App:
         provider = IdentityProvider(settings.jwt_issuer, settings.jwt_audience, settings.jwt_keys)
         return Authentication(self.ledger, provider if settings.jwt_keys else None)
 
-    def _limits(self) -> list[ClientLimits]:
+    def _interceptors(self) -> Iterator[aio.ServerInterceptor]:
+        """Give what is around each call, from the outside; who does not ask for a thing does not pay for it."""
         settings = self._settings
-        limits = (settings.client_rate, settings.client_calls, settings.client_streams)
-        return [ClientLimits(*limits)] if any(limits) else []  # Where nothing is limited, no call pays for counting.
+        if settings.log_calls:
+            yield CallLog()
+        if self._metrics:
+            yield self._metrics.calls
+        yield Guard(self._authentication())
+        if any(limits := (settings.client_rate, settings.client_calls, settings.client_streams)):
+            yield ClientLimits(*limits)
+        yield Deadlines(settings.call_seconds)
 
     def _start_mirror(self) -> None:
         artifact_root = (

@@ -2,7 +2,7 @@
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -94,6 +94,10 @@ class Settings(BaseSettings):
     )
     client_streams: int = Field(default=0, ge=0, description="Streams that one client may have open; 0: no limit.")
 
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="How the log is written: text, or json with one object a line."
+    )
+    log_calls: bool = Field(default=False, description="Whether the log has a line for each call that has ended.")
     metrics_port: int | None = Field(
         default=None, ge=0, le=65535, description="Port on which Prometheus scrapes /metrics; empty: none."
     )

@@ -1,8 +1,6 @@
 """The command that runs the server."""
 
 import asyncio
-import logging
-import re
 import socket
 from typing import Any
 
@@ -55,9 +53,8 @@ def _settings_class() -> Any:
 @click.command(cls=ServeCommand)
 def serve(**flags: str | None) -> None:
     """Run the server until SIGTERM or Ctrl-C."""
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("modelward_server.announcing").setLevel(logging.INFO)
     settings = _settings({name: value for name, value in flags.items() if value is not None})
+    _begin_to_log(settings.log_format)
     _check_address(settings.host, settings.port)
     try:
         asyncio.run(_served(settings))
@@ -66,6 +63,14 @@ def serve(**flags: str | None) -> None:
         if line is None:
             raise
         raise Failure(line) from error
+
+
+def _begin_to_log(log_format: str) -> None:
+    try:
+        from modelward_server.observability.logs import configure
+    except ModuleNotFoundError:
+        raise Failure(NEEDS_SERVER) from None
+    configure(log_format)
 
 
 def _settings(given: dict[str, str]) -> Any:
@@ -103,11 +108,12 @@ def _check_address(host: str, port: int) -> None:
 async def _served(settings: Any) -> None:
     try:
         from modelward_server import app
+        from modelward_server.security.redaction import redact
     except ModuleNotFoundError:
         raise Failure(NEEDS_SERVER) from None
 
     def started(port: int) -> None:
-        mlflow = re.sub(r"//[^/@]*@", "//***@", settings.tracking_uri)  # A password is for nobody's log.
+        mlflow = redact(settings.tracking_uri)  # A password is for nobody's log.
         place = f"{settings.host}:{port}"
         click.echo(f"Modelward listens on {place}, data in {settings.data_dir.resolve()}, MLflow at {mlflow}")
 

@@ -9,6 +9,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFail
 from google.rpc.status_pb2 import Status
 
 from modelward.errors import DOMAIN, GatesFailed, InvalidField, LimitReached, ModelwardError
+from modelward_server.security.redaction import redact
 
 TRAILER_LIMIT = 7_000
 """Bytes that an error may have on the wire: clients take 8 KiB of trailers, and see RESOURCE_EXHAUSTED beyond."""
@@ -30,6 +31,7 @@ def encode(error: ModelwardError) -> Status:
 
 def _encode(error: ModelwardError, longest: int, most: int) -> Status:
     def cut(text: str) -> str:
+        text = redact(text)
         return text if len(text) <= longest else f"{text[:longest]}..."
 
     facts = {key: cut(value) for key, value in error.metadata.items()}
