@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
@@ -49,12 +49,17 @@ class WithFacts(logging.Filter):
         return True
 
 
+def handler(log_format: str, stream: TextIO) -> logging.Handler:
+    """Return what writes log lines to a stream, as `text` or as `json`."""
+    made = logging.StreamHandler(stream)
+    made.setFormatter(JsonLines() if log_format == "json" else TextFormatter())
+    made.addFilter(WithFacts())
+    return made
+
+
 def configure(log_format: str) -> None:
     """Send every log line of the process to stderr, as `text` or as `json`."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonLines() if log_format == "json" else TextFormatter())
-    handler.addFilter(WithFacts())
-    logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.WARNING, handlers=[handler(log_format, sys.stderr)], force=True)
     logging.captureWarnings(True)
     for name in TOLD_OF:
         logging.getLogger(name).setLevel(logging.INFO)
