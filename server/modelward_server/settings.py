@@ -21,19 +21,33 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_database_url(url: str) -> bool:
+    """Whether SQLAlchemy can read the URL; only who gives one waits for its import."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):
+        return False
+    return True
+
+
 class Settings(BaseSettings):
     """What an operator may choose. Everything has a default that runs on one machine without other services."""
 
-    model_config = SettingsConfigDict(env_prefix="MODELWARD_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="MODELWARD_", frozen=True, hide_input_in_errors=True)
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(
         default=DEFAULT_PORT, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it."
     )
     data_dir: Path = Field(default=Path("modelward-data"), description="Folder for what the server keeps in files.")
-    database_url: str = Field(default="", description="SQLAlchemy URL of the ledger. Empty: SQLite in the data folder.")
+    database_url: str = Field(
+        default="", repr=False, description="SQLAlchemy URL of the ledger. Empty: SQLite in the data folder."
+    )
     mlflow_uri: str = Field(
-        default="", description="MLflow tracking URI, local or http(s). Empty: SQLite in the data folder."
+        default="", repr=False, description="MLflow tracking URI, local or http(s). Empty: SQLite in the data folder."
     )
     allowed_sources: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("runs:/", "models:/"),
@@ -68,7 +82,9 @@ class Settings(BaseSettings):
     )
 
     webhooks: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Comma-separated http(s) URLs that are told of alarms, jobs and transitions."
+        default=(),
+        repr=False,
+        description="Comma-separated http(s) URLs that are told of alarms, jobs and transitions.",
     )
     webhooks_secret: str = Field(
         default="", repr=False, description="Secret that signs what they are told, as whsec_ and base64, or any text."
@@ -116,6 +132,13 @@ class Settings(BaseSettings):
         validate_default=True,
         description="Whether every caller must show a token, a JWT or a certificate.",
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def check_database(cls, url: str) -> str:
+        if url and not is_database_url(url):
+            raise ValueError("must be an SQLAlchemy URL, as postgresql+psycopg://user:password@host:5432/database")
+        return url
 
     @field_validator("tls_client_ca")
     @classmethod
@@ -165,8 +188,9 @@ class Settings(BaseSettings):
     @classmethod
     def check_webhooks(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         for url in urls:
-            if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
-                raise ValueError("must be URLs that begin with http:// or https://")
+            plain = url.isascii() and url.isprintable() and " " not in url
+            if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname or not plain:
+                raise ValueError("must be URLs that begin with http:// or https://, without spaces and accents")
         return urls
 
     @field_validator("webhooks_secret")

@@ -80,12 +80,19 @@ def _settings(given: dict[str, str]) -> Any:
         return _settings_class()(**given)
     except ValidationError as error:
         problems = ((str(problem["loc"][0]), problem) for problem in error.errors())
-        lines = (f"{_named(name)}: {_problem(problem)}" for name, problem in problems)
+        fields = _settings_class().model_fields
+        lines = (f"{_named(name)}: {_problem(problem, fields[name].repr)}" for name, problem in problems)
         raise BadSetting("\n".join(lines)) from None
 
 
-def _problem(problem: Any) -> str:
-    """Put a problem into words; what our own checks say names what was given where that matters."""
+def _problem(problem: Any, shown: bool) -> str:
+    """Put a problem into words; what our own checks say names what was given where that matters.
+
+    Args:
+        shown: whether what was given may be shown; it may hold a password.
+    """
+    if problem["type"] == "value_error" and not shown:
+        return str(problem["ctx"]["error"])
     if problem["type"] == "value_error" and not problem["input"]:
         return str(problem["ctx"]["error"])
     return f"{problem['msg']}, not {problem['input']!r}"
