@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import grpc
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from modelward.errors import (
@@ -24,6 +24,7 @@ from modelward.errors import (
     GatesFailed,
     InvalidArgument,
     InvalidField,
+    LimitReached,
     ModelwardError,
     NotFound,
     OutOfRange,
@@ -113,18 +114,31 @@ class Attempts:
         Raises:
             ModelwardError: `error`, when another attempt would not help or would come too late.
         """
-        pause = self._pauses.next()
+        asked = error.retry_seconds if isinstance(error, LimitReached) else None
+        pause = self._pauses.next() + (asked or 0.0)
         late = time.monotonic() + pause > min(self._deadline, self._end_of_patience)
-        if late or not isinstance(error, Unavailable | ConcurrentChange):
+        if late or not (isinstance(error, Unavailable | ConcurrentChange) or asked is not None):
             raise error from None  # What gRPC raised says nothing more.
         return pause
+
+
+def pause_before_watching(error: Unavailable | LimitReached, pauses: Pauses, *, begun: bool) -> float:
+    """Return the seconds to wait before a watch that broke off is opened again.
+
+    Raises:
+        LimitReached: `error`, when the watch has not begun and waiting does not help.
+    """
+    asked = error.retry_seconds if isinstance(error, LimitReached) else 0.0
+    if asked is None and not begun:
+        raise error
+    return (asked or 0.0) + pauses.next()
 
 
 def error_of(error: grpc.RpcError) -> ModelwardError:
     """Turn what gRPC raises into the error that the server raised."""
     call: Any = error
     status = _status(call.trailing_metadata() or ())
-    info, bad, failed = _details(status)
+    info = _info(status)
     message = call.details() or call.code().name
     if call.code() is grpc.StatusCode.INTERNAL and message == LOST_STATUS:
         return Unavailable("the call ended while data were sent, and why was lost")  # Another attempt will tell.
@@ -132,14 +146,22 @@ def error_of(error: grpc.RpcError) -> ModelwardError:
         return Unavailable("the server gave the call up, as it does when it stops")  # Who cancels here sees no error.
     if info is None:
         return CLASS_OF_STATUS.get(call.code(), UnexpectedError)(message)
-    known = ModelwardError.by_reason.get(info.reason)
+    known = ModelwardError.by_reason.get(info.reason, CLASS_OF_STATUS.get(call.code(), UnexpectedError))
+    return _described(known, status, message, dict(info.metadata))
+
+
+def _described(known: type[ModelwardError], status: Status, message: str, facts: dict[str, str]) -> ModelwardError:
+    """Make an error with what its kind has beside facts."""
     if known is InvalidField:
-        violations = [FieldViolation(v.field, v.description) for v in bad.field_violations]
-        return InvalidField(*violations, message=message, **dict(info.metadata))
+        violations = [FieldViolation(v.field, v.description) for v in _detail(status, BadRequest()).field_violations]
+        return InvalidField(*violations, message=message, **facts)
     if known is GatesFailed:
-        gates = [GateResult(v.type, False, v.description) for v in failed.violations]
-        return GatesFailed(*gates, message=message, **dict(info.metadata))
-    return (known or CLASS_OF_STATUS.get(call.code(), UnexpectedError))(message, **dict(info.metadata))
+        failed = _detail(status, PreconditionFailure()).violations
+        return GatesFailed(*(GateResult(v.type, False, v.description) for v in failed), message=message, **facts)
+    if known is LimitReached:
+        delay = _detail(status, RetryInfo()).retry_delay.ToTimedelta().total_seconds()
+        return LimitReached(message, delay or None, **facts)
+    return known(message, **facts)
 
 
 def _status(metadata: Iterable[tuple[str, str | bytes]]) -> Status:
@@ -149,11 +171,13 @@ def _status(metadata: Iterable[tuple[str, str | bytes]]) -> Status:
     return Status()
 
 
-def _details(status: Status) -> tuple[ErrorInfo | None, BadRequest, PreconditionFailure]:
-    info, bad, failed = ErrorInfo(), BadRequest(), PreconditionFailure()
+def _info(status: Status) -> ErrorInfo | None:
+    info = _detail(status, ErrorInfo())
+    return info if info.domain == DOMAIN else None
+
+
+def _detail(status: Status, empty: Any) -> Any:
+    """Return the detail of a kind, or what was given where there is none."""
     for detail in status.details:
-        # Unpack leaves the message alone when the detail is of another type.
-        detail.Unpack(info)
-        detail.Unpack(bad)
-        detail.Unpack(failed)
-    return (info if info.domain == DOMAIN else None), bad, failed
+        detail.Unpack(empty)  # It leaves the message alone when the detail is of another type.
+    return empty

@@ -302,7 +302,15 @@ class ResourceExhausted(ModelwardError):
 
 
 class LimitReached(ResourceExhausted, reason="LIMIT_REACHED"):
-    """A limit of the server was reached; `metadata["limit"]` names it."""
+    """A limit of the server was reached; `metadata["limit"]` names it.
+
+    Attributes:
+        retry_seconds: after how long another attempt may help, where the server knows; clients wait for so long.
+    """
+
+    def __init__(self, message: str, retry_seconds: float | None = None, **metadata: object) -> None:
+        super().__init__(message, **metadata)
+        self.retry_seconds = retry_seconds
 
 
 class Unavailable(ModelwardError):

@@ -5,7 +5,7 @@ import gc
 import logging
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
@@ -20,12 +20,14 @@ from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
 from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
 from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
 from modelward_server.comparison.sandbox import Limits
+from modelward_server.observability.call_log import CallLog
 from modelward_server.observability.endpoint import Metrics
 from modelward_server.observability.health import Health
 from modelward_server.observability.ledger import LedgerMetrics
 from modelward_server.retraining.ticker import Ticker
 from modelward_server.rpc.calls import Calls
 from modelward_server.rpc.comparison import ComparisonServicer
+from modelward_server.rpc.deadlines import Deadlines
 from modelward_server.rpc.drift import DriftServicer
 from modelward_server.rpc.feed import Feed
 from modelward_server.rpc.follow_ups import FollowUps
@@ -36,6 +38,7 @@ from modelward_server.rpc.retraining import RetrainingServicer
 from modelward_server.security.authentication import Authentication
 from modelward_server.security.certificates import Certificates
 from modelward_server.security.identity_provider import IdentityProvider
+from modelward_server.security.limits import ClientLimits
 from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
@@ -91,8 +94,7 @@ class App:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "modelward"))
         await asyncio.to_thread(self.ledger.migrate)
         self._metrics = None if self._settings.metrics_port is None else Metrics()
-        measured = [self._metrics.calls] if self._metrics else []  # Only who looks at them pays for measurements.
-        self._server = aio.server(interceptors=[*measured, Guard(self._authentication())], options=self._options)
+        self._server = aio.server(interceptors=list(self._interceptors()), options=self._options)
         self._start_mirror()
         self._add_services()
         port = self._listen()
@@ -125,6 +127,18 @@ class App:
             return None
         provider = IdentityProvider(settings.jwt_issuer, settings.jwt_audience, settings.jwt_keys)
         return Authentication(self.ledger, provider if settings.jwt_keys else None)
+
+    def _interceptors(self) -> Iterator[aio.ServerInterceptor]:
+        """Give what is around each call, from the outside; who does not ask for a thing does not pay for it."""
+        settings = self._settings
+        if settings.log_calls:
+            yield CallLog()
+        if self._metrics:
+            yield self._metrics.calls
+        yield Guard(self._authentication())
+        if any(limits := (settings.client_rate, settings.client_calls, settings.client_streams)):
+            yield ClientLimits(*limits)
+        yield Deadlines(settings.call_seconds)
 
     def _start_mirror(self) -> None:
         artifact_root = (

@@ -2,7 +2,7 @@
 
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -22,10 +22,22 @@ def is_loopback(host: str) -> bool:
         return False
 
 
+def is_database_url(url: str) -> bool:
+    """Whether SQLAlchemy can read the URL; only who gives one waits for its import."""
+    from sqlalchemy import make_url
+    from sqlalchemy.exc import ArgumentError
+
+    try:
+        make_url(url)
+    except (ArgumentError, ValueError):
+        return False
+    return True
+
+
 class Settings(BaseSettings):
     """What an operator may choose. Everything has a default that runs on one machine without other services."""
 
-    model_config = SettingsConfigDict(env_prefix="MODELWARD_", frozen=True)
+    model_config = SettingsConfigDict(env_prefix="MODELWARD_", frozen=True, hide_input_in_errors=True)
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(
@@ -36,9 +48,11 @@ class Settings(BaseSettings):
     blobs_dir: str = Field(
         default="", description="Folder of the models' files, which replicas share. Empty: blobs in the data folder."
     )
-    database_url: str = Field(default="", description="SQLAlchemy URL of the ledger. Empty: SQLite in the data folder.")
+    database_url: str = Field(
+        default="", repr=False, description="SQLAlchemy URL of the ledger. Empty: SQLite in the data folder."
+    )
     mlflow_uri: str = Field(
-        default="", description="MLflow tracking URI, local or http(s). Empty: SQLite in the data folder."
+        default="", repr=False, description="MLflow tracking URI, local or http(s). Empty: SQLite in the data folder."
     )
     allowed_sources: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("runs:/", "models:/"),
@@ -73,7 +87,9 @@ class Settings(BaseSettings):
     )
 
     webhooks: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), description="Comma-separated http(s) URLs that are told of alarms, jobs and transitions."
+        default=(),
+        repr=False,
+        description="Comma-separated http(s) URLs that are told of alarms, jobs and transitions.",
     )
     webhooks_secret: str = Field(
         default="", repr=False, description="Secret that signs what they are told, as whsec_ and base64, or any text."
@@ -82,6 +98,27 @@ class Settings(BaseSettings):
         default=False, description="Whether webhooks may call addresses of this machine and of private networks."
     )
 
+    call_seconds: float = Field(
+        default=300.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds after which a call ends whose client set no deadline; streams go on.",
+    )
+    client_rate: float = Field(
+        default=0.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="Calls a second that one client may make, those of 10 seconds at once; 0: no limit.",
+    )
+    client_calls: int = Field(
+        default=0, ge=0, description="Calls that one client may have under way, streams aside; 0: no limit."
+    )
+    client_streams: int = Field(default=0, ge=0, description="Streams that one client may have open; 0: no limit.")
+
+    log_format: Literal["text", "json"] = Field(
+        default="text", description="How the log is written: text, or json with one object a line."
+    )
+    log_calls: bool = Field(default=False, description="Whether the log has a line for each call that has ended.")
     metrics_port: int | None = Field(
         default=None,
         ge=0,
@@ -106,6 +143,13 @@ class Settings(BaseSettings):
         validate_default=True,
         description="Whether every caller must show a token, a JWT or a certificate.",
     )
+
+    @field_validator("database_url")
+    @classmethod
+    def check_database(cls, url: str) -> str:
+        if url and not is_database_url(url):
+            raise ValueError("must be an SQLAlchemy URL, as postgresql+psycopg://user:password@host:5432/database")
+        return url
 
     @field_validator("tls_client_ca")
     @classmethod
@@ -162,8 +206,9 @@ class Settings(BaseSettings):
     @classmethod
     def check_webhooks(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         for url in urls:
-            if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname:
-                raise ValueError("must be URLs that begin with http:// or https://")
+            plain = url.isascii() and url.isprintable() and " " not in url
+            if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname or not plain:
+                raise ValueError("must be URLs that begin with http:// or https://, without spaces and accents")
         return urls
 
     @field_validator("webhooks_secret")

@@ -29,6 +29,12 @@ class Network:
         self._listener.close()
         self._thread.join()
 
+    def break_off(self) -> None:
+        """Break every connection; to those that are made from now on nobody answers."""
+        self.target = "127.0.0.1:1"
+        for connection in list(self._open):
+            _end(connection)
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:

@@ -9,8 +9,8 @@ from modelward._async.connection import AsyncConnection
 from modelward._convert.common import ref_from_proto, ref_to_proto, span_to_proto
 from modelward._convert.events import event_from_proto, rollout_from_proto
 from modelward._refs import AnyVersion, as_ref
-from modelward._wire import Attempts
-from modelward.errors import Unavailable
+from modelward._wire import Pauses, pause_before_watching
+from modelward.errors import LimitReached, Unavailable
 from modelward.lifecycle import ModelEvent, Rollout, VersionRef
 from modelward.v1 import lifecycle_pb2 as pb
 
@@ -31,20 +31,21 @@ class AsyncWatching(AsyncConnection):
         Raises:
             InvalidField: the token is not one of a watch, or a name is wrong.
             ResumeTokenExpired: the server does not know so recent an event; its log was lost.
+            LimitReached: the client has as many streams open as it may.
         """
         request = pb.WatchModelsRequest(models=models, resume_token=resume_token)
-        attempts = Attempts(math.inf)
+        pauses = Pauses()
         while True:
             try:
                 async for response in self._receive(self._lifecycle.WatchModels, request, math.inf):
-                    attempts.progressed()
+                    pauses.begin_anew()
                     for message in response.events:
                         request.resume_token = message.resume_token or request.resume_token
                         event = event_from_proto(message)
                         if event is not None:
                             yield event
-            except Unavailable as error:
-                await asyncio.sleep(attempts.pause_before_next(error))
+            except (Unavailable, LimitReached) as error:
+                await asyncio.sleep(pause_before_watching(error, pauses, begun=bool(request.resume_token)))
 
     async def report_active(
         self, version: AnyVersion, *, engine: str, silent_after: timedelta | None = None

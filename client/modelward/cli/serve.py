@@ -1,8 +1,6 @@
 """The command that runs the server."""
 
 import asyncio
-import logging
-import re
 import socket
 from collections.abc import Coroutine, Mapping
 from typing import Any
@@ -71,8 +69,7 @@ def run_server(serving: Coroutine[Any, Any, None], settings: Any) -> None:
     Raises:
         Failure: it could not start; says which setting is to blame.
     """
-    logging.basicConfig(level=logging.WARNING, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("modelward_server.announcing").setLevel(logging.INFO)
+    _begin_to_log(settings.log_format)
     try:
         asyncio.run(serving)
     except Exception as error:
@@ -80,6 +77,14 @@ def run_server(serving: Coroutine[Any, Any, None], settings: Any) -> None:
         if line is None:
             raise
         raise Failure(line) from error
+
+
+def _begin_to_log(log_format: str) -> None:
+    try:
+        from modelward_server.observability.logs import configure
+    except ModuleNotFoundError:
+        raise Failure(NEEDS_SERVER) from None
+    configure(log_format)
 
 
 def settings_of(flags: Mapping[str, str | None]) -> Any:
@@ -95,12 +100,19 @@ def settings_of(flags: Mapping[str, str | None]) -> Any:
         return settings_class(**{name: value for name, value in flags.items() if value is not None})
     except ValidationError as error:
         problems = ((str(problem["loc"][0]), problem) for problem in error.errors())
-        lines = (f"{_named(name)}: {_problem(problem)}" for name, problem in problems)
+        fields = settings_class.model_fields
+        lines = (f"{_named(name)}: {_problem(problem, fields[name].repr)}" for name, problem in problems)
         raise BadSetting("\n".join(lines)) from None
 
 
-def _problem(problem: Any) -> str:
-    """Put a problem into words; what our own checks say names what was given where that matters."""
+def _problem(problem: Any, shown: bool) -> str:
+    """Put a problem into words; what our own checks say names what was given where that matters.
+
+    Args:
+        shown: whether what was given may be shown; it may hold a password.
+    """
+    if problem["type"] == "value_error" and not shown:
+        return str(problem["ctx"]["error"])
     if problem["type"] == "value_error" and not problem["input"]:
         return str(problem["ctx"]["error"])
     return f"{problem['msg']}, not {problem['input']!r}"
@@ -122,6 +134,8 @@ def _check_address(host: str, port: int) -> None:
 
 async def _served(settings: Any) -> None:
     try:
+        from modelward_server.security.redaction import redact
+
         if settings.workers > 1:
             from modelward_server.supervisor import supervise as run
         else:
@@ -130,7 +144,7 @@ async def _served(settings: Any) -> None:
         raise Failure(NEEDS_SERVER) from None
 
     def started(port: int) -> None:
-        mlflow = re.sub(r"//[^/@]*@", "//***@", settings.tracking_uri)  # A password is for nobody's log.
+        mlflow = redact(settings.tracking_uri)  # A password is for nobody's log.
         place = f"{settings.host}:{port}"
         click.echo(f"Modelward listens on {place}, data in {settings.data_dir.resolve()}, MLflow at {mlflow}")
 

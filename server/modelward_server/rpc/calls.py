@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, RequestIdReused
 from modelward_server.caller import Caller
+from modelward_server.rpc.deadlines import Wanted
 from modelward_server.security import identity
 from modelward_server.store import audit
 from modelward_server.store.ledger import Ledger
@@ -62,7 +63,8 @@ class Calls:
     async def write(self, request: Mutation, context: Context, change: Callable[[Session, Caller], Answer]) -> Answer:
         """Run a function that changes the ledger, in one transaction with the memory of its request id.
 
-        A request id that was seen before gets the answer that it got then, also after a restart.
+        A request id that was seen before gets the answer that it got then, also after a restart. When the caller
+        leaves, or its deadline passes, what is not committed by then is undone.
 
         Args:
             change: may run more than once when it meets other writers; only the last run counts.
@@ -72,9 +74,9 @@ class Calls:
             ConcurrentChange: others were faster, again and again.
         """
         actor = actor_of(context)
-        result = await asyncio.to_thread(
-            self._write, lambda session: _once(session, request, change, _in_turn(session, actor))
-        )
+        with Wanted() as wanted:
+            change_once = wanted.still(lambda session: _once(session, request, change, _in_turn(session, actor)))
+            result = await asyncio.to_thread(self._write, change_once)
         self._on_write()
         return result
 

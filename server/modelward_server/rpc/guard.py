@@ -14,6 +14,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from modelward.errors import LimitReached, ModelwardError, NotServed
+from modelward_server.observability import facts
 from modelward_server.rpc.status import encode
 from modelward_server.rpc.validation import check_message, reader
 from modelward_server.security.authentication import Authentication, Visit
@@ -143,7 +144,9 @@ async def _abort(context: Context, error: Exception, method: str) -> Never:
         error = LimitReached("the server's disk is full; make room there and ask again", limit="disk")
     if not isinstance(error, ModelwardError):
         incident = uuid4().hex[:12]
+        facts.note(incident=incident)
         log.exception("%s failed unexpectedly, incident %s", method, incident)
         await context.abort(grpc.StatusCode.INTERNAL, f"the server failed; its log says why under incident {incident}")
     status = encode(error)
-    await context.abort(error.status, status.message, trailing_metadata=((STATUS_DETAILS, status.SerializeToString()),))
+    trailers = (*(context.trailing_metadata() or ()), (STATUS_DETAILS, status.SerializeToString()))
+    await context.abort(error.status, status.message, trailing_metadata=trailers)

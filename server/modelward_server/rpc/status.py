@@ -3,11 +3,13 @@
 from urllib.parse import quote
 
 from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
-from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure
+from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status
 
-from modelward.errors import DOMAIN, GatesFailed, InvalidField, ModelwardError
+from modelward.errors import DOMAIN, GatesFailed, InvalidField, LimitReached, ModelwardError
+from modelward_server.security.redaction import redact
 
 TRAILER_LIMIT = 7_000
 """Bytes that an error may have on the wire: clients take 8 KiB of trailers, and see RESOURCE_EXHAUSTED beyond."""
@@ -29,6 +31,7 @@ def encode(error: ModelwardError) -> Status:
 
 def _encode(error: ModelwardError, longest: int, most: int) -> Status:
     def cut(text: str) -> str:
+        text = redact(text)
         return text if len(text) <= longest else f"{text[:longest]}..."
 
     facts = {key: cut(value) for key, value in error.metadata.items()}
@@ -40,6 +43,10 @@ def _encode(error: ModelwardError, longest: int, most: int) -> Status:
     if isinstance(error, GatesFailed):
         failed = [PreconditionFailure.Violation(type=g.gate, description=cut(g.evidence)) for g in error.gates[:most]]
         details.append(PreconditionFailure(violations=failed))
+    if isinstance(error, LimitReached) and error.retry_seconds is not None:
+        delay = Duration()
+        delay.FromNanoseconds(int(error.retry_seconds * 1e9))
+        details.append(RetryInfo(retry_delay=delay))
     status = Status(code=error.status.value[0], message=cut(error.message))
     for detail in details:
         packed = AnyMessage()

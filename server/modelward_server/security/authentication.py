@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from modelward.errors import NotAuthenticated, RoleTooLow
+from modelward_server.observability import facts
 from modelward_server.security import identity, scope
 from modelward_server.security.grants import holder_of_certificate, holder_of_token
 from modelward_server.security.identity import Identity
@@ -103,6 +104,7 @@ class Visit:
             said = f"{self._who.name} is a {self._who.role}, and this call takes a {self._permission.role}"
             raise RoleTooLow(said, role=self._who.role, needed=self._permission.role)
         identity.current.set(self._who)
+        facts.note(actor=self._who.name)
 
     async def check(self, request: Message, *, first: bool = True) -> None:
         """Check a request; of those behind the first one, also whether the credential is still good."""
