@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from typing import Any
 
 from grpc import aio
 from grpc_channelz.v1 import channelz, channelz_pb2
@@ -24,6 +25,7 @@ from modelward_server.observability.call_log import CallLog
 from modelward_server.observability.endpoint import Metrics
 from modelward_server.observability.health import Health
 from modelward_server.observability.ledger import LedgerMetrics
+from modelward_server.observability.spans import is_wanted
 from modelward_server.retraining.ticker import Ticker
 from modelward_server.rpc.calls import Calls
 from modelward_server.rpc.comparison import ComparisonServicer
@@ -94,8 +96,9 @@ class App:
         asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "modelward"))
         await asyncio.to_thread(self.ledger.migrate)
         self._metrics = None if self._settings.metrics_port is None else Metrics()
-        self._server = aio.server(interceptors=list(self._interceptors()), options=self._options)
         self._start_mirror()
+        self._telemetry = await asyncio.to_thread(self._begin_telemetry)
+        self._server = aio.server(interceptors=list(self._interceptors()), options=self._options)
         self._add_services()
         port = self._listen()
         self._serve_metrics()
@@ -107,6 +110,17 @@ class App:
         kept = Health(self._health, SERVICES, self.ledger, self._settings.tracking_uri)
         await kept.begin()
         self._asking = asyncio.create_task(kept.run())
+
+    def _begin_telemetry(self) -> Any:
+        """Import OpenTelemetry only where it is used: that takes a second."""
+        if not is_wanted():
+            return None
+        try:
+            from modelward_server.observability.telemetry import Telemetry
+        except ModuleNotFoundError as error:
+            log.warning("no traces are sent: %s is not installed; pip install 'modelward[otel]'", error.name)
+            return None
+        return Telemetry(LedgerMetrics(self.ledger, self.mirror.behind))
 
     def _serve_metrics(self) -> None:
         if self._metrics and self._settings.metrics_port is not None:
@@ -131,6 +145,8 @@ class App:
     def _interceptors(self) -> Iterator[aio.ServerInterceptor]:
         """Give what is around each call, from the outside; who does not ask for a thing does not pay for it."""
         settings = self._settings
+        if self._telemetry:
+            yield self._telemetry
         if settings.log_calls:
             yield CallLog()
         if self._metrics:
@@ -213,6 +229,8 @@ class App:
                 await task
         if self._metrics:
             await asyncio.to_thread(self._metrics.close)
+        if self._telemetry:
+            await asyncio.to_thread(self._telemetry.close)
         await asyncio.get_running_loop().shutdown_default_executor()  # Their threads still hold connections.
         self.ledger.close()
 

@@ -15,6 +15,7 @@ from grpc import aio
 
 from modelward._addresses import channel_target
 from modelward._credentials import check_token_travels_safely
+from modelward._telemetry import call_span, trace_headers
 from modelward._wire import ACTOR_HEADER, Attempts, error_of, name_request
 from modelward.errors import ModelwardError
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
@@ -87,7 +88,7 @@ class AsyncConnection:
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         token = self._token() if callable(self._token) else self._token
         proof = (("authorization", f"Bearer {token}"),) if token else ()
-        return ((ACTOR_HEADER, self.actor), *proof)
+        return ((ACTOR_HEADER, self.actor), *proof, *trace_headers())
 
     async def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
@@ -110,12 +111,13 @@ class AsyncConnection:
         """Call once, and again with the same request id while the server is away."""
         name_request(request)
         attempts = Attempts(self._timeout if timeout is None else timeout)
-        while True:
-            try:
-                return await method(request, timeout=attempts.remaining(), metadata=self._metadata)
-            except grpc.RpcError as error:
-                pause = attempts.pause_before_next(error_of(error))
-            await asyncio.sleep(pause)
+        with call_span(request):
+            while True:
+                try:
+                    return await method(request, timeout=attempts.remaining(), metadata=self._metadata)
+                except grpc.RpcError as error:
+                    pause = attempts.pause_before_next(error_of(error))
+                await asyncio.sleep(pause)
 
     async def _pages(
         self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request

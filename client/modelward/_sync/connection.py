@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 
 from modelward._addresses import channel_target
 from modelward._credentials import check_token_travels_safely
+from modelward._telemetry import call_span, trace_headers
 from modelward._wire import ACTOR_HEADER, Attempts, error_of, name_request
 from modelward.errors import ModelwardError
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
@@ -80,7 +81,7 @@ class Connection:
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         token = self._token() if callable(self._token) else self._token
         proof = (("authorization", f"Bearer {token}"),) if token else ()
-        return ((ACTOR_HEADER, self.actor), *proof)
+        return ((ACTOR_HEADER, self.actor), *proof, *trace_headers())
 
     def close(self) -> None:
         """Close the connection; calls in flight are cancelled."""
@@ -103,12 +104,13 @@ class Connection:
         """Call once, and again with the same request id while the server is away."""
         name_request(request)
         attempts = Attempts(self._timeout if timeout is None else timeout)
-        while True:
-            try:
-                return method(request, timeout=attempts.remaining(), metadata=self._metadata)
-            except grpc.RpcError as error:
-                pause = attempts.pause_before_next(error_of(error))
-            time.sleep(pause)
+        with call_span(request):
+            while True:
+                try:
+                    return method(request, timeout=attempts.remaining(), metadata=self._metadata)
+                except grpc.RpcError as error:
+                    pause = attempts.pause_before_next(error_of(error))
+                time.sleep(pause)
 
     def _pages(self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Iterator[Response]:
         """Call until the server has no further page, and give each page."""

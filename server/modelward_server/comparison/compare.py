@@ -17,6 +17,7 @@ from modelward_server.comparison.books import deflated_sharpes, keep_books
 from modelward_server.comparison.sandbox import Limits, Run, run_model
 from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column
 from modelward_server.comparison.verdict import Outcome, Terms, decide
+from modelward_server.observability.spans import span
 
 MAIN_FILES = {ModelFormat.SKOPS: "model.skops", ModelFormat.ONNX: "model.onnx", ModelFormat.PICKLE: "model.pkl"}
 """The file that is run, for each format that is."""
@@ -129,7 +130,8 @@ class Comparing:
             except ModelFailed as failed:
                 failures[version.ref] = done = failed.message
             yield ComparisonProgress(number / (len(to_run) + 1), done)
-        self.answer = await asyncio.to_thread(self._answer, runs, failures, work)
+        with span("judge"):
+            self.answer = await asyncio.to_thread(self._answer, runs, failures, work)
         yield ComparisonProgress(1.0, "measured and judged")
 
     def _prepare(self, runs: bool) -> _Work:

@@ -22,6 +22,7 @@ from modelward.data import Columns, to_arrow
 from modelward.errors import FieldViolation, InvalidField, ModelFailed
 from modelward.lifecycle import ModelVersion
 from modelward_server.comparison.process import how_it_died, start_process
+from modelward_server.observability.spans import span
 
 GREATEST = 1e150
 """Numbers beyond it have no finite square, so no error could be told."""
@@ -69,7 +70,8 @@ async def run_model(version: ModelVersion, model: Path, columns: Columns, limits
         folder = Path(name)
         await asyncio.to_thread(write_job, folder, version, model, columns, limits, limits.seconds)
         try:
-            await _work(version.format, folder, limits)
+            with span("run model", model=version.model, version=version.version):
+                await _work(version.format, folder, limits)
             return await asyncio.to_thread(_read_answer, folder, version, rows)
         except _RefusedError as refused:
             raise ModelFailed(f"{version} {refused}", model=version.model, version=version.version) from None

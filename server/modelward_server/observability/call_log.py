@@ -44,9 +44,9 @@ def _logged(call: Call, known: Mapping[str, str]) -> Iterator[None]:
     begun, status = perf_counter(), _given_up
     try:
         yield
-        status = _status
+        status = status_of
     except (aio.AbortError, Exception):
-        status = _status
+        status = status_of
         raise
     finally:
         seconds, named = round(perf_counter() - begun, 6), status(call.context)
@@ -54,7 +54,7 @@ def _logged(call: Call, known: Mapping[str, str]) -> Iterator[None]:
         log.info("%s %s in %.4f s", call.method, named, seconds, extra=said)
 
 
-def _status(context: Context) -> str:
+def status_of(context: Context) -> str:
     """Name a status, which gRPC gives as itself, as its number, or as nothing when all is well."""
     code = context.code() or 0
     return code.name if isinstance(code, grpc.StatusCode) else CODES.get(code, "UNKNOWN")

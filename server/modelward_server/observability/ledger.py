@@ -26,6 +26,16 @@ class LedgerMetrics(Collector):
         behind: returns how many versions MLflow has not been shown as they are.
     """
 
+    NAMES = (
+        "modelward_database_up",
+        "modelward_mlflow_versions_behind",
+        "modelward_production_version",
+        "modelward_drift_score",
+        "modelward_jobs_open",
+        "modelward_oldest_job_seconds",
+    )
+    """All that it may tell."""
+
     def __init__(self, ledger: Ledger, behind: Callable[[], int]) -> None:
         self._ledger = ledger
         self._behind = behind

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, RequestIdReused
 from modelward_server.caller import Caller
+from modelward_server.observability.spans import span
 from modelward_server.rpc.deadlines import Wanted
 from modelward_server.security import identity
 from modelward_server.store import audit
@@ -118,13 +119,13 @@ class Calls:
         return await asyncio.to_thread(self._write, undone)
 
     def _read(self, query: Callable[[Session], Value]) -> Value:
-        with self._ledger.reading() as session:
+        with span("ledger read"), self._ledger.reading() as session:
             return query(session)
 
     def _write(self, change: Callable[[Session], Value]) -> Value:
         for _ in range(ATTEMPTS):
             try:
-                with self._ledger.writing() as session:
+                with span("ledger write"), self._ledger.writing() as session:
                     return change(session)
             except (IntegrityError, ConcurrentChange):
                 continue

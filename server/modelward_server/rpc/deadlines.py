@@ -9,7 +9,7 @@ from typing import Self, TypeVar
 from sqlalchemy.orm import Session
 
 from modelward.errors import DeadlineExceeded
-from modelward.v1.retraining_pb2 import LeaseJobRequest
+from modelward.v1.retraining_pb2 import LeaseJobRequest, LeaseJobsRequest
 from modelward_server.rpc.around import Around, Call
 
 Value = TypeVar("Value")
@@ -46,7 +46,9 @@ async def _ending_after(seconds: float) -> AsyncIterator[None]:
 
 def _wanted_wait(request: object) -> float:
     """Return the seconds for which a call asks to be kept waiting."""
-    return request.wait.ToTimedelta().total_seconds() if isinstance(request, LeaseJobRequest) else 0.0
+    return (
+        request.wait.ToTimedelta().total_seconds() if isinstance(request, LeaseJobRequest | LeaseJobsRequest) else 0.0
+    )
 
 
 class Abandoned(Exception):  # noqa: N818 - the name says what happened

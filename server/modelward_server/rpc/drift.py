@@ -27,6 +27,7 @@ from modelward_server.drift.cluster import count_on_cluster
 from modelward_server.drift.live import Live
 from modelward_server.drift.profile import Profile
 from modelward_server.drift.reports import Take
+from modelward_server.observability.spans import span
 from modelward_server.rpc.arrow_stream import with_batches
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.datasets import arrow_columns, is_parquet, join_batches, parquet_pieces, read_batches
@@ -79,7 +80,8 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
 
     async def DetectDrift(self, request: pb.DetectDriftRequest, context: Context) -> pb.DetectDriftResponse:
         make = await self._reporter(request, "data")
-        report = await asyncio.to_thread(make, self._reader(request.data))
+        with span("detect drift"):
+            report = await asyncio.to_thread(make, self._reader(request.data))
         return await self._calls.write(
             request,
             context,
@@ -94,9 +96,10 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
         header = await _header(request_iterator)
         make = await self._reporter(header, "arrow_ipc")
         content = hashlib.sha256()
-        report = await with_batches(
-            _chunks(request_iterator, content), "arrow_ipc", lambda batches: make(reports.from_batches(batches))
-        )
+        with span("detect drift"):
+            report = await with_batches(
+                _chunks(request_iterator, content), "arrow_ipc", lambda batches: make(reports.from_batches(batches))
+            )
         return await self._calls.write(
             _whole_request(header, content.hexdigest()),
             context,

@@ -15,6 +15,7 @@ from modelward.lifecycle import Model, ModelVersion, VersionRef
 from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.resolve import alias_holders
 from modelward_server.lifecycle.rows import to_version, version_row
+from modelward_server.observability.spans import span
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.retraining_tables import log_of
@@ -146,7 +147,8 @@ class MirrorWorker:
             log_sha256 = log_of(session, ref)
         try:
             log_path = self._blobs.path(log_sha256) if log_sha256 else None
-            shown = self._mirror.sync(version, model, files, holders, log_path)
+            with span("show in MLflow", model=ref.model, version=ref.version):
+                shown = self._mirror.sync(version, model, files, holders, log_path)
         except Exception as error:
             log.warning("MLflow does not show %s yet: %s", ref, error)
             return False

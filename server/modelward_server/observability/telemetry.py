@@ -1,0 +1,101 @@
+"""Traces and metrics for an OpenTelemetry collector, by OpenTelemetry's own environment variables.
+
+They go where `OTEL_EXPORTER_OTLP_ENDPOINT` says, over HTTP. Names are those of its semantic conventions for RPC.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from contextlib import asynccontextmanager
+from time import perf_counter
+from typing import Any
+
+import grpc
+from grpc import aio
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.metrics import CallbackOptions, Observation
+from opentelemetry.propagate import extract
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import PeriodicExportingMetricReader
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+
+from modelward_server.observability import spans
+from modelward_server.observability.call_log import status_of
+from modelward_server.observability.ledger import LedgerMetrics
+from modelward_server.rpc.around import Around, Call
+
+OURS = "modelward"
+FAULTS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
+"""The statuses that are a server's errors; the others are its answers."""
+FLUSH_MS = 3_000
+"""How long a stop waits until the last spans are sent."""
+
+
+class Telemetry(Around):
+    """Sends a span and a duration for each call of our services, and what the ledger says now and then."""
+
+    def __init__(self, ledger: LedgerMetrics) -> None:
+        resource = Resource.create(_described())
+        self._traces = TracerProvider(resource=resource)
+        self._traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        self._metrics = MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource)
+        self._tracer = self._traces.get_tracer(OURS)
+        self._ledger = ledger
+        meter = self._metrics.get_meter(OURS)
+        self._seconds = meter.create_histogram("rpc.server.call.duration", "s", "How long calls took.")
+        for name in LedgerMetrics.NAMES:
+            meter.create_observable_gauge(name, [self._observing(name)])
+        spans.begin(self._tracer)
+
+    def _observing(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
+        def observe(_: CallbackOptions) -> Iterator[Observation]:
+            for metric in self._ledger.collect():
+                if metric.name == name:
+                    yield from (Observation(sample.value, sample.labels) for sample in metric.samples)
+
+        return observe
+
+    @asynccontextmanager
+    async def around(self, call: Call) -> AsyncIterator[None]:
+        begun, named = perf_counter(), {"rpc.system.name": "grpc", "rpc.method": call.method.lstrip("/")}
+        sent: dict[str, Any] = dict(call.context.invocation_metadata() or ())
+        name, parent = named["rpc.method"], extract(sent)
+        with self._tracer.start_as_current_span(
+            name, parent, SpanKind.SERVER, named, record_exception=False, set_status_on_exception=False
+        ) as span:
+            code = grpc.StatusCode.CANCELLED.name
+            try:
+                yield
+                code = status_of(call.context)
+            except (aio.AbortError, Exception):
+                code = status_of(call.context)
+                raise
+            finally:
+                ended = named | {"rpc.response.status_code": code}
+                _end(span, code)
+                self._seconds.record(perf_counter() - begun, ended)
+
+    def close(self) -> None:
+        """Send what is left."""
+        spans.begin(None)
+        self._traces.force_flush(FLUSH_MS)
+        self._traces.shutdown()
+        self._metrics.shutdown(FLUSH_MS)
+
+
+def _described() -> dict[str, str]:
+    """Describe this server, where `OTEL_SERVICE_NAME` does not do so."""
+    named = {} if os.environ.get("OTEL_SERVICE_NAME") else {SERVICE_NAME: OURS}
+    return named | {SERVICE_VERSION: importlib.metadata.version(OURS)}
+
+
+def _end(span: Span, code: str) -> None:
+    span.set_attribute("rpc.response.status_code", code)
+    if code in FAULTS:
+        span.set_status(Status(StatusCode.ERROR))
