@@ -22,9 +22,12 @@ TOKEN = "mw_0123456789ab_" + "Zx9" * 14 + "Q"
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJtYWxsb3J5In0.c2lnbmF0dXJl"
 SECRETS = (DATABASE, MLFLOW, HOOK, HOOK_PATH, SIGNING, TOKEN.rpartition("_")[2], JWT)
 
-AT_DEBUG = (
-    "import logging; logging.getLogger('modelward_server').setLevel('DEBUG'); from modelward.cli import main; main()"
-)
+AT_DEBUG = """
+import logging
+logging.getLogger("modelward_server").setLevel("DEBUG")
+from modelward.cli import main
+main()
+"""
 
 
 class Talkative:
@@ -76,36 +79,38 @@ def server(tmp_path: Path, postgres: str, database: Network) -> Iterator[Talkati
     running.process.wait(20)
 
 
-def refusals(client: Client, *calls: Callable[[], object]) -> Iterator[str]:
-    """Give what a client is told of calls that fail."""
-    for call in calls:
-        with pytest.raises(ModelwardError) as caught:
-            call()
-        yield f"{caught.value!r} {caught.value.metadata}"
+def told(*calls: Callable[[], object]) -> list[str]:
+    """Return what a client is told of calls that fail as a whole or in part."""
+    return [_told(call) for call in calls]
+
+
+def _told(call: Callable[[], object]) -> str:
+    try:
+        return repr(call())
+    except ModelwardError as error:
+        return f"{error!r} {error.metadata}"
 
 
 def test_no_secret_is_written_whatever_fails(server: Talkative, database: Network, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     tokens = itertools.cycle([TOKEN, JWT])
-    with Client(server.target, token=lambda: next(tokens), timeout=5) as client:
+    with Client(server.target, token=lambda: next(tokens), timeout=2) as client:
         client.create_model("spx")
         client.promote(client.register("spx", tmp_path / "model.bin"), to="staging")
-        told = [
-            *refusals(
-                client,
-                client.reconcile_mlflow,
-                lambda: client.import_mlflow("spx"),
-                lambda: client.register_uri("spx", "models:/spx/1"),
-                lambda: client.register_uri("spx", f"https://ada:{MLFLOW}@models.example/spx"),
-                lambda: client.create_model(f"postgresql://ada:{DATABASE}@db"),
-            )
-        ]
+        answers = told(
+            lambda: client.reconcile_mlflow(timeout=2),
+            lambda: client.import_mlflow(timeout=2),
+            lambda: client.register_uri("spx", "models:/spx/1"),
+            lambda: client.register_uri("spx", f"https://ada:{MLFLOW}@models.example/spx"),
+            lambda: client.create_model(f"postgresql://ada:{DATABASE}@db"),
+        )
         server.said("MLflow does not show spx/1 yet", "a webhook waits")
         database.break_off()
-        told += refusals(client, lambda: client.get_model("spx"), lambda: client.create_model("ndx"))
+        answers += told(lambda: client.get_model("spx"), lambda: client.create_model("ndx"))
     text = server.said("the ledger's database does not answer")
     assert [secret for secret in SECRETS if secret in text] == []
-    assert [secret for secret in SECRETS if secret in "".join(told)] == []
+    assert [secret for secret in SECRETS if secret in "".join(answers)] == []
+    assert "StoreUnavailable" in answers[-1], answers
     lines = text.splitlines()
     assert [line for line in lines if not line.startswith(("{", "Modelward listens"))] == []
     assert all(json.loads(line)["level"] for line in lines if line.startswith("{"))
@@ -135,8 +140,6 @@ def test_what_looks_like_a_secret_is_hidden_and_the_rest_stays(text: str, left: 
         ("WEBHOOKS_SECRET", f"whsec_{HOOK} no base64"),
         ("DATABASE_URL", f"postgresql+psycopg://ada:{DATABASE}@127.0.0.1:1/none"),
         ("DATABASE_URL", f"postgresql+psycopg://ada:{DATABASE}@127.0.0.1:port/none"),
-        ("DATABASE_URL", f"postgresql+psycopg://127.0.0.1:1/none?pasword={DATABASE}"),
-        ("DATABASE_URL", f"nonsense://ada:{DATABASE}@host/none"),
     ],
 )
 def test_a_setting_that_keeps_the_server_from_starting_is_named_without_its_secret(

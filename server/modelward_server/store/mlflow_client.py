@@ -12,6 +12,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from modelward.errors import FieldViolation, InvalidField, StoreUnavailable
+from modelward_server.security.redaction import redact
 from modelward_server.store.ledger import ALEMBIC_LOCK
 
 
@@ -86,4 +87,5 @@ def answering() -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    return str(error).partition("\n")[0]
+    """Return what an error says first; MLflow's own name its URL, with the password in it."""
+    return redact(str(error).partition("\n")[0])
