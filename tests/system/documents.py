@@ -114,7 +114,14 @@ def spans(path: Path) -> list[str]:
     return list(dict.fromkeys(re.findall(r"`([^`\n]+)`", FENCED.sub("", path.read_text()))))
 
 
-def links(path: Path) -> list[str]:
-    """Return the files of the repository that a document links to."""
-    targets = re.findall(r"\]\(([^)#\s]+)", FENCED.sub("", path.read_text()))
-    return [target for target in targets if "://" not in target]
+def links(path: Path) -> list[tuple[str, str]]:
+    """Return the files of the repository that a document links to, and the heading in each or nothing."""
+    text = FENCED.sub("", path.read_text())
+    found = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", text)
+    return [(target, heading) for target, heading in found if "://" not in target]
+
+
+def headings(path: Path) -> set[str]:
+    """Return the names by which a document's headings are linked to."""
+    titles = re.findall(r"^#+ (.+)$", FENCED.sub("", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}

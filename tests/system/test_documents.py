@@ -11,6 +11,8 @@ Every block of README.md and docs/ is run, also those that will be added. A fenc
 - `text`: not run. `NOT_RUN` has the reason for each.
 """
 
+import ast
+import inspect
 import json
 import re
 import shlex
@@ -27,7 +29,7 @@ from sklearn.linear_model import LogisticRegression
 from modelward import Client
 from modelward.cli.commands import cli
 from tests.security.test_tls import issue
-from tests.system.documents import DOCUMENTS, ROOT, Command, blocks, commands, links, spans
+from tests.system.documents import DOCUMENTS, ROOT, Command, blocks, commands, headings, links, spans
 from tests.system.reader import Reader
 from tests.system.served import Served
 
@@ -191,4 +193,16 @@ def test_the_files_in_the_text_exist() -> None:
 
 
 def test_the_links_lead_somewhere() -> None:
-    assert [link for document in DOCUMENTS for link in links(document) if not (document.parent / link).exists()] == []
+    for document in DOCUMENTS:
+        for target, heading in links(document):
+            linked = (document.parent / target).resolve() if target else document
+            assert linked.exists(), f"{document.name}: {target}"
+            assert not heading or heading in headings(linked), f"{document.name}: {target}#{heading}"
+
+
+@pytest.mark.parametrize("span", [span for _, span in SPANS if "mw." in span])
+def test_the_calls_in_the_text_exist_with_their_arguments(span: str) -> None:
+    for node in ast.walk(ast.parse(span)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "mw":
+            known = inspect.signature(getattr(Client, node.func.attr)).parameters
+            assert {keyword.arg for keyword in node.keywords} <= known.keys()
