@@ -30,7 +30,7 @@ from modelward import Client
 from modelward.cli.commands import cli
 from tests.security.test_tls import issue
 from tests.system.documents import DOCUMENTS, ROOT, Command, blocks, commands, headings, links, spans
-from tests.system.reader import Reader
+from tests.system.reader import TARGET, Reader
 from tests.system.served import Served
 
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
@@ -149,6 +149,12 @@ def test_it_does_what_it_says(step: str | Command, reader: Reader, printed: Call
 
 
 def test_every_block_says_what_it_is() -> None:
+    for document in DOCUMENTS:
+        fences = re.findall(r"^\s*(?:```|~~~).*$", document.read_text(), re.MULTILINE)
+        fenced = [block for block in blocks(document) if not block.indented]
+        assert len(fences) == 2 * len(fenced), (
+            f"{document.name} has a fence that cannot be read: one word behind it, no indent"
+        )
     assert {block.place: block.language for block in BLOCKS if block.language not in LANGUAGES} == {}
 
 
@@ -178,6 +184,11 @@ def test_the_commands_in_the_text_exist_with_their_flags(span: str) -> None:
     known = {option for parameter in command.get_params(context) for option in parameter.opts} | {"--help"}
     own = words[: words.index("--")] if "--" in words else words
     assert {word for word in own if word.startswith("-")} <= known
+
+
+@pytest.mark.parametrize("span", [span for _, span in SPANS if span.startswith("grpcurl ") and TARGET in span])
+def test_the_calls_by_hand_in_the_text_are_answered(span: str, reader: Reader) -> None:
+    reader.run(Command("", 0, span, ""))
 
 
 @pytest.mark.parametrize("span", [span for _, span in SPANS if span.startswith("python ")])
