@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 FENCED = re.compile(r"^```(\S*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-INDENTED = re.compile(r"(?<=\n\n)(?: {4}.*\n|\n(?= {4}))+")
+INDENTED = re.compile(r"(?<=\n\n) {4}\S.*\n(?: {4}.*\n|\n(?= {4}))*")
 PROGRAMS = {"apt-get", "buf", "cd", "cmake", "curl", "docker", "export", "go", "grpcurl", "mlflow", "modelward"}
 PROGRAMS |= {"node", "npm", "pip", "protoc", "pytest", "python", "ruff", "mypy", "source"}
 """What an indented block begins with that is not a formula but something to type."""
@@ -25,12 +25,14 @@ class Block:
         line: the line that it begins on, counted from 1.
         language: what its fence says, as "python"; "sh" for an indented block of commands.
         text: the code.
+        indented: whether it has no fence.
     """
 
     document: str
     line: int
     language: str
     text: str
+    indented: bool = False
 
     @property
     def place(self) -> str:
@@ -74,7 +76,7 @@ def blocks(path: Path) -> list[Block]:
     text, document = path.read_text(), str(path.relative_to(ROOT))
     fenced = [Block(document, _line(text, match.start(2)), match[1], match[2]) for match in FENCED.finditer(text)]
     bare = FENCED.sub(lambda match: "\n" * match[0].count("\n"), text)
-    indented = [Block(document, _line(bare, match.start()), "sh", match[0]) for match in INDENTED.finditer(bare)]
+    indented = [Block(document, _line(bare, match.start()), "sh", match[0], True) for match in INDENTED.finditer(bare)]
     typed = [block for block in indented if block.first_line.split()[0] in PROGRAMS]
     return sorted([*fenced, *typed], key=lambda block: block.line)
 
@@ -114,7 +116,14 @@ def spans(path: Path) -> list[str]:
     return list(dict.fromkeys(re.findall(r"`([^`\n]+)`", FENCED.sub("", path.read_text()))))
 
 
-def links(path: Path) -> list[str]:
-    """Return the files of the repository that a document links to."""
-    targets = re.findall(r"\]\(([^)#\s]+)", FENCED.sub("", path.read_text()))
-    return [target for target in targets if "://" not in target]
+def links(path: Path) -> list[tuple[str, str]]:
+    """Return the files of the repository that a document links to, and the heading in each or nothing."""
+    text = FENCED.sub("", path.read_text())
+    found = re.findall(r"\]\(([^)#\s]*)(?:#([^)\s]+))?\)", text)
+    return [(target, heading) for target, heading in found if "://" not in target]
+
+
+def headings(path: Path) -> set[str]:
+    """Return the names by which a document's headings are linked to."""
+    titles = re.findall(r"^#+ (.+)$", FENCED.sub("", path.read_text()), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-") for title in titles}

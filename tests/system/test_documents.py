@@ -11,6 +11,8 @@ Every block of README.md and docs/ is run, also those that will be added. A fenc
 - `text`: not run. `NOT_RUN` has the reason for each.
 """
 
+import ast
+import inspect
 import json
 import re
 import shlex
@@ -27,8 +29,8 @@ from sklearn.linear_model import LogisticRegression
 from modelward import Client
 from modelward.cli.commands import cli
 from tests.security.test_tls import issue
-from tests.system.documents import DOCUMENTS, ROOT, Command, blocks, commands, links, spans
-from tests.system.reader import Reader
+from tests.system.documents import DOCUMENTS, ROOT, Command, blocks, commands, headings, links, spans
+from tests.system.reader import TARGET, Reader
 from tests.system.served import Served
 
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
@@ -60,6 +62,7 @@ NOT_RUN = {
         "needs a cluster; tests/retraining starts one"
     ),
     "modelward token create ada --role operator": "begins a server that others can reach; test_tokens.py does the same",
+    "pip install 'modelward[server,otel]'": "needs a collector; test_telemetry.py is one",
     "modelward serve --database-url postgresql+psycopg://… --mlflow-uri http://… --blobs-dir /mnt/models …": (
         "needs PostgreSQL and MLflow; test_failover.py starts three such servers"
     ),
@@ -147,6 +150,12 @@ def test_it_does_what_it_says(step: str | Command, reader: Reader, printed: Call
 
 
 def test_every_block_says_what_it_is() -> None:
+    for document in DOCUMENTS:
+        fences = re.findall(r"^\s*(?:```|~~~).*$", document.read_text(), re.MULTILINE)
+        fenced = [block for block in blocks(document) if not block.indented]
+        assert len(fences) == 2 * len(fenced), (
+            f"{document.name} has a fence that cannot be read: one word behind it, no indent"
+        )
     assert {block.place: block.language for block in BLOCKS if block.language not in LANGUAGES} == {}
 
 
@@ -178,6 +187,11 @@ def test_the_commands_in_the_text_exist_with_their_flags(span: str) -> None:
     assert {word for word in own if word.startswith("-")} <= known
 
 
+@pytest.mark.parametrize("span", [span for _, span in SPANS if span.startswith("grpcurl ") and TARGET in span])
+def test_the_calls_by_hand_in_the_text_are_answered(span: str, reader: Reader) -> None:
+    reader.run(Command("", 0, span, ""))
+
+
 @pytest.mark.parametrize("span", [span for _, span in SPANS if span.startswith("python ")])
 def test_the_scripts_in_the_text_exist_with_their_flags(span: str) -> None:
     _, script, *flags = shlex.split(span)
@@ -191,4 +205,16 @@ def test_the_files_in_the_text_exist() -> None:
 
 
 def test_the_links_lead_somewhere() -> None:
-    assert [link for document in DOCUMENTS for link in links(document) if not (document.parent / link).exists()] == []
+    for document in DOCUMENTS:
+        for target, heading in links(document):
+            linked = (document.parent / target).resolve() if target else document
+            assert linked.exists(), f"{document.name}: {target}"
+            assert not heading or heading in headings(linked), f"{document.name}: {target}#{heading}"
+
+
+@pytest.mark.parametrize("span", [span for _, span in SPANS if "mw." in span])
+def test_the_calls_in_the_text_exist_with_their_arguments(span: str) -> None:
+    for node in ast.walk(ast.parse(span)):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and ast.unparse(node.func.value) == "mw":
+            known = inspect.signature(getattr(Client, node.func.attr)).parameters
+            assert {keyword.arg for keyword in node.keywords} <= known.keys()
