@@ -18,7 +18,11 @@ from tests.conftest import RunningServer, new_database
 from tests.system.served import bare_environment
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
-BACK_UP, RESTORE, LOOK = re.findall(r"```sh\n(.*?)```", DOCUMENT, re.DOTALL)
+BACK_UP, RESTORE, LOOK = re.findall(
+    r"```sh\n(.*?)```", DOCUMENT.partition("## Backup and restore")[2].partition("\n## ")[0], re.DOTALL
+)
+INTO_POSTGRESQL = re.findall(r"^    (pg_restore .*)$", DOCUMENT, re.MULTILINE)[0]
+EXAMPLE = "postgresql://db/modelward"
 AS_MODULE = f'set -e; modelward() {{ "{sys.executable}" -m modelward "$@"; }}\n'
 PATIENCE_SECONDS = 30.0
 PAUSE_SECONDS = 0.2
@@ -62,10 +66,11 @@ class Writer:
                 self.acknowledged.append(version.ref)
 
 
-def run(commands: str, **environment: str) -> str:
+def run(commands: str, folder: Path, **environment: str) -> str:
     done = subprocess.run(
         ["bash", "-c", AS_MODULE + commands],
         env=bare_environment() | environment,
+        cwd=folder,
         capture_output=True,
         text=True,
         timeout=60,
@@ -78,7 +83,7 @@ def run(commands: str, **environment: str) -> str:
 @pytest.fixture
 def source(tmp_path: Path, database: str) -> Iterator[RunningServer]:
     running = RunningServer(
-        Settings(port=0, data_dir=tmp_path / "data", database_url=database, blobs_dir=str(tmp_path / "shared"))
+        Settings(port=0, data_dir=tmp_path / "my-registry", database_url=database, blobs_dir=str(tmp_path / "shared"))
     )
     yield running
     running.stop()
@@ -87,33 +92,29 @@ def source(tmp_path: Path, database: str) -> Iterator[RunningServer]:
 def test_backup_under_load_is_whole_and_a_server_starts_on_it(
     source: RunningServer, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    settings, copy, restored = source.settings, tmp_path / "copy", tmp_path / "restored"
-    environment = {
-        "COPY": str(copy),
-        "RESTORED": str(restored),
-        "MODELWARD_DATA_DIR": str(settings.data_dir),
-        "MODELWARD_BLOBS_DIR": settings.blobs_dir,
-        "MODELWARD_DATABASE_URL": settings.database_url,
-    }
+    settings = source.settings
+    environment = {"MODELWARD_BLOBS_DIR": settings.blobs_dir, "MODELWARD_DATABASE_URL": settings.database_url}
     writer = Writer(source.target, tmp_path)
     writer.wait_for(3)
-    first = run(BACK_UP, **environment)
+    first = run(BACK_UP, tmp_path, **environment)
     writer.wait_for(3)
     before = list(writer.acknowledged)
-    second = run(BACK_UP, **environment)
+    second = run(BACK_UP, tmp_path, **environment)
     writer.end()
     assert _figures(first)[0] == _figures(first)[1]
     assert 3 <= _figures(second)[1] < _figures(second)[0]
+    run(RESTORE, tmp_path)
     database = new_database(request.getfixturevalue("postgres")) if settings.database_url else ""
-    run(RESTORE, **environment, DATABASE=database.replace("+psycopg", ""))
-    again = RunningServer(Settings(port=0, data_dir=restored, database_url=database))
+    if database:
+        run(INTO_POSTGRESQL.replace(EXAMPLE, database.replace("+psycopg", "")), tmp_path)
+    again = RunningServer(Settings(port=0, data_dir=tmp_path / "restored", database_url=database))
     with Client(again.target) as client:
         kept = list(client.list_versions("spx"))[::-1]
         assert [version.ref for version in kept][: len(before)] == before
         for version in kept:
             client.download(version, tmp_path / "back" / str(version.version))
         assert client.verify_audit_log().intact
-        assert "intact" in run(LOOK, MODELWARD_SERVER=again.target)
+        assert "intact" in run(LOOK, tmp_path, MODELWARD_SERVER=again.target)
         assert client.register("spx", tmp_path / "model.bin").version == len(kept) + 1
     again.stop()
 

@@ -44,9 +44,6 @@ ELSEWHERE = {SERVE: "the fixture `reader`"} | dict.fromkeys(
     ),
     "test_languages.py",
 )
-ELSEWHERE |= dict.fromkeys(
-    ('modelward backup "$COPY"', 'cp -a "$COPY" "$RESTORED"', "modelward audit verify"), "test_backup.py"
-)
 """What is run, but not one by one: the first line, and where it is."""
 COMMANDS = [command for block in BLOCKS for command in commands(block) if command.first_line not in ELSEWHERE]
 SPANS = [(document.name, span) for document in DOCUMENTS for span in spans(document)]
@@ -64,7 +61,7 @@ NOT_RUN = {
     "modelward token create ada --role operator": "begins a server that others can reach; test_tokens.py does the same",
     "pip install 'modelward[server,otel]'": "needs a collector; test_telemetry.py is one",
     "modelward serve --database-url postgresql+psycopg://… --mlflow-uri http://… --blobs-dir /mnt/models …": (
-        "needs PostgreSQL and MLflow; test_failover.py starts three such servers"
+        "needs PostgreSQL and MLflow; test_failover.py starts several such servers"
     ),
     "apt-get install g++ cmake pkg-config libgrpc++-dev protobuf-compiler-grpc": "needs root; .ci/run does it",
     "apt-get install default-jdk-headless protobuf-compiler protobuf-compiler-grpc-java-plugin \\": (

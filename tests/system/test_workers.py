@@ -100,10 +100,10 @@ def test_worker_that_is_killed_is_replaced_and_no_write_is_lost(served: ServedBy
     (tmp_path / "model.bin").write_bytes(b"weights")
     before, acknowledged = served.workers, list[VersionRef]()
     with client_of(served) as client:
+        acknowledged.append(client.register("killed", tmp_path / "model.bin").ref)
         for killed in before:
-            acknowledged.append(client.register("killed", tmp_path / "model.bin").ref)
             os.kill(killed, signal.SIGKILL)
-            acknowledged.append(client.register("killed", tmp_path / "model.bin").ref)
+        acknowledged.append(client.register("killed", tmp_path / "model.bin").ref)
         assert [version.ref for version in client.list_versions("killed")][::-1] == acknowledged
         assert client.verify_audit_log().intact
     wait_until(lambda: len(served.workers) == WORKERS and not {*served.workers} & {*before})

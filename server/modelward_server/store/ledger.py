@@ -26,7 +26,7 @@ ALEMBIC_LOCK = threading.Lock()
 MIGRATION_LOCK = 0x6D6F64656C77
 """Which of PostgreSQL's advisory locks a migration holds: any number will do that nobody else takes."""
 MIRROR_LOCK = MIGRATION_LOCK + 1
-"""Which of them the server holds that brings MLflow up to date."""
+"""Which of them a server holds that shows a version in MLflow."""
 BUSY_TIMEOUT_MS = 30_000
 """How long a SQLite writer waits for the one before it."""
 
@@ -83,25 +83,16 @@ class Ledger:
             yield session
 
     @contextmanager
-    def mirroring(self) -> Iterator[bool]:
-        """Give True to one at a time of all servers of this database, and False to the others, who need not wait."""
-        with self._locked_file() if self.in_file else self._locked_number() as mine:
-            yield mine
-
-    @contextmanager
-    def _locked_file(self) -> Iterator[bool]:
-        with Path(f"{self._writers.url.database}-mirror.lock").open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-            else:
-                yield True
-
-    @contextmanager
-    def _locked_number(self) -> Iterator[bool]:
-        with _answering(), self._writers.begin() as connection:
-            yield bool(connection.exec_driver_sql(f"SELECT pg_try_advisory_xact_lock({MIRROR_LOCK})").scalar())
+    def mirroring(self) -> Iterator[None]:
+        """Be the only one, of all servers of this database and their threads, that shows a version in MLflow."""
+        if self.in_file:
+            with Path(f"{self._writers.url.database}-mirror.lock").open("w") as file:
+                fcntl.flock(file, fcntl.LOCK_EX)  # Until it is closed, also by the death of the process.
+                yield
+        else:
+            with _answering(), self._writers.begin() as connection:
+                connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIRROR_LOCK})")
+                yield
 
     def close(self) -> None:
         self._readers.dispose()

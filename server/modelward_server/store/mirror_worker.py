@@ -63,7 +63,7 @@ class Mirror(Protocol):
 class MirrorWorker:
     """Syncs every version whose changes the mirror has not seen, and tries again while the mirror is away.
 
-    Of several servers one works at a time: two that find something missing would both add it.
+    One version is shown at a time, of all servers: two that find something missing would both add it.
     """
 
     def __init__(self, ledger: Ledger, blobs: BlobStore, mirror: Mirror) -> None:
@@ -108,23 +108,13 @@ class MirrorWorker:
             await asyncio.wait_for(self._draining.wait(), WATCHERS_FIRST_SECONDS)
 
     def sync_pending(self) -> bool:
-        """Sync every version that needs it and return whether all went well, and no other server is at it."""
+        """Sync every version that needs it and return whether all went well."""
         try:
-            with self._ledger.mirroring() as mine:
-                return mine and self._sync_all()
-        except ModelwardError as error:
+            synced = [self._sync_if_pending(ref) for ref in self._pending() if not self._cancelled.is_set()]
+            return all(synced)
+        except (ModelwardError, OSError) as error:
             log.warning("the mirror waits: %s", error)
             return False
-
-    def _sync_all(self) -> bool:
-        """Sync until there is nothing but what was tried: another server may leave its last changes to this one."""
-        synced: dict[VersionRef, bool] = {}
-        while pending := [ref for ref in self._pending() if ref not in synced]:
-            for ref in pending:
-                if self._cancelled.is_set():
-                    return False
-                synced[ref] = self.sync(ref)
-        return all(synced.values())
 
     def behind(self) -> int:
         """Return how many versions the mirror has not been shown as they are."""
@@ -139,6 +129,18 @@ class MirrorWorker:
 
     def sync(self, ref: VersionRef) -> bool:
         """Show one version and return whether that went well."""
+        with self._ledger.mirroring():
+            return self._show(ref)
+
+    def _sync_if_pending(self, ref: VersionRef) -> bool:
+        """Show a version, unless another server was faster."""
+        with self._ledger.mirroring():
+            with self._ledger.reading() as session:
+                row = version_row(session, ref)
+                pending = row.mirror_done != row.mirror_wanted
+            return not pending or self._show(ref)
+
+    def _show(self, ref: VersionRef) -> bool:
         with self._ledger.reading() as session:
             row = version_row(session, ref)
             version, model, wanted = to_version(row), get_model(session, ref.model), row.mirror_wanted
