@@ -60,7 +60,7 @@ NOT_RUN = {
     ),
     "modelward token create ada --role operator": "begins a server that others can reach; test_tokens.py does the same",
     "pip install 'modelward[server,otel]'": "needs a collector; test_telemetry.py is one",
-    "modelward serve --log-format json --log-calls true": "would take the port; tests/observability starts such servers",
+    "modelward serve --log-format json --log-calls true": "takes the port; tests/observability starts such servers",
     "modelward serve --database-url postgresql+psycopg://… --mlflow-uri http://… --blobs-dir /mnt/models …": (
         "needs PostgreSQL and MLflow; test_failover.py starts several such servers"
     ),
