@@ -136,6 +136,7 @@ def test_due_schedules_and_jobs_say_why(commands: Commands, in_production: str, 
 
 def test_schedules_are_made_looked_at_paused_and_resumed(commands: Commands, in_production: str) -> None:
     options = ["--id", in_production, "--calendar", "XNYS", "--after-close", "30m", "--cool-down", "1d"]
+    options += ["--freeze", "2026-12-18/2027-01-04T14:00"]
     said = commands.said("schedule", "create", in_production, *options, "--below", "log_loss=0.5")
     assert f"{in_production} makes {in_production} due 0:30:00 after the close of XNYS (every)" in said
     assert "when log_loss is below 0.5" in said
@@ -146,6 +147,8 @@ def test_schedules_are_made_looked_at_paused_and_resumed(commands: Commands, in_
     assert "what was missed: once" in commands.said("schedule", "resume", in_production)
     [schedule] = commands.json("schedule", "list", in_production)
     assert schedule["policy"]["cool_down"] == 86_400.0
+    [freeze] = schedule["policy"]["freezes"]
+    assert (freeze["start"], freeze["end"]) == ("2026-12-18T00:00:00+00:00", "2027-01-04T14:00:00+00:00")
     [refused] = commands.refused("schedule", "create", in_production, "--calendar", "NYSE")
     assert "name the exchange by its MIC" in refused
 

@@ -58,6 +58,18 @@ class Instant(click.ParamType[datetime]):
         return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
+class Window(Instant):
+    """A span between two times, as ISO 8601 writes it: FROM/UNTIL."""
+
+    name = "window"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        begin, slash, end = str(value).partition("/")
+        if not slash:
+            self.fail(f"{value!r} is not of the form FROM/UNTIL", param, ctx)
+        return super().convert(begin, param, ctx), super().convert(end, param, ctx)
+
+
 class Span(click.ParamType[timedelta]):
     """A span of time, as 90m, 24h or 7d."""
 

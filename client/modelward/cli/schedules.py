@@ -12,6 +12,7 @@ from modelward import (
     Client,
     Cron,
     Every,
+    FreezeWindow,
     OnDrift,
     OnPerformance,
     Overlap,
@@ -19,7 +20,7 @@ from modelward import (
     SchedulePolicy,
     SessionChoice,
 )
-from modelward.cli.options import REASON, Instant, Measurement, Span, limit
+from modelward.cli.options import REASON, Instant, Measurement, Span, Window, limit
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
 from modelward.retraining import Trigger
@@ -95,6 +96,7 @@ def preview(client: Client, out: Output, schedule_id: str, after: datetime | Non
 @click.option("--overlap", type=click.Choice([one.value for one in Overlap]), default="coalesce", show_default=True)
 @click.option("--cool-down", type=Span(), help="No new job so long after the last one.")
 @click.option("--jobs-per-day", type=click.IntRange(min=0), default=0, metavar="NUMBER", help="No more jobs in a day.")
+@click.option("--freeze", type=Window(), multiple=True, metavar="FROM/UNTIL", help="Fires not between these times.")
 @click.option("--description", default="", metavar="TEXT", help="What it is for.")
 @remote
 def create(client: Client, out: Output, model: str, schedule_id: str, description: str, **given: Any) -> None:
@@ -174,6 +176,7 @@ def _policy(given: dict[str, Any]) -> SchedulePolicy:
         overlap=Overlap(given["overlap"]),
         cool_down=given["cool_down"] or timedelta(0),
         jobs_per_day=given["jobs_per_day"],
+        freezes=tuple(FreezeWindow(begin, end) for begin, end in given["freeze"]),
         time_zone=given["zone"],
     )
 
