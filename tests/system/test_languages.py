@@ -106,8 +106,9 @@ def _follow_the_page(start: str, checkout: Path, target: str) -> None:
     """Run the block of docs/languages.md that begins so; its last line resolves the model."""
     [block] = [block for block in blocks(PAGE) if block.language == "sh" and block.text.startswith(start)]
     script = block.text.replace(TARGET, target)
+    command, env = ["bash", "-e", "-c", script], os.environ | {"CMAKE_BUILD_PARALLEL_LEVEL": "2"}
     done = subprocess.run(
-        ["bash", "-e", "-c", script], capture_output=True, text=True, timeout=BUILD_SECONDS, check=False, cwd=checkout
+        command, capture_output=True, text=True, timeout=BUILD_SECONDS, check=False, cwd=checkout, env=env
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     assert done.stdout.splitlines()[-1].startswith(f"{MODEL}/1 ")
