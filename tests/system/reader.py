@@ -2,12 +2,16 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from tests.security.test_tls import issue
 from tests.system.documents import Block, Command
 
 TARGET = "localhost:50061"
@@ -44,15 +48,20 @@ class Reader:
     def run(self, command: Command) -> None:
         """Run a command to its end, or until it is ready; fail unless it ends and answers as shown."""
         if ready := self._ready(command.typed):
-            self._start_and_stop(command, ready)
-            return
-        line = ["bash", "-e", "-o", "pipefail", "-c", self._local(command.typed)]
+            with self.started(command, command.shown + ready):
+                return
+        said = self.said(command.typed, fails=command.shown.startswith("ERROR"))
+        assert not (missing := self.missing(command.shown, said)), f"{missing} is not in:\n{said}"
+
+    def said(self, typed: str, *, fails: bool = False) -> str:
+        """Run a command, fail unless its status is as it should be, and return what it says."""
+        line = ["bash", "-e", "-o", "pipefail", "-c", self._local(typed)]
         done = subprocess.run(
             line, capture_output=True, text=True, timeout=SECONDS, check=False, cwd=self._folder, env=self._env
         )
         said = done.stdout + done.stderr
-        assert (done.returncode != 0) is command.shown.startswith("ERROR"), said
-        assert not (missing := self.missing(command.shown, said)), f"{missing} is not in:\n{said}"
+        assert (done.returncode != 0) is fails, said
+        return said
 
     def program(self, blocks: list[Block]) -> str:
         """Run a document's Python blocks as one program, and return what it prints."""
@@ -87,25 +96,24 @@ class Reader:
     def _ready(self, typed: str) -> str | None:
         return next((ready for start, ready in ENDLESS.items() if typed.strip().startswith(start)), None)
 
-    def _start_and_stop(self, command: Command, ready: str) -> None:
-        """Start a command, wait until it has said what is shown, and tell it to stop; `close` sees how it ends."""
+    @contextmanager
+    def started(self, command: Command, ready: str) -> Iterator[str]:
+        """Start a command, give what it has said when it is ready, and tell it to stop; `close` sees how it ends."""
         log = self._folder / f"{len(self._stopping)}.log"
         with log.open("w") as sink:
+            line = ["bash", "-c", f"exec {self._at_home(command.typed)}"]
             running = subprocess.Popen(
-                ["bash", "-c", f"exec {self._at_home(command.typed)}"],
-                stdin=subprocess.DEVNULL,
-                stdout=sink,
-                stderr=sink,
-                cwd=self._folder,
-                env=self._env,
+                line, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=self._folder, env=self._env
             )
+        self._stopping[command] = running
         try:
-            self._wait(running, log, command.shown + ready)
+            self._wait(running, log, ready)
+            yield log.read_text()
+            running.send_signal(signal.SIGTERM)
         except BaseException:
             running.kill()
+            running.wait()
             raise
-        running.send_signal(signal.SIGTERM)
-        self._stopping[command] = running
 
     def _at_home(self, typed: str) -> str:
         """Let a server listen where a test may: on this machine alone, on a port that is free."""
@@ -120,3 +128,12 @@ class Reader:
             assert running.poll() is None, log.read_text()
             assert time.monotonic() < deadline, f"{missing} is not in:\n{log.read_text()}"
             time.sleep(0.05)
+
+
+def issue_certificates(folder: Path) -> None:
+    """Write the files that a server with TLS is told of, and those of its clients."""
+    issue(folder)
+    for name in ("ca.pem", "clients.pem"):
+        shutil.copy(folder / "cert.pem", folder / name)
+    (folder / "cert.pem").rename(folder / "server.pem")
+    (folder / "key.pem").rename(folder / "server.key")

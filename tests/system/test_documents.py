@@ -16,7 +16,6 @@ import inspect
 import json
 import re
 import shlex
-import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -28,9 +27,8 @@ from sklearn.linear_model import LogisticRegression
 
 from modelward import Client
 from modelward.cli.commands import cli
-from tests.security.test_tls import issue
 from tests.system.documents import DOCUMENTS, ROOT, Command, blocks, commands, headings, links, spans
-from tests.system.reader import TARGET, Reader
+from tests.system.reader import TARGET, Reader, issue_certificates
 from tests.system.served import Served
 
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
@@ -58,9 +56,9 @@ NOT_RUN = {
     "modelward worker --queue gpu --dask tcp://10.0.0.5:8786 trading.models:train": (
         "needs a cluster; tests/retraining starts one"
     ),
-    "modelward token create ada --role operator": "begins a server that others can reach; test_tokens.py does the same",
     "pip install 'modelward[server,otel]'": "needs a collector; test_telemetry.py is one",
     "modelward serve --log-format json --log-calls true": "takes the port; tests/observability starts such servers",
+    "modelward token create ada --role operator": "needs the token that it prints; test_network_page.py does it",
     "modelward serve --database-url postgresql+psycopg://… --mlflow-uri http://… --blobs-dir /mnt/models …": (
         "needs PostgreSQL and MLflow; test_failover.py starts several such servers"
     ),
@@ -94,14 +92,6 @@ def reader(folder: Path) -> Iterator[Reader]:
     yield reader
     reader.close()
     server.kill()
-
-
-def issue_certificates(folder: Path) -> None:
-    """Write the files that a server with TLS is told of."""
-    issue(folder)
-    shutil.copy(folder / "cert.pem", folder / "clients.pem")
-    (folder / "cert.pem").rename(folder / "server.pem")
-    (folder / "key.pem").rename(folder / "server.key")
 
 
 def prepare(target: str) -> None:
