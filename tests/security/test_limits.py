@@ -79,6 +79,24 @@ async def test_a_client_over_its_rate_is_told_how_long_to_wait_and_the_sdk_waits
         use_up(client)  # A wait that the deadline does not allow is not begun.
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+async def test_a_watch_that_is_refused_for_its_rate_begins_when_it_may(serve: Serve, kind: str) -> None:
+    server = serve(client_rate=5.0)
+    async with AsyncClient(server.target) as client:
+        await client.create_model("spx")
+        assert spend(server.target, 60) is not None
+        async with asyncio.timeout(20):
+            if kind == "async":
+                assert (await anext(client.watch(["spx"]))).model == "spx"
+            else:
+                assert await asyncio.to_thread(first_event, server.target) == "spx"
+
+
+def first_event(target: str) -> str:
+    with Client(target) as client:
+        return next(client.watch(["spx"])).model
+
+
 def test_health_and_what_stops_losses_are_never_limited(serve: Serve) -> None:
     server = serve(client_rate=0.01, client_calls=1, client_streams=1)
     with Client(server.target, timeout=5) as client:
