@@ -29,11 +29,9 @@ class CallLog(Around):
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:
         sent = _metadata(call.context)
-        known = facts.begin(
-            request_id=_request_id(call, sent),
-            actor=sent.get(ACTOR_HEADER, "")[:256],  # As it says; who shows a credential is noted by that name.
-            peer=call.context.peer(),
-        )
+        peer = call.context.peer()
+        actor = (sent.get(ACTOR_HEADER) or peer)[:256]  # As it says; who shows a credential is noted by that name.
+        known = facts.begin(request_id=_request_id(call, sent), actor=actor, peer=peer)
         call.context.set_trailing_metadata(((REQUEST_ID, known["request_id"]),))
         with _logged(call, known):
             yield
