@@ -27,7 +27,7 @@ def on_the_ledger(command: Any) -> Any:
 
 @click.group()
 def token() -> None:
-    """Make, list and revoke tokens; run these on a server's machine."""
+    """Make, list and revoke tokens, on a server's machine."""
 
 
 @token.command()
