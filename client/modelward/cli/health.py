@@ -16,7 +16,10 @@ CHECK = "/grpc.health.v1.Health/Check"
 @click.command()
 @remote
 def health(client: Client, out: Output) -> None:
-    """Say whether the server, its database and its MLflow answer; the exit code is 1 when the server does not serve."""
+    """Say whether server, database and MLflow answer.
+
+    The exit code is 1 when the server does not serve.
+    """
     found = {said: _state(client, name) for name, said in PARTS.items()}
     out.record(found, found)
     if found["server"] != "serving":
