@@ -13,6 +13,7 @@ from time import perf_counter
 from typing import Any
 
 import grpc
+from cachetools.func import ttl_cache
 from grpc import aio
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -33,6 +34,8 @@ from modelward_server.rpc.around import Around, Call
 OURS = "modelward"
 FAULTS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
 """The statuses that are a server's errors; the others are its answers."""
+READ_SECONDS = 1.0
+"""How long what the ledger said is told again."""
 FLUSH_MS = 3_000
 """How long a stop waits until the last spans are sent."""
 
@@ -46,7 +49,8 @@ class Telemetry(Around):
         self._traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._metrics = MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource)
         self._tracer = self._traces.get_tracer(OURS)
-        self._ledger = ledger
+        # Each gauge asks for itself; they are all told what was read once.
+        self._read = ttl_cache(1, READ_SECONDS)(lambda: list(ledger.collect()))
         meter = self._metrics.get_meter(OURS)
         self._seconds = meter.create_histogram("rpc.server.call.duration", "s", "How long calls took.")
         for name in LedgerMetrics.NAMES:
@@ -55,7 +59,7 @@ class Telemetry(Around):
 
     def _observing(self, name: str) -> Callable[[CallbackOptions], Iterable[Observation]]:
         def observe(_: CallbackOptions) -> Iterator[Observation]:
-            for metric in self._ledger.collect():
+            for metric in self._read():
                 if metric.name == name:
                     yield from (Observation(sample.value, sample.labels) for sample in metric.samples)
 
