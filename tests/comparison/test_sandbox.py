@@ -168,8 +168,9 @@ def _models() -> set[str]:
 
 
 def _children(parent: int | str, command: str = "") -> list[str]:
-    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
-    return [child for child in children if command.encode() in Path(f"/proc/{child}/cmdline").read_bytes()]
+    """Return the processes that any thread of a process has started."""
+    found = " ".join(told.read_text() for told in Path(f"/proc/{parent}/task").glob("*/children")).split()
+    return [child for child in found if command.encode() in Path(f"/proc/{child}/cmdline").read_bytes()]
 
 
 @LINUX

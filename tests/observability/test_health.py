@@ -106,6 +106,7 @@ def test_stores_are_reached_or_not(tmp_path: Path, tracking: ThreadingHTTPServer
     assert is_reached(f"{uri}/behind/a/proxy")  # Whatever it answers, somebody is there.
     assert not is_reached("http://127.0.0.1:1")
     assert is_reached(f"sqlite:///{tmp_path / 'mlflow.db'}")
+    assert not (tmp_path / "mlflow.db").exists()  # An empty one would keep MLflow from making it at once or not at all.
     assert not is_reached("postgresql+psycopg://127.0.0.1:1/mlflow?connect_timeout=1")
 
 

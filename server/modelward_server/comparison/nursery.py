@@ -12,6 +12,7 @@ import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Never
 
@@ -23,6 +24,7 @@ REQUEST_BYTES = 1 << 16
 
 def main() -> None:
     control = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # What is forked must not hold the socket when this process is gone.
     for module in (*PROGRAMS.values(), *RUNTIMES[sys.argv[1]]):
         importlib.import_module(module)
     gc.freeze()  # Or the first collection would copy every page that the processes share.
@@ -44,21 +46,24 @@ def _keep(connection: int, program: str, folder: str) -> Never:
     if child == 0:
         _become(connection, program, Path(folder))
     _, status = os.waitpid(child, 0)
-    with socket.socket(fileno=connection) as told:
+    with suppress(OSError), socket.socket(fileno=connection) as told:  # Whoever asked may be gone.
         told.sendall(b"\n" + json.dumps({"ended": os.waitstatus_to_exitcode(status)}).encode() + b"\n")
+        told.shutdown(socket.SHUT_WR)
+        while told.recv(REQUEST_BYTES):
+            pass  # What the process was still asked; closed before it is read, the socket would lose what it told.
     os._exit(0)
 
 
 def _become(connection: int, program: str, folder: Path) -> Never:
     """Be the process of a model, with the connection as its standard input."""
-    os.setsid()
-    os.dup2(connection, 0)
-    os.close(connection)
-    os.chdir(folder)
-    answers = os.fdopen(os.dup(0), "w")
-    print(json.dumps({"pid": os.getpid()}), file=answers, flush=True)
     code = 1
     try:
+        os.setsid()
+        os.dup2(connection, 0)
+        os.close(connection)
+        os.chdir(folder)
+        answers = os.fdopen(os.dup(0), "w")
+        print(json.dumps({"pid": os.getpid()}), file=answers, flush=True)
         importlib.import_module(PROGRAMS[program]).main(folder, answers)
         code = 0
     finally:

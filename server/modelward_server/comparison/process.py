@@ -12,11 +12,11 @@ import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
 from modelward.errors import StoreUnavailable
+from modelward_server.comparison.nursery import RUNTIMES
 
 KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
 """What a model may know of the server's environment, which may hold passwords."""
@@ -81,8 +81,8 @@ def _environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name in KEPT_ENVIRONMENT} | WORKER_ENVIRONMENT
 
 
-nursery = cache(Nursery)
-"""The nursery of a format, one in each process of the server."""
+NURSERIES = {format_: Nursery(format_) for format_ in RUNTIMES}
+"""The nursery of each format, one in each process of the server."""
 
 
 @dataclass(frozen=True)
@@ -135,10 +135,14 @@ async def start_process(format_: str, program: Literal["work", "time"], folder: 
 
 async def _start(format_: str, program: str, folder: Path) -> ModelProcess:
     for _ in range(STARTS):
-        connection = await asyncio.to_thread(nursery(format_).ask, program, folder)
+        connection = await asyncio.to_thread(NURSERIES[format_].ask, program, folder)
         reader, writer = await asyncio.open_connection(sock=connection, limit=LINE_BYTES)
         process = ModelProcess(0, reader, writer)
-        answer = await process.answer()
+        try:
+            answer = await process.answer()
+        except asyncio.CancelledError:
+            writer.close()  # It ends when it finds nobody there.
+            raise
         if "pid" in answer:
             return replace(process, pid=answer["pid"])
         writer.close()
