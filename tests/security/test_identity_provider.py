@@ -150,7 +150,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "expired": ({"exp": int(time.time()) - LEEWAY_SECONDS - 1}, "has expired"),
     "endless": ({"exp": None}, '"exp"'),
     "end beyond time": ({"exp": FAR}, "year|range|large"),
-    "not yet": ({"nbf": int(time.time()) + LEEWAY_SECONDS + 60}, "not yet valid"),
+    "not yet": ({"nbf": int(time.time()) + 86_400}, "not yet valid"),
     "other issuer": ({"iss": "https://login.example.com"}, "issuer"),
     "no issuer": ({"iss": None}, '"iss"'),
     "other audience": ({"aud": "billing"}, "[Aa]udience"),

@@ -2,6 +2,7 @@
 
 import socket
 import threading
+import time
 from contextlib import suppress
 
 
@@ -13,6 +14,8 @@ class Network:
         self.losing_answers = False
         self.silent = False
         """Whether nothing arrives any more though no connection ends, as when a machine has vanished."""
+        self.pause = 0.0
+        """Seconds after each 64 KiB on the way to the server."""
         self.carried = 0
         """Bytes so far, in both directions."""
         self.breaks_at: list[int] = []
@@ -57,6 +60,7 @@ class Network:
                 if not self.silent:
                     server.sendall(data)
                 self._count(data)
+                time.sleep(self.pause)
         _end(server)
 
     def _pump_back(self, server: socket.socket, client: socket.socket) -> None:

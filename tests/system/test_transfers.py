@@ -194,6 +194,7 @@ async def test_two_downloads_into_one_folder_at_once_both_succeed(client: Either
 def test_upload_outlives_the_death_of_the_server(serve: Serve, tmp_path: Path, model: Path, kind: str) -> None:
     served = serve()
     network = Network(served.target)
+    network.pause = 0.002  # So that the upload takes a second, of which none misses the middle.
     registered: list[ModelVersion] = []
     uploading = threading.Thread(target=lambda: registered.append(_register(kind, network.address, model)))
     uploading.start()

@@ -35,7 +35,8 @@ def sharpe_difference(returns: Floats, other: Floats, block_rows: float, seed: i
         return Tested(SignificanceTest.SHARPE_DIFFERENCE, 0.0, 1.0)
     moments = np.column_stack([returns, other, np.square(returns), np.square(other)])
     difference, gradient = _difference(moments.mean(axis=0)[None])
-    error = np.sqrt(_long_run_variance((moments - moments.mean(axis=0)) @ gradient[0], block_rows) / len(moments))
+    with np.errstate(invalid="ignore"):  # Returns that vary by next to nothing have no finite gradient; see below.
+        error = np.sqrt(_long_run_variance((moments - moments.mean(axis=0)) @ gradient[0], block_rows) / len(moments))
     if not np.isfinite(error) or error <= 0:
         return Tested(SignificanceTest.SHARPE_DIFFERENCE, 0.0, 1.0)
     statistic = float(difference[0] / error)
