@@ -124,13 +124,22 @@ class ModelProcess:
 @asynccontextmanager
 async def start_process(format_: str, program: Literal["work", "time"], folder: Path) -> AsyncIterator[ModelProcess]:
     """Run a program for models of a format in a process of its own, and end it with the block."""
-    process = await _start(format_, program, folder)
+    starting = asyncio.create_task(_start(format_, program, folder))
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await _end(await starting)  # It is on its way, and nobody else would end it.
+        raise
     try:
         yield process
     finally:
-        process.end()
-        await process.ended()
-        process.writer.close()
+        await _end(process)
+
+
+async def _end(process: ModelProcess) -> None:
+    process.end()
+    await process.ended()
+    process.writer.close()
 
 
 async def _start(format_: str, program: str, folder: Path) -> ModelProcess:
@@ -138,11 +147,7 @@ async def _start(format_: str, program: str, folder: Path) -> ModelProcess:
         connection = await asyncio.to_thread(NURSERIES[format_].ask, program, folder)
         reader, writer = await asyncio.open_connection(sock=connection, limit=LINE_BYTES)
         process = ModelProcess(0, reader, writer)
-        try:
-            answer = await process.answer()
-        except asyncio.CancelledError:
-            writer.close()  # It ends when it finds nobody there.
-            raise
+        answer = await process.answer()
         if "pid" in answer:
             return replace(process, pid=answer["pid"])
         writer.close()
