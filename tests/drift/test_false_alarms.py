@@ -15,6 +15,7 @@ from modelward_server.drift.decision import decide
 from modelward_server.drift.live import count_live
 
 REFERENCE_ROWS, ROWS, RUNS = 1000, 63, 60
+TABLES = 36
 ANY_EFFECT = DriftThresholds(ks=1e-9, kl=1e-9, significance=0.05)
 """Thresholds under which significance alone decides."""
 
