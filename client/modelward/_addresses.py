@@ -20,6 +20,14 @@ IN_TURNS: Option = ("grpc.service_config", '{"loadBalancingConfig": [{"round_rob
 """Connect to every address and spread calls over those that answer."""
 
 
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach the address."""
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 def channel_target(target: str) -> tuple[str, list[Option]]:
     """Return what gRPC calls a target, and the options of a channel to it.
 

@@ -2,28 +2,33 @@
 
 import os
 from collections.abc import Callable
-from ipaddress import ip_address
 from pathlib import Path
+from typing import TypedDict
 
 import grpc
 
+from modelward._addresses import is_loopback
 
-def from_environment() -> grpc.ChannelCredentials | None:
+
+class Proof(TypedDict):
+    """What a client is given to prove who it is."""
+
+    credentials: grpc.ChannelCredentials | None
+    token: str | None
+
+
+def proof_from_environment() -> Proof:
     """Return what `MODELWARD_CA` asks for, with `MODELWARD_CERT` and `MODELWARD_KEY` where the server wants them.
 
-    Returns:
-        None when `MODELWARD_CA` is not set: the connection is not encrypted.
+    The token is in `MODELWARD_TOKEN`; on a command line others could read it. Without `MODELWARD_CA` the connection is
+    not encrypted.
 
     Raises:
         OSError: a file cannot be read.
     """
     authority, cert, key = (_read(f"MODELWARD_{name}") for name in ("CA", "CERT", "KEY"))
-    return None if authority is None else grpc.ssl_channel_credentials(authority, key, cert)
-
-
-def token_from_environment() -> str | None:
-    """Return the token in `MODELWARD_TOKEN`; on a command line others could read it."""
-    return os.environ.get("MODELWARD_TOKEN") or None
+    credentials = None if authority is None else grpc.ssl_channel_credentials(authority, key, cert)
+    return Proof(credentials=credentials, token=os.environ.get("MODELWARD_TOKEN") or None)
 
 
 def check_token_travels_safely(
@@ -39,11 +44,8 @@ def check_token_travels_safely(
 
 
 def _is_local(address: str) -> bool:
-    host = address.removeprefix("ipv4:").removeprefix("ipv6:").removeprefix("dns:").rpartition(":")[0].strip("[]")
-    try:
-        return host == "localhost" or ip_address(host).is_loopback
-    except ValueError:
-        return address.startswith("unix:")
+    host = address.removeprefix("ipv4:").removeprefix("ipv6:").removeprefix("dns:").rpartition(":")[0]
+    return is_loopback(host) or address.startswith("unix:")
 
 
 def _read(variable: str) -> bytes | None:

@@ -1,6 +1,5 @@
 """The server's settings: each one is a flag of `modelward serve` and an environment variable `MODELWARD_<NAME>`."""
 
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -8,18 +7,23 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from modelward._addresses import is_loopback
 from modelward_server.webhooks.secrets import secret_bytes
 
 DEFAULT_PORT = 50061
 MAX_PORT = 65_535
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach the address."""
-    try:
-        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
+def check_keys_place(place: str) -> str:
+    """Return where the keys of an identity provider are: a file, an https URL, or an http URL of this machine.
+
+    Raises:
+        ValueError: it is a URL whose answer others could change.
+    """
+    url = urlsplit(place)
+    if url.scheme == "http" and not is_loopback(url.hostname or ""):
+        raise ValueError("keys that anybody on the way could change prove nothing; use https://")
+    return place
 
 
 def is_database_url(url: str) -> bool:
@@ -162,9 +166,7 @@ class Settings(BaseSettings):
     @field_validator("jwt_keys")
     @classmethod
     def check_keys(cls, value: str) -> str:
-        if value.startswith("http://") and not is_loopback(urlsplit(value).hostname or ""):
-            raise ValueError("keys that anybody on the way could change prove nothing; use https://")
-        return value
+        return check_keys_place(value)
 
     @field_validator("jwt_issuer")
     @classmethod
@@ -185,10 +187,6 @@ class Settings(BaseSettings):
                 "--auth true for tokens, --tls-client-ca for certificates or --jwt-keys; or use 127.0.0.1"
             )
         return value
-
-    @property
-    def asks_who_calls(self) -> bool:
-        return self.auth or bool(self.tls_client_ca) or bool(self.jwt_keys)
 
     @field_validator("metrics_port")
     @classmethod
@@ -216,6 +214,10 @@ class Settings(BaseSettings):
     def check_secret(cls, secret: str) -> str:
         secret_bytes(secret)
         return secret
+
+    @property
+    def asks_who_calls(self) -> bool:
+        return self.auth or bool(self.tls_client_ca) or bool(self.jwt_keys)
 
     @property
     def blobs_folder(self) -> Path:

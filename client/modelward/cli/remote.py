@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from modelward import Client
-from modelward._credentials import from_environment, token_from_environment
+from modelward._credentials import proof_from_environment
 from modelward.cli.output import Failure, Output
 from modelward.errors import DeadlineExceeded, GatesFailed, InvalidField, ModelwardError, Unavailable
 
@@ -51,9 +51,9 @@ def connected(command: Command) -> Command:
 
 
 def _client(server: str, actor: str | None, timeout: float) -> Client:
-    proof = from_environment(), token_from_environment()
+    proof = proof_from_environment()
     try:
-        return Client(server, actor=actor, timeout=timeout, credentials=proof[0], token=proof[1])
+        return Client(server, actor=actor, timeout=timeout, **proof)
     except ValueError:
         raise Failure(f"a token goes to {server} over TLS only: set MODELWARD_CA") from None
 

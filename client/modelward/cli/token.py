@@ -1,6 +1,6 @@
 """Commands for tokens. They work on the server's database, so whoever can run them needs no token."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -8,21 +8,17 @@ from typing import Any
 import click
 
 from modelward.cli.output import Failure, Output
-from modelward.cli.serve import NEEDS_SERVER
+from modelward.cli.serve import ServeCommand, settings_of
+from modelward.errors import ModelwardError
 
 ROLES = ("viewer", "trainer", "operator", "admin")
-DATABASE = [
-    click.option("--data-dir", envvar="MODELWARD_DATA_DIR", show_envvar=True, help="The server's data folder."),
-    click.option("--database-url", envvar="MODELWARD_DATABASE_URL", show_envvar=True, help="The server's database."),
-]
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 
 
-def on_the_ledger(command: Any) -> Any:
-    """Give a command the options that say which database."""
-    for option in DATABASE:
-        command = option(command)
-    return command
+class LedgerCommand(ServeCommand):
+    """A command with the settings that say which database."""
+
+    takes = ("data_dir", "database_url")
 
 
 @click.group()
@@ -30,21 +26,20 @@ def token() -> None:
     """Make, list and revoke tokens, on a server's machine."""
 
 
-@token.command()
+@token.command(cls=LedgerCommand)
 @click.argument("name")
 @click.option("--role", type=click.Choice(ROLES), default="viewer", show_default=True, help="What its holder may do.")
 @click.option("--models", multiple=True, metavar="PREFIX", help="Only models whose names begin so; may be repeated.")
 @click.option("--expires", type=click.IntRange(min=1), metavar="DAYS", help="After how many days it ends.")
 @click.option("--certificate", is_flag=True, help="For who has a certificate of that common name, in place of a token.")
-@on_the_ledger
 def create(
-    name: str, role: str, models: tuple[str, ...], expires: int | None, certificate: bool, **database: str | None
+    name: str, role: str, models: tuple[str, ...], expires: int | None, certificate: bool, **flags: str | None
 ) -> None:
     """Make a token for NAME, who will be the actor of what is done with it, and print it this once."""
     from modelward_server.security import grants
     from modelward_server.security.identity import Role
 
-    with _writing(database) as (session, caller):
+    with _writing(flags) as (session, caller):
         if certificate:
             grants.allow_certificate(session, name, Role(role), models, caller)
             return
@@ -53,14 +48,13 @@ def create(
     click.echo(made)
 
 
-@token.command("list")
-@on_the_ledger
+@token.command("list", cls=LedgerCommand)
 @AS_JSON
-def list_(as_json: bool, **database: str | None) -> None:
+def list_(as_json: bool, **flags: str | None) -> None:
     """List who was given what; the tokens themselves are nowhere."""
     from modelward_server.security.grants import list_grants
 
-    with _writing(database) as (session, _):
+    with _writing(flags) as (session, _):
         found = list_grants(session)
     Output(as_json).rows(
         found,
@@ -79,31 +73,24 @@ def list_(as_json: bool, **database: str | None) -> None:
     )
 
 
-@token.command()
+@token.command(cls=LedgerCommand)
 @click.argument("grant_id", metavar="ID")
-@on_the_ledger
-def revoke(grant_id: str, **database: str | None) -> None:
+def revoke(grant_id: str, **flags: str | None) -> None:
     """Revoke the token or certificate's role with this id; servers take note within five seconds."""
     from modelward_server.security import grants
 
-    with _writing(database) as (session, caller):
+    with _writing(flags) as (session, caller):
         revoked = grants.revoke(session, grant_id, caller)
     click.echo(f"the {revoked.kind} of {revoked.name} is revoked")
 
 
 @contextmanager
-def _writing(database: dict[str, str | None]) -> Iterator[Any]:
+def _writing(flags: Mapping[str, str | None]) -> Iterator[Any]:
     """Open a transaction on the server's database, and say who makes the change."""
-    try:
-        from modelward_server.security.session import administering
-        from modelward_server.settings import Settings
-    except ImportError:
-        raise Failure(NEEDS_SERVER) from None
-    from modelward.errors import ModelwardError
+    from modelward_server.security.session import administering
 
-    given: Any = {name: value for name, value in database.items() if value is not None}
     try:
-        with administering(Settings(**given)) as opened:
+        with administering(settings_of(flags)) as opened:
             yield opened
     except ModelwardError as error:
         raise Failure(error.message) from None

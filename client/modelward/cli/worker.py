@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from modelward import Client
-from modelward._credentials import from_environment, token_from_environment
+from modelward._credentials import proof_from_environment
 from modelward.cli.options import Span, pairs
 from modelward.cli.output import Failure
 from modelward.cli.remote import connected
@@ -57,8 +57,7 @@ def worker(
     plan = Plan(name or f"{socket.gethostname()}-{os.getpid()}", queue, dict(labels), lease, time_limit, grace)
     start = _on_dask(client, work, dask) if dask else _in_process(client, work)
     timeout = min(10.0, lease.total_seconds() / 3)
-    credentials, token = from_environment(), token_from_environment()
-    with Client(client.target, actor=client.actor, timeout=timeout, credentials=credentials, token=token) as patient:
+    with Client(client.target, actor=client.actor, timeout=timeout, **proof_from_environment()) as patient:
         running = Worker(patient, start, plan, click.echo)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: running.stop())

@@ -4,7 +4,7 @@ import importlib
 from typing import Any
 
 from modelward import Client
-from modelward._credentials import from_environment, token_from_environment
+from modelward._credentials import proof_from_environment
 from modelward.worker.running import job_from_json
 
 SERVER, ACTOR = "MODELWARD_SERVER", "MODELWARD_ACTOR"
@@ -14,5 +14,5 @@ def call(target: str, job_json: str, server: str, actor: str) -> None:
     """Call `module:function` with a job and a client; it registers what it trained with `job=`."""
     module, _, function = target.partition(":")
     work: Any = getattr(importlib.import_module(module), function)
-    with Client(server, actor=actor, credentials=from_environment(), token=token_from_environment()) as client:
+    with Client(server, actor=actor, **proof_from_environment()) as client:
         work(job_from_json(job_json), client)

@@ -2,25 +2,21 @@
 
 import logging
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
-from time import perf_counter
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from functools import partial
 from uuid import uuid4
 
-import grpc
-from grpc import aio
-
+from modelward._wire import ACTOR_HEADER
 from modelward_server.observability import facts
-from modelward_server.rpc.around import Around, Call, Context
+from modelward_server.rpc.around import Around, Call, Context, timed
 
 log = logging.getLogger(__name__)
 
-ACTOR_HEADER = "modelward-actor"
 REQUEST_ID = "x-request-id"
 """The metadata that names a request: a client may send it, and every answer carries it."""
 TAKEN = re.compile(r"[!-~]{1,128}")
 """What another's id may be, to be taken for the log."""
-CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
 class CallLog(Around):
@@ -33,29 +29,13 @@ class CallLog(Around):
         actor = (sent.get(ACTOR_HEADER) or peer)[:256]  # As it says; who shows a credential is noted by that name.
         known = facts.begin(request_id=_request_id(call, sent), actor=actor, peer=peer)
         call.context.set_trailing_metadata(((REQUEST_ID, known["request_id"]),))
-        with _logged(call, known):
+        with timed(call.context, partial(_log, call, known), _given_up):
             yield
 
 
-@contextmanager
-def _logged(call: Call, known: Mapping[str, str]) -> Iterator[None]:
-    begun, status = perf_counter(), _given_up
-    try:
-        yield
-        status = status_of
-    except (aio.AbortError, Exception):
-        status = status_of
-        raise
-    finally:
-        seconds, named = round(perf_counter() - begun, 6), status(call.context)
-        said = {**known, "method": call.method, "status": named, "seconds": seconds}
-        log.info("%s %s in %.4f s", call.method, named, seconds, extra=said)
-
-
-def status_of(context: Context) -> str:
-    """Name a status, which gRPC gives as itself, as its number, or as nothing when all is well."""
-    code = context.code() or 0
-    return code.name if isinstance(code, grpc.StatusCode) else CODES.get(code, "UNKNOWN")
+def _log(call: Call, known: Mapping[str, str], status: str, seconds: float) -> None:
+    said = {**known, "method": call.method, "status": status, "seconds": round(seconds, 6)}
+    log.info("%s %s in %.4f s", call.method, status, said["seconds"], extra=said)
 
 
 def _given_up(context: Context) -> str:

@@ -2,14 +2,10 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from time import perf_counter
 
-import grpc
-from grpc import aio
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from modelward_server.observability.call_log import status_of
-from modelward_server.rpc.around import Around, Call
+from modelward_server.rpc.around import Around, Call, timed
 
 LABELS = ("grpc_service", "grpc_method")
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -34,15 +30,10 @@ class CallMetrics(Around):
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:
         service, _, method = call.method.lstrip("/").partition("/")
-        begun, code = perf_counter(), grpc.StatusCode.CANCELLED.name
-        self._open.labels(service, method).inc()
-        try:
-            yield
-            code = status_of(call.context)
-        except (aio.AbortError, Exception):
-            code = status_of(call.context)
-            raise
-        finally:
-            self._open.labels(service, method).dec()
-            self._seconds.labels(service, method).observe(perf_counter() - begun)
+
+        def told(code: str, seconds: float) -> None:
+            self._seconds.labels(service, method).observe(seconds)
             self._handled.labels(service, method, code).inc()
+
+        with timed(call.context, told), self._open.labels(service, method).track_inprogress():
+            yield

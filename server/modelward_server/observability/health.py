@@ -9,6 +9,7 @@ from urllib.request import urlopen
 from grpc_health.v1 import health, health_pb2
 from sqlalchemy import create_engine, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
 
 from modelward.errors import ModelwardError
 from modelward_server.store.ledger import Ledger
@@ -97,10 +98,8 @@ def _answers_sql(url: str) -> bool:
     if url.startswith("sqlite:") and not Path(database).exists():
         return True  # The mirror makes it when there is something to show; to look into it would make an empty one.
     try:
-        engine = create_engine(url)
-        with engine.connect() as connection:
+        with create_engine(url, poolclass=NullPool).connect() as connection:
             connection.execute(select(1))
-        engine.dispose()
     except (SQLAlchemyError, ModuleNotFoundError):
         return False
     return True

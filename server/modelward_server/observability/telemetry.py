@@ -9,12 +9,9 @@ import importlib.metadata
 import os
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
-from time import perf_counter
 from typing import Any
 
-import grpc
 from cachetools.func import ttl_cache
-from grpc import aio
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import CallbackOptions, Observation
@@ -27,9 +24,8 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from modelward_server.observability import spans
-from modelward_server.observability.call_log import status_of
 from modelward_server.observability.ledger import LedgerMetrics
-from modelward_server.rpc.around import Around, Call
+from modelward_server.rpc.around import Around, Call, timed
 
 OURS = "modelward"
 FAULTS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
@@ -67,23 +63,19 @@ class Telemetry(Around):
 
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:
-        begun, named = perf_counter(), {"rpc.system.name": "grpc", "rpc.method": call.method.lstrip("/")}
+        name = call.method.lstrip("/")
+        named = {"rpc.system.name": "grpc", "rpc.method": name}
         sent: dict[str, Any] = dict(call.context.invocation_metadata() or ())
-        name, parent = named["rpc.method"], extract(sent)
         with self._tracer.start_as_current_span(
-            name, parent, SpanKind.SERVER, named, record_exception=False, set_status_on_exception=False
+            name, extract(sent), SpanKind.SERVER, named, record_exception=False, set_status_on_exception=False
         ) as span:
-            code = grpc.StatusCode.CANCELLED.name
-            try:
-                yield
-                code = status_of(call.context)
-            except (aio.AbortError, Exception):
-                code = status_of(call.context)
-                raise
-            finally:
-                ended = named | {"rpc.response.status_code": code}
+
+            def told(code: str, seconds: float) -> None:
                 _end(span, code)
-                self._seconds.record(perf_counter() - begun, ended)
+                self._seconds.record(seconds, named | {"rpc.response.status_code": code})
+
+            with timed(call.context, told):
+                yield
 
     def close(self) -> None:
         """Send what is left."""

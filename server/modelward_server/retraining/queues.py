@@ -65,6 +65,9 @@ class Wanted:
     prefixes: tuple[str, ...] = ()
     """What the names of the models begin with; empty: of all."""
 
+    def takes(self, model: str) -> bool:
+        return self.model in {"", model} and (not self.prefixes or model.startswith(self.prefixes))
+
     def suits(self, queue: str, labels: Mapping[str, str]) -> bool:
         return self.queue in {"", queue} and self.labels.items() <= labels.items()
 
@@ -110,12 +113,13 @@ def _free(rows: Select[Row], wanted: Wanted, now: datetime) -> Select[Row]:
 def due_without_job(session: Session, wanted: Wanted, now: datetime) -> list[str]:
     """Return the models whose schedules make them due and that have no open job yet, the longest due first."""
     found = [due.model for due in due_models(session, wanted.model, now) if not due.job_id]
-    mine = (model for model in found if not wanted.prefixes or model.startswith(wanted.prefixes))
-    return [model for model in mine if policy_suits(session, model, wanted)]
+    return [model for model in found if policy_suits(session, model, wanted)]
 
 
 def policy_suits(session: Session, model: str, wanted: Wanted) -> bool:
     """Tell whether the jobs of a model suit a worker."""
+    if not wanted.takes(model):
+        return False
     policy = get_retraining_policy(session, model)
     return wanted.suits(policy.queue, policy.labels)
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import inspect
 from abc import abstractmethod
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
+from time import perf_counter
 from typing import Any, TypeAlias
 
 import grpc
 from grpc import aio
 
 OUR_METHODS = "/modelward."
+CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
@@ -72,3 +74,29 @@ class Around(aio.ServerInterceptor):
                     yield answer
 
         return behavior
+
+
+@contextmanager
+def timed(
+    context: Context, told: Callable[[str, float], None], given_up: Callable[[Context], str] = lambda _: "CANCELLED"
+) -> Iterator[None]:
+    """Tell the status of a call and its seconds when it has ended, however that came.
+
+    Args:
+        given_up: names the status of a call that neither answered nor failed.
+    """
+    begun, status = perf_counter(), given_up
+    try:
+        yield
+        status = _status
+    except (aio.AbortError, Exception):
+        status = _status
+        raise
+    finally:
+        told(status(context), perf_counter() - begun)
+
+
+def _status(context: Context) -> str:
+    """Name a status, which gRPC gives as itself, as its number, or as nothing when all is well."""
+    code = context.code() or 0
+    return code.name if isinstance(code, grpc.StatusCode) else CODES.get(code, "UNKNOWN")

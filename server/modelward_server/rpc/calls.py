@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -15,6 +14,7 @@ from sqlalchemy import Executable
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from modelward._wire import ACTOR_HEADER
 from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, RequestIdReused
 from modelward_server.caller import Caller
 from modelward_server.observability.spans import span
@@ -24,8 +24,6 @@ from modelward_server.store import audit
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.tables import RequestRow
 
-ACTOR_HEADER = "modelward-actor"
-"""The metadata in which a client says who asks."""
 ATTEMPTS = 5
 """How often a transaction is tried that met another writer's."""
 
@@ -76,7 +74,7 @@ class Calls:
         """
         actor = actor_of(context)
         with Wanted() as wanted:
-            change_once = wanted.still(lambda session: _once(session, request, change, _in_turn(session, actor)))
+            change_once = wanted.still(lambda session: _once(session, request, change, audit.in_turn(session, actor)))
             result = await asyncio.to_thread(self._write, change_once)
         self._on_write()
         return result
@@ -91,7 +89,7 @@ class Calls:
         Raises:
             ConcurrentChange: others were faster, again and again.
         """
-        result = await asyncio.to_thread(self._write, lambda session: change(session, _in_turn(session, actor)))
+        result = await asyncio.to_thread(self._write, lambda session: change(session, audit.in_turn(session, actor)))
         self._on_write()
         return result
 
@@ -112,7 +110,7 @@ class Calls:
         actor = actor_of(context)
 
         def undone(session: Session) -> Answer:
-            result = change(session, _in_turn(session, actor))
+            result = change(session, audit.in_turn(session, actor))
             session.rollback()
             return result
 
@@ -145,15 +143,6 @@ def actor_of(context: Context) -> str:
     if len(actor) > 256:
         raise InvalidField(FieldViolation(ACTOR_HEADER, "must have 256 characters at most"))
     return str(actor)
-
-
-def _in_turn(session: Session, actor: str) -> Caller:
-    """Wait for the writers before this one, and only then look at the clock: so history has the order of commits.
-
-    A clock that was set back, or another server's that is behind, stands still until it has caught up with history.
-    """
-    last, now = audit.queue(session), datetime.now(UTC)
-    return Caller(actor, now if last is None else max(now, last))
 
 
 def _once(session: Session, request: Mutation, change: Callable[[Session, Caller], Answer], caller: Caller) -> Answer:

@@ -15,6 +15,7 @@ from grpc import aio
 
 from modelward.errors import LimitReached, ModelwardError, NotServed
 from modelward_server.observability import facts
+from modelward_server.rpc.around import OUR_METHODS, Context
 from modelward_server.rpc.status import encode
 from modelward_server.rpc.validation import check_message, reader
 from modelward_server.security.authentication import Authentication, Visit
@@ -22,14 +23,12 @@ from modelward_server.security.permissions import permission_of
 
 log = logging.getLogger(__name__)
 
-OUR_METHODS = "/modelward."
 HEALTH = "/grpc.health."
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No room on the disk, in a quota, or for a file of that size."""
 STATUS_DETAILS = "grpc-status-details-bin"
 """The trailing metadata in which gRPC carries a `google.rpc.Status`."""
 
-Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 VisitOf: TypeAlias = Callable[[Context], Visit | None]
 
 

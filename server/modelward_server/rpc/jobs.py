@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 from google.protobuf.message import Message
+from sqlalchemy.orm import Session
 
 from modelward._convert.common import span_from_proto
 from modelward._convert.retraining import (
@@ -16,11 +18,12 @@ from modelward._convert.retraining import (
 )
 from modelward.v1 import retraining_pb2 as pb
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceServicer
+from modelward_server.caller import Caller
 from modelward_server.retraining import jobs, policies
 from modelward_server.retraining.lease import DEFAULT_LEASE, Holding
 from modelward_server.retraining.leasing import lease_job, lease_jobs
 from modelward_server.retraining.queues import Order, Wanted
-from modelward_server.rpc.calls import Calls, Context
+from modelward_server.rpc.calls import Answer, Calls, Context
 from modelward_server.rpc.follow_ups import FollowUps
 from modelward_server.rpc.openings import Openings
 from modelward_server.rpc.requests import optional_time
@@ -57,32 +60,39 @@ class JobCalls(RetrainingServiceServicer):
         return answer
 
     async def LeaseJob(self, request: pb.LeaseJobRequest, context: Context) -> pb.LeaseJobResponse:
-        span = optional_span(request, "lease") or DEFAULT_LEASE
         wanted = Wanted(request.model, request.queue, dict(request.labels), own_models())
-
-        async def lease() -> pb.LeaseJobResponse:
-            return await self._calls.write(
-                request,
-                context,
-                lambda session, caller: pb.LeaseJobResponse(
-                    job=job_to_proto(lease_job(session, wanted, request.holder, span, caller))
-                ),
-            )
-
-        return await self._openings.first(wanted, lease, span_from_proto(request.wait).total_seconds())
+        return await self._lease(
+            request,
+            context,
+            wanted,
+            lambda session, caller, span: pb.LeaseJobResponse(
+                job=job_to_proto(lease_job(session, wanted, request.holder, span, caller))
+            ),
+        )
 
     async def LeaseJobs(self, request: pb.LeaseJobsRequest, context: Context) -> pb.LeaseJobsResponse:
-        span = optional_span(request, "lease") or DEFAULT_LEASE
         wanted = Wanted("", request.queue, dict(request.labels), own_models())
+        return await self._lease(
+            request,
+            context,
+            wanted,
+            lambda session, caller, span: pb.LeaseJobsResponse(
+                jobs=map(job_to_proto, lease_jobs(session, wanted, request.max_jobs, request.holder, span, caller))
+            ),
+        )
 
-        async def lease() -> pb.LeaseJobsResponse:
-            return await self._calls.write(
-                request,
-                context,
-                lambda session, caller: pb.LeaseJobsResponse(
-                    jobs=map(job_to_proto, lease_jobs(session, wanted, request.max_jobs, request.holder, span, caller))
-                ),
-            )
+    async def _lease(
+        self,
+        request: pb.LeaseJobRequest | pb.LeaseJobsRequest,
+        context: Context,
+        wanted: Wanted,
+        leased: Callable[[Session, Caller, timedelta], Answer],
+    ) -> Answer:
+        """Lease now, or as soon as there is a job in the time that the request waits."""
+        span = optional_span(request, "lease") or DEFAULT_LEASE
+
+        async def lease() -> Answer:
+            return await self._calls.write(request, context, lambda session, caller: leased(session, caller, span))
 
         return await self._openings.first(wanted, lease, span_from_proto(request.wait).total_seconds())
 

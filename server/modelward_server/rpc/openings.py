@@ -7,8 +7,6 @@ from contextlib import suppress
 from datetime import UTC, datetime
 from typing import TypeVar
 
-from sqlalchemy.orm import Session
-
 from modelward.errors import JobAlreadyLeased, NotDue, Unavailable
 from modelward_server.retraining.queues import Wanted, due_without_job, free_jobs, policy_suits
 from modelward_server.rpc.calls import Calls
@@ -73,7 +71,9 @@ class Openings:
         if await self._calls.read(lambda session: free_jobs(session, wanted, now)):
             return True
         due = await self._due_without_job()
-        return bool(due) and await self._calls.read(lambda session: _suits(session, due, wanted))
+        return bool(due) and await self._calls.read(
+            lambda session: any(policy_suits(session, model, wanted) for model in due)
+        )
 
     async def _due_without_job(self) -> list[str]:
         """Return the models that schedules make due; looked up once a second for all who wait."""
@@ -83,8 +83,3 @@ class Openings:
                 self._due = await self._calls.read(lambda session: due_without_job(session, Wanted(), now))
                 self._due_known_until = time.monotonic() + POLL_SECONDS
             return self._due
-
-
-def _suits(session: Session, models: list[str], wanted: Wanted) -> bool:
-    mine = (model for model in models if wanted.model in {"", model} and model.startswith(wanted.prefixes or ""))
-    return any(policy_suits(session, model, wanted) for model in mine)

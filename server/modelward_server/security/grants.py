@@ -8,11 +8,10 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import select
+from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField, NotFound
@@ -91,7 +90,7 @@ def holder_of_certificate(session: Session, name: str, now: datetime) -> Identit
     return (row and _identity(row, now)) or Identity(name, Role.VIEWER)
 
 
-def _of_certificate(name: str):  # type: ignore[no-untyped-def]
+def _of_certificate(name: str) -> Select[GrantRow]:
     return select(GrantRow).where(GrantRow.name == name, GrantRow.digest == "", GrantRow.revoked_at.is_(None))
 
 
@@ -125,16 +124,13 @@ def _add(
 
 
 def _check(name: str, now: datetime, expires_at: datetime | None) -> None:
-    problems: Iterator[FieldViolation] = (
-        FieldViolation(field, fix)
-        for field, fix, wrong in (
-            ("name", "must have 1 to 128 printable characters", not (0 < len(name) <= 128 and name.isprintable())),
-            ("expires", "must lie in the future", bool(expires_at and expires_at <= now)),
-        )
-        if wrong
-    )
-    if found := list(problems):
-        raise InvalidField(*found)
+    problems = []
+    if not (0 < len(name) <= 128 and name.isprintable()):
+        problems.append(FieldViolation("name", "must have 1 to 128 printable characters"))
+    if expires_at and expires_at <= now:
+        problems.append(FieldViolation("expires", "must lie in the future"))
+    if problems:
+        raise InvalidField(*problems)
 
 
 def _revoke(session: Session, row: GrantRow, caller: Caller) -> Grant:

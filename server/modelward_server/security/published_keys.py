@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 import jwt
 
 from modelward.errors import StoreUnavailable
-from modelward_server.settings import is_loopback
+from modelward_server.settings import check_keys_place
 
 log = logging.getLogger(__name__)
 
@@ -35,11 +35,8 @@ class PublishedKeys:
     """
 
     def __init__(self, place: str) -> None:
-        url = urlsplit(place)
-        if url.scheme == "http" and not is_loopback(url.hostname or ""):
-            raise ValueError("keys that anybody on the way could change prove nothing; use https://")
-        self._place = place
-        self._remote = url.scheme in {"http", "https"}
+        self._place = check_keys_place(place)
+        self._remote = urlsplit(place).scheme in {"http", "https"}
         self._keys: dict[str, jwt.PyJWK] = {}
         self._read_at = self._tried_at = -inf
         self._reading = asyncio.Lock()

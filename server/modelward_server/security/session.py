@@ -3,7 +3,6 @@
 import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
@@ -21,7 +20,6 @@ def administering(settings: Settings) -> Iterator[tuple[Session, Caller]]:
     try:
         ledger.migrate()
         with ledger.writing() as session:
-            last, now = audit.queue(session), datetime.now(UTC)
-            yield session, Caller(getpass.getuser(), now if last is None else max(now, last))
+            yield session, audit.in_turn(session, getpass.getuser())
     finally:
         ledger.close()

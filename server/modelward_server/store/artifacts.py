@@ -180,11 +180,8 @@ class IncomingBlob:
         os.fsync(self._file.fileno())
         self._target.parent.mkdir(exist_ok=True)
         self._path.replace(self._target)
-        for folder in (
-            self._target.parent,
-            self._target.parent.parent,
-        ):  # Which of the two is new is for others to say.
-            sync_folder(folder)
+        sync_folder(self._target.parent)
+        sync_folder(self._target.parent.parent)  # The folder may be new; whether it is, is for others to say.
 
     def close(self) -> None:
         with suppress(OSError):  # Of bytes that could not be written before, either; all others are flushed.

@@ -98,6 +98,15 @@ def queue(session: Session) -> datetime | None:
     return session.scalar(select(AuditRow.happened_at).where(AuditRow.sequence == head.sequence))
 
 
+def in_turn(session: Session, actor: str) -> Caller:
+    """Wait for the writers before this one, and only then look at the clock: so history has the order of commits.
+
+    A clock that was set back, or another server's that is behind, stands still until it has caught up with history.
+    """
+    last, now = queue(session), datetime.now(UTC)
+    return Caller(actor, now if last is None else max(now, last))
+
+
 def next_sequence(session: Session) -> int:
     """Return the number that this transaction's next record will have; no other can take it."""
     return _head(session, lock=True).sequence + 1
