@@ -7,7 +7,6 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from typing import Any
 
 from grpc import aio
@@ -21,9 +20,10 @@ from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
 from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
 from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
 from modelward_server.comparison.sandbox import Limits
+from modelward_server.observability.background import BackgroundMetrics
 from modelward_server.observability.call_log import CallLog
 from modelward_server.observability.endpoint import Metrics
-from modelward_server.observability.health import Health
+from modelward_server.observability.health import Health, HealthServicer
 from modelward_server.observability.ledger import LedgerMetrics
 from modelward_server.observability.spans import is_wanted
 from modelward_server.retraining.ticker import Ticker
@@ -37,6 +37,7 @@ from modelward_server.rpc.guard import Guard
 from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.openings import Openings
 from modelward_server.rpc.retraining import RetrainingServicer
+from modelward_server.runtime.background import Background, in_own_thread, progressed
 from modelward_server.security.authentication import Authentication
 from modelward_server.security.certificates import Certificates
 from modelward_server.security.identity_provider import IdentityProvider
@@ -61,6 +62,8 @@ SERVICES = [
 WORKER_THREADS = 32
 """Threads in which SQL and statistics run; most of them wait for a disk or a database."""
 SECONDS_OF_A_DAY = 86_400
+STOP_SECONDS = 2.0
+"""How long background tasks may take to end once they are cancelled, beyond the grace."""
 OBJECTS_BETWEEN_COLLECTIONS = 20_000
 """Python's default of 700 spends about a sixth of the work of telling a thousand watchers on collections."""
 GRPC_OPTIONS = [
@@ -89,7 +92,8 @@ class App:
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger(settings.ledger_url)
         self._blobs = BlobStore(settings.blobs_folder)
-        self._health = health.aio.HealthServicer()
+        self._health = HealthServicer()
+        self.background = Background(self._health.show)
 
     async def start(self) -> int:
         """Begin to serve and return the port."""
@@ -103,13 +107,8 @@ class App:
         port = self._listen()
         self._serve_metrics()
         await self._server.start()
-        await self._begin_health()
+        await Health(self._health, SERVICES, self.ledger, self._settings.tracking_uri).begin(self.background)
         return port
-
-    async def _begin_health(self) -> None:
-        kept = Health(self._health, SERVICES, self.ledger, self._settings.tracking_uri)
-        await kept.begin()
-        self._asking = asyncio.create_task(kept.run())
 
     def _begin_telemetry(self) -> Any:
         """Import OpenTelemetry only where it is used: that takes a second."""
@@ -120,11 +119,12 @@ class App:
         except ModuleNotFoundError as error:
             log.warning("no traces are sent: %s is not installed; pip install 'modelward[otel]'", error.name)
             return None
-        return Telemetry(LedgerMetrics(self.ledger, self.mirror.behind))
+        return Telemetry(LedgerMetrics(self.ledger, self.mirror.behind), BackgroundMetrics(self.background))
 
     def _serve_metrics(self) -> None:
         if self._metrics and self._settings.metrics_port is not None:
             self._metrics.registry.register(LedgerMetrics(self.ledger, self.mirror.behind))
+            self._metrics.registry.register(BackgroundMetrics(self.background))
             self.metrics_port = self._metrics.serve(self._settings.host, self._settings.metrics_port)
 
     def _listen(self) -> int:
@@ -162,19 +162,19 @@ class App:
         )
         mirror = MlflowMirror(self._settings.tracking_uri, artifact_root)
         self.mirror = MirrorWorker(self.ledger, self._blobs, mirror)
-        self._mirroring = asyncio.create_task(self.mirror.run())
-        self._tidying = asyncio.create_task(self._tidy())
+        self.background.start("mirror", self.mirror.run)
+        self.background.start("tidying", self._tidy)
         webhooks = Webhooks(
             self.ledger, self._settings.webhooks, self._settings.webhooks_secret, self._settings.webhooks_private
         )
-        self._telling = asyncio.create_task(webhooks.run())
+        webhooks.begin(self.background)
 
     def _add_services(self) -> None:
         settings, server, blobs = self._settings, self._server, self._blobs
         calls = Calls(self.ledger, on_write=self._wake)
         self._feed = Feed(calls)
-        self._feeding = asyncio.create_task(self._feed.run())
-        self._ticking = asyncio.create_task(Ticker(self.ledger, settings.schedule_seconds, self._wake).run())
+        self.background.start("feed", self._feed.run)
+        self.background.start("ticker", Ticker(self.ledger, settings.schedule_seconds, self._wake).run)
         sources = Sources(
             settings.allowed_sources, lambda uri, to: download_artifacts(settings.tracking_uri, uri, to), blobs
         )
@@ -186,7 +186,7 @@ class App:
         comparisons = ComparisonServicer(calls, blobs, sources, limits, settings.dask_scheduler)
         add_ComparisonServiceServicer_to_server(comparisons, server)
         self._follow_ups = FollowUps(calls, comparisons.answer)
-        self._following = asyncio.create_task(self._follow_ups.run())
+        self.background.start("follow-ups", self._follow_ups.run)
         self._openings = Openings(calls)
         add_RetrainingServiceServicer_to_server(
             RetrainingServicer(calls, blobs, self._openings, self._follow_ups), server
@@ -203,9 +203,10 @@ class App:
         """Now and once a day, remove uploads that nobody has gone on with."""
         while True:
             try:
-                await asyncio.to_thread(self._blobs.remove_stale)
+                await in_own_thread(self._blobs.remove_stale)
             except OSError as error:
                 log.warning("unfinished uploads could not be removed: %s", error)
+            await progressed()
             await asyncio.sleep(SECONDS_OF_A_DAY)
 
     def _wake(self) -> None:
@@ -221,12 +222,8 @@ class App:
         self._openings.close()
         await self._server.stop(self._settings.grace_seconds)
         self.mirror.drain()
-        await asyncio.wait({self._mirroring}, timeout=max(0.0, end - time.monotonic()))
-        ending = (self._mirroring, self._feeding, self._following, self._telling, self._tidying, self._ticking)
-        for task in (*ending, self._asking):
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+        await self.background.finish("mirror", max(0.0, end - time.monotonic()))
+        await self.background.stop(STOP_SECONDS)
         if self._metrics:
             await asyncio.to_thread(self._metrics.close)
         if self._telemetry:

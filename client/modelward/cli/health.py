@@ -1,8 +1,10 @@
 """The command that asks how a server is."""
 
+from typing import Any
+
 import click
 import grpc
-from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1 import health_pb2
 
 from modelward import Client
 from modelward._wire import error_of
@@ -10,30 +12,47 @@ from modelward.cli.output import Output
 from modelward.cli.remote import remote
 
 PARTS = {"": "server", "database": "database", "mlflow": "MLflow"}
-CHECK = "/grpc.health.v1.Health/Check"
+TASKS = "modelward.background."
+"""What the names of background tasks begin with."""
+LIST = "/grpc.health.v1.Health/List"
+MESSAGES: Any = health_pb2
+"""The types of the health service's messages do not know those of its call `List`."""
 
 
 @click.command()
 @remote
 def health(client: Client, out: Output) -> None:
-    """Say whether server, database and MLflow answer.
+    """Say whether server, database and MLflow answer, and whether the background tasks run.
 
     The exit code is 1 when the server does not serve.
     """
-    found = {said: _state(client, name) for name, said in PARTS.items()}
-    out.record(found, found)
+    states = _states(client)
+    found = {said: states.get(name, "unknown") for name, said in PARTS.items()}
+    tasks = {name.removeprefix(TASKS): state for name, state in states.items() if name.startswith(TASKS)}
+    out.record({**found, "background": tasks}, {**found, "background": _summary(tasks)})
     if found["server"] != "serving":
         raise click.exceptions.Exit(1)
 
 
-def _state(client: Client, name: str) -> str:
+def _summary(tasks: dict[str, str]) -> str:
+    """Say that all tasks run, or name those that do not."""
+    failing = sorted(name for name, state in tasks.items() if state != "serving")
+    return "serving" if not failing else f"not serving: {', '.join(failing)}; the server's log says why"
+
+
+def _states(client: Client) -> dict[str, str]:
     call = client._channel.unary_unary(
-        CHECK,
-        request_serializer=HealthCheckRequest.SerializeToString,
-        response_deserializer=HealthCheckResponse.FromString,
+        LIST,
+        request_serializer=MESSAGES.HealthListRequest.SerializeToString,
+        response_deserializer=MESSAGES.HealthListResponse.FromString,
     )
     try:
-        answer = call(HealthCheckRequest(service=name), timeout=client._timeout, metadata=client._metadata)
+        answer = call(MESSAGES.HealthListRequest(), timeout=client._timeout, metadata=client._metadata)
     except grpc.RpcError as error:
         raise error_of(error) from None
-    return HealthCheckResponse.ServingStatus.Name(answer.status).lower().replace("_", " ")
+    return {name: _word(one.status) for name, one in sorted(answer.statuses.items())}
+
+
+def _word(status: int) -> str:
+    name: str = MESSAGES.HealthCheckResponse.ServingStatus.Name(status)
+    return name.lower().replace("_", " ")

@@ -1,17 +1,22 @@
-"""What the health service tells: the server and its services as long as the ledger answers, and MLflow by itself."""
+"""What the health service tells: the server and its services as long as the ledger answers; MLflow and each background
+task by itself.
+"""
 
 import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 from urllib.error import HTTPError
 from urllib.request import urlopen
 
+from grpc import aio
 from grpc_health.v1 import health, health_pb2
 from sqlalchemy import create_engine, make_url, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from modelward.errors import ModelwardError
+from modelward_server.runtime.background import Background, in_own_thread, progressed
 from modelward_server.store.ledger import Ledger
 
 DATABASE, MLFLOW = "database", "mlflow"
@@ -20,8 +25,31 @@ SECONDS = 2.0
 """How often each is asked."""
 PATIENCE_SECONDS = 3.0
 """After which one that has not answered counts as away."""
+MESSAGES: Any = health_pb2
+"""The types of the health service's messages do not know those of its call `List`."""
 
 Check = Callable[[], bool]
+
+
+class HealthServicer(health.aio.HealthServicer):
+    """The standard health service, with its call that lists every service and its state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._names: set[str] = set()
+
+    async def List(self, request: object, context: "aio.ServicerContext[Any, Any]") -> Any:  # noqa: N802 - gRPC's name
+        answer = MESSAGES.HealthListResponse()
+        for name in self._names:
+            found = await self.Check(health_pb2.HealthCheckRequest(service=name), context)
+            answer.statuses[name].CopyFrom(found)
+        return answer
+
+    async def show(self, name: str, well: bool) -> None:
+        """Say whether a service is well."""
+        answer = health_pb2.HealthCheckResponse
+        self._names.add(name)
+        await self.set(name, answer.SERVING if well else answer.NOT_SERVING)
 
 
 class Health:
@@ -33,37 +61,34 @@ class Health:
         mlflow: the tracking URI.
     """
 
-    def __init__(
-        self, servicer: health.aio.HealthServicer, services: Sequence[str], ledger: Ledger, mlflow: str
-    ) -> None:
+    def __init__(self, servicer: HealthServicer, services: Sequence[str], ledger: Ledger, mlflow: str) -> None:
         self._servicer = servicer
         self._services = services
         self._ledger = ledger
         self._mlflow = mlflow
 
-    async def begin(self) -> None:
-        """Say that all is well: the ledger was just migrated, and MLflow is not needed to begin."""
-        await self._tell(["", *self._services, DATABASE, MLFLOW], True)
+    async def begin(self, background: Background) -> None:
+        """Say that all is well, as the ledger was just migrated and MLflow is not needed to begin; and begin to ask.
 
-    async def run(self) -> None:
-        """Ask until cancelled."""
-        await asyncio.gather(
-            self._keep(lambda: answers(self._ledger), ["", *self._services, DATABASE]),
-            self._keep(lambda: is_reached(self._mlflow), [MLFLOW]),
-        )
+        Each store is asked by a task of its own, so that one that hangs keeps nobody from asking the other.
+        """
+        needing_ledger = ["", *self._services, DATABASE]
+        await self._tell([*needing_ledger, MLFLOW], True)
+        background.start("health-database", lambda: self._keep(lambda: answers(self._ledger), needing_ledger))
+        background.start("health-mlflow", lambda: self._keep(lambda: is_reached(self._mlflow), [MLFLOW]))
 
     async def _keep(self, check: Check, names: Sequence[str]) -> None:
         while True:
-            running = asyncio.create_task(asyncio.to_thread(check))
+            running = asyncio.create_task(in_own_thread(check))
             done, _ = await asyncio.wait({running}, timeout=PATIENCE_SECONDS)
-            await self._tell(names, bool(done) and running.result())
+            await self._tell(names, bool(done) and running.exception() is None and running.result())
             await running  # One that hangs must not be asked again by another thread, and yet another.
+            await progressed()
             await asyncio.sleep(SECONDS)
 
     async def _tell(self, names: Sequence[str], well: bool) -> None:
-        answer = health_pb2.HealthCheckResponse
         for name in names:
-            await self._servicer.set(name, answer.SERVING if well else answer.NOT_SERVING)
+            await self._servicer.show(name, well)
 
 
 def answers(ledger: Ledger) -> bool:

@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
 from modelward_server.observability import spans
+from modelward_server.observability.background import BackgroundMetrics
 from modelward_server.observability.ledger import LedgerMetrics
 from modelward_server.rpc.around import Around, Call, timed
 
@@ -37,19 +38,19 @@ FLUSH_MS = 3_000
 
 
 class Telemetry(Around):
-    """Sends a span and a duration for each call of our services, and what the ledger says now and then."""
+    """Sends a span and a duration for each call of our services, and now and then what the collectors tell."""
 
-    def __init__(self, ledger: LedgerMetrics) -> None:
+    def __init__(self, *collectors: LedgerMetrics | BackgroundMetrics) -> None:
         resource = Resource.create(_described())
         self._traces = TracerProvider(resource=resource)
         self._traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
         self._metrics = MeterProvider([PeriodicExportingMetricReader(OTLPMetricExporter())], resource)
         self._tracer = self._traces.get_tracer(OURS)
         # Each gauge asks for itself; they are all told what was read once.
-        self._read = ttl_cache(1, READ_SECONDS)(lambda: list(ledger.collect()))
+        self._read = ttl_cache(1, READ_SECONDS)(lambda: [one for many in collectors for one in many.collect()])
         meter = self._metrics.get_meter(OURS)
         self._seconds = meter.create_histogram("rpc.server.call.duration", "s", "How long calls took.")
-        for name in LedgerMetrics.NAMES:
+        for name in (name for collector in collectors for name in collector.NAMES):
             meter.create_observable_gauge(name, [self._observing(name)])
         spans.begin(self._tracer)
 

@@ -11,12 +11,14 @@ from itertools import takewhile
 from typing import TypeVar
 
 from cachetools import LRUCache
+from sqlalchemy.exc import SQLAlchemyError
 
 from modelward._convert.events import event_to_proto
 from modelward.errors import FieldViolation, InvalidField, ModelwardError, ResumeTokenExpired, Unavailable
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward_server.lifecycle.events import current_states, events_after
 from modelward_server.rpc.calls import Calls
+from modelward_server.runtime.background import progressed, stalled
 from modelward_server.store.audit import last_sequence
 
 Value = TypeVar("Value")
@@ -62,9 +64,13 @@ class Feed:
         """Try a step until the database is there for it; the watchers wait with us."""
         while True:
             try:
-                return await step()
-            except ModelwardError:
+                value = await step()
+            except (ModelwardError, SQLAlchemyError) as error:
+                await stalled(error)
                 await asyncio.sleep(POLL_SECONDS)
+            else:
+                await progressed()
+                return value
 
     async def _begin(self) -> None:
         self._head = self._kept_after = await self._calls.read(last_sequence)

@@ -6,11 +6,15 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from modelward.errors import ModelwardError, Unavailable
 from modelward.v1.comparison_pb2 import CompareModelsRequest
 from modelward_server.comparison.compare import Answer
 from modelward_server.retraining import following
 from modelward_server.rpc.calls import Calls
+from modelward_server.runtime.background import alongside, progressed, stalled
+from modelward_server.runtime.retries import Retries
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +22,8 @@ ACTOR = "modelward"
 """Who the record names for what the server does by a policy."""
 POLL_SECONDS = 1.0
 """How often it looks for what another server left; a job that ends here wakes it at once."""
+MAX_PAUSE_SECONDS = 300.0
+"""The longest time until what follows a job is tried again after it failed."""
 Compare = Callable[[CompareModelsRequest], Awaitable[Answer]]
 
 
@@ -28,6 +34,7 @@ class FollowUps:
         self._calls = calls
         self._compare = compare
         self._changed = asyncio.Event()
+        self._retries = Retries[str]("what follows the job", POLL_SECONDS, MAX_PAUSE_SECONDS)
 
     def wake(self) -> None:
         """Tell it that a job has ended."""
@@ -39,29 +46,34 @@ class FollowUps:
             self._changed.clear()
             try:
                 await self._work()
-            except ModelwardError as error:  # The database is away.
-                log.warning("what follows jobs waits: %s", error)
+            except (ModelwardError, SQLAlchemyError) as error:
+                await stalled(error)
                 await asyncio.sleep(POLL_SECONDS)
+            else:
+                await progressed()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), POLL_SECONDS)
 
     async def _work(self) -> None:
-        while jobs := await self._calls.read(lambda session: following.unfinished(session, datetime.now(UTC))):
+        while jobs := await self._due():
             for job_id in jobs:
-                await self._advance(job_id)
+                with self._retries.attempt(job_id):
+                    await self._advance(job_id)
+
+    async def _due(self) -> list[str]:
+        jobs = await self._calls.read(lambda session: following.unfinished(session, datetime.now(UTC)))
+        return list(filter(self._retries.is_due, jobs))
 
     async def _advance(self, job_id: str) -> None:
         question = await self._calls.act(ACTOR, lambda session, caller: following.advance(session, job_id, caller))
         if question is None:
             return
-        keeping = asyncio.create_task(self._keep(job_id))
         try:
-            await self._answer(job_id, question)
+            async with alongside(lambda: self._keep(job_id)):
+                await self._answer(job_id, question)
         except asyncio.CancelledError:  # The server stops: another need not wait until the claim is over.
             await self._calls.act(ACTOR, lambda session, caller: following.release(session, job_id))
             raise
-        finally:
-            keeping.cancel()
 
     async def _answer(self, job_id: str, question: CompareModelsRequest) -> None:
         """Compare, and note what came of it."""

@@ -1,7 +1,6 @@
 """The worker that keeps MLflow in step with the ledger, off the path of every request."""
 
 import asyncio
-import logging
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -9,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
 
 from modelward.errors import ModelwardError
 from modelward.lifecycle import Model, ModelVersion, VersionRef
@@ -16,15 +16,16 @@ from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.resolve import alias_holders
 from modelward_server.lifecycle.rows import to_version, version_row
 from modelward_server.observability.spans import span
+from modelward_server.runtime.background import in_own_thread, progressed, stalled
+from modelward_server.runtime.retries import Retries
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.retraining_tables import log_of
 from modelward_server.store.tables import VersionRow
 
-log = logging.getLogger(__name__)
-
 FIRST_PAUSE_SECONDS = 0.5
-LONGEST_PAUSE_SECONDS = 30.0
+MAX_PAUSE_SECONDS = 30.0
+"""The pauses after which a version that could not be shown is tried again."""
 POLL_SECONDS = 10.0
 """How often it looks for what another server left undone; our own changes wake it at once."""
 WATCHERS_FIRST_SECONDS = 0.5
@@ -73,6 +74,7 @@ class MirrorWorker:
         self._changed = asyncio.Event()
         self._draining = asyncio.Event()
         self._cancelled = threading.Event()
+        self._retries = Retries[VersionRef]("showing MLflow", FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
 
     def wake(self) -> None:
         """Tell it that something changed."""
@@ -85,36 +87,51 @@ class MirrorWorker:
 
     async def run(self) -> None:
         """Work until told to drain; when cancelled, end with the version that is being shown."""
+        self._cancelled.clear()
         try:
             while not self._draining.is_set():
                 await self._work()
-            await asyncio.to_thread(self.sync_pending)
+            await self._pass(everything=True)
         except asyncio.CancelledError:
             self._cancelled.set()
             raise
 
     async def _work(self) -> None:
-        """Show every change, and wait for the next one; while the mirror is away, try again and again."""
-        pause = FIRST_PAUSE_SECONDS
+        """Show what is due, and wait for the next change or for what is to be tried again."""
         self._changed.clear()
-        while not await asyncio.to_thread(self.sync_pending):
-            with suppress(TimeoutError):
-                await asyncio.wait_for(self._draining.wait(), pause)
-                return
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+        well = await self._pass()
+        pause = min(POLL_SECONDS, self._retries.seconds_left()) if well else FIRST_PAUSE_SECONDS
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._changed.wait(), POLL_SECONDS)
+            await asyncio.wait_for(self._changed.wait(), pause)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._draining.wait(), WATCHERS_FIRST_SECONDS)
 
-    def sync_pending(self) -> bool:
-        """Sync every version that needs it and return whether all went well."""
+    async def _pass(self, *, everything: bool = False) -> bool:
+        """Sync once and return whether the ledger said what is to be synced."""
         try:
-            synced = [self._sync_if_pending(ref) for ref in self._pending() if not self._cancelled.is_set()]
-            return all(synced)
-        except (ModelwardError, OSError) as error:
-            log.warning("the mirror waits: %s", error)
+            await in_own_thread(self.sync_pending, everything=everything)
+        except (ModelwardError, SQLAlchemyError) as error:
+            await stalled(error)
             return False
+        await progressed()
+        return True
+
+    def sync_pending(self, *, everything: bool = False) -> None:
+        """Sync every version that needs it; one that fails holds up no other.
+
+        A change that comes meanwhile ends the pass, so that what is new comes before what has failed.
+
+        Args:
+            everything: also those whose pause is not over.
+        """
+        pending = self._pending()
+        self._retries.retain(pending)
+        for ref in sorted(pending, key=self._retries.attempts):
+            if everything or self._retries.is_due(ref):
+                with self._retries.attempt(ref):
+                    self._sync_if_pending(ref)
+            if self._cancelled.is_set() or (self._changed.is_set() and not everything):
+                return
 
     def behind(self) -> int:
         """Return how many versions the mirror has not been shown as they are."""
@@ -127,35 +144,35 @@ class MirrorWorker:
                 VersionRef(model, version) for model, version in session.execute(query.order_by(VersionRow.updated_at))
             ]
 
-    def sync(self, ref: VersionRef) -> bool:
-        """Show one version and return whether that went well."""
-        with self._ledger.mirroring():
-            return self._show(ref)
+    def sync(self, ref: VersionRef) -> None:
+        """Show one version.
 
-    def _sync_if_pending(self, ref: VersionRef) -> bool:
+        Raises:
+            StoreUnavailable: MLflow does not answer, or refuses.
+        """
+        with self._ledger.mirroring():
+            self._show(ref)
+
+    def _sync_if_pending(self, ref: VersionRef) -> None:
         """Show a version, unless another server was faster."""
         with self._ledger.mirroring():
             with self._ledger.reading() as session:
                 row = version_row(session, ref)
                 pending = row.mirror_done != row.mirror_wanted
-            return not pending or self._show(ref)
+            if pending:
+                self._show(ref)
 
-    def _show(self, ref: VersionRef) -> bool:
+    def _show(self, ref: VersionRef) -> None:
         with self._ledger.reading() as session:
             row = version_row(session, ref)
             version, model, wanted = to_version(row), get_model(session, ref.model), row.mirror_wanted
             holders = alias_holders(session, ref.model)
             files = {file.path: self._blobs.path(file.sha256) for file in version.files}
             log_sha256 = log_of(session, ref)
-        try:
-            log_path = self._blobs.path(log_sha256) if log_sha256 else None
-            with span("show in MLflow", model=ref.model, version=ref.version):
-                shown = self._mirror.sync(version, model, files, holders, log_path)
-        except Exception as error:
-            log.warning("MLflow does not show %s yet: %s", ref, error)
-            return False
+        log_path = self._blobs.path(log_sha256) if log_sha256 else None
+        with span("show in MLflow", model=ref.model, version=ref.version):
+            shown = self._mirror.sync(version, model, files, holders, log_path)
         self._note(ref, shown, wanted)
-        return True
 
     def _note(self, ref: VersionRef, shown: Shown, wanted: int) -> None:
         """Remember what was shown; a change that came meanwhile keeps the version pending."""

@@ -1,19 +1,18 @@
 """The task, in every server, that calls the webhooks."""
 
 import asyncio
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 
 from modelward.errors import ModelwardError
+from modelward_server.runtime.background import Background, in_own_thread, progressed, stalled
 from modelward_server.store.ledger import Ledger
 from modelward_server.webhooks import delivery
 from modelward_server.webhooks.messages import Message, headers
 from modelward_server.webhooks.secrets import secret_bytes
 from modelward_server.webhooks.sending import DeliveryError, Sender
-
-log = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 1.0
@@ -34,21 +33,23 @@ class Webhooks:
     secret: str
     allow_private: bool
 
-    async def run(self) -> None:
-        """Work until cancelled."""
-        await asyncio.gather(*map(self._serve, self.urls))
+    def begin(self, background: Background) -> None:
+        """Start a task for each URL, named after its place in the settings: what a URL says may be secret."""
+        for number, url in enumerate(self.urls, 1):
+            background.start(f"webhook-{number}", partial(self._serve, url))
 
     async def _serve(self, url: str) -> None:
         """Tell one URL everything; while it is away, try again and again, and less and less often."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
-                await asyncio.to_thread(self._begin, url)
-                while await asyncio.to_thread(self.deliver_next, url):
+                await in_own_thread(self._begin, url)
+                while await in_own_thread(self.deliver_next, url):
                     pause = FIRST_PAUSE_SECONDS
+                await progressed()
                 await asyncio.sleep(POLL_SECONDS)
             except (DeliveryError, ModelwardError) as error:
-                log.warning("a webhook waits for %.0f s: %s", pause, error)
+                await stalled(error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
 

@@ -1,0 +1,1 @@
+"""What keeps the server going beside its calls: background tasks and threads."""

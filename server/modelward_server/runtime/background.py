@@ -1,0 +1,204 @@
+"""Background tasks: started here, restarted when they fail, shown as they are, and ended with the server.
+
+A task is an endless coroutine that calls `progressed` after each pass that went well. What it foresees, such as a
+database that is away, it handles by itself and reports with `stalled`. Whatever else it raises ends that run, is
+logged with its traceback, and after a pause another run begins.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import Future
+from contextlib import asynccontextmanager, suppress
+from contextvars import ContextVar, copy_context
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import ParamSpec, TypeVar
+
+log = logging.getLogger(__name__)
+
+Arguments = ParamSpec("Arguments")
+Value = TypeVar("Value")
+
+FIRST_PAUSE_SECONDS = 0.5
+"""How long a task rests after a failure; the pause doubles with each one that follows."""
+MAX_PAUSE_SECONDS = 30.0
+STABLE_SECONDS = 60.0
+"""After a run of this length the next failure counts as the first."""
+HEALTH_PREFIX = "modelward.background."
+"""What the health service puts before the name of a task."""
+
+Run = Callable[[], Awaitable[None]]
+Show = Callable[[str, bool], Awaitable[None]]
+"""Tells the health service whether the service of that name is well."""
+
+
+class TaskState(StrEnum):
+    """How a background task fares."""
+
+    RUNNING = "running"
+    STALLED = "stalled"
+    """It cannot go on for now, for a reason that it foresees, and tries again by itself."""
+    RESTARTING = "restarting"
+    """It failed, and no pass of a later run has gone well yet."""
+
+
+@dataclass
+class TaskStatus:
+    """What is known of one background task."""
+
+    name: str
+    show: Show | None = None
+    state: TaskState = TaskState.RUNNING
+    failures: int = 0
+    """How often it failed, stalled, or gave up one item of many, since the server started."""
+    error: str = ""
+    """The last failure, in words."""
+    error_type: str = ""
+    failed_at: float = 0.0
+    """When that was, in seconds since the epoch."""
+
+    def note(self, error: BaseException) -> bool:
+        """Count a failure, and return whether it differs from the last one."""
+        text = f"{type(error).__name__}: {error}"
+        is_new, self.error, self.error_type = text != self.error, text, type(error).__name__
+        self.failures, self.failed_at = self.failures + 1, time.time()
+        return is_new
+
+    async def become(self, state: TaskState) -> None:
+        """Change the state, and show the change."""
+        if state is not self.state:
+            self.state = state
+            await self.publish()
+
+    async def publish(self) -> None:
+        """Tell the health service, whose failure must not end the task."""
+        with suppress(Exception):
+            if self.show:
+                await self.show(f"{HEALTH_PREFIX}{self.name}", self.state is TaskState.RUNNING)
+
+
+_current: ContextVar[TaskStatus | None] = ContextVar("background_task", default=None)
+
+
+async def progressed() -> None:
+    """Report that the task at hand does its work."""
+    if status := _current.get():
+        await status.become(TaskState.RUNNING)
+
+
+async def stalled(error: Exception) -> None:
+    """Report that the task at hand cannot go on for now; logged when that begins and when the reason changes."""
+    if status := _current.get():
+        if status.note(error) or status.state is TaskState.RUNNING:
+            log.warning("the background task %s cannot go on for now: %s", status.name, error)
+        await status.become(TaskState.STALLED)
+
+
+def note_failure(error: Exception) -> None:
+    """Count one item of many that the task at hand gave up for now; the task itself goes on."""
+    if status := _current.get():
+        status.note(error)
+
+
+class Background:
+    """Keeps a server's background tasks running.
+
+    Args:
+        show: tells the health service of them.
+    """
+
+    def __init__(self, show: Show) -> None:
+        self._show = show
+        self._statuses: list[TaskStatus] = []
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    @property
+    def statuses(self) -> Sequence[TaskStatus]:
+        return self._statuses
+
+    def start(self, name: str, run: Run) -> None:
+        """Start a task, and restart it whenever it fails.
+
+        Args:
+            name: for health, metrics and log; of lower-case letters, digits and hyphens.
+        """
+        status = TaskStatus(name, self._show)
+        self._statuses.append(status)
+        self._tasks[name] = asyncio.create_task(_keep_running(status, run), name=f"background {name}")
+
+    async def finish(self, name: str, seconds: float) -> None:
+        """Wait until a task that was told to end has ended, at most for `seconds`."""
+        await asyncio.wait({self._tasks[name]}, timeout=seconds)
+
+    async def stop(self, seconds: float) -> None:
+        """Cancel every task, and leave behind what has not ended after `seconds`."""
+        running = {task for task in self._tasks.values() if not task.done()}
+        for _ in range(2):  # The first cancellation may have been swallowed.
+            for task in running:
+                task.cancel()
+            if running:
+                _, running = await asyncio.wait(running, timeout=seconds / 2)
+        if running:
+            names = ", ".join(sorted(task.get_name() for task in running))
+            log.warning("the server stops without waiting for: %s", names)
+
+
+@asynccontextmanager
+async def alongside(run: Run) -> AsyncIterator[None]:
+    """Run a helper of the task at hand beside a block, restart it whenever it fails, and end it with the block."""
+    status = _current.get() or TaskStatus("helper")
+    helper = asyncio.create_task(_keep_running(status, run))
+    try:
+        yield
+    finally:
+        helper.cancel()
+        await asyncio.wait({helper})
+
+
+async def in_own_thread(
+    function: Callable[Arguments, Value], *args: Arguments.args, **kwargs: Arguments.kwargs
+) -> Value:
+    """Run a function in a thread of its own, which neither takes one from calls nor holds up the process's end."""
+    future: Future[Value] = Future()
+    future.set_running_or_notify_cancel()  # Whoever awaits it may leave; the function goes on.
+    context = copy_context()
+
+    def work() -> None:
+        try:
+            future.set_result(context.run(function, *args, **kwargs))
+        except BaseException as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="modelward background", daemon=True).start()
+    return await asyncio.wrap_future(future)
+
+
+async def _keep_running(status: TaskStatus, run: Run) -> None:
+    """Run again and again, until cancelled or until a run ends without a failure, as one that was told to end does."""
+    _current.set(status)
+    await status.publish()
+    pause = FIRST_PAUSE_SECONDS
+    begun = time.monotonic()
+    while error := await _failure(run):
+        pause = FIRST_PAUSE_SECONDS if time.monotonic() - begun > STABLE_SECONDS else pause
+        status.note(error)
+        with suppress(Exception):  # A filter or a handler of the log that fails must not end the task.
+            log.error("the background task %s failed and restarts in %.1f s", status.name, pause, exc_info=error)
+        await status.become(TaskState.RESTARTING)
+        await asyncio.sleep(pause)
+        pause, begun = min(pause * 2, MAX_PAUSE_SECONDS), time.monotonic()
+
+
+async def _failure(run: Run) -> BaseException | None:
+    """Run once, and return what it raised; only a cancellation of the task itself passes."""
+    try:
+        await run()
+    except (Exception, asyncio.CancelledError, SystemExit) as error:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        return error  # Also a cancellation that leaked from something it waited for.
+    return None
