@@ -20,6 +20,9 @@ from importlib.resources import files
 from pathlib import Path
 
 from google.protobuf.descriptor_pb2 import FileDescriptorSet
+from google.protobuf.descriptor_pool import DescriptorPool
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 from protovalidate._gen.buf.validate import validate_pb
 
 PROTOS = Path(__file__).parent
@@ -81,8 +84,7 @@ def generate(image: FileDescriptorSet, out: Path) -> None:
     published.parent.mkdir(parents=True)
     files = without_buf(image)
     descriptors.write_bytes(files.SerializeToString(deterministic=True))
-    files.DiscardUnknownFields()  # The constraints: nothing here knows their extensions.
-    published.write_bytes(files.SerializeToString(deterministic=True))
+    published.write_bytes(without_constraints(files).SerializeToString(deterministic=True))
     plugins = [f"--{kind}_out={stubs_root}" for kind in ("python", "grpc_python", "mypy", "mypy_grpc")]
     # Concrete: a servicer may leave out calls, which the server then answers as not served.
     options = ["--mypy_opt=quiet", "--mypy_grpc_opt=quiet,generate_concrete_servicer_stubs"]
@@ -94,6 +96,17 @@ def without_buf(image: FileDescriptorSet) -> FileDescriptorSet:
     for file in kept.file:
         if VALIDATE in file.dependency:
             file.dependency.remove(VALIDATE)
+    return kept
+
+
+def without_constraints(files: FileDescriptorSet) -> Message:
+    """Drop the options that none of the files declares, which leaves our own."""
+    pool = DescriptorPool()
+    for file in files.file:
+        pool.Add(file)
+    kind = pool.FindMessageTypeByName(FileDescriptorSet.DESCRIPTOR.full_name)
+    kept = GetMessageClass(kind).FromString(files.SerializeToString())
+    kept.DiscardUnknownFields()
     return kept
 
 

@@ -46,7 +46,7 @@ from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.mirror_worker import MirrorWorker
-from modelward_server.store.mlflow_client import download_artifacts
+from modelward_server.store.mlflow_client import MlflowFiles
 from modelward_server.store.mlflow_mirror import MlflowMirror
 from modelward_server.store.mlflow_registry import MlflowRegistry
 from modelward_server.store.sources import Sources
@@ -157,10 +157,8 @@ class App:
         yield Deadlines(settings.call_seconds)
 
     def _start_mirror(self) -> None:
-        artifact_root = (
-            None if self._settings.mlflow_uri else str(self._settings.data_dir.resolve() / "mlflow-artifacts")
-        )
-        mirror = MlflowMirror(self._settings.tracking_uri, artifact_root)
+        own = self._settings.own_artifacts
+        mirror = MlflowMirror(self._settings.tracking_uri, str(own) if own else None)
         self.mirror = MirrorWorker(self.ledger, self._blobs, mirror)
         self.background.start("mirror", self.mirror.run)
         self.background.start("tidying", self._tidy)
@@ -175,9 +173,8 @@ class App:
         self._feed = Feed(calls)
         self.background.start("feed", self._feed.run)
         self.background.start("ticker", Ticker(self.ledger, settings.schedule_seconds, self._wake).run)
-        sources = Sources(
-            settings.allowed_sources, lambda uri, to: download_artifacts(settings.tracking_uri, uri, to), blobs
-        )
+        files = MlflowFiles(settings.tracking_uri)
+        sources = Sources(settings.allowed_sources, files, blobs, settings.own_artifacts)
         registry = MlflowRegistry(settings.tracking_uri)
         add_LifecycleServiceServicer_to_server(
             LifecycleServicer(calls, blobs, sources, self._feed, registry, self.mirror), server

@@ -8,6 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from modelward._addresses import is_loopback
+from modelward_server.store.locations import Location
 from modelward_server.webhooks.secrets import secret_bytes
 
 DEFAULT_PORT = 50061
@@ -60,7 +61,7 @@ class Settings(BaseSettings):
     )
     allowed_sources: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("runs:/", "models:/"),
-        description="Comma-separated URI prefixes that the server may read from, as file:///srv/models/.",
+        description="Comma-separated URIs of places that the server may read from, as file:///srv/models.",
     )
     worker_seconds: float = Field(
         default=60.0,
@@ -200,6 +201,16 @@ class Settings(BaseSettings):
     def split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
+    @field_validator("allowed_sources")
+    @classmethod
+    def check_sources(cls, uris: tuple[str, ...]) -> tuple[str, ...]:
+        for uri in uris:
+            try:
+                Location.parse(uri)
+            except ValueError as error:
+                raise ValueError(f"{uri!r} {error}; give URIs, as file:///srv/models or s3://bucket/models") from None
+        return uris
+
     @field_validator("webhooks")
     @classmethod
     def check_webhooks(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
@@ -230,3 +241,8 @@ class Settings(BaseSettings):
     @property
     def tracking_uri(self) -> str:
         return self.mlflow_uri or f"sqlite:///{self.data_dir.resolve() / 'mlflow.db'}"
+
+    @property
+    def own_artifacts(self) -> Path | None:
+        """The folder of MLflow's artifacts; None where MLflow is not this server's own."""
+        return None if self.mlflow_uri else self.data_dir.resolve() / "mlflow-artifacts"

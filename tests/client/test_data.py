@@ -15,10 +15,11 @@ from modelward.data import to_arrow, to_columns, to_dataset
 from modelward.v1 import common_pb2 as pb
 from modelward_server.rpc.datasets import read_columns
 from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.mlflow_client import MlflowFiles
 from modelward_server.store.sources import Sources
 
 BLOBS = BlobStore(Path(mkdtemp()))
-NOWHERE = Sources((), lambda uri, to: to, BLOBS)
+NOWHERE = Sources((), MlflowFiles(""), BLOBS)
 TABLE: dict[str, list[Any]] = {
     "ret": [0.5, float("nan"), -1.0],
     "count": [1, 2, 3],
@@ -149,7 +150,7 @@ def test_arrow_of_a_type_that_is_no_feature_is_refused() -> None:
 def test_parquet_is_read_from_an_allowed_place_only(tmp_path: Any) -> None:
     pd.DataFrame(TABLE).to_parquet(tmp_path / "q3.parquet")
     dataset = pb.Dataset(uri=f"file://{tmp_path}/q3.parquet")
-    arrived = read_columns(dataset, "data", Sources((f"file://{tmp_path}",), lambda uri, to: to, BLOBS))
+    arrived = read_columns(dataset, "data", Sources((f"file://{tmp_path}",), MlflowFiles(""), BLOBS))
     np.testing.assert_array_equal(arrived["count"], [1, 2, 3])
     with pytest.raises(errors.SourceNotAllowed):
         read_columns(dataset, "data", NOWHERE)

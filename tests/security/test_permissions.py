@@ -1,28 +1,31 @@
 """Which role each call takes, and that no call lets somebody reach models that are not theirs."""
 
+import ast
 import re
-from collections.abc import Iterator
-from itertools import chain
+from collections.abc import Iterable, Iterator
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor import Descriptor, FieldDescriptor, MethodDescriptor, ServiceDescriptor
+from google.protobuf.descriptor_pb2 import FileDescriptorSet
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from modelward import Client
 from modelward.errors import ModelNotAllowed
-from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
+from modelward.v1 import common_pb2, comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
 from modelward_server.app import App
 from modelward_server.security.identity import Identity, Role
 from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
-from modelward_server.security.scope import BY_ID, check_request, kept
+from modelward_server.security.scope import BY_ID, Meaning, check_request, kept, meaning_of
 from modelward_server.settings import Settings
 from tests.conftest import RunningServer
 
 DOCS = Path(__file__).parents[2] / "docs" / "security.md"
+SERVER = DOCS.parents[1] / "server" / "modelward_server"
 FILES = (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2)
 SERVICES: list[ServiceDescriptor] = list(
     chain.from_iterable(file.DESCRIPTOR.services_by_name.values() for file in FILES)
@@ -89,8 +92,8 @@ def about(kind: type[Message], model: str, ids: dict[str, str]) -> Iterator[Mess
             named = ids.get(field.name, model)
             value.append(named) if field.is_repeated else setattr(message, field.name, named)
             yield message
-        elif field.name in {"uri", "source_uri"}:
-            for place in (f"models:/{model}/1", "runs:/0123/model"):
+        elif meaning_of(field) is Meaning.LOCATION:
+            for place in (f"models:/{model}/1", "runs:/0123/model", f"models:/{model}", f"models:/{model}/1/../x"):
                 message = kind()
                 setattr(message, field.name, place)
                 yield message
@@ -128,8 +131,76 @@ def test_no_call_reaches_another_model(
             check(kind())
         assert strange or reach is not Reach.NAMED
         for request in own:
-            if not any(value in str(request) for value in (*foreign.values(), "runs:/")):
+            if not any(value in str(request) for value in (*foreign.values(), "runs:/", "/../", 'models:/spx-1"')):
                 check(request)
+
+
+LOCATION_LIKE = re.compile(
+    r"(^|_)(uri|url|urn|path|source|place|location|file|folder|dir|bucket|link|href|host|endpoint|address)s?(_|$)"
+)
+NO_LOCATIONS = {
+    "modelward.v1.ArtifactFile.path": "below the artifact's root",
+    "modelward.v1.DownloadArtifactRequest.path": "below the artifact's root",
+}
+"""Texts that look like locations by their names, and why they are none."""
+
+
+def every_field(kinds: Iterable[Descriptor]) -> Iterator[FieldDescriptor]:
+    for kind in kinds:
+        yield from kind.fields
+        yield from every_field(kind.nested_types)
+
+
+def contract_fields() -> list[FieldDescriptor]:
+    files = [*FILES, common_pb2]
+    return list(every_field(chain.from_iterable(file.DESCRIPTOR.message_types_by_name.values() for file in files)))
+
+
+def test_every_field_that_looks_like_a_location_is_marked_as_one() -> None:
+    texts = [field for field in contract_fields() if field.type in {field.TYPE_STRING, field.TYPE_BYTES}]
+    alike = {field.full_name for field in texts if LOCATION_LIKE.search(field.name)}
+    marked = {field.full_name for field in texts if meaning_of(field) is Meaning.LOCATION}
+    assert alike - NO_LOCATIONS.keys() == marked
+
+
+def test_every_field_with_the_digest_of_an_upload_is_marked_as_one() -> None:
+    pattern = b"^[0-9a-f]{64}$"
+    digests = {field.full_name for field in contract_fields() if pattern in field.GetOptions().SerializeToString()}
+    marked = {field.full_name for field in contract_fields() if meaning_of(field) is Meaning.CONTENT}
+    assert digests - {"modelward.v1.BlobHeader.sha256"} == marked  # A header brings the content.
+
+
+READERS = {"copy_artifact", "reachable", "fetched", "blob", "read_columns", "read_batches", "parquet_pieces"}
+"""What reads from a location or an upload that somebody named."""
+INNER = {"rpc/datasets.py": "hands on the dataset that it was given", "store/sources.py": "checks them itself"}
+FROM_MLFLOW = "foreign.uri"
+"""The version of the model that the request names; `Sources` checks where it leads."""
+
+
+def test_only_marked_fields_reach_what_reads_from_locations() -> None:
+    marked = {field.name for field in contract_fields() if meaning_of(field) in {Meaning.LOCATION, Meaning.CONTENT}}
+    tables = {field.name for field in contract_fields() if field.message_type is common_pb2.Dataset.DESCRIPTOR}
+    files = [file for file in SERVER.rglob("*.py") if file.relative_to(SERVER).as_posix() not in INNER]
+    found = {read for file in files for read in flows(ast.parse(file.read_text()))}
+    assert {"request.source_uri", "request.data", "header.data", FROM_MLFLOW} <= found
+    assert {read.rpartition(".")[2] for read in found - {FROM_MLFLOW}} <= {*marked, *tables}
+
+
+def flows(tree: ast.AST) -> Iterator[str]:
+    """Give what a module hands to what reads, directly or for a thread to do."""
+    for call in ast.walk(tree):
+        names = [ast.unparse(part) for part in (call.func, *call.args)] if isinstance(call, ast.Call) else []
+        for name, argument in pairwise(names):
+            if name.rpartition(".")[2] in READERS and "sources" in ast.unparse(call):
+                yield argument
+
+
+def test_contract_marks_are_published() -> None:
+    published = FileDescriptorSet.FromString((DOCS.parents[1] / "protos" / "modelward.binpb").read_bytes())
+    (common,) = [file for file in published.file if file.name == "modelward/v1/common.proto"]
+    assert {(one.name, one.number) for one in common.extension} == {("location", 73061), ("content", 73062)}
+    (uri,) = [field for kind in common.message_type for field in kind.field if field.name == "uri"]
+    assert uri.options.Extensions[common_pb2.location]
 
 
 def test_lists_show_the_callers_own_part() -> None:

@@ -14,7 +14,8 @@ from tests.conftest import RunningServer
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(port=0, data_dir=tmp_path / "data")
+    allowed = (f"file://{tmp_path / 'files'}", "runs:/", "models:/")
+    return Settings(port=0, data_dir=tmp_path / "data", allowed_sources=allowed)
 
 
 @pytest.fixture
@@ -161,3 +162,32 @@ def test_what_somebody_changed_in_mlflow_is_found_and_mended(client: Client, mlf
     assert client.reconcile_mlflow().differences == ()
     with pytest.raises(errors.ModelNotFound):
         client.reconcile_mlflow("absent")
+
+
+def test_import_and_register_read_no_path_that_is_not_allowed(client: Client, mlflow: Any, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "key.txt").write_text("not for you")
+    (tmp_path / "files").mkdir()
+    (tmp_path / "files" / "link").symlink_to(secret)
+    sources = (secret.as_uri(), str(secret), f"{tmp_path}/files/../secret", str(tmp_path / "files" / "link"))
+    for number, source in enumerate((*sources, "s3://elsewhere/1"), 1):
+        name = f"foreign-{number}"
+        mlflow.create_registered_model(name)
+        mlflow.create_model_version(name, source)
+        [left] = client.import_mlflow(name)
+        assert (left.version, "MODELWARD_ALLOWED_SOURCES" in left.problem) == (0, True)
+        with pytest.raises(errors.SourceNotAllowed, match=r"models:/foreign-\d/1"):
+            client.register_uri("spx", f"models:/{name}/1")
+    run = mlflow.create_run(mlflow.create_experiment("elsewhere", artifact_location=secret.as_uri()))
+    for place in (f"runs:/{run.info.run_id}", f"runs:/{run.info.run_id}/key.txt"):
+        with pytest.raises(errors.SourceNotAllowed):
+            client.register_uri("spx", place)
+    assert not list(client.list_models())
+
+
+def test_what_the_mirror_put_into_the_own_mlflow_is_read_from_there(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_bytes(b"ours")
+    shown = _shown(client, str(client.register("spx", tmp_path / "model.bin").ref))
+    copied = client.register_uri("copy", f"models:/spx/{shown.mlflow_version}")
+    assert {file.sha256 for file in shown.files} <= {file.sha256 for file in copied.files}

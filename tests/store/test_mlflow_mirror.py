@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from modelward import ArtifactFile, Model, ModelFormat, ModelVersion, Stage, errors
-from modelward_server.store.mlflow_client import download_artifacts
+from modelward_server.store.mlflow_client import MlflowFiles
 from modelward_server.store.mlflow_mirror import MlflowMirror
 
 NOW = datetime(2026, 3, 2, 14, 31, tzinfo=UTC)
@@ -126,7 +126,7 @@ def test_version_shows_with_everything_a_data_scientist_looks_for(
     version = client.get_model_version(model.name, shown.mlflow_version)
     assert (version.run_id, version.description) == (shown.run_id, "random forest")
     assert version.tags["modelward.stage"] == "training"
-    folder = download_artifacts(uri, f"models:/{model.name}/{shown.mlflow_version}", tmp_path / "copy")
+    folder = MlflowFiles(uri).download(f"models:/{model.name}/{shown.mlflow_version}", tmp_path / "copy")
     assert (folder / "model.skops").read_bytes() == b"skops"
     assert "serialization_format: skops" in (folder / "MLmodel").read_text()
     assert "scikit-learn==1.7.2" in (folder / "requirements.txt").read_text()
@@ -231,8 +231,8 @@ def test_version_is_fetched_by_a_process_that_never_synced(
     shown = mirror.sync(_version(1, model=model.name), model, files, [])
     source = f"models:/{model.name}/{shown.mlflow_version}"
     code = (
-        "import sys; from pathlib import Path; from modelward_server.store.mlflow_client import download_artifacts;"
-        "print(download_artifacts(sys.argv[1], sys.argv[2], Path(sys.argv[3])))"
+        "import sys; from pathlib import Path; from modelward_server.store.mlflow_client import MlflowFiles;"
+        "print(MlflowFiles(sys.argv[1]).download(sys.argv[2], Path(sys.argv[3])))"
     )
     command = [sys.executable, "-c", code, uri, source, str(tmp_path / "copy")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
@@ -247,5 +247,5 @@ def test_mlflow_that_is_away_is_an_unavailable_store(files: dict[str, Path]) -> 
 
 def test_download_of_nothing_names_the_field(tmp_path: Path) -> None:
     with pytest.raises(errors.InvalidField) as caught:
-        download_artifacts(f"sqlite:///{tmp_path}/mlflow.db", "models:/absent/1", tmp_path)
+        MlflowFiles(f"sqlite:///{tmp_path}/mlflow.db").download("models:/absent/1", tmp_path)
     assert caught.value.violations[0].field == "source_uri"

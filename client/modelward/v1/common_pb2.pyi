@@ -5,9 +5,11 @@ What every Modelward service shares: how a version is named, how data travels, h
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import descriptor_pb2 as _descriptor_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from google.protobuf.internal import extension_dict as _extension_dict
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -338,3 +340,10 @@ class ArtifactFile(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ArtifactFile: _TypeAlias = ArtifactFile  # noqa: Y015
+
+LOCATION_FIELD_NUMBER: _builtins.int
+CONTENT_FIELD_NUMBER: _builtins.int
+location: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""The field is a URI from which the server reads. A caller limited to some models may name only what is theirs."""
+content: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]
+"""The field is the SHA-256 of an uploaded content. A caller limited to some models may name only what they hold."""

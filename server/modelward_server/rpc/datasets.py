@@ -11,8 +11,9 @@ import pyarrow as pa
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import common_pb2 as pb
+from modelward_server.store.locations import MLFLOW_SCHEMES
 from modelward_server.store.parquet import Piece, open_parquet, pieces, read_parts
-from modelward_server.store.sources import MLFLOW_SCHEMES, Sources
+from modelward_server.store.sources import Sources
 
 PARQUET_MAGIC = b"PAR1"
 

@@ -8,7 +8,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward._convert.common import ref_to_proto, stage_to_proto
-from modelward.errors import InvalidField
+from modelward.errors import InvalidField, SourceNotAllowed
 from modelward.lifecycle import AdoptedVersion, VersionRef
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
@@ -70,7 +70,7 @@ class MlflowCalls(LifecycleServiceServicer):
             return _adopted_to_proto(left)
         try:
             files = await asyncio.to_thread(self._sources.copy_artifact, foreign.uri, self._blobs)
-        except InvalidField as error:
+        except (InvalidField, SourceNotAllowed) as error:
             return _adopted_to_proto(replace(left, problem=error.message))
 
         return await self._calls.write(

@@ -2,11 +2,12 @@
 
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
+from urllib.parse import urlsplit
 
 from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
@@ -14,6 +15,9 @@ from sqlalchemy.exc import SQLAlchemyError
 from modelward.errors import FieldViolation, InvalidField, StoreUnavailable
 from modelward_server.security.redaction import redact
 from modelward_server.store.ledger import ALEMBIC_LOCK
+
+MAX_HOPS = 5
+"""How often a URI of MLflow's own may stand for another one, as a registered model's for a run's."""
 
 
 def connect(tracking_uri: str) -> Any:
@@ -45,21 +49,109 @@ def _make_local_database(tracking_uri: str) -> None:
             path.hardlink_to(made)
 
 
-def download_artifacts(tracking_uri: str, uri: str, to: Path) -> Path:
-    """Fetch what MLflow can read, such as `runs:/...`, `models:/...` or `s3://...`, and return where it lies.
+class MlflowFiles:
+    """Artifacts as one MLflow finds them.
 
-    Raises:
-        InvalidField: nothing can be read there.
+    Args:
+        tracking_uri: its tracking server or database.
     """
-    mlflow = load_mlflow()
-    mlflow.set_tracking_uri(tracking_uri)  # `models:/` is looked up there, whatever the argument below says.
-    artifacts = mlflow.artifacts
+
+    def __init__(self, tracking_uri: str) -> None:
+        self._uri = tracking_uri
+
+    def download(self, uri: str, to: Path) -> Path:
+        """Fetch what MLflow can read, such as `runs:/...`, `models:/...` or `s3://...`, and return where it lies.
+
+        Raises:
+            InvalidField: nothing can be read there.
+        """
+        mlflow = self._mlflow()
+        with _reading(uri):
+            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(to), tracking_uri=self._uri))
+
+    def locate(self, uri: str) -> tuple[str, Sequence[str]]:
+        """Return a URI of MLflow's own with a number in place of an alias, and every place that it leads to.
+
+        Raises:
+            InvalidField: it leads nowhere.
+        """
+        with _reading(uri):
+            client = self._mlflow().MlflowClient(self._uri, registry_uri=self._uri)
+            fixed = _with_version(client, uri) if uri.startswith("models:") else uri
+            return fixed, list(_places(client, fixed, MAX_HOPS))
+
+    def _mlflow(self) -> Any:
+        mlflow = load_mlflow()
+        mlflow.set_tracking_uri(self._uri)  # `models:/` is looked up there, whatever an argument says.
+        return mlflow
+
+
+@contextmanager
+def _reading(uri: str) -> Iterator[None]:
     try:
-        return Path(artifacts.download_artifacts(uri, dst_path=str(to), tracking_uri=tracking_uri))
+        yield
     except Exception as error:
         # Each kind of store raises its own errors; what they share is that the URI did not lead to files.
         fix = f"nothing can be read at {uri!r}: {first_line(error)}"
         raise InvalidField(FieldViolation("source_uri", fix)) from error
+
+
+def _with_version(client: Any, uri: str) -> str:
+    """Put the version's number in place of an alias or a stage, which may be moved at any moment."""
+    from mlflow.store.artifact import models_artifact_repo
+    from mlflow.store.artifact.utils import models
+
+    repository: Any = models_artifact_repo.ModelsArtifactRepository
+    numbered: Any = models.get_model_name_and_version
+    base, path = repository.split_models_uri(uri)
+    return _below(f"models:/{'/'.join(map(str, numbered(client, base)))}", path)
+
+
+def _places(client: Any, uri: str, hops: int) -> Iterator[str]:
+    """Give the URIs that one of MLflow's own stands for, which may in turn be of that kind."""
+    scheme = urlsplit(uri).scheme
+    if scheme not in {"models", "runs"}:
+        yield uri
+    elif not hops:
+        raise ValueError("it leads from one URI of MLflow to the next without an end")
+    else:
+        for place in (_places_of_model if scheme == "models" else _places_of_run)(client, uri):
+            yield from _places(client, place, hops - 1)
+
+
+def _places_of_model(client: Any, uri: str) -> Iterator[str]:
+    from mlflow.store.artifact import models_artifact_repo
+
+    repository: Any = models_artifact_repo.ModelsArtifactRepository
+    base, path = repository.split_models_uri(uri)
+    yield _below(repository.get_underlying_uri(base), path)
+
+
+def _places_of_run(client: Any, uri: str) -> Iterator[str]:
+    """Give the place of a run's artifacts, and those of the models that it logged under the name in the path."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact import runs_artifact_repo
+
+    repository: Any = runs_artifact_repo.RunsArtifactRepository
+    run_id, path = repository.parse_runs_uri(uri)
+    run = client.get_run(run_id)
+    yield _below(run.info.artifact_uri, path or "")
+    if name := (path or "").partition("/")[0]:
+        with suppress(MlflowException):  # An older server, which has no such models.
+            logged = list(_logged_models(client, run.info.experiment_id, name))
+            yield from [model.artifact_location for model in logged if model.source_run_id == run_id]
+
+
+def _logged_models(client: Any, experiment: str, name: str) -> Iterator[Any]:
+    token: str | None = None
+    while token != "":
+        page = client.search_logged_models([experiment], f"name = '{name}'", page_token=token)
+        yield from page
+        token = page.token or ""
+
+
+def _below(uri: str, path: str) -> str:
+    return f"{uri.rstrip('/')}/{path}" if path else uri
 
 
 def load_mlflow() -> Any:
