@@ -33,7 +33,7 @@ def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     )
     running = RunningServer(settings)
     with Client(running.target, token=token_of(running, "founder")) as client:
-        for model in ("ndx-trend", "spx-trend"):
+        for model in ("ndx-trend", "spx-trend", "spx-trend"):
             client.register(model, "README.md", reference={"a": np.arange(50.0)})
     yield running
     running.stop()
@@ -81,14 +81,14 @@ async def test_no_call_reads_from_a_place_of_others(guarded: RunningServer, fore
         leased = await desk.lease_job("spx-trend", holder="w")
         for place in (foreign_file, "models:/ndx-trend/1"):
             with pytest.raises(ModelNotAllowed):
-                await desk.compare(["spx-trend/1", "spx-trend/1"], place, "salary")
+                await desk.compare(["spx-trend/1", "spx-trend/2"], place, "salary")
             with pytest.raises(ModelNotAllowed):
                 await desk.detect_drift_uri("spx-trend/1", place)
             with pytest.raises(ModelNotAllowed):
                 await desk.register_uri("spx-trend", place)
             with pytest.raises(ModelNotAllowed):
                 await desk.complete_job(leased, 1, evaluation=place)
-        assert (await desk.get_job(job.job_id)).successor is None
+        assert (await desk.get_job(job.job_id)).successor == 0
 
 
 def test_what_the_contract_forgot_to_mark_is_refused_where_it_is_read(
@@ -101,7 +101,7 @@ def test_what_the_contract_forgot_to_mark_is_refused_where_it_is_read(
         with pytest.raises(ModelNotAllowed):
             desk.detect_drift_uri("spx-trend/1", place)
         with pytest.raises(ModelNotAllowed):
-            desk.compare(["spx-trend/1", "spx-trend/1"], place, "salary")
+            desk.compare(["spx-trend/1", "spx-trend/2"], place, "salary")
 
 
 def test_an_id_of_others_is_refused_as_one_that_is_not_there(desk: Client, founder: Client) -> None:
