@@ -164,6 +164,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "roles": ({"modelward_role": ["admin"]}, "modelward_role"),
     "no models": ({"modelward_models": []}, "leave it out for every model"),
     "every model": ({"modelward_models": [""]}, "modelward_models"),
+    "a blank": ({"modelward_models": ["spx-", " "]}, "modelward_models"),
     "a string": ({"modelward_models": "spx-"}, "modelward_models"),
 }
 

@@ -1,18 +1,22 @@
 """What somebody who is limited to some models learns of the others: nothing, by whatever way."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
+import grpc
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from google.protobuf.empty_pb2 import Empty
 
 from modelward import AsyncClient, Client
 from modelward.errors import ModelNotAllowed
 from modelward.retraining import FollowUpAction
+from modelward_server.app import App
 from modelward_server.security import grants, scope
 from modelward_server.security.identity import Role
+from modelward_server.security.permissions import Reach, permission_of
 from modelward_server.security.session import administering
 from modelward_server.settings import Settings
 from tests.conftest import RunningServer, new_database
@@ -31,12 +35,34 @@ def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
         auth=True,
         allowed_sources=(places.as_uri(), "runs:/", "models:/"),
     )
-    running = RunningServer(settings)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(App, "_add_services", _with_strangers(App._add_services))
+        running = RunningServer(settings)
     with Client(running.target, token=token_of(running, "founder")) as client:
         for model in ("ndx-trend", "spx-trend", "spx-trend"):
             client.register(model, "README.md", reference={"a": np.arange(50.0)})
     yield running
     running.stop()
+
+
+STRANGERS = ("other.v1.Service", "modelward.v1.NewService", "grpc.health.v2.Health", "grpc.reflection.v2.Reflection")
+
+
+def _with_strangers(add_services: Callable[[App], None]) -> Callable[[App], None]:
+    """Let a server have services that the table of permissions does not know."""
+
+    async def ask(request: Empty, context: object) -> Empty:
+        return request
+
+    handler = grpc.unary_unary_rpc_method_handler(ask, Empty.FromString, Empty.SerializeToString)
+
+    def add(app: App) -> None:
+        add_services(app)
+        app._server.add_generic_rpc_handlers(
+            [grpc.method_handlers_generic_handler(name, {"Ask": handler}) for name in STRANGERS]
+        )
+
+    return add
 
 
 @pytest.fixture
@@ -62,6 +88,23 @@ def foreign_file(guarded: RunningServer) -> str:
 def token_of(running: RunningServer, name: str, *models: str, role: Role = Role.ADMIN) -> str:
     with administering(running.settings) as (session, caller):
         return grants.create_token(session, name, role, models, None, caller)
+
+
+@pytest.mark.parametrize("service", STRANGERS)
+def test_a_service_that_no_permission_is_known_of_is_for_nobody(guarded: RunningServer, service: str) -> None:
+    metadata = (("authorization", f"Bearer {token_of(guarded, 'founder')}"),)
+    with grpc.insecure_channel(guarded.target) as channel:
+        ask = channel.unary_unary(f"/{service}/Ask", Empty.SerializeToString, Empty.FromString)
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(Empty(), timeout=20, metadata=metadata)
+    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_reflection_is_for_viewers_and_channelz_for_unlimited_admins() -> None:
+    assert permission_of("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo").role is Role.VIEWER
+    assert permission_of("/grpc.channelz.v1.Channelz/GetServers") == (Role.ADMIN, Reach.WHOLE)
+    for method in ("/other.v1.LifecycleService/GetModel", "/modelward.v1.LifecycleService/Drop", "/GetModel", "", "/"):
+        assert permission_of(method).role is None, method
 
 
 def test_no_retraining_policy_reads_what_its_author_may_not(desk: Client, founder: Client, foreign_file: str) -> None:

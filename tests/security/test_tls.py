@@ -17,9 +17,9 @@ from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from modelward import AsyncClient, Client
-from modelward.errors import RoleTooLow, Unavailable
+from modelward.errors import NotAuthenticated, RoleTooLow, Unavailable
 from modelward_server.security import authentication
-from modelward_server.security.grants import allow_certificate
+from modelward_server.security.grants import allow_certificate, list_grants, revoke
 from modelward_server.security.identity import Role
 from modelward_server.security.session import administering
 from modelward_server.settings import Settings
@@ -79,6 +79,14 @@ async def test_clients_need_a_certificate_and_a_rotated_one_is_served(
         client.create_model("spx")
         record = list(client.export_audit_log())[-1]
     assert record.actor == "localhost"  # As the client's certificate names it, whatever the client says.
+    with administering(Settings(data_dir=folders[0].parent / "data")) as (session, caller):
+        revoke(session, list_grants(session)[0].id, caller)
+    await asyncio.sleep(KEPT)
+    with pytest.raises(NotAuthenticated, match="was revoked"), Client(target, credentials=both) as client:
+        client.get_model("spx")  # Which a certificate that nobody ever saw may do.
+    with administering(Settings(data_dir=folders[0].parent / "data")) as (session, caller):
+        allow_certificate(session, "localhost", Role.VIEWER, (), caller)
+    await asyncio.sleep(KEPT)
     bare = grpc.ssl_channel_credentials(authority)
     with Client(target, timeout=1, credentials=bare) as client, pytest.raises(Unavailable):
         client.get_model("spx")

@@ -17,11 +17,12 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from modelward import AsyncClient, Client
-from modelward.errors import ModelNotAllowed, NotAuthenticated, NotDue, RoleTooLow
+from modelward.errors import InvalidField, ModelNotAllowed, NotAuthenticated, NotDue, RoleTooLow
 from modelward_server.security import authentication, grants
 from modelward_server.security.identity import Identity, Role
 from modelward_server.security.session import administering
 from modelward_server.settings import Settings
+from modelward_server.store.security_tables import GrantRow
 from tests.conftest import RunningServer, new_database
 
 KEPT = 0.2
@@ -110,6 +111,40 @@ def test_a_token_ends_when_it_expires(guarded: RunningServer) -> None:
         assert grants.holder_of_token(session, token, end) is None
 
 
+def test_a_certificate_whose_grant_has_ended_is_no_stranger_again(guarded: RunningServer) -> None:
+    now = datetime.now(UTC)
+    with administering(guarded.settings) as (session, caller):
+        assert grants.holder_of_certificate(session, "new", now) == Identity("new", Role.VIEWER)
+        given = grants.allow_certificate(session, "leaver", Role.ADMIN, ("spx-",), caller)
+        assert grants.holder_of_certificate(session, "leaver", now) == Identity("leaver", Role.ADMIN, ("spx-",))
+        grants.revoke(session, given.id, caller)
+        assert grants.holder_of_certificate(session, "leaver", now) is None
+        end = caller.at + timedelta(days=1)
+        grants.allow_certificate(session, "leaver", Role.TRAINER, (), caller, end)
+        assert grants.holder_of_certificate(session, "leaver", now) == Identity("leaver", Role.TRAINER)
+        assert grants.holder_of_certificate(session, "leaver", end) is None
+
+
+@pytest.mark.parametrize("prefix", ["", " ", "\t", "-spx", "spx-,ndx-", "spx*", "ä", "x" * 129])
+def test_nobody_is_limited_to_what_is_no_beginning_of_a_name(guarded: RunningServer, prefix: str) -> None:
+    with administering(guarded.settings) as (session, caller):
+        for models in ((prefix,), ("spx-", prefix)):
+            with pytest.raises(InvalidField, match="is no beginning of a model's name"):
+                grants.create_token(session, "ada", Role.ADMIN, models, None, caller)
+            with pytest.raises(InvalidField, match="models"):
+                grants.allow_certificate(session, "ada", Role.ADMIN, models, caller)
+    with pytest.raises(ValueError, match="no beginnings of names"):
+        Identity("ada", Role.ADMIN, (prefix,))
+
+
+def test_a_grant_of_an_earlier_version_that_limits_nobody_is_refused(guarded: RunningServer) -> None:
+    token = token_of(guarded, "ada", Role.ADMIN, "spx-")
+    with administering(guarded.settings) as (session, _):
+        session.get_one(GrantRow, token.split("_")[1]).models = ["spx-", ""]
+    with Client(guarded.target, token=token) as client, pytest.raises(NotAuthenticated):
+        client.get_model("ndx-trend")
+
+
 def test_a_revoked_token_ends_an_open_watch_before_it_tells_anything_more(guarded: RunningServer) -> None:
     token = token_of(guarded, "leaver", Role.TRAINER)
     with Client(guarded.target, token=token) as client:
@@ -159,6 +194,8 @@ def test_the_commands_make_list_and_revoke_tokens(tmp_path: Path) -> None:
     assert run("token", "revoke", grant["id"], *place).returncode == 0
     again = run("token", "revoke", grant["id"], *place)
     assert "there is no live grant" in again.stderr
+    empty = run("token", "create", "eve", "--models", "", *place)
+    assert (empty.returncode, empty.stdout, "is no beginning" in empty.stderr) == (1, "", True)
     running.stop()
 
 

@@ -40,10 +40,10 @@ def create(
     from modelward_server.security.identity import Role
 
     with _writing(flags) as (session, caller):
-        if certificate:
-            grants.allow_certificate(session, name, Role(role), models, caller)
-            return
         ends = datetime.now(UTC) + timedelta(days=expires) if expires else None
+        if certificate:
+            grants.allow_certificate(session, name, Role(role), models, caller, ends)
+            return
         made = grants.create_token(session, name, Role(role), models, ends, caller)
     click.echo(made)
 

@@ -23,7 +23,7 @@ from modelward_server.security.permissions import permission_of
 
 log = logging.getLogger(__name__)
 
-HEALTH = "/grpc.health."
+HEALTH = "/grpc.health.v1.Health/"
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 """No room on the disk, in a quota, or for a file of that size."""
 STATUS_DETAILS = "grpc-status-details-bin"

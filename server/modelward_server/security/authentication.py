@@ -10,7 +10,7 @@ from cachetools import TTLCache
 from google.protobuf.message import Message
 from grpc import aio
 
-from modelward.errors import NotAuthenticated, RoleTooLow
+from modelward.errors import NotAuthenticated, NotServed, RoleTooLow
 from modelward_server.observability import facts
 from modelward_server.security import identity, scope
 from modelward_server.security.grants import holder_of_certificate, holder_of_token
@@ -67,7 +67,9 @@ class Authentication:
 
     async def _look(self, kind: str, shown: str) -> Identity:
         if kind == "certificate":
-            return await asyncio.to_thread(self._holder_of_certificate, shown)
+            if known := await asyncio.to_thread(self._holder_of_certificate, shown):
+                return known
+            raise NotAuthenticated("what was granted to this certificate has expired or was revoked; ask for it anew")
         if self._provider and shown.count(".") == 2:
             return await self._provider.identity(shown)
         found = await asyncio.to_thread(self._holder_of_token, shown)
@@ -75,7 +77,7 @@ class Authentication:
             raise NotAuthenticated("the token is not known here, has expired or was revoked; ask for another one")
         return found
 
-    def _holder_of_certificate(self, name: str) -> Identity:
+    def _holder_of_certificate(self, name: str) -> Identity | None:
         with self._ledger.reading() as session:
             return holder_of_certificate(session, name, datetime.now(UTC))
 
@@ -100,6 +102,8 @@ class Visit:
             RoleTooLow: they may not make this call.
         """
         self._who = await self._authentication.identify(self._context)
+        if self._permission.role is None:
+            raise NotServed("the server does not know what this call may do, so nobody may make it")
         if not self._who.role.covers(self._permission.role):
             said = f"{self._who.name} is a {self._who.role}, and this call takes a {self._permission.role}"
             raise RoleTooLow(said, role=self._who.role, needed=self._permission.role)

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField, NotFound
 from modelward_server.caller import Caller
-from modelward_server.security.identity import Identity, Role
+from modelward_server.security.identity import Identity, Role, is_prefix
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
 from modelward_server.store.security_tables import GrantRow
@@ -50,11 +50,18 @@ def create_token(
     return f"mw_{grant.id}_{secret}"
 
 
-def allow_certificate(session: Session, name: str, role: Role, models: tuple[str, ...], caller: Caller) -> Grant:
+def allow_certificate(
+    session: Session,
+    name: str,
+    role: Role,
+    models: tuple[str, ...],
+    caller: Caller,
+    expires_at: datetime | None = None,
+) -> Grant:
     """Give whoever has a certificate with this common name a role, in place of what was given before."""
-    for row in session.scalars(_of_certificate(name)):
+    for row in session.scalars(_of_certificate(name).where(GrantRow.revoked_at.is_(None))):
         _revoke(session, row, caller)
-    return _add(session, name, role, models, "", None, caller)
+    return _add(session, name, role, models, "", expires_at, caller)
 
 
 def revoke(session: Session, grant_id: str, caller: Caller) -> Grant:
@@ -84,18 +91,23 @@ def holder_of_token(session: Session, token: str, now: datetime) -> Identity | N
     return _identity(row, now)
 
 
-def holder_of_certificate(session: Session, name: str, now: datetime) -> Identity:
-    """Return who has a certificate: a viewer, unless more was granted."""
-    row = session.scalars(_of_certificate(name)).first()
-    return (row and _identity(row, now)) or Identity(name, Role.VIEWER)
+def holder_of_certificate(session: Session, name: str, now: datetime) -> Identity | None:
+    """Return who has a certificate: what was granted, or a viewer of everything if nothing ever was.
+
+    None for one whose grant was revoked or has expired: taking it back must not give more than it gave.
+    """
+    rows = session.scalars(_of_certificate(name)).all()
+    live = [found for row in rows if (found := _identity(row, now))]
+    return live[0] if live else None if rows else Identity(name, Role.VIEWER)
 
 
 def _of_certificate(name: str) -> Select[GrantRow]:
-    return select(GrantRow).where(GrantRow.name == name, GrantRow.digest == "", GrantRow.revoked_at.is_(None))
+    return select(GrantRow).where(GrantRow.name == name, GrantRow.digest == "")
 
 
 def _identity(row: GrantRow, now: datetime) -> Identity | None:
-    if row.revoked_at or (row.expires_at and row.expires_at <= now):
+    ended = row.revoked_at or (row.expires_at and row.expires_at <= now)
+    if ended or not all(map(is_prefix, row.models)):  # Earlier versions took the empty text, which limits nobody.
         return None
     return Identity(row.name, Role(row.role), tuple(row.models))
 
@@ -109,7 +121,7 @@ def _add(
     expires_at: datetime | None,
     caller: Caller,
 ) -> Grant:
-    _check(name, caller.at, expires_at)
+    _check(name, models, caller.at, expires_at)
     row = GrantRow(
         grant_id=secrets.token_hex(ID_BYTES),
         name=name,
@@ -123,10 +135,13 @@ def _add(
     return _recorded(session, row, caller)
 
 
-def _check(name: str, now: datetime, expires_at: datetime | None) -> None:
+def _check(name: str, models: tuple[str, ...], now: datetime, expires_at: datetime | None) -> None:
     problems = []
-    if not (0 < len(name) <= 128 and name.isprintable()):
-        problems.append(FieldViolation("name", "must have 1 to 128 printable characters"))
+    if not (0 < len(name) <= 128 and name.isprintable() and name == name.strip()):
+        problems.append(FieldViolation("name", "must have 1 to 128 printable characters, without spaces around them"))
+    if wrong := [prefix for prefix in models if not is_prefix(prefix)]:
+        fix = f"{wrong[0]!r} is no beginning of a model's name; leave it out for every model, repeat it for several"
+        problems.append(FieldViolation("models", fix))
     if expires_at and expires_at <= now:
         problems.append(FieldViolation("expires", "must lie in the future"))
     if problems:

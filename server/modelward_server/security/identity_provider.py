@@ -7,7 +7,7 @@ from typing import Any
 import jwt
 
 from modelward.errors import NotAuthenticated
-from modelward_server.security.identity import Identity, Role
+from modelward_server.security.identity import Identity, Role, is_prefix
 from modelward_server.security.published_keys import PublishedKeys
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
@@ -105,6 +105,6 @@ def _models(claims: dict[str, Any]) -> tuple[str, ...]:
     if MODELS_CLAIM not in claims:
         return ()
     found = claims[MODELS_CLAIM]
-    if not isinstance(found, list) or not found or not all(isinstance(one, str) and one for one in found):
+    if not isinstance(found, list) or not found or not all(map(is_prefix, found)):
         raise ValueError(f"its {MODELS_CLAIM} must list what names of models begin with; leave it out for every model")
     return tuple(found)

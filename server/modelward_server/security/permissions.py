@@ -16,7 +16,8 @@ class Reach(Enum):
 
 
 class Permission(NamedTuple):
-    role: Role
+    role: Role | None
+    """The least role; None: nobody may."""
     reach: Reach = Reach.NAMED
 
 
@@ -107,11 +108,22 @@ PERMISSIONS = {
 }
 """Every call of the contract."""
 
-ELSEWHERE = Permission(Role.VIEWER, Reach.NONE)
-"""What calls of other services ask, as reflection; health asks nothing, since what looks after servers has no token."""
+PACKAGE = "modelward.v1."
+ELSEWHERE = {
+    "grpc.reflection.v1alpha.ServerReflection": Permission(Role.VIEWER, Reach.NONE),  # The contract, which is public.
+    "grpc.channelz.v1.Channelz": Permission(Role.ADMIN, Reach.WHOLE),  # Addresses and calls of everybody.
+}
+"""What services beside the contract ask. Health asks nothing, since what looks after servers has no token."""
+UNKNOWN = Permission(None, Reach.WHOLE)
 
 
 def permission_of(method: str) -> Permission:
-    """Return what a call asks, named as on the wire: `/modelward.v1.DriftService/DetectDrift`."""
-    service, _, name = method.rpartition("/")
-    return PERMISSIONS.get(service.rpartition(".")[2], {}).get(name, ELSEWHERE)
+    """Return what a call asks, named as on the wire: `/modelward.v1.DriftService/DetectDrift`.
+
+    What stands nowhere here is refused to everybody.
+    """
+    service, _, name = method.removeprefix("/").rpartition("/")
+    if service in ELSEWHERE:
+        return ELSEWHERE[service]
+    ours = PERMISSIONS.get(service.removeprefix(PACKAGE), {}) if service.startswith(PACKAGE) else {}
+    return ours.get(name, UNKNOWN)
