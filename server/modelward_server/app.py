@@ -6,7 +6,6 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from grpc import aio
@@ -34,10 +33,13 @@ from modelward_server.rpc.drift import DriftServicer
 from modelward_server.rpc.feed import Feed
 from modelward_server.rpc.follow_ups import FollowUps
 from modelward_server.rpc.guard import Guard
+from modelward_server.rpc.incoming import Uploads
 from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.openings import Openings
 from modelward_server.rpc.retraining import RetrainingServicer
 from modelward_server.runtime.background import Background, in_own_thread, progressed
+from modelward_server.runtime.executors import Executors
+from modelward_server.runtime.shutdown import exit_after
 from modelward_server.security.authentication import Authentication
 from modelward_server.security.certificates import Certificates
 from modelward_server.security.identity_provider import IdentityProvider
@@ -59,8 +61,6 @@ SERVICES = [
     for file in (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
-WORKER_THREADS = 32
-"""Threads in which SQL and statistics run; most of them wait for a disk or a database."""
 SECONDS_OF_A_DAY = 86_400
 STOP_SECONDS = 2.0
 """How long background tasks may take to end once they are cancelled, beyond the grace."""
@@ -91,13 +91,16 @@ class App:
         self._options = [*GRPC_OPTIONS, ("grpc.so_reuseport", int(shares_port))]
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         self.ledger = Ledger(settings.ledger_url)
+        self.executors = Executors(one_writer=self.ledger.in_file)
+        self._spool_dir = settings.data_dir / "spool"
+        self._spool_dir.mkdir(exist_ok=True)
         self._blobs = BlobStore(settings.blobs_folder)
         self._health = HealthServicer()
         self.background = Background(self._health.show)
 
     async def start(self) -> int:
         """Begin to serve and return the port."""
-        asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(WORKER_THREADS, "modelward"))
+        asyncio.get_running_loop().set_default_executor(self.executors.other)
         await asyncio.to_thread(self.ledger.migrate)
         self._metrics = None if self._settings.metrics_port is None else Metrics()
         self._start_mirror()
@@ -140,7 +143,7 @@ class App:
         if not settings.asks_who_calls:
             return None
         provider = IdentityProvider(settings.jwt_issuer, settings.jwt_audience, settings.jwt_keys)
-        return Authentication(self.ledger, provider if settings.jwt_keys else None)
+        return Authentication(self.ledger, self.executors.urgent, provider if settings.jwt_keys else None)
 
     def _interceptors(self) -> Iterator[aio.ServerInterceptor]:
         """Give what is around each call, from the outside; who does not ask for a thing does not pay for it."""
@@ -169,7 +172,8 @@ class App:
 
     def _add_services(self) -> None:
         settings, server, blobs = self._settings, self._server, self._blobs
-        calls = Calls(self.ledger, on_write=self._wake)
+        calls = Calls(self.ledger, self.executors, on_write=self._wake)
+        self.uploads = Uploads(settings.upload_silence_seconds)
         self._feed = Feed(calls)
         self.background.start("feed", self._feed.run)
         self.background.start("ticker", Ticker(self.ledger, settings.schedule_seconds, self._wake).run)
@@ -177,18 +181,20 @@ class App:
         sources = Sources(settings.allowed_sources, files, blobs, settings.own_artifacts)
         registry = MlflowRegistry(settings.tracking_uri)
         add_LifecycleServiceServicer_to_server(
-            LifecycleServicer(calls, blobs, sources, self._feed, registry, self.mirror), server
+            LifecycleServicer(calls, blobs, sources, self._feed, registry, self.mirror, self.uploads), server
         )
         limits = Limits(settings.worker_seconds, settings.worker_memory_mb, settings.allow_pickle)
         comparisons = ComparisonServicer(calls, blobs, sources, limits, settings.dask_scheduler)
         add_ComparisonServiceServicer_to_server(comparisons, server)
-        self._follow_ups = FollowUps(calls, comparisons.answer)
+        own = Calls(self.ledger, self.executors, on_write=self._wake, background=True)
+        self._follow_ups = FollowUps(own, comparisons.answer)
         self.background.start("follow-ups", self._follow_ups.run)
         self._openings = Openings(calls)
         add_RetrainingServiceServicer_to_server(
             RetrainingServicer(calls, blobs, self._openings, self._follow_ups), server
         )
-        add_DriftServiceServicer_to_server(DriftServicer(calls, blobs, sources, settings.dask_scheduler), server)
+        drift = DriftServicer(calls, blobs, sources, self.uploads, self._spool_dir, settings.dask_scheduler)
+        add_DriftServiceServicer_to_server(drift, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         described = [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
         if settings.channelz:
@@ -225,7 +231,7 @@ class App:
             await asyncio.to_thread(self._metrics.close)
         if self._telemetry:
             await asyncio.to_thread(self._telemetry.close)
-        await asyncio.get_running_loop().shutdown_default_executor()  # Their threads still hold connections.
+        await self.executors.close(end - time.monotonic())  # Their threads still hold connections.
         self.ledger.close()
 
 
@@ -239,4 +245,5 @@ async def serve(settings: Settings, on_start: Callable[[int], None], shares_port
     gc.freeze()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
     await stopping.wait()
+    exit_after(settings.grace_seconds)
     await app.stop()

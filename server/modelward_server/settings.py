@@ -109,6 +109,12 @@ class Settings(BaseSettings):
         allow_inf_nan=False,
         description="Seconds after which a call ends whose client set no deadline; streams go on.",
     )
+    upload_silence_seconds: float = Field(
+        default=60.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="Seconds that an upload of files or of a table may send nothing before it is ended.",
+    )
     client_rate: float = Field(
         default=0.0,
         ge=0,

@@ -19,6 +19,7 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.settings import Settings
 from modelward_server.store.artifacts import KEEP_UNFINISHED
 from tests.conftest import RunningServer
+from tests.waiting import eventually
 
 SIZE = 1_000_000
 
@@ -190,12 +191,28 @@ def test_chunk_before_any_header_is_refused(raw: LifecycleServiceStub) -> None:
     assert [field for field, _ in refused(raw, chunk(b"x"))] == ["chunk"]
 
 
-def test_second_of_two_uploads_at_once_is_told_to_wait(raw: LifecycleServiceStub, content: bytes) -> None:
+@pytest.mark.parametrize("offset", [0, 600_000])
+def test_second_of_two_uploads_at_once_does_not_wait_for_the_first(
+    raw: LifecycleServiceStub, content: bytes, offset: int
+) -> None:
     first = Hanging(raw, header(content), chunk(content[:600_000]))
     wait_for(raw, content, 600_000)
-    for offset in (0, 600_000):
-        with pytest.raises(errors.ConcurrentChange, match=r"another upload of .* is under way"):
-            upload(raw, header(content, offset), chunk(content[offset:]))
+    assert upload(raw, header(content, offset), chunk(content[offset:])) == (SIZE, True)
+    [blob] = first.end().blobs
+    assert blob.complete
+
+
+def test_second_of_two_uploads_that_breaks_off_leaves_nothing(
+    server: RunningServer, raw: LifecycleServiceStub, content: bytes
+) -> None:
+    first = Hanging(raw, header(content), chunk(content[:600_000]))
+    wait_for(raw, content, 600_000)
+    incoming = server.settings.blobs_folder / "incoming"
+    before = set(incoming.iterdir())
+    second = Hanging(raw, header(content), chunk(content[:500]))
+    eventually(lambda: len(set(incoming.iterdir()) - before) == 1)
+    second.break_off()
+    eventually(lambda: set(incoming.iterdir()) <= before)
     first.break_off()
     assert upload_once_free(raw, header(content, 600_000), chunk(content[600_000:])) == (SIZE, True)
 

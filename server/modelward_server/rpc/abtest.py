@@ -61,7 +61,7 @@ class AbTestCalls(ComparisonServiceServicer):
         )
 
     async def GetAbTestResult(self, request: pb.GetAbTestResultRequest, context: Context) -> pb.GetAbTestResultResponse:
-        result = await self._calls.read(lambda session: get_ab_result(session, request.test))
+        result = await self._calls.analyse(lambda session: get_ab_result(session, request.test))
         return pb.GetAbTestResultResponse(result=ab_result_to_proto(result))
 
     async def ConcludeAbTest(self, request: pb.ConcludeAbTestRequest, context: Context) -> pb.ConcludeAbTestResponse:

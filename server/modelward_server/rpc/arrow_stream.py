@@ -1,70 +1,67 @@
-"""An Arrow IPC stream that arrives in chunks, read batch by batch while it arrives."""
+"""Tables and files that arrive in chunks: kept until they are whole, without a thread that waits for the next chunk."""
 
-import asyncio
-import io
-import queue
+import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator
-from typing import TypeVar
+from pathlib import Path
+from tempfile import SpooledTemporaryFile
+from typing import IO, TypeVar
 
 import pyarrow as pa
 
 from modelward.data import Columns
 from modelward_server.rpc.datasets import arrow_batches, arrow_columns
+from modelward_server.runtime.executors import Executors
 
-CHUNKS_WAITING = 4
-"""Chunks that may wait to be read; then the sender waits. So memory stays bounded however long the stream is."""
+HELD_BYTES = 256 << 10
+"""What one stream keeps in memory; more of it goes into a file that has no name, so that none is left by a crash."""
 
 Result = TypeVar("Result")
 
 
-class _Chunks(io.RawIOBase):
-    """A file whose content arrives from another thread."""
+class Spool:
+    """Bytes of a stream that has not ended: in memory, or in a file when there are many. Close it, or let it go."""
 
-    def __init__(self) -> None:
-        self._arrived: queue.Queue[bytes | None] = queue.Queue(CHUNKS_WAITING)
-        self._rest = b""
+    def __init__(self, folder: Path) -> None:
+        self._file: IO[bytes] = SpooledTemporaryFile(HELD_BYTES, dir=str(folder))  # noqa: SIM115 - `read` closes it
+        self._content = hashlib.sha256()
+        self._size = 0
 
-    def put(self, chunk: bytes | None) -> None:
-        """Hand over a chunk, or None at the end; wait while too many are unread."""
-        while not self.closed:
-            try:
-                return self._arrived.put(chunk, timeout=0.1)
-            except queue.Full:
-                continue
-        return None
+    def has_room(self, chunk: bytes) -> bool:
+        """Tell whether a chunk stays in memory, so that no disk is waited for."""
+        return self._size + len(chunk) <= HELD_BYTES
 
-    def readable(self) -> bool:
-        return True
+    def write(self, chunk: bytes) -> None:
+        self._content.update(chunk)
+        self._file.write(chunk)
+        self._size += len(chunk)
 
-    def readinto(self, buffer: object) -> int:
-        target = memoryview(buffer).cast("B")  # type: ignore[arg-type]
-        if not self._rest:
-            self._rest = self._arrived.get() or b""
-        part = self._rest[: len(target)]
-        self._rest = self._rest[len(part) :]
-        target[: len(part)] = part
-        return len(part)
+    @property
+    def sha256(self) -> str:
+        """The SHA-256 of what was written."""
+        return self._content.hexdigest()
 
+    def read(self, field: str, work: Callable[[Iterator[Columns]], Result]) -> Result:
+        """Run `work` on the batches of the Arrow IPC stream that was written, and close.
 
-async def with_batches(chunks: AsyncIterator[bytes], field: str, work: Callable[[Iterator[Columns]], Result]) -> Result:
-    """Run `work` in a thread on the batches of a stream while its chunks arrive.
-
-    Raises:
-        InvalidField: the stream is no Arrow IPC stream or breaks off, and whatever `work` raises.
-    """
-    source = _Chunks()
-
-    def read() -> Result:
-        with source:
-            batches = arrow_batches(pa.PythonFile(io.BufferedReader(source), mode="r"), field)
+        Raises:
+            InvalidField: it is no Arrow IPC stream or breaks off, and whatever `work` raises.
+        """
+        with self._file:
+            self._file.seek(0)
+            batches = arrow_batches(pa.PythonFile(self._file, mode="r"), field)
             return work(arrow_columns(batch, field) for batch in batches)
 
-    reading = asyncio.create_task(asyncio.to_thread(read))
-    # When the chunks end with an error, nobody asks for this one's.
-    reading.add_done_callback(lambda done: done.cancelled() or done.exception())
-    try:
-        async for chunk in chunks:
-            await asyncio.to_thread(source.put, chunk)
-    finally:
-        await asyncio.to_thread(source.put, None)
-    return await reading
+
+async def spooled(chunks: AsyncIterator[bytes], executors: Executors, folder: Path) -> Spool:
+    """Keep what arrives until it has ended. The sender waits while a chunk is written.
+
+    Raises:
+        LimitReached: too much waits for the disk.
+    """
+    spool = Spool(folder)
+    async for chunk in chunks:
+        if spool.has_room(chunk):
+            spool.write(chunk)
+        else:
+            await executors.files.run(spool.write, chunk)
+    return spool

@@ -16,7 +16,7 @@ class AuditCalls(LifecycleServiceServicer):
     _calls: Calls
 
     async def VerifyAuditLog(self, request: pb.VerifyAuditLogRequest, context: Context) -> pb.VerifyAuditLogResponse:
-        found = await self._calls.read(
+        found = await self._calls.analyse(
             lambda session: audit.verify(session, request.from_sequence, request.to_sequence)
         )
         return verification_to_proto(found)

@@ -1,6 +1,5 @@
 """How a servicer reaches the ledger: in a thread, in one transaction, and a repeated request only once."""
 
-import asyncio
 import hashlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol, TypeAlias, TypeVar
@@ -19,6 +18,7 @@ from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, Req
 from modelward_server.caller import Caller
 from modelward_server.observability.spans import span
 from modelward_server.rpc.deadlines import Wanted
+from modelward_server.runtime.executors import Executors
 from modelward_server.security import identity
 from modelward_server.store import audit
 from modelward_server.store.ledger import Ledger
@@ -42,24 +42,42 @@ class Calls:
     """Runs service functions against the ledger.
 
     Args:
+        executors: the threads for this and for a servicer's other work.
         on_write: called after each change that was committed.
+        background: whether it is the server's own work, which must not stand behind that of clients.
     """
 
-    def __init__(self, ledger: Ledger, on_write: Callable[[], None]) -> None:
+    def __init__(
+        self, ledger: Ledger, executors: Executors, on_write: Callable[[], None], *, background: bool = False
+    ) -> None:
         self._ledger = ledger
+        self.executors = executors
+        self._reads = executors.other if background else executors.reads
+        self._writes = executors.other if background else executors.writes
         self._on_write = on_write
 
-    async def read(self, query: Callable[[Session], Value]) -> Value:
-        """Run a function that only reads."""
-        return await asyncio.to_thread(self._read, query)
+    async def read(self, query: Callable[[Session], Value], *, urgent: bool = False) -> Value:
+        """Run a function that only reads; `urgent` ones do not stand behind others."""
+        return await (self.executors.urgent if urgent else self._reads).run(self._read, query)
+
+    async def analyse(self, query: Callable[[Session], Value]) -> Value:
+        """Run a function that reads much, or computes with what it reads."""
+        return await self.executors.compute.run(self._read, query)
 
     async def peek(self, statement: Executable, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """Read one row by its key; in a file that costs less than the way to a thread and back."""
         if self._ledger.in_file:
             return self._ledger.peek(statement, values)
-        return await asyncio.to_thread(self._ledger.peek, statement, values)
+        return await self.executors.urgent.run(self._ledger.peek, statement, values)
 
-    async def write(self, request: Mutation, context: Context, change: Callable[[Session, Caller], Answer]) -> Answer:
+    async def write(
+        self,
+        request: Mutation,
+        context: Context,
+        change: Callable[[Session, Caller], Answer],
+        *,
+        urgent: bool = False,
+    ) -> Answer:
         """Run a function that changes the ledger, in one transaction with the memory of its request id.
 
         A request id that was seen before gets the answer that it got then, also after a restart. When the caller
@@ -67,6 +85,7 @@ class Calls:
 
         Args:
             change: may run more than once when it meets other writers; only the last run counts.
+            urgent: whether it stops losses, and must not stand behind other calls.
 
         Raises:
             RequestIdReused: the id came before with another request.
@@ -75,7 +94,8 @@ class Calls:
         actor = actor_of(context)
         with Wanted() as wanted:
             change_once = wanted.still(lambda session: _once(session, request, change, audit.in_turn(session, actor)))
-            result = await asyncio.to_thread(self._write, change_once)
+            executor = self.executors.urgent if urgent else self._writes
+            result: Answer = await executor.run(self._write, change_once)
         self._on_write()
         return result
 
@@ -89,7 +109,9 @@ class Calls:
         Raises:
             ConcurrentChange: others were faster, again and again.
         """
-        result = await asyncio.to_thread(self._write, lambda session: change(session, audit.in_turn(session, actor)))
+        result: Value = await self._writes.run(
+            self._write, lambda session: change(session, audit.in_turn(session, actor))
+        )
         self._on_write()
         return result
 
@@ -104,7 +126,12 @@ class Calls:
         return await self.read(lambda session: _remembered(session, request))
 
     async def rehearse(
-        self, request: Mutation, context: Context, change: Callable[[Session, Caller], Answer]
+        self,
+        request: Mutation,
+        context: Context,
+        change: Callable[[Session, Caller], Answer],
+        *,
+        urgent: bool = False,
     ) -> Answer:
         """Run a function that changes the ledger, return what it would answer, and change nothing."""
         actor = actor_of(context)
@@ -114,7 +141,7 @@ class Calls:
             session.rollback()
             return result
 
-        return await asyncio.to_thread(self._write, undone)
+        return await (self.executors.urgent if urgent else self._writes).run(self._write, undone)
 
     def _read(self, query: Callable[[Session], Value]) -> Value:
         with span("ledger read"), self._ledger.reading() as session:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward.v1 import comparison_pb2 as pb
+from modelward.v1.common_pb2 import Dataset
 from modelward_server.caller import Caller
 from modelward_server.comparison.benchmark import Asked, Benchmark
 from modelward_server.comparison.cluster import run_on_cluster
@@ -27,11 +28,14 @@ from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.versions import get_version
 from modelward_server.rpc.abtest import AbTestCalls
 from modelward_server.rpc.calls import Calls, Context
-from modelward_server.rpc.datasets import arrow_columns, is_parquet, parquet_pieces, read_columns
+from modelward_server.rpc.datasets import arrow_columns, is_parquet, parquet_pieces, read_columns, reading_executor
 from modelward_server.rpc.rendering import AbTestRendering, ComparisonRendering
+from modelward_server.runtime.admission import Admission
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.sources import Sources
 
+MAX_COMPARISONS = 32
+"""Comparisons and benchmarks that may be under way or wait for a turn; each holds its tables in memory."""
 DEFAULT_LABEL = "label"
 DEFAULT_CONFIDENCE = 0.95
 DEFAULT_BATCHES = (1, 1000)
@@ -51,6 +55,7 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
         self._limits = limits
         # Half of the cores, so that models neither slow down each other's clocks nor starve the server.
         self._turn = asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2))
+        self._admission = Admission("comparisons and benchmarks", "comparisons", MAX_COMPARISONS)
 
     async def CompareModels(
         self, request: pb.CompareModelsRequest, context: Context
@@ -59,9 +64,10 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
         if known is not None:
             yield known
             return
-        comparing = await self._comparing(request)
-        async for step in comparing.progress():
-            yield pb.CompareModelsResponse(progress=progress_to_proto(step))
+        with self._admission.one_more():
+            comparing = await self._comparing(request)
+            async for step in comparing.progress():
+                yield pb.CompareModelsResponse(progress=progress_to_proto(step))
 
         def save(session: Session, caller: Caller) -> pb.CompareModelsResponse:
             found = save_comparison(session, comparing.answer, caller)
@@ -87,12 +93,16 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
         run, kept = None, None
         if self._scheduler and is_parquet(request.data) and not request.predictions:
             kept = {question.label, question.returns, question.id} - {""}
-            run = await asyncio.to_thread(self._on_cluster, request.data.uri, sorted(kept))
-        columns = await asyncio.to_thread(read_columns, request.data, "data", self._sources, kept)
-        predictions = await asyncio.to_thread(self._predictions, request)
+            run = await self._calls.executors.remote.run(self._on_cluster, request.data.uri, sorted(kept))
+        columns = await self._read(request.data, kept)
+        predictions = await self._calls.executors.remote.run(self._predictions, request)
         return Comparing(
             question, versions, columns, self._limits, self._blobs.path, self._turn, predictions, trials, run
         )
+
+    async def _read(self, data: Dataset, only: Collection[str] | None = None) -> Columns:
+        executor = reading_executor(self._calls.executors, data)
+        return await executor.run(read_columns, data, "data", self._sources, only)
 
     def _on_cluster(self, uri: str, others: list[str]) -> Callable[[ModelVersion, Path], Awaitable[Run]]:
         """Return what runs a version over a Parquet dataset on the cluster."""
@@ -116,9 +126,13 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
         return found
 
     async def BenchmarkModels(self, request: pb.BenchmarkModelsRequest, context: Context) -> pb.BenchmarkModelsResponse:
+        with self._admission.one_more():
+            return await self._benchmark(request)
+
+    async def _benchmark(self, request: pb.BenchmarkModelsRequest) -> pb.BenchmarkModelsResponse:
         refs = tuple(map(ref_from_proto, request.versions))
         versions, _ = await self._calls.read(lambda session: _versions(session, refs))
-        columns = await asyncio.to_thread(read_columns, request.data, "data", self._sources)
+        columns = await self._read(request.data)
         asked = Asked(
             batch_rows=tuple(request.batch_rows) or DEFAULT_BATCHES,
             seconds=span_from_proto(request.duration).total_seconds() or DEFAULT_SECONDS,

@@ -11,6 +11,7 @@ import pyarrow as pa
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import common_pb2 as pb
+from modelward_server.runtime.executors import BoundedExecutor, Executors
 from modelward_server.store.locations import MLFLOW_SCHEMES
 from modelward_server.store.parquet import Piece, open_parquet, pieces, read_parts
 from modelward_server.store.sources import Sources
@@ -143,6 +144,11 @@ def _whole_numbers(values: pa.Array, field: str) -> Any:
 def is_parquet(dataset: pb.Dataset) -> bool:
     """Tell whether a table lies in Parquet files that others than this server can reach."""
     return dataset.WhichOneof("source") == "uri" and not dataset.uri.startswith(MLFLOW_SCHEMES)
+
+
+def reading_executor(executors: Executors, dataset: pb.Dataset) -> BoundedExecutor:
+    """Return the threads in which a table is read: one that lies elsewhere may keep its reader waiting."""
+    return executors.remote if dataset.WhichOneof("source") == "uri" else executors.compute
 
 
 def parquet_pieces(uri: str, field: str, sources: Sources) -> list[Piece]:

@@ -1,9 +1,8 @@
 """Drift's servicer: convert, call, convert."""
 
-import asyncio
-import hashlib
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -28,9 +27,17 @@ from modelward_server.drift.live import Live
 from modelward_server.drift.profile import Profile
 from modelward_server.drift.reports import Take
 from modelward_server.observability.spans import span
-from modelward_server.rpc.arrow_stream import with_batches
+from modelward_server.rpc.arrow_stream import Spool, spooled
 from modelward_server.rpc.calls import Calls, Context
-from modelward_server.rpc.datasets import arrow_columns, is_parquet, join_batches, parquet_pieces, read_batches
+from modelward_server.rpc.datasets import (
+    arrow_columns,
+    is_parquet,
+    join_batches,
+    parquet_pieces,
+    read_batches,
+    reading_executor,
+)
+from modelward_server.rpc.incoming import Uploads
 from modelward_server.rpc.observing import ObservingCalls
 from modelward_server.rpc.outcomes import OutcomeServicer
 from modelward_server.rpc.rendering import DriftRendering
@@ -44,22 +51,28 @@ Batches = Iterator[Columns]
 class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
     """Serves `modelward.v1.DriftService`."""
 
-    def __init__(self, calls: Calls, blobs: BlobStore, sources: Sources, scheduler: str = "") -> None:
+    def __init__(
+        self, calls: Calls, blobs: BlobStore, sources: Sources, uploads: Uploads, spool_dir: Path, scheduler: str = ""
+    ) -> None:
         self._scheduler = scheduler
+        self._uploads = uploads
+        self._spool_dir = spool_dir
         self._calls = calls
+        self._executors = calls.executors
         self._blobs = blobs
         self._sources = sources
 
     async def SetReference(
         self, request_iterator: AsyncIterator[pb.SetReferenceRequest], context: Context
     ) -> pb.SetReferenceResponse:
-        header = await _header(request_iterator)
-        if header.HasField("data"):
-            batches = read_batches(header.data, "header.data", self._sources)
-            profile = await asyncio.to_thread(self._store_profile, batches, "header.data")
-        else:
-            work = partial(self._store_profile, field="arrow_ipc")
-            profile = await with_batches(_chunks(request_iterator), "arrow_ipc", work)
+        async with self._uploads.one_more(request_iterator) as parts:
+            header = await _header(parts)
+            if header.HasField("data"):
+                batches = read_batches(header.data, "header.data", self._sources)
+                work = partial(self._store_profile, batches, "header.data")
+            else:
+                work = partial((await self._spooled(parts)).read, "arrow_ipc", self._store_streamed)
+        profile = await reading_executor(self._executors, header.data).run(work)
         ref, name = ref_from_proto(header.version), header.name
         header.data.uri = profile.digest  # The id of the call stands for these data, however they came.
         return await self._calls.write(
@@ -73,6 +86,12 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
     def _store_profile(self, batches: Batches, field: str) -> references.StoredProfile:
         return references.store_profile(self._blobs, join_batches(batches, field))
 
+    def _store_streamed(self, batches: Batches) -> references.StoredProfile:
+        return self._store_profile(batches, "arrow_ipc")
+
+    async def _spooled(self, parts: AsyncIterator[Any]) -> Spool:
+        return await spooled(_chunks(parts), self._executors, self._spool_dir)
+
     async def GetReference(self, request: pb.GetReferenceRequest, context: Context) -> pb.GetReferenceResponse:
         ref = ref_from_proto(request.version)
         found = await self._calls.read(lambda session: references.get_reference(session, ref, request.name))
@@ -81,7 +100,7 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
     async def DetectDrift(self, request: pb.DetectDriftRequest, context: Context) -> pb.DetectDriftResponse:
         make = await self._reporter(request, "data")
         with span("detect drift"):
-            report = await asyncio.to_thread(make, self._reader(request.data))
+            report = await reading_executor(self._executors, request.data).run(make, self._reader(request.data))
         return await self._calls.write(
             request,
             context,
@@ -93,15 +112,16 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
     async def DetectDriftStream(
         self, request_iterator: AsyncIterator[pb.DetectDriftStreamRequest], context: Context
     ) -> pb.DetectDriftStreamResponse:
-        header = await _header(request_iterator)
-        make = await self._reporter(header, "arrow_ipc")
-        content = hashlib.sha256()
+        async with self._uploads.one_more(request_iterator) as parts:
+            header = await _header(parts)
+            make = await self._reporter(header, "arrow_ipc")
+            spool = await self._spooled(parts)
         with span("detect drift"):
-            report = await with_batches(
-                _chunks(request_iterator, content), "arrow_ipc", lambda batches: make(reports.from_batches(batches))
+            report = await self._executors.compute.run(
+                spool.read, "arrow_ipc", lambda batches: make(reports.from_batches(batches))
             )
         return await self._calls.write(
-            _whole_request(header, content.hexdigest()),
+            _whole_request(header, spool.sha256),
             context,
             lambda session, caller: pb.DetectDriftStreamResponse(
                 report=report_to_proto(reports.keep_report(session, report, caller))
@@ -220,10 +240,8 @@ async def _header(parts: AsyncIterator[Any]) -> Any:
     raise InvalidField(FieldViolation("header", "is missing; send it first"))
 
 
-async def _chunks(parts: AsyncIterator[Any], content: "hashlib._Hash | None" = None) -> AsyncIterator[bytes]:
+async def _chunks(parts: AsyncIterator[Any]) -> AsyncIterator[bytes]:
     async for part in parts:
         if part.HasField("header"):
             raise InvalidField(FieldViolation("header", "came twice; send it once, and then the data"))
-        if content is not None:
-            content.update(part.arrow_ipc)
         yield part.arrow_ipc

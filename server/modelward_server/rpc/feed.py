@@ -73,13 +73,13 @@ class Feed:
                 return value
 
     async def _begin(self) -> None:
-        self._head = self._kept_after = await self._calls.read(last_sequence)
+        self._head = self._kept_after = await self._calls.read(last_sequence, urgent=True)
         self._announce()  # Who came before is behind what is kept from here on, and reads the log.
 
     async def _read_on(self) -> bool:
         self._written.clear()
         head = self._head
-        events, self._head = await self._calls.read(lambda session: events_after(session, head, BATCH))
+        events, self._head = await self._calls.read(lambda session: events_after(session, head, BATCH), urgent=True)
         for event in events:
             if len(self._recent) == EVENTS_KEPT:
                 self._kept_after = self._recent[0].sequence

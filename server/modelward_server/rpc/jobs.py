@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
@@ -112,7 +111,7 @@ class JobCalls(RetrainingServiceServicer):
         )
 
     async def CompleteJob(self, request: pb.CompleteJobRequest, context: Context) -> pb.CompleteJobResponse:
-        log = await asyncio.to_thread(self._blobs.put_bytes, request.log.encode()) if request.log else ""
+        log = await self._calls.executors.files.run(self._blobs.put_bytes, request.log.encode()) if request.log else ""
         evaluation = request.evaluation.SerializeToString() if request.HasField("evaluation") else None
         result = jobs.Result(request.successor, evaluation, request.label, log)
         answer = await self._calls.write(

@@ -3,6 +3,7 @@
 from modelward_server.rpc.audit import AuditCalls
 from modelward_server.rpc.calls import Calls
 from modelward_server.rpc.feed import Feed
+from modelward_server.rpc.incoming import Uploads
 from modelward_server.rpc.mlflow import MlflowCalls
 from modelward_server.rpc.registry import RegistryCalls
 from modelward_server.rpc.resolving import Resolver
@@ -25,7 +26,9 @@ class LifecycleServicer(RegistryCalls, StageCalls, WatchCalls, AuditCalls, Mlflo
         feed: Feed,
         registry: MlflowRegistry,
         mirror: MirrorWorker,
+        uploads: Uploads,
     ) -> None:
+        self._uploads = uploads
         self._registry = registry
         self._mirror = mirror
         self._calls = calls

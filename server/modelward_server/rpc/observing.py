@@ -1,6 +1,5 @@
 """The call that takes live data: batches in, acknowledgements and reports of windows out."""
 
-import asyncio
 import zlib
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -23,7 +22,7 @@ from modelward_server.drift.live import check_columns
 from modelward_server.drift.observing import Observer, Window
 from modelward_server.drift.profile import Profile
 from modelward_server.rpc.calls import Calls, Context
-from modelward_server.rpc.datasets import arrow_batches, arrow_columns, read_columns
+from modelward_server.rpc.datasets import arrow_batches, arrow_columns, read_columns, reading_executor
 from modelward_server.rpc.requests import optional_time
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.sources import Sources
@@ -58,12 +57,14 @@ class ObservingCalls(DriftServiceServicer):
         reference = await self._calls.read(
             lambda session: references.get_reference(session, observer.version, observer.reference)
         )
-        return observer, await asyncio.to_thread(references.load_profile, self._blobs, reference.digest)
+        return observer, await self._calls.executors.compute.run(references.load_profile, self._blobs, reference.digest)
 
     async def _take(
         self, observer: Observer, profile: Profile, batch: pb.ObserveBatch, context: Context
     ) -> pb.ObserveResponse:
-        columns = await asyncio.to_thread(read_columns, batch.data, "batch.data", self._sources)
+        columns = await reading_executor(self._calls.executors, batch.data).run(
+            read_columns, batch.data, "batch.data", self._sources
+        )
         check_columns(profile.features, columns, "batch.data")
         seen_at = optional_time(batch, "seen_at") or datetime.now(UTC)
 
@@ -101,7 +102,7 @@ class ObservingCalls(DriftServiceServicer):
         label = f"{observer.sender}, {window.first:%Y-%m-%d %H:%M} to {window.last:{end}}"
         taken = reports.from_batches(_unpacked(tables))
         make = partial(reports.make_report, reference, profile, taken, "batch.data", policy.thresholds)
-        return await asyncio.to_thread(make, label[:256])
+        return await self._calls.executors.compute.run(make, label[:256])
 
 
 async def _header(parts: AsyncIterator[pb.ObserveRequest]) -> pb.ObserveHeader:

@@ -34,7 +34,7 @@ class OutcomeServicer(DriftServiceServicer):
         return await self._calls.write(request, context, record)
 
     async def ListPerformance(self, request: pb.ListPerformanceRequest, context: Context) -> pb.ListPerformanceResponse:
-        page = await self._calls.read(
+        page = await self._calls.analyse(
             lambda session: list_performance(
                 session, _periods(request), request.page_size, request.page_token, datetime.now(UTC)
             )

@@ -1,6 +1,5 @@
 """The registry's calls about models, versions and files: convert, call, convert."""
 
-import asyncio
 from collections.abc import AsyncIterator
 
 from sqlalchemy.orm import Session
@@ -16,6 +15,7 @@ from modelward_server.caller import Caller
 from modelward_server.lifecycle import files, listing, models, versions
 from modelward_server.retraining.jobs import note_registered
 from modelward_server.rpc.calls import Calls, Context
+from modelward_server.rpc.incoming import Uploads
 from modelward_server.rpc.requests import new_version, optional_time, stages_of, version_filter
 from modelward_server.rpc.transfers import receive_blobs, send_chunks
 from modelward_server.store.artifacts import BlobStore
@@ -28,6 +28,7 @@ class RegistryCalls(LifecycleServiceServicer):
     _calls: Calls
     _blobs: BlobStore
     _sources: Sources
+    _uploads: Uploads
 
     async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.CreateModelResponse:
         return await self._calls.write(
@@ -79,7 +80,9 @@ class RegistryCalls(LifecycleServiceServicer):
     async def UploadBlobs(
         self, request_iterator: AsyncIterator[pb.UploadBlobsRequest], context: Context
     ) -> pb.UploadBlobsResponse:
-        return pb.UploadBlobsResponse(blobs=await receive_blobs(self._blobs, request_iterator))
+        async with self._uploads.one_more(request_iterator) as parts:
+            received = await receive_blobs(self._blobs, parts, self._calls.executors.files)
+        return pb.UploadBlobsResponse(blobs=received)
 
     async def DownloadArtifact(
         self, request: pb.DownloadArtifactRequest, context: Context
@@ -88,7 +91,7 @@ class RegistryCalls(LifecycleServiceServicer):
         version = await self._calls.read(lambda session: versions.get_version(session, ref))
         for file in files.chosen(version, request.path, request.offset):
             yield pb.DownloadArtifactResponse(file=file_to_proto(file))
-            async for chunk in send_chunks(self._blobs.path(file.sha256), request.offset):
+            async for chunk in send_chunks(self._blobs.path(file.sha256), request.offset, self._calls.executors.files):
                 yield pb.DownloadArtifactResponse(chunk=chunk)
 
     async def RegisterModelVersion(
@@ -96,7 +99,9 @@ class RegistryCalls(LifecycleServiceServicer):
     ) -> pb.RegisterModelVersionResponse:
         copied = None
         if request.WhichOneof("artifact") == "source_uri":
-            copied = await asyncio.to_thread(self._sources.copy_artifact, request.source_uri, self._blobs)
+            copied = await self._calls.executors.remote.run(
+                self._sources.copy_artifact, request.source_uri, self._blobs
+            )
         new = new_version(request, copied)
 
         def register(session: Session, caller: Caller) -> pb.RegisterModelVersionResponse:

@@ -1,7 +1,5 @@
 """The calls that draw: drift reports, comparisons and A/B tests, as pages and as pictures."""
 
-import asyncio
-
 from sqlalchemy.orm import Session
 
 from modelward.abtest import AbTest, AbTestResult
@@ -32,7 +30,7 @@ class DriftRendering(DriftServiceServicer):
             return report, scores_until(session, report)
 
         report, scores = await self._calls.read(read)
-        content = await asyncio.to_thread(_draw_report, report, scores, request.format)
+        content = await self._calls.executors.compute.run(_draw_report, report, scores, request.format)
         return drift_pb2.RenderDriftReportResponse(content=content, media_type=media_type(request.format))
 
 
@@ -45,7 +43,7 @@ class ComparisonRendering(ComparisonServiceServicer):
         self, request: comparison_pb2.RenderComparisonRequest, context: Context
     ) -> comparison_pb2.RenderComparisonResponse:
         found = await self._calls.read(lambda session: get_comparison(session, request.comparison_id))
-        content = await asyncio.to_thread(_draw_comparison, found, request.format)
+        content = await self._calls.executors.compute.run(_draw_comparison, found, request.format)
         return comparison_pb2.RenderComparisonResponse(content=content, media_type=media_type(request.format))
 
 
@@ -60,8 +58,8 @@ class AbTestRendering(ComparisonServiceServicer):
         def read(session: Session) -> tuple[AbTest, AbTestResult]:
             return get_ab_test(session, request.test), get_ab_result(session, request.test)
 
-        test, result = await self._calls.read(read)
-        content = await asyncio.to_thread(_draw_ab_test, test, result, request.format)
+        test, result = await self._calls.analyse(read)
+        content = await self._calls.executors.compute.run(_draw_ab_test, test, result, request.format)
         return comparison_pb2.RenderAbTestResponse(content=content, media_type=media_type(request.format))
 
 

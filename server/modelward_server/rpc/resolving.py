@@ -48,7 +48,7 @@ class Resolver:
         kept = self._kept.get(asked)
         if kept and await self._calls.peek(STATE, _place(kept.answer)) == kept.state:
             return kept.answer
-        found = await self._calls.read(lambda session: _read(session, request))
+        found = await self._calls.read(lambda session: _read(session, request), urgent=True)
         if not request.HasField("as_of"):
             self._keep(asked, found)
         return found.answer

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 
 from modelward._convert.retraining import (
@@ -117,9 +116,11 @@ class RetrainingServicer(JobCalls):
         if request.WhichOneof("subject") == "draft":
             triggers = [trigger_from_proto(trigger) for trigger in request.draft.triggers]
             policy = schedule_policy_from_proto(request.draft.policy)
-            draft = await asyncio.to_thread(preview.preview_draft, triggers, policy, after, request.count, now)
+            draft = await self._calls.executors.compute.run(
+                preview.preview_draft, triggers, policy, after, request.count, now
+            )
             return preview_to_proto(draft)
-        found = await self._calls.read(
+        found = await self._calls.analyse(
             lambda session: preview.preview_schedule(session, request.schedule_id, after, request.count, now)
         )
         return preview_to_proto(found)
@@ -134,7 +135,7 @@ class RetrainingServicer(JobCalls):
 
     async def ListDueModels(self, request: pb.ListDueModelsRequest, context: Context) -> pb.ListDueModelsResponse:
         now = datetime.now(UTC)
-        page = await self._calls.read(
+        page = await self._calls.analyse(
             lambda session: jobs.list_due(session, request.model, request.page_size, request.page_token, now)
         )
         return pb.ListDueModelsResponse(

@@ -62,6 +62,7 @@ class StageCalls(LifecycleServiceServicer):
             lambda session, caller: rollback_result_to_proto(
                 promotion.rollback(session, request.model, request.reason, request.etag, caller)
             ),
+            urgent=True,
         )
 
     async def HaltModel(self, request: pb.HaltModelRequest, context: Context) -> pb.HaltModelResponse:
@@ -71,6 +72,7 @@ class StageCalls(LifecycleServiceServicer):
             lambda session, caller: pb.HaltModelResponse(
                 model=model_to_proto(halts.halt_model(session, request.model, request.reason, caller))
             ),
+            urgent=True,
         )
 
     async def ResumeModel(self, request: pb.ResumeModelRequest, context: Context) -> pb.ResumeModelResponse:
@@ -80,6 +82,7 @@ class StageCalls(LifecycleServiceServicer):
             lambda session, caller: pb.ResumeModelResponse(
                 model=model_to_proto(halts.resume_model(session, request.model, request.reason, caller))
             ),
+            urgent=True,
         )
 
     async def GetPromotionPolicy(

@@ -1,1 +1,1 @@
-"""What keeps the server going beside its calls: background tasks and threads."""
+"""What keeps the server going beside its calls: background tasks, threads and their bounds, and the end."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
 
@@ -12,6 +11,7 @@ from grpc import aio
 
 from modelward.errors import NotAuthenticated, NotServed, RoleTooLow
 from modelward_server.observability import facts
+from modelward_server.runtime.executors import BoundedExecutor
 from modelward_server.security import identity, scope
 from modelward_server.security.grants import holder_of_certificate, holder_of_token
 from modelward_server.security.identity import Identity
@@ -32,11 +32,13 @@ class Authentication:
     """Checks each call's credential.
 
     Args:
+        executor: the threads in which credentials are looked up.
         provider: whose JWTs are taken; None for none.
     """
 
-    def __init__(self, ledger: Ledger, provider: IdentityProvider | None = None) -> None:
+    def __init__(self, ledger: Ledger, executor: BoundedExecutor, provider: IdentityProvider | None = None) -> None:
         self._ledger = ledger
+        self._executor = executor
         self._provider = provider
         self._known: TTLCache[tuple[str, str], Identity] = TTLCache(CREDENTIALS_KEPT, SECONDS_KEPT)
 
@@ -59,7 +61,7 @@ class Authentication:
             ModelNotAllowed: the request is about another.
         """
         if who.models and reach is not Reach.NONE:
-            await asyncio.to_thread(self._check, who, request, reach, first)
+            await self._executor.run(self._check, who, request, reach, first)
 
     def _check(self, who: Identity, request: Message, reach: Reach, first: bool) -> None:
         with self._ledger.reading() as session:
@@ -67,12 +69,12 @@ class Authentication:
 
     async def _look(self, kind: str, shown: str) -> Identity:
         if kind == "certificate":
-            if known := await asyncio.to_thread(self._holder_of_certificate, shown):
+            if known := await self._executor.run(self._holder_of_certificate, shown):
                 return known
             raise NotAuthenticated("what was granted to this certificate has expired or was revoked; ask for it anew")
         if self._provider and shown.count(".") == 2:
             return await self._provider.identity(shown)
-        found = await asyncio.to_thread(self._holder_of_token, shown)
+        found = await self._executor.run(self._holder_of_token, shown)
         if found is None:
             raise NotAuthenticated("the token is not known here, has expired or was revoked; ask for another one")
         return found

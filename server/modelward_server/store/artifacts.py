@@ -48,14 +48,20 @@ class BlobStore:
         return held if held <= size_bytes else 0
 
     def receive(self, sha256: str, size_bytes: int, offset: int) -> "IncomingBlob":
-        """Go on with a blob at `offset`; 0 begins anew. Only one at a time may do so, in all processes.
+        """Go on with a blob at `offset`; 0 begins anew.
+
+        While another upload of it is under way, in any process, this one works on a copy: nobody waits for an upload
+        that its sender holds open. Such a copy is not kept when it breaks off.
 
         Raises:
-            ConcurrentChange: another upload of it is under way, or has just ended.
+            ConcurrentChange: another upload of it has just ended.
             InvalidField: the bytes before `offset` are not what is here.
         """
         part = self._part(sha256)
-        blob = IncomingBlob(_locked(part), part, self.path(sha256), size_bytes)
+        try:
+            blob = IncomingBlob(_locked(part), part, self.path(sha256), size_bytes)
+        except ConcurrentChange:
+            blob = self._new(sha256, size_bytes, part)
         try:
             self._check_start(sha256, size_bytes, offset)
             blob.begin(offset)
@@ -105,10 +111,14 @@ class BlobStore:
     def _part(self, sha256: str) -> Path:
         return self._incoming / f"{sha256}.part"
 
-    def _new(self, sha256: str, size_bytes: int) -> "IncomingBlob":
-        """Begin a blob that the server writes by itself, beside any upload of the same."""
+    def _new(self, sha256: str, size_bytes: int, held: Path | None = None) -> "IncomingBlob":
+        """Begin a blob beside any upload of the same.
+
+        Args:
+            held: the file of that upload, whose bytes may be taken.
+        """
         file = NamedTemporaryFile(dir=self._incoming, delete=False)  # noqa: SIM115 - the blob closes it
-        return IncomingBlob(file, Path(file.name), self.path(sha256), size_bytes)
+        return IncomingBlob(file, Path(file.name), self.path(sha256), size_bytes, held or Path(file.name), keep=False)
 
     def _check_start(self, sha256: str, size_bytes: int, offset: int) -> None:
         if self.has(sha256, size_bytes):
@@ -121,13 +131,27 @@ class BlobStore:
 
 
 class IncomingBlob:
-    """A blob on its way in. Close it; what is not finished by then waits for its rest."""
+    """A blob on its way in. Close it.
 
-    def __init__(self, file: IO[bytes], path: Path, target: Path, size_bytes: int) -> None:
+    Args:
+        file: where it is written.
+        path: of that file.
+        target: its path when it is whole; its name is the SHA-256.
+        size_bytes: how many bytes were announced.
+        held: the file with what came of it before; by default, the one that is written.
+        keep: whether what is not finished when it is closed waits for its rest.
+    """
+
+    def __init__(
+        self, file: IO[bytes], path: Path, target: Path, size_bytes: int, held: Path | None = None, *, keep: bool = True
+    ) -> None:
         self._file = file
         self._path = path
         self._target = target
         self._size = size_bytes
+        self._held_path = held or path
+        self._keep = keep
+        self._offset = 0
         self._received = 0
         self._hash = hashlib.sha256()
 
@@ -138,19 +162,24 @@ class IncomingBlob:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
-        self._path.unlink(missing_ok=True)
 
     def begin(self, offset: int) -> None:
         """Keep the bytes before `offset`; `take_held` must take them all before more is written."""
-        self._file.truncate(offset)
-        self._file.seek(0)
+        self._offset = offset
+        if self._held_path == self._path:
+            self._file.truncate(offset)
 
     def take_held(self) -> bool:
         """Take the next mebibyte of what is here already; False when there is no more."""
-        held = self._file.read(READ_BYTES)
+        wanted = min(READ_BYTES, self._offset - self._received)
+        if wanted <= 0:
+            return False
+        held = _read_at(self._held_path, self._received, wanted)
+        if self._held_path != self._path:
+            self._file.write(held)
         self._hash.update(held)
         self._received += len(held)
-        return bool(held)
+        return True
 
     def write(self, chunk: bytes) -> int:
         if self._received + len(chunk) > self._size:
@@ -186,6 +215,8 @@ class IncomingBlob:
     def close(self) -> None:
         with suppress(OSError):  # Of bytes that could not be written before, either; all others are flushed.
             self._file.close()
+        if not self._keep:
+            self._path.unlink(missing_ok=True)
 
 
 def _locked(path: Path) -> IO[bytes]:
@@ -208,6 +239,15 @@ def _size(path: Path) -> int | None:
             return os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         return None
+
+
+def _read_at(path: Path, offset: int, wanted: int) -> bytes:
+    """Read some of a file that another upload may finish or begin anew meanwhile."""
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        file.seek(offset)
+        if found := file.read(wanted):
+            return found
+    raise ConcurrentChange(f"another upload of {path.stem} has just ended or begun anew; ask again")
 
 
 def _changed_at(path: Path) -> float:

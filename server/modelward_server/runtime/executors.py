@@ -1,0 +1,152 @@
+"""Threads for work that would hold up the event loop: separate by kind, each with a bound.
+
+Work of one kind never waits for a thread that work of another kind holds: a resolve or a halt is not behind statistics,
+and nothing that waits for a client holds a thread at all.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from functools import partial
+from typing import Any, TypeVar
+
+from modelward.errors import LimitReached
+
+Value = TypeVar("Value")
+
+RETRY_SECONDS = 1.0
+"""After how long a caller is told to come again when too much work waits."""
+MAX_WAITING_QUERIES = 1_000
+"""Queries that may wait for a thread: some seconds of work, since each takes milliseconds."""
+MAX_WAITING_JOBS = 128
+"""Computations, or requests to other machines, that may wait for a thread: each takes up to some seconds."""
+READ_THREADS, WRITE_THREADS, URGENT_THREADS, FILE_THREADS, REMOTE_THREADS, OTHER_THREADS = 10, 8, 4, 8, 8, 8
+COMPUTE_THREADS = max(8, 2 * (os.cpu_count() or 1))
+"""More than there are cores, so that one long computation does not keep short ones waiting."""
+
+
+class _Job:
+    """A piece of work that can be given up until it begins."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._work: Callable[[], Any] | None = work
+
+    def __call__(self) -> Any:
+        work, self._work = self._work, None
+        return work() if work else None
+
+    def give_up(self) -> None:
+        """Forget the work, and all that it holds, if it has not begun."""
+        self._work = None
+
+
+class BoundedExecutor(ThreadPoolExecutor):
+    """A thread pool that refuses work when too much waits already.
+
+    Args:
+        name: of its threads, and of the limit in the error.
+        threads: that work at once.
+        max_waiting: pieces of work that may wait for a thread.
+    """
+
+    def __init__(self, name: str, threads: int, max_waiting: int) -> None:
+        super().__init__(threads, f"modelward-{name}")
+        self.name = name
+        self.threads = threads
+        self.max_outstanding = threads + max_waiting
+        self._outstanding: set[Future[Any]] = set()
+
+    @property
+    def outstanding(self) -> int:
+        """How many pieces of work run or wait."""
+        return len(self._outstanding)
+
+    def submit(self, fn: Callable[..., Value], /, *args: Any, **kwargs: Any) -> Future[Value]:
+        """Run a function in a thread.
+
+        Raises:
+            LimitReached: too much waits already.
+        """
+        if len(self._outstanding) >= self.max_outstanding:
+            said = f"{self.max_outstanding} pieces of work wait for the server's {self.name} threads; come again"
+            raise LimitReached(said, retry_seconds=RETRY_SECONDS, limit=f"{self.name}_threads")
+        future = super().submit(fn, *args, **kwargs)
+        self._outstanding.add(future)
+        future.add_done_callback(self._outstanding.discard)
+        return future
+
+    async def run(self, work: Callable[..., Value], *args: Any) -> Value:
+        """Run a function in a thread, in the caller's context, and return what it returns.
+
+        When the caller is cancelled, work that has not begun is given up; other work goes on unseen to its end.
+
+        Raises:
+            LimitReached: too much waits already, and whatever the function raises.
+        """
+        job = _Job(partial(copy_context().run, work, *args))
+        try:
+            # Shielded: a future that was cancelled would count no more while its work still stands in the queue.
+            return await asyncio.shield(asyncio.wrap_future(self.submit(job)))
+        except asyncio.CancelledError:
+            job.give_up()
+            raise
+
+    def submit_always(self, work: Callable[[], None]) -> None:
+        """Run a function that frees something, however much waits, and unless the server has stopped."""
+        with suppress(RuntimeError):
+            super().submit(work)
+
+    async def close(self, seconds: float) -> bool:
+        """Give up what waits, and wait for what runs.
+
+        Args:
+            seconds: to wait at the most.
+
+        Returns:
+            Whether all of it has ended.
+        """
+        self.shutdown(wait=False, cancel_futures=True)
+        running = {asyncio.ensure_future(asyncio.wrap_future(future)) for future in list(self._outstanding)}
+        if not running:
+            return True
+        _, left = await asyncio.wait(running, timeout=max(0.0, seconds))
+        return not left
+
+
+class Executors:
+    """The server's threads.
+
+    Args:
+        one_writer: whether the ledger takes one writer at a time, as SQLite does: then one thread writes, and others do
+            not compete for its lock.
+    """
+
+    def __init__(self, *, one_writer: bool) -> None:
+        self.urgent = BoundedExecutor("urgent", URGENT_THREADS, MAX_WAITING_QUERIES)
+        """Who calls, what is in production, and what stops or puts back a model."""
+        self.reads = BoundedExecutor("read", READ_THREADS, MAX_WAITING_QUERIES)
+        self.writes = BoundedExecutor("write", 1 if one_writer else WRITE_THREADS, MAX_WAITING_QUERIES)
+        self.compute = BoundedExecutor("compute", COMPUTE_THREADS, MAX_WAITING_JOBS)
+        """Statistics, drawing, and reading tables that have arrived."""
+        self.files = BoundedExecutor("file", FILE_THREADS, MAX_WAITING_QUERIES)
+        """Chunks of files on their way in and out."""
+        self.remote = BoundedExecutor("remote", REMOTE_THREADS, MAX_WAITING_JOBS)
+        """What waits for other machines: object stores, MLflow, a cluster."""
+        self.other = BoundedExecutor("other", OTHER_THREADS, MAX_WAITING_QUERIES)
+        """The event loop's own, for libraries, health checks and the files of models' processes."""
+
+    @property
+    def all(self) -> tuple[BoundedExecutor, ...]:
+        return self.urgent, self.reads, self.writes, self.compute, self.files, self.remote, self.other
+
+    @property
+    def ledger_threads(self) -> int:
+        """How many threads may ask the ledger at once; each needs a connection."""
+        return sum(executor.threads for executor in (self.urgent, self.reads, self.writes, self.compute, self.other))
+
+    async def close(self, seconds: float) -> bool:
+        """Close all; return whether all work had ended within the seconds."""
+        return all(await asyncio.gather(*(executor.close(seconds) for executor in self.all)))

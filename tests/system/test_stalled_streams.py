@@ -1,0 +1,186 @@
+"""Senders that stop in the middle hold nothing that others need: no thread, no place in a queue, no end of the server."""
+
+import asyncio
+import os
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+
+from modelward import AsyncClient, Client
+from modelward._wire import error_of
+from modelward.errors import DeadlineExceeded, InvalidField, LimitReached
+from modelward.lifecycle import ModelVersion
+from modelward.v1 import common_pb2, drift_pb2
+from modelward.v1.drift_pb2_grpc import DriftServiceStub
+from modelward_server.rpc.incoming import MAX_UPLOADS
+from modelward_server.settings import Settings
+from tests.conftest import RunningServer, new_database
+from tests.system.served import Served
+from tests.system.stalled import DRIFT, KINDS, REFERENCE, TABLE, UPLOAD, Kind, Stalled, as_stream, cut_off
+from tests.waiting import eventually
+
+FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
+STALLED, HONEST, CUT_OFF = (64, 200, 1_000) if FULL else (16, 40, 80)
+SECONDS = 60.0
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningServer]:
+    """A server of its own, whose threads can be counted."""
+    url = "" if request.param == "sqlite" else new_database(request.getfixturevalue("postgres"))
+    running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", database_url=url))
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+def version(running: RunningServer, tmp_path: Path) -> common_pb2.ModelVersionRef:
+    """A version with a reference."""
+    return _registered(running.target, tmp_path)
+
+
+def _registered(target: str, folder: Path) -> common_pb2.ModelVersionRef:
+    (folder / "model.txt").write_text("a model")
+    with Client(target, timeout=SECONDS) as client:
+        version: ModelVersion = client.register("spx", folder / "model.txt")
+        client.set_reference(version, {"x": np.arange(500.0)})
+    return common_pb2.ModelVersionRef(model="spx", version=1)
+
+
+@pytest.fixture
+async def channel(running: RunningServer) -> AsyncIterator[grpc.aio.Channel]:
+    async with grpc.aio.insecure_channel(running.target) as channel:
+        yield channel
+
+
+async def _stall(channel: grpc.aio.Channel, version: common_pb2.ModelVersionRef, each: int) -> list[Stalled]:
+    stalled = [Stalled(channel, kind, version, sent=2) for kind in KINDS for _ in range(each)]
+    await asyncio.gather(*(one.begin() for one in stalled))
+    return stalled
+
+
+async def test_others_are_answered_while_many_senders_stall(
+    running: RunningServer, version: common_pb2.ModelVersionRef, channel: grpc.aio.Channel
+) -> None:
+    stalled = await _stall(channel, version, STALLED)
+    async with AsyncClient(running.target, timeout=SECONDS) as client:
+        await client.halt("spx", reason="try")
+        await client.resume("spx")
+        honest = [asyncio.ensure_future(_honest(running.target, version)) for _ in range(HONEST)]
+        for _ in range(20):
+            await client.get_model("spx")
+        assert set(await asyncio.gather(*honest)) <= {"done", "come again"}
+    assert not any(one.call.done() for one in stalled)
+    for one in stalled:
+        one.call.cancel()
+    executors = running.app.executors
+    eventually(lambda: not any(executor.outstanding for executor in (executors.compute, executors.files)))
+
+
+async def _honest(target: str, version: common_pb2.ModelVersionRef) -> str:
+    async with grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        try:
+            await DRIFT.call(channel)(as_stream(DRIFT.parts(version)), timeout=SECONDS)
+        except grpc.aio.AioRpcError as error:
+            assert isinstance(error_of(error), LimitReached)
+            return "come again"
+    return "done"
+
+
+async def test_senders_that_are_cut_off_leave_nothing_behind(
+    running: RunningServer, version: common_pb2.ModelVersionRef, channel: grpc.aio.Channel
+) -> None:
+    chance = random.Random(7)
+    executors = running.app.executors
+    for _ in range(CUT_OFF):
+        kind = chance.choice(KINDS)
+        call = kind.call(channel)()
+        with suppress(grpc.RpcError, asyncio.InvalidStateError):
+            for part in cut_off(kind.parts(version), chance):
+                await call.write(part)
+            if chance.random() < 0.5:
+                await asyncio.sleep(chance.random() / 100)
+            call.cancel()
+    eventually(lambda: not any(executor.outstanding for executor in (executors.compute, executors.files)))
+    threads = threading.active_count()
+    await DRIFT.call(channel)(as_stream(DRIFT.parts(version)), timeout=SECONDS)
+    assert threading.active_count() <= threads + executors.compute.threads + executors.files.threads
+    incoming = running.settings.blobs_folder / "incoming"
+    assert not [path for path in incoming.iterdir() if path.suffix != ".part"]
+
+
+@pytest.mark.parametrize("kind", [UPLOAD, REFERENCE, DRIFT], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("sent", [0, 2])
+async def test_sender_that_is_silent_for_too_long_is_sent_away(tmp_path: Path, kind: Kind, sent: int) -> None:
+    running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", upload_silence_seconds=0.2))
+    try:
+        version = _registered(running.target, tmp_path)
+        async with grpc.aio.insecure_channel(running.target) as channel:
+            stalled = Stalled(channel, kind, version, sent)
+            await stalled.begin()
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stalled.call
+        error = error_of(caught.value)
+        assert isinstance(error, DeadlineExceeded)
+        assert error.message == "nothing came for 0.2 s; send the rest without such a pause, or begin anew"
+    finally:
+        running.stop()
+
+
+async def test_upload_beyond_the_bound_is_told_to_come_again(
+    running: RunningServer, version: common_pb2.ModelVersionRef, channel: grpc.aio.Channel
+) -> None:
+    stalled = [Stalled(channel, REFERENCE, version, sent=1) for _ in range(MAX_UPLOADS)]
+    await asyncio.gather(*(one.begin() for one in stalled))
+    uploads = running.app.uploads
+    eventually(lambda: uploads.open == MAX_UPLOADS)
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await DRIFT.call(channel)(as_stream(DRIFT.parts(version)), timeout=SECONDS)
+    error = error_of(caught.value)
+    assert isinstance(error, LimitReached)
+    assert error.retry_seconds == 1.0
+    for one in stalled:
+        one.call.cancel()
+    eventually(lambda: uploads.open == 0)
+    await DRIFT.call(channel)(as_stream(DRIFT.parts(version)), timeout=SECONDS)
+
+
+async def test_stream_that_ends_anywhere_is_answered(
+    running: RunningServer, version: common_pb2.ModelVersionRef, channel: grpc.aio.Channel
+) -> None:
+    for end in range(1, len(TABLE), 97):
+        parts = [
+            drift_pb2.DetectDriftStreamRequest(header=drift_pb2.DetectDriftHeader(version=version)),
+            drift_pb2.DetectDriftStreamRequest(arrow_ipc=TABLE[:end]),
+        ]
+        try:
+            await DriftServiceStub(channel).DetectDriftStream(as_stream(parts), timeout=SECONDS)
+        except grpc.aio.AioRpcError as error:
+            assert isinstance(error_of(error), InvalidField), error
+
+
+@pytest.mark.parametrize("stalled_each", [0, 16])
+async def test_server_ends_within_its_grace_whatever_hangs(tmp_path: Path, stalled_each: int) -> None:
+    """A thread that reads from a pipe which nobody writes to waits for ever."""
+    (tmp_path / "inbox").mkdir()
+    pipe = tmp_path / "inbox" / "pipe.parquet"
+    os.mkfifo(pipe)
+    flags = ("--allowed-sources", f"file://{tmp_path / 'inbox'}/", "--grace-seconds", "2")
+    served = Served(tmp_path / "data", tmp_path / "log", *flags)
+    version = _registered(served.target, tmp_path)
+    async with grpc.aio.insecure_channel(served.target) as channel:
+        data = common_pb2.Dataset(uri=f"file://{pipe}")
+        hanging = DriftServiceStub(channel).DetectDrift(drift_pb2.DetectDriftRequest(version=version, data=data))
+        await _stall(channel, version, stalled_each)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(hanging), 2)
+        began = time.monotonic()
+        assert await asyncio.to_thread(served.stop) == 0
+        assert time.monotonic() - began < 20
