@@ -63,7 +63,7 @@ SERVICES = [
 ]
 SECONDS_OF_A_DAY = 86_400
 STOP_SECONDS = 2.0
-"""How long background tasks may take to end once they are cancelled, beyond the grace."""
+"""How long background tasks, and then threads, may take to end once they are told to, beyond the grace."""
 OBJECTS_BETWEEN_COLLECTIONS = 20_000
 """Python's default of 700 spends about a sixth of the work of telling a thousand watchers on collections."""
 GRPC_OPTIONS = [
@@ -231,7 +231,8 @@ class App:
             await asyncio.to_thread(self._metrics.close)
         if self._telemetry:
             await asyncio.to_thread(self._telemetry.close)
-        await self.executors.close(end - time.monotonic())  # Their threads still hold connections.
+        # Their threads still hold connections, and have some time to give them back also when the grace is over.
+        await self.executors.close(max(STOP_SECONDS, end - time.monotonic()))
         self.ledger.close()
 
 

@@ -19,12 +19,18 @@ Result = TypeVar("Result")
 
 
 class Spool:
-    """Bytes of a stream that has not ended: in memory, or in a file when there are many. Close it, or let it go."""
+    """Bytes of a stream that has not ended: in memory, or in a file when there are many.
+
+    It ends with its last reference: whoever leaves it need not know whether a thread still writes.
+    """
 
     def __init__(self, folder: Path) -> None:
-        self._file: IO[bytes] = SpooledTemporaryFile(HELD_BYTES, dir=str(folder))  # noqa: SIM115 - `read` closes it
+        self._file: IO[bytes] = SpooledTemporaryFile(HELD_BYTES, dir=str(folder))  # noqa: SIM115 - see `__del__`
         self._content = hashlib.sha256()
         self._size = 0
+
+    def __del__(self) -> None:
+        self._file.close()
 
     def has_room(self, chunk: bytes) -> bool:
         """Tell whether a chunk stays in memory, so that no disk is waited for."""
@@ -41,15 +47,14 @@ class Spool:
         return self._content.hexdigest()
 
     def read(self, field: str, work: Callable[[Iterator[Columns]], Result]) -> Result:
-        """Run `work` on the batches of the Arrow IPC stream that was written, and close.
+        """Run `work` on the batches of the Arrow IPC stream that was written.
 
         Raises:
             InvalidField: it is no Arrow IPC stream or breaks off, and whatever `work` raises.
         """
-        with self._file:
-            self._file.seek(0)
-            batches = arrow_batches(pa.PythonFile(self._file, mode="r"), field)
-            return work(arrow_columns(batch, field) for batch in batches)
+        self._file.seek(0)
+        batches = arrow_batches(pa.PythonFile(self._file, mode="r"), field)
+        return work(arrow_columns(batch, field) for batch in batches)
 
 
 async def spooled(chunks: AsyncIterator[bytes], executors: Executors, folder: Path) -> Spool:

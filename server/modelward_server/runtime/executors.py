@@ -87,9 +87,11 @@ class BoundedExecutor(ThreadPoolExecutor):
             LimitReached: too much waits already, and whatever the function raises.
         """
         job = _Job(partial(copy_context().run, work, *args))
+        future = asyncio.wrap_future(self.submit(job))
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # Nobody may be left to ask for it.
         try:
             # Shielded: a future that was cancelled would count no more while its work still stands in the queue.
-            return await asyncio.shield(asyncio.wrap_future(self.submit(job)))
+            return await asyncio.shield(future)
         except asyncio.CancelledError:
             job.give_up()
             raise
