@@ -1,0 +1,106 @@
+"""What a client may do to a server, by mistake or on purpose: shared by the measurements that mix it in."""
+
+import hashlib
+import io
+from collections.abc import AsyncIterator, Callable
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import numpy as np
+import pyarrow as pa
+
+from modelward.v1 import drift_pb2, lifecycle_pb2
+from modelward.v1.common_pb2 import Dataset, ModelVersionRef
+from modelward.v1.drift_pb2_grpc import DriftServiceStub
+from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+
+REF = ModelVersionRef(model="spx", version=1)
+PIECE = 1000
+
+
+def _table(rows: int, **options: Any) -> bytes:
+    table = pa.table({"x": np.random.default_rng(0).normal(size=rows)})
+    sink = io.BytesIO()
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+        writer.write_table(table)
+    return sink.getvalue()
+
+
+TABLE = _table(500)
+PIECES = [TABLE[i : i + PIECE] for i in range(0, len(TABLE), PIECE)]
+
+
+def _upload() -> list[Any]:
+    content = uuid4().bytes * 100
+    header = lifecycle_pb2.BlobHeader(sha256=hashlib.sha256(content).hexdigest(), size_bytes=len(content))
+    chunks = [lifecycle_pb2.UploadBlobsRequest(chunk=content[i : i + 400]) for i in range(0, len(content), 400)]
+    return [lifecycle_pb2.UploadBlobsRequest(header=header), *chunks]
+
+
+def _reference() -> list[Any]:
+    header = drift_pb2.SetReferenceRequest(header=drift_pb2.ReferenceHeader(version=REF, name="other"))
+    return [header, *(drift_pb2.SetReferenceRequest(arrow_ipc=piece) for piece in PIECES)]
+
+
+def _drift() -> list[Any]:
+    header = drift_pb2.DetectDriftStreamRequest(header=drift_pb2.DetectDriftHeader(version=REF))
+    return [header, *(drift_pb2.DetectDriftStreamRequest(arrow_ipc=piece) for piece in PIECES)]
+
+
+def _observe() -> list[Any]:
+    header = drift_pb2.ObserveHeader(version=REF, sender=uuid4().hex, rows=1_000_000)
+    batch = drift_pb2.ObserveBatch(number=1, data=Dataset(arrow_ipc=TABLE))
+    return [drift_pb2.ObserveRequest(header=header), drift_pb2.ObserveRequest(batch=batch)]
+
+
+Kind = tuple[Callable[[grpc.aio.Channel], Any], Callable[[], list[Any]]]
+KINDS: tuple[Kind, ...] = (
+    (lambda channel: LifecycleServiceStub(channel).UploadBlobs, _upload),
+    (lambda channel: DriftServiceStub(channel).SetReference, _reference),
+    (lambda channel: DriftServiceStub(channel).DetectDriftStream, _drift),
+    (lambda channel: DriftServiceStub(channel).Observe, _observe),
+)
+"""Each call that takes a stream of requests, with what makes the parts of one."""
+
+
+async def stall(channel: grpc.aio.Channel, kind: Kind) -> Any:
+    """Send two parts and then neither more nor the end; return the call."""
+    call = kind[0](channel)()
+    for part in kind[1]()[:2]:
+        await call.write(part)
+    return call
+
+
+async def cut_off(channel: grpc.aio.Channel, chance: Random) -> None:
+    """Send a stream up to a random byte, and leave."""
+    method, parts = chance.choice(KINDS)
+    call, sent = method(channel)(), parts()
+    number = chance.randrange(len(sent))
+    for field, value in sent[number].ListFields():
+        if isinstance(value, bytes):
+            setattr(sent[number], field.name, value[: chance.randrange(len(value) + 1)])
+    try:
+        for part in sent[: number + 1]:
+            await call.write(part)
+    except (grpc.RpcError, grpc.aio.UsageError):
+        return  # The server has refused it already.
+    call.cancel()
+
+
+async def honest_drift(target: str) -> str:
+    """Send a whole stream on a connection of its own, and say how it ended."""
+
+    async def parts() -> AsyncIterator[Any]:
+        for part in _drift():
+            yield part
+
+    async with grpc.aio.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
+        try:
+            await DriftServiceStub(channel).DetectDriftStream(parts(), timeout=120)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+                return "come again"
+            raise
+    return "done"
