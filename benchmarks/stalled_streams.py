@@ -2,10 +2,10 @@
 
     python benchmarks/stalled_streams.py [--stalled 64] [--honest 200] [--cut-off 1000]
 
-`modelward serve` on SQLite. Honest load: that many streams for drift, 16 at a time, while other calls are timed one after
-the other. The same load is repeated while so many senders of each call that takes a stream (uploads, references, drift,
-live rows) have sent a part and then neither more nor the end, in turns of without and with. Then streams are cut off at
-a random byte. Told are p99 of the other calls without and with, and the server's threads and memory.
+`modelward serve` on SQLite. Honest load: that many streams for drift, 16 at a time, while other calls are timed one
+after the other. The same load is repeated while so many senders of each call that takes a stream (uploads, references,
+drift, live rows) have sent a part and then neither more nor the end, in turns of without and with. Then streams are cut
+off at a random byte. Told are p99 of the other calls without and with, and the server's threads and memory.
 """
 
 import argparse
@@ -22,12 +22,13 @@ from typing import Any
 import grpc
 import numpy as np
 from attacks import KINDS, cut_off, honest_drift, stall
-from resolve import _free_port
+from resolve import _free_port, _wait_for
 from rich.console import Console
 from rich.table import Table
 from rpc_rates import resident_mb, running
 
 from modelward import Client
+from modelward.errors import Unavailable
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 
@@ -53,10 +54,19 @@ def main() -> None:
 def _fill(target: str, folder: Path) -> None:
     (folder / "model.bin").write_bytes(os.urandom(10_000))
     with Client(target, timeout=60) as client:
+        _wait_for(lambda: _is_up(client))
         version = client.register(MODEL, folder / "model.bin")
         client.promote(version, to="staging")
         client.promote(version, to="production")
         client.set_reference(version, {"x": np.arange(500.0)})
+
+
+def _is_up(client: Client) -> bool:
+    try:
+        list(client.list_models())
+    except Unavailable as error:
+        raise ConnectionError from error
+    return True
 
 
 async def _measure(target: str, server: Any, asked: argparse.Namespace) -> None:
