@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from contextvars import ContextVar, copy_context
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 log = logging.getLogger(__name__)
 
@@ -80,6 +80,7 @@ class TaskStatus:
                 await self.show(f"{HEALTH_PREFIX}{self.name}", self.state is TaskState.RUNNING)
 
 
+_in_own_threads: set[Future[Any]] = set()
 _current: ContextVar[TaskStatus | None] = ContextVar("background_task", default=None)
 
 
@@ -144,6 +145,10 @@ class Background:
         if running:
             names = ", ".join(sorted(task.get_name() for task in running))
             log.warning("the server stops without waiting for: %s", names)
+        # They go on when their task is cancelled, and may hold connections.
+        threads = [asyncio.wrap_future(future) for future in list(_in_own_threads)]
+        with suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.gather(*threads, return_exceptions=True), seconds)
 
 
 @asynccontextmanager
@@ -163,6 +168,8 @@ async def in_own_thread(
 ) -> Value:
     """Run a function in a thread of its own, which neither takes one from calls nor holds up the process's end."""
     future: Future[Value] = Future()
+    _in_own_threads.add(future)
+    future.add_done_callback(_in_own_threads.discard)
     future.set_running_or_notify_cancel()  # Whoever awaits it may leave; the function goes on.
     context = copy_context()
 
