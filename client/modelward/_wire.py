@@ -5,13 +5,13 @@ import random
 import time
 from collections.abc import Iterable
 from typing import Any
-from uuid import uuid4
 
 import grpc
 from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status
 
+from modelward._request_ids import new_request_id
 from modelward.errors import (
     DOMAIN,
     Aborted,
@@ -66,7 +66,7 @@ CLASS_OF_STATUS: dict[grpc.StatusCode, type[ModelwardError]] = {category.status:
 def name_request(request: Message) -> None:
     """Give a request that changes something an id of its own, which every attempt at it then carries."""
     if "request_id" in request.DESCRIPTOR.fields_by_name and not request.request_id:  # type: ignore[attr-defined]
-        request.request_id = str(uuid4())  # type: ignore[attr-defined]
+        request.request_id = new_request_id()  # type: ignore[attr-defined]
 
 
 class Pauses:

@@ -24,6 +24,7 @@ from modelward_server.observability.call_log import CallLog
 from modelward_server.observability.endpoint import Metrics
 from modelward_server.observability.health import Health, HealthServicer
 from modelward_server.observability.ledger import LedgerMetrics
+from modelward_server.observability.runtime import RuntimeMetrics
 from modelward_server.observability.spans import is_wanted
 from modelward_server.retraining.ticker import Ticker
 from modelward_server.rpc.calls import Calls
@@ -51,6 +52,7 @@ from modelward_server.store.mirror_worker import MirrorWorker
 from modelward_server.store.mlflow_client import MlflowFiles
 from modelward_server.store.mlflow_mirror import MlflowMirror
 from modelward_server.store.mlflow_registry import MlflowRegistry
+from modelward_server.store.retention import Retention, is_done
 from modelward_server.store.sources import Sources
 from modelward_server.webhooks.caller import Webhooks
 
@@ -61,7 +63,9 @@ SERVICES = [
     for file in (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
-SECONDS_OF_A_DAY = 86_400
+SWEEP_SECONDS = 3_600.0
+SWEEP_PAUSE_SECONDS = 0.05
+"""How long clients' changes have the ledger for themselves between two steps of a sweep."""
 STOP_SECONDS = 2.0
 """How long background tasks, and then threads, may take to end once they are told to, beyond the grace."""
 OBJECTS_BETWEEN_COLLECTIONS = 20_000
@@ -94,7 +98,7 @@ class App:
         self.executors = Executors(one_writer=self.ledger.in_file)
         self._spool_dir = settings.data_dir / "spool"
         self._spool_dir.mkdir(exist_ok=True)
-        self._blobs = BlobStore(settings.blobs_folder)
+        self.blobs = BlobStore(settings.blobs_folder)
         self._health = HealthServicer()
         self.background = Background(self._health.show)
 
@@ -122,12 +126,19 @@ class App:
         except ModuleNotFoundError as error:
             log.warning("no traces are sent: %s is not installed; pip install 'modelward[otel]'", error.name)
             return None
-        return Telemetry(LedgerMetrics(self.ledger, self.mirror.behind), BackgroundMetrics(self.background))
+        return Telemetry(*self._collectors())
+
+    def _collectors(self) -> tuple[LedgerMetrics, BackgroundMetrics, RuntimeMetrics]:
+        return (
+            LedgerMetrics(self.ledger, self.mirror.behind),
+            BackgroundMetrics(self.background),
+            RuntimeMetrics(self.executors, self.retention),
+        )
 
     def _serve_metrics(self) -> None:
         if self._metrics and self._settings.metrics_port is not None:
-            self._metrics.registry.register(LedgerMetrics(self.ledger, self.mirror.behind))
-            self._metrics.registry.register(BackgroundMetrics(self.background))
+            for collector in self._collectors():
+                self._metrics.registry.register(collector)
             self.metrics_port = self._metrics.serve(self._settings.host, self._settings.metrics_port)
 
     def _listen(self) -> int:
@@ -162,16 +173,17 @@ class App:
     def _start_mirror(self) -> None:
         own = self._settings.own_artifacts
         mirror = MlflowMirror(self._settings.tracking_uri, str(own) if own else None)
-        self.mirror = MirrorWorker(self.ledger, self._blobs, mirror)
+        self.mirror = MirrorWorker(self.ledger, self.blobs, mirror)
         self.background.start("mirror", self.mirror.run)
-        self.background.start("tidying", self._tidy)
+        self.retention = Retention(self.ledger, self.blobs, self._settings.lifetimes)
+        self.background.start("retention", self._sweep)
         webhooks = Webhooks(
             self.ledger, self._settings.webhooks, self._settings.webhooks_secret, self._settings.webhooks_private
         )
         webhooks.begin(self.background)
 
     def _add_services(self) -> None:
-        settings, server, blobs = self._settings, self._server, self._blobs
+        settings, server, blobs = self._settings, self._server, self.blobs
         calls = Calls(self.ledger, self.executors, on_write=self._wake)
         self.uploads = Uploads(settings.upload_silence_seconds)
         self._feed = Feed(calls)
@@ -202,15 +214,15 @@ class App:
             described.append(channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name)
         reflection.enable_server_reflection(described, server)
 
-    async def _tidy(self) -> None:
-        """Now and once a day, remove uploads that nobody has gone on with."""
+    async def _sweep(self) -> None:
+        """Now and every hour, sweep what has outlived its time, with a rest after each step."""
         while True:
-            try:
-                await in_own_thread(self._blobs.remove_stale)
-            except OSError as error:
-                log.warning("unfinished uploads could not be removed: %s", error)
+            steps = self.retention.steps()
+            while not await in_own_thread(is_done, steps):
+                await progressed()
+                await asyncio.sleep(SWEEP_PAUSE_SECONDS)
             await progressed()
-            await asyncio.sleep(SECONDS_OF_A_DAY)
+            await asyncio.sleep(SWEEP_SECONDS)
 
     def _wake(self) -> None:
         """Tell those that follow the ledger that it changed."""

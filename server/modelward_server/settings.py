@@ -1,5 +1,6 @@
 """The server's settings: each one is a flag of `modelward serve` and an environment variable `MODELWARD_<NAME>`."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
@@ -13,6 +14,8 @@ from modelward_server.webhooks.secrets import secret_bytes
 
 DEFAULT_PORT = 50061
 MAX_PORT = 65_535
+LIFETIMES = ("answers", "reports", "logs", "blobs")
+"""What is kept for a time only, each with a setting `keep_<NAME>_days`."""
 
 
 def check_keys_place(place: str) -> str:
@@ -83,6 +86,18 @@ class Settings(BaseSettings):
         gt=0,
         allow_inf_nan=False,
         description="Seconds between two looks for schedules that fire.",
+    )
+    keep_answers_days: int = Field(
+        default=30, ge=1, le=3650, description="Days for which a repeated request id gets its first answer again."
+    )
+    keep_reports_days: int = Field(
+        default=730, ge=1, le=36500, description="Days for which drift reports are kept; the newest stays longer."
+    )
+    keep_logs_days: int = Field(
+        default=90, ge=1, le=36500, description="Days for which what an ended job printed is kept."
+    )
+    keep_blobs_days: int = Field(
+        default=7, ge=1, le=36500, description="Days for which files are kept that no version refers to."
     )
     grace_seconds: float = Field(
         default=10.0,
@@ -235,6 +250,10 @@ class Settings(BaseSettings):
     @property
     def asks_who_calls(self) -> bool:
         return self.auth or bool(self.tls_client_ca) or bool(self.jwt_keys)
+
+    @property
+    def lifetimes(self) -> dict[str, timedelta]:
+        return {kind: timedelta(days=getattr(self, f"keep_{kind}_days")) for kind in LIFETIMES}
 
     @property
     def blobs_folder(self) -> Path:

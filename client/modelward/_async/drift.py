@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal
-from uuid import uuid4
 
 from modelward._async.connection import AsyncConnection
 from modelward._convert.common import ref_to_proto, report_format_to_proto, time_to_proto
@@ -15,6 +14,7 @@ from modelward._convert.drift import (
     thresholds_to_proto,
 )
 from modelward._refs import AnyVersion, as_ref
+from modelward._request_ids import new_request_id
 from modelward.drift import DriftPolicy, DriftReport, DriftThresholds, Reference
 from modelward.v1 import drift_pb2 as pb
 
@@ -51,7 +51,7 @@ class AsyncDrift(AsyncConnection):
         from modelward.data import INLINE_BYTES, size_of, to_arrow, to_columns, to_dataset
 
         columns = to_columns(data, names)
-        header = pb.ReferenceHeader(version=ref_to_proto(as_ref(version)), name=name, request_id=str(uuid4()))
+        header = pb.ReferenceHeader(version=ref_to_proto(as_ref(version)), name=name, request_id=new_request_id())
         inline = size_of(columns) <= INLINE_BYTES
         if inline:
             header.data.CopyFrom(to_dataset(columns))
@@ -108,7 +108,7 @@ class AsyncDrift(AsyncConnection):
             )
             return report_from_proto((await self._call(self._drift.DetectDrift, request, timeout)).report)
         header = pb.DetectDriftHeader(
-            version=ref, reference=reference, thresholds=limits, label=label, request_id=str(uuid4())
+            version=ref, reference=reference, thresholds=limits, label=label, request_id=new_request_id()
         )
 
         def parts() -> Iterator[pb.DetectDriftStreamRequest]:

@@ -73,6 +73,8 @@ def register(session: Session, blobs: BlobStore, new: NewVersion, caller: Caller
 
 
 def _check_uploaded(blobs: BlobStore, files: Sequence[ArtifactFile]) -> None:
+    for file in files:
+        blobs.touch(file.sha256)
     missing = sorted({file.sha256 for file in files if not blobs.has(file.sha256, file.size_bytes)})
     if missing:
         raise BlobsMissing(

@@ -26,6 +26,7 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from modelward_server.observability import spans
 from modelward_server.observability.background import BackgroundMetrics
 from modelward_server.observability.ledger import LedgerMetrics
+from modelward_server.observability.runtime import RuntimeMetrics
 from modelward_server.rpc.around import Around, Call, timed
 
 OURS = "modelward"
@@ -40,7 +41,7 @@ FLUSH_MS = 3_000
 class Telemetry(Around):
     """Sends a span and a duration for each call of our services, and now and then what the collectors tell."""
 
-    def __init__(self, *collectors: LedgerMetrics | BackgroundMetrics) -> None:
+    def __init__(self, *collectors: LedgerMetrics | BackgroundMetrics | RuntimeMetrics) -> None:
         resource = Resource.create(_described())
         self._traces = TracerProvider(resource=resource)
         self._traces.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))

@@ -22,6 +22,7 @@ from modelward_server.runtime.executors import Executors
 from modelward_server.security import identity
 from modelward_server.store import audit
 from modelward_server.store.ledger import Ledger
+from modelward_server.store.retention import FORGOTTEN, check_not_forgotten, forgotten
 from modelward_server.store.tables import RequestRow
 
 ATTEMPTS = 5
@@ -194,8 +195,13 @@ def _once(session: Session, request: Mutation, change: Callable[[Session, Caller
 
 def _remembered(session: Session, request: Mutation) -> Any:
     request_id = _request_id(request)
-    seen = session.get(RequestRow, request_id) if request_id else None
-    return None if seen is None else _same_answer(seen, _digest(request))
+    if not request_id:
+        return None
+    seen = session.get(RequestRow, request_id)
+    if seen is None:
+        check_not_forgotten(session, request_id)
+        return None
+    return _same_answer(seen, _digest(request))
 
 
 def _request_id(request: Mutation) -> str:
@@ -215,5 +221,7 @@ def _same_answer(seen: RequestRow, digest: str) -> Any:
             f"the request id {seen.request_id} came before with another request; make a new one for each call",
             request_id=seen.request_id,
         )
+    if seen.answer_type == FORGOTTEN:
+        raise forgotten(seen.request_id)
     answer_type = descriptor_pool.Default().FindMessageTypeByName(seen.answer_type)
     return GetMessageClass(answer_type).FromString(seen.answer)

@@ -101,6 +101,7 @@ class _Upload:
             self._blob = None
 
     def _complete(self, header: pb.BlobHeader) -> bool:
+        self._blobs.touch(header.sha256)
         return self._blobs.has(header.sha256, header.size_bytes)
 
     def _status(self, header: pb.BlobHeader) -> pb.BlobStatus:

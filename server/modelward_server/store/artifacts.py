@@ -3,10 +3,12 @@
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import time
+from collections.abc import Collection, Iterator
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from types import TracebackType
@@ -17,6 +19,7 @@ from modelward.lifecycle import ArtifactFile
 
 READ_BYTES = 1 << 20
 """How much of a file is held in memory at a time."""
+SHA256 = re.compile("[0-9a-f]{64}")
 KEEP_UNFINISHED = timedelta(days=7)
 """How long a blob that is not whole waits for its rest."""
 
@@ -107,6 +110,28 @@ class BlobStore:
                 with suppress(ConcurrentChange), _locked(path):
                     if _changed_at(path) < oldest:  # Nobody went on with it before it was locked.
                         path.unlink()
+
+    def touch(self, sha256: str) -> None:
+        """Note that somebody wants a blob, so that it is not removed as unused before it is registered."""
+        with suppress(FileNotFoundError):
+            os.utime(self.path(sha256))
+
+    def remove_unused(self, used: Collection[str], before: datetime) -> Iterator[int]:
+        """Remove what is not used and was not wanted since `before`; give how many blobs, folder by folder."""
+        for folder in sorted(self._folder.glob("[0-9a-f][0-9a-f]")):
+            unused = [path for path in folder.iterdir() if SHA256.fullmatch(path.name) and path.name not in used]
+            yield sum(self._remove_unused(path, before.timestamp()) for path in unused)
+
+    def _remove_unused(self, path: Path, before: float) -> bool:
+        if _changed_at(path) >= before:
+            return False
+        aside = self._incoming / f"{path.name}.unused"
+        path.replace(aside)
+        if wanted := _changed_at(aside) >= before:  # Since the look before, which is no lock.
+            aside.replace(path)
+        else:
+            aside.unlink()
+        return not wanted
 
     def _part(self, sha256: str) -> Path:
         return self._incoming / f"{sha256}.part"

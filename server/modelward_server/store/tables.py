@@ -211,3 +211,21 @@ class RequestRow(Base):
     answer_type: Mapped[str]
     answer: Mapped[bytes] = mapped_column(LargeBinary)
     answered_at: Mapped[datetime]
+
+    __table_args__ = (
+        Index(
+            "ledger_requests_by_time",
+            "answered_at",
+            sqlite_where=text("answer_type <> ''"),
+            postgresql_where=text("answer_type <> ''"),
+        ),
+    )
+
+
+class SweptRow(Base):
+    """Up to when answers of request ids have been forgotten."""
+
+    __tablename__ = "ledger_swept"
+
+    kind: Mapped[str] = mapped_column(String(16), primary_key=True)
+    before: Mapped[datetime]
