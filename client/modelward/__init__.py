@@ -58,6 +58,7 @@ from modelward.drift import (
 from modelward.errors import ModelwardError
 from modelward.lifecycle import (
     AdoptedVersion,
+    ArtifactDeletion,
     ArtifactFile,
     AuditRecord,
     AuditVerification,
@@ -130,6 +131,7 @@ __all__ = [
     "AbTestResult",
     "AbTestState",
     "AdoptedVersion",
+    "ArtifactDeletion",
     "ArtifactFile",
     "Assignment",
     "AsyncClient",

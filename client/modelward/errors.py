@@ -206,6 +206,10 @@ class IllegalTransition(FailedPrecondition, reason="ILLEGAL_TRANSITION"):
     """The stage machine forbids the move; `metadata["legal"]` says which stages are open."""
 
 
+class ArtifactDeleted(FailedPrecondition, reason="ARTIFACT_DELETED"):
+    """The version's files were deleted; its record and digests are there."""
+
+
 class BlobsMissing(FailedPrecondition, reason="BLOBS_MISSING"):
     """The manifest names content that was not uploaded."""
 

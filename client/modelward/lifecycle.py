@@ -76,6 +76,15 @@ class Model:
 
 
 @dataclass(frozen=True)
+class ArtifactDeletion:
+    """How a version came to have no files."""
+
+    deleted_by: str
+    reason: str
+    deleted_at: datetime
+
+
+@dataclass(frozen=True)
 class ModelVersion:
     """One version of a model: files that never change, and facts about them."""
 
@@ -103,6 +112,8 @@ class ModelVersion:
     references: tuple[str, ...]
     """Names of the reference data sets that drift is measured against."""
     etag: str
+    artifact_deletion: ArtifactDeletion | None = None
+    """None while its files are there."""
 
     @property
     def ref(self) -> VersionRef:

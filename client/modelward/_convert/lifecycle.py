@@ -13,6 +13,7 @@ from modelward._convert.common import (
     time_to_proto,
 )
 from modelward.lifecycle import (
+    ArtifactDeletion,
     GateResult,
     Halt,
     MetricRange,
@@ -100,6 +101,7 @@ def version_to_proto(version: ModelVersion) -> pb.ModelVersion:
         mlflow_version=version.mlflow_version,
         references=version.references,
         etag=version.etag,
+        artifact_deletion=deletion_to_proto(version.artifact_deletion) if version.artifact_deletion else None,
     )
 
 
@@ -124,7 +126,20 @@ def version_from_proto(message: pb.ModelVersion) -> ModelVersion:
         mlflow_version=message.mlflow_version,
         references=tuple(message.references),
         etag=message.etag,
+        artifact_deletion=deletion_from_proto(message.artifact_deletion)
+        if message.HasField("artifact_deletion")
+        else None,
     )
+
+
+def deletion_to_proto(deletion: ArtifactDeletion) -> pb.ArtifactDeletion:
+    return pb.ArtifactDeletion(
+        deleted_by=deletion.deleted_by, reason=deletion.reason, deleted_at=time_to_proto(deletion.deleted_at)
+    )
+
+
+def deletion_from_proto(message: pb.ArtifactDeletion) -> ArtifactDeletion:
+    return ArtifactDeletion(message.deleted_by, message.reason, time_from_proto(message.deleted_at))
 
 
 def metric_range_to_proto(bounds: MetricRange) -> pb.MetricRange:

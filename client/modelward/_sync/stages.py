@@ -27,6 +27,7 @@ from modelward.lifecycle import (
     AuditRecord,
     AuditVerification,
     Model,
+    ModelVersion,
     PromotionPolicy,
     Resolved,
     RollbackResult,
@@ -98,6 +99,18 @@ class Stages(Connection):
         """
         request = pb.ResumeModelRequest(model=model, reason=reason)
         return model_from_proto((self._call(self._lifecycle.ResumeModel, request)).model)
+
+    def delete_artifact(self, version: AnyVersion, *, reason: str, etag: str = "") -> ModelVersion:
+        """Delete the files of an archived version to free their space; its record and digests stay.
+
+        Raises:
+            ModelNotFound, VersionNotFound: the version does not exist.
+            IllegalTransition: it is not archived.
+            EtagMismatch: it changed since `etag` was read.
+            InvalidField: the reason is blank.
+        """
+        request = pb.DeleteArtifactRequest(version=ref_to_proto(as_ref(version)), reason=reason, etag=etag)
+        return version_from_proto((self._call(self._lifecycle.DeleteArtifact, request)).version)
 
     def get_promotion_policy(self, model: str) -> PromotionPolicy:
         """Return what a version must meet before it goes into production.

@@ -22,6 +22,7 @@ SECTIONS = {
         "rollback": "stages",
         "halt": "stages",
         "resume": "stages",
+        "delete-files": "stages",
     },
     "Measure": {
         "drift": "drift",

@@ -66,6 +66,16 @@ def resume(client: Client, out: Output, model: str, reason: str) -> None:
     out.say(client.resume(model, reason=reason), f"{model} may be used again")
 
 
+@click.command("delete-files")
+@click.argument("version", metavar="MODEL/VERSION")
+@click.option("--reason", required=True, metavar="TEXT", help="Why, for the record.")
+@remote
+def delete_files(client: Client, out: Output, version: str, reason: str) -> None:
+    """Delete the files of an archived version to free their space; its record and digests stay."""
+    deleted = client.delete_artifact(version, reason=reason)
+    out.say(deleted, f"the files of {deleted} are deleted; the server frees their space within an hour")
+
+
 @click.command()
 @click.argument("model")
 @click.option("--stage", type=STAGE, help="The version in this stage.  [default: production]")

@@ -90,6 +90,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. A version was registered for the job before. Metadata: job_id, model, version."""
     ERROR_REASON_JOB_NOT_RETRYABLE: _ErrorReason.ValueType  # 56
     """FAILED_PRECONDITION. The job did not fail for good, or the model has a newer job. Metadata: job_id, state."""
+    ERROR_REASON_ARTIFACT_DELETED: _ErrorReason.ValueType  # 57
+    """FAILED_PRECONDITION. The version's files were deleted. Metadata: model, version, deleted_by, reason."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 60
     """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
     ERROR_REASON_JOB_ALREADY_LEASED: _ErrorReason.ValueType  # 61
@@ -186,6 +188,8 @@ ERROR_REASON_JOB_HAS_VERSION: ErrorReason.ValueType  # 55
 """FAILED_PRECONDITION. A version was registered for the job before. Metadata: job_id, model, version."""
 ERROR_REASON_JOB_NOT_RETRYABLE: ErrorReason.ValueType  # 56
 """FAILED_PRECONDITION. The job did not fail for good, or the model has a newer job. Metadata: job_id, state."""
+ERROR_REASON_ARTIFACT_DELETED: ErrorReason.ValueType  # 57
+"""FAILED_PRECONDITION. The version's files were deleted. Metadata: model, version, deleted_by, reason."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 60
 """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
 ERROR_REASON_JOB_ALREADY_LEASED: ErrorReason.ValueType  # 61

@@ -282,6 +282,7 @@ class ModelVersion(_message.Message):
     MLFLOW_VERSION_FIELD_NUMBER: _builtins.int
     REFERENCES_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    ARTIFACT_DELETION_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -336,6 +337,10 @@ class ModelVersion(_message.Message):
     def references(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Names of the reference data sets that drift is measured against."""
 
+    @_builtins.property
+    def artifact_deletion(self) -> Global___ArtifactDeletion:
+        """Who deleted its files, and why; unset while they are there."""
+
     def __init__(
         self,
         *,
@@ -358,14 +363,47 @@ class ModelVersion(_message.Message):
         mlflow_version: _builtins.str = ...,
         references: _abc.Iterable[_builtins.str] | None = ...,
         etag: _builtins.str = ...,
+        artifact_deletion: Global___ArtifactDeletion | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "stage_since", b"stage_since", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "stage_since", b"stage_since", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "format", b"format", "framework", b"framework", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "params", b"params", "references", b"references", "run_id", b"run_id", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "format", b"format", "framework", b"framework", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "params", b"params", "references", b"references", "run_id", b"run_id", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+
+@_typing.final
+class ArtifactDeletion(_message.Message):
+    """How a version came to have no files."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELETED_BY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DELETED_AT_FIELD_NUMBER: _builtins.int
+    deleted_by: _builtins.str
+    """Who deleted them."""
+    reason: _builtins.str
+    """Why."""
+    @_builtins.property
+    def deleted_at(self) -> _timestamp_pb2.Timestamp:
+        """When."""
+
+    def __init__(
+        self,
+        *,
+        deleted_by: _builtins.str = ...,
+        reason: _builtins.str = ...,
+        deleted_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deleted_at", b"deleted_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deleted_at", b"deleted_at", "deleted_by", b"deleted_by", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ArtifactDeletion: _TypeAlias = ArtifactDeletion  # noqa: Y015
 
 @_typing.final
 class CreateModelRequest(_message.Message):
@@ -1712,6 +1750,66 @@ class HaltModelResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___HaltModelResponse: _TypeAlias = HaltModelResponse  # noqa: Y015
+
+@_typing.final
+class DeleteArtifactRequest(_message.Message):
+    """Asks to delete the files of a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    reason: _builtins.str
+    """Why, for the record."""
+    etag: _builtins.str
+    """The etag that the version must still have. Empty: whatever it has."""
+    request_id: _builtins.str
+    """UUID of this call: a repeat with the same one returns the first answer. Empty: every call counts."""
+    @_builtins.property
+    def version(self) -> _common_pb2.ModelVersionRef:
+        """The version, which must be archived."""
+
+    def __init__(
+        self,
+        *,
+        version: _common_pb2.ModelVersionRef | None = ...,
+        reason: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "reason", b"reason", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteArtifactRequest: _TypeAlias = DeleteArtifactRequest  # noqa: Y015
+
+@_typing.final
+class DeleteArtifactResponse(_message.Message):
+    """Answers DeleteArtifact."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def version(self) -> Global___ModelVersion:
+        """The version, without files from now on."""
+
+    def __init__(
+        self,
+        *,
+        version: Global___ModelVersion | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteArtifactResponse: _TypeAlias = DeleteArtifactResponse  # noqa: Y015
 
 @_typing.final
 class ResumeModelRequest(_message.Message):

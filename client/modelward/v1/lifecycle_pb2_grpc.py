@@ -110,6 +110,11 @@ class LifecycleServiceStub:
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ResumeModelRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ResumeModelResponse.FromString,
                 _registered_method=True)
+        self.DeleteArtifact = channel.unary_unary(
+                '/modelward.v1.LifecycleService/DeleteArtifact',
+                request_serializer=modelward_dot_v1_dot_lifecycle__pb2.DeleteArtifactRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.DeleteArtifactResponse.FromString,
+                _registered_method=True)
         self.ResolveModel = channel.unary_unary(
                 '/modelward.v1.LifecycleService/ResolveModel',
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ResolveModelRequest.SerializeToString,
@@ -277,6 +282,13 @@ class LifecycleServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteArtifact(self, request, context):
+        """Deletes the files of an archived version to free their space; its record, manifest and digests stay.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ResolveModel(self, request, context):
         """Says which version is meant: by stage (production when nothing is said), by alias or by number, now or then.
         """
@@ -431,6 +443,11 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     servicer.ResumeModel,
                     request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ResumeModelRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_lifecycle__pb2.ResumeModelResponse.SerializeToString,
+            ),
+            'DeleteArtifact': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteArtifact,
+                    request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.DeleteArtifactRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_lifecycle__pb2.DeleteArtifactResponse.SerializeToString,
             ),
             'ResolveModel': grpc.unary_unary_rpc_method_handler(
                     servicer.ResolveModel,
@@ -894,6 +911,33 @@ class LifecycleService:
             '/modelward.v1.LifecycleService/ResumeModel',
             modelward_dot_v1_dot_lifecycle__pb2.ResumeModelRequest.SerializeToString,
             modelward_dot_v1_dot_lifecycle__pb2.ResumeModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteArtifact(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.LifecycleService/DeleteArtifact',
+            modelward_dot_v1_dot_lifecycle__pb2.DeleteArtifactRequest.SerializeToString,
+            modelward_dot_v1_dot_lifecycle__pb2.DeleteArtifactResponse.FromString,
             options,
             channel_credentials,
             insecure,

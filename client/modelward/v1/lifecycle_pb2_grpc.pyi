@@ -65,6 +65,8 @@ class LifecycleServiceStub:
     """Forbids the use of a model at once: it no longer resolves until it is resumed."""
     ResumeModel: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ResumeModelRequest, _lifecycle_pb2.ResumeModelResponse]
     """Ends a halt."""
+    DeleteArtifact: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.DeleteArtifactRequest, _lifecycle_pb2.DeleteArtifactResponse]
+    """Deletes the files of an archived version to free their space; its record, manifest and digests stay."""
     ResolveModel: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ResolveModelRequest, _lifecycle_pb2.ResolveModelResponse]
     """Says which version is meant: by stage (production when nothing is said), by alias or by number, now or then."""
     WatchModels: _grpc.UnaryStreamMultiCallable[_lifecycle_pb2.WatchModelsRequest, _lifecycle_pb2.WatchModelsResponse]
@@ -125,6 +127,8 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     """Forbids the use of a model at once: it no longer resolves until it is resumed."""
     ResumeModel: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ResumeModelRequest, _lifecycle_pb2.ResumeModelResponse]  # type: ignore[assignment]
     """Ends a halt."""
+    DeleteArtifact: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.DeleteArtifactRequest, _lifecycle_pb2.DeleteArtifactResponse]  # type: ignore[assignment]
+    """Deletes the files of an archived version to free their space; its record, manifest and digests stay."""
     ResolveModel: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ResolveModelRequest, _lifecycle_pb2.ResolveModelResponse]  # type: ignore[assignment]
     """Says which version is meant: by stage (production when nothing is said), by alias or by number, now or then."""
     WatchModels: _aio.UnaryStreamMultiCallable[_lifecycle_pb2.WatchModelsRequest, _lifecycle_pb2.WatchModelsResponse]  # type: ignore[assignment]
@@ -257,6 +261,13 @@ class LifecycleServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.ResumeModelResponse, _abc.Awaitable[_lifecycle_pb2.ResumeModelResponse]]:
         """Ends a halt."""
+
+    def DeleteArtifact(
+        self,
+        request: _lifecycle_pb2.DeleteArtifactRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_pb2.DeleteArtifactResponse, _abc.Awaitable[_lifecycle_pb2.DeleteArtifactResponse]]:
+        """Deletes the files of an archived version to free their space; its record, manifest and digests stay."""
 
     def ResolveModel(
         self,

@@ -17,6 +17,7 @@ from modelward_server.comparison.books import deflated_sharpes, keep_books
 from modelward_server.comparison.sandbox import Limits, Run, run_model
 from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column
 from modelward_server.comparison.verdict import Outcome, Terms, decide
+from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.observability.spans import span
 
 MAIN_FILES = {ModelFormat.SKOPS: "model.skops", ModelFormat.ONNX: "model.onnx", ModelFormat.PICKLE: "model.pkl"}
@@ -203,8 +204,10 @@ def main_file(version: ModelVersion, allow_pickle: bool) -> ArtifactFile:
     """Return the file of a version that is run.
 
     Raises:
+        ArtifactDeleted: its files are gone.
         FormatNotExecutable: its format is only stored here, or the file is not there.
     """
+    check_not_deleted(version)
     if version.format is ModelFormat.PICKLE and not allow_pickle:
         why = "is stored as pickle, which would run its author's code; the operator may allow it"
         raise _not_run(version, f"{why} with MODELWARD_ALLOW_PICKLE")

@@ -16,6 +16,7 @@ from modelward.lifecycle import (
     VersionRef,
 )
 from modelward_server.caller import Caller
+from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.lifecycle.evidence import drift_alarm, verdict
 from modelward_server.lifecycle.gates import Facts, evaluate
 from modelward_server.lifecycle.models import touch_model
@@ -45,11 +46,13 @@ def transition(
         ModelNotFound, VersionNotFound: it does not exist.
         EtagMismatch: it changed since `expected_etag` was read.
         IllegalTransition: the stage machine forbids the move.
+        ArtifactDeleted: its files are gone.
         GatesFailed: the model's policy forbids it; every gate that failed is named with its evidence.
     """
     row = version_row(session, ref, lock=True)
     check_etag(expected_etag, etag(row))
     check_move(ref, Stage(row.stage), to)
+    check_not_deleted(to_version(row))
     caller = caller.not_before(model_row(session, ref.model).updated_at)
     if to is not Stage.PRODUCTION:
         return _result(session, row, None, move(session, row, to, reason, caller), caller)
@@ -68,11 +71,13 @@ def rollback(session: Session, model: str, reason: str, expected_etag: str, call
         ModelNotFound: there is no such model.
         EtagMismatch: it changed since `expected_etag` was read.
         NoPredecessor: nothing was in production before.
+        ArtifactDeleted: its files are gone.
     """
     held = model_row(session, model, lock=True)
     check_etag(expected_etag, etag(held))
     current = in_production(session, model)
     target = _predecessor(session, model, current)
+    check_not_deleted(to_version(target))
     caller = caller.not_before(held.updated_at)
     note = f"rolled back to {model}/{target.version}" + (f": {reason}" if reason else "")
     if target.stage != Stage.ARCHIVED:

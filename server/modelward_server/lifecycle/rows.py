@@ -8,6 +8,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import EtagMismatch, FieldViolation, InvalidField, ModelNotFound, VersionNotFound
 from modelward.lifecycle import (
+    ArtifactDeletion,
     ArtifactFile,
     GateResult,
     Halt,
@@ -111,7 +112,14 @@ def to_version(row: VersionRow) -> ModelVersion:
         mlflow_version=row.mlflow_version,
         references=tuple(row.references),
         etag=etag(row),
+        artifact_deletion=_deletion(row),
     )
+
+
+def _deletion(row: VersionRow) -> ArtifactDeletion | None:
+    if row.artifact_deleted_at is None:
+        return None
+    return ArtifactDeletion(row.artifact_deleted_by, row.artifact_deletion_reason, row.artifact_deleted_at)
 
 
 def to_transition(row: TransitionRow) -> Transition:

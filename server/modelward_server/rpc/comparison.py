@@ -17,7 +17,6 @@ from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward.v1 import comparison_pb2 as pb
-from modelward.v1.common_pb2 import Dataset
 from modelward_server.caller import Caller
 from modelward_server.comparison.benchmark import Asked, Benchmark
 from modelward_server.comparison.cluster import run_on_cluster
@@ -94,15 +93,17 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
         if self._scheduler and is_parquet(request.data) and not request.predictions:
             kept = {question.label, question.returns, question.id} - {""}
             run = await self._calls.executors.remote.run(self._on_cluster, request.data.uri, sorted(kept))
-        columns = await self._read(request.data, kept)
+        columns = await self._read(request, kept)
         predictions = await self._calls.executors.remote.run(self._predictions, request)
         return Comparing(
             question, versions, columns, self._limits, self._blobs.path, self._turn, predictions, trials, run
         )
 
-    async def _read(self, data: Dataset, only: Collection[str] | None = None) -> Columns:
-        executor = reading_executor(self._calls.executors, data)
-        return await executor.run(read_columns, data, "data", self._sources, only)
+    async def _read(
+        self, request: pb.CompareModelsRequest | pb.BenchmarkModelsRequest, only: Collection[str] | None = None
+    ) -> Columns:
+        executor = reading_executor(self._calls.executors, request.data)
+        return await executor.run(read_columns, request.data, "data", self._sources, only)
 
     def _on_cluster(self, uri: str, others: list[str]) -> Callable[[ModelVersion, Path], Awaitable[Run]]:
         """Return what runs a version over a Parquet dataset on the cluster."""
@@ -132,7 +133,7 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
     async def _benchmark(self, request: pb.BenchmarkModelsRequest) -> pb.BenchmarkModelsResponse:
         refs = tuple(map(ref_from_proto, request.versions))
         versions, _ = await self._calls.read(lambda session: _versions(session, refs))
-        columns = await self._read(request.data)
+        columns = await self._read(request)
         asked = Asked(
             batch_rows=tuple(request.batch_rows) or DEFAULT_BATCHES,
             seconds=span_from_proto(request.duration).total_seconds() or DEFAULT_SECONDS,

@@ -13,6 +13,7 @@ from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server.caller import Caller
 from modelward_server.lifecycle import files, listing, models, versions
+from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.retraining.jobs import note_registered
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.incoming import Uploads
@@ -89,6 +90,7 @@ class RegistryCalls(LifecycleServiceServicer):
     ) -> AsyncIterator[pb.DownloadArtifactResponse]:
         ref = ref_from_proto(request.version)
         version = await self._calls.read(lambda session: versions.get_version(session, ref))
+        check_not_deleted(version)
         for file in files.chosen(version, request.path, request.offset):
             yield pb.DownloadArtifactResponse(file=file_to_proto(file))
             async for chunk in send_chunks(self._blobs.path(file.sha256), request.offset, self._calls.executors.files):

@@ -6,12 +6,14 @@ from modelward._convert.lifecycle import (
     rollback_result_to_proto,
     transition_result_to_proto,
     transition_to_proto,
+    version_to_proto,
 )
 from modelward._convert.policy import policy_from_proto, policy_to_proto
 from modelward.lifecycle import VersionRef
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server.lifecycle import halts, history, policies, promotion
+from modelward_server.lifecycle.deletion import delete_artifact
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.requests import optional_time, stages_of
 from modelward_server.rpc.resolving import Resolver
@@ -83,6 +85,17 @@ class StageCalls(LifecycleServiceServicer):
                 model=model_to_proto(halts.resume_model(session, request.model, request.reason, caller))
             ),
             urgent=True,
+        )
+
+    async def DeleteArtifact(self, request: pb.DeleteArtifactRequest, context: Context) -> pb.DeleteArtifactResponse:
+        return await self._calls.write(
+            request,
+            context,
+            lambda session, caller: pb.DeleteArtifactResponse(
+                version=version_to_proto(
+                    delete_artifact(session, ref_from_proto(request.version), request.reason, request.etag, caller)
+                )
+            ),
         )
 
     async def GetPromotionPolicy(

@@ -41,6 +41,7 @@ PERMISSIONS = {
         "RollbackModel": OPERATOR,
         "HaltModel": OPERATOR,
         "ResumeModel": OPERATOR,
+        "DeleteArtifact": OPERATOR,
         "ResolveModel": VIEWER,
         "WatchModels": LISTED,
         "ReportActiveVersion": VIEWER,

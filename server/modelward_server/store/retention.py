@@ -110,9 +110,12 @@ def sweep_logs(session: Session, before: datetime) -> int:
 STEPS: dict[str, Step] = {ANSWERS: sweep_answers, "reports": sweep_reports, "logs": sweep_logs}
 
 
+_FILES = select(VersionRow.files).where(VersionRow.artifact_deleted_at.is_(None))
+
+
 def referenced_blobs(session: Session) -> set[str]:
     """Return the SHA-256 of every blob that the ledger refers to."""
-    digests: set[str] = {file["sha256"] for files in _stream(session, select(VersionRow.files)) for file in files}
+    digests: set[str] = {file["sha256"] for files in _stream(session, _FILES) for file in files}
     digests.update(_stream(session, select(ReferenceRow.digest)))
     digests.update(_stream(session, select(JobRow.log_sha256).where(JobRow.log_sha256 != "")))
     for test_set in _stream(session, select(JobRow.evaluation).where(JobRow.evaluation.is_not(None))):

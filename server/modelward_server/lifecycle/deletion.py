@@ -1,0 +1,58 @@
+"""Files of archived versions: deleted to free their space, while the record and the digests stay."""
+
+from sqlalchemy.orm import Session
+
+from modelward.errors import ArtifactDeleted, FieldViolation, IllegalTransition, InvalidField
+from modelward.lifecycle import ModelVersion, Stage, VersionRef
+from modelward_server.caller import Caller
+from modelward_server.lifecycle.rows import check_etag, etag, to_version, version_row
+from modelward_server.lifecycle.stages import LEGAL_MOVES
+from modelward_server.lifecycle.versions import record_change
+
+
+def delete_artifact(session: Session, ref: VersionRef, reason: str, expected_etag: str, caller: Caller) -> ModelVersion:
+    """Give up the files of an archived version; they go when no other version refers to them.
+
+    Of a version whose files were deleted already, nothing changes.
+
+    Raises:
+        ModelNotFound, VersionNotFound: it does not exist.
+        InvalidField: the reason is blank.
+        EtagMismatch: it changed since `expected_etag` was read.
+        IllegalTransition: it is not archived.
+    """
+    if not reason.strip():
+        raise InvalidField(FieldViolation("reason", "is blank; say why, for the record"))
+    row = version_row(session, ref, lock=True)
+    check_etag(expected_etag, etag(row))
+    if row.artifact_deleted_at is not None:
+        return to_version(row)
+    _check_archived(ref, Stage(row.stage))
+    row.artifact_deleted_by, row.artifact_deletion_reason = caller.actor, reason
+    row.artifact_deleted_at = caller.at
+    return record_change(session, row, caller)
+
+
+def check_not_deleted(version: ModelVersion) -> None:
+    """Refuse what needs the files of a version without files.
+
+    Raises:
+        ArtifactDeleted: with who deleted them and why.
+    """
+    if deletion := version.artifact_deletion:
+        said = f"the files of {version} were deleted by {deletion.deleted_by} at {deletion.deleted_at.isoformat()}"
+        raise ArtifactDeleted(
+            f"{said}: {deletion.reason}; register them again as a new version",
+            model=version.model,
+            version=version.version,
+            deleted_by=deletion.deleted_by,
+            reason=deletion.reason,
+        )
+
+
+def _check_archived(ref: VersionRef, stage: Stage) -> None:
+    if stage is not Stage.ARCHIVED:
+        raise IllegalTransition(
+            f"{ref} is in {stage}, and only the files of archived versions can be deleted; archive it first",
+            **{"from": stage, "to": Stage.ARCHIVED, "legal": ",".join(LEGAL_MOVES[stage])},
+        )
