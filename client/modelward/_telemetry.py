@@ -37,8 +37,9 @@ def trace_headers() -> tuple[tuple[str, str], ...]:
 
 
 def _loaded() -> Any:
-    """Return OpenTelemetry if the application has imported it; it is not for a client to do so."""
-    return sys.modules.get("opentelemetry.trace")
+    """Return OpenTelemetry if the application has imported it, and to its end; it is not for a client to do so."""
+    trace = sys.modules.get("opentelemetry.trace")
+    return trace if hasattr(trace, "use_span") else None  # What its module defines last.
 
 
 @cache

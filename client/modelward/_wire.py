@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 import time
 from collections.abc import Iterable
 from typing import Any
@@ -25,6 +26,7 @@ from modelward.errors import (
     InvalidArgument,
     InvalidField,
     LimitReached,
+    MessageTooLarge,
     ModelwardError,
     NotFound,
     OutOfRange,
@@ -41,6 +43,8 @@ ACTOR_HEADER = "modelward-actor"
 STATUS_DETAILS = "grpc-status-details-bin"
 LOST_STATUS = "Internal error from Core"
 """What grpc.aio says when a write meets the end of its call; it forgets the server's status (grpc issue 36066)."""
+TOO_LARGE = re.compile(r"message larger than max \((\d+) vs\. (\d+)\)")
+"""What gRPC itself says of a message that it refuses before the server sees it."""
 FIRST_PAUSE_SECONDS = 0.01
 """So short because another server may take the next attempt."""
 LONGEST_PAUSE_SECONDS = 1.0
@@ -144,10 +148,18 @@ def error_of(error: grpc.RpcError) -> ModelwardError:
         return Unavailable("the call ended while data were sent, and why was lost")  # Another attempt will tell.
     if call.code() is grpc.StatusCode.CANCELLED and info is None:
         return Unavailable("the server gave the call up, as it does when it stops")  # Who cancels here sees no error.
+    if info is None and (sizes := TOO_LARGE.search(message)):
+        return _too_large(*map(int, sizes.groups()))
     if info is None:
         return CLASS_OF_STATUS.get(call.code(), UnexpectedError)(message)
     known = ModelwardError.by_reason.get(info.reason, CLASS_OF_STATUS.get(call.code(), UnexpectedError))
     return _described(known, status, message, dict(info.metadata))
+
+
+def _too_large(size: int, limit: int) -> MessageTooLarge:
+    way_out = "send large data by a streaming call (UploadBlobs, SetReference, DetectDriftStream) or by URI"
+    said = f"the message has {size:,} bytes, and the server reads {limit:,} at the most; {way_out}"
+    return MessageTooLarge(said, size_bytes=size, limit_bytes=limit)
 
 
 def _described(known: type[ModelwardError], status: Status, message: str, facts: dict[str, str]) -> ModelwardError:

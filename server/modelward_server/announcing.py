@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from modelward.lifecycle import DriftAlarm, PerformanceAlarm
 from modelward.retraining import Job
+from modelward_server.observability.harmless import harmless
 
 log = logging.getLogger(__name__)
 
@@ -16,7 +17,7 @@ def announce(session: Session, payload: object) -> None:
     line = _line(payload)
     if line:
         level = logging.INFO if isinstance(payload, Job) else logging.WARNING
-        event.listen(session, "after_commit", lambda _session: log.log(level, line), once=True)
+        event.listen(session, "after_commit", lambda _session: harmless(log.log)(level, line), once=True)
 
 
 def _line(payload: object) -> str:

@@ -19,6 +19,11 @@ from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
 from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
 from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
 from modelward_server.comparison.sandbox import Limits
+from modelward_server.interceptors.auth import Auth
+from modelward_server.interceptors.base import Interceptor
+from modelward_server.interceptors.chain import Chain
+from modelward_server.interceptors.errors import Errors
+from modelward_server.interceptors.validation import MAX_RECEIVED, Validation
 from modelward_server.observability.background import BackgroundMetrics
 from modelward_server.observability.call_log import CallLog
 from modelward_server.observability.endpoint import Metrics
@@ -33,7 +38,6 @@ from modelward_server.rpc.deadlines import Deadlines
 from modelward_server.rpc.drift import DriftServicer
 from modelward_server.rpc.feed import Feed
 from modelward_server.rpc.follow_ups import FollowUps
-from modelward_server.rpc.guard import Guard
 from modelward_server.rpc.incoming import Uploads
 from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.openings import Openings
@@ -71,8 +75,11 @@ STOP_SECONDS = 2.0
 OBJECTS_BETWEEN_COLLECTIONS = 20_000
 """Python's default of 700 spends about a sixth of the work of telling a thousand watchers on collections."""
 GRPC_OPTIONS = [
-    # Above the limit that the contract sets, so that a message over it gets an answer that says how to mend it.
-    ("grpc.max_receive_message_length", 64 << 20),
+    # It bounds what compressed messages unpack to, too.
+    ("grpc.max_receive_message_length", MAX_RECEIVED),
+    # gRPC's own guess of the window grows to several MiB a connection, which it keeps of calls that are refused.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 1 << 20),
     ("grpc.max_send_message_length", -1),
     # Clients ping to tell a quiet server from a dead one, which by default would be held against them.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
@@ -109,7 +116,7 @@ class App:
         self._metrics = None if self._settings.metrics_port is None else Metrics()
         self._start_mirror()
         self._telemetry = await asyncio.to_thread(self._begin_telemetry)
-        self._server = aio.server(interceptors=list(self._interceptors()), options=self._options)
+        self._server = aio.server(interceptors=[Chain(list(self._interceptors()))], options=self._options)
         self._add_services()
         port = self._listen()
         self._serve_metrics()
@@ -156,18 +163,21 @@ class App:
         provider = IdentityProvider(settings.jwt_issuer, settings.jwt_audience, settings.jwt_keys)
         return Authentication(self.ledger, self.executors.urgent, provider if settings.jwt_keys else None)
 
-    def _interceptors(self) -> Iterator[aio.ServerInterceptor]:
+    def _interceptors(self) -> Iterator[Interceptor]:
         """Give what is around each call, from the outside; who does not ask for a thing does not pay for it."""
         settings = self._settings
         if self._telemetry:
             yield self._telemetry
         if settings.log_calls:
-            yield CallLog()
+            yield CallLog(asks_who_calls=settings.asks_who_calls)
         if self._metrics:
             yield self._metrics.calls
-        yield Guard(self._authentication())
+        yield Errors()
+        if authentication := self._authentication():
+            yield Auth(authentication)
         if any(limits := (settings.client_rate, settings.client_calls, settings.client_streams)):
             yield ClientLimits(*limits)
+        yield Validation()
         yield Deadlines(settings.call_seconds)
 
     def _start_mirror(self) -> None:

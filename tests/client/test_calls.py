@@ -24,7 +24,9 @@ from modelward.v1.comparison_pb2_grpc import (
     add_ComparisonServiceServicer_to_server,
 )
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.rpc.guard import STATUS_DETAILS, Guard
+from modelward_server.interceptors.chain import Chain
+from modelward_server.interceptors.errors import STATUS_DETAILS, Errors
+from modelward_server.interceptors.validation import Validation
 from modelward_server.rpc.status import encode
 from modelward_server.settings import Settings
 from tests.conftest import Either, RunningServer
@@ -105,7 +107,7 @@ def stub(server: RunningServer) -> Iterator[LifecycleServiceStub]:
 
 
 async def test_call_that_is_not_served_yet_says_so() -> None:
-    server = aio.server(interceptors=[Guard()])
+    server = aio.server(interceptors=[Chain([Errors(), Validation()])])
     add_ComparisonServiceServicer_to_server(ComparisonServiceServicer(), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()

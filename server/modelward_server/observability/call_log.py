@@ -2,14 +2,15 @@
 
 import logging
 import re
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Mapping
 from functools import partial
 from uuid import uuid4
 
 from modelward._wire import ACTOR_HEADER
+from modelward_server.interceptors.base import Call, Context
+from modelward_server.interceptors.instruments import Instrument
 from modelward_server.observability import facts
-from modelward_server.rpc.around import Around, Call, Context, timed
+from modelward_server.observability.harmless import harmless
 
 log = logging.getLogger(__name__)
 
@@ -17,20 +18,38 @@ REQUEST_ID = "x-request-id"
 """The metadata that names a request: a client may send it, and every answer carries it."""
 TAKEN = re.compile(r"[!-~]{1,128}")
 """What another's id may be, to be taken for the log."""
+UNAUTHENTICATED = "unauthenticated"
+"""The actor of a call that showed no credential that is good."""
 
 
-class CallLog(Around):
-    """Logs each call of our services when it has ended."""
+class CallLog(Instrument):
+    """Logs each call of our services when it has ended.
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    Args:
+        asks_who_calls: whether callers prove who they are. What one says of itself is then no name for it.
+    """
+
+    def __init__(self, *, asks_who_calls: bool = False) -> None:
+        self._asks_who_calls = asks_who_calls
+
+    def begin(self, call: Call) -> Callable[[str, float], None]:
         sent = _metadata(call.context)
         peer = call.context.peer()
-        actor = (sent.get(ACTOR_HEADER) or peer)[:256]  # As it says; who shows a credential is noted by that name.
-        known = facts.begin(request_id=_request_id(call, sent), actor=actor, peer=peer)
-        call.context.set_trailing_metadata(((REQUEST_ID, known["request_id"]),))
-        with timed(call.context, partial(_log, call, known), _given_up):
-            yield
+        actor = UNAUTHENTICATED if self._asks_who_calls else (sent.get(ACTOR_HEADER) or peer)[:256]
+        given = sent.get(REQUEST_ID, "")
+        request_id = given if TAKEN.fullmatch(given) else str(uuid4())
+        known = facts.begin(request_id=request_id, actor=actor, peer=peer)
+        call.context.set_trailing_metadata(((REQUEST_ID, request_id),))
+        return partial(_log, call, known)
+
+
+@harmless
+def name_call(call: Call) -> None:
+    """Let a call that is logged go by the id of its request, which is known only when that was read."""
+    given = getattr(call.request, "request_id", "")
+    if given and facts.current() and TAKEN.fullmatch(given):
+        facts.note(request_id=given)
+        call.context.set_trailing_metadata(((REQUEST_ID, given),))
 
 
 def _log(call: Call, known: Mapping[str, str], status: str, seconds: float) -> None:
@@ -38,18 +57,5 @@ def _log(call: Call, known: Mapping[str, str], status: str, seconds: float) -> N
     log.info("%s %s in %.4f s", call.method, status, said["seconds"], extra=said)
 
 
-def _given_up(context: Context) -> str:
-    """Name why a call was given up: its deadline passed, or the client or the server ended it."""
-    return "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
-
-
 def _metadata(context: Context) -> dict[str, str]:
     return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
-
-
-def _request_id(call: Call, sent: dict[str, str]) -> str:
-    """Return the request's own id, or what the client or a proxy calls it, or a new one."""
-    for given in (getattr(call.request, "request_id", ""), sent.get(REQUEST_ID, "")):
-        if TAKEN.fullmatch(given):
-            return str(given)
-    return str(uuid4())

@@ -1,17 +1,17 @@
 """Counts and times every call, under the names that gRPC's Prometheus libraries share, so that known dashboards fit."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from modelward_server.rpc.around import Around, Call, timed
+from modelward_server.interceptors.base import Call
+from modelward_server.interceptors.instruments import Instrument
 
 LABELS = ("grpc_service", "grpc_method")
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class CallMetrics(Around):
+class CallMetrics(Instrument):
     """Measures calls of our services.
 
     Args:
@@ -27,13 +27,14 @@ class CallMetrics(Around):
         )
         self._open = Gauge("modelward_calls_open", "Calls under way, watches too.", LABELS, registry=registry)
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    def begin(self, call: Call) -> Callable[[str, float], None]:
         service, _, method = call.method.lstrip("/").partition("/")
+        opened = self._open.labels(service, method)
+        opened.inc()
 
-        def told(code: str, seconds: float) -> None:
+        def end(code: str, seconds: float) -> None:
+            opened.dec()
             self._seconds.labels(service, method).observe(seconds)
             self._handled.labels(service, method, code).inc()
 
-        with timed(call.context, told), self._open.labels(service, method).track_inprogress():
-            yield
+        return end

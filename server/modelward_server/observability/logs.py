@@ -1,7 +1,9 @@
 """How the server logs: lines for people or one JSON object a line, with the facts of the call, without secrets."""
 
+import json
 import logging
 import sys
+from contextlib import suppress
 from typing import Any, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
@@ -44,14 +46,32 @@ class WithFacts(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.__dict__.update(facts.current())
-        if trace_id := _trace_id():
-            record.__dict__["trace_id"] = trace_id
+        with suppress(Exception):  # A module that another thread is importing is there, and has nothing in it yet.
+            if trace_id := _trace_id():
+                record.__dict__["trace_id"] = trace_id
         return True
+
+
+class Lines(logging.StreamHandler[TextIO]):
+    """Writes lines. One that cannot be written fails nobody's call; its content may be a secret and is not shown."""
+
+    def handle(self, record: logging.LogRecord) -> bool:
+        try:
+            return super().handle(record)
+        except Exception:
+            self.handleError(record)
+            return False
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging names it
+        with suppress(Exception):
+            failure = getattr(sys.exc_info()[0], "__name__", "nothing")
+            said = {"level": "ERROR", "logger": record.name, "message": f"a line of the log failed with {failure}"}
+            self.stream.write(json.dumps(said) + "\n")
 
 
 def handler(log_format: str, stream: TextIO) -> logging.Handler:
     """Return what writes log lines to a stream, as `text` or as `json`."""
-    made = logging.StreamHandler(stream)
+    made = Lines(stream)
     made.setFormatter(JsonLines() if log_format == "json" else TextFormatter())
     made.addFilter(WithFacts())
     return made

@@ -6,6 +6,8 @@ import os
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
+from modelward_server.observability.harmless import Harmless
+
 if TYPE_CHECKING:  # It is imported where traces are switched on.
     from opentelemetry.trace import Tracer
 
@@ -26,10 +28,11 @@ def span(name: str, **attributes: str | int) -> AbstractContextManager[object]:
     Args:
         attributes: what it is about; none of them may be a secret.
     """
-    if _tracer is None:
+    tracer = _tracer
+    if tracer is None:
         return nullcontext()
     named = {f"modelward.{key}": value for key, value in attributes.items()}
-    return _tracer.start_as_current_span(name, attributes=named)
+    return Harmless(lambda: tracer.start_as_current_span(name, attributes=named))
 
 
 def is_wanted() -> bool:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from cachetools.func import ttl_cache
+from opentelemetry import context, trace
 from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.metrics import CallbackOptions, Observation
@@ -23,11 +23,12 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 
+from modelward_server.interceptors.base import Call
+from modelward_server.interceptors.instruments import Instrument
 from modelward_server.observability import spans
 from modelward_server.observability.background import BackgroundMetrics
 from modelward_server.observability.ledger import LedgerMetrics
 from modelward_server.observability.runtime import RuntimeMetrics
-from modelward_server.rpc.around import Around, Call, timed
 
 OURS = "modelward"
 FAULTS = {"UNKNOWN", "DEADLINE_EXCEEDED", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"}
@@ -38,7 +39,7 @@ FLUSH_MS = 3_000
 """How long a stop waits until the last spans are sent."""
 
 
-class Telemetry(Around):
+class Telemetry(Instrument):
     """Sends a span and a duration for each call of our services, and now and then what the collectors tell."""
 
     def __init__(self, *collectors: LedgerMetrics | BackgroundMetrics | RuntimeMetrics) -> None:
@@ -63,21 +64,19 @@ class Telemetry(Around):
 
         return observe
 
-    @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[None]:
+    def begin(self, call: Call) -> Callable[[str, float], None]:
         name = call.method.lstrip("/")
         named = {"rpc.system.name": "grpc", "rpc.method": name}
         sent: dict[str, Any] = dict(call.context.invocation_metadata() or ())
-        with self._tracer.start_as_current_span(
-            name, extract(sent), SpanKind.SERVER, named, record_exception=False, set_status_on_exception=False
-        ) as span:
+        span = self._tracer.start_span(name, extract(sent), SpanKind.SERVER, named)
+        token = context.attach(trace.set_span_in_context(span))
 
-            def told(code: str, seconds: float) -> None:
-                _end(span, code)
-                self._seconds.record(seconds, named | {"rpc.response.status_code": code})
+        def end(code: str, seconds: float) -> None:
+            context.detach(token)
+            _end(span, code)
+            self._seconds.record(seconds, named | {"rpc.response.status_code": code})
 
-            with timed(call.context, told):
-                yield
+        return end
 
     def close(self) -> None:
         """Send what is left."""
@@ -97,3 +96,4 @@ def _end(span: Span, code: str) -> None:
     span.set_attribute("rpc.response.status_code", code)
     if code in FAULTS:
         span.set_status(Status(StatusCode.ERROR))
+    span.end()

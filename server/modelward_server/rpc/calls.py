@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from modelward._wire import ACTOR_HEADER
 from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, RequestIdReused
 from modelward_server.caller import Caller
+from modelward_server.observability.harmless import harmless
 from modelward_server.observability.spans import span
 from modelward_server.rpc.deadlines import Wanted
 from modelward_server.runtime.executors import Executors
@@ -55,7 +56,7 @@ class Calls:
         self.executors = executors
         self._reads = executors.other if background else executors.reads
         self._writes = executors.other if background else executors.writes
-        self._on_write = on_write
+        self._on_write = harmless(on_write)  # What was committed is no failure of the call.
 
     async def read(self, query: Callable[[Session], Value], *, urgent: bool = False) -> Value:
         """Run a function that only reads; `urgent` ones do not stand behind others."""

@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import DeadlineExceeded
 from modelward.v1.retraining_pb2 import LeaseJobRequest, LeaseJobsRequest
-from modelward_server.rpc.around import Around, Call
+from modelward_server.interceptors.base import Call, Interceptor
 
 Value = TypeVar("Value")
 
 
-class Deadlines(Around):
+class Deadlines(Interceptor):
     """Gives a deadline to each call that came without one. Streams may last: watches and uploads do.
 
     Args:

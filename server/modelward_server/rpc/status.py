@@ -31,7 +31,7 @@ def encode(error: ModelwardError) -> Status:
 
 def _encode(error: ModelwardError, longest: int, most: int) -> Status:
     def cut(text: str) -> str:
-        text = redact(text)
+        text = redact(text).encode(errors="replace").decode()  # A name of a file may hold what no message can.
         return text if len(text) <= longest else f"{text[:longest]}..."
 
     facts = {key: cut(value) for key, value in error.metadata.items()}

@@ -69,6 +69,7 @@ class Authentication:
 
     async def _look(self, kind: str, shown: str) -> Identity:
         if kind == "certificate":
+            facts.note(actor=shown)  # The handshake has proved that name, whatever is granted to it.
             if known := await self._executor.run(self._holder_of_certificate, shown):
                 return known
             raise NotAuthenticated("what was granted to this certificate has expired or was revoked; ask for it anew")
@@ -104,13 +105,13 @@ class Visit:
             RoleTooLow: they may not make this call.
         """
         self._who = await self._authentication.identify(self._context)
+        facts.note(actor=self._who.name)  # Also of a call that is refused.
         if self._permission.role is None:
             raise NotServed("the server does not know what this call may do, so nobody may make it")
         if not self._who.role.covers(self._permission.role):
             said = f"{self._who.name} is a {self._who.role}, and this call takes a {self._permission.role}"
             raise RoleTooLow(said, role=self._who.role, needed=self._permission.role)
         identity.current.set(self._who)
-        facts.note(actor=self._who.name)
 
     async def check(self, request: Message, *, first: bool = True) -> None:
         """Check a request; of those behind the first one, also whether the credential is still good."""

@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager, context
 from cachetools import TLRUCache
 
 from modelward.errors import LimitReached
-from modelward_server.rpc.around import Around, Call
+from modelward_server.interceptors.base import Call, Interceptor
 from modelward_server.security.clients import client_of
 
 BURST_SECONDS = 10.0
@@ -79,7 +79,7 @@ class Open:
                 del self._open[client]
 
 
-class ClientLimits(Around):
+class ClientLimits(Interceptor):
     """Keeps each client to its limits; 0 is none. The calls of emergencies are not limited.
 
     Args:

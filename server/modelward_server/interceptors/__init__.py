@@ -1,0 +1,1 @@
+"""What runs around every call: a last resort, measurements, errors, authentication, limits and validation."""

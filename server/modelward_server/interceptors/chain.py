@@ -1,0 +1,133 @@
+"""The one interceptor that gRPC knows: it runs ours, and ends every call with a status whatever happens in them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import aclosing, suppress
+from typing import Any, TypeAlias
+from uuid import uuid4
+
+import grpc
+from grpc import aio
+
+from modelward.errors import NotServed
+from modelward_server.interceptors.base import Behavior, Call, Context, Interceptor, Method
+from modelward_server.interceptors.errors import INCIDENT, forget, is_given_up
+
+log = logging.getLogger(__name__)
+
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class Chain(aio.ServerInterceptor):
+    """Runs each call through interceptors.
+
+    gRPC reads and parses the message of a unary call before any code of ours runs, and it sends no status when what it
+    calls raises `CancelledError` or another `BaseException`, or when its own logging raises. So every method is given
+    to it as one that takes a stream of bytes, and nothing is ever raised into it.
+
+    Args:
+        interceptors: from the outside in.
+    """
+
+    def __init__(self, interceptors: Sequence[Interceptor]) -> None:
+        self._interceptors = interceptors
+        self._handlers: dict[str, Handler] = {}
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Handler | None:
+        name = handler_call_details.method
+        if name not in self._handlers:
+            served = await continuation(handler_call_details)
+            if served is None:
+                return None  # Not kept: anybody may ask for any number of methods that there are not.
+            self._handlers[name] = self._handler(name, served)
+        return self._handlers[name]
+
+    def _handler(self, name: str, served: Any) -> Handler:
+        method = Method(name, served.request_streaming, served.response_streaming, served.request_deserializer)
+        behavior = _innermost(served, name)
+        for interceptor in reversed(self._interceptors):
+            if interceptor.is_for(name):
+                behavior = interceptor.wrap(behavior)
+        if served.response_streaming:
+            return grpc.stream_stream_rpc_method_handler(_writing(behavior, method), None, served.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(_answering(behavior, method, served.response_serializer))
+
+
+def _innermost(served: Any, name: str) -> Behavior:
+    """Return what calls the servicer."""
+    inner = served.unary_unary or served.unary_stream or served.stream_unary or served.stream_stream
+
+    async def stream(call: Call) -> AsyncIterator[Any]:
+        async with aclosing(inner(call.request, call.context)) as answers:
+            async for answer in answers:
+                yield answer
+
+    async def single(call: Call) -> Any:
+        return await inner(call.request, call.context)
+
+    async def not_served(_call: Call) -> Any:
+        method = name.rpartition("/")[2]
+        raise NotServed(f"{method} is part of the contract, but this server does not serve it yet", method=method)
+
+    if inspect.isasyncgenfunction(inner):
+        return stream
+    # A generated base class answers the calls that a servicer lacks by methods that are not coroutines.
+    return single if inspect.iscoroutinefunction(inner) else not_served
+
+
+def _answering(inner: Behavior, method: Method, serialize: Callable[[Any], bytes]) -> Any:
+    async def behavior(_requests: object, context: Context) -> bytes:
+        try:
+            return serialize(await inner(Call(method, context)))
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            await _end(context, method.name, error)
+        return b""  # gRPC sees that the call has ended.
+
+    return behavior
+
+
+def _writing(inner: Behavior, method: Method) -> Any:
+    streams = inspect.isasyncgenfunction(inner)
+
+    async def behavior(_requests: object, context: Context) -> None:
+        try:
+            if not streams:  # It writes by itself, as the health service's does.
+                await inner(Call(method, context))
+                return
+            async with aclosing(inner(Call(method, context))) as answers:
+                async for answer in answers:
+                    await context.write(answer)
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            await _end(context, method.name, error)
+
+    return behavior
+
+
+async def _end(context: Context, method: str, error: BaseException) -> None:
+    """Send a status if none was sent, with nothing that may have failed before: no details, no trailers."""
+    if not context.done():
+        incident = uuid4().hex[:12]
+        with suppress(Exception):  # The client has gone, or all has been tried.
+            context.set_trailing_metadata(())
+            code = grpc.StatusCode.CANCELLED if is_given_up(error) else grpc.StatusCode.INTERNAL
+            await context.abort(code, INCIDENT.format(incident))
+        with suppress(Exception):
+            _tell(error, method, incident)
+    forget(error)
+
+
+def _tell(error: BaseException, method: str, incident: str) -> None:
+    if not isinstance(error, asyncio.CancelledError | aio.AbortError):
+        log.error("%s failed where nothing may fail, incident %s", method, incident, exc_info=error)
