@@ -12,12 +12,18 @@ from modelward_server.observability.harmless import harmless
 log = logging.getLogger(__name__)
 
 
+@harmless
 def announce(session: Session, payload: object) -> None:
     """Say what a record of the audit log says, if this is for the log, and only if the record comes to stay."""
     line = _line(payload)
     if line:
         level = logging.INFO if isinstance(payload, Job) else logging.WARNING
-        event.listen(session, "after_commit", lambda _session: harmless(log.log)(level, line), once=True)
+        event.listen(session, "after_commit", lambda _session: _tell(level, line), once=True)
+
+
+@harmless
+def _tell(level: int, line: str) -> None:
+    log.log(level, line)
 
 
 def _line(payload: object) -> str:
