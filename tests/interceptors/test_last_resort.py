@@ -30,6 +30,7 @@ from modelward_server.interceptors import errors as statuses
 from modelward_server.interceptors.auth import Auth
 from modelward_server.interceptors.errors import Errors
 from modelward_server.interceptors.validation import Validation
+from modelward_server.lifecycle import models
 from modelward_server.observability import call_log, calls, facts, logs, spans, telemetry
 from modelward_server.rpc.calls import Calls
 from modelward_server.rpc.deadlines import Deadlines
@@ -272,6 +273,19 @@ async def test_whatever_a_call_raises_is_a_status(
     assert await ends(server, token) == {status}
     monkeypatch.undo()
     assert await ends(server, token) == {"NOT_FOUND"}
+
+
+def raise_stop_iteration(*_: object) -> None:
+    next(iter(()))
+
+
+async def test_an_iterator_that_ends_in_a_thread_ends_the_call_too(
+    server: RunningServer, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(models, "get_model", raise_stop_iteration)
+    async with AsyncClient(server.target, token=token, timeout=SOON_SECONDS) as client:
+        with pytest.raises(errors.UnexpectedError, match="incident"):
+            await client.get_model("none")
 
 
 def test_services_that_are_not_ours_end_with_a_status_too(

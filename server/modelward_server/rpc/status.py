@@ -15,6 +15,8 @@ TRAILER_LIMIT = 7_000
 """Bytes that an error may have on the wire: clients take 8 KiB of trailers, and see RESOURCE_EXHAUSTED beyond."""
 LONGEST_TEXTS = (TRAILER_LIMIT, 1_000, 200)
 """Characters that are left of each text, tried one after the other until the error is small enough."""
+LONGEST_SECRET = 4_000
+"""Characters behind a text's cut that are looked at, so that a secret is known for one that the cut goes through."""
 FEWEST_DETAILS = (20, 5, 1)
 """How many fields or gates are told of then."""
 
@@ -31,7 +33,9 @@ def encode(error: ModelwardError) -> Status:
 
 def _encode(error: ModelwardError, longest: int, most: int) -> Status:
     def cut(text: str) -> str:
-        text = redact(text).encode(errors="replace").decode()  # A name of a file may hold what no message can.
+        text = (
+            redact(text[: longest + LONGEST_SECRET]).encode(errors="replace").decode()
+        )  # A name of a file may hold what no message can.
         return text if len(text) <= longest else f"{text[:longest]}..."
 
     facts = {key: cut(value) for key, value in error.metadata.items()}

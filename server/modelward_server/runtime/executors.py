@@ -43,6 +43,13 @@ class _Job:
         self._work = None
 
 
+def _without_stop_iteration(work: Callable[..., Value], *args: Any, **kwargs: Any) -> Value:
+    try:
+        return work(*args, **kwargs)
+    except StopIteration as error:  # No future takes one, and whoever waits for this one would do so for ever.
+        raise RuntimeError("StopIteration left the work of a thread") from error
+
+
 class BoundedExecutor(ThreadPoolExecutor):
     """A thread pool that refuses work when too much waits already.
 
@@ -73,7 +80,7 @@ class BoundedExecutor(ThreadPoolExecutor):
         if len(self._outstanding) >= self.max_outstanding:
             said = f"{self.max_outstanding} pieces of work wait for the server's {self.name} threads; come again"
             raise LimitReached(said, retry_seconds=RETRY_SECONDS, limit=f"{self.name}_threads")
-        future = super().submit(fn, *args, **kwargs)
+        future = super().submit(_without_stop_iteration, fn, *args, **kwargs)
         self._outstanding.add(future)
         future.add_done_callback(self._outstanding.discard)
         return future
