@@ -11,10 +11,12 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from modelward import AsyncClient, errors
-from modelward_server.comparison.benchmark import Timing, _numbers
+from modelward_server.comparison.benchmark import Timing, read_numbers
 from modelward_server.comparison.process import start_process
 from modelward_server.comparison.quantiles import quantile
 from modelward_server.comparison.sandbox import Limits, write_job
+from modelward_server.sandbox.answers import ModelProcessError
+from modelward_server.sandbox.scratch import job_folder
 from modelward_server.settings import Settings
 from tests.comparison.models import SKOPS, crashing, endless, features, labels, saved
 from tests.conftest import Either, RunningServer
@@ -103,8 +105,6 @@ def test_few_times_end_at_the_least_and_the_greatest() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        None,
-        7,
         {},
         {"times": ["x"], "peak_bytes": 1},
         {"times": 5, "peak_bytes": "much"},
@@ -113,20 +113,23 @@ def test_few_times_end_at_the_least_and_the_greatest() -> None:
         {"times": [0.1, -1.0], "peak_bytes": 1},
         {"times": [True], "peak_bytes": 1},
         {"times": [0.1], "peak_bytes": float("inf")},
+        {"times": [10**400], "peak_bytes": 1},
+        {"times": [0.1], "peak_bytes": 10**400},
     ],
 )
-def test_what_is_no_time_is_not_taken_for_one(answer: object) -> None:
-    assert _numbers(answer, ("times", "peak_bytes")) == []
-    assert _numbers({"times": [0.1, 2], "peak_bytes": 3}, ("times", "peak_bytes")) == [0.1, 2.0, 3.0]
+def test_what_is_no_time_is_not_taken_for_one(answer: dict[str, object]) -> None:
+    with pytest.raises(ModelProcessError, match="no positive numbers"):
+        read_numbers(answer, ("times", "peak_bytes"))
+    found = read_numbers({"times": [0.1, 2], "peak_bytes": 3}, ("times", "peak_bytes"))
+    assert found == {"times": [0.1, 2.0], "peak_bytes": [3.0]}
 
 
 async def test_a_version_that_hangs_is_ended_before_the_others_are_timed(tmp_path: Path) -> None:
     limits = Limits(seconds=3, memory_mb=512)
-    (tmp_path / "hung").mkdir()
-    path = saved(endless(), tmp_path / "hung")
-    write_job(tmp_path, SKOPS, path, DATA, limits, 30)
-    async with start_process("skops", "time", tmp_path) as process:
-        timing = Timing(SKOPS, process, limits, {1: []})
-        await timing.begin()
-        assert timing.failure == "was stopped after 3 s, the time limit"
-        assert await asyncio.wait_for(process.ended(), 5) == -signal.SIGKILL
+    with job_folder() as folder:
+        write_job(folder, SKOPS, saved(endless(), tmp_path), DATA, limits, 30)
+        async with start_process("skops", "time", folder) as process:
+            timing = Timing(SKOPS, process, limits, {1: []})
+            await timing.begin()
+            assert timing.failure == "was stopped after 3 s, the time limit"
+            assert await asyncio.wait_for(process.ended(), 5) == -signal.SIGKILL

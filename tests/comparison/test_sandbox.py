@@ -162,21 +162,30 @@ async def test_cancelling_ends_the_process(tmp_path: Path) -> None:
 
 
 def _models() -> set[str]:
-    """Return the processes of models that this process asked for."""
-    keepers = (keeper for nursery in _children(os.getpid(), "comparison.nursery") for keeper in _children(nursery))
+    """Return the processes of models that this process asked for: a nursery forks keepers, and those fork models."""
+    keepers = (keeper for nursery in _nurseries(os.getpid()) for keeper in _children(nursery))
     return {model for keeper in keepers for model in _children(keeper)}
 
 
-def _children(parent: int | str, command: str = "") -> list[str]:
+def _nurseries(parent: int | str) -> list[str]:
+    """Return the nurseries below a process, which may be inside bubblewrap."""
+    found = []
+    for child in _children(parent):
+        words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        if b"modelward_server.comparison.nursery" in words:
+            found += _nurseries(child) if words[0].endswith(b"bwrap") else [child]
+    return found
+
+
+def _children(parent: int | str) -> list[str]:
     """Return the processes that any thread of a process has started."""
-    found = " ".join(told.read_text() for told in Path(f"/proc/{parent}/task").glob("*/children")).split()
-    return [child for child in found if command.encode() in Path(f"/proc/{child}/cmdline").read_bytes()]
+    return " ".join(told.read_text() for told in Path(f"/proc/{parent}/task").glob("*/children")).split()
 
 
 @LINUX
 async def test_models_run_on_when_what_they_are_forked_from_was_killed(tmp_path: Path) -> None:
     model = LinearRegression().fit(MATRIX, DATA["x0"])
     await run(saved(model, tmp_path))
-    for nursery in _children(os.getpid(), "comparison.nursery"):
+    for nursery in _nurseries(os.getpid()):
         os.kill(int(nursery), signal.SIGKILL)
     assert (await run(saved(model, tmp_path))).predicted.shape == (200,)

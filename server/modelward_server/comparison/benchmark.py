@@ -5,13 +5,11 @@ anew each round, and what the machine does meets all alike.
 """
 
 import asyncio
-import math
 import random
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,9 +19,11 @@ from modelward.data import Columns
 from modelward.errors import ModelFailed
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward_server.comparison.compare import main_file
-from modelward_server.comparison.process import ModelProcess, how_it_died, start_process
+from modelward_server.comparison.process import ModelProcess, start_process
 from modelward_server.comparison.quantiles import quantile
 from modelward_server.comparison.sandbox import Limits, write_job
+from modelward_server.sandbox.answers import ModelProcessError, numbers, seconds, words
+from modelward_server.sandbox.scratch import job_folder
 
 TURN_SECONDS = 0.05
 """How long one version is asked at a time."""
@@ -53,62 +53,45 @@ class Timing:
 
     async def begin(self) -> None:
         """Wait until the model is loaded."""
-        for seconds in await self._next("load_seconds"):
-            self.load_seconds = seconds
+        answer = await self._next("load_seconds")
+        if answer:
+            self.load_seconds = answer["load_seconds"][0]
 
     async def ask(self, rows: int) -> None:
         """Time calls of so many rows for one turn."""
         self.process.ask({"rows": rows, "seconds": TURN_SECONDS})
-        *times, peak_bytes = await self._next("times", "peak_bytes") or [0.0]
-        self.times[rows] += times
-        self.peak_bytes = max(self.peak_bytes, int(peak_bytes))
+        answer = await self._next("times", "peak_bytes")
+        if answer:
+            self.times[rows] += answer["times"]
+            self.peak_bytes = max(self.peak_bytes, int(answer["peak_bytes"][0]))
 
-    async def _next(self, *names: str) -> list[float]:
-        """Read the numbers of those names in the next answer.
+    async def _next(self, *names: str) -> dict[str, list[float]]:
+        """Read the numbers of those names in the next answer; none when there is no answer.
 
         An answer that does not come, or is none, is the version's failure and the end of its process: the others must
         not be timed beside one that has gone wild.
         """
-        answer: Any
         try:
             async with asyncio.timeout(self.limits.seconds):
-                answer = await self.process.answer()
+                return read_numbers(await self.process.answer(), names)
         except TimeoutError:
-            answer = {"failure": f"was stopped after {self.limits.seconds:g} s, the time limit"}
-        except ValueError:
-            answer = None
-        numbers = _numbers(answer, names)
-        if not numbers:
-            self.failure = _failure(answer)
-            self.process.end()
-        return numbers
+            self.failure = f"was stopped after {self.limits.seconds:g} s, the time limit"
+        except ModelProcessError as failed:
+            self.failure = str(failed)
+        self.process.end()
+        return {}
 
 
-def _failure(answer: Any) -> str:
-    """Say what went wrong, in the process's own words where it has some."""
-    told = answer if isinstance(answer, dict) else {}
-    if "ended" in told:
-        return how_it_died(told["ended"] if isinstance(told["ended"], int) else None)
-    return told["failure"] if isinstance(told.get("failure"), str) and told["failure"] else "answered what is no time"
+def read_numbers(answer: Mapping[str, Any], names: Sequence[str]) -> dict[str, list[float]]:
+    """Return the numbers of those names, one or many each.
 
-
-def _numbers(answer: Any, names: Sequence[str]) -> list[float]:
-    """Return the numbers of those names, one or many each; none at all when one is not finite and above zero.
-
-    What answers is a process in which a model ran: it may say anything.
+    Raises:
+        ModelProcessError: the answer says that the model failed, or holds what is no number above zero.
     """
-    found: list[float] = []
-    for name in names:
-        told = answer.get(name) if isinstance(answer, dict) else None
-        values = told if isinstance(told, list) else [told]
-        if not values or not all(map(_is_positive, values)):
-            return []
-        found += map(float, values)
-    return found
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    if "failure" in answer:
+        raise ModelProcessError(words(answer["failure"]))
+    read = {name: numbers if name == "peak_bytes" else seconds for name in names}
+    return {name: read[name](answer.get(name), name) for name in names}
 
 
 @dataclass
@@ -150,8 +133,7 @@ class Benchmark:
 
     @asynccontextmanager
     async def _started(self, version: ModelVersion, sha256: str, columns: Columns) -> Any:
-        with TemporaryDirectory(prefix="modelward-") as name:
-            folder = Path(name)
+        with job_folder() as folder:
             seconds = self.limits.seconds + self.asked.seconds * len(self.asked.batch_rows)
             await asyncio.to_thread(write_job, folder, version, self.blob_path(sha256), columns, self.limits, seconds)
             async with start_process(version.format, "time", folder) as process:

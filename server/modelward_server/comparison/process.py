@@ -3,31 +3,26 @@
 import asyncio
 import atexit
 import json
-import os
-import signal
+import logging
 import socket
 import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from modelward.errors import StoreUnavailable
 from modelward_server.comparison.nursery import RUNTIMES
+from modelward_server.sandbox.answers import MAX_LINE_BYTES, ModelProcessError, how_it_died, read_object
+from modelward_server.sandbox.level import command, environment, level
+from modelward_server.sandbox.visible import readable
 
-KEPT_ENVIRONMENT = ("PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL", "TMPDIR")
-"""What a model may know of the server's environment, which may hold passwords."""
-WORKER_ENVIRONMENT = {
-    # Latencies compare when each model has one core; and a thread of BLAS takes memory for itself.
-    **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    # Arrow's own allocators set aside a gigabyte at a time, which would count against the memory limit.
-    "ARROW_DEFAULT_MEMORY_POOL": "system",
-}
-LINE_BYTES = 16 << 20
-"""The longest line that is read of what a process answers."""
+log = logging.getLogger(__name__)
+
+END_SECONDS = 10
+START_SECONDS = 60
 STARTS = 2
 """How often a process is asked for: the nursery may have been ended since the last."""
 
@@ -42,34 +37,37 @@ class Nursery:
         self._control: socket.socket | None = None
         atexit.register(self.close)
 
-    def ask(self, program: str, folder: Path) -> socket.socket:
-        """Ask for a process, and return the socket over which it will answer."""
-        ours, theirs = socket.socketpair()
+    def ask(self, program: str, folder: Path) -> tuple[socket.socket, socket.socket]:
+        """Ask for a process; return the socket of who watches it, and the one over which it will answer."""
+        pairs = socket.socketpair(), socket.socketpair()
+        ours, theirs = zip(*pairs, strict=True)
         request = json.dumps({"program": program, "folder": str(folder)}).encode()
-        with theirs, self._lock:
+        with theirs[0], theirs[1], self._lock:
+            descriptors = [end.fileno() for end in theirs]
             try:
-                socket.send_fds(self._started(), [request], [theirs.fileno()])
+                socket.send_fds(self._started(), [request], descriptors)
             except OSError:
                 self.close()
-                socket.send_fds(self._started(), [request], [theirs.fileno()])
-        return ours
+                socket.send_fds(self._started(), [request], descriptors)
+        return ours[0], ours[1]
 
     def _started(self) -> socket.socket:
         if self._control is None:
             self._control, theirs = socket.socketpair()
+            arguments = self._format, json.dumps(list(map(str, readable())))
             with theirs:
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "modelward_server.comparison.nursery", self._format],
+                    command("modelward_server.comparison.nursery", *arguments, wrapped=level().bubblewrap),
                     stdin=theirs.fileno(),  # The nursery ends when our end closes, should the server be killed.
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    env=_environment(),
+                    env=environment(),
                     start_new_session=True,
                 )
         return self._control
 
     def close(self) -> None:
-        """End the nursery; the models' processes go on."""
+        """End the nursery, and inside bubblewrap the models' processes with it."""
         if self._control and self._process:
             self._control.close()
             self._process.kill()
@@ -77,53 +75,60 @@ class Nursery:
         self._control = self._process = None
 
 
-def _environment() -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if name in KEPT_ENVIRONMENT} | WORKER_ENVIRONMENT
-
-
 NURSERIES = {format_: Nursery(format_) for format_ in RUNTIMES}
 """The nursery of each format, one in each process of the server."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class ModelProcess:
-    """A running process; what it says is checked by who hears it, since a model may say anything."""
+    """A running process; what it says is read under a budget, since a model may say anything.
 
-    pid: int
+    Args:
+        reader: of what it answers.
+        writer: of what it is asked.
+        watch: to who watches it, and ends it when this is closed.
+        status: how it ended, once it has: negative for a signal, None if nobody could tell.
+    """
+
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
+    watch: asyncio.StreamWriter
+    status: "asyncio.Task[int | None]"
 
     def ask(self, question: Mapping[str, object]) -> None:
         self.writer.write(json.dumps(question).encode() + b"\n")
 
-    async def answer(self) -> Any:
-        """Return what it says next, or `{"ended": status}`; the status is negative for a signal, None if unknown.
+    async def answer(self) -> dict[str, Any]:
+        """Return what it says next.
 
         Raises:
-            ValueError: it said what is no JSON, or too much.
+            ModelProcessError: it said something else than a JSON object, or ended.
         """
-        line = await self.reader.readline()
-        while line and not line.strip():
-            line = await self.reader.readline()
-        return json.loads(line) if line else {"ended": None}
+        answer = await read_object(self.reader)
+        if answer is None:
+            raise ModelProcessError(how_it_died(await self.ended()))
+        return answer
 
     async def ended(self) -> int | None:
         """Wait for its end and return its status."""
-        while True:
-            with suppress(ValueError):
-                answer = await self.answer()
-                if isinstance(answer, dict) and "ended" in answer:
-                    return answer["ended"] if isinstance(answer["ended"], int) else None
+        return await asyncio.shield(self.status)
 
     def end(self) -> None:
-        """End it and what it started, at once."""
-        with suppress(ProcessLookupError):
-            os.killpg(self.pid, signal.SIGKILL)
+        """End it at once."""
+        with suppress(OSError):
+            self.watch.write_eof()
 
 
 @asynccontextmanager
 async def start_process(format_: str, program: Literal["work", "time"], folder: Path) -> AsyncIterator[ModelProcess]:
-    """Run a program for models of a format in a process of its own, and end it with the block."""
+    """Run a program for models of a format in a process of its own, and end it with the block.
+
+    Args:
+        folder: one of `job_folder`, with a job in it.
+
+    Raises:
+        StoreUnavailable: it cannot be started.
+    """
     starting = asyncio.create_task(_start(format_, program, folder))
     try:
         process = await asyncio.shield(starting)
@@ -138,26 +143,41 @@ async def start_process(format_: str, program: Literal["work", "time"], folder: 
 
 async def _end(process: ModelProcess) -> None:
     process.end()
-    await process.ended()
-    process.writer.close()
+    try:
+        async with asyncio.timeout(END_SECONDS):
+            await process.ended()
+    except TimeoutError:
+        log.error("a model's process was told to end and has not, after %d s", END_SECONDS)
+    finally:
+        process.writer.close()
+        process.watch.close()
 
 
 async def _start(format_: str, program: str, folder: Path) -> ModelProcess:
     for _ in range(STARTS):
-        connection = await asyncio.to_thread(NURSERIES[format_].ask, program, folder)
-        reader, writer = await asyncio.open_connection(sock=connection, limit=LINE_BYTES)
-        process = ModelProcess(0, reader, writer)
-        answer = await process.answer()
-        if "pid" in answer:
-            return replace(process, pid=answer["pid"])
+        watch, conversation = await asyncio.to_thread(NURSERIES[format_].ask, program, folder)
+        watching, watch_writer = await asyncio.open_connection(sock=watch)
+        reader, writer = await asyncio.open_connection(sock=conversation, limit=MAX_LINE_BYTES)
+        if await _has_begun(watching):
+            status = asyncio.create_task(_status(watching))
+            return ModelProcess(reader, writer, watch_writer, status)
+        watch_writer.close()
         writer.close()
     raise StoreUnavailable(f"no process for {format_} models could be started", store="models")
 
 
-def how_it_died(code: int | None) -> str:
-    """Say how a process ended that gave no answer."""
-    if code == -signal.SIGKILL:
-        return "was killed by the operating system, which does so when memory runs out"
-    if code is not None and code < 0:
-        return f"crashed its process ({signal.Signals(-code).name})"
-    return f"ended its process with status {code} and without an answer"
+async def _has_begun(watching: asyncio.StreamReader) -> bool:
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            return bool(await watching.readline())
+    except (TimeoutError, OSError):
+        return False
+
+
+async def _status(watching: asyncio.StreamReader) -> int | None:
+    try:
+        line = await watching.readline()
+    except OSError:
+        return None
+    ended: int | None = json.loads(line)["ended"] if line else None
+    return ended

@@ -6,12 +6,12 @@ Nothing of a model is loaded in the server: what comes back are arrays of number
 import asyncio
 import json
 import os
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -21,8 +21,11 @@ from modelward.comparison import Latency, ModelKind
 from modelward.data import Columns, to_arrow
 from modelward.errors import FieldViolation, InvalidField, ModelFailed
 from modelward.lifecycle import ModelVersion
-from modelward_server.comparison.process import how_it_died, start_process
+from modelward_server.comparison.process import ModelProcess, start_process
 from modelward_server.observability.spans import span
+from modelward_server.sandbox.answers import ModelProcessError, classes, read_array, refuse_shape, seconds, words
+from modelward_server.sandbox.level import level
+from modelward_server.sandbox.scratch import job_folder, next_user, share
 
 GREATEST = 1e150
 """Numbers beyond it have no finite square, so no error could be told."""
@@ -54,10 +57,6 @@ class Run:
     """None of what was predicted elsewhere."""
 
 
-class _RefusedError(Exception):
-    """The model broke a rule; the text says which, as the end of a sentence that begins with its name."""
-
-
 async def run_model(version: ModelVersion, model: Path, columns: Columns, limits: Limits) -> Run:
     """Run a version over every row of `columns`. When it is cancelled, the process is ended.
 
@@ -66,88 +65,93 @@ async def run_model(version: ModelVersion, model: Path, columns: Columns, limits
         InvalidField: the data lack a column that it needs.
     """
     rows = len(next(iter(columns.values())))
-    with TemporaryDirectory(prefix="modelward-") as name:
-        folder = Path(name)
+    with job_folder() as folder:
         await asyncio.to_thread(write_job, folder, version, model, columns, limits, limits.seconds)
         try:
             with span("run model", model=version.model, version=version.version):
-                await _work(version.format, folder, limits)
-            return await asyncio.to_thread(_read_answer, folder, version, rows)
-        except _RefusedError as refused:
-            raise ModelFailed(f"{version} {refused}", model=version.model, version=version.version) from None
+                return await _work(version, folder, rows, limits)
+        except ModelProcessError as failed:
+            raise ModelFailed(f"{version} {failed}", model=version.model, version=version.version) from None
 
 
 def write_job(
-    folder: Path, version: ModelVersion, model: Path, columns: Columns, limits: Limits, seconds: float
+    folder: Path, version: ModelVersion, model: Path, columns: Columns, limits: Limits, run_seconds: float
 ) -> None:
-    """Write what a process needs into its folder; `seconds` is how long it may use every core."""
+    """Write what a process needs into its folder; `run_seconds` is how long it may use every core.
+
+    The model is copied, since its process must see nothing of the folder where it is kept.
+    """
     with (folder / "features.arrow").open("wb") as file:
         file.writelines(to_arrow(columns))
+    name = f"model.{version.format}"
+    shutil.copyfile(model, folder / name)
+    user = next_user() if level().layers.own_user else None
     job = {
         "format": version.format,
-        "model": str(model.resolve()),
+        "model": name,
         "memory_mb": limits.memory_mb,
-        "cpu_seconds": ceil(seconds * (os.cpu_count() or 1)) + 1,
+        "cpu_seconds": ceil(run_seconds * (os.cpu_count() or 1)) + 1,
+        "user": user,
     }
     (folder / "job.json").write_text(json.dumps(job))
+    if user is not None:
+        share(folder, user)
 
 
-async def _work(format_: str, folder: Path, limits: Limits) -> None:
-    """Run the worker to its end, or end it."""
-    async with start_process(format_, "work", folder) as worker:
+async def _work(version: ModelVersion, folder: Path, rows: int, limits: Limits) -> Run:
+    """Run the worker and read what it answers, or end it."""
+    async with start_process(version.format, "work", folder) as worker:
         try:
             async with asyncio.timeout(limits.seconds):
-                code = await worker.ended()
+                return await _read_answer(worker, version, rows)
         except TimeoutError:
-            raise _RefusedError(f"was stopped after {limits.seconds:g} s, the time limit") from None
-    if not (folder / "answer.json").exists():
-        raise _RefusedError(how_it_died(code))
+            raise ModelProcessError(f"was stopped after {limits.seconds:g} s, the time limit") from None
 
 
-def _read_answer(folder: Path, version: ModelVersion, rows: int) -> Run:
-    answer: dict[str, Any] = json.loads((folder / "answer.json").read_text())
+async def _read_answer(worker: ModelProcess, version: ModelVersion, rows: int) -> Run:
+    answer = await worker.answer()
     if "wrong_data" in answer:
-        raise InvalidField(FieldViolation("data", f"{answer['wrong_data']} ({version})"))
-    if "failure" in answer:
-        raise _RefusedError(answer["failure"])
-    with np.load(folder / "outputs.npz", allow_pickle=False) as outputs:
-        arrays = dict(outputs.items())
-    kind, classes = ModelKind(answer["kind"]), tuple(answer["classes"])
-    return Run(
-        kind,
-        classes,
-        _checked_predictions(arrays, kind, rows, len(classes)),
-        _checked_probabilities(arrays, rows, len(classes)),
-        _latency(answer["row_times"], answer["batch_times"], rows),
-    )
+        raise InvalidField(FieldViolation("data", f"{words(answer['wrong_data'])} ({version})"))
+    kind = next((kind for kind in ModelKind if kind == answer.get("kind")), None)
+    if kind is None:
+        raise ModelProcessError(words(answer.get("failure")))
+    known = classes(answer.get("classes"))
+    latency = _latency(answer, rows)
+    shapes = answer["shapes"] if isinstance(answer.get("shapes"), dict) else {}
+    refuse_shape(shapes, "predicted", (rows,))
+    dtype = np.int64 if kind is ModelKind.CLASSIFICATION else np.float64
+    predicted = _checked_predictions(await read_array(worker.reader, dtype, (rows,)), kind, len(known))
+    probabilities = None
+    if "probabilities" in shapes:
+        refuse_shape(shapes, "probabilities", (rows, len(known)))
+        probabilities = _checked_probabilities(await read_array(worker.reader, np.float64, (rows, len(known))))
+    return Run(kind, known, predicted, probabilities, latency)
 
 
-def _checked_predictions(arrays: Mapping[str, NDArray[Any]], kind: ModelKind, rows: int, classes: int) -> NDArray[Any]:
-    predicted = arrays["predicted"]
-    if predicted.shape != (rows,):
-        raise _RefusedError(f"gave {predicted.shape} predictions for {rows:,} rows")
+def _checked_predictions(predicted: NDArray[Any], kind: ModelKind, known: int) -> NDArray[Any]:
     if kind is ModelKind.CLASSIFICATION:
-        if predicted.dtype != np.int64 or not ((predicted >= 0) & (predicted < classes)).all():
-            raise _RefusedError("predicted classes that it does not know itself")
+        if not ((predicted >= 0) & (predicted < known)).all():
+            raise ModelProcessError("predicted classes that it does not know itself")
         return predicted
     bad = np.count_nonzero(~(np.abs(predicted) < GREATEST))
     if bad:
-        raise _RefusedError(f"predicted NaN, infinity or more than {GREATEST:g} in {bad:,} of {rows:,} rows")
+        raise ModelProcessError(
+            f"predicted NaN, infinity or more than {GREATEST:g} in {bad:,} of {len(predicted):,} rows"
+        )
     return predicted
 
 
-def _checked_probabilities(arrays: Mapping[str, NDArray[Any]], rows: int, classes: int) -> NDArray[np.float64] | None:
-    if "probabilities" not in arrays:
-        return None
-    found = arrays["probabilities"]
-    if found.shape != (rows, classes):
-        raise _RefusedError(f"gave probabilities of shape {found.shape} for {rows:,} rows and {classes} classes")
-    if not (found >= 0).all() or not (np.abs(found.sum(axis=1) - 1) < 1e-3).all():
-        raise _RefusedError("gave probabilities that are below 0, NaN, or do not add up to 1")
-    return np.asarray(found, np.float64)
+def _checked_probabilities(found: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(all="ignore"):
+        adds_up = (np.abs(found.sum(axis=1) - 1) < 1e-3).all()
+    if not (found >= 0).all() or not adds_up:
+        raise ModelProcessError("gave probabilities that are below 0, NaN, or do not add up to 1")
+    return found
 
 
-def _latency(row_times: list[float], batch_times: list[float], rows: int) -> Latency:
+def _latency(answer: Mapping[str, Any], rows: int) -> Latency:
+    row_times = seconds(answer.get("row_times"), "times of rows")
+    batch_times = seconds(answer.get("batch_times"), "times of batches")
     (row_p50, row_p99), (batch_p50, batch_p99) = _percentiles(row_times), _percentiles(batch_times)
     return Latency(row_p50, row_p99, batch_p50, batch_p99, rows, len(row_times), len(batch_times))
 

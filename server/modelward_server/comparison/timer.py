@@ -1,4 +1,4 @@
-"""The process in which one model is timed; a nursery forks it.
+"""The process in which one model is timed; a nursery forks it, and it has confined itself before this begins.
 
 It loads the model as the worker does, says that it is ready, and then answers each line of
 `{"rows": ..., "seconds": ...}` with the times that calls of so many rows took. It ends with its standard input.
@@ -10,39 +10,31 @@ import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TextIO
+from typing import Any, BinaryIO
 
-import pyarrow as pa
-
-from modelward_server.comparison.runners import Runner, WrongDataError, import_runtime, load
-from modelward_server.comparison.worker import limit_process
+from modelward_server.comparison.runners import Runner
+from modelward_server.comparison.worker import failure_of, load_model, load_table
 
 MOST_CALLS = 100_000
 """In one answer, which has to fit into a line."""
 
 
-def main(folder: Path, answers: TextIO) -> None:
-    """Time the model whose job lies in the folder."""
-    job = json.loads((folder / "job.json").read_text())
+def main(job: Mapping[str, Any], folder: Path, answers: BinaryIO) -> None:
+    """Time the model that lies in the folder."""
     try:
         for answer in _answers(job, folder):
-            print(json.dumps(answer), file=answers, flush=True)
-    except MemoryError:
-        print(json.dumps({"failure": f"needed more than {job['memory_mb']:,} MiB, the memory limit"}), file=answers)
+            answers.write(json.dumps(answer).encode() + b"\n")
+            answers.flush()
     except BaseException as error:  # A model may raise anything, also SystemExit.
-        words = str(error) if isinstance(error, WrongDataError) else f"raised {type(error).__name__}: {error}"
-        print(json.dumps({"failure": words[:500]}), file=answers)
-    answers.flush()
+        [words] = failure_of(error, job["memory_mb"]).values()
+        answers.write(json.dumps({"failure": words}).encode() + b"\n")
 
 
 def _answers(job: Mapping[str, Any], folder: Path) -> Iterator[dict[str, object]]:
-    runtime = import_runtime(job["format"])
-    limit_process(job["memory_mb"], job["cpu_seconds"])
     begun = perf_counter()
-    runner = load(runtime, Path(job["model"]))
+    runner = load_model(job, folder)
     loaded = perf_counter() - begun
-    with pa.memory_map(str(folder / "features.arrow")) as features, pa.ipc.open_stream(features) as reader:
-        table = runner.table(reader.read_all())
+    table = load_table(runner, folder)
     runner.predict(table[:1])
     yield {"load_seconds": loaded}
     for line in sys.stdin:

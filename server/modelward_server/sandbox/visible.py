@@ -1,0 +1,64 @@
+"""Which files a model's process may read: Python's, the system's libraries, and nothing of the server."""
+
+import os
+import site
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import modelward
+import modelward_server
+
+SYSTEM_LIBRARIES = (
+    *("/lib", "/lib32", "/lib64", "/usr/lib", "/usr/lib32", "/usr/lib64", "/usr/local/lib"),
+    *("/usr/share/zoneinfo", "/etc/ld.so.cache", "/etc/localtime"),
+)
+_hidden: set[Path] = set()
+
+
+def hide(*paths: Path) -> None:
+    """Leave files and folders of the server out, even where a folder of Python's holds them."""
+    _hidden.update(path.absolute().resolve() for path in paths)
+
+
+def readable() -> list[Path]:
+    """Return the files and folders that exist and that a model's process may read."""
+    packages = (Path(str(package.__file__)).parent for package in (modelward, modelward_server))
+    roots = {
+        Path(sys.prefix),
+        Path(sys.base_prefix),
+        *packages,
+        *_named_path(),
+        *_linked(),
+        *map(Path, SYSTEM_LIBRARIES),
+    }
+    outermost = [root for root in sorted(roots) if root.exists() and not roots & set(root.parents)]
+    return [path for root in outermost for path in _without(root, _hidden)]
+
+
+def python_path() -> str:
+    """Return what `PYTHONPATH` must be for these files to be found, also from another folder."""
+    packages = (Path(str(package.__file__)).parent.parent for package in (modelward, modelward_server))
+    return os.pathsep.join(dict.fromkeys(map(str, (*_named_path(), *packages))))
+
+
+def _named_path() -> Iterator[Path]:
+    """Yield what the operator put on Python's path."""
+    return (Path(entry).absolute() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)
+
+
+def _linked() -> Iterator[Path]:
+    """Yield the folders that packages in Python's own folders point to, as those do that are installed for editing."""
+    files = (file for folder in site.getsitepackages() for file in Path(folder).glob("*.pth"))
+    lines = (line for file in files for line in file.read_text(errors="replace").splitlines())
+    return (Path(line) for line in lines if Path(line).is_absolute())
+
+
+def _without(root: Path, hidden: Iterable[Path]) -> Iterator[Path]:
+    """Yield the folder, or where something hidden is in it, all that is beside that."""
+    inside = [path for path in hidden if path.is_relative_to(root.resolve())]
+    if not inside:
+        yield root
+    elif root.resolve() not in inside:
+        for child in sorted(root.iterdir()):
+            yield from _without(child, inside)
