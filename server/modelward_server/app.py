@@ -45,6 +45,7 @@ from modelward_server.rpc.retraining import RetrainingServicer
 from modelward_server.runtime.background import Background, in_own_thread, progressed
 from modelward_server.runtime.executors import Executors
 from modelward_server.runtime.shutdown import exit_after
+from modelward_server.sandbox.visible import hide
 from modelward_server.security.authentication import Authentication
 from modelward_server.security.certificates import Certificates
 from modelward_server.security.identity_provider import IdentityProvider
@@ -101,6 +102,7 @@ class App:
         self._settings = settings
         self._options = [*GRPC_OPTIONS, ("grpc.so_reuseport", int(shares_port))]
         settings.data_dir.mkdir(parents=True, exist_ok=True)
+        hide(settings.data_dir, settings.blobs_folder)
         self.ledger = Ledger(settings.ledger_url)
         self.executors = Executors(one_writer=self.ledger.in_file)
         self._spool_dir = settings.data_dir / "spool"

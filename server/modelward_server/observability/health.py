@@ -17,10 +17,13 @@ from sqlalchemy.pool import NullPool
 
 from modelward.errors import ModelwardError
 from modelward_server.runtime.background import Background, in_own_thread, progressed
+from modelward_server.sandbox.level import level
 from modelward_server.store.ledger import Ledger
 
 DATABASE, MLFLOW = "database", "mlflow"
 """What health calls the stores behind the server."""
+CONFINEMENT = "modelward.sandbox."
+"""What the health service puts before each part of what may confine models, which serves where it holds."""
 SECONDS = 2.0
 """How often each is asked."""
 PATIENCE_SECONDS = 3.0
@@ -76,6 +79,15 @@ class Health:
         await self._tell([*needing_ledger, MLFLOW], True)
         background.start("health-database", lambda: self._keep(lambda: answers(self._ledger), needing_ledger))
         background.start("health-mlflow", lambda: self._keep(lambda: is_reached(self._mlflow), [MLFLOW]))
+        background.start("confinement", self._tell_confinement)
+
+    async def _tell_confinement(self) -> None:
+        """Say once what confines models here, which does not change while the server runs."""
+        found = await in_own_thread(level)
+        for name, holds in found.parts.items():
+            await self._tell([f"{CONFINEMENT}{name}"], holds)
+        await progressed()
+        await asyncio.Event().wait()
 
     async def _keep(self, check: Check, names: Sequence[str]) -> None:
         while True:

@@ -38,15 +38,15 @@ class Level:
     bubblewrap: bool
     layers: Layers
 
-    def __str__(self) -> str:
+    @property
+    def parts(self) -> dict[str, bool]:
+        """Return the name of each part, and whether it holds."""
         layers = self.layers
-        named = {
-            "bubblewrap": self.bubblewrap,
-            f"Landlock {layers.landlock}": layers.landlock,
-            "seccomp": layers.seccomp,
-            "own user": layers.own_user,
-        }
-        return ", ".join((*(name for name, holds in named.items() if holds), "limits"))
+        optional = {"landlock": bool(layers.landlock), "seccomp": layers.seccomp, "own_user": layers.own_user}
+        return {"bubblewrap": self.bubblewrap, **optional}
+
+    def __str__(self) -> str:
+        return ", ".join((*(name for name, holds in self.parts.items() if holds), "limits"))
 
 
 @cache
@@ -54,7 +54,8 @@ def level() -> Level:
     """Return the best level that works here. The first call takes a moment."""
     tried = (found for wrapped, user in _candidates() if (found := _try(wrapped, user)))
     found = next(tried, Level(False, Layers(0, False, False)))
-    log.info("models are confined by: %s", found)
+    hidden = found.bubblewrap or found.layers.landlock
+    log.log(logging.INFO if hidden else logging.WARNING, "models are confined by: %s", found)
     return found
 
 
@@ -65,8 +66,8 @@ def _candidates() -> Iterator[tuple[bool, int | None]]:
 
 def _try(wrapped: bool, user: int | None) -> Level | None:
     """Confine a process that says what took hold; None when that does not work."""
-    question = json.dumps({"readable": list(map(str, readable())), "user": user})
     try:
+        question = json.dumps({"readable": list(map(str, readable())), "user": user})
         done = subprocess.run(
             command("modelward_server.sandbox.probe", question, wrapped=wrapped),
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,58 @@
+"""A server that is killed leaves no model's process behind, at each level of confinement."""
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from modelward import Client, errors
+from tests.sandbox.attacks import write
+from tests.system.served import Served
+
+WAIT_SECONDS = 30.0
+NO_BUBBLEWRAP = {"PATH": str(Path(sys.executable).parent)}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize("env", [{}, NO_BUBBLEWRAP], ids=["bubblewrap", "landlock"])
+def test_no_process_stays_when_the_server_is_killed(env: dict[str, str], tmp_path: Path) -> None:
+    served = Served(tmp_path / "data", tmp_path / "log", env={"MODELWARD_ALLOW_PICKLE": "true", **env})
+    with Client(served.target) as client:
+        client.register("spx", write(tmp_path / "spx", "import time\nwhile True: time.sleep(1)"))
+        asking = threading.Thread(target=_benchmark, args=(client,))
+        asking.start()
+        _wait(lambda: len(_forked(served.process.pid)) >= 3)  # The nursery, who watches, and the model.
+        started = set(_descendants(served.process.pid))
+        served.kill()
+        _wait(lambda: not any(Path(f"/proc/{process}").exists() for process in started))
+        asking.join()
+
+
+def _benchmark(client: Client) -> None:
+    with suppress(errors.ModelwardError):
+        client.benchmark(["spx/1"], {"x": [1.0]}, timeout=60)
+
+
+def _forked(parent: int) -> list[int]:
+    """Return the processes that a nursery forked, and itself."""
+    commands = {child: Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0") for child in _descendants(parent)}
+    nurseries = {child: words for child, words in commands.items() if b"modelward_server.comparison.nursery" in words}
+    return [child for child, words in nurseries.items() if not words[0].endswith(b"bwrap")]
+
+
+def _descendants(parent: int) -> Iterator[int]:
+    for children in Path(f"/proc/{parent}/task").glob("*/children"):
+        for child in map(int, children.read_text().split()):
+            yield child
+            yield from _descendants(child)
+
+
+def _wait(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + WAIT_SECONDS
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.05)
