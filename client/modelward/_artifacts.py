@@ -8,6 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from modelward._onnx import check_confined
 from modelward._transfers import describe_file
 from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField
 from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion
@@ -117,12 +118,14 @@ def load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pick
 
     Raises:
         FormatNotExecutable: loading this format would run code of its author, or is not known.
+        InvalidField: an ONNX model names files that are not its own.
     """
     if version.format is ModelFormat.SKOPS:
         return _load_skops(folder / "model.skops", trusted)
     if version.format is ModelFormat.ONNX:
         import onnxruntime
 
+        check_confined(folder / "model.onnx")
         return onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
     if version.format is ModelFormat.PICKLE and allow_pickle:
         with (folder / "model.pkl").open("rb") as file:

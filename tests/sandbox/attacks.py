@@ -75,6 +75,15 @@ tried = {
     "udp": lambda: connect(socket.AF_INET, socket.SOCK_DGRAM, ("127.0.0.1", PORT)),
     "unix": lambda: connect(socket.AF_UNIX, socket.SOCK_STREAM, UNIX),
     "abstract": lambda: connect(socket.AF_UNIX, socket.SOCK_STREAM, ABSTRACT),
+    "datagram": lambda: socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)[0].sendto(b"x", DATAGRAM),
+    "mode of the ledger": lambda: os.chmod(LEDGER, 0o600),
+    "owner of the ledger": lambda: os.chown(LEDGER, os.geteuid(), os.getegid()),
+    "times of the ledger": lambda: os.utime(LEDGER),
+    "attribute of the ledger": lambda: os.setxattr(LEDGER, "user.x", b"x"),
+    "cut off": lambda: os.truncate(SPARE, 0),
+    "cut off Python": lambda: os.close(os.open(PYTHON, os.O_RDONLY | os.O_TRUNC)),
+    "remove": lambda: os.remove(SPARE),
+    "watch": lambda: call("inotify_add_watch", libc.inotify_init(), DATA.encode(), 2),
     "listen": lambda: socket.socket(socket.AF_INET).bind(("127.0.0.1", 0)),
     "fork": fork,
     "vfork": lambda: subprocess.run(["true"], check=True),
@@ -107,10 +116,13 @@ for name, action in tried.items():
 """Tries everything that must not work; `done` names what did."""
 
 
+def assigned(known: Mapping[str, object]) -> str:
+    return "\n".join(f"{name} = {value!r}" for name, value in known.items())
+
+
 def reaching(known: Mapping[str, object]) -> str:
     """Return the source that tells what of all it could reach, given what an attacker might know or guess."""
-    names = "\n".join(f"{name} = {value!r}" for name, value in known.items())
-    return f"{names}\n{REACHING}\nraise RuntimeError('reached: ' + (', '.join(done) or 'nothing'))"
+    return f"{assigned(known)}\n{REACHING}\nraise RuntimeError('reached: ' + (', '.join(done) or 'nothing'))"
 
 
 ANSWERING = """

@@ -2,8 +2,10 @@
 
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -18,15 +20,18 @@ def database_url() -> str:
     return ""
 
 
-@pytest.fixture(scope="module", params=["bubblewrap", "landlock"])
+@pytest.fixture(scope="module", params=["bubblewrap", "landlock", "landlock, as the server's user"])
 def confinement(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Each level that works on this machine: that of bubblewrap, and that where it is not installed."""
+    """Each level: with bubblewrap, as where that is not installed, and as where the server is not root besides."""
+    wanted, _, shared = request.param.partition(", ")
     with pytest.MonkeyPatch.context() as patch:
-        if request.param == "landlock":
+        if wanted == "landlock":
             patch.setattr(level, "bubblewrap", lambda: None)
+        if shared:
+            patch.setattr(level, "may_switch_user", lambda: False)
         _start_anew()
-        if request.param not in str(level.level()).lower():
-            pytest.skip(f"there is no {request.param} here")
+        if not level.level().parts[wanted]:
+            pytest.skip(f"there is no {wanted} here")
         yield request.param
     _start_anew()
 
@@ -45,6 +50,7 @@ class Target:
     data: Path
     unix: str
     abstract: str
+    datagram: str
 
     @property
     def port(self) -> int:
@@ -56,9 +62,12 @@ def target(confinement: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     data = tmp_path_factory.mktemp("data")
     settings = Settings(port=0, data_dir=data, allow_pickle=True, worker_seconds=20, worker_memory_mb=256)
     running = RunningServer(settings)
-    with socket.socket(socket.AF_UNIX) as named, socket.socket(socket.AF_UNIX) as abstract:
-        for listening, place in ((named, str(data / "socket")), (abstract, f"\0{data.name}-{confinement}")):
+    with ExitStack() as stack:
+        places = [str(data / "socket"), f"\0{data.name}-{uuid4()}", str(data / "datagrams")]
+        for place, kind in zip(places, (socket.SOCK_STREAM, socket.SOCK_STREAM, socket.SOCK_DGRAM), strict=True):
+            listening = stack.enter_context(socket.socket(socket.AF_UNIX, kind))
             listening.bind(place)
-            listening.listen()
-        yield Target(running, data, named.getsockname(), abstract.getsockname().decode())
+            if kind is socket.SOCK_STREAM:
+                listening.listen()
+        yield Target(running, data, *places)
     running.stop()

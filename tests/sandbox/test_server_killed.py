@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelward import Client, errors
+from modelward import Client
 from tests.sandbox.attacks import write
 from tests.system.served import Served
 
@@ -29,11 +29,11 @@ def test_no_process_stays_when_the_server_is_killed(env: dict[str, str], tmp_pat
         started = set(_descendants(served.process.pid))
         served.kill()
         _wait(lambda: not any(Path(f"/proc/{process}").exists() for process in started))
-        asking.join()
+    asking.join()
 
 
 def _benchmark(client: Client) -> None:
-    with suppress(errors.ModelwardError):
+    with suppress(Exception):  # The server goes away, and the client is closed.
         client.benchmark(["spx/1"], {"x": [1.0]}, timeout=60)
 
 

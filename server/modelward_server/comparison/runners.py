@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from modelward._artifacts import TRUSTED_TYPES
+from modelward._onnx import external_files
 
 
 class WrongDataError(Exception):
@@ -90,6 +91,8 @@ class OnnxModel:
     """An ONNX model: one input of shape (rows, features), or one of shape (rows, 1) for each feature by its name."""
 
     def __init__(self, runtime: Any, path: Path) -> None:
+        if external_files(path):
+            raise ValueError("its weights lie in other files; save the model with its weights inside")
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -60,7 +60,7 @@ def level() -> Level:
 
 
 def _candidates() -> Iterator[tuple[bool, int | None]]:
-    users = [next_user(), None] if os.geteuid() == 0 else [None]
+    users = [next_user(), None] if may_switch_user() else [None]
     return ((wrapped, user) for wrapped in (True, False) for user in users if not wrapped or bubblewrap())
 
 
@@ -82,6 +82,11 @@ def _try(wrapped: bool, user: int | None) -> Level | None:
         return None
 
 
+def may_switch_user() -> bool:
+    """Whether this process could give another a user of its own."""
+    return os.geteuid() == 0
+
+
 def bubblewrap() -> str | None:
     """Return where bubblewrap is installed."""
     return shutil.which("bwrap")
@@ -101,7 +106,7 @@ def _wrapping() -> Iterator[str]:
     yield bubblewrap() or "bwrap"
     yield from ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try")
     yield from ("--new-session", "--cap-drop", "ALL")
-    if os.geteuid() == 0:
+    if may_switch_user():
         yield from (word for name in KEPT_CAPABILITIES for word in ("--cap-add", name))
     else:
         yield "--unshare-user"

@@ -37,16 +37,55 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "ioprio_set": (251, 30),
     "migrate_pages": (256, 238),
     "move_pages": (279, 239),
-    # The network, Unix sockets included; socketpair, which reaches nobody, stays.
+    # The network, Unix sockets included.
     "socket": (41, 198),
+    "connect": (42, 203),
+    "bind": (49, 200),
+    "listen": (50, 201),
+    # What Landlock does not look at: to change files that the user owns, to cut them off, and to watch or flush them.
+    "chmod": (90, None),
+    "fchmod": (91, 52),
+    "fchmodat": (268, 53),
+    "fchmodat2": (452, 452),
+    "chown": (92, None),
+    "fchown": (93, 55),
+    "lchown": (94, None),
+    "fchownat": (260, 54),
+    "utime": (132, None),
+    "utimes": (235, None),
+    "futimesat": (261, None),
+    "utimensat": (280, 88),
+    "setxattr": (188, 5),
+    "lsetxattr": (189, 6),
+    "fsetxattr": (190, 7),
+    "setxattrat": (463, 463),
+    "removexattr": (197, 14),
+    "lremovexattr": (198, 15),
+    "fremovexattr": (199, 16),
+    "removexattrat": (466, 466),
+    "file_setattr": (469, 469),
+    "truncate": (76, 45),
+    "creat": (85, None),
+    "inotify_add_watch": (254, 27),
+    "sync": (162, 81),
+    "syncfs": (306, 267),
     # Memory, or a way to it, that no limit of the process counts.
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
     "shmat": (30, 196),
+    "shmctl": (31, 195),
     "msgget": (68, 186),
+    "msgsnd": (69, 189),
+    "msgrcv": (70, 188),
+    "msgctl": (71, 187),
     "semget": (64, 190),
+    "semop": (65, 193),
+    "semtimedop": (220, 192),
+    "semctl": (66, 191),
     "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
+    "io_setup": (206, 0),
     "io_uring_setup": (425, 425),
     # Parts of the kernel that no model needs, and that have been a way out.
     "userfaultfd": (323, 282),
@@ -85,6 +124,8 @@ OF_ITSELF = {
 }
 """Calls whose first argument is a process: allowed for 0 and for the process itself."""
 CLONE, CLONE3, MMAP = (56, 220), (435, 435), (9, 222)
+OPEN, OPENAT, OPENAT2, SOCKETPAIR = (2, None), (257, 56), (437, 437), (53, 199)
+O_TRUNC, SOCK_TYPE_MASK, SOCK_STREAM = 0o1000, 0xF, 1
 CLONE_THREAD = 0x10000
 MAP_SHARED_ANONYMOUS, MAP_GROWSDOWN = 0x21, 0x100
 """Mappings that RLIMIT_DATA does not count."""
@@ -126,8 +167,14 @@ def _program(machine: str, pid: int) -> list[Instruction]:
         checks += _when(numbers[column], [denied])
     for numbers in OF_ITSELF.values():
         checks += _when(numbers[column], [_load_argument(0), (_EQUALS, 1, 0, 0), (_EQUALS, 0, 1, pid), *_either()])
-    checks += _when(CLONE3[column], [_result(_ERRNO | ENOSYS)])  # Its flags are out of sight; libc then uses clone.
+    for unseen in (CLONE3, OPENAT2):  # Their flags are out of sight; the C library then uses the older calls.
+        checks += _when(unseen[column], [_result(_ERRNO | ENOSYS)])
     checks += _when(CLONE[column], [_load_argument(0), (_HAS_BITS, 0, 1, CLONE_THREAD), *_either()])
+    checks += _when(OPEN[column], [_load_argument(1), (_HAS_BITS, 1, 0, O_TRUNC), *_either()])
+    checks += _when(OPENAT[column], [_load_argument(2), (_HAS_BITS, 1, 0, O_TRUNC), *_either()])
+    # A pair of datagram sockets could be turned to an address; one of streams reaches nobody else.
+    stream = [(_AND, 0, 0, SOCK_TYPE_MASK), (_EQUALS, 0, 1, SOCK_STREAM)]
+    checks += _when(SOCKETPAIR[column], [_load_argument(1), *stream, *_either()])
     checks += _when(MMAP[column], _mapping())
     return [*checks, _result(_ALLOW)]
 
