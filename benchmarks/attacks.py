@@ -1,7 +1,10 @@
 """What a client may do to a server, by mistake or on purpose: shared by the measurements that mix it in."""
 
+import asyncio
 import hashlib
 import io
+import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from random import Random
 from typing import Any
@@ -20,15 +23,19 @@ REF = ModelVersionRef(model="spx", version=1)
 PIECE = 1000
 
 
-def _table(rows: int, **options: Any) -> bytes:
-    table = pa.table({"x": np.random.default_rng(0).normal(size=rows)})
+def _packed(table: pa.Table) -> bytes:
     sink = io.BytesIO()
-    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(**options)) as writer:
+    with pa.ipc.new_stream(sink, table.schema, options=pa.ipc.IpcWriteOptions(compression="zstd")) as writer:
         writer.write_table(table)
     return sink.getvalue()
 
 
-TABLE = _table(500)
+TABLE = _packed(pa.table({"x": np.random.default_rng(0).normal(size=500)}))
+BOMBS = (
+    _packed(pa.table({"x": np.zeros(150_000_000)})),
+    _packed(pa.table({"x": pa.DictionaryArray.from_arrays(np.zeros(2_000_000, np.int8), ["x" * 100_000])})),
+)
+"""Tables of a few kilobytes: doubles of 1.2 GB, and texts of 200 GB."""
 PIECES = [TABLE[i : i + PIECE] for i in range(0, len(TABLE), PIECE)]
 
 
@@ -87,6 +94,61 @@ async def cut_off(channel: grpc.aio.Channel, chance: Random) -> None:
     except (grpc.RpcError, grpc.aio.UsageError):
         return  # The server has refused it already.
     call.cancel()
+
+
+async def oversized(channel: grpc.aio.Channel, chance: Random) -> None:
+    """Send a message far beyond what the contract allows, plain or as a few kilobytes of gzip."""
+    method = channel.unary_unary("/modelward.v1.LifecycleService/ListModels")
+    compression = chance.choice([grpc.Compression.NoCompression, grpc.Compression.Gzip])
+    await method(bytes(60 << 20), timeout=30, compression=compression)
+
+
+async def garbage(channel: grpc.aio.Channel, chance: Random) -> None:
+    """Send bytes that are no message."""
+    method = channel.unary_unary("/modelward.v1.DriftService/DetectDrift")
+    await method(chance.randbytes(chance.randrange(1, 5000)), timeout=30)
+
+
+async def bomb(channel: grpc.aio.Channel, chance: Random) -> None:
+    """Send a small table that unpacks to a gigabyte or more."""
+    data = Dataset(arrow_ipc=chance.choice(BOMBS))
+    request = drift_pb2.DetectDriftRequest(version=REF, data=data)
+    await DriftServiceStub(channel).DetectDrift(request, timeout=60)
+
+
+async def forged(channel: grpc.aio.Channel, chance: Random) -> None:
+    """Send a page token that nobody gave."""
+    request = lifecycle_pb2.ListModelsRequest(page_token=chance.randbytes(30).hex())
+    await LifecycleServiceStub(channel).ListModels(request, timeout=30)
+
+
+async def stalled_for_a_while(channel: grpc.aio.Channel, chance: Random) -> None:
+    """Send a part of a stream, and leave some seconds later."""
+    call = await stall(channel, chance.choice(KINDS))
+    await asyncio.sleep(chance.random() * 5)
+    call.cancel()
+
+
+ATTACKS = (stalled_for_a_while, cut_off, oversized, garbage, bomb, forged)
+
+
+async def attack(target: str, seconds: float, at_once: int, seed: int = 7) -> Counter[str]:
+    """Attack for so many seconds, and return how each attack ended."""
+    chance, ended = Random(seed), Counter[str]()  # noqa: S311
+    end = time.monotonic() + seconds
+
+    async def one(channel: grpc.aio.Channel) -> None:
+        while time.monotonic() < end:
+            kind = chance.choice(ATTACKS)
+            try:
+                await kind(channel, chance)
+                ended[f"{kind.__name__} ended"] += 1
+            except grpc.aio.AioRpcError as error:
+                ended[f"{kind.__name__} {error.code().name}"] += 1
+
+    async with grpc.aio.insecure_channel(target, options=[("grpc.max_send_message_length", -1)]) as channel:
+        await asyncio.gather(*(one(channel) for _ in range(at_once)))
+    return ended
 
 
 async def honest_drift(target: str) -> str:

@@ -1,14 +1,17 @@
-"""An hour of a trading desk's calls in minutes: does the server's memory stay flat?
+"""An hour of a trading desk's calls in minutes: does the server's memory stay flat, and do calls stay quick?
 
-    python benchmarks/soak.py [--minutes 3]
+    python benchmarks/soak.py [--minutes 3] [--attackers 4]
 
 `modelward serve` on SQLite, asked without a pause by 8 threads: they resolve, report, record outcomes, log metrics,
 look for drift, register and promote, and open and leave watches. A desk of 100 engines that each make ten calls a
-second makes 3.6 million in an hour; what part of that was made is printed, with the memory over time and its growth
-in the last half, in MB for each million calls.
+second makes 3.6 million in an hour; what part of that was made is printed, with the memory and the p99 of resolving over
+time, and the growth of memory in the last half, in MB for each million calls. With attackers, clients beside the desk
+stall, are cut off, and send messages and tables that are far too large or are none, from the first third of the time to
+the second.
 """
 
 import argparse
+import asyncio
 import os
 import sys
 import tempfile
@@ -20,6 +23,7 @@ from pathlib import Path
 from random import Random
 
 import grpc
+from attacks import attack
 from resolve import _free_port
 from rich.console import Console
 from rich.table import Table
@@ -48,6 +52,8 @@ class Desk:
         self._lifecycle, self._drift = LifecycleServiceStub(channel), DriftServiceStub(channel)
         self._ref = ModelVersionRef(model=MODEL, version=1)
         self.made: Counter[str] = Counter()
+        self.times: list[float] = []
+        """Seconds that resolving took, since it was looked at last."""
 
     def work(self, end: float) -> None:
         kinds: list[tuple[Callable[[], object], int]] = [
@@ -66,7 +72,9 @@ class Desk:
             self.made[call.__name__.strip("_")] += 1
 
     def _resolve(self) -> None:
+        began = time.perf_counter()
         self._lifecycle.ResolveModel(pb.ResolveModelRequest(model=MODEL))
+        self.times.append(time.perf_counter() - began)
 
     def _report(self) -> None:
         engine = f"engine-{self._random.randint(1, 100)}"
@@ -98,12 +106,13 @@ class Desk:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=3.0)
-    minutes = parser.parse_args().minutes
+    parser.add_argument("--attackers", type=int, default=0)
+    asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        _soak(Path(folder), minutes * 60)
+        _soak(Path(folder), asked.minutes * 60, asked.attackers)
 
 
-def _soak(folder: Path, seconds: float) -> None:
+def _soak(folder: Path, seconds: float, attackers: int) -> None:
     port = _free_port()
     command = [sys.executable, "-m", "modelward", "serve", "--port", str(port), "--data-dir", str(folder)]
     with running(command) as server:
@@ -113,13 +122,28 @@ def _soak(folder: Path, seconds: float) -> None:
         threads = [threading.Thread(target=desk.work, args=[end]) for desk in desks]
         for thread in threads:
             thread.start()
-        samples = []
-        for _ in range(SAMPLES):
+        samples, attacks = [], Counter[str]()
+        for number in range(SAMPLES):
+            if attackers and number == SAMPLES // 3:
+                attacking = threading.Thread(
+                    target=lambda: attacks.update(asyncio.run(attack(f"127.0.0.1:{port}", seconds / 3, attackers)))
+                )
+                attacking.start()
             time.sleep(seconds / SAMPLES)
-            samples.append((sum(desk.made.total() for desk in desks), resident_mb(server)))
+            samples.append((sum(desk.made.total() for desk in desks), resident_mb(server), _p99(desks)))
         for thread in threads:
             thread.join()
     _print(samples, sum((desk.made for desk in desks), Counter()), seconds)
+    print(f"attacks: {dict(sorted(attacks.items()))}; load average {os.getloadavg()[0]:.1f}")
+
+
+def _p99(desks: list[Desk]) -> float:
+    """Return the p99 of resolving in milliseconds since the last look."""
+    times: list[float] = []
+    for desk in desks:
+        taken, desk.times = desk.times, []
+        times += taken
+    return sorted(times)[int(len(times) * 0.99)] * 1000 if times else float("nan")
 
 
 def _fill(target: str, folder: Path) -> Path:
@@ -134,11 +158,11 @@ def _fill(target: str, folder: Path) -> Path:
     return file
 
 
-def _print(samples: list[tuple[int, float]], made: Counter[str], seconds: float) -> None:
-    table = Table("s", "calls", "resident MB")
-    for number, (calls, memory) in enumerate(samples, 1):
-        table.add_row(f"{seconds * number / SAMPLES:,.0f}", f"{calls:,}", f"{memory:,.0f}")
-    (calls, memory), (last_calls, last_memory) = samples[SAMPLES // 2 - 1], samples[-1]
+def _print(samples: list[tuple[int, float, float]], made: Counter[str], seconds: float) -> None:
+    table = Table("s", "calls", "resident MB", "resolve p99 ms")
+    for number, (calls, memory, p99) in enumerate(samples, 1):
+        table.add_row(f"{seconds * number / SAMPLES:,.0f}", f"{calls:,}", f"{memory:,.0f}", f"{p99:,.1f}")
+    (calls, memory, _), (last_calls, last_memory, _) = samples[SAMPLES // 2 - 1], samples[-1]
     slope = (last_memory - memory) / (last_calls - calls) * 1e6
     Console().print(table, ", ".join(f"{kind} {count:,}" for kind, count in made.most_common()))
     Console().print(
