@@ -1,8 +1,12 @@
-"""What a client may do to a server, by mistake or on purpose: shared by the measurements that mix it in."""
+"""What a client may do to a server, by mistake or on purpose: for the measurements that mix it in.
+
+python benchmarks/attacks.py HOST:PORT SECONDS AT_ONCE
+"""
 
 import asyncio
 import hashlib
 import io
+import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
@@ -166,3 +170,7 @@ async def honest_drift(target: str) -> str:
                 return "come again"
             raise
     return "done"
+
+
+if __name__ == "__main__":
+    print(dict(sorted(asyncio.run(attack(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))).items())))

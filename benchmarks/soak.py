@@ -4,15 +4,14 @@
 
 `modelward serve` on SQLite, asked without a pause by 8 threads: they resolve, report, record outcomes, log metrics,
 look for drift, register and promote, and open and leave watches. A desk of 100 engines that each make ten calls a
-second makes 3.6 million in an hour; what part of that was made is printed, with the memory and the p99 of resolving over
-time, and the growth of memory in the last half, in MB for each million calls. With attackers, clients beside the desk
-stall, are cut off, and send messages and tables that are far too large or are none, from the first third of the time to
-the second.
+second makes 3.6 million in an hour; what part of that was made is printed, with the memory and the p99 of resolving
+over time, and the growth of memory in the last half, in MB for each million calls. With attackers, clients in another
+process stall, are cut off, and send messages and tables that are far too large or are none, in the second third.
 """
 
 import argparse
-import asyncio
 import os
+import subprocess
 import sys
 import tempfile
 import threading
@@ -23,7 +22,6 @@ from pathlib import Path
 from random import Random
 
 import grpc
-from attacks import attack
 from resolve import _free_port
 from rich.console import Console
 from rich.table import Table
@@ -122,19 +120,20 @@ def _soak(folder: Path, seconds: float, attackers: int) -> None:
         threads = [threading.Thread(target=desk.work, args=[end]) for desk in desks]
         for thread in threads:
             thread.start()
-        samples, attacks = [], Counter[str]()
+        samples = []
         for number in range(SAMPLES):
             if attackers and number == SAMPLES // 3:
-                attacking = threading.Thread(
-                    target=lambda: attacks.update(asyncio.run(attack(f"127.0.0.1:{port}", seconds / 3, attackers)))
-                )
-                attacking.start()
+                script = Path(__file__).with_name("attacks.py")
+                arguments = (f"127.0.0.1:{port}", str(seconds / 3), str(attackers))
+                attacking = subprocess.Popen([sys.executable, str(script), *arguments])
             time.sleep(seconds / SAMPLES)
             samples.append((sum(desk.made.total() for desk in desks), resident_mb(server), _p99(desks)))
         for thread in threads:
             thread.join()
+        if attackers:
+            attacking.wait()
     _print(samples, sum((desk.made for desk in desks), Counter()), seconds)
-    print(f"attacks: {dict(sorted(attacks.items()))}; load average {os.getloadavg()[0]:.1f}")
+    print(f"load average {os.getloadavg()[0]:.1f}")
 
 
 def _p99(desks: list[Desk]) -> float:
