@@ -19,7 +19,14 @@ from modelward_server.interceptors.errors import INCIDENT, forget, is_given_up
 
 log = logging.getLogger(__name__)
 
+MAX_UNREAD_SECONDS = 120.0
+"""How long a client may leave an answer of a stream unread; a watch that is ended so is resumed by its token."""
+
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+
+class UnreadError(Exception):
+    """A client does not read what it asked for."""
 
 
 class Chain(aio.ServerInterceptor):
@@ -106,7 +113,7 @@ def _writing(inner: Behavior, method: Method) -> Any:
                 return
             async with aclosing(inner(Call(method, context))) as answers:
                 async for answer in answers:
-                    await context.write(answer)
+                    await _write(context, answer)
         except GeneratorExit:
             raise
         except BaseException as error:
@@ -115,19 +122,40 @@ def _writing(inner: Behavior, method: Method) -> Any:
     return behavior
 
 
+async def _write(context: Context, answer: Any) -> None:
+    """Send an answer; the client takes it as fast as it reads.
+
+    Raises:
+        UnreadError: the client took nothing for too long; what it holds up is then let go.
+    """
+    try:
+        async with asyncio.timeout(MAX_UNREAD_SECONDS):
+            await context.write(answer)
+    except TimeoutError:
+        raise UnreadError(f"the client read nothing for {MAX_UNREAD_SECONDS:g} s") from None
+
+
 async def _end(context: Context, method: str, error: BaseException) -> None:
     """Send a status if none was sent, with nothing that may have failed before: no details, no trailers."""
     if not context.done():
         incident = uuid4().hex[:12]
-        with suppress(Exception):  # The client has gone, or all has been tried.
-            context.set_trailing_metadata(())
-            code = grpc.StatusCode.CANCELLED if is_given_up(error) else grpc.StatusCode.INTERNAL
-            await context.abort(code, INCIDENT.format(incident))
         with suppress(Exception):
             _tell(error, method, incident)
+        with suppress(Exception):  # The client has gone, or all has been tried.
+            context.set_trailing_metadata(())
+            await context.abort(*_status(error, incident))
     forget(error)
 
 
+def _status(error: BaseException, incident: str) -> tuple[grpc.StatusCode, str]:
+    if isinstance(error, UnreadError):
+        return grpc.StatusCode.DEADLINE_EXCEEDED, str(error)
+    code = grpc.StatusCode.CANCELLED if is_given_up(error) else grpc.StatusCode.INTERNAL
+    return code, INCIDENT.format(incident)
+
+
 def _tell(error: BaseException, method: str, incident: str) -> None:
-    if not isinstance(error, asyncio.CancelledError | aio.AbortError):
+    if isinstance(error, UnreadError):
+        log.info("%s: %s", method, error)
+    elif not isinstance(error, asyncio.CancelledError | aio.AbortError):
         log.error("%s failed where nothing may fail, incident %s", method, incident, exc_info=error)

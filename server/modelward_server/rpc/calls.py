@@ -54,8 +54,8 @@ class Calls:
     ) -> None:
         self._ledger = ledger
         self.executors = executors
-        self._reads = executors.other if background else executors.reads
-        self._writes = executors.other if background else executors.writes
+        self._reads = executors.background if background else executors.reads
+        self._writes = executors.background if background else executors.writes
         self._on_write = harmless(on_write)  # What was committed is no failure of the call.
 
     async def read(self, query: Callable[[Session], Value], *, urgent: bool = False) -> Value:

@@ -1,6 +1,5 @@
 """The registry's calls about MLflow: reconcile what it shows, adopt what it has."""
 
-import asyncio
 from dataclasses import replace
 from functools import partial
 
@@ -47,15 +46,15 @@ class MlflowCalls(LifecycleServiceServicer):
         version, holders = await self._calls.read(
             lambda session: (get_version(session, ref), alias_holders(session, ref.model))
         )
-        return await asyncio.to_thread(self._registry.differences, version, holders)
+        return await self._calls.executors.remote.run(self._registry.differences, version, holders)
 
     async def _mend(self, ref: VersionRef) -> list[str]:
         """Have MLflow show a version, and return what still differs."""
-        await asyncio.to_thread(self._mirror.sync, ref)
+        await self._calls.executors.remote.run(self._mirror.sync, ref)
         return await self._differences(ref)
 
     async def ImportMlflow(self, request: pb.ImportMlflowRequest, context: Context) -> pb.ImportMlflowResponse:
-        found = await asyncio.to_thread(lambda: list(self._registry.versions(request.model)))
+        found = await self._calls.executors.remote.run(lambda: list(self._registry.versions(request.model)))
         answer = pb.ImportMlflowResponse()
         for foreign in found:
             if not await self._calls.read(partial(is_known, foreign=foreign)):
@@ -69,7 +68,7 @@ class MlflowCalls(LifecycleServiceServicer):
         if left.problem or request.dry_run:
             return _adopted_to_proto(left)
         try:
-            files = await asyncio.to_thread(self._sources.copy_artifact, foreign.uri, self._blobs)
+            files = await self._calls.executors.remote.run(self._sources.copy_artifact, foreign.uri, self._blobs)
         except (InvalidField, SourceNotAllowed) as error:
             return _adopted_to_proto(replace(left, problem=error.message))
 

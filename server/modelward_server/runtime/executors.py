@@ -23,7 +23,8 @@ MAX_WAITING_QUERIES = 1_000
 """Queries that may wait for a thread: some seconds of work, since each takes milliseconds."""
 MAX_WAITING_JOBS = 128
 """Computations, or requests to other machines, that may wait for a thread: each takes up to some seconds."""
-READ_THREADS, WRITE_THREADS, URGENT_THREADS, FILE_THREADS, REMOTE_THREADS, OTHER_THREADS = 10, 8, 4, 8, 8, 8
+READ_THREADS, WRITE_THREADS, URGENT_THREADS, BACKGROUND_THREADS = 10, 8, 4, 4
+FILE_THREADS, REMOTE_THREADS, OTHER_THREADS = 8, 8, 8
 COMPUTE_THREADS = max(8, 2 * (os.cpu_count() or 1))
 """More than there are cores, so that one long computation does not keep short ones waiting."""
 
@@ -144,17 +145,21 @@ class Executors:
         """Chunks of files on their way in and out."""
         self.remote = BoundedExecutor("remote", REMOTE_THREADS, MAX_WAITING_JOBS)
         """What waits for other machines: object stores, MLflow, a cluster."""
+        self.background = BoundedExecutor("background", BACKGROUND_THREADS, MAX_WAITING_QUERIES)
+        """The server's own queries and changes."""
         self.other = BoundedExecutor("other", OTHER_THREADS, MAX_WAITING_QUERIES)
-        """The event loop's own, for libraries, health checks and the files of models' processes."""
+        """The event loop's own: comparisons, the files of models' processes, and what libraries do."""
 
     @property
     def all(self) -> tuple[BoundedExecutor, ...]:
-        return self.urgent, self.reads, self.writes, self.compute, self.files, self.remote, self.other
+        return self.urgent, self.reads, self.writes, self.compute, self.files, self.remote, self.background, self.other
 
     @property
     def ledger_threads(self) -> int:
         """How many threads may ask the ledger at once; each needs a connection."""
-        return sum(executor.threads for executor in (self.urgent, self.reads, self.writes, self.compute, self.other))
+        return sum(
+            executor.threads for executor in (self.urgent, self.reads, self.writes, self.compute, self.background)
+        )
 
     async def close(self, seconds: float) -> bool:
         """Close all; return whether all work had ended within the seconds."""
