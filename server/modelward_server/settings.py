@@ -75,7 +75,7 @@ class Settings(BaseSettings):
     worker_memory_mb: int = Field(default=4096, ge=256, description="Memory in MiB that such a model may take.")
     allow_pickle: bool = Field(
         default=False,
-        description="Whether compared models may be pickles, which run their authors' code as the server's user.",
+        description="Whether compared models may be pickles, which run their authors' code in a confined process.",
     )
     dask_scheduler: str = Field(
         default="",

@@ -1,6 +1,7 @@
 """Versions compared by a dask cluster of two workers: the verdict is that of one machine."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from distributed import LocalCluster
 from sklearn.linear_model import LogisticRegression
 
 from modelward import Client, errors
-from tests.comparison.models import crashing
+from modelward.comparison import ModelKind
+from modelward_server.comparison.cluster import _joined
+from modelward_server.comparison.sandbox import Run
+from tests.comparison.models import SKOPS, crashing
 from tests.system.served import Served
 
 RANDOM = np.random.default_rng(3)
@@ -66,3 +70,11 @@ def test_columns_of_a_uri_are_named(clients: tuple[Client, Client], folder: Path
         clients[0].compare(["spx/1", "spx/2"], (folder / "test").as_uri(), TRUTH)
     with pytest.raises(errors.InvalidField, match="has no column 'down'; it has x0"):
         clients[0].compare(["spx/1", "spx/2"], (folder / "test").as_uri(), "down")
+
+
+def test_parts_that_do_not_fit_together_are_the_models_failure() -> None:
+    predicted, probabilities = np.array([0]), np.array([[1.0, 0.0]])
+    whole = Run(ModelKind.CLASSIFICATION, (0, 1), predicted, probabilities, None)
+    for other in (replace(whole, probabilities=None), replace(whole, classes=(0, 2))):
+        with pytest.raises(errors.ModelFailed, match="part of the data"):
+            _joined([whole, other], SKOPS)

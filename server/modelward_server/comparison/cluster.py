@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from modelward.data import Columns
-from modelward.errors import ModelFailed
+from modelward.errors import ModelFailed, StoreUnavailable
 from modelward.lifecycle import ModelVersion
 from modelward_server.comparison.sandbox import Limits, Run, run_model
 from modelward_server.drift.cluster import connected
@@ -60,7 +60,23 @@ def _run(
         sent = client.scatter(model, broadcast=True)
         kept = [piece for piece in pieces if piece.rows]
         parts = client.map(_run_piece, kept, read=read, others=others, version=version, model=sent, limits=limits)
-        return _joined(client.gather(parts), version)
+        return _joined(_gathered(client, parts, version), version)
+
+
+def _gathered(client: Any, parts: Sequence[Any], version: ModelVersion) -> list[Run]:
+    """Wait for the runs.
+
+    Raises:
+        StoreUnavailable: the cluster lost its workers, its scheduler or the work.
+    """
+    from distributed import KilledWorker
+    from distributed.client import FutureCancelledError
+
+    try:
+        runs: list[Run] = client.gather(parts)
+    except (OSError, KilledWorker, FutureCancelledError) as error:
+        raise StoreUnavailable(f"the dask cluster gave up on {version}: {error}", store="dask") from error
+    return runs
 
 
 def _run_piece(
@@ -81,6 +97,8 @@ def _joined(runs: Sequence[Run], version: ModelVersion) -> Run:
     if any((run.kind, run.classes) != (first.kind, first.classes) for run in runs):
         raise ModelFailed(f"{version} named its classes otherwise on another part of the data")
     probabilities = [run.probabilities for run in runs if run.probabilities is not None]
+    if len(probabilities) not in {0, len(runs)}:
+        raise ModelFailed(f"{version} gave probabilities for a part of the data alone")
     return Run(
         first.kind,
         first.classes,

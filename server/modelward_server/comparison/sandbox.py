@@ -40,7 +40,7 @@ class Limits:
     memory_mb: int
     """Memory in MiB for itself, beside the interpreter and the libraries."""
     allow_pickle: bool = False
-    """Whether it may be a pickle, which runs its author's code as the server's user."""
+    """Whether it may be a pickle, which runs its author's code."""
 
 
 @dataclass(frozen=True)
