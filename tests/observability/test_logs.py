@@ -107,6 +107,20 @@ def test_an_id_that_a_proxy_sends_is_kept_and_comes_back_with_an_error_too(
     assert (line["status"], line["request_id"]) == ("NOT_FOUND", "from-the-proxy")
 
 
+async def test_a_refused_call_is_logged_under_who_was_refused(server: RunningServer, log: Log) -> None:
+    viewer = token_of(server, "vera", Role.VIEWER)
+    async with AsyncClient(server.target, actor="mallory") as stranger:
+        with pytest.raises(errors.NotAuthenticated):
+            await stranger.get_model("spx")
+    async with AsyncClient(server.target, actor="mallory", token=viewer) as client:
+        with pytest.raises(errors.RoleTooLow):
+            await client.create_model("spx")
+    assert log.of_call("GetModel")["actor"] == "unauthenticated"
+    assert log.of_call("GetModel")["peer"].startswith("ipv4:127.0.0.1:")
+    assert log.of_call("CreateModel")["actor"] == "vera"
+    assert "mallory" not in log.text
+
+
 async def test_all_lines_of_a_call_have_its_id(server: RunningServer, token: str, log: Log) -> None:
     async with AsyncClient(server.target, token=token) as client:
         await client.create_model(model := f"m-{uuid4()}")
