@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from sqlalchemy.orm import Session
 from modelward._convert.benchmark import benchmark_to_proto
 from modelward._convert.common import ref_from_proto, span_from_proto
 from modelward._convert.comparison import comparison_to_proto, metric_from_proto, progress_to_proto
+from modelward.comparison import ComparisonProgress
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, VersionRef
@@ -28,6 +29,7 @@ from modelward_server.lifecycle.versions import get_version
 from modelward_server.rpc.abtest import AbTestCalls
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.datasets import arrow_columns, is_parquet, parquet_pieces, read_columns, reading_executor
+from modelward_server.rpc.heartbeats import with_heartbeats
 from modelward_server.rpc.rendering import AbTestRendering, ComparisonRendering
 from modelward_server.runtime.admission import Admission
 from modelward_server.store.artifacts import BlobStore
@@ -59,6 +61,13 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
     async def CompareModels(
         self, request: pb.CompareModelsRequest, context: Context
     ) -> AsyncIterator[pb.CompareModelsResponse]:
+        begun = pb.CompareModelsResponse(progress=progress_to_proto(ComparisonProgress(0.0, "began")))
+        async for answer in with_heartbeats(self._compared(request, context), begun):
+            yield answer
+
+    async def _compared(
+        self, request: pb.CompareModelsRequest, context: Context
+    ) -> AsyncGenerator[pb.CompareModelsResponse, None]:
         known = await self._calls.remembered(request)
         if known is not None:
             yield known
