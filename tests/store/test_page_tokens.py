@@ -70,9 +70,9 @@ def _request(method: Any, model: str, token: str) -> bytes:
 def test_token_that_is_none_is_refused(server: RunningServer, model: str, method: Any) -> None:
     with grpc.insecure_channel(server.target) as channel:
         for token in [*GARBAGE, DEEP]:
-            call = channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")
+            call: Any = channel.unary_unary(f"/{method.containing_service.full_name}/{method.name}")
             with pytest.raises(grpc.RpcError) as refused:
-                call(_request(method, model, token), timeout=30)  # type: ignore[arg-type]
+                call(_request(method, model, token), timeout=30)
             error = error_of(refused.value)
             assert isinstance(error, InvalidField), (token, error)
             assert error.violations[0].field == "page_token"
@@ -99,9 +99,9 @@ def test_token_of_the_server_itself_goes_on(server: RunningServer, tmp_path: Pat
             client.register(f"page-tokens-{i}", tmp_path / "model.bin")
     stub = next(method for method in LISTS if method.name == "ListModels")
     with grpc.insecure_channel(server.target) as channel:
-        call = channel.unary_unary(f"/{stub.containing_service.full_name}/{stub.name}")
+        call: Any = channel.unary_unary(f"/{stub.containing_service.full_name}/{stub.name}")
         request: Any = GetMessageClass(stub.input_type)(name_prefix="page-tokens-", page_size=1)
-        found = []
+        found: list[str] = []
         while not found or request.page_token:
             page: Any = GetMessageClass(stub.output_type).FromString(call(request.SerializeToString(), timeout=30))
             found += [one.name for one in page.models]

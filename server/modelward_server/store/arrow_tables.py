@@ -14,6 +14,8 @@ from modelward_server.store.table_memory import Share
 
 PART_BYTES = 32 << 20
 """About how large the parts are in which a large batch is handed on."""
+AS_THEY_ARE = (pa.float64(), pa.int64())
+"""Types that numpy takes as they are, where nothing is missing."""
 OBJECT_BYTES = 64
 """What a text takes in Python beside its characters."""
 
@@ -52,7 +54,10 @@ def _next_parts(reader: pa.RecordBatchReader, share: Share) -> Generator[pa.Reco
 
 
 def _unpacked_bytes(values: pa.Array) -> int:
-    """Return how much memory a column takes as an array of Python's; text of a dictionary counts for each row."""
+    """Return how much memory a column takes as an array of Python's beside what it takes as one of Arrow's.
+
+    Text of a dictionary counts for each row.
+    """
     if pa.types.is_dictionary(values.type) and _is_text(values.type.value_type):
         sizes = pc.binary_length(values.dictionary).fill_null(0).to_numpy().astype(np.int64)
         text = int(sizes[values.indices.drop_null().to_numpy()].sum())
@@ -60,6 +65,8 @@ def _unpacked_bytes(values: pa.Array) -> int:
     if _is_text(values.type):
         text = pc.sum(pc.binary_length(values)).as_py() or 0
         return len(values) * OBJECT_BYTES + text * _characters(values)
+    if values.type in AS_THEY_ARE and not values.null_count:
+        return 0
     return len(values) * (OBJECT_BYTES if pa.types.is_boolean(values.type) and values.null_count else 8)
 
 

@@ -29,6 +29,8 @@ MAX_AHEAD_BYTES = 8 << 20
 """Of one column."""
 MAX_GROWTH = 1000
 """How many times its own size a dataset may unpack to, when that is more than the memory limit."""
+OWN_BYTES = 96 << 20
+"""What the process may take for itself, beside what it may take for a table."""
 Job = dict[str, Any]
 BROKEN, OUT_OF_MEMORY = 2, 3
 """Exit statuses."""
@@ -41,7 +43,7 @@ def main() -> None:
         return  # The server is gone before there was one.
     threading.Thread(target=_die_with_the_server, daemon=True).start()
     try:
-        limit_memory(job["memory_bytes"])
+        limit_memory(job["memory_bytes"] + OWN_BYTES)
         _list(job) if job.get("list") else _read(job)
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
