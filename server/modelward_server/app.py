@@ -59,6 +59,7 @@ from modelward_server.store.mlflow_mirror import MlflowMirror
 from modelward_server.store.mlflow_registry import MlflowRegistry
 from modelward_server.store.retention import Retention, is_done
 from modelward_server.store.sources import Sources
+from modelward_server.store.table_memory import MEMORY, MIB
 from modelward_server.webhooks.caller import Webhooks
 
 log = logging.getLogger(__name__)
@@ -100,6 +101,7 @@ class App:
 
     def __init__(self, settings: Settings, shares_port: bool = False) -> None:
         self._settings = settings
+        MEMORY.limit = settings.table_memory_mb * MIB
         self._options = [*GRPC_OPTIONS, ("grpc.so_reuseport", int(shares_port))]
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         hide(settings.data_dir, settings.blobs_folder)

@@ -73,6 +73,11 @@ class Settings(BaseSettings):
         description="Seconds that a model may run when the server compares models.",
     )
     worker_memory_mb: int = Field(default=4096, ge=256, description="Memory in MiB that such a model may take.")
+    table_memory_mb: int = Field(
+        default=2048,
+        ge=64,
+        description="Memory in MiB that the tables of all calls may take unpacked; one table may take half of it.",
+    )
     allow_pickle: bool = Field(
         default=False,
         description="Whether compared models may be pickles, which run their authors' code in a confined process.",

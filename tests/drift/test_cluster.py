@@ -23,7 +23,7 @@ from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import decide
 from modelward_server.drift.live import Live
 from modelward_server.rpc.datasets import arrow_columns
-from modelward_server.store.parquet import open_parquet
+from modelward_server.store.parquet_process import open_parquet
 from tests.system.served import Served
 
 random = np.random.default_rng(31)

@@ -17,6 +17,7 @@ from modelward_server.drift.ascending import SortedNumbers
 from modelward_server.drift.build import category_labels
 from modelward_server.drift.counted import CountedCategories, CountedNumbers
 from modelward_server.drift.profile import Feature, NumberProfile, Profile
+from modelward_server.store.table_memory import bytes_of
 
 KEPT_BYTES = 96 << 20
 """Live data up to this size are kept whole."""
@@ -80,7 +81,7 @@ class Live:
         self._sample.add({feature.name: batch[feature.name] for feature in self._features}, rows)
         self.rows += rows
         self._kept.append(batch)
-        self._kept_bytes += sum(values.nbytes for values in batch.values())
+        self._kept_bytes += bytes_of(batch)
         if self._kept_bytes > self._most:
             self.fold()
 

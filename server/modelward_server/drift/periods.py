@@ -124,7 +124,7 @@ def list_performance(
     """
     version_row(session, periods.ref)
     reader = _Reader(session, periods, now)
-    return take_page(reader.behind, lambda period: [period.start.isoformat()], page_size, page_token, periods)
+    return take_page(reader.behind, lambda period: period.start, page_size, page_token, periods)
 
 
 class _Reader:
@@ -144,8 +144,7 @@ class _Reader:
         """What probabilities are worth: learnt when the first period without labels is met."""
         return calibrated(self._periods.newest_labelled(self._session, self._now))
 
-    def behind(self, last: list[Any] | None) -> Iterator[Performance]:
-        end = datetime.fromisoformat(last[0]) if last else None
+    def behind(self, end: datetime | None) -> Iterator[Performance]:
         return map(self._performance, self._periods.before(self._session, end))
 
     def _performance(self, start: datetime) -> Performance:

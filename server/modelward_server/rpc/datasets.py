@@ -1,7 +1,7 @@
 """Tables on their way in: typed columns, Arrow bytes and Parquet become named columns of known types."""
 
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +12,11 @@ from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import common_pb2 as pb
 from modelward_server.runtime.executors import BoundedExecutor, Executors
+from modelward_server.store.arrow_tables import read_arrow, readable
 from modelward_server.store.locations import MLFLOW_SCHEMES
-from modelward_server.store.parquet import Piece, open_parquet, pieces, read_parts
+from modelward_server.store.parquet import Piece, pieces, read_parquet
 from modelward_server.store.sources import Sources
+from modelward_server.store.table_memory import Share, bytes_of
 
 PARQUET_MAGIC = b"PAR1"
 
@@ -38,16 +40,22 @@ def read_columns(dataset: pb.Dataset, field: str, sources: Sources, only: Collec
 
 
 def join_batches(batches: Iterator[Columns], field: str) -> Columns:
-    """Put the parts of a table together.
+    """Put the parts of a table together, and count its memory until nobody has it any more.
 
     Raises:
         InvalidField: there is no row, and whatever reading the batches raises.
+        LimitReached: the table takes more memory than one may, or others hold too much.
     """
-    parts = list(batches)
-    columns = {name: np.concatenate([part[name] for part in parts]) for name in (parts[0] if parts else {})}
-    if not columns or not len(next(iter(columns.values()))):
-        raise InvalidField(FieldViolation(field, "has no rows; send at least one"))
-    return columns
+    with Share(field) as share:
+        parts = []
+        for batch in batches:
+            share.add(bytes_of(batch))
+            parts.append(batch)
+        columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0] if parts else {})}
+        if not columns or not len(next(iter(columns.values()))):
+            raise InvalidField(FieldViolation(field, "has no rows; send at least one"))
+        share.leave_to(columns)
+        return columns
 
 
 def read_batches(
@@ -62,8 +70,7 @@ def read_batches(
     if source == "columns":
         yield typed_columns(dataset.columns, f"{field}.columns")
     elif source == "arrow_ipc":
-        for batch in arrow_batches(pa.BufferReader(dataset.arrow_ipc), f"{field}.arrow_ipc"):
-            yield arrow_columns(batch, f"{field}.arrow_ipc")
+        yield from _arrow(pa.BufferReader(dataset.arrow_ipc), f"{field}.arrow_ipc")
     elif source == "blob":
         yield from _blob_columns(sources.blob(dataset.blob, f"{field}.blob"), f"{field}.blob")
     else:
@@ -97,17 +104,16 @@ def arrow_batches(source: pa.NativeFile, field: str) -> Iterator[pa.RecordBatch]
     """Read the batches of an Arrow IPC stream.
 
     Raises:
-        InvalidField: it is no such stream, or it breaks off.
+        InvalidField: it is no such stream, it breaks off, or a column holds something else than numbers, text or truth
+            values.
+        LimitReached: a batch takes more memory than one may, or others hold too much.
     """
-    try:
-        with pa.ipc.open_stream(source) as reader:
-            _check_names(reader.schema, field)
-            for batch in reader:
-                batch.validate(full=True)
-                yield batch
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OSError, EOFError) as error:
-        fix = f"is no complete Arrow IPC stream: {str(error).partition('.')[0]}"
-        raise InvalidField(FieldViolation(field, fix)) from error
+    return read_arrow(source, field)
+
+
+def _arrow(source: pa.NativeFile, field: str) -> Iterator[Columns]:
+    # No name of its own for a batch, which would keep it while the next one is read.
+    return map(partial(arrow_columns, field=field), arrow_batches(source, field))
 
 
 def arrow_columns(batch: pa.RecordBatch, field: str) -> Columns:
@@ -115,8 +121,11 @@ def arrow_columns(batch: pa.RecordBatch, field: str) -> Columns:
 
     Raises:
         InvalidField: a column holds something else than numbers, text or truth values.
+        LimitReached: there is no memory for it.
     """
-    return {name: _arrow_values(batch.column(i), f"{field}[{name!r}]") for i, name in enumerate(batch.schema.names)}
+    with readable(field, "cannot be converted"):
+        names = batch.schema.names
+        return {name: _arrow_values(batch.column(i), f"{field}[{name!r}]") for i, name in enumerate(names)}
 
 
 def _arrow_values(values: pa.Array, field: str) -> Any:
@@ -157,8 +166,8 @@ def parquet_pieces(uri: str, field: str, sources: Sources) -> list[Piece]:
     Raises:
         as `read_columns`.
     """
-    with sources.reachable(uri, field) as place, _readable(field):
-        return pieces(place)
+    with sources.reachable(uri, field) as place:
+        return pieces(place, field)
 
 
 def _blob_columns(path: Path, field: str) -> Iterator[Columns]:
@@ -168,34 +177,11 @@ def _blob_columns(path: Path, field: str) -> Iterator[Columns]:
         yield from _parquet_columns(str(path), field)
         return
     with pa.memory_map(str(path)) as content:
-        for batch in arrow_batches(content, field):
-            yield arrow_columns(batch, field)
+        yield from _arrow(content, field)
 
 
 def _parquet_columns(place: str, field: str, only: Collection[str] | None = None) -> Iterator[Columns]:
-    with _readable(field):
-        dataset = open_parquet(place)
-        _check_names(dataset.schema, field)
-        for name in only or ():
-            _check(
-                name in dataset.schema.names, field, f"has no column {name!r}; it has {', '.join(dataset.schema.names)}"
-            )
-        for batch in read_parts(dataset, None if only is None else list(only)):
-            yield arrow_columns(batch, field)
-
-
-@contextmanager
-def _readable(field: str) -> Iterator[None]:
-    try:
-        yield
-    except (pa.ArrowInvalid, OSError) as error:
-        fix = f"cannot be read as Parquet: {str(error).partition('.')[0]}"
-        raise InvalidField(FieldViolation(field, fix)) from error
-
-
-def _check_names(schema: pa.Schema, field: str) -> None:
-    twice = sorted({name for name in schema.names if schema.names.count(name) > 1})
-    _check(not twice, field, f"has columns of the same name: {', '.join(twice)}")
+    return map(partial(arrow_columns, field=field), read_parquet(place, field, only))
 
 
 def _check(holds: bool, field: str, fix: str) -> None:

@@ -5,11 +5,11 @@ import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, Select, and_, or_
+from sqlalchemy import BigInteger, ColumnElement, Select, and_, or_
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from modelward.errors import FieldViolation, InvalidField
@@ -33,6 +33,14 @@ class Key:
 
     def not_before(self, value: object) -> ColumnElement[bool]:
         return self.column <= value if self.descending else self.column >= value
+
+    def may_be(self, value: object) -> bool:
+        """Tell whether the column may hold a value, which stems from a token and so from anywhere."""
+        kind = self.column.type.python_type
+        if kind is int:
+            bits = 63 if isinstance(self.column.type, BigInteger) else 31
+            return type(value) is int and -(1 << bits) <= value < 1 << bits
+        return _is_instant(value) if kind is datetime else _is_text(value)
 
     def ordering(self) -> ColumnElement[Any]:
         return self.column.desc() if self.descending else self.column.asc()
@@ -61,7 +69,10 @@ class PageRequest:
     def __init__(self, keys: Sequence[Key], page_size: int, page_token: str, conditions: object) -> None:
         self._keys, self._conditions = keys, conditions
         self._size = page_size or DEFAULT_PAGE_SIZE
-        self._last = _decode(page_token, conditions) if page_token else None
+        self._last = _decode(page_token, conditions, self._names_a_row) if page_token else None
+
+    def _names_a_row(self, last: Sequence[object]) -> bool:
+        return len(last) == len(self._keys) and all(map(Key.may_be, self._keys, last))
 
     def limit(self, rows: Select[Row], keys: Sequence[Key]) -> Select[Row]:
         """Limit `rows` to the page and one more, in the order of `keys`, which stand for those of the list."""
@@ -84,21 +95,21 @@ def slice_page(
 
     Args:
         items: the whole list, in the order of `key`.
-        key: what names an item and says where it stands; values that JSON knows.
+        key: what names an item and says where it stands: texts.
 
     Raises:
         InvalidField: the token is not one of this list's.
     """
     size = page_size or DEFAULT_PAGE_SIZE
-    last = _decode(page_token, conditions) if page_token else None
+    last = _decode(page_token, conditions, lambda last: all(map(_is_text, last))) if page_token else None
     behind = [item for item in items if last is None or key(item) > last]
     page = tuple(behind[:size])
     return Page(page, _encode(key(page[-1]), conditions) if len(behind) > size else "")
 
 
 def take_page(
-    behind: Callable[[list[Any] | None], Iterable[Row]],
-    key: Callable[[Row], list[Any]],
+    behind: Callable[[datetime | None], Iterable[Row]],
+    key: Callable[[Row], datetime],
     page_size: int,
     page_token: str,
     conditions: object,
@@ -106,16 +117,19 @@ def take_page(
     """Take one page out of a list that is made as it is read, as `fetch_page` does.
 
     Args:
-        behind: gives the items behind a key, all of them for None.
-        key: what names an item and says where it stands; values that JSON knows.
+        behind: gives the items behind an instant, all of them for None.
+        key: the instant that names an item and says where it stands.
 
     Raises:
         InvalidField: the token is not one of this list's.
     """
     size = page_size or DEFAULT_PAGE_SIZE
-    found = list(islice(behind(_decode(page_token, conditions) if page_token else None), size + 1))
+    last = (
+        _decode(page_token, conditions, lambda last: list(map(_is_instant, last)) == [True]) if page_token else [None]
+    )
+    found = list(islice(behind(last[0]), size + 1))
     page = tuple(found[:size])
-    return Page(page, _encode(key(page[-1]), conditions) if len(found) > size else "")
+    return Page(page, _encode([key(page[-1])], conditions) if len(found) > size else "")
 
 
 def starts_with(column: ColumnElement[str] | InstrumentedAttribute[str], prefix: str) -> ColumnElement[bool]:
@@ -139,20 +153,31 @@ def _encode(last: list[Any], conditions: object) -> str:
     return urlsafe_b64encode(content.encode()).decode()
 
 
-def _decode(token: str, conditions: object) -> list[Any]:
+def _decode(token: str, conditions: object, fits: Callable[[list[Any]], bool]) -> list[Any]:
+    """Return what a token says; `fits` tells whether that can be of this list."""
     last: list[Any]
     try:
         content = urlsafe_b64decode(token.encode())
         seal, *last = json.loads(content, object_hook=lambda found: datetime.fromisoformat(found[INSTANT]))
-    except (ValueError, TypeError, KeyError):
+    except (ValueError, TypeError, KeyError, RecursionError):
         seal, last = "", []
-    if seal != _seal(last, conditions):
+    if seal != _seal(last, conditions) or not fits(last):
         raise InvalidField(
             FieldViolation(
                 "page_token", "is not a token of this list; send the last next_page_token and the same filters"
             )
         )
     return last
+
+
+def _is_instant(value: object) -> bool:
+    return isinstance(value, datetime) and value.utcoffset() == timedelta(0)
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str) and not any(
+        character == "\0" or "\ud800" <= character <= "\udfff" for character in value
+    )
 
 
 def _seal(last: list[Any], conditions: object) -> str:
