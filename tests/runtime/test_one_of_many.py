@@ -22,7 +22,7 @@ from modelward_server.webhooks.messages import message_of
 from tests.conftest import RunningServer, new_database
 from tests.webhooks.receiver import Receiver
 
-WAIT_SECONDS = 40.0
+WAIT_SECONDS = 120.0
 
 
 @pytest.fixture(scope="module")

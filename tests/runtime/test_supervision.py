@@ -28,7 +28,7 @@ from modelward_server.store import mirror_worker, retention
 from modelward_server.webhooks.caller import Webhooks
 from tests.conftest import RunningServer
 
-WAIT_SECONDS = 30.0
+WAIT_SECONDS = 60.0
 PLACES: dict[str, tuple[Any, str]] = {
     "feed": (feed, "events_after"),
     "mirror": (mirror_worker.MirrorWorker, "sync_pending"),
