@@ -371,6 +371,8 @@ class AdoptedVersion:
     stage: Stage
     problem: str = ""
     """Why it was not adopted."""
+    left_out: tuple[str, ...] = ()
+    """What of it was left out because it is not allowed here, as `metric loss (nan)`."""
 
 
 @dataclass(frozen=True)

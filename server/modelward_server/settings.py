@@ -16,6 +16,8 @@ DEFAULT_PORT = 50061
 MAX_PORT = 65_535
 LIFETIMES = ("answers", "reports", "logs", "blobs")
 """What is kept for a time only, each with a setting `keep_<NAME>_days`."""
+MAX_LABEL, MAX_HOST = 63, 253
+"""Characters that DNS allows in one part of a name, and in all of it."""
 
 
 def check_keys_place(place: str) -> str:
@@ -28,6 +30,29 @@ def check_keys_place(place: str) -> str:
     if url.scheme == "http" and not is_loopback(url.hostname or ""):
         raise ValueError("keys that anybody on the way could change prove nothing; use https://")
     return place
+
+
+def webhook_problem(url: str) -> str:
+    """Say in words why a URL cannot be a webhook's; empty when it can."""
+    if not (url.isascii() and url.isprintable() and " " not in url):
+        return "must have no spaces, accents and control characters"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:  # Its message would quote a part of the URL.
+        return "has a port or brackets that mean nothing; ports go from 1 to 65535, and brackets hold an IPv6 address"
+    if parts.scheme not in {"http", "https"} or not host or port == 0:
+        return "must begin with http:// or https:// and the name of a host, and ports go from 1 to 65535"
+    if parts.username is not None or parts.password is not None:
+        return "has a user or a password before its host, which would not be sent; a token belongs into path or query"
+    return "" if ":" in host else _host_problem(host)
+
+
+def _host_problem(host: str) -> str:
+    labels = host.removesuffix(".").split(".")
+    if len(host) <= MAX_HOST and all(1 <= len(label) <= MAX_LABEL for label in labels):
+        return ""
+    return f"has a host that DNS cannot know: each part between two dots has 1 to {MAX_LABEL} characters"
 
 
 def is_database_url(url: str) -> bool:
@@ -240,10 +265,9 @@ class Settings(BaseSettings):
     @field_validator("webhooks")
     @classmethod
     def check_webhooks(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        for url in urls:
-            plain = url.isascii() and url.isprintable() and " " not in url
-            if urlsplit(url).scheme not in {"http", "https"} or not urlsplit(url).hostname or not plain:
-                raise ValueError("must be URLs that begin with http:// or https://, without spaces and accents")
+        for number, url in enumerate(urls, 1):
+            if wrong := webhook_problem(url):  # The URL itself may hold a secret.
+                raise ValueError(f"URL {number} of {len(urls)}: {wrong}")
         return urls
 
     @field_validator("webhooks_secret")

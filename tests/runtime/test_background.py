@@ -144,7 +144,7 @@ async def test_a_function_that_hangs_in_its_thread_does_not_hold_the_stop() -> N
     tasks.start("hanging", lambda: in_own_thread(lambda: print(over.wait(WAIT_SECONDS))))
     await until(lambda: any(thread.name == "modelward background" for thread in threading.enumerate()))
     begun = time.monotonic()
-    await tasks.stop(WAIT_SECONDS)
+    await tasks.stop(0.2)
     assert time.monotonic() - begun < WAIT_SECONDS / 2
     over.set()
 

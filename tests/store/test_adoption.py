@@ -1,5 +1,6 @@
 """An MLflow registry that was there before, adopted; and one that was tampered with, mended."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,6 +10,8 @@ import pytest
 
 from modelward import Client, ModelVersion, Stage, errors
 from modelward_server.settings import Settings
+from modelward_server.store.mlflow_registry import MlflowRegistry
+from modelward_server.store.sources import Sources
 from tests.conftest import RunningServer
 
 
@@ -191,3 +194,59 @@ def test_what_the_mirror_put_into_the_own_mlflow_is_read_from_there(client: Clie
     shown = _shown(client, str(client.register("spx", tmp_path / "model.bin").ref))
     copied = client.register_uri("copy", f"models:/spx/{shown.mlflow_version}")
     assert {file.sha256 for file in shown.files} <= {file.sha256 for file in copied.files}
+
+
+def test_one_version_that_is_odd_keeps_no_other_from_adoption(
+    client: Client, mlflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for content in (b"one", b"two", b"three", b"four"):
+        _register(mlflow, tmp_path, "spx", content)
+    runs = [mlflow.get_model_version("spx", str(number)).run_id for number in range(1, 5)]
+    mlflow.log_metric(runs[0], "loss", math.nan)
+    mlflow.log_param(runs[0], "_odd", "name")
+    foreign, copied = MlflowRegistry._foreign, Sources.copy_artifact
+
+    def unreadable(self: MlflowRegistry, version: Any, aliases: Any) -> Any:
+        if str(version.version) == "2":
+            raise KeyError("nobody foresaw this")
+        return foreign(self, version, aliases)
+
+    def broken(self: Sources, uri: str, blobs: Any) -> Any:
+        if uri.endswith("/3"):
+            raise OSError("the link is broken")
+        return copied(self, uri, blobs)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(MlflowRegistry, "_foreign", unreadable)
+        patched.setattr(Sources, "copy_artifact", broken)
+        dry = client.import_mlflow(dry_run=True)
+        told = client.import_mlflow()
+    assert set(dry[0].left_out) == {"metric loss (nan)", "param _odd (name)"}
+    assert [(one.mlflow_version, one.version) for one in told] == [("1", 1), ("2", 0), ("3", 0), ("4", 2)]
+    assert told[0].left_out == dry[0].left_out
+    assert client.get_version("spx/1").metrics == {"accuracy": 0.57}
+    assert "MLflow cannot read it" in told[1].problem
+    assert "adopting spx/3 failed: OSError" in told[2].problem
+    assert (told[3].problem, told[3].left_out) == ("", ())
+    assert [one.version for one in client.import_mlflow()] == [3, 4]  # What failed is adopted once it can be.
+
+
+def test_one_version_that_cannot_be_reconciled_hides_no_other(
+    client: Client, mlflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    for model in ("a", "b"):
+        client.register(model, tmp_path / "model.bin")
+        mlflow.delete_run(_shown(client, f"{model}/1").run_id)
+    differences = MlflowRegistry.differences
+
+    def broken(self: MlflowRegistry, version: Any, holders: Any) -> Any:
+        if version.model == "a":
+            raise TypeError("nobody foresaw this")
+        return differences(self, version, holders)
+
+    monkeypatch.setattr(MlflowRegistry, "differences", broken)
+    first, *rest = client.reconcile_mlflow().differences
+    assert (first.version.model, first.mended) == ("a", False)
+    assert "reconciling a/1 failed: TypeError" in first.problem
+    assert [(one.version.model, one.mended) for one in rest] == [("b", True)]

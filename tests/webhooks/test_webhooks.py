@@ -1,15 +1,14 @@
 """Webhooks: signed, repeated until taken, never lost, and never to an address inside."""
 
+import asyncio
 import base64
 import hashlib
 import hmac
-import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,53 +16,13 @@ import pytest
 
 from modelward import Client
 from modelward_server.settings import Settings
-from modelward_server.webhooks.sending import DeliveryError, Sender, is_public
+from modelward_server.webhooks import sending
+from modelward_server.webhooks.addresses import is_public
+from modelward_server.webhooks.sending import DeliveryError, Sender
 from tests.conftest import RunningServer, new_database
+from tests.webhooks.receiver import PATIENCE_SECONDS, Receiver
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of the tests").decode()
-PATIENCE_SECONDS = 30.0
-
-
-@dataclass
-class Receiver:
-    """Takes what webhooks bring, and answers what it is told to."""
-
-    statuses: list[int] = field(default_factory=list)
-    """What to answer next; 204 when there is nothing left."""
-    calls: list[tuple[dict[str, str], bytes]] = field(default_factory=list)
-
-    def __enter__(self) -> "Receiver":
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self.url = f"http://127.0.0.1:{self._server.server_port}/hook?team=risk"
-        threading.Thread(target=self._server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        receiver = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                receiver.calls.append(({key.lower(): value for key, value in self.headers.items()}, body))
-                self.send_response(receiver.statuses.pop(0) if receiver.statuses else 204)
-                self.end_headers()
-
-            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - its base class calls it so
-                pass
-
-        return Handler
-
-    def messages(self, count: int) -> list[dict[str, Any]]:
-        """Return what was brought, once it is so many."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while len(self.calls) < count:
-            assert time.monotonic() < deadline, self.calls
-            time.sleep(0.02)
-        return [json.loads(body) for _, body in self.calls]
 
 
 @pytest.fixture
@@ -158,26 +117,33 @@ def test_promotions_are_told(settings: Settings, receiver: Receiver, tmp_path: P
     [
         "127.0.0.1", "10.1.2.3", "172.16.0.1", "192.168.1.1", "169.254.169.254", "100.64.0.1", "0.0.0.0", "224.0.0.1",
         "255.255.255.255", "::1", "::", "fe80::1%eth0", "fd00::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1",
-        "2002:7f00:1::", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe",
+        "2002:7f00:1::", "2002:c0a8:101::1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a00:1",
+        "64:ff9b:1::808:808", "::127.0.0.1", "::ffff:0:127.0.0.1", "2001:0:4136:e378:8000:63bf:f5ff:fffe", "ff02::1",
+        "fec0::1", "2001:db8::1", "3fff::1", "100::1", "2600:0:0:1:0:5efe:a00:1", "2600:0:0:1:200:5efe:7f00:1",
+        "fd00:ec2::254", "192.0.0.8", "198.18.0.1", "100.100.100.200", "168.63.129.16",
     ],
 )  # fmt: skip
 def test_addresses_inside_are_told_from_public_ones(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "64:ff9b::101:101"])
+@pytest.mark.parametrize(
+    "address", ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "64:ff9b::101:101", "2002:101:101::1"]
+)
 def test_public_addresses_are_public(address: str) -> None:
     assert is_public(address)
 
 
-def test_a_private_address_is_not_called(receiver: Receiver) -> None:
-    for url in (receiver.url, receiver.url.replace("127.0.0.1", "localhost")):
+async def test_a_private_address_is_not_called(receiver: Receiver) -> None:
+    # However the address is spelled: by name, as one number, hexadecimal, octal, short, in IPv6.
+    spelled = ["127.0.0.1", "localhost", "2130706433", "0x7f000001", "0177.0.0.1", "127.1"]
+    for url in (receiver.url.replace("127.0.0.1", host) for host in [*spelled, "[::ffff:127.0.0.1]", "[::1]"]):
         with pytest.raises(DeliveryError, match="is not a public address; MODELWARD_WEBHOOKS_PRIVATE allows such"):
-            Sender(allow_private=False).post(url, b"{}", {})
+            await Sender(allow_private=False).post(url, b"{}", {})
     assert receiver.calls == []
 
 
-def test_a_name_with_one_address_inside_is_not_called_and_is_looked_up_once(
+async def test_a_name_with_one_address_inside_is_not_called_and_is_looked_up_once(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     looked_up = []
@@ -193,11 +159,134 @@ def test_a_name_with_one_address_inside_is_not_called_and_is_looked_up_once(
     monkeypatch.setattr(socket, "getaddrinfo", rebinding)
     url = receiver.url.replace("127.0.0.1", "hook.example")
     with pytest.raises(DeliveryError, match=r"hook.example means 127.0.0.1"):
-        Sender(allow_private=False).post(url, b"{}", {})
+        await Sender(allow_private=False).post(url, b"{}", {})
     assert looked_up == ["hook.example"]
-    Sender(allow_private=True).post(url, b"{}", {})
+    await Sender(allow_private=True).post(url, b"{}", {})
     assert [told["host"].partition(":")[0] for told, _ in receiver.calls] == ["hook.example"]
     assert len(looked_up) == 2
+
+
+@pytest.fixture
+def dripping() -> Iterator[str]:
+    """The URL of a receiver that takes everything and sends one byte of its answer a moment, without an end."""
+    over = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\nx-slow: ")
+            while not over.wait(0.05):
+                connection.sendall(b"a")
+
+    def serve(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while not over.is_set():
+                threading.Thread(target=drip, args=(listening.accept()[0],), daemon=True).start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,), daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/"
+        over.set()
+
+
+async def test_one_deadline_holds_for_the_whole_exchange(dripping: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sending, "DEADLINE_SECONDS", 0.5)
+    begun = time.monotonic()
+    with pytest.raises(DeliveryError, match=r"127.0.0.1 does not answer within 0.5 s"):
+        await Sender(allow_private=True).post(dripping, b"{}", {})
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: time.sleep(3))
+    with pytest.raises(DeliveryError, match=r"slow.example does not answer within 0.5 s"):
+        await Sender(allow_private=True).post("https://slow.example/", b"{}", {})
+    assert time.monotonic() - begun < PATIENCE_SECONDS / 2
+
+
+def test_a_receiver_that_drips_holds_up_neither_the_others_nor_the_stop(
+    settings: Settings, receiver: Receiver, dripping: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sending, "DEADLINE_SECONDS", 600.0)
+    server = RunningServer(settings.model_copy(update={"webhooks": (dripping, receiver.url)}))
+    _happen(server.target, "one")
+    receiver.messages(3)
+    begun = time.monotonic()
+    server.stop()
+    assert time.monotonic() - begun < PATIENCE_SECONDS
+    # The delivery was left to the next server, which need not wait for a claim to run out.
+    receiver.calls.clear()
+    second = RunningServer(settings.model_copy(update={"webhooks": (receiver.url, dripping)}))
+    _happen(second.target, "two")
+    assert _states(receiver.messages(3), "two") == ["pending", "leased", "failed"]
+    second.stop()
+
+
+@asynccontextmanager
+async def speaking(answer: bytes) -> AsyncIterator[str]:
+    """Give the URL of a receiver that says this, whatever it is told."""
+
+    async def speak(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(OSError):
+            writer.write(answer)
+            writer.close()
+            await writer.wait_closed()
+        spoken.set()
+
+    spoken = asyncio.Event()
+    async with await asyncio.start_server(speak, "127.0.0.1", 0) as server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        await spoken.wait()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 200 OK\r\n", b"SSH-2.0-x\r\n\r\n", b"HTTP/1.1 2x0 OK\r\n\r\n", b"a" * (1 << 20), b"\r\n\r\n"],
+    ids=range(6),
+)
+async def test_an_answer_that_is_none_is_a_failed_delivery(answer: bytes) -> None:
+    async with speaking(answer) as url:
+        with pytest.raises(DeliveryError, match="does not answer"):
+            await Sender(allow_private=True).post(url, b"{}", {})
+
+
+async def test_informational_answers_are_passed_over() -> None:
+    answer = b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\nHTTP/1.1 204 No Content\r\n\r\n"
+    async with speaking(answer) as url:
+        await Sender(allow_private=True).post(url, b"{}", {})
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://a..b/x", "http://.a/", "http://127.0.0.1:99999/x", "http://a:b/", f"http://{'a' * 64}.example/",
+        "http://[fe80::1%25eth0]/", "http://[::zz]/",
+    ],
+)  # fmt: skip
+async def test_a_url_that_means_nothing_is_a_failed_delivery(url: str) -> None:
+    with pytest.raises(DeliveryError):
+        await Sender(allow_private=True).post(url, b"{}", {})
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("ftp://a.example/", "must begin with http"),
+        ("http://a..b/x", "a host that DNS cannot know"),
+        (f"http://{'a' * 64}.example/", "a host that DNS cannot know"),
+        ("http://127.0.0.1:99999/x", "ports go from 1 to 65535"),
+        ("http://a.example:0/", "ports go from 1 to 65535"),
+        ("http://a.example:secret/", "ports go from 1 to 65535"),
+        ("http://[::zz]/", "brackets hold an IPv6 address"),
+        ("http://ada:secret@a.example/", "has a user or a password"),
+        ("http://a.example/caf\u00e9", "no spaces, accents"),
+    ],
+)
+def test_urls_that_cannot_be_called_are_refused_without_being_quoted(url: str, said: str) -> None:
+    with pytest.raises(ValueError, match=r"URL 2 of 2: .*") as told:
+        Settings(webhooks=("https://good.example/x", url))
+    assert said in str(told.value)
+    assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("url", ["https://hooks.example./x", "http://[2606:4700::1]:8080/", "http://a_b.example/?t=1"])
+def test_odd_urls_that_can_be_called_are_taken(url: str) -> None:
+    assert Settings(webhooks=(url,)).webhooks == (url,)
 
 
 @pytest.mark.parametrize("given", [{"webhooks": "ftp://a.example/"}, {"webhooks_secret": "whsec_no base64"}], ids=str)

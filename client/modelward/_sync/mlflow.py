@@ -36,7 +36,8 @@ class Mlflow(Connection):
         """Adopt the versions of the server's MLflow registry that are not known here, with files, runs and stages.
 
         The aliases `production` and `champion`, `staging` and `challenger` tell the stage, and MLflow's older stages.
-        What was adopted before is left alone, so the call may be repeated.
+        What was adopted before is left alone, so the call may be repeated. A version that cannot be adopted says why
+        and keeps no other from it; a metric that is not finite, and what else is not allowed here, is left out.
 
         Args:
             model: only this registered model; all when it is empty.
@@ -48,6 +49,13 @@ class Mlflow(Connection):
         request = pb.ImportMlflowRequest(model=model, dry_run=dry_run)
         answer = self._call(self._lifecycle.ImportMlflow, request, timeout)
         return tuple(
-            AdoptedVersion(a.model, a.mlflow_version, a.version, stage_from_proto(a.stage) or Stage.TRAINING, a.problem)
+            AdoptedVersion(
+                a.model,
+                a.mlflow_version,
+                a.version,
+                stage_from_proto(a.stage) or Stage.TRAINING,
+                a.problem,
+                tuple(a.left_out),
+            )
             for a in answer.adopted
         )

@@ -38,10 +38,10 @@ def import_(client: Client, out: Output, model: str, dry_run: bool) -> None:
             a.version or ("not adopted" if a.problem else "would be adopted"),
             a.stage,
         ],
-        prose=("problem", lambda a: a.problem),
+        prose=("problem", lambda a: a.problem or _left_out(a)),
         none="MLflow's registry has nothing that is not known here",
     )
 
 
-def _outcome(adopted: AdoptedVersion) -> str:
-    return "not adopted" if adopted.problem else "would be adopted"
+def _left_out(adopted: AdoptedVersion) -> str:
+    return f"without {', '.join(adopted.left_out)}" if adopted.left_out else ""

@@ -2728,6 +2728,7 @@ class AdoptedVersion(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     STAGE_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    LEFT_OUT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The registered model's name in MLflow."""
     mlflow_version: _builtins.str
@@ -2738,6 +2739,10 @@ class AdoptedVersion(_message.Message):
     """The stage that it came to."""
     problem: _builtins.str
     """Why it was not adopted; empty when it was."""
+    @_builtins.property
+    def left_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What of it was left out because it is not allowed here, as "metric loss (nan)"."""
+
     def __init__(
         self,
         *,
@@ -2746,10 +2751,11 @@ class AdoptedVersion(_message.Message):
         version: _builtins.int = ...,
         stage: _common_pb2.Stage.ValueType = ...,
         problem: _builtins.str = ...,
+        left_out: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["mlflow_version", b"mlflow_version", "model", b"model", "problem", b"problem", "stage", b"stage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left_out", b"left_out", "mlflow_version", b"mlflow_version", "model", b"model", "problem", b"problem", "stage", b"stage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

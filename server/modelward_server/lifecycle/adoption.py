@@ -1,7 +1,11 @@
 """Versions that come from another registry: registered here with the stage that they had there."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import compress, islice
+from math import isfinite
+from typing import TypeVar
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -15,7 +19,14 @@ from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.mlflow_registry import ForeignVersion
 from modelward_server.store.tables import VersionRow
 
+Value = TypeVar("Value")
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/ -]{0,127}")
+MAX_TAGS, MAX_VALUES, MAX_TEXT, MAX_DESCRIPTION = 100, 1000, 5000, 10_000
+"""What the contract allows in a version that is registered by a call."""
+MAX_NAMED = 10
+"""How many things that were left out are named."""
 
 
 def is_known(session: Session, foreign: ForeignVersion) -> bool:
@@ -28,9 +39,39 @@ def is_known(session: Session, foreign: ForeignVersion) -> bool:
 
 def problem_of(foreign: ForeignVersion) -> str:
     """Say why a version cannot be adopted; empty when it can."""
-    if NAME.fullmatch(foreign.model):
-        return ""
+    if foreign.problem or NAME.fullmatch(foreign.model):
+        return foreign.problem
     return "its model's name has characters that a name here may not have; rename it in MLflow"
+
+
+def fitting(foreign: ForeignVersion) -> tuple[ForeignVersion, tuple[str, ...]]:
+    """Return a version with what the contract allows, and name what was left out."""
+    metrics = {key: value for key, value in foreign.metrics.items() if KEY.fullmatch(key) and isfinite(value)}
+    kept = replace(
+        foreign,
+        description=foreign.description.replace("\0", "")[:MAX_DESCRIPTION],
+        tags=_first(_texts(foreign.tags), MAX_TAGS),
+        params=_first(_texts(foreign.params), MAX_VALUES),
+        metrics=_first(metrics, MAX_VALUES),
+    )
+    lost = [*_lost("metric", foreign.metrics, kept.metrics), *_lost("param", foreign.params, kept.params)]
+    lost += _lost("tag", foreign.tags, kept.tags)
+    lost += ["a part of the description"] if foreign.description != kept.description else []
+    more = [f"{len(lost) - MAX_NAMED} more"] if len(lost) > MAX_NAMED else []
+    return kept, (*lost[:MAX_NAMED], *more)
+
+
+def _texts(given: Mapping[str, str]) -> dict[str, str]:
+    fits = (KEY.fullmatch(key) and len(value) <= MAX_TEXT and "\0" not in value for key, value in given.items())
+    return dict(compress(given.items(), fits))
+
+
+def _first(given: Mapping[str, Value], most: int) -> dict[str, Value]:
+    return dict(islice(given.items(), most))
+
+
+def _lost(kind: str, given: Mapping[str, object], kept: Mapping[str, object]) -> list[str]:
+    return [f"{kind} {key!s:.128} ({value!s:.40})" for key, value in given.items() if key not in kept]
 
 
 def adopt(

@@ -1,6 +1,6 @@
 """What the audit log says, as events for those who watch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +20,8 @@ from modelward.lifecycle import (
 )
 from modelward_server.lifecycle.halts import Resumption
 from modelward_server.lifecycle.rows import production_version, to_model
+from modelward_server.runtime.background import note_failure
+from modelward_server.runtime.retries import log_once
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind, payload_of
 from modelward_server.store.tables import AuditRow, ModelRow
@@ -41,7 +43,18 @@ SUBJECTS: dict[str, tuple[EventKind, type]] = {
 def events_after(session: Session, sequence: int, limit: int) -> tuple[list[ModelEvent], int]:
     """Return the next events, and the number of the last record that was looked at."""
     rows = audit.read_after(session, sequence, limit)
-    return [_event(row) for row in rows if row.kind in SUBJECTS], rows[-1].sequence if rows else sequence
+    return list(_events(rows)), rows[-1].sequence if rows else sequence
+
+
+def _events(rows: Iterable[AuditRow]) -> Iterator[ModelEvent]:
+    """Read records; one that cannot be read is logged, and holds up none of those behind it."""
+    for row in rows:
+        try:
+            if row.kind in SUBJECTS:
+                yield _event(row)
+        except Exception as error:
+            note_failure(error)
+            log_once("telling watchers of the record", row.sequence, error)
 
 
 def _event(row: AuditRow) -> ModelEvent:

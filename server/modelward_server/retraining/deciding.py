@@ -5,9 +5,10 @@ holds it back. `decide` says what each firing does that nobody has decided yet: 
 skipped.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import takewhile
 
 from modelward.errors import CalendarEnds
@@ -17,6 +18,7 @@ from modelward_server.retraining.clock import firings, on_grid
 from modelward_server.retraining.due import Facts, by_age, by_clock, by_condition, identity, minute
 from modelward_server.retraining.schedule_policy import cooling, frozen, in_force, jittered, released, spent
 from modelward_server.retraining.sessions import last_known
+from modelward_server.runtime.retries import log_once
 
 MISSED_AFTER = timedelta(minutes=5)
 """How late a firing may be decided before it counts as missed."""
@@ -78,8 +80,34 @@ def decide(plans: Sequence[Plan], facts: Facts, now: datetime) -> Verdict:
     problems: list[ScheduleProblem] = []
     fresh = [one for plan in plans for one in _fresh(plan, facts, now, problems)]
     fresh.sort(key=lambda one: (one.at, one.schedule.schedule_id, one.trigger))
-    waited = [one for plan in plans for one in _released(plan, facts, now)]
-    return Verdict(tuple(_in_turn([*waited, *fresh], facts, now)), tuple(problems))
+    release = partial(_released, facts=facts, now=now)
+    waited = [one for plan in plans for one in _guarded(plan, 0, problems, release)]
+    decisions = tuple(_in_turn([*waited, *fresh], facts, now, problems))
+    return Verdict(decisions, tuple(problems))
+
+
+def unforeseen(
+    schedule_id: str, trigger: int, since: datetime, error: Exception, what: str = "the schedule"
+) -> ScheduleProblem:
+    """Make a problem of what nobody foresaw, so that it stops this schedule alone; the log has the traceback.
+
+    Args:
+        since: what stays the same from one look to the next, so that history has the problem once.
+    """
+    log_once("evaluating", f"{what} {schedule_id}".rstrip(), error)
+    summary = f"{what} cannot be evaluated: {type(error).__name__}: {error!s:.200}; the server's log has more"
+    return ScheduleProblem(schedule_id, trigger, summary, since)
+
+
+def _guarded(
+    plan: Plan, number: int, problems: list[ScheduleProblem], decisions: Callable[[Plan], Iterable[Decision]]
+) -> list[Decision]:
+    """Return the decisions of a plan; none but a problem when they cannot be made."""
+    try:
+        return list(decisions(plan))
+    except Exception as error:
+        problems.append(unforeseen(plan.schedule.schedule_id, number, plan.counts_from, error))
+        return []
 
 
 def due_reasons(schedule: Schedule, facts: Facts, now: datetime) -> tuple[DueReason, ...]:
@@ -87,11 +115,18 @@ def due_reasons(schedule: Schedule, facts: Facts, now: datetime) -> tuple[DueRea
     return decide([Plan(schedule, schedule.created_at)], facts, now).reasons
 
 
-def _in_turn(found: Iterable[Decision], facts: Facts, now: datetime) -> Iterator[Decision]:
+def _in_turn(
+    found: Iterable[Decision], facts: Facts, now: datetime, problems: list[ScheduleProblem]
+) -> Iterator[Decision]:
     """Let one firing after the other meet the open job, which the first of them may make."""
     is_open = facts.job is not None
     for one in found:
-        decision = one if one.outcome is FiringOutcome.SKIPPED else _meet(one, is_open, facts, now)
+        try:
+            decision = one if one.outcome is FiringOutcome.SKIPPED else _meet(one, is_open, facts, now)
+        except Exception as error:
+            schedule = one.schedule
+            problems.append(unforeseen(schedule.schedule_id, one.trigger, schedule.created_at, error))
+            continue
         is_open = is_open or decision.outcome is FiringOutcome.FIRED
         yield decision
 
@@ -122,26 +157,27 @@ def _fresh(plan: Plan, facts: Facts, now: datetime, problems: list[ScheduleProbl
     known = {identity(reason) for reason in facts.job.reasons} if facts.job else set()
     known |= {identity(reason) for _, _, reason in plan.waiting}
     for number, trigger in enumerate(plan.schedule.triggers):
-        if not isinstance(trigger, OnDrift | OnPerformance):
-            yield from _by_clock(plan, number, trigger, facts, now, problems)
-        elif (one := _condition(plan, number, trigger, facts, now)) and identity(one.reason) not in known:
-            yield one
+        if isinstance(trigger, OnDrift | OnPerformance):
+            fire = partial(_condition, number=number, trigger=trigger, facts=facts, now=now, known=known)
+        else:
+            fire = partial(_by_clock, number=number, trigger=trigger, facts=facts, now=now, problems=problems)
+        yield from _guarded(plan, number, problems, fire)
 
 
 def _condition(
-    plan: Plan, number: int, trigger: OnDrift | OnPerformance, facts: Facts, now: datetime
-) -> Decision | None:
-    """Return the firing of a condition that holds, once nothing holds it back."""
+    plan: Plan, number: int, trigger: OnDrift | OnPerformance, facts: Facts, now: datetime, known: Collection[object]
+) -> Iterator[Decision]:
+    """Yield the firing of a condition that holds and is not known, once nothing holds it back."""
     schedule = plan.schedule
     reason = by_condition(schedule, number, trigger, facts)
-    if reason is None:
-        return None
+    if reason is None or identity(reason) in known:
+        return
     policy, last = schedule.policy, plan.decided.get(number)
     at = released(policy, facts, max(reason.since, plan.counts_from))
     is_decided = last is not None and at <= last
     if is_decided or at > now or not in_force(policy, now) or (facts.job is None and spent(policy, facts, now)):
-        return None
-    return Decision(schedule, number, at, reason)
+        return
+    yield Decision(schedule, number, at, reason)
 
 
 def _by_clock(

@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Select, func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import Stage, VersionRef
@@ -14,7 +15,7 @@ from modelward_server.drift.performance_alarms import standing_alarm
 from modelward_server.drift.reports import latest_report
 from modelward_server.lifecycle.rows import model_row
 from modelward_server.retraining.clock import spell
-from modelward_server.retraining.deciding import Verdict, decide
+from modelward_server.retraining.deciding import Verdict, decide, unforeseen
 from modelward_server.retraining.due import Declined, Facts, Measured, Reported, merged
 from modelward_server.retraining.records import last_end, latest_job, open_job, plans_of
 from modelward_server.store.drift_tables import DriftReportRow, ReferenceRow
@@ -34,7 +35,7 @@ def due_models(session: Session, model: str, now: datetime) -> list[DueModel]:
     """
     if model:
         model_row(session, model)
-    found = (due_model(session, name, now) for name in ([model] if model else _candidates(session)))
+    found = (_due_or_problem(session, name, now) for name in ([model] if model else list(_candidates(session))))
     return sorted((due for due in found if due is not None), key=lambda due: (due.due_since, due.model))
 
 
@@ -49,11 +50,23 @@ def due_model(session: Session, model: str, now: datetime) -> DueModel | None:
     return _due(session, model, facts, reasons, verdict, now) if reasons or verdict.problems else None
 
 
+def _due_or_problem(session: Session, model: str, now: datetime) -> DueModel | None:
+    """Return why a model is due; a model that cannot be looked at is shown with that, and hides no other."""
+    try:
+        return due_model(session, model, now)
+    except SQLAlchemyError:
+        raise  # Of the database as a whole, and not of this model.
+    except Exception as error:
+        problem = unforeseen("", 0, now, error, f"the schedules of {model}")
+        return DueModel(model, 0, now, None, (), "", None, None, None, problem.summary, (problem,))
+
+
 def look(session: Session, model: str, now: datetime) -> tuple[Facts, Verdict]:
     """Return what is known of a model, and what its firings up to `now` do that nobody decided yet."""
-    plans = plans_of(session, model)
+    plans, unreadable = plans_of(session, model)
     facts = gather(session, model, [plan.schedule for plan in plans], now)
-    return facts, decide(plans, facts, now)
+    verdict = decide(plans, facts, now)
+    return facts, replace(verdict, problems=(*unreadable, *verdict.problems))
 
 
 def gather(session: Session, model: str, schedules: Sequence[Schedule], now: datetime) -> Facts:

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import Page
@@ -17,6 +18,7 @@ from modelward_server.retraining.deciding import Decision
 from modelward_server.retraining.due import merged
 from modelward_server.retraining.facts import look
 from modelward_server.retraining.records import new_job, reason_json, schedule_row, to_firing, to_job, write_job
+from modelward_server.runtime.retries import log_once
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
 from modelward_server.store.paging import Key, fetch_page
@@ -44,7 +46,13 @@ def fire(session: Session, model: str, open_row: JobRow | None, caller: Caller) 
     Args:
         open_row: the model's open job.
     """
-    facts, verdict = look(session, model, caller.at)
+    try:
+        facts, verdict = look(session, model, caller.at)
+    except SQLAlchemyError:
+        raise  # Of the database as a whole, and not of this model.
+    except Exception as error:  # Its open job can be leased all the same.
+        log_once("evaluating the schedules of", model, error)
+        return
     job = _job(session, model, facts.version, open_row, verdict.reasons, caller)
     for schedule_id in {one.schedule.schedule_id for one in verdict.decisions if not one.waited}:
         schedule_row(session, schedule_id).fired_through = caller.at

@@ -6,12 +6,14 @@ from datetime import datetime
 from typing import Any, TypeVar
 
 from sqlalchemy import ColumnElement, Select, and_, case, or_, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.retraining import JobState
 from modelward_server.retraining.facts import due_models
 from modelward_server.retraining.policies import get_retraining_policy
+from modelward_server.runtime.retries import log_once
 from modelward_server.store.retraining_tables import JobRow, ScheduleRow
 from modelward_server.store.tables import ModelRow
 
@@ -112,7 +114,7 @@ def _free(rows: Select[Row], wanted: Wanted, now: datetime) -> Select[Row]:
 
 def due_without_job(session: Session, wanted: Wanted, now: datetime) -> list[str]:
     """Return the models whose schedules make them due and that have no open job yet, the longest due first."""
-    found = [due.model for due in due_models(session, wanted.model, now) if not due.job_id]
+    found = [due.model for due in due_models(session, wanted.model, now) if due.reasons and not due.job_id]
     return [model for model in found if policy_suits(session, model, wanted)]
 
 
@@ -120,7 +122,13 @@ def policy_suits(session: Session, model: str, wanted: Wanted) -> bool:
     """Tell whether the jobs of a model suit a worker."""
     if not wanted.takes(model):
         return False
-    policy = get_retraining_policy(session, model)
+    try:
+        policy = get_retraining_policy(session, model)
+    except SQLAlchemyError:
+        raise  # Of the database as a whole, and not of this model.
+    except Exception as error:
+        log_once("reading the retraining policy of", model, error)
+        return False
     return wanted.suits(policy.queue, policy.labels)
 
 

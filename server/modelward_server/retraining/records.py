@@ -8,6 +8,7 @@ from uuid import uuid4
 from google.protobuf.json_format import MessageToDict, ParseDict
 from google.protobuf.message import Message
 from sqlalchemy import Select, func, select
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from modelward._convert.retraining import (
@@ -21,10 +22,10 @@ from modelward._convert.retraining import (
 from modelward._convert.schedules import schedule_policy_from_proto, schedule_policy_to_proto
 from modelward.errors import JobNotFound, ScheduleNotFound
 from modelward.retraining import DueReason, FollowUp, FollowUpState, Job, JobState, Schedule, Trigger
-from modelward.schedules import FiringOutcome, FiringRecord, SchedulePolicy
+from modelward.schedules import FiringOutcome, FiringRecord, SchedulePolicy, ScheduleProblem
 from modelward.v1 import retraining_pb2 as pb
 from modelward_server.caller import Caller
-from modelward_server.retraining.deciding import Plan
+from modelward_server.retraining.deciding import Plan, unforeseen
 from modelward_server.retraining.lease import MAX_ATTEMPTS, is_open, settled
 from modelward_server.retraining.policies import get_retraining_policy
 from modelward_server.store.retraining_tables import FiringRow, JobRow, ScheduleRow
@@ -33,10 +34,18 @@ Value = TypeVar("Value")
 M = TypeVar("M", bound=Message)
 
 
-def plans_of(session: Session, model: str) -> list[Plan]:
-    """Return a model's schedules, each with how far its firings are decided."""
+def plans_of(session: Session, model: str) -> tuple[list[Plan], list[ScheduleProblem]]:
+    """Return a model's schedules, each with how far its firings are decided, and those that cannot be read."""
     schedules = select(ScheduleRow).where(ScheduleRow.model == model, ScheduleRow.paused.is_(False))
-    return [_plan(session, row) for row in session.scalars(schedules.order_by(ScheduleRow.schedule_id))]
+    plans, problems = [], []
+    for row in session.scalars(schedules.order_by(ScheduleRow.schedule_id)).all():
+        try:
+            plans.append(_plan(session, row))
+        except SQLAlchemyError:
+            raise  # Of the database as a whole, and not of this row.
+        except Exception as error:
+            problems.append(unforeseen(row.schedule_id, 0, row.created_at, error))
+    return plans, problems
 
 
 def _plan(session: Session, row: ScheduleRow) -> Plan:

@@ -3,16 +3,20 @@
 Its calendars end about a year ahead of today, some sooner. What lies behind is not guessed: `CalendarEnds` is raised.
 """
 
+import logging
 from bisect import bisect_right
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
+from importlib.metadata import version
 from itertools import groupby
 from typing import Any
 
 from modelward.errors import CalendarEnds, FieldViolation, InvalidField
 from modelward.retraining import AtSession, SessionChoice
+
+log = logging.getLogger(__name__)
 
 IN_WORDS = {
     SessionChoice.EVERY: "each session",
@@ -20,9 +24,11 @@ IN_WORDS = {
     SessionChoice.FIRST_OF_MONTH: "the first session of the month",
 }
 
+UPDATE = "update the exchange_calendars package of the server"
+
 
 def check_calendar(mic: str, field: str) -> None:
-    """Refuse the name of no calendar.
+    """Refuse the name of no calendar, and one that this server cannot build or that has no sessions to come.
 
     Raises:
         InvalidField: naming the field.
@@ -32,6 +38,12 @@ def check_calendar(mic: str, field: str) -> None:
     if mic not in exchange_calendars.get_calendar_names(include_aliases=False):
         fix = f"{mic!r} is no calendar; name the exchange by its MIC, as 'XNYS', 'XLON' or 'XTKS'"
         raise InvalidField(FieldViolation(field, fix))
+    try:
+        _, last = _bounds(mic, _month())
+    except CalendarEnds as error:
+        raise InvalidField(FieldViolation(field, error.message)) from error
+    if last <= datetime.now(UTC):
+        raise InvalidField(FieldViolation(field, f"the calendar {mic} ended on {last:%Y-%m-%d}; {UPDATE}"))
 
 
 def session_times(trigger: AtSession, after: datetime) -> Iterator[datetime]:
@@ -62,7 +74,7 @@ def zone_of(trigger: AtSession) -> Any:
 def calendar_ends(trigger: AtSession) -> CalendarEnds:
     """Make the error that says how far a trigger's calendar reaches."""
     first, last = (f"{bound:%Y-%m-%d}" for bound in _bounds(trigger.calendar, _month()))
-    fix = "ask for fewer firings, or update the exchange_calendars package of the server"
+    fix = f"ask for fewer firings, or {UPDATE}"
     message = f"the calendar {trigger.calendar} has sessions from {first} to {last} only; {fix}"
     return CalendarEnds(message, calendar=trigger.calendar, first_session=first, last_session=last)
 
@@ -72,16 +84,34 @@ def _month() -> date:
     return datetime.now(UTC).date().replace(day=1)
 
 
-@lru_cache(maxsize=128)
 def _calendar(mic: str, month: date) -> Any:
+    """Return a calendar.
+
+    Raises:
+        CalendarEnds: this server does not know it, or its package cannot build it.
+    """
+    found = _built(mic, month)
+    if isinstance(found, str):
+        raise CalendarEnds(found, calendar=mic)
+    return found
+
+
+@lru_cache(maxsize=128)
+def _built(mic: str, month: date) -> Any:
+    """Build a calendar, or say why that cannot be done; some of the package's own cannot be built."""
     import exchange_calendars
 
     try:
         kind = type(exchange_calendars.get_calendar(mic))
+        calendar = kind()  # Made anew: `get_calendar` keeps what it made, however long ago.
+        assert calendar.last_session_close > calendar.first_session_open
     except exchange_calendars.errors.InvalidCalendarName:  # Another server, with a newer package, knew it.
-        fix = "update the exchange_calendars package of the server"
-        raise CalendarEnds(f"this server knows no calendar {mic}; {fix}", calendar=mic) from None
-    return kind()  # Made anew: `get_calendar` keeps what it made, however long ago.
+        return f"this server knows no calendar {mic}; {UPDATE}"
+    except Exception as error:
+        log.warning("the calendar %s cannot be built: %s: %.200s", mic, type(error).__name__, error)
+        package = f"exchange_calendars {version('exchange_calendars')}"
+        return f"this server's {package} cannot build the calendar {mic}; {UPDATE}"
+    return calendar
 
 
 @lru_cache(maxsize=128)

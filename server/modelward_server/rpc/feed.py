@@ -6,7 +6,7 @@ is far behind reads from the log: so nothing is skipped, and a slow watcher cost
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from itertools import takewhile
 from typing import TypeVar
 
@@ -15,10 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from modelward._convert.events import event_to_proto
 from modelward.errors import FieldViolation, InvalidField, ModelwardError, ResumeTokenExpired, Unavailable
+from modelward.lifecycle import ModelEvent
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward_server.lifecycle.events import current_states, events_after
 from modelward_server.rpc.calls import Calls
-from modelward_server.runtime.background import progressed, stalled
+from modelward_server.runtime.background import note_failure, progressed, stalled
+from modelward_server.runtime.retries import log_once
 from modelward_server.store.audit import last_sequence
 
 Value = TypeVar("Value")
@@ -80,10 +82,10 @@ class Feed:
         self._written.clear()
         head = self._head
         events, self._head = await self._calls.read(lambda session: events_after(session, head, BATCH), urgent=True)
-        for event in events:
+        for event in _protos(events):
             if len(self._recent) == EVENTS_KEPT:
                 self._kept_after = self._recent[0].sequence
-            self._recent.append(event_to_proto(event))
+            self._recent.append(event)
         if self._head != head:
             self._announce()
         return self._head != head
@@ -148,7 +150,17 @@ class Feed:
             fresh = list(takewhile(lambda event: event.sequence > place, reversed(self._recent)))
             return fresh[::-1], max(self._head, place)
         events, last = await self._calls.read(lambda session: events_after(session, place, BATCH))
-        return list(map(event_to_proto, events)), last
+        return list(_protos(events)), last
+
+
+def _protos(events: Iterable[ModelEvent]) -> Iterator[pb.ModelEvent]:
+    """Convert events; one that cannot be is logged, and holds up none of those behind it."""
+    for event in events:
+        try:
+            yield event_to_proto(event)
+        except Exception as error:
+            note_failure(error)
+            log_once("telling watchers of the record", event.sequence, error)
 
 
 def _messages(events: Iterable[pb.ModelEvent]) -> list[pb.WatchModelsResponse]:

@@ -7,15 +7,17 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward._convert.common import ref_to_proto, stage_to_proto
-from modelward.errors import InvalidField, SourceNotAllowed
+from modelward.errors import ModelwardError, StoreUnavailable
 from modelward.lifecycle import AdoptedVersion, VersionRef
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
-from modelward_server.lifecycle.adoption import adopt, is_known, problem_of
+from modelward_server.caller import Caller
+from modelward_server.lifecycle.adoption import adopt, fitting, is_known, problem_of
 from modelward_server.lifecycle.resolve import alias_holders
 from modelward_server.lifecycle.rows import model_row
 from modelward_server.lifecycle.versions import get_version
 from modelward_server.rpc.calls import Calls, Context
+from modelward_server.runtime.retries import log_once
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.mirror_worker import MirrorWorker
 from modelward_server.store.mlflow_registry import ForeignVersion, MlflowRegistry
@@ -36,11 +38,36 @@ class MlflowCalls(LifecycleServiceServicer):
         refs = await self._calls.read(partial(_refs, model=request.model))
         answer = pb.ReconcileMlflowResponse(versions=len(refs))
         for ref in refs:
-            problems = await self._differences(ref)
-            left = await self._mend(ref) if problems and not request.dry_run else problems
+            problems, left = await self._reconciled(ref, request.dry_run)
             for problem in problems:
                 answer.differences.add(version=ref_to_proto(ref), problem=problem, mended=problem not in left)
         return answer
+
+    async def _reconciled(self, ref: VersionRef, dry_run: bool) -> tuple[list[str], list[str]]:
+        """Return what differed of a version, and what still does; one that cannot be looked at hides no other."""
+        problems: list[str] = []
+        try:
+            problems += await self._differences(ref)
+            left = await self._mend(ref) if problems and not dry_run else problems
+        except Exception as error:
+            failure = await self._failure(f"reconciling {ref}", error)
+            return [*problems, failure], [*problems, failure]
+        return problems, left
+
+    async def _failure(self, what: str, error: Exception) -> str:
+        """Put into words why one version of many failed.
+
+        Raises:
+            StoreUnavailable: the ledger or MLflow does not answer, so that the others would fail too.
+        """
+        if isinstance(error, StoreUnavailable):
+            if error.metadata.get("store") != "mlflow":
+                raise error
+            await self._calls.executors.remote.run(self._registry.check)
+        if isinstance(error, ModelwardError):
+            return error.message
+        log_once(what, "unexpectedly", error)
+        return f"{what} failed: {type(error).__name__}; the server's log says more"
 
     async def _differences(self, ref: VersionRef) -> list[str]:
         version, holders = await self._calls.read(
@@ -58,25 +85,34 @@ class MlflowCalls(LifecycleServiceServicer):
         answer = pb.ImportMlflowResponse()
         for foreign in found:
             if not await self._calls.read(partial(is_known, foreign=foreign)):
-                answer.adopted.append(await self._adopt(foreign, request, context))
+                answer.adopted.append(await self._adopted(foreign, request, context))
         return answer
+
+    async def _adopted(
+        self, foreign: ForeignVersion, request: pb.ImportMlflowRequest, context: Context
+    ) -> pb.AdoptedVersion:
+        """Adopt a version, or say why that cannot be done; the others are adopted all the same."""
+        try:
+            return await self._adopt(foreign, request, context)
+        except Exception as error:
+            problem = await self._failure(f"adopting {foreign.model}/{foreign.mlflow_version}", error)
+            return _adopted_to_proto(AdoptedVersion(foreign.model, foreign.mlflow_version, 0, foreign.stage, problem))
 
     async def _adopt(
         self, foreign: ForeignVersion, request: pb.ImportMlflowRequest, context: Context
     ) -> pb.AdoptedVersion:
         left = AdoptedVersion(foreign.model, foreign.mlflow_version, 0, foreign.stage, problem_of(foreign))
-        if left.problem or request.dry_run:
+        if left.problem:
             return _adopted_to_proto(left)
-        try:
-            files = await self._calls.executors.remote.run(self._sources.copy_artifact, foreign.uri, self._blobs)
-        except (InvalidField, SourceNotAllowed) as error:
-            return _adopted_to_proto(replace(left, problem=error.message))
+        kept, left_out = fitting(foreign)
+        if request.dry_run:
+            return _adopted_to_proto(replace(left, left_out=left_out))
+        files = await self._calls.executors.remote.run(self._sources.copy_artifact, foreign.uri, self._blobs)
 
-        return await self._calls.write(
-            request,
-            context,
-            lambda session, caller: _adopted_to_proto(adopt(session, self._blobs, foreign, files, caller)),
-        )
+        def change(session: Session, caller: Caller) -> pb.AdoptedVersion:
+            return _adopted_to_proto(replace(adopt(session, self._blobs, kept, files, caller), left_out=left_out))
+
+        return await self._calls.write(request, context, change)
 
 
 def _refs(session: Session, model: str) -> list[VersionRef]:
@@ -94,4 +130,5 @@ def _adopted_to_proto(adopted: AdoptedVersion) -> pb.AdoptedVersion:
         version=adopted.version,
         stage=stage_to_proto(adopted.stage),
         problem=adopted.problem,
+        left_out=adopted.left_out,
     )

@@ -94,7 +94,8 @@ async def stalled(error: Exception) -> None:
     """Report that the task at hand cannot go on for now; logged when that begins and when the reason changes."""
     if status := _current.get():
         if status.note(error) or status.state is TaskState.RUNNING:
-            log.warning("the background task %s cannot go on for now: %s", status.name, error)
+            reason = str(error).partition("\n")[0]  # What follows is SQL, in errors of SQLAlchemy.
+            log.warning("the background task %s cannot go on for now: %s", status.name, reason)
         await status.become(TaskState.STALLED)
 
 

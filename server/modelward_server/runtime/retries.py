@@ -1,6 +1,7 @@
 """Items of a loop over many: one that fails is told of once and tried again later, and the others go on."""
 
 import logging
+import threading
 import time
 from collections.abc import Collection, Hashable, Iterator
 from contextlib import contextmanager
@@ -8,12 +9,26 @@ from dataclasses import dataclass
 from math import inf
 from typing import Generic, TypeVar
 
+from cachetools import LRUCache
+
 from modelward.errors import ModelwardError
 from modelward_server.runtime.background import note_failure
 
 log = logging.getLogger(__name__)
 
 Key = TypeVar("Key", bound=Hashable)
+
+_logged: LRUCache[tuple[object, ...], bool] = LRUCache(1000)
+_logging = threading.Lock()
+
+
+def log_once(what: str, item: object, error: Exception) -> None:
+    """Log with its traceback why one item of many failed, unless it failed as it did before."""
+    key = (what, item, type(error), str(error))
+    with _logging:
+        is_new, _logged[key] = key not in _logged, True
+    if is_new:
+        log.warning("%s %s failed: %s", what, item, error, exc_info=error)
 
 
 @dataclass

@@ -72,11 +72,11 @@ class PublishedKeys:
         began = self._tried_at
         try:
             found = self._fetch() if self._remote else self._load()
-        except (jwt.PyJWTError, OSError, ValueError) as error:
-            log.warning("the identity provider's keys could not be read: %s", error)
+            keys = {str(key.key_id or ""): key for key in found.keys if key.public_key_use in {None, "sig"}}
+        except Exception as error:  # Whatever others publish: the keys that are known stay in use for a while.
+            log.warning("the identity provider's keys could not be read: %s: %.200s", type(error).__name__, error)
             return
-        self._keys = {str(key.key_id or ""): key for key in found.keys if key.public_key_use in {None, "sig"}}
-        self._read_at = began
+        self._keys, self._read_at = keys, began
 
     def _fetch(self) -> jwt.PyJWKSet:
         return jwt.PyJWKClient(self._place, cache_jwk_set=False, timeout=TIMEOUT_SECONDS).get_jwk_set()

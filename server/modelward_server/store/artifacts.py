@@ -16,6 +16,8 @@ from typing import IO, Self
 
 from modelward.errors import ConcurrentChange, DigestMismatch, FieldViolation, InvalidField
 from modelward.lifecycle import ArtifactFile
+from modelward_server.runtime.background import note_failure
+from modelward_server.runtime.retries import log_once
 
 READ_BYTES = 1 << 20
 """How much of a file is held in memory at a time."""
@@ -106,10 +108,11 @@ class BlobStore:
         """Remove what came of uploads that nobody has gone on with for `KEEP_UNFINISHED`."""
         oldest = time.time() - KEEP_UNFINISHED.total_seconds()
         for path in self._incoming.iterdir():
-            if _changed_at(path) < oldest:
-                with suppress(ConcurrentChange), _locked(path):
-                    if _changed_at(path) < oldest:  # Nobody went on with it before it was locked.
-                        path.unlink()
+            try:
+                _remove_if_stale(path, oldest)
+            except OSError as error:  # The others are removed all the same.
+                note_failure(error)
+                log_once("removing the unfinished upload", path.name, error)
 
     def touch(self, sha256: str) -> None:
         """Note that somebody wants a blob, so that it is not removed as unused before it is registered."""
@@ -123,6 +126,14 @@ class BlobStore:
             yield sum(self._remove_unused(path, before.timestamp()) for path in unused)
 
     def _remove_unused(self, path: Path, before: float) -> bool:
+        try:
+            return self._remove_unless_wanted(path, before)
+        except OSError as error:  # The others are removed all the same.
+            note_failure(error)
+            log_once("removing the unused blob", path.name, error)
+            return False
+
+    def _remove_unless_wanted(self, path: Path, before: float) -> bool:
         if _changed_at(path) >= before:
             return False
         aside = self._incoming / f"{path.name}.unused"
@@ -273,6 +284,13 @@ def _read_at(path: Path, offset: int, wanted: int) -> bytes:
         if found := file.read(wanted):
             return found
     raise ConcurrentChange(f"another upload of {path.stem} has just ended or begun anew; ask again")
+
+
+def _remove_if_stale(path: Path, oldest: float) -> None:
+    if _changed_at(path) < oldest:
+        with suppress(ConcurrentChange), _locked(path):
+            if _changed_at(path) < oldest:  # Nobody went on with it before it was locked.
+                path.unlink()
 
 
 def _changed_at(path: Path) -> float:

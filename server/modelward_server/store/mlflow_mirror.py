@@ -248,8 +248,11 @@ def _owned(tags: Mapping[str, str]) -> dict[str, str]:
 
 def _dropped(wanted: Mapping[str, str], shown: Mapping[str, str]) -> list[str]:
     """Return the keys that an earlier sync set and that are gone; tags that others set are left alone."""
-    before = json.loads(shown.get(TAGS_TAG, "[]"))
-    return [key for key in before if key in shown and key not in wanted]
+    try:
+        before = json.loads(shown.get(TAGS_TAG, "[]"))
+    except ValueError:
+        before = []  # Somebody has written over it.
+    return [key for key in before if key in shown and key not in wanted] if isinstance(before, list) else []
 
 
 def _missing(wanted: Mapping[str, str], shown: Mapping[str, str]) -> list[tuple[str, str]]:

@@ -6,7 +6,8 @@ from functools import cached_property
 from typing import Any
 
 from modelward.lifecycle import ModelVersion, Stage
-from modelward_server.store.mlflow_client import answering, connect
+from modelward_server.runtime.retries import log_once
+from modelward_server.store.mlflow_client import answering, connect, first_line
 from modelward_server.store.mlflow_mirror import ALIASED, STAGE_TAG
 
 STAGE_OF_MLFLOW = {"Production": Stage.PRODUCTION, "Staging": Stage.STAGING, "Archived": Stage.ARCHIVED}
@@ -27,6 +28,8 @@ class ForeignVersion:
     run_id: str
     uri: str
     """Where its files are, for a download by MLflow."""
+    problem: str = ""
+    """Why what MLflow has of it cannot be read."""
 
 
 class MlflowRegistry:
@@ -103,7 +106,27 @@ class MlflowRegistry:
             for registered in self._client.search_registered_models(only, max_results=1000):
                 found = self._client.search_model_versions(f"name='{registered.name}'")
                 ordered = sorted(found, key=lambda version: int(version.version))
-                yield from _one_production([self._foreign(version, registered.aliases) for version in ordered])
+                yield from _one_production([self._readable(version, registered.aliases) for version in ordered])
+
+    def _readable(self, version: Any, aliases: Mapping[str, Any]) -> ForeignVersion:
+        """Read a version; what is wrong with one hides no other, but an MLflow that is away is told of as that."""
+        try:
+            return self._foreign(version, aliases)
+        except Exception as error:
+            self.check()
+            log_once("reading MLflow's version", f"{version.name}/{version.version}", error)
+            problem = f"MLflow cannot read it: {first_line(error)}"
+            number = str(version.version)
+            return ForeignVersion(version.name, number, Stage.TRAINING, "", {}, {}, {}, "", "", problem)
+
+    def check(self) -> None:
+        """Ask MLflow for next to nothing.
+
+        Raises:
+            StoreUnavailable: it does not answer.
+        """
+        with answering():
+            self._client.search_registered_models(max_results=1)
 
     def _foreign(self, version: Any, aliases: Mapping[str, Any]) -> ForeignVersion:
         run = self._find_run(version.run_id) if version.run_id else None

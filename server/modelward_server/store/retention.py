@@ -13,6 +13,7 @@ from sqlalchemy import Select, delete, select, update
 from sqlalchemy.orm import Session, aliased
 
 from modelward.errors import RequestIdReused
+from modelward_server.runtime.retries import Retries
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.drift_tables import DriftReportRow, ReferenceRow
 from modelward_server.store.ledger import Ledger
@@ -28,6 +29,8 @@ MIN_LIFETIME = timedelta(days=1)
 ANSWERS = "answers"
 MAX_CLOCK_AHEAD = timedelta(hours=1)
 """How far ahead of the server's a client's clock may be for its request ids to be forgotten without a trace."""
+RETRY_SECONDS = 3600.0
+"""After about how long a sweep that failed is tried again: with the next one."""
 DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 Step = Callable[[Session, datetime], int]
@@ -147,12 +150,14 @@ class Retention:
         self._clock = clock
         self.swept = dict.fromkeys(lifetimes, 0)
         """How much was swept of each since the server began."""
+        self._retries = Retries[str]("sweeping", RETRY_SECONDS, RETRY_SECONDS)
 
     def steps(self) -> Iterator[None]:
-        """Sweep once, a small step at a time."""
-        for kind, step in STEPS.items():
-            yield from self._sweep(kind, self._clock() - self.lifetimes[kind], step)
-        yield from self._sweep_blobs()
+        """Sweep once, a small step at a time; a kind that cannot be swept keeps no other from it."""
+        for kind in (*STEPS, "blobs"):
+            with self._retries.attempt(kind):
+                before = self._clock() - self.lifetimes[kind]
+                yield from self._sweep(kind, before, STEPS[kind]) if kind in STEPS else self._sweep_blobs(before)
 
     def _sweep(self, kind: str, before: datetime, step: Step) -> Iterator[None]:
         while True:
@@ -163,8 +168,7 @@ class Retention:
             if swept < BATCH:
                 return
 
-    def _sweep_blobs(self) -> Iterator[None]:
-        before = self._clock() - self.lifetimes["blobs"]
+    def _sweep_blobs(self, before: datetime) -> Iterator[None]:
         self._blobs.remove_stale()
         yield
         with self._ledger.reading() as session:

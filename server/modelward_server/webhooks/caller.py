@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 
+from sqlalchemy.exc import SQLAlchemyError
+
 from modelward.errors import ModelwardError
 from modelward_server.runtime.background import Background, in_own_thread, progressed, stalled
 from modelward_server.store.ledger import Ledger
@@ -44,11 +46,12 @@ class Webhooks:
         while True:
             try:
                 await in_own_thread(self._begin, url)
-                while await in_own_thread(self.deliver_next, url):
+                while await self._deliver_next(url):
                     pause = FIRST_PAUSE_SECONDS
+                    await progressed()
                 await progressed()
                 await asyncio.sleep(POLL_SECONDS)
-            except (DeliveryError, ModelwardError) as error:
+            except (DeliveryError, ModelwardError, SQLAlchemyError) as error:
                 await stalled(error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
@@ -60,30 +63,40 @@ class Webhooks:
         with self.ledger.writing() as session:
             delivery.add(session, url)
 
-    def deliver_next(self, url: str) -> bool:
+    async def _deliver_next(self, url: str) -> bool:
         """Tell the next thing; return whether there may be more.
 
         Raises:
             DeliveryError: it was not taken.
             StoreUnavailable: the ledger does not answer.
         """
-        with self.ledger.reading() as session:
-            if not delivery.has_more(session, url):
-                return False
-        with self.ledger.writing() as session:
-            if not delivery.claim(session, url, datetime.now(UTC)):
-                return False
-            message, sequence = delivery.next_message(session, url)
+        claimed = await in_own_thread(self._claim_next, url)
+        if claimed is None:
+            return False
+        message, sequence = claimed
         told = 0
         try:
             if message is not None:
-                self._post(url, message)
+                await self._post(url, message)
             told = sequence
-        finally:
-            with self.ledger.writing() as session:
-                delivery.note(session, url, told)
+        finally:  # Also when the server stops: nobody need wait until the claim is over.
+            await in_own_thread(self._note, url, told)
         return True
 
-    def _post(self, url: str, message: Message) -> None:
+    def _claim_next(self, url: str) -> tuple[Message | None, int] | None:
+        """Take the delivery in hand and return what is next; None when there is nothing, or another server has it."""
+        with self.ledger.reading() as session:
+            if not delivery.has_more(session, url):
+                return None
+        with self.ledger.writing() as session:
+            if not delivery.claim(session, url, datetime.now(UTC)):
+                return None
+            return delivery.next_message(session, url)
+
+    def _note(self, url: str, told: int) -> None:
+        with self.ledger.writing() as session:
+            delivery.note(session, url, told)
+
+    async def _post(self, url: str, message: Message) -> None:
         told = headers(message, secret_bytes(self.secret), datetime.now(UTC))
-        Sender(self.allow_private).post(url, message.body, told)
+        await Sender(self.allow_private).post(url, message.body, told)

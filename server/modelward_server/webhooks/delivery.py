@@ -11,8 +11,11 @@ from sqlalchemy.dialects.postgresql import insert as postgres_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.orm import Session
 
+from modelward_server.runtime.background import note_failure
+from modelward_server.runtime.retries import log_once
 from modelward_server.store.audit import last_sequence, read_after
 from modelward_server.store.retraining_tables import WebhookRow
+from modelward_server.store.tables import AuditRow
 from modelward_server.webhooks.messages import TOLD, Message, message_of
 
 CLAIM = timedelta(seconds=30)
@@ -45,13 +48,26 @@ def claim(session: Session, url: str, now: datetime) -> bool:
 
 
 def next_message(session: Session, url: str) -> tuple[Message | None, int]:
-    """Return the next record to tell, and its number; without one, the number of the last that was looked at."""
+    """Return the next record to tell, and its number; without one, the number of the last that was looked at.
+
+    A record that cannot be put into a message will not be able to later: it is passed over, so that it holds up none
+    of those behind it.
+    """
     last = session.get_one(WebhookRow, url).sequence
     for record in read_after(session, last, BATCH):
         last = record.sequence
-        if record.kind in TOLD:
-            return message_of(record), last
+        if record.kind in TOLD and (message := _message(record)):
+            return message, last
     return None, last
+
+
+def _message(record: AuditRow) -> Message | None:
+    try:
+        return message_of(record)
+    except Exception as error:
+        note_failure(error)
+        log_once("telling webhooks of the record", record.sequence, error)
+        return None
 
 
 def note(session: Session, url: str, sequence: int) -> None:

@@ -1,0 +1,131 @@
+"""Each background task of a real server: when it raises what nobody foresaw it is shown, logged and comes back."""
+
+import json
+import logging
+import re
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.request import urlopen
+
+import grpc
+import pytest
+from click.testing import CliRunner
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+from sqlalchemy.exc import DatabaseError
+
+from modelward.cli.commands import cli
+from modelward_server import app
+from modelward_server.observability import health
+from modelward_server.retraining.ticker import Ticker
+from modelward_server.rpc import feed
+from modelward_server.rpc.follow_ups import FollowUps
+from modelward_server.runtime import background
+from modelward_server.settings import Settings
+from modelward_server.store import mirror_worker, retention
+from modelward_server.webhooks.caller import Webhooks
+from tests.conftest import RunningServer
+
+WAIT_SECONDS = 60.0
+PLACES: dict[str, tuple[Any, str]] = {
+    "feed": (feed, "events_after"),
+    "mirror": (mirror_worker.MirrorWorker, "sync_pending"),
+    "ticker": (Ticker, "tick"),
+    "follow-ups": (FollowUps, "_work"),
+    "webhook-1": (Webhooks, "_claim_next"),
+    "webhook-2": (Webhooks, "_claim_next"),
+    "health-database": (health, "answers"),
+    "health-mlflow": (health, "is_reached"),
+    "retention": (retention.Retention, "steps"),
+}
+"""What each task calls again and again."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(background, "FIRST_PAUSE_SECONDS", 0.05)
+        patched.setattr(background, "MAX_PAUSE_SECONDS", 0.2)
+        patched.setattr(app, "SWEEP_SECONDS", 0.05)
+        patched.setattr(health, "SECONDS", 0.05)
+        patched.setattr(mirror_worker, "POLL_SECONDS", 0.1)
+        running = RunningServer(
+            Settings(
+                port=0,
+                metrics_port=0,
+                data_dir=tmp_path_factory.mktemp("data"),
+                schedule_seconds=0.05,
+                webhooks=("http://127.0.0.1:9/a", "http://127.0.0.1:9/b"),
+            )
+        )
+        yield running
+        running.stop()
+
+
+def state(server: RunningServer, task: str) -> str:
+    with grpc.insecure_channel(server.target) as channel:
+        stub: Any = HealthStub(channel)
+        answer = stub.Check(HealthCheckRequest(service=f"modelward.background.{task}"), timeout=20)
+    return HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+def scraped(server: RunningServer, metric: str, task: str) -> float:
+    with urlopen(f"http://127.0.0.1:{server.app.metrics_port}/metrics", timeout=20) as answer:
+        found = re.search(rf'^{metric}{{task="{task}"}} (\S+)$', answer.read().decode(), re.MULTILINE)
+    assert found, metric
+    return float(found[1])
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("task", PLACES)
+def test_a_task_that_raises_is_shown_and_comes_back(
+    server: RunningServer, task: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError(f"nobody foresaw this of {task}")
+
+    failures = scraped(server, "modelward_background_task_failures_total", task)
+    with monkeypatch.context() as patched:
+        patched.setattr(*PLACES[task], broken)
+        until(lambda: state(server, task) == "NOT_SERVING")
+        assert scraped(server, "modelward_background_task_up", task) == 0
+        assert scraped(server, "modelward_background_task_failures_total", task) > failures
+        told = CliRunner().invoke(cli, ["health", "--server", server.target])
+        assert f"not serving: {task}" in told.stdout or f", {task}" in told.stdout
+        assert told.exit_code == (task == "health-database")
+    until(lambda: state(server, task) == "SERVING")
+    until(lambda: scraped(server, "modelward_background_task_up", task) == 1)
+    [first, *_] = [one for one in caplog.records if one.levelno == logging.ERROR and task in one.getMessage()]
+    assert first.exc_info
+    assert isinstance(first.exc_info[1], ZeroDivisionError)
+
+
+@pytest.mark.parametrize("task", ["feed", "mirror", "ticker", "follow-ups", "webhook-1"])
+def test_a_damaged_database_ends_no_task(
+    server: RunningServer, task: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise DatabaseError("select", {}, sqlite3.DatabaseError("database disk image is malformed"))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(*PLACES[task], broken)
+        until(lambda: state(server, task) == "NOT_SERVING")
+    until(lambda: state(server, task) == "SERVING")
+    told = [one.getMessage() for one in caplog.records if f"task {task} " in one.getMessage()]
+    assert len(told) == 1  # Not once for each attempt.
+    assert "database disk image is malformed" in told[0]
+
+
+def test_health_lists_every_task(server: RunningServer) -> None:
+    told = json.loads(CliRunner().invoke(cli, ["health", "--server", server.target, "--json"]).stdout)
+    assert told["server"] == told["database"] == "serving"
+    assert told["background"] == dict.fromkeys(PLACES, "serving")
+    assert "background  serving" in CliRunner().invoke(cli, ["health", "--server", server.target]).stdout
