@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -10,7 +11,6 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 from sqlalchemy import Executable
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from modelward._wire import ACTOR_HEADER
@@ -87,7 +87,7 @@ class Calls:
 
         Args:
             change: may run more than once when it meets other writers; only the last run counts.
-            urgent: whether it stops losses, and must not stand behind other calls.
+            urgent: whether it stops losses: it stands behind no other calls, and may use a full disk's reserve.
 
         Raises:
             RequestIdReused: the id came before with another request.
@@ -97,7 +97,8 @@ class Calls:
         with Wanted() as wanted:
             change_once = wanted.still(lambda session: _once(session, request, change, audit.in_turn(session, actor)))
             executor = self.executors.urgent if urgent else self._writes
-            result: Answer = await executor.run(self._write, change_once)
+            run = self._write_urgently if urgent else self._write
+            result: Answer = await executor.run(run, change_once)
         self._on_write()
         return result
 
@@ -150,13 +151,17 @@ class Calls:
             return query(session)
 
     def _write(self, change: Callable[[Session], Value]) -> Value:
-        for _ in range(ATTEMPTS):
-            try:
-                with span("ledger write"), self._ledger.writing() as session:
-                    return change(session)
-            except (IntegrityError, ConcurrentChange):
-                continue
-        raise ConcurrentChange("other writers were faster; retry with the same request id")
+        for _ in range(ATTEMPTS - 1):
+            with suppress(ConcurrentChange):
+                return self._write_once(change)
+        return self._write_once(change)
+
+    def _write_urgently(self, change: Callable[[Session], Value]) -> Value:
+        return self._ledger.urgently(lambda: self._write(change))
+
+    def _write_once(self, change: Callable[[Session], Value]) -> Value:
+        with span("ledger write"), self._ledger.writing() as session:
+            return change(session)
 
 
 def actor_of(context: Context) -> str:

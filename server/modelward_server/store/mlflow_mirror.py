@@ -5,18 +5,17 @@ called again at any time, and it finishes what an earlier call left half done.
 """
 
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from modelward.lifecycle import Model, ModelVersion, Stage
-from modelward_server.store.mlflow_client import answering, connect, load_mlflow
+from modelward_server.store.mlflow_client import MlflowConnection, answering, load_mlflow
 from modelward_server.store.mlmodel import describe_model
+from modelward_server.store.verification import copy_verified, read_verified
 
 VERSION_TAG = "modelward.version"
 STAGE_TAG = "modelward.stage"
@@ -49,6 +48,7 @@ class MlflowMirror:
 
     def __init__(self, tracking_uri: str, artifact_root: str | None) -> None:
         self._uri = tracking_uri
+        self._connection = MlflowConnection(tracking_uri)
         self._artifact_root = artifact_root
 
     def sync(
@@ -68,6 +68,7 @@ class MlflowMirror:
 
         Raises:
             StoreUnavailable: MLflow does not answer, or refuses.
+            DigestMismatch: a file or the log is lost or damaged; it is not shown.
         """
         with answering():
             # On a local database MLflow looks up a version's source by its global URI, whatever the client's is.
@@ -86,9 +87,9 @@ class MlflowMirror:
             self._show_aliases(version, number, holders)
             return Mirrored(run.info.run_id, number)
 
-    @cached_property
+    @property
     def _client(self) -> Any:
-        return connect(self._uri)
+        return self._connection.client
 
     def _experiment(self, model: Model) -> str:
         """Return the experiment of a model, which has its name."""
@@ -136,7 +137,9 @@ class MlflowMirror:
         """Return the run of that id in a list, which is empty when somebody removed it for good."""
         try:
             return [self._client.get_run(run_id)] if run_id else []
-        except load_mlflow().exceptions.MlflowException:
+        except load_mlflow().exceptions.MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # One that only does not answer is no reason for another.
+                raise
             return []
 
     def _logged_model(self, experiment_id: str, version: ModelVersion, run: Any, files: Mapping[str, Path]) -> str:
@@ -159,7 +162,7 @@ class MlflowMirror:
             for path, blob in files.items():
                 target = Path(folder, path)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(blob, target)
+                copy_verified(blob, target)
             describe_model(version, Path(folder), run_id, logged.model_id)
             self._client.log_model_artifacts(logged.model_id, folder)
         self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -191,7 +194,7 @@ class MlflowMirror:
         """Put a log beside the run's artifacts, unless it is there."""
         if run.data.tags.get(LOG_TAG) == log.name:
             return
-        self._client.log_text(run.info.run_id, log.read_text(), LOG_FILE)
+        self._client.log_text(run.info.run_id, read_verified(log).decode(), LOG_FILE)
         self._client.set_tag(run.info.run_id, LOG_TAG, log.name)  # Last: with this tag the log counts as complete.
 
     def _registered(self, version: ModelVersion) -> Any:
