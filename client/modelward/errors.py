@@ -35,13 +35,16 @@ ModelwardError
 │   ├── NoPredecessor
 │   ├── AbTestConcluded
 │   ├── AbTestUndecided
-│   └── CalendarEnds
+│   ├── CalendarEnds
+│   ├── StoreReadOnly
+│   └── SchemaMismatch
 ├── Aborted
 │   ├── EtagMismatch
 │   ├── JobAlreadyLeased
 │   └── ConcurrentChange
 ├── DataLoss
-│   └── DigestMismatch
+│   ├── DigestMismatch
+│   └── StoreDamaged
 ├── ResourceExhausted
 │   └── LimitReached
 ├── Unavailable
@@ -271,6 +274,14 @@ class CalendarEnds(FailedPrecondition, reason="CALENDAR_ENDS"):
     """The exchange's calendar does not reach that far; `metadata` names it and its first and last session."""
 
 
+class StoreReadOnly(FailedPrecondition, reason="STORE_READ_ONLY"):
+    """A store behind the server takes no changes, as a standby or a file without the right to write."""
+
+
+class SchemaMismatch(FailedPrecondition, reason="SCHEMA_MISMATCH"):
+    """The ledger's tables are not those of this server's version."""
+
+
 class Aborted(ModelwardError):
     """Somebody else was faster; read again and decide anew."""
 
@@ -296,7 +307,11 @@ class DataLoss(ModelwardError):
 
 
 class DigestMismatch(DataLoss, reason="DIGEST_MISMATCH"):
-    """Content does not have its SHA-256."""
+    """Content does not have its SHA-256; `metadata["actual"]` is empty when it is lost."""
+
+
+class StoreDamaged(DataLoss, reason="STORE_DAMAGED"):
+    """A store behind the server is damaged; its operator must restore a backup."""
 
 
 class ResourceExhausted(ModelwardError):

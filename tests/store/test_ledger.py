@@ -11,9 +11,8 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from sqlalchemy import NullPool, create_engine, insert, inspect
-from sqlalchemy.exc import IntegrityError
 
-from modelward.errors import StoreUnavailable
+from modelward.errors import ConcurrentChange, StoreUnavailable
 from modelward.lifecycle import MetricRange
 from modelward_server.lifecycle.listing import VersionFilter, list_models, list_versions
 from modelward_server.store.ledger import MIGRATIONS, Ledger
@@ -91,7 +90,7 @@ def _ledger_at(revision: str, url: str) -> Ledger:
 def test_database_itself_refuses_a_second_version_in_production(url: str) -> None:
     ledger = Ledger(url)
     ledger.migrate()
-    with pytest.raises(IntegrityError, match=r"(?i)unique"):
+    with pytest.raises(ConcurrentChange, match=r"(?i)unique"):
         _write_two_in_production(ledger)
     with ledger.reading() as session:
         assert session.get(ModelRow, "spx") is None

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from modelward.cli.output import Failure
+from modelward.errors import ModelwardError
 
 TLS_FILES = ("tls_cert", "tls_key", "tls_client_ca")
 NEEDS_SERVER = "this needs an extra: pip install 'modelward[server]'"
@@ -155,6 +156,8 @@ def _explained(error: Exception, settings: Any) -> str | None:
     """Say which setting keeps the server from starting; None for what no setting explains."""
     from sqlalchemy.exc import SQLAlchemyError
 
+    if isinstance(error, ModelwardError):
+        return f"{_named('database_url')}: {error.message}"
     if isinstance(error, SQLAlchemyError):
         reason = str(getattr(error, "orig", None) or error).splitlines()[0]
         return f"{_named('database_url')}: {reason}"

@@ -92,6 +92,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION. The job did not fail for good, or the model has a newer job. Metadata: job_id, state."""
     ERROR_REASON_ARTIFACT_DELETED: _ErrorReason.ValueType  # 57
     """FAILED_PRECONDITION. The version's files were deleted. Metadata: model, version, deleted_by, reason."""
+    ERROR_REASON_STORE_READ_ONLY: _ErrorReason.ValueType  # 58
+    """FAILED_PRECONDITION. A store behind the server takes no changes. Metadata: store."""
+    ERROR_REASON_SCHEMA_MISMATCH: _ErrorReason.ValueType  # 59
+    """FAILED_PRECONDITION. The ledger's tables are not those of this server's version. Metadata: store."""
     ERROR_REASON_ETAG_MISMATCH: _ErrorReason.ValueType  # 60
     """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
     ERROR_REASON_JOB_ALREADY_LEASED: _ErrorReason.ValueType  # 61
@@ -99,7 +103,11 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_CONCURRENT_CHANGE: _ErrorReason.ValueType  # 62
     """ABORTED. Another writer was faster; retry with the same request id. Metadata: none."""
     ERROR_REASON_DIGEST_MISMATCH: _ErrorReason.ValueType  # 70
-    """DATA_LOSS. What arrived or what is stored does not have the SHA-256 that it should. Metadata: expected, actual."""
+    """DATA_LOSS. What arrived or what is stored does not have the SHA-256 that it should. Metadata: expected, actual
+    (empty when it is lost).
+    """
+    ERROR_REASON_STORE_DAMAGED: _ErrorReason.ValueType  # 71
+    """DATA_LOSS. A store behind the server is damaged. Metadata: store."""
     ERROR_REASON_LIMIT_REACHED: _ErrorReason.ValueType  # 80
     """RESOURCE_EXHAUSTED. A limit of the server was reached. Metadata: limit."""
     ERROR_REASON_STORE_UNAVAILABLE: _ErrorReason.ValueType  # 90
@@ -190,6 +198,10 @@ ERROR_REASON_JOB_NOT_RETRYABLE: ErrorReason.ValueType  # 56
 """FAILED_PRECONDITION. The job did not fail for good, or the model has a newer job. Metadata: job_id, state."""
 ERROR_REASON_ARTIFACT_DELETED: ErrorReason.ValueType  # 57
 """FAILED_PRECONDITION. The version's files were deleted. Metadata: model, version, deleted_by, reason."""
+ERROR_REASON_STORE_READ_ONLY: ErrorReason.ValueType  # 58
+"""FAILED_PRECONDITION. A store behind the server takes no changes. Metadata: store."""
+ERROR_REASON_SCHEMA_MISMATCH: ErrorReason.ValueType  # 59
+"""FAILED_PRECONDITION. The ledger's tables are not those of this server's version. Metadata: store."""
 ERROR_REASON_ETAG_MISMATCH: ErrorReason.ValueType  # 60
 """ABORTED. The resource changed since it was read; read it again. Metadata: current_etag."""
 ERROR_REASON_JOB_ALREADY_LEASED: ErrorReason.ValueType  # 61
@@ -197,7 +209,11 @@ ERROR_REASON_JOB_ALREADY_LEASED: ErrorReason.ValueType  # 61
 ERROR_REASON_CONCURRENT_CHANGE: ErrorReason.ValueType  # 62
 """ABORTED. Another writer was faster; retry with the same request id. Metadata: none."""
 ERROR_REASON_DIGEST_MISMATCH: ErrorReason.ValueType  # 70
-"""DATA_LOSS. What arrived or what is stored does not have the SHA-256 that it should. Metadata: expected, actual."""
+"""DATA_LOSS. What arrived or what is stored does not have the SHA-256 that it should. Metadata: expected, actual
+(empty when it is lost).
+"""
+ERROR_REASON_STORE_DAMAGED: ErrorReason.ValueType  # 71
+"""DATA_LOSS. A store behind the server is damaged. Metadata: store."""
 ERROR_REASON_LIMIT_REACHED: ErrorReason.ValueType  # 80
 """RESOURCE_EXHAUSTED. A limit of the server was reached. Metadata: limit."""
 ERROR_REASON_STORE_UNAVAILABLE: ErrorReason.ValueType  # 90

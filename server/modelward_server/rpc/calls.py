@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
 
@@ -10,7 +11,6 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 from sqlalchemy import Executable
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from modelward._wire import ACTOR_HEADER
@@ -150,13 +150,14 @@ class Calls:
             return query(session)
 
     def _write(self, change: Callable[[Session], Value]) -> Value:
-        for _ in range(ATTEMPTS):
-            try:
-                with span("ledger write"), self._ledger.writing() as session:
-                    return change(session)
-            except (IntegrityError, ConcurrentChange):
-                continue
-        raise ConcurrentChange("other writers were faster; retry with the same request id")
+        for _ in range(ATTEMPTS - 1):
+            with suppress(ConcurrentChange):
+                return self._write_once(change)
+        return self._write_once(change)
+
+    def _write_once(self, change: Callable[[Session], Value]) -> Value:
+        with span("ledger write"), self._ledger.writing() as session:
+            return change(session)
 
 
 def actor_of(context: Context) -> str:

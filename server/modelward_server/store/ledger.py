@@ -1,34 +1,42 @@
 """The ledger: one SQL database, SQLite or PostgreSQL, that owns every truth of the registry."""
 
 import fcntl
-import sqlite3
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from alembic import command
 from alembic.config import Config
-from sqlalchemy import Connection, Engine, Executable, create_engine, event
-from sqlalchemy.exc import DataError, DBAPIError, OperationalError
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, ExceptionContext, Executable, NullPool, create_engine, event, make_url
+from sqlalchemy.exc import SQLAlchemyError, StatementError
 from sqlalchemy.orm import Session
 
-from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, LimitReached, StoreUnavailable
+from modelward.errors import SchemaMismatch, StoreUnavailable
+from modelward_server.store.database_errors import READ_ONLY, VALUE_ERRORS, explain
+from modelward_server.store.sqlite import BUSY_SECONDS, LedgerFile
 
 MIGRATIONS = Path(__file__).parent / "migrations"
-RETRIED = {"40001", "40P01"}
-"""PostgreSQL's codes of a serialization failure and of a deadlock: the transaction is undone and may be tried again."""
-DISK_FULL = "53100"
-"""PostgreSQL's code of a disk without room."""
+SCHEMA_TABLE = "ledger_schema"
+"""Where the version of the schema is kept: MLflow, in the same database, owns Alembic's own table."""
 ALEMBIC_LOCK = threading.Lock()
 """Held during a migration, ours or MLflow's: Alembic keeps what it works on in globals."""
 MIGRATION_LOCK = 0x6D6F64656C77
 """Which of PostgreSQL's advisory locks a migration holds: any number will do that nobody else takes."""
 MIRROR_LOCK = MIGRATION_LOCK + 1
 """Which of them a server holds that shows a version in MLflow."""
-BUSY_TIMEOUT_MS = 30_000
-"""How long a SQLite writer waits for the one before it."""
+MIRROR_SECONDS = 600
+"""How long it may hold that one."""
+THREADS = 32
+"""How many threads use a ledger at once, unless it is told."""
+MORE_CONNECTIONS = 8
+"""Beyond one for each thread: a mirror holds two, and background tasks have theirs."""
+POOL_SECONDS = 5
+"""How long a thread waits for a connection, should there be too few."""
 
 
 class Ledger:
@@ -36,31 +44,61 @@ class Ledger:
 
     Args:
         url: an SQLAlchemy URL, as `sqlite:////var/lib/modelward/ledger.db` or `postgresql+psycopg://host/db`.
+        threads: how many threads use it at once.
     """
 
-    def __init__(self, url: str) -> None:
-        engine = create_engine(url, pool_pre_ping=not url.startswith("sqlite"))
-        self.in_file = engine.dialect.name == "sqlite"
+    def __init__(self, url: str, threads: int = THREADS) -> None:
+        self._url = make_url(url)
+        self.in_file = self._url.get_backend_name() == "sqlite"
+        self._file = LedgerFile(self._url) if self.in_file else None
+        engine = self._engine(threads)
         if self.in_file:
-            _prepare_sqlite(engine)
             self._readers = engine
-            self._peeks = create_engine(url)  # Connections of its own: it must not wait until others give one back.
-            _prepare_sqlite(self._peeks)
+            self._peeks = self._engine(threads)  # Connections of its own: it must not wait until others give one back.
         else:
             # One snapshot for a whole read, as SQLite gives it by itself.
             self._readers = engine.execution_options(isolation_level="REPEATABLE READ")
             self._peeks = self._readers
         self._writers = engine.execution_options(writes=True)
         # In a file there is one writer at a time. Its own threads need not find out by asking again and again.
-        self._turn: AbstractContextManager[object] = threading.Lock() if self.in_file else nullcontext()
+        self._lock = threading.Lock() if self.in_file else None
+
+    def _engine(self, threads: int) -> Engine:
+        size = {"pool_size": threads, "max_overflow": MORE_CONNECTIONS, "pool_timeout": POOL_SECONDS}
+        engine = create_engine(self._url, pool_pre_ping=not self.in_file, **size)
+        if self._file:
+            self._file.prepare(engine)
+        else:
+            from modelward_server.store.postgres import bound_waits
+
+            bound_waits(engine)
+        event.listen(engine, "handle_error", _on_error)
+        return engine
+
+    def _migrating(self) -> Engine:
+        """Return an engine whose statements may take as long as they do."""
+        engine = create_engine(self._url, poolclass=NullPool)
+        if self._file:
+            self._file.prepare(engine)
+        else:
+            from modelward_server.store.postgres import bound_way
+
+            bound_way(engine)
+        return engine.execution_options(writes=True)
 
     def migrate(self) -> None:
-        """Bring the schema to this server's version."""
+        """Bring the schema to this server's version.
+
+        Raises:
+            SchemaMismatch: a newer server has migrated it.
+            StoreUnavailable, StoreDamaged, StoreReadOnly, LimitReached: the database cannot be used.
+        """
         config = Config()
         config.set_main_option("script_location", str(MIGRATIONS))
-        with ALEMBIC_LOCK, self._writers.begin() as connection:
+        with ALEMBIC_LOCK, _answering(), self._migrating().begin() as connection:
             if not self.in_file:  # A file has its write lock already; here several servers may start at once.
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")
+            _check_known(connection, ScriptDirectory.from_config(config))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
@@ -79,8 +117,11 @@ class Ledger:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """Open a session whose changes are all committed at its end, or none when it raises."""
-        with self._turn, _answering(), Session(self._writers) as session, session.begin():
+        with self._turn(), _answering(), Session(self._writers) as session, session.begin():
             yield session
+
+    def _turn(self) -> AbstractContextManager[object]:
+        return nullcontext() if self._lock is None else _held(self._lock)
 
     @contextmanager
     def mirroring(self) -> Iterator[None]:
@@ -91,6 +132,7 @@ class Ledger:
                 yield
         else:
             with _answering(), self._writers.begin() as connection:
+                connection.exec_driver_sql(f"SET LOCAL idle_in_transaction_session_timeout = '{MIRROR_SECONDS}s'")
                 connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({MIRROR_LOCK})")
                 yield
 
@@ -99,42 +141,54 @@ class Ledger:
         self._peeks.dispose()
 
 
+def _check_known(connection: Connection, script: ScriptDirectory) -> None:
+    """Refuse a schema that only a newer server knows.
+
+    Raises:
+        SchemaMismatch: naming what is there and what is known.
+    """
+    found = MigrationContext.configure(connection, opts={"version_table": SCHEMA_TABLE}).get_current_heads()
+    known = {revision.revision for revision in script.walk_revisions()}
+    if unknown := sorted(set(found) - known):
+        raise SchemaMismatch(
+            f"the ledger's schema is {', '.join(unknown)}, made by a newer server; modelward {version('modelward')} "
+            f"knows schemas up to {script.get_current_head()}: start the newer one, or restore a backup from before",
+            store="ledger",
+        )
+
+
 @contextmanager
-def _answering() -> Iterator[None]:
+def _held(lock: threading.Lock) -> Iterator[None]:
+    """Hold a lock, for which nobody waits for ever.
+
+    Raises:
+        StoreUnavailable: its holder did not give it back.
+    """
+    if not lock.acquire(timeout=BUSY_SECONDS):
+        message = f"the ledger's database does not answer: another change has not ended for {BUSY_SECONDS} seconds"
+        raise StoreUnavailable(message, store="ledger")
     try:
         yield
-    except DataError as error:  # PostgreSQL has no NUL character in texts.
-        fix = f"has a value that the ledger's database cannot hold: {_short(error)}"
-        raise InvalidField(FieldViolation("request", fix)) from error
-    except OperationalError as error:
-        if getattr(error.orig, "sqlstate", None) in RETRIED:
-            raise ConcurrentChange("two writers met; retry with the same request id") from error
-        if _is_full(error.orig):
-            message = "the disk of the ledger's database is full; make room there and ask again"
-            raise LimitReached(message, limit="disk") from error
-        raise StoreUnavailable(f"the ledger's database does not answer: {_short(error)}", store="ledger") from error
+    finally:
+        lock.release()
 
 
-def _is_full(error: object) -> bool:
-    return (
-        getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(error, "sqlstate", None) == DISK_FULL
-    )
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn every error of the database into what it is; what is a defect of the server stays as it was."""
+    try:
+        yield
+    except SQLAlchemyError as error:
+        told = explain(error)
+        if told is None:
+            raise
+        raise told from error
 
 
-def _short(error: DBAPIError) -> str:
-    return str(error.orig).partition("\n")[0]
-
-
-def _prepare_sqlite(engine: Engine) -> None:
-    @event.listens_for(engine, "connect")
-    def configure(connection: Any, _record: object) -> None:
-        connection.isolation_level = None  # The driver shall not begin transactions of its own.
-        # WAL: readers never wait for the writer. FULL: what was acknowledged survives a power cut.
-        for pragma in (f"busy_timeout={BUSY_TIMEOUT_MS}", "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def begin(connection: Connection) -> None:
-        # A writer takes the lock at once: taken later, a reader that turns writer would fail instead of waiting.
-        writes = connection.get_execution_options().get("writes", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+def _on_error(context: ExceptionContext) -> StatementError | None:
+    """Look at an error of a statement when it happens."""
+    if getattr(context.original_exception, "sqlstate", None) == READ_ONLY:
+        context.is_disconnect = True  # The primary may be elsewhere now, which a new connection finds out.
+    if isinstance(context.original_exception, VALUE_ERRORS):
+        return StatementError(str(context.original_exception), context.statement, None, context.original_exception)
+    return None
