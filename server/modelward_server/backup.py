@@ -4,16 +4,19 @@ import os
 import shutil
 import sqlite3
 import subprocess
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import URL, make_url
 
-from modelward.errors import DigestMismatch
+from modelward.errors import DigestMismatch, SchemaMismatch
 from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore, sync_folder
+from modelward_server.store.blob_names import named_blobs
+from modelward_server.store.ledger import Ledger
+from modelward_server.store.verification import is_blob, verify
 
 DUMP = "ledger.dump"
 
@@ -42,7 +45,7 @@ def back_up(settings: Settings, to: Path) -> BackedUp:
 
     Raises:
         BackupFailed: a database could not be copied.
-        DigestMismatch: a file is damaged on the disk; all else was copied.
+        DigestMismatch: a file is lost or damaged; all else was copied.
         OSError: a folder cannot be read or written.
     """
     to.mkdir(parents=True, exist_ok=True)
@@ -50,10 +53,11 @@ def back_up(settings: Settings, to: Path) -> BackedUp:
     if not settings.mlflow_uri and (settings.data_dir / "mlflow.db").exists():
         databases.append(_copy_sqlite(settings.data_dir / "mlflow.db", to / "mlflow.db"))
     databases.append(_copy_ledger(make_url(settings.ledger_url), to))
-    fresh = _copy_blobs(settings.blobs_folder, to / "blobs")
+    fresh, damaged = _copy_blobs(settings.blobs_folder, to / "blobs")
     if not settings.mlflow_uri:
         _copy_tree(settings.data_dir / "mlflow-artifacts", to / "mlflow-artifacts")
     sync_folder(to)
+    _check_whole(damaged, _lost(settings, to / "blobs"))
     return BackedUp(tuple(databases), len(list(_blobs_in(to / "blobs"))), fresh)
 
 
@@ -71,9 +75,17 @@ def _copy_sqlite(source: Path, target: Path) -> str:
     try:
         with closing(sqlite3.connect(source)) as ours, closing(sqlite3.connect(fresh)) as theirs:
             ours.backup(theirs)
+            _check_sound(theirs, source)
     except sqlite3.Error as error:
         raise BackupFailed(f"{source}: {error}") from error
     return _put(fresh, target)
+
+
+def _check_sound(copy: sqlite3.Connection, source: Path) -> None:
+    """Refuse a damaged database: its pages would be copied as they are, over an older copy that is sound."""
+    [(found,)] = copy.execute("PRAGMA quick_check(1)").fetchall()
+    if found != "ok":
+        raise BackupFailed(f"{source} is damaged: {found.splitlines()[-1]}; restore a backup")
 
 
 def _dump_postgres(url: URL, target: Path) -> str:
@@ -91,22 +103,54 @@ def _dump_postgres(url: URL, target: Path) -> str:
     return _put(fresh, target)
 
 
-def _copy_blobs(source: Path, target: Path) -> int:
-    """Copy every blob that is not there yet and return how many these were; a damaged one keeps no other back."""
-    store, fresh, damaged = BlobStore(target), 0, dict[str, str]()
+def _copy_blobs(source: Path, target: Path) -> tuple[int, dict[Path, str]]:
+    """Copy every blob that is not there yet, or not whole; a damaged one keeps no other back.
+
+    Returns:
+        how many were copied, and the SHA-256 of each one in `source` that is damaged.
+    """
+    store, fresh, damaged = BlobStore(target), 0, dict[Path, str]()
     for path in _blobs_in(source):
-        if not store.has(path.name, path.stat().st_size):
-            stored = store.put_file(path, path.name).sha256
-            damaged |= {path.name: stored} if stored != path.name else {}
-            fresh += 1
-    for name, stored in damaged.items():
-        message = f"{source / name[:2] / name} is damaged, its SHA-256 is {stored}; all else was copied"
-        raise DigestMismatch(message, expected=name, actual=stored)
-    return fresh
+        try:
+            fresh += _copy_blob(path, store)
+        except DigestMismatch as error:
+            damaged[path] = error.metadata["actual"]
+    return fresh, damaged
+
+
+def _copy_blob(path: Path, store: BlobStore) -> bool:
+    """Copy a blob unless it is there, and return whether that was needed; the blob itself is read in any case."""
+    if store.is_whole(path.name, path.stat().st_size):
+        verify(path)
+        return False
+    store.put_blob(path)
+    return True
+
+
+def _lost(settings: Settings, copied: Path) -> set[str]:
+    """Return the blobs that the ledger names and that are nowhere; one that is new since is not in the copy yet."""
+    ledger, folders = Ledger(settings.ledger_url), (settings.blobs_folder, copied)
+    try:
+        with suppress(SchemaMismatch), ledger.reading() as session:  # Of an older server; the next one migrates it.
+            return {
+                name for name in named_blobs(session) if not any((one / name[:2] / name).exists() for one in folders)
+            }
+    finally:
+        ledger.close()
+    return set()
+
+
+def _check_whole(damaged: Mapping[Path, str], lost: Collection[str]) -> None:
+    for path, actual in damaged.items():
+        message = f"{path} is damaged, its SHA-256 is {actual or 'another'}; all else was copied"
+        raise DigestMismatch(message, expected=path.name, actual=actual)
+    for sha256 in sorted(lost):
+        message = f"the file {sha256} is lost, and {len(lost) - 1} more; all else was copied"
+        raise DigestMismatch(message, expected=sha256, actual="")
 
 
 def _blobs_in(folder: Path) -> Iterator[Path]:
-    return folder.glob("[0-9a-f][0-9a-f]/*")
+    return filter(is_blob, folder.glob("[0-9a-f][0-9a-f]/*"))
 
 
 def _copy_tree(source: Path, target: Path) -> None:

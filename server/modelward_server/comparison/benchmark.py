@@ -100,7 +100,7 @@ class Benchmark:
 
     Args:
         columns: features, used over and over.
-        blob_path: from a file's SHA-256 to where its content lies.
+        blob_path: from a file's SHA-256 to where its content lies; it verifies it.
     """
 
     asked: Asked
@@ -135,7 +135,8 @@ class Benchmark:
     async def _started(self, version: ModelVersion, sha256: str, columns: Columns) -> Any:
         with job_folder() as folder:
             seconds = self.limits.seconds + self.asked.seconds * len(self.asked.batch_rows)
-            await asyncio.to_thread(write_job, folder, version, self.blob_path(sha256), columns, self.limits, seconds)
+            model = await asyncio.to_thread(self.blob_path, sha256)
+            await asyncio.to_thread(write_job, folder, version, model, columns, self.limits, seconds)
             async with start_process(version.format, "time", folder) as process:
                 timing = Timing(version, process, self.limits, {rows: [] for rows in self.asked.batch_rows})
                 await timing.begin()

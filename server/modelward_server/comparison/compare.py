@@ -92,7 +92,7 @@ class Comparing:
     """A comparison at work: iterate over `progress`, then there is an `answer`.
 
     Args:
-        blob_path: from a file's SHA-256 to where its content lies.
+        blob_path: from a file's SHA-256 to where its content lies; it verifies it.
         turn: limits how many models run at once on this server; latencies are no use when they crowd each other out.
         predictions: of versions that were run elsewhere; those are not run.
         trials: how many versions each model has.
@@ -156,7 +156,7 @@ class Comparing:
         return _Work(truth, features, returns, sent, left_out)
 
     async def _run(self, version: ModelVersion, file: ArtifactFile, features: Columns) -> Run:
-        path = self.blob_path(file.sha256)
+        path = await asyncio.to_thread(self.blob_path, file.sha256)
         if self.run:
             return await self.run(version, path)
         async with self.turn:

@@ -105,7 +105,7 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
         columns = await self._read(request, kept)
         predictions = await self._calls.executors.remote.run(self._predictions, request)
         return Comparing(
-            question, versions, columns, self._limits, self._blobs.path, self._turn, predictions, trials, run
+            question, versions, columns, self._limits, self._blobs.verified, self._turn, predictions, trials, run
         )
 
     async def _read(
@@ -149,7 +149,7 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
             level=request.confidence_level or DEFAULT_CONFIDENCE,
         )
         async with self._turn:
-            found = await Benchmark(asked, versions, columns, self._limits, self._blobs.path).run()
+            found = await Benchmark(asked, versions, columns, self._limits, self._blobs.verified).run()
         return pb.BenchmarkModelsResponse(benchmarks=map(benchmark_to_proto, found))
 
     async def GetComparison(self, request: pb.GetComparisonRequest, context: Context) -> pb.GetComparisonResponse:

@@ -93,7 +93,8 @@ class RegistryCalls(LifecycleServiceServicer):
         check_not_deleted(version)
         for file in files.chosen(version, request.path, request.offset):
             yield pb.DownloadArtifactResponse(file=file_to_proto(file))
-            async for chunk in send_chunks(self._blobs.path(file.sha256), request.offset, self._calls.executors.files):
+            blob, size = self._blobs.path(file.sha256), file.size_bytes
+            async for chunk in send_chunks(blob, size, request.offset, self._calls.executors.files):
                 yield pb.DownloadArtifactResponse(chunk=chunk)
 
     async def RegisterModelVersion(

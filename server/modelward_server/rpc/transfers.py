@@ -7,7 +7,8 @@ from pathlib import Path
 from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward_server.runtime.executors import BoundedExecutor
-from modelward_server.store.artifacts import READ_BYTES, BlobStore, IncomingBlob
+from modelward_server.store.artifacts import BlobStore, IncomingBlob
+from modelward_server.store.verification import BlobReader
 
 
 async def receive_blobs(
@@ -46,6 +47,7 @@ class _Upload:
         self._blobs = blobs
         self._headers: list[pb.BlobHeader] = []
         self._blob: IncomingBlob | None = None
+        self._checked: set[str] = set()
         self._lock = threading.Lock()
 
     def take(self, part: pb.UploadBlobsRequest) -> None:
@@ -82,7 +84,7 @@ class _Upload:
         if not self._headers:
             raise InvalidField(FieldViolation("chunk", "came before any header; send the blob's header first"))
         header = self._headers[-1]
-        if self._blob is None and self._complete(header):
+        if self._blob is None and self._is_here(header):
             return  # Another upload was faster.
         (self._blob or self._open(header)).write(chunk)
 
@@ -100,6 +102,13 @@ class _Upload:
             self._blob.close()
             self._blob = None
 
+    def _is_here(self, header: pb.BlobHeader) -> bool:
+        """Tell whether a blob is here whose bytes come; from its beginning they replace one that is damaged."""
+        if header.offset or header.sha256 in self._checked:
+            return self._complete(header)
+        self._checked.add(header.sha256)
+        return self._blobs.is_whole(header.sha256, header.size_bytes)
+
     def _complete(self, header: pb.BlobHeader) -> bool:
         self._blobs.touch(header.sha256)
         return self._blobs.has(header.sha256, header.size_bytes)
@@ -109,9 +118,16 @@ class _Upload:
         return pb.BlobStatus(sha256=header.sha256, received_bytes=received, complete=self._complete(header))
 
 
-async def send_chunks(path: Path, offset: int, files: BoundedExecutor) -> AsyncIterator[bytes]:
-    """Read a file from `offset` on, in chunks of a mebibyte."""
-    with path.open("rb") as file:  # Not in a thread: a cancelled call would leave it open.
-        file.seek(offset)
-        while chunk := await files.run(file.read, READ_BYTES):
+async def send_chunks(path: Path, size_bytes: int, offset: int, files: BoundedExecutor) -> AsyncIterator[bytes]:
+    """Read a blob from `offset` on, in chunks of a mebibyte, and verify it: the last comes only when all is right.
+
+    Raises:
+        DigestMismatch: it is lost, short or changed.
+        StoreUnavailable: it cannot be read now.
+        LimitReached: too much waits for the disk.
+    """
+    with BlobReader(path, size_bytes) as blob:  # Not in a thread: a cancelled call would leave it open.
+        while await files.run(blob.skip, offset):
+            pass
+        while chunk := await files.run(blob.read):
             yield chunk

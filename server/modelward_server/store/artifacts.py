@@ -16,9 +16,8 @@ from typing import IO, Self
 
 from modelward.errors import ConcurrentChange, DigestMismatch, FieldViolation, InvalidField
 from modelward.lifecycle import ArtifactFile
+from modelward_server.store.verification import DAMAGED, INCOMING, READ_BYTES, pieces, read_verified, verify
 
-READ_BYTES = 1 << 20
-"""How much of a file is held in memory at a time."""
 SHA256 = re.compile("[0-9a-f]{64}")
 KEEP_UNFINISHED = timedelta(days=7)
 """How long a blob that is not whole waits for its rest."""
@@ -34,14 +33,31 @@ class BlobStore:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._incoming = folder / "incoming"
+        self._incoming = folder / INCOMING
         self._incoming.mkdir(parents=True, exist_ok=True)
 
     def path(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256
 
+    def verified(self, sha256: str) -> Path:
+        """Return where a blob is that is whole.
+
+        Raises:
+            DigestMismatch: it is lost, short or changed.
+            StoreUnavailable: it cannot be read now.
+        """
+        return verify(self.path(sha256))
+
     def has(self, sha256: str, size_bytes: int) -> bool:
+        """Tell whether a blob is here, as far as its size says; one that was found damaged is not."""
         return _size(self.path(sha256)) == size_bytes
+
+    def is_whole(self, sha256: str, size_bytes: int) -> bool:
+        """Tell whether a blob is here and is what it should be; all of it is read."""
+        try:
+            return self.has(sha256, size_bytes) and bool(verify(self.path(sha256), size_bytes))
+        except DigestMismatch:
+            return False
 
     def received(self, sha256: str, size_bytes: int) -> int:
         """Return how many bytes of a blob are here; an upload goes on from there."""
@@ -86,25 +102,38 @@ class BlobStore:
         with source.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         size = source.stat().st_size
-        if not self.has(sha256, size):
+        if not self.is_whole(sha256, size):
             with self._new(sha256, size) as blob, source.open("rb") as file:
                 shutil.copyfileobj(file, blob, READ_BYTES)
                 blob.finish()
         return ArtifactFile(path, size, sha256)
 
+    def put_blob(self, source: Path) -> None:
+        """Store a copy of another store's blob.
+
+        Raises:
+            DigestMismatch: that is lost or damaged.
+        """
+        with self._new(source.name, source.stat().st_size) as blob:
+            for piece in pieces(source):
+                blob.write(piece)
+            blob.finish()
+
     def read_bytes(self, sha256: str) -> bytes:
         """Return a blob's content.
 
         Raises:
-            DigestMismatch: what is stored is not what was written.
+            DigestMismatch: it is lost, short or changed.
+            StoreUnavailable: it cannot be read now.
         """
-        data = self.path(sha256).read_bytes()
-        _check_digest(sha256, hashlib.sha256(data).hexdigest())
-        return data
+        return read_verified(self.path(sha256))
 
     def remove_stale(self) -> None:
-        """Remove what came of uploads that nobody has gone on with for `KEEP_UNFINISHED`."""
+        """Remove uploads that nobody has gone on with for `KEEP_UNFINISHED`, and damaged blobs that are as old."""
         oldest = time.time() - KEEP_UNFINISHED.total_seconds()
+        for path in self._folder.glob(f"??/*{DAMAGED}"):
+            if _changed_at(path) < oldest:
+                path.unlink(missing_ok=True)
         for path in self._incoming.iterdir():
             if _changed_at(path) < oldest:
                 with suppress(ConcurrentChange), _locked(path):

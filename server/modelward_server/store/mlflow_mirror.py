@@ -5,7 +5,6 @@ called again at any time, and it finishes what an earlier call left half done.
 """
 
 import json
-import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from typing import Any
 from modelward.lifecycle import Model, ModelVersion, Stage
 from modelward_server.store.mlflow_client import answering, connect, load_mlflow
 from modelward_server.store.mlmodel import describe_model
+from modelward_server.store.verification import copy_verified, read_verified
 
 VERSION_TAG = "modelward.version"
 STAGE_TAG = "modelward.stage"
@@ -68,6 +68,7 @@ class MlflowMirror:
 
         Raises:
             StoreUnavailable: MLflow does not answer, or refuses.
+            DigestMismatch: a file or the log is lost or damaged; it is not shown.
         """
         with answering():
             # On a local database MLflow looks up a version's source by its global URI, whatever the client's is.
@@ -159,7 +160,7 @@ class MlflowMirror:
             for path, blob in files.items():
                 target = Path(folder, path)
                 target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(blob, target)
+                copy_verified(blob, target)
             describe_model(version, Path(folder), run_id, logged.model_id)
             self._client.log_model_artifacts(logged.model_id, folder)
         self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
@@ -191,7 +192,7 @@ class MlflowMirror:
         """Put a log beside the run's artifacts, unless it is there."""
         if run.data.tags.get(LOG_TAG) == log.name:
             return
-        self._client.log_text(run.info.run_id, log.read_text(), LOG_FILE)
+        self._client.log_text(run.info.run_id, read_verified(log).decode(), LOG_FILE)
         self._client.set_tag(run.info.run_id, LOG_TAG, log.name)  # Last: with this tag the log counts as complete.
 
     def _registered(self, version: ModelVersion) -> Any:

@@ -52,11 +52,11 @@ class Sources:
 
         Raises:
             InvalidField: it was not, or not to its end.
+            DigestMismatch: it is short or changed by now.
         """
-        path = self._blobs.path(sha256)
-        if not path.is_file():
+        if not self._blobs.path(sha256).is_file():
             raise InvalidField(FieldViolation(field, f"no content {sha256} is here; bring it with UploadBlobs first"))
-        return path
+        return self._blobs.verified(sha256)
 
     @contextmanager
     def reachable(self, uri: str, field: str) -> Iterator[str]:
