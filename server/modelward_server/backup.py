@@ -129,15 +129,13 @@ def _copy_blob(path: Path, store: BlobStore) -> bool:
 
 def _lost(settings: Settings, copied: Path) -> set[str]:
     """Return the blobs that the ledger names and that are nowhere; one that is new since is not in the copy yet."""
-    ledger, folders = Ledger(settings.ledger_url), (settings.blobs_folder, copied)
+    ledger, folders, named = Ledger(settings.ledger_url), (settings.blobs_folder, copied), set[str]()
     try:
         with suppress(SchemaMismatch), ledger.reading() as session:  # Of an older server; the next one migrates it.
-            return {
-                name for name in named_blobs(session) if not any((one / name[:2] / name).exists() for one in folders)
-            }
+            named = named_blobs(session)
     finally:
         ledger.close()
-    return set()
+    return {name for name in named if not any((folder / name[:2] / name).exists() for folder in folders)}
 
 
 def _check_whole(damaged: Mapping[Path, str], lost: Collection[str]) -> None:

@@ -87,7 +87,7 @@ class Calls:
 
         Args:
             change: may run more than once when it meets other writers; only the last run counts.
-            urgent: whether it stops losses, and must not stand behind other calls.
+            urgent: whether it stops losses: it must not stand behind other calls, and may use the reserve of a full disk.
 
         Raises:
             RequestIdReused: the id came before with another request.
@@ -97,7 +97,8 @@ class Calls:
         with Wanted() as wanted:
             change_once = wanted.still(lambda session: _once(session, request, change, audit.in_turn(session, actor)))
             executor = self.executors.urgent if urgent else self._writes
-            result: Answer = await executor.run(self._write, change_once)
+            run = self._write_urgently if urgent else self._write
+            result: Answer = await executor.run(run, change_once)
         self._on_write()
         return result
 
@@ -154,6 +155,9 @@ class Calls:
             with suppress(ConcurrentChange):
                 return self._write_once(change)
         return self._write_once(change)
+
+    def _write_urgently(self, change: Callable[[Session], Value]) -> Value:
+        return self._ledger.urgently(lambda: self._write(change))
 
     def _write_once(self, change: Callable[[Session], Value]) -> Value:
         with span("ledger write"), self._ledger.writing() as session:

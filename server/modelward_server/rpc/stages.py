@@ -1,5 +1,7 @@
 """The registry's calls about stages: moves, halts, policies, and which version is meant."""
 
+from functools import partial
+
 from modelward._convert.common import ref_from_proto
 from modelward._convert.lifecycle import (
     model_to_proto,
@@ -57,7 +59,7 @@ class StageCalls(LifecycleServiceServicer):
         )
 
     async def RollbackModel(self, request: pb.RollbackModelRequest, context: Context) -> pb.RollbackModelResponse:
-        run = self._calls.rehearse if request.dry_run else self._calls.write
+        run = self._calls.rehearse if request.dry_run else partial(self._calls.write, urgent=True)
         return await run(
             request,
             context,

@@ -31,6 +31,8 @@ from modelward.errors import (
 
 log = logging.getLogger(__name__)
 
+DISK = "disk"
+"""What a full disk is called where a limit is named."""
 READ_ONLY = "25006"
 """PostgreSQL's code of a transaction that may not write, as on a standby."""
 VALUE_ERRORS = (OverflowError, UnicodeError)
@@ -51,7 +53,7 @@ def _broken_rule(words: str) -> ModelwardError:
 
 def _disk_full(words: str) -> ModelwardError:
     message = f"the disk of the ledger's database is full ({words}); make room there and ask again"
-    return LimitReached(message, limit="disk")
+    return LimitReached(message, limit=DISK)
 
 
 def _out_of_memory(words: str) -> ModelwardError:

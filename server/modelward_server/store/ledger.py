@@ -2,11 +2,11 @@
 
 import fcntl
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from alembic import command
 from alembic.config import Config
@@ -16,8 +16,9 @@ from sqlalchemy import Connection, Engine, ExceptionContext, Executable, NullPoo
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 from sqlalchemy.orm import Session
 
-from modelward.errors import SchemaMismatch, StoreUnavailable
-from modelward_server.store.database_errors import READ_ONLY, VALUE_ERRORS, explain
+from modelward.errors import LimitReached, SchemaMismatch, StoreUnavailable
+from modelward_server.store.database_errors import DISK, READ_ONLY, VALUE_ERRORS, explain
+from modelward_server.store.reserve import Reserve
 from modelward_server.store.sqlite import BUSY_SECONDS, LedgerFile
 
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -38,6 +39,8 @@ MORE_CONNECTIONS = 8
 POOL_SECONDS = 5
 """How long a thread waits for a connection, should there be too few."""
 
+Value = TypeVar("Value")
+
 
 class Ledger:
     """Opens transactions on the ledger's database.
@@ -51,6 +54,8 @@ class Ledger:
         self._url = make_url(url)
         self.in_file = self._url.get_backend_name() == "sqlite"
         self._file = LedgerFile(self._url) if self.in_file else None
+        path = self._file.path if self._file else None
+        self._reserve = None if path is None else Reserve(path.with_name(f"{path.name}-reserve"))
         engine = self._engine(threads)
         if self.in_file:
             self._readers = engine
@@ -61,7 +66,7 @@ class Ledger:
             self._peeks = self._readers
         self._writers = engine.execution_options(writes=True)
         # In a file there is one writer at a time. Its own threads need not find out by asking again and again.
-        self._lock = threading.Lock() if self.in_file else None
+        self._lock = threading.RLock() if self.in_file else None
 
     def _engine(self, threads: int) -> Engine:
         size = {"pool_size": threads, "max_overflow": MORE_CONNECTIONS, "pool_timeout": POOL_SECONDS}
@@ -101,6 +106,8 @@ class Ledger:
             _check_known(connection, ScriptDirectory.from_config(config))
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+        if self._reserve:
+            self._reserve.refill()
 
     @contextmanager
     def reading(self) -> Iterator[Session]:
@@ -119,6 +126,38 @@ class Ledger:
         """Open a session whose changes are all committed at its end, or none when it raises."""
         with self._turn(), _answering(), Session(self._writers) as session, session.begin():
             yield session
+        if self._reserve:
+            self._reserve.refill()
+
+    def urgently(self, change: Callable[[], Value]) -> Value:
+        """Run a change that must not fail for want of room: on a full disk it may use the reserve.
+
+        Args:
+            change: writes to this ledger; runs again with each step of the reserve until that suffices.
+
+        Raises:
+            LimitReached: the disk is full, and so small that the reserve is used up; or PostgreSQL's is.
+        """
+        try:
+            return change()
+        except LimitReached as full:
+            if self._reserve is None or full.metadata.get("limit") != DISK:
+                raise
+            with self._turn():  # No other change shall take what is given back.
+                return self._with_reserve(self._reserve, change, full)
+
+    def _with_reserve(self, reserve: Reserve, change: Callable[[], Value], full: LimitReached) -> Value:
+        given = 0
+        while step := reserve.release():
+            given += step
+            try:
+                value = change()
+            except LimitReached as still:
+                full = still
+            else:
+                reserve.take(given)
+                return value
+        raise full
 
     def _turn(self) -> AbstractContextManager[object]:
         return nullcontext() if self._lock is None else _held(self._lock)
@@ -158,7 +197,7 @@ def _check_known(connection: Connection, script: ScriptDirectory) -> None:
 
 
 @contextmanager
-def _held(lock: threading.Lock) -> Iterator[None]:
+def _held(lock: threading.RLock) -> Iterator[None]:
     """Hold a lock, for which nobody waits for ever.
 
     Raises:
