@@ -22,7 +22,7 @@ DISK_BYTES = 16 << 20
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", folder]
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", str(folder)]
     mounted = subprocess.run(command, capture_output=True, text=True, check=False)
     if mounted.returncode:
         pytest.skip(f"a small disk cannot be mounted: {mounted.stderr.strip()}")
@@ -47,17 +47,21 @@ def model_file(folder: Path) -> Path:
     return path
 
 
+def _register_much(client: Client, tmp_path: Path) -> None:
+    for _ in range(500):  # Until the pages that SQLite's log has already are used up.
+        client.register("spx", model_file(tmp_path), description="x" * 9_000)
+
+
 def refused_for_want_of_room(client: Client, tmp_path: Path) -> None:
     with pytest.raises(LimitReached) as full:
-        for _ in range(500):  # Until the pages that SQLite's log has already are used up.
-            client.register("spx", model_file(tmp_path), description="x" * 9_000)
+        _register_much(client, tmp_path)
     assert full.value.metadata == {"limit": "disk"}
 
 
 def test_a_full_disk_lets_models_be_halted_resumed_and_rolled_back(
     serve: Serve, small_disk: Path, tmp_path: Path
 ) -> None:
-    server = serve(data_dir=small_disk / "data")
+    server = serve("--grace-seconds", "1", data_dir=small_disk / "data")
     with Client(server.target, timeout=SECONDS) as client:
         for version in (1, 2):
             client.register("spx", model_file(tmp_path))

@@ -68,6 +68,11 @@ class Ledger:
         # In a file there is one writer at a time. Its own threads need not find out by asking again and again.
         self._lock = threading.RLock() if self.in_file else None
 
+    @property
+    def url(self) -> str:
+        """Where the database is, with the password."""
+        return self._url.render_as_string(hide_password=False)
+
     def _engine(self, threads: int) -> Engine:
         size = {"pool_size": threads, "max_overflow": MORE_CONNECTIONS, "pool_timeout": POOL_SECONDS}
         engine = create_engine(self._url, pool_pre_ping=not self.in_file, **size)
