@@ -121,7 +121,7 @@ def _copy_blobs(source: Path, target: Path) -> tuple[int, dict[Path, str]]:
 def _copy_blob(path: Path, store: BlobStore) -> bool:
     """Copy a blob unless it is there, and return whether that was needed; the blob itself is read in any case."""
     if store.is_whole(path.name, path.stat().st_size):
-        verify(path)
+        verify(path, in_place=True)
         return False
     store.put_blob(path)
     return True

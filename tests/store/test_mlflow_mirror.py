@@ -1,5 +1,6 @@
 """What MLflow shows of the ledger, on a local database and on a tracking server."""
 
+import hashlib
 import os
 import socket
 import subprocess
@@ -49,8 +50,9 @@ def _version(number: int, **changes: Any) -> ModelVersion:
 
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
-    (tmp_path / "blob").write_bytes(b"skops")
-    return {"model.skops": tmp_path / "blob"}
+    blob = tmp_path / hashlib.sha256(b"skops").hexdigest()
+    blob.write_bytes(b"skops")
+    return {"model.skops": blob}
 
 
 def _free_port() -> int:

@@ -69,14 +69,13 @@ class MlflowCalls(LifecycleServiceServicer):
             return _adopted_to_proto(left)
         try:
             files = await self._calls.executors.remote.run(self._sources.copy_artifact, foreign.uri, self._blobs)
-        except (InvalidField, SourceNotAllowed) as error:
+            return await self._calls.write(
+                request,
+                context,
+                lambda session, caller: _adopted_to_proto(adopt(session, self._blobs, foreign, files, caller)),
+            )
+        except (InvalidField, SourceNotAllowed) as error:  # Its files cannot be read, or the ledger cannot hold what it says.
             return _adopted_to_proto(replace(left, problem=error.message))
-
-        return await self._calls.write(
-            request,
-            context,
-            lambda session, caller: _adopted_to_proto(adopt(session, self._blobs, foreign, files, caller)),
-        )
 
 
 def _refs(session: Session, model: str) -> list[VersionRef]:

@@ -115,7 +115,7 @@ class BlobStore:
             DigestMismatch: that is lost or damaged.
         """
         with self._new(source.name, source.stat().st_size) as blob:
-            for piece in pieces(source):
+            for piece in pieces(source, in_place=True):
                 blob.write(piece)
             blob.finish()
 

@@ -20,8 +20,32 @@ MAX_HOPS = 5
 """How often a URI of MLflow's own may stand for another one, as a registered model's for a run's."""
 
 
+class MlflowConnection:
+    """The way to one MLflow, which may be away for a while."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self._uri = tracking_uri
+        self._client: Any = None
+
+    @property
+    def client(self) -> Any:
+        """A client of it, made when it is first needed.
+
+        Raises:
+            StoreUnavailable: the file of its database is gone; SQLite would make an empty one in its place.
+        """
+        if self._client is None:
+            self._client = connect(self._uri)
+        path = _local_database(self._uri)
+        if path is not None and not path.exists():
+            raise StoreUnavailable(f"MLflow: its database {path} is gone; put it back", store="mlflow")
+        return self._client
+
+
 def connect(tracking_uri: str) -> Any:
     """Return a client of a tracking server or database, which is also its registry."""
+    if _local_database(tracking_uri):  # A connection that is kept would go on with a file that was replaced.
+        os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     with ALEMBIC_LOCK:  # The first calls make the tables of a database.
         _make_local_database(tracking_uri)
         return _opened(tracking_uri)
@@ -39,7 +63,7 @@ def _make_local_database(tracking_uri: str) -> None:
 
     MLflow makes its tables in many steps, and a file that was left between two of them serves it no more.
     """
-    path = Path(make_url(tracking_uri).database or "") if tracking_uri.startswith("sqlite:") else None
+    path = _local_database(tracking_uri)
     if path is None or path.exists():
         return
     with TemporaryDirectory(dir=path.parent, prefix=f"{path.name}-") as folder:
@@ -47,6 +71,10 @@ def _make_local_database(tracking_uri: str) -> None:
         _opened(f"sqlite:///{made.resolve()}")
         with suppress(FileExistsError):  # Another server was faster, and may have used it already.
             path.hardlink_to(made)
+
+
+def _local_database(tracking_uri: str) -> Path | None:
+    return Path(make_url(tracking_uri).database or "") if tracking_uri.startswith("sqlite:") else None
 
 
 class MlflowFiles:
@@ -164,6 +192,7 @@ def load_mlflow() -> Any:
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # It logs what it raises, with a traceback.
     return mlflow
 
 

@@ -9,12 +9,11 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from modelward.lifecycle import Model, ModelVersion, Stage
-from modelward_server.store.mlflow_client import answering, connect, load_mlflow
+from modelward_server.store.mlflow_client import MlflowConnection, answering, load_mlflow
 from modelward_server.store.mlmodel import describe_model
 from modelward_server.store.verification import copy_verified, read_verified
 
@@ -49,6 +48,7 @@ class MlflowMirror:
 
     def __init__(self, tracking_uri: str, artifact_root: str | None) -> None:
         self._uri = tracking_uri
+        self._connection = MlflowConnection(tracking_uri)
         self._artifact_root = artifact_root
 
     def sync(
@@ -87,9 +87,9 @@ class MlflowMirror:
             self._show_aliases(version, number, holders)
             return Mirrored(run.info.run_id, number)
 
-    @cached_property
+    @property
     def _client(self) -> Any:
-        return connect(self._uri)
+        return self._connection.client
 
     def _experiment(self, model: Model) -> str:
         """Return the experiment of a model, which has its name."""
@@ -137,7 +137,9 @@ class MlflowMirror:
         """Return the run of that id in a list, which is empty when somebody removed it for good."""
         try:
             return [self._client.get_run(run_id)] if run_id else []
-        except load_mlflow().exceptions.MlflowException:
+        except load_mlflow().exceptions.MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # One that only does not answer is no reason for another.
+                raise
             return []
 
     def _logged_model(self, experiment_id: str, version: ModelVersion, run: Any, files: Mapping[str, Path]) -> str:

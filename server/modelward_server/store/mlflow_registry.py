@@ -2,11 +2,11 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from math import isfinite
 from typing import Any
 
 from modelward.lifecycle import ModelVersion, Stage
-from modelward_server.store.mlflow_client import answering, connect
+from modelward_server.store.mlflow_client import MlflowConnection, answering
 from modelward_server.store.mlflow_mirror import ALIASED, STAGE_TAG
 
 STAGE_OF_MLFLOW = {"Production": Stage.PRODUCTION, "Staging": Stage.STAGING, "Archived": Stage.ARCHIVED}
@@ -24,6 +24,7 @@ class ForeignVersion:
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
+    """Those that are finite: a run that diverged often has one that is not."""
     run_id: str
     uri: str
     """Where its files are, for a download by MLflow."""
@@ -33,11 +34,11 @@ class MlflowRegistry:
     """Reads the registry of one MLflow."""
 
     def __init__(self, tracking_uri: str) -> None:
-        self._uri = tracking_uri
+        self._connection = MlflowConnection(tracking_uri)
 
-    @cached_property
+    @property
     def _client(self) -> Any:
-        return connect(self._uri)
+        return self._connection.client
 
     def differences(self, version: ModelVersion, holders: Sequence[ModelVersion]) -> list[str]:
         """Say in words where MLflow does not show a version as it is.
@@ -114,7 +115,7 @@ class MlflowRegistry:
             description=version.description or "",
             tags={key: value for key, value in version.tags.items() if not key.startswith(("mlflow.", "modelward."))},
             params=dict(run.data.params) if run else {},
-            metrics=dict(run.data.metrics) if run else {},
+            metrics={key: value for key, value in run.data.metrics.items() if isfinite(value)} if run else {},
             run_id=version.run_id or "",
             uri=f"models:/{version.name}/{version.version}",
         )

@@ -28,13 +28,17 @@ DAMAGED = ".damaged"
 class BlobReader:
     """Gives a blob a mebibyte at a time; its end comes only when all of it has the right SHA-256.
 
+    Args:
+        in_place: whether to leave a bad one where it is, for who only looks.
+
     Raises:
         DigestMismatch: on opening or reading, when it is lost, short or changed.
         StoreUnavailable: it cannot be read now.
     """
 
-    def __init__(self, path: Path, size_bytes: int | None = None) -> None:
+    def __init__(self, path: Path, size_bytes: int | None = None, *, in_place: bool = False) -> None:
         self._path = path
+        self._in_place = in_place
         self._hash = hashlib.sha256()
         self._given = 0
         with _reading(path):
@@ -74,17 +78,18 @@ class BlobReader:
         return os.fstat(self._file.fileno()).st_size
 
     def _refuse(self, what: str, actual: str = "") -> Never:
-        _set_aside(self._path, os.fstat(self._file.fileno()))
+        if not self._in_place:
+            _set_aside(self._path, os.fstat(self._file.fileno()))
         raise _mismatch(self._path, what, actual)
 
 
-def verify(path: Path, size_bytes: int | None = None) -> Path:
+def verify(path: Path, size_bytes: int | None = None, *, in_place: bool = False) -> Path:
     """Return the path of a blob that is whole.
 
     Raises:
         as `BlobReader`.
     """
-    for _ in pieces(path, size_bytes):
+    for _ in pieces(path, size_bytes, in_place=in_place):
         pass
     return path
 
@@ -117,13 +122,13 @@ def is_blob(path: Path) -> bool:
     return len(path.name) == 64 and path.suffix == ""
 
 
-def pieces(path: Path, size_bytes: int | None = None) -> Iterator[bytes]:
+def pieces(path: Path, size_bytes: int | None = None, *, in_place: bool = False) -> Iterator[bytes]:
     """Give a blob a mebibyte at a time.
 
     Raises:
         as `BlobReader`.
     """
-    with BlobReader(path, size_bytes) as reader:
+    with BlobReader(path, size_bytes, in_place=in_place) as reader:
         while piece := reader.read():
             yield piece
 
