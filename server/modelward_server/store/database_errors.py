@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from sqlalchemy.exc import (
+    DatabaseError,
     DBAPIError,
     IntegrityError,
     InterfaceError,
@@ -111,6 +112,7 @@ BY_SQLSTATE: dict[str, Told] = {
     "57": _away,  # A time limit, a shutdown, a crash, a start.
     "58P": _damaged,  # A file is missing or exists twice.
     "58": _away,
+    "P0": _broken_rule,  # What a trigger of the operator's says.
     "XX001": _damaged,  # data_corrupted
     "XX002": _damaged,  # index_corrupted
     "XX": _away,
@@ -137,8 +139,12 @@ BY_SQLITE_CODE: dict[int, Told] = {
     sqlite3.SQLITE_BUSY_SNAPSHOT: _conflict,
 }
 """SQLite's codes; an extended one that is not here counts as the code that it extends."""
-SCHEMA_WORDS = ("no such table", "no such column", "has no column named")
-"""What SQLite says of a schema that is another: it has no code for that."""
+BY_WORDS: dict[tuple[str, ...], Told] = {
+    ("no such table", "no such column", "has no column named"): _wrong_schema,
+    ("Could not decode to UTF-8",): _damaged,
+    ("NUL (0x00)",): _bad_value,  # PostgreSQL has no such character in texts.
+}
+"""What is said of errors that have no code of their own."""
 UNREACHED = (OperationalError, InterfaceError, InternalError)
 """Kinds of errors that, without a code that is known, mean a database that cannot be used now."""
 
@@ -163,13 +169,12 @@ def _explain_statement(error: StatementError) -> ModelwardError | None:
         return _bad_value(words) if isinstance(error.orig, VALUE_ERRORS) else None
     if found := _by_code(error.orig):
         return found(words)
-    if any(part in words for part in SCHEMA_WORDS):
-        return _wrong_schema(words)
-    if error.connection_invalidated or isinstance(error, UNREACHED):
+    for parts, kind in BY_WORDS.items():
+        if any(part in words for part in parts):
+            return kind(words)
+    if error.connection_invalidated or isinstance(error, UNREACHED) or type(error) is DatabaseError:
         return _away(words)
-    if isinstance(error, IntegrityError):
-        return _broken_rule(words)
-    return _bad_value(words) if "NUL" in words else None  # PostgreSQL has no NUL character in texts.
+    return _broken_rule(words) if isinstance(error, IntegrityError) else None
 
 
 def _by_code(error: object) -> Told | None:

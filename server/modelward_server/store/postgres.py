@@ -15,7 +15,7 @@ LOCK_SECONDS = 10
 """How long a statement waits for another transaction's lock."""
 STATEMENT_SECONDS = 15
 """How long one statement may take."""
-IDLE_SECONDS = 60
+IDLE_SECONDS = 120
 """After which PostgreSQL ends a transaction of ours that does nothing: its owner hangs, and others need its locks."""
 SILENCE_SECONDS = STATEMENT_SECONDS + 3
 """How long nothing may come of a statement: PostgreSQL itself hangs, or the way to it does."""
