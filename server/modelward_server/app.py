@@ -52,7 +52,7 @@ from modelward_server.security.identity_provider import IdentityProvider
 from modelward_server.security.limits import ClientLimits
 from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.ledger import Ledger
+from modelward_server.store.ledger import Ledger, is_in_file
 from modelward_server.store.mirror_worker import MirrorWorker
 from modelward_server.store.mlflow_client import MlflowFiles
 from modelward_server.store.mlflow_mirror import MlflowMirror
@@ -103,8 +103,8 @@ class App:
         self._options = [*GRPC_OPTIONS, ("grpc.so_reuseport", int(shares_port))]
         settings.data_dir.mkdir(parents=True, exist_ok=True)
         hide(settings.data_dir, settings.blobs_folder)
-        self.ledger = Ledger(settings.ledger_url)
-        self.executors = Executors(one_writer=self.ledger.in_file)
+        self.executors = Executors(one_writer=is_in_file(settings.ledger_url))
+        self.ledger = Ledger(settings.ledger_url, self.executors.ledger_threads)
         self._spool_dir = settings.data_dir / "spool"
         self._spool_dir.mkdir(exist_ok=True)
         self.blobs = BlobStore(settings.blobs_folder)

@@ -19,7 +19,10 @@ from modelward.errors import DataLoss, DigestMismatch, InvalidField, ModelwardEr
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.mlflow_client import MlflowFiles
+from modelward_server.store.sources import Sources
 from modelward_server.store.verification import DAMAGED, READ_BYTES, copy_verified, read_verified
 from tests.conftest import Either, RunningServer
 from tests.system.served import bare_environment
@@ -238,9 +241,7 @@ def test_a_copy_of_a_damaged_file_is_not_left_behind(tmp_path: Path) -> None:
 def test_a_blob_of_a_request_that_is_damaged_is_named(
     client_of_files: Client, server: RunningServer, blobs: BlobStore, name: str, content: Path
 ) -> None:
-    from modelward_server.store.sources import Sources
-
-    sources = Sources((), lambda uri, to: to, blobs)
+    sources = Sources((), MlflowFiles("sqlite:///nowhere"), blobs)
     sha256 = hashlib.sha256(content.read_bytes()).hexdigest()
     with pytest.raises(InvalidField, match="UploadBlobs"):
         sources.blob(sha256, "data.blob")
@@ -257,8 +258,6 @@ def backed_up(folder: Path) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_backup_tells_what_is_damaged_since_the_last_and_what_is_lost(tmp_path: Path) -> None:
-    from modelward_server.settings import Settings
-
     running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", grace_seconds=0))
     (tmp_path / "model.bin").write_bytes(b"abc")
     with Client(running.target) as client:

@@ -87,7 +87,7 @@ class Calls:
 
         Args:
             change: may run more than once when it meets other writers; only the last run counts.
-            urgent: whether it stops losses: it must not stand behind other calls, and may use the reserve of a full disk.
+            urgent: whether it stops losses: it stands behind no other calls, and may use a full disk's reserve.
 
         Raises:
             RequestIdReused: the id came before with another request.

@@ -74,7 +74,7 @@ class MlflowCalls(LifecycleServiceServicer):
                 context,
                 lambda session, caller: _adopted_to_proto(adopt(session, self._blobs, foreign, files, caller)),
             )
-        except (InvalidField, SourceNotAllowed) as error:  # Its files cannot be read, or the ledger cannot hold what it says.
+        except (InvalidField, SourceNotAllowed) as error:  # Of its files, or of what the ledger cannot hold.
             return _adopted_to_proto(replace(left, problem=error.message))
 
 

@@ -42,6 +42,11 @@ POOL_SECONDS = 5
 Value = TypeVar("Value")
 
 
+def is_in_file(url: str) -> bool:
+    """Tell whether a ledger is a file, which takes one writer at a time."""
+    return make_url(url).get_backend_name() == "sqlite"
+
+
 class Ledger:
     """Opens transactions on the ledger's database.
 
@@ -52,7 +57,7 @@ class Ledger:
 
     def __init__(self, url: str, threads: int = THREADS) -> None:
         self._url = make_url(url)
-        self.in_file = self._url.get_backend_name() == "sqlite"
+        self.in_file = is_in_file(url)
         self._file = LedgerFile(self._url) if self.in_file else None
         path = self._file.path if self._file else None
         self._reserve = None if path is None else Reserve(path.with_name(f"{path.name}-reserve"))

@@ -119,6 +119,8 @@ def _reading(uri: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
+        if getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE" or isinstance(error, SQLAlchemyError):
+            raise StoreUnavailable(f"MLflow: {first_line(error)}", store="mlflow") from error
         # Each kind of store raises its own errors; what they share is that the URI did not lead to files.
         fix = f"nothing can be read at {uri!r}: {first_line(error)}"
         raise InvalidField(FieldViolation("source_uri", fix)) from error
