@@ -14,8 +14,8 @@ from sqlalchemy import URL, make_url
 from modelward.errors import DigestMismatch, SchemaMismatch
 from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore, sync_folder
-from modelward_server.store.blob_names import named_blobs
 from modelward_server.store.ledger import Ledger
+from modelward_server.store.retention import named_blobs
 from modelward_server.store.verification import is_blob, verify
 
 DUMP = "ledger.dump"

@@ -113,11 +113,17 @@ STEPS: dict[str, Step] = {ANSWERS: sweep_answers, "reports": sweep_reports, "log
 _FILES = select(VersionRow.files).where(VersionRow.artifact_deleted_at.is_(None))
 
 
-def referenced_blobs(session: Session) -> set[str]:
-    """Return the SHA-256 of every blob that the ledger refers to."""
+def named_blobs(session: Session) -> set[str]:
+    """Return the SHA-256 of every file of a version, of every reference's profile and of every job's log."""
     digests: set[str] = {file["sha256"] for files in _stream(session, _FILES) for file in files}
     digests.update(_stream(session, select(ReferenceRow.digest)))
     digests.update(_stream(session, select(JobRow.log_sha256).where(JobRow.log_sha256 != "")))
+    return digests
+
+
+def referenced_blobs(session: Session) -> set[str]:
+    """Return the SHA-256 of every blob that the ledger may refer to: those that it names, and those of test sets."""
+    digests = named_blobs(session)
     for test_set in _stream(session, select(JobRow.evaluation).where(JobRow.evaluation.is_not(None))):
         digests.update(found.decode() for found in DIGEST.findall(test_set))
     return digests
