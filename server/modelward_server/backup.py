@@ -57,7 +57,7 @@ def back_up(settings: Settings, to: Path) -> BackedUp:
     if not settings.mlflow_uri:
         _copy_tree(settings.data_dir / "mlflow-artifacts", to / "mlflow-artifacts")
     sync_folder(to)
-    _check_whole(damaged, _lost(settings, to / "blobs"))
+    _check_whole(damaged, _lost(settings))
     return BackedUp(tuple(databases), len(list(_blobs_in(to / "blobs"))), fresh)
 
 
@@ -127,15 +127,15 @@ def _copy_blob(path: Path, store: BlobStore) -> bool:
     return True
 
 
-def _lost(settings: Settings, copied: Path) -> set[str]:
-    """Return the blobs that the ledger names and that are nowhere; one that is new since is not in the copy yet."""
-    ledger, folders, named = Ledger(settings.ledger_url), (settings.blobs_folder, copied), set[str]()
+def _lost(settings: Settings) -> set[str]:
+    """Return the blobs that the ledger names and that the server does not have."""
+    ledger, folder, named = Ledger(settings.ledger_url), settings.blobs_folder, set[str]()
     try:
         with suppress(SchemaMismatch), ledger.reading() as session:  # Of an older server; the next one migrates it.
             named = named_blobs(session)
     finally:
         ledger.close()
-    return {name for name in named if not any((folder / name[:2] / name).exists() for folder in folders)}
+    return {name for name in named if not (folder / name[:2] / name).exists()}
 
 
 def _check_whole(damaged: Mapping[Path, str], lost: Collection[str]) -> None:
@@ -143,7 +143,7 @@ def _check_whole(damaged: Mapping[Path, str], lost: Collection[str]) -> None:
         message = f"{path} is damaged, its SHA-256 is {actual or 'another'}; all else was copied"
         raise DigestMismatch(message, expected=path.name, actual=actual)
     for sha256 in sorted(lost):
-        message = f"the file {sha256} is lost, and {len(lost) - 1} more; all else was copied"
+        message = f"the server has lost the file {sha256}, and {len(lost) - 1} more; all else was copied"
         raise DigestMismatch(message, expected=sha256, actual="")
 
 
