@@ -5,6 +5,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from functools import cache
@@ -12,6 +13,8 @@ from itertools import count
 from pathlib import Path
 
 PREFIX = "modelward-sandbox-"
+UNUSED_SECONDS = 60
+"""A younger folder may be that of a server which is about to hold it."""
 FIRST_USER, USERS = 61184, 4096
 """Ids for users that exist only while a process runs, as systemd gives them out; nothing else belongs to them."""
 _users = count(os.getpid())
@@ -31,15 +34,17 @@ def scratch() -> Path:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove a folder that no process holds.
+    """Remove a folder of this user that no process holds.
 
     Raises:
-        OSError: one does, or it is somebody else's.
+        OSError: one does, or it cannot be looked into.
     """
     held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        shutil.rmtree(folder)
+        found = os.fstat(held)
+        if found.st_uid == os.geteuid() and time.time() - found.st_mtime > UNUSED_SECONDS:
+            shutil.rmtree(folder)
     finally:
         os.close(held)
 
