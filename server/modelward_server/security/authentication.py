@@ -13,7 +13,7 @@ from modelward.errors import NotAuthenticated, NotServed, RoleTooLow
 from modelward_server.observability import facts
 from modelward_server.runtime.executors import BoundedExecutor
 from modelward_server.security import identity, scope
-from modelward_server.security.grants import holder_of_certificate, holder_of_token
+from modelward_server.security.grants import TOKEN, holder_of_certificate, holder_of_token
 from modelward_server.security.identity import Identity
 from modelward_server.security.identity_provider import IdentityProvider
 from modelward_server.security.permissions import Permission, Reach
@@ -75,7 +75,8 @@ class Authentication:
             raise NotAuthenticated("what was granted to this certificate has expired or was revoked; ask for it anew")
         if self._provider and shown.count(".") == 2:
             return await self._provider.identity(shown)
-        found = await self._executor.run(self._holder_of_token, shown)
+        # What is no token by its looks is not worth a thread, for which others would wait.
+        found = await self._executor.run(self._holder_of_token, shown) if TOKEN.fullmatch(shown) else None
         if found is None:
             raise NotAuthenticated("the token is not known here, has expired or was revoked; ask for another one")
         return found
