@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import Any
 
 from modelward.lifecycle import ModelVersion, Stage
@@ -138,7 +137,7 @@ class MlflowRegistry:
             description=version.description or "",
             tags={key: value for key, value in version.tags.items() if not key.startswith(("mlflow.", "modelward."))},
             params=dict(run.data.params) if run else {},
-            metrics={key: value for key, value in run.data.metrics.items() if isfinite(value)} if run else {},
+            metrics=dict(run.data.metrics) if run else {},
             run_id=version.run_id or "",
             uri=f"models:/{version.name}/{version.version}",
         )
