@@ -4,6 +4,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -21,7 +22,7 @@ from modelward import AsyncClient, Client
 from modelward._wire import error_of
 from modelward.errors import InvalidField, ModelNotAllowed
 from modelward.retraining import FollowUpAction
-from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
+from modelward.v1 import common_pb2, comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
@@ -189,7 +190,7 @@ def test_an_id_of_others_is_refused_as_one_that_is_not_there(desk: Client, found
     assert desk.create_schedule("spx-trend", schedule_id=f"spx-{drift.report_id}", drift=True).model == "spx-trend"
 
 
-def ask(running: RunningServer, method: str, request: Message, token: str = "") -> Any:
+def ask(running: RunningServer, method: str, request: Any, token: str = "") -> Any:
     """Make a call on a connection of its own."""
     metadata = (("authorization", f"Bearer {token}"),) if token else ()
     with grpc.insecure_channel(running.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
@@ -317,3 +318,87 @@ def request_of(method: str) -> type[Message]:
                 kind: Any = found.input_type
                 return GetMessageClass(kind)
     raise AssertionError(method)
+
+
+def upload(running: RunningServer, token: str, data: bytes, *, offset: int = 0, asks: bool = False) -> Any:
+    """Send a content, from an offset on, or only ask for it, and return what the server says of it."""
+
+    def parts() -> Iterator[lifecycle_pb2.UploadBlobsRequest]:
+        header = lifecycle_pb2.BlobHeader(sha256=sha256(data).hexdigest(), size_bytes=len(data), offset=offset)
+        yield lifecycle_pb2.UploadBlobsRequest(header=header)
+        if not asks:
+            yield lifecycle_pb2.UploadBlobsRequest(chunk=data[offset:])
+
+    [status] = ask(running, "UploadBlobs", parts(), token).blobs
+    return status
+
+
+def manifest_of(data: bytes, path: str = "model.bin") -> lifecycle_pb2.ArtifactManifest:
+    file = common_pb2.ArtifactFile(path=path, size_bytes=len(data), sha256=sha256(data).hexdigest())
+    return lifecycle_pb2.ArtifactManifest(files=[file])
+
+
+def test_to_know_a_digest_is_not_to_have_the_bytes(guarded: RunningServer) -> None:
+    data, absent = uuid4().bytes * 1000, uuid4().bytes
+    founder, desk = token_of(guarded, "founder"), token_of(guarded, "desk", "spx-")
+    assert upload(guarded, founder, data).complete
+    for content in (data, absent):
+        status = upload(guarded, desk, content, asks=True)
+        assert (status.complete, status.received_bytes) == (False, 0)
+        request = lifecycle_pb2.RegisterModelVersionRequest(model="spx-trend", manifest=manifest_of(content))
+        dataset = common_pb2.Dataset(blob=sha256(content).hexdigest())
+        version = common_pb2.ModelVersionRef(model="spx-trend", version=1)
+        drift = drift_pb2.DetectDriftRequest(version=version, data=dataset)
+        for method, asked in (("RegisterModelVersion", request), ("DetectDrift", drift)):
+            with pytest.raises(grpc.RpcError) as refused:
+                ask(guarded, method, asked, desk)
+            assert reason_of(refused) == "BLOBS_MISSING"
+    with pytest.raises(grpc.RpcError):  # The end of a content that others have brought is not all of it.
+        upload(guarded, desk, data, offset=len(data) - 16)
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(guarded, "UploadBlobs", wrong_parts(data), desk)
+    assert reason_of(refused) == "DIGEST_MISMATCH"
+    assert not upload(guarded, desk, data, asks=True).complete
+    assert upload(guarded, desk, data).complete
+    assert upload(guarded, desk, data, asks=True).complete
+    request = lifecycle_pb2.RegisterModelVersionRequest(model="spx-trend", manifest=manifest_of(data))
+    assert ask(guarded, "RegisterModelVersion", request, desk).version.files
+    other = token_of(guarded, "other", "spx-")
+    assert not upload(guarded, other, data, asks=True).complete
+    assert ask(guarded, "RegisterModelVersion", request, other).version.files  # A version of that model has it.
+    elsewhere = lifecycle_pb2.RegisterModelVersionRequest(model="spx-other", manifest=manifest_of(data))
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(guarded, "RegisterModelVersion", elsewhere, other)
+    assert reason_of(refused) == "BLOBS_MISSING"
+
+
+def wrong_parts(data: bytes) -> Iterator[lifecycle_pb2.UploadBlobsRequest]:
+    """Announce a content and send another one of its size."""
+    header = lifecycle_pb2.BlobHeader(sha256=sha256(data).hexdigest(), size_bytes=len(data))
+    yield lifecycle_pb2.UploadBlobsRequest(header=header)
+    yield lifecycle_pb2.UploadBlobsRequest(chunk=bytes(len(data)))
+
+
+async def test_who_is_limited_registers_and_goes_on_with_uploads_as_others_do(
+    guarded: RunningServer, tmp_path: Path
+) -> None:
+    (tmp_path / "model.bin").write_bytes(data := uuid4().bytes * 1000)
+    (tmp_path / "empty.txt").touch()
+    token = token_of(guarded, "desk", "spx-")
+    with pytest.raises(grpc.RpcError):
+        ask(guarded, "UploadBlobs", broken_parts(data), token)
+    assert upload(guarded, token, data, asks=True).received_bytes == 1000
+    assert upload(guarded, token_of(guarded, "other", "spx-"), data, asks=True).received_bytes == 0
+    assert upload(guarded, token, data, offset=1000).complete
+    async with AsyncClient(guarded.target, token=token) as client:
+        for _ in range(2):
+            version = await client.register("spx-folder", tmp_path)
+            copy = await client.download(version, tmp_path.with_name(f"copy-{uuid4().hex}"))
+            assert (copy / "model.bin").read_bytes() == data
+
+
+def broken_parts(data: bytes) -> Iterator[lifecycle_pb2.UploadBlobsRequest]:
+    """Announce a content, send 1,000 bytes of it, and say that this was all."""
+    header = lifecycle_pb2.BlobHeader(sha256=sha256(data).hexdigest(), size_bytes=len(data))
+    yield lifecycle_pb2.UploadBlobsRequest(header=header)
+    yield lifecycle_pb2.UploadBlobsRequest(chunk=data[:1000])

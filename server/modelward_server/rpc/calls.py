@@ -60,6 +60,10 @@ class Calls:
         self._writes = executors.background if background else executors.writes
         self._on_write = harmless(on_write)  # What was committed is no failure of the call.
 
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
+
     async def read(self, query: Callable[[Session], Value], *, urgent: bool = False) -> Value:
         """Run a function that only reads; `urgent` ones do not stand behind others."""
         return await (self.executors.urgent if urgent else self._reads).run(self._read, query)
