@@ -71,11 +71,13 @@ def test_folders_of_an_earlier_version_are_taken_from_others(open_umask: None, t
 def test_a_folder_with_more_in_it_is_left_and_told(
     open_umask: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    folder = tmp_path / "shared"
+    folder.mkdir()
     for name in ("ledger.db", "holiday.jpg"):
-        (tmp_path / name).touch()
+        (folder / name).touch()
     with caplog.at_level(logging.WARNING):
-        make_private_folder(tmp_path)
-    assert set(open_to_others(tmp_path)) == {str(tmp_path), str(tmp_path / "holiday.jpg")}
+        make_private_folder(folder)
+    assert set(open_to_others(folder)) == {str(folder), str(folder / "holiday.jpg")}
     assert "chmod 700" in caplog.text
 
 
