@@ -4,6 +4,7 @@ from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from modelward_server.security.permissions import PERMISSIONS, Reach, permission
 from modelward_server.security.session import administering
 from modelward_server.settings import Settings
 from modelward_server.store.ledger import Ledger
+from modelward_server.store.retention import sweep_uploads
 from modelward_server.store.tables import RequestRow
 from tests.conftest import RunningServer, new_database
 
@@ -363,6 +365,10 @@ def test_to_know_a_digest_is_not_to_have_the_bytes(guarded: RunningServer) -> No
     assert upload(guarded, desk, data, asks=True).complete
     request = lifecycle_pb2.RegisterModelVersionRequest(model="spx-trend", manifest=manifest_of(data))
     assert ask(guarded, "RegisterModelVersion", request, desk).version.files
+    with administering(guarded.settings) as (session, caller):
+        assert sweep_uploads(session, caller.at - timedelta(days=1)) == 0
+        assert sweep_uploads(session, caller.at + timedelta(days=1)) > 0
+    assert not upload(guarded, desk, data, asks=True).complete  # A proof is kept for a time only.
     other = token_of(guarded, "other", "spx-")
     assert not upload(guarded, other, data, asks=True).complete
     assert ask(guarded, "RegisterModelVersion", request, other).version.files  # A version of that model has it.
