@@ -109,7 +109,7 @@ class App:
         self.executors = Executors(one_writer=is_in_file(settings.ledger_url))
         self.ledger = Ledger(settings.ledger_url, self.executors.ledger_threads)
         self._spool_dir = settings.data_dir / "spool"
-        self._spool_dir.mkdir(exist_ok=True)
+        self._spool_dir.mkdir(mode=0o700, exist_ok=True)
         self.blobs = BlobStore(settings.blobs_folder)
         self._health = HealthServicer()
         self.background = Background(self._health.show)

@@ -11,10 +11,11 @@ import pytest
 from modelward import Client
 from modelward_server.app import App
 from modelward_server.backup import back_up
+from modelward_server.sandbox.scratch import next_user, share
 from modelward_server.security.session import administering
 from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.private_files import make_private_folder
+from modelward_server.store.private_files import make_private_folder, private_umask
 from tests.system.served import Served
 from tests.waiting import eventually
 
@@ -90,3 +91,12 @@ def test_replicas_share_a_private_folder_of_blobs(open_umask: None, tmp_path: Pa
     assert open_to_others(tmp_path / "blobs") == {}
     for app in (first, second):
         app.ledger.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files to another group")
+def test_what_a_model_is_given_is_for_its_own_group_under_the_umask_of_servers(tmp_path: Path) -> None:
+    with private_umask():
+        (tmp_path / "model.onnx").write_bytes(b"model")
+    share(tmp_path, user := next_user())
+    for path, mode in ((tmp_path, 0o750), (tmp_path / "model.onnx", 0o640)):
+        assert (stat.S_IMODE(path.stat().st_mode), path.stat().st_gid) == (mode, user)

@@ -12,7 +12,7 @@ log = logging.getLogger(__name__)
 UMASK = 0o077
 OTHERS = 0o077
 """The permissions of the group and of everybody else."""
-OURS = ("ledger.db*", "ledger.dump*", "mlflow.db*", "mlflow-artifacts", "blobs", "server.log")
+OURS = ("ledger.db*", "ledger.dump*", "mlflow.db*", "mlflow-artifacts", "blobs", "spool", "server.log")
 """What the server and its backups keep in a folder."""
 
 
