@@ -77,9 +77,7 @@ def test_token_that_is_none_is_refused(server: RunningServer, model: str, method
 
 
 @pytest.mark.parametrize("method", LISTS, ids=lambda method: str(method.name))
-def test_token_with_a_forged_key_is_none_of_the_servers_faults(
-    server: RunningServer, model: str, method: Any
-) -> None:
+def test_token_with_a_forged_key_is_none_of_the_servers_faults(server: RunningServer, model: str, method: Any) -> None:
     answers = {}
     with grpc.insecure_channel(server.target) as channel:
         for last in FORGED:
