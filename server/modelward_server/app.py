@@ -57,6 +57,7 @@ from modelward_server.store.mirror_worker import MirrorWorker
 from modelward_server.store.mlflow_client import MlflowFiles
 from modelward_server.store.mlflow_mirror import MlflowMirror
 from modelward_server.store.mlflow_registry import MlflowRegistry
+from modelward_server.store.private_files import make_private_folder
 from modelward_server.store.retention import Retention, is_done
 from modelward_server.store.sources import Sources
 from modelward_server.store.table_memory import MEMORY, MIB
@@ -103,12 +104,12 @@ class App:
         self._settings = settings
         MEMORY.limit = settings.table_memory_mb * MIB
         self._options = [*GRPC_OPTIONS, ("grpc.so_reuseport", int(shares_port))]
-        settings.data_dir.mkdir(parents=True, exist_ok=True)
+        make_private_folder(settings.data_dir)
         hide(settings.data_dir, settings.blobs_folder)
         self.executors = Executors(one_writer=is_in_file(settings.ledger_url))
         self.ledger = Ledger(settings.ledger_url, self.executors.ledger_threads)
         self._spool_dir = settings.data_dir / "spool"
-        self._spool_dir.mkdir(exist_ok=True)
+        self._spool_dir.mkdir(mode=0o700, exist_ok=True)
         self.blobs = BlobStore(settings.blobs_folder)
         self._health = HealthServicer()
         self.background = Background(self._health.show)

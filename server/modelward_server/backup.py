@@ -15,6 +15,7 @@ from modelward.errors import DigestMismatch, SchemaMismatch
 from modelward_server.settings import Settings
 from modelward_server.store.artifacts import BlobStore, sync_folder
 from modelward_server.store.ledger import Ledger
+from modelward_server.store.private_files import make_private_folder, private_umask
 from modelward_server.store.retention import named_blobs
 from modelward_server.store.verification import is_blob, verify
 
@@ -48,7 +49,12 @@ def back_up(settings: Settings, to: Path) -> BackedUp:
         DigestMismatch: a file is lost or damaged; all else was copied.
         OSError: a folder cannot be read or written.
     """
-    to.mkdir(parents=True, exist_ok=True)
+    with private_umask():
+        return _back_up(settings, to)
+
+
+def _back_up(settings: Settings, to: Path) -> BackedUp:
+    make_private_folder(to)
     databases = []
     if not settings.mlflow_uri and (settings.data_dir / "mlflow.db").exists():
         databases.append(_copy_sqlite(settings.data_dir / "mlflow.db", to / "mlflow.db"))

@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 
 from modelward_server.settings import Settings
 from modelward_server.store.ledger import Ledger
+from modelward_server.store.private_files import make_private_folder
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +58,7 @@ def held_port(host: str, port: int) -> Iterator[int]:
 
 
 def _migrate(settings: Settings) -> None:
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_private_folder(settings.data_dir)
     ledger = Ledger(settings.ledger_url)
     ledger.migrate()
     ledger.close()

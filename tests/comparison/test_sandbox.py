@@ -171,7 +171,10 @@ def _nurseries(parent: int | str) -> list[str]:
     """Return the nurseries below a process, which may be inside bubblewrap."""
     found = []
     for child in _children(parent):
-        words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        try:
+            words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue  # It has ended since.
         if b"modelward_server.comparison.nursery" in words:
             found += _nurseries(child) if words[0].endswith(b"bwrap") else [child]
     return found

@@ -37,16 +37,27 @@ def _benchmark(client: Client) -> None:
         client.benchmark(["spx/1"], {"x": [1.0]}, timeout=60)
 
 
-def _forked(parent: int) -> list[int]:
-    """Return the processes that a nursery forked, and itself."""
-    commands = {child: Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0") for child in _descendants(parent)}
-    nurseries = {child: words for child, words in commands.items() if b"modelward_server.comparison.nursery" in words}
-    return [child for child, words in nurseries.items() if not words[0].endswith(b"bwrap")]
+def _forked(parent: int) -> list[list[bytes]]:
+    """Return the commands of the processes that a nursery forked, and its own."""
+    commands = map(_words, _descendants(parent))
+    nurseries = (words for words in commands if b"modelward_server.comparison.nursery" in words)
+    return [words for words in nurseries if not words[0].endswith(b"bwrap")]
+
+
+def _words(process: int) -> list[bytes]:
+    try:
+        return Path(f"/proc/{process}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return []  # It has ended since.
 
 
 def _descendants(parent: int) -> Iterator[int]:
     for children in Path(f"/proc/{parent}/task").glob("*/children"):
-        for child in map(int, children.read_text().split()):
+        try:
+            below = children.read_text().split()
+        except OSError:
+            continue  # It has ended since.
+        for child in map(int, below):
             yield child
             yield from _descendants(child)
 

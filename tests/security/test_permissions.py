@@ -182,7 +182,7 @@ def test_only_marked_fields_reach_what_reads_from_locations() -> None:
     tables = {field.name for field in contract_fields() if field.message_type is common_pb2.Dataset.DESCRIPTOR}
     files = [file for file in SERVER.rglob("*.py") if file.relative_to(SERVER).as_posix() not in INNER]
     found = {read for file in files for read in flows(ast.parse(file.read_text()))}
-    assert {"request.source_uri", "request.data", "header.data", FROM_MLFLOW} <= found
+    assert {"request.source_uri", "sent.data", "header.data", FROM_MLFLOW} <= found
     assert {read.rpartition(".")[2] for read in found - {FROM_MLFLOW}} <= {*marked, *tables}
 
 

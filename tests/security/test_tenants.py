@@ -1,7 +1,14 @@
 """What somebody who is limited to some models learns of the others: nothing, by whatever way."""
 
+from base64 import urlsafe_b64decode
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import timedelta
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
 
 import grpc
 import numpy as np
@@ -9,16 +16,28 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from google.protobuf.empty_pb2 import Empty
+from google.protobuf.message import Message
+from google.protobuf.message_factory import GetMessageClass
 
 from modelward import AsyncClient, Client
-from modelward.errors import ModelNotAllowed
+from modelward._wire import error_of
+from modelward.errors import InvalidField, ModelNotAllowed
 from modelward.retraining import FollowUpAction
+from modelward.v1 import common_pb2, comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
+from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
+from modelward.v1.drift_pb2_grpc import DriftServiceStub
+from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 from modelward_server.app import App
+from modelward_server.lifecycle.listing import list_models
 from modelward_server.security import grants, scope
 from modelward_server.security.identity import Role
-from modelward_server.security.permissions import Reach, permission_of
+from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
 from modelward_server.security.session import administering
 from modelward_server.settings import Settings
+from modelward_server.store.ledger import Ledger
+from modelward_server.store.retention import sweep_uploads
+from modelward_server.store.tables import RequestRow
 from tests.conftest import RunningServer, new_database
 
 
@@ -45,6 +64,7 @@ def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
     running.stop()
 
 
+SERVICES: list[Any] = [LifecycleServiceStub, DriftServiceStub, ComparisonServiceStub, RetrainingServiceStub]
 STRANGERS = ("other.v1.Service", "modelward.v1.NewService", "grpc.health.v2.Health", "grpc.reflection.v2.Reflection")
 
 
@@ -170,3 +190,221 @@ def test_an_id_of_others_is_refused_as_one_that_is_not_there(desk: Client, found
         desk.get_model("absent")
     assert "is not one of them" in refused.value.message
     assert desk.create_schedule("spx-trend", schedule_id=f"spx-{drift.report_id}", drift=True).model == "spx-trend"
+
+
+def ask(running: RunningServer, method: str, request: Any, token: str = "") -> Any:
+    """Make a call on a connection of its own."""
+    metadata = (("authorization", f"Bearer {token}"),) if token else ()
+    with grpc.insecure_channel(running.target, [("grpc.use_local_subchannel_pool", 1)]) as channel:
+        [call] = [getattr(stub, method) for stub in (kind(channel) for kind in SERVICES) if hasattr(stub, method)]
+        return call(request, timeout=60, metadata=metadata)
+
+
+def reason_of(refused: pytest.ExceptionInfo[grpc.RpcError]) -> str:
+    return str(error_of(refused.value).reason)
+
+
+def test_a_request_id_gives_its_answer_to_who_got_it_and_to_nobody_else(guarded: RunningServer) -> None:
+    request = lifecycle_pb2.HaltModelRequest(model="spx-trend", reason="secret reason", request_id=str(uuid4()))
+    first = ask(guarded, "HaltModel", request, token_of(guarded, "ada"))
+    assert ask(guarded, "HaltModel", request, token_of(guarded, "ada")) == first  # Her next token is hers too.
+    with administering(guarded.settings) as (session, _):
+        kept = session.get_one(RequestRow, request.request_id)
+        assert kept.owner == "ada"
+    for name, limit in (("eve", ()), ("eve", ("spx-",)), ("ad", ())):
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(guarded, "HaltModel", request, token_of(guarded, name, *limit))
+        assert (reason_of(refused), "secret" in str(refused.value)) == ("REQUEST_ID_REUSED", False)
+    with administering(guarded.settings) as (session, _):
+        session.get_one(RequestRow, request.request_id).owner = ""  # As a row of an earlier version is.
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(guarded, "HaltModel", request, token_of(guarded, "ada"))
+    assert reason_of(refused) == "REQUEST_ID_REUSED"
+    ask(guarded, "ResumeModel", lifecycle_pb2.ResumeModelRequest(model="spx-trend", reason="r"), token_of(guarded, "a"))
+
+
+def test_who_was_limited_since_is_not_given_old_answers_about_others(guarded: RunningServer) -> None:
+    token = token_of(guarded, "worker")
+    ask(guarded, "CreateModel", lifecycle_pb2.CreateModelRequest(model="ndx-leased"), token)
+    ask(guarded, "RequestRetraining", retraining_pb2.RequestRetrainingRequest(model="ndx-leased", queue="own"), token)
+    for method, kind in (("LeaseJob", "LeaseJobRequest"), ("LeaseJobs", "LeaseJobsRequest")):
+        request = getattr(retraining_pb2, kind)(holder="w", queue="own", request_id=str(uuid4()))
+        if method == "LeaseJobs":
+            request.max_jobs = 5
+            ask(guarded, "CreateModel", lifecycle_pb2.CreateModelRequest(model="ndx-next"), token)
+            more = retraining_pb2.RequestRetrainingRequest(model="ndx-next", queue="own")
+            ask(guarded, "RequestRetraining", more, token)
+        leased = ask(guarded, method, request, token)
+        assert ask(guarded, method, request, token) == leased
+        with pytest.raises(grpc.RpcError) as refused:
+            ask(guarded, method, request, token_of(guarded, "worker", "spx-"))
+        assert (reason_of(refused), "ndx" in str(refused.value)) == ("REQUEST_ID_REUSED", False)
+
+
+def test_where_nobody_is_asked_a_retry_on_a_new_connection_gets_its_answer(server: RunningServer, name: str) -> None:
+    request = lifecycle_pb2.CreateModelRequest(model=name, request_id=str(uuid4()))
+    assert ask(server, "CreateModel", request) == ask(server, "CreateModel", request)
+
+
+@pytest.fixture(scope="module")
+def busy(guarded: RunningServer) -> RunningServer:
+    """The server, with two of everything that is listed of the others, and one of the desk's."""
+    rows = {"a": np.arange(50.0)}
+    with Client(guarded.target, token=token_of(guarded, "founder")) as client:
+        for model, many in (("ndx-busy", 2), ("spx-busy", 1), ("zzz-busy", 2)):
+            first = client.register(model, "README.md", reference=rows)
+            second = client.register(model, "README.md", reference=rows)
+            for number in range(many):
+                client.detect_drift(first, rows)
+                client.create_schedule(model, drift=True)
+                client.compare([], None, [0, 1] * 25, predictions={first.ref: [0, 1] * 25, second.ref: [1, 0] * 25})
+                client.create_ab_test(
+                    f"{model}-{number}", {"control": first, "candidate": second}, primary_metric="accuracy", unit="day"
+                )
+                client.request_retraining(model)
+                client.promote(first, to="staging" if number == 0 else "archived")
+    return guarded
+
+
+PAGED = [
+    method
+    for service, calls in PERMISSIONS.items()
+    for method, permission in calls.items()
+    if permission.reach is Reach.LISTED and method.startswith("List") and method != "ListDriftReports"  # Of one model.
+]
+
+
+@pytest.mark.parametrize("method", PAGED)
+def test_pages_tell_neither_names_nor_numbers_of_what_one_may_not_see(busy: RunningServer, method: str) -> None:
+    asked: Any = request_of(method)(page_size=1)
+    everything = ask(busy, method, asked, token_of(busy, "founder"))
+    desk, pages = token_of(busy, "desk", "spx-"), 0
+    if method != "ListFirings":  # Nothing fires here within the time of the test.
+        assert everything.next_page_token
+        token = urlsafe_b64decode(everything.next_page_token)
+        assert not any(name in token for name in (b"ndx", b"spx", b"zzz", b"busy", b"trend"))
+    while page := ask(busy, method, asked, desk):
+        entries = page.ListFields()[0][1] if page.ListFields() else []
+        assert len(entries) == 1 or method == "ListFirings"
+        assert "ndx" not in str(page)
+        asked.page_token, pages = page.next_page_token, pages + 1
+        if not asked.page_token:
+            break
+    assert pages
+
+
+def test_a_filter_tells_nothing_of_others(busy: RunningServer) -> None:
+    desk = token_of(busy, "desk", "spx-")
+    for prefix in ("ndx", "n", "zzz-"):
+        request = lifecycle_pb2.ListModelsRequest(name_prefix=prefix, page_size=1)
+        assert ask(busy, "ListModels", request, desk) == lifecycle_pb2.ListModelsResponse()
+        versions = lifecycle_pb2.ListModelVersionsRequest(name_prefix=prefix, page_size=1)
+        assert ask(busy, "ListModelVersions", versions, desk) == lifecycle_pb2.ListModelVersionsResponse()
+
+
+def test_page_tokens_are_good_on_every_server_of_a_ledger_and_on_no_other(busy: RunningServer, tmp_path: Path) -> None:
+    request = lifecycle_pb2.ListModelsRequest(page_size=1)
+    token = ask(busy, "ListModels", request, token_of(busy, "founder")).next_page_token
+    for url, is_same in ((busy.settings.ledger_url, True), (f"sqlite:///{tmp_path}/other.db", False)):
+        other = Ledger(url)
+        other.migrate()
+        with other.reading() as session, nullcontext() if is_same else pytest.raises(InvalidField):
+            assert len(list_models(session, "", [], {}, 1, token).items) == 1
+        other.close()
+
+
+def request_of(method: str) -> type[Message]:
+    for file in (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2):
+        for service in file.DESCRIPTOR.services_by_name.values():
+            if found := service.methods_by_name.get(method):
+                kind: Any = found.input_type
+                return GetMessageClass(kind)
+    raise AssertionError(method)
+
+
+def upload(running: RunningServer, token: str, data: bytes, *, offset: int = 0, asks: bool = False) -> Any:
+    """Send a content, from an offset on, or only ask for it, and return what the server says of it."""
+
+    def parts() -> Iterator[lifecycle_pb2.UploadBlobsRequest]:
+        header = lifecycle_pb2.BlobHeader(sha256=sha256(data).hexdigest(), size_bytes=len(data), offset=offset)
+        yield lifecycle_pb2.UploadBlobsRequest(header=header)
+        if not asks:
+            yield lifecycle_pb2.UploadBlobsRequest(chunk=data[offset:])
+
+    [status] = ask(running, "UploadBlobs", parts(), token).blobs
+    return status
+
+
+def manifest_of(data: bytes, path: str = "model.bin") -> lifecycle_pb2.ArtifactManifest:
+    file = common_pb2.ArtifactFile(path=path, size_bytes=len(data), sha256=sha256(data).hexdigest())
+    return lifecycle_pb2.ArtifactManifest(files=[file])
+
+
+def test_to_know_a_digest_is_not_to_have_the_bytes(guarded: RunningServer) -> None:
+    data, absent = uuid4().bytes * 1000, uuid4().bytes
+    founder, desk = token_of(guarded, "founder"), token_of(guarded, "desk", "spx-")
+    assert upload(guarded, founder, data).complete
+    for content in (data, absent):
+        status = upload(guarded, desk, content, asks=True)
+        assert (status.complete, status.received_bytes) == (False, 0)
+        request = lifecycle_pb2.RegisterModelVersionRequest(model="spx-trend", manifest=manifest_of(content))
+        dataset = common_pb2.Dataset(blob=sha256(content).hexdigest())
+        version = common_pb2.ModelVersionRef(model="spx-trend", version=1)
+        drift = drift_pb2.DetectDriftRequest(version=version, data=dataset)
+        for method, asked in (("RegisterModelVersion", request), ("DetectDrift", drift)):
+            with pytest.raises(grpc.RpcError) as refused:
+                ask(guarded, method, asked, desk)
+            assert reason_of(refused) == "BLOBS_MISSING"
+    with pytest.raises(grpc.RpcError):  # The end of a content that others have brought is not all of it.
+        upload(guarded, desk, data, offset=len(data) - 16)
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(guarded, "UploadBlobs", wrong_parts(data), desk)
+    assert reason_of(refused) == "DIGEST_MISMATCH"
+    assert not upload(guarded, desk, data, asks=True).complete
+    assert upload(guarded, desk, data).complete
+    assert upload(guarded, desk, data, asks=True).complete
+    request = lifecycle_pb2.RegisterModelVersionRequest(model="spx-trend", manifest=manifest_of(data))
+    assert ask(guarded, "RegisterModelVersion", request, desk).version.files
+    with administering(guarded.settings) as (session, caller):
+        assert sweep_uploads(session, caller.at - timedelta(days=1)) == 0
+        assert sweep_uploads(session, caller.at + timedelta(days=1)) > 0
+    assert not upload(guarded, desk, data, asks=True).complete  # A proof is kept for a time only.
+    other = token_of(guarded, "other", "spx-")
+    assert not upload(guarded, other, data, asks=True).complete
+    assert ask(guarded, "RegisterModelVersion", request, other).version.files  # A version of that model has it.
+    elsewhere = lifecycle_pb2.RegisterModelVersionRequest(model="spx-other", manifest=manifest_of(data))
+    with pytest.raises(grpc.RpcError) as refused:
+        ask(guarded, "RegisterModelVersion", elsewhere, other)
+    assert reason_of(refused) == "BLOBS_MISSING"
+
+
+def wrong_parts(data: bytes) -> Iterator[lifecycle_pb2.UploadBlobsRequest]:
+    """Announce a content and send another one of its size."""
+    header = lifecycle_pb2.BlobHeader(sha256=sha256(data).hexdigest(), size_bytes=len(data))
+    yield lifecycle_pb2.UploadBlobsRequest(header=header)
+    yield lifecycle_pb2.UploadBlobsRequest(chunk=bytes(len(data)))
+
+
+async def test_who_is_limited_registers_and_goes_on_with_uploads_as_others_do(
+    guarded: RunningServer, tmp_path: Path
+) -> None:
+    (tmp_path / "model.bin").write_bytes(data := uuid4().bytes * 1000)
+    (tmp_path / "empty.txt").touch()
+    token = token_of(guarded, "desk", "spx-")
+    with pytest.raises(grpc.RpcError):
+        ask(guarded, "UploadBlobs", broken_parts(data), token)
+    assert upload(guarded, token, data, asks=True).received_bytes == 1000
+    assert upload(guarded, token_of(guarded, "other", "spx-"), data, asks=True).received_bytes == 0
+    assert upload(guarded, token, data, offset=1000).complete
+    async with AsyncClient(guarded.target, token=token) as client:
+        for _ in range(2):
+            version = await client.register("spx-folder", tmp_path)
+            copy = await client.download(version, tmp_path.with_name(f"copy-{uuid4().hex}"))
+            assert (copy / "model.bin").read_bytes() == data
+
+
+def broken_parts(data: bytes) -> Iterator[lifecycle_pb2.UploadBlobsRequest]:
+    """Announce a content, send 1,000 bytes of it, and say that this was all."""
+    header = lifecycle_pb2.BlobHeader(sha256=sha256(data).hexdigest(), size_bytes=len(data))
+    yield lifecycle_pb2.UploadBlobsRequest(header=header)
+    yield lifecycle_pb2.UploadBlobsRequest(chunk=data[:1000])

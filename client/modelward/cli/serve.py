@@ -1,6 +1,7 @@
 """The command that runs the server."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Coroutine, Mapping
 from typing import Any
@@ -12,6 +13,8 @@ from modelward.errors import ModelwardError
 
 TLS_FILES = ("tls_cert", "tls_key", "tls_client_ca")
 NEEDS_SERVER = "this needs an extra: pip install 'modelward[server]'"
+PRIVATE = 0o077
+"""The umask of servers and what they start: what they write is for their user only, whatever the operator's is."""
 METAVARS = {int: "NUMBER", float: "NUMBER"}
 
 
@@ -70,6 +73,7 @@ def run_server(serving: Coroutine[Any, Any, None], settings: Any) -> None:
     Raises:
         Failure: it could not start; says which setting is to blame.
     """
+    os.umask(PRIVATE)
     _begin_to_log(settings.log_format)
     try:
         asyncio.run(serving)

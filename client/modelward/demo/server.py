@@ -33,7 +33,7 @@ def running_server(data_dir: Path) -> Iterator[str]:
     Raises:
         ServerFailedError: it does not answer in time, or does not stop cleanly.
     """
-    data_dir.mkdir(parents=True, exist_ok=True)
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     port, log = _free_port(), data_dir / "server.log"
     command = [sys.executable, "-m", "modelward", "serve", "--port", str(port), "--data-dir", str(data_dir)]
     with log.open("wb") as sink:

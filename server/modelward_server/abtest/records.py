@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from google.protobuf.json_format import MessageToDict, ParseDict
-from sqlalchemy import select
+from sqlalchemy import not_, select
 from sqlalchemy.orm import Session
 
 from modelward._convert.abtest import ab_test_from_proto, ab_test_to_proto
@@ -17,7 +17,7 @@ from modelward_server.lifecycle.rows import model_row, version_row
 from modelward_server.store import audit
 from modelward_server.store.ab_tables import AbTestModelRow, AbTestRow
 from modelward_server.store.audit import Kind
-from modelward_server.store.paging import Key, fetch_page
+from modelward_server.store.paging import Key, fetch_page, is_own, own_prefixes
 
 DEFAULT_CONFIDENCE = 0.95
 
@@ -105,7 +105,8 @@ def list_ab_tests(
     Raises:
         ModelNotFound: there is no such model.
     """
-    rows = select(AbTestRow)
+    foreign = select(AbTestModelRow.sequence).where(not_(is_own(AbTestModelRow.model)))
+    rows = select(AbTestRow).where(AbTestRow.sequence.not_in(foreign)) if own_prefixes() else select(AbTestRow)
     if model:
         model_row(session, model)
         rows = rows.where(AbTestRow.sequence.in_(select(AbTestModelRow.sequence).where(AbTestModelRow.model == model)))

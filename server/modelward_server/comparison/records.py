@@ -3,7 +3,7 @@
 from uuid import uuid4
 
 from google.protobuf.json_format import MessageToDict, ParseDict
-from sqlalchemy import select
+from sqlalchemy import not_, select
 from sqlalchemy.orm import Session
 
 from modelward._convert.comparison import comparison_from_proto, comparison_to_proto
@@ -15,7 +15,7 @@ from modelward_server.caller import Caller
 from modelward_server.comparison.compare import Answer
 from modelward_server.lifecycle.rows import model_row
 from modelward_server.store.comparison_tables import ComparedModelRow, ComparisonRow
-from modelward_server.store.paging import Key, fetch_page
+from modelward_server.store.paging import Key, fetch_page, is_own, own_prefixes
 
 
 def save_comparison(session: Session, answer: Answer, caller: Caller) -> Comparison:
@@ -67,7 +67,10 @@ def list_comparisons(session: Session, model: str, page_size: int, page_token: s
     Raises:
         ModelNotFound: there is no such model.
     """
-    rows = select(ComparisonRow)
+    foreign = select(ComparedModelRow.sequence).where(not_(is_own(ComparedModelRow.model)))
+    rows = (
+        select(ComparisonRow).where(ComparisonRow.sequence.not_in(foreign)) if own_prefixes() else select(ComparisonRow)
+    )
     if model:
         model_row(session, model)
         about = select(ComparedModelRow.sequence).where(ComparedModelRow.model == model)

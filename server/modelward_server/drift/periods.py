@@ -124,7 +124,7 @@ def list_performance(
     """
     version_row(session, periods.ref)
     reader = _Reader(session, periods, now)
-    return take_page(reader.behind, lambda period: period.start, page_size, page_token, periods)
+    return take_page(session, reader.behind, lambda period: period.start, page_size, page_token, periods)
 
 
 class _Reader:

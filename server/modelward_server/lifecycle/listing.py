@@ -4,12 +4,12 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, select, true
+from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import MetricRange, Model, ModelVersion, Page, Stage
 from modelward_server.lifecycle.rows import to_model, to_version
-from modelward_server.store.paging import Key, starts_with
+from modelward_server.store.paging import Key, is_own, starts_with
 from modelward_server.store.search import Condition, search_page
 from modelward_server.store.search_tables import ModelTagRow, VersionMetricRow, VersionTagRow, value_digest
 from modelward_server.store.tables import ModelRow, VersionRow
@@ -45,7 +45,7 @@ def list_models(
     page = search_page(
         session,
         [Key(ModelRow.name)],
-        lambda name: starts_with(name, name_prefix),
+        lambda name: and_(is_own(name), starts_with(name, name_prefix)),
         list(_model_conditions(stages, tags)),
         page_size,
         page_token,
@@ -86,7 +86,7 @@ def list_versions(session: Session, wanted: VersionFilter, page_size: int, page_
 
 def _among(model: ColumnElement[str], wanted: VersionFilter) -> ColumnElement[bool]:
     named = [model == wanted.model] if wanted.model else []
-    return and_(true(), *named, *([starts_with(model, wanted.name_prefix)] if wanted.name_prefix else []))
+    return and_(is_own(model), *named, *([starts_with(model, wanted.name_prefix)] if wanted.name_prefix else []))
 
 
 def _version_conditions(wanted: VersionFilter) -> Iterator[Condition]:

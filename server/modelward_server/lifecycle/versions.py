@@ -19,6 +19,7 @@ from modelward.lifecycle import (
     VersionRef,
 )
 from modelward_server.caller import Caller
+from modelward_server.lifecycle.files import check_paths
 from modelward_server.lifecycle.models import add_model, touch_model
 from modelward_server.lifecycle.rows import check_etag, check_mask, etag, from_transition, to_version, version_row
 from modelward_server.store import audit
@@ -54,8 +55,10 @@ def register(session: Session, blobs: BlobStore, new: NewVersion, caller: Caller
     """Register the next version of a model, which is created when it is new.
 
     Raises:
+        InvalidField: files cannot lie in one folder.
         BlobsMissing: a file's content was not uploaded.
     """
+    check_paths(new.files)
     _check_uploaded(blobs, new.files)
     model = session.get(ModelRow, new.model, with_for_update=True) or add_model(session, new.model, caller)
     caller = caller.not_before(model.updated_at)

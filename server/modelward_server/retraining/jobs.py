@@ -31,7 +31,7 @@ from modelward_server.retraining.queues import BY_POLICY, Order, state_at
 from modelward_server.retraining.records import job_row, latest_job, new_job, to_job, write_job
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
-from modelward_server.store.paging import Key, fetch_page, slice_page
+from modelward_server.store.paging import Key, fetch_page, own_prefixes, slice_page
 from modelward_server.store.retraining_tables import JobRow, ScheduleRow
 
 
@@ -231,8 +231,10 @@ def list_due(session: Session, model: str, page_size: int, page_token: str, now:
     Raises:
         ModelNotFound: there is no such model.
     """
+    prefixes = own_prefixes()
     return slice_page(
-        due_models(session, model, now),
+        session,
+        [due for due in due_models(session, model, now) if not prefixes or due.model.startswith(prefixes)],
         lambda due: [due.due_since.isoformat(), due.model],
         page_size,
         page_token,

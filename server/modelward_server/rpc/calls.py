@@ -21,6 +21,8 @@ from modelward_server.observability.spans import span
 from modelward_server.rpc.deadlines import Wanted
 from modelward_server.runtime.executors import Executors
 from modelward_server.security import identity
+from modelward_server.security.identity import Identity
+from modelward_server.security.scope import names_only_own
 from modelward_server.store import audit
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.retention import FORGOTTEN, check_not_forgotten, forgotten
@@ -58,6 +60,10 @@ class Calls:
         self._writes = executors.background if background else executors.writes
         self._on_write = harmless(on_write)  # What was committed is no failure of the call.
 
+    @property
+    def ledger(self) -> Ledger:
+        return self._ledger
+
     async def read(self, query: Callable[[Session], Value], *, urgent: bool = False) -> Value:
         """Run a function that only reads; `urgent` ones do not stand behind others."""
         return await (self.executors.urgent if urgent else self._reads).run(self._read, query)
@@ -93,9 +99,11 @@ class Calls:
             RequestIdReused: the id came before with another request.
             ConcurrentChange: others were faster, again and again.
         """
-        actor = actor_of(context)
+        actor, who = actor_of(context), identity.current.get()
         with Wanted() as wanted:
-            change_once = wanted.still(lambda session: _once(session, request, change, audit.in_turn(session, actor)))
+            change_once = wanted.still(
+                lambda session: _once(session, request, change, audit.in_turn(session, actor), who)
+            )
             executor = self.executors.urgent if urgent else self._writes
             run = self._write_urgently if urgent else self._write
             result: Answer = await executor.run(run, change_once)
@@ -126,7 +134,8 @@ class Calls:
         Raises:
             RequestIdReused: the id came before with another request.
         """
-        return await self.read(lambda session: _remembered(session, request))
+        who = identity.current.get()
+        return await self.read(lambda session: _remembered(session, request, who))
 
     async def rehearse(
         self,
@@ -179,8 +188,14 @@ def actor_of(context: Context) -> str:
     return str(actor)
 
 
-def _once(session: Session, request: Mutation, change: Callable[[Session, Caller], Answer], caller: Caller) -> Answer:
-    known: Answer | None = _remembered(session, request)
+def _once(
+    session: Session,
+    request: Mutation,
+    change: Callable[[Session, Caller], Answer],
+    caller: Caller,
+    who: Identity | None = None,
+) -> Answer:
+    known: Answer | None = _remembered(session, request, who)
     if known is not None:
         return known
     answer = change(session, caller)
@@ -190,6 +205,7 @@ def _once(session: Session, request: Mutation, change: Callable[[Session, Caller
     session.add(
         RequestRow(
             request_id=request_id,
+            owner=who.name if who else "",
             digest=_digest(request),
             answer_type=answer.DESCRIPTOR.full_name,
             answer=answer.SerializeToString(),
@@ -199,7 +215,7 @@ def _once(session: Session, request: Mutation, change: Callable[[Session, Caller
     return answer
 
 
-def _remembered(session: Session, request: Mutation) -> Any:
+def _remembered(session: Session, request: Mutation, who: Identity | None) -> Any:
     request_id = _request_id(request)
     if not request_id:
         return None
@@ -207,7 +223,7 @@ def _remembered(session: Session, request: Mutation) -> Any:
     if seen is None:
         check_not_forgotten(session, request_id)
         return None
-    return _same_answer(seen, _digest(request))
+    return _same_answer(seen, _digest(request), who)
 
 
 def _request_id(request: Mutation) -> str:
@@ -221,13 +237,21 @@ def _digest(request: Mutation) -> str:
     return hashlib.sha256(type(request).__name__.encode() + b"\0" + content).hexdigest()
 
 
-def _same_answer(seen: RequestRow, digest: str) -> Any:
-    if seen.digest != digest:
-        raise RequestIdReused(
-            f"the request id {seen.request_id} came before with another request; make a new one for each call",
-            request_id=seen.request_id,
-        )
+def _same_answer(seen: RequestRow, digest: str, who: Identity | None) -> Any:
+    """Return the answer that was given, to whoever it was given to, of models that they may still reach."""
+    if seen.digest != digest or seen.owner != (who.name if who else ""):
+        raise _reused(seen)
     if seen.answer_type == FORGOTTEN:
         raise forgotten(seen.request_id)
-    answer_type = descriptor_pool.Default().FindMessageTypeByName(seen.answer_type)
-    return GetMessageClass(answer_type).FromString(seen.answer)
+    answer = GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(seen.answer_type)).FromString(seen.answer)
+    if who and not names_only_own(answer, who):
+        raise _reused(seen)
+    return answer
+
+
+def _reused(seen: RequestRow) -> RequestIdReused:
+    return RequestIdReused(
+        f"the request id {seen.request_id} came before with another request, or from somebody else; "
+        "make a new one for each call",
+        request_id=seen.request_id,
+    )

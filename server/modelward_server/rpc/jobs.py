@@ -26,8 +26,8 @@ from modelward_server.rpc.calls import Answer, Calls, Context
 from modelward_server.rpc.follow_ups import FollowUps
 from modelward_server.rpc.openings import Openings
 from modelward_server.rpc.requests import optional_time
-from modelward_server.security import identity
 from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.paging import own_prefixes
 
 
 class JobCalls(RetrainingServiceServicer):
@@ -59,7 +59,7 @@ class JobCalls(RetrainingServiceServicer):
         return answer
 
     async def LeaseJob(self, request: pb.LeaseJobRequest, context: Context) -> pb.LeaseJobResponse:
-        wanted = Wanted(request.model, request.queue, dict(request.labels), own_models())
+        wanted = Wanted(request.model, request.queue, dict(request.labels), own_prefixes())
         return await self._lease(
             request,
             context,
@@ -70,7 +70,7 @@ class JobCalls(RetrainingServiceServicer):
         )
 
     async def LeaseJobs(self, request: pb.LeaseJobsRequest, context: Context) -> pb.LeaseJobsResponse:
-        wanted = Wanted("", request.queue, dict(request.labels), own_models())
+        wanted = Wanted("", request.queue, dict(request.labels), own_prefixes())
         return await self._lease(
             request,
             context,
@@ -189,12 +189,6 @@ class JobCalls(RetrainingServiceServicer):
                 policy=retraining_policy_to_proto(policies.set_retraining_policy(session, policy, caller))
             ),
         )
-
-
-def own_models() -> tuple[str, ...]:
-    """Return what the names of the caller's models begin with; empty for all."""
-    who = identity.current.get()
-    return who.models if who else ()
 
 
 def holding(request: pb.HeartbeatJobRequest | pb.CompleteJobRequest | pb.FailJobRequest) -> Holding:

@@ -12,7 +12,7 @@ from modelward._convert.common import ref_from_proto, span_from_proto
 from modelward._convert.drift import report_to_proto
 from modelward.data import Columns, to_arrow
 from modelward.drift import DEFAULT_REFERENCE, DriftPolicy, DriftReport, Reference
-from modelward.errors import FieldViolation, InvalidField
+from modelward.errors import FieldViolation, InvalidField, LimitReached
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.caller import Caller
@@ -26,6 +26,10 @@ from modelward_server.rpc.datasets import arrow_batches, arrow_columns, read_col
 from modelward_server.rpc.requests import optional_time
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.sources import Sources
+from modelward_server.store.table_memory import MIB, bytes_of
+
+MAX_BATCH_BYTES = 64 * MIB
+"""Rows of one batch, unpacked: the ledger keeps them until their window is compared."""
 
 
 class ObservingCalls(DriftServiceServicer):
@@ -66,6 +70,7 @@ class ObservingCalls(DriftServiceServicer):
             read_columns, batch.data, "batch.data", self._sources
         )
         check_columns(profile.features, columns, "batch.data")
+        _check_size(columns)
         seen_at = optional_time(batch, "seen_at") or datetime.now(UTC)
 
         def take(session: Session, caller: Caller) -> pb.ObserveResponse:
@@ -103,6 +108,12 @@ class ObservingCalls(DriftServiceServicer):
         taken = reports.from_batches(_unpacked(tables))
         make = partial(reports.make_report, reference, profile, taken, "batch.data", policy.thresholds)
         return await self._calls.executors.compute.run(make, label[:256])
+
+
+def _check_size(columns: Columns) -> None:
+    if bytes_of(columns) > MAX_BATCH_BYTES:
+        fix = f"unpacks to more than {MAX_BATCH_BYTES // MIB} MiB, which the ledger would keep; send smaller batches"
+        raise LimitReached(f"batch.data: {fix}", limit="observed_batch", field="batch.data")
 
 
 async def _header(parts: AsyncIterator[pb.ObserveRequest]) -> pb.ObserveHeader:

@@ -19,7 +19,9 @@ from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.incoming import Uploads
 from modelward_server.rpc.requests import new_version, optional_time, stages_of, version_filter
 from modelward_server.rpc.transfers import receive_blobs, send_chunks
+from modelward_server.security import identity
 from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.own_blobs import OwnBlobs
 from modelward_server.store.sources import Sources
 
 
@@ -82,8 +84,13 @@ class RegistryCalls(LifecycleServiceServicer):
         self, request_iterator: AsyncIterator[pb.UploadBlobsRequest], context: Context
     ) -> pb.UploadBlobsResponse:
         async with self._uploads.one_more(request_iterator) as parts:
-            received = await receive_blobs(self._blobs, parts, self._calls.executors.files)
+            received = await receive_blobs(self._own_blobs(), parts, self._calls.executors.files)
         return pb.UploadBlobsResponse(blobs=received)
+
+    def _own_blobs(self) -> BlobStore:
+        """Return the blobs as the caller may know of them."""
+        who = identity.current.get()
+        return OwnBlobs(self._blobs, self._calls.ledger, who.name) if who and who.models else self._blobs
 
     async def DownloadArtifact(
         self, request: pb.DownloadArtifactRequest, context: Context

@@ -76,7 +76,7 @@ class _Upload:
         self._finish_blob()
         self._headers.append(header)
         if header.size_bytes == 0:
-            self._blobs.put_bytes(b"")
+            self._blobs.sent(self._blobs.put_bytes(b""))
         elif header.offset and not self._complete(header):
             self._open(header)
 
@@ -95,6 +95,7 @@ class _Upload:
     def _finish_blob(self) -> None:
         if self._blob is not None:
             self._blob.finish()
+            self._blobs.sent(self._headers[-1].sha256)
         self._close()
 
     def _close(self) -> None:

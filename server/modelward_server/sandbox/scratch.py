@@ -62,6 +62,7 @@ def next_user() -> int:
 
 
 def share(folder: Path, user: int) -> None:
-    """Let a group read a folder of ours, and nobody else."""
-    os.chown(folder, -1, user)
-    folder.chmod(0o750)
+    """Let a group read a folder of ours with its files, and nobody else; the umask lets only us."""
+    for path in (folder, *folder.iterdir()):
+        os.chown(path, -1, user)
+        path.chmod(0o750 if path.is_dir() else 0o640)

@@ -10,7 +10,7 @@ from google.protobuf.message import Message
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
-from modelward.errors import ModelNotAllowed
+from modelward.errors import BlobsMissing, ModelNotAllowed
 from modelward.v1 import common_pb2
 from modelward_server.security.identity import Identity
 from modelward_server.security.permissions import Reach
@@ -18,6 +18,7 @@ from modelward_server.store.ab_tables import AbTestModelRow, AbTestRow
 from modelward_server.store.comparison_tables import ComparedModelRow, ComparisonRow
 from modelward_server.store.drift_tables import DriftReportRow
 from modelward_server.store.locations import model_of
+from modelward_server.store.own_blobs import not_own
 from modelward_server.store.retraining_tables import JobRow, ScheduleRow
 
 PACKAGE = "modelward.v1"
@@ -65,6 +66,7 @@ def check_request(session: Session, identity: Identity, request: Message, reach:
 
     Raises:
         ModelNotAllowed: it names such a model, or names none where that means all of them.
+        BlobsMissing: it refers to a content of which the caller has not shown to have the bytes.
     """
     said = list(mentions(request))
     for field, meaning, value in said:
@@ -74,6 +76,11 @@ def check_request(session: Session, identity: Identity, request: Message, reach:
             raise _refusal(identity, f"{value!r} is no place of theirs; upload the files, or name models:/ of theirs")
         if meaning is Meaning.ID and not _owns(session, identity, field, value, request):
             raise _refusal(identity, f"the {field} {value!r} is not of one of them")
+    contents = {value for _, meaning, value in said if meaning is Meaning.CONTENT}
+    models = {value for _, meaning, value in said if meaning is Meaning.MODEL}
+    if missing := contents and not_own(session, identity.name, contents, models):
+        fix = "were not sent by you, and are in no version of the models that you name; send them by UploadBlobs first"
+        raise BlobsMissing(f"{len(missing)} of {len(contents)} contents {fix}", missing=",".join(sorted(missing)))
     if first and not said and reach in {Reach.NAMED, Reach.WHOLE}:
         raise _refusal(identity, "name one in the request")
 

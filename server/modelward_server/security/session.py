@@ -10,12 +10,13 @@ from modelward_server.caller import Caller
 from modelward_server.settings import Settings
 from modelward_server.store import audit
 from modelward_server.store.ledger import Ledger
+from modelward_server.store.private_files import make_private_folder
 
 
 @contextmanager
 def administering(settings: Settings) -> Iterator[tuple[Session, Caller]]:
     """Open a transaction, also before a server was ever started, and say who will have made its changes."""
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_private_folder(settings.data_dir)
     ledger = Ledger(settings.ledger_url)
     try:
         ledger.migrate()

@@ -18,6 +18,7 @@ from modelward.errors import ConcurrentChange, DigestMismatch, FieldViolation, I
 from modelward.lifecycle import ArtifactFile
 from modelward_server.runtime.background import note_failure
 from modelward_server.runtime.retries import log_once
+from modelward_server.store.private_files import make_private_blobs
 from modelward_server.store.verification import DAMAGED, INCOMING, READ_BYTES, pieces, read_verified, verify
 
 SHA256 = re.compile("[0-9a-f]{64}")
@@ -36,7 +37,12 @@ class BlobStore:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._incoming = folder / INCOMING
-        self._incoming.mkdir(parents=True, exist_ok=True)
+        make_private_blobs(folder)
+        self._incoming.mkdir(mode=0o700, exist_ok=True)
+
+    @property
+    def folder(self) -> Path:
+        return self._folder
 
     def path(self, sha256: str) -> Path:
         return self._folder / sha256[:2] / sha256
@@ -90,6 +96,9 @@ class BlobStore:
             blob.close()
             raise
         return blob
+
+    def sent(self, sha256: str) -> None:
+        """Be told that all the bytes of a blob came from a caller."""
 
     def put_bytes(self, data: bytes) -> str:
         """Store `data` and return its SHA-256."""
@@ -272,7 +281,7 @@ class IncomingBlob:
             self._path.unlink()
         _check_digest(self._target.name, self._hash.hexdigest())
         os.fsync(self._file.fileno())
-        self._target.parent.mkdir(exist_ok=True)
+        self._target.parent.mkdir(mode=0o700, exist_ok=True)
         self._path.replace(self._target)
         sync_folder(self._target.parent)
         sync_folder(self._target.parent.parent)  # The folder may be new; whether it is, is for others to say.

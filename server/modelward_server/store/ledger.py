@@ -18,6 +18,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import LimitReached, SchemaMismatch, StoreUnavailable
 from modelward_server.store.database_errors import DISK, READ_ONLY, VALUE_ERRORS, explain
+from modelward_server.store.private_files import make_private_file
 from modelward_server.store.reserve import Reserve
 from modelward_server.store.sqlite import BUSY_SECONDS, LedgerFile
 
@@ -63,6 +64,7 @@ class Ledger:
         self._reserve = None if path is None else Reserve(path.with_name(f"{path.name}-reserve"))
         engine = self._engine(threads)
         if self.in_file:
+            make_private_file(Path(engine.url.database or ""))
             self._readers = engine
             self._peeks = self._engine(threads)  # Connections of its own: it must not wait until others give one back.
         else:

@@ -1,24 +1,31 @@
 """Pages of a list that stay stable while others write: a page continues behind the last key of the one before."""
 
-import hashlib
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
-from sqlalchemy import BigInteger, ColumnElement, Select, and_, or_
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
+from sqlalchemy import ColumnElement, Select, and_, or_, true
 from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import Page
+from modelward_server.security import identity
+from modelward_server.store.security_tables import KeyRow
 
 Row = TypeVar("Row")
 DEFAULT_PAGE_SIZE = 50
 INSTANT = "instant"
-"""What an instant is called in a token, which is JSON."""
+"""What an instant is called in a token, which is encrypted JSON."""
+TOKEN_BYTES = 64
+"""What the content of a token is filled up to a multiple of, so that its length tells little of a name in it."""
+PAGE_TOKENS = "page_tokens"
+"""The name of the key that encrypts tokens: all servers of a ledger share it."""
 
 
 @dataclass(frozen=True)
@@ -34,14 +41,6 @@ class Key:
     def not_before(self, value: object) -> ColumnElement[bool]:
         return self.column <= value if self.descending else self.column >= value
 
-    def may_be(self, value: object) -> bool:
-        """Tell whether the column may hold a value, which stems from a token and so from anywhere."""
-        kind = self.column.type.python_type
-        if kind is int:
-            bits = 63 if isinstance(self.column.type, BigInteger) else 31
-            return type(value) is int and -(1 << bits) <= value < 1 << bits
-        return _is_instant(value) if kind is datetime else _is_text(value)
-
     def ordering(self) -> ColumnElement[Any]:
         return self.column.desc() if self.descending else self.column.asc()
 
@@ -49,7 +48,7 @@ class Key:
 def fetch_page(
     session: Session, rows: Select[Row], keys: Sequence[Key], page_size: int, page_token: str, conditions: object
 ) -> Page[Row]:
-    """Fetch one page of `rows` in the order of `keys`.
+    """Fetch one page of `rows` in the order of `keys`; where these are of models, only of those of the caller.
 
     Args:
         page_size: how many rows at the most; 0 means 50.
@@ -59,20 +58,22 @@ def fetch_page(
     Raises:
         InvalidField: the token is not one of this list's.
     """
-    wanted = PageRequest(keys, page_size, page_token, conditions)
+    model = getattr(rows.column_descriptions[0]["entity"], "model", None)
+    if model is not None:
+        rows = rows.where(is_own(model))
+    wanted = PageRequest(session, keys, page_size, page_token, conditions)
     return wanted.page(session.scalars(wanted.limit(rows, keys)).all())
 
 
 class PageRequest:
     """Which page of which list is asked for; the arguments are those of `fetch_page`."""
 
-    def __init__(self, keys: Sequence[Key], page_size: int, page_token: str, conditions: object) -> None:
-        self._keys, self._conditions = keys, conditions
+    def __init__(
+        self, session: Session, keys: Sequence[Key], page_size: int, page_token: str, conditions: object
+    ) -> None:
+        self._keys, self._tokens = keys, _Tokens(session, conditions)
         self._size = page_size or DEFAULT_PAGE_SIZE
-        self._last = _decode(page_token, conditions, self._names_a_row) if page_token else None
-
-    def _names_a_row(self, last: Sequence[object]) -> bool:
-        return len(last) == len(self._keys) and all(map(Key.may_be, self._keys, last))
+        self._last = self._tokens.read(page_token)
 
     def limit(self, rows: Select[Row], keys: Sequence[Key]) -> Select[Row]:
         """Limit `rows` to the page and one more, in the order of `keys`, which stand for those of the list."""
@@ -85,29 +86,36 @@ class PageRequest:
         page = tuple(found[: self._size])
         if len(found) <= self._size:
             return Page(page, "")
-        return Page(page, _encode([getattr(page[-1], str(key.column.key)) for key in self._keys], self._conditions))
+        return Page(page, self._tokens.make([getattr(page[-1], str(key.column.key)) for key in self._keys]))
 
 
 def slice_page(
-    items: Sequence[Row], key: Callable[[Row], list[Any]], page_size: int, page_token: str, conditions: object
+    session: Session,
+    items: Sequence[Row],
+    key: Callable[[Row], list[Any]],
+    page_size: int,
+    page_token: str,
+    conditions: object,
 ) -> Page[Row]:
     """Cut one page out of a list that no single query gives, as `fetch_page` does.
 
     Args:
         items: the whole list, in the order of `key`.
-        key: what names an item and says where it stands: texts.
+        key: what names an item and says where it stands; values that JSON knows.
 
     Raises:
         InvalidField: the token is not one of this list's.
     """
     size = page_size or DEFAULT_PAGE_SIZE
-    last = _decode(page_token, conditions, lambda last: all(map(_is_text, last))) if page_token else None
+    tokens = _Tokens(session, conditions)
+    last = tokens.read(page_token)
     behind = [item for item in items if last is None or key(item) > last]
     page = tuple(behind[:size])
-    return Page(page, _encode(key(page[-1]), conditions) if len(behind) > size else "")
+    return Page(page, tokens.make(key(page[-1])) if len(behind) > size else "")
 
 
 def take_page(
+    session: Session,
     behind: Callable[[datetime | None], Iterable[Row]],
     key: Callable[[Row], datetime],
     page_size: int,
@@ -124,17 +132,28 @@ def take_page(
         InvalidField: the token is not one of this list's.
     """
     size = page_size or DEFAULT_PAGE_SIZE
-    last = (
-        _decode(page_token, conditions, lambda last: list(map(_is_instant, last)) == [True]) if page_token else [None]
-    )
-    found = list(islice(behind(last[0]), size + 1))
+    tokens = _Tokens(session, conditions)
+    last = tokens.read(page_token)
+    found = list(islice(behind(last[0] if last else None), size + 1))
     page = tuple(found[:size])
-    return Page(page, _encode([key(page[-1])], conditions) if len(found) > size else "")
+    return Page(page, tokens.make([key(page[-1])]) if len(found) > size else "")
 
 
 def starts_with(column: ColumnElement[str] | InstrumentedAttribute[str], prefix: str) -> ColumnElement[bool]:
     """Express that a name of ASCII characters starts so; as a range, which an index serves and LIKE does not."""
     return and_(column >= prefix, column < prefix + "\x7f")
+
+
+def is_own(model: ColumnElement[str] | InstrumentedAttribute[str]) -> ColumnElement[bool]:
+    """Express that a model is one of the caller's; of all models for a caller without a limit."""
+    prefixes = own_prefixes()
+    return or_(*(starts_with(model, prefix) for prefix in prefixes)) if prefixes else true()
+
+
+def own_prefixes() -> tuple[str, ...]:
+    """Return what the names of the caller's models begin with; empty for all."""
+    who = identity.current.get()
+    return who.models if who else ()
 
 
 def _behind(keys: Sequence[Key], last: Sequence[object]) -> ColumnElement[bool]:
@@ -147,39 +166,39 @@ def _behind(keys: Sequence[Key], last: Sequence[object]) -> ColumnElement[bool]:
     return and_(keys[0].not_before(last[0]), or_(*steps))
 
 
-def _encode(last: list[Any], conditions: object) -> str:
-    plain = [value.astimezone(UTC) if isinstance(value, datetime) else value for value in last]
-    content = json.dumps([_seal(plain, conditions), *plain], default=lambda instant: {INSTANT: instant.isoformat()})
-    return urlsafe_b64encode(content.encode()).decode()
+class _Tokens:
+    """Makes and reads the tokens of one list.
 
+    A token holds the key behind which a page continues, which may be of a model that its holder may not see. So it is
+    encrypted, and tied to the list that it was given for: a forged or foreign one is refused and not misread.
+    """
 
-def _decode(token: str, conditions: object, fits: Callable[[list[Any]], bool]) -> list[Any]:
-    """Return what a token says; `fits` tells whether that can be of this list."""
-    last: list[Any]
-    try:
-        content = urlsafe_b64decode(token.encode())
-        seal, *last = json.loads(content, object_hook=lambda found: datetime.fromisoformat(found[INSTANT]))
-    except (ValueError, TypeError, KeyError, RecursionError):
-        seal, last = "", []
-    if seal != _seal(last, conditions) or not fits(last):
-        raise InvalidField(
-            FieldViolation(
-                "page_token", "is not a token of this list; send the last next_page_token and the same filters"
-            )
-        )
-    return last
+    def __init__(self, session: Session, conditions: object) -> None:
+        self._session = session
+        self._list = repr(conditions).encode()
 
+    def make(self, last: list[Any]) -> str:
+        content = json.dumps(last, default=lambda at: {INSTANT: at.astimezone(UTC).isoformat()}).encode()
+        filled = content.ljust(-(-len(content) // TOKEN_BYTES) * TOKEN_BYTES)
+        return urlsafe_b64encode(self._cipher.encrypt(filled, [self._list])).decode()
 
-def _is_instant(value: object) -> bool:
-    return isinstance(value, datetime) and value.utcoffset() == timedelta(0)
+    def read(self, token: str) -> list[Any] | None:
+        """Return the key in a token; None for no token.
 
+        Raises:
+            InvalidField: it is not one of this list's.
+        """
+        if not token:
+            return None
+        try:
+            content = self._cipher.decrypt(urlsafe_b64decode(token.encode()), [self._list])
+        except (ValueError, InvalidTag):
+            fix = "is not a token of this list; send the last next_page_token and the same filters"
+            raise InvalidField(FieldViolation("page_token", fix)) from None
+        last: list[Any] = json.loads(content, object_hook=lambda found: datetime.fromisoformat(found[INSTANT]))
+        return last
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and not any(
-        character == "\0" or "\ud800" <= character <= "\udfff" for character in value
-    )
-
-
-def _seal(last: list[Any], conditions: object) -> str:
-    """Tie a token to the list that it was given for, so that a mangled one is refused and not misread."""
-    return hashlib.sha256(repr((conditions, last)).encode()).hexdigest()[:16]
+    @property
+    def _cipher(self) -> AESSIV:
+        # Equal keys give equal tokens, and no nonce is needed that replicas would have to agree about.
+        return AESSIV(self._session.get_one(KeyRow, PAGE_TOKENS).key)

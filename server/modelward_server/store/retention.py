@@ -18,6 +18,7 @@ from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.drift_tables import DriftReportRow, ReferenceRow
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.retraining_tables import JobRow
+from modelward_server.store.security_tables import UploadRow
 from modelward_server.store.tables import RequestRow, SweptRow, VersionRow
 
 BATCH = 200
@@ -110,6 +111,15 @@ def sweep_logs(session: Session, before: datetime) -> int:
     return len(found)
 
 
+def sweep_uploads(session: Session, before: datetime) -> int:
+    """Forget who sent which content; to refer to it again they send it again, or name a model that has it."""
+    old = select(UploadRow).where(UploadRow.uploaded_at < before).limit(BATCH)
+    found = session.scalars(old).all()
+    for row in found:
+        session.delete(row)
+    return len(found)
+
+
 STEPS: dict[str, Step] = {ANSWERS: sweep_answers, "reports": sweep_reports, "logs": sweep_logs}
 
 
@@ -174,7 +184,15 @@ class Retention:
             if swept < BATCH:
                 return
 
+    def _sweep_uploads(self, before: datetime) -> Iterator[None]:
+        swept = BATCH
+        while swept == BATCH:
+            with self._ledger.writing() as session:
+                swept = sweep_uploads(session, before)
+            yield
+
     def _sweep_blobs(self, before: datetime) -> Iterator[None]:
+        yield from self._sweep_uploads(before)
         self._blobs.remove_stale()
         yield
         with self._ledger.reading() as session:

@@ -66,7 +66,7 @@ def search_page(
     Raises:
         InvalidField: the token is not one of this list's.
     """
-    wanted = PageRequest(keys, page_size, page_token, asked)
+    wanted = PageRequest(session, keys, page_size, page_token, asked)
     names = wanted.limit(*_names(session, keys, among, conditions)).subquery()
     columns = [key.column for key in keys]
     same = (column == name for column, name in zip(columns, names.c, strict=True))

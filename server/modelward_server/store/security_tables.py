@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Index, String, text
+from sqlalchemy import Index, LargeBinary, String, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelward_server.store.tables import Base, Name
@@ -33,3 +33,22 @@ class GrantRow(Base):
             postgresql_where=text("digest = '' AND revoked_at IS NULL"),
         ),
     )
+
+
+class KeyRow(Base):
+    """A random key that the servers of this ledger share; a migration made it."""
+
+    __tablename__ = "ledger_keys"
+
+    name: Mapped[str] = mapped_column(String(64), primary_key=True)
+    key: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class UploadRow(Base):
+    """Who, of those limited to some models, has sent the bytes of a content and so may refer to it."""
+
+    __tablename__ = "ledger_uploads"
+
+    sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
+    uploader: Mapped[str] = mapped_column(String(256), primary_key=True)
+    uploaded_at: Mapped[datetime]

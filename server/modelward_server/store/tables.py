@@ -214,6 +214,8 @@ class RequestRow(Base):
     __tablename__ = "ledger_requests"
 
     request_id: Mapped[str] = mapped_column(String(36), primary_key=True)
+    owner: Mapped[str] = mapped_column(default="", server_default="")
+    """Who proved to be the caller; empty where the server asked nobody."""
     digest: Mapped[str] = mapped_column(String(64))
     answer_type: Mapped[str]
     answer: Mapped[bytes] = mapped_column(LargeBinary)
