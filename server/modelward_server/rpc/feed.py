@@ -59,20 +59,19 @@ class Feed:
         """Follow the log until cancelled."""
         await self._while_away(self._begin)
         while True:
-            if not await self._while_away(self._read_on):
+            is_more = await self._while_away(self._read_on)
+            await progressed()
+            if not is_more:
                 await self._pause()
 
     async def _while_away(self, step: Callable[[], Awaitable[Value]]) -> Value:
         """Try a step until the database is there for it; the watchers wait with us."""
         while True:
             try:
-                value = await step()
+                return await step()
             except (ModelwardError, SQLAlchemyError) as error:
                 await stalled(error)
                 await asyncio.sleep(POLL_SECONDS)
-            else:
-                await progressed()
-                return value
 
     async def _begin(self) -> None:
         self._head = self._kept_after = await self._calls.read(last_sequence, urgent=True)
