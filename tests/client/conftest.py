@@ -1,0 +1,40 @@
+"""A server that answers what it should not, and both clients on it."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from modelward import AsyncClient, Client
+from tests.client.odd_server import OddServer, odd_server
+from tests.conftest import Either
+
+
+@pytest.fixture
+def odd() -> Iterator[OddServer]:
+    with odd_server() as server:
+        yield server
+
+
+@pytest.fixture(params=["sync", "async"])
+async def asking(request: pytest.FixtureRequest, odd: OddServer) -> AsyncIterator[Either]:
+    """A client of each kind, on the odd server."""
+    async with _client(request.param, odd.target, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture(params=["sync", "async"])
+async def hasty(request: pytest.FixtureRequest, odd: OddServer) -> AsyncIterator[Either]:
+    """The same, for calls that are to come to nothing: it waits a second."""
+    async with _client(request.param, odd.target, timeout=1) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _client(kind: str, target: str, timeout: float) -> AsyncIterator[Either]:
+    if kind == "async":
+        async with AsyncClient(target, timeout=timeout, actor="tester") as client:
+            yield Either(client)
+    else:
+        with Client(target, timeout=timeout, actor="tester") as other:
+            yield Either(other)
