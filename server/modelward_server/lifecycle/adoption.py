@@ -11,7 +11,6 @@ from modelward_server.caller import Caller
 from modelward_server.lifecycle.promotion import in_production, move
 from modelward_server.lifecycle.rows import version_row
 from modelward_server.lifecycle.versions import NewVersion, register
-from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.mlflow_registry import ForeignVersion
 from modelward_server.store.tables import VersionRow
 
@@ -33,10 +32,8 @@ def problem_of(foreign: ForeignVersion) -> str:
     return "its model's name has characters that a name here may not have; rename it in MLflow"
 
 
-def adopt(
-    session: Session, blobs: BlobStore, foreign: ForeignVersion, files: Sequence[ArtifactFile], caller: Caller
-) -> AdoptedVersion:
-    """Register a version and put it where it was; not into production when another one is there."""
+def adopt(session: Session, foreign: ForeignVersion, files: Sequence[ArtifactFile], caller: Caller) -> AdoptedVersion:
+    """Register a version, whose files are here, and put it where it was; not where another one is in production."""
     new = NewVersion(
         model=foreign.model,
         files=files,
@@ -47,7 +44,7 @@ def adopt(
         params=foreign.params,
         metrics=foreign.metrics,
     )
-    version = register(session, blobs, new, caller)
+    version = register(session, new, caller)
     row = version_row(session, VersionRef(version.model, version.version))
     row.run_id, row.mlflow_version = foreign.run_id, foreign.mlflow_version
     # An adoption must not change what trades here already.

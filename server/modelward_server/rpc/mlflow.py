@@ -75,7 +75,7 @@ class MlflowCalls(LifecycleServiceServicer):
         return await self._calls.write(
             request,
             context,
-            lambda session, caller: _adopted_to_proto(adopt(session, self._blobs, foreign, files, caller)),
+            lambda session, caller: _adopted_to_proto(adopt(session, foreign, files, caller)),
         )
 
 

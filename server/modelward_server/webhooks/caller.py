@@ -73,9 +73,10 @@ class Webhooks:
         with self.ledger.writing() as session:
             if not delivery.claim(session, url, datetime.now(UTC)):
                 return False
-            message, sequence = delivery.next_message(session, url)
         told = 0
         try:
+            with self.ledger.reading() as session:
+                message, sequence = delivery.next_message(session, url)
             if message is not None:
                 self._post(url, message)
             told = sequence

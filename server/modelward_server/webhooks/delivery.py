@@ -13,7 +13,8 @@ from sqlalchemy.orm import Session
 
 from modelward_server.store.audit import last_sequence, read_after
 from modelward_server.store.retraining_tables import WebhookRow
-from modelward_server.webhooks.messages import TOLD, Message, message_of
+from modelward_server.store.tables import AuditRow
+from modelward_server.webhooks.messages import Message, is_told, message_of
 
 CLAIM = timedelta(seconds=30)
 """How long a server keeps others from delivering; longer than one message takes."""
@@ -47,10 +48,12 @@ def claim(session: Session, url: str, now: datetime) -> bool:
 def next_message(session: Session, url: str) -> tuple[Message | None, int]:
     """Return the next record to tell, and its number; without one, the number of the last that was looked at."""
     last = session.get_one(WebhookRow, url).sequence
+    before = session.get(AuditRow, last)
     for record in read_after(session, last, BATCH):
         last = record.sequence
-        if record.kind in TOLD:
+        if is_told(record, before.happened_at if before else None):
             return message_of(record), last
+        before = record
     return None, last
 
 
