@@ -222,10 +222,20 @@ class RollbackResult:
 
 @dataclass(frozen=True)
 class AuditDefect:
-    """A record of the audit log that does not hold."""
+    """A record of the audit log that does not hold, or a row that does not stand as the records say."""
 
     sequence: int
+    """Number of the record: the one that does not hold, or the last one about the row; 0 when there is none."""
     problem: str
+    table: str = ""
+    """The table of the row; empty for a record of the log itself."""
+    key: str = ""
+    field: str = ""
+    """Which of the row's fields; empty when the row is gone, or no record tells of it."""
+    recorded: str = ""
+    """What the records say, as JSON, shortened."""
+    found: str = ""
+    """What the row says, as JSON, shortened."""
 
 
 @dataclass(frozen=True)
@@ -236,6 +246,12 @@ class AuditVerification:
     head_hash: str
     """Hash of the last record; kept elsewhere, it proves later that nothing before it changed."""
     defects: tuple[AuditDefect, ...]
+    head_sequence: int = 0
+    """Number of the last record."""
+    expected_sequence: int = 0
+    """Number of the record that has the expected hash; 0 when none has it or none was given."""
+    rows: int = 0
+    """How many rows of other tables were held against the records; 0 when only a part of the log was checked."""
 
     @property
     def intact(self) -> bool:

@@ -87,6 +87,8 @@ def test_the_audit_log_is_verified_and_exported(commands: Commands, in_productio
     found = commands.json("audit", "verify")
     assert found["intact"] is True
     assert found["defects"] == []
+    later = commands.json("audit", "verify", "--expect", found["head_hash"])
+    assert (later["intact"], later["expected_sequence"]) == (True, found["head_sequence"])
     records = [json.loads(line) for line in commands.said("audit", "export").splitlines()]
     assert [record["hash"] for record in records] == [record.hash for record in sdk.export_audit_log()]
     assert in_production in {record["model"] for record in records}

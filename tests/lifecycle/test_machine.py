@@ -38,7 +38,7 @@ from modelward.lifecycle import ArtifactFile, Stage, VersionRef
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward_server.caller import Caller
 from modelward_server.lifecycle import halts, models, promotion, resolve, versions
-from modelward_server.rpc.calls import _once
+from modelward_server.rpc.calls import _Asked, _once
 from modelward_server.store import audit
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
@@ -136,7 +136,7 @@ class Stages(RuleBasedStateMachine):
         answer = self.act(
             request,
             lambda session, caller: pb.RegisterModelVersionResponse(
-                version=version_to_proto(versions.register(session, self.blobs, new, caller))
+                version=version_to_proto(versions.register(session, new, caller))
             ),
         )
         expected = self.expected[name]
@@ -243,7 +243,7 @@ class Stages(RuleBasedStateMachine):
         done = self.calls[data.draw(st.integers(0, len(self.calls) - 1))]
         before = self.everything()
         with self.ledger.writing() as session:
-            assert _once(session, done.request, done.change, self.caller()) == done.answer
+            assert _once(session, _Asked(done.request), done.change, self.caller()) == done.answer
         assert self.everything() == before
 
     @precondition(lambda self: len(self.calls) > 1)
@@ -318,14 +318,14 @@ class Stages(RuleBasedStateMachine):
 
     def act(self, request: Any, change: Callable[[Session, Caller], Any]) -> Any:
         with self.ledger.writing() as session:
-            answer = _once(session, request, change, self.caller())
+            answer = _once(session, _Asked(request), change, self.caller())
         self.calls.append(Done(request, change, answer))
         return answer
 
     def refused(self, by: type[ModelwardError], request: Any, change: Callable[[Session, Caller], Any]) -> None:
         before = self.everything()
         with pytest.raises(by), self.ledger.writing() as session:
-            _once(session, request, change, self.caller())
+            _once(session, _Asked(request), change, self.caller())
         assert self.everything() == before
 
     def moved(self, ref: VersionRef, to: Stage, transition: Any) -> None:

@@ -30,7 +30,6 @@ from modelward_server.retraining.queues import Wanted
 from modelward_server.retraining.records import triggers_json
 from modelward_server.retraining.ticker import Ticker
 from modelward_server.store import audit
-from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.retraining_tables import FiringRow, ScheduleRow
 from tests.conftest import new_database
@@ -58,7 +57,7 @@ def ledger(url: str) -> Iterator[Ledger]:
 
 def add_version(session: Session, folder: Path, caller: Caller) -> None:
     """Register version 1 of the model and put it into production."""
-    register(session, BlobStore(folder / "blobs"), NewVersion("spx", (), ModelFormat.OTHER, "", "", {}, {}, {}), caller)
+    register(session, NewVersion("spx", (), ModelFormat.OTHER, "", "", {}, {}, {}), caller)
     for stage in (Stage.STAGING, Stage.PRODUCTION):
         transition(session, VersionRef("spx", 1), stage, "", "", caller)
 

@@ -49,7 +49,7 @@ def ada(at: datetime) -> Caller:
 
 def add_version(session: Session, blobs: BlobStore, at: datetime, *stages: Stage) -> int:
     new = NewVersion("spx", (), ModelFormat.OTHER, "", "", {}, {}, {"accuracy": 0.6})
-    version = register(session, blobs, new, ada(at)).version
+    version = register(session, new, ada(at)).version
     for stage in stages:
         transition(session, VersionRef("spx", version), stage, "", "", ada(at))
     return version

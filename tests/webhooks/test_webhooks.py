@@ -4,11 +4,13 @@ import asyncio
 import base64
 import hashlib
 import hmac
+import json
 import socket
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,11 @@ import pytest
 
 from modelward import Client
 from modelward_server.settings import Settings
+from modelward_server.store.audit import Kind
+from modelward_server.store.tables import AuditRow
 from modelward_server.webhooks import sending
 from modelward_server.webhooks.addresses import is_public
+from modelward_server.webhooks.messages import is_told, message_of
 from modelward_server.webhooks.sending import DeliveryError, Sender
 from tests.conftest import RunningServer, new_database
 from tests.webhooks.receiver import PATIENCE_SECONDS, Receiver
@@ -293,3 +298,20 @@ def test_odd_urls_that_can_be_called_are_taken(url: str) -> None:
 def test_settings_that_make_no_sense_are_refused(given: dict[str, str]) -> None:
     with pytest.raises(ValueError, match=r"webhooks"):
         Settings(**given)  # type: ignore[arg-type]
+
+
+def _record(sequence: int, at: datetime, kind: Kind) -> AuditRow:
+    facts = {"actor": "ada", "model": "spx", "version": 1, "payload": '{"reason": "x"}', "previous_hash": "0" * 64}
+    return AuditRow(sequence=sequence, happened_at=at, kind=kind, hash=f"{sequence:064x}", **facts)
+
+
+def test_hash_of_each_record_that_is_told_goes_with_it_and_the_head_is_told_now_and_then() -> None:
+    noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
+    move, policy = _record(7, noon, Kind.TRANSITION), _record(8, noon, Kind.POLICY)
+    assert (is_told(move, noon), is_told(policy, noon), is_told(policy, None)) == (True, False, False)
+    said = json.loads(message_of(move).body)
+    assert (said["type"], said["data"]["hash"], said["data"]["actor"]) == ("transition", f"{7:064x}", "ada")
+    assert is_told(policy, noon - timedelta(days=1))
+    assert is_told(_record(300, noon, Kind.POLICY), noon)
+    head = json.loads(message_of(policy).body)
+    assert (head["type"], head["data"]) == ("audit.head", {"sequence": 8, "hash": f"{8:064x}"})

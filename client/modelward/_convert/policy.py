@@ -92,10 +92,31 @@ def verification_to_proto(found: AuditVerification) -> pb.VerifyAuditLogResponse
         intact=found.intact,
         records=found.records,
         head_hash=found.head_hash,
-        defects=[pb.AuditDefect(sequence=defect.sequence, problem=defect.problem) for defect in found.defects],
+        defects=[pb.AuditDefect(**vars(defect)) for defect in found.defects],
+        head_sequence=found.head_sequence,
+        expected_sequence=found.expected_sequence,
+        rows=found.rows,
     )
 
 
 def verification_from_proto(message: pb.VerifyAuditLogResponse) -> AuditVerification:
-    defects = tuple(AuditDefect(defect.sequence, defect.problem) for defect in message.defects)
-    return AuditVerification(message.records, message.head_hash, defects)
+    return AuditVerification(
+        message.records,
+        message.head_hash,
+        tuple(map(_defect_from_proto, message.defects)),
+        message.head_sequence,
+        message.expected_sequence,
+        message.rows,
+    )
+
+
+def _defect_from_proto(message: pb.AuditDefect) -> AuditDefect:
+    return AuditDefect(
+        message.sequence,
+        message.problem,
+        message.table,
+        message.key,
+        message.field,
+        message.recorded,
+        message.found,
+    )

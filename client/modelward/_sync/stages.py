@@ -186,14 +186,23 @@ class Stages(Connection):
             for transition in page.transitions:
                 yield transition_from_proto(transition)
 
-    def verify_audit_log(self, *, from_sequence: int = 0, to_sequence: int = 0) -> AuditVerification:
-        """Check that no record of the audit log was changed, removed or moved.
+    def verify_audit_log(
+        self, *, from_sequence: int = 0, to_sequence: int = 0, expected_hash: str = ""
+    ) -> AuditVerification:
+        """Check that no record of the audit log was changed, removed or moved, and that all stands as the log says.
+
+        Models, stages, files, policies, halts, schedules, jobs, A/B tests and grants are held against the records when
+        all of the log is checked.
 
         Args:
             from_sequence: the first record to check; 0 for the beginning.
             to_sequence: the last one; 0 for the end.
+            expected_hash: of a record that must be among them, as it was told before and kept elsewhere: so records
+                that were cut off are missed.
         """
-        request = pb.VerifyAuditLogRequest(from_sequence=from_sequence, to_sequence=to_sequence)
+        request = pb.VerifyAuditLogRequest(
+            from_sequence=from_sequence, to_sequence=to_sequence, expected_hash=expected_hash
+        )
         return verification_from_proto(self._call(self._lifecycle.VerifyAuditLog, request))
 
     def export_audit_log(self, *, from_sequence: int = 0, to_sequence: int = 0) -> Iterator[AuditRecord]:

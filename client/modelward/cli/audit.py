@@ -14,11 +14,20 @@ def audit() -> None:
 
 
 @audit.command()
+@click.option(
+    "--expect", "expected_hash", default="", metavar="HASH", help="A hash that was told before and kept elsewhere."
+)
 @remote
-def verify(client: Client, out: Output) -> None:
-    """Check that no record was changed, removed or moved; the exit code is 1 when one was."""
-    found = client.verify_audit_log()
-    facts = {"records": found.records, "head": found.head_hash, "verdict": _verdict(found)}
+def verify(client: Client, out: Output, expected_hash: str) -> None:
+    """Check that no record was changed, removed or moved, and that all stands as the records say.
+
+    The exit code is 1 when something does not hold.
+    """
+    found = client.verify_audit_log(expected_hash=expected_hash)
+    facts = {"records": found.records, "rows": found.rows, "head": f"{found.head_sequence} {found.head_hash}"}
+    if expected_hash:
+        facts["expected"] = f"record {found.expected_sequence}" if found.expected_sequence else "not in the log"
+    facts["verdict"] = _verdict(found)
     defects = [[defect.sequence, defect.problem] for defect in found.defects]
     tables = [make_table(["record", "problem"], defects)] if defects else []
     out.record(plain(found) | {"intact": found.intact}, facts, *tables)

@@ -2387,25 +2387,33 @@ Global___ListTransitionsResponse: _TypeAlias = ListTransitionsResponse  # noqa: 
 
 @_typing.final
 class VerifyAuditLogRequest(_message.Message):
-    """Asks to check the audit log."""
+    """Asks to check the audit log, and when that is all of it, also that models, stages, files, policies, halts, schedules,
+    jobs, A/B tests and grants stand as its records say.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     FROM_SEQUENCE_FIELD_NUMBER: _builtins.int
     TO_SEQUENCE_FIELD_NUMBER: _builtins.int
+    EXPECTED_HASH_FIELD_NUMBER: _builtins.int
     from_sequence: _builtins.int
     """The first record to check. 0: from the beginning."""
     to_sequence: _builtins.int
     """The last record to check. 0: to the end."""
+    expected_hash: _builtins.str
+    """Hash of a record that must be among those that are checked, as an earlier answer or a webhook told it: so records
+    that were cut off are missed, also when the head was set back. Empty: none.
+    """
     def __init__(
         self,
         *,
         from_sequence: _builtins.int = ...,
         to_sequence: _builtins.int = ...,
+        expected_hash: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_sequence", b"from_sequence", "to_sequence", b"to_sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expected_hash", b"expected_hash", "from_sequence", b"from_sequence", "to_sequence", b"to_sequence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2421,15 +2429,24 @@ class VerifyAuditLogResponse(_message.Message):
     RECORDS_FIELD_NUMBER: _builtins.int
     HEAD_HASH_FIELD_NUMBER: _builtins.int
     DEFECTS_FIELD_NUMBER: _builtins.int
+    HEAD_SEQUENCE_FIELD_NUMBER: _builtins.int
+    EXPECTED_SEQUENCE_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
     intact: _builtins.bool
-    """Whether every record is as it was written."""
+    """Whether every record is as it was written, and every row as the records say."""
     records: _builtins.int
     """How many records were checked."""
     head_hash: _builtins.str
     """Hash of the last record; keep it elsewhere to prove later that nothing before it changed."""
+    head_sequence: _builtins.int
+    """Number of the last record."""
+    expected_sequence: _builtins.int
+    """Number of the record that has the expected hash; 0 when none has it or none was given."""
+    rows: _builtins.int
+    """How many rows of other tables were held against the records; 0 when only a part of the log was checked."""
     @_builtins.property
     def defects(self) -> _containers.RepeatedCompositeFieldContainer[Global___AuditDefect]:
-        """The records that do not hold, the first ones, 100 at the most."""
+        """What does not hold, the first ones, 100 at the most."""
 
     def __init__(
         self,
@@ -2438,10 +2455,13 @@ class VerifyAuditLogResponse(_message.Message):
         records: _builtins.int = ...,
         head_hash: _builtins.str = ...,
         defects: _abc.Iterable[Global___AuditDefect] | None = ...,
+        head_sequence: _builtins.int = ...,
+        expected_sequence: _builtins.int = ...,
+        rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["defects", b"defects", "head_hash", b"head_hash", "intact", b"intact", "records", b"records"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["defects", b"defects", "expected_sequence", b"expected_sequence", "head_hash", b"head_hash", "head_sequence", b"head_sequence", "intact", b"intact", "records", b"records", "rows", b"rows"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2449,25 +2469,45 @@ Global___VerifyAuditLogResponse: _TypeAlias = VerifyAuditLogResponse  # noqa: Y0
 
 @_typing.final
 class AuditDefect(_message.Message):
-    """A record of the audit log that does not hold."""
+    """A record of the audit log that does not hold, or a row that does not stand as the records say."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SEQUENCE_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
+    TABLE_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    FIELD_FIELD_NUMBER: _builtins.int
+    RECORDED_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """Its place in the order."""
+    """Number of the record: the one that does not hold, or the last one about the row; 0 when there is none."""
     problem: _builtins.str
-    """What is wrong: changed, missing or out of order."""
+    """What is wrong, in words."""
+    table: _builtins.str
+    """The table of the row, as "ledger_versions"; empty for a record of the log itself."""
+    key: _builtins.str
+    """Which row, as "spx-trend/3"."""
+    field: _builtins.str
+    """Which of its fields; empty when the row is gone, or no record tells of it."""
+    recorded: _builtins.str
+    """What the records say, as JSON, shortened."""
+    found: _builtins.str
+    """What the row says, as JSON, shortened."""
     def __init__(
         self,
         *,
         sequence: _builtins.int = ...,
         problem: _builtins.str = ...,
+        table: _builtins.str = ...,
+        key: _builtins.str = ...,
+        field: _builtins.str = ...,
+        recorded: _builtins.str = ...,
+        found: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["problem", b"problem", "sequence", b"sequence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["field", b"field", "found", b"found", "key", b"key", "problem", b"problem", "recorded", b"recorded", "sequence", b"sequence", "table", b"table"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -9,12 +9,14 @@ from modelward.comparison import Verdict
 from modelward.errors import AbTestUndecided, FieldViolation, InvalidField
 from modelward.lifecycle import Stage, VersionRef
 from modelward_server.abtest import records
-from modelward_server.abtest.outcomes import result_of
+from modelward_server.abtest.readings import Reading, read_test
 from modelward_server.abtest.verdict import broken_guardrails
 from modelward_server.caller import Caller
 from modelward_server.lifecycle import promotion
+from modelward_server.lifecycle.evidence import Gathered, gather
 from modelward_server.lifecycle.rows import check_etag, production_version
 from modelward_server.store import audit
+from modelward_server.store.ab_tables import AbTestRow
 from modelward_server.store.audit import Kind
 
 
@@ -39,35 +41,75 @@ class Decision:
     action: AbAction
 
 
-def conclude_ab_test(
-    session: Session, name: str, winner: str, action: AbAction, reason: str, expected_etag: str, caller: Caller
-) -> AbTest:
-    """End a test, record what was decided and do it, all in this transaction.
+@dataclass(frozen=True)
+class Asked:
+    """How a test is to end.
 
-    Args:
+    Attributes:
         winner: the variant that is chosen; empty for the one that is superior, or else the control.
         action: what is done about it; by rule, the result says it.
+    """
+
+    test: str
+    winner: str
+    action: AbAction
+    reason: str
+    expected_etag: str
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What the end of a test rests on."""
+
+    reading: Reading
+    evidence: Gathered
+
+
+def prepare_conclusion(session: Session, asked: Asked) -> Prepared:
+    """Read how a test stands, and what the gates ask for where its winner is to be promoted.
 
     Raises:
         AbTestNotFound: there is no such test.
         AbTestConcluded: it has ended already.
-        EtagMismatch: it changed since `expected_etag` was read.
+        EtagMismatch: it changed since the etag was read.
         InvalidField: the winner is not a variant of the test, or not the one that the rule chooses.
         AbTestUndecided: the rule decides nothing yet.
+    """
+    _, test = _checked(session, asked)
+    reading = read_test(session, test)
+    decision = decide(session, test, reading.result, asked.winner, asked.action)
+    winner = decision.winner.version
+    promotes = decision.action is AbAction.PROMOTE
+    return Prepared(reading, gather(session, winner, reading) if promotes else Gathered(winner))
+
+
+def conclude_ab_test(session: Session, asked: Asked, prepared: Prepared, caller: Caller) -> AbTest:
+    """End a test, record what was decided and do it, all in this transaction.
+
+    Raises:
+        Outdated: what was prepared does not hold any more.
         GatesFailed, IllegalTransition: the winner cannot be promoted; the test goes on.
         NoPredecessor: there is nothing to roll back to; the test goes on.
+        and as `prepare_conclusion`.
     """
-    row, test = records.running_test(session, name)
-    check_etag(expected_etag, test.etag)
-    if winner and winner not in {variant.name for variant in test.variants}:
-        names = ", ".join(variant.name for variant in test.variants)
-        raise InvalidField(FieldViolation("winner", f"{winner!r} is not a variant; there are {names}"))
-    result = result_of(session, test)
-    decision = decide(session, test, result, winner, action)
-    _act(session, test, decision, f"A/B test {name}: {reason or result.summary}", caller)
-    concluded = records.update(row, _ended(test, decision, reason, result, caller))
-    _record(session, test, decision, reason, result, caller)
+    row, test = _checked(session, asked)
+    prepared.reading.check(session)
+    result = prepared.reading.result
+    decision = decide(session, test, result, asked.winner, asked.action)
+    because = f"A/B test {test.test}: {asked.reason or result.summary}"
+    _act(session, test, decision, because, prepared.evidence, caller)
+    concluded = records.update(row, _ended(test, decision, asked.reason, result, caller))
+    _record(session, test, decision, asked.reason, result, caller)
     return concluded
+
+
+def _checked(session: Session, asked: Asked) -> tuple[AbTestRow, AbTest]:
+    row, test = records.running_test(session, asked.test)
+    check_etag(asked.expected_etag, test.etag)
+    if asked.winner and asked.winner not in {variant.name for variant in test.variants}:
+        names = ", ".join(variant.name for variant in test.variants)
+        raise InvalidField(FieldViolation("winner", f"{asked.winner!r} is not a variant; there are {names}"))
+    return row, test
 
 
 def decide(session: Session, test: AbTest, result: AbTestResult, winner: str, action: AbAction) -> Decision:
@@ -99,9 +141,9 @@ def in_production(session: Session, variant: Variant) -> bool:
     return production_version(session, variant.version.model) == variant.version.version
 
 
-def _act(session: Session, test: AbTest, decision: Decision, reason: str, caller: Caller) -> None:
+def _act(session: Session, test: AbTest, decision: Decision, reason: str, evidence: Gathered, caller: Caller) -> None:
     if decision.action is AbAction.PROMOTE:
-        promotion.transition(session, decision.winner.version, Stage.PRODUCTION, reason, "", caller)
+        promotion.transition(session, decision.winner.version, Stage.PRODUCTION, reason, "", caller, evidence)
     elif decision.action is AbAction.ROLL_BACK:
         promotion.rollback(session, _model_to_roll_back(session, test), reason, "", caller)
 

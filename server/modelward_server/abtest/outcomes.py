@@ -13,7 +13,7 @@ from modelward.assignment import assign
 from modelward.errors import FieldViolation, InvalidField
 from modelward_server.abtest.arms import Floats, Integers, Outcomes
 from modelward_server.abtest.records import ab_test_row, get_ab_test, running_test
-from modelward_server.abtest.result import assess
+from modelward_server.abtest.result import MOST_LOOKS, assess
 from modelward_server.caller import Caller
 from modelward_server.store.ab_tables import AB_OUTCOMES
 from modelward_server.store.outcome_tables import MICROSECOND
@@ -23,10 +23,18 @@ MOST_VIOLATIONS = 20
 NUMBER = np.dtype("<f8")
 
 
-def record_ab_outcomes(
-    session: Session, name: str, outcomes: Sequence[AbOutcome], caller: Caller
-) -> RecordedAbOutcomes:
-    """Keep outcomes, all of them or none; of those with one id the first.
+@dataclass(frozen=True)
+class Dealt:
+    """Outcomes of a test, as the rows that are to be kept."""
+
+    test: str
+    rows: Sequence[dict[str, Any]]
+    outside: int
+    """How many were left out."""
+
+
+def deal(session: Session, name: str, outcomes: Sequence[AbOutcome]) -> Dealt:
+    """Give each outcome its arm, before others wait for them to be kept; what the test says of that never changes.
 
     A unit that takes no part in the test and names no variant is left out. A variant that is named counts, though the
     assignment may give the unit another one: it is what happened. How many units that befell is part of the result.
@@ -36,18 +44,31 @@ def record_ab_outcomes(
         AbTestConcluded: it has ended.
         InvalidField: a variant or a metric is not one of the test's.
     """
-    row, test = running_test(session, name)
+    _, test = running_test(session, name)
     _check(test, outcomes)
-    dealt = [one for outcome in outcomes if (one := _dealt(test, outcome, caller)) is not None]
-    known = _known(session, row.sequence, [outcome.outcome_id for outcome in outcomes])
-    new = {one["outcome_id"]: one for one in reversed(dealt) if one["outcome_id"] not in known}
+    rows = [row for outcome in outcomes if (row := _dealt(test, outcome)) is not None]
+    return Dealt(name, rows, len(outcomes) - len(rows))
+
+
+def record_ab_outcomes(session: Session, dealt: Dealt, caller: Caller) -> RecordedAbOutcomes:
+    """Keep outcomes, all of them or none; of those with one id the first.
+
+    Raises:
+        AbTestConcluded: the test has ended.
+    """
+    test, _ = running_test(session, dealt.test)
+    known = _known(session, test.sequence, [row["outcome_id"] for row in dealt.rows])
+    new = {row["outcome_id"]: row for row in reversed(dealt.rows) if row["outcome_id"] not in known}
+    for row in new.values():
+        row.update(test=test.sequence, observed_at=row["observed_at"] or caller.at)
     if new:
-        session.execute(insert(AB_OUTCOMES), [{"test": row.sequence, **one} for one in new.values()])
+        session.execute(insert(AB_OUTCOMES), list(new.values()))
+    test.outcomes += len(new)
     return RecordedAbOutcomes(
         recorded=len(new),
-        repeated_ids=len(dealt) - len(new),
-        mismatched=sum(one["mismatched"] for one in new.values()),
-        outside=len(outcomes) - len(dealt),
+        repeated_ids=len(dealt.rows) - len(new),
+        mismatched=sum(row["mismatched"] for row in new.values()),
+        outside=dealt.outside,
     )
 
 
@@ -76,7 +97,7 @@ def _defects(test: AbTest, i: int, outcome: AbOutcome) -> Iterator[FieldViolatio
             )
 
 
-def _dealt(test: AbTest, outcome: AbOutcome, caller: Caller) -> dict[str, Any] | None:
+def _dealt(test: AbTest, outcome: AbOutcome) -> dict[str, Any] | None:
     """Return an outcome's row; None for a unit that takes no part."""
     assigned = assign(test, outcome.unit)
     if not outcome.variant and not assigned.in_test:
@@ -88,7 +109,7 @@ def _dealt(test: AbTest, outcome: AbOutcome, caller: Caller) -> dict[str, Any] |
         "unit": outcome.unit,
         "arm": test.variants.index(variant),
         "mismatched": not follows,
-        "observed_at": outcome.observed_at or caller.at,
+        "observed_at": outcome.observed_at,
         "numbers": _packed(test, outcome),
     }
 
@@ -114,10 +135,14 @@ def get_ab_result(session: Session, name: str) -> AbTestResult:
     return test.conclusion.result if test.conclusion else result_of(session, test)
 
 
-def result_of(session: Session, test: AbTest) -> AbTestResult:
-    """Say how a test stands, by all of its outcomes."""
+def result_of(session: Session, test: AbTest, most_looks: int = MOST_LOOKS) -> AbTestResult:
+    """Say how a test stands, by all of its outcomes.
+
+    Args:
+        most_looks: how often to say how it stood on the way.
+    """
     taken = _taken(session, test)
-    return assess(test, taken.outcomes, taken.units, taken.mismatched)
+    return assess(test, taken.outcomes, taken.units, taken.mismatched, most_looks)
 
 
 @dataclass(frozen=True)

@@ -15,14 +15,17 @@ from modelward_server.store.outcome_tables import EPOCH, MICROSECOND
 MOST_LOOKS = 200
 
 
-def assess(test: AbTest, outcomes: Outcomes, units: Sequence[int], mismatched: int) -> AbTestResult:
+def assess(
+    test: AbTest, outcomes: Outcomes, units: Sequence[int], mismatched: int, most_looks: int = MOST_LOOKS
+) -> AbTestResult:
     """Say how a test stands.
 
     Args:
         units: how many units each variant has.
         mismatched: how many units got another variant than the assignment gives them.
+        most_looks: how often to say how it stood on the way, which takes longer than all else; 0 for a verdict alone.
     """
-    return _Assessment(test, outcomes, _split(test, units, mismatched)).result()
+    return _Assessment(test, outcomes, _split(test, units, mismatched), most_looks).result()
 
 
 def _split(test: AbTest, units: Sequence[int], mismatched: int) -> Split:
@@ -36,8 +39,8 @@ def _split(test: AbTest, units: Sequence[int], mismatched: int) -> Split:
 class _Assessment:
     """A test, its outcomes, and the questions that are put to them."""
 
-    def __init__(self, test: AbTest, outcomes: Outcomes, split: Split) -> None:
-        self._test, self._outcomes, self._split = test, outcomes, split
+    def __init__(self, test: AbTest, outcomes: Outcomes, split: Split, most_looks: int) -> None:
+        self._test, self._outcomes, self._split, self._most_looks = test, outcomes, split, most_looks
         self._keys = int(outcomes.keys.max()) + 1 if len(outcomes) else 0
         # Bonferroni: so that of many challengers none is called better by luck more often than of one.
         self._alpha = (1 - test.confidence_level) / len(test.challengers)
@@ -127,7 +130,7 @@ class _Assessment:
     def _looks(self) -> Iterator[AbLook]:
         """Yield how the challengers stood by the primary metric, as often as a picture needs."""
         arms, start = self._empty_arms(), 0
-        for end in _look_ends(self._outcomes.at, MOST_LOOKS // len(self._test.challengers)):
+        for end in _look_ends(self._outcomes.at, self._most_looks // len(self._test.challengers)):
             self._add(arms, slice(start, end), 0)
             start = end
             yield from self._look(arms, self._instant(self._outcomes.at[end - 1]))
@@ -152,6 +155,8 @@ def _counted(arm: Arm) -> tuple[int, float]:
 def _look_ends(at: Integers, most: int) -> Integers:
     """Return where to look: behind the last outcome of an instant, at even numbers of outcomes."""
     ends: Integers = np.append(np.flatnonzero(np.diff(at)) + 1, len(at))[: len(at)]
+    if not most:
+        return ends[:0]
     if len(ends) <= most:
         return ends
     return np.take(ends, np.linspace(0, len(ends) - 1, most).round().astype(np.int64))

@@ -1,8 +1,10 @@
 """Live data into windows: rows are kept until their window is compared, and alarms are raised after several windows.
 
-A batch is acknowledged when its rows are in the ledger. A window that is closed is compared outside of any transaction;
-its report, the end of its rows and the alarm that it may raise are one transaction. So a server that dies in between
-forgets nothing, and the next call about the same sender compares what is still there.
+Which windows the rows of a batch belong to, and what the detector makes of them, is worked out outside of any
+transaction; one transaction then keeps the rows and acknowledges the batch, if the sender still stands where it stood.
+A window that is closed is compared outside of any transaction, too; its report, the end of its rows and the alarm that
+it may raise are one transaction. So a server that dies in between forgets nothing, and the next call about the same
+sender compares what is still there.
 """
 
 from collections.abc import Iterator
@@ -23,6 +25,7 @@ from modelward_server.lifecycle.rows import version_row
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
 from modelward_server.store.observe_tables import ObservedRowsRow, ObserverRow
+from modelward_server.store.prepared import Outdated
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ALARM_AFTER, ALARM_OF = 2, 3
@@ -48,12 +51,24 @@ class Observer:
 
 
 @dataclass(frozen=True)
+class Kept:
+    """The rows of a window that are in the ledger, one Arrow IPC stream for each batch, and when each was seen."""
+
+    seen_at: tuple[datetime, ...]
+    tables: tuple[bytes, ...]
+
+
+@dataclass(frozen=True)
 class Window:
-    """A window that is closed and not yet compared."""
+    """A window that closes, and what it came to.
+
+    Attributes:
+        batches: how many of its batches are in the ledger.
+    """
 
     number: int
-    first: datetime
-    last: datetime
+    batches: int
+    report: DriftReport
 
 
 def checked(observer: Observer) -> Observer:
@@ -86,40 +101,75 @@ def open_observer(session: Session, observer: Observer) -> ObserverRow:
     return row
 
 
-def is_new(row: ObserverRow, number: int) -> bool:
+@dataclass
+class Place:
+    """Where a sender stands.
+
+    Attributes:
+        acknowledged: the number of the last batch that was taken.
+        window: the number of the window that is open; those before it are closed.
+        window_rows: how many rows it has.
+        window_opened: when it began, where windows close by time.
+    """
+
+    acknowledged: int
+    window: int
+    window_rows: int
+    window_opened: datetime | None
+    detector: bytes
+
+    def parts(self, observer: Observer, rows: int, seen_at: datetime) -> Iterator[tuple[int, slice]]:
+        """Give the window of each part of a batch, and the part, and move to what is open after it."""
+        if observer.rows:
+            yield from self._parts_by_rows(observer.rows, rows)
+        else:
+            opened = EPOCH + (seen_at - EPOCH) // observer.span * observer.span
+            if self.window_opened is not None and opened > self.window_opened and self.window_rows:
+                self.window, self.window_rows = self.window + 1, 0
+            self.window_opened = max(opened, self.window_opened or opened)  # A late batch counts into the open window.
+            self.window_rows += rows
+            yield self.window, slice(0, rows)
+
+    def _parts_by_rows(self, most: int, rows: int) -> Iterator[tuple[int, slice]]:
+        begin = 0
+        while begin < rows:
+            end = min(rows, begin + max(most - self.window_rows, 1))
+            yield self.window, slice(begin, end)
+            self.window_rows += end - begin
+            if self.window_rows >= most:
+                self.window, self.window_rows = self.window + 1, 0
+            begin = end
+
+
+def is_new(place: Place, number: int) -> bool:
     """Tell whether a batch is the next one; one that came before is taken once.
 
     Raises:
         InvalidField: batches between are lacking.
     """
-    if number > row.acknowledged + 1:
-        fix = f"is {number}, but {row.acknowledged + 1} comes next; send the batches in order, counted from 1"
+    if number > place.acknowledged + 1:
+        fix = f"is {number}, but {place.acknowledged + 1} comes next; send the batches in order, counted from 1"
         raise InvalidField(FieldViolation("batch.number", fix))
-    return number == row.acknowledged + 1
+    return number == place.acknowledged + 1
 
 
-def parts(row: ObserverRow, observer: Observer, rows: int, seen_at: datetime) -> Iterator[tuple[int, slice]]:
-    """Give the window of each part of a batch, and the part; the row is brought to what is open after it."""
-    if observer.rows:
-        yield from _parts_by_rows(row, observer.rows, rows)
-    else:
-        opened = EPOCH + (seen_at - EPOCH) // observer.span * observer.span
-        if row.window_opened is not None and opened > row.window_opened and row.window_rows:
-            row.window, row.window_rows = row.window + 1, 0
-        row.window_opened = max(opened, row.window_opened or opened)  # A late batch counts into the open window.
-        row.window_rows += rows
-        yield row.window, slice(0, rows)
+def place_of(session: Session, observer: Observer) -> Place | None:
+    """Return where a sender stands; None when nothing was heard of it yet.
+
+    Raises:
+        ModelNotFound, VersionNotFound: what is named does not exist.
+    """
+    version_row(session, observer.version)
+    row = session.get(ObserverRow, _key(observer))
+    if row is None:
+        return None
+    return Place(row.acknowledged, row.window, row.window_rows, row.window_opened, row.detector)
 
 
-def _parts_by_rows(row: ObserverRow, most: int, rows: int) -> Iterator[tuple[int, slice]]:
-    begin = 0
-    while begin < rows:
-        end = min(rows, begin + max(most - row.window_rows, 1))
-        yield row.window, slice(begin, end)
-        row.window_rows += end - begin
-        if row.window_rows >= most:
-            row.window, row.window_rows = row.window + 1, 0
-        begin = end
+def move(row: ObserverRow, to: Place) -> None:
+    """Write down where a sender stands."""
+    row.acknowledged, row.detector = to.acknowledged, to.detector
+    row.window, row.window_rows, row.window_opened = to.window, to.window_rows, to.window_opened
 
 
 def keep_rows(session: Session, row: ObserverRow, window: int, seen_at: datetime, table: bytes) -> None:
@@ -128,36 +178,36 @@ def keep_rows(session: Session, row: ObserverRow, window: int, seen_at: datetime
     session.add(ObservedRowsRow(window=window, seen_at=seen_at, table=table, **own))
 
 
-def closed_window(session: Session, observer: Observer) -> Window | None:
-    """Return the oldest window that is closed and not yet compared."""
-    row = session.get(ObserverRow, _key(observer))
-    if row is None:
-        return None
-    windows = select(ObservedRowsRow.window, func.min(ObservedRowsRow.seen_at), func.max(ObservedRowsRow.seen_at))
-    closed = windows.where(*_of(observer), ObservedRowsRow.window < row.window)
-    found = session.execute(closed.group_by(ObservedRowsRow.window).order_by(ObservedRowsRow.window).limit(1)).first()
-    return None if found is None else Window(*found)
+def closed_window(session: Session, observer: Observer, before: int) -> int | None:
+    """Return the oldest window before the one that is open whose rows are in the ledger."""
+    windows = select(func.min(ObservedRowsRow.window)).where(*_of(observer), ObservedRowsRow.window < before)
+    return session.scalar(windows)
 
 
-def tables_of(session: Session, observer: Observer, window: Window) -> list[bytes]:
-    """Return the rows of a window, one Arrow IPC stream for each batch."""
-    kept = select(ObservedRowsRow.table).where(*_of(observer), ObservedRowsRow.window == window.number)
-    return list(session.scalars(kept.order_by(ObservedRowsRow.id)))
+def kept_rows(session: Session, observer: Observer, window: int) -> Kept:
+    """Return the rows of a window that are in the ledger."""
+    rows = select(ObservedRowsRow.seen_at, ObservedRowsRow.table).where(
+        *_of(observer), ObservedRowsRow.window == window
+    )
+    found = session.execute(rows.order_by(ObservedRowsRow.id)).all()
+    return Kept(tuple(row[0] for row in found), tuple(row[1] for row in found))
 
 
 def close_window(
-    session: Session, observer: Observer, window: Window, report: DriftReport, caller: Caller
-) -> tuple[DriftReport, bool] | None:
+    session: Session, observer: Observer, row: ObserverRow, window: Window, caller: Caller
+) -> tuple[DriftReport, bool]:
     """Keep the report of a window, forget its rows, and raise an alarm where it is due.
 
     Returns:
-        the report and whether it raised an alarm; None when somebody else closed the window meanwhile.
+        the report and whether it raised an alarm.
+
+    Raises:
+        Outdated: other rows of the window are in the ledger than were compared.
     """
-    row = open_observer(session, observer)
     gone = session.execute(delete(ObservedRowsRow).where(*_of(observer), ObservedRowsRow.window == window.number))
-    if not gone.rowcount:  # type: ignore[attr-defined]
-        return None
-    kept = keep_report(session, report, caller, observed=True)
+    if gone.rowcount != window.batches:  # type: ignore[attr-defined]
+        raise Outdated
+    kept = keep_report(session, window.report, caller, observed=True)
     row.drifted = [*row.drifted, kept.drift_detected][-observer.alarm_of :]
     return kept, _raise_alarm(session, observer, row, kept, caller)
 

@@ -21,14 +21,13 @@ MOST_VIOLATIONS = 20
 
 
 def record_outcomes(session: Session, ref: VersionRef, outcomes: Sequence[Outcome], caller: Caller) -> RecordedOutcomes:
-    """Keep predictions and labels, all of them or none.
+    """Keep predictions and labels that were checked, all of them or none.
 
     Raises:
         ModelNotFound, VersionNotFound: the version does not exist.
-        InvalidField: an outcome says nothing, or other than what came before under its id.
+        InvalidField: an outcome says other than what came before under its id.
     """
     version_row(session, ref)
-    check(outcomes)
     before = _known(session, ref, {outcome.prediction_id for outcome in outcomes})
     after = _joined(before, outcomes, caller)
     _store(session, ref, before, after)

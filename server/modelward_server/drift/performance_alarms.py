@@ -15,15 +15,20 @@ from modelward_server.store.audit import Kind
 from modelward_server.store.outcome_tables import JudgedPeriodRow
 
 
-def watch_performance(session: Session, periods: Periods, caller: Caller) -> None:
-    """Judge the newest complete period, once, and raise an alarm when the version declined in it."""
-    start = newest_complete(session, periods, caller.at)
+def judge_newest(session: Session, periods: Periods, now: datetime) -> tuple[datetime, Judgement] | None:
+    """Judge the newest complete period; None when there is none, or it was judged already, or nothing can be said."""
+    start = newest_complete(session, periods, now)
     if start is None or session.get(JudgedPeriodRow, _key(periods, start)) is not None:
-        return
+        return None
     classes = periods.kind(session) is ModelKind.CLASSIFICATION
     *earlier, (_, newest) = periods.losses(session, start, classes=classes)
     found = judge([loss for _, loss in earlier], newest, classes=classes)
-    if found is not None:
+    return None if found is None else (start, found)
+
+
+def keep_judgement(session: Session, periods: Periods, start: datetime, found: Judgement, caller: Caller) -> None:
+    """Keep what was found of a period, once, and raise an alarm when the version declined in it."""
+    if session.get(JudgedPeriodRow, _key(periods, start)) is None:
         _keep(session, periods, start, found, caller)
 
 

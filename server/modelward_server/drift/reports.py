@@ -149,10 +149,21 @@ def list_reports(session: Session, wanted: ReportFilter, page_size: int, page_to
     return Page(tuple(_json.validate_python(row.report) for row in page.items), page.next_page_token)
 
 
-def latest_report(session: Session, model: str, version: int) -> DriftReport | None:
-    """Return the newest report of a version that somebody asked for; None when there is none."""
-    rows = select(DriftReportRow).where(
-        DriftReportRow.model == model, DriftReportRow.version == version, DriftReportRow.observed.is_(False)
+@dataclass(frozen=True)
+class ReportHead:
+    """What a report came to, without its features."""
+
+    report_id: str
+    created_at: datetime
+    drift_detected: bool
+    score: float
+
+
+def latest_report(session: Session, model: str, version: int) -> ReportHead | None:
+    """Return what the newest report of a version came to that somebody asked for; None when there is none."""
+    row = DriftReportRow
+    heads = select(row.report_id, row.created_at, row.drift_detected, row.score).where(
+        row.model == model, row.version == version, row.observed.is_(False)
     )
-    row = session.scalar(rows.order_by(DriftReportRow.created_at.desc(), DriftReportRow.report_id.desc()).limit(1))
-    return None if row is None else _json.validate_python(row.report)
+    found = session.execute(heads.order_by(row.created_at.desc(), row.report_id.desc()).limit(1)).first()
+    return None if found is None else ReportHead(*found)

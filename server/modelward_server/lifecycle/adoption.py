@@ -15,7 +15,6 @@ from modelward_server.caller import Caller
 from modelward_server.lifecycle.promotion import in_production, move
 from modelward_server.lifecycle.rows import version_row
 from modelward_server.lifecycle.versions import NewVersion, register
-from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.mlflow_registry import ForeignVersion
 from modelward_server.store.tables import VersionRow
 
@@ -74,10 +73,8 @@ def _lost(kind: str, given: Mapping[str, object], kept: Mapping[str, object]) ->
     return [f"{kind} {key!s:.128} ({value!s:.40})" for key, value in given.items() if key not in kept]
 
 
-def adopt(
-    session: Session, blobs: BlobStore, foreign: ForeignVersion, files: Sequence[ArtifactFile], caller: Caller
-) -> AdoptedVersion:
-    """Register a version and put it where it was; not into production when another one is there."""
+def adopt(session: Session, foreign: ForeignVersion, files: Sequence[ArtifactFile], caller: Caller) -> AdoptedVersion:
+    """Register a version, whose files are here, and put it where it was; not where another one is in production."""
     new = NewVersion(
         model=foreign.model,
         files=files,
@@ -88,7 +85,7 @@ def adopt(
         params=foreign.params,
         metrics=foreign.metrics,
     )
-    version = register(session, blobs, new, caller)
+    version = register(session, new, caller)
     row = version_row(session, VersionRef(version.model, version.version))
     row.run_id, row.mlflow_version = foreign.run_id, foreign.mlflow_version
     # An adoption must not change what trades here already.

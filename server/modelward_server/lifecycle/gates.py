@@ -3,6 +3,9 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Protocol
+
+from sqlalchemy.orm import Session
 
 from modelward.lifecycle import (
     DriftAlarm,
@@ -12,6 +15,7 @@ from modelward.lifecycle import (
     MetricRange,
     ModelVersion,
     PromotionPolicy,
+    VersionRef,
 )
 
 
@@ -23,6 +27,22 @@ class Verdict:
     """Where it stands, as "comparison comparison-0123" or "A/B test spx-exits"."""
     no_worse: bool
     summary: str
+
+
+class Evidence(Protocol):
+    """What the other services found about a candidate. It is read before the promotion, which only asks for it."""
+
+    def verdict(self, session: Session, candidate: VersionRef, production: VersionRef) -> Verdict | None:
+        """Return what the candidate's newest A/B test or comparison with the version in production found.
+
+        Raises:
+            Outdated: it was not read, or what it was read from has changed.
+        """
+        ...
+
+    def drift_alarm(self, session: Session, candidate: VersionRef) -> DriftAlarm | None:
+        """Return the alarm that stands for the candidate."""
+        ...
 
 
 @dataclass(frozen=True)

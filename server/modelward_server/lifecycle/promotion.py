@@ -17,8 +17,7 @@ from modelward.lifecycle import (
 )
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.deletion import check_not_deleted
-from modelward_server.lifecycle.evidence import drift_alarm, verdict
-from modelward_server.lifecycle.gates import Facts, evaluate
+from modelward_server.lifecycle.gates import Evidence, Facts, evaluate
 from modelward_server.lifecycle.models import touch_model
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.rows import (
@@ -34,15 +33,26 @@ from modelward_server.lifecycle.stages import check_move
 from modelward_server.lifecycle.versions import touch_version
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
+from modelward_server.store.prepared import Outdated
 from modelward_server.store.tables import TransitionRow, VersionRow
 
 
 def transition(
-    session: Session, ref: VersionRef, to: Stage, reason: str, expected_etag: str, caller: Caller
+    session: Session,
+    ref: VersionRef,
+    to: Stage,
+    reason: str,
+    expected_etag: str,
+    caller: Caller,
+    evidence: Evidence | None = None,
 ) -> TransitionResult:
     """Move a version to another stage; into production, the version there is archived in the same transaction.
 
+    Args:
+        evidence: what the gates may ask for; it was read before this transaction, in which others wait.
+
     Raises:
+        Outdated: a gate asks for evidence that was not read, or that does not hold any more.
         ModelNotFound, VersionNotFound: it does not exist.
         EtagMismatch: it changed since `expected_etag` was read.
         IllegalTransition: the stage machine forbids the move.
@@ -56,7 +66,7 @@ def transition(
     caller = caller.not_before(model_row(session, ref.model).updated_at)
     if to is not Stage.PRODUCTION:
         return _result(session, row, None, move(session, row, to, reason, caller), caller)
-    gates = _pass_gates(session, row, caller)
+    gates = _pass_gates(session, row, caller, evidence)
     note = f"{ref} was promoted" + (f": {reason}" if reason else "")
     return put_into_production(session, row, reason, note, caller, gates)
 
@@ -140,21 +150,24 @@ def move(
     return record
 
 
-def _pass_gates(session: Session, row: VersionRow, caller: Caller) -> tuple[GateResult, ...]:
-    production = in_production(session, row.model)
-    facts = Facts(
-        candidate=to_version(row),
-        production=None if production is None else to_version(production),
-        actor=caller.actor,
-        at=caller.at,
-        verdict=verdict(session, _ref(row), None if production is None else _ref(production)),
-        drift_alarm=drift_alarm(session, _ref(row)),
-    )
-    gates = evaluate(get_policy(session, row.model), facts)
+def _pass_gates(session: Session, row: VersionRow, caller: Caller, evidence: Evidence | None) -> tuple[GateResult, ...]:
+    policy, production = get_policy(session, row.model), in_production(session, row.model)
+    facts = Facts(to_version(row), None if production is None else to_version(production), caller.actor, caller.at)
+    if policy.require_comparison and production is not None:
+        facts = replace(facts, verdict=_given(evidence).verdict(session, _ref(row), _ref(production)))
+    if policy.forbid_drift_alarm:
+        facts = replace(facts, drift_alarm=_given(evidence).drift_alarm(session, _ref(row)))
+    gates = evaluate(policy, facts)
     failed = [gate for gate in gates if not gate.passed]
     if failed:
         raise GatesFailed(*failed, model=row.model, version=row.version)
     return gates
+
+
+def _given(evidence: Evidence | None) -> Evidence:
+    if evidence is None:
+        raise Outdated
+    return evidence
 
 
 def _ref(row: VersionRow) -> VersionRef:

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import cached_property
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -49,9 +50,14 @@ class NewVersion:
     params: Mapping[str, str]
     metrics: Mapping[str, float]
 
+    @cached_property
+    def digest(self) -> str:
+        """The SHA-256 of the manifest."""
+        return manifest_digest(self.files)
 
-def register(session: Session, blobs: BlobStore, new: NewVersion, caller: Caller) -> ModelVersion:
-    """Register the next version of a model, which is created when it is new.
+
+def prepare_registration(blobs: BlobStore, new: NewVersion) -> NewVersion:
+    """Look at the disk, and hash the manifest, before others wait for the registration.
 
     Raises:
         InvalidField: files cannot lie in one folder.
@@ -59,6 +65,12 @@ def register(session: Session, blobs: BlobStore, new: NewVersion, caller: Caller
     """
     check_paths(new.files)
     _check_uploaded(blobs, new.files)
+    assert new.digest
+    return new
+
+
+def register(session: Session, new: NewVersion, caller: Caller) -> ModelVersion:
+    """Register the next version of a model, which is created when it is new; its files were looked for before."""
     model = session.get(ModelRow, new.model, with_for_update=True) or add_model(session, new.model, caller)
     caller = caller.not_before(model.updated_at)
     model.latest_version += 1
@@ -99,7 +111,7 @@ def _new_row(new: NewVersion, number: int, caller: Caller) -> VersionRow:
         references=[],
         format=new.format or format_of(files),
         framework=new.framework,
-        digest=manifest_digest(files),
+        digest=new.digest,
         created_by=caller.actor,
         created_at=caller.at,
         updated_at=caller.at,
@@ -170,7 +182,7 @@ def log_metrics(
     """
     row = version_row(session, ref, lock=True)
     _record_metrics(session, row, metrics, measured_at or caller.at)
-    set_version_metrics(session, row, _latest(session, ref, metrics))
+    set_version_metrics(session, row, {key: _latest(session, ref, key) for key in metrics})
     return record_change(session, row, caller)
 
 
@@ -181,14 +193,12 @@ def _record_metrics(session: Session, row: VersionRow, metrics: Mapping[str, flo
     )
 
 
-def _latest(session: Session, ref: VersionRef, keys: Collection[str]) -> dict[str, float]:
-    session.flush()
-    query = (
-        select(MetricRow.key, MetricRow.value)
-        .where(MetricRow.model == ref.model, MetricRow.version == ref.version, MetricRow.key.in_(keys))
-        .order_by(MetricRow.measured_at, MetricRow.id)
+def _latest(session: Session, ref: VersionRef, key: str) -> float:
+    """Return the value of a metric that was measured last, however many there are."""
+    values = select(MetricRow.value).where(
+        MetricRow.model == ref.model, MetricRow.version == ref.version, MetricRow.key == key
     )
-    return dict(session.execute(query).all())
+    return session.scalars(values.order_by(MetricRow.measured_at.desc(), MetricRow.id.desc()).limit(1)).one()
 
 
 def record_change(session: Session, row: VersionRow, caller: Caller) -> ModelVersion:

@@ -1,7 +1,7 @@
 """Gathers from the ledger what the schedules look at, and says which models are due."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Select, func, select
@@ -20,8 +20,9 @@ from modelward_server.retraining.due import Declined, Facts, Measured, Reported,
 from modelward_server.retraining.records import last_end, latest_job, open_job, plans_of
 from modelward_server.store.drift_tables import DriftReportRow, ReferenceRow
 from modelward_server.store.observe_tables import ObservedRowsRow
+from modelward_server.store.prepared import Outdated
 from modelward_server.store.retraining_tables import JobRow, ScheduleRow
-from modelward_server.store.tables import MetricRow, VersionRow
+from modelward_server.store.tables import AuditRow, MetricRow, VersionRow
 
 
 def due_models(session: Session, model: str, now: datetime) -> list[DueModel]:
@@ -45,7 +46,8 @@ def due_model(session: Session, model: str, now: datetime) -> DueModel | None:
     So it does not matter whether a server has made the job already. A model whose schedules cannot tell has problems
     and no reasons.
     """
-    facts, verdict = look(session, model, now)
+    found = look(session, model, now)
+    facts, verdict = found.facts, found.verdict
     reasons = merged(facts.job.reasons, verdict.reasons) if facts.job else verdict.reasons
     return _due(session, model, facts, reasons, verdict, now) if reasons or verdict.problems else None
 
@@ -61,12 +63,43 @@ def _due_or_problem(session: Session, model: str, now: datetime) -> DueModel | N
         return DueModel(model, 0, now, None, (), "", None, None, None, problem.summary, (problem,))
 
 
-def look(session: Session, model: str, now: datetime) -> tuple[Facts, Verdict]:
-    """Return what is known of a model, and what its firings up to `now` do that nobody decided yet."""
+@dataclass(frozen=True)
+class Look:
+    """What is known of a model, and what its firings up to a time do that nobody decided yet."""
+
+    at: datetime
+    facts: Facts
+    verdict: Verdict
+    newest: tuple[int, str]
+    """The last record about the model, and its newest drift report, which has none."""
+
+    def check(self, session: Session, model: str, job_id: str) -> None:
+        """Refuse it once anything about the model has changed.
+
+        Args:
+            job_id: of the job that is open now; empty for none.
+
+        Raises:
+            Outdated: it must be looked at again.
+        """
+        if (self.facts.job.job_id if self.facts.job else "", self.newest) != (job_id, _newest(session, model)):
+            raise Outdated
+
+
+def look(session: Session, model: str, now: datetime) -> Look:
+    """Decide what the firings of a model up to `now` do that nobody decided yet."""
     plans, unreadable = plans_of(session, model)
     facts = gather(session, model, [plan.schedule for plan in plans], now)
     verdict = decide(plans, facts, now)
-    return facts, replace(verdict, problems=(*unreadable, *verdict.problems))
+    verdict = replace(verdict, problems=(*unreadable, *verdict.problems))
+    return Look(now, facts, verdict, _newest(session, model))
+
+
+def _newest(session: Session, model: str) -> tuple[int, str]:
+    record = select(func.max(AuditRow.sequence)).where(AuditRow.model == model)
+    report = select(DriftReportRow.report_id).where(DriftReportRow.model == model)
+    newest = report.order_by(DriftReportRow.created_at.desc(), DriftReportRow.report_id.desc()).limit(1)
+    return session.scalar(record) or 0, session.scalar(newest) or ""
 
 
 def gather(session: Session, model: str, schedules: Sequence[Schedule], now: datetime) -> Facts:

@@ -16,7 +16,7 @@ from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import model_row
 from modelward_server.retraining.deciding import Decision
 from modelward_server.retraining.due import merged
-from modelward_server.retraining.facts import look
+from modelward_server.retraining.facts import Look, look
 from modelward_server.retraining.records import new_job, reason_json, schedule_row, to_firing, to_job, write_job
 from modelward_server.runtime.retries import log_once
 from modelward_server.store import audit
@@ -33,29 +33,37 @@ def scheduled(session: Session) -> list[str]:
 
 def is_unfired(session: Session, model: str, now: datetime) -> bool:
     """Return whether a model has firings up to `now` that nobody decided yet, or problems that nobody noted."""
-    _, verdict = look(session, model, now)
+    verdict = look(session, model, now).verdict
     new_problems = (_known(session, one.schedule_id, one.trigger, one.since) is None for one in verdict.problems)
     return bool(verdict.decisions) or any(new_problems)
 
 
-def fire(session: Session, model: str, open_row: JobRow | None, caller: Caller) -> None:
-    """Decide every firing of a model up to now that nobody decided yet, and do what is decided.
+def fire(session: Session, model: str, open_row: JobRow | None, caller: Caller, looked: Look | None) -> None:
+    """Do what is decided of every firing of a model that nobody decided yet.
 
     The model must be locked, so that of two servers the second sees what the first did.
 
     Args:
         open_row: the model's open job.
+        looked: what was decided before others had to wait; None to decide now.
+
+    Raises:
+        Outdated: the model has changed since.
     """
-    try:
-        facts, verdict = look(session, model, caller.at)
-    except SQLAlchemyError:
-        raise  # Of the database as a whole, and not of this model.
-    except Exception as error:  # Its open job can be leased all the same.
-        log_once("evaluating the schedules of", model, error)
-        return
-    job = _job(session, model, facts.version, open_row, verdict.reasons, caller)
+    if looked is None:
+        try:
+            looked = look(session, model, caller.at)
+        except SQLAlchemyError:
+            raise  # Of the database as a whole, and not of this model.
+        except Exception as error:  # Its open job can be leased all the same.
+            log_once("evaluating the schedules of", model, error)
+            return
+    else:
+        looked.check(session, model, open_row.job_id if open_row else "")
+    verdict = looked.verdict
+    job = _job(session, model, looked.facts.version, open_row, verdict.reasons, caller)
     for schedule_id in {one.schedule.schedule_id for one in verdict.decisions if not one.waited}:
-        schedule_row(session, schedule_id).fired_through = caller.at
+        schedule_row(session, schedule_id).fired_through = looked.at
     for decision in verdict.decisions:
         _note(session, decision, job.job_id if job else "", caller)
     for problem in verdict.problems:

@@ -22,6 +22,7 @@ from modelward.v1.common_pb2 import Dataset
 from modelward_server.caller import Caller
 from modelward_server.comparison.compare import Answer
 from modelward_server.comparison.records import get_comparison, save_comparison
+from modelward_server.lifecycle.evidence import Gathered, gather
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.promotion import transition
 from modelward_server.lifecycle.rows import model_row, production_version, version_row
@@ -43,8 +44,19 @@ def unfinished(session: Session, now: datetime) -> Sequence[str]:
     return list(session.scalars(jobs.order_by(JobRow.sequence)))
 
 
-def advance(session: Session, job_id: str, caller: Caller) -> comparison_pb2.CompareModelsRequest | None:
-    """Take the next step of what follows a job; where that is a comparison, claim it and return what to ask."""
+def evidence_for(session: Session, job_id: str) -> Gathered:
+    """Read what the gates ask for that are between what came of a job and production."""
+    return gather(session, _successor(job_row(session, job_id)))
+
+
+def advance(
+    session: Session, job_id: str, evidence: Gathered | None, caller: Caller
+) -> comparison_pb2.CompareModelsRequest | None:
+    """Take the next step of what follows a job; where that is a comparison, claim it and return what to ask.
+
+    Raises:
+        Outdated: a gate asks for evidence that was not read, or that does not hold any more.
+    """
     row = _locked(session, job_id)
     if row.claimed_until is not None and row.claimed_until > caller.at:
         return None
@@ -54,7 +66,7 @@ def advance(session: Session, job_id: str, caller: Caller) -> comparison_pb2.Com
     elif row.follow_up == FollowUpState.STAGED:
         return _ask(session, row, policy, caller)
     elif row.follow_up == FollowUpState.COMPARED:
-        _decide(session, row, policy, caller)
+        _decide(session, row, policy, evidence, caller)
     return None
 
 
@@ -124,7 +136,7 @@ def _ask(
     )
 
 
-def _decide(session: Session, row: JobRow, policy: RetrainingPolicy, caller: Caller) -> None:
+def _decide(session: Session, row: JobRow, policy: RetrainingPolicy, evidence: Gathered | None, caller: Caller) -> None:
     """Promote, refuse, or leave it to a person."""
     if policy.follow_up is not FollowUpAction.PROMOTE:
         _note(session, row, FollowUpState.WAITING, f"{row.follow_up_reason}; a person decides", caller)
@@ -139,13 +151,13 @@ def _decide(session: Session, row: JobRow, policy: RetrainingPolicy, caller: Cal
     elif get_policy(session, row.model).material:
         _note(session, row, FollowUpState.WAITING, f"{row.follow_up_reason}; it is material: a person decides", caller)
     else:
-        _promote(session, row, caller)
+        _promote(session, row, evidence, caller)
 
 
-def _promote(session: Session, row: JobRow, caller: Caller) -> None:
+def _promote(session: Session, row: JobRow, evidence: Gathered | None, caller: Caller) -> None:
     reason = f"{row.follow_up_reason} (job {row.job_id})"
     try:
-        transition(session, _successor(row), Stage.PRODUCTION, reason, "", caller)
+        transition(session, _successor(row), Stage.PRODUCTION, reason, "", caller, evidence)
     except (GatesFailed, IllegalTransition) as error:
         _note(session, row, FollowUpState.WAITING, f"{row.follow_up_reason}; {error.message}", caller)
     else:

@@ -23,7 +23,7 @@ from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import model_row, production_version, version_row
 from modelward_server.retraining import lease as life
 from modelward_server.retraining.due import merged
-from modelward_server.retraining.facts import due_models
+from modelward_server.retraining.facts import Look, due_models
 from modelward_server.retraining.firings import fire
 from modelward_server.retraining.lease import Holding
 from modelward_server.retraining.policies import get_retraining_policy
@@ -70,12 +70,19 @@ def request_retraining(session: Session, model: str, reason: str, caller: Caller
     return recorded(session, job, caller)
 
 
-def fire_model(session: Session, model: str, caller: Caller) -> JobRow | None:
-    """Do what the schedules of a model that is locked say up to now, and return its open job."""
+def fire_model(session: Session, model: str, caller: Caller, looked: Look | None = None) -> JobRow | None:
+    """Do what the schedules of a model that is locked say up to now, and return its open job.
+
+    Args:
+        looked: what they say, as it was worked out before others had to wait.
+
+    Raises:
+        Outdated: the model has changed since.
+    """
     row = settled_row(session, model, caller.at)
     if session.scalar(select(ScheduleRow.schedule_id).where(ScheduleRow.model == model).limit(1)) is None:
         return row
-    fire(session, model, row, caller)
+    fire(session, model, row, caller, looked)
     return settled_row(session, model, caller.at)
 
 

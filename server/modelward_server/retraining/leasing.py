@@ -1,7 +1,9 @@
 """Leases: which job a worker gets."""
 
-from contextlib import suppress
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import islice
 
 from sqlalchemy.orm import Session
 
@@ -10,48 +12,105 @@ from modelward.retraining import Job
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import model_row
 from modelward_server.retraining import lease as life
-from modelward_server.retraining.facts import due_model
+from modelward_server.retraining.facts import Look, look
+from modelward_server.retraining.firings import scheduled
 from modelward_server.retraining.jobs import fire_model, recorded
-from modelward_server.retraining.queues import Wanted, free_models, free_rows
+from modelward_server.retraining.queues import LOOKED_AT, Wanted, free_models, free_rows
 from modelward_server.retraining.records import to_job, write_job
 from modelward_server.store import audit
 from modelward_server.store.audit import Kind
+from modelward_server.store.prepared import Outdated
 from modelward_server.store.tables import ModelRow
 
 NOTHING_FREE = "no model is due whose job is free; ListDueModels shows those that are held or wait"
 
 
-def lease_job(session: Session, wanted: Wanted, holder: str, span: timedelta, caller: Caller) -> Job:
+@dataclass(frozen=True)
+class Prospects:
+    """Where a job may be free, as it was found before others had to wait.
+
+    Attributes:
+        models: the models to try, in turn; None when nobody has looked yet.
+        looks: what the schedules of those that have some say.
+    """
+
+    models: Sequence[str] | None = None
+    looks: Mapping[str, Look] = field(default_factory=dict)
+
+
+UNSEEN = Prospects()
+"""What is enough where jobs of models without schedules are free."""
+
+
+def prospects(session: Session, wanted: Wanted, most: int, now: datetime) -> Prospects:
+    """Look where up to `most` jobs may be free.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    if wanted.model:
+        model_row(session, wanted.model)
+        models = [wanted.model]
+    else:
+        models = list(islice(free_models(session, wanted, now), most + LOOKED_AT))
+    with_schedules = set(scheduled(session)).intersection(models)
+    return Prospects(models, {model: look(session, model, now) for model in with_schedules})
+
+
+def lease_job(
+    session: Session, wanted: Wanted, holder: str, span: timedelta, caller: Caller, found: Prospects | None = None
+) -> Job:
     """Give a due model's job to a holder, and make the job where there is none yet.
 
     Args:
         wanted: without a model, the oldest free job, or else that of the model that is due the longest.
+        found: where to look for it; None to find that out now.
 
     Raises:
+        Outdated: there is no job where it was found to be, but there may be one elsewhere.
         ModelNotFound: there is no such model.
         NotDue: the model is not due, or its job waits after a failure or is in another queue; or there is no job.
         JobAlreadyLeased: somebody holds the model's job.
     """
     if wanted.model:
         model_row(session, wanted.model, lock=True)  # So that of two at once, the second sees what the first did.
-        return _lease(session, wanted.model, wanted, holder, span, caller)
-    return lease_jobs(session, wanted, 1, holder, span, caller)[0]
+        return _lease(session, wanted.model, wanted, holder, span, caller, found)
+    return lease_jobs(session, wanted, 1, holder, span, caller, found)[0]
 
 
-def lease_jobs(session: Session, wanted: Wanted, most: int, holder: str, span: timedelta, caller: Caller) -> list[Job]:
+def lease_jobs(
+    session: Session,
+    wanted: Wanted,
+    most: int,
+    holder: str,
+    span: timedelta,
+    caller: Caller,
+    found: Prospects | None = None,
+) -> list[Job]:
     """Give up to `most` jobs to a holder, the oldest first.
 
+    Args:
+        found: where to look for them; None to find that out now.
+
     Raises:
+        Outdated: there is no job where it was found to be, but there may be one elsewhere.
         NotDue: there is none.
     """
-    found = _lease_at_once(session, wanted, most, holder, span, caller)
-    for model in free_models(session, wanted, caller.at) if len(found) < most else ():
-        if len(found) < most and _lock_at_once(session, model):
-            with suppress(JobAlreadyLeased, NotDue):  # It waits, or was taken a moment ago: the next one may be free.
-                found.append(_lease(session, model, wanted, holder, span, caller))
-    if not found:
-        raise NotDue(NOTHING_FREE, model="")
-    return found
+    found = found or prospects(session, wanted, most, caller.at)
+    leased, outdated = _lease_at_once(session, wanted, most, holder, span, caller), False
+    if found.models is None and len(leased) < most:
+        raise Outdated
+    for model in found.models or ():
+        if len(leased) < most and _lock_at_once(session, model):
+            try:
+                leased.append(_lease(session, model, wanted, holder, span, caller, found))
+            except Outdated:
+                outdated = True
+            except (JobAlreadyLeased, NotDue):  # It waits, or was taken a moment ago: the next one may be free.
+                continue
+    if not leased:
+        raise Outdated if outdated else NotDue(NOTHING_FREE, model="")
+    return leased
 
 
 def _lease_at_once(
@@ -75,11 +134,20 @@ def _lock_at_once(session: Session, model: str) -> bool:
     return session.get(ModelRow, model, with_for_update={"skip_locked": True}, populate_existing=True) is not None
 
 
-def _lease(session: Session, model: str, wanted: Wanted, holder: str, span: timedelta, caller: Caller) -> Job:
+def _lease(
+    session: Session,
+    model: str,
+    wanted: Wanted,
+    holder: str,
+    span: timedelta,
+    caller: Caller,
+    found: Prospects | None,
+) -> Job:
     """Lease the job of a model that is locked."""
-    row = fire_model(session, model, caller)
+    looked = found.looks.get(model) if found else None
+    row = fire_model(session, model, caller, looked)
     if row is None:
-        raise _not_due(session, model, caller.at)
+        raise _not_due(model, looked or look(session, model, caller.at))
     if not wanted.suits(row.queue, row.labels):
         raise NotDue(f"the job of {model} is in another queue or lacks a label", model=model)
     fence = audit.next_sequence(session)  # The number of this lease's own record.
@@ -89,9 +157,8 @@ def _lease(session: Session, model: str, wanted: Wanted, holder: str, span: time
     return recorded(session, job, caller)
 
 
-def _not_due(session: Session, model: str, now: datetime) -> NotDue:
+def _not_due(model: str, looked: Look) -> NotDue:
     """Say that nothing makes a model due, and which of its schedules cannot tell."""
-    due = due_model(session, model, now)
-    problems = "".join(f"; {problem.summary}" for problem in due.problems) if due else ""
+    problems = "".join(f"; {problem.summary}" for problem in looked.verdict.problems)
     fix = "RequestRetraining does so by hand, PreviewSchedule shows when"
     return NotDue(f"no schedule makes {model} due now; {fix}{problems}", model=model)

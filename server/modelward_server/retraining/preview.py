@@ -15,8 +15,8 @@ from modelward_server.retraining.clock import firings, local, on_grid
 from modelward_server.retraining.due import Facts, describe_trigger
 from modelward_server.retraining.facts import gather
 from modelward_server.retraining.records import plans_of
-from modelward_server.retraining.schedule_policy import check_policy, foreseen, jittered
-from modelward_server.retraining.schedules import check_triggers, get_schedule
+from modelward_server.retraining.schedule_policy import foreseen, jittered
+from modelward_server.retraining.schedules import check_schedule, get_schedule
 
 DEFAULT_FIRINGS = 10
 BEGINNING = datetime.min.replace(tzinfo=UTC)
@@ -44,8 +44,7 @@ def preview_draft(
         InvalidField: a cron expression, a zone or a calendar means nothing, or something ends before it begins.
         CalendarEnds: an exchange's calendar does not reach that far.
     """
-    check_triggers(triggers, "draft.triggers")
-    check_policy(policy, "draft.policy")
+    check_schedule(triggers, policy, "draft.")
     begin = after or now
     draft = Schedule("", "", "", tuple(triggers), False, "", "", begin, begin, "", policy)
     return preview(draft, Facts(), begin, count or DEFAULT_FIRINGS)

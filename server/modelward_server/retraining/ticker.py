@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import select
@@ -11,6 +12,7 @@ from sqlalchemy.orm import Session
 from modelward.errors import ModelwardError
 from modelward_server.caller import Caller
 from modelward_server.lifecycle.rows import model_row
+from modelward_server.retraining.facts import look
 from modelward_server.retraining.firings import is_unfired, scheduled
 from modelward_server.retraining.jobs import fire_model
 from modelward_server.retraining.preview import next_firing
@@ -18,6 +20,7 @@ from modelward_server.runtime.background import in_own_thread, progressed, stall
 from modelward_server.runtime.retries import Retries
 from modelward_server.store import audit
 from modelward_server.store.ledger import Ledger
+from modelward_server.store.prepared import Outdated
 from modelward_server.store.tables import AuditRow
 
 ACTOR = "modelward"
@@ -110,7 +113,9 @@ class Ticker:
         self._heard = last
 
     def _fire(self, model: str) -> None:
-        with self._ledger.writing() as session:
+        with self._ledger.reading() as session:  # What takes long is done before others wait.
+            looked = look(session, model, self._now())
+        with suppress(Outdated), self._ledger.writing() as session:  # The next look is soon.
             audit.queue(session)
             model_row(session, model, lock=True)
-            fire_model(session, model, Caller(ACTOR, self._now()))
+            fire_model(session, model, Caller(ACTOR, self._now()), looked)

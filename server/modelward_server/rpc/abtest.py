@@ -15,8 +15,8 @@ from modelward._convert.abtest import (
 from modelward.assignment import assign
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceServicer
-from modelward_server.abtest.conclude import conclude_ab_test
-from modelward_server.abtest.outcomes import get_ab_result, record_ab_outcomes
+from modelward_server.abtest.conclude import Asked, conclude_ab_test, prepare_conclusion
+from modelward_server.abtest.outcomes import deal, get_ab_result, record_ab_outcomes
 from modelward_server.abtest.records import create_ab_test, get_ab_test, list_ab_tests
 from modelward_server.rpc.calls import Calls, Context
 
@@ -54,10 +54,11 @@ class AbTestCalls(ComparisonServiceServicer):
         self, request: pb.RecordAbOutcomesRequest, context: Context
     ) -> pb.RecordAbOutcomesResponse:
         outcomes = [ab_outcome_from_proto(outcome) for outcome in request.outcomes]
-        return await self._calls.write(
+        return await self._calls.write_prepared(
             request,
             context,
-            lambda session, caller: recorded_to_proto(record_ab_outcomes(session, request.test, outcomes, caller)),
+            lambda session: deal(session, request.test, outcomes),
+            lambda session, caller, dealt: recorded_to_proto(record_ab_outcomes(session, dealt, caller)),
         )
 
     async def GetAbTestResult(self, request: pb.GetAbTestResultRequest, context: Context) -> pb.GetAbTestResultResponse:
@@ -65,20 +66,14 @@ class AbTestCalls(ComparisonServiceServicer):
         return pb.GetAbTestResultResponse(result=ab_result_to_proto(result))
 
     async def ConcludeAbTest(self, request: pb.ConcludeAbTestRequest, context: Context) -> pb.ConcludeAbTestResponse:
-        return await self._calls.write(
+        asked = Asked(
+            request.test, request.winner, action_from_proto(request.action), request.reason, expected_etag=request.etag
+        )
+        return await self._calls.write_prepared(
             request,
             context,
-            lambda session, caller: pb.ConcludeAbTestResponse(
-                ab_test=ab_test_to_proto(
-                    conclude_ab_test(
-                        session,
-                        request.test,
-                        request.winner,
-                        action_from_proto(request.action),
-                        request.reason,
-                        request.etag,
-                        caller,
-                    )
-                )
+            lambda session: prepare_conclusion(session, asked),
+            lambda session, caller, prepared: pb.ConcludeAbTestResponse(
+                ab_test=ab_test_to_proto(conclude_ab_test(session, asked, prepared, caller))
             ),
         )

@@ -6,6 +6,7 @@ from functools import partial
 from modelward._convert.policy import audit_record_to_proto, verification_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
+from modelward_server.governance.replay import verify
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.store import audit
 
@@ -17,7 +18,7 @@ class AuditCalls(LifecycleServiceServicer):
 
     async def VerifyAuditLog(self, request: pb.VerifyAuditLogRequest, context: Context) -> pb.VerifyAuditLogResponse:
         found = await self._calls.analyse(
-            lambda session: audit.verify(session, request.from_sequence, request.to_sequence)
+            lambda session: verify(session, request.from_sequence, request.to_sequence, request.expected_hash)
         )
         return verification_to_proto(found)
 

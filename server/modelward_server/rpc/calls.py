@@ -1,7 +1,7 @@
 """How a servicer reaches the ledger: in a thread, in one transaction, and a repeated request only once."""
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeAlias, TypeVar
 from uuid import UUID
@@ -25,14 +25,18 @@ from modelward_server.security.identity import Identity
 from modelward_server.security.scope import names_only_own
 from modelward_server.store import audit
 from modelward_server.store.ledger import Ledger
+from modelward_server.store.prepared import Outdated
 from modelward_server.store.retention import FORGOTTEN, check_not_forgotten, forgotten
 from modelward_server.store.tables import RequestRow
 
 ATTEMPTS = 5
 """How often a transaction is tried that met another writer's."""
+LARGE_REQUEST_BYTES = 64 << 10
+"""From which size on a request is not hashed on the event loop."""
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 Value = TypeVar("Value")
+Prepared = TypeVar("Prepared")
 Answer = TypeVar("Answer", bound=Message)
 
 
@@ -40,6 +44,7 @@ class Mutation(Protocol):
     """A request that changes something; most have a `request_id`."""
 
     def SerializeToString(self, *, deterministic: bool = ...) -> bytes: ...
+    def ByteSize(self) -> int: ...
 
 
 class Calls:
@@ -58,6 +63,7 @@ class Calls:
         self.executors = executors
         self._reads = executors.background if background else executors.reads
         self._writes = executors.background if background else executors.writes
+        self._analyses = executors.background if background else executors.compute
         self._on_write = harmless(on_write)  # What was committed is no failure of the call.
 
     @property
@@ -70,7 +76,7 @@ class Calls:
 
     async def analyse(self, query: Callable[[Session], Value]) -> Value:
         """Run a function that reads much, or computes with what it reads."""
-        return await self.executors.compute.run(self._read, query)
+        return await self._analyses.run(self._read, query)
 
     async def peek(self, statement: Executable, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """Read one row by its key; in a file that costs less than the way to a thread and back."""
@@ -99,16 +105,91 @@ class Calls:
             RequestIdReused: the id came before with another request.
             ConcurrentChange: others were faster, again and again.
         """
-        actor, who = actor_of(context), identity.current.get()
+        actor = actor_of(context)
+        asked = await self._asked(request)
         with Wanted() as wanted:
-            change_once = wanted.still(
-                lambda session: _once(session, request, change, audit.in_turn(session, actor), who)
-            )
+            change_once = wanted.still(lambda session: _once(session, asked, change, audit.in_turn(session, actor)))
             executor = self.executors.urgent if urgent else self._writes
             run = self._write_urgently if urgent else self._write
             result: Answer = await executor.run(run, change_once)
         self._on_write()
         return result
+
+    async def write_prepared(
+        self,
+        request: Mutation,
+        context: Context,
+        prepare: Callable[[Session], Prepared],
+        change: Callable[[Session, Caller, Prepared], Answer],
+        *,
+        at_first: Sequence[Prepared] = (),
+        dry_run: bool = False,
+    ) -> Answer:
+        """Write as `write` does, or `rehearse`, what takes long to work out, which is done before others wait for it.
+
+        Args:
+            prepare: reads, in a session of its own, and works out what the change needs.
+            change: checks that it still holds; when it raises `Outdated`, both run again.
+            at_first: what to try with before anything is prepared, where that is often enough.
+
+        Raises:
+            as `write`.
+        """
+        run, asked = self.rehearse if dry_run else self.write, await self._asked(request)
+
+        def unless_known(session: Session) -> list[Prepared]:
+            return [prepare(session)] if _remembered(session, asked) is None else []
+
+        def changed(session: Session, caller: Caller, prepared: list[Prepared]) -> Answer:
+            if not prepared:  # The answer that was remembered a moment ago is forgotten by now.
+                raise Outdated
+            return change(session, caller, prepared[0])
+
+        return await self._prepared(
+            unless_known,
+            lambda prepared: run(request, context, lambda session, caller: changed(session, caller, prepared)),
+            [[one] for one in at_first],
+        )
+
+    async def act_prepared(
+        self,
+        actor: str,
+        prepare: Callable[[Session], Prepared],
+        change: Callable[[Session, Caller, Prepared], Value],
+        *,
+        at_first: Sequence[Prepared] = (),
+    ) -> Value:
+        """Run a change that the server makes by itself, prepared as `write_prepared` has it.
+
+        Raises:
+            as `act`.
+        """
+        return await self._prepared(
+            prepare,
+            lambda prepared: self.act(actor, lambda session, caller: change(session, caller, prepared)),
+            at_first,
+        )
+
+    async def _prepared(
+        self,
+        prepare: Callable[[Session], Prepared],
+        run: Callable[[Prepared], Awaitable[Value]],
+        at_first: Sequence[Prepared],
+    ) -> Value:
+        for prepared in at_first:
+            with suppress(Outdated):
+                return await run(prepared)
+        for _ in range(ATTEMPTS):
+            prepared = await self.analyse(prepare)
+            with suppress(Outdated):
+                return await run(prepared)
+        raise ConcurrentChange("what this rests on changed again and again; retry with the same request id")
+
+    async def _asked(self, request: Mutation) -> "_Asked":
+        """Return what stands for a request; one of megabytes is hashed where nobody waits for it."""
+        if request.ByteSize() < LARGE_REQUEST_BYTES:
+            return _Asked(request)
+        return await self.executors.compute.run(_Asked, request)
 
     async def act(self, actor: str, change: Callable[[Session, Caller], Value]) -> Value:
         """Run a change that the server makes by itself, in one transaction.
@@ -134,8 +215,8 @@ class Calls:
         Raises:
             RequestIdReused: the id came before with another request.
         """
-        who = identity.current.get()
-        return await self.read(lambda session: _remembered(session, request, who))
+        asked = await self._asked(request)
+        return await self.read(lambda session: _remembered(session, asked))
 
     async def rehearse(
         self,
@@ -188,47 +269,43 @@ def actor_of(context: Context) -> str:
     return str(actor)
 
 
-def _once(
-    session: Session,
-    request: Mutation,
-    change: Callable[[Session, Caller], Answer],
-    caller: Caller,
-    who: Identity | None = None,
-) -> Answer:
-    known: Answer | None = _remembered(session, request, who)
+class _Asked:
+    """A request as its id stands for it."""
+
+    def __init__(self, request: Mutation) -> None:
+        given = getattr(request, "request_id", "")
+        self.request_id = str(UUID(given)) if given else ""
+        self.digest = _digest(request) if given else ""
+        self.who = identity.current.get()
+
+
+def _once(session: Session, asked: _Asked, change: Callable[[Session, Caller], Answer], caller: Caller) -> Answer:
+    known: Answer | None = _remembered(session, asked)
     if known is not None:
         return known
     answer = change(session, caller)
-    request_id = _request_id(request)
-    if not request_id:
-        return answer
-    session.add(
-        RequestRow(
-            request_id=request_id,
-            owner=who.name if who else "",
-            digest=_digest(request),
-            answer_type=answer.DESCRIPTOR.full_name,
-            answer=answer.SerializeToString(),
-            answered_at=caller.at,
+    if asked.request_id:
+        session.add(
+            RequestRow(
+                request_id=asked.request_id,
+                owner=asked.who.name if asked.who else "",
+                digest=asked.digest,
+                answer_type=answer.DESCRIPTOR.full_name,
+                answer=answer.SerializeToString(),
+                answered_at=caller.at,
+            )
         )
-    )
     return answer
 
 
-def _remembered(session: Session, request: Mutation, who: Identity | None) -> Any:
-    request_id = _request_id(request)
-    if not request_id:
+def _remembered(session: Session, asked: _Asked) -> Any:
+    if not asked.request_id:
         return None
-    seen = session.get(RequestRow, request_id)
+    seen = session.get(RequestRow, asked.request_id)
     if seen is None:
-        check_not_forgotten(session, request_id)
+        check_not_forgotten(session, asked.request_id)
         return None
-    return _same_answer(seen, _digest(request), who)
-
-
-def _request_id(request: Mutation) -> str:
-    given = getattr(request, "request_id", "")
-    return str(UUID(given)) if given else ""
+    return _same_answer(seen, asked.digest, asked.who)
 
 
 def _digest(request: Mutation) -> str:

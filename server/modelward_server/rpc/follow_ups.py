@@ -65,7 +65,12 @@ class FollowUps:
         return list(filter(self._retries.is_due, jobs))
 
     async def _advance(self, job_id: str) -> None:
-        question = await self._calls.act(ACTOR, lambda session, caller: following.advance(session, job_id, caller))
+        question = await self._calls.act_prepared(
+            ACTOR,
+            lambda session: following.evidence_for(session, job_id),
+            lambda session, caller, evidence: following.advance(session, job_id, evidence, caller),
+            at_first=[None],
+        )
         if question is None:
             return
         try:

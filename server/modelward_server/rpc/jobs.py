@@ -20,7 +20,7 @@ from modelward.v1.retraining_pb2_grpc import RetrainingServiceServicer
 from modelward_server.caller import Caller
 from modelward_server.retraining import jobs, policies
 from modelward_server.retraining.lease import DEFAULT_LEASE, Holding
-from modelward_server.retraining.leasing import lease_job, lease_jobs
+from modelward_server.retraining.leasing import UNSEEN, Prospects, lease_job, lease_jobs, prospects
 from modelward_server.retraining.queues import Order, Wanted
 from modelward_server.rpc.calls import Answer, Calls, Context
 from modelward_server.rpc.follow_ups import FollowUps
@@ -64,8 +64,9 @@ class JobCalls(RetrainingServiceServicer):
             request,
             context,
             wanted,
-            lambda session, caller, span: pb.LeaseJobResponse(
-                job=job_to_proto(lease_job(session, wanted, request.holder, span, caller))
+            1,
+            lambda session, caller, span, found: pb.LeaseJobResponse(
+                job=job_to_proto(lease_job(session, wanted, request.holder, span, caller, found))
             ),
         )
 
@@ -75,8 +76,11 @@ class JobCalls(RetrainingServiceServicer):
             request,
             context,
             wanted,
-            lambda session, caller, span: pb.LeaseJobsResponse(
-                jobs=map(job_to_proto, lease_jobs(session, wanted, request.max_jobs, request.holder, span, caller))
+            request.max_jobs,
+            lambda session, caller, span, found: pb.LeaseJobsResponse(
+                jobs=map(
+                    job_to_proto, lease_jobs(session, wanted, request.max_jobs, request.holder, span, caller, found)
+                )
             ),
         )
 
@@ -85,13 +89,20 @@ class JobCalls(RetrainingServiceServicer):
         request: pb.LeaseJobRequest | pb.LeaseJobsRequest,
         context: Context,
         wanted: Wanted,
-        leased: Callable[[Session, Caller, timedelta], Answer],
+        most: int,
+        leased: Callable[[Session, Caller, timedelta, Prospects], Answer],
     ) -> Answer:
         """Lease now, or as soon as there is a job in the time that the request waits."""
         span = optional_span(request, "lease") or DEFAULT_LEASE
 
         async def lease() -> Answer:
-            return await self._calls.write(request, context, lambda session, caller: leased(session, caller, span))
+            return await self._calls.write_prepared(
+                request,
+                context,
+                lambda session: prospects(session, wanted, most, datetime.now(UTC)),
+                lambda session, caller, found: leased(session, caller, span, found),
+                at_first=[] if wanted.model else [UNSEEN],
+            )
 
         return await self._openings.first(wanted, lease, span_from_proto(request.wait).total_seconds())
 

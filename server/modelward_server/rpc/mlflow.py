@@ -110,7 +110,7 @@ class MlflowCalls(LifecycleServiceServicer):
         files = await self._calls.executors.remote.run(self._sources.copy_artifact, foreign.uri, self._blobs)
 
         def change(session: Session, caller: Caller) -> pb.AdoptedVersion:
-            return _adopted_to_proto(replace(adopt(session, self._blobs, kept, files, caller), left_out=left_out))
+            return _adopted_to_proto(replace(adopt(session, kept, files, caller), left_out=left_out))
 
         return await self._calls.write(request, context, change)
 

@@ -1,9 +1,9 @@
 """The call that takes live data: batches in, acknowledgements and reports of windows out."""
 
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 
 import pyarrow as pa
 from sqlalchemy.orm import Session
@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 from modelward._convert.common import ref_from_proto, span_from_proto
 from modelward._convert.drift import report_to_proto
 from modelward.data import Columns, to_arrow
-from modelward.drift import DEFAULT_REFERENCE, DriftPolicy, DriftReport, Reference
+from modelward.drift import DEFAULT_REFERENCE
 from modelward.errors import FieldViolation, InvalidField, LimitReached
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
@@ -19,12 +19,13 @@ from modelward_server.caller import Caller
 from modelward_server.drift import observing, policies, references, reports, sequential
 from modelward_server.drift.joint import places, reference_cells
 from modelward_server.drift.live import check_columns
-from modelward_server.drift.observing import Observer, Window
+from modelward_server.drift.observing import Observer, Place, Window
 from modelward_server.drift.profile import Profile
-from modelward_server.rpc.calls import Calls, Context
+from modelward_server.rpc.calls import Calls, Context, actor_of
 from modelward_server.rpc.datasets import arrow_batches, arrow_columns, read_columns, reading_executor
 from modelward_server.rpc.requests import optional_time
 from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.prepared import Outdated
 from modelward_server.store.sources import Sources
 from modelward_server.store.table_memory import MIB, bytes_of
 
@@ -43,17 +44,18 @@ class ObservingCalls(DriftServiceServicer):
         self, request_iterator: AsyncIterator[pb.ObserveRequest], context: Context
     ) -> AsyncIterator[pb.ObserveResponse]:
         observer, profile = await self._observer(await _header(request_iterator), context)
-        async for answer in self._close_windows(observer, profile, context):
+        watch = _Watch(observer, profile)
+        await self._open(observer, context)
+        async for answer in self._close_windows(watch, context):
             yield answer  # Of windows that closed before a server died.
-        yield await self._calls.write(pb.ObserveRequest(), context, partial(_state, observer=observer))
+        yield await self._calls.read(watch.standing)
         async for part in request_iterator:
             if part.HasField("header"):
                 raise InvalidField(FieldViolation("header", "came twice; send it once, and then the batches"))
-            taken = await self._take(observer, profile, part.batch, context)
-            answers = [answer async for answer in self._close_windows(observer, profile, context)]
-            for answer in answers or [pb.ObserveResponse()]:
-                answer.acknowledged = taken.acknowledged
-                answer.sequential_evidence = taken.sequential_evidence
+            taken = await self._take(watch, part.batch, context)
+            if not taken.closes:
+                yield taken.answer()
+            async for answer in self._close_windows(watch, context) if taken.closes else _nothing():
                 yield answer
 
     async def _observer(self, header: pb.ObserveHeader, context: Context) -> tuple[Observer, Profile]:
@@ -63,51 +65,141 @@ class ObservingCalls(DriftServiceServicer):
         )
         return observer, await self._calls.executors.compute.run(references.load_profile, self._blobs, reference.digest)
 
-    async def _take(
-        self, observer: Observer, profile: Profile, batch: pb.ObserveBatch, context: Context
-    ) -> pb.ObserveResponse:
+    async def _open(self, observer: Observer, context: Context) -> None:
+        if await self._calls.read(lambda session: observing.place_of(session, observer)) is None:
+            await self._calls.act(
+                actor_of(context), lambda session, _: observing.open_observer(session, observer).sender
+            )
+
+    async def _take(self, watch: "_Watch", batch: pb.ObserveBatch, context: Context) -> "_Taken":
         columns = await reading_executor(self._calls.executors, batch.data).run(
             read_columns, batch.data, "batch.data", self._sources
         )
-        check_columns(profile.features, columns, "batch.data")
+        check_columns(watch.profile.features, columns, "batch.data")
         _check_size(columns)
         seen_at = optional_time(batch, "seen_at") or datetime.now(UTC)
+        return await self._calls.act_prepared(
+            actor_of(context),
+            lambda session: watch.prepare(session, batch.number, columns, seen_at),
+            watch.take,
+        )
 
-        def take(session: Session, caller: Caller) -> pb.ObserveResponse:
-            row = observing.open_observer(session, observer)
-            if observing.is_new(row, batch.number):
-                for window, part in list(observing.parts(row, observer, len(next(iter(columns.values()))), seen_at)):
-                    observing.keep_rows(session, row, window, seen_at, _packed(columns, part))
-                row.acknowledged = batch.number
-                row.detector = _watched(row.detector, profile, columns, f"{observer.sender} {batch.number}")
-            return _state(session, caller, observer)
-
-        return await self._calls.write(batch, context, take)
-
-    async def _close_windows(
-        self, observer: Observer, profile: Profile, context: Context
-    ) -> AsyncIterator[pb.ObserveResponse]:
-        while window := await self._calls.read(lambda session: observing.closed_window(session, observer)):
-            report = await self._report(observer, profile, window)
-            close = partial(_closed, observer=observer, window=window, report=report)
-            answer = await self._calls.write(pb.ObserveRequest(), context, close)
-            if answer.HasField("report"):
+    async def _close_windows(self, watch: "_Watch", context: Context) -> AsyncIterator[pb.ObserveResponse]:
+        """Compare one closed window after the other; each report is kept before the next window is looked at."""
+        while (closed := await self._calls.analyse(watch.prepare_close)) is not None:
+            seen: list[_Closed | None] = [closed]
+            answer = await self._calls.act_prepared(actor_of(context), watch.prepare_close, watch.close, at_first=seen)
+            if answer is not None:
                 yield answer
 
-    async def _report(self, observer: Observer, profile: Profile, window: Window) -> DriftReport:
-        def gather(session: Session) -> tuple[list[bytes], Reference, DriftPolicy]:
-            return (
-                observing.tables_of(session, observer, window),
-                references.get_reference(session, observer.version, observer.reference),
-                policies.get_drift_policy(session, observer.version.model),
-            )
 
-        tables, reference, policy = await self._calls.read(gather)
-        end = "%H:%M" if window.first.date() == window.last.date() else "%Y-%m-%d %H:%M"
-        label = f"{observer.sender}, {window.first:%Y-%m-%d %H:%M} to {window.last:{end}}"
-        taken = reports.from_batches(_unpacked(tables))
-        make = partial(reports.make_report, reference, profile, taken, "batch.data", policy.thresholds)
-        return await self._calls.executors.compute.run(make, label[:256])
+async def _nothing() -> AsyncIterator[pb.ObserveResponse]:
+    return
+    yield
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What a batch comes to.
+
+    Attributes:
+        before: the number of the last batch that was taken before.
+        parts: its rows as Arrow, each part with its window.
+        closes: whether it closes a window.
+    """
+
+    before: int
+    place: Place
+    evidence: float
+    seen_at: datetime
+    parts: Sequence[tuple[int, bytes]] = ()
+    closes: bool = False
+
+    def answer(self) -> pb.ObserveResponse:
+        return pb.ObserveResponse(acknowledged=self.place.acknowledged, sequential_evidence=self.evidence)
+
+
+@dataclass(frozen=True)
+class _Closed:
+    """What a window comes to, and how its sender stands."""
+
+    window: Window
+    standing: pb.ObserveResponse
+
+
+class _Watch:
+    """One sender's live data: what becomes of them, worked out while nobody waits for it, and written down."""
+
+    def __init__(self, observer: Observer, profile: Profile) -> None:
+        self.observer, self.profile = observer, profile
+
+    def standing(self, session: Session) -> pb.ObserveResponse:
+        """Say how far the sender is."""
+        place = self._place(session)
+        evidence = _detector(place, self.profile).evidence
+        return pb.ObserveResponse(acknowledged=place.acknowledged, sequential_evidence=evidence)
+
+    def prepare(self, session: Session, number: int, columns: Columns, seen_at: datetime) -> _Taken:
+        """Work out what a batch comes to."""
+        place = self._place(session)
+        before, opened, detector = place.acknowledged, place.window, _detector(place, self.profile)
+        if not observing.is_new(place, number):
+            return _Taken(before, place, detector.evidence, seen_at)
+        rows = len(next(iter(columns.values())))
+        parts = [(window, _packed(columns, part)) for window, part in place.parts(self.observer, rows, seen_at)]
+        detector.watch(places(self.profile.features, columns), zlib.crc32(f"{self.observer.sender} {number}".encode()))
+        place.acknowledged, place.detector = number, sequential.to_bytes(detector)
+        return _Taken(before, place, detector.evidence, seen_at, parts, place.window > opened)
+
+    def take(self, session: Session, caller: Caller, taken: _Taken) -> _Taken:
+        """Keep a batch.
+
+        Raises:
+            Outdated: other batches of the sender came meanwhile.
+        """
+        row = observing.open_observer(session, self.observer)
+        if row.acknowledged != taken.before:
+            raise Outdated
+        for window, table in taken.parts:
+            observing.keep_rows(session, row, window, taken.seen_at, table)
+        observing.move(row, taken.place)
+        return taken
+
+    def prepare_close(self, session: Session) -> _Closed | None:
+        """Work out what the oldest closed window comes to; None when all are compared."""
+        observer, place = self.observer, self._place(session)
+        number = observing.closed_window(session, observer, place.window)
+        if number is None:
+            return None
+        kept = observing.kept_rows(session, observer, number)
+        reference = references.get_reference(session, observer.version, observer.reference)
+        thresholds = policies.get_drift_policy(session, observer.version.model).thresholds
+        taken, label = (
+            reports.from_batches(_unpacked(kept.tables)),
+            _label(observer, min(kept.seen_at), max(kept.seen_at)),
+        )
+        report = reports.make_report(reference, self.profile, taken, "batch.data", thresholds, label)
+        return _Closed(Window(number, len(kept.tables), report), self.standing(session))
+
+    def close(self, session: Session, caller: Caller, closed: _Closed | None) -> pb.ObserveResponse | None:
+        """Keep what a window came to; None when somebody else did.
+
+        Raises:
+            Outdated: other rows of the window are in the ledger than were compared.
+        """
+        if closed is None:
+            return None
+        row = observing.open_observer(session, self.observer)
+        report, alarm = observing.close_window(session, self.observer, row, closed.window, caller)
+        answer = pb.ObserveResponse(alarm=alarm, report=report_to_proto(report))
+        answer.MergeFrom(closed.standing)
+        return answer
+
+    def _place(self, session: Session) -> Place:
+        place = observing.place_of(session, self.observer)
+        if place is None:  # It was opened at the beginning of the call.
+            raise Outdated
+        return place
 
 
 def _check_size(columns: Columns) -> None:
@@ -136,33 +228,22 @@ def _observer_of(header: pb.ObserveHeader) -> Observer:
     )
 
 
-def _state(session: Session, caller: Caller, observer: Observer) -> pb.ObserveResponse:
-    row = observing.open_observer(session, observer)
-    evidence = sequential.from_bytes(row.detector).evidence if row.detector else 0.0
-    return pb.ObserveResponse(acknowledged=row.acknowledged, sequential_evidence=evidence)
+def _label(observer: Observer, first: datetime, last: datetime) -> str:
+    end = "%H:%M" if first.date() == last.date() else "%Y-%m-%d %H:%M"
+    return f"{observer.sender}, {first:%Y-%m-%d %H:%M} to {last:{end}}"[:256]
 
 
-def _closed(
-    session: Session, caller: Caller, observer: Observer, window: Window, report: DriftReport
-) -> pb.ObserveResponse:
-    answer = _state(session, caller, observer)
-    if closed := observing.close_window(session, observer, window, report, caller):
-        answer.report.CopyFrom(report_to_proto(closed[0]))
-        answer.alarm = closed[1]
-    return answer
-
-
-def _watched(state: bytes, profile: Profile, columns: Columns, batch: str) -> bytes:
-    detector = sequential.from_bytes(state) if state else sequential.Detector(reference_cells(profile))
-    detector.watch(places(profile.features, columns), zlib.crc32(batch.encode()))
-    return sequential.to_bytes(detector)
+def _detector(place: Place, profile: Profile) -> sequential.Detector:
+    if place.detector:
+        return sequential.from_bytes(place.detector)
+    return sequential.Detector(reference_cells(profile))
 
 
 def _packed(columns: Columns, rows: slice) -> bytes:
     return b"".join(to_arrow({name: values[rows] for name, values in columns.items()}))
 
 
-def _unpacked(tables: list[bytes]) -> Iterator[Columns]:
+def _unpacked(tables: Iterable[bytes]) -> Iterator[Columns]:
     for table in tables:
         for batch in arrow_batches(pa.BufferReader(table), "batch.data"):
             yield arrow_columns(batch, "batch.data")

@@ -2,17 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
-from sqlalchemy.orm import Session
-
 from modelward._convert.common import ref_from_proto, span_from_proto
 from modelward._convert.outcomes import outcome_from_proto, performance_to_proto, recorded_to_proto
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
-from modelward_server.caller import Caller
-from modelward_server.drift.outcomes import record_outcomes
-from modelward_server.drift.performance_alarms import watch_performance
+from modelward_server.drift.outcomes import check, record_outcomes
+from modelward_server.drift.performance_alarms import judge_newest, keep_judgement
 from modelward_server.drift.periods import Periods, list_performance
-from modelward_server.rpc.calls import Calls, Context
+from modelward_server.rpc.calls import Calls, Context, actor_of
 
 DEFAULT_PERIOD = timedelta(days=1)
 
@@ -25,13 +22,25 @@ class OutcomeServicer(DriftServiceServicer):
     async def RecordOutcomes(self, request: pb.RecordOutcomesRequest, context: Context) -> pb.RecordOutcomesResponse:
         periods = _periods(request)
         outcomes = list(map(outcome_from_proto, request.outcomes))
+        check(outcomes)
+        answer = await self._calls.write(
+            request,
+            context,
+            lambda session, caller: recorded_to_proto(record_outcomes(session, periods.ref, outcomes, caller)),
+        )
+        await self._watch_performance(periods, context)
+        return answer
 
-        def record(session: Session, caller: Caller) -> pb.RecordOutcomesResponse:
-            recorded = record_outcomes(session, periods.ref, outcomes, caller)
-            watch_performance(session, periods, caller)
-            return recorded_to_proto(recorded)
+    async def _watch_performance(self, periods: Periods, context: Context) -> None:
+        """Judge the newest complete period: outside the change that completed it, since that may read a million rows.
 
-        return await self._calls.write(request, context, record)
+        When the server dies before, the period is judged with the next outcomes, or when these come again.
+        """
+        judged = await self._calls.read(lambda session: judge_newest(session, periods, datetime.now(UTC)))
+        if judged is not None:
+            await self._calls.act(
+                actor_of(context), lambda session, caller: keep_judgement(session, periods, *judged, caller)
+            )
 
     async def ListPerformance(self, request: pb.ListPerformanceRequest, context: Context) -> pb.ListPerformanceResponse:
         page = await self._calls.analyse(

@@ -114,13 +114,17 @@ class RegistryCalls(LifecycleServiceServicer):
             )
         new = new_version(request, copied)
 
-        def register(session: Session, caller: Caller) -> pb.RegisterModelVersionResponse:
-            version = versions.register(session, self._blobs, new, caller)
+        def register(
+            session: Session, caller: Caller, prepared: versions.NewVersion
+        ) -> pb.RegisterModelVersionResponse:
+            version = versions.register(session, prepared, caller)
             if request.job_id:
                 note_registered(session, request.job_id, request.fence, version.ref, caller)
             return pb.RegisterModelVersionResponse(version=version_to_proto(version))
 
-        return await self._calls.write(request, context, register)
+        return await self._calls.write_prepared(
+            request, context, lambda _session: versions.prepare_registration(self._blobs, new), register
+        )
 
     async def GetModelVersion(self, request: pb.GetModelVersionRequest, context: Context) -> pb.GetModelVersionResponse:
         ref = ref_from_proto(request.version)

@@ -32,6 +32,7 @@ class RetrainingServicer(JobCalls):
     async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: Context) -> pb.CreateScheduleResponse:
         triggers = [trigger_from_proto(trigger) for trigger in request.triggers]
         policy = schedule_policy_from_proto(request.policy)
+        await self._calls.executors.compute.run(schedules.check_schedule, triggers, policy)
         return await self._calls.write(
             request,
             context,
@@ -57,8 +58,10 @@ class RetrainingServicer(JobCalls):
         )
 
     async def UpdateSchedule(self, request: pb.UpdateScheduleRequest, context: Context) -> pb.UpdateScheduleResponse:
-        triggers = [trigger_from_proto(trigger) for trigger in request.triggers]
-        policy = schedule_policy_from_proto(request.policy)
+        changed = request.update_mask.paths
+        triggers = [trigger_from_proto(trigger) for trigger in request.triggers] if "triggers" in changed else []
+        policy = schedule_policy_from_proto(request.policy) if "policy" in changed else schedules.NO_POLICY
+        await self._calls.executors.compute.run(schedules.check_schedule, triggers, policy)
         return await self._calls.write(
             request,
             context,

@@ -16,6 +16,7 @@ from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server.lifecycle import halts, history, policies, promotion
 from modelward_server.lifecycle.deletion import delete_artifact
+from modelward_server.lifecycle.evidence import Gathered, gather
 from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.requests import optional_time, stages_of
 from modelward_server.rpc.resolving import Resolver
@@ -30,14 +31,16 @@ class StageCalls(LifecycleServiceServicer):
     async def TransitionModelVersion(
         self, request: pb.TransitionModelVersionRequest, context: Context
     ) -> pb.TransitionModelVersionResponse:
-        [to] = stages_of([request.to])
-        run = self._calls.rehearse if request.dry_run else self._calls.write
-        return await run(
+        [to], ref = stages_of([request.to]), ref_from_proto(request.version)
+        return await self._calls.write_prepared(
             request,
             context,
-            lambda session, caller: transition_result_to_proto(
-                promotion.transition(session, ref_from_proto(request.version), to, request.reason, request.etag, caller)
+            lambda session: gather(session, ref),
+            lambda session, caller, evidence: transition_result_to_proto(
+                promotion.transition(session, ref, to, request.reason, request.etag, caller, evidence)
             ),
+            at_first=[Gathered(ref)],
+            dry_run=request.dry_run,
         )
 
     async def ResolveModel(self, request: pb.ResolveModelRequest, context: Context) -> pb.ResolveModelResponse:

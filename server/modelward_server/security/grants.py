@@ -41,6 +41,14 @@ class Grant:
     revoked_at: datetime | None
 
 
+@dataclass(frozen=True)
+class RecordedGrant(Grant):
+    """A grant as it is recorded: also which secret it is for, so that none can be put in its place."""
+
+    secret_sha256: str
+    """Empty for a certificate."""
+
+
 def create_token(
     session: Session, name: str, role: Role, models: tuple[str, ...], expires_at: datetime | None, caller: Caller
 ) -> str:
@@ -156,8 +164,13 @@ def _revoke(session: Session, row: GrantRow, caller: Caller) -> Grant:
 
 def _recorded(session: Session, row: GrantRow, caller: Caller) -> Grant:
     grant = _to_grant(row)
-    audit.append(session, Kind.GRANT, "", grant, caller)
+    audit.append(session, Kind.GRANT, "", to_record(row), caller)
     return grant
+
+
+def to_record(row: GrantRow) -> RecordedGrant:
+    """Return what the audit log keeps of a grant."""
+    return RecordedGrant(**vars(_to_grant(row)), secret_sha256=row.digest)
 
 
 def _to_grant(row: GrantRow) -> Grant:

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Boolean, Column, ForeignKey, Index, LargeBinary, SmallInteger, String, Table
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, LargeBinary, SmallInteger, String, Table
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelward_server.store.outcome_tables import EpochMicroseconds
@@ -22,6 +22,8 @@ class AbTestRow(Base):
     found: Mapped[dict[str, Any]]
     """All of it, as the contract's JSON."""
     revision: Mapped[int] = mapped_column(default=1)
+    outcomes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    """How many it has."""
 
 
 class AbTestModelRow(Base):

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
@@ -27,6 +27,8 @@ HEAD = 1
 HELD = "audit_head"
 """Where a session, which lives for one transaction, keeps the head that it has locked."""
 BATCH = 1000
+MAX_DEFECTS = 100
+"""How many are reported."""
 
 
 class Kind(StrEnum):
@@ -77,7 +79,7 @@ def append_all(session: Session, kind: Kind, about: Iterable[tuple[str, int, obj
             kind=kind,
             model=model,
             version=version,
-            payload=_canonical(_adapter(type(payload)).dump_python(payload, mode="json")),
+            payload=_recorded(payload),
             previous_hash=head.hash,
             hash="",
         )
@@ -86,6 +88,16 @@ def append_all(session: Session, kind: Kind, about: Iterable[tuple[str, int, obj
         session.add(row)
         announce(session, payload)
     session.flush()
+
+
+def plain(payload: object) -> dict[str, Any]:
+    """Return the JSON of a record that says this."""
+    found: dict[str, Any] = json.loads(_recorded(payload))
+    return found
+
+
+def _recorded(payload: object) -> str:
+    return _canonical(_adapter(type(payload)).dump_python(payload, mode="json"))
 
 
 def queue(session: Session) -> datetime | None:
@@ -164,31 +176,59 @@ def hash_of(row: AuditRow) -> str:
     return hashlib.sha256(_canonical(fields).encode()).hexdigest()
 
 
-def verify(session: Session, first: int = 0, last: int = 0, most: int = 100) -> AuditVerification:
+def verify(
+    session: Session,
+    first: int = 0,
+    last: int = 0,
+    expected_hash: str = "",
+    follow: Callable[[Sequence[AuditRow]], None] | None = None,
+) -> AuditVerification:
     """Check that the records are those that were written, none changed, removed or moved.
 
     Args:
         first: the first sequence number to check; 0 means from the beginning.
         last: the last one; 0 means to the end, and then the log's head is checked too.
-        most: how many defects to report.
+        expected_hash: of a record that must be among them; empty for none.
+        follow: is given the records too, in order.
     """
     head = _head(session)
-    checker = _Checker(max(first, 1), _hash_before(session, first))
-    for row in _rows(session, max(first, 1) - 1, last):
-        checker.take(row)
+    checker = _Checker(max(first, 1), _hash_before(session, first), expected_hash)
+    for batch in _batches(session, max(first, 1) - 1, last):
+        for row in batch:
+            checker.take(row)
+        if follow is not None:
+            follow(batch)
+        session.expunge_all()  # A long log must not pile up in memory.
     if not last:
         checker.finish(head)
-    return AuditVerification(checker.records, checker.hash, tuple(checker.defects[:most]))
+    defects = (*checker.unmet(), *checker.defects)
+    return AuditVerification(
+        checker.records, checker.hash, defects[:MAX_DEFECTS], checker.sequence, checker.expected_sequence
+    )
 
 
 class _Checker:
     """Walks along the chain."""
 
-    def __init__(self, first: int, hash_before: str) -> None:
+    def __init__(self, first: int, hash_before: str, expected_hash: str) -> None:
         self._expected = first
         self.hash = hash_before
         self.records = 0
         self.defects: list[AuditDefect] = []
+        self._expected_hash = expected_hash
+        self.expected_sequence = 0
+        """The number of the record that has the expected hash; 0 until it came."""
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last record."""
+        return self._expected - 1
+
+    def unmet(self) -> Iterator[AuditDefect]:
+        """Yield what is wrong when no record had the expected hash."""
+        if self._expected_hash and not self.expected_sequence:
+            why = "records were cut off or replaced, or it is the hash of another log"
+            yield AuditDefect(0, f"missing: no record has the hash {self._expected_hash}; {why}")
 
     def take(self, row: AuditRow) -> None:
         if row.sequence != self._expected:
@@ -202,6 +242,8 @@ class _Checker:
             self._blame(row.sequence, "out of order or replaced: it does not follow the record before it")
         self._expected, self.hash = row.sequence + 1, row.hash
         self.records += 1
+        if row.hash == self._expected_hash:
+            self.expected_sequence = row.sequence
 
     def finish(self, head: AuditHeadRow) -> None:
         if head.sequence != self._expected - 1:
@@ -210,17 +252,14 @@ class _Checker:
             self._blame(head.sequence, "replaced: the log's head has another hash")
 
     def _blame(self, sequence: int, problem: str) -> None:
-        self.defects.append(AuditDefect(sequence, problem))
+        if len(self.defects) < MAX_DEFECTS:
+            self.defects.append(AuditDefect(sequence, problem))
 
 
-def _rows(session: Session, behind: int, last: int) -> Iterator[AuditRow]:
-    while batch := read_after(session, behind):
-        for row in batch:
-            if last and row.sequence > last:
-                return
-            yield row
+def _batches(session: Session, behind: int, last: int) -> Iterator[list[AuditRow]]:
+    while batch := [row for row in read_after(session, behind) if not last or row.sequence <= last]:
         behind = batch[-1].sequence
-        session.expunge_all()  # A long log must not pile up in memory.
+        yield batch
 
 
 def _hash_before(session: Session, first: int) -> str:

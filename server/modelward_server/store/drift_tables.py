@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKeyConstraint, Index, String, false
+from sqlalchemy import ForeignKeyConstraint, Index, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelward_server.store.tables import Base, Name
@@ -42,6 +42,15 @@ class DriftReportRow(Base):
         ForeignKeyConstraint(["model", "version"], ["ledger_versions.model", "ledger_versions.version"]),
         Index("ledger_drift_reports_by_model", "model", "created_at", "report_id"),
         Index("ledger_drift_reports_by_version", "model", "version", "created_at", "report_id"),
+        Index(
+            "ledger_drift_reports_asked_for",
+            "model",
+            "version",
+            "created_at",
+            "report_id",
+            sqlite_where=text("observed IS 0"),
+            postgresql_where=text("observed IS false"),
+        ),
     )
 
 

@@ -70,12 +70,11 @@ class Webhooks:
             DeliveryError: it was not taken.
             StoreUnavailable: the ledger does not answer.
         """
-        claimed = await in_own_thread(self._claim_next, url)
-        if claimed is None:
+        if not await in_own_thread(self._claim, url):
             return False
-        message, sequence = claimed
         told = 0
         try:
+            message, sequence = await in_own_thread(self._next, url)
             if message is not None:
                 await self._post(url, message)
             told = sequence
@@ -83,14 +82,16 @@ class Webhooks:
             await in_own_thread(self._note, url, told)
         return True
 
-    def _claim_next(self, url: str) -> tuple[Message | None, int] | None:
-        """Take the delivery in hand and return what is next; None when there is nothing, or another server has it."""
+    def _claim(self, url: str) -> bool:
+        """Take the delivery in hand; False when there is nothing to tell, or another server has it."""
         with self.ledger.reading() as session:
             if not delivery.has_more(session, url):
-                return None
+                return False
         with self.ledger.writing() as session:
-            if not delivery.claim(session, url, datetime.now(UTC)):
-                return None
+            return delivery.claim(session, url, datetime.now(UTC))
+
+    def _next(self, url: str) -> tuple[Message | None, int]:
+        with self.ledger.reading() as session:
             return delivery.next_message(session, url)
 
     def _note(self, url: str, told: int) -> None:

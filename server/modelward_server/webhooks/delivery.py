@@ -16,7 +16,7 @@ from modelward_server.runtime.retries import log_once
 from modelward_server.store.audit import last_sequence, read_after
 from modelward_server.store.retraining_tables import WebhookRow
 from modelward_server.store.tables import AuditRow
-from modelward_server.webhooks.messages import TOLD, Message, message_of
+from modelward_server.webhooks.messages import Message, is_told, message_of
 
 CLAIM = timedelta(seconds=30)
 """How long a server keeps others from delivering; longer than one message takes."""
@@ -54,10 +54,12 @@ def next_message(session: Session, url: str) -> tuple[Message | None, int]:
     of those behind it.
     """
     last = session.get_one(WebhookRow, url).sequence
+    before = session.get(AuditRow, last)
     for record in read_after(session, last, BATCH):
         last = record.sequence
-        if record.kind in TOLD and (message := _message(record)):
+        if is_told(record, before.happened_at if before else None) and (message := _message(record)):
             return message, last
+        before = record
     return None, last
 
 

@@ -23,6 +23,21 @@ TOLD = {
 """The records that are told, and the `type` that each is told as."""
 
 
+HEAD_TOLD = "audit.head"
+HEAD_EACH = 100
+"""Every so many records the head of the log is told, and at each day's first one."""
+
+
+def is_told(row: AuditRow, previous: datetime | None) -> bool:
+    """Tell whether a record is told.
+
+    Args:
+        previous: when the record before was made; None where there is none.
+    """
+    new_day = previous is not None and row.happened_at.date() != previous.date()
+    return row.kind in TOLD or row.sequence % HEAD_EACH == 0 or new_day
+
+
 @dataclass(frozen=True)
 class Message:
     """One call of a webhook; a repeat has the same id."""
@@ -32,17 +47,13 @@ class Message:
 
 
 def message_of(row: AuditRow) -> Message:
-    """Return what a record of the audit log is told as."""
+    """Return what a record of the audit log is told as: one that is not told otherwise, as the log's head then."""
+    told, place = TOLD.get(Kind(row.kind)), {"sequence": row.sequence, "hash": row.hash}
+    about = {"model": row.model, "version": row.version, "actor": row.actor, row.kind: json.loads(row.payload)}
     said = {
-        "type": TOLD[Kind(row.kind)],
+        "type": told or HEAD_TOLD,
         "timestamp": row.happened_at.isoformat(),
-        "data": {
-            "sequence": row.sequence,
-            "model": row.model,
-            "version": row.version,
-            "actor": row.actor,
-            row.kind: json.loads(row.payload),
-        },
+        "data": place | about if told else place,
     }
     return Message(f"modelward_{row.sequence}", json.dumps(said, ensure_ascii=False).encode())
 

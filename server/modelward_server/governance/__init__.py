@@ -1,0 +1,1 @@
+"""What proves to an auditor that the registry stands as its record says."""

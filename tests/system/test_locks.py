@@ -1,0 +1,236 @@
+"""What takes long is done before a change has the lock that all writers wait for, and checked when it has it."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+from sqlalchemy.orm import Session
+
+from modelward import AbTest, Client, PromotionPolicy, Stage
+from modelward.errors import ConcurrentChange, GatesFailed, NotDue
+from modelward_server.abtest import conclude, outcomes
+from modelward_server.caller import Caller
+from modelward_server.drift import reports
+from modelward_server.drift.sequential import Detector
+from modelward_server.lifecycle import evidence, versions
+from modelward_server.retraining import leasing, schedules
+from modelward_server.rpc import outcomes as performance
+from modelward_server.rpc.calls import ATTEMPTS, Calls
+from modelward_server.runtime.executors import Executors
+from modelward_server.store import audit
+from modelward_server.store.prepared import Outdated
+from tests.abtest.traffic import outcomes as traffic
+from tests.conftest import RunningServer
+
+PATIENCE = 60.0
+
+
+class Held:
+    """Stops whoever calls a function before it begins, until it is let go."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, owner: Any, function: str) -> None:
+        self.reached, self.calls, self._free = threading.Event(), 0, threading.Event()
+        self._original = getattr(owner, function)
+
+        def called(*args: Any, **kwargs: Any) -> Any:  # A function, which also binds to the object of a method.
+            return self._call(*args, **kwargs)
+
+        monkeypatch.setattr(owner, function, called)
+
+    def _call(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        self.reached.set()
+        assert self._free.wait(PATIENCE)
+        return self._original(*args, **kwargs)
+
+    def let_go(self) -> None:
+        self._free.set()
+
+
+@pytest.fixture
+def mw(server: RunningServer) -> Iterator[Client]:
+    with Client(server.target, timeout=PATIENCE, actor="tester") as client:
+        yield client
+
+
+@pytest.fixture
+def model(mw: Client, tmp_path: Path) -> str:
+    """A model with one version in production and one in staging."""
+    name = f"model-{uuid4().hex[:8]}"
+    (tmp_path / "model.bin").write_bytes(b"model")
+    for _ in range(2):
+        mw.promote(mw.register(name, tmp_path / "model.bin"), to="staging")
+    mw.promote(f"{name}/1", to="production")
+    return name
+
+
+@pytest.fixture
+def other(mw: Client) -> str:
+    """Another model, of which somebody writes meanwhile."""
+    name = f"other-{uuid4().hex[:8]}"
+    mw.create_model(name)
+    return name
+
+
+def start_test(mw: Client, model: str, **policy: Any) -> AbTest:
+    """Start a test whose challenger is better, and let promotions ask for its verdict."""
+    variants = {"champion": f"{model}/1", "challenger": f"{model}/2"}
+    test = mw.create_ab_test(model, variants, primary_metric="pnl_bps")
+    mw.record_ab_outcomes(test, traffic(test, 400, lift=1.0))
+    mw.set_promotion_policy(PromotionPolicy(model, **policy))
+    return test
+
+
+@contextmanager
+def stopped(held: Held, call: Callable[[], Any]) -> Iterator["Future[Any]"]:
+    """Have a call stopped in the middle."""
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(call)
+        try:
+            assert held.reached.wait(PATIENCE), running.exception() if running.done() else "it never came so far"
+            yield running
+        finally:
+            held.let_go()
+
+
+def promote(mw: Client, model: str, _folder: Path) -> Callable[[], object]:
+    start_test(mw, model, require_comparison=True)
+    return lambda: mw.promote(f"{model}/2", to="production")
+
+
+def conclude_by_rule(mw: Client, model: str, _folder: Path) -> Callable[[], object]:
+    test = start_test(mw, model)
+    return lambda: mw.conclude_ab_test(test, action="by-rule")
+
+
+def record_ab_outcomes(mw: Client, model: str, _folder: Path) -> Callable[[], object]:
+    test = start_test(mw, model)
+    return lambda: mw.record_ab_outcomes(test, traffic(test, 500))
+
+
+def observe(mw: Client, model: str, _folder: Path) -> Callable[[], object]:
+    mw.set_reference(f"{model}/1", {"ret": np.arange(100.0)})
+    observer = mw.observe(f"{model}/1", sender="engine-1", rows=50)
+    return lambda: observer.add({"ret": np.arange(120.0)})
+
+
+def record_outcomes(mw: Client, model: str, _folder: Path) -> Callable[[], object]:
+    return lambda: mw.record_outcomes(f"{model}/1", ["a"], predictions=[1.0], labels=[1.0])
+
+
+def lease(mw: Client, model: str, _folder: Path) -> Callable[[], object]:
+    mw.create_schedule(model, every=timedelta(days=300))
+    return lambda: mw.lease_job(model, holder="worker")
+
+
+def register(mw: Client, model: str, folder: Path) -> Callable[[], object]:
+    return lambda: mw.register(model, folder / "model.bin")
+
+
+def create_schedule(mw: Client, model: str, _folder: Path) -> Callable[[], object]:
+    return lambda: mw.create_schedule(model, cron="0 18 * * FRI")
+
+
+SLOW: dict[str, tuple[Callable[[Client, str, Path], Callable[[], object]], Any, str]] = {
+    "promotion": (promote, evidence, "read_test"),
+    "conclusion": (conclude_by_rule, conclude, "read_test"),
+    "outcomes of a test": (record_ab_outcomes, outcomes, "_dealt"),
+    "live rows": (observe, Detector, "watch"),
+    "windows of live rows": (observe, reports, "make_report"),
+    "performance": (record_outcomes, performance, "judge_newest"),
+    "lease": (lease, leasing, "look"),
+    "registration": (register, versions, "_check_uploaded"),
+    "schedule": (create_schedule, schedules, "check_triggers"),
+}
+"""Calls, and what of each takes long."""
+
+
+@pytest.mark.parametrize("slow", SLOW)
+def test_what_takes_long_keeps_nobody_from_writing(
+    mw: Client, model: str, other: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, slow: str
+) -> None:
+    arrange, owner, function = SLOW[slow]
+    call = arrange(mw, model, tmp_path)
+    held = Held(monkeypatch, owner, function)
+    with stopped(held, call) as running:
+        mw.update_model(other, description="changed meanwhile")
+        assert not running.done()
+    assert running.exception() is None or isinstance(running.exception(), NotDue)
+
+
+def test_evidence_that_changes_before_the_promotion_is_read_again(
+    mw: Client, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = start_test(mw, model, require_comparison=True)
+    held = Held(monkeypatch, evidence, "_newest")  # When the verdict is known, and the lock not yet there.
+    with stopped(held, lambda: mw.promote(f"{model}/2", to="production")) as running:
+        worse = [replace(one, outcome_id=f"late-{one.outcome_id}") for one in traffic(test, 1500, lift=-2.0, seed=2)]
+        mw.record_ab_outcomes(test, worse)
+    refused = running.exception()
+    assert isinstance(refused, GatesFailed)
+    assert "inferior" in refused.gates[0].evidence
+    assert mw.get_version(f"{model}/2").stage is Stage.STAGING
+
+
+def test_version_that_went_into_production_meanwhile_is_what_the_candidate_is_held_against(
+    mw: Client, model: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start_test(mw, model, require_comparison=True)
+    mw.promote(mw.register(model, tmp_path / "model.bin"), to="staging")
+    held = Held(monkeypatch, evidence, "_newest")
+    with stopped(held, lambda: mw.promote(f"{model}/2", to="production")) as running:
+        mw.set_promotion_policy(PromotionPolicy(model))
+        mw.promote(f"{model}/3", to="production")
+        mw.set_promotion_policy(PromotionPolicy(model, require_comparison=True))
+    refused = running.exception()
+    assert isinstance(refused, GatesFailed)
+    assert refused.gates[0].evidence == f"no comparison of {model}/2 with {model}/3 was made"
+    assert mw.get_model(model).production_version == 3
+
+
+def test_policy_without_such_a_gate_reads_no_evidence(mw: Client, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    start_test(mw, model)
+    for name in ("read_test", "list_ab_tests", "list_comparisons", "drift_alarm"):
+        monkeypatch.setattr(evidence, name, None)
+    mw.promote(f"{model}/2", to="production")
+    assert mw.get_model(model).production_version == 2
+
+
+def test_batch_of_live_rows_is_one_change_and_the_report_of_a_window_another(
+    mw: Client, model: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = observe(mw, model, Path())
+    changes: list[str] = []
+    in_turn = audit.in_turn
+
+    def counted(session: Session, actor: str) -> Caller:
+        changes.append(actor)
+        return in_turn(session, actor)
+
+    monkeypatch.setattr(audit, "in_turn", counted)
+    before = mw.verify_audit_log().records
+    taken: Any = add()
+    assert (len(taken.reports), len(changes)) == (2, 3)
+    assert mw.verify_audit_log().records == before  # Neither the batch nor its reports are records.
+
+
+def test_what_is_outdated_again_and_again_is_told_in_the_end(server: RunningServer) -> None:
+    tried: list[int] = []
+
+    def outdated(_session: Session, _caller: Caller, number: int) -> None:
+        tried.append(number)
+        raise Outdated
+
+    unit = Calls(server.app.ledger, Executors(one_writer=True), lambda: None)
+    with pytest.raises(ConcurrentChange, match="retry with the same request id"):
+        asyncio.run(unit.act_prepared("tester", lambda _session: len(tried), outdated))
+    assert tried == list(range(ATTEMPTS))
