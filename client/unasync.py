@@ -13,7 +13,7 @@ TARGET = SOURCE.with_name("_sync")
 
 REPLACEMENTS = [
     (r"asyncio\.create_task\(self\.(\w+)\(\)\)", r"start_thread(self.\1)"),
-    (r"with contextlib\.suppress\(asyncio\.CancelledError\):.*\n\s+await self\._task\b", "self._task.join()"),
+    (r"await asyncio\.wait\(\[self\._task\], timeout=(\w+)\)", r"self._task.join(\1)"),
     (r"from modelward\._follow import ", "from modelward._follow import start_thread, "),
     (r"await asyncio\.to_thread\(([\w.]+), ", r"\1("),
     (r"await asyncio\.to_thread\(([\w.]+)\)", r"\1()"),
@@ -28,6 +28,7 @@ REPLACEMENTS = [
     (r"\b__aexit__\b", "__exit__"),
     (r"\b__aiter__\b", "__iter__"),
     (r"\b__anext__\b", "__next__"),
+    (r"\baclosing\b", "closing"),
     (r"\bAsyncIterator\b", "Iterator"),
     (r"\bAsyncGenerator\[(\w+), None\]", r"Generator[\1, None, None]"),
     (r"\bAsyncGenerator\b", "Generator"),

@@ -1,23 +1,17 @@
-"""What both followers share: the model that is current, and the copy of it on the disk."""
+"""What both followers share: the model that is current, and what makes it of files."""
 
-import hashlib
 import json
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from modelward import _artifacts
-from modelward._convert.lifecycle import version_from_proto, version_to_proto
-from modelward._transfers import holds
 from modelward.errors import ModelwardError, Unavailable
 from modelward.lifecycle import ModelFormat, ModelVersion
-from modelward.v1 import lifecycle_pb2 as pb
 
 Loader = Callable[[ModelVersion, Path], Any]
 """Makes a model of a version's files in a folder."""
@@ -87,46 +81,6 @@ class Holder:
         """Note that the server does not answer."""
         if self._lost_at is None:
             self._lost_at = time.monotonic()
-
-
-class Cache:
-    """Versions on the disk: files by digest, and of each model that is followed the last version that was good.
-
-    Args:
-        folder: where; `modelward` in the user's cache folder when it is None.
-    """
-
-    def __init__(self, folder: Path | None) -> None:
-        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        self._folder = folder or home / "modelward"
-
-    def artifact(self, version: ModelVersion) -> Path:
-        """Return the folder for the files of a version; versions of the same files share it."""
-        return self._folder / "artifacts" / version.digest
-
-    def complete(self, version: ModelVersion) -> bool:
-        """Tell whether every file is there and is what it should be."""
-        folder = self.artifact(version)
-        return all(holds(folder / file.path, file) for file in version.files)
-
-    def remember(self, key: str, version: ModelVersion) -> None:
-        """Keep a version as the last one that was good."""
-        path = self._last_good(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile(dir=path.parent, delete=False) as file:
-            file.write(version_to_proto(version).SerializeToString())
-        Path(file.name).replace(path)
-
-    def last_good(self, key: str) -> ModelVersion | None:
-        """Return the last version that was good, if its files still are."""
-        path = self._last_good(key)
-        if not path.exists():
-            return None
-        version = version_from_proto(pb.ModelVersion.FromString(path.read_bytes()))
-        return version if self.complete(version) else None
-
-    def _last_good(self, key: str) -> Path:
-        return self._folder / "last-good" / hashlib.sha256(key.encode()).hexdigest()
 
 
 def start_thread(run: Callable[[], None]) -> threading.Thread:

@@ -1,18 +1,32 @@
 """Files on their way to the server and back, each from where the last attempt broke off."""
 
 import hashlib
+import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from modelward.errors import ConcurrentChange, DigestMismatch, FieldViolation, InvalidField
+from modelward._manifest import MAX_PART_BYTES, check_name
+from modelward._private import FILE_MODE, make_private_folder, sync_folder
+from modelward.errors import (
+    ConcurrentChange,
+    DigestMismatch,
+    FieldViolation,
+    InvalidField,
+    ResourceExhausted,
+    UnexpectedError,
+)
 from modelward.lifecycle import ArtifactFile
 from modelward.v1 import lifecycle_pb2 as pb
 
 CHUNK_BYTES = 1 << 20
 """Bytes of a file in one message, well under gRPC's limit of 4 MiB."""
+
+MIN_BYTES_PER_SECOND = 10_000
+"""How fast a transfer that has no timeout of its own must be on the whole."""
 
 MESSAGE_BYTES = 3 << 20
 """From this size on the tables of a request are uploaded beforehand; gRPC takes 4 MiB."""
@@ -27,7 +41,14 @@ def upload_header(file: ArtifactFile, offset: int = 0) -> pb.UploadBlobsRequest:
 
 
 def rest_of(files: Sequence[ArtifactFile], answer: pb.UploadBlobsResponse) -> list[Rest]:
-    """Return what the server lacks, each content once."""
+    """Return what the server lacks, each content once.
+
+    Raises:
+        UnexpectedError: the answer is not about these files.
+    """
+    held = [blob.received_bytes for blob in answer.blobs]
+    if len(held) != len(files) or not all(0 <= n <= file.size_bytes for n, file in zip(held, files, strict=True)):
+        raise UnexpectedError("what the server says it holds is not about the files that it was asked about")
     lacking = {
         file.sha256: (file, blob.received_bytes)
         for file, blob in zip(files, answer.blobs, strict=True)
@@ -60,10 +81,11 @@ class IncomingFile:
     places.
     """
 
-    def __init__(self, path: Path, file: ArtifactFile) -> None:
+    def __init__(self, path: Path, file: ArtifactFile, *, private: bool = False) -> None:
         self._file = file
         self._path = path
-        self._part = path.with_name(f"{path.name}.part")
+        self._part = path.with_name(_part_name(path.name, file))
+        self._private = private
         self._hash = hashlib.sha256()
         self._resumed = False
         self.received = 0
@@ -72,11 +94,15 @@ class IncomingFile:
         """Whether it is whole, verified and has its name."""
 
     def __enter__(self) -> Self:
+        if self._private:
+            make_private_folder(self._path.parent)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._part.is_symlink():
             self._part.unlink()  # It could lead out of the folder.
-        self._part.touch()
-        self._content = self._part.open("r+b")
+        flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+        self._content = os.fdopen(os.open(self._part, flags, 0o666), "r+b")
+        if self._private:
+            self._part.chmod(FILE_MODE)
         return self
 
     def __exit__(
@@ -93,6 +119,17 @@ class IncomingFile:
             self._restart()
 
     def write(self, chunk: bytes) -> None:
+        """Add the next bytes.
+
+        Raises:
+            DigestMismatch: more bytes come than the file has; what came is removed.
+        """
+        if self.received + len(chunk) > self._file.size_bytes:
+            self._part.unlink(missing_ok=True)
+            raise DigestMismatch(
+                f"{self._path.name} goes on behind its {self._file.size_bytes:,} bytes; download it again",
+                expected=self._file.sha256,
+            )
         self._hash.update(chunk)
         self._content.write(chunk)
         self.received += len(chunk)
@@ -104,15 +141,24 @@ class IncomingFile:
             DigestMismatch: what arrived is not what was registered; it is removed.
         """
         if self._hash.hexdigest() == self._file.sha256:
-            self._content.close()
-            with suppress(FileNotFoundError):  # Another download of it was faster.
-                self._part.replace(self._path)
+            self._name()
             self.done = True
         elif self._resumed:
             self._restart()
         else:
             self._part.unlink(missing_ok=True)
             raise self._mismatch()
+
+    def _name(self) -> None:
+        """Give the file its name; what is private must also outlive a power cut."""
+        self._content.flush()
+        if self._private:
+            os.fsync(self._content.fileno())
+        self._content.close()
+        with suppress(FileNotFoundError):  # Another download of it was faster.
+            self._part.replace(self._path)
+        if self._private:
+            sync_folder(self._path.parent)
 
     def _restart(self) -> None:
         self._content.seek(0)
@@ -146,10 +192,40 @@ def inside(folder: Path, name: str) -> Path:
     Raises:
         InvalidField: the name, or a link that is in the folder, would lead out of it.
     """
-    parts = PurePosixPath(name).parts
-    if not parts or parts[0] == "/" or ".." in parts or "\\" in name:
-        raise InvalidField(FieldViolation("path", f"{name!r} leads out of the folder"))
-    path = folder.joinpath(*parts)
-    if not path.parent.resolve().is_relative_to(folder.resolve()):
+    check_name(name)
+    path = folder.joinpath(*name.split("/"))
+    try:
+        leads_out = not path.parent.resolve().is_relative_to(folder.resolve())
+    except RuntimeError:  # Links that lead to each other.
+        leads_out = True
+    if leads_out:
         raise InvalidField(FieldViolation("path", f"a link in {folder} leads {name!r} out of it; remove the link"))
     return path
+
+
+def check_room(folder: Path, files: Sequence[ArtifactFile]) -> None:
+    """Check that the disk has room for what a folder lacks of files, as the server announces them.
+
+    Raises:
+        ResourceExhausted: it has not.
+    """
+    lacking = sum(file.size_bytes for file in files if _size(folder / file.path) != file.size_bytes)
+    existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    free = shutil.disk_usage(existing).free
+    if lacking > free:
+        raise ResourceExhausted(f"{folder} lacks {lacking:,} bytes of the files, and its disk has room for {free:,}")
+
+
+def transfer_seconds(files: Sequence[ArtifactFile]) -> float:
+    """Return how long files may take at the slowest that is accepted."""
+    return sum(file.size_bytes for file in files) / MIN_BYTES_PER_SECOND
+
+
+def _size(path: Path) -> int | None:
+    return path.stat().st_size if path.is_file() else None
+
+
+def _part_name(name: str, file: ArtifactFile) -> str:
+    """Name what there is of a file; the file's own name may be as long as a name can be."""
+    part = f"{name}.part"
+    return part if len(os.fsencode(part)) <= MAX_PART_BYTES else f"{file.sha256}.part"

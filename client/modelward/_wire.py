@@ -1,16 +1,18 @@
 """What both clients do around a call: name it once, decide about another attempt, read what went wrong."""
 
+import asyncio
 import math
 import random
 import re
 import time
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, Generic, TypeVar
 
 import grpc
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFailure, RetryInfo
 from google.rpc.status_pb2 import Status
+from grpc import aio
 
 from modelward._request_ids import new_request_id
 from modelward.errors import (
@@ -43,11 +45,20 @@ ACTOR_HEADER = "modelward-actor"
 STATUS_DETAILS = "grpc-status-details-bin"
 LOST_STATUS = "Internal error from Core"
 """What grpc.aio says when a write meets the end of its call; it forgets the server's status (grpc issue 36066)."""
-TOO_LARGE = re.compile(r"message larger than max \((\d+) vs\. (\d+)\)")
+TOO_LARGE = re.compile(r"message larger than max \((\d{1,19}) vs\. (\d{1,19})\)")
 """What gRPC itself says of a message that it refuses before the server sees it."""
 FIRST_PAUSE_SECONDS = 0.01
 """So short because another server may take the next attempt."""
 LONGEST_PAUSE_SECONDS = 1.0
+MAX_CALL_SECONDS = 86_400.0
+"""How long one attempt at a call may take, whatever timeout it is given."""
+MAX_RETRY_SECONDS = 60.0
+"""How long a server may tell a watch to wait before it asks again."""
+CALL_ERRORS = (grpc.RpcError, aio.BaseError, ValueError, asyncio.CancelledError)
+"""What gRPC raises for a call that fails: a `ValueError` or `aio.BaseError` when the channel was closed before, a
+`CancelledError` when it was closed, or the call cancelled, meanwhile."""
+
+Request = TypeVar("Request", bound=Message)
 
 CATEGORIES = (
     InvalidArgument,
@@ -98,6 +109,8 @@ class Attempts:
     """
 
     def __init__(self, timeout: float, patience: float = math.inf) -> None:
+        if math.isnan(timeout):
+            raise InvalidField(FieldViolation("timeout", "is NaN; give a number of seconds"))
         self._deadline = time.monotonic() + timeout
         self._patience = patience
         self._pauses = Pauses()
@@ -109,8 +122,17 @@ class Attempts:
         self._end_of_patience = time.monotonic() + self._patience
 
     def remaining(self) -> float:
-        """Return the seconds that are left, never below a millisecond."""
-        return max(self._deadline - time.monotonic(), 0.001)
+        """Return the seconds that are left for an attempt, never below a millisecond."""
+        return min(max(self._deadline - time.monotonic(), 0.001), MAX_CALL_SECONDS)
+
+    def check_patience(self) -> None:
+        """Check that the call got on not too long ago, where answers come that bring nothing.
+
+        Raises:
+            DeadlineExceeded: it did not.
+        """
+        if time.monotonic() > min(self._deadline, self._end_of_patience):
+            raise DeadlineExceeded("the server answers, but the call gets nowhere")
 
     def pause_before_next(self, error: ModelwardError) -> float:
         """Return the seconds to wait before another attempt; only what may pass by itself gets one.
@@ -126,6 +148,26 @@ class Attempts:
         return pause
 
 
+class Outgoing(Generic[Request]):
+    """The requests of a stream on their way, and what went wrong with making them: gRPC does not tell."""
+
+    def __init__(self, requests: Iterable[Request]) -> None:
+        self._requests = iter(requests)
+        self.failure: BaseException | None = None
+
+    def __iter__(self) -> Iterator[Request]:
+        return self
+
+    def __next__(self) -> Request:
+        try:
+            return next(self._requests)
+        except StopIteration:
+            raise
+        except BaseException as error:
+            self.failure = error
+            raise
+
+
 def pause_before_watching(error: Unavailable | LimitReached, pauses: Pauses, *, begun: bool) -> float:
     """Return the seconds to wait before a watch that broke off is opened again.
 
@@ -135,7 +177,51 @@ def pause_before_watching(error: Unavailable | LimitReached, pauses: Pauses, *, 
     asked = error.retry_seconds if isinstance(error, LimitReached) else 0.0
     if asked is None and not begun:
         raise error
-    return (asked or 0.0) + pauses.next()
+    return min(asked or 0.0, MAX_RETRY_SECONDS) + pauses.next()
+
+
+def client_closed() -> FailedPrecondition:
+    """Return what every call of a closed client raises."""
+    return FailedPrecondition("the client is closed; make a new one")
+
+
+def check_header(field: str, value: str) -> None:
+    """Check what is sent with every call.
+
+    Raises:
+        InvalidField: gRPC would not send it.
+    """
+    if not (value.isascii() and value.isprintable()):
+        raise InvalidField(FieldViolation(field, "has a character that no header takes; give printable ASCII"))
+
+
+def failure_of(error: BaseException, *, closed: bool, silence: float = 0.0) -> ModelwardError:
+    """Turn what ended a call into our error.
+
+    Args:
+        error: one of `CALL_ERRORS`.
+        closed: whether the client was closed.
+        silence: for how many seconds the server had said nothing when the call was ended because of that; else 0.
+
+    Raises:
+        BaseException: `error`, when the caller himself was cancelled, or when it is none of gRPC's.
+    """
+    if isinstance(error, asyncio.CancelledError) and _caller_is_cancelled():
+        raise error
+    if silence:
+        return DeadlineExceeded(f"the server said nothing for {silence:g} s")
+    if closed:
+        return client_closed()
+    if isinstance(error, grpc.RpcError):
+        return error_of(error)
+    if isinstance(error, aio.BaseError):
+        return UnexpectedError(f"gRPC did not make the call: {error}")
+    raise error
+
+
+def _caller_is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def error_of(error: grpc.RpcError) -> ModelwardError:
@@ -143,17 +229,20 @@ def error_of(error: grpc.RpcError) -> ModelwardError:
     call: Any = error
     status = _status(call.trailing_metadata() or ())
     info = _info(status)
-    message = call.details() or call.code().name
-    if call.code() is grpc.StatusCode.INTERNAL and message == LOST_STATUS:
+    code = call.code() or grpc.StatusCode.UNKNOWN
+    message = call.details() or code.name
+    if code is grpc.StatusCode.INTERNAL and message == LOST_STATUS:
         return Unavailable("the call ended while data were sent, and why was lost")  # Another attempt will tell.
-    if call.code() is grpc.StatusCode.CANCELLED and info is None:
+    if code is grpc.StatusCode.CANCELLED and info is None:
         return Unavailable("the server gave the call up, as it does when it stops")  # Who cancels here sees no error.
     if info is None and (sizes := TOO_LARGE.search(message)):
         return _too_large(*map(int, sizes.groups()))
     if info is None:
-        return CLASS_OF_STATUS.get(call.code(), UnexpectedError)(message)
-    known = ModelwardError.by_reason.get(info.reason, CLASS_OF_STATUS.get(call.code(), UnexpectedError))
-    return _described(known, status, message, dict(info.metadata))
+        return CLASS_OF_STATUS.get(code, UnexpectedError)(message)
+    known = ModelwardError.by_reason.get(info.reason, CLASS_OF_STATUS.get(code, UnexpectedError))
+    found = _described(known, status, message)
+    found.metadata = dict(info.metadata)
+    return found
 
 
 def _too_large(size: int, limit: int) -> MessageTooLarge:
@@ -162,24 +251,28 @@ def _too_large(size: int, limit: int) -> MessageTooLarge:
     return MessageTooLarge(said, size_bytes=size, limit_bytes=limit)
 
 
-def _described(known: type[ModelwardError], status: Status, message: str, facts: dict[str, str]) -> ModelwardError:
+def _described(known: type[ModelwardError], status: Status, message: str) -> ModelwardError:
     """Make an error with what its kind has beside facts."""
     if known is InvalidField:
         violations = [FieldViolation(v.field, v.description) for v in _detail(status, BadRequest()).field_violations]
-        return InvalidField(*violations, message=message, **facts)
+        return InvalidField(*violations, message=message)
     if known is GatesFailed:
         failed = _detail(status, PreconditionFailure()).violations
-        return GatesFailed(*(GateResult(v.type, False, v.description) for v in failed), message=message, **facts)
+        return GatesFailed(*(GateResult(v.type, False, v.description) for v in failed), message=message)
     if known is LimitReached:
-        delay = _detail(status, RetryInfo()).retry_delay.ToTimedelta().total_seconds()
-        return LimitReached(message, delay or None, **facts)
-    return known(message, **facts)
+        delay = _detail(status, RetryInfo()).retry_delay
+        return LimitReached(message, max(delay.seconds + delay.nanos / 1e9, 0.0) or None)
+    return known(message)
 
 
 def _status(metadata: Iterable[tuple[str, str | bytes]]) -> Status:
+    """Return the details that came with an error; none when they are no details."""
     for key, value in metadata:
         if key == STATUS_DETAILS and isinstance(value, bytes):
-            return Status.FromString(value)
+            try:
+                return Status.FromString(value)
+            except DecodeError:
+                break
     return Status()
 
 
@@ -189,7 +282,10 @@ def _info(status: Status) -> ErrorInfo | None:
 
 
 def _detail(status: Status, empty: Any) -> Any:
-    """Return the detail of a kind, or what was given where there is none."""
+    """Return the detail of a kind, or what was given where there is none that can be read."""
     for detail in status.details:
-        detail.Unpack(empty)  # It leaves the message alone when the detail is of another type.
+        try:
+            detail.Unpack(empty)  # It leaves the message alone when the detail is of another type.
+        except DecodeError:
+            empty.Clear()
     return empty

@@ -59,7 +59,7 @@ ModelwardError
 │   ├── RoleTooLow
 │   └── ModelNotAllowed
 ├── DeadlineExceeded
-└── UnexpectedError             a status that Modelward does not send by itself
+└── UnexpectedError             a status or an answer that Modelward does not send by itself
 """
 
 from dataclasses import dataclass
@@ -393,4 +393,4 @@ class DeadlineExceeded(ModelwardError):
 
 
 class UnexpectedError(ModelwardError):
-    """A status that Modelward does not send by itself: a proxy's, or a defect of the server."""
+    """A status or an answer that Modelward does not send by itself: a proxy's, or a defect of the server."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import getpass
 import math
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
@@ -15,8 +15,18 @@ from grpc import aio
 
 from modelward._addresses import channel_target
 from modelward._credentials import check_token_travels_safely
+from modelward._silence import AsyncSilence
 from modelward._telemetry import call_span, trace_headers
-from modelward._wire import ACTOR_HEADER, Attempts, error_of, name_request
+from modelward._wire import (
+    ACTOR_HEADER,
+    CALL_ERRORS,
+    Attempts,
+    Outgoing,
+    check_header,
+    client_closed,
+    failure_of,
+    name_request,
+)
 from modelward.errors import ModelwardError
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
@@ -32,6 +42,8 @@ if TYPE_CHECKING:  # The types of asynchronous stubs exist for type checkers onl
 
 DEFAULT_TARGET = "localhost:50061"
 DEFAULT_TIMEOUT_SECONDS = 30.0
+MAX_MESSAGE_BYTES = 512 << 20
+"""The largest answer that is taken; the longest of honest ones have a few megabytes."""
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -50,6 +62,7 @@ class AsyncConnection:
 
     Raises:
         ValueError: a token would be sent unencrypted over a network.
+        InvalidField: the target or the actor is not what it should be.
     """
 
     def __init__(
@@ -63,12 +76,16 @@ class AsyncConnection:
     ) -> None:
         check_token_travels_safely(target, credentials, token)
         place, spread = channel_target(target)
+        self.actor = actor or getpass.getuser()
+        check_header("actor", self.actor)
         options = [
             *spread,
-            ("grpc.max_receive_message_length", -1),
-            # A watch may be silent for hours: pings tell a quiet server from a dead one.
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            # A watch may be silent for hours: pings, and as many as it takes, tell a quiet server from a dead one.
             ("grpc.keepalive_time_ms", 20_000),
             ("grpc.keepalive_timeout_ms", 5_000),
+            ("grpc.http2.ping_timeout_ms", 10_000),  # The one that counts; by default it is a minute.
+            ("grpc.http2.max_pings_without_data", 0),
         ]
         if credentials is None:
             self._channel = aio.insecure_channel(place, options=options)
@@ -77,8 +94,8 @@ class AsyncConnection:
         self.target = target
         self._timeout = timeout
         self._credentials = credentials
-        self.actor = actor or getpass.getuser()
         self._token = token
+        self._closed = False
         self._lifecycle: LifecycleServiceAsyncStub = LifecycleServiceStub(self._channel)
         self._drift: DriftServiceAsyncStub = DriftServiceStub(self._channel)
         self._comparison: ComparisonServiceAsyncStub = ComparisonServiceStub(self._channel)
@@ -87,11 +104,13 @@ class AsyncConnection:
     @property
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         token = self._token() if callable(self._token) else self._token
+        check_header("token", token or "")
         proof = (("authorization", f"Bearer {token}"),) if token else ()
         return ((ACTOR_HEADER, self.actor), *proof, *trace_headers())
 
     async def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
+        """Close the connection; calls in flight, and all after them, raise `FailedPrecondition`."""
+        self._closed = True
         await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -101,6 +120,10 @@ class AsyncConnection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise client_closed()
 
     async def _call(
         self,
@@ -113,10 +136,12 @@ class AsyncConnection:
         attempts = Attempts(self._timeout if timeout is None else timeout)
         with call_span(request):
             while True:
+                self._check_open()
+                metadata = self._metadata
                 try:
-                    return await method(request, timeout=attempts.remaining(), metadata=self._metadata)
-                except grpc.RpcError as error:
-                    pause = attempts.pause_before_next(error_of(error))
+                    return await method(request, timeout=attempts.remaining(), metadata=metadata)
+                except CALL_ERRORS as error:
+                    pause = attempts.pause_before_next(failure_of(error, closed=self._closed))
                 await asyncio.sleep(pause)
 
     async def _pages(
@@ -124,12 +149,16 @@ class AsyncConnection:
     ) -> AsyncIterator[Response]:
         """Call until the server has no further page, and give each page."""
         asked: Any = request
+        attempts = Attempts(math.inf, patience=self._timeout)
         while True:
             page: Any = await self._call(method, request)
             yield page
             if not page.next_page_token:
                 return
             asked.page_token = page.next_page_token
+            if len(page.ListFields()) > 1:
+                attempts.progressed()
+            attempts.check_patience()
 
     async def _send(
         self,
@@ -155,41 +184,64 @@ class AsyncConnection:
         """Send all of a stream and receive all that comes back; the server must take what it knows only once."""
         attempts = Attempts(self._timeout if timeout is None else timeout)
         while True:
+            self._check_open()
+            metadata = self._metadata
             try:
-                call = method(iter(requests), timeout=attempts.remaining(), metadata=self._metadata)
+                call = method(iter(requests), timeout=attempts.remaining(), metadata=metadata)
                 received = []
                 async for response in call:
                     received.append(response)
                 return received
-            except grpc.RpcError as error:
-                pause = attempts.pause_before_next(error_of(error))
+            except CALL_ERRORS as error:
+                pause = attempts.pause_before_next(failure_of(error, closed=self._closed))
             await asyncio.sleep(pause)
 
     async def _send_once(
         self, method: aio.StreamUnaryMultiCallable[Request, Response], requests: Iterable[Request], attempts: Attempts
     ) -> Response:
+        self._check_open()
+        metadata, outgoing = self._metadata, Outgoing(requests)
         try:
-            return await method(iter(requests), timeout=attempts.remaining(), metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise error_of(error) from None
+            return await method(outgoing, timeout=attempts.remaining(), metadata=metadata)
+        except CALL_ERRORS as error:
+            raise outgoing.failure or failure_of(error, closed=self._closed) from None
 
     async def _receive(
         self,
         method: aio.UnaryStreamMultiCallable[Request, Response],
         request: Request,
         timeout: float | None = None,
-    ) -> AsyncIterator[Response]:
+        silence: float = math.inf,
+    ) -> AsyncGenerator[Response, None]:
         """Receive a stream. What was received is not asked for again, so a break ends it with an error.
 
-        An infinite timeout is none.
+        Args:
+            timeout: seconds for the whole stream; an infinite one is none.
+            silence: seconds for which the server may say nothing; without end where it has nothing to say, and then
+                pings tell whether it is there.
         """
         name_request(request)
+        self._check_open()
         seconds = self._timeout if timeout is None else timeout
-        call = method(request, timeout=seconds if seconds < math.inf else None, metadata=self._metadata)
+        call = self._begin(method, request, seconds if seconds < math.inf else None)
+        listening = AsyncSilence(call.cancel, silence)
         try:
-            async for response in call:
-                yield response
-        except grpc.RpcError as error:
-            raise error_of(error) from None
+            with listening:
+                async for response in call:
+                    listening.pause()
+                    yield response
+                    listening.resume()
+        except CALL_ERRORS as error:
+            raise failure_of(error, closed=self._closed, silence=listening.expired) from None
         finally:
             call.cancel()
+
+    def _begin(
+        self, method: aio.UnaryStreamMultiCallable[Request, Response], request: Request, seconds: float | None
+    ) -> Any:
+        """Begin a call that receives a stream; its type has no public name in both forms of gRPC."""
+        metadata = self._metadata
+        try:
+            return method(request, timeout=seconds, metadata=metadata)
+        except CALL_ERRORS as error:
+            raise failure_of(error, closed=self._closed) from None

@@ -1,10 +1,9 @@
 """Following a model: what is to be used now, in memory, without the network."""
 
 import asyncio
-import contextlib
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -13,16 +12,30 @@ from typing import Self
 from modelward._async.connection import AsyncConnection
 from modelward._async.lifecycle import AsyncLifecycle
 from modelward._async.watching import AsyncWatching
+from modelward._cache import Cache
 from modelward._convert.common import stage_to_proto
 from modelward._convert.lifecycle import version_from_proto
-from modelward._follow import Cache, Followed, Holder, Loader, cache_key, load_known
+from modelward._follow import Followed, Holder, Loader, cache_key, load_known
 from modelward._refs import as_stage
-from modelward._wire import Pauses
-from modelward.errors import DeadlineExceeded, ModelHalted, ModelwardError, NothingResolved, Unavailable
+from modelward._text import one_line
+from modelward._transfers import transfer_seconds
+from modelward._wire import Attempts, Pauses
+from modelward.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    ModelHalted,
+    NothingResolved,
+    OutOfRange,
+    Unavailable,
+    UnexpectedError,
+)
 from modelward.lifecycle import ModelVersion, Stage
 from modelward.v1 import lifecycle_pb2 as pb
 
 log = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 5.0
+"""How long the end of the block waits for a loader that is at work."""
 
 
 class AsyncSource(AsyncLifecycle, AsyncWatching):
@@ -39,7 +52,8 @@ class AsyncFollower:
 
     def __init__(
         self,
-        connection: AsyncSource,
+        target: str,
+        connect: Callable[[], AsyncSource],
         model: str,
         stage: Stage,
         cache: Cache,
@@ -47,14 +61,14 @@ class AsyncFollower:
         holder: Holder,
         engine: str,
     ) -> None:
-        self._connection = connection
+        self._connect = connect
         self._model = model
         self._stage = stage
         self._cache = cache
         self._load = load
         self._holder = holder
         self._engine = engine
-        self._key = cache_key(connection.target, model, stage)
+        self._key = cache_key(target, model, stage)
         self._token = ""
         self._pauses = Pauses()
         self._closed = False
@@ -71,11 +85,15 @@ class AsyncFollower:
         return self._holder.current
 
     async def __aenter__(self) -> Self:
+        await asyncio.to_thread(self._cache.open)
+        self._connection = self._connect()
+        self._closed = False
         try:
-            await self._refresh()
-        except (Unavailable, DeadlineExceeded) as error:
-            await self._start_from_disk(error)
-        self._task = asyncio.create_task(self._run())
+            await self._start()
+            self._task = asyncio.create_task(self._run())
+        except BaseException:
+            await self._connection.close()
+            raise
         return self
 
     async def __aexit__(
@@ -83,15 +101,18 @@ class AsyncFollower:
     ) -> None:
         self._closed = True
         await self._connection.close()
-        with contextlib.suppress(asyncio.CancelledError):  # Closing cancels the watch.
-            await self._task
+        await asyncio.wait([self._task], timeout=CLOSE_SECONDS)
 
-    async def _start_from_disk(self, error: ModelwardError) -> None:
-        version = await asyncio.to_thread(self._cache.last_good, self._key)
-        if version is None:
-            raise error
-        self._holder.lost()
-        await self._use(version)
+    async def _start(self) -> None:
+        """Take what is in the stage now; while the server is away, the last version that was good."""
+        try:
+            await self._refresh()
+        except (Unavailable, DeadlineExceeded):
+            version = await asyncio.to_thread(self._cache.last_good, self._key, self._model)
+            if version is None:
+                raise
+            self._holder.lost()
+            await self._use(version, self._cache.artifact(version))
 
     async def _run(self) -> None:
         """Watch until closed. Whatever fails must not end the following; what is current may only grow stale."""
@@ -99,11 +120,13 @@ class AsyncFollower:
             try:
                 await self._watch()
             except Exception as error:
+                if isinstance(error, OutOfRange | InvalidArgument):
+                    self._token = ""  # The server does not know it, or no more: watch anew.
                 await self._wait_after(error)
 
     async def _wait_after(self, error: Exception) -> None:
         if not self._closed:  # Closing the connection ends the watch, too.
-            log.warning("following %s goes on in a moment: %s", self._model, error)
+            log.warning("following %s goes on in a moment: %s", self._model, one_line(str(error)))
             self._holder.lost()
             await asyncio.sleep(self._pauses.next())
 
@@ -112,9 +135,10 @@ class AsyncFollower:
         await self._refresh()
         request = pb.WatchModelsRequest(models=[self._model], resume_token=self._token)
         async for response in self._connection._receive(self._connection._lifecycle.WatchModels, request, math.inf):
-            self._pauses.begin_anew()
-            await self._refresh()
-            self._token = response.events[-1].resume_token or self._token
+            if response.events:
+                self._pauses.begin_anew()
+                await self._refresh()
+                self._token = response.events[-1].resume_token or self._token
 
     async def _refresh(self) -> None:
         """Ask what is in the stage now, and make it current."""
@@ -124,20 +148,27 @@ class AsyncFollower:
         except (ModelHalted, NothingResolved) as error:
             self._holder.put(error)
         else:
-            await self._take(version_from_proto(answer.version))
+            await self._take(self._asked_for(version_from_proto(answer.version)))
         self._holder.connected()
 
+    def _asked_for(self, version: ModelVersion) -> ModelVersion:
+        if version.model != self._model:
+            raise UnexpectedError(f"{self._model!r} is followed, and the server answers with {version.model!r}")
+        return version
+
     async def _take(self, version: ModelVersion) -> None:
+        """Fetch what the disk lacks of a version's files, use them, and keep it as the last version that was good."""
         if self._holder.keeps(version):
             return
-        await self._use(version)
+        folder = await asyncio.to_thread(self._cache.artifact, version)
+        attempts = Attempts(self._connection._timeout + transfer_seconds(version.files), self._connection._timeout)
+        await self._connection._download(version, folder, attempts, private=True)
+        await self._use(version, folder)
         await asyncio.to_thread(self._cache.remember, self._key, version)
         await self._report(version)
 
-    async def _use(self, version: ModelVersion) -> None:
-        """Fetch what the disk lacks of the files, load them, and swap."""
-        folder = self._cache.artifact(version)
-        await self._connection.download(version, folder, timeout=math.inf)
+    async def _use(self, version: ModelVersion, folder: Path) -> None:
+        """Load files that were verified, and swap."""
         model = await asyncio.to_thread(self._load, version, folder)
         self._holder.put(Followed(version, folder, model))
 
@@ -179,9 +210,13 @@ class AsyncFollowing(AsyncConnection):
         Raises:
             ModelNotFound: when the block is entered and there is no such model.
             Unavailable: when the block is entered, the server is away and the disk has no version that was good.
+            InvalidField: when the block is entered and others may write to the cache.
+            FailedPrecondition: the client is closed.
         """
+        self._check_open()
         return AsyncFollower(
-            self._another(),
+            self.target,
+            self._another,
             model,
             as_stage(stage),
             Cache(None if cache is None else Path(cache)),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +21,9 @@ from modelward._convert.lifecycle import (
     model_from_proto,
     version_from_proto,
 )
+from modelward._manifest import check_manifest
 from modelward._refs import AnyVersion, as_ref, as_stage
-from modelward._transfers import IncomingFile, holds, inside
+from modelward._transfers import IncomingFile, check_room, holds, inside
 from modelward._wire import Attempts
 from modelward.errors import ModelwardError
 from modelward.lifecycle import (
@@ -241,17 +243,23 @@ class AsyncLifecycle(AsyncUploading):
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
-            InvalidField: a link in the folder leads a file out of it.
-            DigestMismatch: what arrived is not what was registered.
+            InvalidField: a file's name, or a link in the folder, leads out of the folder.
+            DigestMismatch: what arrived, or was said of it before, is not what was registered.
+            ResourceExhausted: the disk has no room for the files.
         """
         found = version if isinstance(version, ModelVersion) else await self.get_version(version)
         attempts = Attempts(self._timeout if timeout is None else timeout, patience=self._timeout)
-        for file in found.files:
-            path = inside(Path(to), file.path)
-            if not await asyncio.to_thread(holds, path, file):
-                with IncomingFile(path, file) as incoming:
-                    await self._fetch(found, file, incoming, attempts)
+        await self._download(found, Path(to), attempts)
         return Path(to)
+
+    async def _download(self, version: ModelVersion, to: Path, attempts: Attempts, *, private: bool = False) -> None:
+        check_manifest(version)
+        check_room(to, version.files)
+        for file in sorted(version.files, key=lambda file: file.path):  # `x` before an `x.part` that is no part of it.
+            path = inside(to, file.path)
+            if not await asyncio.to_thread(holds, path, file):
+                with IncomingFile(path, file, private=private) as incoming:
+                    await self._fetch(version, file, incoming, attempts)
 
     async def _fetch(
         self, version: ModelVersion, file: ArtifactFile, incoming: IncomingFile, attempts: Attempts
@@ -261,10 +269,14 @@ class AsyncLifecycle(AsyncUploading):
         request = pb.DownloadArtifactRequest(version=ref_to_proto(version.ref), path=file.path)
         while not incoming.done:
             request.offset = incoming.received
+            parts = self._receive(self._lifecycle.DownloadArtifact, request, attempts.remaining(), self._timeout)
             try:
-                async for part in self._receive(self._lifecycle.DownloadArtifact, request, attempts.remaining()):
-                    await asyncio.to_thread(incoming.write, part.chunk)
-                    attempts.progressed()
+                async with aclosing(parts):
+                    async for part in parts:
+                        await asyncio.to_thread(incoming.write, part.chunk)
+                        if part.chunk:
+                            attempts.progressed()
+                        attempts.check_patience()
                 await asyncio.to_thread(incoming.finish)
             except ModelwardError as error:
                 await asyncio.sleep(attempts.pause_before_next(error))

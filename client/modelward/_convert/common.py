@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from modelward.errors import FieldViolation, InvalidField
+from modelward.errors import FieldViolation, InvalidField, UnexpectedError
 from modelward.lifecycle import ArtifactFile, Stage, VersionRef
 from modelward.v1 import common_pb2 as pb
 
@@ -45,7 +45,15 @@ def time_to_proto(value: datetime | None) -> Timestamp | None:
 
 
 def time_from_proto(message: Timestamp) -> datetime:
-    return message.ToDatetime(UTC)
+    """Convert an instant.
+
+    Raises:
+        UnexpectedError: no clock can show it; the server refuses such requests before they are converted.
+    """
+    try:
+        return message.ToDatetime(UTC)
+    except (ValueError, OverflowError):
+        raise UnexpectedError(f"{message.seconds} s since 1970 is no instant from the year 1 to 9999") from None
 
 
 def span_to_proto(value: timedelta | None) -> Duration | None:
@@ -57,7 +65,15 @@ def span_to_proto(value: timedelta | None) -> Duration | None:
 
 
 def span_from_proto(message: Duration) -> timedelta:
-    return message.ToTimedelta()
+    """Convert a span.
+
+    Raises:
+        UnexpectedError: it is too long to be one; the server refuses such requests before they are converted.
+    """
+    try:
+        return message.ToTimedelta()
+    except (ValueError, OverflowError):
+        raise UnexpectedError(f"{message.seconds} s is longer than any span of time") from None
 
 
 def stage_to_proto(stage: Stage | None) -> pb.Stage.ValueType:

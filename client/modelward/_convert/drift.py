@@ -19,6 +19,7 @@ from modelward.drift import (
     Reference,
     ReferenceDistance,
 )
+from modelward.errors import UnexpectedError
 from modelward.v1 import drift_pb2 as pb
 
 KINDS = {FeatureKind.NUMBER: pb.FEATURE_KIND_NUMBER, FeatureKind.CATEGORY: pb.FEATURE_KIND_CATEGORY}
@@ -274,7 +275,13 @@ def report_from_proto(message: pb.DriftReport) -> DriftReport:
 
 
 def observed_from_proto(answers: Sequence[pb.ObserveResponse]) -> Observed:
-    """Return what all answers of a stream say."""
+    """Return what all answers of a stream say.
+
+    Raises:
+        UnexpectedError: there is none.
+    """
+    if not answers:
+        raise UnexpectedError("the server ended the stream without an answer")
     return Observed(
         acknowledged=answers[-1].acknowledged,
         reports=tuple(report_from_proto(answer.report) for answer in answers if answer.HasField("report")),

@@ -6,7 +6,7 @@ from __future__ import annotations
 import getpass
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,8 +15,18 @@ from google.protobuf.message import Message
 
 from modelward._addresses import channel_target
 from modelward._credentials import check_token_travels_safely
+from modelward._silence import Silence
 from modelward._telemetry import call_span, trace_headers
-from modelward._wire import ACTOR_HEADER, Attempts, error_of, name_request
+from modelward._wire import (
+    ACTOR_HEADER,
+    CALL_ERRORS,
+    Attempts,
+    Outgoing,
+    check_header,
+    client_closed,
+    failure_of,
+    name_request,
+)
 from modelward.errors import ModelwardError
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
@@ -25,6 +35,8 @@ from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 
 DEFAULT_TARGET = "localhost:50061"
 DEFAULT_TIMEOUT_SECONDS = 30.0
+MAX_MESSAGE_BYTES = 512 << 20
+"""The largest answer that is taken; the longest of honest ones have a few megabytes."""
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -43,6 +55,7 @@ class Connection:
 
     Raises:
         ValueError: a token would be sent unencrypted over a network.
+        InvalidField: the target or the actor is not what it should be.
     """
 
     def __init__(
@@ -56,12 +69,16 @@ class Connection:
     ) -> None:
         check_token_travels_safely(target, credentials, token)
         place, spread = channel_target(target)
+        self.actor = actor or getpass.getuser()
+        check_header("actor", self.actor)
         options = [
             *spread,
-            ("grpc.max_receive_message_length", -1),
-            # A watch may be silent for hours: pings tell a quiet server from a dead one.
+            ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+            # A watch may be silent for hours: pings, and as many as it takes, tell a quiet server from a dead one.
             ("grpc.keepalive_time_ms", 20_000),
             ("grpc.keepalive_timeout_ms", 5_000),
+            ("grpc.http2.ping_timeout_ms", 10_000),  # The one that counts; by default it is a minute.
+            ("grpc.http2.max_pings_without_data", 0),
         ]
         if credentials is None:
             self._channel = grpc.insecure_channel(place, options=options)
@@ -70,8 +87,8 @@ class Connection:
         self.target = target
         self._timeout = timeout
         self._credentials = credentials
-        self.actor = actor or getpass.getuser()
         self._token = token
+        self._closed = False
         self._lifecycle: LifecycleServiceStub = LifecycleServiceStub(self._channel)
         self._drift: DriftServiceStub = DriftServiceStub(self._channel)
         self._comparison: ComparisonServiceStub = ComparisonServiceStub(self._channel)
@@ -80,11 +97,13 @@ class Connection:
     @property
     def _metadata(self) -> tuple[tuple[str, str], ...]:
         token = self._token() if callable(self._token) else self._token
+        check_header("token", token or "")
         proof = (("authorization", f"Bearer {token}"),) if token else ()
         return ((ACTOR_HEADER, self.actor), *proof, *trace_headers())
 
     def close(self) -> None:
-        """Close the connection; calls in flight are cancelled."""
+        """Close the connection; calls in flight, and all after them, raise `FailedPrecondition`."""
+        self._closed = True
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -94,6 +113,10 @@ class Connection:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise client_closed()
 
     def _call(
         self,
@@ -106,21 +129,27 @@ class Connection:
         attempts = Attempts(self._timeout if timeout is None else timeout)
         with call_span(request):
             while True:
+                self._check_open()
+                metadata = self._metadata
                 try:
-                    return method(request, timeout=attempts.remaining(), metadata=self._metadata)
-                except grpc.RpcError as error:
-                    pause = attempts.pause_before_next(error_of(error))
+                    return method(request, timeout=attempts.remaining(), metadata=metadata)
+                except CALL_ERRORS as error:
+                    pause = attempts.pause_before_next(failure_of(error, closed=self._closed))
                 time.sleep(pause)
 
     def _pages(self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Iterator[Response]:
         """Call until the server has no further page, and give each page."""
         asked: Any = request
+        attempts = Attempts(math.inf, patience=self._timeout)
         while True:
             page: Any = self._call(method, request)
             yield page
             if not page.next_page_token:
                 return
             asked.page_token = page.next_page_token
+            if len(page.ListFields()) > 1:
+                attempts.progressed()
+            attempts.check_patience()
 
     def _send(
         self,
@@ -146,41 +175,64 @@ class Connection:
         """Send all of a stream and receive all that comes back; the server must take what it knows only once."""
         attempts = Attempts(self._timeout if timeout is None else timeout)
         while True:
+            self._check_open()
+            metadata = self._metadata
             try:
-                call = method(iter(requests), timeout=attempts.remaining(), metadata=self._metadata)
+                call = method(iter(requests), timeout=attempts.remaining(), metadata=metadata)
                 received = []
                 for response in call:
                     received.append(response)
                 return received
-            except grpc.RpcError as error:
-                pause = attempts.pause_before_next(error_of(error))
+            except CALL_ERRORS as error:
+                pause = attempts.pause_before_next(failure_of(error, closed=self._closed))
             time.sleep(pause)
 
     def _send_once(
         self, method: grpc.StreamUnaryMultiCallable[Request, Response], requests: Iterable[Request], attempts: Attempts
     ) -> Response:
+        self._check_open()
+        metadata, outgoing = self._metadata, Outgoing(requests)
         try:
-            return method(iter(requests), timeout=attempts.remaining(), metadata=self._metadata)
-        except grpc.RpcError as error:
-            raise error_of(error) from None
+            return method(outgoing, timeout=attempts.remaining(), metadata=metadata)
+        except CALL_ERRORS as error:
+            raise outgoing.failure or failure_of(error, closed=self._closed) from None
 
     def _receive(
         self,
         method: grpc.UnaryStreamMultiCallable[Request, Response],
         request: Request,
         timeout: float | None = None,
-    ) -> Iterator[Response]:
+        silence: float = math.inf,
+    ) -> Generator[Response, None, None]:
         """Receive a stream. What was received is not asked for again, so a break ends it with an error.
 
-        An infinite timeout is none.
+        Args:
+            timeout: seconds for the whole stream; an infinite one is none.
+            silence: seconds for which the server may say nothing; without end where it has nothing to say, and then
+                pings tell whether it is there.
         """
         name_request(request)
+        self._check_open()
         seconds = self._timeout if timeout is None else timeout
-        call = method(request, timeout=seconds if seconds < math.inf else None, metadata=self._metadata)
+        call = self._begin(method, request, seconds if seconds < math.inf else None)
+        listening = Silence(call.cancel, silence)
         try:
-            for response in call:
-                yield response
-        except grpc.RpcError as error:
-            raise error_of(error) from None
+            with listening:
+                for response in call:
+                    listening.pause()
+                    yield response
+                    listening.resume()
+        except CALL_ERRORS as error:
+            raise failure_of(error, closed=self._closed, silence=listening.expired) from None
         finally:
             call.cancel()
+
+    def _begin(
+        self, method: grpc.UnaryStreamMultiCallable[Request, Response], request: Request, seconds: float | None
+    ) -> Any:
+        """Begin a call that receives a stream; its type has no public name in both forms of gRPC."""
+        metadata = self._metadata
+        try:
+            return method(request, timeout=seconds, metadata=metadata)
+        except CALL_ERRORS as error:
+            raise failure_of(error, closed=self._closed) from None

@@ -4,25 +4,39 @@
 import logging
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from modelward._cache import Cache
 from modelward._convert.common import stage_to_proto
 from modelward._convert.lifecycle import version_from_proto
-from modelward._follow import Cache, Followed, Holder, Loader, cache_key, load_known, start_thread
+from modelward._follow import Followed, Holder, Loader, cache_key, load_known, start_thread
 from modelward._refs import as_stage
 from modelward._sync.connection import Connection
 from modelward._sync.lifecycle import Lifecycle
 from modelward._sync.watching import Watching
-from modelward._wire import Pauses
-from modelward.errors import DeadlineExceeded, ModelHalted, ModelwardError, NothingResolved, Unavailable
+from modelward._text import one_line
+from modelward._transfers import transfer_seconds
+from modelward._wire import Attempts, Pauses
+from modelward.errors import (
+    DeadlineExceeded,
+    InvalidArgument,
+    ModelHalted,
+    NothingResolved,
+    OutOfRange,
+    Unavailable,
+    UnexpectedError,
+)
 from modelward.lifecycle import ModelVersion, Stage
 from modelward.v1 import lifecycle_pb2 as pb
 
 log = logging.getLogger(__name__)
+
+CLOSE_SECONDS = 5.0
+"""How long the end of the block waits for a loader that is at work."""
 
 
 class Source(Lifecycle, Watching):
@@ -39,7 +53,8 @@ class Follower:
 
     def __init__(
         self,
-        connection: Source,
+        target: str,
+        connect: Callable[[], Source],
         model: str,
         stage: Stage,
         cache: Cache,
@@ -47,14 +62,14 @@ class Follower:
         holder: Holder,
         engine: str,
     ) -> None:
-        self._connection = connection
+        self._connect = connect
         self._model = model
         self._stage = stage
         self._cache = cache
         self._load = load
         self._holder = holder
         self._engine = engine
-        self._key = cache_key(connection.target, model, stage)
+        self._key = cache_key(target, model, stage)
         self._token = ""
         self._pauses = Pauses()
         self._closed = False
@@ -71,11 +86,15 @@ class Follower:
         return self._holder.current
 
     def __enter__(self) -> Self:
+        self._cache.open()
+        self._connection = self._connect()
+        self._closed = False
         try:
-            self._refresh()
-        except (Unavailable, DeadlineExceeded) as error:
-            self._start_from_disk(error)
-        self._task = start_thread(self._run)
+            self._start()
+            self._task = start_thread(self._run)
+        except BaseException:
+            self._connection.close()
+            raise
         return self
 
     def __exit__(
@@ -83,14 +102,18 @@ class Follower:
     ) -> None:
         self._closed = True
         self._connection.close()
-        self._task.join()
+        self._task.join(CLOSE_SECONDS)
 
-    def _start_from_disk(self, error: ModelwardError) -> None:
-        version = self._cache.last_good(self._key)
-        if version is None:
-            raise error
-        self._holder.lost()
-        self._use(version)
+    def _start(self) -> None:
+        """Take what is in the stage now; while the server is away, the last version that was good."""
+        try:
+            self._refresh()
+        except (Unavailable, DeadlineExceeded):
+            version = self._cache.last_good(self._key, self._model)
+            if version is None:
+                raise
+            self._holder.lost()
+            self._use(version, self._cache.artifact(version))
 
     def _run(self) -> None:
         """Watch until closed. Whatever fails must not end the following; what is current may only grow stale."""
@@ -98,11 +121,13 @@ class Follower:
             try:
                 self._watch()
             except Exception as error:
+                if isinstance(error, OutOfRange | InvalidArgument):
+                    self._token = ""  # The server does not know it, or no more: watch anew.
                 self._wait_after(error)
 
     def _wait_after(self, error: Exception) -> None:
         if not self._closed:  # Closing the connection ends the watch, too.
-            log.warning("following %s goes on in a moment: %s", self._model, error)
+            log.warning("following %s goes on in a moment: %s", self._model, one_line(str(error)))
             self._holder.lost()
             time.sleep(self._pauses.next())
 
@@ -111,9 +136,10 @@ class Follower:
         self._refresh()
         request = pb.WatchModelsRequest(models=[self._model], resume_token=self._token)
         for response in self._connection._receive(self._connection._lifecycle.WatchModels, request, math.inf):
-            self._pauses.begin_anew()
-            self._refresh()
-            self._token = response.events[-1].resume_token or self._token
+            if response.events:
+                self._pauses.begin_anew()
+                self._refresh()
+                self._token = response.events[-1].resume_token or self._token
 
     def _refresh(self) -> None:
         """Ask what is in the stage now, and make it current."""
@@ -123,20 +149,27 @@ class Follower:
         except (ModelHalted, NothingResolved) as error:
             self._holder.put(error)
         else:
-            self._take(version_from_proto(answer.version))
+            self._take(self._asked_for(version_from_proto(answer.version)))
         self._holder.connected()
 
+    def _asked_for(self, version: ModelVersion) -> ModelVersion:
+        if version.model != self._model:
+            raise UnexpectedError(f"{self._model!r} is followed, and the server answers with {version.model!r}")
+        return version
+
     def _take(self, version: ModelVersion) -> None:
+        """Fetch what the disk lacks of a version's files, use them, and keep it as the last version that was good."""
         if self._holder.keeps(version):
             return
-        self._use(version)
+        folder = self._cache.artifact(version)
+        attempts = Attempts(self._connection._timeout + transfer_seconds(version.files), self._connection._timeout)
+        self._connection._download(version, folder, attempts, private=True)
+        self._use(version, folder)
         self._cache.remember(self._key, version)
         self._report(version)
 
-    def _use(self, version: ModelVersion) -> None:
-        """Fetch what the disk lacks of the files, load them, and swap."""
-        folder = self._cache.artifact(version)
-        self._connection.download(version, folder, timeout=math.inf)
+    def _use(self, version: ModelVersion, folder: Path) -> None:
+        """Load files that were verified, and swap."""
         model = self._load(version, folder)
         self._holder.put(Followed(version, folder, model))
 
@@ -178,9 +211,13 @@ class Following(Connection):
         Raises:
             ModelNotFound: when the block is entered and there is no such model.
             Unavailable: when the block is entered, the server is away and the disk has no version that was good.
+            InvalidField: when the block is entered and others may write to the cache.
+            FailedPrecondition: the client is closed.
         """
+        self._check_open()
         return Follower(
-            self._another(),
+            self.target,
+            self._another,
             model,
             as_stage(stage),
             Cache(None if cache is None else Path(cache)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,9 +21,10 @@ from modelward._convert.lifecycle import (
     model_from_proto,
     version_from_proto,
 )
+from modelward._manifest import check_manifest
 from modelward._refs import AnyVersion, as_ref, as_stage
 from modelward._sync.uploading import Uploading
-from modelward._transfers import IncomingFile, holds, inside
+from modelward._transfers import IncomingFile, check_room, holds, inside
 from modelward._wire import Attempts
 from modelward.errors import ModelwardError
 from modelward.lifecycle import (
@@ -242,17 +244,23 @@ class Lifecycle(Uploading):
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
-            InvalidField: a link in the folder leads a file out of it.
-            DigestMismatch: what arrived is not what was registered.
+            InvalidField: a file's name, or a link in the folder, leads out of the folder.
+            DigestMismatch: what arrived, or was said of it before, is not what was registered.
+            ResourceExhausted: the disk has no room for the files.
         """
         found = version if isinstance(version, ModelVersion) else self.get_version(version)
         attempts = Attempts(self._timeout if timeout is None else timeout, patience=self._timeout)
-        for file in found.files:
-            path = inside(Path(to), file.path)
-            if not holds(path, file):
-                with IncomingFile(path, file) as incoming:
-                    self._fetch(found, file, incoming, attempts)
+        self._download(found, Path(to), attempts)
         return Path(to)
+
+    def _download(self, version: ModelVersion, to: Path, attempts: Attempts, *, private: bool = False) -> None:
+        check_manifest(version)
+        check_room(to, version.files)
+        for file in sorted(version.files, key=lambda file: file.path):  # `x` before an `x.part` that is no part of it.
+            path = inside(to, file.path)
+            if not holds(path, file):
+                with IncomingFile(path, file, private=private) as incoming:
+                    self._fetch(version, file, incoming, attempts)
 
     def _fetch(self, version: ModelVersion, file: ArtifactFile, incoming: IncomingFile, attempts: Attempts) -> None:
         """Receive what a file lacks; after a break go on from there."""
@@ -260,10 +268,14 @@ class Lifecycle(Uploading):
         request = pb.DownloadArtifactRequest(version=ref_to_proto(version.ref), path=file.path)
         while not incoming.done:
             request.offset = incoming.received
+            parts = self._receive(self._lifecycle.DownloadArtifact, request, attempts.remaining(), self._timeout)
             try:
-                for part in self._receive(self._lifecycle.DownloadArtifact, request, attempts.remaining()):
-                    incoming.write(part.chunk)
-                    attempts.progressed()
+                with closing(parts):
+                    for part in parts:
+                        incoming.write(part.chunk)
+                        if part.chunk:
+                            attempts.progressed()
+                        attempts.check_patience()
                 incoming.finish()
             except ModelwardError as error:
                 time.sleep(attempts.pause_before_next(error))

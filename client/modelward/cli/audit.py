@@ -1,12 +1,10 @@
 """Commands about the audit log."""
 
-import json
-
 import click
 from rich.text import Text
 
 from modelward import AuditVerification, Client
-from modelward.cli.output import Output, make_table, plain
+from modelward.cli.output import Output, as_json, make_table, plain
 from modelward.cli.remote import connected, remote
 
 
@@ -37,4 +35,4 @@ def _verdict(found: AuditVerification) -> Text:
 def export(client: Client) -> None:
     """Write every record as a line of JSON."""
     for record in client.export_audit_log():
-        click.echo(json.dumps(plain(record), ensure_ascii=False))
+        click.echo(as_json(record))

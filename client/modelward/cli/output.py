@@ -18,11 +18,11 @@ from rich.segment import Segments
 from rich.table import Table
 from rich.text import Text
 
+from modelward._text import one_line, visible, visible_json
+
 T = TypeVar("T")
 STYLES = {"training": "cyan", "staging": "yellow", "production": "bold green", "archived": "dim", "failed": "red"}
 NUMBER = re.compile(r"(-?\d+(\.\d+)?(e[+-]?\d+)?%?|none)?")
-CONTROL = dict.fromkeys([*range(10), *range(11, 32), *range(127, 160)], " ")
-"""Characters of others' texts that could drive the terminal; only a new line stays."""
 GAP = 2
 """Spaces between two columns."""
 PROSE_WIDTH = 36
@@ -35,7 +35,12 @@ class Failure(click.ClickException):
     """Ends a command with red lines, the first of which says what went wrong."""
 
     def show(self, file: Any = None) -> None:
-        click.secho(self.message, fg="red", err=True)
+        click.secho(visible(self.message), fg="red", err=True)
+
+
+def say(line: str) -> None:
+    """Write one line about what happens, as a command that goes on does."""
+    click.echo(one_line(line))
 
 
 class Output:
@@ -43,7 +48,7 @@ class Output:
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
-        bounded = sys.stdout.isatty() or "COLUMNS" in os.environ
+        bounded = "COLUMNS" in os.environ or (sys.stdout is not None and sys.stdout.isatty())
         self._console = Console(highlight=False, markup=False, width=None if bounded else UNBOUNDED)
 
     def rows(
@@ -64,9 +69,9 @@ class Output:
         if self._as_json:
             self.json(found)
         elif not found:
-            self._console.print(none, style="dim")
+            self._console.print(one_line(none), style="dim")
         else:
-            said = [prose[1](item).translate(CONTROL) for item in found] if prose else []
+            said = [visible(prose[1](item)) for item in found] if prose else []
             self._listed(Cells(headings, map(row, found)), prose[0] if prose else "", said)
 
     def _listed(self, cells: "Cells", heading: str, said: Sequence[str]) -> None:
@@ -100,14 +105,14 @@ class Output:
         self._console.print(grid)
         for part in more:
             self._console.print()
-            self._console.print(part)
+            self._console.print(_visible(part))
 
     def say(self, found: Any, sentence: str) -> None:
         """Say what was done."""
-        self.json(found) if self._as_json else self._console.print(sentence)
+        self.json(found) if self._as_json else self._console.print(visible(sentence))
 
     def json(self, found: Any) -> None:
-        click.echo(json.dumps(plain(found), indent=2, ensure_ascii=False))
+        click.echo(as_json(found, indent=2))
 
 
 class Cells:
@@ -150,6 +155,11 @@ def make_table(headings: Sequence[str], rows: Any) -> Table:
     return Cells(headings, rows).table()
 
 
+def as_json(found: Any, indent: int | None = None) -> str:
+    """Write what the SDK returns as JSON; what does not show, or drives a terminal, is escaped."""
+    return visible_json(json.dumps(plain(found), indent=indent, ensure_ascii=False))
+
+
 def plain(value: Any) -> Any:
     """Turn what the SDK returns into what JSON holds: times as ISO 8601, spans as seconds, NaN as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -168,9 +178,20 @@ def plain(value: Any) -> Any:
 def as_text(value: Any) -> Text:
     """Write a value as a person reads it, in one line."""
     if isinstance(value, Text):
-        return value
-    line = " ".join(_words(value).split())
+        return _visible_text(value)
+    line = one_line(_words(value))
     return Text(line, style=STYLES.get(line, ""), no_wrap=True, overflow="ellipsis")
+
+
+def _visible(part: Any) -> Any:
+    """Return a part of what is shown, nothing in its text hidden; the cells of a table are texts already."""
+    if isinstance(part, Text):
+        return _visible_text(part)
+    return visible(part) if isinstance(part, str) else part
+
+
+def _visible_text(text: Text) -> Text:
+    return Text(visible(text.plain), text.style, no_wrap=text.no_wrap, overflow=text.overflow)
 
 
 def _words(value: Any) -> str:
@@ -182,16 +203,16 @@ def _words(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={_words(item)}" for key, item in value.items())
-    return str(value).translate(CONTROL)
+    return visible(str(value))
 
 
 def _lines(value: Any) -> Text | Table:
     """Write a fact: a mapping with a line for each key, anything else as long as it is."""
     if isinstance(value, Text):
-        return value
+        return _visible_text(value)
     if not isinstance(value, Mapping):
         return Text(_words(value), style=STYLES.get(str(value), ""), overflow="fold")
     grid = Table.grid(padding=(0, 2))
     for key, item in value.items():
-        grid.add_row(Text(str(key)), Text(_words(item), overflow="fold"))
+        grid.add_row(Text(visible(str(key))), Text(_words(item), overflow="fold"))
     return grid

@@ -9,6 +9,7 @@ import click
 
 from modelward import Client
 from modelward._credentials import proof_from_environment
+from modelward._text import visible
 from modelward.cli.output import Failure, Output
 from modelward.errors import DeadlineExceeded, GatesFailed, InvalidField, ModelwardError, Unavailable
 
@@ -75,11 +76,16 @@ def _failures(server: str, timeout: float) -> Iterator[None]:
     try:
         yield
     except ModelwardError as error:
-        raise Failure("\n".join(_lines(error, server, timeout))) from None
+        raise Failure("\n".join(map(_one_line, _lines(error, server, timeout)))) from None
     except BrokenPipeError:
         raise  # Whoever read the output has read enough; click ends quietly.
     except OSError as error:
         raise Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from None
+
+
+def _one_line(text: str) -> str:
+    """Keep a text that somebody else wrote from making lines of its own; how far it is indented stays."""
+    return " ".join(visible(text).splitlines())
 
 
 def _lines(error: ModelwardError, server: str, timeout: float) -> list[str]:

@@ -15,7 +15,7 @@ import click
 from modelward import Client
 from modelward._credentials import proof_from_environment
 from modelward.cli.options import Span, pairs
-from modelward.cli.output import Failure
+from modelward.cli.output import Failure, say
 from modelward.cli.remote import connected
 from modelward.retraining import Job
 from modelward.worker import Plan, ProcessRun, Run, Worker
@@ -58,10 +58,10 @@ def worker(
     start = _on_dask(client, work, dask) if dask else _in_process(client, work)
     timeout = min(10.0, lease.total_seconds() / 3)
     with Client(client.target, actor=client.actor, timeout=timeout, **proof_from_environment()) as patient:
-        running = Worker(patient, start, plan, click.echo)
+        running = Worker(patient, start, plan, say)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: running.stop())
-        click.echo(f"{plan.holder} waits for jobs{f' of {queue}' if queue else ''} at {client.target}")
+        say(f"{plan.holder} waits for jobs{f' of {queue}' if queue else ''} at {client.target}")
         running.run()
 
 

@@ -1,7 +1,5 @@
 """Versions: register, read, list, update, log metrics."""
 
-import hashlib
-import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -9,6 +7,7 @@ from datetime import datetime
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from modelward._manifest import manifest_digest
 from modelward.errors import BlobsMissing
 from modelward.lifecycle import (
     ArtifactFile,
@@ -124,12 +123,6 @@ def format_of(files: Sequence[ArtifactFile]) -> ModelFormat:
     """Tell the format by the name of the file at the artifact's root."""
     known = (FORMAT_OF_FILE[file.path] for file in files if file.path in FORMAT_OF_FILE)
     return next(known, ModelFormat.OTHER)
-
-
-def manifest_digest(files: Sequence[ArtifactFile]) -> str:
-    """Return the SHA-256 of a manifest, its files sorted by path, as compact JSON of [path, size, sha256]."""
-    entries = sorted([file.path, file.size_bytes, file.sha256] for file in files)
-    return hashlib.sha256(json.dumps(entries, separators=(",", ":")).encode()).hexdigest()
 
 
 def get_version(session: Session, ref: VersionRef) -> ModelVersion:

@@ -1,0 +1,97 @@
+"""Which files a version has: names that stay in their folder, and one digest that stands for all of them."""
+
+import hashlib
+import json
+import re
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+from unicodedata import normalize
+
+from modelward.errors import DigestMismatch, FieldViolation, InvalidField
+from modelward.lifecycle import ArtifactFile, ModelVersion
+
+MAX_PATH_CHARACTERS = 512
+"""What the contract allows for a whole path."""
+MAX_PART_BYTES = 255
+"""What file systems allow for one name."""
+SHA256 = re.compile("[0-9a-f]{64}")
+DRIVE = re.compile("[A-Za-z]:")
+RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?|.*[. ]|.*[<>:\"|?*].*")
+"""Names that Windows takes for devices, or changes."""
+IS_WINDOWS = sys.platform == "win32"
+IGNORES_CASE = sys.platform in {"win32", "darwin"}
+"""Whether two names that differ by case name one file here."""
+
+
+def manifest_digest(files: Sequence[ArtifactFile]) -> str:
+    """Return the SHA-256 of a manifest, its files sorted by path, as compact JSON of [path, size, sha256]."""
+    entries = sorted([file.path, file.size_bytes, file.sha256] for file in files)
+    return hashlib.sha256(json.dumps(entries, separators=(",", ":")).encode()).hexdigest()
+
+
+def check_manifest(version: ModelVersion) -> None:
+    """Check what is said of a version's files, before a path is made of it or a byte is fetched.
+
+    Raises:
+        InvalidField: a name leads out of the folder, or two names cannot stand in one folder.
+        DigestMismatch: a digest is no SHA-256, or the version's is not that of its files.
+    """
+    check_names([file.path for file in version.files])
+    for file in version.files:
+        if not SHA256.fullmatch(file.sha256) or file.size_bytes < 0:
+            raise DigestMismatch(f"{version}: {file.path!r} is described by no SHA-256 and size")
+    actual = manifest_digest(version.files)
+    if version.digest != actual:
+        raise DigestMismatch(
+            f"{version} is said to have the digest {version.digest!r}, but its files have {actual}",
+            expected=version.digest,
+            actual=actual,
+        )
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Check that names can stand in one folder.
+
+    Raises:
+        InvalidField: one leads out of the folder or is too long, or two are in each other's way.
+    """
+    for name in names:
+        check_name(name)
+    files = Counter(map(_identity, names))
+    for name in names:
+        folders = map(str, PurePosixPath(_identity(name)).parents)
+        if files[_identity(name)] > 1 or any(folder in files for folder in folders):
+            raise _refused(name, "is in the way of another file of that name")
+
+
+def check_name(name: str) -> None:
+    """Check a file's path.
+
+    Raises:
+        InvalidField: it leads out of the folder, or is too long.
+    """
+    parts = name.split("/")
+    if not {"", ".", ".."}.isdisjoint(parts) or "\\" in name or DRIVE.match(name):
+        raise _refused(name, "leads out of the folder")
+    if any(ord(character) < 32 for character in name):
+        raise _refused(name, "has a control character")
+    if len(name) > MAX_PATH_CHARACTERS or max(map(_size, parts)) > MAX_PART_BYTES:
+        raise _refused(name, f"has more than {MAX_PATH_CHARACTERS} characters, or {MAX_PART_BYTES} bytes in one part")
+    if IS_WINDOWS and any(map(RESERVED.fullmatch, parts)):
+        raise _refused(name, "is a name that Windows reserves")
+
+
+def _size(part: str) -> int:
+    return len(part.encode(errors="surrogatepass"))
+
+
+def _identity(name: str) -> str:
+    """Return what tells one name from another here."""
+    return normalize("NFC", name).casefold() if IGNORES_CASE else name
+
+
+def _refused(name: str, problem: str) -> InvalidField:
+    shown = name if len(name) <= MAX_PATH_CHARACTERS else f"{name[:50]}…"
+    return InvalidField(FieldViolation("path", f"{shown!r} {problem}"))
