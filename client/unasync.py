@@ -28,6 +28,8 @@ REPLACEMENTS = [
     (r"\b__aexit__\b", "__exit__"),
     (r"\b__aiter__\b", "__iter__"),
     (r"\b__anext__\b", "__next__"),
+    (r"\bmethod\(outgoing, ", "method.future(outgoing, "),
+    (r"read\(await call\)", "read(call.result())"),
     (r"\baclosing\b", "closing"),
     (r"\bAsyncIterator\b", "Iterator"),
     (r"\bAsyncGenerator\[(\w+), None\]", r"Generator[\1, None, None]"),

@@ -8,9 +8,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from modelward._manifest import check_names
 from modelward._onnx import check_confined
 from modelward._transfers import describe_file
-from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField
+from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField, ModelFailed, ModelwardError
 from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion
 from modelward.v1.common_pb2 import Dataset
 
@@ -66,6 +67,7 @@ def saved(model: object) -> Iterator[Saved]:
 
 def _from_path(path: Path) -> Saved:
     if path.is_file():
+        check_names([path.name])
         return Saved(path.parent, (describe_file(path, path.name),), "", {})
     files = describe(path)
     if not files:
@@ -101,8 +103,13 @@ def _params(model: Any) -> dict[str, str]:
 
 
 def describe(folder: Path) -> tuple[ArtifactFile, ...]:
-    """Describe every file below a folder, by path."""
+    """Describe every file below a folder, by path.
+
+    Raises:
+        InvalidField: a name could not be downloaded again.
+    """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    check_names([path.relative_to(folder).as_posix() for path in paths])
     return tuple(describe_file(path, path.relative_to(folder).as_posix()) for path in paths)
 
 
@@ -119,7 +126,20 @@ def load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pick
     Raises:
         FormatNotExecutable: loading this format would run code of its author, or is not known.
         InvalidField: an ONNX model names files that are not its own.
+        ModelFailed: the files do not hold such a model.
+        ImportError: what loads it is not installed.
     """
+    try:
+        return _load(version, folder, trusted, allow_pickle)
+    except (ModelwardError, ImportError):
+        raise
+    except Exception as error:
+        raise ModelFailed(
+            f"{version} did not load: {type(error).__name__}: {error}", model=version.model, version=version.version
+        ) from error
+
+
+def _load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pickle: bool) -> Any:
     if version.format is ModelFormat.SKOPS:
         return _load_skops(folder / "model.skops", trusted)
     if version.format is ModelFormat.ONNX:

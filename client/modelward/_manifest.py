@@ -75,8 +75,8 @@ def check_name(name: str) -> None:
     parts = name.split("/")
     if not {"", ".", ".."}.isdisjoint(parts) or "\\" in name or DRIVE.match(name):
         raise _refused(name, "leads out of the folder")
-    if any(ord(character) < 32 for character in name):
-        raise _refused(name, "has a control character")
+    if any(ord(character) < 32 or "\ud800" <= character <= "\udfff" for character in name):
+        raise _refused(name, "has a control character, or one that is no Unicode")
     if len(name) > MAX_PATH_CHARACTERS or max(map(_size, parts)) > MAX_PART_BYTES:
         raise _refused(name, f"has more than {MAX_PATH_CHARACTERS} characters, or {MAX_PART_BYTES} bytes in one part")
     if IS_WINDOWS and any(map(RESERVED.fullmatch, parts)):

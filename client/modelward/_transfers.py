@@ -84,7 +84,7 @@ class IncomingFile:
     def __init__(self, path: Path, file: ArtifactFile, *, private: bool = False) -> None:
         self._file = file
         self._path = path
-        self._part = path.with_name(_part_name(path.name, file))
+        self._part = _part_of(path, file)
         self._private = private
         self._hash = hashlib.sha256()
         self._resumed = False
@@ -225,7 +225,8 @@ def _size(path: Path) -> int | None:
     return path.stat().st_size if path.is_file() else None
 
 
-def _part_name(name: str, file: ArtifactFile) -> str:
-    """Name what there is of a file; the file's own name may be as long as a name can be."""
-    part = f"{name}.part"
-    return part if len(os.fsencode(part)) <= MAX_PART_BYTES else f"{file.sha256}.part"
+def _part_of(path: Path, file: ArtifactFile) -> Path:
+    """Return where to put what there is of a file; its name may be as long as one can be, or a folder's by then."""
+    part = path.with_name(f"{path.name}.part")
+    fits = len(os.fsencode(part.name)) <= MAX_PART_BYTES and not part.is_dir()
+    return part if fits else path.with_name(f"{file.sha256}.part")

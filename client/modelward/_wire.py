@@ -15,6 +15,7 @@ from google.rpc.status_pb2 import Status
 from grpc import aio
 
 from modelward._request_ids import new_request_id
+from modelward._silence import Silence
 from modelward.errors import (
     DOMAIN,
     Aborted,
@@ -54,11 +55,12 @@ MAX_CALL_SECONDS = 86_400.0
 """How long one attempt at a call may take, whatever timeout it is given."""
 MAX_RETRY_SECONDS = 60.0
 """How long a server may tell a watch to wait before it asks again."""
-CALL_ERRORS = (grpc.RpcError, aio.BaseError, ValueError, asyncio.CancelledError)
+CALL_ERRORS = (grpc.RpcError, aio.BaseError, ValueError, asyncio.CancelledError, grpc.FutureCancelledError)
 """What gRPC raises for a call that fails: a `ValueError` or `aio.BaseError` when the channel was closed before, a
-`CancelledError` when it was closed, or the call cancelled, meanwhile."""
+`CancelledError` or `FutureCancelledError` when it was closed, or the call cancelled, meanwhile."""
 
 Request = TypeVar("Request", bound=Message)
+Response = TypeVar("Response")
 
 CATEGORIES = (
     InvalidArgument,
@@ -149,23 +151,35 @@ class Attempts:
 
 
 class Outgoing(Generic[Request]):
-    """The requests of a stream on their way, and what went wrong with making them: gRPC does not tell."""
+    """The requests of a stream on their way: how long the server has taken none, and what went wrong with making them.
+
+    gRPC tells neither.
+    """
 
     def __init__(self, requests: Iterable[Request]) -> None:
         self._requests = iter(requests)
         self.failure: BaseException | None = None
+        self.listening: Silence | None = None
+        """What ends the call when the server takes nothing for too long; the work after the last is no silence."""
 
     def __iter__(self) -> Iterator[Request]:
         return self
 
     def __next__(self) -> Request:
         try:
-            return next(self._requests)
-        except StopIteration:
-            raise
+            request = next(self._requests)
         except BaseException as error:
-            self.failure = error
+            self._end(error)
             raise
+        if self.listening:
+            self.listening.resume()
+        return request
+
+    def _end(self, error: BaseException) -> None:
+        if self.listening:
+            self.listening.pause()
+        if not isinstance(error, StopIteration):
+            self.failure = error
 
 
 def pause_before_watching(error: Unavailable | LimitReached, pauses: Pauses, *, begun: bool) -> float:
@@ -195,6 +209,17 @@ def check_header(field: str, value: str) -> None:
         raise InvalidField(FieldViolation(field, "has a character that no header takes; give printable ASCII"))
 
 
+def read(answer: Response | None) -> Response:
+    """Return what a server answers; gRPC gives None for bytes that are no such message, and says so in the log.
+
+    Raises:
+        UnexpectedError: they are none.
+    """
+    if answer is None:
+        raise UnexpectedError("the server's answer is no message of the contract")
+    return answer
+
+
 def failure_of(error: BaseException, *, closed: bool, silence: float = 0.0) -> ModelwardError:
     """Turn what ended a call into our error.
 
@@ -216,6 +241,8 @@ def failure_of(error: BaseException, *, closed: bool, silence: float = 0.0) -> M
         return error_of(error)
     if isinstance(error, aio.BaseError):
         return UnexpectedError(f"gRPC did not make the call: {error}")
+    if isinstance(error, grpc.FutureCancelledError):
+        return Unavailable("the call was cancelled")
     raise error
 
 

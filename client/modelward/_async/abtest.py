@@ -32,6 +32,7 @@ from modelward.abtest import (
     RecordedAbOutcomes,
 )
 from modelward.assignment import assign
+from modelward.errors import UnexpectedError
 from modelward.v1 import comparison_pb2 as pb
 
 PAGE_SIZE = 50
@@ -121,8 +122,14 @@ class AsyncAbTests(AsyncConnection):
 
         A unit that takes no part gets the control, as does every unit of a shadow test. Of a concluded test every unit
         gets the variant that was chosen; so read the test again now and then.
+
+        Raises:
+            UnexpectedError: the test has no variants, weights or winner, as none has that Modelward gives.
         """
-        return assign(test, unit)
+        try:
+            return assign(test, unit)
+        except (LookupError, ZeroDivisionError) as error:
+            raise UnexpectedError(f"{test.test!r} is no test that Modelward gives") from error
 
     async def assign_variant(self, test: AbTest | str, unit: str) -> Assignment:
         """Ask the server which variant a unit gets; it says the same as `assign`.

@@ -21,6 +21,8 @@ from modelward.v1 import comparison_pb2 as pb
 
 COMPARE_TIMEOUT_SECONDS = 900.0
 """How long a comparison may take by default: models are loaded and run one after the other."""
+MAX_SILENCE_SECONDS = 60.0
+"""How long a comparison may tell nothing; the server repeats where it stands several times in between."""
 PAGE_SIZE = 50
 
 
@@ -74,7 +76,7 @@ class AsyncComparisons(AsyncUploading):
             block_rows: how many neighbouring rows hang together, 1 for none; 0 lets the server tell it from the data.
             seed: of the resampling; the same seed and data give the same answer.
             on_progress: called after each step.
-            timeout: seconds for all of it.
+            timeout: seconds for all of it; a server that says nothing for a minute ends it before.
 
         Raises:
             VersionNotFound, ModelNotFound: a version does not exist.
@@ -110,13 +112,17 @@ class AsyncComparisons(AsyncUploading):
     ) -> pb.CompareModelsResponse:
         """Return the last of what a comparison answers; one that breaks off begins anew, and counts once."""
         attempts = Attempts(timeout, patience=self._timeout)
-        answer = pb.CompareModelsResponse()
+        answer, told = pb.CompareModelsResponse(), None
         while True:
+            parts = self._receive(
+                self._comparison.CompareModels, request, attempts.remaining(), silence=MAX_SILENCE_SECONDS
+            )
             try:
-                async for answer in self._receive(self._comparison.CompareModels, request, attempts.remaining()):
+                async for answer in parts:
                     attempts.progressed()
-                    if answer.HasField("progress"):
-                        on_progress(progress_from_proto(answer.progress))
+                    if answer.HasField("progress") and answer.progress != told:
+                        told = answer.progress
+                        on_progress(progress_from_proto(told))
                 return answer
             except ModelwardError as error:
                 await asyncio.sleep(attempts.pause_before_next(error))

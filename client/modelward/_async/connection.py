@@ -26,6 +26,7 @@ from modelward._wire import (
     client_closed,
     failure_of,
     name_request,
+    read,
 )
 from modelward.errors import ModelwardError
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
@@ -139,7 +140,7 @@ class AsyncConnection:
                 self._check_open()
                 metadata = self._metadata
                 try:
-                    return await method(request, timeout=attempts.remaining(), metadata=metadata)
+                    return read(await method(request, timeout=attempts.remaining(), metadata=metadata))
                 except CALL_ERRORS as error:
                     pause = attempts.pause_before_next(failure_of(error, closed=self._closed))
                 await asyncio.sleep(pause)
@@ -190,7 +191,7 @@ class AsyncConnection:
                 call = method(iter(requests), timeout=attempts.remaining(), metadata=metadata)
                 received = []
                 async for response in call:
-                    received.append(response)
+                    received.append(read(response))
                 return received
             except CALL_ERRORS as error:
                 pause = attempts.pause_before_next(failure_of(error, closed=self._closed))
@@ -202,9 +203,12 @@ class AsyncConnection:
         self._check_open()
         metadata, outgoing = self._metadata, Outgoing(requests)
         try:
-            return await method(outgoing, timeout=attempts.remaining(), metadata=metadata)
+            call = method(outgoing, timeout=attempts.remaining(), metadata=metadata)
+            with AsyncSilence(call.cancel, self._timeout) as outgoing.listening:
+                return read(await call)
         except CALL_ERRORS as error:
-            raise outgoing.failure or failure_of(error, closed=self._closed) from None
+            silence = outgoing.listening.expired if outgoing.listening else 0.0
+            raise outgoing.failure or failure_of(error, closed=self._closed, silence=silence) from None
 
     async def _receive(
         self,
@@ -229,7 +233,7 @@ class AsyncConnection:
             with listening:
                 async for response in call:
                     listening.pause()
-                    yield response
+                    yield read(response)
                     listening.resume()
         except CALL_ERRORS as error:
             raise failure_of(error, closed=self._closed, silence=listening.expired) from None

@@ -1,6 +1,7 @@
 """The registry's calls about stages: moves, halts, policies, history, and which version is meant."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from datetime import datetime
 
@@ -196,13 +197,16 @@ class AsyncStages(AsyncConnection):
     async def export_audit_log(self, *, from_sequence: int = 0, to_sequence: int = 0) -> AsyncIterator[AuditRecord]:
         """Iterate over the records of the audit log, in order."""
         request = pb.ExportAuditLogRequest(from_sequence=from_sequence, to_sequence=to_sequence)
-        attempts = Attempts(self._timeout)
+        attempts = Attempts(math.inf, patience=self._timeout)
         while True:
+            parts = self._receive(self._lifecycle.ExportAuditLog, request, math.inf, self._timeout)
             try:
-                async for part in self._receive(self._lifecycle.ExportAuditLog, request, attempts.remaining()):
+                async for part in parts:
                     for record in part.records:
                         request.from_sequence = record.sequence + 1
                         yield audit_record_from_proto(record)
+                        attempts.progressed()
+                    attempts.check_patience()
                 return
             except Unavailable as error:
                 await asyncio.sleep(attempts.pause_before_next(error))

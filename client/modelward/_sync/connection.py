@@ -26,6 +26,7 @@ from modelward._wire import (
     client_closed,
     failure_of,
     name_request,
+    read,
 )
 from modelward.errors import ModelwardError
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
@@ -132,7 +133,7 @@ class Connection:
                 self._check_open()
                 metadata = self._metadata
                 try:
-                    return method(request, timeout=attempts.remaining(), metadata=metadata)
+                    return read(method(request, timeout=attempts.remaining(), metadata=metadata))
                 except CALL_ERRORS as error:
                     pause = attempts.pause_before_next(failure_of(error, closed=self._closed))
                 time.sleep(pause)
@@ -181,7 +182,7 @@ class Connection:
                 call = method(iter(requests), timeout=attempts.remaining(), metadata=metadata)
                 received = []
                 for response in call:
-                    received.append(response)
+                    received.append(read(response))
                 return received
             except CALL_ERRORS as error:
                 pause = attempts.pause_before_next(failure_of(error, closed=self._closed))
@@ -193,9 +194,12 @@ class Connection:
         self._check_open()
         metadata, outgoing = self._metadata, Outgoing(requests)
         try:
-            return method(outgoing, timeout=attempts.remaining(), metadata=metadata)
+            call = method.future(outgoing, timeout=attempts.remaining(), metadata=metadata)
+            with Silence(call.cancel, self._timeout) as outgoing.listening:
+                return read(call.result())
         except CALL_ERRORS as error:
-            raise outgoing.failure or failure_of(error, closed=self._closed) from None
+            silence = outgoing.listening.expired if outgoing.listening else 0.0
+            raise outgoing.failure or failure_of(error, closed=self._closed, silence=silence) from None
 
     def _receive(
         self,
@@ -220,7 +224,7 @@ class Connection:
             with listening:
                 for response in call:
                     listening.pause()
-                    yield response
+                    yield read(response)
                     listening.resume()
         except CALL_ERRORS as error:
             raise failure_of(error, closed=self._closed, silence=listening.expired) from None

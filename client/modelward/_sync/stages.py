@@ -1,6 +1,7 @@
 # Derived from modelward/_async/stages.py by client/unasync.py: change that one.
 """The registry's calls about stages: moves, halts, policies, history, and which version is meant."""
 
+import math
 import time
 from collections.abc import Iterator
 from datetime import datetime
@@ -197,13 +198,16 @@ class Stages(Connection):
     def export_audit_log(self, *, from_sequence: int = 0, to_sequence: int = 0) -> Iterator[AuditRecord]:
         """Iterate over the records of the audit log, in order."""
         request = pb.ExportAuditLogRequest(from_sequence=from_sequence, to_sequence=to_sequence)
-        attempts = Attempts(self._timeout)
+        attempts = Attempts(math.inf, patience=self._timeout)
         while True:
+            parts = self._receive(self._lifecycle.ExportAuditLog, request, math.inf, self._timeout)
             try:
-                for part in self._receive(self._lifecycle.ExportAuditLog, request, attempts.remaining()):
+                for part in parts:
                     for record in part.records:
                         request.from_sequence = record.sequence + 1
                         yield audit_record_from_proto(record)
+                        attempts.progressed()
+                    attempts.check_patience()
                 return
             except Unavailable as error:
                 time.sleep(attempts.pause_before_next(error))

@@ -1,0 +1,284 @@
+"""Whatever a server answers, what a client raises is one of our errors, and every call ends."""
+
+import asyncio
+import math
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf.any_pb2 import Any as AnyMessage
+from google.protobuf.duration_pb2 import Duration
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+
+from modelward import (
+    AsyncClient,
+    Client,
+    DriftPolicy,
+    DriftThresholds,
+    Job,
+    JobState,
+    PromotionPolicy,
+    RetrainingPolicy,
+    errors,
+)
+from modelward._convert.abtest import ab_test_from_proto
+from modelward._wire import MAX_RETRY_SECONDS, Pauses, pause_before_watching
+from modelward.v1 import comparison_pb2
+from modelward.v1 import lifecycle_pb2 as pb
+from tests.client.odd_server import METHODS, OddServer
+from tests.conftest import Either
+from tests.system.hostile import Hostile, Known
+
+SEEDS = range(200 if os.environ.get("MODELWARD_TEST_SCALE") == "full" else 8)
+NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
+KNOWN = Known({"path": ["f"], "next_page_token": [""], "resume_token": ["7"]}, [b"", b"content"])
+TABLE = {"x": np.arange(3.0)}
+BIG = {"x": np.zeros(300_000)}
+JOB = Job("j", "m", 1, JobState.LEASED, (), "w", None, 1, 3, NOON, (), 0, "a", NOON, NOON, None)
+
+CALLS: dict[str, Callable[[Any], Any]] = {
+    "create_model": lambda c: c.create_model("m"),
+    "get_model": lambda c: c.get_model("m"),
+    "list_models": lambda c: c.list_models(),
+    "update_model": lambda c: c.update_model("m", description="d"),
+    "register": lambda c: c.register("m", Path(__file__)),
+    "register_files": lambda c: c.register_files("m", Path(__file__)),
+    "register_uri": lambda c: c.register_uri("m", "file:///f"),
+    "get_version": lambda c: c.get_version("m/1"),
+    "list_versions": lambda c: c.list_versions("m"),
+    "update_version": lambda c: c.update_version("m/1", description="d"),
+    "log_metrics": lambda c: c.log_metrics("m/1", {"a": 1.0}),
+    "load": lambda c: c.load("m/1"),
+    "promote": lambda c: c.promote("m/1", to="staging"),
+    "rollback": lambda c: c.rollback("m"),
+    "halt": lambda c: c.halt("m", reason="r"),
+    "resume": lambda c: c.resume("m"),
+    "get_promotion_policy": lambda c: c.get_promotion_policy("m"),
+    "set_promotion_policy": lambda c: c.set_promotion_policy(PromotionPolicy("m")),
+    "resolve": lambda c: c.resolve("m"),
+    "list_transitions": lambda c: c.list_transitions("m"),
+    "verify_audit_log": lambda c: c.verify_audit_log(),
+    "export_audit_log": lambda c: c.export_audit_log(),
+    "watch": lambda c: c.watch(["m"]),
+    "report_active": lambda c: c.report_active("m/1", engine="e"),
+    "get_rollout": lambda c: c.get_rollout("m"),
+    "set_reference": lambda c: c.set_reference("m/1", TABLE),
+    "get_reference": lambda c: c.get_reference("m/1"),
+    "detect_drift": lambda c: c.detect_drift("m/1", TABLE),
+    "detect_drift of much": lambda c: c.detect_drift("m/1", BIG),
+    "detect_drift_uri": lambda c: c.detect_drift_uri("m/1", "file:///f"),
+    "get_drift_report": lambda c: c.get_drift_report("r"),
+    "list_drift_reports": lambda c: c.list_drift_reports("m"),
+    "render_drift_report": lambda c: c.render_drift_report("r"),
+    "get_drift_policy": lambda c: c.get_drift_policy("m"),
+    "set_drift_policy": lambda c: c.set_drift_policy(DriftPolicy("m", DriftThresholds())),
+    "observe": lambda c: c.observe("m/1", sender="s", rows=9),
+    "record_outcomes": lambda c: c.record_outcomes("m/1", ["1"], predictions=[1.0]),
+    "list_performance": lambda c: c.list_performance("m/1"),
+    "compare": lambda c: c.compare(["m/1", "m/2"], TABLE, [0, 1, 0]),
+    "benchmark": lambda c: c.benchmark(["m/1"], TABLE),
+    "get_comparison": lambda c: c.get_comparison("c"),
+    "render_comparison": lambda c: c.render_comparison("c"),
+    "list_comparisons": lambda c: c.list_comparisons(),
+    "create_ab_test": lambda c: c.create_ab_test("t", {"a": "m/1", "b": "m/2"}, primary_metric="p"),
+    "get_ab_test": lambda c: c.get_ab_test("t"),
+    "list_ab_tests": lambda c: c.list_ab_tests(),
+    "assign_variant": lambda c: c.assign_variant("t", "u"),
+    "record_ab_outcomes": lambda c: c.record_ab_outcomes("t", []),
+    "ab_test_result": lambda c: c.ab_test_result("t"),
+    "render_ab_test": lambda c: c.render_ab_test("t"),
+    "conclude_ab_test": lambda c: c.conclude_ab_test("t", action="by-rule"),
+    "create_schedule": lambda c: c.create_schedule("m", every=timedelta(days=1)),
+    "get_schedule": lambda c: c.get_schedule("s"),
+    "list_schedules": lambda c: c.list_schedules(),
+    "update_schedule": lambda c: c.update_schedule("s", every=timedelta(days=1)),
+    "pause_schedule": lambda c: c.pause_schedule("s"),
+    "resume_schedule": lambda c: c.resume_schedule("s"),
+    "preview_schedule": lambda c: c.preview_schedule("s"),
+    "preview_triggers": lambda c: c.preview_triggers(every=timedelta(days=1)),
+    "list_firings": lambda c: c.list_firings("m"),
+    "delete_schedule": lambda c: c.delete_schedule("s"),
+    "list_due": lambda c: c.list_due(),
+    "request_retraining": lambda c: c.request_retraining("m"),
+    "lease_job": lambda c: c.lease_job("m", holder="w"),
+    "lease_jobs": lambda c: c.lease_jobs(holder="w", max_jobs=2),
+    "heartbeat_job": lambda c: c.heartbeat_job(JOB),
+    "complete_job": lambda c: c.complete_job(JOB, 1),
+    "fail_job": lambda c: c.fail_job(JOB, "r"),
+    "retry_job": lambda c: c.retry_job("j"),
+    "get_job": lambda c: c.get_job("j"),
+    "list_jobs": lambda c: c.list_jobs(),
+    "get_retraining_policy": lambda c: c.get_retraining_policy("m"),
+    "set_retraining_policy": lambda c: c.set_retraining_policy(RetrainingPolicy("m")),
+    "reconcile_mlflow": lambda c: c.reconcile_mlflow(),
+    "import_mlflow": lambda c: c.import_mlflow(),
+}
+"""Every call that reaches the server, with arguments that are right."""
+ELSEWHERE = {"assign", "close", "download", "follow"}
+
+
+def test_every_method_of_the_client_is_tried() -> None:
+    methods = {name for name in dir(Client) if not name.startswith("_") and callable(getattr(Client, name))}
+    assert methods - ELSEWHERE == {call.partition(" ")[0] for call in CALLS}
+
+
+def at_random(name: str, hostile: Hostile) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
+    """Return answers of the right kind with something wrong in them, or bytes that are no message."""
+    method = METHODS[name]
+
+    def answer(request: Any, _: grpc.ServicerContext) -> Iterator[Any]:
+        if method.client_streaming:
+            list(request)
+        for _answer in range(1 + hostile.count(2)):
+            made = hostile.message(method.output_type)
+            yield hostile.broken(made) if hostile.chance(0.2) else made
+
+    return answer
+
+
+def answer_at_random(odd: OddServer, seed: int) -> None:
+    odd.answers = {name: at_random(name, Hostile(seed, KNOWN)) for name in METHODS}
+
+
+def try_each(client: Client) -> None:
+    for call in CALLS.values():
+        try:
+            found = call(client)
+            list(islice(found, 3)) if isinstance(found, Iterator) else found
+        except errors.ModelwardError:
+            pass
+
+
+async def try_each_async(client: AsyncClient) -> None:
+    for call in CALLS.values():
+        try:
+            found = call(client)
+            [_ async for _ in first(found)] if isinstance(found, AsyncIterator) else await found
+        except errors.ModelwardError:
+            pass
+
+
+async def first(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    for _ in range(3):
+        try:
+            yield await anext(items)
+        except StopAsyncIteration:
+            return
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+async def test_answers_at_random_are_values_or_errors_of_ours(odd: OddServer, seed: int) -> None:
+    answer_at_random(odd, seed)
+    with Client(odd.target, timeout=1) as client:
+        await asyncio.to_thread(try_each, client)
+    async with AsyncClient(odd.target, timeout=1) as client:
+        await try_each_async(client)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_assignment_by_a_test_at_random_is_one_or_an_error_of_ours(seed: int) -> None:
+    hostile = Hostile(seed, KNOWN)
+    with Client("127.0.0.1:1", timeout=1) as client:
+        for _ in range(20):
+            message: Any = hostile.message(comparison_pb2.AbTest.DESCRIPTOR)
+            with suppress(errors.ModelwardError):
+                client.assign(ab_test_from_proto(message), "unit")
+
+
+def failing(details: bytes) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
+    def answer(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        context.set_trailing_metadata((("grpc-status-details-bin", details), ("other-bin", b"\xff")))
+        context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "\x1b[2J")
+        yield
+
+    return answer
+
+
+def packed(*details: Any) -> bytes:
+    status = Status(code=8)
+    for detail in details:
+        status.details.add().Pack(detail)
+    return bytes(status.SerializeToString())
+
+
+INFO = ErrorInfo(domain="modelward", reason="LIMIT_REACHED")
+BROKEN = AnyMessage(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff")
+NAMES = dict.fromkeys(["message", "retry_seconds", "self", "violations", "gates"], "odd")
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        b"\xff\xff",
+        b"",
+        Status(
+            details=[AnyMessage(type_url="type.googleapis.com/google.rpc.ErrorInfo", value=b"\xff")]
+        ).SerializeToString(),
+        packed(INFO, RetryInfo(retry_delay=Duration(seconds=-(2**62)))),
+        packed(INFO, RetryInfo(retry_delay=Duration(seconds=2**62, nanos=-5))),
+        *(
+            packed(ErrorInfo(domain="modelward", reason=reason, metadata=NAMES))
+            for reason in ("LIMIT_REACHED", "INVALID_FIELD", "GATES_FAILED", "MODEL_HALTED", "UNHEARD_OF", "")
+        ),
+    ],
+)
+async def test_odd_details_of_an_error_are_an_error_of_ours(odd: OddServer, asking: Either, details: bytes) -> None:
+    odd.answers["GetModel"] = failing(details)
+    with pytest.raises(errors.ModelwardError) as caught:
+        await asking.get_model("m")
+    assert caught.value.message == "\x1b[2J"
+
+
+@pytest.mark.parametrize("seconds", [-1e300, math.inf, 1e300])
+def test_watch_is_not_told_to_wait_for_ever(seconds: float) -> None:
+    error = errors.LimitReached("later", max(seconds, 0.0))
+    assert 0 <= pause_before_watching(error, Pauses(), begun=True) < MAX_RETRY_SECONDS + 1
+
+
+async def test_list_without_an_end_ends(odd: OddServer, asking: Either) -> None:
+    odd.answers["ListModels"] = lambda *_: [pb.ListModelsResponse(next_page_token="more")]
+    begun = time.monotonic()
+    with pytest.raises(errors.DeadlineExceeded, match="gets nowhere"):
+        await asking.list_models()
+    assert time.monotonic() - begun < 10
+
+
+async def test_comparison_that_tells_nothing_ends(
+    odd: OddServer, asking: Either, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("_async", "_sync"):
+        monkeypatch.setattr(f"modelward.{module}.comparison.MAX_SILENCE_SECONDS", 0.5)
+    odd.answers["CompareModels"] = lambda *_: odd.silence()
+    with pytest.raises(errors.DeadlineExceeded, match=r"said nothing for 0\.5 s"):
+        await asking.compare(["m/1", "m/2"], TABLE, [0, 1, 0])
+
+
+async def test_audit_log_that_stops_coming_ends_and_a_slow_reader_does_not_end_it(
+    odd: OddServer, asking: Either
+) -> None:
+    odd.answers["ExportAuditLog"] = lambda *_: odd.silence()
+    with pytest.raises(errors.DeadlineExceeded, match="said nothing for 1 s"):
+        await asking.export_audit_log()
+    record = pb.AuditRecord(sequence=1)
+    odd.answers["ExportAuditLog"] = lambda *_: [pb.ExportAuditLogResponse(records=[record])] * 2
+    with Client(odd.target, timeout=0.2) as client:
+        records = client.export_audit_log()
+        assert next(records).sequence == 1
+        await asyncio.to_thread(time.sleep, 0.5)
+        assert len(list(records)) == 1
+
+
+@pytest.mark.parametrize("actor", ["jörg", "a\nb", "\x1b"])
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+def test_name_that_no_header_takes_is_refused(actor: str, kind: type[Any]) -> None:
+    with pytest.raises(errors.InvalidField, match="actor: has a character"):
+        kind("127.0.0.1:1", actor=actor)
