@@ -12,6 +12,7 @@ import pytest
 
 from modelward.cli.commands import MODULES
 from modelward_server.settings import Settings
+from tests.client.odd_server import odd_server
 from tests.conftest import RunningServer
 
 HEAVY = ("numpy", "pyarrow", "pydantic", "modelward_server", "sqlalchemy", "mlflow", "rich.progress")
@@ -50,6 +51,22 @@ def test_no_server_is_one_line_that_names_the_address() -> None:
     done = modelward("models", "--server", address, "--timeout", "0.5")
     assert done.returncode == 1
     assert re.fullmatch(f"(no Modelward server answers at )?{re.escape(address)}.*\n", done.stderr)
+
+
+@pytest.mark.parametrize("redirection", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-", "--json >&-", "| true"])
+def test_streams_that_are_closed_are_no_traceback(server: RunningServer, redirection: str) -> None:
+    command = f"{sys.executable} -m modelward models --server {server.target} {redirection}"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_server_that_hangs_is_one_line_that_says_so() -> None:
+    with odd_server() as odd:
+        odd.answers["ListModels"] = odd.answers["ExportAuditLog"] = lambda *_: odd.silence()
+        for arguments in (["models"], ["models", "--json"], ["audit", "export"]):
+            done = modelward(*arguments, "--server", odd.target, "--timeout", "0.5")
+            assert (done.returncode, done.stdout) == (1, "")
+            assert done.stderr == f"{odd.target} did not answer within 0.5 s; --timeout gives it longer\n"
 
 
 def test_a_reader_that_has_enough_is_no_error(server: RunningServer) -> None:

@@ -20,6 +20,7 @@ from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
 from google.rpc.status_pb2 import Status
 
 from modelward import (
+    AbOutcome,
     AsyncClient,
     Client,
     DriftPolicy,
@@ -93,7 +94,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "get_ab_test": lambda c: c.get_ab_test("t"),
     "list_ab_tests": lambda c: c.list_ab_tests(),
     "assign_variant": lambda c: c.assign_variant("t", "u"),
-    "record_ab_outcomes": lambda c: c.record_ab_outcomes("t", []),
+    "record_ab_outcomes": lambda c: c.record_ab_outcomes("t", [AbOutcome("o", "u", {"p": 1.0})]),
     "ab_test_result": lambda c: c.ab_test_result("t"),
     "render_ab_test": lambda c: c.render_ab_test("t"),
     "conclude_ab_test": lambda c: c.conclude_ab_test("t", action="by-rule"),
@@ -149,30 +150,34 @@ def answer_at_random(odd: OddServer, seed: int) -> None:
     odd.answers = {name: at_random(name, Hostile(seed, KNOWN)) for name in METHODS}
 
 
-def try_each(client: Client) -> None:
-    for call in CALLS.values():
-        try:
-            found = call(client)
-            list(islice(found, 3)) if isinstance(found, Iterator) else found
-        except errors.ModelwardError:
-            pass
+def collected(found: Any) -> Any:
+    """Return what a call gives; of what it iterates over the beginning, as some have no end."""
+    return list(islice(found, 3)) if isinstance(found, Iterator) else found
 
 
-async def try_each_async(client: AsyncClient) -> None:
-    for call in CALLS.values():
-        try:
-            found = call(client)
-            [_ async for _ in first(found)] if isinstance(found, AsyncIterator) else await found
-        except errors.ModelwardError:
-            pass
+async def settled(found: Any) -> Any:
+    """The same of the async client's."""
+    return [item async for item in _first(found)] if isinstance(found, AsyncIterator) else await found
 
 
-async def first(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
+async def _first(items: AsyncIterator[Any]) -> AsyncIterator[Any]:
     for _ in range(3):
         try:
             yield await anext(items)
         except StopAsyncIteration:
             return
+
+
+def try_each(client: Client) -> None:
+    for call in CALLS.values():
+        with suppress(errors.ModelwardError):
+            collected(call(client))
+
+
+async def try_each_async(client: AsyncClient) -> None:
+    for call in CALLS.values():
+        with suppress(errors.ModelwardError):
+            await settled(call(client))
 
 
 @pytest.mark.parametrize("seed", SEEDS)

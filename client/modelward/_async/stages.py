@@ -38,6 +38,7 @@ from modelward.lifecycle import (
 from modelward.v1 import lifecycle_pb2 as pb
 
 PAGE_SIZE = 200
+MAX_SEQUENCE = 2**63 - 1
 
 
 class AsyncStages(AsyncConnection):
@@ -203,7 +204,7 @@ class AsyncStages(AsyncConnection):
             try:
                 async for part in parts:
                     for record in part.records:
-                        request.from_sequence = record.sequence + 1
+                        request.from_sequence = min(record.sequence + 1, MAX_SEQUENCE)
                         yield audit_record_from_proto(record)
                         attempts.progressed()
                     attempts.check_patience()
