@@ -29,7 +29,9 @@ NASTY = "a" + "".join(char for char in HIDDEN if not "\ud800" <= char <= "\udfff
 
 def hidden_in(text: str) -> list[str]:
     """Return the control and format characters of a text but for tabs and the breaks of its lines."""
-    return [char for char in text if char not in "\t\n" and unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"}]
+    return [
+        char for char in text if char not in "\t\n" and unicodedata.category(char) in {"Cc", "Cf", "Cs", "Zl", "Zp"}
+    ]
 
 
 @pytest.mark.parametrize("char", HIDDEN, ids=lambda char: f"{ord(char):x}")

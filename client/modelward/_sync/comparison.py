@@ -121,7 +121,7 @@ class Comparisons(Uploading):
             try:
                 for answer in parts:
                     attempts.progressed()
-                    if answer.HasField("progress") and answer.progress != told:
+                    if answer.progress.fraction and answer.progress != told:  # Else it is a sign of life.
                         told = answer.progress
                         on_progress(progress_from_proto(told))
                 return answer
