@@ -48,7 +48,11 @@ def test_what_shows_stays_as_it_is() -> None:
     assert one_line("a\n b\r\n\tc") == "a b\\r c"
 
 
-def test_tables_facts_and_sentences_show_nothing_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("width", ["80", "4000"])
+def test_tables_facts_and_sentences_show_nothing_hidden(
+    width: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", width)
     out = Output(False)
     out.rows([1], ["a", "b"], lambda _: [NASTY, Text(NASTY, "red")], prose=("why", lambda _: NASTY), none="")
     out.rows([], ["a"], lambda _: [], none=NASTY)

@@ -178,7 +178,7 @@ def plain(value: Any) -> Any:
 def as_text(value: Any) -> Text:
     """Write a value as a person reads it, in one line."""
     if isinstance(value, Text):
-        return _visible_text(value)
+        return Text(one_line(value.plain), value.style, no_wrap=True, overflow="ellipsis")
     line = one_line(_words(value))
     return Text(line, style=STYLES.get(line, ""), no_wrap=True, overflow="ellipsis")
 
