@@ -1,6 +1,7 @@
 """A server that answers what it should not, and both clients on it."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -18,9 +19,22 @@ def odd() -> Iterator[OddServer]:
 @pytest.fixture(params=["sync", "async"])
 async def asking(request: pytest.FixtureRequest, odd: OddServer) -> AsyncIterator[Either]:
     """A client of each kind, on the odd server."""
-    if request.param == "async":
-        async with AsyncClient(odd.target, timeout=1, actor="tester") as client:
+    async with _client(request.param, odd.target, timeout=20) as client:
+        yield client
+
+
+@pytest.fixture(params=["sync", "async"])
+async def hasty(request: pytest.FixtureRequest, odd: OddServer) -> AsyncIterator[Either]:
+    """The same, for calls that are to come to nothing: it waits a second."""
+    async with _client(request.param, odd.target, timeout=1) as client:
+        yield client
+
+
+@asynccontextmanager
+async def _client(kind: str, target: str, timeout: float) -> AsyncIterator[Either]:
+    if kind == "async":
+        async with AsyncClient(target, timeout=timeout, actor="tester") as client:
             yield Either(client)
     else:
-        with Client(odd.target, timeout=1, actor="tester") as client:
-            yield Either(client)
+        with Client(target, timeout=timeout, actor="tester") as other:
+            yield Either(other)

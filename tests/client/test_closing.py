@@ -136,10 +136,11 @@ async def _try_following(kind: str, target: str, load: Any, folder: Path) -> Non
 
 
 async def _enter(kind: str, target: str, **options: Any) -> None:
+    timeout = 0.3 if target.endswith(":1") else 20
     if kind == "async":
-        async with AsyncClient(target, timeout=0.3) as client, client.follow("m", **options):
+        async with AsyncClient(target, timeout=timeout) as client, client.follow("m", **options):
             return
-    with Client(target, timeout=0.3) as other, other.follow("m", **options):
+    with Client(target, timeout=timeout) as other, other.follow("m", **options):
         return
 
 
@@ -158,7 +159,7 @@ def test_clients_and_followers_that_are_never_used_leave_nothing_open(odd: OddSe
 def test_follower_may_be_entered_again(odd: OddServer, tmp_path: Path) -> None:
     odd.has(file("f"))
     odd.sends(b"x")
-    with Client(odd.target, timeout=1) as client:
+    with Client(odd.target, timeout=20) as client:
         follower = client.follow("m", cache=tmp_path)
         for _ in range(2):
             with follower as live:
@@ -186,10 +187,10 @@ async def test_token_that_is_not_known_any_more_is_dropped(
     odd.sends(b"x")
     odd.answers["WatchModels"] = watch
     if kind == "async":
-        async with AsyncClient(odd.target, timeout=2) as client, client.follow("m", cache=tmp_path):
+        async with AsyncClient(odd.target, timeout=20) as client, client.follow("m", cache=tmp_path):
             await asyncio.to_thread(wait_until, lambda: len(tokens) >= 3)
     else:
-        with Client(odd.target, timeout=2) as other, other.follow("m", cache=tmp_path):
+        with Client(odd.target, timeout=20) as other, other.follow("m", cache=tmp_path):
             await asyncio.to_thread(wait_until, lambda: len(tokens) >= 3)
     assert tokens == ["", "old", ""]
 

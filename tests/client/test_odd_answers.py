@@ -57,6 +57,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "get_version": lambda c: c.get_version("m/1"),
     "list_versions": lambda c: c.list_versions("m"),
     "update_version": lambda c: c.update_version("m/1", description="d"),
+    "delete_artifact": lambda c: c.delete_artifact("m/1", reason="r"),
     "log_metrics": lambda c: c.log_metrics("m/1", {"a": 1.0}),
     "load": lambda c: c.load("m/1"),
     "promote": lambda c: c.promote("m/1", to="staging"),
@@ -249,30 +250,30 @@ def test_watch_is_not_told_to_wait_for_ever(seconds: float) -> None:
     assert 0 <= pause_before_watching(error, Pauses(), begun=True) < MAX_RETRY_SECONDS + 1
 
 
-async def test_list_without_an_end_ends(odd: OddServer, asking: Either) -> None:
+async def test_list_without_an_end_ends(odd: OddServer, hasty: Either) -> None:
     odd.answers["ListModels"] = lambda *_: [pb.ListModelsResponse(next_page_token="more")]
     begun = time.monotonic()
     with pytest.raises(errors.DeadlineExceeded, match="gets nowhere"):
-        await asking.list_models()
-    assert time.monotonic() - begun < 10
+        await hasty.list_models()
+    assert time.monotonic() - begun < 60
 
 
 async def test_comparison_that_tells_nothing_ends(
-    odd: OddServer, asking: Either, monkeypatch: pytest.MonkeyPatch
+    odd: OddServer, hasty: Either, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("_async", "_sync"):
         monkeypatch.setattr(f"modelward.{module}.comparison.MAX_SILENCE_SECONDS", 0.5)
     odd.answers["CompareModels"] = lambda *_: odd.silence()
     with pytest.raises(errors.DeadlineExceeded, match=r"said nothing for 0\.5 s"):
-        await asking.compare(["m/1", "m/2"], TABLE, [0, 1, 0])
+        await hasty.compare(["m/1", "m/2"], TABLE, [0, 1, 0])
 
 
 async def test_audit_log_that_stops_coming_ends_and_a_slow_reader_does_not_end_it(
-    odd: OddServer, asking: Either
+    odd: OddServer, hasty: Either
 ) -> None:
     odd.answers["ExportAuditLog"] = lambda *_: odd.silence()
     with pytest.raises(errors.DeadlineExceeded, match="said nothing for 1 s"):
-        await asking.export_audit_log()
+        await hasty.export_audit_log()
     record = pb.AuditRecord(sequence=1)
     odd.answers["ExportAuditLog"] = lambda *_: [pb.ExportAuditLogResponse(records=[record])] * 2
     with Client(odd.target, timeout=0.2) as client:
