@@ -92,8 +92,8 @@ class VersionRow(Base):
     revision: Mapped[int] = mapped_column(default=1)
     run_id: Mapped[str] = mapped_column(default="")
     mlflow_version: Mapped[str] = mapped_column(default="")
-    artifact_deleted_by: Mapped[str] = mapped_column(default="")
-    artifact_deletion_reason: Mapped[str] = mapped_column(default="")
+    artifact_deleted_by: Mapped[str] = mapped_column(server_default="")
+    artifact_deletion_reason: Mapped[str] = mapped_column(server_default="")
     artifact_deleted_at: Mapped[datetime | None] = mapped_column(default=None)
     # Every change that MLflow shall show counts `mirror_wanted` up, in the transaction of the change; the mirror
     # sets `mirror_done` to the count that it saw. So nothing is forgotten, whenever the server dies.
