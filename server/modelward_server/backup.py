@@ -13,7 +13,8 @@ from sqlalchemy import URL, make_url
 
 from modelward.errors import DigestMismatch, SchemaMismatch
 from modelward_server.settings import Settings
-from modelward_server.store.artifacts import BlobStore, sync_folder
+from modelward_server.store.artifacts import BlobStore
+from modelward_server.store.incoming_blob import sync_folder
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.private_files import make_private_folder, private_umask
 from modelward_server.store.retention import named_blobs

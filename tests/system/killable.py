@@ -22,7 +22,7 @@ from modelward_server import app
 from modelward_server.lifecycle import promotion, versions
 from modelward_server.rpc import calls
 from modelward_server.store import audit
-from modelward_server.store.artifacts import IncomingBlob
+from modelward_server.store.incoming_blob import IncomingBlob
 from modelward_server.store.mirror_worker import MirrorWorker
 from modelward_server.store.mlflow_client import load_mlflow
 from tests.system.served import STOP_SECONDS, Serving, bare_environment

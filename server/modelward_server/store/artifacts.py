@@ -11,13 +11,13 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from types import TracebackType
-from typing import IO, Self
+from typing import IO
 
 from modelward.errors import ConcurrentChange, DigestMismatch, FieldViolation, InvalidField
 from modelward.lifecycle import ArtifactFile
 from modelward_server.runtime.background import note_failure
 from modelward_server.runtime.retries import log_once
+from modelward_server.store.incoming_blob import IncomingBlob
 from modelward_server.store.private_files import make_private_blobs
 from modelward_server.store.verification import DAMAGED, INCOMING, READ_BYTES, pieces, read_verified, verify
 
@@ -74,7 +74,7 @@ class BlobStore:
         held = _size(self._part(sha256)) or 0
         return held if held <= size_bytes else 0
 
-    def receive(self, sha256: str, size_bytes: int, offset: int) -> "IncomingBlob":
+    def receive(self, sha256: str, size_bytes: int, offset: int) -> IncomingBlob:
         """Go on with a blob at `offset`; 0 begins anew.
 
         While another upload of it is under way, in any process, this one works on a copy: nobody waits for an upload
@@ -185,7 +185,7 @@ class BlobStore:
     def _part(self, sha256: str) -> Path:
         return self._incoming / f"{sha256}.part"
 
-    def _new(self, sha256: str, size_bytes: int, held: Path | None = None) -> "IncomingBlob":
+    def _new(self, sha256: str, size_bytes: int, held: Path | None = None) -> IncomingBlob:
         """Begin a blob beside any upload of the same.
 
         Args:
@@ -202,95 +202,6 @@ class BlobStore:
         if offset not in {0, held}:
             fix = f"must be {held}, the bytes that the server holds, or 0 to begin anew"
             raise InvalidField(FieldViolation("header.offset", fix))
-
-
-class IncomingBlob:
-    """A blob on its way in. Close it.
-
-    Args:
-        file: where it is written.
-        path: of that file.
-        target: its path when it is whole; its name is the SHA-256.
-        size_bytes: how many bytes were announced.
-        held: the file with what came of it before; by default, the one that is written.
-        keep: whether what is not finished when it is closed waits for its rest.
-    """
-
-    def __init__(
-        self, file: IO[bytes], path: Path, target: Path, size_bytes: int, held: Path | None = None, *, keep: bool = True
-    ) -> None:
-        self._file = file
-        self._path = path
-        self._target = target
-        self._size = size_bytes
-        self._held_path = held or path
-        self._keep = keep
-        self._offset = 0
-        self._received = 0
-        self._hash = hashlib.sha256()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def begin(self, offset: int) -> None:
-        """Keep the bytes before `offset`; `take_held` must take them all before more is written."""
-        self._offset = offset
-        if self._held_path == self._path:
-            self._file.truncate(offset)
-
-    def take_held(self) -> bool:
-        """Take the next mebibyte of what is here already; False when there is no more."""
-        wanted = min(READ_BYTES, self._offset - self._received)
-        if wanted <= 0:
-            return False
-        held = _read_at(self._held_path, self._received, wanted)
-        if self._held_path != self._path:
-            self._file.write(held)
-        self._hash.update(held)
-        self._received += len(held)
-        return True
-
-    def write(self, chunk: bytes) -> int:
-        if self._received + len(chunk) > self._size:
-            raise _wrong_size(self._received + len(chunk), self._size)
-        self._received += len(chunk)
-        self._hash.update(chunk)
-        try:
-            written = self._file.write(chunk)
-            self._file.flush()  # What is said to be received shall outlive the process.
-        except OSError:
-            self._path.unlink()  # The disk is full: give back what this took, so that the ledger can still be written.
-            raise
-        return written
-
-    def finish(self) -> None:
-        """Verify the blob and store it under its name.
-
-        Raises:
-            InvalidField: fewer bytes came than announced.
-            DigestMismatch: the bytes do not have that SHA-256; they are removed.
-        """
-        if self._received != self._size:
-            raise _wrong_size(self._received, self._size)
-        if self._hash.hexdigest() != self._target.name:
-            self._path.unlink()
-        _check_digest(self._target.name, self._hash.hexdigest())
-        os.fsync(self._file.fileno())
-        self._target.parent.mkdir(mode=0o700, exist_ok=True)
-        self._path.replace(self._target)
-        sync_folder(self._target.parent)
-        sync_folder(self._target.parent.parent)  # The folder may be new; whether it is, is for others to say.
-
-    def close(self) -> None:
-        with suppress(OSError):  # Of bytes that could not be written before, either; all others are flushed.
-            self._file.close()
-        if not self._keep:
-            self._path.unlink(missing_ok=True)
 
 
 def _locked(path: Path) -> IO[bytes]:
@@ -315,15 +226,6 @@ def _size(path: Path) -> int | None:
         return None
 
 
-def _read_at(path: Path, offset: int, wanted: int) -> bytes:
-    """Read some of a file that another upload may finish or begin anew meanwhile."""
-    with suppress(FileNotFoundError), path.open("rb") as file:
-        file.seek(offset)
-        if found := file.read(wanted):
-            return found
-    raise ConcurrentChange(f"another upload of {path.stem} has just ended or begun anew; ask again")
-
-
 def _remove_if_stale(path: Path, oldest: float) -> None:
     if _changed_at(path) < oldest:
         with suppress(ConcurrentChange), _locked(path):
@@ -337,22 +239,3 @@ def _changed_at(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return time.time()
-
-
-def _wrong_size(received: int, announced: int) -> InvalidField:
-    fix = f"{received} bytes came, {announced} were announced; announce the size that you send"
-    return InvalidField(FieldViolation("header.size_bytes", fix))
-
-
-def _check_digest(expected: str, actual: str) -> None:
-    if actual != expected:
-        raise DigestMismatch(f"the content's SHA-256 is {actual}, not {expected}", expected=expected, actual=actual)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a folder's entries safe from a power cut: a file is so only with its entry."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
