@@ -74,7 +74,7 @@ SWEEP_SECONDS = 3_600.0
 SWEEP_PAUSE_SECONDS = 0.05
 """How long clients' changes have the ledger for themselves between two steps of a sweep."""
 STOP_SECONDS = 2.0
-"""How long background tasks, and then threads, may take to end once they are told to, beyond the grace."""
+"""What of the grace is kept for background tasks, and again for threads, to end once calls have."""
 OBJECTS_BETWEEN_COLLECTIONS = 20_000
 """Python's default of 700 spends about a sixth of the work of telling a thousand watchers on collections."""
 GRPC_OPTIONS = [
@@ -246,20 +246,20 @@ class App:
 
     async def stop(self) -> None:
         """Refuse new calls, let those in flight and MLflow's mirror finish within the grace, and close the stores."""
-        end = time.monotonic() + self._settings.grace_seconds
+        grace = self._settings.grace_seconds
+        end, share = time.monotonic() + grace, min(STOP_SECONDS, grace / 5)
         await self._health.enter_graceful_shutdown()
         self._feed.close()
         self._openings.close()
-        await self._server.stop(self._settings.grace_seconds)
+        await self._server.stop(grace - 2 * share)
         self.mirror.drain()
-        await self.background.finish("mirror", max(0.0, end - time.monotonic()))
-        await self.background.stop(STOP_SECONDS)
+        await self.background.finish("mirror", max(0.0, end - 2 * share - time.monotonic()))
+        await self.background.stop(share / 2)
         if self._metrics:
             await asyncio.to_thread(self._metrics.close)
         if self._telemetry:
             await asyncio.to_thread(self._telemetry.close)
-        # Their threads still hold connections, and have some time to give them back also when the grace is over.
-        await self.executors.close(max(STOP_SECONDS, end - time.monotonic()))
+        await self.executors.close(max(share, end - time.monotonic()))  # Their threads still hold connections.
         self.ledger.close()
 
 

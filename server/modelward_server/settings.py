@@ -133,7 +133,7 @@ class Settings(BaseSettings):
         default=10.0,
         ge=0,
         allow_inf_nan=False,
-        description="Seconds that calls in flight and the mirror to MLflow get to finish at a stop.",
+        description="Seconds that a stop may take, in which calls in flight and the mirror to MLflow finish.",
     )
 
     webhooks: Annotated[tuple[str, ...], NoDecode] = Field(

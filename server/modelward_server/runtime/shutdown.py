@@ -6,7 +6,7 @@ import threading
 
 log = logging.getLogger(__name__)
 
-MARGIN_SECONDS = 5.0
+MARGIN_SECONDS = 1.0
 """How long beyond the grace a process may take to end by itself."""
 
 

@@ -142,15 +142,12 @@ class BlobStore:
     def remove_stale(self) -> None:
         """Remove uploads that nobody has gone on with for `KEEP_UNFINISHED`, and damaged blobs that are as old."""
         oldest = time.time() - KEEP_UNFINISHED.total_seconds()
-        for path in self._folder.glob(f"??/*{DAMAGED}"):
-            if _changed_at(path) < oldest:
-                path.unlink(missing_ok=True)
-        for path in self._incoming.iterdir():
+        for path in (*self._folder.glob(f"??/*{DAMAGED}"), *self._incoming.iterdir()):
             try:
                 _remove_if_stale(path, oldest)
             except OSError as error:  # The others are removed all the same.
                 note_failure(error)
-                log_once("removing the unfinished upload", path.name, error)
+                log_once("removing what nobody goes on with", path.name, error)
 
     def touch(self, sha256: str) -> None:
         """Note that somebody wants a blob, so that it is not removed as unused before it is registered."""

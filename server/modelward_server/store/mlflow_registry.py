@@ -24,7 +24,7 @@ class ForeignVersion:
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
-    """Those that are finite: a run that diverged often has one that is not."""
+    """As MLflow has them: a run that diverged often has one that is not finite."""
     run_id: str
     uri: str
     """Where its files are, for a download by MLflow."""
