@@ -169,7 +169,7 @@ async def test_blob_that_rotted_on_the_server_is_not_taken_for_the_model(
     [weights] = [file for file in version.files if file.path == "weights.bin"]
     blob = server.settings.data_dir / "blobs" / weights.sha256[:2] / weights.sha256
     blob.write_bytes(bytes(SIZE // 2))
-    with pytest.raises(errors.DigestMismatch, match=r"weights\.bin came with SHA-256"):
+    with pytest.raises(errors.DigestMismatch, match=weights.sha256):
         await client.download(version, model.parent / "copy")
     assert not (model.parent / "copy" / "weights.bin").exists()
     assert not (model.parent / "copy" / "weights.bin.part").exists()

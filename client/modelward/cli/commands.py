@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+from keyword import iskeyword
 
 import click
 
@@ -22,7 +23,7 @@ SECTIONS = {
         "rollback": "stages",
         "halt": "stages",
         "resume": "stages",
-        "delete-files": "stages",
+        "prune": "stages",
     },
     "Measure": {
         "drift": "drift",
@@ -47,6 +48,13 @@ SECTIONS = {
 MODULES = {command: module for section in SECTIONS.values() for command, module in section.items()}
 
 
+def load_command(name: str) -> click.Command:
+    """Import a command from its module, where it has its name as Python writes it."""
+    module = importlib.import_module(f"modelward.cli.{MODULES[name]}")
+    command: click.Command = getattr(module, f"{name}_" if iskeyword(name) else name)
+    return command
+
+
 class LazyGroup(click.Group):
     """Commands that cost nothing until one of them is called."""
 
@@ -56,9 +64,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in MODULES:
             return None
-        module = importlib.import_module(f"modelward.cli.{MODULES[cmd_name]}")
-        command: click.Command = getattr(module, "import_" if cmd_name == "import" else cmd_name)
-        return command
+        return load_command(cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         widest = max(map(len, MODULES))

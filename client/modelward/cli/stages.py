@@ -66,12 +66,14 @@ def resume(client: Client, out: Output, model: str, reason: str) -> None:
     out.say(client.resume(model, reason=reason), f"{model} may be used again")
 
 
-@click.command("delete-files")
+@click.command()
 @click.argument("version", metavar="MODEL/VERSION")
 @click.option("--reason", required=True, metavar="TEXT", help="Why, for the record.")
 @remote
-def delete_files(client: Client, out: Output, version: str, reason: str) -> None:
-    """Delete the files of an archived version to free their space; its record and digests stay."""
+def prune(client: Client, out: Output, version: str, reason: str) -> None:
+    """Delete the files of an archived version.
+
+    Its record and digests stay; the server frees the space within an hour."""
     deleted = client.delete_artifact(version, reason=reason)
     out.say(deleted, f"the files of {deleted} are deleted; the server frees their space within an hour")
 
