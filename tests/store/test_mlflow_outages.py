@@ -102,7 +102,9 @@ def test_the_mirror_goes_on_when_mlflow_is_back(
     client.promote("spx/1", to="staging")
     wait_until(lambda: "MLflow" in caplog.text)
     with pytest.raises(StoreUnavailable, match="MLflow"):
-        client.reconcile_mlflow("spx", timeout=1)
+        client.reconcile_mlflow("spx", timeout=3)
+    with pytest.raises(StoreUnavailable, match="MLflow"):
+        client.import_mlflow("spx", timeout=3)
     mlflow_database.put_back()
     client.promote("spx/1", to="production")
     wait_until(lambda: client.get_version("spx/2").mlflow_version)

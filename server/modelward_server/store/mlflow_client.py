@@ -19,6 +19,9 @@ from modelward_server.store.ledger import ALEMBIC_LOCK
 MAX_HOPS = 5
 """How often a URI of MLflow's own may stand for another one, as a registered model's for a run's."""
 
+_SEEN: set[str] = set()
+"""URIs of local databases that were there before."""
+
 
 class MlflowConnection:
     """The way to one MLflow, which may be away for a while."""
@@ -32,13 +35,11 @@ class MlflowConnection:
         """A client of it, made when it is first needed.
 
         Raises:
-            StoreUnavailable: the file of its database is gone; SQLite would make an empty one in its place.
+            StoreUnavailable: the file of its database is gone.
         """
+        _check_there(self._uri)
         if self._client is None:
             self._client = connect(self._uri)
-        path = _local_database(self._uri)
-        if path is not None and not path.exists():
-            raise StoreUnavailable(f"MLflow: its database {path} is gone; put it back", store="mlflow")
         return self._client
 
 
@@ -48,7 +49,9 @@ def connect(tracking_uri: str) -> Any:
         os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
     with ALEMBIC_LOCK:  # The first calls make the tables of a database.
         _make_local_database(tracking_uri)
-        return _opened(tracking_uri)
+        client = _opened(tracking_uri)
+    _check_there(tracking_uri)
+    return client
 
 
 def _opened(tracking_uri: str) -> Any:
@@ -71,6 +74,21 @@ def _make_local_database(tracking_uri: str) -> None:
         _opened(f"sqlite:///{made.resolve()}")
         with suppress(FileExistsError):  # Another server was faster, and may have used it already.
             path.hardlink_to(made)
+
+
+def _check_there(tracking_uri: str) -> None:
+    """Refuse a database whose file was there before and is gone: whoever opens it makes an empty one in its place.
+
+    Raises:
+        StoreUnavailable: it is gone.
+    """
+    path = _local_database(tracking_uri)
+    if path is None:
+        return
+    if path.exists():
+        _SEEN.add(tracking_uri)
+    elif tracking_uri in _SEEN:
+        raise StoreUnavailable(f"MLflow: its database {path} is gone; put it back", store="mlflow")
 
 
 def _local_database(tracking_uri: str) -> Path | None:
@@ -103,12 +121,14 @@ class MlflowFiles:
         Raises:
             InvalidField: it leads nowhere.
         """
+        mlflow = self._mlflow()
         with _reading(uri):
-            client = self._mlflow().MlflowClient(self._uri, registry_uri=self._uri)
+            client = mlflow.MlflowClient(self._uri, registry_uri=self._uri)
             fixed = _with_version(client, uri) if uri.startswith("models:") else uri
             return fixed, list(_places(client, fixed, MAX_HOPS))
 
     def _mlflow(self) -> Any:
+        _check_there(self._uri)
         mlflow = load_mlflow()
         mlflow.set_tracking_uri(self._uri)  # `models:/` is looked up there, whatever an argument says.
         return mlflow
