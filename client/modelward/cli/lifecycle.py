@@ -75,6 +75,7 @@ def _show_model(out: Output, model: Model) -> None:
 
 
 def _show_version(out: Output, version: ModelVersion) -> None:
+    gone = version.artifact_deletion
     facts = {
         "version": str(version),
         "stage": version.stage,
@@ -85,6 +86,7 @@ def _show_version(out: Output, version: ModelVersion) -> None:
         "format": f"{version.format}, {version.framework}".rstrip(", "),
         "references": ", ".join(version.references),
         "digest": version.digest,
+        "files deleted": f"by {gone.deleted_by}: {gone.reason}" if gone else "",
         "MLflow run": version.run_id,
         "metrics": version.metrics,
         "tags": version.tags,

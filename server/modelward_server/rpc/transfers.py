@@ -94,7 +94,9 @@ class _Upload:
         return self._blob
 
     def _finish_blob(self) -> None:
-        if self._blob is not None:
+        if self._blob is not None and not self._blob.is_whole and self._complete(self._headers[-1]):
+            self._blob.discard()  # Another upload was faster.
+        elif self._blob is not None:
             self._blob.finish()
             self._blobs.sent(self._headers[-1].sha256)
         self._close()

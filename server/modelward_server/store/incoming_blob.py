@@ -93,6 +93,16 @@ class IncomingBlob:
         sync_folder(self._target.parent)
         sync_folder(self._target.parent.parent)  # The folder may be new; whether it is, is for others to say.
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether as many bytes came as were announced."""
+        return self._received == self._size
+
+    def discard(self) -> None:
+        """Keep nothing of it."""
+        self._keep = False
+        self.close()
+
     def close(self) -> None:
         with suppress(OSError):  # Of bytes that could not be written before, either; all others are flushed.
             self._file.close()
