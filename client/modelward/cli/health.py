@@ -24,7 +24,9 @@ CONFINEMENT = "modelward.sandbox."
 @click.command()
 @remote
 def health(client: Client, out: Output) -> None:
-    """Say whether server, database and MLflow answer, whether the background tasks run, and what confines models.
+    """Say whether a server and what it needs are well.
+
+    That is whether database and MLflow answer, whether the background tasks run, and what confines models.
 
     The exit code is 1 when the server does not serve.
     """
