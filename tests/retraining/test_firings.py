@@ -10,10 +10,9 @@ from zoneinfo import ZoneInfo
 
 import pytest
 from sqlalchemy import select, update
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from modelward.errors import NotDue
+from modelward.errors import ConcurrentChange, NotDue
 from modelward.lifecycle import ModelFormat, Stage, VersionRef
 from modelward.retraining import AtSession, Cron, DueModel, Every, Job, JobState, OnPerformance, Trigger
 from modelward.schedules import CatchUp, FiringOutcome, FiringRecord, Overlap, SchedulePolicy
@@ -287,7 +286,7 @@ def test_the_database_itself_refuses_a_second_firing_of_one_time(ledger: Ledger)
     with ledger.reading() as session:
         row = session.scalars(select(FiringRow)).one()
     columns = {key: getattr(row, key) for key in row.__mapper__.columns.keys() if key != "sequence"}  # noqa: SIM118
-    with pytest.raises(IntegrityError), ledger.writing() as session:
+    with pytest.raises(ConcurrentChange, match="UNIQUE"), ledger.writing() as session:
         session.add(FiringRow(**columns))
 
 

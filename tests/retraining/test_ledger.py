@@ -6,10 +6,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
-from modelward.errors import InvalidField, NotDue
+from modelward.errors import ConcurrentChange, InvalidField, NotDue
 from modelward.lifecycle import ModelFormat, Stage, VersionRef
 from modelward.retraining import Cron, Every, JobState, OnPerformance, PeriodicEvidence
 from modelward_server.caller import Caller
@@ -181,7 +180,7 @@ def test_the_database_itself_refuses_a_second_open_job_of_a_model(ledger: Ledger
     with ledger.writing() as session:
         create_model(session, "spx", "", {}, ada(T0))
         new_job(session, "spx", 0, (), ada(T0))
-    with pytest.raises(IntegrityError), ledger.writing() as session:
+    with pytest.raises(ConcurrentChange, match="UNIQUE"), ledger.writing() as session:
         new_job(session, "spx", 0, (), ada(T0))
 
 

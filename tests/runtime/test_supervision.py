@@ -34,8 +34,8 @@ PLACES: dict[str, tuple[Any, str]] = {
     "mirror": (mirror_worker.MirrorWorker, "sync_pending"),
     "ticker": (Ticker, "tick"),
     "follow-ups": (FollowUps, "_work"),
-    "webhook-1": (Webhooks, "_claim_next"),
-    "webhook-2": (Webhooks, "_claim_next"),
+    "webhook-1": (Webhooks, "_claim"),
+    "webhook-2": (Webhooks, "_claim"),
     "health-database": (health, "answers"),
     "health-mlflow": (health, "is_reached"),
     "retention": (retention.Retention, "steps"),
@@ -121,7 +121,7 @@ def test_a_damaged_database_ends_no_task(
         until(lambda: state(server, task) == "NOT_SERVING")
     until(lambda: state(server, task) == "SERVING")
     told = [one.getMessage() for one in caplog.records if f"task {task} " in one.getMessage()]
-    assert len(told) == 1  # Not once for each attempt.
+    assert 1 <= len(told) <= 2  # Not once for each attempt; a pass that had begun before may have ended well between.
     assert "database disk image is malformed" in told[0]
 
 

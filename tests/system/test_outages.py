@@ -24,8 +24,8 @@ from modelward import Client
 from modelward.errors import DeadlineExceeded, LimitReached, Unavailable
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.rpc import calls
 from modelward_server.settings import Settings
+from modelward_server.store import audit
 from tests.conftest import RunningServer, new_database
 from tests.postgres import NOT_INSTALLED, controlled_postgres, programs
 from tests.system.served import Served
@@ -224,7 +224,7 @@ def test_history_goes_forward_when_the_clock_goes_back(tmp_path: Path, monkeypat
     server = RunningServer(Settings(port=0, data_dir=tmp_path / "data"))
     with Client(server.target) as client:
         version = client.register("spx", file_of(tmp_path, 1000))
-        monkeypatch.setattr(calls, "datetime", SteppingClock)
+        monkeypatch.setattr(audit, "datetime", SteppingClock)
         client.promote(version, to="staging")
         client.promote(version, to="production")
         times = [move.moved_at for move in client.list_transitions("spx")]  # The newest first.

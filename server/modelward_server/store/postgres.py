@@ -31,6 +31,10 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     silence_seconds = float(SILENCE_SECONDS)
 
+    def __del__(self) -> None:
+        # A thread that outlives its server's stop gives its connection back to a pool that is no more.
+        self.close()
+
     def wait(self, gen: PQGen[Value], *args: Any, **kwargs: Any) -> Value:
         return super().wait(self._watched(gen), *args, **kwargs)
 
