@@ -37,7 +37,7 @@ class Talkative:
         given = {
             "DATABASE_URL": database_url,
             "MLFLOW_URI": f"http://ada:{MLFLOW}@127.0.0.1:1",
-            "WEBHOOKS": f"http://ada:{HOOK}@127.0.0.1:1/{HOOK_PATH}?key={HOOK}",
+            "WEBHOOKS": f"http://127.0.0.1:1/{HOOK_PATH}?key={HOOK}",
             "WEBHOOKS_SECRET": SIGNING,
             "WEBHOOKS_PRIVATE": "true",
             "LOG_CALLS": "true",

@@ -62,7 +62,9 @@ NOT_RUN = {
     "modelward serve --database-url postgresql+psycopg://… --mlflow-uri http://… --blobs-dir /mnt/models …": (
         "needs PostgreSQL and MLflow; test_failover.py starts several such servers"
     ),
-    "apt-get install g++ cmake pkg-config libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc": "needs root; .ci/run does it",
+    "apt-get install g++ cmake pkg-config libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc": (
+        "needs root; .ci/run does it"
+    ),
     "apt-get install default-jdk-headless protobuf-compiler protobuf-compiler-grpc-java-plugin \\": (
         "needs root, and a Java that few have"
     ),

@@ -31,7 +31,7 @@ class BoundedConnection(psycopg.Connection[Any]):
 
     silence_seconds = float(SILENCE_SECONDS)
 
-    def __del__(self) -> None:
+    def __del__(self, *_: object) -> None:
         # A thread that outlives its server's stop gives its connection back to a pool that is no more.
         self.close()
 
