@@ -104,7 +104,7 @@ def test_no_secret_is_written_whatever_fails(server: Talkative, database: Networ
             lambda: client.register_uri("spx", f"https://ada:{MLFLOW}@models.example/spx"),
             lambda: client.create_model(f"postgresql://ada:{DATABASE}@db"),
         )
-        server.said("MLflow does not show spx/1 yet", "a webhook waits")
+        server.said("showing MLflow spx/1 failed", "the background task webhook-1 cannot go on for now")
         database.break_off()
         answers += told(lambda: client.get_model("spx"), lambda: client.create_model("ndx"))
     text = server.said("the ledger's database does not answer")
