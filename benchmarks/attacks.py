@@ -81,6 +81,8 @@ async def stall(channel: grpc.aio.Channel, kind: Kind) -> Any:
     call = kind[0](channel)()
     for part in kind[1]()[:2]:
         await call.write(part)
+        if isinstance(call, grpc.aio.StreamStreamCall):
+            await call.read()  # What was sent has been worked on: from here on the call does nothing.
     return call
 
 

@@ -148,7 +148,7 @@ def _p99(desks: list[Desk]) -> float:
 def _fill(target: str, folder: Path) -> Path:
     file = folder / "model.bin"
     with Client(target, timeout=60) as client:
-        client.list_models()
+        list(client.list_models())  # Waits until the server is there.
         file.write_bytes(os.urandom(10_000))
         version = client.register(MODEL, file)
         client.promote(version, to="staging")
