@@ -15,7 +15,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelward import AsyncClient
 from modelward.errors import LimitReached
-from modelward_server.runtime.executors import RETRY_SECONDS, BoundedExecutor
+from modelward_server.runtime.admission import RETRY_SECONDS
+from modelward_server.runtime.executors import BoundedExecutor
 from tests.conftest import Either, RunningServer
 from tests.waiting import eventually
 

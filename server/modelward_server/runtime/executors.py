@@ -14,11 +14,10 @@ from functools import partial
 from typing import Any, TypeVar
 
 from modelward.errors import LimitReached
+from modelward_server.runtime.admission import RETRY_SECONDS
 
 Value = TypeVar("Value")
 
-RETRY_SECONDS = 1.0
-"""After how long a caller is told to come again when too much work waits."""
 MAX_WAITING_QUERIES = 1_000
 """Queries that may wait for a thread: some seconds of work, since each takes milliseconds."""
 MAX_WAITING_JOBS = 128

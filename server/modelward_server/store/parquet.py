@@ -19,8 +19,9 @@ from typing import IO
 import pyarrow as pa
 
 from modelward.errors import FieldViolation, InvalidField, LimitReached
+from modelward_server.runtime.admission import RETRY_SECONDS
 from modelward_server.store.arrow_tables import read_arrow
-from modelward_server.store.table_memory import MEMORY, RETRY_SECONDS, too_large
+from modelward_server.store.table_memory import MEMORY, too_large
 
 MAX_READERS = 4
 """Processes that read at once, each of which may take as much memory as one table."""

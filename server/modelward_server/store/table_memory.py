@@ -13,10 +13,9 @@ from typing import Self
 
 from modelward.data import Columns
 from modelward.errors import LimitReached
+from modelward_server.runtime.admission import RETRY_SECONDS
 
 MIB = 1 << 20
-RETRY_SECONDS = 1.0
-"""After how long memory that others hold may be free."""
 
 
 class TableMemory:
