@@ -50,7 +50,8 @@ def known(target: Target, peer: int, tmp_path: Path) -> Iterator[dict[str, objec
     """What an attacker might know; the server is in this process."""
     spare, blob = target.data / "spare", target.data / "blobs" / "ab" / "blob"
     readable = Path(modelward_server.__file__).parent / "__pycache__" / f"spare-{uuid4()}"
-    blob.parent.mkdir(exist_ok=True)
+    for folder in (blob.parent, readable.parent):
+        folder.mkdir(exist_ok=True)
     for path in (spare, blob, readable):
         path.write_text("x")
     places = {"LEDGER": target.data / "ledger.db", "BLOB": blob, "DATA": target.data, "HOME": Path.home()}
