@@ -13,7 +13,7 @@ from typing import Any
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-START_SECONDS = 40.0
+START_SECONDS = 90.0
 STOP_SECONDS = 40.0
 
 
@@ -61,7 +61,11 @@ class Served(Serving):
             self.process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=bare_environment() | dict(env or {})
             )
-        super().__init__(log, lambda: self.process.poll() is None)
+        try:
+            super().__init__(log, lambda: self.process.poll() is None)
+        except BaseException:
+            self.kill()  # Whoever asked for it has nothing to end it by.
+            raise
 
     def tell_to_stop(self) -> None:
         self.process.send_signal(signal.SIGTERM)

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Lock
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +22,9 @@ MAX_HOPS = 5
 
 _SEEN: set[str] = set()
 """URIs of local databases that were there before."""
+
+
+_GLOBAL_URI_LOCK = Lock()
 
 
 class MlflowConnection:
@@ -129,9 +133,8 @@ class MlflowFiles:
 
     def _mlflow(self) -> Any:
         _check_there(self._uri)
-        mlflow = load_mlflow()
-        mlflow.set_tracking_uri(self._uri)  # `models:/` is looked up there, whatever an argument says.
-        return mlflow
+        with global_uri(self._uri):  # `models:/` is looked up there, whatever an argument says.
+            return load_mlflow()
 
 
 @contextmanager
@@ -216,6 +219,14 @@ def load_mlflow() -> Any:
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # It logs what it raises, with a traceback.
     return mlflow
+
+
+@contextmanager
+def global_uri(tracking_uri: str) -> Iterator[None]:
+    """Set MLflow's global URI, and let nobody set another one within the block."""
+    with _GLOBAL_URI_LOCK:
+        load_mlflow().set_tracking_uri(tracking_uri)
+        yield
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from modelward.lifecycle import Model, ModelVersion, Stage
-from modelward_server.store.mlflow_client import MlflowConnection, answering, load_mlflow
+from modelward_server.store.mlflow_client import MlflowConnection, answering, global_uri, load_mlflow
 from modelward_server.store.mlmodel import describe_model
 from modelward_server.store.verification import copy_verified, read_verified
 
@@ -71,8 +71,6 @@ class MlflowMirror:
             DigestMismatch: a file or the log is lost or damaged; it is not shown.
         """
         with answering():
-            # On a local database MLflow looks up a version's source by its global URI, whatever the client's is.
-            load_mlflow().set_tracking_uri(self._uri)
             experiment_id = self._experiment(model)
             self._show_model(model)
             run = self._run(experiment_id, version)
@@ -211,9 +209,11 @@ class MlflowMirror:
     def _register(self, version: ModelVersion, run_id: str, model_id: str) -> str:
         """Register a version and return its number, which is MLflow's to give."""
         description = version.description[:TEXT_LIMIT]
-        created = self._client.create_model_version(
-            version.model, f"models:/{model_id}", run_id, _tags(version), description=description, model_id=model_id
-        )
+        source = f"models:/{model_id}"
+        with global_uri(self._uri):  # A local database looks up the source there, whatever the client's is.
+            created = self._client.create_model_version(
+                version.model, source, run_id, _tags(version), description=description, model_id=model_id
+            )
         return str(created.version)
 
     def _show_registered(self, found: Any, version: ModelVersion) -> None:
