@@ -68,17 +68,19 @@ def tracking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     folder, port = tmp_path_factory.mktemp("mlflow"), _free_port()
     command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
     stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
-    quiet = {"MLFLOW_DISABLE_TELEMETRY": "true", "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # Jobs are six processes.
-    environment = {**os.environ, **quiet}
+    jobs_off = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # Six processes that nobody needs.
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **jobs_off}
     with subprocess.Popen([*command, *stores], env=environment, stderr=subprocess.DEVNULL) as process:
         url = f"http://127.0.0.1:{port}"
-        _wait_for(f"{url}/health")
-        yield url
-        process.terminate()
+        try:
+            _wait_for(f"{url}/health")
+            yield url
+        finally:
+            process.terminate()
 
 
 def _wait_for(url: str) -> None:
-    for _ in range(300):
+    for _ in range(600):
         try:
             urllib.request.urlopen(url, timeout=1).close()
         except OSError:
