@@ -2,7 +2,7 @@
 
 Tensors may lie in other files, whose place the model names ("external data"). A hostile one names files of whoever
 loads it, or an address in memory. See https://onnx.ai/onnx/repo-docs/ExternalData.html; the numbers below are those of
-onnx.proto, of which only the ways to tensors are described: all else is passed over.
+onnx.proto, of which only the ways to tensors and what tells the classes are described: all else is passed over.
 """
 
 from collections.abc import Iterator
@@ -15,29 +15,50 @@ from google.protobuf.message import DecodeError, Message
 
 from modelward.errors import FieldViolation, InvalidField
 
-WAYS: dict[str, dict[str, tuple[int, str]]] = {
-    "Model": {"graph": (7, "Graph"), "training_info": (20, "Training"), "functions": (25, "Function")},
+MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
+    "Model": {
+        "graph": (7, "Graph"),
+        "metadata_props": (14, "Property"),
+        "training_info": (20, "Training"),
+        "functions": (25, "Function"),
+    },
     "Training": {"initialization": (1, "Graph"), "algorithm": (2, "Graph")},
     "Function": {"node": (7, "Node"), "attribute_proto": (11, "Attribute")},
     "Graph": {"node": (1, "Node"), "initializer": (5, "Tensor"), "sparse_initializer": (15, "SparseTensor")},
-    "Node": {"attribute": (5, "Attribute")},
+    "Node": {"input": (1, "bytes"), "output": (2, "bytes"), "op_type": (4, "bytes"), "attribute": (5, "Attribute")},
     "Attribute": {
+        "name": (1, "bytes"),
         "t": (5, "Tensor"),
         "g": (6, "Graph"),
+        "ints": (8, "int64"),
+        "strings": (9, "bytes"),
         "tensors": (10, "Tensor"),
         "graphs": (11, "Graph"),
         "sparse_tensor": (22, "SparseTensor"),
         "sparse_tensors": (23, "SparseTensor"),
     },
     "SparseTensor": {"values": (1, "Tensor"), "indices": (2, "Tensor")},
-    "Tensor": {"external_data": (13, "Entry")},
-    "Entry": {},
+    "Tensor": {
+        "data_type": (2, "int64"),
+        "int32_data": (5, "int64"),
+        "string_data": (6, "bytes"),
+        "int64_data": (7, "int64"),
+        "name": (8, "bytes"),
+        "raw_data": (9, "bytes"),
+        "external_data": (13, "Entry"),
+    },
+    "Entry": {"key": (1, "bytes"), "value": (2, "bytes")},
+    "Property": {"key": (1, "bytes"), "value": (2, "bytes")},
 }
-"""From each message to the messages in it by which one comes to tensors, with the numbers of their fields."""
+"""The fields that are read of each message, with their numbers and types."""
+SCALARS = {
+    "bytes": descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
+    "int64": descriptor_pb2.FieldDescriptorProto.TYPE_INT64,
+}
 
 
-def external_files(path: Path) -> set[str]:
-    """Return the places of external data that a model names.
+def parse(path: Path) -> Any:
+    """Read an ONNX file; every field of what is returned is a list, also those that stand once.
 
     Raises:
         InvalidField: the file is no ONNX model, or is nested too deeply.
@@ -47,7 +68,16 @@ def external_files(path: Path) -> set[str]:
         model.ParseFromString(path.read_bytes())
     except DecodeError:
         raise InvalidField(FieldViolation("model", f"{path.name} is no ONNX model")) from None
-    return set(_locations(model))
+    return model
+
+
+def external_files(path: Path) -> set[str]:
+    """Return the places of external data that a model names.
+
+    Raises:
+        InvalidField: the file is no ONNX model, or is nested too deeply.
+    """
+    return set(locations(parse(path)))
 
 
 def check_confined(path: Path) -> None:
@@ -70,29 +100,30 @@ def _is_inside(location: str, folder: Path) -> bool:
     return plain and place.resolve() == place and place.is_relative_to(folder) and place.is_file()
 
 
-def _locations(message: Any) -> Iterator[str]:
+def locations(message: Any) -> Iterator[str]:
+    """Yield the places of external data that a parsed message names."""
     if message.DESCRIPTOR.name == "Entry":
-        if message.key == b"location":
-            yield message.value.decode(errors="replace")
+        if b"location" in message.key:
+            yield from (value.decode(errors="replace") for value in message.value)
         return
     for field, content in message.ListFields():
-        for part in content if field.is_repeated else [content]:
-            yield from _locations(part)
+        if field.message_type is not None:
+            for part in content:
+                yield from locations(part)
 
 
 @cache
 def _message_class(name: str) -> type[Message]:
     file = descriptor_pb2.FileDescriptorProto(
-        name="modelward/onnx_ways.proto", package="modelward.onnx", syntax="proto2"
+        name="modelward/onnx_parts.proto", package="modelward.onnx", syntax="proto2"
     )
-    for message, ways in WAYS.items():
+    for message, fields in MESSAGES.items():
         described = file.message_type.add(name=message)
-        for field, (number, kind) in ways.items():
-            described.field.add(
-                name=field, number=number, label=3, type=11, type_name=f".modelward.onnx.{kind}"
-            )  # Repeated messages, which also reads those that stand once.
-    for number, field in enumerate(("key", "value"), start=1):
-        file.message_type[-1].field.add(name=field, number=number, label=1, type=12)
+        for field, (number, kind) in fields.items():
+            # Repeated, which also reads what stands once.
+            added = described.field.add(name=field, number=number, label=3, type=SCALARS.get(kind, 11))
+            if kind not in SCALARS:
+                added.type_name = f".modelward.onnx.{kind}"
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
     return message_factory.GetMessageClass(pool.FindMessageTypeByName(f"modelward.onnx.{name}"))

@@ -3,8 +3,10 @@
 The numbers are the field numbers of onnx.proto, https://github.com/onnx/onnx/blob/main/onnx/onnx.proto.
 """
 
+import json
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 
 def linear_model(weights: list[float], bias: float) -> bytes:
@@ -29,8 +31,90 @@ def one_input_each(names: list[str]) -> bytes:
     return _model(graph + _message(12, _value("y", 1)))
 
 
+KINDS = {"float": 1, "uint8": 2, "int32": 6, "int64": 7, "string": 8, "bool": 9, "float16": 10, "double": 11}
+"""onnx.proto's numbers of data types."""
+ML = "ai.onnx.ml"
+
+
+def graph_model(
+    nodes: Sequence[bytes],
+    inputs: Sequence[bytes],
+    outputs: Sequence[bytes],
+    constants: Sequence[bytes] = (),
+    metadata: Mapping[str, object] | None = None,
+) -> bytes:
+    """Return a model of these parts, made by `node`, `value` and `constant`."""
+    parts = [(1, nodes), (5, constants), (11, inputs), (12, outputs)]
+    graph = _text(2, "g") + b"".join(_message(field, part) for field, many in parts for part in many)
+    told = [_text(1, key) + _text(2, json.dumps(value)) for key, value in (metadata or {}).items()]
+    return _model(graph) + b"".join(_message(14, entry) for entry in told)
+
+
+def node(operator: str, inputs: Sequence[str], outputs: Sequence[str], domain: str = "", **attributes: Any) -> bytes:
+    """Return a node; an attribute is a text, a whole number, or a list of floats, whole numbers or texts."""
+    given = b"".join(_message(5, _attribute(name, value)) for name, value in attributes.items())
+    names = b"".join(_text(1, name) for name in inputs) + b"".join(_text(2, name) for name in outputs)
+    return names + _text(4, operator) + given + _text(7, domain)
+
+
+def value(name: str, kind: str, *shape: int | str) -> bytes:
+    """Return what declares an input or an output as a tensor."""
+    sizes = b"".join(_message(1, _text(2, size) if isinstance(size, str) else _number(1, size)) for size in shape)
+    return _text(1, name) + _message(2, _message(1, _number(1, KINDS[kind]) + _message(2, sizes)))
+
+
+def maps(name: str, kind: str) -> bytes:
+    """Return what declares an output as one map a row, from classes to floats."""
+    floats = _message(1, _number(1, KINDS["float"]))
+    mapped = _message(5, _number(1, KINDS[kind]) + _message(2, floats))
+    return _text(1, name) + _message(2, _message(4, _message(1, mapped)))
+
+
+def sequence(name: str) -> bytes:
+    """Return what declares an input or an output as a sequence of tensors."""
+    tensor = _message(1, _number(1, KINDS["float"]))
+    return _text(1, name) + _message(2, _message(4, _message(1, tensor)))
+
+
+def constant(name: str, values: Sequence[Any], *shape: int) -> bytes:
+    """Return a constant of texts, whole numbers or floats."""
+    sizes = b"".join(_number(1, size) for size in shape or (len(values),))
+    if isinstance(values[0], str):
+        held = _number(2, KINDS["string"]) + b"".join(_text(6, text) for text in values)
+    elif isinstance(values[0], int):
+        held = _number(2, KINDS["int64"]) + _message(9, struct.pack(f"<{len(values)}q", *values))
+    else:
+        held = _number(2, KINDS["float"]) + _message(9, struct.pack(f"<{len(values)}f", *values))
+    return sizes + held + _text(8, name)
+
+
+def classifier(
+    classes: Sequence[Any], post_transform: str = "SOFTMAX", outputs: Sequence[str] = ("label", "prob")
+) -> bytes:
+    """Return the node of a classifier: the more of the first feature, the later the class."""
+    named = {"classlabels_strings" if isinstance(classes[0], str) else "classlabels_ints": list(classes)}
+    steps = [number for place in range(len(classes)) for number in (float(place), 0.0)]
+    intercepts = [-0.3 * place * place for place in range(len(classes))]
+    attributes = {"coefficients": steps, "intercepts": intercepts, "post_transform": post_transform, "multi_class": 0}
+    return node("LinearClassifier", ["X"], outputs, ML, **named, **attributes)
+
+
+def _attribute(name: str, given: Any) -> bytes:
+    if isinstance(given, str):
+        return _text(1, name) + _text(4, given) + _number(20, 3)
+    if isinstance(given, int):
+        return _text(1, name) + _number(3, given) + _number(20, 2)
+    if isinstance(given[0], str):
+        return _text(1, name) + b"".join(_text(9, text) for text in given) + _number(20, 8)
+    if isinstance(given[0], int):
+        return _text(1, name) + b"".join(_number(8, number) for number in given) + _number(20, 7)
+    floats = _message(7, struct.pack(f"<{len(given)}f", *given))
+    return _text(1, name) + floats + _number(20, 6)
+
+
 def _model(graph: bytes) -> bytes:
-    return _number(1, 8) + _message(7, graph) + _message(8, _number(2, 13))
+    learning = _message(8, _text(1, ML) + _number(2, 3))
+    return _number(1, 8) + _message(7, graph) + _message(8, _number(2, 13)) + learning
 
 
 def _node(operator: str, inputs: list[str], output: str) -> bytes:
@@ -61,6 +145,7 @@ def _number(field: int, value: int) -> bytes:
 
 
 def _varint(value: int) -> bytes:
+    value &= 2**64 - 1  # Of a negative number its two's complement.
     low, rest = value & 0x7F, value >> 7
     return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])
 

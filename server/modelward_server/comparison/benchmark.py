@@ -101,6 +101,7 @@ class Benchmark:
     Args:
         columns: features, used over and over.
         blob_path: from a file's SHA-256 to where its content lies; it verifies it.
+        names: the columns of the reference of each version that has one, in their order.
     """
 
     asked: Asked
@@ -108,6 +109,7 @@ class Benchmark:
     columns: Columns
     limits: Limits
     blob_path: Callable[[str], Path]
+    names: Mapping[VersionRef, Sequence[str]] = field(default_factory=dict)
     order: random.Random = field(default_factory=random.Random)
 
     async def run(self) -> list[ModelBenchmark]:
@@ -136,7 +138,8 @@ class Benchmark:
         with job_folder() as folder:
             seconds = self.limits.seconds + self.asked.seconds * len(self.asked.batch_rows)
             model = await asyncio.to_thread(self.blob_path, sha256)
-            await asyncio.to_thread(write_job, folder, version, model, columns, self.limits, seconds)
+            names = self.names.get(version.ref, ())
+            await asyncio.to_thread(write_job, folder, version, model, columns, self.limits, seconds, names)
             async with start_process(version.format, "time", folder) as process:
                 timing = Timing(version, process, self.limits, {rows: [] for rows in self.asked.batch_rows})
                 await timing.begin()

@@ -5,13 +5,16 @@ predictions alone: the server keeps those and the labels, and judges them as it 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from modelward.comparison import ModelKind
 from modelward.data import Columns
 from modelward.errors import ModelFailed, StoreUnavailable
 from modelward.lifecycle import ModelVersion
@@ -31,12 +34,14 @@ async def run_on_cluster(
     version: ModelVersion,
     model: Path,
     limits: Limits,
+    names: Sequence[str] = (),
 ) -> Run:
     """Run a version over every row of a Parquet dataset.
 
     Args:
         scheduler: its address, as `tcp://10.0.0.5:8786`.
         others: the columns that are no features.
+        names: the columns of the version's reference, in their order.
 
     Raises:
         ModelFailed: it failed on some piece.
@@ -44,7 +49,7 @@ async def run_on_cluster(
         StoreUnavailable: the cluster does not answer.
     """
     content = await asyncio.to_thread(model.read_bytes)
-    return await asyncio.to_thread(_run, scheduler, pieces, read, others, version, content, limits)
+    return await asyncio.to_thread(_run, scheduler, pieces, read, others, version, content, limits, names)
 
 
 def _run(
@@ -55,11 +60,13 @@ def _run(
     version: ModelVersion,
     model: bytes,
     limits: Limits,
+    names: Sequence[str],
 ) -> Run:
     with connected(scheduler) as client:
         sent = client.scatter(model, broadcast=True)
         kept = [piece for piece in pieces if piece.rows]
-        parts = client.map(_run_piece, kept, read=read, others=others, version=version, model=sent, limits=limits)
+        terms = {"others": others, "version": version, "limits": limits, "names": names}
+        parts = client.map(_run_piece, kept, read=read, model=sent, **terms)
         return _joined(_gathered(client, parts, version), version)
 
 
@@ -80,7 +87,13 @@ def _gathered(client: Any, parts: Sequence[Any], version: ModelVersion) -> list[
 
 
 def _run_piece(
-    piece: Piece, read: Read, others: Sequence[str], version: ModelVersion, model: bytes, limits: Limits
+    piece: Piece,
+    read: Read,
+    others: Sequence[str],
+    version: ModelVersion,
+    model: bytes,
+    limits: Limits,
+    names: Sequence[str],
 ) -> Run:
     """Run the version over a piece; done by a worker."""
     batches = [read(batch) for batch in piece.batches()]
@@ -88,21 +101,37 @@ def _run_piece(
     with TemporaryDirectory(prefix="modelward-") as folder:
         path = Path(folder, "model")
         path.write_bytes(model)
-        return asyncio.run(run_model(version, path, features, limits))
+        return asyncio.run(run_model(version, path, features, limits, names))
 
 
 def _joined(runs: Sequence[Run], version: ModelVersion) -> Run:
     """Put the runs of pieces together; the first one's latency stands for all."""
     first = runs[0]
-    if any((run.kind, run.classes) != (first.kind, first.classes) for run in runs):
+    if all(run.probabilities is None for run in runs):
+        runs = _of_all_classes(runs)  # What a model that does not tell its classes predicts differs by the piece.
+    if any((run.kind, run.classes) != (first.kind, runs[0].classes) for run in runs):
         raise ModelFailed(f"{version} named its classes otherwise on another part of the data")
     probabilities = [run.probabilities for run in runs if run.probabilities is not None]
     if len(probabilities) not in {0, len(runs)}:
         raise ModelFailed(f"{version} gave probabilities for a part of the data alone")
     return Run(
         first.kind,
-        first.classes,
+        runs[0].classes,
         np.concatenate([run.predicted for run in runs]),
         np.concatenate(probabilities) if probabilities else None,
         first.latency,
+        next((run.no_probabilities for run in runs if run.no_probabilities), ""),
     )
+
+
+def _of_all_classes(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs with the classes of them all."""
+    classes = tuple(sorted({value for run in runs for value in run.classes}))
+    places = {value: place for place, value in enumerate(classes)}
+    return [replace(run, classes=classes, predicted=_moved(run, places)) for run in runs]
+
+
+def _moved(run: Run, places: Mapping[Any, int]) -> NDArray[Any]:
+    if run.kind is ModelKind.REGRESSION:
+        return run.predicted
+    return np.array([places[value] for value in run.classes], np.int64)[run.predicted]

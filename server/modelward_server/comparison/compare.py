@@ -98,6 +98,7 @@ class Comparing:
         trials: how many versions each model has.
         run: from a version and its file to its predictions, where not this machine makes them; then `columns` need
             no features.
+        names: the columns of the reference of each version that has one, in their order.
     """
 
     question: Question
@@ -109,6 +110,7 @@ class Comparing:
     predictions: Mapping[VersionRef, Columns] = field(default_factory=dict)
     trials: Mapping[str, int] = field(default_factory=dict)
     run: Callable[[ModelVersion, Path], Awaitable[Run]] | None = None
+    names: Mapping[VersionRef, Sequence[str]] = field(default_factory=dict)
     answer: Answer = field(init=False)
 
     async def progress(self) -> AsyncIterator[ComparisonProgress]:
@@ -160,7 +162,7 @@ class Comparing:
         if self.run:
             return await self.run(version, path)
         async with self.turn:
-            return await run_model(version, path, features, self.limits)
+            return await run_model(version, path, features, self.limits, self.names.get(version.ref, ()))
 
     def _answer(self, runs: Mapping[VersionRef, Run], failures: Mapping[VersionRef, str], work: _Work) -> Answer:
         if len(runs) < 2:

@@ -41,6 +41,8 @@ class Scored:
     probabilities: Floats | None = field(default=None)
     book: Book | None = None
     """What the predictions would have earned; None without returns."""
+    no_probabilities: str = ""
+    """Why a model's probabilities are not taken; empty when they are, or when it gives none."""
 
     @property
     def rows(self) -> int:

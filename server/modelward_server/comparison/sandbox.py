@@ -7,7 +7,7 @@ import asyncio
 import json
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from math import ceil
@@ -55,10 +55,17 @@ class Run:
     """Of shape (rows, classes), rows adding up to 1; None where the model gives none."""
     latency: Latency | None
     """None of what was predicted elsewhere."""
+    no_probabilities: str = ""
+    """Why a model's probabilities are not taken; empty when they are, or when it gives none."""
 
 
-async def run_model(version: ModelVersion, model: Path, columns: Columns, limits: Limits) -> Run:
+async def run_model(
+    version: ModelVersion, model: Path, columns: Columns, limits: Limits, names: Sequence[str] = ()
+) -> Run:
     """Run a version over every row of `columns`. When it is cancelled, the process is ended.
+
+    Args:
+        names: the columns of the version's reference, in their order.
 
     Raises:
         ModelFailed: it did not load, raised, died, took more than its limits, or answered nonsense.
@@ -66,7 +73,7 @@ async def run_model(version: ModelVersion, model: Path, columns: Columns, limits
     """
     rows = len(next(iter(columns.values())))
     with job_folder() as folder:
-        await asyncio.to_thread(write_job, folder, version, model, columns, limits, limits.seconds)
+        await asyncio.to_thread(write_job, folder, version, model, columns, limits, limits.seconds, names)
         try:
             with span("run model", model=version.model, version=version.version):
                 return await _work(version, folder, rows, limits)
@@ -75,7 +82,13 @@ async def run_model(version: ModelVersion, model: Path, columns: Columns, limits
 
 
 def write_job(
-    folder: Path, version: ModelVersion, model: Path, columns: Columns, limits: Limits, run_seconds: float
+    folder: Path,
+    version: ModelVersion,
+    model: Path,
+    columns: Columns,
+    limits: Limits,
+    run_seconds: float,
+    names: Sequence[str] = (),
 ) -> None:
     """Write what a process needs into its folder; `run_seconds` is how long it may use every core.
 
@@ -92,6 +105,7 @@ def write_job(
         "memory_mb": limits.memory_mb,
         "cpu_seconds": ceil(run_seconds * (os.cpu_count() or 1)) + 1,
         "user": user,
+        "names": list(names),
     }
     (folder / "job.json").write_text(json.dumps(job))
     if user is not None:
@@ -125,7 +139,8 @@ async def _read_answer(worker: ModelProcess, version: ModelVersion, rows: int) -
     if "probabilities" in shapes:
         refuse_shape(shapes, "probabilities", (rows, len(known)))
         probabilities = _checked_probabilities(await read_array(worker.reader, np.float64, (rows, len(known))))
-    return Run(kind, known, predicted, probabilities, latency)
+    why = answer.get("no_probabilities")
+    return Run(kind, known, predicted, probabilities, latency, words(why) if why else "")
 
 
 def _checked_predictions(predicted: NDArray[Any], kind: ModelKind, known: int) -> NDArray[Any]:

@@ -106,7 +106,8 @@ def _in_order(run: Run, truth: NDArray[np.int64], classes: Sequence[Any], place:
     if run.probabilities is not None:
         probabilities = np.zeros((len(truth), len(classes)))
         probabilities[:, moved] = run.probabilities
-    return Scored(ModelKind.CLASSIFICATION, truth, moved[run.predicted], tuple(classes), probabilities)
+    predicted, why = moved[run.predicted], run.no_probabilities
+    return Scored(ModelKind.CLASSIFICATION, truth, predicted, tuple(classes), probabilities, no_probabilities=why)
 
 
 def _check_metric(metric: Metric, scored: Sequence[Scored], field: str) -> None:

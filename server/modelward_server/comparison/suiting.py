@@ -44,7 +44,7 @@ def _why_not_classes(metric: Metric, scored: Scored) -> str:
     if scored.kind is not ModelKind.CLASSIFICATION:
         return "needs models that predict classes"
     if metric in PROBABILITIES and scored.probabilities is None:
-        return "needs probabilities, and a model gives none"
+        return f"needs probabilities, and {scored.no_probabilities or 'a model gives none'}"
     if metric is Metric.ROC_AUC and (len(scored.classes) != 2 or len(set(scored.truth)) != 2):
         return "needs labels of exactly two classes"
     return ""

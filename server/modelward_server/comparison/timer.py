@@ -34,7 +34,7 @@ def _answers(job: Mapping[str, Any], folder: Path) -> Iterator[dict[str, object]
     begun = perf_counter()
     runner = load_model(job, folder)
     loaded = perf_counter() - begun
-    table = load_table(runner, folder)
+    table = load_table(runner, job, folder)
     runner.predict(table[:1])
     yield {"load_seconds": loaded}
     for line in sys.stdin:

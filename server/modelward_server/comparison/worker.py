@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from modelward_server.comparison.runners import Runner, WrongDataError, import_runtime, load
+from modelward_server.comparison.model_tables import WrongDataError
+from modelward_server.comparison.runners import Runner, import_runtime, load
 
 ROW_CALLS = 200
 """How many calls with one row are timed, if they are quick enough: the least of which two lie above the p99."""
@@ -51,22 +52,23 @@ def load_model(job: Mapping[str, Any], folder: Path) -> Runner:
     return load(import_runtime(job["format"]), folder / job["model"])
 
 
-def load_table(runner: Runner, folder: Path) -> Any:
+def load_table(runner: Runner, job: Mapping[str, Any], folder: Path) -> Any:
     """Return the job's features as the model takes them."""
     with pa.memory_map(str(folder / "features.arrow")) as features, pa.ipc.open_stream(features) as reader:
-        return runner.table(reader.read_all())
+        return runner.table(reader.read_all(), job["names"])
 
 
 def _run(job: Mapping[str, Any], folder: Path) -> tuple[dict[str, object], Mapping[str, NDArray[Any]]]:
     runner = load_model(job, folder)
-    table = load_table(runner, folder)
+    table = load_table(runner, job, folder)
     arrays = runner.outputs(table)
     runner.predict(table[:1])  # One call warms up; of whole batches there was one already.
     row_times = _times(runner, lambda call: table[call % len(table) :][:1], ROW_CALLS)
     batch_times = _times(runner, lambda _: table, BATCH_CALLS)
     shapes = {name: list(array.shape) for name, array in arrays.items()}
     times = {"row_times": row_times, "batch_times": batch_times}
-    return {"kind": runner.kind, "classes": runner.classes, "shapes": shapes, **times}, arrays
+    known = {"kind": runner.kind, "classes": runner.classes, "no_probabilities": runner.no_probabilities}
+    return {**known, "shapes": shapes, **times}, arrays
 
 
 def _times(runner: Runner, rows_of: Callable[[int], Any], most: int) -> list[float]:

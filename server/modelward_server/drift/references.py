@@ -93,6 +93,12 @@ def get_reference(session: Session, ref: VersionRef, name: str) -> Reference:
     return _to_reference(row)
 
 
+def reference_columns(session: Session, ref: VersionRef) -> list[str]:
+    """Return the names of the features of a version's default reference, in the order in which they came."""
+    row = session.get(ReferenceRow, (ref.model, ref.version, DEFAULT_REFERENCE))
+    return [str(feature["name"]) for feature in row.features] if row is not None else []
+
+
 def other_references(session: Session, reference: Reference) -> list[Reference]:
     """Return the version's other references that have the same features."""
     ref = reference.version

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from modelward_server.comparison.cluster import run_on_cluster
 from modelward_server.comparison.compare import Answer, Comparing, Question
 from modelward_server.comparison.records import get_comparison, list_comparisons, save_comparison
 from modelward_server.comparison.sandbox import Limits, Run
+from modelward_server.drift.references import reference_columns
 from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.versions import get_version
 from modelward_server.rpc.abtest import AbTestCalls
@@ -97,15 +98,16 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
     async def _comparing(self, request: pb.CompareModelsRequest) -> Comparing:
         question = question_of(request)
         question.check()
-        versions, trials = await self._calls.read(lambda session: _versions(session, question.versions))
+        versions, trials, names = await self._calls.read(lambda session: _versions(session, question.versions))
         run, kept = None, None
         if self._scheduler and is_parquet(request.data) and not request.predictions:
             kept = {question.label, question.returns, question.id} - {""}
-            run = await self._calls.executors.remote.run(self._on_cluster, request.data.uri, sorted(kept))
+            run = await self._calls.executors.remote.run(self._on_cluster, request.data.uri, sorted(kept), names)
         columns = await self._read(request, kept)
         predictions = await self._calls.executors.remote.run(self._predictions, request)
+        files = self._blobs.verified
         return Comparing(
-            question, versions, columns, self._limits, self._blobs.verified, self._turn, predictions, trials, run
+            question, versions, columns, self._limits, files, self._turn, predictions, trials, run, names=names
         )
 
     async def _read(
@@ -114,13 +116,16 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
         executor = reading_executor(self._calls.executors, request.data)
         return await executor.run(read_columns, request.data, "data", self._sources, only)
 
-    def _on_cluster(self, uri: str, others: list[str]) -> Callable[[ModelVersion, Path], Awaitable[Run]]:
+    def _on_cluster(
+        self, uri: str, others: list[str], names: Mapping[VersionRef, Sequence[str]]
+    ) -> Callable[[ModelVersion, Path], Awaitable[Run]]:
         """Return what runs a version over a Parquet dataset on the cluster."""
         pieces = parquet_pieces(uri, "data.uri", self._sources)
         read = partial(arrow_columns, field="data.uri")
 
         def run(version: ModelVersion, model: Path) -> Awaitable[Run]:
-            return run_on_cluster(self._scheduler, pieces, read, others, version, model, self._limits)
+            own = names.get(version.ref, ())
+            return run_on_cluster(self._scheduler, pieces, read, others, version, model, self._limits, own)
 
         return run
 
@@ -141,7 +146,7 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
 
     async def _benchmark(self, request: pb.BenchmarkModelsRequest) -> pb.BenchmarkModelsResponse:
         refs = tuple(map(ref_from_proto, request.versions))
-        versions, _ = await self._calls.read(lambda session: _versions(session, refs))
+        versions, _, names = await self._calls.read(lambda session: _versions(session, refs))
         columns = await self._read(request)
         asked = Asked(
             batch_rows=tuple(request.batch_rows) or DEFAULT_BATCHES,
@@ -149,7 +154,7 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
             level=request.confidence_level or DEFAULT_CONFIDENCE,
         )
         async with self._turn:
-            found = await Benchmark(asked, versions, columns, self._limits, self._blobs.verified).run()
+            found = await Benchmark(asked, versions, columns, self._limits, self._blobs.verified, names).run()
         return pb.BenchmarkModelsResponse(benchmarks=map(benchmark_to_proto, found))
 
     async def GetComparison(self, request: pb.GetComparisonRequest, context: Context) -> pb.GetComparisonResponse:
@@ -165,10 +170,13 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
         )
 
 
-def _versions(session: Session, refs: Sequence[VersionRef]) -> tuple[list[ModelVersion], dict[str, int]]:
-    """Return the versions, and how many each of their models has."""
+def _versions(
+    session: Session, refs: Sequence[VersionRef]
+) -> tuple[list[ModelVersion], dict[str, int], dict[VersionRef, list[str]]]:
+    """Return the versions, how many each of their models has, and the columns of their references."""
     trials = {name: get_model(session, name).latest_version for name in {ref.model for ref in refs}}
-    return [get_version(session, ref) for ref in refs], trials
+    names = {ref: found for ref in refs if (found := reference_columns(session, ref))}
+    return [get_version(session, ref) for ref in refs], trials, names
 
 
 def question_of(request: pb.CompareModelsRequest) -> Question:
