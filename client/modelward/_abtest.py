@@ -45,7 +45,8 @@ def batches(outcomes: Iterable[AbOutcome]) -> Iterator[Sequence[pb.AbOutcome]]:
     """Yield the outcomes in parts that one call takes."""
     batch: list[pb.AbOutcome] = []
     size = 0
-    for message in map(ab_outcome_to_proto, outcomes):
+    for number, outcome in enumerate(outcomes):
+        message = ab_outcome_to_proto(outcome, f"outcomes[{number}]")
         room = message.ByteSize() + 8
         if batch and (len(batch) == BATCH or size + room > BATCH_BYTES):
             yield batch

@@ -2,16 +2,19 @@
 
 A unit falls into one of 10,000 buckets by FNV-1a of 32 bits, taken twice (GrowthBook's hash version 2). The variants
 share the buckets by their weights, each from where its share begins; a coverage below 1 leaves the rest of each share
-out, so that units which take part still do when the coverage grows. Text is hashed as its UTF-8 bytes.
+out, so that units which take part still do when the coverage grows. Text is hashed as its UTF-8 bytes. Weights are
+added up from the first to the last, each sum rounded to a double, as every language does it by itself.
 """
 
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from modelward.abtest import AbNamespace, AbTest, Assignment, Variant
+from modelward.errors import FieldViolation, InvalidField
 
 BUCKETS = 10_000
 NAMESPACE_BUCKETS = 1_000
+MAX_UNIT_CHARACTERS = 256
 OFFSET_BASIS, PRIME, WORD = 2_166_136_261, 16_777_619, 0xFFFFFFFF
 
 
@@ -20,7 +23,11 @@ def assign(test: AbTest, unit: str) -> Assignment:
 
     A unit that takes no part gets the control, as does every unit of a shadow test. Of a concluded test every unit
     gets the variant that was chosen.
+
+    Raises:
+        InvalidField: the unit is no text of 1 to 256 characters.
     """
+    check_unit(unit)
     place = bucket(test.salt, unit)
     if test.conclusion is not None:
         return Assignment(test.variant(test.conclusion.winner), False, place)
@@ -28,6 +35,22 @@ def assign(test: AbTest, unit: str) -> Assignment:
     if dealt is None or test.shadow:
         return Assignment(test.control, dealt is not None, place)
     return Assignment(dealt, True, place)
+
+
+def check_unit(unit: object, field: str = "unit") -> None:
+    """Refuse what the server takes for no unit either.
+
+    Raises:
+        InvalidField: naming the field.
+    """
+    if not isinstance(unit, str):
+        fix = f"is a unit of type {type(unit).__name__}; give it as text, a number as str(number)"
+        raise InvalidField(FieldViolation(field, fix))
+    if not 0 < len(unit) <= MAX_UNIT_CHARACTERS:
+        fix = f"must have from 1 to {MAX_UNIT_CHARACTERS} characters, not {len(unit)}"
+        raise InvalidField(FieldViolation(field, fix))
+    if any("\ud800" <= character <= "\udfff" for character in unit):
+        raise InvalidField(FieldViolation(field, "has half of a surrogate pair, which is no character"))
 
 
 def _dealt(test: AbTest, unit: str, place: int) -> Variant | None:
@@ -55,7 +78,8 @@ def in_namespace(unit: str, namespace: AbNamespace) -> bool:
 
 def ranges(weights: Sequence[float], coverage: float) -> Iterator[tuple[float, float]]:
     """Yield each variant's share of the buckets, from its start up to but without its end."""
-    shares = [weight / sum(weights) for weight in weights]
+    *_, total = accumulate(weights)  # `sum` corrects its rounding since Python 3.12, which would deal anew.
+    shares = [weight / total for weight in weights]
     for start, share in zip(accumulate(shares, initial=0.0), shares, strict=False):
         yield start, start + coverage * share
 

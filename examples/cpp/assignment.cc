@@ -26,7 +26,7 @@ int Dealt(const mw::AbTest& test, const std::string& unit, int bucket) {
   if (test.has_namespace_() && !InNamespace(unit, share.name(), share.from(), share.until())) return -1;
   std::vector<double> weights;
   for (const auto& variant : test.variants()) weights.push_back(Or(variant.weight(), 1));
-  return VariantOf(bucket, weights, Or(test.coverage(), 1));
+  return VariantOf(bucket, weights, test.has_coverage() ? test.coverage() : 1);
 }
 
 int Winner(const mw::AbTest& test) {

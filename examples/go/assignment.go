@@ -55,7 +55,11 @@ func dealtBy(test *mw.AbTest, unit string, bucket int) int {
 	for index, variant := range test.GetVariants() {
 		weights[index] = or(variant.GetWeight(), 1)
 	}
-	return variantOf(bucket, weights, or(test.GetCoverage(), 1))
+	coverage := 1.0
+	if test.Coverage != nil {
+		coverage = test.GetCoverage()
+	}
+	return variantOf(bucket, weights, coverage)
 }
 
 // or returns a default that the contract names, which a zero means.

@@ -24,11 +24,11 @@ export function assignmentOf(test, unit) {
   return { variant: test.variants[test.shadow ? 0 : Math.max(dealt, 0)], inTest: dealt >= 0, bucket };
 }
 
-/** Return the index of the variant that a unit is dealt, or -1. A zero means the default that the contract names. */
+/** Return the index of the variant that a unit is dealt, or -1. A weight of zero, or no coverage, means 1. */
 function dealtBy({ namespace: share, variants, coverage }, unit, bucket) {
   if (share && !inNamespace(unit, share.name, share.from, share.until)) return -1;
   const weights = variants.map(({ weight }) => weight || 1);
-  return variantOf(bucket, weights, coverage || 1);
+  return variantOf(bucket, weights, coverage ?? 1);
 }
 
 /** Return the bucket of a unit, from 0 to 9,999: GrowthBook's hash of version 2. */

@@ -26,6 +26,7 @@ from modelward import (
     VersionRef,
     errors,
 )
+from modelward._convert.abtest import ab_test_to_proto
 from modelward.assignment import assign
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
@@ -252,6 +253,50 @@ async def test_unit_that_takes_no_part_is_left_out_unless_it_says_what_it_got(
     assert 150 < recorded.outside < 250
     outside = next(one for one in outcomes(test, 400) if not assign(test, one.unit).in_test)
     assert (await client.record_ab_outcomes(test, [replace(outside, variant="challenger")])).mismatched == 1
+
+
+NO_UNITS: dict[object, str] = {
+    "": "must have from 1 to 256 characters, not 0",
+    "u" * 257: "must have from 1 to 256 characters, not 257",
+    "\ud800": "half of a surrogate pair",
+    17: "of type int; give it as text",
+    17.5: "of type float",
+    True: "of type bool",
+    b"u": "of type bytes",
+    None: "of type NoneType",
+}
+
+
+async def test_a_unit_that_is_none_is_refused_alike_everywhere(client: Either, test: AbTest) -> None:
+    for unit, fix in NO_UNITS.items():
+        given: Any = unit
+        with pytest.raises(errors.InvalidField, match=f"unit: .*{fix}"):
+            assign(test, given)
+        with pytest.raises(errors.InvalidField, match=f"unit: .*{fix}"):
+            await client.assign_variant(test, given)
+        with pytest.raises(errors.InvalidField, match=rf"outcomes\[0\]\.unit: .*{fix}"):
+            await client.record_ab_outcomes(test, [AbOutcome("o", given, {"pnl_bps": 1.0})])
+
+
+async def test_the_longest_units_are_dealt_alike_everywhere(client: Either, test: AbTest) -> None:
+    for unit in ("u" * 256, "账" * 256, "\0", " "):
+        assert await client.assign_variant(test, unit) == assign(test, unit)
+
+
+async def test_a_coverage_of_zero_is_nobody_and_one_left_out_is_everybody(
+    client: Either, name: str, tmp_path: Path, server: RunningServer
+) -> None:
+    versions = await register_two(client, name, tmp_path)
+    nobody = await client.create_ab_test(f"{name}-0", versions, primary_metric="pnl_bps", coverage=0.0)
+    assert nobody.coverage == 0.0
+    for unit in map(str, range(20)):
+        assert not (await client.assign_variant(nobody, unit)).in_test
+    message = ab_test_to_proto(replace(nobody, test=f"{name}-1"))
+    message.ClearField("coverage")  # As a program of another language leaves it out.
+    async with grpc.aio.insecure_channel(server.target) as channel:
+        stub = ComparisonServiceStub(channel)
+        created = await stub.CreateAbTest(pb.CreateAbTestRequest(ab_test=message))
+    assert created.ab_test.coverage == 1.0
 
 
 @pytest.mark.parametrize(

@@ -55,6 +55,9 @@ def test_bucket_is_growthbooks(salt: str, unit: str, expected: int) -> None:
         ([1, 1], 0.5, [(0, 0.25), (0.5, 0.75)]),
         ([0.2, 0.3, 0.5], 0.2, [(0, 0.04), (0.2, 0.26), (0.5, 0.6)]),
         ([40, 60], 1.0, [(0, 0.4), (0.4, 1)]),
+        ([1, 1], 0.0, [(0, 0), (0.5, 0.5)]),
+        ([1, 1, 1, 1], 1.0, [(0, 0.25), (0.25, 0.5), (0.5, 0.75), (0.75, 1)]),
+        ([0.2, 0.3, 0.5], 1.0, [(0, 0.2), (0.2, 0.5), (0.5, 1)]),
     ],
 )
 def test_ranges_are_growthbooks(weights: list[float], coverage: float, expected: list[tuple[float, float]]) -> None:
@@ -108,9 +111,27 @@ def test_unit_that_takes_no_part_and_unit_of_a_shadow_test_get_the_control() -> 
     assert [one.in_test for one in shadow] == [assign(covered, unit).in_test for unit in UNITS[:200]]
 
 
+def test_a_coverage_of_zero_is_nobody() -> None:
+    nobody = replace(TEST, coverage=0.0)
+    assert not any(assign(nobody, unit).in_test for unit in UNITS[:2000])
+
+
+def test_weights_are_added_up_alike_by_every_python() -> None:
+    """Python 3.12 corrects the rounding of its `sum`, by which 0.6, 0.3 and 0.1 would end elsewhere."""
+    found = list(ranges([0.6, 0.3, 0.1], 1.0))
+    total = 0.6 + 0.3 + 0.1
+    assert total == 0.9999999999999999
+    shares = [0.6 / total, 0.3 / total, 0.1 / total]
+    assert found == [
+        (0.0, shares[0]),
+        (shares[0], shares[0] + shares[1]),
+        (shares[0] + shares[1], shares[0] + shares[1] + shares[2]),
+    ]
+
+
 @settings(max_examples=50)
 @given(
-    unit=st.text(min_size=1),
+    unit=st.text(min_size=1, max_size=256),
     salt=st.text(),
     weights=st.lists(st.floats(0.01, 100), min_size=2, max_size=8),
     coverage=st.floats(0.01, 1),

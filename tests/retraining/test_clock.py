@@ -39,6 +39,44 @@ def test_a_local_time_that_comes_twice_fires_once() -> None:
     assert list(times) == [datetime(2024, 11, 3, 5, 30, tzinfo=UTC), datetime(2024, 11, 4, 6, 30, tzinfo=UTC)]
 
 
+@pytest.mark.parametrize("minutes", ["*/30", "0,30", "0-59/30"])
+def test_minutes_of_a_named_hour_come_once_in_the_hour_that_repeats(minutes: str) -> None:
+    times = islice(firings(Cron(f"{minutes} 1 * * *", "America/New_York"), datetime(2024, 11, 3, 4, tzinfo=UTC)), 3)
+    seen = [f"{time.astimezone(NEW_YORK):%d %H:%M}" for time in times]
+    assert seen == ["03 01:00", "03 01:30", "04 01:00"]
+
+
+@pytest.mark.parametrize("minutes", ["*/30", "0,30"])
+def test_minutes_of_a_named_hour_that_is_skipped_come_once_after_it(minutes: str) -> None:
+    times = islice(firings(Cron(f"{minutes} 2 * * *", "America/New_York"), datetime(2024, 3, 10, 5, tzinfo=UTC)), 2)
+    assert [f"{time.astimezone(NEW_YORK):%d %H:%M}" for time in times] == ["10 03:00", "11 02:00"]
+
+
+@pytest.mark.parametrize(("expression", "hours"), [("30 * * * *", 1), ("30 */1 * * *", 1), ("*/30 * * * *", 0.5)])
+def test_a_star_for_the_hours_goes_on_through_a_clock_change(expression: str, hours: float) -> None:
+    for begin in (datetime(2024, 11, 3, 3, 30, tzinfo=UTC), datetime(2024, 3, 10, 3, 30, tzinfo=UTC)):
+        times = islice(firings(Cron(expression, "America/New_York"), begin), 12)
+        assert list(times) == [begin + number * timedelta(hours=hours) for number in range(1, 13)]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["*", "*/20", "30", "0,30"]), st.integers(0, 3), ZONES, INSTANTS)
+def test_a_named_hour_has_each_local_time_once(minutes: str, hour: int, zone: str, after: datetime) -> None:
+    times = islice(firings(Cron(f"{minutes} {hour} * * *", zone), after), 130)
+    seen = [f"{time.astimezone(ZoneInfo(zone)):%Y-%m-%d %H:%M}" for time in times]
+    assert len(set(seen)) == 130
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York", "Pacific/Kiritimati"])
+@pytest.mark.parametrize("expression", ["0 0 * * *", "*/30 2 * * *", "* * * * *", "0 0 29 2 *", "0 0 L * *"])
+def test_nothing_fires_behind_the_end_of_time(expression: str, zone: str) -> None:
+    end = datetime.max.replace(tzinfo=UTC)
+    for before in (timedelta(0), timedelta(minutes=1), timedelta(hours=20), timedelta(days=2)):
+        assert all(time > end - before for time in islice(firings(Cron(expression, zone), end - before), 5000))
+    begin = datetime.min.replace(tzinfo=UTC)
+    assert first_firing(Cron(expression, zone), begin) is not None
+
+
 def test_asked_within_the_hour_that_comes_twice_nothing_of_the_past_fires() -> None:
     second_time = datetime(2024, 11, 3, 6, 20, tzinfo=UTC)
     assert first_firing(Cron("30 1 * * *", "America/New_York"), second_time) == datetime(2024, 11, 4, 6, 30, tzinfo=UTC)

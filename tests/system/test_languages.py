@@ -207,7 +207,7 @@ def test_it_knows_who_belongs_to_a_namespace(program: Program, unit: str, namesp
     assert program.run("-", "namespace", unit, namespace, 0.4, 1) == str(not inside).lower()
 
 
-@pytest.mark.parametrize("kind", ["plain", "namespace", "shadow", "concluded"])
+@pytest.mark.parametrize("kind", ["plain", "namespace", "shadow", "concluded", "nobody"])
 def test_it_assigns_as_the_server_does(program: Program, served: Served, tmp_path: Path, kind: str) -> None:
     test = f"{kind}-{tmp_path.name}"
     with Client(served.target) as client:
@@ -224,6 +224,7 @@ ANSWERS = {
     "namespace": {("champion", "true"), ("challenger", "true"), ("champion", "false")},
     "shadow": {("champion", "true"), ("champion", "false")},
     "concluded": {("challenger", "false")},
+    "nobody": {("champion", "false")},
 }
 """Which variants units got, and whether they took part."""
 
@@ -233,7 +234,7 @@ def _create_ab_test(client: Client, test: str, kind: str) -> None:
         test,
         {"champion": f"{MODEL}/1", "challenger": f"{MODEL}/1"},
         weights={"champion": 2, "challenger": 1},
-        coverage=1.0 if kind == "everyone" else 0.8,
+        coverage={"everyone": 1.0, "nobody": 0.0}.get(kind, 0.8),
         primary_metric="pnl",
         namespace=AbNamespace("exits", 0.25, 0.75) if kind == "namespace" else None,
         shadow=kind == "shadow",

@@ -31,7 +31,7 @@ from modelward.abtest import (
     Assignment,
     RecordedAbOutcomes,
 )
-from modelward.assignment import assign
+from modelward.assignment import assign, check_unit
 from modelward.errors import UnexpectedError
 from modelward.v1 import comparison_pb2 as pb
 
@@ -67,7 +67,7 @@ class AsyncAbTests(AsyncConnection):
             primary_metric: what decides, by its key or with its margin; higher is better unless it says otherwise.
             guardrails: metrics that must not become worse than the control's by more than their margins.
             weights: how many units a variant gets relative to the others; 1 when it is left out.
-            coverage: the share of the units that take part, above 0 up to 1.
+            coverage: the share of the units that take part, from 0 for nobody up to 1.
             salt: the seed of the assignment; the test's name when it is empty.
             namespace: a share of the units that other tests leave alone.
             unit: what a unit is, in words, as "account", "symbol" or "hour".
@@ -124,11 +124,12 @@ class AsyncAbTests(AsyncConnection):
         gets the variant that was chosen; so read the test again now and then.
 
         Raises:
+            InvalidField: the unit is no text of 1 to 256 characters.
             UnexpectedError: the test has no variants, weights or winner, as none has that Modelward gives.
         """
         try:
             return assign(test, unit)
-        except (LookupError, ZeroDivisionError) as error:
+        except (LookupError, ValueError, ZeroDivisionError) as error:
             raise UnexpectedError(f"{test.test!r} is no test that Modelward gives") from error
 
     async def assign_variant(self, test: AbTest | str, unit: str) -> Assignment:
@@ -136,7 +137,9 @@ class AsyncAbTests(AsyncConnection):
 
         Raises:
             AbTestNotFound: there is no such test.
+            InvalidField: the unit is no text of 1 to 256 characters.
         """
+        check_unit(unit)
         request = pb.AssignVariantRequest(test=name_of(test), unit=unit)
         return assignment_from_proto(await self._call(self._comparison.AssignVariant, request))
 

@@ -27,6 +27,7 @@ from modelward.abtest import (
     Variant,
     VariantResult,
 )
+from modelward.assignment import check_unit
 from modelward.v1 import comparison_pb2 as pb
 
 STATES = {state: pb.AbTestState.Value(f"AB_TEST_STATE_{state.name}") for state in AbTestState}
@@ -109,7 +110,7 @@ def ab_test_from_proto(message: pb.AbTest) -> AbTest:
         test=message.test,
         description=message.description,
         variants=tuple(map(variant_from_proto, message.variants)),
-        coverage=message.coverage,
+        coverage=message.coverage if message.HasField("coverage") else 1.0,
         salt=message.salt,
         namespace=namespace_from_proto(message.namespace) if message.HasField("namespace") else None,
         unit=message.unit,
@@ -158,7 +159,13 @@ def assignment_to_proto(assignment: Assignment) -> pb.AssignVariantResponse:
     )
 
 
-def ab_outcome_to_proto(outcome: AbOutcome) -> pb.AbOutcome:
+def ab_outcome_to_proto(outcome: AbOutcome, field: str = "outcome") -> pb.AbOutcome:
+    """Convert an outcome.
+
+    Raises:
+        InvalidField: its unit is none that an assignment deals.
+    """
+    check_unit(outcome.unit, f"{field}.unit")
     return pb.AbOutcome(
         outcome_id=outcome.outcome_id,
         unit=outcome.unit,

@@ -1279,7 +1279,7 @@ class AbTest(_message.Message):
     description: _builtins.str
     """What is asked, in words."""
     coverage: _builtins.float
-    """Share of the units that take part, above 0 up to 1. 0 means 1."""
+    """Share of the units that take part, from 0 for nobody up to 1. Left out: 1."""
     salt: _builtins.str
     """Seed of the assignment. Empty: the test's name. A new salt deals the units anew."""
     unit: _builtins.str
@@ -1328,7 +1328,7 @@ class AbTest(_message.Message):
         test: _builtins.str = ...,
         description: _builtins.str = ...,
         variants: _abc.Iterable[Global___Variant] | None = ...,
-        coverage: _builtins.float = ...,
+        coverage: _builtins.float | None = ...,
         salt: _builtins.str = ...,
         namespace: Global___AbNamespace | None = ...,
         unit: _builtins.str = ...,
@@ -1343,11 +1343,13 @@ class AbTest(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "conclusion", b"conclusion", "created_at", b"created_at", "namespace", b"namespace", "primary_metric", b"primary_metric"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_coverage", b"_coverage", "block", b"block", "conclusion", b"conclusion", "coverage", b"coverage", "created_at", b"created_at", "namespace", b"namespace", "primary_metric", b"primary_metric"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["block", b"block", "conclusion", b"conclusion", "confidence_level", b"confidence_level", "coverage", b"coverage", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "etag", b"etag", "guardrails", b"guardrails", "namespace", b"namespace", "primary_metric", b"primary_metric", "salt", b"salt", "shadow", b"shadow", "state", b"state", "test", b"test", "unit", b"unit", "variants", b"variants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_coverage", b"_coverage", "block", b"block", "conclusion", b"conclusion", "confidence_level", b"confidence_level", "coverage", b"coverage", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "etag", b"etag", "guardrails", b"guardrails", "namespace", b"namespace", "primary_metric", b"primary_metric", "salt", b"salt", "shadow", b"shadow", "state", b"state", "test", b"test", "unit", b"unit", "variants", b"variants"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__coverage: _TypeAlias = _typing.Literal["coverage"]  # noqa: Y015
+    _WhichOneofArgType__coverage: _TypeAlias = _typing.Literal["_coverage", b"_coverage"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__coverage) -> _WhichOneofReturnType__coverage | None: ...
 
 Global___AbTest: _TypeAlias = AbTest  # noqa: Y015
 

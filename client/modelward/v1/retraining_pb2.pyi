@@ -481,7 +481,8 @@ class CronRule(_message.Message):
     """The expression: minute, hour, day of the month, month, day of the week, as "30 17 * * FRI" or "0 6 1 * *"."""
     time_zone: _builtins.str
     """The zone of its clock by its IANA name, as "America/New_York". Empty: UTC. A time that a clock change skips fires
-    right after the change; one that comes twice fires once.
+    right after the change; one that comes twice fires once. An expression with a star for its hours goes on through
+    the change as if there were none.
     """
     def __init__(
         self,

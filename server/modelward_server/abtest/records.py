@@ -60,7 +60,6 @@ def _started(wanted: AbTest, caller: Caller) -> AbTest:
     return replace(
         wanted,
         variants=tuple(replace(variant, weight=variant.weight or 1.0) for variant in wanted.variants),
-        coverage=wanted.coverage or 1.0,
         salt=wanted.salt or wanted.test,
         confidence_level=wanted.confidence_level or DEFAULT_CONFIDENCE,
         state=AbTestState.RUNNING,

@@ -1,6 +1,7 @@
 """When a trigger fires by the clock: spans, cron expressions and exchanges' sessions, in the zone that they name."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -10,13 +11,16 @@ from modelward.errors import FieldViolation, InvalidField
 from modelward.retraining import AtSession, ByClock, Cron, Every, Trigger
 from modelward_server.retraining.sessions import IN_WORDS, session_times, zone_of
 
+FIRST_DAY = datetime(1, 1, 2, tzinfo=UTC)
+"""The first day that has a local time in every zone."""
+
 
 def firings(trigger: Trigger, after: datetime) -> Iterator[datetime]:
     """Yield the instants in UTC, all behind `after`, at which a trigger fires.
 
     A span fires again and again as if each firing were followed by a training at once. A local time that a clock
-    change skips fires right after the change; one that comes twice fires the first time. A trigger that does not
-    go by the clock fires never.
+    change skips fires right after the change; one that comes twice fires the first time; a cron expression with a star
+    for its hours goes on through the change as if there were none. A trigger that does not go by the clock fires never.
 
     Raises:
         CalendarEnds: when an exchange's calendar has no more sessions.
@@ -105,6 +109,21 @@ def _spans(span: timedelta, after: datetime) -> Iterator[datetime]:
 
 
 def _cron_times(cron: Cron, after: datetime) -> Iterator[datetime]:
-    local = after.astimezone(ZoneInfo(cron.time_zone))
     # Begun in the second of two like hours, cronsim names times of the first one: they are past, and dropped.
-    return (at for time in CronSim(cron.expression, local) if (at := time.astimezone(UTC)) > after)
+    with suppress(OverflowError):  # Behind the year 9999 nothing fires.
+        local = max(after, FIRST_DAY).astimezone(ZoneInfo(cron.time_zone))
+        for time in CronSim(_by_the_wall_clock(cron.expression), local):
+            if (at := time.astimezone(UTC)) > after:
+                yield at
+
+
+def _by_the_wall_clock(expression: str) -> str:
+    """Write an expression that names its hours so that each local time fires once, as docs/retraining.md says.
+
+    cronsim takes a star in the minutes, as Debian's cron does, for a rule that goes on through a clock change: without
+    it the half hours of `*/30 2 * * *` come twice in the hour that repeats, and not at all in one that is skipped.
+    """
+    minutes, hours, *others = expression.split()
+    if minutes.startswith("*") and not hours.startswith("*"):
+        minutes = f"0-59{minutes[1:]}"
+    return " ".join([minutes, hours, *others])

@@ -1,7 +1,7 @@
 """What a schedule's policy says of an instant: pure functions of the policy and of what is known of the model."""
 
 import hashlib
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
 from modelward.errors import FieldViolation, InvalidField
@@ -9,6 +9,8 @@ from modelward.retraining import Schedule
 from modelward.schedules import SchedulePolicy
 from modelward_server.retraining.clock import check_zone, spell
 from modelward_server.retraining.due import Facts, minute
+
+END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 
 
 def check_policy(policy: SchedulePolicy, field: str) -> None:
@@ -31,7 +33,8 @@ def jittered(schedule: Schedule, trigger: int, nominal: datetime) -> datetime:
     if not seconds:
         return nominal
     name = f"{schedule.schedule_id}\0{trigger}\0{nominal.isoformat()}"
-    return nominal + timedelta(seconds=int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % seconds)
+    delay = timedelta(seconds=int.from_bytes(hashlib.sha256(name.encode()).digest()[:8]) % seconds)
+    return nominal + min(delay, END_OF_TIME - nominal)
 
 
 def in_force(policy: SchedulePolicy, at: datetime) -> bool:
