@@ -1,6 +1,8 @@
 """Models on their way to files and back: what is saved, in which format, and how it is loaded."""
 
 import pickle
+import sys
+import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,27 +13,17 @@ from typing import Any
 from modelward._manifest import check_names
 from modelward._onnx import check_confined
 from modelward._transfers import describe_file
-from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField, ModelFailed, ModelwardError
+from modelward._trusted_types import TRUSTED_TYPES
+from modelward.errors import (
+    FieldViolation,
+    FormatNotExecutable,
+    InvalidField,
+    ModelFailed,
+    ModelwardError,
+    UntrustedTypesWarning,
+)
 from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion
 from modelward.v1.common_pb2 import Dataset
-
-TRUSTED_TYPES = (
-    "numpy.dtype",
-    "sklearn.calibration._CalibratedClassifier",
-    "sklearn.calibration._SigmoidCalibration",
-    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
-    "sklearn.metrics._dist_metrics.EuclideanDistance64",
-    "sklearn.neighbors._ball_tree.BallTree",
-    "sklearn.neighbors._kd_tree.KDTree",
-    "sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
-    "sklearn.neural_network._stochastic_optimizers.SGDOptimizer",
-    "sklearn.tree._tree.Tree",
-    "sklearn.utils._bunch.Bunch",
-)
-"""What skops may build beyond the types that it trusts by itself: parts of scikit-learn's models that hold numbers.
-
-The list is ours, on the server too: what a model says of itself does not count.
-"""
 
 INLINE_BYTES = 64 << 10
 """Up to this size a table stays in its message, whatever else travels there."""
@@ -55,7 +47,7 @@ def saved(model: object) -> Iterator[Saved]:
         model: a path to a file or folder, a scikit-learn estimator (saved by skops), or an ONNX model.
 
     Raises:
-        InvalidField: it is none of these, or there is no file.
+        InvalidField: it is none of these, there is no file, or no file could hold it.
     """
     if isinstance(model, str | Path):
         yield _from_path(Path(model))
@@ -77,6 +69,9 @@ def _from_path(path: Path) -> Saved:
 
 def _write(model: object, folder: Path) -> str:
     """Save a model into a folder and return the framework that made it."""
+    if isinstance(model, type):
+        fix = f"{model.__name__} is a class; give an instance, as {model.__name__}().fit(X, y)"
+        raise InvalidField(FieldViolation("model", fix))
     if type(model).__module__.startswith("onnx") and hasattr(model, "SerializeToString"):
         (folder / "model.onnx").write_bytes(model.SerializeToString())
         return f"onnx, by {getattr(model, 'producer_name', '') or 'unknown'}"
@@ -92,8 +87,42 @@ def _write_estimator(model: object, path: Path) -> str:
         from skops import io
     except ImportError as error:
         raise ImportError("saving an estimator needs the extra: pip install 'modelward[sklearn]'") from error
-    io.dump(model, path)
+    try:
+        io.dump(model, path)
+        strange = untrusted_types(io, path)
+    except Exception as error:  # skops and the model's own methods raise what they like.
+        fix = f"{type(model).__name__} cannot be saved by skops: {error}; save it to a file and give the path"
+        raise InvalidField(FieldViolation("model", fix)) from error
+    _check_found_again(strange)
+    if strange:
+        warnings.warn(_told(type(model).__name__, strange), UntrustedTypesWarning, stacklevel=2)
     return f"scikit-learn {sklearn.__version__}"
+
+
+def untrusted_types(io: Any, path: Path, trusted: Sequence[str] = ()) -> list[str]:
+    """Return the types in a skops file that nobody trusts."""
+    return sorted(set(io.get_untrusted_types(file=path)) - {*TRUSTED_TYPES, *trusted})
+
+
+def _check_found_again(names: Sequence[str]) -> None:
+    """Refuse what is known by no name, so that nobody could load it, however much they trust it.
+
+    Raises:
+        InvalidField: naming it.
+    """
+    for name in names:
+        module, _, own = name.rpartition(".")
+        if module in sys.modules and not hasattr(sys.modules[module], own):
+            fix = f"holds {name}, which no file can name: define it at the top of a module, not as a lambda or within"
+            raise InvalidField(FieldViolation("model", f"{fix} another function"))
+
+
+def _told(model: str, strange: Sequence[str]) -> str:
+    listed = ", ".join(map(repr, strange))
+    return (
+        f"{model} holds types that are not trusted by themselves: the server does not run it, and load() and follow() "
+        f"need trusted=[{listed}]"
+    )
 
 
 def _params(model: Any) -> dict[str, str]:
@@ -124,7 +153,8 @@ def load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pick
         the estimator, for ONNX an `onnxruntime.InferenceSession`, for a pickle what it holds.
 
     Raises:
-        FormatNotExecutable: loading this format would run code of its author, or is not known.
+        FormatNotExecutable: loading this format would run code of its author, or is not known, or the file holds types
+            that are not trusted.
         InvalidField: an ONNX model names files that are not its own.
         ModelFailed: the files do not hold such a model.
         ImportError: what loads it is not installed.
@@ -141,7 +171,7 @@ def load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pick
 
 def _load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pickle: bool) -> Any:
     if version.format is ModelFormat.SKOPS:
-        return _load_skops(folder / "model.skops", trusted)
+        return _load_skops(version, folder / "model.skops", trusted)
     if version.format is ModelFormat.ONNX:
         import onnxruntime
 
@@ -160,11 +190,20 @@ def _load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pic
     )
 
 
-def _load_skops(path: Path, trusted: Sequence[str]) -> Any:
+def _load_skops(version: ModelVersion, path: Path, trusted: Sequence[str]) -> Any:
     try:
         from skops import io
     except ImportError as error:
         raise ImportError("loading an estimator needs the extra: pip install 'modelward[sklearn]'") from error
+    strange = untrusted_types(io, path, trusted)
+    if strange:
+        fix = f"if you trust its author, pass trusted=[{', '.join(map(repr, strange))}]"
+        raise FormatNotExecutable(
+            f"{version} holds types that are not trusted: {', '.join(strange)}; {fix}",
+            model=version.model,
+            version=version.version,
+            format=version.format,
+        )
     return io.load(path, trusted=[*TRUSTED_TYPES, *trusted])
 
 

@@ -113,6 +113,10 @@ class ModelwardError(Exception):
             cls.by_reason[reason] = cls
 
 
+class UntrustedTypesWarning(UserWarning):
+    """A model was registered that loads only where the types in it are named as trusted."""
+
+
 class InvalidArgument(ModelwardError):
     """The request itself is wrong; the same call will always fail."""
 

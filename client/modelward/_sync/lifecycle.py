@@ -297,7 +297,8 @@ class Lifecycle(Uploading):
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
-            FormatNotExecutable: loading this format would run code of its author, or it is not known.
+            FormatNotExecutable: loading this format would run code of its author, it is not known, or it holds types
+                that are not trusted; the text names them.
         """
         found = version if isinstance(version, ModelVersion) else self.get_version(version)
         with TemporaryDirectory() as folder:

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from modelward._artifacts import TRUSTED_TYPES
+from modelward._artifacts import untrusted_types
 from modelward._onnx import locations, parse
+from modelward._trusted_types import TRUSTED_TYPES
 from modelward_server.comparison.model_tables import chosen, in_reference_order, labels, matrix, numbers, positions
 from modelward_server.comparison.onnx_graph import FEATURE_NAMES, OnnxGraph
 from modelward_server.comparison.onnx_outputs import choose_outputs
@@ -60,7 +61,7 @@ def _load_pickle(pickle: Any, path: Path) -> Any:
 
 
 def _load_skops(io: Any, path: Path) -> Any:
-    strange = sorted(set(io.get_untrusted_types(file=path)) - set(TRUSTED_TYPES))
+    strange = untrusted_types(io, path)
     if strange:
         raise TypeError(f"it holds types that this server does not trust: {', '.join(strange)}")
     return io.load(path, trusted=list(TRUSTED_TYPES))

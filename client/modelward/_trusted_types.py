@@ -1,0 +1,68 @@
+"""What skops may build beyond the types that it trusts by itself: parts of scikit-learn's models that hold numbers.
+
+Objects are built without their constructors and functions are only named, so each entry answers one question: what can
+somebody do who chooses its attributes, or its arguments at predict? Losses, kernels, scorers, splitters and statistics
+compute. Frozen distributions of scipy do more and are not here: they run a text of theirs as code. The list is ours,
+on the server too: what a model says of itself does not count.
+"""
+
+from collections.abc import Iterator, Mapping
+
+_PARTS: Mapping[str, str] = {
+    "functools": "partial",
+    "numpy": "dtype mean",
+    "scipy._lib.array_api_compat.numpy._aliases": "asarray",
+    "scipy.interpolate._bsplines": "BSpline",
+    "scipy.sparse._csr": "csr_matrix",
+    "sklearn._loss.loss": "HalfTweedieLoss HalfTweedieLossIdentity",
+    "sklearn.calibration": "_CalibratedClassifier _SigmoidCalibration",
+    "sklearn.cluster._bisect_k_means": "_BisectingTree",
+    "sklearn.cluster._kmeans": "_kmeans_single_lloyd _kmeans_single_elkan",
+    "sklearn.compose._column_transformer": "make_column_selector",
+    "sklearn.ensemble._hist_gradient_boosting.predictor": "TreePredictor",
+    "sklearn.feature_selection._mutual_info": "mutual_info_classif mutual_info_regression",
+    "sklearn.feature_selection._univariate_selection": "chi2 f_classif f_regression r_regression",
+    "sklearn.gaussian_process._gpc": "_BinaryGaussianProcessClassifierLaplace",
+    "sklearn.gaussian_process.kernels": (
+        "CompoundKernel ConstantKernel DotProduct ExpSineSquared Exponentiation Matern PairwiseKernel Product RBF "
+        "RationalQuadratic Sum WhiteKernel"
+    ),
+    "sklearn.impute._iterative": "_ImputerTriplet",
+    "sklearn.metrics._classification": (
+        "accuracy_score balanced_accuracy_score brier_score_loss d2_brier_score d2_log_loss_score f1_score fbeta_score "
+        "jaccard_score log_loss matthews_corrcoef precision_score recall_score"
+    ),
+    "sklearn.metrics._dist_metrics": (
+        "ChebyshevDistance64 EuclideanDistance64 HaversineDistance64 ManhattanDistance64 MinkowskiDistance64"
+    ),
+    "sklearn.metrics._ranking": "average_precision_score roc_auc_score top_k_accuracy_score",
+    "sklearn.metrics._regression": (
+        "d2_absolute_error_score explained_variance_score max_error mean_absolute_error "
+        "mean_absolute_percentage_error mean_gamma_deviance mean_pinball_loss mean_poisson_deviance "
+        "mean_squared_error mean_squared_log_error median_absolute_error r2_score root_mean_squared_error "
+        "root_mean_squared_log_error"
+    ),
+    "sklearn.metrics._scorer": "_CurveScorer _PassthroughScorer _Scorer",
+    "sklearn.model_selection._split": (
+        "GroupKFold GroupShuffleSplit KFold LeaveOneGroupOut LeaveOneOut LeavePGroupsOut LeavePOut PredefinedSplit "
+        "RepeatedKFold RepeatedStratifiedKFold ShuffleSplit StratifiedGroupKFold StratifiedKFold "
+        "StratifiedShuffleSplit TimeSeriesSplit _CVIterableWrapper"
+    ),
+    "sklearn.multiclass": "_ConstantPredictor",
+    "sklearn.neighbors._ball_tree": "BallTree",
+    "sklearn.neighbors._kd_tree": "KDTree",
+    "sklearn.neural_network._stochastic_optimizers": "AdamOptimizer SGDOptimizer",
+    "sklearn.tree._tree": "Tree",
+    "sklearn.utils._bunch": "Bunch",
+    "sklearn.utils._metadata_requests": "MetadataRequest MethodMetadataRequest",
+    "sklearn.utils.validation": "check_array",
+}
+"""Names by the module that skops names them with."""
+
+
+def _names() -> Iterator[str]:
+    for module, names in _PARTS.items():
+        yield from (f"{module}.{name}" for name in names.split())
+
+
+TRUSTED_TYPES = tuple(sorted(_names()))
