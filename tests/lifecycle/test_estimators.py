@@ -34,7 +34,7 @@ FRAME["venue"] = pd.Categorical(RANDOM.choice(["NYSE", "CME"], 80))
 LOG = LogisticRegression()
 
 
-class Doubled(TransformerMixin, BaseEstimator):
+class Doubled(TransformerMixin, BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types.
     """Somebody's own step."""
 
     def fit(self, x: Any, y: Any = None) -> "Doubled":

@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,68 @@ def test_adoption_does_not_change_what_trades_here(client: Client, mlflow: Any, 
     [adopted] = client.import_mlflow("spx")
     assert (adopted.version, adopted.stage) == (2, Stage.TRAINING)
     assert client.resolve("spx").version.version == 1
+
+
+def test_after_an_import_each_stage_has_one_alias(client: Client, mlflow: Any, tmp_path: Path) -> None:
+    def aliases() -> dict[str, str]:
+        return {name: str(number) for name, number in mlflow.get_registered_model("spx").aliases.items()}
+
+    for content in (b"one", b"two", b"three"):
+        _register(mlflow, tmp_path, "spx", content)
+    for name, number in (("champion", "2"), ("challenger", "3"), ("blessed", "1")):
+        mlflow.set_registered_model_alias("spx", name, number)
+    lost = "alias champion, as production stands for it"
+    assert client.import_mlflow(dry_run=True)[1].left_out == (lost,)
+    assert aliases() == {"champion": "2", "challenger": "3", "blessed": "1"}
+    assert client.import_mlflow()[1].left_out == (lost,)
+    assert aliases() == {"production": "2", "staging": "3", "blessed": "1"}
+    mlflow.set_registered_model_alias("spx", "champion", "1")  # And again, of one that is known.
+    client.promote("spx/3", to="production", reason="better")
+    assert client.import_mlflow() == ()
+    assert aliases() == {"production": "3", "blessed": "1"}
+
+
+def test_an_import_reads_every_page_and_every_name(
+    client: Client, mlflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelward_server.store.mlflow_registry.PAGE_SIZE", 2)
+    for name in ("a", "b", "it's", 'so "called"', "c"):
+        for content in (b"one", b"two", b"three"):
+            _register_in(mlflow, tmp_path, name, content)
+    told = client.import_mlflow()
+    assert [(one.model, one.version) for one in told if not one.problem] == [
+        (name, number) for name in ("a", "b", "c") for number in (1, 2, 3)
+    ]
+    assert {one.model for one in told if "rename it" in one.problem} == {"it's", 'so "called"'}
+
+
+def _register_in(mlflow: Any, folder: Path, name: str, content: bytes) -> None:
+    """Register a version of a model of any name, also of one that no filter of MLflow's finds."""
+    from mlflow.exceptions import MlflowException
+
+    with suppress(MlflowException):
+        mlflow.create_registered_model(name)
+    place = folder / "files" / name.replace("/", "") / content.decode()
+    place.mkdir(parents=True)
+    (place / "model.bin").write_bytes(content)
+    mlflow.create_model_version(name, place.as_uri())
+
+
+def test_a_link_that_leads_nowhere_is_that_versions_problem(client: Client, mlflow: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "files" / "linked"
+    folder.mkdir(parents=True)
+    (folder / "model.bin").write_bytes(b"model")
+    (folder / "weights").symlink_to(folder / "gone")
+    mlflow.create_registered_model("linked")
+    number = mlflow.create_model_version("linked", folder.as_uri()).version
+    mlflow.set_registered_model_alias("linked", "champion", number)
+    _register(mlflow, tmp_path, "whole", b"one")
+    linked, whole = client.import_mlflow()
+    assert (linked.version, "'weights' is a link that leads nowhere" in linked.problem) == (0, True)
+    assert (whole.version, whole.problem) == (1, "")
+    assert list(mlflow.get_registered_model("linked").aliases) == ["champion"]  # Nothing stands for it yet.
+    with pytest.raises(errors.InvalidField, match="'weights' is a link that leads nowhere"):
+        client.register_uri("linked", folder.as_uri())
 
 
 def test_version_whose_files_are_gone_is_told_and_left(client: Client, mlflow: Any, tmp_path: Path) -> None:

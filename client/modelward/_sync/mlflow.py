@@ -36,6 +36,8 @@ class Mlflow(Connection):
         """Adopt the versions of the server's MLflow registry that are not known here, with files, runs and stages.
 
         The aliases `production` and `champion`, `staging` and `challenger` tell the stage, and MLflow's older stages.
+        From then on MLflow shows the stages by `production` and `staging` alone, which follow every change; the import
+        removes `champion` and `challenger`, so point what loads by those names to the others first.
         What was adopted before is left alone, so the call may be repeated. A version that cannot be adopted says why
         and keeps no other from it; a metric that is not finite, and what else is not allowed here, is left out.
 

@@ -134,4 +134,5 @@ def _of_all_classes(runs: Sequence[Run]) -> list[Run]:
 def _moved(run: Run, places: Mapping[Any, int]) -> NDArray[Any]:
     if run.kind is ModelKind.REGRESSION:
         return run.predicted
-    return np.array([places[value] for value in run.classes], np.int64)[run.predicted]
+    moved = np.array([places[value] for value in run.classes], np.int64)
+    return np.asarray(moved[run.predicted])

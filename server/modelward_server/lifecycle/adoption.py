@@ -15,7 +15,7 @@ from modelward_server.caller import Caller
 from modelward_server.lifecycle.promotion import in_production, move
 from modelward_server.lifecycle.rows import version_row
 from modelward_server.lifecycle.versions import NewVersion, register
-from modelward_server.store.mlflow_registry import ForeignVersion
+from modelward_server.store.mlflow_registry import SAME_MEANING, ForeignVersion
 from modelward_server.store.tables import VersionRow
 
 Value = TypeVar("Value")
@@ -55,6 +55,9 @@ def fitting(foreign: ForeignVersion) -> tuple[ForeignVersion, tuple[str, ...]]:
     )
     lost = [*_lost("metric", foreign.metrics, kept.metrics), *_lost("param", foreign.params, kept.params)]
     lost += _lost("tag", foreign.tags, kept.tags)
+    lost += [
+        f"alias {name}, as {SAME_MEANING[name]} stands for it" for name in sorted(foreign.aliases & set(SAME_MEANING))
+    ]
     lost += ["a part of the description"] if foreign.description != kept.description else []
     more = [f"{len(lost) - MAX_NAMED} more"] if len(lost) > MAX_NAMED else []
     return kept, (*lost[:MAX_NAMED], *more)

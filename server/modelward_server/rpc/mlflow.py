@@ -20,7 +20,7 @@ from modelward_server.rpc.calls import Calls, Context
 from modelward_server.runtime.retries import log_once
 from modelward_server.store.artifacts import BlobStore
 from modelward_server.store.mirror_worker import MirrorWorker
-from modelward_server.store.mlflow_registry import ForeignVersion, MlflowRegistry
+from modelward_server.store.mlflow_registry import SAME_MEANING, ForeignVersion, MlflowRegistry
 from modelward_server.store.sources import Sources
 from modelward_server.store.tables import VersionRow
 
@@ -86,7 +86,22 @@ class MlflowCalls(LifecycleServiceServicer):
         for foreign in found:
             if not await self._calls.read(partial(is_known, foreign=foreign)):
                 answer.adopted.append(await self._adopted(foreign, request, context))
+        if not request.dry_run:
+            for model in sorted({foreign.model for foreign in found if foreign.aliases & set(SAME_MEANING)}):
+                await self._retire_aliases(model)
         return answer
+
+    async def _retire_aliases(self, model: str) -> None:
+        """Show a model's stages by their own aliases, and remove those that mean the same.
+
+        Where that fails, the versions are adopted all the same, and the next import does it.
+        """
+        try:
+            for held in await self._calls.read(partial(alias_holders, model=model)):
+                await self._calls.executors.remote.run(self._mirror.sync, held.ref)
+            await self._calls.executors.remote.run(self._registry.retire_aliases, model)
+        except ModelwardError as error:
+            log_once("removing MLflow's aliases of", model, error)
 
     async def _adopted(
         self, foreign: ForeignVersion, request: pb.ImportMlflowRequest, context: Context

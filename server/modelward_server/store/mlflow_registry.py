@@ -1,6 +1,6 @@
 """What MLflow's registry has: compared with the ledger, and read for adoption."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,6 +11,11 @@ from modelward_server.store.mlflow_mirror import ALIASED, STAGE_TAG
 
 STAGE_OF_MLFLOW = {"Production": Stage.PRODUCTION, "Staging": Stage.STAGING, "Archived": Stage.ARCHIVED}
 """MLflow's own stages, which older registries use in place of aliases."""
+
+SAME_MEANING = {"champion": Stage.PRODUCTION, "challenger": Stage.STAGING}
+"""Names of MLflow's own guides for the aliases of stages."""
+PAGE_SIZE = 1000
+"""The most models that MLflow gives at once."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,8 @@ class ForeignVersion:
     run_id: str
     uri: str
     """Where its files are, for a download by MLflow."""
+    aliases: frozenset[str] = frozenset()
+    """The names that point to it."""
     problem: str = ""
     """Why what MLflow has of it cannot be read."""
 
@@ -102,11 +109,32 @@ class MlflowRegistry:
             StoreUnavailable: MLflow does not answer.
         """
         with answering():
-            only = f"name='{model}'" if model else None
-            for registered in self._client.search_registered_models(only, max_results=1000):
-                found = self._client.search_model_versions(f"name='{registered.name}'")
-                ordered = sorted(found, key=lambda version: int(version.version))
-                yield from _one_production([self._readable(version, registered.aliases) for version in ordered])
+            only = f"name={_quoted(model)}" if model else None
+            for registered in _all(self._client.search_registered_models, only):
+                yield from _one_production(self._versions_of(registered))
+
+    def _versions_of(self, registered: Any) -> list[ForeignVersion]:
+        """Read the versions of a model; what is wrong with one model hides no other."""
+        try:
+            found = list(_all(self._client.search_model_versions, f"name={_quoted(registered.name)}"))
+        except Exception as error:
+            self.check()
+            log_once("reading MLflow's model", registered.name, error)
+            return [_unreadable(registered.name, "0", error)]
+        ordered = sorted(found, key=lambda version: int(version.version))
+        return [self._readable(version, registered.aliases) for version in ordered]
+
+    def retire_aliases(self, model: str) -> None:
+        """Remove the aliases of a model that mean the same as one of a stage that is shown.
+
+        Raises:
+            StoreUnavailable: MLflow does not answer.
+        """
+        with answering():
+            aliases = self._client.get_registered_model(model).aliases
+            for name, stage in SAME_MEANING.items():
+                if name in aliases and stage in aliases:
+                    self._client.delete_registered_model_alias(model, name)
 
     def _readable(self, version: Any, aliases: Mapping[str, Any]) -> ForeignVersion:
         """Read a version; what is wrong with one hides no other, but an MLflow that is away is told of as that."""
@@ -115,9 +143,7 @@ class MlflowRegistry:
         except Exception as error:
             self.check()
             log_once("reading MLflow's version", f"{version.name}/{version.version}", error)
-            problem = f"MLflow cannot read it: {first_line(error)}"
-            number = str(version.version)
-            return ForeignVersion(version.name, number, Stage.TRAINING, "", {}, {}, {}, "", "", problem)
+            return _unreadable(version.name, str(version.version), error)
 
     def check(self) -> None:
         """Ask MLflow for next to nothing.
@@ -140,20 +166,43 @@ class MlflowRegistry:
             metrics=dict(run.data.metrics) if run else {},
             run_id=version.run_id or "",
             uri=f"models:/{version.name}/{version.version}",
+            aliases=_names(version, aliases),
         )
 
 
 def _stage(version: Any, aliases: Mapping[str, Any]) -> Stage:
     """Tell the stage by MLflow's aliases, by the name `champion` that its own guides use, or by its older stages."""
-    mine = {alias for alias, number in aliases.items() if str(number) == str(version.version)}
-    if mine & {Stage.PRODUCTION.value, "champion"}:
-        return Stage.PRODUCTION
-    if mine & {Stage.STAGING.value, "challenger"}:
-        return Stage.STAGING
+    meant = {SAME_MEANING.get(alias, alias) for alias in _names(version, aliases)}
+    for stage in (Stage.PRODUCTION, Stage.STAGING):
+        if stage in meant:
+            return stage
     return STAGE_OF_MLFLOW.get(str(version.current_stage), Stage.TRAINING)
 
 
-def _one_production(versions: list[ForeignVersion]) -> Iterator[ForeignVersion]:
+def _names(version: Any, aliases: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(alias for alias, number in aliases.items() if str(number) == str(version.version))
+
+
+def _unreadable(model: str, number: str, error: Exception) -> ForeignVersion:
+    problem = f"MLflow cannot read it: {first_line(error)}"
+    return ForeignVersion(model, number, Stage.TRAINING, "", {}, {}, {}, "", "", problem=problem)
+
+
+def _all(search: Callable[..., Any], query: str | None) -> Iterator[Any]:
+    """Yield what a search of MLflow finds, page by page."""
+    token: str | None = None
+    while token != "":
+        page = search(query, max_results=PAGE_SIZE, page_token=token)
+        yield from page
+        token = page.token or ""
+
+
+def _quoted(name: str) -> str:
+    """Write a name as a filter takes it, which has two kinds of quotes and no way to write one within."""
+    return f'"{name}"' if "'" in name else f"'{name}'"
+
+
+def _one_production(versions: Sequence[ForeignVersion]) -> Iterator[ForeignVersion]:
     """Leave the newest of a model in production; MLflow's older stages let several be there."""
     newest = max((i for i, version in enumerate(versions) if version.stage is Stage.PRODUCTION), default=-1)
     for i, version in enumerate(versions):

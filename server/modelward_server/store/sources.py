@@ -94,7 +94,7 @@ class Sources:
 
         Raises:
             as `fetched`.
-            InvalidField: a file is a link that leads out of the folder.
+            InvalidField: a file is a link that leads out of the folder, or nowhere.
         """
         with self.fetched(uri, "source_uri") as root:
             files = _files(root)
@@ -163,7 +163,13 @@ def _existing(path: Path, uri: str, field: str) -> Path:
 
 
 def _files(root: Path) -> list[Path]:
-    return [root] if root.is_file() else sorted(path for path in root.rglob("*") if path.is_file())
+    if root.is_file():
+        return [root]
+    found = sorted(root.rglob("*"))
+    broken = [path for path in found if path.is_symlink() and not path.exists()]
+    if broken:
+        raise InvalidField(FieldViolation("source_uri", f"{broken[0].name!r} is a link that leads nowhere"))
+    return [path for path in found if path.is_file()]
 
 
 def _check_inside(files: Sequence[Path], base: Path) -> None:
