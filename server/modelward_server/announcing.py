@@ -5,6 +5,7 @@ import logging
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
+from modelward._figures import beside, metric, score
 from modelward.lifecycle import DriftAlarm, PerformanceAlarm
 from modelward.retraining import Job
 from modelward_server.observability.harmless import harmless
@@ -28,10 +29,10 @@ def _tell(level: int, line: str) -> None:
 
 def _line(payload: object) -> str:
     if isinstance(payload, DriftAlarm):
-        return f"drift alarm: {payload.version} has a score of {payload.score:.2f} (report {payload.report_id})"
+        return f"drift alarm: {payload.version} has a score of {score(payload.score)} (report {payload.report_id})"
     if isinstance(payload, PerformanceAlarm):
-        fall = f"{payload.metric} is {payload.value:.4g} after {payload.baseline:.4g}"
-        return f"performance alarm: {payload.version}: {fall}"
+        value, before = beside(payload.value, payload.baseline, metric)
+        return f"performance alarm: {payload.version}: {payload.metric} is {value} after {before}"
     return _job_line(payload) if isinstance(payload, Job) else ""
 
 

@@ -9,6 +9,7 @@ import click
 from rich.text import Text
 
 from modelward import AbAction, AbEstimate, AbTest, AbTestResult, AbTestState, Client
+from modelward._figures import difference, p_equals, probability
 from modelward.cli.drift import FORMATS, SAVE
 from modelward.cli.options import REASON, limit
 from modelward.cli.output import Output, make_table
@@ -68,7 +69,8 @@ def show(client: Client, out: Output, test: str) -> None:
 
 def _split(result: AbTestResult) -> str:
     stands = "broken" if result.sample_ratio_broken else "as it should be"
-    return f"{stands}: p = {result.sample_ratio_p_value:.4g}, {result.sample_ratio_sequential_p_value:.4g} at any look"
+    at_any_look = probability(result.sample_ratio_sequential_p_value)
+    return f"{stands}: {p_equals(result.sample_ratio_p_value)}, {at_any_look} at any look"
 
 
 _HEADINGS = ["metric", "variant", "counted", "mean", "difference", "from", "to", "verdict"]
@@ -84,7 +86,7 @@ def _rows(test: AbTest, result: AbTestResult) -> "Iterator[list[object]]":
 def _figures(found: AbEstimate, test: AbTest, variant: str) -> list[object]:
     if variant == test.control.name:
         return [found.outcomes, found.mean, "", "", "", "control"]
-    return [found.outcomes, found.mean, found.difference, found.low, found.high, found.verdict or "none"]
+    return [found.outcomes, found.mean, difference(found.difference), found.low, found.high, found.verdict or "none"]
 
 
 @ab.command("report")

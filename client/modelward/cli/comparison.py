@@ -7,6 +7,7 @@ import click
 from rich.text import Text
 
 from modelward import Client, Comparison, Metric, ModelBenchmark, ModelResult
+from modelward._figures import metric, statistic
 from modelward.cli.drift import SAVE, draw
 from modelward.cli.options import DATA, read_table
 from modelward.cli.output import Output, make_table
@@ -79,9 +80,9 @@ def _timed(found: "list[ModelBenchmark]") -> "Iterator[list[object]]":
             yield [
                 str(one.version),
                 batch.batch_rows,
-                *(f"{1000 * estimate.value:.3f}" for estimate in (batch.p50, batch.p95, batch.p99)),
+                *(statistic(1000 * estimate.value) for estimate in (batch.p50, batch.p95, batch.p99)),
                 f"{batch.rows_per_second:,.0f}",
-                f"{1000 * one.load_seconds:.0f}",
+                metric(1000 * one.load_seconds),
                 one.peak_memory_bytes >> 20,
                 one.size_bytes >> 10,
             ]
@@ -127,12 +128,12 @@ def _table(found: Comparison) -> "Table":
 def _rows(ran: list[ModelResult], primary: Metric) -> "Iterator[list[object]]":
     for estimate in ran[0].metrics:
         style = "bold" if estimate.metric == primary else ""
-        figures = (f"{result[estimate.metric]:.4f}" for result in ran)
+        figures = (metric(result[estimate.metric]) for result in ran)
         yield [Text(text, style) for text in (estimate.metric, *figures)]
     yield ["ms per row, median", *(_milliseconds(result, "row_p50") for result in ran)]
-    yield ["ms per row, 99 %", *(_milliseconds(result, "row_p99") for result in ran)]
+    yield ["ms per row, 99%", *(_milliseconds(result, "row_p99") for result in ran)]
     yield ["against baseline", *(result.verdict or "" for result in ran)]
 
 
 def _milliseconds(result: ModelResult, span: str) -> str:
-    return f"{getattr(result.latency, span).total_seconds() * 1000:.3f}" if result.latency else ""
+    return statistic(getattr(result.latency, span).total_seconds() * 1000) if result.latency else ""

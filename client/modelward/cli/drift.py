@@ -9,6 +9,7 @@ import click
 from rich.text import Text
 
 from modelward import Client, DriftReport, FeatureDrift
+from modelward._figures import beside, p_equals, percent, probability, score, statistic
 from modelward.cli.options import DATA, limit, read_table
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
@@ -82,8 +83,8 @@ def _show(out: Output, report: DriftReport) -> None:
         "version": f"{report.version}, reference {report.reference} of {report.reference_rows} rows",
         "data": f"{report.label}, {report.rows} rows".lstrip(", "),
         "drift": _yes_or_no(report.drift_detected),
-        "score": f"{report.score:.3f}",
-        "confidence": f"{report.confidence:.1%}",
+        "score": score(report.score),
+        "confidence": percent(report.confidence),
         **_together(report),
         "report": report.report_id,
     }
@@ -95,26 +96,22 @@ def _together(report: DriftReport) -> dict[str, str]:
     """Say how the features compare together, and which regime is the nearest, where there is something to say."""
     joint, said = report.joint, {}
     if joint.rows:
-        said["together"] = f"AUC {joint.auc:.2f} (needs {joint.auc_threshold:.2f}), p {joint.p_value:.3f}"
+        auc, needed = beside(joint.auc, joint.auc_threshold)
+        said["together"] = f"AUC {auc} (needs {needed}), {p_equals(joint.p_value)}"
     if len(report.references) > 1:
-        said["nearest"] = ", ".join(f"{one.name} ({one.distance:.2f})" for one in report.references)
+        said["nearest"] = ", ".join(f"{one.name} ({statistic(one.distance)})" for one in report.references)
     return said
 
 
 def _row(feature: FeatureDrift) -> list[object]:
-    figures = (
-        feature.score,
-        feature.ks,
-        feature.ks_threshold,
-        feature.kl,
-        feature.kl_threshold,
-        feature.adjusted_p_value,
-    )
     return [
         feature.name,
         _yes_or_no(feature.drifted),
-        *(f"{figure:.3f}" for figure in figures),
-        f"{feature.missing_share:.1%}",
+        score(feature.score),
+        *beside(feature.ks, feature.ks_threshold),
+        *beside(feature.kl, feature.kl_threshold),
+        probability(feature.adjusted_p_value),
+        percent(feature.missing_share),
     ]
 
 
@@ -137,8 +134,8 @@ def reports(client: Client, out: Output, model: str, limit: int) -> None:
             r.label,
             r.rows,
             _yes_or_no(r.drift_detected),
-            r.score,
-            r.confidence,
+            score(r.score),
+            percent(r.confidence),
         ],
         prose=("drivers", lambda r: ", ".join(r.drivers)),
         none=f"there is no drift report of {model}",

@@ -1,5 +1,6 @@
 """Commands about retraining jobs."""
 
+import math
 from typing import Any
 
 import click
@@ -94,7 +95,7 @@ def _state(job: Job) -> str:
 
 
 def _progress(job: Job) -> str:
-    return f"{job.progress:.0%} {job.progress_message}".strip() if job.progress else job.progress_message
+    return f"{math.floor(100 * job.progress)}% {job.progress_message}".strip() if job.progress else job.progress_message
 
 
 def _followed(follow_up: FollowUp | None) -> str:

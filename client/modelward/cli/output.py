@@ -18,11 +18,12 @@ from rich.segment import Segments
 from rich.table import Table
 from rich.text import Text
 
+from modelward._figures import metric
 from modelward._text import one_line, visible, visible_json
 
 T = TypeVar("T")
 STYLES = {"training": "cyan", "staging": "yellow", "production": "bold green", "archived": "dim", "failed": "red"}
-NUMBER = re.compile(r"(-?\d+(\.\d+)?(e[+-]?\d+)?%?|none)?")
+NUMBER = re.compile(r"([<>]?[+-]?(\d[\d,]*(\.\d+)?(e[+-]?\d+)?%?|∞)|n/a|none)?")
 GAP = 2
 """Spaces between two columns."""
 PROSE_WIDTH = 36
@@ -200,7 +201,7 @@ def _words(value: Any) -> str:
     if isinstance(value, datetime):
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
     if isinstance(value, float):
-        return f"{value:.4g}"
+        return metric(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={_words(item)}" for key, item in value.items())
     return visible(str(value))

@@ -7,6 +7,7 @@ import click
 from rich.text import Text
 
 from modelward import Client, Performance
+from modelward._figures import percent
 from modelward.cli.options import Span, limit
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
@@ -35,7 +36,7 @@ def _row(found: Performance) -> list[object]:
         found.start,
         found.predictions,
         found.matured,
-        f"{found.coverage:.0%}",
+        percent(found.coverage),
         Text("yes", "bold red") if found.declined else Text("no", "green"),
         found.estimated,
         found.metrics,

@@ -13,6 +13,8 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from modelward._figures import score
+
 INK, FAINT, ALARM = "#1f2933", "#7b8794", "#b3261e"
 REIGNS = ("#eef1f5", "#faf2e2")
 """Behind the price, in turns: who was in production."""
@@ -95,7 +97,7 @@ def _draw_drift(axes: Any, quarters: Sequence[QuarterOfDrift]) -> Any:
     for (row, column), value in np.ndenumerate(table):
         counts = features[row] in quarters[column].drifted
         colour, weight = "white" if value >= THRESHOLD else INK, "bold" if counts else "normal"
-        text = f"{value:.2f}" + (" ▲" if counts else "")
+        text = score(value) + (" ▲" if counts else "")
         axes.text(column + 0.5, row + 0.5, text, ha="center", va="center", color=colour, weight=weight, fontsize=9)
     axes.set_yticks(np.arange(len(features)) + 0.5, [name.replace("_", " ") for name in features], fontsize=10)
     axes.invert_yaxis()

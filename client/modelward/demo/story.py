@@ -22,6 +22,7 @@ from modelward import (
     Stage,
     Transition,
 )
+from modelward._figures import percent, statistic
 from modelward.comparison import Comparison, Latency, Metric, Verdict
 from modelward.demo import chart
 from modelward.demo.market import Sample, load_market, load_prices
@@ -95,8 +96,8 @@ def _say_how_good(trained: Mapping[str, Trained], days: Sample) -> str:
     naive = max(up, 1 - up)
     best = max(model.metrics["accuracy"] for model in trained.values())
     said = (
-        f"Always saying {'up' if up >= 0.5 else 'down'} would have been right on {naive:.1%} of those days; "
-        f"the better model was on {best:.1%}."
+        f"Always saying {'up' if up >= 0.5 else 'down'} would have been right on {percent(naive)} of those days; "
+        f"the better model was on {percent(best)}."
     )
     return said if best > naive else f"{said} So neither beats the market: the demo is about how one looks after them."
 
@@ -116,7 +117,7 @@ def show_comparison(narrator: Narrator, found: Comparison) -> None:
     rows = [
         [
             str(result.version.version),
-            *(f"{result[key]:.3f}" for key in keys),
+            *(statistic(result[key]) for key in keys),
             _latency(result.latency),
         ]
         for result in found.results
@@ -189,7 +190,9 @@ def _sum_up(narrator: Narrator, walk: Walk, days: Sample) -> None:
         + ("no alarm." if not false_alarms else f"drift in {false_alarms} already.")
     )
     right, up = walk.right_share(), float(days.label.mean())
-    narrator.say(f"What was in production was right on {right:.1%} of {len(days):,} days; the market rose on {up:.1%}.")
+    narrator.say(
+        f"What was in production was right on {percent(right)} of {len(days):,} days; the market rose on {percent(up)}."
+    )
     still_due = list(walk.quant.list_due(MODEL))
     if still_due:
         narrator.say(f"{MODEL} is due at the end too: {still_due[0].reasons[0].summary}.")

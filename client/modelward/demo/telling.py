@@ -7,6 +7,8 @@ from rich.padding import Padding
 from rich.rule import Rule
 from rich.table import Table
 
+from modelward._figures import statistic
+
 BLOCKS = 12
 """How many characters wide a bar is."""
 
@@ -52,7 +54,7 @@ def bar(share: float) -> str:
 
 def metric_rows(models: Mapping[str, Mapping[str, float]], keys: Sequence[str]) -> list[list[str]]:
     """Return a row for each model with its metrics."""
-    return [[name, *(f"{metrics[key]:.3f}" for key in keys)] for name, metrics in models.items()]
+    return [[name, *(statistic(metrics[key]) for key in keys)] for name, metrics in models.items()]
 
 
 def listed(words: Sequence[str]) -> str:

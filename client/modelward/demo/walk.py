@@ -7,6 +7,7 @@ from datetime import timedelta
 import pandas as pd
 
 from modelward import Client, FollowUpState, ModelVersion
+from modelward._figures import beside, p_equals, percent, score, statistic
 from modelward._sync.follow import Follower
 from modelward.comparison import Metric, ModelResult, Verdict
 from modelward.demo.chart import QuarterOfDrift, Reign
@@ -94,7 +95,8 @@ class Walk:
         quarter = QuarterOfDrift(name, pd.Timestamp(first), pd.Timestamp(last), scores, drifted, report.drift_detected)
         self.quarters.append(quarter)
         found = f"[bold red]drift[/] in {listed(report.drivers)}" if report.drift_detected else "[green]no drift[/]"
-        measured = f"{bar(report.score)} {report.score:.2f}  sure {report.confidence:4.0%}  right {right:.0%}"
+        sure = percent(report.confidence)
+        measured = f"{bar(report.score)} {score(report.score)}  sure {sure:>6}  right {percent(right)}"
         self._narrator.row(f"[bold]{name}[/]  {measured}", found)
 
     def _retrain(self, due: DueModel, until: str) -> None:
@@ -165,8 +167,9 @@ def _evidence(result: ModelResult, champion: ModelResult, name: str) -> str:
     """Say in a line how a challenger did against the champion."""
     found = next(one for one in result.differences if one.metric is Metric.LOG_LOSS)
     luck = "not by luck" if result.verdict in {Verdict.SUPERIOR, Verdict.INFERIOR} else "which may well be luck"
+    ours, theirs = beside(result["log_loss"], champion["log_loss"])
     return (
-        f"log loss {result['log_loss']:.3f} (version {result.version.version}) against {champion['log_loss']:.3f} "
-        f"(version {champion.version.version}), {abs(found.difference):.3f} "
-        f"{'better' if found.difference < 0 else 'worse'}, {luck} (p = {found.p_value:.2f})"
+        f"log loss {ours} (version {result.version.version}) against {theirs} (version {champion.version.version}), "
+        f"{statistic(abs(found.difference))} {'better' if found.difference < 0 else 'worse'}, {luck} "
+        f"({p_equals(found.p_value)})"
     )

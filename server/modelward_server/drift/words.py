@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
+from modelward._figures import beside, percent
 from modelward.drift import FeatureDrift, JointDrift
 
 FEW_ROWS = 10
@@ -19,7 +20,7 @@ def summary(features: Sequence[FeatureDrift], joint: JointDrift, confidence: flo
     if not drifted and not joint.drifted:
         nearest = features[0]
         return f"No drift. The nearest to it is {nearest.name}: {_in_words(nearest)}."
-    sure = f"with a confidence of {confidence:.1%}"
+    sure = f"with a confidence of {percent(confidence)}"
     if not drifted:
         return f"Drift of the features together, {sure}, though of none by itself: {_joint_in_words(joint)}."
     said = "; ".join(f"{feature.name}: {_in_words(feature)}" for feature in drifted[:NAMED])
@@ -30,22 +31,27 @@ def summary(features: Sequence[FeatureDrift], joint: JointDrift, confidence: flo
 
 def _in_words(feature: FeatureDrift) -> str:
     parts = [
-        f"KS {feature.ks:.2f} (threshold {feature.ks_threshold:.2f})",
-        f"KL {feature.kl:.2f} (threshold {feature.kl_threshold:.2f})",
+        f"KS {_with_threshold(feature.ks, feature.ks_threshold)}",
+        f"KL {_with_threshold(feature.kl, feature.kl_threshold)}",
     ]
     if feature.wasserstein >= feature.wasserstein_threshold > 0:
-        parts.append(f"moved by {feature.wasserstein:.1f} deviations (threshold {feature.wasserstein_threshold:.1f})")
+        parts.append(f"moved by {_with_threshold(feature.wasserstein, feature.wasserstein_threshold, ' deviations')}")
     if feature.missing_share != feature.reference_missing_share:
-        parts.append(
-            f"missing in {feature.missing_share:.0%} of the rows, before in {feature.reference_missing_share:.0%}"
-        )
+        now, before = beside(feature.missing_share, feature.reference_missing_share, percent)
+        parts.append(f"missing in {now} of the rows, before in {before}")
     if feature.new_categories:
         parts.append(f"new: {', '.join(feature.new_categories[:NAMED])}")
     return ", ".join(parts)
 
 
 def _joint_in_words(joint: JointDrift) -> str:
-    return f"live rows are told from the reference with an AUC of {joint.auc:.2f} (threshold {joint.auc_threshold:.2f})"
+    auc = _with_threshold(joint.auc, joint.auc_threshold)
+    return f"live rows are told from the reference with an AUC of {auc}"
+
+
+def _with_threshold(value: float, threshold: float, unit: str = "") -> str:
+    value_text, threshold_text = beside(value, threshold)
+    return f"{value_text}{unit} (threshold {threshold_text})"
 
 
 def caveats(features: Sequence[FeatureDrift], rows: int, strangers: Sequence[str]) -> Iterator[str]:

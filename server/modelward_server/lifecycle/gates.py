@@ -7,6 +7,7 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
+from modelward._figures import beside, metric, score
 from modelward.lifecycle import (
     DriftAlarm,
     FreezeWindow,
@@ -80,10 +81,15 @@ def _metric(bounds: MetricRange, candidate: ModelVersion) -> GateResult:
     if value is None:
         return GateResult(gate, False, f"{candidate} has no metric {bounds.key}")
     if bounds.at_least is not None and value < bounds.at_least:
-        return GateResult(gate, False, f"{bounds.key} {value:g} is below {bounds.at_least:g}")
+        return GateResult(gate, False, _outside(bounds.key, value, "below", bounds.at_least))
     if bounds.at_most is not None and value > bounds.at_most:
-        return GateResult(gate, False, f"{bounds.key} {value:g} is above {bounds.at_most:g}")
-    return GateResult(gate, True, f"{bounds.key} {value:g} is in range")
+        return GateResult(gate, False, _outside(bounds.key, value, "above", bounds.at_most))
+    return GateResult(gate, True, f"{bounds.key} {metric(value)} is in range")
+
+
+def _outside(key: str, value: float, side: str, bound: float) -> str:
+    value_text, bound_text = beside(value, bound, metric)
+    return f"{key} {value_text} is {side} {bound_text}"
 
 
 def _no_worse(margin: MetricMargin, facts: Facts) -> GateResult:
@@ -95,7 +101,8 @@ def _no_worse(margin: MetricMargin, facts: Facts) -> GateResult:
         lacking = facts.candidate if ours is None else facts.production
         return GateResult(gate, False, f"{lacking} has no metric {margin.key}")
     worse_by = ours - theirs if margin.lower_is_better else theirs - ours
-    evidence = f"{margin.key} {ours:g} against {theirs:g} of {facts.production}; {margin.margin:g} worse is allowed"
+    mine, other = beside(ours, theirs, metric)
+    evidence = f"{margin.key} {mine} against {other} of {facts.production}; {margin.margin:g} worse is allowed"
     return GateResult(gate, worse_by <= margin.margin, evidence)
 
 
@@ -112,7 +119,9 @@ def _drift(facts: Facts) -> GateResult:
     alarm = facts.drift_alarm
     if alarm is None:
         return GateResult("forbid_drift_alarm", True, f"no drift alarm stands for {facts.candidate}")
-    return GateResult("forbid_drift_alarm", False, f"drift report {alarm.report_id} has a score of {alarm.score:.2f}")
+    return GateResult(
+        "forbid_drift_alarm", False, f"drift report {alarm.report_id} has a score of {score(alarm.score)}"
+    )
 
 
 def _tag(tag: str, candidate: ModelVersion) -> GateResult:

@@ -4,7 +4,8 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
 from modelward_server.render import wording
 
-WORDING = ("figure", "measure", "level", "percent", "probability", "count", "instant", "short", "listed")
+FIGURES = ("figure", "measure", "score", "change", "against", "level", "percent", "probability", "count")
+WORDING = (*FIGURES, "instant", "short", "listed")
 
 
 def templates(package: str) -> Environment:

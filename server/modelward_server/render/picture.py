@@ -1,13 +1,13 @@
 """Charts that several pictures have."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from modelward_server.render.canvas import DRIFT, GROUND, INK, LINE, SOFT, label, plain
 from modelward_server.render.intervals import Interval, axis
-from modelward_server.render.wording import measure, short, ticks
+from modelward_server.render.wording import change, measure, short, ticks
 
 BETTER = "#17693a"
 COLOURS = {"better": BETTER, "worse": DRIFT, "unsure": GROUND, "neutral": GROUND}
@@ -29,11 +29,11 @@ def draw_intervals(axes: Any, title: str, intervals: Sequence[Interval], *, zero
     if zero:
         axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (3, 3)))
     for place, one in enumerate(intervals):
-        _draw_interval(axes, place, one)
+        _draw_interval(axes, place, one, change if zero else measure)
     axes.set_title(title, loc="left", color=INK, fontsize=10, weight="bold", parse_math=False)
 
 
-def _draw_interval(axes: Any, place: float, one: Interval) -> None:
+def _draw_interval(axes: Any, place: float, one: Interval, write: Callable[[float], str]) -> None:
     colour, beside = COLOURS[one.tone], axes.get_yaxis_transform()
     ends = np.clip([one.low, one.high], *axes.get_xlim())  # An end may lie at infinity.
     axes.plot(ends, [place, place], color=colour, linewidth=2, marker="|", markersize=7)
@@ -41,5 +41,5 @@ def _draw_interval(axes: Any, place: float, one: Interval) -> None:
     name = short(one.name, 40) + (f"  {one.note}" if one.note else "")
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
     label(axes, 0, place - 0.42, name, beside, color=INK, fontsize=8, bbox=ground)
-    figures = f"{measure(one.value)}   {measure(one.low)} to {measure(one.high)}"
+    figures = f"{write(one.value)}   {measure(one.low)} to {measure(one.high)}"
     label(axes, 1, place - 0.42, figures, beside, color=SOFT, fontsize=8, ha="right", bbox=ground)

@@ -4,24 +4,38 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from modelward import _figures
+from modelward._figures import level, percent, probability
+
+__all__ = ["level", "percent", "probability"]
+
 MINUS = "\N{MINUS SIGN}"
+_WRITERS = {"figure": _figures.statistic, "measure": _figures.metric, "percent": percent}
 
 
 def figure(value: float) -> str:
-    """Write a statistic: three decimals while it is small, three digits when it is not."""
-    if not math.isfinite(value):
-        return "n/a" if math.isnan(value) else _signed("∞" if value > 0 else "-∞")
-    return _signed(f"{value:.3f}" if abs(value) < 10 else tick(value))
+    """Write a statistic, as everywhere else but with a true minus sign."""
+    return _signed(_figures.statistic(value))
 
 
 def measure(value: float) -> str:
-    """Write a metric in its own unit, whatever its size: four digits."""
-    return _signed(f"{value:.4g}") if math.isfinite(value) else figure(value)
+    """Write a metric in its own unit, likewise."""
+    return _signed(_figures.metric(value))
 
 
-def level(share: float) -> str:
-    """Write a confidence level."""
-    return f"{100 * share:.4g} %"
+def score(value: float) -> str:
+    """Write a drift score, likewise."""
+    return _figures.score(value)
+
+
+def change(value: float) -> str:
+    """Write a difference with its sign, likewise."""
+    return _signed(_figures.difference(value))
+
+
+def against(value: float, threshold: float, written: str = "figure") -> list[str]:
+    """Write a figure and its threshold, with the digits that tell on which side of it the figure lies."""
+    return [_signed(text) for text in _figures.beside(value, threshold, _WRITERS[written])]
 
 
 def tick(value: float) -> str:
@@ -36,18 +50,6 @@ def ticks(values: Sequence[float]) -> list[str]:
         return [_signed(f"{value:.3g}") for value in values]
     decimals = max(0, 2 - math.floor(math.log10(greatest))) if greatest else 0
     return [_signed(f"{value:,.{decimals}f}") for value in values]
-
-
-def percent(share: float) -> str:
-    """Write a share; what is nearly all or nearly nothing is not rounded to it."""
-    if 0 < share < 0.001:
-        return "<0.1%"
-    return ">99.9%" if 0.999 < share < 1 else f"{share:.1%}"
-
-
-def probability(p_value: float) -> str:
-    """Write a p-value."""
-    return "<0.001" if p_value < 0.001 else f"{p_value:.3f}"
 
 
 def count(number: float) -> str:

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from modelward._figures import beside, metric
 from modelward.retraining import (
     ByClock,
     DriftEvidence,
@@ -121,8 +122,9 @@ def _by_drift(trigger: OnDrift, schedule: Schedule, facts: Facts) -> DueReason |
     report = facts.report
     if report is None or not _drifted(trigger, report):
         return None
-    found = "drift detected" if trigger.min_score is None else f"at least {trigger.min_score:g}"
-    summary = f"drift score {report.score:.3g}, {found} (report of {minute(report.at)})"
+    score, least = beside(report.score, 0.5 if trigger.min_score is None else trigger.min_score)
+    found = "drift detected" if trigger.min_score is None else f"at least {least}"
+    summary = f"drift score {score}, {found} (report of {minute(report.at)})"
     evidence = DriftEvidence(report.report_id, facts.version, report.score, trigger.min_score)
     return DueReason(schedule.schedule_id, summary, report.at, evidence)
 
@@ -140,8 +142,9 @@ def _by_performance(trigger: OnPerformance, schedule: Schedule, facts: Facts) ->
     evidence = PerformanceEvidence(
         trigger.metric, facts.version, measured.value, threshold, origin, measured_at=measured.at
     )
-    since = "" if origin is None else f" since registration with {origin:g}"
-    summary = f"{trigger.metric} is {measured.value:g}: {_bound(trigger)}{since} (logged {minute(measured.at)})"
+    since = "" if origin is None else f" since registration with {metric(origin)}"
+    value, _ = beside(measured.value, threshold, metric)
+    summary = f"{trigger.metric} is {value}: {_bound(trigger)}{since} (logged {minute(measured.at)})"
     return DueReason(schedule.schedule_id, summary, measured.at, evidence)
 
 
@@ -152,7 +155,8 @@ def _by_decline(trigger: OnPerformance, schedule: Schedule, facts: Facts) -> Due
     evidence = PerformanceEvidence(
         trigger.metric, facts.version, alarm.value, alarm.baseline, None, measured_at=alarm.at
     )
-    summary = f"{trigger.metric} is {alarm.value:.4g} after {alarm.baseline:.4g} (alarm of {minute(alarm.at)})"
+    value, before = beside(alarm.value, alarm.baseline, metric)
+    summary = f"{trigger.metric} is {value} after {before} (alarm of {minute(alarm.at)})"
     return DueReason(schedule.schedule_id, summary, alarm.at, evidence)
 
 

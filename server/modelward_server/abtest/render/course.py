@@ -6,7 +6,7 @@ from datetime import datetime
 
 from modelward.abtest import AbLook, AbTestResult
 from modelward_server.render.intervals import Tick, axis
-from modelward_server.render.wording import figure, instant, short, ticks
+from modelward_server.render.wording import change, instant, measure, short, ticks
 
 LOOKS_SHOWN = 0.1
 """The axis holds the intervals from this share of the looks on: the first ones are so wide that all would be flat."""
@@ -66,7 +66,7 @@ def _lay_out(looks: Sequence[AbLook]) -> Course:
         levels=tuple(Tick(down(place), text) for place, text in zip(places, ticks(places), strict=True)),
         times=_times([look.at for look in looks]),
         alt=f"Difference of {short(last.variant)} to the control over {len(looks)} looks; at the last one "
-        f"{figure(last.difference)}, from {figure(last.low)} to {figure(last.high)}.",
+        f"{change(last.difference)}, from {measure(last.low)} to {measure(last.high)}.",
     )
 
 

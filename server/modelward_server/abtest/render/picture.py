@@ -8,7 +8,7 @@ from modelward_server.abtest.render import wording
 from modelward_server.abtest.render.course import looks_of, span
 from modelward_server.render.canvas import DRIFT, INK, LEFT, LINE, LIVE, RIGHT, Canvas, drawing, plain
 from modelward_server.render.picture import draw_intervals
-from modelward_server.render.wording import count, instant, probability, short, ticks
+from modelward_server.render.wording import count, instant, level, probability, short, ticks
 
 HEAD, COURSE, LINE_HEIGHT, AROUND = 1.9, 2.6, 0.36, 0.95
 """In inches: the head, one challenger's course, one interval, and what stands above and below a chart."""
@@ -38,7 +38,7 @@ def _draw_head(canvas: Canvas, test: AbTest, result: AbTestResult) -> None:
     facts = (
         f"{count(sum(one.units for one in result.variants))} units",
         f"split p {probability(result.sample_ratio_p_value)}",
-        f"{100 * test.confidence_level:.3g} % at every look",
+        f"{level(test.confidence_level)} at every look",
         f"{instant(result.as_of)} UTC",
     )
     bad = result.sample_ratio_broken or result.broken_guardrails

@@ -7,7 +7,7 @@ from modelward_server.comparison.render import wording
 from modelward_server.render.canvas import INK, LEFT, RIGHT, Canvas, drawing
 from modelward_server.render.intervals import Interval
 from modelward_server.render.picture import draw_intervals
-from modelward_server.render.wording import count, instant, measure, probability, short
+from modelward_server.render.wording import change, count, instant, probability, short
 
 COLUMNS, METRICS_DRAWN = 3, 6
 HEAD, LINE, AROUND = 1.9, 0.36, 0.95
@@ -34,10 +34,10 @@ def draw_picture(comparison: Comparison) -> bytes:
 
 
 def _draw_head(canvas: Canvas, comparison: Comparison) -> None:
-    found = comparison.conclusion
+    found = wording.decisive(comparison)
     facts = (
-        f"difference {measure(found.difference.difference)}",
-        f"adjusted p {probability(found.difference.adjusted_p_value)}",
+        f"difference {change(found.difference)}",
+        f"adjusted p {probability(found.adjusted_p_value)}",
         f"{count(comparison.rows)} rows",
         f"{instant(comparison.created_at)} UTC"
         + (f", {short(comparison.created_by, 40)}" if comparison.created_by else ""),

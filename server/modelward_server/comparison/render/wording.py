@@ -35,6 +35,14 @@ def difference_of(result: ModelResult, metric: Metric) -> MetricDifference | Non
     return next((found for found in result.differences if found.metric is metric), None)
 
 
+def decisive(comparison: Comparison) -> MetricDifference:
+    """Return the difference that decides: the challenger minus the baseline, whichever of them is better."""
+    found = comparison.conclusion
+    challenger = found.against if found.version == comparison.baseline else found.version
+    difference = difference_of(comparison.result(challenger), comparison.primary_metric)
+    return difference or found.difference
+
+
 def differences(comparison: Comparison) -> list[Interval]:
     """Return the differences to the baseline in the metric that decides, the best version first."""
     found = ((result, difference_of(result, comparison.primary_metric)) for result in ran(comparison))

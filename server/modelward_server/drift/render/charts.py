@@ -11,6 +11,7 @@ from datetime import datetime
 from modelward.drift import FeatureDrift, Histogram
 from modelward_server.drift.history import Score
 from modelward_server.render.wording import instant, percent, short, tick, ticks
+from modelward_server.render.wording import score as score_text
 
 TICKS = 4
 CATEGORIES_SHOWN = 7
@@ -185,7 +186,7 @@ def course(scores: Sequence[Score]) -> Course:
     )
     line = "M" + "L".join(f"{point.x:.2f} {point.y:.2f}" for point in points)
     drifted = sum(score.drift_detected for score in scores)
-    words = "; ".join(f"{_named(score)} {score.score:.2f}" for score in scores[-LABELS_WIDE:])
+    words = "; ".join(f"{_named(score)} {score_text(score.score)}" for score in scores[-LABELS_WIDE:])
     return Course(points, line, f"Drift score of {len(scores)} reports, drift found in {drifted}. The latest: {words}.")
 
 

@@ -23,7 +23,7 @@ from modelward_server.render.canvas import (
     label,
     plain,
 )
-from modelward_server.render.wording import count, figure, instant, percent, probability, short, ticks
+from modelward_server.render.wording import against, count, figure, instant, percent, probability, score, short, ticks
 
 FEATURES_DRAWN, COLUMNS = 6, 3
 HEAD, FEATURE, COURSE = 2.15, 2.3, 2.4
@@ -60,7 +60,7 @@ def _draw_head(canvas: Canvas, report: DriftReport) -> None:
     subject = short(report.label, 60) or "the live data"
     verdict = "▲ Drift" if report.drift_detected else "No drift"
     facts = (
-        f"score {figure(report.score)}",
+        f"score {score(report.score)}",
         f"confidence {percent(report.confidence)}",
         f"{count(report.rows)} live rows, {count(report.reference_rows)} of the reference",
         f"nearest reference {report.nearest_reference}",
@@ -79,9 +79,9 @@ def _draw_feature(axes: Any, feature: FeatureDrift) -> None:
     label(axes, 1, 1.1, verdict, color=colour, fontsize=9, ha="right")
     _draw_distribution(axes, feature)
     figures = (
-        f"KS {figure(feature.ks)} / {figure(feature.ks_threshold)}    "
-        f"KL {figure(feature.kl)} / {figure(feature.kl_threshold)}    "
-        f"W {figure(feature.wasserstein)} / {figure(feature.wasserstein_threshold)}    "
+        f"KS {' / '.join(against(feature.ks, feature.ks_threshold))}    "
+        f"KL {' / '.join(against(feature.kl, feature.kl_threshold))}    "
+        f"W {' / '.join(against(feature.wasserstein, feature.wasserstein_threshold))}    "
         f"PSI {figure(feature.psi)}    p {probability(feature.adjusted_p_value)}"
     )
     label(axes, 0, -0.34, figures, color=SOFT, fontsize=7.5)
