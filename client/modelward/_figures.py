@@ -65,6 +65,11 @@ def probability(p_value: float) -> str:
     return ">0.999" if p_value > 0.999 else f"{p_value:.3f}"
 
 
+def in_words(text: str) -> str:
+    """Write `<0.1%` as `under 0.1%` and `>99.9%` as `over 99.9%`, as a sentence needs it."""
+    return text.replace("<", "under ").replace(">", "over ")
+
+
 def p_equals(p_value: float) -> str:
     """Write a p-value as a part of a sentence, such as `p = 0.031` or `p < 0.001`."""
     text = probability(p_value)

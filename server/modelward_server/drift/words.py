@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-from modelward._figures import beside, percent
+from modelward._figures import beside, in_words, percent
 from modelward.drift import FeatureDrift, JointDrift
 
 FEW_ROWS = 10
@@ -20,7 +20,7 @@ def summary(features: Sequence[FeatureDrift], joint: JointDrift, confidence: flo
     if not drifted and not joint.drifted:
         nearest = features[0]
         return f"No drift. The nearest to it is {nearest.name}: {_in_words(nearest)}."
-    sure = f"with a confidence of {percent(confidence)}"
+    sure = f"with a confidence of {in_words(percent(confidence))}"
     if not drifted:
         return f"Drift of the features together, {sure}, though of none by itself: {_joint_in_words(joint)}."
     said = "; ".join(f"{feature.name}: {_in_words(feature)}" for feature in drifted[:NAMED])
@@ -38,7 +38,7 @@ def _in_words(feature: FeatureDrift) -> str:
         parts.append(f"moved by {_with_threshold(feature.wasserstein, feature.wasserstein_threshold, ' deviations')}")
     if feature.missing_share != feature.reference_missing_share:
         now, before = beside(feature.missing_share, feature.reference_missing_share, percent)
-        parts.append(f"missing in {now} of the rows, before in {before}")
+        parts.append(f"missing in {in_words(now)} of the rows, before in {in_words(before)}")
     if feature.new_categories:
         parts.append(f"new: {', '.join(feature.new_categories[:NAMED])}")
     return ", ".join(parts)
