@@ -14,6 +14,8 @@ INK, SOFT, LINE, GROUND = "#15191f", "#56606d", "#dfe3e8", "#7d8794"
 REFERENCE, LIVE, DRIFT = "#ccd3db", "#1559b0", "#b3261e"
 WIDTH = 12.0
 LEFT, RIGHT = 0.5, 11.5
+TITLE_SIGNS = 68
+"""As many letters as a title of the full size has room for; a longer one is written smaller."""
 DOTS = 200
 """Per inch: twice those of a plain screen."""
 
@@ -44,7 +46,7 @@ class Canvas:
     def head(self, eyebrow: str, title: str, summary: str, facts: Sequence[str], colour: str = INK) -> None:
         """Write what every report begins with; it takes two inches."""
         self.write(0.35, eyebrow, color=SOFT, fontsize=9)
-        self.write(0.56, title, color=colour, fontsize=18, weight="bold")
+        self.write(0.56, title, color=colour, fontsize=min(18, 18 * TITLE_SIGNS / len(title)), weight="bold")
         lines = textwrap.wrap(summary, 140, max_lines=2, placeholder=" …")
         self.write(0.97, "\n".join(lines), color=INK, fontsize=10, linespacing=1.4)
         self.write(1.4, "   ·   ".join(facts), color=SOFT, fontsize=9)
@@ -59,6 +61,12 @@ def label(axes: Any, x: float, y: float, text: str, transform: Any = None, **loo
     """Write a text as it is: what stands between two dollars is no formula."""
     place = transform or axes.transAxes
     axes.text(x, y, drawable(text), transform=place, va="center", parse_math=False, **look)
+
+
+def align_ends(labels: Sequence[Any]) -> None:
+    """Keep the first and the last label of an axis within its width, out of what is drawn beside it."""
+    for side, text in zip(("left", "right"), (labels[0], labels[-1]), strict=True):
+        text.set_horizontalalignment(side)
 
 
 def plain(axes: Any) -> None:

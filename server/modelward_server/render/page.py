@@ -5,7 +5,7 @@ from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 from modelward_server.render import wording
 
 FIGURES = ("figure", "measure", "score", "change", "against", "level", "percent", "probability", "count")
-WORDING = (*FIGURES, "instant", "short", "listed")
+WORDING = (*FIGURES, "instant", "short", "middle_cut", "listed")
 
 
 def templates(package: str) -> Environment:

@@ -5,10 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from modelward_server.render.canvas import DRIFT, GROUND, INK, LINE, SOFT, label, plain
+from modelward_server.render.canvas import DRIFT, GROUND, INK, LINE, SOFT, WIDTH, label, plain
 from modelward_server.render.intervals import Interval, axis
-from modelward_server.render.wording import change, measure, short, ticks
+from modelward_server.render.wording import change, measure, middle_cut, ticks
 
+LETTER = 0.072
+"""Inches that a letter of the labels takes."""
 BETTER = "#17693a"
 COLOURS = {"better": BETTER, "worse": DRIFT, "unsure": GROUND, "neutral": GROUND}
 
@@ -38,8 +40,14 @@ def _draw_interval(axes: Any, place: float, one: Interval, write: Callable[[floa
     ends = np.clip([one.low, one.high], *axes.get_xlim())  # An end may lie at infinity.
     axes.plot(ends, [place, place], color=colour, linewidth=2, marker="|", markersize=7)
     axes.plot([one.value], [place], "o", color=colour, markersize=6, markeredgecolor="white")
-    name = short(one.name, 40) + (f"  {one.note}" if one.note else "")
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
-    label(axes, 0, place - 0.42, name, beside, color=INK, fontsize=8, bbox=ground)
     figures = f"{write(one.value)}   {measure(one.low)} to {measure(one.high)}"
+    room = int(axes.get_position().width * WIDTH / LETTER) - len(figures)
+    label(axes, 0, place - 0.42, _fitted(one, room), beside, color=INK, fontsize=8, bbox=ground)
     label(axes, 1, place - 0.42, figures, beside, color=SOFT, fontsize=8, ha="right", bbox=ground)
+
+
+def _fitted(one: Interval, room: int) -> str:
+    """Return an interval's name and, where there is room, its note; the end of a name, its version, is always kept."""
+    noted = f"{one.name}  {one.note}"
+    return noted if one.note and len(noted) <= room else middle_cut(one.name, room)

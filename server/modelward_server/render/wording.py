@@ -67,6 +67,12 @@ def short(text: str, length: int = 60) -> str:
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
+def middle_cut(text: str, length: int) -> str:
+    """Cut a name that is too long for its place in its middle: versions of a model differ at the end."""
+    tail = min(8, length // 2)
+    return text if len(text) <= length else f"{text[: length - 1 - tail]}…{text[-tail:]}"
+
+
 def listed(names: tuple[str, ...], shown: int = 3) -> str:
     """Name the first few."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""

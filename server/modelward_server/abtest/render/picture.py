@@ -6,7 +6,7 @@ from typing import Any
 from modelward.abtest import AbLook, AbTest, AbTestResult
 from modelward_server.abtest.render import wording
 from modelward_server.abtest.render.course import looks_of, span
-from modelward_server.render.canvas import DRIFT, INK, LEFT, LINE, LIVE, RIGHT, Canvas, drawing, plain
+from modelward_server.render.canvas import DRIFT, INK, LEFT, LINE, LIVE, RIGHT, Canvas, align_ends, drawing, plain
 from modelward_server.render.picture import draw_intervals
 from modelward_server.render.wording import count, instant, level, probability, short, ticks
 
@@ -57,8 +57,7 @@ def _draw_course(axes: Any, looks: Sequence[AbLook], test: AbTest) -> None:
     axes.set_yticks(places, ticks(places))
     axes.grid(axis="y", color=LINE, linewidth=0.8)
     axes.set_xticks([0, len(looks) - 1], [instant(looks[0].at), instant(looks[-1].at)])
-    for side, text in zip(("left", "right"), axes.get_xticklabels(), strict=True):
-        text.set_horizontalalignment(side)
+    align_ends(axes.get_xticklabels())
     axes.spines["bottom"].set_visible(True)
     title = f"{looks[0].variant} less {test.control.name} in {short(test.primary_metric.key, 40)}, as outcomes came"
     axes.set_title(title, loc="left", color=INK, fontsize=10, weight="bold", parse_math=False)

@@ -15,7 +15,7 @@ from modelward_server.render.wording import score as score_text
 
 TICKS = 4
 CATEGORIES_SHOWN = 7
-LABELS_WIDE, LABELS_NARROW = 12, 4
+LABELS_WIDE, LABELS_NARROW = 12, 2
 """How many labels stand under the scores, on a desk and on a phone."""
 CEILINGS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 

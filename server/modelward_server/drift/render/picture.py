@@ -18,12 +18,24 @@ from modelward_server.render.canvas import (
     RIGHT,
     SOFT,
     Canvas,
+    align_ends,
     drawable,
     drawing,
     label,
     plain,
 )
-from modelward_server.render.wording import against, count, figure, instant, percent, probability, score, short, ticks
+from modelward_server.render.wording import (
+    against,
+    count,
+    figure,
+    instant,
+    middle_cut,
+    percent,
+    probability,
+    score,
+    short,
+    ticks,
+)
 
 FEATURES_DRAWN, COLUMNS = 6, 3
 HEAD, FEATURE, COURSE = 2.15, 2.3, 2.4
@@ -73,18 +85,22 @@ def _draw_head(canvas: Canvas, report: DriftReport) -> None:
 
 def _draw_feature(axes: Any, feature: FeatureDrift) -> None:
     plain(axes)
-    name, colour = short(feature.name, 32), DRIFT if feature.drifted else SOFT
+    name, colour = middle_cut(feature.name, 32), DRIFT if feature.drifted else SOFT
     verdict = "▲ drift" if feature.drifted else "no drift"
     label(axes, 0, 1.1, name, color=INK, fontsize=10, weight="bold")
     label(axes, 1, 1.1, verdict, color=colour, fontsize=9, ha="right")
     _draw_distribution(axes, feature)
-    figures = (
-        f"KS {' / '.join(against(feature.ks, feature.ks_threshold))}    "
-        f"KL {' / '.join(against(feature.kl, feature.kl_threshold))}    "
-        f"W {' / '.join(against(feature.wasserstein, feature.wasserstein_threshold))}    "
-        f"PSI {figure(feature.psi)}    p {probability(feature.adjusted_p_value)}"
-    )
-    label(axes, 0, -0.34, figures, color=SOFT, fontsize=7.5)
+    for line, figures in enumerate(_figures(feature)):
+        label(axes, 0, -0.32 - 0.13 * line, "    ".join(figures), color=SOFT, fontsize=7.5)
+
+
+def _figures(feature: FeatureDrift) -> tuple[list[str], list[str]]:
+    """Return what stands below a feature's distribution, in two lines that fit under it."""
+    distances = [("KS", feature.ks, feature.ks_threshold), ("KL", feature.kl, feature.kl_threshold)]
+    if feature.wasserstein_threshold:
+        distances.append(("W", feature.wasserstein, feature.wasserstein_threshold))
+    first = [f"{name} {' / '.join(against(value, threshold))}" for name, value, threshold in distances]
+    return first, [f"PSI {figure(feature.psi)}", f"p {probability(feature.adjusted_p_value)}"]
 
 
 def _draw_distribution(axes: Any, feature: FeatureDrift) -> None:
@@ -107,6 +123,7 @@ def _draw_steps(axes: Any, feature: FeatureDrift) -> None:
     axes.set_ylim(0, ceiling(stored))
     places = ticked(len(stored.edges))
     axes.set_xticks([place + 1 for place in places], ticks([stored.edges[place] for place in places]))
+    align_ends(axes.get_xticklabels())
     axes.spines["bottom"].set_visible(True)
 
 
@@ -120,7 +137,7 @@ def _draw_bars(axes: Any, feature: FeatureDrift) -> None:
         shares = f"{percent(before)} → {percent(now)}"
         label(axes, 1, place, shares, beside, color=SOFT, fontsize=7.5, ha="right")
     longest = max(*reference, *live) or 1.0
-    axes.set_xlim(-0.45 * longest, 1.55 * longest)  # The names stand on the left, the shares on the right.
+    axes.set_xlim(-0.6 * longest, 1.6 * longest)  # The names stand on the left, the shares on the right.
     axes.invert_yaxis()
 
 
