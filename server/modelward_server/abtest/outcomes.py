@@ -1,26 +1,24 @@
 """Outcomes of A/B tests in the ledger: each id counts once, whatever comes late or again."""
 
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sqlalchemy import BigInteger, insert, select, type_coerce
+from sqlalchemy import insert, select
 from sqlalchemy.orm import Session
 
 from modelward.abtest import AbOutcome, AbTest, AbTestResult, RecordedAbOutcomes
 from modelward.assignment import assign
 from modelward.errors import FieldViolation, InvalidField
-from modelward_server.abtest.arms import Floats, Integers, Outcomes
-from modelward_server.abtest.records import ab_test_row, get_ab_test, running_test
+from modelward_server.abtest.outcome_reader import NUMBER, read_outcomes
+from modelward_server.abtest.records import get_ab_test, running_test
 from modelward_server.abtest.result import MOST_LOOKS, assess
 from modelward_server.caller import Caller
 from modelward_server.store.ab_tables import AB_OUTCOMES
-from modelward_server.store.outcome_tables import MICROSECOND
 
 MOST_VIOLATIONS = 20
 """How many are told of one call: the trailers have room for a few thousand bytes."""
-NUMBER = np.dtype("<f8")
 
 
 @dataclass(frozen=True)
@@ -141,47 +139,5 @@ def result_of(session: Session, test: AbTest, most_looks: int = MOST_LOOKS) -> A
     Args:
         most_looks: how often to say how it stood on the way.
     """
-    taken = _taken(session, test)
+    taken = read_outcomes(session, test)
     return assess(test, taken.outcomes, taken.units, taken.mismatched, most_looks)
-
-
-@dataclass(frozen=True)
-class _Taken:
-    outcomes: Outcomes
-    units: list[int]
-    mismatched: int
-
-
-def _taken(session: Session, test: AbTest) -> _Taken:
-    """Read a test's outcomes, in the order of time."""
-    of = AB_OUTCOMES.c
-    # As plain numbers: to make datetimes of a hundred thousand of them would cost more than all the rest.
-    at = type_coerce(of.observed_at, BigInteger)
-    rows = session.execute(
-        select(of.unit, of.arm, of.mismatched, at, of.numbers)
-        .where(of.test == ab_test_row(session, test.test).sequence)
-        .order_by(of.observed_at, of.outcome_id)
-    ).all()
-    units, arms, mismatched, instants, numbers = zip(*rows, strict=True) if rows else ([],) * 5
-    numbered = _numbered(units)
-    placed = np.array(arms, np.int64)
-    times = np.array(instants, np.int64)
-    values, before = _unpacked(test, numbers)
-    keys = numbered if test.block is None else _numbered((times // (test.block // MICROSECOND)).tolist())
-    return _Taken(
-        Outcomes(placed, keys, times, values, before),
-        [len(np.unique(numbered[placed == place])) for place in range(len(test.variants))],
-        len(np.unique(numbered[np.array(mismatched, bool)])),
-    )
-
-
-def _unpacked(test: AbTest, numbers: Sequence[bytes]) -> tuple[Floats, Floats]:
-    """Return the metrics and those from before the test, each of shape (outcomes, metrics)."""
-    table = np.frombuffer(b"".join(numbers), NUMBER).reshape(len(numbers), 2, len(test.metrics))
-    return table[:, 0], table[:, 1]
-
-
-def _numbered(names: Sequence[Hashable]) -> Integers:
-    """Number names from 0 by first appearance."""
-    numbers: dict[Hashable, int] = {}
-    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int64)
