@@ -21,7 +21,9 @@ from modelward.v1.retraining_pb2 import LeaseJobRequest
 from modelward_server.lifecycle import models
 from modelward_server.observability import logs
 from modelward_server.security.identity import Role
+from modelward_server.security.session import administering
 from modelward_server.settings import Settings
+from modelward_server.store.security_tables import GrantRow
 from tests.conftest import RunningServer
 from tests.security.test_tokens import token_of
 
@@ -119,6 +121,26 @@ async def test_a_refused_call_is_logged_under_who_was_refused(server: RunningSer
     assert log.of_call("GetModel")["peer"].startswith("ipv4:127.0.0.1:")
     assert log.of_call("CreateModel")["actor"] == "vera"
     assert "mallory" not in log.text
+
+
+@pytest.mark.parametrize(("ended", "how"), [("revoked_at", "was revoked"), ("expires_at", "has expired")])
+async def test_a_call_with_a_token_that_has_ended_is_logged_under_whose_it_was(
+    server: RunningServer, log: Log, ended: str, how: str
+) -> None:
+    token = token_of(server, "leaver", Role.VIEWER)
+    _, grant, _ = token.split("_", 2)
+    with administering(server.settings) as (session, caller):
+        setattr(session.get(GrantRow, grant), ended, caller.at)
+    async with AsyncClient(server.target, actor="mallory", token=token) as client:
+        with pytest.raises(errors.NotAuthenticated, match=f"the token {grant} {how}"):
+            await client.get_model("spx")
+    line = log.of_call("GetModel")
+    assert (line["actor"], line["refused"]) == ("leaver", f"the token {grant} {how}; ask for another one")
+    other = AsyncClient(server.target, token=token[:-1] + ("A" if token[-1] != "A" else "B"))
+    async with other as client:  # To know the id alone proves nothing, and tells nothing.
+        with pytest.raises(errors.NotAuthenticated, match="is not known here"):
+            await anext(client.list_models())
+    assert log.of_call("ListModels")["actor"] == "unauthenticated"
 
 
 async def test_all_lines_of_a_call_have_its_id(server: RunningServer, token: str, log: Log) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from modelward import Client, errors
+from modelward_server.observability.ledger import LedgerMetrics
 from modelward_server.settings import Settings
 from modelward_server.store.ledger import Ledger
 from tests.conftest import RunningServer
@@ -92,6 +93,25 @@ def test_a_database_that_is_away_breaks_no_scrape(server: RunningServer, monkeyp
         told = scraped(server)
     assert told["modelward_database_up"] == 0
     assert "modelward_oldest_job_seconds" not in told
+
+
+@pytest.mark.parametrize("error", [errors.StoreUnavailable("away", store="database"), RuntimeError("a defect")])
+def test_what_cannot_be_told_of_mlflow_keeps_back_nothing_else(server: RunningServer, error: Exception) -> None:
+    def broken() -> int:
+        raise error
+
+    collector = LedgerMetrics(server.app.ledger, broken)
+    names = {family.name for family in collector.collect()}
+    assert names == set(LedgerMetrics.NAMES) - {"modelward_mlflow_versions_behind"}
+
+
+def test_a_defect_in_what_the_ledger_tells_breaks_no_scrape(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("modelward_server.observability.ledger._drift", None)
+    told = scraped(server)
+    assert told["modelward_database_up"] == 0
+    assert told["modelward_mlflow_versions_behind"] >= 0
 
 
 def test_without_a_port_nothing_is_measured(tmp_path: Path) -> None:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from modelward.errors import NotAuthenticated, StoreUnavailable
+from modelward_server.observability import facts
 from modelward_server.security import published_keys
 from modelward_server.security.identity import Role
 from modelward_server.security.identity_provider import LEEWAY_SECONDS, IdentityProvider
@@ -173,6 +174,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 async def test_what_was_not_meant_for_us_is_refused(provider: Provider, case: str) -> None:
     changed, words = REFUSED[case]
     await refused(asking(provider.url), signed(**changed), words)
+
+
+async def test_an_expired_jwt_that_the_provider_signed_says_whose_it_was(provider: Provider) -> None:
+    known = facts.begin(actor="unauthenticated")
+    for key, actor in ((NEXT, "unauthenticated"), (EC, "ada")):
+        with pytest.raises(NotAuthenticated):
+            await asking(provider.url).identity(signed(key, exp=int(time.time()) - LEEWAY_SECONDS - 1))
+        assert known["actor"] == actor
 
 
 PUBLIC_PEM = RSA.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -17,11 +16,10 @@ from modelward.errors import LimitReached, ModelwardError
 from modelward_server.interceptors.base import Call, Context, Interceptor
 from modelward_server.observability import facts
 from modelward_server.rpc.status import encode
+from modelward_server.store.file_errors import explain
 
 log = logging.getLogger(__name__)
 
-DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""No room on the disk, in a quota, or for a file of that size."""
 STATUS_DETAILS = "grpc-status-details-bin"
 """The trailing metadata in which gRPC carries a `google.rpc.Status`."""
 INCIDENT = "the server failed; its log says why under incident {}"
@@ -68,9 +66,9 @@ async def _refuse(context: Context, method: str, error: BaseException) -> Never:
 
 def _known(error: BaseException, method: str) -> ModelwardError | None:
     """Return what a client is told; None of what nobody foresaw."""
-    if isinstance(error, OSError) and error.errno in DISK_FULL:
-        log.error("%s found no room on the disk: %s", method, error)
-        return LimitReached("the server's disk is full; make room there and ask again", limit="disk")
+    if isinstance(error, OSError) and (told := explain(error)):
+        log.error("%s could not use the server's files: %s", method, error)
+        return told
     if isinstance(error, MemoryError):  # Arrow's own error is one.
         log.error("%s found no memory: %s", method, error)
         return LimitReached("the server has no memory for this; ask for less at once, or later", limit="memory")

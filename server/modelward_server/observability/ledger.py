@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import ModelwardError
 from modelward.lifecycle import Stage
+from modelward_server.observability.harmless import harmless
 from modelward_server.store.drift_tables import DriftReportRow
 from modelward_server.store.ledger import Ledger
 from modelward_server.store.retraining_tables import JobRow
@@ -45,17 +46,27 @@ class LedgerMetrics(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
+        found = harmless(self._found)()
         up = GaugeMetricFamily("modelward_database_up", "Whether the database answered this scrape.")
+        up.add_metric([], int(bool(found)))
+        return [up, *(found or ()), *(harmless(self._lag)() or ())]
+
+    def _found(self) -> list[Metric]:
+        """Return what the ledger says; nothing while its database is away."""
         try:
             with self._ledger.reading() as session:
-                found = [_in_production(session), _drift(session), *_jobs(session)]
-            behind = GaugeMetricFamily("modelward_mlflow_versions_behind", "Versions that MLflow does not show yet.")
-            behind.add_metric([], self._behind())
+                return [_in_production(session), _drift(session), *_jobs(session)]
         except (ModelwardError, SQLAlchemyError):
-            up.add_metric([], 0)
-            return [up]
-        up.add_metric([], 1)
-        return [up, behind, *found]
+            return []
+
+    def _lag(self) -> list[Metric]:
+        """Return how far MLflow lags; nothing while that cannot be told."""
+        family = GaugeMetricFamily("modelward_mlflow_versions_behind", "Versions that MLflow does not show yet.")
+        try:
+            family.add_metric([], self._behind())
+        except (ModelwardError, SQLAlchemyError):
+            return []
+        return [family]
 
 
 def _in_production(session: Session) -> GaugeMetricFamily:

@@ -13,7 +13,7 @@ from modelward.errors import NotAuthenticated, NotServed, RoleTooLow
 from modelward_server.observability import facts
 from modelward_server.runtime.executors import BoundedExecutor
 from modelward_server.security import identity, scope
-from modelward_server.security.grants import TOKEN, holder_of_certificate, holder_of_token
+from modelward_server.security.grants import TOKEN, ended_token, holder_of_certificate, holder_of_token
 from modelward_server.security.identity import Identity
 from modelward_server.security.identity_provider import IdentityProvider
 from modelward_server.security.permissions import Permission, Reach
@@ -76,18 +76,27 @@ class Authentication:
         if self._provider and shown.count(".") == 2:
             return await self._provider.identity(shown)
         # What is no token by its looks is not worth a thread, for which others would wait.
-        found = await self._executor.run(self._holder_of_token, shown) if TOKEN.fullmatch(shown) else None
-        if found is None:
-            raise NotAuthenticated("the token is not known here, has expired or was revoked; ask for another one")
-        return found
+        if TOKEN.fullmatch(shown):
+            return await self._executor.run(self._holder_of_token, shown)
+        raise _unknown()
 
     def _holder_of_certificate(self, name: str) -> Identity | None:
         with self._ledger.reading() as session:
             return holder_of_certificate(session, name, datetime.now(UTC))
 
-    def _holder_of_token(self, token: str) -> Identity | None:
+    def _holder_of_token(self, token: str) -> Identity:
+        now = datetime.now(UTC)
         with self._ledger.reading() as session:
-            return holder_of_token(session, token, datetime.now(UTC))
+            if found := holder_of_token(session, token, now):
+                return found
+            if ended := ended_token(session, token, now):
+                facts.note(actor=ended.name)  # Its secret has proved that name.
+                raise NotAuthenticated(f"the token {ended.id} {ended.how}; ask for another one")
+        raise _unknown()
+
+
+def _unknown() -> NotAuthenticated:
+    return NotAuthenticated("the token is not known here; ask for another one")
 
 
 class Visit:
@@ -105,7 +114,11 @@ class Visit:
             NotAuthenticated: there is no credential, or none that is good.
             RoleTooLow: they may not make this call.
         """
-        self._who = await self._authentication.identify(self._context)
+        try:
+            self._who = await self._authentication.identify(self._context)
+        except NotAuthenticated as error:
+            facts.note(refused=error.message)
+            raise
         facts.note(actor=self._who.name)  # Also of a call that is refused.
         if self._permission.role is None:
             raise NotServed("the server does not know what this call may do, so nobody may make it")

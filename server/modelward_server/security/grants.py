@@ -92,11 +92,34 @@ def list_grants(session: Session) -> list[Grant]:
 
 def holder_of_token(session: Session, token: str, now: datetime) -> Identity | None:
     """Return whose token it is; None for one that is not, no longer, or never was good."""
+    row = _row_of_token(session, token)
+    return None if row is None else _identity(row, now)
+
+
+def _row_of_token(session: Session, token: str) -> GrantRow | None:
     match = TOKEN.fullmatch(token)
     row = session.get(GrantRow, match[1]) if match else None
     if match is None or row is None or not hmac.compare_digest(row.digest, _digest(match[2])):
         return None
-    return _identity(row, now)
+    return row
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A token that was good once."""
+
+    id: str
+    name: str
+    how: str
+    """As "has expired"."""
+
+
+def ended_token(session: Session, token: str, now: datetime) -> Ended | None:
+    """Return how a token has ended, to whoever shows its secret; None for one that has not, or never was good."""
+    row = _row_of_token(session, token)
+    if row is None or _identity(row, now):
+        return None
+    return Ended(row.grant_id, row.name, _how_ended(row, now))
 
 
 def holder_of_certificate(session: Session, name: str, now: datetime) -> Identity | None:
@@ -114,10 +137,18 @@ def _of_certificate(name: str) -> Select[GrantRow]:
 
 
 def _identity(row: GrantRow, now: datetime) -> Identity | None:
-    ended = row.revoked_at or (row.expires_at and row.expires_at <= now)
-    if ended or not all(map(is_prefix, row.models)):  # Earlier versions took the empty text, which limits nobody.
-        return None
-    return Identity(row.name, Role(row.role), tuple(row.models))
+    return None if _how_ended(row, now) else Identity(row.name, Role(row.role), tuple(row.models))
+
+
+def _how_ended(row: GrantRow, now: datetime) -> str:
+    """Say why a grant is good no more; nothing of one that is."""
+    if row.revoked_at:
+        return "was revoked"
+    if row.expires_at and row.expires_at <= now:
+        return "has expired"
+    if not all(map(is_prefix, row.models)):  # Earlier versions took the empty text, which limits nobody.
+        return "limits its holder to what is no beginning of a model's name"
+    return ""
 
 
 def _add(

@@ -7,6 +7,7 @@ from typing import Any
 import jwt
 
 from modelward.errors import NotAuthenticated
+from modelward_server.observability import facts
 from modelward_server.security.identity import Identity, Role, is_prefix
 from modelward_server.security.published_keys import PublishedKeys
 
@@ -74,16 +75,23 @@ class IdentityProvider:
             raise NotAuthenticated(f"the JWT is refused: {error}") from None
 
     def _checked(self, token: str, key: jwt.PyJWK) -> Claims:
-        found = jwt.decode(
+        try:
+            found = self._decoded(token, key)
+        except jwt.ExpiredSignatureError:
+            facts.note(actor=_subject(self._decoded(token, key, verify_exp=False)))  # Who it was, for the log.
+            raise
+        return Claims(_subject(found), _role(found), _models(found), datetime.fromtimestamp(int(found["exp"]), UTC))
+
+    def _decoded(self, token: str, key: jwt.PyJWK, *, verify_exp: bool = True) -> dict[str, Any]:
+        return jwt.decode(
             token,
             key,
             ALGORITHMS,
-            options={"require": REQUIRED},
+            options={"require": REQUIRED, "verify_exp": verify_exp},
             issuer=self._issuer,
             audience=self._audience,
             leeway=LEEWAY_SECONDS,
         )
-        return Claims(_subject(found), _role(found), _models(found), datetime.fromtimestamp(int(found["exp"]), UTC))
 
 
 def _subject(claims: dict[str, Any]) -> str:

@@ -19,7 +19,7 @@ from modelward_server.runtime.background import note_failure
 from modelward_server.runtime.retries import log_once
 from modelward_server.store.incoming_blob import IncomingBlob
 from modelward_server.store.private_files import make_private_blobs
-from modelward_server.store.verification import DAMAGED, INCOMING, READ_BYTES, pieces, read_verified, verify
+from modelward_server.store.verification import DAMAGED, INCOMING, READ_BYTES, pieces, present, read_verified, verify
 
 SHA256 = re.compile("[0-9a-f]{64}")
 KEEP_UNFINISHED = timedelta(days=7)
@@ -83,10 +83,12 @@ class BlobStore:
         Raises:
             ConcurrentChange: another upload of it has just ended.
             InvalidField: the bytes before `offset` are not what is here.
+            StoreUnavailable: the folder is gone.
         """
         part = self._part(sha256)
         try:
-            blob = IncomingBlob(_locked(part), part, self.path(sha256), size_bytes)
+            with present(self._folder):
+                blob = IncomingBlob(_locked(part), part, self.path(sha256), size_bytes)
         except ConcurrentChange:
             blob = self._new(sha256, size_bytes, part)
         try:
@@ -187,8 +189,12 @@ class BlobStore:
 
         Args:
             held: the file of that upload, whose bytes may be taken.
+
+        Raises:
+            StoreUnavailable: the folder is gone.
         """
-        file = NamedTemporaryFile(dir=self._incoming, delete=False)  # noqa: SIM115 - the blob closes it
+        with present(self._folder):
+            file = NamedTemporaryFile(dir=self._incoming, delete=False)  # noqa: SIM115 - the blob closes it
         return IncomingBlob(file, Path(file.name), self.path(sha256), size_bytes, held or Path(file.name), keep=False)
 
     def _check_start(self, sha256: str, size_bytes: int, offset: int) -> None:

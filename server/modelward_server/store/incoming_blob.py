@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from modelward.errors import ConcurrentChange, DigestMismatch, FieldViolation, InvalidField
-from modelward_server.store.verification import READ_BYTES
+from modelward_server.store.verification import READ_BYTES, present
 
 
 class IncomingBlob:
@@ -71,7 +71,7 @@ class IncomingBlob:
             written = self._file.write(chunk)
             self._file.flush()  # What is said to be received shall outlive the process.
         except OSError:
-            self._path.unlink()  # The disk is full: give back what this took, so that the ledger can still be written.
+            self._give_back()
             raise
         return written
 
@@ -81,15 +81,21 @@ class IncomingBlob:
         Raises:
             InvalidField: fewer bytes came than announced.
             DigestMismatch: the bytes do not have that SHA-256; they are removed.
+            StoreUnavailable: the store's folder is gone.
         """
         if self._received != self._size:
             raise _wrong_size(self._received, self._size)
         if self._hash.hexdigest() != self._target.name:
             self._path.unlink()
         _check_digest(self._target.name, self._hash.hexdigest())
-        os.fsync(self._file.fileno())
-        self._target.parent.mkdir(mode=0o700, exist_ok=True)
-        self._path.replace(self._target)
+        try:
+            os.fsync(self._file.fileno())
+        except OSError:
+            self._give_back()
+            raise
+        with present(self._target.parent.parent):
+            self._target.parent.mkdir(mode=0o700, exist_ok=True)
+            self._path.replace(self._target)
         sync_folder(self._target.parent)
         sync_folder(self._target.parent.parent)  # The folder may be new; whether it is, is for others to say.
 
@@ -107,7 +113,17 @@ class IncomingBlob:
         with suppress(OSError):  # Of bytes that could not be written before, either; all others are flushed.
             self._file.close()
         if not self._keep:
-            self._path.unlink(missing_ok=True)
+            with suppress(OSError):  # It is removed as stale, when the disk allows.
+                self._path.unlink()
+
+    def _give_back(self) -> None:
+        """Remove what came, after the disk has failed.
+
+        A full one has room again, for the ledger. And what could not be written is not taken for what was: after an
+        fsync that fails, the system may give the bytes back from its memory, and the next fsync succeeds.
+        """
+        with suppress(OSError):
+            self._path.unlink()
 
 
 def _read_at(path: Path, offset: int, wanted: int) -> bytes:

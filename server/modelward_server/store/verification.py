@@ -134,14 +134,27 @@ def pieces(path: Path, size_bytes: int | None = None, *, in_place: bool = False)
 
 
 @contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    """Tell a blob that is lost from a disk that does not answer."""
+def present(store: Path) -> Iterator[None]:
+    """Tell a store that is gone, as a shared folder that is not mounted, from one that lacks a file.
+
+    Raises:
+        StoreUnavailable: nothing of the store is there.
+    """
     try:
         yield
     except FileNotFoundError:
-        store = path.parent.parent
-        if not (store / INCOMING).is_dir():  # Nothing is there, as when a shared folder is not mounted.
-            raise _unreadable(store, "has nothing in it") from None
+        if (store / INCOMING).is_dir():
+            raise
+        raise _unreadable(store, "has nothing in it") from None
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    """Tell a blob that is lost from a disk that does not answer."""
+    try:
+        with present(path.parent.parent):
+            yield
+    except FileNotFoundError:
         raise _mismatch(path, "is lost") from None
     except OSError as error:
         raise _unreadable(path, f"cannot be read: {error.strerror}") from error
