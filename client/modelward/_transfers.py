@@ -13,6 +13,7 @@ from modelward._manifest import MAX_PART_BYTES, check_name
 from modelward._private import FILE_MODE, make_private_folder, sync_folder
 from modelward.errors import (
     ConcurrentChange,
+    DataLoss,
     DigestMismatch,
     FieldViolation,
     InvalidField,
@@ -109,6 +110,8 @@ class IncomingFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._content.close()
+        if isinstance(error, DataLoss):  # What came may be of what is damaged.
+            self._part.unlink(missing_ok=True)
 
     def take_held(self) -> None:
         """Count what is here already; what is too long cannot be of this file."""

@@ -199,6 +199,11 @@ def client_closed() -> FailedPrecondition:
     return FailedPrecondition("the client is closed; make a new one")
 
 
+def endless(most: int) -> UnexpectedError:
+    """Return what a stream of answers raises that goes on behind `most` bytes."""
+    return UnexpectedError(f"the server's answers to one call have more than {most >> 20} MiB and no end")
+
+
 def check_header(field: str, value: str) -> None:
     """Check what is sent with every call.
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import islice
+from itertools import islice, repeat
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from modelward import (
 )
 from modelward._convert.abtest import ab_test_from_proto
 from modelward._wire import MAX_RETRY_SECONDS, Pauses, pause_before_watching
-from modelward.v1 import comparison_pb2
+from modelward.v1 import comparison_pb2, drift_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from tests.client.odd_server import METHODS, OddServer
 from tests.conftest import Either
@@ -256,6 +256,18 @@ async def test_list_without_an_end_ends(odd: OddServer, hasty: Either) -> None:
     with pytest.raises(errors.DeadlineExceeded, match="gets nowhere"):
         await hasty.list_models()
     assert time.monotonic() - begun < 60
+
+
+async def test_answers_to_live_data_without_an_end_are_not_collected(
+    odd: OddServer, asking: Either, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("_async", "_sync"):
+        monkeypatch.setattr(f"modelward.{module}.connection.MAX_EXCHANGED_BYTES", 1 << 20)
+    odd.answers["Observe"] = lambda *_: repeat(drift_pb2.ObserveResponse())
+    with pytest.raises(errors.UnexpectedError, match="1 MiB and no end"):
+        await asking.observe("m/1", sender="s", rows=9)
+    odd.answers["Observe"] = lambda *_: repeat(drift_pb2.ObserveResponse(acknowledged=1), 1000)
+    assert (await asking.observe("m/1", sender="s", rows=9)).acknowledged == 1
 
 
 async def test_comparison_that_tells_nothing_ends(

@@ -59,3 +59,15 @@ async def test_heartbeats_give_what_comes_and_end_what_works_when_nobody_listens
     with pytest.raises(asyncio.CancelledError):
         await waiting
     assert ended == [True]
+
+
+async def test_an_error_keeps_the_traceback_that_the_log_shows() -> None:
+    async def work() -> Any:
+        yield 1
+        raise ZeroDivisionError
+
+    answers = heartbeats.with_heartbeats(work(), 0)
+    assert await anext(answers) == 1
+    with pytest.raises(ZeroDivisionError) as caught:
+        await anext(answers)
+    assert "work" in [frame.name for frame in caught.traceback]

@@ -162,16 +162,20 @@ async def test_links_in_the_folder_lead_nothing_out_of_it(client: Either, name: 
     assert not (copy / "weights.bin").is_symlink()
 
 
+@pytest.mark.parametrize("rotted", [bytes(SIZE // 2), bytes(SIZE)], ids=["short", "changed"])
 async def test_blob_that_rotted_on_the_server_is_not_taken_for_the_model(
-    client: Either, server: RunningServer, name: str, model: Path
+    client: Either, server: RunningServer, name: str, model: Path, rotted: bytes
 ) -> None:
     version = await client.register(name, model)
     [weights] = [file for file in version.files if file.path == "weights.bin"]
     blob = server.settings.data_dir / "blobs" / weights.sha256[:2] / weights.sha256
-    blob.write_bytes(bytes(SIZE // 2))
+    blob.write_bytes(rotted)
     with pytest.raises(errors.DigestMismatch, match=weights.sha256):
         await client.download(version, model.parent / "copy")
     assert not (model.parent / "copy" / "weights.bin").exists()
+    assert not (model.parent / "copy" / "weights.bin.part").exists()
+    await client.register(name, model)
+    assert same(await client.download(version, model.parent / "copy"), model)
 
 
 async def test_two_clients_that_upload_the_same_at_once_both_succeed(

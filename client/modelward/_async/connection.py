@@ -24,6 +24,7 @@ from modelward._wire import (
     Outgoing,
     check_header,
     client_closed,
+    endless,
     failure_of,
     name_request,
     read,
@@ -45,6 +46,10 @@ DEFAULT_TARGET = "localhost:50061"
 DEFAULT_TIMEOUT_SECONDS = 30.0
 MAX_MESSAGE_BYTES = 512 << 20
 """The largest answer that is taken; the longest of honest ones have a few megabytes."""
+MAX_EXCHANGED_BYTES = 256 << 20
+"""The most that all answers of one exchange may have together, which are kept until it ends."""
+ANSWER_BYTES = 1 << 10
+"""What each of them counts for beside its own bytes, so that empty ones have an end too."""
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
@@ -182,16 +187,24 @@ class AsyncConnection:
         requests: Sequence[Request],
         timeout: float | None = None,
     ) -> list[Response]:
-        """Send all of a stream and receive all that comes back; the server must take what it knows only once."""
+        """Send all of a stream and receive all that comes back; the server must take what it knows only once.
+
+        Raises:
+            UnexpectedError: the answers have no end.
+        """
         attempts = Attempts(self._timeout if timeout is None else timeout)
         while True:
             self._check_open()
             metadata = self._metadata
             try:
                 call = method(iter(requests), timeout=attempts.remaining(), metadata=metadata)
-                received = []
+                received, size = [], 0
                 async for response in call:
                     received.append(read(response))
+                    size += response.ByteSize() + ANSWER_BYTES
+                    if size > MAX_EXCHANGED_BYTES:
+                        call.cancel()
+                        raise endless(MAX_EXCHANGED_BYTES)
                 return received
             except CALL_ERRORS as error:
                 pause = attempts.pause_before_next(failure_of(error, closed=self._closed))

@@ -30,7 +30,14 @@ async def with_heartbeats(answers: AsyncGenerator[Answer, None], first: Answer) 
                 coming = asyncio.ensure_future(anext(answers))
             yield last
     finally:
+        await _end(coming)
+        await answers.aclose()
+
+
+async def _end(coming: asyncio.Future[Answer]) -> None:
+    if not coming.done():
         coming.cancel()
         with suppress(asyncio.CancelledError, StopAsyncIteration, Exception):
             await coming
-        await answers.aclose()
+    elif not coming.cancelled():  # Never awaited again: that would take the traceback from what it raised.
+        coming.exception()
