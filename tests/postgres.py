@@ -3,6 +3,7 @@
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -41,6 +42,20 @@ class Postgres:
     def stop(self) -> None:
         """End it at once, with every connection."""
         self._control("-m", "immediate", "stop")
+
+    @contextmanager
+    def stopped(self) -> Iterator[None]:
+        """Stop every process of it, as a debugger does or a machine that is paused; connections stay open."""
+        postmaster = int((self._folder / "data" / "postmaster.pid").read_text().split()[0])
+        os.kill(postmaster, signal.SIGSTOP)  # From here on it starts no other.
+        processes = [*map(int, Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text().split()), postmaster]
+        for process in processes:
+            os.kill(process, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for process in processes:
+                os.kill(process, signal.SIGCONT)
 
     def _control(self, *arguments: object) -> None:
         _run(self._bin_dir / "pg_ctl", "-D", self._folder / "data", "-w", *arguments)

@@ -24,11 +24,13 @@ from modelward import Client
 from modelward.errors import DeadlineExceeded, LimitReached, Unavailable
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+from modelward_server.runtime.background import TaskState
 from modelward_server.settings import Settings
-from modelward_server.store import audit
+from modelward_server.store import audit, postgres
 from tests.conftest import RunningServer, new_database
 from tests.postgres import NOT_INSTALLED, controlled_postgres, programs
 from tests.system.served import Served
+from tests.waiting import eventually
 
 Serve = Callable[..., Served]
 
@@ -150,23 +152,64 @@ def test_a_database_that_restarts_is_waited_for(serve: Serve) -> None:
     bin_dir = programs()
     if bin_dir is None:
         pytest.skip(NOT_INSTALLED)
-    with controlled_postgres(bin_dir) as postgres:
-        server = serve("--database-url", new_database(postgres.url))
+    with controlled_postgres(bin_dir) as cluster:
+        server = serve("--database-url", new_database(cluster.url))
         writers = Writers(server.target, SECONDS)
         for _ in range(20 if FULL else 2):
             writers.wait_for(10)
-            postgres.stop()
+            cluster.stop()
             with grpc.insecure_channel(server.target) as channel, pytest.raises(grpc.RpcError) as away:
                 LifecycleServiceStub(channel).GetModel(pb.GetModelRequest(model="model-0"), timeout=PROMPT_SECONDS)
             assert away.value.code() is grpc.StatusCode.UNAVAILABLE
             wait_for_health(server.target, HealthCheckResponse.NOT_SERVING)
-            postgres.start()
+            cluster.start()
             wait_for_health(server.target, HealthCheckResponse.SERVING)
         writers.wait_for(10)
         writers.end()
         writers.check(server.target)
         server.stop()
     assert "Traceback" not in server.log.read_text()
+
+
+def test_a_database_whose_processes_are_stopped_is_unavailable_until_they_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bin_dir = programs()
+    if bin_dir is None:
+        pytest.skip(NOT_INSTALLED)
+    monkeypatch.setattr(postgres, "PING_SECONDS", 1)
+    monkeypatch.setattr(postgres.BoundedConnection, "silence_seconds", 2.0)
+    monkeypatch.setitem(postgres.ON_THE_WAY, "connect_timeout", 2)
+    with controlled_postgres(bin_dir) as cluster:
+        settings = Settings(port=0, data_dir=tmp_path / "data", database_url=new_database(cluster.url))
+        server = RunningServer(settings)
+        writers = Writers(server.target, SECONDS)
+        writers.wait_for(5)
+        with cluster.stopped():
+            assert set(ends_of_calls(server.target, 25)) == {grpc.StatusCode.UNAVAILABLE}
+            wait_for_health(server.target, HealthCheckResponse.NOT_SERVING)
+            assert set(ends_of_calls(server.target, 200)) == {grpc.StatusCode.UNAVAILABLE}  # None waits for another.
+        wait_for_health(server.target, HealthCheckResponse.SERVING)
+        writers.wait_for(5)
+        writers.end()
+        writers.check(server.target)
+        eventually(lambda: {task.state for task in server.app.background.statuses} == {TaskState.RUNNING}, SECONDS)
+        server.stop()
+
+
+def ends_of_calls(target: str, number: int) -> list[grpc.StatusCode]:
+    """Make calls of each kind at once and return how they end; each has 20 seconds."""
+    with grpc.insecure_channel(target) as channel:
+        stub = LifecycleServiceStub(channel)
+        requests: list[tuple[Any, Any]] = [
+            (stub.GetModel, pb.GetModelRequest(model="model-0")),
+            (stub.ListModels, pb.ListModelsRequest()),
+            (stub.CreateModel, pb.CreateModelRequest(model="fresh")),
+            (stub.HaltModel, pb.HaltModelRequest(model="model-0", reason="the market is closed")),
+            (stub.ListTransitions, pb.ListTransitionsRequest(model="model-0")),
+        ]
+        calls = [call.future(request, timeout=20) for call, request in requests * (number // 5)]
+        return [call.code() for call in calls]
 
 
 def wait_for_health(target: str, status: int) -> None:

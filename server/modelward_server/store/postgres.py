@@ -1,7 +1,9 @@
 """Connections to PostgreSQL that wait for nothing without a limit: not for the network, a lock, or the server."""
 
+import math
+import threading
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import Any, TypeVar
 
 import psycopg
@@ -21,6 +23,8 @@ SILENCE_SECONDS = STATEMENT_SECONDS + 3
 """How long nothing may come of a statement: PostgreSQL itself hangs, or the way to it does."""
 PING_SECONDS = 5
 """How long nothing may come of the question whether a connection is alive."""
+RETRY_SECONDS = 1.0
+"""How long no connection is tried after one that was not answered."""
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3}
 ON_THE_WAY = {"connect_timeout": CONNECT_SECONDS, **KEEPALIVES}
 """What libpq is told: a machine that vanished is noticed within 20 seconds, also between two statements."""
@@ -56,13 +60,51 @@ class BoundedConnection(psycopg.Connection[Any]):
             return value
 
 
+class Breaker:
+    """Refuses connections at once while PostgreSQL leaves them unanswered, but for one that tries.
+
+    Each attempt holds a thread for as long as it waits: of many calls, each would wait for all before it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._retry_at = 0.0
+        self._open = False
+
+    def connect(self, make: Callable[[], Value]) -> Value:
+        """Make a connection.
+
+        Raises:
+            OperationalError: another one was not answered a moment ago, and whatever `make` raises.
+        """
+        self._check()
+        try:
+            made = make()
+        except psycopg.errors.ConnectionTimeout:
+            self._open, self._retry_at = True, time.monotonic() + RETRY_SECONDS
+            raise
+        except BaseException:
+            self._retry_at = 0.0  # Somebody answered, or nobody is there, which is told as fast.
+            raise
+        self._open = False
+        return made
+
+    def _check(self) -> None:
+        with self._lock:
+            if self._open and time.monotonic() < self._retry_at:
+                raise psycopg.OperationalError("it left a connection unanswered a moment ago")
+            if self._open:
+                self._retry_at = math.inf  # This one tries.
+
+
 def bound_waits(engine: Engine) -> None:
     """Make the connections of an engine bounded; what its URL says of the same counts more."""
+    breaker = Breaker()
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
         options = f"{_limits()} {given.get('options', '')}".strip()
-        return BoundedConnection.connect(*args, **(ON_THE_WAY | given | {"options": options}))
+        return breaker.connect(lambda: BoundedConnection.connect(*args, **(ON_THE_WAY | given | {"options": options})))
 
 
 def bound_way(engine: Engine) -> None:
