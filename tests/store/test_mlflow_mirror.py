@@ -1,13 +1,8 @@
 """What MLflow shows of the ledger, on a local database and on a tracking server."""
 
 import hashlib
-import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +13,7 @@ import pytest
 from modelward import ArtifactFile, Model, ModelFormat, ModelVersion, Stage, errors
 from modelward_server.store.mlflow_client import MlflowFiles
 from modelward_server.store.mlflow_mirror import MlflowMirror
+from tests.store.conftest import free_port
 
 NOW = datetime(2026, 3, 2, 14, 31, tzinfo=UTC)
 MODEL = Model("spx-direction", "Direction of the S&P 500", {"desk": "index"}, NOW, NOW, 1, 0, None, "r1")
@@ -53,41 +49,6 @@ def files(tmp_path: Path) -> dict[str, Path]:
     blob = tmp_path / hashlib.sha256(b"skops").hexdigest()
     blob.write_bytes(b"skops")
     return {"model.skops": blob}
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-@pytest.fixture(scope="module")
-def tracking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server."""
-    folder, port = tmp_path_factory.mktemp("mlflow"), _free_port()
-    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
-    stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
-    jobs_off = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # Six processes that nobody needs.
-    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **jobs_off}
-    with subprocess.Popen([*command, *stores], env=environment, stderr=subprocess.DEVNULL) as process:
-        url = f"http://127.0.0.1:{port}"
-        try:
-            _wait_for(f"{url}/health")
-            yield url
-        finally:
-            process.terminate()
-
-
-def _wait_for(url: str) -> None:
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(url, timeout=1).close()
-        except OSError:
-            time.sleep(0.2)
-        else:
-            return
-    raise TimeoutError(url)
 
 
 @pytest.fixture(params=["database", "server"])
@@ -245,7 +206,7 @@ def test_version_is_fetched_by_a_process_that_never_synced(
 
 
 def test_mlflow_that_is_away_is_an_unavailable_store(files: dict[str, Path]) -> None:
-    mirror = MlflowMirror(f"http://127.0.0.1:{_free_port()}", None)
+    mirror = MlflowMirror(f"http://127.0.0.1:{free_port()}", None)
     with pytest.raises(errors.StoreUnavailable, match="MLflow"):
         mirror.sync(_version(1), MODEL, files, [])
 

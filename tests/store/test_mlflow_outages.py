@@ -1,4 +1,4 @@
-"""MLflow's database goes away and comes back: the mirror says so, goes on, and shows nothing twice."""
+"""MLflow goes away, its database or its server, and comes back: the mirror goes on, and shows nothing twice."""
 
 import time
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ from modelward import Client
 from modelward.errors import StoreUnavailable
 from modelward_server.settings import Settings
 from tests.conftest import RunningServer, new_database
+from tests.system.network import Network
 
 SECONDS = 60.0
 
@@ -59,16 +60,37 @@ class Database:
                 connection.execute(text(statement))
 
 
-@pytest.fixture(params=["file", "database"])
-def mlflow_database(request: pytest.FixtureRequest, tmp_path: Path) -> LocalFile | Database:
+class TrackingServer:
+    """A server that others share, at an address that it leaves."""
+
+    def __init__(self, url: str) -> None:
+        self._target = url.removeprefix("http://")
+        self._network = Network(self._target)
+        self.uri = f"http://{self._network.address}"
+
+    def take_away(self) -> None:
+        self._network.break_off()
+
+    def put_back(self) -> None:
+        self._network.target = self._target
+
+
+Kept = LocalFile | Database | TrackingServer
+
+
+@pytest.fixture(params=["file", "database", "server"])
+def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
+    """Where MLflow keeps what it is shown."""
     if request.param == "file":
         return LocalFile(tmp_path / "mlflow.db")
+    if request.param == "server":
+        return TrackingServer(request.getfixturevalue("tracking_server"))
     return Database(new_database(request.getfixturevalue("postgres")))
 
 
 @pytest.fixture
-def client(mlflow_database: LocalFile | Database, tmp_path: Path) -> Iterator[Client]:
-    settings = Settings(port=0, data_dir=tmp_path / "data", mlflow_uri=mlflow_database.uri, grace_seconds=1)
+def client(kept: Kept, tmp_path: Path) -> Iterator[Client]:
+    settings = Settings(port=0, data_dir=tmp_path / "data", mlflow_uri=kept.uri, grace_seconds=1)
     running = RunningServer(settings)
     with Client(running.target, timeout=SECONDS) as client:
         yield client
@@ -84,7 +106,7 @@ def wait_until(holds: Callable[[], Any]) -> None:
 
 def test_the_mirror_goes_on_when_mlflow_is_back(
     client: Client,
-    mlflow_database: LocalFile | Database,
+    kept: Kept,
     tmp_path: Path,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -92,27 +114,29 @@ def test_the_mirror_goes_on_when_mlflow_is_back(
     monkeypatch.chdir(tmp_path)  # Where MLflow puts files that nobody gave a place.
     (tmp_path / "model.bin").write_bytes(uuid4().bytes)
 
+    name = f"spx-{uuid4().hex[:8]}"
+
     def register(number: int) -> None:
-        assert client.register("spx", tmp_path / "model.bin").version == number
+        assert client.register(name, tmp_path / "model.bin").version == number
 
     register(1)
-    wait_until(lambda: client.get_version("spx/1").mlflow_version)
-    mlflow_database.take_away()
+    wait_until(lambda: client.get_version(f"{name}/1").mlflow_version)
+    kept.take_away()
     register(2)
-    client.promote("spx/1", to="staging")
+    client.promote(f"{name}/1", to="staging")
     wait_until(lambda: "MLflow" in caplog.text)
     with pytest.raises(StoreUnavailable, match="MLflow"):
-        client.reconcile_mlflow("spx", timeout=3)
+        client.reconcile_mlflow(name, timeout=3)
     with pytest.raises(StoreUnavailable, match="MLflow"):
-        client.import_mlflow("spx", timeout=3)
-    mlflow_database.put_back()
-    client.promote("spx/1", to="production")
-    wait_until(lambda: client.get_version("spx/2").mlflow_version)
-    wait_until(lambda: not client.reconcile_mlflow("spx", dry_run=True).differences)
+        client.import_mlflow(name, timeout=3)
+    kept.put_back()
+    client.promote(f"{name}/1", to="production")
+    wait_until(lambda: client.get_version(f"{name}/2").mlflow_version)
+    wait_until(lambda: not client.reconcile_mlflow(name, dry_run=True).differences)
     from mlflow import MlflowClient
 
-    mlflow = MlflowClient(mlflow_database.uri, mlflow_database.uri)
-    experiment = mlflow.get_experiment_by_name("spx")
+    mlflow = MlflowClient(kept.uri, kept.uri)
+    experiment = mlflow.get_experiment_by_name(name)
     assert experiment is not None
     assert len(mlflow.search_runs([experiment.experiment_id])) == 2
-    assert len(mlflow.search_model_versions("name='spx'")) == 2
+    assert len(mlflow.search_model_versions(f"name='{name}'")) == 2

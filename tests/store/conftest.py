@@ -1,0 +1,46 @@
+"""A tracking server that several files of tests share."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+
+import pytest
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@pytest.fixture(scope="session")
+def tracking_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server."""
+    folder, port = tmp_path_factory.mktemp("mlflow"), free_port()
+    command = [sys.executable, "-m", "mlflow", "server", "--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    stores = ["--backend-store-uri", f"sqlite:///{folder}/mlflow.db", "--artifacts-destination", str(folder / "files")]
+    jobs_off = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}  # Six processes that nobody needs.
+    environment = {**os.environ, "MLFLOW_DISABLE_TELEMETRY": "true", **jobs_off}
+    with subprocess.Popen([*command, *stores], env=environment, stderr=subprocess.DEVNULL) as process:
+        url = f"http://127.0.0.1:{port}"
+        try:
+            _wait_for(f"{url}/health")
+            yield url
+        finally:
+            process.terminate()
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+        except OSError:
+            time.sleep(0.2)
+        else:
+            return
+    raise TimeoutError(url)
