@@ -90,6 +90,8 @@ GRPC_OPTIONS = [
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),
+    # Who opens a connection and says nothing holds a file of ours; by default for two minutes.
+    ("grpc.server_handshake_timeout_ms", 10_000),
 ]
 
 
