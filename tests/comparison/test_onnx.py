@@ -1,6 +1,6 @@
 """ONNX models: which output is what, which classes there are, and which columns go where."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
-from modelward import errors
+from modelward import AsyncClient, errors
 from modelward_server.comparison.model_tables import WrongDataError
 from modelward_server.comparison.runners import load
 from tests.comparison.onnx_files import (
@@ -27,7 +27,7 @@ from tests.comparison.onnx_files import (
     sequence,
     value,
 )
-from tests.conftest import Either
+from tests.conftest import Either, RunningServer
 
 RANDOM = np.random.default_rng(0)
 MATRIX = RANDOM.normal(size=(300, 2)).astype(np.float32)
@@ -66,6 +66,13 @@ def untold_classes() -> bytes:
     return graph_model(nodes, [X], [LABEL, PROB], [constant("one", [1])])
 
 
+@pytest.fixture
+async def solo(server: RunningServer) -> AsyncIterator[Either]:
+    """One client, where the kind of client makes no difference and running models takes seconds."""
+    async with AsyncClient(server.target, actor="tester") as client:
+        yield Either(client)
+
+
 async def test_log_loss_is_of_the_classes_in_the_graph_whichever_occur(
     client: Either, name: str, tmp_path: Path
 ) -> None:
@@ -81,17 +88,17 @@ async def test_log_loss_is_of_the_classes_in_the_graph_whichever_occur(
 
 
 async def test_probabilities_of_unknown_classes_are_left_out_and_it_says_so(
-    client: Either, name: str, tmp_path: Path
+    solo: Either, name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "model.onnx").write_bytes(untold_classes())
-    versions = [await client.register(name, tmp_path / "model.onnx") for _ in range(2)]
+    versions = [await solo.register(name, tmp_path / "model.onnx") for _ in range(2)]
     truth = asked(untold_classes())["label"]
-    found = await client.compare(versions, pd.DataFrame(FEATURES), truth)
+    found = await solo.compare(versions, pd.DataFrame(FEATURES), truth)
     assert found.result(versions[0].ref)["accuracy"] == 1.0
     why = "needs probabilities, and which class each column of its output 'prob' is of cannot be told from the model"
     assert f"log_loss is left out: it {why}" in found.notes
     with pytest.raises(errors.InvalidField, match=rf"metrics\[0\]: log_loss {why}"):
-        await client.compare(versions, pd.DataFrame(FEATURES), truth, metrics=["log_loss"])
+        await solo.compare(versions, pd.DataFrame(FEATURES), truth, metrics=["log_loss"])
 
 
 async def test_columns_go_by_the_names_of_the_reference_where_the_model_has_none(
@@ -110,13 +117,13 @@ async def test_columns_go_by_the_names_of_the_reference_where_the_model_has_none
     assert found.result(versions[0].ref)["mse"] == pytest.approx(0.0, abs=1e-9)
 
 
-async def test_an_estimator_fitted_without_names_takes_those_of_the_reference(client: Either, name: str) -> None:
+async def test_an_estimator_fitted_without_names_takes_those_of_the_reference(solo: Either, name: str) -> None:
     frame = pd.DataFrame(FEATURES).rename(columns={"x0": "vix", "x1": "spread"})
     truth = (frame["vix"] > 0).astype(int)
     model = LogisticRegression().fit(frame.to_numpy(), truth)
-    versions = [await client.register(name, model, reference=frame) for _ in range(2)]
+    versions = [await solo.register(name, model, reference=frame) for _ in range(2)]
     straight, reversed_ = [
-        (await client.compare(versions, frame[order], truth)).result(versions[0].ref)["log_loss"]
+        (await solo.compare(versions, frame[order], truth)).result(versions[0].ref)["log_loss"]
         for order in (["vix", "spread"], ["spread", "vix"])
     ]
     assert straight == reversed_

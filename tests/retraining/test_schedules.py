@@ -7,7 +7,7 @@ from typing import Any
 import grpc
 import pytest
 
-from modelward import Client, Cron, Every, OnDrift, OnPerformance, errors
+from modelward import Client, Cron, Every, OnDrift, OnPerformance, SchedulePolicy, errors
 from modelward.v1 import retraining_pb2 as pb
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 from tests.conftest import Either, RunningServer
@@ -110,6 +110,26 @@ async def test_a_deleted_schedule_is_gone(client: Either, name: str) -> None:
     with pytest.raises(errors.ScheduleNotFound) as caught:
         await client.get_schedule(created.schedule_id)
     assert caught.value.metadata == {"schedule_id": created.schedule_id}
+
+
+@pytest.mark.parametrize("jitter", [timedelta(0), timedelta(days=1)])
+async def test_previews_at_the_ends_of_time_show_what_there_is(client: Either, name: str, jitter: timedelta) -> None:
+    await client.create_model(name)
+    policy = SchedulePolicy(jitter=jitter)
+    rules = [Cron("0 0 * * *", "America/New_York"), Cron("*/30 2 * * *", "Asia/Tokyo"), Cron("* * * * *")]
+    created = [await client.create_schedule(name, cron=rule, policy=policy) for rule in rules]
+    created.append(await client.create_schedule(name, every=WEEK, policy=policy))
+    end = datetime(9999, 12, 31, 23, 59, 59, 999_999, tzinfo=UTC)
+    for schedule in created:
+        assert (await client.preview_schedule(schedule.schedule_id, after=end)).firings == ()
+        late = (await client.preview_schedule(schedule.schedule_id, after=end - timedelta(days=20), count=5)).firings
+        assert late
+        assert all(firing.at > end - timedelta(days=20) for firing in late)
+        early = await client.preview_schedule(schedule.schedule_id, after=datetime(1, 1, 1, tzinfo=UTC), count=5)
+        assert len(early.firings) == 5  # Counted from its creation: nothing fired before.
+    draft = await client.preview_triggers(cron=rules[0], policy=policy, after=datetime(1, 1, 1, tzinfo=UTC), count=2)
+    assert [firing.at.year for firing in draft.firings] == [1, 1]
+    assert (await client.preview_triggers(cron=rules[0], policy=policy, after=end)).firings == ()
 
 
 async def test_preview_of_a_schedule_shows_its_firings_in_local_time(client: Either, name: str) -> None:
