@@ -43,7 +43,7 @@ async def test(request: pytest.FixtureRequest, client: Either, name: str, tmp_pa
     return created
 
 
-@pytest.mark.parametrize("packed", [1, 7, 50, 5_000])
+@pytest.mark.parametrize("packed", [1, 7, 50, 10_000])
 async def test_outcomes_are_read_as_rows_of_their_own_would_be(
     server: RunningServer, test: AbTest, monkeypatch: pytest.MonkeyPatch, packed: int
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import JSON, BigInteger, ColumnElement, Row, Select, func, select, type_coerce
+from sqlalchemy import JSON, BigInteger, ColumnElement, Row, Select, bindparam, func, select, type_coerce
 from sqlalchemy.orm import Session
 
 from modelward.abtest import AbTest
@@ -21,7 +21,7 @@ from modelward_server.store.outcome_tables import MICROSECOND
 
 NUMBER = np.dtype("<f8")
 """How the ledger keeps the numbers of an outcome."""
-PACKED_ROWS = 5_000
+PACKED_ROWS = 10_000
 """How many outcomes are packed into one row."""
 
 
@@ -54,30 +54,29 @@ def read_outcomes(session: Session, test: AbTest) -> Taken:
 
 
 def _packed(session: Session, test: int) -> Iterator[Row[Any]]:
-    after, in_file = "", session.get_bind().dialect.name == "sqlite"
-    while (row := session.execute(_packing(in_file, test, after)).one()).last is not None:
+    after, packing = "", _packing(session.get_bind().dialect.name == "sqlite", test)
+    while (row := session.execute(packing, {"after": after}).one()).last is not None:
         yield row
         after = row.last
 
 
-def _packing(in_file: bool, test: int, after: str) -> Select[Any]:
-    """Return the query for the outcomes that follow an id, by which an index finds them in order."""
+def _packing(in_file: bool, test: int) -> Select[Any]:
+    """Return the query for the outcomes that follow the id `after`, by which an index finds them in order."""
     of = AB_OUTCOMES.c
-    chosen = select(AB_OUTCOMES).where(of.test == test, of.outcome_id > after).order_by(of.outcome_id)
-    row = chosen.limit(PACKED_ROWS).subquery().c
+    chosen = select(AB_OUTCOMES).where(of.test == test, of.outcome_id > bindparam("after"))
+    row = chosen.order_by(of.outcome_id).limit(PACKED_ROWS).subquery().c
 
     def array(column: ColumnElement[Any]) -> ColumnElement[Any]:
         return func.json_group_array(column, type_=JSON) if in_file else func.json_agg(column, type_=JSON)
 
+    numbers = func.hex(row.numbers) if in_file else func.encode(row.numbers, "hex")
     return select(
         func.max(row.outcome_id).label("last"),
         array(row.unit).label("units"),
         array(row.arm).label("arms"),
         array(row.mismatched).label("mismatched"),
         array(type_coerce(row.observed_at, BigInteger)).label("times"),
-        func.aggregate_strings(func.hex(row.numbers) if in_file else func.encode(row.numbers, "hex"), "").label(
-            "numbers"
-        ),
+        func.aggregate_strings(numbers, "").label("numbers"),
     )
 
 
