@@ -14,6 +14,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 from modelward.data import Columns
+from modelward.kinds import category_labels
 from modelward_server.drift.blocks import Draws
 from modelward_server.drift.null import LENGTHS, PROBABILITIES, SEED, Null, lengths, null_of
 from modelward_server.drift.profile import CategoryProfile, Feature, JointProfile, NumberProfile, Profile
@@ -52,8 +53,7 @@ def _category_places(feature: CategoryProfile, values: Any) -> Floats:
     ends = feature.counts.cumsum() / max(feature.present, 1)
     middle = ends - feature.counts / (2 * max(feature.present, 1))
     place: dict[str | None, float] = dict(zip(feature.categories, middle.tolist(), strict=True)) | {None: 0.5}
-    labels = ("true" if value else "false" for value in values) if values.dtype.kind == "b" else values
-    return np.array([place.get(label, 1.0) for label in labels], np.float64)
+    return np.array([place.get(label, 1.0) for label in category_labels(values)], np.float64)
 
 
 def reference_cells(profile: Profile, cells: int = 64) -> Ints:

@@ -24,6 +24,7 @@ def to_bytes(profile: Profile) -> bytes:
         "format": FORMAT,
         "rows": profile.rows,
         "tests": profile.tests,
+        "ignored": profile.ignored,
         "features": [_header(f"{i}.", feature, arrays) for i, feature in enumerate(profile.features)],
         "joint": _header("joint.", profile.joint, arrays),
     }
@@ -59,7 +60,7 @@ def from_bytes(packed: bytes) -> Profile:
             raise ReferenceNotFound("the reference was stored by an older server; set it again from the same data")
         features = tuple(_unpacked(f"{i}.", plain, arrays) for i, plain in enumerate(header["features"]))
         joint = _unpacked("joint.", header["joint"], arrays)
-    return Profile(header["rows"], features, joint, header["tests"])
+    return Profile(header["rows"], features, joint, header["tests"], tuple(header.get("ignored", ())))
 
 
 def _unpacked(prefix: str, plain: dict[str, Any], arrays: Mapping[str, Any]) -> Any:
