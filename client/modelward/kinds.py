@@ -31,6 +31,7 @@ class Kind(StrEnum):
 
 
 DURATIONS = "durations; send them as numbers of seconds"
+TIMES_OF_DAY = "times of day; send them as text or numbers"
 BYTES = "bytes; decode them to text"
 NESTED = "nested values; give each part a column of its own"
 COMPLEX = "complex numbers; give real and imaginary part a column each"
@@ -42,7 +43,7 @@ PYTHON: tuple[tuple[tuple[type, ...], Kind | str], ...] = (
     ((int, float, np.integer, np.floating, Decimal), Kind.NUMBER),
     ((str,), Kind.CATEGORY),
     ((dt.date, np.datetime64), Kind.TIME),
-    ((dt.time,), "times of day; send them as text or numbers"),
+    ((dt.time,), TIMES_OF_DAY),
     ((bytes, bytearray, memoryview), BYTES),
     (SEQUENCES, NESTED),
     ((complex, np.complexfloating), COMPLEX),
@@ -62,8 +63,10 @@ NUMPY: dict[str, Kind | str] = {
     "c": COMPLEX,
 }
 """The same of the kinds of numpy's types; objects ("O") are looked at one by one."""
-DECLARED = {"text": "O", "str": "O", "large_str": "O", "bool": "O", "categ": "O", "enum": "O", "date": "M8[us]"}
-DECLARED |= {"timestamp": "M8[us]"}
+DECLARED = {
+    **dict.fromkeys(("int", "uint", "float", "double", "halffloat", "decimal"), "f8"),
+    **dict.fromkeys(("date", "timestamp"), "M8[us]"),
+}
 """How the names of types begin, in pandas and polars, whose columns numpy takes for objects when all is missing."""
 ABSENT = {"NoneType", "NAType", "NaTType", "MaskedConstant"}
 """Types whose only value is a missing one."""
@@ -124,15 +127,19 @@ def to_column(values: Any, field: str) -> Column:
     if isinstance(array, np.ma.MaskedArray):
         mask = np.ma.getmaskarray(array)
         return with_missing(to_column(np.ma.getdata(array)[~mask], field), mask)
-    if array.dtype.kind in "OUT":
-        return _from_objects(array, field, _empty_of(getattr(values, "dtype", array.dtype)))
+    declared = str(getattr(values, "dtype", "")).lower()
+    if array.dtype.kind in "OUT" or declared == "null":  # polars gives floats for what has no type.
+        return _from_objects(array, field, _empty_of(declared))
     return _from_typed(array, field)
 
 
-def _empty_of(dtype: Any) -> Column:
-    """Return a column without rows of the kind that a type declares, for columns in which all is missing."""
-    name = "text" if getattr(dtype, "kind", "") in {"U", "T"} else str(dtype).lower()
-    return next((np.empty(0, code) for beginning, code in DECLARED.items() if name.startswith(beginning)), np.empty(0))
+def _empty_of(declared: str) -> Column:
+    """Return a column without rows of the kind that a type declares, for columns in which all is missing.
+
+    Those of no type are text.
+    """
+    code = next((code for beginning, code in DECLARED.items() if declared.startswith(beginning)), "O")
+    return np.empty(0, code)
 
 
 def _array(values: Any, field: str) -> NDArray[Any]:
@@ -329,12 +336,12 @@ def _from_chunk(values: Any, field: str) -> Column:
     if pa.types.is_dictionary(values.type):
         return _from_chunk(_decoded(values), field)
     if pa.types.is_null(values.type):
-        return np.full(len(values), np.nan)
+        return np.full(len(values), None, object)
     if pa.types.is_decimal(values.type):
         values = values.cast(pa.float64())
     try:
         array = values.to_numpy(zero_copy_only=False)
-    except UnicodeDecodeError:
+    except (UnicodeDecodeError, pa.ArrowException):
         _refuse(field, "holds text that is not UTF-8; decode it with its right encoding")
     # Arrow's text is Unicode, its truth values are Python's, and what is missing is None: as it should be.
     return array if array.dtype.kind == "O" else _from_typed(array, field)
@@ -357,11 +364,16 @@ def why_not_arrow(kind: Any) -> str:
     taken = (types.is_floating, types.is_integer, types.is_decimal, types.is_boolean, types.is_null, is_arrow_text)
     if any(is_one(kind) for is_one in (*taken, types.is_timestamp, types.is_date)):
         return ""
-    if types.is_duration(kind):
-        return f"is of type {kind}: {DURATIONS}"
-    if types.is_nested(kind):
-        return f"is of type {kind}: {NESTED}"
-    return f"is of type {kind}; {TAKEN}"
+    words = (
+        (types.is_duration, DURATIONS),
+        (types.is_time, TIMES_OF_DAY),
+        (types.is_nested, NESTED),
+        (types.is_binary, BYTES),
+        (types.is_large_binary, BYTES),
+        (types.is_fixed_size_binary, BYTES),
+    )
+    why = next((why for is_one, why in words if is_one(kind)), "")
+    return f"is of type {kind}: {why}" if why else f"is of type {kind}; {TAKEN}"
 
 
 def is_arrow_text(kind: Any) -> bool:

@@ -14,6 +14,8 @@ from modelward.cli.output import Failure
 from modelward.drift import FeatureKind, FeatureProfile, Reference
 
 CHUNK_BYTES = 1 << 20
+PARQUET, ARROW_FILE, ARROW_STREAM = b"PAR1", b"ARRO", b"\xff\xff\xff\xff"
+"""How files begin."""
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 MISSING = ("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None")
 """What stands for a missing number, beside nothing. In a column of text it is text."""
@@ -51,22 +53,33 @@ def read_table(path: Path, reference: Reference | None = None, ignore: Collectio
 
 def is_csv(path: Path) -> bool:
     """Tell whether a file is one of text."""
+    return _beginning(path) not in {PARQUET, ARROW_FILE, ARROW_STREAM}
+
+
+def _beginning(path: Path) -> bytes:
     with path.open("rb") as file:
-        return not file.read(6).startswith((b"PAR1", b"ARROW1", b"\xff\xff\xff\xff"))
+        return file.read(4)
 
 
 def _read(path: Path, reference: Reference | None, ignore: Collection[str]) -> Any:
-    import pyarrow as pa
-    from pyarrow import parquet
-
     if is_csv(path):
         return _read_csv(path, reference, ignore)
-    beginning = path.open("rb").read(4)
-    if beginning == b"PAR1":
-        table = parquet.read_table(path, partitioning=None)
-    else:
-        table = (pa.ipc.open_file if beginning == b"ARRO" else pa.ipc.open_stream)(path.read_bytes()).read_all()
+    table = _read_parquet(path) if _beginning(path) == PARQUET else _read_arrow(path)
     return table.select([i for i, name in enumerate(table.column_names) if name not in ignore])
+
+
+def _read_parquet(path: Path) -> Any:
+    from pyarrow import parquet
+
+    return parquet.read_table(path, partitioning=None)
+
+
+def _read_arrow(path: Path) -> Any:
+    import pyarrow as pa
+
+    with pa.memory_map(str(path)) as content:
+        is_file = _beginning(path) == ARROW_FILE
+        return (pa.ipc.open_file(content) if is_file else pa.ipc.open_stream(content)).read_all()
 
 
 def _read_csv(path: Path, reference: Reference | None, ignore: Collection[str]) -> Any:
@@ -141,7 +154,7 @@ def _guessed(text: Any) -> Any:
     trimmed = _trimmed(text)
     if trimmed.null_count == len(trimmed):
         return text if text.null_count < len(text) else pa.nulls(len(text))
-    numbers = None if pc.any(pc.match_substring_regex(trimmed, CODE)).as_py() else _numbers(trimmed)
+    numbers = None if pc.any(pc.match_substring_regex(trimmed, CODE)).as_py() else _numbers(trimmed, whole=True)
     if numbers is not None:
         return numbers
     if _all_truths(text):
@@ -159,8 +172,12 @@ def _trimmed(text: Any) -> Any:
     return pc.if_else(pc.fill_null(missing, True), pa.scalar(None, pa.string()), trimmed)
 
 
-def _numbers(trimmed: Any) -> Any:
-    """Return whole numbers of 64 bits or floats; None where a text is none of them."""
+def _numbers(trimmed: Any, *, whole: bool = False) -> Any:
+    """Return whole numbers of 64 bits or floats; None where a text is none of them.
+
+    Args:
+        whole: whether whole numbers beyond 64 bits are none, and not the nearest floats.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -170,7 +187,8 @@ def _numbers(trimmed: Any) -> Any:
         try:
             return trimmed.cast(pa.int64())
         except pa.ArrowInvalid:
-            return None
+            if whole:
+                return None
     numbers = trimmed.cast(pa.float64())
     beyond = pc.and_(pc.is_inf(numbers), pc.match_substring_regex(trimmed, r"\d"))
     return None if pc.any(beyond).as_py() else numbers

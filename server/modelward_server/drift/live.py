@@ -262,4 +262,5 @@ def _fitted(feature: Feature, values: Any) -> Any:
 def _mistaken(feature: Feature, values: Any, field: str) -> FieldViolation:
     wanted = "numbers" if isinstance(feature, NumberProfile) else "categories"
     held = "categories" if kind_of(values) is Kind.TRUTH else kind_of(values)
-    return FieldViolation(f"{field}[{feature.name!r}]", f"holds {held} where the reference holds {wanted}")
+    but = "" if feature.present else " (no value of it: set the reference again from rows that have some)"
+    return FieldViolation(f"{field}[{feature.name!r}]", f"holds {held} where the reference holds {wanted}{but}")
