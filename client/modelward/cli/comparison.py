@@ -40,7 +40,8 @@ def compare(
 ) -> None:
     """Run versions on the file DATA and say which is better.
 
-    DATA is a CSV or Parquet file with the features and the truth. How much of a difference may be luck is said too.
+    DATA is a CSV, Parquet or Arrow file with the features and the truth. How much of a difference may be luck is said
+    too.
     """
     table = read_table(data, ignore=ignore)
     if label not in table.column_names:

@@ -199,7 +199,7 @@ class Column(_message.Message):
 
     @_builtins.property
     def times(self) -> Global___TimeValues:
-        """Instants. They are no feature, but may be ids, or stand beside the features."""
+        """Instants. They are no feature, but may be the ids of rows."""
 
     @_builtins.property
     def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
