@@ -154,7 +154,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     "lists of Arrow": (pa.array([[1]]), "nested"),
     "structs of Arrow": (pa.array([{"a": 1}]), "nested"),
     "lists of polars": (pl.Series([[1]]), "nested"),
-    "lists of pandas": (pd.array([[1]], dtype=pd.ArrowDtype(pa.list_(pa.int64()))), "nested"),
+    "lists of pandas": (pa.table({"a": [[1]]}).to_pandas(types_mapper=pd.ArrowDtype)["a"], "nested"),
     "two dimensions": (np.zeros((2, 2)), "one dimension"),
     "complex numbers": ([1j], "real and imaginary"),
     "periods": (pd.period_range("2026", "2027", freq="Y"), "type Period"),
