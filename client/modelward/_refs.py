@@ -1,5 +1,7 @@
 """How callers may name versions, stages and jobs' states."""
 
+from collections.abc import Collection
+
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, Stage, VersionRef
 from modelward.retraining import Job, JobState
@@ -22,6 +24,19 @@ def as_ref(version: AnyVersion) -> VersionRef:
     if not model or not number.isascii() or not number.isdigit() or int(number) >= 1 << 31:
         raise InvalidField(FieldViolation("version", f"{version!r} is not of the form 'model/3'"))
     return VersionRef(model, int(number))
+
+
+def as_names(names: Collection[str], field: str) -> list[str]:
+    """Return names of columns; a single one may be given as it is.
+
+    Raises:
+        InvalidField: one is no text.
+    """
+    listed = [names] if isinstance(names, str) else list(names)
+    strange = [name for name in listed if not isinstance(name, str)]
+    if strange:
+        raise InvalidField(FieldViolation(field, f"names columns by text, and {strange[0]!r} is none"))
+    return listed
 
 
 def as_stage(stage: Stage | str) -> Stage:

@@ -1,13 +1,16 @@
 """Tables on their way to the server: whatever holds named columns becomes typed columns or Arrow batches."""
 
 import importlib.util
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from modelward._typed_columns import to_typed
 from modelward.errors import FieldViolation, InvalidField
+from modelward.kinds import to_column
 from modelward.v1 import common_pb2 as pb
 
 BATCH_BYTES = 1 << 20
@@ -18,7 +21,9 @@ INLINE_BYTES = 2 << 20
 Columns = dict[str, NDArray[Any]]
 
 
-def to_columns(data: Any, names: Sequence[str] | None = None, field: str = "data") -> Columns:
+def to_columns(
+    data: Any, names: Sequence[str] | None = None, field: str = "data", ignore: Collection[str] = ()
+) -> Columns:
     """Take a table apart into named columns.
 
     Args:
@@ -26,16 +31,18 @@ def to_columns(data: Any, names: Sequence[str] | None = None, field: str = "data
             or Arrow table.
         names: the columns of an array; `x0`, `x1`, ... when they are left out.
         field: how errors name the argument.
+        ignore: columns to leave out, whatever they hold.
 
     Returns:
-        one-dimensional arrays of the same length, each of float64, int64, bool or object (text). A missing number is
-        NaN, a missing text is None.
+        one-dimensional arrays of the same length, each of a kind that `modelward.kinds` describes.
 
     Raises:
         InvalidField: there is no row or no column, lengths differ, a name comes twice, or a column holds something
-            else than numbers, text or truth values.
+            else than numbers, text, truth values or times.
     """
-    columns = {name: _typed(values, f"{field}[{name!r}]") for name, values in _named(data, names, field)}
+    named = list(_named(data, names, field))
+    _check_names([name for name, _ in named], field)
+    columns = {name: to_column(values, f"{field}[{name!r}]") for name, values in named if name not in ignore}
     lengths = {name: len(values) for name, values in columns.items()}
     if not columns or not max(lengths.values()):
         raise InvalidField(FieldViolation(field, "has no rows; send at least one"))
@@ -45,18 +52,35 @@ def to_columns(data: Any, names: Sequence[str] | None = None, field: str = "data
 
 
 def _named(data: Any, names: Sequence[str] | None, field: str) -> Iterator[tuple[str, Any]]:
+    _check_is_here(data, field)
     if isinstance(data, np.ndarray):
         yield from _array_columns(data, names, field)
     elif isinstance(data, Mapping):
         yield from ((str(name), values) for name, values in data.items())
     elif hasattr(data, "column_names"):  # An Arrow table.
-        _check_unique([str(name) for name in data.column_names], field)
-        yield from ((name, data[name].to_numpy()) for name in data.column_names)
+        yield from ((name, data.column(i)) for i, name in enumerate(data.column_names))
     elif hasattr(data, "columns"):  # A pandas or polars frame.
-        _check_unique([str(name) for name in data.columns], field)
-        yield from ((str(name), data[name].to_numpy()) for name in data.columns)
+        _check_names([str(name) for name in data.columns], field)
+        yield from ((str(name), data[name]) for name in data.columns)
     else:
-        yield from _array_columns(np.asarray(data), names, field)
+        as_it_is = hasattr(data, "__array__")
+        yield from _array_columns(np.asarray(data) if as_it_is else _rows(data, field), names, field)
+
+
+def _check_is_here(data: Any, field: str) -> None:
+    """Refuse a table that is only a plan to compute or read one."""
+    for word in ("collect", "compute", "read_all", "to_table"):
+        if hasattr(data, word) and not hasattr(data, "to_numpy") and not hasattr(data, "to_pydict"):
+            fix = f"is a {type(data).__name__}, whose rows are not there yet; send .{word}() of it"
+            raise InvalidField(FieldViolation(field, fix))
+
+
+def _rows(data: Any, field: str) -> NDArray[Any]:
+    """Return a sequence of rows as an array of objects, so that no number becomes text beside one."""
+    try:
+        return np.array(data, dtype=object)
+    except ValueError:
+        raise InvalidField(FieldViolation(field, "has rows of different lengths")) from None
 
 
 def _array_columns(data: NDArray[Any], names: Sequence[str] | None, field: str) -> Iterator[tuple[str, Any]]:
@@ -66,66 +90,26 @@ def _array_columns(data: NDArray[Any], names: Sequence[str] | None, field: str) 
     names = [f"x{i}" for i in range(data.shape[1])] if names is None else list(names)
     if len(names) != data.shape[1]:
         raise InvalidField(FieldViolation(field, f"has {data.shape[1]} columns, but {len(names)} names were given"))
-    _check_unique(names, field)
     yield from zip(names, data.T, strict=True)
 
 
-def _check_unique(names: Sequence[str], field: str) -> None:
-    twice = sorted({name for name in names if names.count(name) > 1})
+def _check_names(names: Sequence[str], field: str) -> None:
+    twice = sorted(name for name, times in Counter(names).items() if times > 1)
     if twice:
         raise InvalidField(FieldViolation(field, f"has columns of the same name: {', '.join(twice)}"))
-
-
-def _typed(values: Any, field: str) -> NDArray[Any]:
-    array = np.asarray(values)
-    if array.ndim != 1:
-        raise InvalidField(FieldViolation(field, f"has shape {array.shape}; a column has one dimension"))
-    if array.dtype.kind == "f":
-        return array.astype(np.float64, copy=False)
-    if array.dtype.kind in "iu":
-        return array.astype(np.int64, copy=False)
-    if array.dtype.kind == "b":
-        return array
-    return _typed_objects(array, field)
-
-
-def _typed_objects(array: NDArray[Any], field: str) -> NDArray[Any]:
-    """Type a column of Python objects: text, or numbers among which some are missing."""
-    present = [value for value in array.tolist() if not _missing(value)]
-    if all(isinstance(value, str) for value in present) and array.dtype.kind in "OUT":
-        return np.array([None if _missing(value) else value for value in array.tolist()], dtype=object)
-    if all(isinstance(value, int | float) for value in present):
-        return np.array([np.nan if _missing(value) else value for value in array.tolist()], dtype=np.float64)
-    fix = f"has dtype {array.dtype}; make it numbers, text or truth values"
-    raise InvalidField(FieldViolation(field, fix))
-
-
-def _missing(value: object) -> bool:
-    return value is None or value != value or type(value).__name__ == "NAType"  # noqa: PLR0124 - NaN is not itself
+    for name in names:
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            fix = f"has a column {name!a}, whose name is no Unicode text (a lone surrogate); rename it"
+            raise InvalidField(FieldViolation(field, fix)) from None
 
 
 def to_dataset(columns: Columns) -> pb.Dataset:
-    """Put columns into one message: as Arrow where pyarrow is installed, else typed.
-
-    Raises:
-        InvalidField: text is missing somewhere, which typed columns cannot say.
-    """
+    """Put columns into one message: as Arrow where pyarrow is installed, else typed."""
     if importlib.util.find_spec("pyarrow"):
         return pb.Dataset(arrow_ipc=b"".join(to_arrow(columns)))
-    return pb.Dataset(columns=pb.ColumnTable(columns=[_column(name, values) for name, values in columns.items()]))
-
-
-def _column(name: str, values: NDArray[Any]) -> pb.Column:
-    if values.dtype.kind == "f":
-        return pb.Column(name=name, doubles=pb.DoubleValues(values=values.tolist()))
-    if values.dtype.kind == "i":
-        return pb.Column(name=name, int64s=pb.Int64Values(values=values.tolist()))
-    if values.dtype.kind == "b":
-        return pb.Column(name=name, bools=pb.BoolValues(values=values.tolist()))
-    if any(value is None for value in values):
-        fix = "has missing text, which needs Arrow: pip install 'modelward[arrow]'"
-        raise InvalidField(FieldViolation(f"data[{name!r}]", fix))
-    return pb.Column(name=name, strings=pb.StringValues(values=values.tolist()))
+    return pb.Dataset(columns=to_typed(columns))
 
 
 def to_arrow(columns: Columns) -> Iterator[bytes]:
@@ -153,4 +137,4 @@ def size_of(columns: Columns) -> int:
 
 
 def _text_bytes(values: NDArray[Any]) -> int:
-    return sum(len(value.encode()) + 8 for value in values if value is not None)
+    return sum(len(value.encode()) + 8 if isinstance(value, str) else 9 for value in values)

@@ -51,6 +51,8 @@ class Reference:
     created_by: str
     digest: str
     """SHA-256 of the stored profile."""
+    ignored_columns: tuple[str, ...] = ()
+    """Columns that are no features, which live data may have or not: those that were named so, and times."""
 
 
 @dataclass(frozen=True)

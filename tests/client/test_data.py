@@ -55,9 +55,8 @@ def test_array_columns_are_named_by_place_or_as_told() -> None:
         (np.zeros((2, 2)), ["a"], "1 names were given"),
         (np.zeros((2, 2)), ["a", "a"], "same name: a"),
         ({"a": [[1], [2]]}, None, "one dimension"),
-        ({"a": [object()]}, None, "numbers, text or truth values"),
-        ({"a": np.array(["2026-01-01"], dtype="datetime64[D]")}, None, "dtype datetime64"),
-        ({"a": [1 + 2j]}, None, "dtype complex128"),
+        ({"a": [object()]}, None, "numbers, text, truth values or times"),
+        ({"a": [1 + 2j]}, None, "complex numbers"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), None, "same name: a"),
     ],
 )
@@ -139,12 +138,12 @@ def test_typed_columns_that_do_not_fit_are_refused(columns: list[pb.Column], fie
 
 def test_arrow_of_a_type_that_is_no_feature_is_refused() -> None:
     sink = pa.BufferOutputStream()
-    table = pa.table({"when": pa.array([0], pa.timestamp("us"))})
+    table = pa.table({"span": pa.array([0], pa.duration("us"))})
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
-    with pytest.raises(errors.InvalidField, match=r"is of type timestamp\[us\]") as caught:
+    with pytest.raises(errors.InvalidField, match=r"is of type duration\[us\]") as caught:
         read_columns(pb.Dataset(arrow_ipc=sink.getvalue().to_pybytes()), "data", NOWHERE)
-    assert caught.value.violations[0].field == "data.arrow_ipc['when']"
+    assert caught.value.violations[0].field == "data.arrow_ipc['span']"
 
 
 def test_parquet_is_read_from_an_allowed_place_only(tmp_path: Any) -> None:

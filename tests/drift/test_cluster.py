@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     pq.write_table(_table(3000, ["Y", "auction"]), folder / "live" / "2026" / "c.parquet", row_group_size=700)
     (folder / "strange").mkdir()
     pq.write_table(_table(10, ["X"]), folder / "strange" / "a.parquet")
-    pq.write_table(pa.table({"ret": [0.1]}), folder / "strange" / "b.parquet")
+    pq.write_table(pa.table({"ret": [0.1], "age": [1]}), folder / "strange" / "b.parquet")
     (folder / "model.bin").write_bytes(b"weights")
     return folder
 
@@ -94,9 +94,12 @@ def test_cluster_finds_what_one_machine_finds(client: Client, folder: Path) -> N
         assert one.wasserstein == pytest.approx(other.wasserstein, rel=1e-9)
 
 
-def test_file_that_does_not_fit_the_reference_is_refused(client: Client, folder: Path) -> None:
-    with pytest.raises(InvalidField, match="lacks the feature 'venue'"):
-        client.detect_drift_uri(_version(client, folder), (folder / "strange").as_uri())
+def test_folder_is_judged_by_all_of_its_files(client: Client, folder: Path) -> None:
+    version, strange = _version(client, folder), (folder / "strange").as_uri()
+    with pytest.raises(InvalidField, match=r"\['age'\]: is no feature of the reference"):
+        client.detect_drift_uri(version, strange)
+    report = client.detect_drift_uri(version, strange, ignore=["age"])
+    assert report.feature("venue").missing_share == 2 / 11, "one row of ten, and the file that lacks the column"
 
 
 def test_cluster_that_is_away_is_an_unavailable_store(folder: Path) -> None:

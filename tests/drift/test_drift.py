@@ -159,7 +159,11 @@ async def test_comparison_without_a_reference_says_how_to_set_one(client: Either
         (lambda d: d.assign(ret="text"), "data['ret']", "holds categories where the reference holds numbers"),
         (lambda d: d.assign(regime=1.0), "data['regime']", "holds numbers where the reference holds categories"),
         (lambda d: d.head(0), "data", "has no rows"),
-        (lambda d: d.assign(ret=pd.Timestamp("2008-09-15")), "data['ret']", "numbers, text or truth values"),
+        (
+            lambda d: d.assign(ret=pd.Timestamp("2008-09-15")),
+            "data['ret']",
+            "holds times where the reference holds numbers",
+        ),
     ],
     ids=["missing", "extra", "text for numbers", "numbers for text", "zero rows", "dates"],
 )

@@ -56,6 +56,13 @@ def _same_buffer_many_times() -> bytes:
     return arrow(pa.table({name: np.zeros(100_000) for name in names}), ZSTD)
 
 
+def _views(rows: int) -> pa.Array:
+    """Return rows that all show the same long text, which is there once."""
+    text = b"x" * 50_000
+    view = struct.pack("<i4sii", len(text), text[:4], 0, 0)
+    return pa.Array.from_buffers(pa.string_view(), rows, [None, pa.py_buffer(view * rows), pa.py_buffer(text)])
+
+
 def _announced(length: int) -> bytes:
     """Let a batch announce a body of another length than it has."""
     good = bytearray(arrow(pa.table({"a": np.zeros(4)})))
@@ -108,6 +115,11 @@ ARROW: dict[str, Callable[[], bytes]] = {
     "a dictionary for many batches": _dictionary_again_and_again,
     "many columns of zeros": _same_buffer_many_times,
     "text that widens": lambda: arrow(pa.table({"a": ["x" * 20_000_000 + "😀"]}), ZSTD),
+    "a long text seen in many rows": lambda: arrow(pa.table({"a": _views(5_000)})),
+    "a long text seen in a dictionary": lambda: arrow(
+        pa.table({"a": pa.DictionaryArray.from_arrays(pa.array([0]), _views(5_000))})
+    ),
+    "many rows of nothing": lambda: arrow(pa.table({"a": pa.nulls(1 << 30)})),
     "a buffer that says 2^40": lambda: _unpacked_length(1 << 40),
     "a buffer that says 2^62": lambda: _unpacked_length(1 << 62),
     "a body of 2^36": lambda: _announced(1 << 36),
@@ -123,7 +135,7 @@ BROKEN: dict[str, Callable[[], bytes]] = {
     "too many columns": _many_columns,
     "a list": lambda: arrow(pa.table({"a": [[1.0]]})),
     "runs": lambda: arrow(pa.table({"a": pa.RunEndEncodedArray.from_arrays(pa.array([1 << 30]), pa.array([1.0]))})),
-    "a view": lambda: arrow(pa.table({"a": pa.array(["x"], pa.string_view())})),
+    "a view of a list": lambda: arrow(pa.table({"a": pa.array([[1.0]], pa.list_view(pa.float64()))})),
     "a dictionary of lists": lambda: arrow(
         pa.table({"a": pa.DictionaryArray.from_arrays(pa.array([0]), pa.array([[1.0]]))})
     ),

@@ -1,6 +1,6 @@
 """The calls about drift."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -13,9 +13,11 @@ from modelward._convert.drift import (
     report_from_proto,
     thresholds_to_proto,
 )
-from modelward._refs import AnyVersion, as_ref
+from modelward._refs import AnyVersion, as_names, as_ref
 from modelward._request_ids import new_request_id
 from modelward.drift import DriftPolicy, DriftReport, DriftThresholds, Reference
+from modelward.errors import InvalidField
+from modelward.lifecycle import VersionRef
 from modelward.v1 import drift_pb2 as pb
 
 PAGE_SIZE = 50
@@ -25,7 +27,7 @@ class AsyncDrift(AsyncConnection):
     """Has the world left the training data?
 
     Where a method takes a table, it may be a pandas or polars frame, an Arrow table, a mapping of names to columns or a
-    two-dimensional array whose columns `names` names. Missing numbers are NaN or None, missing text is None.
+    two-dimensional array whose columns `names` names. What is missing is None, NaN, NaT or NA.
     """
 
     async def set_reference(
@@ -35,6 +37,7 @@ class AsyncDrift(AsyncConnection):
         *,
         name: str = "",
         names: Sequence[str] | None = None,
+        ignore: Collection[str] = (),
         timeout: float | None = None,
     ) -> Reference:
         """Store reference data of a version as a profile that later data are compared with.
@@ -43,15 +46,20 @@ class AsyncDrift(AsyncConnection):
             data: a table of at least one row, its rows in the order of time.
             name: the reference's name, as "calm" or "crisis"; "default" when it is empty. One of that name is replaced.
             names: the columns of an array; `x0`, `x1`, ... when they are left out.
+            ignore: columns that are no features, as "symbol", whatever they hold. The reference remembers them: live
+                data may have them too. Times are no features in any case.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
-            InvalidField: the data are no table of numbers, text and truth values, or have no row.
+            InvalidField: the data are no table of numbers, text, truth values and times, or have no row.
         """
         from modelward.data import INLINE_BYTES, size_of, to_arrow, to_columns, to_dataset
 
-        columns = to_columns(data, names)
-        header = pb.ReferenceHeader(version=ref_to_proto(as_ref(version)), name=name, request_id=new_request_id())
+        ignored = as_names(ignore, "ignore")
+        columns = to_columns(data, names, ignore=ignored)
+        header = pb.ReferenceHeader(
+            version=ref_to_proto(as_ref(version)), name=name, request_id=new_request_id(), ignored_columns=ignored
+        )
         inline = size_of(columns) <= INLINE_BYTES
         if inline:
             header.data.CopyFrom(to_dataset(columns))
@@ -82,6 +90,7 @@ class AsyncDrift(AsyncConnection):
         names: Sequence[str] | None = None,
         thresholds: DriftThresholds | None = None,
         label: str = "",
+        ignore: Collection[str] = (),
         timeout: float | None = None,
     ) -> DriftReport:
         """Compare a table with a version's reference, feature by feature; the server keeps the report.
@@ -89,18 +98,19 @@ class AsyncDrift(AsyncConnection):
         A small table travels in one message, a large one as a stream.
 
         Args:
-            data: every feature of the reference, by name, and no others.
+            data: every feature of the reference, by name, and no others but times and what is ignored.
             reference: the reference's name; "default" when it is empty.
             thresholds: for this call, in place of the model's policy.
             label: what the data are, as "2008Q4", for people who read the report.
+            ignore: columns of the data that are no features, beside those that the reference remembers.
 
         Raises:
             ModelNotFound, VersionNotFound, ReferenceNotFound: what is named does not exist.
             InvalidField: a feature is lacking, unknown or of another type, or there is no row.
         """
-        from modelward.data import INLINE_BYTES, size_of, to_arrow, to_columns, to_dataset
+        from modelward.data import INLINE_BYTES, size_of, to_arrow, to_dataset
 
-        columns = to_columns(data, names)
+        columns = await live_columns(self, as_ref(version), reference, data, names, as_names(ignore, "ignore"))
         ref, limits = ref_to_proto(as_ref(version)), thresholds_to_proto(thresholds)
         if size_of(columns) <= INLINE_BYTES:
             request = pb.DetectDriftRequest(
@@ -125,6 +135,7 @@ class AsyncDrift(AsyncConnection):
         reference: str = "",
         thresholds: DriftThresholds | None = None,
         label: str = "",
+        ignore: Collection[str] = (),
         timeout: float | None = None,
     ) -> DriftReport:
         """Compare a Parquet file or folder that the server reads by itself, as `file:///data/q3.parquet`.
@@ -137,6 +148,7 @@ class AsyncDrift(AsyncConnection):
             reference=reference,
             thresholds=thresholds_to_proto(thresholds),
             label=label,
+            ignored_columns=as_names(ignore, "ignore"),
         )
         request.data.uri = uri
         return report_from_proto((await self._call(self._drift.DetectDrift, request, timeout)).report)
@@ -214,3 +226,29 @@ class AsyncDrift(AsyncConnection):
         """
         request = pb.SetDriftPolicyRequest(policy=drift_policy_to_proto(policy))
         return drift_policy_from_proto((await self._call(self._drift.SetDriftPolicy, request)).policy)
+
+
+async def live_columns(
+    connection: AsyncConnection,
+    version: VersionRef,
+    reference: str,
+    data: Any,
+    names: Sequence[str] | None,
+    ignore: Sequence[str],
+) -> dict[str, Any]:
+    """Take live data apart, without columns that the reference remembers as ignored and that could not be sent.
+
+    Raises:
+        ModelNotFound, VersionNotFound, ReferenceNotFound: what is named does not exist.
+        InvalidField: the data are no table of numbers, text, truth values and times, or have no row.
+    """
+    from modelward.data import to_columns
+
+    try:
+        return to_columns(data, names, ignore=ignore)
+    except InvalidField:
+        request = pb.GetReferenceRequest(version=ref_to_proto(version), name=reference)
+        known = (await connection._call(connection._drift.GetReference, request)).reference.ignored_columns
+        if not set(known) - set(ignore):
+            raise
+        return to_columns(data, names, ignore=[*ignore, *known])

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from modelward._async.connection import AsyncConnection
-from modelward._convert.common import ref_to_proto
+from modelward._async.drift import live_columns
+from modelward._convert.common import ref_from_proto, ref_to_proto
 from modelward._convert.drift import observed_from_proto
-from modelward._refs import AnyVersion, as_ref
+from modelward._refs import AnyVersion, as_names, as_ref
 from modelward.drift import Observed
 from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import drift_pb2 as pb
@@ -78,6 +79,7 @@ class AsyncObserver:
         *,
         seen_at: datetime | None = None,
         names: Sequence[str] | None = None,
+        ignore: Collection[str] = (),
         timeout: float | None = None,
     ) -> Observed:
         """Send the next rows; when it returns they are kept, and windows that they closed are compared.
@@ -86,13 +88,17 @@ class AsyncObserver:
             data: a table with every feature of the reference, as `detect_drift` takes it.
             seen_at: when the rows were seen; now when it is left out.
             names: the columns of an array.
+            ignore: columns of the data that are no features, beside those that the reference remembers.
 
         Raises:
             InvalidField: a feature is lacking, unknown or of another type, or there is no row.
         """
-        from modelward.data import to_columns, to_dataset
+        from modelward.data import to_dataset
 
-        batch = pb.ObserveBatch(number=self.acknowledged + 1, data=to_dataset(to_columns(data, names)))
+        header, ignored = self._header, as_names(ignore, "ignore")
+        version = ref_from_proto(header.version)
+        columns = await live_columns(self._connection, version, header.reference, data, names, ignored)
+        batch = pb.ObserveBatch(number=self.acknowledged + 1, data=to_dataset(columns))
         if seen_at is not None:
             batch.seen_at.FromDatetime(seen_at)
         return await self.send([batch], timeout)

@@ -72,6 +72,7 @@ def reference_to_proto(reference: Reference) -> pb.Reference:
         created_at=time_to_proto(reference.created_at),
         created_by=reference.created_by,
         digest=reference.digest,
+        ignored_columns=reference.ignored_columns,
     )
 
 
@@ -84,6 +85,7 @@ def reference_from_proto(message: pb.Reference) -> Reference:
         created_at=time_from_proto(message.created_at),
         created_by=message.created_by,
         digest=message.digest,
+        ignored_columns=tuple(message.ignored_columns),
     )
 
 

@@ -1,7 +1,7 @@
 # Derived from modelward/_async/drift.py by client/unasync.py: change that one.
 """The calls about drift."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -13,10 +13,12 @@ from modelward._convert.drift import (
     report_from_proto,
     thresholds_to_proto,
 )
-from modelward._refs import AnyVersion, as_ref
+from modelward._refs import AnyVersion, as_names, as_ref
 from modelward._request_ids import new_request_id
 from modelward._sync.connection import Connection
 from modelward.drift import DriftPolicy, DriftReport, DriftThresholds, Reference
+from modelward.errors import InvalidField
+from modelward.lifecycle import VersionRef
 from modelward.v1 import drift_pb2 as pb
 
 PAGE_SIZE = 50
@@ -26,7 +28,7 @@ class Drift(Connection):
     """Has the world left the training data?
 
     Where a method takes a table, it may be a pandas or polars frame, an Arrow table, a mapping of names to columns or a
-    two-dimensional array whose columns `names` names. Missing numbers are NaN or None, missing text is None.
+    two-dimensional array whose columns `names` names. What is missing is None, NaN, NaT or NA.
     """
 
     def set_reference(
@@ -36,6 +38,7 @@ class Drift(Connection):
         *,
         name: str = "",
         names: Sequence[str] | None = None,
+        ignore: Collection[str] = (),
         timeout: float | None = None,
     ) -> Reference:
         """Store reference data of a version as a profile that later data are compared with.
@@ -44,15 +47,20 @@ class Drift(Connection):
             data: a table of at least one row, its rows in the order of time.
             name: the reference's name, as "calm" or "crisis"; "default" when it is empty. One of that name is replaced.
             names: the columns of an array; `x0`, `x1`, ... when they are left out.
+            ignore: columns that are no features, as "symbol", whatever they hold. The reference remembers them: live
+                data may have them too. Times are no features in any case.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
-            InvalidField: the data are no table of numbers, text and truth values, or have no row.
+            InvalidField: the data are no table of numbers, text, truth values and times, or have no row.
         """
         from modelward.data import INLINE_BYTES, size_of, to_arrow, to_columns, to_dataset
 
-        columns = to_columns(data, names)
-        header = pb.ReferenceHeader(version=ref_to_proto(as_ref(version)), name=name, request_id=new_request_id())
+        ignored = as_names(ignore, "ignore")
+        columns = to_columns(data, names, ignore=ignored)
+        header = pb.ReferenceHeader(
+            version=ref_to_proto(as_ref(version)), name=name, request_id=new_request_id(), ignored_columns=ignored
+        )
         inline = size_of(columns) <= INLINE_BYTES
         if inline:
             header.data.CopyFrom(to_dataset(columns))
@@ -83,6 +91,7 @@ class Drift(Connection):
         names: Sequence[str] | None = None,
         thresholds: DriftThresholds | None = None,
         label: str = "",
+        ignore: Collection[str] = (),
         timeout: float | None = None,
     ) -> DriftReport:
         """Compare a table with a version's reference, feature by feature; the server keeps the report.
@@ -90,18 +99,19 @@ class Drift(Connection):
         A small table travels in one message, a large one as a stream.
 
         Args:
-            data: every feature of the reference, by name, and no others.
+            data: every feature of the reference, by name, and no others but times and what is ignored.
             reference: the reference's name; "default" when it is empty.
             thresholds: for this call, in place of the model's policy.
             label: what the data are, as "2008Q4", for people who read the report.
+            ignore: columns of the data that are no features, beside those that the reference remembers.
 
         Raises:
             ModelNotFound, VersionNotFound, ReferenceNotFound: what is named does not exist.
             InvalidField: a feature is lacking, unknown or of another type, or there is no row.
         """
-        from modelward.data import INLINE_BYTES, size_of, to_arrow, to_columns, to_dataset
+        from modelward.data import INLINE_BYTES, size_of, to_arrow, to_dataset
 
-        columns = to_columns(data, names)
+        columns = live_columns(self, as_ref(version), reference, data, names, as_names(ignore, "ignore"))
         ref, limits = ref_to_proto(as_ref(version)), thresholds_to_proto(thresholds)
         if size_of(columns) <= INLINE_BYTES:
             request = pb.DetectDriftRequest(
@@ -126,6 +136,7 @@ class Drift(Connection):
         reference: str = "",
         thresholds: DriftThresholds | None = None,
         label: str = "",
+        ignore: Collection[str] = (),
         timeout: float | None = None,
     ) -> DriftReport:
         """Compare a Parquet file or folder that the server reads by itself, as `file:///data/q3.parquet`.
@@ -138,6 +149,7 @@ class Drift(Connection):
             reference=reference,
             thresholds=thresholds_to_proto(thresholds),
             label=label,
+            ignored_columns=as_names(ignore, "ignore"),
         )
         request.data.uri = uri
         return report_from_proto((self._call(self._drift.DetectDrift, request, timeout)).report)
@@ -215,3 +227,29 @@ class Drift(Connection):
         """
         request = pb.SetDriftPolicyRequest(policy=drift_policy_to_proto(policy))
         return drift_policy_from_proto((self._call(self._drift.SetDriftPolicy, request)).policy)
+
+
+def live_columns(
+    connection: Connection,
+    version: VersionRef,
+    reference: str,
+    data: Any,
+    names: Sequence[str] | None,
+    ignore: Sequence[str],
+) -> dict[str, Any]:
+    """Take live data apart, without columns that the reference remembers as ignored and that could not be sent.
+
+    Raises:
+        ModelNotFound, VersionNotFound, ReferenceNotFound: what is named does not exist.
+        InvalidField: the data are no table of numbers, text, truth values and times, or have no row.
+    """
+    from modelward.data import to_columns
+
+    try:
+        return to_columns(data, names, ignore=ignore)
+    except InvalidField:
+        request = pb.GetReferenceRequest(version=ref_to_proto(version), name=reference)
+        known = (connection._call(connection._drift.GetReference, request)).reference.ignored_columns
+        if not set(known) - set(ignore):
+            raise
+        return to_columns(data, names, ignore=[*ignore, *known])

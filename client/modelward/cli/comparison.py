@@ -9,9 +9,10 @@ from rich.text import Text
 from modelward import Client, Comparison, Metric, ModelBenchmark, ModelResult
 from modelward._figures import metric, statistic
 from modelward.cli.drift import SAVE, draw
-from modelward.cli.options import DATA, read_table
+from modelward.cli.options import DATA, IGNORE
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
+from modelward.cli.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 @click.argument("versions", nargs=-1, required=True, metavar="MODEL/VERSION MODEL/VERSION...")
 @DATA
 @click.option("--label", required=True, metavar="COLUMN", help="The column of DATA that holds the truth.")
+@IGNORE
 @click.option("--primary", type=click.Choice([metric.value for metric in Metric]), help="The metric that decides.")
 @SAVE
 @remote
@@ -32,17 +34,19 @@ def compare(
     versions: tuple[str, ...],
     data: Path,
     label: str,
+    ignore: tuple[str, ...],
     primary: str | None,
     save: Path | None,
 ) -> None:
     """Run versions on the file DATA and say which is better.
 
-    DATA is a CSV or Parquet file with the features and the truth. How much of a difference may be luck is said too.
+    DATA is a CSV, Parquet or Arrow file with the features and the truth. How much of a difference may be luck is said
+    too.
     """
-    table = read_table(data)
+    table = read_table(data, ignore=ignore)
     if label not in table.column_names:
         raise click.UsageError(f"{data} has no column {label!r}; it has {', '.join(table.column_names)}")
-    truth, features = table[label].to_numpy(), table.drop_columns([label])
+    truth, features = table[label], table.drop_columns([label])
     found = _compared(client, versions, features, truth, primary)
     if save:
         draw(client, found.comparison_id, save)
@@ -55,6 +59,7 @@ def compare(
 @click.option("--rows", "batch_rows", multiple=True, type=click.IntRange(1), default=(1, 1000), show_default=True)
 @click.option("--seconds", type=click.FloatRange(0.05), default=2.0, show_default=True, help="For each size.")
 @click.option("--label", metavar="COLUMN", help="A column of DATA that is no feature.")
+@IGNORE
 @remote
 def benchmark(
     client: Client,
@@ -64,9 +69,10 @@ def benchmark(
     batch_rows: tuple[int, ...],
     seconds: float,
     label: str | None,
+    ignore: tuple[str, ...],
 ) -> None:
     """Time versions, in turns, on rows of the file DATA."""
-    table = read_table(data)
+    table = read_table(data, ignore=ignore)
     features = table.select([name for name in table.column_names if name != label])
     found = client.benchmark(versions, features, batch_rows=batch_rows, seconds=seconds)
     headings = ["version", "rows", "p50 ms", "p95 ms", "p99 ms", "rows/s", "load ms", "memory MiB", "files KiB"]

@@ -10,9 +10,10 @@ from rich.text import Text
 
 from modelward import Client, DriftReport, FeatureDrift
 from modelward._figures import beside, p_equals, percent, probability, score, statistic
-from modelward.cli.options import DATA, limit, read_table
+from modelward.cli.options import DATA, IGNORE, limit
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
+from modelward.cli.tables import is_csv, read_table
 
 FORMATS: dict[str, Literal["html", "png"]] = {".html": "html", ".png": "png"}
 
@@ -39,14 +40,27 @@ SAVE = click.option("--save", type=Drawing(), metavar="FILE", help="Draw the rep
 @DATA
 @click.option("--reference", default="", metavar="NAME", help="The reference to compare with.  [default: default]")
 @click.option("--label", default="", metavar="TEXT", help="What the data are, for people who read the report.")
+@IGNORE
 @SAVE
 @remote
-def drift(client: Client, out: Output, version: str, data: Path, reference: str, label: str, save: Path | None) -> None:
+def drift(
+    client: Client,
+    out: Output,
+    version: str,
+    data: Path,
+    reference: str,
+    label: str,
+    ignore: tuple[str, ...],
+    save: Path | None,
+) -> None:
     """Compare the file DATA with a version's training data.
 
-    DATA is a CSV or Parquet file with the features that the version was trained on.
+    DATA is a CSV, Parquet or Arrow file with the features that the version was trained on. A column of CSV is read as
+    the training data have it; an empty text is a missing one.
     """
-    report = client.detect_drift(version, read_table(data), reference=reference, label=label or data.name)
+    known = client.get_reference(version, name=reference) if is_csv(data) else None
+    table = read_table(data, known, ignore)
+    report = client.detect_drift(version, table, reference=reference, label=label or data.name)
     if save:
         draw(client, report.report_id, save)
     _show(out, report)

@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import click
 
-from modelward.cli.output import Failure
 from modelward.lifecycle import Stage
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -17,6 +16,7 @@ STAGE = click.Choice([stage.value for stage in Stage])
 DATA = click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 REASON = click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
 UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+IGNORE = click.option("--ignore", multiple=True, metavar="COLUMN", help="A column of DATA that is no feature.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would happen.")
 
 
@@ -102,20 +102,3 @@ def limit(default: int) -> Callable[[Command], Command]:
         help="How many at the most.",
         show_default=True,
     )
-
-
-def read_table(path: Path) -> Any:
-    """Read a CSV or Parquet file as an Arrow table.
-
-    Raises:
-        Failure: it cannot be read, or pyarrow is not installed.
-    """
-    try:
-        import pyarrow as pa
-        from pyarrow import csv, parquet
-    except ImportError:
-        raise Failure("reading a table needs an extra: pip install 'modelward[arrow]'") from None
-    try:
-        return parquet.read_table(path) if path.suffix in {".parquet", ".pq"} else csv.read_csv(path)
-    except (pa.ArrowException, OSError) as error:
-        raise Failure(f"{path} cannot be read: {str(error).splitlines()[0]}") from error

@@ -7,6 +7,7 @@ from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import descriptor_pb2 as _descriptor_pb2
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from google.protobuf.internal import extension_dict as _extension_dict
@@ -176,6 +177,8 @@ class Column(_message.Message):
     INT64S_FIELD_NUMBER: _builtins.int
     STRINGS_FIELD_NUMBER: _builtins.int
     BOOLS_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    MISSING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The column's name, as the model knows the feature."""
     @_builtins.property
@@ -194,6 +197,14 @@ class Column(_message.Message):
     def bools(self) -> Global___BoolValues:
         """Truth values."""
 
+    @_builtins.property
+    def times(self) -> Global___TimeValues:
+        """Instants. They are no feature, but may be the ids of rows."""
+
+    @_builtins.property
+    def missing(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The rows, counted from 0, in which the value is missing, whatever stands there."""
+
     def __init__(
         self,
         *,
@@ -202,12 +213,14 @@ class Column(_message.Message):
         int64s: Global___Int64Values | None = ...,
         strings: Global___StringValues | None = ...,
         bools: Global___BoolValues | None = ...,
+        times: Global___TimeValues | None = ...,
+        missing: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bools", b"bools", "doubles", b"doubles", "int64s", b"int64s", "strings", b"strings", "values", b"values"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bools", b"bools", "doubles", b"doubles", "int64s", b"int64s", "strings", b"strings", "times", b"times", "values", b"values"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bools", b"bools", "doubles", b"doubles", "int64s", b"int64s", "name", b"name", "strings", b"strings", "values", b"values"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bools", b"bools", "doubles", b"doubles", "int64s", b"int64s", "missing", b"missing", "name", b"name", "strings", b"strings", "times", b"times", "values", b"values"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_values: _TypeAlias = _typing.Literal["doubles", "int64s", "strings", "bools"]  # noqa: Y015
+    _WhichOneofReturnType_values: _TypeAlias = _typing.Literal["doubles", "int64s", "strings", "bools", "times"]  # noqa: Y015
     _WhichOneofArgType_values: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_values) -> _WhichOneofReturnType_values | None: ...
 
@@ -308,6 +321,30 @@ class BoolValues(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BoolValues: _TypeAlias = BoolValues  # noqa: Y015
+
+@_typing.final
+class TimeValues(_message.Message):
+    """Instants."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VALUES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def values(self) -> _containers.RepeatedCompositeFieldContainer[_timestamp_pb2.Timestamp]:
+        """One value for each row."""
+
+    def __init__(
+        self,
+        *,
+        values: _abc.Iterable[_timestamp_pb2.Timestamp] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["values", b"values"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimeValues: _TypeAlias = TimeValues  # noqa: Y015
 
 @_typing.final
 class ArtifactFile(_message.Message):

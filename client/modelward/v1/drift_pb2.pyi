@@ -59,6 +59,7 @@ class Reference(_message.Message):
     CREATED_AT_FIELD_NUMBER: _builtins.int
     CREATED_BY_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
+    IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The reference's name: "default", or that of a regime, as "calm" or "crisis"."""
     rows: _builtins.int
@@ -79,6 +80,10 @@ class Reference(_message.Message):
     def created_at(self) -> _timestamp_pb2.Timestamp:
         """When it was set."""
 
+    @_builtins.property
+    def ignored_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns that are no features, which live data may have or not: those that were named so, and times."""
+
     def __init__(
         self,
         *,
@@ -89,10 +94,11 @@ class Reference(_message.Message):
         created_at: _timestamp_pb2.Timestamp | None = ...,
         created_by: _builtins.str = ...,
         digest: _builtins.str = ...,
+        ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "digest", b"digest", "features", b"features", "name", b"name", "rows", b"rows", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "digest", b"digest", "features", b"features", "ignored_columns", b"ignored_columns", "name", b"name", "rows", b"rows", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -226,6 +232,7 @@ class ReferenceHeader(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     DATA_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The reference's name; empty means "default". One of the same name is replaced."""
     request_id: _builtins.str
@@ -238,6 +245,10 @@ class ReferenceHeader(_message.Message):
     def data(self) -> _common_pb2.Dataset:
         """The data, when they are small or lie elsewhere. Left out: they follow as Arrow chunks."""
 
+    @_builtins.property
+    def ignored_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns that are no features, as "symbol": of whatever type, here and in live data. Times are none in any case."""
+
     def __init__(
         self,
         *,
@@ -245,10 +256,11 @@ class ReferenceHeader(_message.Message):
         name: _builtins.str = ...,
         data: _common_pb2.Dataset | None = ...,
         request_id: _builtins.str = ...,
+        ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "name", b"name", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "ignored_columns", b"ignored_columns", "name", b"name", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -342,6 +354,7 @@ class DetectDriftRequest(_message.Message):
     THRESHOLDS_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
     """The reference's name; empty means "default"."""
     label: _builtins.str
@@ -360,6 +373,10 @@ class DetectDriftRequest(_message.Message):
     def thresholds(self) -> Global___DriftThresholds:
         """Thresholds for this call in place of the model's policy."""
 
+    @_builtins.property
+    def ignored_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns of the data that are no features, beside those that the reference remembers."""
+
     def __init__(
         self,
         *,
@@ -369,10 +386,11 @@ class DetectDriftRequest(_message.Message):
         thresholds: Global___DriftThresholds | None = ...,
         label: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "label", b"label", "reference", b"reference", "request_id", b"request_id", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "ignored_columns", b"ignored_columns", "label", b"label", "reference", b"reference", "request_id", b"request_id", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -443,6 +461,7 @@ class DetectDriftHeader(_message.Message):
     THRESHOLDS_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
     """The reference's name; empty means "default"."""
     label: _builtins.str
@@ -457,6 +476,10 @@ class DetectDriftHeader(_message.Message):
     def thresholds(self) -> Global___DriftThresholds:
         """Thresholds for this call in place of the model's policy."""
 
+    @_builtins.property
+    def ignored_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns of the data that are no features, beside those that the reference remembers."""
+
     def __init__(
         self,
         *,
@@ -465,10 +488,11 @@ class DetectDriftHeader(_message.Message):
         thresholds: Global___DriftThresholds | None = ...,
         label: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["label", b"label", "reference", b"reference", "request_id", b"request_id", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ignored_columns", b"ignored_columns", "label", b"label", "reference", b"reference", "request_id", b"request_id", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from modelward.comparison import ModelKind
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
+from modelward.kinds import is_time, kind_of
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison.sandbox import GREATEST, Run
 from modelward_server.comparison.scoring import count_missing
@@ -75,6 +76,9 @@ def read_predictions(table: Columns, truth: NDArray[Any], field: str) -> Sent:
     """
     if PREDICTION not in table:
         raise InvalidField(FieldViolation(field, f"has no column {PREDICTION!r}; it has {', '.join(sorted(table))}"))
+    if is_time(table[PREDICTION]):
+        fix = "holds times; send numbers, text or truth values"
+        raise InvalidField(FieldViolation(f"{field}[{PREDICTION!r}]", fix))
     predicted, given = table[PREDICTION], any(name.startswith(PROBABILITY) for name in table)
     positions = _finite(table[POSITION], f"{field}[{POSITION!r}]") if POSITION in table else None
     if predicted.dtype == np.float64 and not given:
@@ -137,8 +141,8 @@ def _share(values: NDArray[Any], field: str) -> Floats:
 
 
 def _finite(values: NDArray[Any], field: str) -> Floats:
-    if values.dtype == object:
-        raise InvalidField(FieldViolation(field, "holds text; send numbers"))
+    if values.dtype == object or is_time(values):
+        raise InvalidField(FieldViolation(field, f"holds {kind_of(values)}; send numbers"))
     found = values.astype(np.float64)
     if not (np.abs(found) < GREATEST).all():
         fix = f"holds NaN, infinity or more than {GREATEST:g}; leave those rows out"
@@ -149,10 +153,16 @@ def _finite(values: NDArray[Any], field: str) -> Floats:
 def _ids(table: Columns, name: str, field: str) -> list[Any]:
     if name not in table:
         raise InvalidField(FieldViolation(field, f"has no column {name!r} with the ids of its rows"))
-    found: list[Any] = table[name].tolist()
+    found = _instants(table[name]) if is_time(table[name]) else table[name].tolist()
     if len(set(found)) < len(found):
         raise InvalidField(FieldViolation(f"{field}[{name!r}]", "names a row twice; each row needs an id of its own"))
     return found
+
+
+def _instants(times: NDArray[Any]) -> list[Any]:
+    """Return times of either unit as what is equal when they are: microseconds, and the nanoseconds beyond."""
+    whole = times.astype("M8[us]")
+    return list(zip(whole.tolist(), (times - whole).astype("m8[ns]").astype(np.int64).tolist(), strict=True))
 
 
 def _places(ids: list[Any]) -> dict[Any, int]:

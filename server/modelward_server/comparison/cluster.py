@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from modelward.comparison import ModelKind
 from modelward.data import Columns
 from modelward.errors import ModelFailed, StoreUnavailable
+from modelward.kinds import without_times
 from modelward.lifecycle import ModelVersion
 from modelward_server.comparison.sandbox import Limits, Run, run_model
 from modelward_server.drift.cluster import connected
@@ -97,7 +98,8 @@ def _run_piece(
 ) -> Run:
     """Run the version over a piece; done by a worker."""
     batches = [read(batch) for batch in piece.batches()]
-    features = {name: np.concatenate([one[name] for one in batches]) for name in batches[0] if name not in others}
+    joined = {name: np.concatenate([one[name] for one in batches]) for name in batches[0] if name not in others}
+    features = without_times(joined)
     with TemporaryDirectory(prefix="modelward-") as folder:
         path = Path(folder, "model")
         path.write_bytes(model)

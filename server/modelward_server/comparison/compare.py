@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from modelward.comparison import ComparisonProgress, DeflatedSharpe, Latency, Metric, ModelKind, ModelResult
 from modelward.data import Columns
 from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField, ModelFailed
+from modelward.kinds import without_times
 from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion, Stage, VersionRef
 from modelward_server.comparison.aligning import Sent, align, read_predictions
 from modelward_server.comparison.books import deflated_sharpes, keep_books
@@ -149,6 +150,7 @@ class Comparing:
         returns = None
         if question.returns:
             returns, features = split_column(features, question.returns, "returns")
+        features = without_times(features)
         if runs and not features:
             raise InvalidField(FieldViolation("data", "has no column of features; send those too"))
         sent = {

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from modelward.comparison import Metric, ModelKind
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
+from modelward.kinds import is_time
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison.metrics import Scored
 from modelward_server.comparison.sandbox import GREATEST, Run
@@ -32,6 +33,8 @@ def split_column(columns: Columns, name: str, field: str) -> tuple[NDArray[Any],
     if name not in columns:
         raise InvalidField(FieldViolation(field, f"{name!r} is not a column; there are {_some(columns)}"))
     taken, others = columns[name], {other: values for other, values in columns.items() if other != name}
+    if is_time(taken):
+        raise InvalidField(FieldViolation(f"data[{name!r}]", "holds times; send numbers, text or truth values"))
     missing = count_missing(taken)
     if missing:
         fix = f"is missing, infinite or beyond {GREATEST:g} in {missing:,} of {len(taken):,} rows; leave those out"

@@ -1,11 +1,13 @@
 """Reference data become a profile, once, when the reference is set."""
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 
 from modelward.data import Columns
+from modelward.kinds import category_labels, is_time
 from modelward_server.drift.joint import build_joint
 from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile, pooled
 from modelward_server.drift.statistics import Floats, Ints
@@ -17,17 +19,21 @@ BARS = 28
 """Bars of a histogram between its two open ends, which hold half a percent of the reference each."""
 
 
-def build_profile(columns: Columns) -> Profile:
+def build_profile(columns: Columns, ignored: Collection[str] = ()) -> Profile:
     """Profile reference data.
 
     Args:
-        columns: of one length, in the order of time. Numbers may hold NaN, which is missing, and infinities, which are
-            values like any other; text and truth values are categories.
+        columns: of one length, in the order of time, at least one that is a feature. Numbers may hold NaN, which is
+            missing, and infinities, which are values like any other; text and truth values are categories; times are
+            no features.
+        ignored: other columns that are no features, whether they are there or not.
     """
     rows = len(next(iter(columns.values())))
     wander = Wander(rows)
-    features = tuple(_profile(name, values, wander) for name, values in columns.items())
-    return Profile(rows, features, build_joint(columns, features, wander.blocks), wander.tests)
+    left_out = {*ignored, *(name for name, values in columns.items() if is_time(values))}
+    features = tuple(_profile(name, values, wander) for name, values in columns.items() if name not in left_out)
+    joint = build_joint(columns, features, wander.blocks)
+    return Profile(rows, features, joint, wander.tests, tuple(sorted(left_out)))
 
 
 def _profile(name: str, values: Any, wander: Wander) -> Feature:
@@ -114,13 +120,6 @@ def _categories(name: str, values: Any, wander: Wander) -> CategoryProfile:
     tested = pooled(counts, counts)
     null = wander.of_categories(np.minimum(codes, len(tested) - 1), tested[: len(tested) - (tested[-1] == 0)])
     return CategoryProfile(name, tuple(map(str, categories)), counts, missing, null)
-
-
-def category_labels(values: Any) -> list[str | None]:
-    """Return categories as text, truth values as "true" and "false", None where they are missing."""
-    if values.dtype.kind == "b":
-        return ["true" if value else "false" for value in values.tolist()]
-    return list(values.tolist())
 
 
 def count_categories(labels: list[str | None]) -> dict[str | None, int]:

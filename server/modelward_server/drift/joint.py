@@ -15,6 +15,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 from modelward.data import Columns
+from modelward.kinds import category_labels
 from modelward_server.drift.blocks import Draws
 from modelward_server.drift.null import LENGTHS, PROBABILITIES, SEED, Null, lengths, null_of
 from modelward_server.drift.profile import CategoryProfile, Feature, JointProfile, NumberProfile, Profile
@@ -63,10 +64,10 @@ def _category_places(feature: CategoryProfile, values: Any) -> Floats:
     ordered, counts = [name for name, _ in names], np.array([count for _, count in names])
     ends = np.concatenate(([0.0], counts.cumsum() / max(feature.present, 1)))
     place: dict[str | None, float] = dict(zip(ordered, ((ends[1:] + ends[:-1]) / 2).tolist(), strict=True))
-    new = {label for label in values.tolist() if label is not None} if values.dtype.kind != "b" else set()
-    place |= {label: float(ends[bisect(ordered, label)]) for label in new - place.keys()} | {None: 0.5}
-    labels = ("true" if value else "false" for value in values) if values.dtype.kind == "b" else values
-    return np.array([place.get(label, 0.5) for label in labels], np.float64)
+    labels = list(category_labels(values))
+    new = {label for label in labels if label is not None} - place.keys()
+    place |= {label: float(ends[bisect(ordered, label)]) for label in new} | {None: 0.5}
+    return np.array([place[label] for label in labels], np.float64)
 
 
 def reference_cells(profile: Profile, cells: int = 64) -> Ints:

@@ -5,7 +5,7 @@ part by part, into counts on the values of the reference, which add up exactly t
 elsewhere may be merged.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +13,8 @@ import numpy as np
 
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
+from modelward.kinds import Kind, category_labels, kind_of, missing_in
 from modelward_server.drift.ascending import SortedNumbers
-from modelward_server.drift.build import category_labels
 from modelward_server.drift.counted import CountedCategories, CountedNumbers
 from modelward_server.drift.profile import Feature, NumberProfile, Profile
 from modelward_server.store.table_memory import bytes_of
@@ -61,7 +61,8 @@ class Live:
         self._profiles = profiles
         self._field = field
         self._most = kept_bytes
-        self._features = next(iter(profiles.values())).features
+        self._reference = next(iter(profiles.values()))
+        self._features = self._reference.features
         self._kept: list[Columns] = []
         self._kept_bytes = 0
         self._counted: dict[tuple[str, str], CountedNumbers | CountedCategories] = {}
@@ -74,11 +75,11 @@ class Live:
         Raises:
             InvalidField: a feature is lacking, unknown or of another kind.
         """
-        check_columns(self._features, batch, self._field)
-        rows = len(next(iter(batch.values()))) if batch else 0
+        batch = fit_columns(self._reference, batch, self._field)
+        rows = len(next(iter(batch.values())))
         if not rows:
             return
-        self._sample.add({feature.name: batch[feature.name] for feature in self._features}, rows)
+        self._sample.add(batch, rows)
         self.rows += rows
         self._kept.append(batch)
         self._kept_bytes += bytes_of(batch)
@@ -225,28 +226,41 @@ def count_live(profiles: Mapping[str, Profile], batches: Iterable[Columns], fiel
     return live
 
 
-def check_columns(features: Sequence[Feature], batch: Columns, field: str) -> None:
-    """Refuse a table that does not have the columns of the reference."""
-    names = {feature.name for feature in features}
-    known = ", ".join(feature.name for feature in features)
-    lacking = [FieldViolation(field, f"lacks the feature {name!r}; send it") for name in names if name not in batch]
-    unknown = [
-        FieldViolation(f"{field}[{name!r}]", f"is no feature of the reference, which has {known}; leave it out")
-        for name in batch
-        if name not in names
-    ]
-    mistaken = [
-        FieldViolation(f"{field}[{f.name!r}]", f"holds {_kind(batch[f.name])} where the reference holds {_wanted(f)}")
-        for f in features
-        if f.name in batch and _kind(batch[f.name]) != _wanted(f)
-    ]
-    if violations := [*sorted(lacking, key=str), *unknown, *mistaken]:
+def fit_columns(reference: Profile, batch: Columns, field: str) -> Columns:
+    """Read a table under the kinds that the reference decided.
+
+    Columns that are no features are left out. A column that is missing in every row is of the reference's kind.
+
+    Raises:
+        InvalidField: a feature is lacking, unknown or of another kind.
+    """
+    known = {feature.name for feature in reference.features}
+    others = [name for name in batch if name not in known and name not in reference.ignored]
+    names = ", ".join(feature.name for feature in reference.features)
+    fix = f"is no feature of the reference, which has {names}; leave it out, or name it as ignored"
+    unknown = [FieldViolation(f"{field}[{name!r}]", fix) for name in others if kind_of(batch[name]) is not Kind.TIME]
+    lacking = [FieldViolation(field, f"lacks the feature {name!r}; send it") for name in sorted(known - batch.keys())]
+    present = [feature for feature in reference.features if feature.name in batch]
+    fitted = {feature.name: _fitted(feature, batch[feature.name]) for feature in present}
+    mistaken = [_mistaken(feature, batch[feature.name], field) for feature in present if fitted[feature.name] is None]
+    if violations := [*lacking, *unknown, *mistaken]:
         raise InvalidField(*violations)
+    return {name: values for name, values in fitted.items() if values is not None}
 
 
-def _kind(values: Any) -> str:
-    return "numbers" if values.dtype.kind in "if" else "categories"
+def _fitted(feature: Feature, values: Any) -> Any:
+    """Return a column of the kind of a feature; None when it is of another."""
+    kind = kind_of(values)
+    numbers = isinstance(feature, NumberProfile)
+    if kind is not Kind.TIME and (kind is Kind.NUMBER) == numbers:
+        return values
+    if missing_in(values).all():
+        return np.full(len(values), np.nan) if numbers else np.full(len(values), None, object)
+    return None
 
 
-def _wanted(feature: Feature) -> str:
-    return "numbers" if isinstance(feature, NumberProfile) else "categories"
+def _mistaken(feature: Feature, values: Any, field: str) -> FieldViolation:
+    wanted = "numbers" if isinstance(feature, NumberProfile) else "categories"
+    held = "categories" if kind_of(values) is Kind.TRUTH else kind_of(values)
+    but = "" if feature.present else " (no value of it: set the reference again from rows that have some)"
+    return FieldViolation(f"{field}[{feature.name!r}]", f"holds {held} where the reference holds {wanted}{but}")

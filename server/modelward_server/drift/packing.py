@@ -27,6 +27,7 @@ def to_bytes(profile: Profile) -> bytes:
         "format": FORMAT,
         "rows": profile.rows,
         "tests": profile.tests,
+        "ignored": profile.ignored,
         "features": [_header(f"{i}.", feature, arrays) for i, feature in enumerate(profile.features)],
         "joint": _header("joint.", profile.joint, arrays),
     }
@@ -64,7 +65,7 @@ def from_bytes(packed: bytes) -> Profile:
         joint = _unpacked("joint.", header["joint"], arrays)
         if header["format"] == WITHOUT_JOINT:
             joint = nothing_to_join(len(features))
-    return Profile(header["rows"], features, joint, header["tests"])
+    return Profile(header["rows"], features, joint, header["tests"], tuple(header.get("ignored", ())))
 
 
 def _unpacked(prefix: str, plain: dict[str, Any], arrays: Mapping[str, Any]) -> Any:

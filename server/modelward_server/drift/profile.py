@@ -112,12 +112,14 @@ class Profile:
 
     Attributes:
         tests: how many independent tests its features are worth, at least 1.
+        ignored: columns that are no features, which live data may have.
     """
 
     rows: int
     features: tuple[Feature, ...]
     joint: JointProfile
     tests: float
+    ignored: tuple[str, ...] = ()
 
 
 def describe(profile: Profile) -> tuple[FeatureProfile, ...]:

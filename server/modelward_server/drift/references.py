@@ -1,6 +1,7 @@
 """References of versions: set, read, and their profiles fetched for a comparison."""
 
 import threading
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -11,7 +12,8 @@ from sqlalchemy.orm import Session
 
 from modelward.data import Columns
 from modelward.drift import DEFAULT_REFERENCE, FeatureKind, FeatureProfile, Reference
-from modelward.errors import ReferenceNotFound
+from modelward.errors import FieldViolation, InvalidField, ReferenceNotFound
+from modelward.kinds import is_time
 from modelward.lifecycle import VersionRef
 from modelward_server.caller import Caller
 from modelward_server.drift.build import build_profile
@@ -43,12 +45,24 @@ class StoredProfile:
     rows: int
     features: tuple[FeatureProfile, ...]
     digest: str
+    ignored: tuple[str, ...]
 
 
-def store_profile(blobs: BlobStore, columns: Columns) -> StoredProfile:
-    """Profile reference data and store the profile; nothing refers to it yet."""
-    profile = build_profile(columns)
-    return StoredProfile(profile.rows, describe(profile), blobs.put_bytes(to_bytes(profile)))
+def store_profile(blobs: BlobStore, columns: Columns, field: str, ignored: Collection[str] = ()) -> StoredProfile:
+    """Profile reference data and store the profile; nothing refers to it yet.
+
+    Args:
+        field: how errors name the data.
+        ignored: columns that are no features.
+
+    Raises:
+        InvalidField: no column is a feature.
+    """
+    if all(name in ignored or is_time(values) for name, values in columns.items()):
+        fix = f"has no column that is a feature, only {', '.join(columns)}; times and ignored columns are none"
+        raise InvalidField(FieldViolation(field, fix))
+    profile = build_profile(columns, ignored)
+    return StoredProfile(profile.rows, describe(profile), blobs.put_bytes(to_bytes(profile)), profile.ignored)
 
 
 def set_reference(session: Session, ref: VersionRef, name: str, profile: StoredProfile, caller: Caller) -> Reference:
@@ -65,6 +79,7 @@ def set_reference(session: Session, ref: VersionRef, name: str, profile: StoredP
         name=name,
         rows=profile.rows,
         features=_features.dump_python(profile.features, mode="json"),
+        ignored_columns=list(profile.ignored),
         digest=profile.digest,
         created_at=caller.at,
         created_by=caller.actor,
@@ -136,4 +151,5 @@ def _to_reference(row: ReferenceRow) -> Reference:
         created_at=row.created_at,
         created_by=row.created_by,
         digest=row.digest,
+        ignored_columns=tuple(row.ignored_columns),
     )

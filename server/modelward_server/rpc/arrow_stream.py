@@ -1,7 +1,7 @@
 """Tables and files that arrive in chunks: kept until they are whole, without a thread that waits for the next chunk."""
 
 import hashlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
 from typing import IO, TypeVar
@@ -46,14 +46,14 @@ class Spool:
         """The SHA-256 of what was written."""
         return self._content.hexdigest()
 
-    def read(self, field: str, work: Callable[[Iterator[Columns]], Result]) -> Result:
-        """Run `work` on the batches of the Arrow IPC stream that was written.
+    def read(self, field: str, work: Callable[[Iterator[Columns]], Result], ignored: Collection[str] = ()) -> Result:
+        """Run `work` on the batches of the Arrow IPC stream that was written, without the columns that are ignored.
 
         Raises:
             InvalidField: it is no Arrow IPC stream or breaks off, and whatever `work` raises.
         """
         self._file.seek(0)
-        batches = arrow_batches(pa.PythonFile(self._file, mode="r"), field)
+        batches = arrow_batches(pa.PythonFile(self._file, mode="r"), field, ignored)
         return work(arrow_columns(batch, field) for batch in batches)
 
 

@@ -16,6 +16,7 @@ from modelward._convert.comparison import comparison_to_proto, metric_from_proto
 from modelward.comparison import ComparisonProgress
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
+from modelward.kinds import without_times
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward.v1 import comparison_pb2 as pb
 from modelward_server.caller import Caller
@@ -147,7 +148,9 @@ class ComparisonServicer(AbTestCalls, ComparisonRendering, AbTestRendering):
     async def _benchmark(self, request: pb.BenchmarkModelsRequest) -> pb.BenchmarkModelsResponse:
         refs = tuple(map(ref_from_proto, request.versions))
         versions, _, names = await self._calls.read(lambda session: _versions(session, refs))
-        columns = await self._read(request)
+        columns = without_times(await self._read(request))
+        if not columns:
+            raise InvalidField(FieldViolation("data", "has no column of features, only times; send those too"))
         asked = Asked(
             batch_rows=tuple(request.batch_rows) or DEFAULT_BATCHES,
             seconds=span_from_proto(request.duration).total_seconds() or DEFAULT_SECONDS,

@@ -3,13 +3,14 @@
 from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
+from modelward._typed_columns import from_typed
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
+from modelward.kinds import from_arrow
 from modelward.v1 import common_pb2 as pb
 from modelward_server.runtime.executors import BoundedExecutor, Executors
 from modelward_server.store.arrow_tables import read_arrow, readable
@@ -21,22 +22,28 @@ from modelward_server.store.table_memory import Share, bytes_of
 PARQUET_MAGIC = b"PAR1"
 
 
-def read_columns(dataset: pb.Dataset, field: str, sources: Sources, only: Collection[str] | None = None) -> Columns:
+def read_columns(
+    dataset: pb.Dataset,
+    field: str,
+    sources: Sources,
+    only: Collection[str] | None = None,
+    ignored: Collection[str] = (),
+) -> Columns:
     """Read a whole table.
 
     Args:
         field: where the dataset stands in its request, for errors.
         only: of Parquet files just these columns.
+        ignored: columns to leave out, whatever they hold.
 
     Returns:
-        one-dimensional arrays of one length, at least 1: float64 (NaN where a number is missing), int64, bool, or
-        object (text; None where it is missing; truth values of which some are missing as "true" and "false").
+        one-dimensional arrays of one length, at least 1, each of a kind that `modelward.kinds` describes.
 
     Raises:
-        InvalidField: the data cannot be read, or is not a table of numbers, text and truth values.
+        InvalidField: the data cannot be read, or are no table of numbers, text, truth values and times.
         SourceNotAllowed: the URI does not lie in a place that the operator allows.
     """
-    return join_batches(read_batches(dataset, field, sources, only), field)
+    return join_batches(read_batches(dataset, field, sources, only, ignored), field)
 
 
 def join_batches(batches: Iterator[Columns], field: str) -> Columns:
@@ -59,7 +66,11 @@ def join_batches(batches: Iterator[Columns], field: str) -> Columns:
 
 
 def read_batches(
-    dataset: pb.Dataset, field: str, sources: Sources, only: Collection[str] | None = None
+    dataset: pb.Dataset,
+    field: str,
+    sources: Sources,
+    only: Collection[str] | None = None,
+    ignored: Collection[str] = (),
 ) -> Iterator[Columns]:
     """Read a table in parts of the same columns, so that one larger than memory can be worked through.
 
@@ -68,86 +79,61 @@ def read_batches(
     """
     source = dataset.WhichOneof("source")
     if source == "columns":
-        yield typed_columns(dataset.columns, f"{field}.columns")
+        yield typed_columns(dataset.columns, f"{field}.columns", ignored)
     elif source == "arrow_ipc":
-        yield from _arrow(pa.BufferReader(dataset.arrow_ipc), f"{field}.arrow_ipc")
+        yield from _arrow(pa.BufferReader(dataset.arrow_ipc), f"{field}.arrow_ipc", ignored)
     elif source == "blob":
-        yield from _blob_columns(sources.blob(dataset.blob, f"{field}.blob"), f"{field}.blob")
+        yield from _blob_columns(sources.blob(dataset.blob, f"{field}.blob"), f"{field}.blob", ignored)
     else:
         with sources.reachable(dataset.uri, f"{field}.uri") as place:
-            yield from _parquet_columns(place, f"{field}.uri", only)
+            yield from _parquet_columns(place, f"{field}.uri", only, ignored)
 
 
-def typed_columns(table: pb.ColumnTable, field: str) -> Columns:
+def typed_columns(table: pb.ColumnTable, field: str, ignored: Collection[str] = ()) -> Columns:
     """Convert the columns that a person types.
 
     Raises:
-        InvalidField: a name comes twice, lengths differ, or there is no row.
+        InvalidField: a name comes twice, lengths differ, there is no row, or a row is missing that is not there.
     """
     columns: Columns = {}
     for i, column in enumerate(table.columns):
         kind = column.WhichOneof("values") or "doubles"
-        values = getattr(column, kind).values
-        _check(column.name not in columns, f"{field}.columns[{i}].name", f"{column.name!r} comes twice; name it once")
-        _check(bool(values), f"{field}.columns[{i}].{kind}", "has no rows; send at least one")
-        rows = len(next(iter(columns.values()))) if columns else len(values)
-        fix = f"{column.name!r} has {len(values)} rows and the columns before it {rows}; send as many for each"
-        _check(len(values) == rows, f"{field}.columns[{i}].{kind}", fix)
-        columns[column.name] = np.array(values, dtype=_DTYPES[kind])
-    return columns
+        rows, place = len(getattr(column, kind).values), f"{field}.columns[{i}]"
+        _check(column.name not in columns, f"{place}.name", f"{column.name!r} comes twice; name it once")
+        _check(rows > 0, f"{place}.{kind}", "has no rows; send at least one")
+        before = len(next(iter(columns.values()))) if columns else rows
+        fix = f"{column.name!r} has {rows} rows and the columns before it {before}; send as many for each"
+        _check(rows == before, f"{place}.{kind}", fix)
+        columns[column.name] = from_typed(column, place)
+    return {name: values for name, values in columns.items() if name not in ignored}
 
 
-_DTYPES: dict[str, type] = {"doubles": np.float64, "int64s": np.int64, "strings": object, "bools": np.bool_}
-
-
-def arrow_batches(source: pa.NativeFile, field: str) -> Iterator[pa.RecordBatch]:
+def arrow_batches(source: pa.NativeFile, field: str, ignored: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
     """Read the batches of an Arrow IPC stream.
 
     Raises:
-        InvalidField: it is no such stream, it breaks off, or a column holds something else than numbers, text or truth
-            values.
+        InvalidField: it is no such stream, it breaks off, or a column holds something else than numbers, text, truth
+            values or times.
         LimitReached: a batch takes more memory than one may, or others hold too much.
     """
-    return read_arrow(source, field)
+    return read_arrow(source, field, ignored)
 
 
-def _arrow(source: pa.NativeFile, field: str) -> Iterator[Columns]:
+def _arrow(source: pa.NativeFile, field: str, ignored: Collection[str] = ()) -> Iterator[Columns]:
     # No name of its own for a batch, which would keep it while the next one is read.
-    return map(partial(arrow_columns, field=field), arrow_batches(source, field))
+    return map(partial(arrow_columns, field=field, ignored=ignored), arrow_batches(source, field, ignored))
 
 
-def arrow_columns(batch: pa.RecordBatch, field: str) -> Columns:
+def arrow_columns(batch: pa.RecordBatch, field: str, ignored: Collection[str] = ()) -> Columns:
     """Convert the columns of an Arrow batch.
 
     Raises:
-        InvalidField: a column holds something else than numbers, text or truth values.
+        InvalidField: a column holds something else than numbers, text, truth values or times.
         LimitReached: there is no memory for it.
     """
     with readable(field, "cannot be converted"):
-        names = batch.schema.names
-        return {name: _arrow_values(batch.column(i), f"{field}[{name!r}]") for i, name in enumerate(names)}
-
-
-def _arrow_values(values: pa.Array, field: str) -> Any:
-    kind = values.type
-    if pa.types.is_dictionary(kind):
-        return _arrow_values(values.dictionary_decode(), field)
-    if pa.types.is_floating(kind) or pa.types.is_decimal(kind) or (pa.types.is_integer(kind) and values.null_count):
-        return values.cast(pa.float64()).to_numpy(zero_copy_only=False)
-    if pa.types.is_integer(kind):
-        return _whole_numbers(values, field)
-    if pa.types.is_boolean(kind) and not values.null_count:
-        return values.to_numpy(zero_copy_only=False)
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_boolean(kind):
-        return values.cast(pa.string()).to_numpy(zero_copy_only=False)
-    raise InvalidField(FieldViolation(field, f"is of type {kind}; send numbers, text or truth values"))
-
-
-def _whole_numbers(values: pa.Array, field: str) -> Any:
-    try:
-        return values.cast(pa.int64()).to_numpy()
-    except pa.ArrowInvalid as error:
-        raise InvalidField(FieldViolation(field, "has whole numbers beyond 64 bits; send doubles")) from error
+        named = [(i, name) for i, name in enumerate(batch.schema.names) if name not in ignored]
+        return {name: from_arrow(batch.column(i), f"{field}[{name!r}]") for i, name in named}
 
 
 def is_parquet(dataset: pb.Dataset) -> bool:
@@ -160,28 +146,30 @@ def reading_executor(executors: Executors, dataset: pb.Dataset) -> BoundedExecut
     return executors.remote if dataset.WhichOneof("source") == "uri" else executors.compute
 
 
-def parquet_pieces(uri: str, field: str, sources: Sources) -> list[Piece]:
+def parquet_pieces(uri: str, field: str, sources: Sources, ignored: Collection[str] = ()) -> list[Piece]:
     """Take a Parquet file or folder apart.
 
     Raises:
         as `read_columns`.
     """
     with sources.reachable(uri, field) as place:
-        return pieces(place, field)
+        return pieces(place, field, ignored)
 
 
-def _blob_columns(path: Path, field: str) -> Iterator[Columns]:
+def _blob_columns(path: Path, field: str, ignored: Collection[str]) -> Iterator[Columns]:
     with path.open("rb") as file:
         parquet = file.read(len(PARQUET_MAGIC)) == PARQUET_MAGIC
     if parquet:
-        yield from _parquet_columns(str(path), field)
+        yield from _parquet_columns(str(path), field, None, ignored)
         return
     with pa.memory_map(str(path)) as content:
-        yield from _arrow(content, field)
+        yield from _arrow(content, field, ignored)
 
 
-def _parquet_columns(place: str, field: str, only: Collection[str] | None = None) -> Iterator[Columns]:
-    return map(partial(arrow_columns, field=field), read_parquet(place, field, only))
+def _parquet_columns(
+    place: str, field: str, only: Collection[str] | None, ignored: Collection[str]
+) -> Iterator[Columns]:
+    return map(partial(arrow_columns, field=field), read_parquet(place, field, only, ignored))
 
 
 def _check(holds: bool, field: str, fix: str) -> None:

@@ -1,6 +1,6 @@
 """Drift's servicer: convert, call, convert."""
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -67,11 +67,13 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
     ) -> pb.SetReferenceResponse:
         async with self._uploads.one_more(request_iterator) as parts:
             header = await _header(parts)
+            ignored = frozenset(header.ignored_columns)
             if header.HasField("data"):
-                batches = read_batches(header.data, "header.data", self._sources)
-                work = partial(self._store_profile, batches, "header.data")
+                batches = read_batches(header.data, "header.data", self._sources, ignored=ignored)
+                work = partial(self._store_profile, "header.data", ignored, batches)
             else:
-                work = partial((await self._spooled(parts)).read, "arrow_ipc", self._store_streamed)
+                store = partial(self._store_profile, "arrow_ipc", ignored)
+                work = partial((await self._spooled(parts)).read, "arrow_ipc", store, ignored)
         profile = await reading_executor(self._executors, header.data).run(work)
         ref, name = ref_from_proto(header.version), header.name
         header.data.uri = profile.digest  # The id of the call stands for these data, however they came.
@@ -83,11 +85,8 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
             ),
         )
 
-    def _store_profile(self, batches: Batches, field: str) -> references.StoredProfile:
-        return references.store_profile(self._blobs, join_batches(batches, field))
-
-    def _store_streamed(self, batches: Batches) -> references.StoredProfile:
-        return self._store_profile(batches, "arrow_ipc")
+    def _store_profile(self, field: str, ignored: Collection[str], batches: Batches) -> references.StoredProfile:
+        return references.store_profile(self._blobs, join_batches(batches, field), field, ignored)
 
     async def _spooled(self, parts: AsyncIterator[Any]) -> Spool:
         return await spooled(_chunks(parts), self._executors, self._spool_dir)
@@ -98,9 +97,10 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
         return pb.GetReferenceResponse(reference=reference_to_proto(found))
 
     async def DetectDrift(self, request: pb.DetectDriftRequest, context: Context) -> pb.DetectDriftResponse:
-        make = await self._reporter(request, "data")
+        make, ignored = await self._reporter(request, "data")
         with span("detect drift"):
-            report = await reading_executor(self._executors, request.data).run(make, self._reader(request.data))
+            take = self._reader(request.data, ignored)
+            report = await reading_executor(self._executors, request.data).run(make, take)
         return await self._calls.write(
             request,
             context,
@@ -114,11 +114,11 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
     ) -> pb.DetectDriftStreamResponse:
         async with self._uploads.one_more(request_iterator) as parts:
             header = await _header(parts)
-            make = await self._reporter(header, "arrow_ipc")
+            make, ignored = await self._reporter(header, "arrow_ipc")
             spool = await self._spooled(parts)
         with span("detect drift"):
             report = await self._executors.compute.run(
-                spool.read, "arrow_ipc", lambda batches: make(reports.from_batches(batches))
+                spool.read, "arrow_ipc", lambda batches: make(reports.from_batches(batches)), ignored
             )
         return await self._calls.write(
             _whole_request(header, spool.sha256),
@@ -130,8 +130,8 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
 
     async def _reporter(
         self, asked: pb.DetectDriftRequest | pb.DetectDriftHeader, field: str
-    ) -> Callable[[Take], DriftReport]:
-        """Return what makes the report that was asked for, once the data are there."""
+    ) -> tuple[Callable[[Take], DriftReport], frozenset[str]]:
+        """Return what makes the report that was asked for, once the data are there, and which columns are ignored."""
         ref = ref_from_proto(asked.version)
         reference, others = await self._calls.read(lambda session: _references(session, ref, asked.reference))
         thresholds = await self._thresholds(asked, reference)
@@ -141,16 +141,18 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
             regimes = {other.name: references.load_profile(self._blobs, other.digest) for other in others}
             return reports.make_report(reference, profile, take, field, thresholds, asked.label, regimes)
 
-        return make
+        return make, frozenset(reference.ignored_columns) | frozenset(asked.ignored_columns)
 
-    def _reader(self, data: Dataset) -> Take:
+    def _reader(self, data: Dataset, ignored: Collection[str]) -> Take:
         """Return what reads live data: this machine, or the cluster when it has one and they lie where it reaches."""
         if not self._scheduler or not is_parquet(data):
-            return reports.from_batches(read_batches(data, "data", self._sources))
-        return partial(self._count_on_cluster, data.uri)
+            return reports.from_batches(read_batches(data, "data", self._sources, ignored=ignored))
+        return partial(self._count_on_cluster, data.uri, ignored)
 
-    def _count_on_cluster(self, uri: str, profiles: Mapping[str, Profile], field: str) -> Live:
-        found = parquet_pieces(uri, f"{field}.uri", self._sources)
+    def _count_on_cluster(
+        self, uri: str, ignored: Collection[str], profiles: Mapping[str, Profile], field: str
+    ) -> Live:
+        found = parquet_pieces(uri, f"{field}.uri", self._sources, ignored)
         return count_on_cluster(self._scheduler, found, partial(arrow_columns, field=f"{field}.uri"), profiles, field)
 
     async def _thresholds(
@@ -222,6 +224,7 @@ def _whole_request(header: pb.DetectDriftHeader, digest: str) -> pb.DetectDriftR
         reference=header.reference,
         thresholds=header.thresholds if header.HasField("thresholds") else None,
         label=header.label,
+        ignored_columns=header.ignored_columns,
         request_id=header.request_id,
         data=Dataset(uri=digest),
     )

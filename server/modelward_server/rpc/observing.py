@@ -14,11 +14,12 @@ from modelward.data import Columns, to_arrow
 from modelward.drift import DEFAULT_REFERENCE
 from modelward.errors import FieldViolation, InvalidField, LimitReached
 from modelward.v1 import drift_pb2 as pb
+from modelward.v1.common_pb2 import Dataset
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.caller import Caller
 from modelward_server.drift import observing, policies, references, reports, sequential
 from modelward_server.drift.joint import places, reference_cells
-from modelward_server.drift.live import check_columns
+from modelward_server.drift.live import fit_columns
 from modelward_server.drift.observing import Observer, Place, Window
 from modelward_server.drift.profile import Profile
 from modelward_server.rpc.calls import Calls, Context, actor_of
@@ -72,17 +73,25 @@ class ObservingCalls(DriftServiceServicer):
             )
 
     async def _take(self, watch: "_Watch", batch: pb.ObserveBatch, context: Context) -> "_Taken":
-        columns = await reading_executor(self._calls.executors, batch.data).run(
-            read_columns, batch.data, "batch.data", self._sources
-        )
-        check_columns(watch.profile.features, columns, "batch.data")
-        _check_size(columns)
+        columns = await reading_executor(self._calls.executors, batch.data).run(self._rows, watch.profile, batch.data)
         seen_at = optional_time(batch, "seen_at") or datetime.now(UTC)
         return await self._calls.act_prepared(
             actor_of(context),
             lambda session: watch.prepare(session, batch.number, columns, seen_at),
             watch.take,
         )
+
+    def _rows(self, reference: Profile, data: Dataset) -> Columns:
+        """Read a batch under the kinds of the reference.
+
+        Raises:
+            as `read_columns` and `fit_columns`.
+            LimitReached: the ledger would have to keep too much.
+        """
+        columns = read_columns(data, "batch.data", self._sources, ignored=reference.ignored)
+        fitted = fit_columns(reference, columns, "batch.data")
+        _check_size(fitted)
+        return fitted
 
     async def _close_windows(self, watch: "_Watch", context: Context) -> AsyncIterator[pb.ObserveResponse]:
         """Compare one closed window after the other; each report is kept before the next window is looked at."""

@@ -1,14 +1,16 @@
 """Arrow batches of untrusted streams, within the budget for tables."""
 
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator
 from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from modelward.errors import FieldViolation, InvalidField, LimitReached
+from modelward.kinds import is_arrow_text, why_not_arrow
 from modelward_server.store.arrow_messages import CheckedStream
 from modelward_server.store.table_memory import Share
 
@@ -16,34 +18,41 @@ PART_BYTES = 32 << 20
 """About how large the parts are in which a large batch is handed on."""
 AS_THEY_ARE = (pa.float64(), pa.int64())
 """Types that numpy takes as they are, where nothing is missing."""
+VIEW = np.dtype([("size", "<i4"), ("rest", "V12")])
+"""What Arrow keeps of one text of a column of views."""
 OBJECT_BYTES = 64
 """What a text takes in Python beside its characters."""
 
 
-def read_arrow(source: pa.NativeFile, field: str) -> Iterator[pa.RecordBatch]:
+def read_arrow(source: pa.NativeFile, field: str, ignored: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
     """Read the batches of an Arrow IPC stream, large ones in parts.
 
     Args:
         field: where the stream stands in its request, for errors.
+        ignored: columns that are left out, whatever they hold.
 
     Raises:
-        InvalidField: it is no such stream, breaks off, or holds something else than numbers, text and truth values.
+        InvalidField: it is no such stream, breaks off, or holds something else than numbers, text, truth values and
+            times.
         LimitReached: a batch takes more memory than one may, or others hold too much.
     """
     with Share(field) as share, readable(field, "is no complete Arrow IPC stream"):
         stream = CheckedStream(source, share, isinstance(source, pa.BufferReader | pa.MemoryMappedFile))
         with pa.ipc.open_stream(pa.PythonFile(stream, mode="r")) as reader:
-            check_schema(reader.schema, field)
-            while (yield from _next_parts(reader, share)):
+            check_schema(reader.schema, field, ignored)
+            while (yield from _next_parts(reader, share, ignored)):
                 pass
 
 
-def _next_parts(reader: pa.RecordBatchReader, share: Share) -> Generator[pa.RecordBatch, None, bool]:
+def _next_parts(
+    reader: pa.RecordBatchReader, share: Share, ignored: Collection[str]
+) -> Generator[pa.RecordBatch, None, bool]:
     """Give the next batch in parts; False at the end. Its memory is given back when this has ended."""
     try:
         batch = reader.read_next_batch()
     except StopIteration:
         return False
+    batch = batch.select([name for name in batch.schema.names if name not in ignored]) if ignored else batch
     batch.validate(full=True)
     size = sum(map(_unpacked_bytes, batch.columns))
     share.add(size)
@@ -58,28 +67,35 @@ def _unpacked_bytes(values: pa.Array) -> int:
 
     Text of a dictionary counts for each row.
     """
-    if pa.types.is_dictionary(values.type) and _is_text(values.type.value_type):
-        sizes = pc.binary_length(values.dictionary).fill_null(0).to_numpy().astype(np.int64)
+    if pa.types.is_dictionary(values.type) and is_arrow_text(values.type.value_type):
+        sizes = _text_sizes(values.dictionary)
         text = int(sizes[values.indices.drop_null().to_numpy()].sum())
+        if pa.types.is_string_view(values.dictionary.type):
+            text += int(sizes.sum())  # Views may show the same text again and again; it is copied for each.
         return len(values) * OBJECT_BYTES + text * _characters(values.dictionary)
-    if _is_text(values.type):
-        text = pc.sum(pc.binary_length(values)).as_py() or 0
-        return len(values) * OBJECT_BYTES + text * _characters(values)
+    if is_arrow_text(values.type):
+        return len(values) * OBJECT_BYTES + int(_text_sizes(values).sum()) * _characters(values)
     if values.type in AS_THEY_ARE and not values.null_count:
         return 0
     return len(values) * (OBJECT_BYTES if pa.types.is_boolean(values.type) and values.null_count else 8)
 
 
+def _text_sizes(text: pa.Array) -> NDArray[np.int64]:
+    """Return how many bytes each text has, 0 where it is missing."""
+    if not pa.types.is_string_view(text.type):
+        return np.asarray(pc.binary_length(text).fill_null(0).to_numpy(), np.int64)
+    views = np.frombuffer(text.buffers()[1], VIEW, len(text), text.offset * VIEW.itemsize)
+    return np.where(text.is_valid().to_numpy(zero_copy_only=False), views["size"], 0).astype(np.int64)
+
+
 def _characters(text: pa.Array) -> int:
     """Return how many bytes of Python's one byte of the text may take: one character beyond ASCII widens all."""
+    if pa.types.is_string_view(text.type):
+        return 4  # Arrow cannot say.
     return 1 if pc.all(pc.string_is_ascii(text)).as_py() in {True, None} else 4
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
-def check_schema(schema: pa.Schema, field: str) -> None:
+def check_schema(schema: pa.Schema, field: str, ignored: Collection[str] = ()) -> None:
     """Refuse what is no table of named columns of known types.
 
     Raises:
@@ -89,19 +105,8 @@ def check_schema(schema: pa.Schema, field: str) -> None:
     if twice:
         raise InvalidField(FieldViolation(field, f"has columns of the same name: {', '.join(twice)}"))
     for one in schema:
-        kind = one.type.value_type if pa.types.is_dictionary(one.type) else one.type
-        if not any(is_known(kind) for is_known in _KNOWN):
-            fix = f"is of type {one.type}; send numbers, text or truth values"
-            raise InvalidField(FieldViolation(f"{field}[{one.name!r}]", fix))
-
-
-_KNOWN: tuple[Callable[[pa.DataType], bool], ...] = (
-    pa.types.is_floating,
-    pa.types.is_integer,
-    pa.types.is_decimal,
-    pa.types.is_boolean,
-    _is_text,
-)
+        if one.name not in ignored and (why := why_not_arrow(one.type)):
+            raise InvalidField(FieldViolation(f"{field}[{one.name!r}]", why))
 
 
 @contextmanager

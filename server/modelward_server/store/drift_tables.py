@@ -19,6 +19,7 @@ class ReferenceRow(Base):
     name: Mapped[str] = mapped_column(Name, primary_key=True)
     rows: Mapped[int]
     features: Mapped[list[Any]]
+    ignored_columns: Mapped[list[Any]] = mapped_column(server_default="[]")
     digest: Mapped[str] = mapped_column(String(64))
     created_at: Mapped[datetime]
     created_by: Mapped[str]

@@ -39,6 +39,7 @@ class Piece:
     Attributes:
         first_row: how many rows of the whole dataset come before it.
         field: where the dataset stands in its request, for errors.
+        schema: the columns of the whole dataset, as Arrow writes them, in base64.
     """
 
     uri: str
@@ -47,6 +48,7 @@ class Piece:
     first_row: int
     rows: int
     field: str
+    schema: str
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """Read the piece in parts.
@@ -54,38 +56,46 @@ class Piece:
         Raises:
             as `read_parquet`.
         """
-        yield from _batches({"uri": self.uri, "path": self.path, "row_groups": self.row_groups}, self.field)
+        job = {"uri": self.uri, "path": self.path, "row_groups": self.row_groups, "schema": self.schema}
+        yield from _batches(job, self.field)
 
 
-def read_parquet(uri: str, field: str, columns: Collection[str] | None = None) -> Iterator[pa.RecordBatch]:
+def read_parquet(
+    uri: str, field: str, columns: Collection[str] | None = None, ignored: Collection[str] = ()
+) -> Iterator[pa.RecordBatch]:
     """Read a Parquet file, or a folder of them, at a URI or a local path, in parts.
+
+    The columns of a folder are those of all its files; where types differ, the one that holds all values.
 
     Args:
         field: where the dataset stands in its request, for errors.
         columns: just these; None: all.
+        ignored: columns that are left out, whatever they hold.
 
     Raises:
-        InvalidField: it is no Parquet, breaks off, or lacks a column.
+        InvalidField: it is no Parquet, breaks off, lacks a column, or files have types that do not go together.
         LimitReached: it takes more memory than a reader may, or others hold too much.
     """
-    yield from _batches({"uri": uri, "columns": None if columns is None else sorted(columns)}, field)
+    job = {"uri": uri, "columns": None if columns is None else sorted(columns), "ignored": sorted(ignored)}
+    yield from _batches(job, field)
 
 
-def pieces(uri: str, field: str) -> list[Piece]:
+def pieces(uri: str, field: str, ignored: Collection[str] = ()) -> list[Piece]:
     """Take a dataset apart into its row groups, in order.
 
     Raises:
         as `read_parquet`.
     """
-    with _reader({"uri": uri, "list": True}, field) as reader:
+    with _reader({"uri": uri, "list": True, "ignored": sorted(ignored)}, field) as reader:
         content = reader.answers.read(MAX_LIST_BYTES)
         if len(content) == MAX_LIST_BYTES:
             raise too_large(field)
         reader.check(field)
     found: list[Piece] = []
     rows = 0
-    for path, group, size in json.loads(content):
-        found.append(Piece(uri, path, (group,), rows, size, field))
+    listed = json.loads(content)
+    for path, group, size in listed["groups"]:
+        found.append(Piece(uri, path, (group,), rows, size, field, listed["schema"]))
         rows += size
     return found
 

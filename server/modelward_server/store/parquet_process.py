@@ -9,7 +9,9 @@ import os
 import resource
 import sys
 import threading
-from collections.abc import Iterator
+from base64 import b64decode, b64encode
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,27 +69,92 @@ def limit_memory(size: int) -> None:
 
 
 def _list(job: Job) -> None:
+    dataset = open_parquet(job["uri"])
     groups = [
         (fragment.path, group.id, group.num_rows)
-        for fragment in open_parquet(job["uri"]).get_fragments()
+        for fragment in dataset.get_fragments()
         for group in fragment.row_groups
     ]
-    sys.stdout.write(json.dumps(groups))
+    schema = _chosen(common_schema(dataset), None, job["ignored"]).serialize().to_pybytes()
+    sys.stdout.write(json.dumps({"groups": groups, "schema": b64encode(schema).decode()}))
     sys.stdout.flush()
 
 
 def _read(job: Job) -> None:
     filesystem, _ = locate(job["uri"])
-    dataset = open_parquet(job["uri"]) if "path" not in job else None
-    paths = dataset.files if dataset else [job["path"]]
+    if "path" in job:
+        paths, kept = [job["path"]], pa.ipc.read_schema(pa.py_buffer(b64decode(job["schema"])))
+    else:
+        dataset = open_parquet(job["uri"])
+        paths, kept = dataset.files, _chosen(common_schema(dataset), job["columns"], job["ignored"])
     files = (_open_file(filesystem, path) for path in paths)
-    schema = dataset.schema if dataset else _open_file(filesystem, job["path"]).schema_arrow
-    kept = _chosen(schema, job.get("columns"))
     size = sum(info.size or 0 for info in filesystem.get_file_info(paths))
     batches = (batch for file in files for batch in read_file(file, kept, job.get("row_groups")))
     with pa.PythonFile(sys.stdout.buffer, mode="w") as sink, pa.ipc.new_stream(sink, kept) as writer:
         for batch in _bounded(batches, max(job["memory_bytes"], MAX_GROWTH * size)):
             writer.write_batch(batch)
+
+
+def common_schema(dataset: ds.Dataset) -> pa.Schema:
+    """Return the columns that the files of a dataset have together, each of a type that holds the values of all.
+
+    Raises:
+        ValueError: a column has types that do not go together, such as text and numbers.
+    """
+    columns: dict[str, pa.Field] = {}
+    for fragment in dataset.get_fragments():
+        schema = fragment.physical_schema
+        twice = sorted(name for name, times in Counter(schema.names).items() if times > 1)
+        if twice:
+            raise ValueError(f"has columns of the same name: {', '.join(twice)}")
+        for one in schema:
+            columns[one.name] = _common_field(columns.get(one.name, one), one)
+    return pa.schema(list(columns.values()))
+
+
+def _common_field(known: pa.Field, other: pa.Field) -> pa.Field:
+    if known.type == other.type:
+        return pa.field(known.name, known.type)
+    kinds = [_decoded(one.type) for one in (known, other) if not pa.types.is_null(one.type)]
+    common = next((common for are, common in COMMON if all(map(are, kinds))), None) if len(kinds) > 1 else kinds[0]
+    if common is None:
+        fix = f"column {known.name!r} is {known.type} in one file and {other.type} in another; write it alike"
+        raise ValueError(fix)
+    return pa.field(known.name, common)
+
+
+def _decoded(kind: pa.DataType) -> pa.DataType:
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def _fits_int64(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) and kind != pa.uint64())
+
+
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind))
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
+
+
+def _is_time(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_date(kind) or pa.types.is_timestamp(kind))
+
+
+def _is_coarse_time(kind: pa.DataType) -> bool:
+    return _is_time(kind) and not (pa.types.is_timestamp(kind) and kind.unit == "ns")
+
+
+COMMON: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...] = (
+    (_fits_int64, pa.int64()),
+    (_is_number, pa.float64()),
+    (_is_text, pa.large_string()),
+    (_is_coarse_time, pa.timestamp("us", "UTC")),
+    (_is_time, pa.timestamp("ns", "UTC")),
+)
+"""The type that holds the values of two types, of the first line whose condition both fulfil."""
 
 
 def open_parquet(uri: str) -> ds.Dataset:
@@ -107,11 +174,12 @@ def _open_file(filesystem: fs.FileSystem, path: str) -> pq.ParquetFile:
     return pq.ParquetFile(content, metadata=metadata, buffer_size=ahead, pre_buffer=False)
 
 
-def _chosen(schema: pa.Schema, columns: list[str] | None) -> pa.Schema:
+def _chosen(schema: pa.Schema, columns: list[str] | None, ignored: Collection[str]) -> pa.Schema:
     for name in columns or ():
         if name not in schema.names:
             raise ValueError(f"has no column {name!r}; it has {', '.join(schema.names)}")
-    return schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    kept = schema.names if columns is None else columns
+    return pa.schema([schema.field(name) for name in kept if name not in ignored])
 
 
 def read_file(file: pq.ParquetFile, schema: pa.Schema, row_groups: list[int] | None) -> Iterator[pa.RecordBatch]:
@@ -123,10 +191,15 @@ def read_file(file: pq.ParquetFile, schema: pa.Schema, row_groups: list[int] | N
     here = [name for name in schema.names if name in file.schema_arrow.names]
     for batch in file.iter_batches(rows, row_groups, here, use_threads=False):
         columns = [
-            batch.column(one.name).cast(one.type) if one.name in here else pa.nulls(len(batch), one.type)
+            _cast(batch.column(one.name), one.type) if one.name in here else pa.nulls(len(batch), one.type)
             for one in schema
         ]
         yield pa.record_batch(columns, schema=schema)
+
+
+def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Cast to the type that holds the values of all files; whole numbers become the nearest floats."""
+    return values.cast(kind, safe=not pa.types.is_floating(kind))
 
 
 def _bounded(batches: Iterator[pa.RecordBatch], most: int) -> Iterator[pa.RecordBatch]:

@@ -1,0 +1,246 @@
+"""A column has the same kind whichever way a table comes, and live data are read under the kind of the reference.
+
+The grid is every type by every way in by how much is missing: one table holds all types, each three times.
+"""
+
+import datetime as dt
+import inspect
+from collections.abc import Iterator
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from modelward import DriftReport, errors
+from modelward_server.settings import Settings
+from tests.conftest import Either, RunningServer
+from tests.drift.kinds import (
+    COMPLETE,
+    FEATURES,
+    MISSING,
+    NOON,
+    NUMBERS,
+    ROWS,
+    SPARSE,
+    TEXT,
+    TIME,
+    TIMES,
+    TYPES,
+    WAYS,
+    Door,
+)
+
+
+@pytest.fixture(scope="module")
+def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    folder = tmp_path_factory.mktemp("kinds")
+    settings = Settings(port=0, data_dir=tmp_path_factory.mktemp("data"), allowed_sources=(folder.as_uri(),))
+    server = RunningServer(settings)
+    door = Door(server, folder)
+    yield door
+    door.client.close()
+    server.stop()
+
+
+def _shares(report: DriftReport) -> dict[str, float]:
+    return {feature.name: round(feature.missing_share * ROWS) for feature in report.features}
+
+
+EXPECTED = {name: MISSING[name.rpartition(" ")[2]] for name in FEATURES}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_reference_decides_the_kind_of_each_column(door: Door, way: str) -> None:
+    reference = door.set_reference(way, SPARSE)
+    features = {feature.name: feature for feature in reference.features}
+    for name, (_, _, kind) in TYPES.items():
+        for how, gone in MISSING.items():
+            column = f"{name} {how}"
+            if how == "all" and column in features:  # By some ways nobody can say of what kind it was.
+                assert features[column].missing_share == 1
+            elif kind is TIME:
+                assert column in reference.ignored_columns
+            else:
+                assert (features[column].kind, round(features[column].missing_share * ROWS)) == (kind, gone), column
+    assert features["uint64 no"].minimum == 2.0**63
+    assert set(features["digits no"].categories) == {"000", "001", "002"}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_live_data_are_read_under_the_kinds_of_the_reference(door: Door, way: str) -> None:
+    report = door.detect(way, SPARSE)
+    assert _shares(report) == EXPECTED
+    complete = [feature for feature in report.features if feature.name.endswith(" no")]
+    assert max(feature.ks for feature in complete) == 0, "no value changed on its way"
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_observed_rows_are_read_under_the_kinds_of_the_reference(door: Door, way: str) -> None:
+    assert _shares(door.observe(way, SPARSE)) == EXPECTED
+
+
+REFUSED: dict[str, pa.Array] = {
+    "durations": pa.array([1], pa.duration("s")),
+    "times of day": pa.array([dt.time(1)]),
+    "bytes": pa.array([b"a"]),
+    "lists": pa.array([[1]]),
+    "structs": pa.array([{"a": 1}]),
+    "lists in a dictionary": pa.DictionaryArray.from_arrays(pa.array([0]), pa.array([[1]])),
+    "numbers where text was": pa.array([1]),
+    "times where text was": pa.array([NOON]),
+}
+
+
+@pytest.mark.parametrize("way", ["Arrow", "polars", "Arrow IPC", "Parquet"])
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_is_no_feature_is_refused_by_its_name(door: Door, kind: str, way: str) -> None:
+    values = pa.concat_arrays([REFUSED[kind]] * ROWS)
+    table = COMPLETE.set_column(COMPLETE.column_names.index("string no"), "string no", values)
+    if way in {"polars", "Parquet"} and kind == "lists in a dictionary":
+        pytest.skip(f"{way} has no such type")
+    with pytest.raises(errors.InvalidField) as refused:
+        door.detect(way, table)
+    assert any("'string no'" in violation.field for violation in refused.value.violations)
+
+
+@pytest.mark.parametrize(
+    ("parts", "shares"),
+    [
+        ([pa.nulls(ROWS), pa.array(NUMBERS)], 1 / 2),
+        ([pa.array(NUMBERS), pa.nulls(ROWS)], 1 / 2),
+        ([pa.array([1, 2], pa.int32()), pa.array([1.5], pa.float32())], 0),
+        ([pa.array([1, 2], pa.int64()), pa.array([2**63], pa.uint64())], 0),
+        ([pa.array([Decimal("1.5")]), pa.array([1])], 0),
+        ([None, pa.array(NUMBERS)], 5 / (5 + ROWS)),
+    ],
+    ids=[
+        "nulls first",
+        "nulls last",
+        "whole, float",
+        "signed and unsigned",
+        "decimal, whole",
+        "not in the first",
+    ],
+)
+def test_folder_is_judged_by_all_of_its_files(door: Door, parts: list[Any], shares: float) -> None:
+    version = door.client.register("folders", door.model)
+    folder = door.folder / uuid4().hex
+    folder.mkdir()
+    for number, part in enumerate(parts):
+        columns = {"b": ["x"] * 5} if part is None else {"a": part, "b": ["x"] * len(part)}
+        pq.write_table(pa.table(columns), folder / f"{number}.parquet")
+    door.client.set_reference(version, {"a": NUMBERS, "b": ["x"] * ROWS})
+    report = door.client.detect_drift_uri(version, folder.as_uri())
+    assert {one.name: one.missing_share for one in report.features} == {"a": pytest.approx(shares), "b": 0}
+
+
+def test_folder_of_types_that_do_not_go_together_is_refused(door: Door) -> None:
+    folder = door.folder / uuid4().hex
+    folder.mkdir()
+    pq.write_table(pa.table({"string no": [1]}), folder / "0.parquet")
+    pq.write_table(pa.table({"string no": ["a"]}), folder / "1.parquet")
+    with pytest.raises(errors.InvalidField, match="'string no' is int64 in one file and string in another"):
+        door.client.detect_drift_uri("kinds/1", folder.as_uri())
+
+
+async def _settled(answer: Any) -> Any:
+    return await answer if inspect.isawaitable(answer) else answer
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "model.txt"
+    path.write_text("x")
+    return path
+
+
+async def test_ignored_columns_are_remembered_and_live_data_may_have_them(
+    client: Either, model: Path, name: str, inbox: Path
+) -> None:
+    version = await client.register(name, model)
+    nested = pa.array([[1]] * ROWS)
+    table = pa.table({"a": NUMBERS, "when": TIMES, "symbol": TEXT, "raw": nested})
+    set_ = await client.set_reference(version, table, ignore=["symbol", "raw"])
+    assert [feature.name for feature in set_.features] == ["a"]
+    assert set_.ignored_columns == ("raw", "symbol", "when")
+    assert await client.get_reference(version) == set_
+    live = {"with all": table, "without": {"a": NUMBERS}, "with new times": {"a": NUMBERS, "then": TIMES}}
+    for data in live.values():
+        assert [one.name for one in (await client.detect_drift(version, data)).features] == ["a"]
+    more = table.append_column("more", [TEXT])
+    with pytest.raises(errors.InvalidField, match=r"'more'.*name it as ignored"):
+        await client.detect_drift(version, more)
+    assert len((await client.detect_drift(version, more, ignore="more")).features) == 1
+    pq.write_table(table.append_column("more", nested), inbox / f"{name}.parquet")
+    uri = (inbox / f"{name}.parquet").as_uri()
+    assert len((await client.detect_drift_uri(version, uri, ignore=["more"])).features) == 1
+    with pytest.raises(errors.InvalidField, match="'more'"):
+        await client.detect_drift_uri(version, uri)
+
+
+async def test_large_streams_and_windows_leave_ignored_columns_out(client: Either, model: Path, name: str) -> None:
+    version = await client.register(name, model)
+    numbers = np.random.default_rng(0).normal(size=300_000)
+    table = {"a": numbers, "when": np.arange(300_000).astype("M8[s]"), "symbol": np.arange(300_000)}
+    reference = await client.set_reference(version, table, ignore=["symbol"])
+    assert [feature.name for feature in reference.features] == ["a"]
+    report = await client.detect_drift(version, table)
+    assert [(one.name, one.ks) for one in report.features] == [("a", 0.0)]
+    observer = await client.observe(version, sender="engine", rows=10)
+    observed = await _settled(observer.add(pa.table({"a": numbers[:10], "symbol": [[1]] * 10})))
+    assert [one.name for one in observed.reports[0].features] == ["a"]
+
+
+async def test_reference_without_a_feature_is_refused(client: Either, model: Path, name: str) -> None:
+    version = await client.register(name, model)
+    with pytest.raises(errors.InvalidField, match="no column that is a feature"):
+        await client.set_reference(version, {"when": TIMES})
+    with pytest.raises(errors.InvalidField, match="ignore"):
+        await client.set_reference(version, {"a": NUMBERS}, ignore=[1])
+
+
+async def test_column_without_a_value_is_of_any_kind_in_live_data_but_not_in_a_reference(
+    client: Either, model: Path, name: str
+) -> None:
+    version = await client.register(name, model)
+    rows = 10 * ROWS
+    reference = await client.set_reference(version, {"a": [None] * rows, "b": NUMBERS * 10})
+    assert [one.missing_share for one in reference.features] == [1, 0]
+    report = await client.detect_drift(version, {"a": TEXT * 10, "b": [None] * rows})
+    assert {one.name: one.missing_share for one in report.features} == {"a": 0, "b": 1}
+    assert report.drift_detected
+    with pytest.raises(errors.InvalidField, match="set the reference again"):
+        await client.detect_drift(version, {"a": NUMBERS, "b": NUMBERS})
+
+
+LABELS: dict[str, tuple[pa.Array, str]] = {
+    "decimals": (pa.array([Decimal(i) / 4 for i in range(8)]), "regression"),
+    "views": (pa.array(["a", "b"] * 4, pa.string_view()), "classification"),
+    "truth values": (pa.array([True, False] * 4), "classification"),
+    "dictionaries": (pa.array(["a", "b"] * 4).dictionary_encode(), "classification"),
+}
+
+
+BY_WAYS = [(label, way) for label in LABELS for way in ("typed columns", "Arrow IPC")] + [("decimals", "Parquet")]
+MINUTES = [NOON + dt.timedelta(minutes=i) for i in range(8)]
+
+
+@pytest.mark.parametrize(("label", "way"), BY_WAYS)
+def test_labels_of_comparisons_have_the_same_kinds(door: Door, label: str, way: str) -> None:
+    values, kind = LABELS[label]
+    data = pa.table({"id": MINUTES, "label": values, "when": MINUTES})
+    found = door.compare(way, data, pa.table({"id": MINUTES, "prediction": values}))
+    assert (found.kind, found.rows) == (kind, 8)
+
+
+def test_labels_and_predictions_that_are_times_are_refused(door: Door) -> None:
+    times, numbers = ({"id": list(range(8)), "label": values} for values in (MINUTES, list(range(8))))
+    for data, predicted in ((times, numbers), (numbers, times)):
+        sent = pa.table(predicted).rename_columns(["id", "prediction"])
+        with pytest.raises(errors.InvalidField, match="holds times"):
+            door.compare("Arrow IPC", pa.table(data), sent)
