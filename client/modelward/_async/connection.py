@@ -62,8 +62,7 @@ class AsyncConnection:
         token: a token or JWT that proves who calls, or what gives one anew for each call.
 
     Raises:
-        ValueError: a token would be sent unencrypted over a network.
-        InvalidField: the target or the actor is not what it should be.
+        InvalidField: an argument is not what it should be, or a token would be sent unencrypted over a network.
     """
 
     def __init__(

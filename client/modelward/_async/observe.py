@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from modelward._arguments import checks_arguments
 from modelward._async.connection import AsyncConnection
 from modelward._convert.common import ref_to_proto
 from modelward._convert.drift import observed_from_proto
@@ -56,10 +57,11 @@ class AsyncObserving(AsyncConnection):
         else:
             header.rows = rows
         observer = AsyncObserver(self, header)
-        await observer.send([])
+        await observer._send([])
         return observer
 
 
+@checks_arguments
 class AsyncObserver:
     """Sends one sender's live data.
 
@@ -95,9 +97,9 @@ class AsyncObserver:
         batch = pb.ObserveBatch(number=self.acknowledged + 1, data=to_dataset(to_columns(data, names)))
         if seen_at is not None:
             batch.seen_at.FromDatetime(seen_at)
-        return await self.send([batch], timeout)
+        return await self._send([batch], timeout)
 
-    async def send(self, batches: Sequence[pb.ObserveBatch], timeout: float | None = None) -> Observed:
+    async def _send(self, batches: Sequence[pb.ObserveBatch], timeout: float | None = None) -> Observed:
         """Send batches with their numbers; those that the server has it takes no second time."""
         parts = [pb.ObserveRequest(header=self._header), *(pb.ObserveRequest(batch=batch) for batch in batches)]
         observed = observed_from_proto(

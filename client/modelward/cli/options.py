@@ -1,13 +1,13 @@
 """Arguments that take a form of their own on the command line."""
 
-import re
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from modelward._times import parse_duration, parse_instant
 from modelward.cli.output import Failure
 from modelward.lifecycle import Stage
 
@@ -16,7 +16,6 @@ Command = TypeVar("Command", bound=Callable[..., None])
 STAGE = click.Choice([stage.value for stage in Stage])
 DATA = click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 REASON = click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
-UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would happen.")
 
 
@@ -52,10 +51,9 @@ class Instant(click.ParamType[datetime]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
-            instant = datetime.fromisoformat(str(value))
+            return parse_instant(str(value))
         except ValueError:
             self.fail(f"{value!r} is not an ISO 8601 time, as 2026-03-02T14:31", param, ctx)
-        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 class Window(Instant):
@@ -76,10 +74,10 @@ class Span(click.ParamType[timedelta]):
     name = "span"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        found = re.fullmatch(r"(\d{1,6})([smhd])", str(value))
-        if not found:
+        try:
+            return parse_duration(str(value))
+        except ValueError:
             self.fail(f"{value!r} is not a span of time, as 90m, 24h or 7d", param, ctx)
-        return int(found[1]) * UNITS[found[2]]
 
 
 def pairs(flag: str, name: str, text: str) -> Callable[[Command], Command]:

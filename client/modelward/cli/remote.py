@@ -55,8 +55,10 @@ def _client(server: str, actor: str | None, timeout: float) -> Client:
     proof = proof_from_environment()
     try:
         return Client(server, actor=actor, timeout=timeout, **proof)
-    except ValueError:
-        raise Failure(f"a token goes to {server} over TLS only: set MODELWARD_CA") from None
+    except InvalidField as error:
+        if [violation.field for violation in error.violations] == ["credentials"]:
+            raise Failure(f"a token goes to {server} over TLS only: set MODELWARD_CA") from None
+        raise
 
 
 def remote(command: Command) -> Command:

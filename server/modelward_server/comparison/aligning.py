@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelward._ids import id_texts
 from modelward.comparison import ModelKind
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
@@ -146,16 +147,16 @@ def _finite(values: NDArray[Any], field: str) -> Floats:
     return found
 
 
-def _ids(table: Columns, name: str, field: str) -> list[Any]:
+def _ids(table: Columns, name: str, field: str) -> list[str]:
     if name not in table:
         raise InvalidField(FieldViolation(field, f"has no column {name!r} with the ids of its rows"))
-    found: list[Any] = table[name].tolist()
+    found = id_texts(table[name], f"{field}[{name!r}]")
     if len(set(found)) < len(found):
         raise InvalidField(FieldViolation(f"{field}[{name!r}]", "names a row twice; each row needs an id of its own"))
     return found
 
 
-def _places(ids: list[Any]) -> dict[Any, int]:
+def _places(ids: list[str]) -> dict[str, int]:
     return {key: place for place, key in enumerate(ids)}
 
 
