@@ -167,11 +167,16 @@ def _duration(value: Any, field: str) -> timedelta:
     return duration
 
 
-def _path(value: Any, field: str) -> Any:
+def as_path(value: Any, field: str) -> Path:
+    """Return a path that the operating system takes.
+
+    Raises:
+        InvalidField: it is none.
+    """
     text = str(value) if isinstance(value, str | os.PathLike) else ""
     if not text or "\0" in text or has_surrogate(text):
         raise refused(field, value, "give a path as text or as pathlib.Path")
-    return value
+    return Path(value)
 
 
 def _version(value: Any, field: str) -> VersionRef | ModelVersion:
@@ -194,7 +199,7 @@ BASIC: dict[Any, ArgumentType] = {
     bool: ArgumentType("True or False", _truth),
     datetime: ArgumentType("a datetime with its time zone, or ISO 8601 text, as '2026-11-01T10:00Z'", _instant),
     timedelta: ArgumentType("a timedelta, or text, as '90m', '24h' or '7d'", _duration),
-    Path: ArgumentType("a path", _path),
+    Path: ArgumentType("a path", as_path),
     VersionRef: ArgumentType("a version, as 'spx-direction/3'", _version),
 }
 

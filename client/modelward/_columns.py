@@ -42,11 +42,11 @@ def _number(value: Any, field: str) -> float | None:
         return value if value == value else None  # noqa: PLR0124 - NaN is what arrays hold where nothing is known
     if is_missing(value):
         return None
-    value = value.item() if getattr(value, "shape", None) == () else value
+    kind, value = type(value).__name__, value.item() if getattr(value, "shape", None) == () else value
     if isinstance(value, str):
         fix = "give classes as whole numbers, each class the same one always, as {'down': 0, 'up': 1}[value]"
         raise InvalidField(FieldViolation(field, f"is {value!r}, but outcomes are numbers; {fix}"))
     if not isinstance(value, numbers.Real | Decimal):
-        raise InvalidField(FieldViolation(field, f"is a {type(value).__name__}; give a number"))
+        raise InvalidField(FieldViolation(field, f"is a {kind}; give a number"))
     number = float(value)
     return None if number != number else number  # noqa: PLR0124
