@@ -90,7 +90,7 @@ def _plain(hint: Any) -> ArgumentType:
         return BASIC[hint]
     if issubclass(hint, Enum):
         return _one_of([member.value for member in hint], hint)
-    if dataclasses.is_dataclass(hint) and not issubclass(hint, CHECKED_LATER):
+    if hint not in CHECKED_LATER and dataclasses.is_dataclass(hint):
         return dataclass_type(hint)
     return _instance(hint)
 
@@ -267,7 +267,7 @@ def _sequence(item_hint: Any, origin: type) -> ArgumentType:
     item = argument_type(item_hint)
     name = "a list" if item is ANYTHING else f"a list, each item {item.name}"
     whole = tuple if origin is tuple else list
-    lazy = isinstance(item_hint, type) and issubclass(item_hint, CHECKED_LATER)  # It may be a stream without an end.
+    lazy = isinstance(item_hint, type) and item_hint in CHECKED_LATER  # It may be a stream without an end.
 
     def convert(value: Any, field: str) -> Any:
         if value is None or isinstance(value, Mapping | type):

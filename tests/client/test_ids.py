@@ -139,14 +139,14 @@ async def test_ab_outcomes_are_named_where_they_are_wrong(client: Either, versio
         (AbOutcome("", "u", {"pnl": 1.0}), "outcome_id"),
         (AbOutcome(None, "u", {"pnl": 1.0}), "outcome_id"),  # type: ignore[arg-type]
         (AbOutcome("1", float("nan"), {"pnl": 1.0}), "unit"),  # type: ignore[arg-type]
-        (AbOutcome("1", "u", {"pnl": pd.NA}), r"metrics\['pnl'\]"),
+        (AbOutcome("1", "u", {"pnl": pd.NA}), r"metrics\['pnl'\]"),  # type: ignore[dict-item]
         (AbOutcome("1", "u", {"pnl": "x"}), r"metrics\['pnl'\]"),  # type: ignore[dict-item]
         (AbOutcome("1", "u", {"pnl": 1.0}, observed_at=datetime(2026, 11, 1)), "observed_at"),  # noqa: DTZ001
         (AbOutcome("1", "u", {"pnl": float("nan")}), "pnl"),
     ]:
         with pytest.raises(errors.InvalidField, match=rf"outcomes\[1\].*{field}"):
             await client.record_ab_outcomes(name, [AbOutcome("0", "u", {"pnl": 1.0}), wrong])
-    first = await client.record_ab_outcomes(name, [AbOutcome(7.0, 5, {"pnl": np.float32(1)})])  # type: ignore[arg-type]
+    first = await client.record_ab_outcomes(name, [AbOutcome(7.0, 5, {"pnl": 1})])  # type: ignore[arg-type]
     again = await client.record_ab_outcomes(name, iter([AbOutcome("7", "5", {"pnl": 1.0})]))
     assert (first.recorded, again.recorded, again.repeated_ids) == (1, 0, 1)
 
