@@ -1,5 +1,6 @@
 """How clients prove who they are, and how commands find their proof: in the environment."""
 
+import getpass
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -43,6 +44,14 @@ def check_token_travels_safely(
     if token and credentials is None and not all(map(_is_local, target.rpartition("/")[2].split(","))):
         fix = f"a token goes to {target} over TLS only; give credentials=grpc.ssl_channel_credentials(...)"
         raise InvalidField(FieldViolation("credentials", fix))
+
+
+def login_name() -> str:
+    """Return the name that the user of this process goes by; in a container a user may have only a number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"user {os.getuid()}"
 
 
 def _is_local(address: str) -> bool:

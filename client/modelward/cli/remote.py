@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from modelward import Client
+from modelward._contact import Unreachable
 from modelward._credentials import proof_from_environment
 from modelward._text import visible
 from modelward.cli.output import Failure, Output
@@ -96,6 +97,8 @@ def _lines(error: ModelwardError, server: str, timeout: float) -> list[str]:
         return [str(violation) for violation in error.violations] or [error.message]
     if isinstance(error, GatesFailed):
         return ["the promotion policy refuses it:", *(f"  {gate.gate}: {gate.evidence}" for gate in error.gates)]
+    if isinstance(error, Unreachable):
+        return [f"{error.message} (--server or MODELWARD_SERVER names another)"]
     if isinstance(error, Unavailable) and not error.reason:
         return [f"no Modelward server answers at {server}; --server or MODELWARD_SERVER names another"]
     if isinstance(error, DeadlineExceeded) and not error.reason:
