@@ -55,7 +55,7 @@ class Contact:
             failure: the error that the caller would see.
             cause: what gRPC raised.
         """
-        never_came = isinstance(cause, grpc.RpcError) and cause.code() is grpc.StatusCode.UNAVAILABLE  # type: ignore[attr-defined]
+        never_came = isinstance(cause, grpc.RpcError) and cause.code() is grpc.StatusCode.UNAVAILABLE
         if type(failure) is Unavailable and never_came and not self._made:
             return Unreachable(f"no Modelward server answers at {self._target}: {self._reason(failure.message)}")
         if not isinstance(failure, Unavailable | DeadlineExceeded | UnexpectedError):

@@ -34,6 +34,13 @@ CALLS: dict[str, Callable[[Client], Any]] = {
 }
 
 
+class Quiet(BaseHTTPRequestHandler):
+    """Logs nothing."""
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
 @contextmanager
 def unreached(words: str) -> Iterator[None]:
     begun = time.monotonic()
@@ -89,8 +96,7 @@ def test_tls_that_one_side_only_speaks_is_told(encrypted: tuple[str, bytes], ser
 
 
 def test_server_of_http_is_told() -> None:
-    other = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
-    other.RequestHandlerClass.log_message = lambda *_: None  # type: ignore[method-assign]
+    other = HTTPServer(("127.0.0.1", 0), Quiet)
     threading.Thread(target=other.serve_forever, daemon=True).start()
     with Client(f"127.0.0.1:{other.server_port}") as client, unreached("of HTTP/1"):
         client.get_model("spx")
