@@ -1,5 +1,7 @@
 """Arguments that take a form of their own on the command line."""
 
+import functools
+import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -7,6 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
+from modelward._text import visible
 from modelward._times import parse_duration, parse_instant
 from modelward.cli.output import Failure
 from modelward.lifecycle import Stage
@@ -78,6 +81,37 @@ class Span(click.ParamType[timedelta]):
             return parse_duration(str(value))
         except ValueError:
             self.fail(f"{value!r} is not a span of time, as 90m, 24h or 7d", param, ctx)
+
+
+def somebody_looks_on() -> bool:
+    """Tell whether a person can answer a question."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def ending(command: Command) -> Command:
+    """Give a command that ends something for good its reason, and ask for a yes where a person looks on.
+
+    The command takes the reason as `reason`, and calls `confirm` with a question before it acts.
+    """
+
+    @click.option("--reason", metavar="TEXT", help="Why, for the record; asked for on a terminal.")
+    @click.option("--yes", is_flag=True, help="Do not ask for a yes.")
+    @functools.wraps(command)
+    def run(*args: Any, reason: str | None, yes: bool, **kwargs: Any) -> None:
+        if not reason and not somebody_looks_on():
+            raise click.UsageError("Missing option '--reason'.")
+
+        def confirm(question: str) -> None:
+            if somebody_looks_on() and not yes:
+                click.confirm(visible(question), abort=True, err=True)
+
+        command(*args, reason=reason or click.prompt("Why, for the record", err=True), confirm=confirm, **kwargs)
+
+    return run  # type: ignore[return-value]
+
+
+Confirm = Callable[[str], None]
+"""Asks a person whether to go on; ends the command when not."""
 
 
 def pairs(flag: str, name: str, text: str) -> Callable[[Command], Command]:
