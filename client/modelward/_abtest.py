@@ -63,11 +63,10 @@ def batches(outcomes: Iterable[AbOutcome]) -> Iterator[Sequence[pb.AbOutcome]]:
 
 def _message(outcome: AbOutcome, field: str) -> pb.AbOutcome:
     """Convert an outcome; what is wrong with it is looked for only when that fails, as there may be many."""
-    outcome_id, unit = id_text(outcome.outcome_id, f"{field}.outcome_id"), id_text(outcome.unit, f"{field}.unit")
-    named = replace(outcome, outcome_id=outcome_id, unit=unit)
+    named = replace(outcome, outcome_id=id_text(outcome.outcome_id, f"{field}.outcome_id"))
     try:
         return ab_outcome_to_proto(named, field)
-    except (TypeError, ValueError, AttributeError, InvalidField):
+    except (TypeError, ValueError, AttributeError):
         return ab_outcome_to_proto(dataclass_type(AbOutcome).convert(named, field), field)
 
 

@@ -2,12 +2,14 @@
 
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import numpy as np
 import pytest
 
 from modelward import AbOutcome, Client, Comparison, DriftReport, Job, Schedule
+from modelward._refs import AnyVersion
 from modelward.cli import options
 from modelward.cli.commands import MODULES
 from tests.cli.conftest import Commands, columns
@@ -25,7 +27,7 @@ class Shown:
         sdk.set_reference(first, columns())
         self.report: DriftReport = sdk.detect_drift(first, columns(shift=2), label="the first week of the quarter")
         truth = np.random.default_rng(0).normal(size=60)
-        predictions = {first: truth + 1, second: truth * 2}
+        predictions: dict[AnyVersion, Any] = {first: truth + 1, second: truth * 2}
         self.comparison: Comparison = sdk.compare([], None, truth, predictions=predictions)
         self.test = f"{name}-test"
         sdk.create_ab_test(self.test, {"control": first, "challenger": second}, primary_metric="pnl_in_basis_points")

@@ -146,7 +146,7 @@ async def test_ab_outcomes_are_named_where_they_are_wrong(client: Either, versio
     ]:
         with pytest.raises(errors.InvalidField, match=rf"outcomes\[1\].*{field}"):
             await client.record_ab_outcomes(name, [AbOutcome("0", "u", {"pnl": 1.0}), wrong])
-    first = await client.record_ab_outcomes(name, [AbOutcome(7.0, 5, {"pnl": 1})])  # type: ignore[arg-type]
+    first = await client.record_ab_outcomes(name, [AbOutcome(7.0, "5", {"pnl": 1})])  # type: ignore[arg-type]
     again = await client.record_ab_outcomes(name, iter([AbOutcome("7", "5", {"pnl": 1.0})]))
     assert (first.recorded, again.recorded, again.repeated_ids) == (1, 0, 1)
 
