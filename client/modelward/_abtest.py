@@ -66,7 +66,7 @@ def _message(outcome: AbOutcome, field: str) -> pb.AbOutcome:
     named = replace(outcome, outcome_id=id_text(outcome.outcome_id, f"{field}.outcome_id"))
     try:
         return ab_outcome_to_proto(named, field)
-    except (TypeError, ValueError, AttributeError):
+    except (TypeError, ValueError, AttributeError, InvalidField):
         return ab_outcome_to_proto(dataclass_type(AbOutcome).convert(named, field), field)
 
 

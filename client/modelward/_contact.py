@@ -43,6 +43,7 @@ class Contact:
         self._target = target
         self._encrypted = encrypted
         self._made = False
+        self._told = ""
 
     def made(self) -> None:
         """Note that a server answered."""
@@ -63,6 +64,12 @@ class Contact:
         return failure
 
     def _reason(self, said: str) -> str:
+        """Say what is wrong. A host has several addresses, so that one refuses says less than what another answered."""
+        if not self._told or "Connection refused" not in said:
+            self._told = self._cause(said)
+        return self._told
+
+    def _cause(self, said: str) -> str:
         if any(words in said for words in CLOSED):
             return WITH_TLS if self._encrypted else WITHOUT_TLS
         return next((reason for words, reason in CAUSES.items() if words in said), said)

@@ -88,9 +88,9 @@ def test_tls_that_one_side_only_speaks_is_told(encrypted: tuple[str, bytes], ser
         client.get_model("spx")
     with Client(server.target, credentials=trusted) as client, unreached("without TLS; leave credentials out"):
         client.get_model("spx")
-    with Client(address, credentials=grpc.ssl_channel_credentials()) as client, unreached("do not trust"):
-        client.get_model("spx")
     other = address.replace("localhost", "127.0.0.1")
+    with Client(other, credentials=grpc.ssl_channel_credentials()) as client, unreached("do not trust"):
+        client.get_model("spx")
     with Client(other, credentials=trusted) as client, unreached("for another host"):
         client.get_model("spx")
 
