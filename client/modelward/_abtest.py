@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 
+from modelward._argument_types import dataclass_type, nearest
 from modelward._convert.abtest import ab_outcome_to_proto
 from modelward._convert.common import ref_to_proto
+from modelward._ids import id_text
 from modelward._refs import AnyVersion, as_ref
 from modelward.abtest import AbMetric, AbOutcome, AbTest, RecordedAbOutcomes
 from modelward.errors import FieldViolation, InvalidField
@@ -32,7 +35,8 @@ def to_variants(variants: Mapping[str, AnyVersion], weights: Mapping[str, float]
     """
     for name, weight in weights.items():
         if name not in variants:
-            raise InvalidField(FieldViolation("weights", f"{name!r} is not a variant; there are {', '.join(variants)}"))
+            fix = f"{name!r} is not a variant; there are {', '.join(variants)}{nearest(name, variants)}"
+            raise InvalidField(FieldViolation("weights", fix))
         if not weight > 0:
             raise InvalidField(FieldViolation("weights", f"{name} has {weight}; give it more than 0"))
     return [
@@ -46,7 +50,7 @@ def batches(outcomes: Iterable[AbOutcome]) -> Iterator[Sequence[pb.AbOutcome]]:
     batch: list[pb.AbOutcome] = []
     size = 0
     for number, outcome in enumerate(outcomes):
-        message = ab_outcome_to_proto(outcome, f"outcomes[{number}]")
+        message = _message(outcome, f"outcomes[{number}]")
         room = message.ByteSize() + 8
         if batch and (len(batch) == BATCH or size + room > BATCH_BYTES):
             yield batch
@@ -55,6 +59,15 @@ def batches(outcomes: Iterable[AbOutcome]) -> Iterator[Sequence[pb.AbOutcome]]:
         size += room
     if batch:
         yield batch
+
+
+def _message(outcome: AbOutcome, field: str) -> pb.AbOutcome:
+    """Convert an outcome; what is wrong with it is looked for only when that fails, as there may be many."""
+    named = replace(outcome, outcome_id=id_text(outcome.outcome_id, f"{field}.outcome_id"))
+    try:
+        return ab_outcome_to_proto(named, field)
+    except (TypeError, ValueError, AttributeError, InvalidField):
+        return ab_outcome_to_proto(dataclass_type(AbOutcome).convert(named, field), field)
 
 
 def total(recorded: Sequence[RecordedAbOutcomes]) -> RecordedAbOutcomes:

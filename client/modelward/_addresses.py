@@ -15,6 +15,8 @@ RECONNECTING: list[Option] = [
     # In spite of its name: how long one attempt to connect may take.
     ("grpc.min_reconnect_backoff_ms", 5_000),
 ]
+SCHEMES = ("dns:", "unix:", "unix-abstract:", "ipv4:", "ipv6:", "vsock:", "xds:", "google-c2p:")
+"""What gRPC's own forms of a target begin with."""
 PORT = re.compile("[0-9]{1,5}")
 IN_TURNS: Option = ("grpc.service_config", '{"loadBalancingConfig": [{"round_robin": {}}]}')
 """Connect to every address and spread calls over those that answer."""
@@ -35,11 +37,23 @@ def channel_target(target: str) -> tuple[str, list[Option]]:
         target: `host:port`, several of them with commas, or `dns:///host:port` for a name with several addresses.
 
     Raises:
-        InvalidField: one of several addresses is empty or has no port.
+        InvalidField: an address is empty, has no port, or is a URL.
     """
-    if "," in target:
-        return _several([_split(address.strip()) for address in target.split(",")])
+    addresses = [_without_scheme(address.strip()) for address in target.split(",")]
+    if len(addresses) > 1:
+        return _several([_split(address) for address in addresses])
+    if not target.startswith(SCHEMES):
+        _split(target)
     return target, [*RECONNECTING, IN_TURNS] if target.startswith("dns:") else RECONNECTING
+
+
+def _without_scheme(address: str) -> str:
+    scheme, separator, rest = address.partition("://")
+    if separator and scheme not in {"unix", "unix-abstract", "xds", "google-c2p", "dns"}:
+        tls = " and credentials=grpc.ssl_channel_credentials()" if scheme in {"https", "grpcs"} else ""
+        fix = f"{address!r} is a URL; give {rest.partition('/')[0]!r} without {scheme}://{tls}"
+        raise InvalidField(FieldViolation("target", fix))
+    return address
 
 
 def _several(servers: Sequence[tuple[str, int]]) -> tuple[str, list[Option]]:
@@ -68,7 +82,7 @@ def _look_up(host: str, port: int) -> list[tuple[str, int]]:
 def _split(address: str) -> tuple[str, int]:
     host, _, port = address.rpartition(":")
     if not host or not PORT.fullmatch(port) or int(port) > 65_535:
-        fix = f"{address!r} is not of the form host:port, as each of several addresses must be"
+        fix = f"{address!r} is not of the form host:port; give both, as 'localhost:50061'"
         raise InvalidField(FieldViolation("target", fix))
     return host.strip("[]"), int(port)
 

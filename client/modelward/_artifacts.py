@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from modelward._argument_types import as_path
 from modelward._manifest import check_names
 from modelward._onnx import check_confined
 from modelward._transfers import describe_file
@@ -50,7 +51,7 @@ def saved(model: object) -> Iterator[Saved]:
         InvalidField: it is none of these, there is no file, or no file could hold it.
     """
     if isinstance(model, str | Path):
-        yield _from_path(Path(model))
+        yield _from_path(as_path(model, "model"))  # Empty text would be the current folder with all that is in it.
         return
     with TemporaryDirectory() as folder:
         framework = _write(model, Path(folder))

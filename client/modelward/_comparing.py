@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from modelward._columns import as_column
 from modelward._convert.common import ref_to_proto
+from modelward._ids import id_texts
 from modelward._refs import AnyVersion, as_ref
 from modelward.comparison import Metric
 from modelward.errors import FieldViolation, InvalidField
@@ -47,17 +49,19 @@ def put_data(
     from modelward.data import to_columns, to_dataset  # Here: numpy takes as long to import as all the rest.
 
     columns = {} if features is None else to_columns(features, field="X")
+    truth = as_column(truth, "y")
     rows = len(next(iter(columns.values()))) if columns else len(truth)
+    names = list(map(str, range(rows))) if ids is None else id_texts(as_column(ids, "ids"))
     extra = {"label": ("y", truth)} | ({} if returns is None else {"returns": ("returns", returns)})
     if predictions:
-        extra["id"] = ("ids", range(rows) if ids is None else ids)
+        extra["id"] = ("ids", names)
     for name, (field, values) in extra.items():
         free = _free_name(name, columns)
         columns[free] = _column(values, field, rows, features is not None)
         setattr(request, name, free)
     request.data.CopyFrom(to_dataset(columns))
     for version, sent in predictions.items():
-        table = _prediction_table(sent, request.id, ids, rows, f"predictions[{version}]")
+        table = _prediction_table(sent, request.id, names, rows, f"predictions[{as_ref(version)}]")
         request.predictions.add(version=ref_to_proto(as_ref(version)), data=to_dataset(table))
 
 
@@ -77,21 +81,23 @@ def _free_name(name: str, columns: Columns) -> str:
 def _column(values: Any, field: str, rows: int, has_features: bool) -> Any:
     from modelward.data import to_columns
 
-    [named] = to_columns({field: values}, field=field).values()
+    [named] = to_columns({field: as_column(values, field)}, field=field).values()
     if len(named) != rows:
         whole = f"X has {rows:,} rows" if has_features else f"y has {rows:,} values"
         raise InvalidField(FieldViolation(field, f"has {len(named):,} values, but {whole}"))
     return named
 
 
-def _prediction_table(sent: Any, id_name: str, ids: Any, rows: int, field: str) -> Columns:
+def _prediction_table(sent: Any, id_name: str, ids: list[str], rows: int, field: str) -> Columns:
     """Return predictions as a table with ids; a sequence has one for each row of the test set, in its order."""
     from modelward.data import to_columns
 
-    if hasattr(sent, "keys") or hasattr(sent, "columns") or hasattr(sent, "column_names"):
+    if isinstance(sent, Mapping) or hasattr(sent, "columns") or hasattr(sent, "column_names"):
         table = to_columns(sent, field=field)
         if id_name not in table and "id" in table:
             table[id_name] = table.pop("id")
+        if id_name in table:
+            table |= to_columns({id_name: id_texts(table[id_name], f"{field}[{id_name!r}]")}, field=field)
         return table
     values = _column(sent, field, rows, has_features=False)
-    return to_columns({"prediction": values, id_name: range(rows) if ids is None else ids}, field=field)
+    return to_columns({"prediction": values, id_name: ids}, field=field)

@@ -1,5 +1,6 @@
 """How clients prove who they are, and how commands find their proof: in the environment."""
 
+import getpass
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import TypedDict
 import grpc
 
 from modelward._addresses import is_loopback
+from modelward.errors import FieldViolation, InvalidField
 
 
 class Proof(TypedDict):
@@ -37,10 +39,19 @@ def check_token_travels_safely(
     """Refuse to send a token where others could read it.
 
     Raises:
-        ValueError: the connection is not encrypted and leaves this machine.
+        InvalidField: the connection is not encrypted and leaves this machine.
     """
     if token and credentials is None and not all(map(_is_local, target.rpartition("/")[2].split(","))):
-        raise ValueError(f"a token goes to {target} over TLS only: give credentials=grpc.ssl_channel_credentials(...)")
+        fix = f"a token goes to {target} over TLS only; give credentials=grpc.ssl_channel_credentials(...)"
+        raise InvalidField(FieldViolation("credentials", fix))
+
+
+def login_name() -> str:
+    """Return the name that the user of this process goes by; in a container a user may have only a number."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        return f"user {os.getuid()}"
 
 
 def _is_local(address: str) -> bool:

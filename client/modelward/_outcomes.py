@@ -1,23 +1,26 @@
 """Arrays of predictions and labels as outcomes, in batches that one call takes."""
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
+from modelward._columns import as_column, as_numbers
+from modelward._ids import id_texts
 from modelward.drift import Outcome, RecordedOutcomes
 from modelward.errors import FieldViolation, InvalidField
 
 BATCH = 10_000
+ARGUMENTS = {"prediction": "predictions", "probability": "probabilities", "label": "labels"}
+"""How callers know the columns."""
 
 
 def to_outcomes(ids: Iterable[object], **columns: Any) -> list[Outcome]:
     """Make an outcome of each row; a column is None, one instant for all rows, or a value for each.
 
     Raises:
-        InvalidField: a column has another length than `ids`.
+        InvalidField: an id is missing, a column has another length than `ids`, or a value is no number.
     """
-    names = [str(name) for name in ids]
+    names = id_texts(as_column(ids, "ids"))
     values = {field: _column(field, column, len(names)) for field, column in columns.items()}
     rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
     return [_outcome(name, row) for name, row in zip(names, rows, strict=True)]
@@ -39,17 +42,13 @@ def total(recorded: Sequence[RecordedOutcomes]) -> RecordedOutcomes:
 
 
 def _column(field: str, column: Any, rows: int) -> list[Any]:
-    if column is None or isinstance(column, datetime):
+    if column is None or (isinstance(column, datetime) and field.endswith("_at")):
         return [column] * rows
-    values = list(column) if field.endswith("_at") else [_number(value) for value in column]
+    values = list(column) if field.endswith("_at") else as_numbers(column, ARGUMENTS[field])
     if len(values) != rows:
-        raise InvalidField(FieldViolation(field, f"has {len(values)} values for {rows} ids; give one for each"))
+        fix = f"has {len(values)} values for {rows} ids; give one for each"
+        raise InvalidField(FieldViolation(ARGUMENTS.get(field, field), fix))
     return values
-
-
-def _number(value: Any) -> float | None:
-    number = None if value is None else float(value)
-    return None if number is None or math.isnan(number) else number  # NaN is what arrays hold where nothing is known.
 
 
 def _outcome(name: str, row: dict[str, Any]) -> Outcome:

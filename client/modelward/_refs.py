@@ -1,29 +1,49 @@
 """How callers may name versions, stages and jobs' states."""
 
+import operator
 from collections.abc import Collection
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, Stage, VersionRef
 from modelward.retraining import Job, JobState
 
-AnyVersion = str | VersionRef | ModelVersion
-"""A version: `"spx-direction/3"`, a reference, or the version itself."""
+AnyVersion = str | VersionRef | ModelVersion | tuple[str, int]
+"""A version: `"spx-direction/3"`, a reference, the version itself, or `("spx-direction", 3)`."""
 
 
-def as_ref(version: AnyVersion) -> VersionRef:
+def as_ref(version: object, field: str = "version") -> VersionRef:
     """Return the reference to a version.
 
+    Args:
+        version: one of `AnyVersion`.
+        field: how errors name the argument.
+
     Raises:
-        InvalidField: the text is not of the form `name/3`.
+        InvalidField: it is something else, or the text is not of the form `name/3`.
     """
     if isinstance(version, ModelVersion):
         return version.ref
     if isinstance(version, VersionRef):
-        return version
-    model, _, number = version.rpartition("/")
-    if not model or not number.isascii() or not number.isdigit() or int(number) >= 1 << 31:
-        raise InvalidField(FieldViolation("version", f"{version!r} is not of the form 'model/3'"))
-    return VersionRef(model, int(number))
+        return _ref(version.model, version.version, version, field)
+    if isinstance(version, tuple | list) and len(version) == 2:
+        return _ref(version[0], version[1], version, field)
+    if isinstance(version, str):
+        model, _, number = version.rpartition("/")
+        digits = number.isascii() and number.isdigit() and len(number) < 11
+        return _ref(model, int(number) if digits else None, version, field)
+    found = getattr(version, "version", None)
+    fix = "give its .version" if isinstance(found, ModelVersion) else "give 'model/3', or the version itself"
+    raise InvalidField(FieldViolation(field, f"is a {type(version).__name__}, which is no version; {fix}"))
+
+
+def _ref(model: object, number: object, version: object, field: str) -> VersionRef:
+    try:
+        number = -1 if isinstance(number, bool) else operator.index(number)  # type: ignore[arg-type]
+    except TypeError:
+        number = -1
+    if not isinstance(model, str) or not model or not model.isprintable() or not 0 <= number < 1 << 31:
+        raise InvalidField(FieldViolation(field, f"{version!r} is not of the form 'model/3'"))
+    return VersionRef(model, number)
 
 
 def as_names(names: Collection[str], field: str) -> list[str]:

@@ -12,6 +12,11 @@ HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 """Control and format characters, such as C1 and those of bidirectional text, surrogates, and breaks of lines."""
 
 
+def has_surrogate(text: str) -> bool:
+    """Tell whether a text has half of a surrogate pair, so that it cannot be written as UTF-8."""
+    return not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text)
+
+
 def is_hidden(character: str) -> bool:
     """Tell whether a character is not drawn, or drives what draws it."""
     return unicodedata.category(character) in HIDDEN or IGNORABLE.match(character) is not None

@@ -5,7 +5,7 @@ import math
 import random
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Generic, TypeVar
 
 import grpc
@@ -14,6 +14,7 @@ from google.rpc.error_details_pb2 import BadRequest, ErrorInfo, PreconditionFail
 from google.rpc.status_pb2 import Status
 from grpc import aio
 
+from modelward._contact import FIRST_CONTACT_SECONDS, Unreachable
 from modelward._request_ids import new_request_id
 from modelward._silence import Silence
 from modelward.errors import (
@@ -43,6 +44,8 @@ from modelward.errors import (
 from modelward.lifecycle import GateResult
 
 ACTOR_HEADER = "modelward-actor"
+ACTOR_HEADER_UTF8 = "modelward-actor-bin"
+"""The same in UTF-8, for names that have characters beyond ASCII: gRPC's clients send no other headers with them."""
 STATUS_DETAILS = "grpc-status-details-bin"
 LOST_STATUS = "Internal error from Core"
 """What grpc.aio says when a write meets the end of its call; it forgets the server's status (grpc issue 36066)."""
@@ -94,6 +97,16 @@ class Pauses:
 
     def begin_anew(self) -> None:
         self._next = FIRST_PAUSE_SECONDS
+        self._begun = time.monotonic()
+
+    def check_first_contact(self, error: ModelwardError) -> None:
+        """Check that a server which has never answered may still be about to.
+
+        Raises:
+            Unreachable: `error`, when it was tried for long enough.
+        """
+        if isinstance(error, Unreachable) and time.monotonic() + self._next > self._begun + FIRST_CONTACT_SECONDS:
+            raise error from None
 
     def next(self) -> float:
         """Return the seconds to wait now."""
@@ -143,6 +156,7 @@ class Attempts:
             ModelwardError: `error`, when another attempt would not help or would come too late.
         """
         asked = error.retry_seconds if isinstance(error, LimitReached) else None
+        self._pauses.check_first_contact(error)
         pause = self._pauses.next() + (asked or 0.0)
         late = time.monotonic() + pause > min(self._deadline, self._end_of_patience)
         if late or not (isinstance(error, Unavailable | ConcurrentChange) or asked is not None):
@@ -186,8 +200,9 @@ def pause_before_watching(error: Unavailable | LimitReached, pauses: Pauses, *, 
     """Return the seconds to wait before a watch that broke off is opened again.
 
     Raises:
-        LimitReached: `error`, when the watch has not begun and waiting does not help.
+        LimitReached, Unreachable: `error`, when the watch has not begun and waiting does not help.
     """
+    pauses.check_first_contact(error)
     asked = error.retry_seconds if isinstance(error, LimitReached) else 0.0
     if asked is None and not begun:
         raise error
@@ -202,6 +217,24 @@ def client_closed() -> FailedPrecondition:
 def endless(most: int) -> UnexpectedError:
     """Return what a stream of answers raises that goes on behind `most` bytes."""
     return UnexpectedError(f"the server's answers to one call have more than {most >> 20} MiB and no end")
+
+
+def actor_header(actor: str) -> tuple[str, str | bytes]:
+    """Return the header that names who acts.
+
+    Raises:
+        InvalidField: the name has a character that nobody sees.
+    """
+    if not actor.isprintable():
+        fix = "has a character that is not printable; give printable text"
+        raise InvalidField(FieldViolation("actor", fix))
+    return (ACTOR_HEADER, actor) if actor.isascii() else (ACTOR_HEADER_UTF8, actor.encode())
+
+
+def actor_in(metadata: Mapping[str, str | bytes]) -> str:
+    """Return who acts, as the headers of a call say; empty when none does."""
+    sent = metadata.get(ACTOR_HEADER_UTF8) or metadata.get(ACTOR_HEADER) or ""
+    return sent if isinstance(sent, str) else sent.decode(errors="replace")
 
 
 def check_header(field: str, value: str) -> None:

@@ -93,8 +93,12 @@ class VariantResult:
     """The primary one first, then the guardrails."""
 
     def __getitem__(self, key: str) -> AbEstimate:
-        """Return one metric, as `result["pnl_bps"]`."""
-        return next(found for found in self.metrics if found.key == key)
+        """Return one metric, as `result["pnl_bps"]`.
+
+        Raises:
+            KeyError: the test has no such metric.
+        """
+        return {found.key: found for found in self.metrics}[key]
 
 
 @dataclass(frozen=True)
@@ -141,8 +145,12 @@ class AbTestResult:
     """How the challengers stood to the control by the primary metric as outcomes came, the oldest first."""
 
     def __getitem__(self, variant: str) -> VariantResult:
-        """Return how one variant stands, as `result["challenger"]`."""
-        return next(found for found in self.variants if found.variant == variant)
+        """Return how one variant stands, as `result["challenger"]`.
+
+        Raises:
+            KeyError: the test has no such variant.
+        """
+        return {found.variant: found for found in self.variants}[variant]
 
 
 @dataclass(frozen=True)

@@ -74,6 +74,9 @@ class Model:
     halt: Halt | None
     etag: str
 
+    def __hash__(self) -> int:
+        return hash(self.name)
+
 
 @dataclass(frozen=True)
 class ArtifactDeletion:
@@ -121,6 +124,9 @@ class ModelVersion:
 
     def __str__(self) -> str:
         return str(self.ref)
+
+    def __hash__(self) -> int:
+        return hash(self.ref)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import TypeAlias
 
 from modelward.comparison import Metric, Verdict
+from modelward.errors import FieldViolation, InvalidField
 from modelward.schedules import SchedulePolicy, ScheduleProblem
 
 
@@ -48,7 +49,7 @@ class AtSession:
 
     def __post_init__(self) -> None:
         if (self.after_open is None) == (self.after_close is None):
-            raise ValueError("give exactly one of after_open and after_close")
+            raise InvalidField(FieldViolation("session", "give exactly one of after_open and after_close"))
 
     @property
     def offset(self) -> timedelta:
@@ -81,7 +82,8 @@ class OnPerformance:
 
     def __post_init__(self) -> None:
         if len(self._bounds()) != 1:
-            raise ValueError("give exactly one of below, above, fallen_by and risen_by")
+            fix = "give exactly one of below, above, fallen_by and risen_by"
+            raise InvalidField(FieldViolation("performance", fix))
 
     @property
     def bound(self) -> tuple[str, float]:
@@ -323,6 +325,9 @@ class Job:
     progress_message: str = ""
     follow_up: FollowUp | None = None
     """What follows its success; None until then, and when nothing does."""
+
+    def __hash__(self) -> int:
+        return hash(self.job_id)
 
 
 def triggers_of(

@@ -27,5 +27,5 @@ async def test_page_and_picture_show_how_a_test_stands(client: Either, name: str
         assert drawn.startswith(b"\x89PNG")
     with pytest.raises(errors.AbTestNotFound):
         await client.render_ab_test(f"{name}-none")
-    with pytest.raises(errors.InvalidField, match="no format"):
+    with pytest.raises(errors.InvalidField, match="not one of html, png"):
         await client.render_ab_test(test, "pdf")

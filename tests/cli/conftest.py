@@ -22,9 +22,9 @@ class Commands:
     def __init__(self, target: str) -> None:
         self._target = target
 
-    def run(self, *arguments: object, width: int = 300) -> Result:
+    def run(self, *arguments: object, width: int = 300, typed: str = "") -> Result:
         environment = {"MODELWARD_SERVER": self._target, "MODELWARD_ACTOR": "ada", "COLUMNS": str(width)}
-        return CliRunner(env=environment).invoke(cli, [str(argument) for argument in arguments])
+        return CliRunner(env=environment).invoke(cli, [str(argument) for argument in arguments], input=typed)
 
     def said(self, *arguments: object, width: int = 300) -> str:
         """Return what a command writes that goes well."""

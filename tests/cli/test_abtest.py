@@ -39,12 +39,12 @@ def test_test_is_shown_with_its_intervals_and_in_a_sentence(commands: Commands, 
 def test_test_is_concluded_once(commands: Commands, test: AbTest) -> None:
     said = commands.said("ab", "conclude", test.test, "--reason", "the quarter ends")
     assert said == f"{test.test} is concluded in favour of challenger\n"
-    [line] = commands.refused("ab", "conclude", test.test, "--action", "by-rule")
+    [line] = commands.refused("ab", "conclude", test.test, "--reason", "the rule", "--action", "by-rule")
     assert "was concluded" in line
     assert commands.said("ab", "list", test.test).split()[-1] == "challenger"
 
 
 def test_rule_that_cannot_act_says_why(commands: Commands, sdk: Client, test: AbTest) -> None:
-    [line] = commands.refused("ab", "conclude", test.test, "--action", "by-rule")
+    [line] = commands.refused("ab", "conclude", test.test, "--reason", "the rule", "--action", "by-rule")
     assert "training" in line or "staging" in line
     assert sdk.get_ab_test(test.test).conclusion is None

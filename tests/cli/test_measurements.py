@@ -47,7 +47,7 @@ def test_reports_are_listed(commands: Commands, trained: str, live: Path) -> Non
     assert commands.said("reports", trained) == f"there is no drift report of {trained}\n"
     commands.said("drift", f"{trained}/1", live)
     [row] = commands.said("reports", trained).splitlines()[2:]
-    assert row.split()[2:6] == [f"{trained}/1", "live.parquet", "200", "yes"]
+    assert row.split()[3:7] == [f"{trained}/1", "live.parquet", "200", "yes"]
     assert row.split()[-1] == "momentum"
 
 

@@ -36,9 +36,18 @@ def shown(moves: list[Move], width: int, monkeypatch: pytest.MonkeyPatch, capsys
 
 @pytest.mark.parametrize("width", [60, 80, 120])
 def test_no_line_is_wider_than_the_terminal(width: int, monkeypatch: Any, capsys: Any) -> None:
-    moves = [Move("spx-direction/1", "a note " * 20, NOON, 7, REASON), Move("a" * 128, "", NOON, 12345, "")]
+    moves = [Move("spx-direction/1", "a note " * 20, NOON, 7, REASON), Move("a" * 30, "", NOON, 12345, "")]
     said = shown(moves, width, monkeypatch, capsys)
     assert max(map(len, said.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [1, 10, 40, 80, 120, 200])
+def test_what_is_to_be_copied_is_never_cut(width: int, monkeypatch: Any, capsys: Any) -> None:
+    name = "a" * 60 + "/1"
+    said = shown([Move(name, "a note " * 20, NOON, 12345, REASON)], width, monkeypatch, capsys)
+    assert name in said
+    assert "12345" in said
+    assert ("…" in said) == (width in {120, 200})
 
 
 def test_a_sentence_stands_in_its_column_where_there_is_room(monkeypatch: Any, capsys: Any) -> None:

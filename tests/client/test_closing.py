@@ -148,7 +148,7 @@ def test_clients_and_followers_that_are_never_used_leave_nothing_open(odd: OddSe
     before = open_things()
     with pytest.raises(errors.InvalidField):
         Client(odd.target, actor="a\nb")
-    with pytest.raises(ValueError, match="over TLS only"):
+    with pytest.raises(errors.InvalidField, match="over TLS only"):
         Client("models.example:1", token="secret")
     with Client(odd.target) as client:
         for _ in range(5):

@@ -160,7 +160,7 @@ async def _register_two(client: Either, name: str) -> list[str]:
         ({"X": TEST[:0], "y": []}, "X"),
         ({"y": [1, 0]}, "y"),
         ({"y": np.full(300, np.nan)}, "data['label']"),
-        ({"metrics": ["sharpness"]}, "metrics"),
+        ({"metrics": ["sharpness"]}, "metrics[0]"),
         ({"baseline": "other/1"}, "baseline"),
         ({"margin": float("nan")}, "margin"),
         ({"margin": -0.1}, "margin"),

@@ -124,7 +124,7 @@ async def test_outcome_that_contradicts_itself_in_one_call_is_refused(client: Ei
         ({"predictions": [1], "predicted_at": datetime(1800, 1, 1, tzinfo=UTC)}, "outcomes[0].predicted_at"),
         ({"labels": [1], "period": timedelta(0)}, "period"),
         ({"labels": [1], "horizon": -DAY}, "horizon"),
-        ({"labels": [1, 2]}, "label"),
+        ({"labels": [1, 2]}, "labels"),
     ],
 )
 async def test_outcome_that_makes_no_sense_is_named(client: Either, version: str, columns: Any, field: str) -> None:
@@ -134,8 +134,8 @@ async def test_outcome_that_makes_no_sense_is_named(client: Either, version: str
 
 
 async def test_ids_without_characters_or_with_a_nul_are_refused(client: Either, version: str) -> None:
-    for bad in ("", "a\0b"):
-        with pytest.raises(errors.InvalidField, match="no control characters"):
+    for bad, fix in (("", "at least one character"), ("a\0b", "no control characters")):
+        with pytest.raises(errors.InvalidField, match=fix):
             await client.record_outcomes(version, [bad], labels=[1])
 
 

@@ -300,7 +300,7 @@ async def test_unknown_report_and_unknown_format_are_refused(client: Either) -> 
     for known in ("html", "png"):
         with pytest.raises(errors.ReportNotFound, match="there is no report 'absent'"):
             await client.render_drift_report("absent", known)
-    with pytest.raises(errors.InvalidField, match="'pdf' is no format; there are html, png"):
+    with pytest.raises(errors.InvalidField, match="'pdf' is not one of html, png"):
         await client.render_drift_report("absent", "pdf")
 
 

@@ -242,7 +242,7 @@ async def test_latest_measured_metric_counts_whatever_the_order_of_arrival(
 
 
 async def test_instant_without_a_zone_is_refused(client: Either, name: str) -> None:
-    with pytest.raises(ValueError, match="no time zone"):
+    with pytest.raises(errors.InvalidField, match="no time zone"):
         await client.resolve(name, as_of=datetime(2026, 1, 1))  # noqa: DTZ001 - the mistake that is meant
 
 

@@ -212,9 +212,9 @@ async def test_an_update_to_a_bad_trigger_changes_nothing(client: Either, name: 
 
 
 async def test_two_bounds_on_one_metric_are_refused_before_any_call() -> None:
-    with pytest.raises(ValueError, match="exactly one"):
+    with pytest.raises(errors.InvalidField, match="exactly one"):
         OnPerformance("accuracy", below=0.5, above=0.9)
-    with pytest.raises(ValueError, match="exactly one"):
+    with pytest.raises(errors.InvalidField, match="exactly one"):
         OnPerformance("accuracy")
 
 

@@ -113,5 +113,5 @@ def test_triggers_by_sessions_are_put_into_words() -> None:
     trigger = AtSession("XNYS", SessionChoice.FIRST_OF_MONTH, after_open=timedelta(minutes=90))
     assert describe(trigger) == "1:30:00 after the opening of the first session of the month, XNYS"
     assert local(trigger, datetime(2024, 7, 3, 17, 30, tzinfo=UTC)) == "2024-07-03 13:30 America/New_York"
-    with pytest.raises(ValueError, match="exactly one"):
+    with pytest.raises(InvalidField, match="exactly one"):
         AtSession("XNYS")

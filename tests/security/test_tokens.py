@@ -163,7 +163,7 @@ def test_a_revoked_token_ends_an_open_watch_before_it_tells_anything_more(guarde
 
 
 def test_a_token_travels_over_tls_only() -> None:
-    with pytest.raises(ValueError, match="over TLS only"):
+    with pytest.raises(InvalidField, match="over TLS only"):
         Client("models:50061", token="mw_secret")
     Client("localhost:50061,127.0.0.1:50062", token="mw_secret").close()
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from modelward._arguments import checks_arguments
 from modelward._async.abtest import AsyncAbTests
 from modelward._async.comparison import AsyncComparisons
 from modelward._async.drift import AsyncDrift
@@ -19,6 +20,7 @@ from modelward.lifecycle import ModelVersion
 from modelward.retraining import Job
 
 
+@checks_arguments
 class AsyncClient(
     AsyncLifecycle,
     AsyncStages,

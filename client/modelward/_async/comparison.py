@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Literal
 
 from modelward._async.uploading import AsyncUploading
 from modelward._comparing import as_metric, put_data
 from modelward._convert.benchmark import benchmark_from_proto
-from modelward._convert.common import ref_to_proto, report_format_to_proto, span_to_proto
+from modelward._convert.common import ref_to_proto, report_format_to_proto, seconds_to_proto
 from modelward._convert.comparison import comparison_from_proto, metric_to_proto, progress_from_proto
 from modelward._refs import AnyVersion, as_ref
 from modelward._transfers import MESSAGE_BYTES
@@ -63,7 +62,8 @@ class AsyncComparisons(AsyncUploading):
                 again. A sequence has one prediction for each row. A table has the columns `id` and `prediction`, of
                 classes perhaps `probability` (of the greater of two) or `probability:CLASS` for each, and perhaps
                 `position`; its rows are found by their ids, and rows that a version lacks are left out for all.
-            ids: of the rows of `X` and `y`, each once; numbered from 0 when they are left out.
+            ids: of the rows of `X` and `y`, each once; numbered from 0 when they are left out. Text, whole numbers (7,
+                7.0 and "7" are the same), UUIDs, dates or times; none missing.
             returns: what a position of 1 made over each row, as a share, for the trading metrics. Positions are those
                 that were sent, or else the sides of zero that were predicted.
             cost_bps: what a change of the position by 1 costs, in basis points.
@@ -158,7 +158,7 @@ class AsyncComparisons(AsyncUploading):
             versions=[ref_to_proto(as_ref(version)) for version in versions],
             data=to_dataset(to_columns(X, field="X")),
             batch_rows=batch_rows,
-            duration=span_to_proto(timedelta(seconds=seconds)),
+            duration=seconds_to_proto(seconds, "seconds"),
             confidence_level=confidence_level,
         )
         if request.ByteSize() > MESSAGE_BYTES:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from modelward._arguments import checks_arguments
 from modelward._async.connection import AsyncConnection
 from modelward._async.drift import live_columns
 from modelward._convert.common import ref_from_proto, ref_to_proto
@@ -57,10 +58,11 @@ class AsyncObserving(AsyncConnection):
         else:
             header.rows = rows
         observer = AsyncObserver(self, header)
-        await observer.send([])
+        await observer._send([])
         return observer
 
 
+@checks_arguments
 class AsyncObserver:
     """Sends one sender's live data.
 
@@ -101,9 +103,9 @@ class AsyncObserver:
         batch = pb.ObserveBatch(number=self.acknowledged + 1, data=to_dataset(columns))
         if seen_at is not None:
             batch.seen_at.FromDatetime(seen_at)
-        return await self.send([batch], timeout)
+        return await self._send([batch], timeout)
 
-    async def send(self, batches: Sequence[pb.ObserveBatch], timeout: float | None = None) -> Observed:
+    async def _send(self, batches: Sequence[pb.ObserveBatch], timeout: float | None = None) -> Observed:
         """Send batches with their numbers; those that the server has it takes no second time."""
         parts = [pb.ObserveRequest(header=self._header), *(pb.ObserveRequest(batch=batch) for batch in batches)]
         observed = observed_from_proto(

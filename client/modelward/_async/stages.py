@@ -5,6 +5,7 @@ import math
 from collections.abc import AsyncIterator
 from datetime import datetime
 
+from modelward._argument_types import SequenceNumber
 from modelward._async.connection import AsyncConnection
 from modelward._convert.common import ref_to_proto, stage_to_proto, time_to_proto
 from modelward._convert.lifecycle import (
@@ -186,7 +187,7 @@ class AsyncStages(AsyncConnection):
                 yield transition_from_proto(transition)
 
     async def verify_audit_log(
-        self, *, from_sequence: int = 0, to_sequence: int = 0, expected_hash: str = ""
+        self, *, from_sequence: SequenceNumber = 0, to_sequence: SequenceNumber = 0, expected_hash: str = ""
     ) -> AuditVerification:
         """Check that no record of the audit log was changed, removed or moved, and that all stands as the log says.
 
@@ -204,7 +205,9 @@ class AsyncStages(AsyncConnection):
         )
         return verification_from_proto(await self._call(self._lifecycle.VerifyAuditLog, request))
 
-    async def export_audit_log(self, *, from_sequence: int = 0, to_sequence: int = 0) -> AsyncIterator[AuditRecord]:
+    async def export_audit_log(
+        self, *, from_sequence: SequenceNumber = 0, to_sequence: SequenceNumber = 0
+    ) -> AsyncIterator[AuditRecord]:
         """Iterate over the records of the audit log, in order."""
         request = pb.ExportAuditLogRequest(from_sequence=from_sequence, to_sequence=to_sequence)
         attempts = Attempts(math.inf, patience=self._timeout)

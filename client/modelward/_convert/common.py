@@ -34,11 +34,16 @@ def report_format_to_proto(name: str) -> pb.ReportFormat.ValueType:
 
 
 def time_to_proto(value: datetime | None) -> Timestamp | None:
-    """Convert an instant; one without a zone is refused, because nobody could know what it means."""
+    """Convert an instant.
+
+    Raises:
+        InvalidField: it has no zone, so nobody could know what it means.
+    """
     if value is None:
         return None
     if value.tzinfo is None:
-        raise ValueError(f"{value!r} has no time zone; give it one, as datetime(..., tzinfo=UTC)")
+        fix = f"{value} has no time zone; give it one, as datetime(..., tzinfo=UTC)"
+        raise InvalidField(FieldViolation("time", fix))
     message = Timestamp()
     message.FromDatetime(value)
     return message
@@ -62,6 +67,20 @@ def span_to_proto(value: timedelta | None) -> Duration | None:
     message = Duration()
     message.FromTimedelta(value)
     return message
+
+
+def seconds_to_proto(value: float, field: str) -> Duration:
+    """Convert a number of seconds.
+
+    Raises:
+        InvalidField: no duration is so long.
+    """
+    try:
+        message = Duration()
+        message.FromTimedelta(timedelta(seconds=value))
+        return message
+    except (ValueError, OverflowError):
+        raise InvalidField(FieldViolation(field, f"is {value}; give a number of seconds")) from None
 
 
 def span_from_proto(message: Duration) -> timedelta:

@@ -4,6 +4,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+from modelward._arguments import checks_arguments
 from modelward._sync.abtest import AbTests
 from modelward._sync.comparison import Comparisons
 from modelward._sync.drift import Drift
@@ -20,6 +21,7 @@ from modelward.lifecycle import ModelVersion
 from modelward.retraining import Job
 
 
+@checks_arguments
 class Client(
     Lifecycle,
     Stages,

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import timedelta
 from typing import Any, Literal
 
 from modelward._comparing import as_metric, put_data
 from modelward._convert.benchmark import benchmark_from_proto
-from modelward._convert.common import ref_to_proto, report_format_to_proto, span_to_proto
+from modelward._convert.common import ref_to_proto, report_format_to_proto, seconds_to_proto
 from modelward._convert.comparison import comparison_from_proto, metric_to_proto, progress_from_proto
 from modelward._refs import AnyVersion, as_ref
 from modelward._sync.uploading import Uploading
@@ -64,7 +63,8 @@ class Comparisons(Uploading):
                 again. A sequence has one prediction for each row. A table has the columns `id` and `prediction`, of
                 classes perhaps `probability` (of the greater of two) or `probability:CLASS` for each, and perhaps
                 `position`; its rows are found by their ids, and rows that a version lacks are left out for all.
-            ids: of the rows of `X` and `y`, each once; numbered from 0 when they are left out.
+            ids: of the rows of `X` and `y`, each once; numbered from 0 when they are left out. Text, whole numbers (7,
+                7.0 and "7" are the same), UUIDs, dates or times; none missing.
             returns: what a position of 1 made over each row, as a share, for the trading metrics. Positions are those
                 that were sent, or else the sides of zero that were predicted.
             cost_bps: what a change of the position by 1 costs, in basis points.
@@ -159,7 +159,7 @@ class Comparisons(Uploading):
             versions=[ref_to_proto(as_ref(version)) for version in versions],
             data=to_dataset(to_columns(X, field="X")),
             batch_rows=batch_rows,
-            duration=span_to_proto(timedelta(seconds=seconds)),
+            duration=seconds_to_proto(seconds, "seconds"),
             confidence_level=confidence_level,
         )
         if request.ByteSize() > MESSAGE_BYTES:

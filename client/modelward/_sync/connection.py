@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import getpass
 import math
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
@@ -14,14 +13,15 @@ import grpc
 from google.protobuf.message import Message
 
 from modelward._addresses import channel_target
-from modelward._credentials import check_token_travels_safely
+from modelward._contact import Contact
+from modelward._credentials import check_token_travels_safely, login_name
 from modelward._silence import Silence
 from modelward._telemetry import call_span, trace_headers
 from modelward._wire import (
-    ACTOR_HEADER,
     CALL_ERRORS,
     Attempts,
     Outgoing,
+    actor_header,
     check_header,
     client_closed,
     endless,
@@ -60,8 +60,7 @@ class Connection:
         token: a token or JWT that proves who calls, or what gives one anew for each call.
 
     Raises:
-        ValueError: a token would be sent unencrypted over a network.
-        InvalidField: the target or the actor is not what it should be.
+        InvalidField: an argument is not what it should be, or a token would be sent unencrypted over a network.
     """
 
     def __init__(
@@ -75,8 +74,8 @@ class Connection:
     ) -> None:
         check_token_travels_safely(target, credentials, token)
         place, spread = channel_target(target)
-        self.actor = actor or getpass.getuser()
-        check_header("actor", self.actor)
+        self.actor = actor or login_name()
+        self._actor_header = actor_header(self.actor)
         options = [
             *spread,
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -95,17 +94,18 @@ class Connection:
         self._credentials = credentials
         self._token = token
         self._closed = False
+        self._contact = Contact(target, encrypted=credentials is not None)
         self._lifecycle: LifecycleServiceStub = LifecycleServiceStub(self._channel)
         self._drift: DriftServiceStub = DriftServiceStub(self._channel)
         self._comparison: ComparisonServiceStub = ComparisonServiceStub(self._channel)
         self._retraining: RetrainingServiceStub = RetrainingServiceStub(self._channel)
 
     @property
-    def _metadata(self) -> tuple[tuple[str, str], ...]:
+    def _metadata(self) -> tuple[tuple[str, str | bytes], ...]:
         token = self._token() if callable(self._token) else self._token
         check_header("token", token or "")
         proof = (("authorization", f"Bearer {token}"),) if token else ()
-        return ((ACTOR_HEADER, self.actor), *proof, *trace_headers())
+        return (self._actor_header, *proof, *trace_headers())
 
     def close(self) -> None:
         """Close the connection; calls in flight, and all after them, raise `FailedPrecondition`."""
@@ -124,6 +124,14 @@ class Connection:
         if self._closed:
             raise client_closed()
 
+    def _read(self, answer: Response | None) -> Response:
+        self._contact.made()
+        return read(answer)
+
+    def _failure(self, error: BaseException, silence: float = 0.0) -> ModelwardError:
+        """Turn what ended a call into our error; see `failure_of`."""
+        return self._contact.explained(failure_of(error, closed=self._closed, silence=silence), error)
+
     def _call(
         self,
         method: grpc.UnaryUnaryMultiCallable[Request, Response],
@@ -138,9 +146,9 @@ class Connection:
                 self._check_open()
                 metadata = self._metadata
                 try:
-                    return read(method(request, timeout=attempts.remaining(), metadata=metadata))
+                    return self._read(method(request, timeout=attempts.remaining(), metadata=metadata))
                 except CALL_ERRORS as error:
-                    pause = attempts.pause_before_next(failure_of(error, closed=self._closed))
+                    pause = attempts.pause_before_next(self._failure(error))
                 time.sleep(pause)
 
     def _pages(self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Iterator[Response]:
@@ -191,14 +199,14 @@ class Connection:
                 call = method(iter(requests), timeout=attempts.remaining(), metadata=metadata)
                 received, size = [], 0
                 for response in call:
-                    received.append(read(response))
+                    received.append(self._read(response))
                     size += response.ByteSize() + ANSWER_BYTES
                     if size > MAX_EXCHANGED_BYTES:
                         call.cancel()
                         raise endless(MAX_EXCHANGED_BYTES)
                 return received
             except CALL_ERRORS as error:
-                pause = attempts.pause_before_next(failure_of(error, closed=self._closed))
+                pause = attempts.pause_before_next(self._failure(error))
             time.sleep(pause)
 
     def _send_once(
@@ -209,10 +217,10 @@ class Connection:
         try:
             call = method.future(outgoing, timeout=attempts.remaining(), metadata=metadata)
             with Silence(call.cancel, self._timeout) as outgoing.listening:
-                return read(call.result())
+                return self._read(call.result())
         except CALL_ERRORS as error:
             silence = outgoing.listening.expired if outgoing.listening else 0.0
-            raise outgoing.failure or failure_of(error, closed=self._closed, silence=silence) from None
+            raise outgoing.failure or self._failure(error, silence) from None
 
     def _receive(
         self,
@@ -237,10 +245,10 @@ class Connection:
             with listening:
                 for response in call:
                     listening.pause()
-                    yield read(response)
+                    yield self._read(response)
                     listening.resume()
         except CALL_ERRORS as error:
-            raise failure_of(error, closed=self._closed, silence=listening.expired) from None
+            raise self._failure(error, listening.expired) from None
         finally:
             call.cancel()
 
@@ -252,4 +260,4 @@ class Connection:
         try:
             return method(request, timeout=seconds, metadata=metadata)
         except CALL_ERRORS as error:
-            raise failure_of(error, closed=self._closed) from None
+            raise self._failure(error) from None

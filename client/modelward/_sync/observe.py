@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
+from modelward._arguments import checks_arguments
 from modelward._convert.common import ref_from_proto, ref_to_proto
 from modelward._convert.drift import observed_from_proto
 from modelward._refs import AnyVersion, as_names, as_ref
@@ -58,10 +59,11 @@ class Observing(Connection):
         else:
             header.rows = rows
         observer = Observer(self, header)
-        observer.send([])
+        observer._send([])
         return observer
 
 
+@checks_arguments
 class Observer:
     """Sends one sender's live data.
 
@@ -102,9 +104,9 @@ class Observer:
         batch = pb.ObserveBatch(number=self.acknowledged + 1, data=to_dataset(columns))
         if seen_at is not None:
             batch.seen_at.FromDatetime(seen_at)
-        return self.send([batch], timeout)
+        return self._send([batch], timeout)
 
-    def send(self, batches: Sequence[pb.ObserveBatch], timeout: float | None = None) -> Observed:
+    def _send(self, batches: Sequence[pb.ObserveBatch], timeout: float | None = None) -> Observed:
         """Send batches with their numbers; those that the server has it takes no second time."""
         parts = [pb.ObserveRequest(header=self._header), *(pb.ObserveRequest(batch=batch) for batch in batches)]
         observed = observed_from_proto(self._connection._exchange(self._connection._drift.Observe, parts, timeout))

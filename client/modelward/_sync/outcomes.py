@@ -40,8 +40,10 @@ class Outcomes(Connection):
         travel in several calls.
 
         Args:
-            ids: what names each prediction, unique in the version.
-            predictions: one class or value for each id; None or NaN where there is none.
+            ids: what names each prediction, unique in the version: text, whole numbers (7, 7.0 and "7" are the same),
+                UUIDs, dates or times; none missing.
+            predictions: one value for each id, or a class as a whole number; None, NaN, `pd.NA` or masked where there
+                is none. A list, an array, a pandas or polars Series.
             probabilities: how probable each predicted class was said to be, as `predict_proba(X).max(axis=1)`.
             labels: what really happened, where it is known.
             predicted_at: one instant for all, or one for each; now when it is left out.
@@ -51,7 +53,8 @@ class Outcomes(Connection):
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
-            InvalidField: an array has another length than `ids`, a row says nothing, or other than before.
+            InvalidField: an id is missing, an array has another length than `ids`, a class is text, a time has no
+                zone, a row says nothing, or other than before.
         """
         rows = to_outcomes(
             ids,

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from datetime import datetime
 
+from modelward._argument_types import SequenceNumber
 from modelward._convert.common import ref_to_proto, stage_to_proto, time_to_proto
 from modelward._convert.lifecycle import (
     model_from_proto,
@@ -187,7 +188,7 @@ class Stages(Connection):
                 yield transition_from_proto(transition)
 
     def verify_audit_log(
-        self, *, from_sequence: int = 0, to_sequence: int = 0, expected_hash: str = ""
+        self, *, from_sequence: SequenceNumber = 0, to_sequence: SequenceNumber = 0, expected_hash: str = ""
     ) -> AuditVerification:
         """Check that no record of the audit log was changed, removed or moved, and that all stands as the log says.
 
@@ -205,7 +206,9 @@ class Stages(Connection):
         )
         return verification_from_proto(self._call(self._lifecycle.VerifyAuditLog, request))
 
-    def export_audit_log(self, *, from_sequence: int = 0, to_sequence: int = 0) -> Iterator[AuditRecord]:
+    def export_audit_log(
+        self, *, from_sequence: SequenceNumber = 0, to_sequence: SequenceNumber = 0
+    ) -> Iterator[AuditRecord]:
         """Iterate over the records of the audit log, in order."""
         request = pb.ExportAuditLogRequest(from_sequence=from_sequence, to_sequence=to_sequence)
         attempts = Attempts(math.inf, patience=self._timeout)

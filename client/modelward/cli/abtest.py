@@ -11,7 +11,7 @@ from rich.text import Text
 from modelward import AbAction, AbEstimate, AbTest, AbTestResult, AbTestState, Client
 from modelward._figures import difference, p_equals, probability
 from modelward.cli.drift import FORMATS, SAVE
-from modelward.cli.options import REASON, limit
+from modelward.cli.options import Confirm, ending, limit
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 
@@ -118,10 +118,11 @@ def draw_test(client: Client, out: Output, test: str, save: Path | None, opened:
     show_default=True,
     help="What to do about it; by-rule does what the result says.",
 )
-@REASON
+@ending
 @remote
-def conclude(client: Client, out: Output, test: str, winner: str, action: str, reason: str) -> None:
+def conclude(client: Client, out: Output, test: str, winner: str, action: str, reason: str, confirm: Confirm) -> None:
     """End TEST: every unit gets the winner from now on."""
+    confirm(f"{client.ab_test_result(test).summary}\nEnd {test} for good?")
     done = client.conclude_ab_test(test, winner=winner, action=action, reason=reason)
     out.say(done, _ended(done))
 

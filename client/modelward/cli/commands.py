@@ -31,6 +31,7 @@ SECTIONS = {
         "report": "drift",
         "performance": "performance",
         "compare": "comparison",
+        "comparisons": "comparison",
         "benchmark": "comparison",
         "ab": "abtest",
     },

@@ -1,5 +1,6 @@
 """Commands about comparison."""
 
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,15 +10,13 @@ from rich.text import Text
 from modelward import Client, Comparison, Metric, ModelBenchmark, ModelResult
 from modelward._figures import metric, statistic
 from modelward.cli.drift import SAVE, draw
-from modelward.cli.options import DATA, IGNORE
-from modelward.cli.output import Output, make_table
+from modelward.cli.options import DATA, IGNORE, limit
+from modelward.cli.output import Cells, Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from rich.table import Table
 
 
 @click.command()
@@ -94,6 +93,29 @@ def _timed(found: "list[ModelBenchmark]") -> "Iterator[list[object]]":
             ]
 
 
+@click.command()
+@click.argument("model", default="")
+@limit(20)
+@remote
+def comparisons(client: Client, out: Output, model: str, limit: int) -> None:
+    """List the comparisons with a version of MODEL, or all, the newest first."""
+    out.rows(
+        list(islice(client.list_comparisons(model), limit)),
+        ["comparison", "when (UTC)", "baseline", "best", "decided by", "verdict", "by"],
+        lambda c: [
+            c.comparison_id,
+            c.created_at,
+            str(c.baseline),
+            str(c.best),
+            c.primary_metric,
+            c.conclusion.verdict or "none",
+            c.created_by,
+        ],
+        prose=("summary", lambda c: c.summary),
+        none=f"there is no comparison with a version of {model}" if model else "there is no comparison",
+    )
+
+
 def _compared(
     client: Client, versions: tuple[str, ...], features: object, truth: object, primary: str | None
 ) -> Comparison:
@@ -125,7 +147,7 @@ def _show(out: Output, found: Comparison) -> None:
     out.record(found, facts, _table(found), found.summary, *failures, *notes)
 
 
-def _table(found: Comparison) -> "Table":
+def _table(found: Comparison) -> Cells:
     """Set versions side by side, the best first."""
     ran = [result for result in found.results if not result.failure]
     return make_table(["", *(str(result.version) for result in ran)], _rows(ran, found.primary_metric))

@@ -74,7 +74,7 @@ def drift(
 def report(client: Client, out: Output, report_id: str, save: Path | None, opened: bool) -> None:
     """Draw a drift report or a comparison as a page or a picture.
 
-    `drift`, `compare` and `reports --json` tell its id.
+    `drift`, `reports`, `compare` and `comparisons` tell its id.
 
     Without --save a page is written into the folder for temporary files and opened.
     """
@@ -141,8 +141,9 @@ def reports(client: Client, out: Output, model: str, limit: int) -> None:
     """List the drift reports of MODEL, the newest first."""
     out.rows(
         list(islice(client.list_drift_reports(model), limit)),
-        ["when (UTC)", "version", "data", "rows", "drift", "score", "confidence"],
+        ["report", "when (UTC)", "version", "data", "rows", "drift", "score", "confidence"],
         lambda r: [
+            r.report_id,
             r.created_at,
             str(r.version),
             r.label,

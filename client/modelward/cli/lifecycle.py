@@ -41,8 +41,11 @@ def models(client: Client, out: Output, prefix: str, stages: tuple[str, ...], ta
 @remote
 def versions(client: Client, out: Output, model: str, stages: tuple[str, ...], tags: Any) -> None:
     """List the versions of MODEL, the newest first."""
+    found = list(client.list_versions(model, stages=stages, tags=dict(tags)))
+    if not found:
+        client.get_model(model)  # A model that does not exist is a mistake, and not one without versions.
     out.rows(
-        list(client.list_versions(model, stages=stages, tags=dict(tags))),
+        found,
         ["version", "stage", "since (UTC)", "by", "metrics"],
         lambda v: [v.version, v.stage, v.stage_since, v.created_by, v.metrics],
         none="there is no such version" if stages or tags else f"{model} has no version yet",

@@ -1,13 +1,16 @@
 """Arguments that take a form of their own on the command line."""
 
-import re
+import functools
+import sys
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from modelward._text import visible
+from modelward._times import parse_duration, parse_instant
 from modelward.lifecycle import Stage
 
 Command = TypeVar("Command", bound=Callable[..., None])
@@ -15,7 +18,6 @@ Command = TypeVar("Command", bound=Callable[..., None])
 STAGE = click.Choice([stage.value for stage in Stage])
 DATA = click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 REASON = click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
-UNITS = {"s": timedelta(seconds=1), "m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
 IGNORE = click.option("--ignore", multiple=True, metavar="COLUMN", help="A column of DATA that is no feature.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would happen.")
 
@@ -52,10 +54,9 @@ class Instant(click.ParamType[datetime]):
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
-            instant = datetime.fromisoformat(str(value))
+            return parse_instant(str(value))
         except ValueError:
             self.fail(f"{value!r} is not an ISO 8601 time, as 2026-03-02T14:31", param, ctx)
-        return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 class Window(Instant):
@@ -76,10 +77,41 @@ class Span(click.ParamType[timedelta]):
     name = "span"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> timedelta:
-        found = re.fullmatch(r"(\d{1,6})([smhd])", str(value))
-        if not found:
+        try:
+            return parse_duration(str(value))
+        except ValueError:
             self.fail(f"{value!r} is not a span of time, as 90m, 24h or 7d", param, ctx)
-        return int(found[1]) * UNITS[found[2]]
+
+
+def somebody_looks_on() -> bool:
+    """Tell whether a person can answer a question."""
+    return sys.stdin is not None and sys.stdin.isatty()
+
+
+def ending(command: Command) -> Command:
+    """Give a command that ends something for good its reason, and ask for a yes where a person looks on.
+
+    The command takes the reason as `reason`, and calls `confirm` with a question before it acts.
+    """
+
+    @click.option("--reason", metavar="TEXT", help="Why, for the record; asked for on a terminal.")
+    @click.option("--yes", is_flag=True, help="Do not ask for a yes.")
+    @functools.wraps(command)
+    def run(*args: Any, reason: str | None, yes: bool, **kwargs: Any) -> None:
+        if not reason and not somebody_looks_on():
+            raise click.UsageError("Missing option '--reason'.")
+
+        def confirm(question: str) -> None:
+            if somebody_looks_on() and not yes:
+                click.confirm(visible(question), abort=True, err=True)
+
+        command(*args, reason=reason or click.prompt("Why, for the record", err=True), confirm=confirm, **kwargs)
+
+    return run  # type: ignore[return-value]
+
+
+Confirm = Callable[[str], None]
+"""Asks a person whether to go on; ends the command when not."""
 
 
 def pairs(flag: str, name: str, text: str) -> Callable[[Command], Command]:

@@ -6,13 +6,13 @@ import math
 import os
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import click
 from rich import box
-from rich.console import Console
+from rich.console import Console, JustifyMethod
 from rich.padding import Padding
 from rich.segment import Segments
 from rich.table import Table
@@ -24,6 +24,9 @@ from modelward._text import one_line, visible, visible_json
 T = TypeVar("T")
 STYLES = {"training": "cyan", "staging": "yellow", "production": "bold green", "archived": "dim", "failed": "red"}
 NUMBER = re.compile(r"([<>]?[+-]?(\d[\d,]*(\.\d+)?(e[+-]?\d+)?%?|∞)|n/a|none)?")
+TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+MIN_PROSE = 12
+"""Columns that a shortened sentence keeps."""
 GAP = 2
 """Spaces between two columns."""
 PROSE_WIDTH = 36
@@ -75,17 +78,40 @@ class Output:
             said = [visible(prose[1](item)) for item in found] if prose else []
             self._listed(Cells(headings, map(row, found)), prose[0] if prose else "", said)
 
-    def _listed(self, cells: "Cells", heading: str, said: Sequence[str]) -> None:
-        """Print a table; sentences that find no room in it stand below their rows."""
+    def _listed(self, cells: "Cells", heading: str = "", said: Sequence[str] = ()) -> None:
+        """Print a table; sentences that find no room in it stand below their rows.
+
+        What does not fit is shortened where it is prose. Where ids would be cut, too, each row becomes a list of facts:
+        they are there to be copied.
+        """
         if cells.width > self._console.width:
             cells = cells.without_empty_columns()
+        widths = cells.widths_in(self._console.width)
         room = self._console.width - cells.width - GAP
-        if not any(said):
-            self._console.print(cells.table())
+        if widths is None:
+            self._stacked(cells, heading, said)
+        elif not any(said):
+            self._console.print(cells.table(widths))
         elif room >= min(PROSE_WIDTH, max(map(len, said))):
-            self._console.print(cells.table(heading, said))
+            self._console.print(cells.table(widths, heading, said))
         else:
-            self._interleaved(cells.table(), said)
+            self._interleaved(cells.table(widths), said)
+
+    def _stacked(self, cells: "Cells", heading: str, said: Sequence[str]) -> None:
+        for i, row in enumerate(cells.facts()):
+            if i:
+                self._console.print()
+            for name, value in (*row, *([(heading, Text(said[i]))] if said and said[i] else [])):
+                self._fact(name, value)
+
+    def _fact(self, name: str, value: Text) -> None:
+        """Print one cell in a line of its own; one wider than the terminal is left to it, so that copies are whole."""
+        label = Text(f"{name}: " if name else "", "dim")
+        if label.cell_len + value.cell_len <= self._console.width:
+            self._console.print(label + value)
+            return
+        self._console.print(label)
+        self._console.print(Text(value.plain, value.style), soft_wrap=" " not in value.plain)
 
     def _interleaved(self, table: Table, said: Sequence[str]) -> None:
         lines = self._console.render_lines(table, pad=False, new_lines=True)
@@ -99,14 +125,23 @@ class Output:
         if self._as_json:
             self.json(found)
             return
-        grid = Table.grid(padding=(0, 2))
-        for name, value in facts.items():
-            if value not in ("", None, (), {}):
-                grid.add_row(Text(name, style="dim"), _lines(value))
-        self._console.print(grid)
+        self._facts({name: _lines(value) for name, value in facts.items() if value not in ("", None, (), {})})
         for part in more:
             self._console.print()
-            self._console.print(_visible(part))
+            self._listed(part) if isinstance(part, Cells) else self._console.print(_visible(part))
+
+    def _facts(self, facts: Mapping[str, Text | Table]) -> None:
+        """Print facts side by side with their names; below them where an id would be cut."""
+        room = self._console.width - max(map(len, facts), default=0) - GAP
+        ids = (value for value in facts.values() if isinstance(value, Text) and " " not in value.plain)
+        if any(value.cell_len > room for value in ids):
+            for name, value in facts.items():
+                self._fact(name, value) if isinstance(value, Text) else self._console.print(Text(name, "dim"), value)
+            return
+        grid = Table.grid(padding=(0, 2))
+        for name, value in facts.items():
+            grid.add_row(Text(name, style="dim"), value)
+        self._console.print(grid)
 
     def say(self, found: Any, sentence: str) -> None:
         """Say what was done."""
@@ -136,14 +171,31 @@ class Cells:
         full = [(heading, column) for heading, column in self._columns() if any(column)]
         return Cells([heading for heading, _ in full], zip(*(column for _, column in full), strict=True))
 
-    def table(self, prose: str = "", said: Sequence[str] = ()) -> Table:
+    def widths_in(self, room: int) -> list[int] | None:
+        """Return the columns' widths in so much room, prose shortened where it must be; None where ids would be."""
+        columns = self._columns()
+        widths = [max(len(heading), *(cell.cell_len for cell in column)) for heading, column in columns]
+        excess = self.width - room
+        for i in sorted(range(len(widths)), key=lambda i: -widths[i]):
+            if any(_is_prose(cell.plain) for cell in columns[i][1]):
+                cut = min(max(excess, 0), max(widths[i] - max(len(columns[i][0]), MIN_PROSE), 0))
+                widths[i], excess = widths[i] - cut, excess - cut
+        return widths if excess <= 0 else None
+
+    def facts(self) -> Iterator[list[tuple[str, Text]]]:
+        """Yield each row as pairs of heading and value, without those that are empty."""
+        for row in self._rows:
+            yield [(heading, cell) for heading, cell in zip(self._headings, row, strict=True) if cell]
+
+    def table(self, widths: Sequence[int], prose: str = "", said: Sequence[str] = ()) -> Table:
         """Make the table: numbers to the right, one line for each row but for the prose."""
         table = Table(
             box=box.SIMPLE_HEAD, show_edge=False, padding=(0, GAP - 1, 0, 0), pad_edge=False, header_style="bold"
         )
-        for heading, column in self._columns():
+        for width, (heading, column) in zip(widths, self._columns(), strict=True):
             numbers = all(NUMBER.fullmatch(cell.plain) for cell in column)
-            table.add_column(heading, justify="right" if numbers else "left", overflow="ellipsis")
+            align: JustifyMethod = "right" if numbers else "left"
+            table.add_column(heading, justify=align, overflow="ellipsis", no_wrap=True, width=width)
         if said:
             table.add_column(prose, overflow="fold", min_width=min(PROSE_WIDTH, max(map(len, said))))
         for i, row in enumerate(self._rows):
@@ -151,9 +203,14 @@ class Cells:
         return table
 
 
-def make_table(headings: Sequence[str], rows: Any) -> Table:
+def _is_prose(text: str) -> bool:
+    """Tell whether a cell may be shortened: it has words, so it is no id, and it is no time."""
+    return " " in text and not TIME.fullmatch(text)
+
+
+def make_table(headings: Sequence[str], rows: Any) -> Cells:
     """Make a table whose rows are one line each."""
-    return Cells(headings, rows).table()
+    return Cells(headings, rows)
 
 
 def as_json(found: Any, indent: int | None = None) -> str:

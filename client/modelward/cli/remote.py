@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from modelward import Client
+from modelward._contact import Unreachable
 from modelward._credentials import proof_from_environment
 from modelward._text import visible
 from modelward.cli.output import Failure, Output
@@ -55,8 +56,10 @@ def _client(server: str, actor: str | None, timeout: float) -> Client:
     proof = proof_from_environment()
     try:
         return Client(server, actor=actor, timeout=timeout, **proof)
-    except ValueError:
-        raise Failure(f"a token goes to {server} over TLS only: set MODELWARD_CA") from None
+    except InvalidField as error:
+        if [violation.field for violation in error.violations] == ["credentials"]:
+            raise Failure(f"a token goes to {server} over TLS only: set MODELWARD_CA") from None
+        raise
 
 
 def remote(command: Command) -> Command:
@@ -94,6 +97,8 @@ def _lines(error: ModelwardError, server: str, timeout: float) -> list[str]:
         return [str(violation) for violation in error.violations] or [error.message]
     if isinstance(error, GatesFailed):
         return ["the promotion policy refuses it:", *(f"  {gate.gate}: {gate.evidence}" for gate in error.gates)]
+    if isinstance(error, Unreachable):
+        return [f"{error.message} (--server or MODELWARD_SERVER names another)"]
     if isinstance(error, Unavailable) and not error.reason:
         return [f"no Modelward server answers at {server}; --server or MODELWARD_SERVER names another"]
     if isinstance(error, DeadlineExceeded) and not error.reason:

@@ -156,10 +156,9 @@ def _session(given: dict[str, Any]) -> AtSession | None:
     after_close = given["after_close"]
     if given["after_open"] is None and after_close is None:
         after_close = timedelta(0)
-    try:
-        return AtSession(given["calendar"], SessionChoice(given["sessions"]), given["after_open"], after_close)
-    except ValueError as error:
-        raise click.UsageError(str(error)) from None
+    if given["after_open"] is not None and after_close is not None:
+        raise click.UsageError("give exactly one of --after-open and --after-close")
+    return AtSession(given["calendar"], SessionChoice(given["sessions"]), given["after_open"], after_close)
 
 
 def _bounds(given: dict[str, Any]) -> list[OnPerformance]:

@@ -6,7 +6,7 @@ from itertools import islice
 import click
 
 from modelward import Client, ModelVersion, TransitionResult
-from modelward.cli.options import DRY_RUN, REASON, STAGE, Instant, limit
+from modelward.cli.options import DRY_RUN, REASON, STAGE, Confirm, Instant, ending, limit
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
 
@@ -68,12 +68,13 @@ def resume(client: Client, out: Output, model: str, reason: str) -> None:
 
 @click.command()
 @click.argument("version", metavar="MODEL/VERSION")
-@click.option("--reason", required=True, metavar="TEXT", help="Why, for the record.")
+@ending
 @remote
-def prune(client: Client, out: Output, version: str, reason: str) -> None:
+def prune(client: Client, out: Output, version: str, reason: str, confirm: Confirm) -> None:
     """Delete the files of an archived version.
 
     Its record and digests stay; the server frees the space within an hour."""
+    confirm(f"The files of {version} are deleted for good. Go on?")
     deleted = client.delete_artifact(version, reason=reason)
     out.say(deleted, f"the files of {deleted} are deleted; the server frees their space within an hour")
 

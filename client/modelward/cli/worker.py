@@ -19,7 +19,7 @@ from modelward.cli.output import Failure, say
 from modelward.cli.remote import connected
 from modelward.retraining import Job
 from modelward.worker import Plan, ProcessRun, Run, Worker
-from modelward.worker.process import python_command
+from modelward.worker.process import python_command, wrong_with
 
 CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
@@ -68,7 +68,7 @@ def worker(
 def _in_process(client: Client, work: Sequence[str]) -> Callable[[Job], Run]:
     command = list(work)
     if len(work) == 1 and CALLABLE.fullmatch(work[0]):
-        _check_module(work[0])
+        _check_callable(work[0])
         command = python_command(work[0])
     return lambda job: ProcessRun(command, job, client.target, client.actor)
 
@@ -87,7 +87,7 @@ def _on_dask(client: Client, work: Sequence[str], address: str) -> Callable[[Job
     return lambda job: cluster.start(work[0], job, client.target, client.actor)
 
 
-def _check_module(target: str) -> None:
+def _check_callable(target: str) -> None:
     """Find a typing error now, and not by the failure of every job."""
     module = target.partition(":")[0]
     try:
@@ -96,3 +96,6 @@ def _check_module(target: str) -> None:
         found = None
     if found is None:
         raise Failure(f"there is no Python module {module} here; give the work as module:function, or -- command")
+    wrong = wrong_with(target)
+    if wrong:
+        raise Failure(f"{target} cannot be called: {wrong}")

@@ -24,6 +24,14 @@ def python_command(target: str) -> list[str]:
     return [sys.executable, "-m", "modelward.worker", target]
 
 
+def wrong_with(target: str) -> str:
+    """Return why `module:function` cannot be called, as its process would find out; empty when it can."""
+    command = [*python_command(target), "--check"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
+    return said[-1] if done.returncode else ""
+
+
 class ProcessRun:
     """A job that a process works on.
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelward._ids import id_texts
 from modelward.comparison import ModelKind
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
@@ -150,22 +151,16 @@ def _finite(values: NDArray[Any], field: str) -> Floats:
     return found
 
 
-def _ids(table: Columns, name: str, field: str) -> list[Any]:
+def _ids(table: Columns, name: str, field: str) -> list[str]:
     if name not in table:
         raise InvalidField(FieldViolation(field, f"has no column {name!r} with the ids of its rows"))
-    found = _instants(table[name]) if is_time(table[name]) else table[name].tolist()
+    found = id_texts(table[name], f"{field}[{name!r}]")
     if len(set(found)) < len(found):
         raise InvalidField(FieldViolation(f"{field}[{name!r}]", "names a row twice; each row needs an id of its own"))
     return found
 
 
-def _instants(times: NDArray[Any]) -> list[Any]:
-    """Return times of either unit as what is equal when they are: microseconds, and the nanoseconds beyond."""
-    whole = times.astype("M8[us]")
-    return list(zip(whole.tolist(), (times - whole).astype("m8[ns]").astype(np.int64).tolist(), strict=True))
-
-
-def _places(ids: list[Any]) -> dict[Any, int]:
+def _places(ids: list[str]) -> dict[str, int]:
     return {key: place for place, key in enumerate(ids)}
 
 

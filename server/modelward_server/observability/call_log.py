@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from uuid import uuid4
 
-from modelward._wire import ACTOR_HEADER
+from modelward._wire import actor_in
 from modelward_server.interceptors.base import Call, Context
 from modelward_server.interceptors.instruments import Instrument
 from modelward_server.observability import facts
@@ -35,9 +35,9 @@ class CallLog(Instrument):
     def begin(self, call: Call) -> Callable[[str, float], None]:
         sent = _metadata(call.context)
         peer = call.context.peer()
-        actor = UNAUTHENTICATED if self._asks_who_calls else (sent.get(ACTOR_HEADER) or peer)[:256]
+        actor = UNAUTHENTICATED if self._asks_who_calls else (actor_in(sent) or peer)[:256]
         given = sent.get(REQUEST_ID, "")
-        request_id = given if TAKEN.fullmatch(given) else str(uuid4())
+        request_id = given if isinstance(given, str) and TAKEN.fullmatch(given) else str(uuid4())
         known = facts.begin(request_id=request_id, actor=actor, peer=peer)
         call.context.set_trailing_metadata(((REQUEST_ID, request_id),))
         return partial(_log, call, known)
@@ -57,5 +57,5 @@ def _log(call: Call, known: Mapping[str, str], status: str, seconds: float) -> N
     log.info("%s %s in %.4f s", call.method, status, said["seconds"], extra=said)
 
 
-def _metadata(context: Context) -> dict[str, str]:
-    return {key: value for key, value in context.invocation_metadata() or () if isinstance(value, str)}
+def _metadata(context: Context) -> dict[str, str | bytes]:
+    return dict(context.invocation_metadata() or ())

@@ -13,7 +13,7 @@ from grpc import aio
 from sqlalchemy import Executable
 from sqlalchemy.orm import Session
 
-from modelward._wire import ACTOR_HEADER
+from modelward._wire import ACTOR_HEADER, actor_in
 from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, RequestIdReused
 from modelward_server.caller import Caller
 from modelward_server.observability.harmless import harmless
@@ -262,11 +262,10 @@ def actor_of(context: Context) -> str:
     """
     if who := identity.current.get():
         return who.name
-    metadata = dict(context.invocation_metadata() or ())
-    actor = metadata.get(ACTOR_HEADER) or context.peer()
+    actor = actor_in(dict(context.invocation_metadata() or ())) or context.peer()
     if len(actor) > 256:
         raise InvalidField(FieldViolation(ACTOR_HEADER, "must have 256 characters at most"))
-    return str(actor)
+    return actor
 
 
 class _Asked:

@@ -1,0 +1,87 @@
+"""The ids of rows as text, by one rule wherever rows are joined by their ids.
+
+Text stays as it is. A whole number is its digits, whether it comes as 7, as 7.0 or as "7", since a column of whole
+numbers becomes one of floats as soon as a value is missing. UUIDs, dates and times are their standard text (ISO 8601).
+A missing or empty id, a fraction, a truth value and anything else is refused: rows with no id of their own must never
+be joined with each other.
+"""
+
+import operator
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+from typing import Any
+from uuid import UUID
+
+from modelward._text import has_surrogate
+from modelward.errors import FieldViolation, InvalidField
+
+MAX_EXACT_FLOAT = 1 << 53
+"""Above it a float no longer tells a whole number from the next one."""
+ABSENT = {"NoneType", "NAType", "NaTType", "MaskedConstant"}
+
+
+def is_absent(value: object) -> bool:
+    """Tell whether a value is None, or what pandas and masked arrays have in its place."""
+    return value is None or type(value).__name__ in ABSENT
+
+
+def is_missing(value: object) -> bool:
+    """Tell whether a value is absent, NaN or NaT."""
+    return is_absent(value) or ((isinstance(value, float) or type(value).__name__ == "datetime64") and value != value)  # noqa: PLR0124
+
+
+def id_texts(ids: Iterable[object], field: str = "ids") -> list[str]:
+    """Return ids as text.
+
+    Raises:
+        InvalidField: one is missing, or cannot be an id.
+    """
+    return [
+        one if type(one) is str and one and one.isascii() else id_text(one, f"{field}[{row}]")
+        for row, one in enumerate(ids)
+    ]
+
+
+def id_text(value: Any, field: str) -> str:
+    """Return one id as text.
+
+    Raises:
+        InvalidField: it is missing, or cannot be an id.
+    """
+    if is_missing(value):
+        raise InvalidField(FieldViolation(field, "is missing; give every row an id of its own, or leave the row out"))
+    text = _text(value)
+    if text and has_surrogate(text):
+        raise InvalidField(FieldViolation(field, f"is {value!r}, which UTF-8 does not hold"))
+    if not text:
+        fix = "give text or a whole number" if text is None else "give it at least one character"
+        raise InvalidField(FieldViolation(field, f"is {value!r}, which is no id; {fix}"))
+    return text
+
+
+def _text(value: Any) -> str | None:
+    """Return the text of an id; None for what cannot be one."""
+    if isinstance(value, str | UUID):
+        return str(value)
+    if isinstance(value, date):
+        return _iso(value)
+    if type(value).__name__ == "datetime64":
+        return _numpy_iso(value)
+    if isinstance(value, float) or type(value).__name__ in {"float32", "float16"}:
+        return str(int(value)) if float(value).is_integer() and abs(value) < MAX_EXACT_FLOAT else None
+    try:
+        return None if isinstance(value, bool) else str(operator.index(value))
+    except TypeError:
+        return None
+
+
+def _iso(value: date) -> str:
+    return (value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value).isoformat()
+
+
+def _numpy_iso(value: Any) -> str:
+    """Write a time of numpy as `datetime.isoformat` does, with nanoseconds where it has some."""
+    micros = value.astype("datetime64[us]")
+    nanos = int((value - micros).astype("timedelta64[ns]").astype(int))
+    instant: datetime = micros.item()
+    return f"{instant.isoformat(timespec='microseconds')}{nanos:03}" if nanos else instant.isoformat()

@@ -1,0 +1,270 @@
+"""Whatever is given to a method of the SDK, its caller meets a result or one of Modelward's errors, never Python's."""
+
+import inspect
+import typing
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pytest
+
+from modelward import (
+    AbMetric,
+    AbOutcome,
+    AsyncClient,
+    Client,
+    Every,
+    PromotionPolicy,
+    SchedulePolicy,
+    VersionRef,
+    errors,
+)
+from modelward._async.observe import AsyncObserver
+from modelward._sync.observe import Observer
+from tests.conftest import Either, RunningServer
+
+NAIVE = datetime(2026, 11, 1)  # noqa: DTZ001 - the zone is what it lacks
+
+
+class Strange:
+    """What no argument can be."""
+
+
+def numbered() -> Iterator[int]:
+    yield from (1, 2)
+
+
+WRONG: list[Any] = [
+    None,
+    Strange(),
+    Strange,
+    b"bytes",
+    "\ud800",
+    "no such thing",
+    "",
+    True,
+    -1,
+    7,
+    2**70,
+    1.5,
+    float("nan"),
+    np.float32(2),
+    np.int64(3),
+    np.bool_(True),
+    np.datetime64("2026-11-01"),
+    pd.NA,
+    pd.NaT,
+    (),
+    ("model", 1),
+    [None],
+    ["a", 1],
+    {"a": 1},
+    {1: "a"},
+    {"a": None},
+    {1, 2},
+    numbered,
+    NAIVE,
+    datetime.max.replace(tzinfo=UTC),
+    date(2026, 11, 1),
+    timedelta.max,
+    Path("/nowhere"),
+    np.array([[1.0, 2.0]]),
+    np.ma.masked_array([1.0, 2.0], [True, False]),
+    pd.DataFrame({"a": [1.0, 2.0]}),
+    pd.Series(["a", None]),
+    pl.Series([1, None]),
+    VersionRef("model", 0),
+    VersionRef("model", "1"),  # type: ignore[arg-type]
+    AbMetric(5),  # type: ignore[arg-type]
+    SchedulePolicy(jobs_per_day="many"),  # type: ignore[arg-type]
+    PromotionPolicy("model", freezes=("never",)),  # type: ignore[arg-type]
+]
+EXTREME: list[Any] = [*WRONG[4:7], -1, 2**31 - 1, float("nan"), pd.NaT, [None], {"": ""}, *WRONG[-6:]]
+"""What the annotation of some argument allows, and what stands in its place by mistake."""
+ENDLESS = {"watch"}
+"""What waits for changes, once its arguments are in order."""
+
+
+def methods(cls: type) -> list[str]:
+    return [name for name in dir(cls) if not name.startswith("_") and inspect.isfunction(getattr(cls, name))]
+
+
+def parameters(cls: type, name: str) -> dict[str, inspect.Parameter]:
+    """Return the parameters of a method but the first."""
+    return dict(list(inspect.signature(getattr(cls, name)).parameters.items())[1:])
+
+
+def misfits(hint: Any) -> list[Any]:
+    """Return values that an annotation does not allow, whatever it is."""
+    if hint in UNTOLD:
+        return []
+    members = set(typing.get_args(hint)) if isinstance(hint, UnionType) else {hint}
+    by_type: dict[Any, list[Any]] = {
+        str: [7, 1.5, True, b"bytes"],
+        bool: ["no", 0],
+        int: ["1", 1.5, True, 2**70],
+        float: ["1", True, b"1"],
+        datetime: [NAIVE, 5, "soon"],
+        timedelta: [5, "soon"],
+    }
+    alone = members - {NoneType}
+    typed = by_type.get(next(iter(alone)), []) if len(alone) == 1 else []
+    refused = [] if any(typing.get_origin(member) is Callable for member in members) else [Strange]
+    return [Strange(), *refused, *typed, *([] if NoneType in members else [None])]
+
+
+UNTOLD = {Any, object, Iterable[object]}
+"""Annotations that tell nothing."""
+CLASSES = [Client, AsyncClient, Observer, AsyncObserver]
+
+
+@pytest.mark.parametrize(
+    ("cls", "name"), [(cls, name) for cls in CLASSES for name in (*methods(cls), "__init__") if parameters(cls, name)]
+)
+async def test_value_of_another_type_is_refused_by_the_name_of_its_argument(cls: Any, name: str) -> None:
+    instance = cls.__new__(cls)
+    hints = typing.get_type_hints(getattr(cls, name), include_extras=True)
+    for parameter in set(parameters(cls, name)) - {"connection", "header"}:  # What only the SDK itself gives.
+        for value in misfits(hints[parameter]):
+            with pytest.raises(errors.InvalidField) as caught:
+                await tried(lambda given: getattr(instance, name)(**given), everything(cls, name) | {parameter: value})
+            assert any(violation.field.startswith(parameter) for violation in caught.value.violations)
+
+
+def everything(cls: type, name: str) -> dict[str, Any]:
+    """Return something for each argument that is required, so that none is missing; it need not fit."""
+    return {one: None for one, found in parameters(cls, name).items() if found.default is inspect.Parameter.empty}
+
+
+async def tried(method: Callable[[dict[str, Any]], Any], given: dict[str, Any]) -> None:
+    """Call a method, and take no more of an iteration than its beginning."""
+    result = method(given)
+    if inspect.isasyncgen(result):
+        await anext(result, None)
+        await result.aclose()
+    elif inspect.isawaitable(result):
+        await result
+    elif inspect.isgenerator(result):
+        next(result, None)
+        result.close()
+
+
+@pytest.fixture(scope="module")
+def fitting(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """An argument that fits, for each parameter by its name."""
+    file = tmp_path_factory.mktemp("fitting") / "model.txt"
+    file.write_text("weights")
+    name = f"arguments-{uuid4().hex}"
+    with Client(server.target) as client:
+        version = client.register(name, file)
+        test = client.create_ab_test(name, {"control": version, "other": version}, primary_metric="pnl")
+        job = client.request_retraining(name)
+    unknown = ["report_id", "comparison_id", "schedule_id", "job_id", "reason", "unit", "sender", "holder", "engine"]
+    return {
+        **dict.fromkeys(unknown, "no-such-thing"),
+        "version": version,
+        "versions": [version, version],
+        "variants": {"control": version, "other": version},
+        "name": name,
+        "model": name,
+        "test": test,
+        "job": job,
+        "data": {"a": [1.0]},
+        "X": {"a": [1.0]},
+        "y": [1.0],
+        "uri": "file:///nowhere",
+        "source_uri": "file:///nowhere",
+        "ids": ["a"],
+        "outcomes": [AbOutcome("a", "b", {"pnl": 1.0})],
+        "metrics": {"a": 1.0},
+        "primary_metric": "pnl",
+        "successor": 1,
+        "to": "training",
+        "max_jobs": 1,
+        "policy": PromotionPolicy(name),
+    }
+
+
+@pytest.mark.parametrize("name", [name for name in methods(AsyncClient) if name not in ENDLESS])
+async def test_wrong_value_ends_in_a_result_or_an_error_of_modelward(
+    client: Either, fitting: dict[str, Any], tmp_path: Path, name: str
+) -> None:
+    """The same for what no annotation tells, such as tables, and for values of the right type that mean nothing."""
+    kind = type(client.client)
+    required = everything(kind, name)
+    given = {one: fitting[one] for one in parameters(kind, name) if one in required or one == "model"}
+    if name == "download":
+        given["to"] = tmp_path
+    hints = typing.get_type_hints(getattr(kind, name), include_extras=True)
+    for parameter in parameters(kind, name):
+        for value in WRONG if hints[parameter] in UNTOLD else EXTREME:
+            with suppress(errors.ModelwardError):
+                await tried(lambda given: getattr(client.client, name)(**given), given | {parameter: value})
+
+
+def test_unknown_and_missing_arguments_are_named() -> None:
+    client = Client("127.0.0.1:1")
+    with pytest.raises(errors.InvalidField, match=r"reasn: is no argument of promote\(\) \(did you mean 'reason'\?\)"):
+        client.promote("spx/1", to="staging", reasn="ready")  # type: ignore[call-arg]
+    with pytest.raises(errors.InvalidField, match=r"to: is missing; promote\(\) needs it"):
+        client.promote("spx/1")  # type: ignore[call-arg]
+    with pytest.raises(errors.InvalidField, match="get_model"):
+        client.get_model("spx", "too much")  # type: ignore[call-arg]
+
+
+def test_near_name_is_suggested() -> None:
+    with pytest.raises(errors.InvalidField, match="did you mean 'production'"):
+        Client("127.0.0.1:1").promote("spx/1", to="Producton")
+
+
+async def test_version_is_taken_in_every_form(client: Either, name: str, tmp_path: Path) -> None:
+    (tmp_path / "model.txt").write_text("weights")
+    version = await client.register(name, tmp_path / "model.txt")
+    for form in (version, version.ref, str(version), (name, 1), (name, np.int64(1)), [name, 1]):
+        assert (await client.get_version(form)).ref == version.ref
+    for form in ((name, "1"), (name, True), (name,), name, 1, {name: 1}, await client.resolve(name, version=1)):
+        with pytest.raises(errors.InvalidField, match="version"):
+            await client.get_version(form)
+
+
+async def test_texts_stand_for_instants_and_durations_as_in_the_command(client: Either, name: str) -> None:
+    await client.create_model(name)
+    made = await client.create_schedule(name, every="7d", policy=SchedulePolicy(jitter="5m"))  # type: ignore[arg-type]
+    assert made.triggers == (Every(timedelta(days=7)),)
+    assert made.policy.jitter == timedelta(minutes=5)
+    preview = await client.preview_schedule(made.schedule_id, after="2030-11-01T10:00Z", count=1)
+    assert preview.firings[0].at > datetime(2030, 11, 1, 10, tzinfo=UTC)
+
+
+async def test_one_item_is_a_list_of_one_and_an_iterator_is_taken_once(client: Either, name: str) -> None:
+    await client.create_model(name, tags={"desk": "equities"})
+    assert [found.name for found in await client.list_models(name_prefix=name, stages="production")] == []
+    outcomes = (AbOutcome(str(i), "unit", {"pnl": 1.0}) for i in range(3))
+    with pytest.raises(errors.AbTestNotFound):
+        await client.record_ab_outcomes(name, outcomes)
+
+
+async def test_values_of_numpy_are_numbers(client: Either, name: str, tmp_path: Path) -> None:
+    (tmp_path / "model.txt").write_text("weights")
+    version = await client.register(name, tmp_path / "model.txt", metrics={"a": np.float32(0.5), "b": np.int64(2)})
+    assert version.metrics == {"a": 0.5, "b": 2.0}
+
+
+async def test_what_the_server_returns_can_be_a_key(client: Either, name: str, tmp_path: Path) -> None:
+    (tmp_path / "model.txt").write_text("weights")
+    first, second = [await client.register(name, tmp_path / "model.txt") for _ in range(2)]
+    predictions = {first: np.arange(50.0), second: pd.Series(np.arange(50.0) + 1)}
+    found = await client.compare([], None, np.arange(50.0), predictions=predictions)
+    assert {result.version for result in found.results} == {first.ref, second.ref}
+    job = await client.request_retraining(name)
+    assert {job: 1, await client.get_model(name): 2}[job] == 1
+    twice = {first: [1.0, 2.0], first.ref: [1.0, 2.0]}
+    with pytest.raises(errors.InvalidField, match="twice"):
+        await client.compare([], None, [1.0, 2.0], predictions=twice)
