@@ -86,7 +86,7 @@ def test_pairs_are_compared_with_themselves() -> None:
 def test_slope_of_the_past_is_that_of_least_squares_and_takes_away_the_variance_it_explains() -> None:
     before = RNG.normal(10, 3, 2000)
     values = 0.8 * before + RNG.normal(0, 1, 2000)
-    [adjusted] = cuped.adjust([values], [before])
+    [adjusted] = cuped.adjust([values], [before], cuped.slope([values], [before]))
     assert cuped.slope([values], [before]) == pytest.approx(np.polyfit(before, values, 1)[0])
     assert adjusted.mean() == pytest.approx(values.mean())
     correlation = np.corrcoef(before, values)[0, 1]
@@ -95,8 +95,9 @@ def test_slope_of_the_past_is_that_of_least_squares_and_takes_away_the_variance_
 
 def test_units_without_a_past_and_a_past_that_tells_nothing_are_left_as_they_are() -> None:
     values = RNG.normal(size=50)
-    assert np.array_equal(cuped.adjust([values], [np.full(50, np.nan)])[0], values)
-    assert np.array_equal(cuped.adjust([values], [np.full(50, 3.0)])[0], values)
+    for past in (np.full(50, np.nan), np.full(50, 3.0), np.where(np.arange(50) % 2, 0.3, 0.1 + 0.2)):
+        assert cuped.slope([values], [past]) == 0
+        assert np.array_equal(cuped.adjust([values], [past], 0.0)[0], values)
 
 
 def test_past_of_both_arms_sharpens_their_difference() -> None:

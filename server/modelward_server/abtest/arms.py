@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from modelward_server.abtest import cuped
 from modelward_server.abtest.sequences import FEWEST, Standing
+from modelward_server.statistics.rounding import TOLERANCE, settled, size_of, varies
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -38,9 +39,13 @@ class Arm:
 
     Args:
         keys: how many keys there will be.
+        size: the greatest magnitude of the outcomes, where those that are added are only what they are beyond an
+            origin; what is within rounding of it does not vary.
+        past_size: that of the values from before the test.
     """
 
-    def __init__(self, keys: int) -> None:
+    def __init__(self, keys: int, size: float = 0.0, past_size: float = 0.0) -> None:
+        self.size, self.past_size = size, past_size
         self.counts, self._totals = np.zeros(keys), np.zeros(keys)
         self._past_counts, self._past_totals = np.zeros(keys), np.zeros(keys)
         self._squares = 0.0
@@ -48,6 +53,7 @@ class Arm:
     def add(self, keys: Integers, values: Floats, before: Floats) -> None:
         """Take outcomes; those without a value do not count."""
         told = ~np.isnan(values)
+        self.size, self.past_size = max(self.size, size_of(values)), max(self.past_size, size_of(before))
         self._squares += float(values[told] @ values[told])
         _add(self.counts, self._totals, keys[told], values[told])
         remembered = told & ~np.isnan(before)
@@ -74,7 +80,9 @@ class Arm:
         if repeats == 0:
             return 0.0
         within = self._squares - float(self._totals[seen] @ self.means(seen))
-        return max(within, 0.0) / repeats * (1 - float((1 / self.counts[keys]).mean()))
+        if within <= TOLERANCE * self._squares:
+            return 0.0
+        return within / repeats * (1 - float((1 / self.counts[keys]).mean()))
 
 
 def _add(counts: Floats, totals: Floats, keys: Integers, values: Floats) -> None:
@@ -100,38 +108,62 @@ _NOTHING = Standing(0, 0.0, 0.0, 0.0, enough=False)
 
 
 def _of_pairs(control: Arm, challenger: Arm, both: Mask) -> Standing:
-    raw = challenger.means(both) - control.means(both)
-    [adjusted] = cuped.adjust([raw], [challenger.past(both) - control.past(both)], centred=True)
+    raw = [challenger.means(both) - control.means(both)]
+    past = [challenger.past(both) - control.past(both)]
+    adjusted, variances = _adjusted(raw, past, [control, challenger], centred=True)
     averaged = control.averaged_out(both) + challenger.averaged_out(both)
-    return _estimate([raw], [adjusted], [averaged], float(adjusted.mean()))
+    found = settled(adjusted[0].mean(), max(control.size, challenger.size))
+    return _estimate(raw, variances, [averaged], float(found))
 
 
 def _of_two_samples(control: Arm, challenger: Arm) -> Standing:
     arms = [control, challenger]
     raw = [arm.means(arm.seen) for arm in arms]
-    adjusted = cuped.adjust(raw, [arm.past(arm.seen) for arm in arms])
+    adjusted, variances = _adjusted(raw, [arm.past(arm.seen) for arm in arms], arms)
     averaged = [arm.averaged_out(arm.seen) for arm in arms]
-    return _estimate(raw, adjusted, averaged, float(adjusted[1].mean() - adjusted[0].mean()))
+    found = settled(adjusted[1].mean() - adjusted[0].mean(), max(control.size, challenger.size))
+    return _estimate(raw, variances, averaged, float(found))
 
 
-def _estimate(raw: Sequence[Floats], adjusted: Sequence[Floats], averaged: Sequence[float], found: float) -> Standing:
-    units, variance = sum(map(len, raw)), _variance(adjusted)
+def _adjusted(
+    raw: Sequence[Floats], past: Sequence[Floats], arms: Sequence[Arm], *, centred: bool = False
+) -> tuple[Sequence[Floats], tuple[float, float]]:
+    """Return the values after CUPED, and the variance of the arms' difference before and after it.
+
+    Values are left as they are where the past explains all of them: of what is left, rounding alone, nothing follows.
+    """
+    size, past_size = max(arm.size for arm in arms), max(arm.past_size for arm in arms)
+    before = _variance(raw, size)
+    theta = cuped.slope(raw, past, size, past_size)
+    adjusted = cuped.adjust(raw, past, theta, centred=centred)
+    after = _variance(adjusted, size + abs(theta) * past_size)
+    return (adjusted, (before, after)) if after > 0 else (raw, (before, before))
+
+
+def _estimate(
+    raw: Sequence[Floats], variances: tuple[float, float], averaged: Sequence[float], found: float
+) -> Standing:
+    units, (before, variance) = sum(map(len, raw)), variances
     return Standing(
         units=units,
         difference=found,
         variance=variance,
         # Units whose outcomes go on count for more than one outcome each, as far as these differ within a unit.
         time=units * (1 + sum(map(_over_size, averaged, raw)) / variance) if variance > 0 else 0.0,
-        variance_explained=max(0.0, 1 - variance / _variance(raw)) if variance > 0 else 0.0,
+        variance_explained=max(0.0, 1 - variance / before) if before > 0 else 0.0,
         enough=min(map(len, raw)) >= FEWEST,
     )
 
 
-def _variance(arms: Sequence[Floats]) -> float:
-    """Return the variance of the arms' difference in means; 0 when an arm has less than two units."""
+def _variance(arms: Sequence[Floats], size: float) -> float:
+    """Return the variance of the arms' difference in means; 0 when an arm has less than two units, or none varies.
+
+    Args:
+        size: the greatest magnitude of what their values were computed from.
+    """
     if min(map(len, arms)) < 2:
         return 0.0
-    return float(sum(arm.var(ddof=1) / len(arm) for arm in arms))
+    return float(sum(arm.var(ddof=1) / len(arm) for arm in arms if varies(arm, size)))
 
 
 def _over_size(averaged: float, arm: Floats) -> float:

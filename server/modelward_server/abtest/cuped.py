@@ -5,12 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from modelward_server.statistics.rounding import varies
+
 Floats = npt.NDArray[np.float64]
 FEWEST_KNOWN = 10
 """With fewer units of known past, nothing is explained."""
 
 
-def adjust(values: Sequence[Floats], before: Sequence[Floats], *, centred: bool = False) -> list[Floats]:
+def adjust(values: Sequence[Floats], before: Sequence[Floats], theta: float, *, centred: bool = False) -> list[Floats]:
     """Take from each unit's value what its past explains, with one slope for all arms.
 
     The past is the same in all arms but for luck, so the arms' difference keeps its expectation and loses variance.
@@ -18,27 +20,36 @@ def adjust(values: Sequence[Floats], before: Sequence[Floats], *, centred: bool 
     Args:
         values: each arm's values, by unit.
         before: the same units' values from before the test; NaN where there is none, which is left as it is.
+        theta: the slope.
         centred: whether the past is 0 in expectation, as the difference of two arms' is.
     """
     centre = 0.0 if centred else _mean(np.concatenate(before))
-    theta = slope(values, before)
     return [
         value - theta * np.where(np.isnan(past), 0.0, past - centre) for value, past in zip(values, before, strict=True)
     ]
 
 
-def slope(values: Sequence[Floats], before: Sequence[Floats]) -> float:
-    """Return the slope of values on the past, each about its arm's mean; 0 where the past tells nothing."""
-    pairs = [_about_means(value, past) for value, past in zip(values, before, strict=True)]
-    spread = sum(float(past @ past) for _, past in pairs)
-    if sum(len(past) for _, past in pairs) < FEWEST_KNOWN or spread == 0:
+def slope(
+    values: Sequence[Floats], before: Sequence[Floats], size: float | None = None, past_size: float | None = None
+) -> float:
+    """Return the slope of values on the past, each about its arm's mean; 0 where the one or the other does not vary.
+
+    Args:
+        size: the greatest magnitude of what the values were computed from; their own when it is left out.
+        past_size: that of the past.
+    """
+    known = [~np.isnan(past) for past in before]
+    values = [value[there] for value, there in zip(values, known, strict=True)]
+    before = [past[there] for past, there in zip(before, known, strict=True)]
+    few = sum(map(len, before)) < FEWEST_KNOWN
+    if few or not _any_varies(values, size) or not _any_varies(before, past_size):
         return 0.0
-    return sum(float(value @ past) for value, past in pairs) / spread
+    pairs = [(value - _mean(value), past - _mean(past)) for value, past in zip(values, before, strict=True)]
+    return sum(float(value @ past) for value, past in pairs) / sum(float(past @ past) for _, past in pairs)
 
 
-def _about_means(values: Floats, before: Floats) -> tuple[Floats, Floats]:
-    known = ~np.isnan(before)
-    return values[known] - _mean(values[known]), before[known] - _mean(before[known])
+def _any_varies(arms: Sequence[Floats], size: float | None) -> bool:
+    return any(varies(arm, size) for arm in arms)
 
 
 def _mean(values: Floats) -> float:

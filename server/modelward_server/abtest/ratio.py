@@ -17,7 +17,8 @@ def p_value(units: Sequence[int], weights: Sequence[float]) -> float:
     """Return how likely a split so far from the weights is by luck, at one look (chi-square); 1 without units."""
     if sum(units) == 0:
         return 1.0
-    return float(chisquare(units, np.array(weights) / sum(weights) * sum(units)).pvalue)
+    shares = np.maximum(np.array(weights) / sum(weights), np.finfo(float).tiny)
+    return float(chisquare(units, shares * sum(units)).pvalue)
 
 
 def sequential_p_value(units: Sequence[int], weights: Sequence[float]) -> float:
@@ -27,7 +28,8 @@ def sequential_p_value(units: Sequence[int], weights: Sequence[float]) -> float:
     a split drawn from a Dirichlet distribution around the weights, against the weights themselves. By Ville's
     inequality it is ever below p in a share p of the tests at most.
     """
-    counts, shares = np.array(units, float), np.array(weights) / sum(weights)
+    counts = np.array(units, float)
+    shares = np.maximum(np.array(weights) / sum(weights), np.finfo(float).tiny)
     prior = CONCENTRATION * shares
     log_factor = float(_log_beta(prior + counts) - _log_beta(prior) - counts @ np.log(shares))
     return min(1.0, float(np.exp(-log_factor)))

@@ -1,6 +1,6 @@
 """How a test stands, worked out from its outcomes."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from modelward.abtest import AbEstimate, AbLook, AbMetric, AbTest, AbTestResult, VariantResult
 from modelward_server.abtest import ratio
 from modelward_server.abtest.arms import Arm, Integers, Outcomes, standing
+from modelward_server.abtest.scaling import Scale, scale_of
 from modelward_server.abtest.sequences import Standing
 from modelward_server.abtest.verdict import Split, broken_guardrails, judge, oriented, summarize, weights
 from modelward_server.store.outcome_tables import EPOCH, MICROSECOND
@@ -42,6 +43,7 @@ class _Assessment:
     def __init__(self, test: AbTest, outcomes: Outcomes, split: Split, most_looks: int) -> None:
         self._test, self._outcomes, self._split, self._most_looks = test, outcomes, split, most_looks
         self._keys = int(outcomes.keys.max()) + 1 if len(outcomes) else 0
+        self._scales = [scale_of(column) for column in outcomes.values.T]
         # Bonferroni: so that of many challengers none is called better by luck more often than of one.
         self._alpha = (1 - test.confidence_level) / len(test.challengers)
 
@@ -73,18 +75,18 @@ class _Assessment:
 
     def _metric(self, column: int, metric: AbMetric) -> list[AbEstimate]:
         """Return one metric of every variant."""
-        arms = self._empty_arms()
-        self._add(arms, slice(None), column)
-        control = AbEstimate(metric.key, *_counted(arms[0]), 0.0, 0.0, 0.0, None, 0.0)
-        return [control, *(self._challenger(metric, arms[0], arm) for arm in arms[1:])]
+        scale = self._scales[column]
+        arms = self._filled_arms(column)
+        control = AbEstimate(metric.key, *_counted(arms[0], scale), 0.0, 0.0, 0.0, None, 0.0)
+        return [control, *(self._challenger(metric, scale, arms[0], arm) for arm in arms[1:])]
 
-    def _challenger(self, metric: AbMetric, control: Arm, challenger: Arm) -> AbEstimate:
+    def _challenger(self, metric: AbMetric, scale: Scale, control: Arm, challenger: Arm) -> AbEstimate:
         found = self._standing(control, challenger)
-        low, high = found.interval(self._alpha)
+        low, high = map(scale.difference, found.interval(self._alpha))
         return AbEstimate(
             metric.key,
-            *_counted(challenger),
-            difference=found.difference,
+            *_counted(challenger, scale),
+            difference=scale.difference(found.difference),
             low=low,
             high=high,
             verdict=None if self._split.broken or not found.units else judge(low, high, metric),
@@ -101,14 +103,23 @@ class _Assessment:
         both, either = control.seen & challenger.seen, control.seen | challenger.seen
         return bool(2 * both.sum() >= either.sum())
 
-    def _empty_arms(self) -> list[Arm]:
-        return [Arm(self._keys) for _ in self._test.variants]
+    def _filled_arms(self, column: int) -> list[Arm]:
+        arms, add = self._arms(column)
+        add(slice(None))
+        return arms
 
-    def _add(self, arms: Sequence[Arm], rows: slice, column: int) -> None:
-        taken = self._outcomes
-        for place, arm in enumerate(arms):
-            own = taken.arms[rows] == place
-            arm.add(taken.keys[rows][own], taken.values[rows, column][own], taken.before[rows, column][own])
+    def _arms(self, column: int) -> tuple[list[Arm], Callable[[slice], None]]:
+        """Return empty arms of a metric, and what adds rows of outcomes to them."""
+        taken, scale, past = self._outcomes, self._scales[column], scale_of(self._outcomes.before[:, column])
+        arms = [Arm(self._keys, scale.size, past.size) for _ in self._test.variants]
+        values, before = scale.inward(taken.values[:, column]), past.inward(taken.before[:, column])
+
+        def add(rows: slice) -> None:
+            for place, arm in enumerate(arms):
+                own = taken.arms[rows] == place
+                arm.add(taken.keys[rows][own], values[rows][own], before[rows][own])
+
+        return arms, add
 
     def _leader(self, variants: Sequence[VariantResult]) -> VariantResult | None:
         """Return the challenger that measures best; of equals the one named first."""
@@ -129,27 +140,27 @@ class _Assessment:
 
     def _looks(self) -> Iterator[AbLook]:
         """Yield how the challengers stood by the primary metric, as often as a picture needs."""
-        arms, start = self._empty_arms(), 0
+        (arms, add), start = self._arms(0), 0
         for end in _look_ends(self._outcomes.at, self._most_looks // len(self._test.challengers)):
-            self._add(arms, slice(start, end), 0)
+            add(slice(start, end))
             start = end
             yield from self._look(arms, self._instant(self._outcomes.at[end - 1]))
 
     def _look(self, arms: Sequence[Arm], at: datetime) -> Iterator[AbLook]:
         for variant, arm in zip(self._test.challengers, arms[1:], strict=True):
             found = self._standing(arms[0], arm)
-            low, high = found.interval(self._alpha)
+            difference, low, high = map(self._scales[0].difference, (found.difference, *found.interval(self._alpha)))
             if np.isfinite(low):
-                yield AbLook(variant.name, at, found.units, found.difference, low, high)
+                yield AbLook(variant.name, at, found.units, difference, low, high)
 
     def _instant(self, microseconds: np.int64) -> datetime:
         return EPOCH + int(microseconds) * MICROSECOND
 
 
-def _counted(arm: Arm) -> tuple[int, float]:
+def _counted(arm: Arm, scale: Scale) -> tuple[int, float]:
     """Return how many keys an arm has, and the mean of their means."""
     seen = arm.seen
-    return int(seen.sum()), float(arm.means(seen).mean()) if seen.any() else 0.0
+    return int(seen.sum()), scale.value(float(arm.means(seen).mean())) if seen.any() else 0.0
 
 
 def _look_ends(at: Integers, most: int) -> Integers:

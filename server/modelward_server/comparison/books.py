@@ -14,6 +14,7 @@ from modelward_server.comparison.aligning import Sent
 from modelward_server.comparison.metrics import Scored
 from modelward_server.comparison.sharpe import deflated_sharpe, spread_of_ratios
 from modelward_server.comparison.trading import Floats, keep_book
+from modelward_server.statistics.rounding import alike, size_of, varies
 
 LEAST_ROWS = 3
 """Fewer returns have no skewness."""
@@ -34,10 +35,19 @@ def keep_books(
     if returns.dtype == object:
         raise InvalidField(FieldViolation("returns", "names a column of text; returns are numbers, as shares"))
     earned = returns.astype(np.float64)
+    books = [
+        keep_book(_positions(one, version, sent), earned, cost_bps, periods_per_year) for version, one in scored.items()
+    ]
+    nets = _without_rounding(np.array([book.net for book in books]))
     return {
-        version: replace(one, book=keep_book(_positions(one, version, sent), earned, cost_bps, periods_per_year))
-        for version, one in scored.items()
+        version: replace(one, book=replace(book, net=net))
+        for (version, one), book, net in zip(scored.items(), books, nets, strict=True)
     }
+
+
+def _without_rounding(nets: Floats) -> Floats:
+    """Return net returns of which those that differ by rounding alone are the same for all versions."""
+    return np.copysign(alike(np.abs(nets), size_of(nets)), nets)
 
 
 def _positions(scored: Scored, version: VersionRef, sent: Mapping[VersionRef, Sent]) -> Floats:
@@ -63,7 +73,7 @@ def deflated_sharpes(
     varying = {
         version: one.book
         for version, one in scored.items()
-        if one.book and len(one.book.net) >= LEAST_ROWS and np.ptp(one.book.net) > 0
+        if one.book and len(one.book.net) >= LEAST_ROWS and varies(one.book.net)
     }
     if not varying:
         return {}

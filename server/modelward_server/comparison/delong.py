@@ -12,7 +12,8 @@ from scipy.stats import rankdata
 
 from modelward.comparison import SignificanceTest
 from modelward_server.comparison.metrics import Floats
-from modelward_server.comparison.significance import Tested
+from modelward_server.comparison.significance import Tested, least_p_value
+from modelward_server.statistics.rounding import TOLERANCE, differs, ties, varies
 
 
 def delong(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> Tested:
@@ -23,15 +24,26 @@ def delong(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> Tested
         scores: of the one model, shape (rows,), higher for what it thinks positive; ties count half.
         other: of the other model.
     """
-    first, second = np.array([scores[positive], other[positive]]), np.array([scores[~positive], other[~positive]])
-    of_positive, of_negative = _placements(first, second)
+    of_positive, of_negative = _placements_of(positive, scores, other)
     areas = of_positive.mean(axis=1)
     variance = _spread(of_positive) + _spread(of_negative)
-    difference = float(areas[0] - areas[1])
+    if not differs(areas[0], areas[1], 1.0):
+        return Tested(SignificanceTest.DELONG, 0.0, 1.0)
+    least = least_p_value(_apart(of_positive) + _apart(of_negative))
     if variance <= 0:
-        return Tested(SignificanceTest.DELONG, 0.0, 1.0 if difference == 0 else 0.0)
-    statistic = difference / float(np.sqrt(variance))
-    return Tested(SignificanceTest.DELONG, statistic, float(2 * ndtr(-abs(statistic))))
+        return Tested(SignificanceTest.DELONG, 0.0, least)
+    statistic = float(areas[0] - areas[1]) / float(np.sqrt(variance))
+    return Tested(SignificanceTest.DELONG, statistic, max(float(2 * ndtr(-abs(statistic))), least))
+
+
+def ranked_otherwise(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> int:
+    """Count the rows that two models rank otherwise among those of the other class."""
+    return sum(map(_apart, _placements_of(positive, scores, other)))
+
+
+def _placements_of(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> tuple[Floats, Floats]:
+    both = np.array([ties(scores), ties(other)])
+    return _placements(both[:, positive], both[:, ~positive])
 
 
 def _placements(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
@@ -43,7 +55,12 @@ def _placements(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
     return below, above
 
 
+def _apart(placements: Floats) -> int:
+    """Count the rows whose places in the two rankings differ; places are shares of rows, so halves of 1 / rows."""
+    return int(np.count_nonzero(~np.isclose(placements[0], placements[1], rtol=0.0, atol=TOLERANCE)))
+
+
 def _spread(placements: Floats) -> float:
     """Return the variance of the mean of the two models' differences."""
-    rows = placements.shape[1]
-    return float(np.var(placements[0] - placements[1], ddof=1) / rows) if rows > 1 else 0.0
+    difference, rows = placements[0] - placements[1], placements.shape[1]
+    return float(np.var(difference, ddof=1) / rows) if varies(difference, 1.0) else 0.0

@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelward.comparison import Metric, ModelKind
+from modelward_server.comparison.delong import ranked_otherwise
 from modelward_server.comparison.metrics import (
     LEAST_PROBABILITY,
     Floats,
@@ -11,6 +12,7 @@ from modelward_server.comparison.metrics import (
     errors_of,
     given_to_truth,
     indicators,
+    relative_errors,
     sides_of_zero,
 )
 from modelward_server.comparison.suiting import PROBABILITIES, TRADING
@@ -38,8 +40,7 @@ def mean_losses(metric: Metric, scored: Scored) -> Floats | None:
     if metric in {Metric.MSE, Metric.RMSE}:
         return np.square(errors_of(scored))
     if metric in {Metric.MAE, Metric.MAPE}:
-        scale = np.abs(scored.truth) if metric is Metric.MAPE else 1.0
-        return np.asarray(np.abs(errors_of(scored)) / scale, np.float64)
+        return np.abs(errors_of(scored)) if metric is Metric.MAE else relative_errors(scored)
     if metric is Metric.NET_RETURN and scored.book:
         return -scored.book.net
     return _probability_losses(metric, scored)
@@ -65,9 +66,18 @@ def telling_rows(metric: Metric, scored: Scored, other: Scored) -> int:
         assert scored.book is not None
         assert other.book is not None
         return int(np.count_nonzero(scored.book.net != other.book.net))
+    if metric is Metric.ROC_AUC:
+        return ranked_apart(scored, other)
     if scored.kind is ModelKind.REGRESSION or metric in PROBABILITIES:
         return int(np.count_nonzero(row_losses(scored) != row_losses(other)))
     return int(np.count_nonzero(scored.predicted != other.predicted))
+
+
+def ranked_apart(scored: Scored, other: Scored) -> int:
+    """Count the rows that two models rank otherwise among those of the other class."""
+    assert scored.probabilities is not None
+    assert other.probabilities is not None
+    return ranked_otherwise(scored.truth == 1, scored.probabilities[:, 1], other.probabilities[:, 1])
 
 
 def _probability_losses(metric: Metric, scored: Scored) -> Floats | None:

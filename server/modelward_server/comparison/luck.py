@@ -21,6 +21,8 @@ from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from modelward.comparison import Verdict
 from modelward_server.comparison.metrics import Estimator, Floats
+from modelward_server.comparison.significance import least_p_value
+from modelward_server.statistics.rounding import unit_of, varies
 
 DRAWS = 2000
 """How often the rows are drawn: the ends of a 95 % interval then wander by about a twentieth of its length."""
@@ -103,7 +105,8 @@ def interval(value: float, draws: Floats, blocks: float, level: float) -> Interv
         level: the confidence level, as 0.95.
     """
     tail = _expanded((1 - level) / 2, blocks)
-    low, high = np.nanquantile(draws, [tail, 1 - tail])
+    defined = draws[~np.isnan(draws)]
+    low, high = np.quantile(defined, [tail, 1 - tail]) if len(defined) else (value, value)
     return Interval(value, min(float(low), value), max(float(high), value))
 
 
@@ -114,18 +117,23 @@ def difference(
 
     Args:
         value: the difference on the sample itself.
-        draws: the difference on each draw; NaN where it is not defined.
+        draws: the difference on each draw; NaN where it is not defined, which speaks for neither side.
         blocks: how many blocks the rows make.
-        informative: how many blocks of rows tell the two apart at all. Where all of k blocks speak for one side, the
-            exact sign test still gives p = 2^(1-k): no bootstrap of few rows may claim less.
+        informative: how many blocks of rows tell the two apart at all: no bootstrap of few rows may claim more than
+            the exact sign test of so many.
         comparisons: how many differences are judged together; the interval is widened for it (Bonferroni).
         level: the confidence level, as 0.95.
     """
     defined = draws[~np.isnan(draws)]
     ends = interval(value, defined, blocks, 1 - (1 - level) / comparisons)
-    tail = (1 + min(np.count_nonzero(defined <= 0), np.count_nonzero(defined >= 0))) / (len(defined) + 1)
-    p_value = max(2 * _contracted(tail, blocks), 2.0 ** (1 - informative))
-    return Difference(value, ends.low, ends.high, min(1.0, p_value), float(np.std(defined)))
+    against = min(np.count_nonzero(~(draws > 0)), np.count_nonzero(~(draws < 0)))
+    p_value = max(2 * _contracted((1 + against) / (len(draws) + 1), blocks), least_p_value(informative))
+    return Difference(value, ends.low, ends.high, min(1.0, p_value), _deviation(defined))
+
+
+def _deviation(draws: Floats) -> float:
+    unit = unit_of(draws)
+    return float(np.std(draws / unit) * unit) if varies(draws) else 0.0
 
 
 def _expanded(tail: float, blocks: float) -> float:
@@ -178,9 +186,10 @@ def block_length(series: Sequence[Floats]) -> float:
 
 
 def _block_length(values: Floats) -> float:
-    if len(values) < 30 or np.ptp(values) == 0:  # Fewer rows show no dependence that could be told from chance.
+    if len(values) < 30 or not varies(values):  # Fewer rows show no dependence that could be told from chance.
         return 1.0
     from arch.bootstrap import optimal_block_length
 
-    length = float(optimal_block_length(values)["stationary"].iloc[0])
+    with np.errstate(all="ignore"):
+        length = float(optimal_block_length(values / unit_of(values))["stationary"].iloc[0])
     return float(np.clip(np.nan_to_num(length, nan=1.0), 1.0, len(values) / 10))

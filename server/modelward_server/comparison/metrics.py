@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from modelward.comparison import Metric, ModelKind
 from modelward_server.comparison import trading
 from modelward_server.comparison.trading import Book
+from modelward_server.statistics.rounding import TOLERANCE, ties, unit_of
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -43,6 +44,9 @@ class Scored:
     """What the predictions would have earned; None without returns."""
     no_probabilities: str = ""
     """Why a model's probabilities are not taken; empty when they are, or when it gives none."""
+    errors: Floats | None = None
+    """Of numbers, by how much each prediction misses, those that differ by rounding alone being the same for all
+    versions; None: the plain differences."""
 
     @property
     def rows(self) -> int:
@@ -98,7 +102,7 @@ def _rmse(scored: Scored) -> Estimator:
 
 
 def _mape(scored: Scored) -> Estimator:
-    return _mean_of(np.abs(errors_of(scored)) / np.maximum(np.abs(scored.truth), EPSILON))
+    return _mean_of(relative_errors(scored))
 
 
 def _median_absolute_error(scored: Scored) -> Estimator:
@@ -116,13 +120,15 @@ def _median_absolute_error(scored: Scored) -> Estimator:
 
 def _r2(scored: Scored) -> Estimator:
     # Measured from the mean, or the difference of two great sums would swallow a small variance.
-    truth = scored.truth - scored.truth.mean()
-    sums = np.column_stack([np.square(errors_of(scored)), truth, np.square(truth), np.ones(scored.rows)])
+    unit = unit_of(scored.truth)
+    truth, errors = scored.truth / unit - (scored.truth / unit).mean(), errors_of(scored) / unit
+    sums = np.column_stack([np.square(errors), truth, np.square(truth), np.ones(scored.rows)])
 
     def explained(weights: Floats) -> Floats:
         residual, first, second, total = (weights @ sums).T
         spread = second - np.square(first) / total
-        varies = spread > EPSILON * total * second  # Less is what rounding leaves of equal labels.
+        # Less is what rounding leaves of equal labels, of all of them or of those that were drawn.
+        varies = spread > np.maximum(TOLERANCE * second, TOLERANCE**2 * total)
         return 1.0 - _ratio(residual, np.where(varies, spread, 0.0), np.nan)
 
     return explained
@@ -168,7 +174,7 @@ def _f1(scored: Scored) -> Estimator:
 def _roc_auc(scored: Scored) -> Estimator:
     """The Mann-Whitney statistic, ties counting half; in one order of the scores that serves every draw."""
     assert scored.probabilities is not None
-    scores = scored.probabilities[:, 1]
+    scores = ties(scored.probabilities[:, 1])
     order = np.argsort(scores, kind="stable")
     positive = scored.truth[order] == 1
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
@@ -209,7 +215,11 @@ def indicators(positions: Floats | Ints, scored: Scored) -> Floats:
 
 
 def errors_of(scored: Scored) -> Floats:
-    return np.asarray(scored.truth - scored.predicted, np.float64)
+    return np.asarray(scored.truth - scored.predicted, np.float64) if scored.errors is None else scored.errors
+
+
+def relative_errors(scored: Scored) -> Floats:
+    return np.asarray(np.abs(errors_of(scored)) / np.maximum(np.abs(scored.truth), EPSILON))
 
 
 def given_to_truth(scored: Scored, probabilities: Floats) -> Floats:

@@ -1,6 +1,7 @@
 """From what models answered and what was true to what can be measured."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison.metrics import Scored
 from modelward_server.comparison.sandbox import GREATEST, Run
-from modelward_server.comparison.suiting import TRADING, suits, why_not
+from modelward_server.comparison.suiting import TRADING, suits, unsuited, why_not
+from modelward_server.statistics.rounding import alike, size_of
 
 MOST_CLASSES = 100
 """With more, it is a number that the label holds, and no class."""
@@ -60,29 +62,40 @@ def choose_metrics(
 
     Args:
         asked: empty for all that make sense.
-        primary: None for the first of `asked`, or accuracy for classes and MSE for numbers.
+        primary: None for the first of `asked` that the rows define, or accuracy for classes and MSE for numbers.
 
     Raises:
-        InvalidField: a metric that was asked for makes no sense for these models and labels.
+        InvalidField: a metric that was asked for makes no sense for these models, or the rows define none of them or
+            not the one that decides.
     """
     for number, metric in enumerate(asked):
-        _check_metric(metric, scored, f"metrics[{number}]")
+        _refuse(f"metrics[{number}]", metric, _first(unsuited, metric, scored))
     if primary is not None:
-        _check_metric(primary, scored, "primary_metric")
+        _refuse("primary_metric", primary, _first(why_not, primary, scored))
     traded = all(one.book for one in scored)
     suiting = [metric for metric in Metric if suits(metric, scored[0].kind) and (traded or metric not in TRADING)]
-    reasons = {metric: "" if asked else _why_not(metric, scored) for metric in asked or suiting}
+    reasons = {metric: _first(why_not, metric, scored) for metric in asked or suiting}
     chosen = [metric for metric, why in reasons.items() if not why]
-    decides = primary or chosen[0]  # In the order of their definition, accuracy and MSE come first and always work.
     notes = [f"{metric} is left out: it {why}" for metric, why in reasons.items() if why]
+    if not chosen and primary is None:
+        raise InvalidField(FieldViolation("metrics", f"has none that these rows define; {'; '.join(notes)}"))
+    decides = primary or chosen[0]  # In the order of their definition, accuracy and MSE come first and always work.
+    if asked and primary is None and decides is not asked[0]:
+        notes.append(f"{decides} decides, because {asked[0]} is left out")
     return (chosen if decides in chosen else [decides, *chosen]), decides, notes
 
 
 def _score_numbers(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[VersionRef, Scored]:
     if truth.dtype == object:
         raise InvalidField(FieldViolation("label", "holds text, but the models predict numbers"))
-    numbers = truth.astype(np.float64)
-    return {version: Scored(ModelKind.REGRESSION, numbers, run.predicted) for version, run in runs.items()}
+    numbers, predicted = truth.astype(np.float64), np.array([run.predicted for run in runs.values()])
+    errors = numbers - predicted
+    # Twins, and errors of the same size to either side, differ in their last digits: that is no difference.
+    errors = np.copysign(alike(np.abs(errors), size_of(numbers, predicted)), errors)
+    return {
+        version: Scored(ModelKind.REGRESSION, numbers, run.predicted, errors=missed)
+        for (version, run), missed in zip(runs.items(), errors, strict=True)
+    }
 
 
 def _score_classes(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[VersionRef, Scored]:
@@ -96,7 +109,17 @@ def _score_classes(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[
         raise InvalidField(FieldViolation("label", f"holds {len(classes):,} classes; {MOST_CLASSES} are the most"))
     place = {value: number for number, value in enumerate(classes)}
     positions = np.array([place[value] for value in truth.tolist()], np.int64)
-    return {version: _in_order(run, positions, classes, place) for version, run in runs.items()}
+    return _without_rounding({version: _in_order(run, positions, classes, place) for version, run in runs.items()})
+
+
+def _without_rounding(scored: Mapping[VersionRef, Scored]) -> dict[VersionRef, Scored]:
+    """Make probabilities that differ by rounding alone the same for all versions."""
+    given = {version: one.probabilities for version, one in scored.items() if one.probabilities is not None}
+    if not given:
+        return dict(scored)
+    flat = alike(np.array([probabilities.ravel() for probabilities in given.values()]))
+    same = {version: row.reshape(given[version].shape) for version, row in zip(given, flat, strict=True)}
+    return {version: replace(one, probabilities=same.get(version)) for version, one in scored.items()}
 
 
 def _in_order(run: Run, truth: NDArray[np.int64], classes: Sequence[Any], place: Mapping[Any, int]) -> Scored:
@@ -110,14 +133,14 @@ def _in_order(run: Run, truth: NDArray[np.int64], classes: Sequence[Any], place:
     return Scored(ModelKind.CLASSIFICATION, truth, predicted, tuple(classes), probabilities, no_probabilities=why)
 
 
-def _check_metric(metric: Metric, scored: Sequence[Scored], field: str) -> None:
-    why = _why_not(metric, scored)
+def _refuse(field: str, metric: Metric, why: str) -> None:
     if why:
         raise InvalidField(FieldViolation(field, f"{metric} {why}"))
 
 
-def _why_not(metric: Metric, scored: Sequence[Scored]) -> str:
-    return next((why for one in scored if (why := why_not(metric, one))), "")
+def _first(ask: Callable[[Metric, Scored], str], metric: Metric, scored: Sequence[Scored]) -> str:
+    """Return why some model has no such metric; empty when all have."""
+    return next((why for one in scored if (why := ask(metric, one))), "")
 
 
 def count_missing(truth: NDArray[Any]) -> int:

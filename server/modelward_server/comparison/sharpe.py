@@ -15,7 +15,7 @@ from scipy.stats import kurtosis, skew
 from modelward.comparison import DeflatedSharpe, SignificanceTest
 from modelward_server.comparison.metrics import Floats
 from modelward_server.comparison.significance import Tested
-from modelward_server.comparison.trading import ROUNDING
+from modelward_server.statistics.rounding import TOLERANCE, unit_of, varies
 
 DRAWS = 999
 CHUNK_VALUES = 1 << 22
@@ -31,13 +31,14 @@ def sharpe_difference(returns: Floats, other: Floats, block_rows: float, seed: i
         block_rows: how many neighbouring rows are drawn together.
         seed: the same seed gives the same answer.
     """
-    if not (_varies(returns) and _varies(other)):
+    if not (varies(returns) and varies(other)):
         return Tested(SignificanceTest.SHARPE_DIFFERENCE, 0.0, 1.0)
+    returns, other = returns / unit_of(returns), other / unit_of(other)  # A ratio has no unit.
     moments = np.column_stack([returns, other, np.square(returns), np.square(other)])
     difference, gradient = _difference(moments.mean(axis=0)[None])
     with np.errstate(invalid="ignore"):  # Returns that vary by next to nothing have no finite gradient; see below.
         error = np.sqrt(_long_run_variance((moments - moments.mean(axis=0)) @ gradient[0], block_rows) / len(moments))
-    if not np.isfinite(error) or error <= 0:
+    if not np.isfinite(error) or error <= TOLERANCE * _ratio_size(returns, other):
         return Tested(SignificanceTest.SHARPE_DIFFERENCE, 0.0, 1.0)
     statistic = float(difference[0] / error)
     drawn = _drawn_statistics(moments, float(difference[0]), min(len(moments), max(1, round(block_rows))), seed)
@@ -45,8 +46,9 @@ def sharpe_difference(returns: Floats, other: Floats, block_rows: float, seed: i
     return Tested(SignificanceTest.SHARPE_DIFFERENCE, statistic, float(p_value))
 
 
-def _varies(returns: Floats) -> bool:
-    return bool(returns.var() > ROUNDING * np.square(returns).mean())
+def _ratio_size(returns: Floats, other: Floats) -> float:
+    """Return how large the two ratios are, by which it is told whether their difference has an error at all."""
+    return max(abs(_ratio(returns)), abs(_ratio(other)), 1.0)
 
 
 def _difference(means: Floats) -> tuple[Floats, Floats]:
@@ -101,6 +103,7 @@ def deflated_sharpe(returns: Floats, trials: int, spread: float, periods_per_yea
         periods_per_year: for the ratio by luck, which is told for a year.
     """
     by_luck = float(np.sqrt(spread)) * best_of(trials)
+    returns = returns / unit_of(returns)
     moments = float(skew(returns)), float(kurtosis(returns, fisher=False))
     probability = probability_above(by_luck, _ratio(returns), *moments, len(returns))
     return DeflatedSharpe(probability, trials, by_luck * float(np.sqrt(periods_per_year)))
@@ -108,8 +111,8 @@ def deflated_sharpe(returns: Floats, trials: int, spread: float, periods_per_yea
 
 def probability_above(threshold: float, ratio: float, skewness: float, kurtosis: float, rows: int) -> float:
     """Return how likely the true ratio is above a threshold, both for one period; the kurtosis is 3 when normal."""
-    error = np.sqrt((1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2) / (rows - 1))
-    return float(ndtr((ratio - threshold) / error))
+    variance = max(1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2, TOLERANCE)  # None is below 0 but by rounding.
+    return float(ndtr((ratio - threshold) / np.sqrt(variance / (rows - 1))))
 
 
 def spread_of_ratios(series: Sequence[Floats]) -> float:
@@ -120,7 +123,8 @@ def spread_of_ratios(series: Sequence[Floats]) -> float:
 
 
 def _ratio(returns: Floats) -> float:
-    return float(returns.mean() / returns.std())
+    inside = returns / unit_of(returns)
+    return float(inside.mean() / inside.std())
 
 
 def best_of(trials: int) -> float:

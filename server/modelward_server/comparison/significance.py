@@ -17,6 +17,7 @@ from statsmodels.stats.contingency_tables import mcnemar as mcnemar_of_table
 
 from modelward.comparison import SignificanceTest
 from modelward_server.comparison.metrics import Floats
+from modelward_server.statistics.rounding import differs, size_of, varies
 
 FEW_DISAGREEMENTS = 25
 """Below so many rows on which just one is right, the chi-square limit is rough and the exact test is quick."""
@@ -30,6 +31,18 @@ class Tested:
     statistic: float
     p_value: float
     """Two-sided."""
+
+
+def least_p_value(informative: float) -> float:
+    """Return the least two-sided p-value that rows can bear: that of the exact sign test.
+
+    Where nothing tells two models apart but their names, each row that tells anything favours the one or the other
+    with even chances. So even when all of them favour one, that is luck with this probability.
+
+    Args:
+        informative: how many independent rows, or blocks of rows, tell the two apart.
+    """
+    return min(1.0, 2.0 ** (1 - informative))
 
 
 def mcnemar(right: NDArray[np.bool_], other_right: NDArray[np.bool_]) -> Tested:
@@ -64,8 +77,11 @@ def diebold_mariano(losses: Floats, other: Floats, horizon: int = 1) -> Tested:
         horizon: over how many rows losses hang together; autocovariances up to `horizon` - 1 count, weighted after
             Bartlett where the plain sum would be a variance of zero or less.
     """
-    difference = losses - other
-    rows = len(difference)
+    difference, size = losses - other, size_of(losses, other)
+    rows, told = len(difference), size_of(difference) or 1.0
+    if not varies(difference, size):
+        return Tested(SignificanceTest.DIEBOLD_MARIANO, 0.0, _of_constant(difference, size, horizon))
+    difference = difference / told  # In its own size, or squares of what is very large or small would be lost.
     horizon = max(1, min(horizon, rows - 1))
     centred = difference - difference.mean()
     covariances = np.array([centred[lag:] @ centred[: rows - lag] / rows for lag in range(horizon)])
@@ -77,6 +93,13 @@ def diebold_mariano(losses: Floats, other: Floats, horizon: int = 1) -> Tested:
     corrected = (rows + 1 - 2 * horizon + horizon * (horizon - 1) / rows) / rows
     statistic = float(difference.mean() / np.sqrt(variance / rows) * np.sqrt(max(corrected, 0.0)))
     return Tested(SignificanceTest.DIEBOLD_MARIANO, statistic, float(2 * stdtr(rows - 1, -abs(statistic))))
+
+
+def _of_constant(difference: Floats, size: float, horizon: int) -> float:
+    """Return the p-value of a difference that is the same on every row: there is no error, but a sign test."""
+    if not len(difference) or not differs(float(difference.mean()), 0.0, size):
+        return 1.0
+    return least_p_value(len(difference) / max(1, horizon))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -3,7 +3,8 @@
 import numpy as np
 
 from modelward.comparison import Metric, ModelKind
-from modelward_server.comparison.metrics import Scored, sides_of_zero
+from modelward_server.comparison.metrics import Floats, Scored, estimator, sides_of_zero
+from modelward_server.statistics.rounding import TOLERANCE, varies
 
 PROBABILITIES = {Metric.ROC_AUC, Metric.LOG_LOSS, Metric.BRIER}
 REGRESSION = {
@@ -25,33 +26,48 @@ def suits(metric: Metric, kind: ModelKind) -> bool:
 
 def why_not(metric: Metric, scored: Scored) -> str:
     """Say what forbids a metric for these labels and predictions; empty when nothing does."""
+    return unsuited(metric, scored) or undefined(metric, scored)
+
+
+def unsuited(metric: Metric, scored: Scored) -> str:
+    """Say what a metric needs that such models, labels or requests do not have, whatever the figures."""
     if metric is Metric.HIT_RATE:
         return "" if sides_of_zero(scored) is not None else "needs numeric labels"
     if metric in TRADING:
-        return _why_not_traded(metric, scored)
-    return _why_not_numbers(metric, scored) if metric in REGRESSION else _why_not_classes(metric, scored)
-
-
-def _why_not_numbers(metric: Metric, scored: Scored) -> str:
-    if scored.kind is not ModelKind.REGRESSION:
-        return "needs models that predict numbers"
-    if metric is Metric.R2 and len(np.unique(scored.truth)) < 2:
-        return "needs labels that are not all the same"
-    return "needs labels that are not zero" if metric is Metric.MAPE and not scored.truth.all() else ""
-
-
-def _why_not_classes(metric: Metric, scored: Scored) -> str:
+        return "needs returns; name their column" if scored.book is None else ""
+    if metric in REGRESSION:
+        return "" if scored.kind is ModelKind.REGRESSION else "needs models that predict numbers"
     if scored.kind is not ModelKind.CLASSIFICATION:
         return "needs models that predict classes"
     if metric in PROBABILITIES and scored.probabilities is None:
         return f"needs probabilities, and {scored.no_probabilities or 'a model gives none'}"
-    if metric is Metric.ROC_AUC and (len(scored.classes) != 2 or len(set(scored.truth)) != 2):
-        return "needs labels of exactly two classes"
     return ""
 
 
-def _why_not_traded(metric: Metric, scored: Scored) -> str:
-    if scored.book is None:
-        return "needs returns; name their column"
-    flat = metric in {Metric.SHARPE, Metric.SORTINO} and np.ptp(scored.book.net) == 0
-    return "needs net returns that vary" if flat else ""
+def undefined(metric: Metric, scored: Scored) -> str:
+    """Say why a metric that suits has no value on these rows; empty when it has one."""
+    why = _lacking(metric, scored)
+    if why:
+        return why
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = estimator(metric, scored)(np.ones((1, scored.rows)))[0]
+    return "" if np.isfinite(value) else "has no finite value on these rows"
+
+
+def _lacking(metric: Metric, scored: Scored) -> str:
+    if metric is Metric.R2 and not varies(scored.truth):
+        return "needs labels that are not all the same"
+    if metric is Metric.MAPE and not scored.truth.all():
+        return "needs labels that are not zero"
+    if metric is Metric.ROC_AUC and (len(scored.classes) != 2 or len(np.unique(scored.truth)) != 2):
+        return "needs labels of exactly two classes"
+    if metric in {Metric.SHARPE, Metric.SORTINO} and scored.book:
+        return _lacking_returns(metric, scored.book.net)
+    return ""
+
+
+def _lacking_returns(metric: Metric, net: Floats) -> str:
+    if not varies(net):
+        return "needs net returns that vary"
+    none_lost = metric is Metric.SORTINO and net.min() >= -TOLERANCE * np.abs(net).max()
+    return "needs rows with a loss, and a version has none" if none_lost else ""

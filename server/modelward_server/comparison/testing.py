@@ -8,10 +8,10 @@ from modelward.comparison import Metric, MetricDifference, SignificanceTest
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison import luck
 from modelward_server.comparison.delong import delong
-from modelward_server.comparison.losses import WRONG, mean_losses, right_rows
+from modelward_server.comparison.losses import WRONG, mean_losses, right_rows, telling_rows
 from modelward_server.comparison.metrics import Scored
 from modelward_server.comparison.sharpe import sharpe_difference
-from modelward_server.comparison.significance import Tested, diebold_mariano, holm, mcnemar
+from modelward_server.comparison.significance import Tested, diebold_mariano, holm, least_p_value, mcnemar
 
 DEPENDENT_ROWS = 2.0
 """From this mean length of blocks on rows count as dependent: tests that take them for independent are not used."""
@@ -40,8 +40,9 @@ class Difference:
 
     def turned(self) -> "Difference":
         """Return the baseline's difference to the version."""
-        drawn = replace(self.drawn, value=-self.drawn.value, low=-self.drawn.high, high=-self.drawn.low)
-        return replace(self, drawn=drawn, tested=replace(self.tested, statistic=-self.tested.statistic))
+        drawn, tested = self.drawn, self.tested
+        turned = replace(drawn, value=0.0 - drawn.value, low=0.0 - drawn.high, high=0.0 - drawn.low)  # No -0.
+        return replace(self, drawn=turned, tested=replace(tested, statistic=0.0 - tested.statistic))
 
 
 Differences = Mapping[tuple[VersionRef, Metric], Difference]
@@ -57,7 +58,10 @@ def put_to_test(
         block_rows: the mean number of neighbouring rows that hang together.
     """
     found = _test(metric, scored, baseline, block_rows, seed)
-    return Difference(drawn, found or Tested(SignificanceTest.BOOTSTRAP, 0.0, drawn.p_value))
+    if found is None:
+        return Difference(drawn, Tested(SignificanceTest.BOOTSTRAP, 0.0, drawn.p_value))
+    least = least_p_value(telling_rows(metric, scored, baseline) / block_rows)
+    return Difference(drawn, replace(found, p_value=max(found.p_value, least)))
 
 
 def _test(metric: Metric, scored: Scored, baseline: Scored, block_rows: float, seed: int) -> Tested | None:

@@ -7,10 +7,10 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from modelward_server.statistics.rounding import TOLERANCE, unit_of
+
 Floats: TypeAlias = NDArray[np.float64]
 BASIS_POINT = 1e-4
-ROUNDING = 1e-12
-"""What rounding leaves of a variance that is none, relative to the mean square."""
 
 
 @dataclass(frozen=True)
@@ -38,23 +38,26 @@ def keep_book(positions: Floats, returns: Floats, cost_bps: float, periods_per_y
 
 def sharpe(book: Book) -> Callable[[Floats], Floats]:
     """Sharpe (1994): mean over standard deviation, times the root of the periods in a year."""
-    sums = np.column_stack([book.net, np.square(book.net), np.ones(len(book.net))])
+    net, middle = _centred(book.net)
+    sums = np.column_stack([net, np.square(net), np.ones(len(net))])
 
     def ratio(weights: Floats) -> Floats:
         first, second, total = (weights @ sums).T
-        mean = first / total
-        return np.asarray(_per_root(mean, second / total - mean**2, second / total) * np.sqrt(book.periods_per_year))
+        apart, square = first / total, second / total
+        variance = np.where(square - apart**2 > TOLERANCE * square, square - apart**2, 0.0)
+        return np.asarray(_per_root(middle + apart, variance) * np.sqrt(book.periods_per_year))
 
     return ratio
 
 
 def sortino(book: Book) -> Callable[[Floats], Floats]:
     """Sortino and Price (1994): mean over the root of the mean square of what lies below zero."""
-    sums = np.column_stack([book.net, np.square(np.minimum(book.net, 0.0)), np.ones(len(book.net))])
+    net = book.net / unit_of(book.net)
+    sums = np.column_stack([net, np.square(np.minimum(net, 0.0)), np.ones(len(net))])
 
     def ratio(weights: Floats) -> Floats:
         first, below, total = (weights @ sums).T
-        return np.asarray(_per_root(first / total, below / total, below / total) * np.sqrt(book.periods_per_year))
+        return np.asarray(_per_root(first / total, below / total) * np.sqrt(book.periods_per_year))
 
     return ratio
 
@@ -78,7 +81,14 @@ def max_drawdown(book: Book) -> Callable[[Floats], Floats]:
     return fall
 
 
-def _per_root(mean: Floats, variance: Floats, scale: Floats) -> Floats:
-    """Divide by the root of a variance; NaN where only rounding is left of it."""
-    varies = variance > ROUNDING * scale
+def _centred(net: Floats) -> tuple[Floats, float]:
+    """Return net returns in a unit of their size about their middle, or a small variance would be lost, and that."""
+    inside = net / unit_of(net)
+    middle = float(inside.mean())
+    return inside - middle, middle
+
+
+def _per_root(mean: Floats, variance: Floats) -> Floats:
+    """Divide by the root of a variance of what is 1 to 2 large; NaN where only rounding is left of it."""
+    varies = variance > TOLERANCE**2
     return np.asarray(np.where(varies, mean / np.sqrt(np.where(varies, variance, 1.0)), np.nan))

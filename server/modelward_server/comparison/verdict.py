@@ -1,6 +1,6 @@
 """The verdict: each model's metrics, its differences to the baseline, and what follows, in plain words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -19,7 +19,10 @@ from modelward_server.comparison.best import any_better, confidence_set
 from modelward_server.comparison.losses import mean_losses, row_losses, telling_rows
 from modelward_server.comparison.metrics import Floats, Scored, estimator
 from modelward_server.comparison.testing import Difference, adjusted, put_to_test
+from modelward_server.statistics.rounding import alike, settled, size_of
 
+MUCH_UNDEFINED = 0.01
+"""The share of draws without a metric from which on the reader is told."""
 FEW_ROWS = 100
 """With fewer, the reader is told that intervals of so few rows are rough."""
 
@@ -81,7 +84,8 @@ def decide(scored: Mapping[VersionRef, Scored], terms: Terms) -> Outcome:
     }
     could_be_best = tuple(version for version in models if staying.get(version, 0.0) > 1 - terms.confidence_level)
     resampling = Resampling(luck.draws_for(baseline.rows), block_rows, terms.seed, terms.confidence_level)
-    return Outcome(models, court.conclude(), resampling, _notes(baseline.rows, block_rows), could_be_best, spa)
+    notes = (*_notes(baseline.rows, block_rows), *_undefined(terms.metrics, draws))
+    return Outcome(models, court.conclude(), resampling, notes, could_be_best, spa)
 
 
 def _taken_together(
@@ -106,7 +110,12 @@ def _measured(scored: Sequence[Scored], terms: Terms, block_rows: float) -> tupl
     shape, rows = (len(scored), len(terms.metrics)), scored[0].rows
     values = luck.resample(estimators, iter([np.ones((1, rows))]))
     draws = luck.resample(estimators, luck.draw_weights(rows, block_rows, luck.draws_for(rows), terms.seed))
-    return values.reshape(shape), draws.reshape(-1, *shape)
+    return _without_rounding(values.reshape(shape)), draws.reshape(-1, *shape)
+
+
+def _without_rounding(values: Floats) -> Floats:
+    """Return metrics, shape (models, metrics), of which those that differ by rounding alone are the same."""
+    return np.column_stack([alike(column[:, None], size_of(column))[:, 0] for column in values.T])
 
 
 class _Court:
@@ -171,9 +180,11 @@ class _Court:
         scored, baseline = self._scored[version], self._scored[self._terms.baseline]
         mine, theirs = self._place[version], self._place[self._terms.baseline]
         column = self._terms.metrics.index(metric)
+        pair = self._values[[mine, theirs], column]
+        draws = self._draws[:, mine, column] - self._draws[:, theirs, column]
         drawn = luck.difference(
-            float(self._values[mine, column] - self._values[theirs, column]),
-            self._draws[:, mine, column] - self._draws[:, theirs, column],
+            float(pair[0] - pair[1]),
+            settled(draws, size_of(pair)),
             self._blocks,
             telling_rows(metric, scored, baseline) / self._block_rows,
             self._comparisons,
@@ -219,6 +230,13 @@ def _advice(found: Conclusion, margin: float) -> str:
 
 def _p_value(value: float) -> str:
     return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
+
+
+def _undefined(metrics: Sequence[Metric], draws: Floats) -> Iterator[str]:
+    """Name the metrics that many draws do not define, as when few rows have a loss."""
+    for metric, share in zip(metrics, np.isnan(draws).mean(axis=0).max(axis=0), strict=True):
+        if share >= MUCH_UNDEFINED:
+            yield f"{metric} is undefined in {share:.0%} of the draws of the rows; those count for neither side"
 
 
 def _notes(rows: int, block_rows: float) -> tuple[str, ...]:

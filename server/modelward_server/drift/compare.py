@@ -129,7 +129,15 @@ def compare_together(profile: Profile, live: Live, ignored: Collection[str]) -> 
     mmd = discrepancy(profile.joint, placed)
     null = null_at(profile.joint.null, len(placed), profile.rows)
     auc = area_under_curve(profile.joint.sample[:, seen], thinned(placed, ROWS_LEARNT)[:, seen])
-    return JointComparison(auc, mmd, null.exceedance(0, mmd), len(placed), all(seen))
+    p_value = max(null.exceedance(0, mmd), _least_together(profile, len(placed)))
+    return JointComparison(auc, mmd, p_value, len(placed), all(seen))
+
+
+def _least_together(profile: Profile, rows: int) -> float:
+    """Return the least p-value that so many live rows can show, by the most dependent of the features."""
+    independence = min(feature.null.independence for feature in profile.features)
+    effective, known = (max(independence * n, 1.0) for n in (rows, profile.rows))
+    return least_probability(effective, known)
 
 
 def _compare(profile: Profile, feature: Feature, live: LiveFeature) -> Comparison:

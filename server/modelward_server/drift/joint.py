@@ -17,7 +17,7 @@ from modelward.data import Columns
 from modelward_server.drift.blocks import Draws
 from modelward_server.drift.null import LENGTHS, PROBABILITIES, SEED, Null, lengths, null_of
 from modelward_server.drift.profile import CategoryProfile, Feature, JointProfile, NumberProfile, Profile
-from modelward_server.drift.statistics import Floats, Ints
+from modelward_server.drift.statistics import Floats, Ints, Places
 
 FREQUENCIES = 128
 """Random Fourier features; their error falls with the root of that."""
@@ -32,9 +32,13 @@ LEAST_ROWS = 20
 """Fewer rows tell nothing of how features hang together."""
 
 
-def places(features: Sequence[Feature], columns: Mapping[str, Any]) -> Floats:
-    """Return the place of each value in the reference, from 0 to 1, shape (rows, features); 0.5 where it is missing."""
-    return np.column_stack([_places(feature, columns[feature.name]) for feature in features])
+def places(features: Sequence[Feature], columns: Mapping[str, Any]) -> Places:
+    """Return the place of each value in the reference, from 0 to 1, shape (rows, features); 0.5 where it is missing.
+
+    Nothing else makes places, of reference rows and of live ones, in the one precision in which profiles keep them:
+    a classifier would tell the two apart by any other.
+    """
+    return np.column_stack([_places(feature, columns[feature.name]) for feature in features]).astype(np.float32)
 
 
 def _places(feature: Feature, values: Any) -> Floats:
@@ -66,7 +70,8 @@ def _cells(feature: Feature, rows: int, cells: int) -> Ints:
         values, counts = feature.values, np.diff(feature.cumulative, prepend=0)
     else:
         values, counts = np.array(feature.categories, dtype=object), feature.counts
-    inside = np.minimum((_places(feature, values) * cells).astype(int), cells - 1)
+    placed = places([feature], {feature.name: values})[:, 0]
+    inside = np.minimum((placed * cells).astype(int), cells - 1)
     found = np.bincount(inside, weights=counts, minlength=cells).astype(np.int64)
     found[cells // 2] += rows - feature.present  # Where a missing value has its place.
     return np.asarray(found)
@@ -82,7 +87,7 @@ def build_joint(columns: Columns, features: Sequence[Feature], block: float) -> 
     chosen = _pieces(rows)
     if len(features) < 2 or rows < LEAST_ROWS:
         return _nothing(len(features))
-    placed = places(features, {name: values[chosen] for name, values in columns.items()}).astype(np.float32)
+    placed = places(features, {name: values[chosen] for name, values in columns.items()})
     random = np.random.default_rng(SEED)
     # Two rows of independent features lie about sqrt(f / 6) apart: the median rule for the kernel's width.
     frequencies = random.normal(0, np.sqrt(6 / len(features)), (len(features), FREQUENCIES)).astype(np.float32)
@@ -110,7 +115,7 @@ def _nothing(features: int) -> JointProfile:
     return JointProfile(none, none.T, np.zeros(0, np.float32), np.zeros(0), Null(empty, 1.0, 1.0))
 
 
-def embedded(placed: Any, frequencies: Any, phases: Any) -> Any:
+def embedded(placed: Places, frequencies: Any, phases: Any) -> Any:
     """Return random Fourier features, shape (rows, d): their products approximate a Gaussian kernel."""
     waves = placed @ frequencies
     waves += phases
@@ -120,7 +125,7 @@ def embedded(placed: Any, frequencies: Any, phases: Any) -> Any:
 
 
 def _stretches(
-    placed: Any, frequencies: Any, phases: Any, centre: Floats, length: int, block: float, random: np.random.Generator
+    placed: Places, frequencies: Any, phases: Any, centre: Floats, length: int, block: float, random: np.random.Generator
 ) -> Floats:
     """Return the squared discrepancy of stretches times their rows, shape (replicates,)."""
     stretches = Draws(random, len(placed), length, REPLICATES).stretches(block)
@@ -128,13 +133,13 @@ def _stretches(
     return np.asarray(length * ((np.array(means) - centre) ** 2).sum(axis=1))
 
 
-def discrepancy(profile: JointProfile, placed: Any) -> float:
+def discrepancy(profile: JointProfile, placed: Places) -> float:
     """Return the squared maximum mean discrepancy of rows from the reference."""
-    mean = embedded(placed.astype(np.float32), profile.frequencies, profile.phases).mean(axis=0, dtype=np.float64)
+    mean = embedded(placed, profile.frequencies, profile.phases).mean(axis=0, dtype=np.float64)
     return float(((mean - profile.centre) ** 2).sum())
 
 
-def area_under_curve(reference: Any, live: Any) -> float:
+def area_under_curve(reference: Places, live: Places) -> float:
     """Return how well a classifier tells rows of two kinds from each other on rows that it did not see.
 
     It learns from stretches of time and is asked about others, so that it cannot recognise a row by its neighbours.
@@ -142,6 +147,7 @@ def area_under_curve(reference: Any, live: Any) -> float:
     Returns:
         from 0.5, when it cannot, to 1, when it always can.
     """
+    assert reference.dtype == live.dtype == np.float32
     rows = np.concatenate([reference, live])
     kinds = np.repeat([0, 1], [len(reference), len(live)])
     folds = np.concatenate([np.arange(len(side)) * FOLDS // len(side) for side in (reference, live)])
@@ -158,7 +164,7 @@ def _classifier() -> HistGradientBoostingClassifier:
     )
 
 
-def thinned(rows: Any, most: int) -> Any:
+def thinned(rows: Places, most: int) -> Places:
     """Return rows evenly spread over all, at most so many."""
     return rows[:: max(1, -(-len(rows) // most))]
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from modelward.drift import FeatureKind, FeatureProfile
 from modelward_server.drift.null import Null
-from modelward_server.drift.statistics import Floats, Ints
+from modelward_server.drift.statistics import Floats, Ints, Places
 
 CATEGORIES_SHOWN = 100
 
@@ -86,7 +86,7 @@ class JointProfile:
         null: of the squared maximum mean discrepancy.
     """
 
-    sample: Floats
+    sample: Places
     frequencies: Floats
     phases: Floats
     centre: Floats

@@ -14,7 +14,7 @@ import io
 
 import numpy as np
 
-from modelward_server.drift.statistics import Floats, Ints
+from modelward_server.drift.statistics import Floats, Ints, Places
 
 BETS = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
 """The strategies: how much is staked on high ranks, as a share of the capital times two."""
@@ -41,7 +41,7 @@ class Detector:
         """Return 1 - 1 / the greatest capital that there was, from 0 to 1."""
         return 1.0 - 1.0 / self.peak
 
-    def watch(self, places: Floats, seed: int) -> None:
+    def watch(self, places: Places, seed: int) -> None:
         """Take the next rows.
 
         Args:

@@ -9,6 +9,8 @@ from scipy import special, stats
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
+Places = NDArray[np.float32]
+"""Where values stand in the reference, from 0 to 1 (`joint.py`)."""
 
 SMOOTHING = 0.5
 """Added to the count of each bin: the estimator of Krichevsky and Trofimov (1981), which keeps an empty bin from making

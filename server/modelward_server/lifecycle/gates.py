@@ -18,6 +18,7 @@ from modelward.lifecycle import (
     PromotionPolicy,
     VersionRef,
 )
+from modelward_server.statistics.rounding import differs, size_of
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,8 @@ def _no_worse(margin: MetricMargin, facts: Facts) -> GateResult:
     worse_by = ours - theirs if margin.lower_is_better else theirs - ours
     mine, other = beside(ours, theirs, metric)
     evidence = f"{margin.key} {mine} against {other} of {facts.production}; {margin.margin:g} worse is allowed"
-    return GateResult(gate, worse_by <= margin.margin, evidence)
+    allowed = worse_by <= margin.margin or not differs(worse_by, margin.margin, size_of([ours, theirs]))
+    return GateResult(gate, allowed, evidence)
 
 
 def _comparison(facts: Facts) -> GateResult:

@@ -1,0 +1,1 @@
+"""What statistics of every kind share. Needs nothing but numpy and scipy."""

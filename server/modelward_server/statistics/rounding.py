@@ -1,0 +1,92 @@
+"""Rounding is no difference: the one place where it is asked whether numbers vary, and whether they differ.
+
+Numbers are taken as equal when they differ by at most `TOLERANCE` of the largest of the numbers that they were computed
+from. So the question has the same answer in every unit, and no test finds a difference in what arithmetic leaves of
+equal numbers. Doubles carry 16 digits; the tolerance leaves four of them to the arithmetic that came before.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+TOLERANCE = 1e-12
+MOST_AT_ONCE = 1 << 20
+"""How many values are compared at a time, so that tables of many versions take little memory."""
+
+
+def size_of(*samples: ArrayLike) -> float:
+    """Return the greatest magnitude of some numbers; NaN and infinities do not count, and of none it is 0."""
+    return max((_size(np.asarray(sample, np.float64)) for sample in samples), default=0.0)
+
+
+def _size(values: Floats) -> float:
+    return float(np.abs(values).max(where=np.isfinite(values), initial=0.0))
+
+
+def unit_of(*samples: ArrayLike) -> float:
+    """Return the power of two by which numbers are divided, without loss, to lie below 2 in magnitude.
+
+    In that unit no square overflows or vanishes. Of zeros it is 1.
+    """
+    size = size_of(*samples)
+    return float(np.ldexp(1.0, np.frexp(size)[1] - 1)) if size > 0 else 1.0
+
+
+def varies(values: ArrayLike, size: float | None = None) -> bool:
+    """Say whether numbers differ from each other by more than rounding.
+
+    Args:
+        values: finite.
+        size: the greatest magnitude of what they were computed from; their own when it is left out.
+    """
+    found = np.asarray(values, np.float64)
+    if found.size < 2:
+        return False
+    size = size_of(found) if size is None else size
+    return bool(found.max() / 2 - found.min() / 2 > TOLERANCE / 2 * size)  # Halves, or their difference overflows.
+
+
+def differs(value: float, other: float, size: float | None = None) -> bool:
+    """Say whether two numbers differ by more than rounding; `size` as in `varies`."""
+    return varies([value, other], size)
+
+
+def settled(differences: ArrayLike, size: float) -> Floats:
+    """Return differences without those that rounding alone explains: they are 0.
+
+    Args:
+        size: the greatest magnitude of what was subtracted.
+    """
+    found = np.asarray(differences, np.float64)
+    return np.where(np.abs(found) <= TOLERANCE * size, 0.0, found)
+
+
+def alike(values: Floats, size: float | None = None) -> Floats:
+    """Return values in which those of one column that differ by rounding alone are the same.
+
+    Args:
+        values: finite, shape (series, columns).
+        size: the greatest magnitude of what they were computed from, next to which the smallest are 0. Left out: each
+            value is judged by its own, so that what is small beside others stays apart.
+    """
+    step = max(1, MOST_AT_ONCE // max(len(values), 1))
+    parts = [_alike(values[:, start : start + step], size) for start in range(0, values.shape[1], step)]
+    return np.hstack(parts) if parts else values
+
+
+def ties(values: Floats) -> Floats:
+    """Return values in which neighbours that differ by rounding alone are the same, as ranks need it."""
+    return _alike(values[:, None], None)[:, 0]
+
+
+def _alike(values: Floats, size: float | None) -> Floats:
+    values = values if size is None else settled(values, size)
+    order = np.argsort(values, axis=0, kind="stable")
+    ascending = np.take_along_axis(values, order, axis=0)
+    limit = TOLERANCE * (np.abs(ascending) if size is None else size)
+    begins = np.diff(ascending, axis=0, prepend=-np.inf) > limit
+    leaders = np.maximum.accumulate(np.where(begins, np.arange(len(values))[:, None], 0), axis=0)
+    same = np.empty_like(values)
+    np.put_along_axis(same, order, np.take_along_axis(ascending, leaders, axis=0), axis=0)
+    return same
