@@ -16,7 +16,7 @@ from modelward_server.drift.joint import places, reference_cells
 from modelward_server.drift.live import count_live
 
 FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
-RUNS = 200 if FULL else 12
+RUNS = 200 if FULL else 6
 REFERENCE_ROWS, ROWS = 400, 200
 LEVEL = 0.05
 ANY_EFFECT = DriftThresholds(ks=1e-9, kl=1e-9, missing=1e-9, wasserstein=1e-9, auc=0.5 + 1e-9, significance=LEVEL)
@@ -35,6 +35,7 @@ def _with_gaps(random: np.random.Generator, rows: int) -> Any:
 
 COLUMNS: dict[str, Column] = {
     "float": lambda random, rows: random.normal(size=rows),
+    "float64": lambda random, rows: random.normal(size=rows),
     "float32": lambda random, rows: random.normal(size=rows).astype(np.float32),
     "int": lambda random, rows: random.integers(-(10**6), 10**6, rows),
     "few integers": lambda random, rows: random.integers(3, size=rows),
@@ -56,31 +57,49 @@ COLUMNS: dict[str, Column] = {
     "heavy tail": lambda random, rows: random.standard_t(1, rows),
     "infinite at times": lambda random, rows: np.where(random.random(rows) < 0.1, np.inf, random.normal(size=rows)),
 }
-MIXES = {name: (name, "float") for name in COLUMNS if name != "float"} | {
+MIXES = {
     "all kinds": tuple(COLUMNS),
-    "two bools": ("bool", "few integers"),
-    "all discrete": ("few integers", "int8", "bool", "text", "category", "tenths"),
-}
+    "discrete": ("few integers", "int8", "bool", "text", "category", "tenths"),
+    "one text beside a number": ("text", "float"),
+    "one bool beside a number": ("bool", "float32"),
+    "whole numbers": ("int", "few integers"),
+    "odd numbers": ("huge", "tiny", "large offset", "constant", "infinite at times"),
+} | ({f"{name} beside a number": (name, "float") for name in COLUMNS if name != "float"} if FULL else {})
+
+
+@pytest.fixture(scope="module")
+def found() -> dict[str, list[Decision]]:
+    """What is decided about unchanged data, by any effect that is significant."""
+    return {mix: [_decided(names, seed) for seed in range(RUNS)] for mix, names in MIXES.items()}
+
+
+def test_classifier_does_not_tell_unchanged_rows_of_any_kind_from_the_reference(
+    found: dict[str, list[Decision]],
+) -> None:
+    """It did with an area of 1.00, when the two sides were rounded otherwise."""
+    areas = {mix: np.median([one.joint.auc for one in decided]) for mix, decided in found.items()}
+    assert max(areas.values()) < 0.6, areas
+
+
+def test_alarms_keep_their_level_over_all_kinds(found: dict[str, list[Decision]]) -> None:
+    """Of all features together and of the table, by the confidence: a rate of 8 % would pass with 99.9 %."""
+    decided = [one for some in found.values() for one in some]
+    most = binom.ppf(0.999, len(decided), 0.08)
+    assert sum(one.joint.p_value <= LEVEL for one in decided) <= most
+    assert sum(one.confidence >= 1 - LEVEL for one in decided) <= most
+    assert sum(one.drift_detected for one in decided) <= most
 
 
 @pytest.mark.parametrize("mix", MIXES)
-def test_unchanged_data_are_not_told_from_the_reference(mix: str) -> None:
-    found = [_decided(MIXES[mix], seed) for seed in range(RUNS)]
-    aucs = np.array([one.joint.auc for one in found])
-    assert np.median(aucs) < 0.6  # It was 1.00 when the two sides were rounded otherwise.
-    assert not any(one.joint.drifted for one in found if one.joint.auc < 0.75)
-    assert sum(one.joint.p_value <= LEVEL for one in found) <= binom.ppf(0.9999, RUNS, 0.08)
-
-
-def test_alarms_over_all_kinds_keep_their_level() -> None:
-    """One table in twenty may alarm, the features and all together: over every mix."""
-    found = [_decided(mix, 1000 + seed, ANY_EFFECT) for mix in MIXES.values() for seed in range(RUNS // 4)]
-    assert sum(one.drift_detected for one in found) <= binom.ppf(0.999, len(found), 0.08)
+def test_no_mix_alarms_by_itself(found: dict[str, list[Decision]], mix: str) -> None:
+    most = binom.ppf(0.9999, RUNS, 0.08)
+    assert sum(one.joint.p_value <= LEVEL for one in found[mix]) <= most
+    assert sum(one.drift_detected for one in found[mix]) <= most
 
 
 @pytest.mark.parametrize("name", COLUMNS)
 def test_a_row_has_the_same_place_as_reference_and_as_live_row(name: str) -> None:
-    columns = _table((name, "float"), np.random.default_rng(0), REFERENCE_ROWS)
+    columns = _table((name, "float64"), np.random.default_rng(0), REFERENCE_ROWS)
     profile = build_profile(columns)
     live = count_live({"default": profile}, [columns], "data")
     placed = places(profile.features, live.sample())
@@ -94,8 +113,8 @@ def _table(names: tuple[str, ...], random: np.random.Generator, rows: int) -> di
     return {name: COLUMNS[name](random, rows) for name in names}
 
 
-def _decided(names: tuple[str, ...], seed: int, thresholds: DriftThresholds | None = None) -> Decision:
+def _decided(names: tuple[str, ...], seed: int) -> Decision:
     random = np.random.default_rng([seed, len(names)])
     profile = build_profile(_table(names, random, REFERENCE_ROWS))
     live = count_live({"default": profile}, [_table(names, random, ROWS)], "data")
-    return decide(compare(profile, live, "default"), thresholds or DriftThresholds())
+    return decide(compare(profile, live, "default"), ANY_EFFECT)

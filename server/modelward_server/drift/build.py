@@ -7,7 +7,7 @@ import numpy as np
 
 from modelward.data import Columns
 from modelward_server.drift.joint import build_joint
-from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile
+from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile, pooled
 from modelward_server.drift.statistics import Floats, Ints
 from modelward_server.drift.wander import Wander
 
@@ -111,7 +111,9 @@ def _categories(name: str, values: Any, wander: Wander) -> CategoryProfile:
     index: dict[str | None, int] = {label: i for i, label in enumerate(categories)} | {None: -1}
     codes = np.array([index[label] for label in labels], np.int32)
     counts = np.array([counted[label] for label in categories], np.int64)
-    return CategoryProfile(name, tuple(map(str, categories)), counts, missing, wander.of_categories(codes, counts))
+    tested = pooled(counts, counts)
+    null = wander.of_categories(np.minimum(codes, len(tested) - 1), tested[: len(tested) - (tested[-1] == 0)])
+    return CategoryProfile(name, tuple(map(str, categories)), counts, missing, null)
 
 
 def category_labels(values: Any) -> list[str | None]:

@@ -177,10 +177,11 @@ def _numbers(reference_rows: int, feature: NumberProfile, live: LiveNumbers) -> 
 def _categories(reference_rows: int, feature: CategoryProfile, live: CountedCategories) -> Comparison:
     counts, reference = live.counts(), np.append(feature.counts, 0)
     both = bool(live.present and feature.present)
-    distance = float(total_variation(counts / max(live.present, 1), reference / max(feature.present, 1)))
-    distance = distance if both else 0.0
+    distance = _distance(counts, reference) if both else 0.0
     statistic, p_value = chi_square(counts, reference)
     shares = _smoothed_categories(counts, reference)
+    tested, known = feature.pooled(counts), feature.pooled(reference)
+    surprise = _kl(*_smoothed_categories(tested, known), both)
     return Comparison(
         name=feature.name,
         kind=FeatureKind.CATEGORY,
@@ -191,11 +192,15 @@ def _categories(reference_rows: int, feature: CategoryProfile, live: CountedCate
         chi_square=statistic,
         **_divergences(*shares, both),
         **_shares(reference_rows, feature, live),
-        **_certainty(reference_rows, feature, live, distance, _kl(*shares, both), 0.0),
+        **_certainty(reference_rows, feature, live, _distance(tested, known) if both else 0.0, surprise, 0.0),
         new_categories=live.new[:NAMES_SHOWN],
         vanished_categories=live.vanished[:NAMES_SHOWN],
         histogram=_bars(feature, counts, reference),
     )
+
+
+def _distance(counts: Ints, reference: Ints) -> float:
+    return float(total_variation(counts / max(counts.sum(), 1), reference / max(reference.sum(), 1)))
 
 
 def _in_deviations(distance: float, feature: NumberProfile) -> float:
@@ -207,7 +212,7 @@ def _in_deviations(distance: float, feature: NumberProfile) -> float:
 
 def _smoothed_categories(counts: Ints, reference: Ints) -> tuple[Floats, Floats]:
     """Smooth both; the bin of new categories is there only when some came, so that identical data give zero."""
-    if counts[-1] == 0 and len(counts) > 1:
+    if counts[-1] == 0 and reference[-1] == 0 and len(counts) > 1:
         counts, reference = counts[:-1], reference[:-1]
     return smoothed(counts), smoothed(reference)
 

@@ -15,6 +15,8 @@ import numpy as np
 from scipy.special import stdtr
 
 from modelward_server.comparison.metrics import Floats
+from modelward_server.drift.null import least_probability
+from modelward_server.statistics.rounding import TOLERANCE, differs, settled, size_of, varies
 
 SIGNIFICANCE = 0.01
 """How improbable a period must be for an alarm: one-sided, for each period that is judged."""
@@ -37,6 +39,8 @@ class PeriodLoss:
     loss: float
     squared: float
     """The sum of the rows' squared losses."""
+    size: float = 0.0
+    """The greatest magnitude of a label: errors that are only what rounding leaves of it count as so much."""
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,12 @@ def judge(earlier: Sequence[PeriodLoss], newest: PeriodLoss, *, classes: bool) -
     if len(earlier) < LEAST_PERIODS or sum(period.rows for period in earlier) < LEAST_ROWS:
         return None
     before = _together(earlier)
+    rounding = TOLERANCE * max(before.size, newest.size)
     noise = np.array([_noise(period.rows, before, classes) for period in [*earlier, newest]])
-    losses = np.array([_level(period, classes) for period in [*earlier, newest]])
+    losses = np.array([_level(period, classes, rounding) for period in [*earlier, newest]])
     step = 0.5 / newest.rows if classes else 0.0  # Yates: counts go in steps, and one rare error is no decline.
     p_value = surprise(losses[:-1], losses[-1] - step, noise[:-1], noise[-1])
+    p_value = max(p_value, least_probability(newest.rows, before.rows))
     return Judgement("accuracy" if classes else "rmse", _metric(newest, classes), _metric(before, classes), p_value)
 
 
@@ -73,6 +79,8 @@ def surprise(earlier: Floats, newest: float, noise: Floats, newest_noise: float)
         noise: the variance of each level that its few rows explain by themselves.
         newest_noise: that of the newest; more than the others have is added to what is expected.
     """
+    if not differs(float(earlier.mean()), newest, max(size_of(earlier, newest), 1.0)):
+        return 0.5
     worth = independent_periods(earlier)
     spread = float(np.square(earlier - earlier.mean()).sum()) / (len(earlier) * (1 - 1 / worth))
     usual = float(noise.mean())
@@ -91,7 +99,7 @@ def _correlation(levels: Floats) -> float:
     """Return the correlation of neighbours, from 0 on, freed of its bias."""
     apart = levels - levels.mean()
     total = float(np.square(apart).sum())
-    plain = float(apart[1:] @ apart[:-1]) / total if total > 0 else 0.0
+    plain = float(apart[1:] @ apart[:-1]) / total if varies(levels, max(size_of(levels), 1.0)) else 0.0
     return min(max(plain + (1 + 3 * plain) / len(levels), 0.0), STRONGEST)
 
 
@@ -100,6 +108,7 @@ def _together(periods: Sequence[PeriodLoss]) -> PeriodLoss:
         sum(period.rows for period in periods),
         sum(period.loss for period in periods),
         sum(period.squared for period in periods),
+        max(period.size for period in periods),
     )
 
 
@@ -109,13 +118,13 @@ def _noise(rows: int, before: PeriodLoss, classes: bool) -> float:
         rate = (before.loss + 1) / (before.rows + 2)  # Laplace's rule: no error so far does not mean none ever.
         return rate * (1 - rate) / rows
     mean = before.loss / before.rows
-    variance = max(before.squared / before.rows - mean * mean, 0.0)
+    variance = float(settled(before.squared / before.rows - mean * mean, mean * mean).clip(0.0))
     return variance / (4 * mean * mean * rows) if mean > LEAST_ERROR else 0.0
 
 
-def _level(period: PeriodLoss, classes: bool) -> float:
+def _level(period: PeriodLoss, classes: bool, rounding: float) -> float:
     mean = period.loss / period.rows
-    return mean if classes else float(np.log(max(np.sqrt(mean), LEAST_ERROR)))
+    return mean if classes else float(np.log(max(np.sqrt(mean), LEAST_ERROR, rounding)))
 
 
 def _metric(period: PeriodLoss, classes: bool) -> float:

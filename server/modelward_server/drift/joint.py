@@ -6,6 +6,7 @@ says whether the rows come from elsewhere, against stretches of the reference. T
 classifier that tells live from reference rows (Lopez-Paz and Oquab, 2017) says how much elsewhere.
 """
 
+from bisect import bisect
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -53,11 +54,19 @@ def _places(feature: Feature, values: Any) -> Floats:
 
 
 def _category_places(feature: CategoryProfile, values: Any) -> Floats:
-    ends = feature.counts.cumsum() / max(feature.present, 1)
-    middle = ends - feature.counts / (2 * max(feature.present, 1))
-    place: dict[str | None, float] = dict(zip(feature.categories, middle.tolist(), strict=True)) | {None: 0.5}
+    """Return places by the order of the names, which knows nothing of the counts.
+
+    In the order of their counts the most frequent would come first by luck in part, and rows that come later, which do
+    not share that luck, would be told from the reference by it. A new name has its place between its neighbours.
+    """
+    names = sorted(zip(feature.categories, feature.counts.tolist(), strict=True))
+    ordered, counts = [name for name, _ in names], np.array([count for _, count in names])
+    ends = np.concatenate(([0.0], counts.cumsum() / max(feature.present, 1)))
+    place: dict[str | None, float] = dict(zip(ordered, ((ends[1:] + ends[:-1]) / 2).tolist(), strict=True))
+    new = {label for label in values.tolist() if label is not None} if values.dtype.kind != "b" else set()
+    place |= {label: float(ends[bisect(ordered, label)]) for label in new - place.keys()} | {None: 0.5}
     labels = ("true" if value else "false" for value in values) if values.dtype.kind == "b" else values
-    return np.array([place.get(label, 1.0) for label in labels], np.float64)
+    return np.array([place.get(label, 0.5) for label in labels], np.float64)
 
 
 def reference_cells(profile: Profile, cells: int = 64) -> Ints:
@@ -86,7 +95,7 @@ def build_joint(columns: Columns, features: Sequence[Feature], block: float) -> 
     rows = len(next(iter(columns.values())))
     chosen = _pieces(rows)
     if len(features) < 2 or rows < LEAST_ROWS:
-        return _nothing(len(features))
+        return nothing_to_join(len(features))
     placed = places(features, {name: values[chosen] for name, values in columns.items()})
     random = np.random.default_rng(SEED)
     # Two rows of independent features lie about sqrt(f / 6) apart: the median rule for the kernel's width.
@@ -109,7 +118,8 @@ def _pieces(rows: int) -> Any:
     return (starts[:, None] + np.arange(length)).ravel()
 
 
-def _nothing(features: int) -> JointProfile:
+def nothing_to_join(features: int) -> JointProfile:
+    """Return the profile of features that are not looked at together."""
     empty = np.zeros((1, len(LENGTHS), len(PROBABILITIES)))
     none = np.zeros((0, features), np.float32)
     return JointProfile(none, none.T, np.zeros(0, np.float32), np.zeros(0), Null(empty, 1.0, 1.0))
@@ -125,7 +135,13 @@ def embedded(placed: Places, frequencies: Any, phases: Any) -> Any:
 
 
 def _stretches(
-    placed: Places, frequencies: Any, phases: Any, centre: Floats, length: int, block: float, random: np.random.Generator
+    placed: Places,
+    frequencies: Any,
+    phases: Any,
+    centre: Floats,
+    length: int,
+    block: float,
+    random: np.random.Generator,
 ) -> Floats:
     """Return the squared discrepancy of stretches times their rows, shape (replicates,)."""
     stretches = Draws(random, len(placed), length, REPLICATES).stretches(block)

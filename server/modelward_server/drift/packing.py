@@ -9,11 +9,14 @@ from typing import Any
 import numpy as np
 
 from modelward.errors import ReferenceNotFound
+from modelward_server.drift.joint import nothing_to_join
 from modelward_server.drift.null import Null
 from modelward_server.drift.profile import CategoryProfile, Feature, JointProfile, NumberProfile, Profile
 
-FORMAT = 3
+FORMAT = 4
 """Counts up when a profile holds something else than before."""
+WITHOUT_JOINT = 3
+"""The format whose places of categories were others: such a profile has nothing to join until it is set again."""
 KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (NumberProfile, CategoryProfile)}
 
 
@@ -55,10 +58,12 @@ def from_bytes(packed: bytes) -> Profile:
     """
     with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
         header = json.loads(arrays["header"].tobytes())
-        if header.get("format") != FORMAT:
+        if header.get("format") not in {FORMAT, WITHOUT_JOINT}:
             raise ReferenceNotFound("the reference was stored by an older server; set it again from the same data")
         features = tuple(_unpacked(f"{i}.", plain, arrays) for i, plain in enumerate(header["features"]))
         joint = _unpacked("joint.", header["joint"], arrays)
+        if header["format"] == WITHOUT_JOINT:
+            joint = nothing_to_join(len(features))
     return Profile(header["rows"], features, joint, header["tests"])
 
 

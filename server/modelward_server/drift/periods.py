@@ -86,7 +86,7 @@ class Periods:
         start = _microseconds - (_microseconds % divisor + divisor) % divisor  # Before 1970 the first % is negative.
         loss = _loss(classes)
         query = (
-            select(start, func.count(), func.sum(loss), func.sum(loss * loss))
+            select(start, func.count(), func.sum(loss), func.sum(loss * loss), func.max(func.abs(OutcomeRow.label)))
             .where(self._mine(), OutcomeRow.label.is_not(None), OutcomeRow.predicted_at < last + self.length)
             .where(_microseconds >= (last - EPOCH) // MICROSECOND - MOST_PERIODS * length)
             .group_by(start)

@@ -10,6 +10,8 @@ from modelward_server.drift.null import Null
 from modelward_server.drift.statistics import Floats, Ints, Places
 
 CATEGORIES_SHOWN = 100
+LEAST_COUNT = 5
+"""Categories with fewer rows in the reference are tested together, with those that it lacks (Cochran, 1954)."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,17 @@ class CategoryProfile:
     @property
     def present(self) -> int:
         return int(self.counts.sum())
+
+    def pooled(self, counts: Ints) -> Ints:
+        """Return counts of rows by category, as they are tested: the rare ones of the reference and all behind them
+        together. Of a name with a row or two nobody knows how frequent it is, and many are absent by chance."""
+        return pooled(counts, self.counts)
+
+
+def pooled(counts: Ints, reference: Ints) -> Ints:
+    """Put the counts of categories together that are rare in the reference, whose most frequent ones come first."""
+    frequent = int(np.count_nonzero(reference >= LEAST_COUNT))
+    return np.append(counts[:frequent], counts[frequent:].sum())
 
 
 Feature = NumberProfile | CategoryProfile

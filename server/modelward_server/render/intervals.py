@@ -7,8 +7,13 @@ from dataclasses import dataclass
 from matplotlib.ticker import MaxNLocator
 
 from modelward_server.render.wording import ticks
+from modelward_server.statistics.rounding import unit_of
 
 TICKS = 5
+FURTHEST = 2.0**1021
+"""What lies further out is drawn here, since the length of an axis is a float too."""
+NARROWEST = 1e-9
+"""The least room beside the intervals, relative to where they lie: between closer places no labels fit into a float."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +85,12 @@ def lay_out(intervals: Sequence[Interval], what: str, *, zero: bool) -> Chart:
 
 def axis(values: Sequence[float], *, zero: bool) -> tuple[float, float, list[float]]:
     """Return the ends of an axis that holds all finite values, and the round places between them."""
-    held = [value for value in values if math.isfinite(value)] + [0.0] * zero
-    low, high = min(held, default=0.0), max(held, default=0.0)
-    room = 0.04 * (high - low) or 0.04 * abs(high) or 1.0
+    held = [min(max(value, -FURTHEST), FURTHEST) for value in values if math.isfinite(value)] + [0.0] * zero
+    unit = unit_of(held)  # In it neither very large nor very small figures are lost, whatever their axis is.
+    low, high = min(held, default=0.0) / unit, max(held, default=0.0) / unit
+    size = max(abs(low), abs(high))
+    room = max(0.04 * (high - low), 0.04 * size if high == low else NARROWEST * size) or 1.0
     low, high = low - room, high + room
     places = MaxNLocator(nbins=TICKS, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
-    return low, high, [float(place) for place in places if low <= place <= high]
+    shown = [float(place) for place in places if low <= place <= high] or [low, high]
+    return low * unit, high * unit, [place * unit + 0.0 for place in shown]

@@ -8,6 +8,7 @@ import numpy as np
 from modelward_server.render.canvas import DRIFT, GROUND, INK, LINE, SOFT, WIDTH, label, plain
 from modelward_server.render.intervals import Interval, axis
 from modelward_server.render.wording import change, measure, middle_cut, ticks
+from modelward_server.statistics.rounding import unit_of
 
 LETTER = 0.072
 """Inches that a letter of the labels takes."""
@@ -23,23 +24,25 @@ def draw_intervals(axes: Any, title: str, intervals: Sequence[Interval], *, zero
     """
     plain(axes)
     bottom, top, places = axis([end for one in intervals for end in (one.low, one.value, one.high)], zero=zero)
-    axes.set(xlim=(bottom, top), ylim=(len(intervals) - 0.3, -0.7))
-    axes.set_xticks(places, ticks(places))
+    unit = unit_of([bottom, top])  # Matplotlib takes no axis of 1e-300.
+    axes.set(xlim=(bottom / unit, top / unit), ylim=(len(intervals) - 0.3, -0.7))
+    axes.set_xticks([place / unit for place in places], ticks(places))
     axes.spines["bottom"].set_visible(True)
     axes.grid(axis="x", color=LINE, linewidth=0.8)
     axes.set_axisbelow(True)
     if zero:
         axes.axvline(0, color=INK, linewidth=1, linestyle=(0, (3, 3)))
     for place, one in enumerate(intervals):
-        _draw_interval(axes, place, one, change if zero else measure)
+        _draw_interval(axes, place, one, change if zero else measure, unit)
     axes.set_title(title, loc="left", color=INK, fontsize=10, weight="bold", parse_math=False)
 
 
-def _draw_interval(axes: Any, place: float, one: Interval, write: Callable[[float], str]) -> None:
+def _draw_interval(axes: Any, place: float, one: Interval, write: Callable[[float], str], unit: float) -> None:
     colour, beside = COLOURS[one.tone], axes.get_yaxis_transform()
-    ends = np.clip([one.low, one.high], *axes.get_xlim())  # An end may lie at infinity.
-    axes.plot(ends, [place, place], color=colour, linewidth=2, marker="|", markersize=7)
-    axes.plot([one.value], [place], "o", color=colour, markersize=6, markeredgecolor="white")
+    span = [end * unit for end in axes.get_xlim()]
+    low, value, high = np.clip([one.low, one.value, one.high], *span) / unit  # An end may lie at infinity.
+    axes.plot([low, high], [place, place], color=colour, linewidth=2, marker="|", markersize=7)
+    axes.plot([value], [place], "o", color=colour, markersize=6, markeredgecolor="white")
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
     figures = f"{write(one.value)}   {measure(one.low)} to {measure(one.high)}"
     room = int(axes.get_position().width * WIDTH / LETTER) - len(figures)

@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from modelward.abtest import AbLook, AbTest, AbTestResult
 from modelward_server.abtest.render import wording
 from modelward_server.abtest.render.course import looks_of, span
 from modelward_server.render.canvas import DRIFT, INK, LEFT, LINE, LIVE, RIGHT, Canvas, align_ends, drawing, plain
 from modelward_server.render.picture import draw_intervals
 from modelward_server.render.wording import count, instant, level, probability, short, ticks
+from modelward_server.statistics.rounding import unit_of
 
 HEAD, COURSE, LINE_HEIGHT, AROUND = 1.9, 2.6, 0.36, 0.95
 """In inches: the head, one challenger's course, one interval, and what stands above and below a chart."""
@@ -49,12 +52,14 @@ def _draw_head(canvas: Canvas, test: AbTest, result: AbTestResult) -> None:
 def _draw_course(axes: Any, looks: Sequence[AbLook], test: AbTest) -> None:
     plain(axes)
     bottom, top, places = span(looks)
-    numbers = range(len(looks))
-    axes.fill_between(numbers, [look.low for look in looks], [look.high for look in looks], color=LIVE, alpha=0.13)
-    axes.plot(numbers, [look.difference for look in looks], color=LIVE, linewidth=1.6)
+    numbers, unit = range(len(looks)), unit_of([bottom, top])
+    ends = np.array([(look.low, look.high, look.difference) for look in looks]).T
+    low, high, middle = np.clip(ends, bottom, top) / unit
+    axes.fill_between(numbers, low, high, color=LIVE, alpha=0.13)
+    axes.plot(numbers, middle, color=LIVE, linewidth=1.6)
     axes.axhline(0, color=INK, linewidth=1, linestyle=(0, (3, 3)))
-    axes.set(xlim=(0, len(looks) - 1), ylim=(bottom, top))
-    axes.set_yticks(places, ticks(places))
+    axes.set(xlim=(0, len(looks) - 1), ylim=(bottom / unit, top / unit))
+    axes.set_yticks([place / unit for place in places], ticks(places))
     axes.grid(axis="y", color=LINE, linewidth=0.8)
     axes.set_xticks([0, len(looks) - 1], [instant(looks[0].at), instant(looks[-1].at)])
     align_ends(axes.get_xticklabels())

@@ -1,0 +1,115 @@
+"""Metrics that some rows do not define, ties and narrow intervals, through both clients: each ends in an answer."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelward import Metric, Verdict, errors
+from tests.comparison.test_predictions import compared
+from tests.conftest import Either
+
+RANDOM = np.random.default_rng(0)
+LABELS = RANDOM.normal(size=250)
+SPARSE = np.where(np.arange(250) == 100, 0.02, 0.0)
+
+
+@pytest.fixture
+async def versions(client: Either, name: str, tmp_path: Path) -> list[str]:
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    return [str((await client.register(name, tmp_path / "model.bin")).ref) for _ in range(2)]
+
+
+async def drawn(client: Either, comparison_id: str) -> str:
+    assert (await client.render_comparison(comparison_id, "png")).startswith(b"\x89PNG")
+    page: bytes = await client.render_comparison(comparison_id)
+    return page.decode()
+
+
+@pytest.mark.parametrize("primary", ["sharpe", "net_return"])
+async def test_metric_that_a_version_lacks_is_left_out_by_name(
+    client: Either, versions: list[str], primary: str
+) -> None:
+    """The sides of one day with a return: one version never loses, so there is no downside to divide by."""
+    answers = [np.sign(LABELS[100]) * np.ones(250), -np.sign(LABELS[100]) * np.ones(250)]
+    found = await compared(client, versions, answers, LABELS, returns=np.abs(SPARSE), primary=primary)
+    assert "sortino is left out: it needs rows with a loss, and a version has none" in found.notes
+    assert Metric.SORTINO not in {one.metric for one in found.results[0].metrics}
+    assert found.conclusion.verdict is Verdict.INCONCLUSIVE
+    assert any("sharpe is undefined in" in note for note in found.notes)
+    assert "sortino is left out" in await drawn(client, found.comparison_id)
+
+
+async def test_metric_that_was_asked_for_is_left_out_and_the_next_decides(client: Either, versions: list[str]) -> None:
+    answers, metrics = [np.ones(250), np.full(250, 2.0)], ["sortino", "mae"]
+    found = await compared(client, versions, answers, LABELS, returns=np.abs(LABELS), metrics=metrics)
+    assert found.primary_metric is Metric.MAE
+    assert "mae decides, because sortino is left out" in found.notes
+    with pytest.raises(errors.InvalidField, match="sortino needs rows with a loss") as refused:
+        await compared(client, versions, answers, LABELS, returns=np.abs(LABELS), primary="sortino")
+    assert refused.value.violations[0].field == "primary_metric"
+    with pytest.raises(errors.InvalidField, match="has none that these rows define; sortino is left out"):
+        await compared(client, versions, answers, LABELS, returns=np.abs(LABELS), metrics=["sortino"])
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 4])
+async def test_few_rows_are_answered(client: Either, versions: list[str], rows: int) -> None:
+    answers = [RANDOM.normal(size=rows), RANDOM.normal(size=rows)]
+    found = await compared(client, versions, answers, LABELS[:rows], returns=LABELS[:rows])
+    assert found.conclusion.verdict is Verdict.INCONCLUSIVE
+
+
+async def test_ties_are_answered_by_every_metric(client: Either, versions: list[str]) -> None:
+    labels = np.tile([0, 0, 1, 1], 10)
+    found = await compared(client, versions, [np.tile([0, 1, 1, 1], 10), np.tile([0, 0, 1, 0], 10)], labels)
+    assert (found.conclusion.difference.difference, found.conclusion.difference.p_value) == (0, 1)
+    assert [str(one) for one in found.confidence_set] == versions
+    mirrored = await compared(client, versions, [LABELS + 1, LABELS - 1], LABELS)
+    assert (mirrored.conclusion.difference.difference, mirrored.conclusion.difference.p_value) == (0, 1)
+    assert mirrored.summary.endswith("They did equally well on these rows.")
+
+
+ANSWERS = {
+    "as narrow as rounding": (np.tile([1.1, -0.9], 50), np.tile([0.9, -1.1], 50), np.tile([1.0, -1], 50)),
+    "huge": (LABELS * 1e149, LABELS * -1e149, LABELS * 1e149),
+    "tiny": (LABELS * 1e-140, LABELS * -1e-140, LABELS * 1e-140),
+    "equal": (LABELS, LABELS, LABELS),
+    "twins": (LABELS + 1, (LABELS + 1) * (1 + 1e-15), LABELS),
+    "minus zero": (np.full(40, -0.0), np.zeros(40), np.zeros(40)),
+}
+
+
+@pytest.mark.parametrize("case", ANSWERS)
+async def test_whatever_is_kept_can_be_drawn(client: Either, versions: list[str], case: str) -> None:
+    one, other, truth = ANSWERS[case]
+    found = await compared(client, versions, [one, other], truth, returns=truth)
+    page = await drawn(client, found.comparison_id)
+    assert "nan" not in page.lower().replace("&#39;", "")
+    if case in {"as narrow as rounding", "equal", "twins", "minus zero"}:
+        assert (found.conclusion.verdict, found.conclusion.difference.difference) == (Verdict.INCONCLUSIVE, 0)
+
+
+async def test_worse_by_the_same_on_every_row_is_judged_by_the_signs(client: Either, versions: list[str]) -> None:
+    def answered(rows: int) -> Any:
+        return compared(client, versions, [np.full(rows, 2.0), np.ones(rows)], np.zeros(rows), block_rows=1)
+
+    few, many = await answered(5), await answered(40)
+    assert (few.conclusion.verdict, few.conclusion.difference.p_value) == (Verdict.INCONCLUSIVE, 1 / 16)
+    assert (many.conclusion.verdict, many.conclusion.difference.p_value) == (Verdict.SUPERIOR, 2.0**-39)
+    assert [str(one) for one in many.confidence_set] == [versions[1]]
+
+
+async def test_two_rows_of_each_class_prove_nothing(client: Either, versions: list[str]) -> None:
+    labels = np.array([0, 0, 1, 1])
+    found = await client.compare(
+        [],
+        None,
+        labels,
+        predictions={
+            versions[0]: {"prediction": 1 - labels, "probability": [0.9, 0.8, 0.2, 0.1]},
+            versions[1]: {"prediction": labels, "probability": [0.1, 0.2, 0.8, 0.9]},
+        },
+        primary="roc_auc",
+    )
+    assert (found.conclusion.verdict, found.conclusion.difference.p_value) == (Verdict.INCONCLUSIVE, 0.125)
