@@ -106,7 +106,8 @@ def _drawn_errors(losses: Floats, length: int, seed: int) -> Floats:
     sums = np.vstack([np.zeros((1, models)), np.vstack([centred, centred[:length]]).cumsum(axis=0)])
     blocks = sums[length:][:rows] - sums[:rows]
     random, count = np.random.default_rng(seed), max(1, round(rows / length))
-    return np.array([blocks[random.integers(rows, size=count)].sum(axis=0) for _ in range(DRAWS)]) / (count * length)
+    drawn = np.array([blocks[random.integers(rows, size=count)].sum(axis=0) for _ in range(DRAWS)])
+    return np.asarray(drawn / (count * length))
 
 
 def _length(rows: int, block_rows: float) -> int:

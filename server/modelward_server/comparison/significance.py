@@ -42,7 +42,7 @@ def least_p_value(informative: float) -> float:
     Args:
         informative: how many independent rows, or blocks of rows, tell the two apart.
     """
-    return min(1.0, 2.0 ** (1 - informative))
+    return float(min(1.0, 2.0 ** (1 - informative)))
 
 
 def mcnemar(right: NDArray[np.bool_], other_right: NDArray[np.bool_]) -> Tested:
