@@ -102,14 +102,7 @@ async def test_worse_by_the_same_on_every_row_is_judged_by_the_signs(client: Eit
 
 async def test_two_rows_of_each_class_prove_nothing(client: Either, versions: list[str]) -> None:
     labels = np.array([0, 0, 1, 1])
-    found = await client.compare(
-        [],
-        None,
-        labels,
-        predictions={
-            versions[0]: {"prediction": 1 - labels, "probability": [0.9, 0.8, 0.2, 0.1]},
-            versions[1]: {"prediction": labels, "probability": [0.1, 0.2, 0.8, 0.9]},
-        },
-        primary="roc_auc",
-    )
+    right = {"id": np.arange(4), "prediction": labels, "probability": np.array([0.1, 0.2, 0.8, 0.9])}
+    wrong = right | {"prediction": 1 - labels, "probability": 1 - right["probability"]}
+    found = await compared(client, versions, [wrong, right], labels, primary="roc_auc")
     assert (found.conclusion.verdict, found.conclusion.difference.p_value) == (Verdict.INCONCLUSIVE, 0.125)
