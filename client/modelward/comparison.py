@@ -187,6 +187,7 @@ class Conclusion:
     against: VersionRef
     verdict: Verdict
     difference: MetricDifference
+    """The version that is not the baseline minus the baseline, whichever of them is the best."""
     rows_needed: int
     """About how many rows would settle it with 80 % power; 0 when it is settled or no number would do."""
     summary: str

@@ -234,7 +234,7 @@ def test_missing_values_are_a_change_of_their_own() -> None:
     assert found.features[0].missing_share == 0.6
     assert found.features[0].ks == pytest.approx(stats.ks_2samp(reference, present[60:]).statistic, abs=1e-12)
     assert found.drivers == ("x",)
-    assert "missing in 60% of the rows, before in 0%" in found.summary
+    assert "missing in 60.0% of the rows, before in 0%" in found.summary
     assert not _decide({"x": reference}, {"x": live}, missing=0.7, ks=0.9, kl=9.0, wasserstein=9.0).drift_detected
 
 

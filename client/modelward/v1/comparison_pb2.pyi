@@ -839,7 +839,7 @@ class Conclusion(_message.Message):
 
     @_builtins.property
     def difference(self) -> Global___MetricDifference:
-        """The primary metric of the best minus that of the other."""
+        """The primary metric of the version that is not the baseline minus that of the baseline, whichever is the best."""
 
     def __init__(
         self,

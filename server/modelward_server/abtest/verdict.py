@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelward._figures import difference, level, p_equals
+from modelward._figures import metric as figure
 from modelward.abtest import AbEstimate, AbMetric, AbTest, Variant, VariantResult
 from modelward.comparison import Verdict
 from modelward_server.abtest.sequences import FEWEST
@@ -66,7 +68,7 @@ def _broken(test: AbTest, split: Split) -> str:
     weights = " to ".join(f"{variant.weight:g}" for variant in test.variants)
     return (
         f"The split is broken, so there is no verdict: {seen} are not {weights} "
-        f"(p = {split.sequential_p_value:.2g} at any look). Look for units or outcomes that get lost."
+        f"({p_equals(split.sequential_p_value)} at any look). Look for units or outcomes that get lost."
     )
 
 
@@ -83,8 +85,8 @@ def _standing(test: AbTest, leader: VariantResult) -> str:
     if found.high == float("inf"):
         return _too_little(test, leader)
     figures = (
-        f"{metric.key} {found.difference:+.4g}, between {found.low:.4g} and {found.high:.4g} at whatever look "
-        f"({100 * test.confidence_level:g} %), mean {found.mean:.4g} of {found.outcomes:,} {_counted(test)}"
+        f"{metric.key} {_interval(found)} at whatever look ({level(test.confidence_level)}), "
+        f"mean {figure(found.mean)} of {found.outcomes:,} {_counted(test)}"
     )
     return _SENTENCES[found.verdict or Verdict.INCONCLUSIVE].format(
         challenger=leader.variant,
@@ -112,11 +114,11 @@ def _measures(difference: float, metric: AbMetric) -> str:
 
 def _guardrails(test: AbTest, results: Sequence[VariantResult]) -> list[str]:
     broken = ((result, key) for result in results for key in broken_guardrails(test, result))
-    return [
-        f"{result.variant} breaks the guardrail {key}: {result[key].difference:+.4g}, between {result[key].low:.4g} "
-        f"and {result[key].high:.4g}."
-        for result, key in broken
-    ]
+    return [f"{result.variant} breaks the guardrail {key}: {_interval(result[key])}." for result, key in broken]
+
+
+def _interval(found: AbEstimate) -> str:
+    return f"{difference(found.difference)}, between {figure(found.low)} and {figure(found.high)}"
 
 
 def _mismatched(split: Split) -> list[str]:

@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from modelward._figures import beside, difference, in_words, level, p_equals, percent
+from modelward._figures import metric as metric_text
 from modelward.comparison import (
     Conclusion,
     Metric,
@@ -155,13 +157,14 @@ class _Court:
         return Judged(metrics, differences, self._verdict(found[self._terms.primary]))
 
     def conclude(self) -> Conclusion:
-        """Hold the best against the baseline; where the baseline is the best, against the one that comes next."""
+        """Hold the best against the baseline; where the baseline is the best, against the one that comes next.
+
+        The difference is always the version's minus the baseline's; it is judged as the best sees it.
+        """
         best, second, *_ = self.ranking()
-        if best == self._terms.baseline:
-            against, found = second, self._differences[second, self._terms.primary].turned()
-        else:
-            against, found = self._terms.baseline, self._differences[best, self._terms.primary]
-        verdict, rows = self._verdict(found), self._scored[best].rows
+        challenger, against = (best, self._terms.baseline) if best != self._terms.baseline else (second, second)
+        found = self._differences[challenger, self._terms.primary]
+        verdict, rows = self._verdict(found if challenger == best else found.turned()), self._scored[best].rows
         settled = verdict is not Verdict.INCONCLUSIVE
         needed = 0 if settled else luck.rows_needed(found.drawn, rows, self._comparisons, self._level)
         conclusion = Conclusion(best, against, verdict, found.public(self._terms.primary), needed, "")
@@ -198,12 +201,13 @@ class _Court:
 
     def _in_words(self, found: Conclusion) -> str:
         column = self._terms.metrics.index(self._terms.primary)
-        mine, theirs = (self._values[self._place[version], column] for version in (found.version, found.against))
+        best, other = (float(self._values[self._place[version], column]) for version in (found.version, found.against))
+        mine, theirs = beside(best, other, metric_text)
+        one = found.difference
         figures = (
-            f"{self._terms.primary.replace('_', ' ')} {mine:.4g} against {theirs:.4g}, a difference of "
-            f"{found.difference.difference:.3g} ({100 * self._level:.3g} % interval {found.difference.low:.3g} to "
-            f"{found.difference.high:.3g}, {_p_value(found.difference.adjusted_p_value)} by "
-            f"{found.difference.test.label})"
+            f"{self._terms.primary.replace('_', ' ')} {mine} against {theirs}, {difference(one.difference)} from the "
+            f"baseline ({level(self._level)} interval {metric_text(one.low)} to {metric_text(one.high)}, "
+            f"{p_equals(one.adjusted_p_value)} by {one.test.label})"
         )
         return _SENTENCES[found.verdict].format(
             best=self._named(found.version, "The"), other=self._named(found.against, "the"), figures=figures
@@ -228,15 +232,12 @@ def _advice(found: Conclusion, margin: float) -> str:
     return f" About {found.rows_needed:,} rows would settle a difference of that size." if found.rows_needed else ""
 
 
-def _p_value(value: float) -> str:
-    return "p < 0.001" if value < 0.001 else f"p = {value:.2g}"
-
-
 def _undefined(metrics: Sequence[Metric], draws: Floats) -> Iterator[str]:
     """Name the metrics that many draws do not define, as when few rows have a loss."""
     for metric, share in zip(metrics, np.isnan(draws).mean(axis=0).max(axis=0), strict=True):
         if share >= MUCH_UNDEFINED:
-            yield f"{metric} is undefined in {share:.0%} of the draws of the rows; those count for neither side"
+            part = in_words(percent(float(share)))
+            yield f"{metric} is undefined in {part} of the draws of the rows; those count for neither side"
 
 
 def _notes(rows: int, block_rows: float) -> tuple[str, ...]:
