@@ -279,7 +279,8 @@ def failure_of(error: BaseException, *, closed: bool, silence: float = 0.0) -> M
         return error_of(error)
     if isinstance(error, aio.BaseError):
         return UnexpectedError(f"gRPC did not make the call: {error}")
-    if isinstance(error, grpc.FutureCancelledError):
+    # gRPC cancels an aio call, too, whose deadline comes while it still writes a stream, and then tells no status.
+    if isinstance(error, grpc.FutureCancelledError | asyncio.CancelledError):
         return Unavailable("the call was cancelled")
     raise error
 

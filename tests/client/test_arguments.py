@@ -268,3 +268,13 @@ async def test_what_the_server_returns_can_be_a_key(client: Either, name: str, t
     twice = {first: [1.0, 2.0], first.ref: [1.0, 2.0]}
     with pytest.raises(errors.InvalidField, match="twice"):
         await client.compare([], None, [1.0, 2.0], predictions=twice)
+
+
+async def test_deadline_that_comes_while_a_stream_is_sent_is_an_error_of_modelward(
+    client: Either, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model.txt").write_text("weights")
+    version = await client.register(name, tmp_path / "model.txt")
+    for _ in range(50):  # Without asyncio this was always so; with it a fourth of the calls ended in CancelledError.
+        with suppress(errors.DeadlineExceeded, errors.Unavailable):
+            await client.set_reference(version, {"a": [1.0]}, timeout=-1)
