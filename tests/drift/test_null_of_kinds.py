@@ -13,7 +13,7 @@ from modelward_server.drift.build import build_profile
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import Decision, decide
 from modelward_server.drift.joint import places, reference_cells
-from modelward_server.drift.live import count_live
+from modelward_server.drift.live import Live, count_live
 
 FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 RUNS = 200 if FULL else 3
@@ -115,3 +115,16 @@ def _decided(names: tuple[str, ...], seed: int) -> Decision:
     profile = build_profile(_table(names, random, REFERENCE_ROWS))
     live = count_live({"default": profile}, [_table(names, random, ROWS)], "data")
     return decide(compare(profile, live, "default"), ANY_EFFECT)
+
+
+@pytest.mark.parametrize("kept_bytes", [1 << 30, 1], ids=["whole", "folded"])
+def test_what_differs_by_rounding_alone_is_no_drift(kept_bytes: int) -> None:
+    tenths = np.arange(REFERENCE_ROWS) % 10
+    profile = build_profile({"constant": np.full(REFERENCE_ROWS, 0.3), "tenths": tenths / 10})
+    live = Live({"default": profile}, "data", kept_bytes)
+    for part in np.split(tenths[:ROWS], 2):
+        live.add({"constant": np.full(len(part), 0.1 + 0.2), "tenths": part * 0.1})
+    found = decide(compare(profile, live, "default"), ANY_EFFECT)
+    assert not found.drift_detected
+    assert all(feature.ks < 1e-9 and feature.wasserstein < 1e-9 for feature in found.features)
+    assert not any(feature.out_of_range_share for feature in found.features)

@@ -5,7 +5,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelward_server.statistics.rounding import alike, differs, settled, size_of, ties, unit_of, varies
+from modelward_server.statistics.rounding import (
+    alike,
+    differs,
+    leaders,
+    settled,
+    size_of,
+    snapped,
+    ties,
+    unit_of,
+    varies,
+)
 
 NEARLY = 0.1 + 0.2
 """0.3 but for its last digit."""
@@ -57,3 +67,18 @@ def test_ties_keep_the_order_of_what_differs(values: list[float]) -> None:
         assert not differs(float(one), float(other))
     order = np.argsort(given_values, kind="stable")
     assert (np.diff(same[order]) >= 0).all()
+
+
+def test_values_that_differ_from_a_known_one_by_rounding_alone_are_that_one() -> None:
+    known = np.array([-np.inf, -5.0, 0.0, 0.3, 1e300, np.inf])
+    values = np.array([NEARLY, 1e-17, -5.0 - 1e-15, 0.31, 1e300 * (1 + 1e-15), np.inf, -np.inf, np.nan, 7.0])
+    found = snapped(values, known)
+    assert found[:7].tolist() == [0.3, 0.0, -5.0, 0.31, 1e300, np.inf, -np.inf]
+    assert np.isnan(found[7])
+    assert found[8] == 7.0
+
+
+def test_distinct_values_apart_by_rounding_alone_become_one() -> None:
+    values = np.array([-np.inf, 0.3, NEARLY, 0.5, 1.7e308, np.inf])
+    assert leaders(values).tolist() == [-np.inf, 0.3, 0.3, 0.5, 1.7e308, np.inf]
+    assert leaders(np.empty(0)).size == 0

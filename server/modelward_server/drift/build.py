@@ -9,9 +9,10 @@ import numpy as np
 from modelward.data import Columns
 from modelward.kinds import category_labels, is_time
 from modelward_server.drift.joint import build_joint
-from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile, pooled
+from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile, pooled, recurs
 from modelward_server.drift.statistics import Floats, Ints
 from modelward_server.drift.wander import Wander
+from modelward_server.statistics.rounding import leaders
 
 BINS = 10
 """Deciles, as is usual for the population stability index (Siddiqi, 2006)."""
@@ -45,6 +46,8 @@ def _profile(name: str, values: Any, wander: Wander) -> Feature:
 def _numbers(name: str, ordered: Floats, wander: Wander) -> NumberProfile:
     here = ~np.isnan(ordered)
     values, inverse, counts = np.unique(ordered[here], return_inverse=True, return_counts=True)
+    if recurs(len(values), len(inverse)):
+        values, inverse, counts = np.unique(leaders(values)[inverse], return_inverse=True, return_counts=True)
     cumulative = counts.cumsum()
     ranks = np.full(len(ordered), -1, np.int32)
     ranks[here] = inverse

@@ -43,6 +43,7 @@ class CountedNumbers(Counted):
 
     def add(self, ascending: Floats) -> None:
         """Count values, NaN last."""
+        ascending = self._feature.read(ascending)
         present = ascending[: np.searchsorted(ascending, np.nan)]
         self.rows += len(ascending)
         self.present += len(present)

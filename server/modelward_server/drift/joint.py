@@ -48,7 +48,7 @@ def _places(feature: Feature, values: Any) -> Floats:
         return _category_places(feature, values)
     if not feature.present:
         return np.full(len(values), 0.5)
-    values = values.astype(np.float64)
+    values = feature.read(values.astype(np.float64))
     known = np.concatenate(([0], feature.cumulative))
     both = [known[np.searchsorted(feature.values, values, side)] for side in ("left", "right")]
     return np.where(np.isnan(values), 0.5, (both[0] + both[1]) / (2 * feature.present))

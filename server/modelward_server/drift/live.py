@@ -132,7 +132,7 @@ class Live:
             return self._counted[profile, feature.name]
         values = self._column(feature.name)
         if isinstance(feature, NumberProfile):
-            return SortedNumbers(feature, np.sort(values.astype(np.float64, copy=False)))
+            return SortedNumbers(feature, feature.read(_prepared(feature, values)))
         counted = CountedCategories(feature)
         counted.add(_prepared(feature, values))
         return counted

@@ -8,10 +8,18 @@ import numpy as np
 from modelward.drift import FeatureKind, FeatureProfile
 from modelward_server.drift.null import Null
 from modelward_server.drift.statistics import Floats, Ints, Places
+from modelward_server.statistics.rounding import snapped
 
 CATEGORIES_SHOWN = 100
+RECURRENCE = 2
+"""Rows for each distinct value from which on they are taken to recur."""
 LEAST_COUNT = 5
 """Categories with fewer rows in the reference are tested together, with those that it lacks (Cochran, 1954)."""
+
+
+def recurs(distinct: int, rows: int) -> bool:
+    """Say whether values come again and again, as those on a grid do and measurements do not."""
+    return rows >= RECURRENCE * distinct > 0
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,10 @@ class NumberProfile:
     @property
     def present(self) -> int:
         return int(self.cumulative[-1]) if len(self.cumulative) else 0
+
+    def read(self, values: Floats) -> Floats:
+        """Return values as they compare with the reference: rounding is no difference where its values recur."""
+        return snapped(values, self.values) if recurs(len(self.values), self.present) else values
 
     @cached_property
     def sample(self) -> Floats:

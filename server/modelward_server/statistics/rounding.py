@@ -11,6 +11,9 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 TOLERANCE = 1e-12
+SAME = 2.0**-46
+"""How far apart two values that recur may be, relative to their size, to be one: some last digits of a double. It is
+less than `TOLERANCE`, so that counters and times, which are large and differ by little, stay apart."""
 MOST_AT_ONCE = 1 << 20
 """How many values are compared at a time, so that tables of many versions take little memory."""
 
@@ -78,6 +81,32 @@ def alike(values: Floats, size: float | None = None) -> Floats:
 def ties(values: Floats) -> Floats:
     """Return values in which neighbours that differ by rounding alone are the same, as ranks need it."""
     return _alike(values[:, None], None)[:, 0]
+
+
+def leaders(ascending: Floats) -> Floats:
+    """Return distinct ascending values in which those that differ from the one before by rounding alone are the first
+    of them; infinities stay as they are."""
+    with np.errstate(invalid="ignore"):
+        begins = ~(np.diff(ascending, prepend=np.nan) <= SAME * np.abs(ascending))
+    begins |= np.isinf(ascending)
+    return ascending[np.maximum.accumulate(np.where(begins, np.arange(len(ascending)), 0))]
+
+
+def snapped(values: Floats, known: Floats) -> Floats:
+    """Return values in which those that differ from a known one by rounding alone are that one.
+
+    Args:
+        values: in any order; NaN stays NaN.
+        known: distinct, ascending, at least one. What lies at 0 is judged by the least other magnitude.
+    """
+    least = np.abs(known).min(where=known != 0, initial=np.inf)
+    size = np.where(known == 0, 0.0 if np.isinf(least) else least, np.abs(known))
+    place = np.searchsorted(known, values).clip(0, len(known) - 1)
+    for nearest in (place, np.maximum(place - 1, 0)):
+        with np.errstate(invalid="ignore", over="ignore"):
+            near = np.abs(values - known[nearest]) <= SAME * size[nearest]
+        values = np.where(near & np.isfinite(known[nearest]), known[nearest], values)
+    return values
 
 
 def _alike(values: Floats, size: float | None) -> Floats:
