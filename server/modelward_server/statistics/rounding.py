@@ -5,10 +5,13 @@ from. So the question has the same answer in every unit, and no test finds a dif
 equal numbers. Doubles carry 16 digits; the tolerance leaves four of them to the arithmetic that came before.
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+Reals = NDArray[np.floating[Any]]
 
 TOLERANCE = 1e-12
 SAME = 2.0**-46
@@ -83,7 +86,7 @@ def ties(values: Floats) -> Floats:
     return _alike(values[:, None], None)[:, 0]
 
 
-def leaders(ascending: Floats) -> Floats:
+def leaders(ascending: Reals) -> Reals:
     """Return distinct ascending values in which those that differ from the one before by rounding alone are the first
     of them; infinities stay as they are."""
     with np.errstate(invalid="ignore"):
@@ -92,7 +95,7 @@ def leaders(ascending: Floats) -> Floats:
     return ascending[np.maximum.accumulate(np.where(begins, np.arange(len(ascending)), 0))]
 
 
-def snapped(values: Floats, known: Floats) -> Floats:
+def snapped(values: Reals, known: Reals) -> Reals:
     """Return values in which those that differ from a known one by rounding alone are that one.
 
     Args:
