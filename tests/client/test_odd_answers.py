@@ -295,7 +295,7 @@ async def test_audit_log_that_stops_coming_ends_and_a_slow_reader_does_not_end_i
         assert len(list(records)) == 1
 
 
-@pytest.mark.parametrize("actor", ["jörg", "a\nb", "\x1b"])
+@pytest.mark.parametrize("actor", ["a\nb", "\x1b"])
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_name_that_no_header_takes_is_refused(actor: str, kind: type[Any]) -> None:
     with pytest.raises(errors.InvalidField, match="actor: has a character"):

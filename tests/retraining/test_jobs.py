@@ -228,7 +228,7 @@ async def test_a_lease_asked_for_wrongly_is_refused_by_its_field(
 
 
 async def test_unknown_states_and_ids_are_named(client: Either) -> None:
-    with pytest.raises(errors.InvalidField, match="there are pending, leased, succeeded, failed"):
+    with pytest.raises(errors.InvalidField, match="is not one of pending, leased, succeeded, failed"):
         await client.list_jobs(states=["done"])
     with pytest.raises(errors.JobNotFound) as caught:
         await client.get_job("job-nobody-made")

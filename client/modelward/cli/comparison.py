@@ -98,7 +98,7 @@ def _timed(found: "list[ModelBenchmark]") -> "Iterator[list[object]]":
 @limit(20)
 @remote
 def comparisons(client: Client, out: Output, model: str, limit: int) -> None:
-    """List the comparisons with a version of MODEL, or all, the newest first."""
+    """List the comparisons of MODEL, or all, the newest first."""
     out.rows(
         list(islice(client.list_comparisons(model), limit)),
         ["comparison", "when (UTC)", "baseline", "best", "decided by", "verdict", "by"],
