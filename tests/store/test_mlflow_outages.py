@@ -126,7 +126,7 @@ def test_the_mirror_goes_on_when_mlflow_is_back(
     client.promote(f"{name}/1", to="staging")
     wait_until(lambda: "MLflow" in caplog.text)
     with pytest.raises(StoreUnavailable, match="MLflow"):
-        client.reconcile_mlflow(name, timeout=3)
+        client.reconcile_mlflow(name, timeout=8)
     with pytest.raises(StoreUnavailable, match="MLflow"):
         client.import_mlflow(name, timeout=3)
     kept.put_back()

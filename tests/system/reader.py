@@ -19,7 +19,8 @@ TARGET = "localhost:50061"
 SECONDS = 60
 ENDLESS = {"modelward serve": "listens on", "modelward worker": "waits for jobs"}
 """Commands that run until they are stopped, and what they print when they are ready."""
-CHANGING = re.compile(r"\d{4}-\d\d-\d\d[T ][\d:.]+Z?|\d\d:\d\d:\d\d|\d+\.\d+ (?:s|ms|MB)\b|[0-9a-f]{8}(?:-[0-9a-f]{4,12}){4}|[0-9a-f]{12,}|\.\.\.|─")
+IDS = r"[0-9a-f]{8}(?:-[0-9a-f]{4,12}){4}|[0-9a-f]{12,}"
+CHANGING = re.compile(rf"\d{{4}}-\d\d-\d\d[T ][\d:.]+Z?|\d\d:\d\d:\d\d|\d+\.\d+ (?:s|ms|MB)\b|{IDS}|\.\.\.|─")
 """What is not the same each time: times, durations, sizes, ids, digests; and what was shortened."""
 
 
