@@ -18,6 +18,7 @@ from modelward.errors import FieldViolation, InvalidField
 MAX_EXACT_FLOAT = 1 << 53
 """Above it a float no longer tells a whole number from the next one."""
 ABSENT = {"NoneType", "NAType", "NaTType", "MaskedConstant"}
+"""Types whose only value is a missing one, by their names: what has them need not be imported."""
 
 
 def is_absent(value: object) -> bool:

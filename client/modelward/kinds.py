@@ -14,6 +14,7 @@ from typing import Any, Never
 import numpy as np
 from numpy.typing import NDArray
 
+from modelward._ids import ABSENT
 from modelward.errors import FieldViolation, InvalidField
 
 Column = NDArray[Any]
@@ -68,8 +69,6 @@ DECLARED = {
     **dict.fromkeys(("date", "timestamp"), "M8[us]"),
 }
 """How the names of types begin, in pandas and polars, whose columns numpy takes for objects when all is missing."""
-ABSENT = {"NoneType", "NAType", "NaTType", "MaskedConstant"}
-"""Types whose only value is a missing one."""
 
 
 def kind_of(column: Column) -> Kind:

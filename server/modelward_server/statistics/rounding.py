@@ -118,7 +118,7 @@ def _alike(values: Floats, size: float | None) -> Floats:
     ascending = np.take_along_axis(values, order, axis=0)
     limit = TOLERANCE * (np.abs(ascending) if size is None else size)
     begins = np.diff(ascending, axis=0, prepend=-np.inf) > limit
-    leaders = np.maximum.accumulate(np.where(begins, np.arange(len(values))[:, None], 0), axis=0)
+    first = np.maximum.accumulate(np.where(begins, np.arange(len(values))[:, None], 0), axis=0)
     same = np.empty_like(values)
-    np.put_along_axis(same, order, np.take_along_axis(ascending, leaders, axis=0), axis=0)
+    np.put_along_axis(same, order, np.take_along_axis(ascending, first, axis=0), axis=0)
     return same
