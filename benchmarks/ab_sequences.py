@@ -20,9 +20,9 @@ from scipy.stats import chi2_contingency, chisquare, kstest, norm
 
 from modelward import AbMetric, AbTest, AbTestState, Variant, VersionRef
 from modelward.assignment import BUCKETS, assign, bucket
-from modelward_server.abtest import ratio
-from modelward_server.abtest.arms import Outcomes
 from modelward_server.abtest.result import assess
+from modelward_server.statistics import sample_ratio
+from modelward_server.statistics.arm_statistics import Outcomes
 
 TEST = AbTest(
     test="simulated",
@@ -230,7 +230,7 @@ def _ever_broken(random: Random, share: float) -> tuple[bool, bool]:
     first = np.cumsum(random.random(20_000) < share)[99::100]
     total = np.arange(100, 20_001, 100)
     sequential = any(
-        ratio.sequential_p_value([one, all_ - one], [1, 1]) < ratio.BROKEN_BELOW
+        sample_ratio.sequential_p_value([one, all_ - one], [1, 1]) < sample_ratio.BROKEN_BELOW
         for one, all_ in zip(first.tolist(), total.tolist(), strict=True)
     )
     statistic = (2 * first - total) ** 2 / total

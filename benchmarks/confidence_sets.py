@@ -21,8 +21,8 @@ from rich.progress import track
 from scipy.signal import lfilter
 
 from modelward.lifecycle import VersionRef
-from modelward_server.comparison.best import confidence_set
-from modelward_server.comparison.luck import block_length
+from modelward_server.statistics.bootstrap import block_length
+from modelward_server.statistics.model_confidence_set import confidence_set
 
 LEVEL = 0.1
 TABLES = ((250, 3), (250, 10), (1000, 3), (1000, 10))

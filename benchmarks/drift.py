@@ -74,9 +74,9 @@ def _measured(size: tuple[int, int], peers: Path | None) -> Iterator[tuple[str, 
 
 
 def ours(reference: dict[str, Any], live: dict[str, Any]) -> Callable[[], object]:
-    from modelward_server.drift.build import build_profile
     from modelward_server.drift.compare import compare_features
-    from modelward_server.drift.live import count_live
+    from modelward_server.drift.profile_builder import build_profile
+    from modelward_server.drift.sample import count_live
 
     profile = build_profile(reference)
     return lambda: compare_features(profile, count_live({"default": profile}, [live], "data"), "default")
@@ -84,10 +84,10 @@ def ours(reference: dict[str, Any], live: dict[str, Any]) -> Callable[[], object
 
 def ours_whole(reference: dict[str, Any], live: dict[str, Any]) -> Callable[[], object]:
     from modelward.drift import DriftThresholds
-    from modelward_server.drift.build import build_profile
     from modelward_server.drift.compare import compare
     from modelward_server.drift.decision import decide
-    from modelward_server.drift.live import count_live
+    from modelward_server.drift.profile_builder import build_profile
+    from modelward_server.drift.sample import count_live
 
     profile = build_profile(reference)
     return lambda: decide(

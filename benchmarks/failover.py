@@ -32,7 +32,7 @@ from rich.console import Console
 from rich.table import Table
 
 from modelward import Client
-from modelward._addresses import channel_target
+from modelward.shared.targets import channel_target
 
 MODEL = "spx"
 KINDS = ("ours", "pick_first")

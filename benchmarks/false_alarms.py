@@ -21,11 +21,11 @@ from scipy.stats import ks_2samp
 
 from modelward.demo.market import Sample, load_market
 from modelward.drift import DriftThresholds
-from modelward_server.drift.build import build_profile
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import Decision, decide
-from modelward_server.drift.live import count_live
 from modelward_server.drift.profile import Profile
+from modelward_server.drift.profile_builder import build_profile
+from modelward_server.drift.sample import count_live
 
 LEVELS = (0.1, 0.05, 0.01)
 SIZES = ((1000, 63), (1000, 250))

@@ -18,10 +18,10 @@ from typing import Any, Protocol, TypeVar
 
 from sqlalchemy import create_engine, insert, text
 
-from modelward_server.store.ledger import Ledger
-from modelward_server.store.mlflow_client import connect
-from modelward_server.store.search_tables import ModelTagRow, VersionMetricRow, VersionTagRow, value_digest
-from modelward_server.store.tables import ModelRow, VersionRow
+from modelward_server.mlflow.client import connect
+from modelward_server.storage.ledger import Ledger
+from modelward_server.storage.search_tables import ModelTagRow, VersionMetricRow, VersionTagRow, value_digest
+from modelward_server.storage.tables import ModelRow, VersionRow
 
 Key = TypeVar("Key")
 WARM_UP = 3

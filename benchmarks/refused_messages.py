@@ -25,9 +25,9 @@ from resolve import _free_port
 from rich.console import Console
 from rpc_rates import resident_mb, running
 
+from modelward_server.identity import Role
 from modelward_server.security import grants
-from modelward_server.security.identity import Role
-from modelward_server.security.session import administering
+from modelward_server.security.admin_session import administering
 from modelward_server.settings import Settings
 
 TRAINERS, VIEWERS = "/modelward.v1.ComparisonService/BenchmarkModels", "/modelward.v1.LifecycleService/WatchModels"

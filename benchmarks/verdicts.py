@@ -21,10 +21,10 @@ from scipy.stats import norm, ttest_rel
 
 from modelward.comparison import Metric, ModelKind
 from modelward.lifecycle import VersionRef
-from modelward_server.comparison.losses import mean_losses
-from modelward_server.comparison.metrics import Scored
-from modelward_server.comparison.trading import keep_book
 from modelward_server.comparison.verdict import Terms, decide
+from modelward_server.statistics.losses import mean_losses
+from modelward_server.statistics.metrics import Scored
+from modelward_server.statistics.trading import keep_book
 
 OLD, NEW = VersionRef("model", 1), VersionRef("model", 2)
 CLASSES = (Metric.F1, Metric.ACCURACY, Metric.ROC_AUC, Metric.BRIER)

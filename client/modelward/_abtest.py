@@ -6,12 +6,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from modelward._argument_types import dataclass_type, nearest
-from modelward._convert.abtest import ab_outcome_to_proto
-from modelward._convert.common import ref_to_proto
-from modelward._ids import id_text
-from modelward._refs import AnyVersion, as_ref
+from modelward._coerce import AnyVersion, as_ref
 from modelward.abtest import AbMetric, AbOutcome, AbTest, RecordedAbOutcomes
 from modelward.errors import FieldViolation, InvalidField
+from modelward.shared.convert.abtest import ab_outcome_to_proto
+from modelward.shared.convert.common import ref_to_proto
+from modelward.shared.row_ids import id_text
 from modelward.v1 import comparison_pb2 as pb
 
 BATCH = 10_000

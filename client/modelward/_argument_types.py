@@ -21,14 +21,14 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from modelward._ids import is_absent
-from modelward._refs import as_ref
+from modelward._coerce import as_ref
 from modelward._text import has_surrogate
 from modelward._times import parse_duration, parse_instant
 from modelward.abtest import AbOutcome, AbTest
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward.retraining import Job
+from modelward.shared.row_ids import is_absent
 
 SequenceNumber = Annotated[int, 63]
 """A record's number in the audit log, which has 63 bits; other whole numbers have 31."""

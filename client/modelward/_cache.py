@@ -12,12 +12,12 @@ from pathlib import Path
 
 from google.protobuf.message import DecodeError
 
-from modelward._convert.lifecycle import version_from_proto, version_to_proto
-from modelward._manifest import check_manifest
 from modelward._private import FOLDER_MODE, check_trusted, make_private_folder, sync_folder, write_private
 from modelward._transfers import holds, inside
 from modelward.errors import ModelwardError
 from modelward.lifecycle import ModelVersion
+from modelward.shared.convert.lifecycle import version_from_proto, version_to_proto
+from modelward.shared.manifest import check_manifest
 from modelward.v1 import lifecycle_pb2 as pb
 
 log = logging.getLogger(__name__)

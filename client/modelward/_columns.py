@@ -5,8 +5,8 @@ from collections.abc import Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from modelward._ids import is_missing
 from modelward.errors import FieldViolation, InvalidField
+from modelward.shared.row_ids import is_missing
 
 
 def as_column(values: Any, field: str) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from modelward._coerce import AnyVersion, as_ref
 from modelward._columns import as_column
-from modelward._convert.common import ref_to_proto
-from modelward._ids import id_texts
-from modelward._refs import AnyVersion, as_ref
 from modelward.comparison import Metric
 from modelward.errors import FieldViolation, InvalidField
+from modelward.shared.convert.common import ref_to_proto
+from modelward.shared.row_ids import id_texts
 from modelward.v1 import comparison_pb2 as pb
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TypedDict
 
 import grpc
 
-from modelward._addresses import is_loopback
 from modelward.errors import FieldViolation, InvalidField
+from modelward.shared.targets import is_loopback
 
 
 class Proof(TypedDict):

@@ -9,9 +9,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from modelward import _artifacts
 from modelward.errors import ModelwardError, Unavailable
 from modelward.lifecycle import ModelFormat, ModelVersion
+from modelward.shared import model_files
 
 Loader = Callable[[ModelVersion, Path], Any]
 """Makes a model of a version's files in a folder."""
@@ -101,6 +101,6 @@ def load_known(trusted: Sequence[str], allow_pickle: bool) -> Loader:
 
     def load(version: ModelVersion, folder: Path) -> Any:
         known = version.format in formats
-        return _artifacts.load(version, folder, trusted, allow_pickle) if known else None
+        return model_files.load(version, folder, trusted, allow_pickle) if known else None
 
     return load

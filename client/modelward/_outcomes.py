@@ -5,9 +5,9 @@ from datetime import datetime
 from typing import Any
 
 from modelward._columns import as_column, as_numbers
-from modelward._ids import id_texts
 from modelward.drift import Outcome, RecordedOutcomes
 from modelward.errors import FieldViolation, InvalidField
+from modelward.shared.row_ids import id_texts
 
 BATCH = 10_000
 ARGUMENTS = {"prediction": "predictions", "probability": "probabilities", "label": "labels"}

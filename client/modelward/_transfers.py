@@ -9,7 +9,6 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from modelward._manifest import MAX_PART_BYTES, check_name
 from modelward._private import FILE_MODE, make_private_folder, sync_folder
 from modelward.errors import (
     ConcurrentChange,
@@ -21,6 +20,7 @@ from modelward.errors import (
     UnexpectedError,
 )
 from modelward.lifecycle import ArtifactFile
+from modelward.shared.manifest import MAX_PART_BYTES, check_name
 from modelward.v1 import lifecycle_pb2 as pb
 
 CHUNK_BYTES = 1 << 20

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelward._typed_columns import to_typed
 from modelward.errors import FieldViolation, InvalidField
 from modelward.kinds import to_column
+from modelward.shared.typed_columns import to_typed
 from modelward.v1 import common_pb2 as pb
 
 BATCH_BYTES = 1 << 20

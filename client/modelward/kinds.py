@@ -14,8 +14,8 @@ from typing import Any, Never
 import numpy as np
 from numpy.typing import NDArray
 
-from modelward._ids import ABSENT
 from modelward.errors import FieldViolation, InvalidField
+from modelward.shared.row_ids import ABSENT
 
 Column = NDArray[Any]
 TAKEN = "send numbers, text, truth values or times, or leave the column out"

@@ -18,50 +18,50 @@ from modelward.v1.comparison_pb2_grpc import add_ComparisonServiceServicer_to_se
 from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
 from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
 from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
-from modelward_server.comparison.sandbox import Limits
+from modelward_server.interceptors.access_log import CallLog
 from modelward_server.interceptors.auth import Auth
 from modelward_server.interceptors.base import Interceptor
 from modelward_server.interceptors.chain import Chain
+from modelward_server.interceptors.client_limits import ClientLimits
+from modelward_server.interceptors.deadlines import Deadlines
 from modelward_server.interceptors.errors import Errors
 from modelward_server.interceptors.validation import MAX_RECEIVED, Validation
-from modelward_server.observability.background import BackgroundMetrics
-from modelward_server.observability.call_log import CallLog
-from modelward_server.observability.endpoint import Metrics
+from modelward_server.mlflow.client import MlflowFiles
+from modelward_server.mlflow.mirror import MlflowMirror
+from modelward_server.mlflow.mirror_task import MirrorWorker
+from modelward_server.mlflow.registry import MlflowRegistry
+from modelward_server.observability.background_metrics import BackgroundMetrics
 from modelward_server.observability.health import Health, HealthServicer
-from modelward_server.observability.ledger import LedgerMetrics
-from modelward_server.observability.runtime import RuntimeMetrics
-from modelward_server.observability.spans import is_wanted
-from modelward_server.retraining.ticker import Ticker
-from modelward_server.rpc.calls import Calls
+from modelward_server.observability.ledger_metrics import LedgerMetrics
+from modelward_server.observability.metrics_endpoint import Metrics
+from modelward_server.observability.runtime_metrics import RuntimeMetrics
+from modelward_server.retraining.scheduler import Ticker
 from modelward_server.rpc.comparison import ComparisonServicer
-from modelward_server.rpc.deadlines import Deadlines
 from modelward_server.rpc.drift import DriftServicer
-from modelward_server.rpc.feed import Feed
-from modelward_server.rpc.follow_ups import FollowUps
-from modelward_server.rpc.incoming import Uploads
+from modelward_server.rpc.event_broadcaster import Feed
+from modelward_server.rpc.job_waiters import Openings
 from modelward_server.rpc.lifecycle import LifecycleServicer
-from modelward_server.rpc.openings import Openings
+from modelward_server.rpc.post_training import FollowUps
 from modelward_server.rpc.retraining import RetrainingServicer
+from modelward_server.rpc.unit_of_work import Calls
+from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.runtime.background import Background, in_own_thread, progressed
 from modelward_server.runtime.executors import Executors
 from modelward_server.runtime.shutdown import exit_after
+from modelward_server.runtime.tracing import is_wanted
+from modelward_server.sandbox.sandbox import Limits
 from modelward_server.sandbox.visible import hide
 from modelward_server.security.authentication import Authentication
 from modelward_server.security.certificates import Certificates
 from modelward_server.security.identity_provider import IdentityProvider
-from modelward_server.security.limits import ClientLimits
 from modelward_server.settings import Settings
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.ledger import Ledger, is_in_file
-from modelward_server.store.mirror_worker import MirrorWorker
-from modelward_server.store.mlflow_client import MlflowFiles
-from modelward_server.store.mlflow_mirror import MlflowMirror
-from modelward_server.store.mlflow_registry import MlflowRegistry
-from modelward_server.store.private_files import make_private_folder
-from modelward_server.store.retention import Retention, is_done
-from modelward_server.store.sources import Sources
-from modelward_server.store.table_memory import MEMORY, MIB
-from modelward_server.webhooks.caller import Webhooks
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.ledger import Ledger, is_in_file
+from modelward_server.storage.private_files import make_private_folder
+from modelward_server.storage.retention import Retention, is_done
+from modelward_server.storage.sources import Sources
+from modelward_server.storage.table_memory import MEMORY, MIB
+from modelward_server.webhooks.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +136,7 @@ class App:
         if not is_wanted():
             return None
         try:
-            from modelward_server.observability.telemetry import Telemetry
+            from modelward_server.interceptors.telemetry import Telemetry
         except ModuleNotFoundError as error:
             log.warning("no traces are sent: %s is not installed; pip install 'modelward[otel]'", error.name)
             return None

@@ -13,12 +13,12 @@ from sqlalchemy import URL, make_url
 
 from modelward.errors import DigestMismatch, SchemaMismatch
 from modelward_server.settings import Settings
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.incoming_blob import sync_folder
-from modelward_server.store.ledger import Ledger
-from modelward_server.store.private_files import make_private_folder, private_umask
-from modelward_server.store.retention import named_blobs
-from modelward_server.store.verification import is_blob, verify
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.incoming_blob import sync_folder
+from modelward_server.storage.ledger import Ledger
+from modelward_server.storage.private_files import make_private_folder, private_umask
+from modelward_server.storage.retention import named_blobs
+from modelward_server.storage.verification import is_blob, verify
 
 DUMP = "ledger.dump"
 

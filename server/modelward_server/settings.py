@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from modelward._addresses import is_loopback
-from modelward_server.store.locations import Location
+from modelward.shared.targets import is_loopback
+from modelward_server.storage.locations import Location
 from modelward_server.webhooks.secrets import secret_bytes
 
 DEFAULT_PORT = 50061

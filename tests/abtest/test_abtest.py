@@ -26,11 +26,11 @@ from modelward import (
     VersionRef,
     errors,
 )
-from modelward._convert.abtest import ab_test_to_proto
 from modelward.assignment import assign
+from modelward.shared.convert.abtest import ab_test_to_proto
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
-from modelward_server.abtest.sequences import half_width
+from modelward_server.statistics.confidence_sequences import half_width
 from tests.abtest.traffic import START, named, outcomes, register_two
 from tests.conftest import Either, RunningServer
 

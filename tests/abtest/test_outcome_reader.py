@@ -10,8 +10,8 @@ from sqlalchemy import BigInteger, select, type_coerce
 from modelward import AbOutcome, AbTest
 from modelward_server.abtest import outcome_reader
 from modelward_server.abtest.outcome_reader import NUMBER, read_outcomes
-from modelward_server.abtest.records import ab_test_row, get_ab_test
-from modelward_server.store.ab_tables import AB_OUTCOMES
+from modelward_server.abtest.repository import ab_test_row, get_ab_test
+from modelward_server.storage.ab_tables import AB_OUTCOMES
 from tests.abtest.traffic import START, register_two
 from tests.conftest import Either, RunningServer
 

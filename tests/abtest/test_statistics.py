@@ -5,9 +5,9 @@ import pytest
 from scipy.optimize import minimize_scalar
 from scipy.stats import ttest_rel
 
-from modelward_server.abtest import cuped, ratio
-from modelward_server.abtest.arms import Arm, standing
-from modelward_server.abtest.sequences import FEWEST, TUNED_AT, half_width, mixing_variance
+from modelward_server.statistics import cuped, sample_ratio
+from modelward_server.statistics.arm_statistics import Arm, standing
+from modelward_server.statistics.confidence_sequences import FEWEST, TUNED_AT, half_width, mixing_variance
 
 RNG = np.random.default_rng(7)
 
@@ -41,22 +41,26 @@ def test_sequence_is_narrowest_where_it_is_tuned(alpha: float) -> None:
 
 
 def test_split_of_550_to_450_has_the_chi_square_p_value_that_is_known() -> None:
-    assert ratio.p_value([550, 450], [1, 1]) == pytest.approx(0.00157, abs=5e-6)
+    assert sample_ratio.p_value([550, 450], [1, 1]) == pytest.approx(0.00157, abs=5e-6)
 
 
 def test_sequential_p_value_is_one_over_the_ratio_of_likelihoods_one_unit_at_a_time() -> None:
     """The posterior predictive of each unit in turn, which is how Lindon and Malek derive it."""
-    weights, units, prior = np.array([0.5, 0.3, 0.2]), [40, 5, 3], ratio.CONCENTRATION * np.array([0.5, 0.3, 0.2])
+    weights, units, prior = (
+        np.array([0.5, 0.3, 0.2]),
+        [40, 5, 3],
+        sample_ratio.CONCENTRATION * np.array([0.5, 0.3, 0.2]),
+    )
     factor = 1.0
     for place, count in enumerate(units):
         for _ in range(count):
             factor *= prior[place] / prior.sum() / weights[place]
             prior[place] += 1
-    assert ratio.sequential_p_value(units, weights.tolist()) == pytest.approx(1 / factor, rel=1e-9)
+    assert sample_ratio.sequential_p_value(units, weights.tolist()) == pytest.approx(1 / factor, rel=1e-9)
 
 
 def test_split_without_units_is_not_broken() -> None:
-    assert (ratio.p_value([0, 0], [1, 1]), ratio.sequential_p_value([0, 0], [1, 1])) == (1.0, 1.0)
+    assert (sample_ratio.p_value([0, 0], [1, 1]), sample_ratio.sequential_p_value([0, 0], [1, 1])) == (1.0, 1.0)
 
 
 def test_difference_of_two_samples_has_welchs_variance() -> None:

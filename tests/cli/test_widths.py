@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from modelward import AbOutcome, Client, Comparison, DriftReport, Job, Schedule
-from modelward._refs import AnyVersion
+from modelward._coerce import AnyVersion
 from modelward.cli import options
 from modelward.cli.commands import MODULES
 from tests.cli.conftest import Commands, columns

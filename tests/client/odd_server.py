@@ -10,8 +10,8 @@ import grpc
 from google.protobuf.message_factory import GetMessageClass
 
 from modelward import ArtifactFile
-from modelward._convert.common import file_to_proto
-from modelward._manifest import manifest_digest
+from modelward.shared.convert.common import file_to_proto
+from modelward.shared.manifest import manifest_digest
 from modelward.v1 import lifecycle_pb2 as pb
 from tests.system.hostile import methods
 

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from modelward import AsyncClient, Client, EventKind, errors
-from modelward._addresses import channel_target
+from modelward.shared.targets import channel_target
 from modelward_server.settings import Settings
 from tests.conftest import Either, RunningServer
 from tests.security.test_tls import issue

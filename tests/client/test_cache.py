@@ -17,9 +17,9 @@ from modelward import AsyncClient, Client, ModelVersion, errors
 from modelward import _cache as caching
 from modelward import _private as private
 from modelward._cache import DIGEST_BYTES, MAGIC, Cache, _checksum
-from modelward._convert.lifecycle import version_from_proto
 from modelward._follow import cache_key
-from modelward._manifest import manifest_digest
+from modelward.shared.convert.lifecycle import version_from_proto
+from modelward.shared.manifest import manifest_digest
 from modelward.v1 import lifecycle_pb2 as pb
 from tests.client.odd_server import OddServer, odd_server
 from tests.client.test_odd_downloads import file

@@ -15,7 +15,7 @@ import pytest
 from grpc import aio
 
 from modelward import AsyncClient, Client, GateResult, errors
-from modelward._wire import error_of
+from modelward.shared.retry import error_of
 from modelward.v1 import comparison_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import (
@@ -26,8 +26,8 @@ from modelward.v1.comparison_pb2_grpc import (
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.interceptors.chain import Chain
 from modelward_server.interceptors.errors import STATUS_DETAILS, Errors
+from modelward_server.interceptors.status import encode
 from modelward_server.interceptors.validation import Validation
-from modelward_server.rpc.status import encode
 from modelward_server.settings import Settings
 from tests.conftest import Either, RunningServer
 

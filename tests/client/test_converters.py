@@ -60,9 +60,9 @@ from modelward import (
     Verdict,
     VersionRef,
 )
-from modelward._convert import abtest, common, drift, events, lifecycle, outcomes, policy
 from modelward.drift import FeatureKind, FeatureProfile
 from modelward.lifecycle import AuditDefect, DriftAlarm
+from modelward.shared.convert import abtest, common, drift, events, lifecycle, outcomes, policy
 from modelward.v1 import lifecycle_pb2 as pb
 
 NOW = datetime(2026, 3, 2, 14, 31, 7, 123456, tzinfo=UTC)

@@ -13,10 +13,10 @@ import pytest
 from modelward import errors
 from modelward.data import to_arrow, to_columns, to_dataset
 from modelward.v1 import common_pb2 as pb
+from modelward_server.mlflow.client import MlflowFiles
 from modelward_server.rpc.datasets import read_columns
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.mlflow_client import MlflowFiles
-from modelward_server.store.sources import Sources
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.sources import Sources
 
 BLOBS = BlobStore(Path(mkdtemp()))
 NOWHERE = Sources((), MlflowFiles(""), BLOBS)

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from modelward import _figures as figures
+from modelward.shared import figures
 
 finite = st.floats(allow_nan=False, allow_infinity=False)
 shares = st.floats(0, 1)

@@ -14,7 +14,7 @@ import grpc
 import pytest
 
 from modelward import AsyncClient, Client, errors
-from modelward._wire import actor_in
+from modelward.shared.retry import actor_in
 from modelward_server.settings import Settings
 from tests.client.test_addresses import free_address
 from tests.conftest import RunningServer

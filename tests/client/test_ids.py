@@ -13,8 +13,8 @@ import pyarrow as pa
 import pytest
 
 from modelward import AbOutcome, Client, ModelVersion, errors
-from modelward._convert.common import ref_to_proto
-from modelward._ids import id_texts
+from modelward.shared.convert.common import ref_to_proto
+from modelward.shared.row_ids import id_texts
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.common_pb2 import Column, ColumnTable, Dataset, DoubleValues, Int64Values
 from tests.conftest import Either, RunningServer

@@ -13,9 +13,9 @@ import pyarrow as pa
 import pytest
 
 from modelward import errors
-from modelward._typed_columns import from_typed, to_typed
 from modelward.data import to_columns
 from modelward.kinds import Kind, from_arrow, kind_of, missing_in, to_column
+from modelward.shared.typed_columns import from_typed, to_typed
 from modelward.v1 import common_pb2 as pb
 
 NOON, DAY, LAST = map(dt.datetime.fromisoformat, ("2026-01-02T12:00", "2026-01-02", "9999-12-31"))

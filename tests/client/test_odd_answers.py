@@ -31,8 +31,8 @@ from modelward import (
     RetrainingPolicy,
     errors,
 )
-from modelward._convert.abtest import ab_test_from_proto
-from modelward._wire import MAX_RETRY_SECONDS, Pauses, pause_before_watching
+from modelward.shared.convert.abtest import ab_test_from_proto
+from modelward.shared.retry import MAX_RETRY_SECONDS, Pauses, pause_before_watching
 from modelward.v1 import comparison_pb2, drift_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from tests.client.odd_server import METHODS, OddServer

@@ -11,7 +11,7 @@ import grpc
 import pytest
 
 from modelward import ArtifactFile, AsyncClient, Client, errors
-from modelward import _manifest as manifest
+from modelward.shared import manifest
 from modelward.v1 import lifecycle_pb2 as pb
 from tests.client.odd_server import OddServer
 from tests.conftest import Either

@@ -12,12 +12,12 @@ from sklearn.linear_model import LogisticRegression
 
 from modelward import AsyncClient, errors
 from modelward_server.comparison.benchmark import Timing, read_numbers
-from modelward_server.comparison.process import start_process
-from modelward_server.comparison.quantiles import quantile
-from modelward_server.comparison.sandbox import Limits, write_job
 from modelward_server.sandbox.answers import ModelProcessError
+from modelward_server.sandbox.sandbox import Limits, write_job
+from modelward_server.sandbox.sandbox_process import start_process
 from modelward_server.sandbox.scratch import job_folder
 from modelward_server.settings import Settings
+from modelward_server.statistics.quantiles import quantile
 from tests.comparison.models import SKOPS, crashing, endless, features, labels, saved
 from tests.conftest import Either, RunningServer
 

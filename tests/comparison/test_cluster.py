@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from modelward import Client, errors
 from modelward.comparison import ModelKind
 from modelward_server.comparison.cluster import _joined
-from modelward_server.comparison.sandbox import Run
+from modelward_server.sandbox.sandbox import Run
 from tests.comparison.models import SKOPS, crashing
 from tests.system.served import Served
 

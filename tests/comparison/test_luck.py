@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from modelward.comparison import Verdict
-from modelward_server.comparison.luck import (
+from modelward_server.statistics.bootstrap import (
     Difference,
     block_length,
     difference,

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from modelward.comparison import Metric, ModelKind
-from modelward_server.comparison.metrics import Scored, estimator
-from modelward_server.comparison.suiting import why_not
+from modelward_server.statistics.metric_applicability import why_not
+from modelward_server.statistics.metrics import Scored, estimator
 
 Weights = NDArray[np.float64]
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from modelward import AsyncClient, errors
-from modelward_server.comparison.model_tables import WrongDataError
-from modelward_server.comparison.runners import load
+from modelward_server.sandbox.model_runners import load
+from modelward_server.sandbox.model_tables import WrongDataError
 from tests.comparison.onnx_files import (
     ML,
     classifier,

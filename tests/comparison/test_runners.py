@@ -27,7 +27,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
-from modelward_server.comparison.runners import Estimator, load
+from modelward_server.sandbox.model_runners import Estimator, load
 from tests.comparison.models import features, labels, saved
 
 DATA = features()

@@ -20,7 +20,7 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardSc
 from modelward.comparison import ModelKind
 from modelward.errors import InvalidField, ModelFailed
 from modelward.lifecycle import ModelVersion
-from modelward_server.comparison.sandbox import Limits, Run, run_model
+from modelward_server.sandbox.sandbox import Limits, Run, run_model
 from tests.comparison.models import ONNX, SKOPS, crashing, endless, features, greedy, labels, saved
 from tests.comparison.onnx_files import linear_model, one_input_each
 
@@ -175,7 +175,7 @@ def _nurseries(parent: int | str) -> list[str]:
             words = Path(f"/proc/{child}/cmdline").read_bytes().split(b"\0")
         except OSError:
             continue  # It has ended since.
-        if b"modelward_server.comparison.nursery" in words:
+        if b"modelward_server.sandbox.fork_server" in words:
             found += _nurseries(child) if words[0].endswith(b"bwrap") else [child]
     return found
 

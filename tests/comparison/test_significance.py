@@ -12,10 +12,10 @@ from statsmodels.stats.multitest import multipletests
 
 from modelward.comparison import SignificanceTest
 from modelward.lifecycle import VersionRef
-from modelward_server.comparison.best import any_better, confidence_set
-from modelward_server.comparison.delong import delong
-from modelward_server.comparison.sharpe import best_of, deflated_sharpe, probability_above, sharpe_difference
-from modelward_server.comparison.significance import diebold_mariano, holm, mcnemar, mcnemar_table
+from modelward_server.statistics.delong import delong
+from modelward_server.statistics.model_confidence_set import any_better, confidence_set
+from modelward_server.statistics.paired_tests import diebold_mariano, holm, mcnemar, mcnemar_table
+from modelward_server.statistics.sharpe import best_of, deflated_sharpe, probability_above, sharpe_difference
 
 ONE, TWO, THREE = (VersionRef("spx", number) for number in (1, 2, 3))
 RANDOM = np.random.default_rng(0)

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from modelward.comparison import Latency, Metric, ModelKind, Verdict
 from modelward.errors import InvalidField
 from modelward.lifecycle import VersionRef
-from modelward_server.comparison.sandbox import Run
 from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column
 from modelward_server.comparison.verdict import Outcome, Terms, decide
+from modelward_server.sandbox.sandbox import Run
 
 OLD, NEW, THIRD = (VersionRef("spx", number) for number in (3, 4, 5))
 MOMENT = timedelta(milliseconds=1)

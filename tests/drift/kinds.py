@@ -16,12 +16,12 @@ import pyarrow.parquet as pq
 from google.protobuf.message import Message
 
 from modelward import Client, Comparison, DriftReport, Reference
-from modelward._convert.comparison import comparison_from_proto
-from modelward._convert.drift import observed_from_proto, reference_from_proto, report_from_proto
-from modelward._typed_columns import to_typed
-from modelward._wire import error_of
 from modelward.data import to_columns
 from modelward.drift import FeatureKind
+from modelward.shared.convert.comparison import comparison_from_proto
+from modelward.shared.convert.drift import observed_from_proto, reference_from_proto, report_from_proto
+from modelward.shared.retry import error_of
+from modelward.shared.typed_columns import to_typed
 from modelward.v1 import common_pb2, comparison_pb2, drift_pb2
 from tests.conftest import RunningServer
 

@@ -13,17 +13,17 @@ import pytest
 from distributed import LocalCluster
 
 from modelward import Client, DriftThresholds, ModelVersion
-from modelward._wire import error_of
 from modelward.errors import InvalidField, StoreUnavailable
+from modelward.shared.retry import error_of
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.common_pb2 import Dataset
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
-from modelward_server.drift.build import build_profile
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import decide
-from modelward_server.drift.live import Live
+from modelward_server.drift.profile_builder import build_profile
+from modelward_server.drift.sample import Live
 from modelward_server.rpc.datasets import arrow_columns
-from modelward_server.store.parquet_process import open_parquet
+from modelward_server.storage.parquet_process import open_parquet
 from tests.system.served import Served
 
 random = np.random.default_rng(31)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from modelward_server.drift.decline import SIGNIFICANCE, PeriodLoss, independent_periods, judge
+from modelward_server.drift.performance_test import SIGNIFICANCE, PeriodLoss, independent_periods, judge
 
 SERIES = 4000
 CHANCE = 4 * np.sqrt(SIGNIFICANCE * (1 - SIGNIFICANCE) / SERIES)

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 
 from modelward import Client, DriftPolicy, DriftThresholds, FeatureThresholds, errors
-from modelward._wire import error_of
 from modelward.data import to_arrow, to_columns
+from modelward.shared.retry import error_of
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from tests.conftest import Either, RunningServer

@@ -10,10 +10,10 @@ from scipy.signal import lfilter
 from scipy.stats import binom
 
 from modelward.drift import DriftThresholds
-from modelward_server.drift.build import build_profile
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import decide
-from modelward_server.drift.live import count_live
+from modelward_server.drift.profile_builder import build_profile
+from modelward_server.drift.sample import count_live
 
 REFERENCE_ROWS, ROWS, RUNS = 1000, 63, 60
 TABLES = 36 if os.environ.get("MODELWARD_TEST_SCALE") == "full" else 18

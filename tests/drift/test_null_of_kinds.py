@@ -9,11 +9,11 @@ import pytest
 from scipy.stats import binom
 
 from modelward.drift import DriftThresholds
-from modelward_server.drift.build import build_profile
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import Decision, decide
-from modelward_server.drift.joint import places, reference_cells
-from modelward_server.drift.live import Live, count_live
+from modelward_server.drift.multivariate import places, reference_cells
+from modelward_server.drift.profile_builder import build_profile
+from modelward_server.drift.sample import Live, count_live
 
 FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 RUNS = 200 if FULL else 3

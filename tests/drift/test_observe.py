@@ -17,7 +17,7 @@ from modelward.errors import GatesFailed, InvalidField, ReferenceNotFound
 from modelward.lifecycle import DriftAlarm, EventKind
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
-from modelward_server.drift.sequential import Detector, from_bytes, to_bytes
+from modelward_server.statistics.sequential_detector import Detector, from_bytes, to_bytes
 from tests.conftest import Either, RunningServer, new_database
 from tests.system.conftest import serve  # noqa: F401 - the fixture
 from tests.system.served import Served

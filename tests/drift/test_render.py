@@ -16,7 +16,7 @@ from PIL import Image
 
 from modelward import DriftReport, FeatureDrift, VersionRef, errors
 from modelward.drift import Histogram, JointDrift
-from modelward_server.caller import Caller
+from modelward_server.actor_context import Caller
 from modelward_server.drift.reports import keep_report
 from tests.conftest import Either, RunningServer
 from tests.drift.example_reports import FEATURES, categories, crisis, numbers, quarters

@@ -10,14 +10,14 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from modelward.drift import DriftThresholds, FeatureDrift, FeatureKind, FeatureThresholds
-from modelward_server.drift.build import build_profile
 from modelward_server.drift.compare import Comparison, compare
-from modelward_server.drift.counted import CountedNumbers
 from modelward_server.drift.decision import Decision, decide
-from modelward_server.drift.live import Live, count_live
-from modelward_server.drift.packing import from_bytes, to_bytes
+from modelward_server.drift.histogram_sample import CountedNumbers
 from modelward_server.drift.profile import Profile
-from modelward_server.drift.statistics import (
+from modelward_server.drift.profile_builder import build_profile
+from modelward_server.drift.profile_serialization import from_bytes, to_bytes
+from modelward_server.drift.sample import Live, count_live
+from modelward_server.statistics.distances import (
     js_divergence,
     kl_divergence,
     ks_p_value,

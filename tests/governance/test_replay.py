@@ -11,10 +11,10 @@ from sqlalchemy import text
 from modelward import AuditVerification, Client, PromotionPolicy
 from modelward.drift import DriftPolicy, DriftThresholds
 from modelward.retraining import RetrainingPolicy
+from modelward_server.identity import Role
 from modelward_server.security import grants
-from modelward_server.security.identity import Role
 from modelward_server.settings import Settings
-from modelward_server.store import audit
+from modelward_server.storage import audit
 from tests.abtest.traffic import named
 from tests.conftest import RunningServer, new_database
 

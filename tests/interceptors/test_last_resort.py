@@ -21,22 +21,24 @@ from opentelemetry.sdk.metrics.export import MetricExportResult
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
 from modelward import AsyncClient, Client, errors
-from modelward._wire import error_of
+from modelward.shared.retry import error_of
 from modelward.v1 import drift_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.common_pb2 import Column, ColumnTable, Dataset, DoubleValues, ModelVersionRef
-from modelward_server import announcing
+from modelward_server.identity import Role
+from modelward_server.interceptors import access_log, grpc_metrics, telemetry
 from modelward_server.interceptors import errors as statuses
 from modelward_server.interceptors.auth import Auth
+from modelward_server.interceptors.client_limits import ClientLimits
+from modelward_server.interceptors.deadlines import Deadlines
 from modelward_server.interceptors.errors import Errors
 from modelward_server.interceptors.validation import Validation
 from modelward_server.lifecycle import models
-from modelward_server.observability import call_log, calls, facts, logs, spans, telemetry
-from modelward_server.rpc.calls import Calls
-from modelward_server.rpc.deadlines import Deadlines
-from modelward_server.security.identity import Role
-from modelward_server.security.limits import ClientLimits
+from modelward_server.observability import log_context, logs
+from modelward_server.rpc.unit_of_work import Calls
+from modelward_server.runtime import tracing
 from modelward_server.settings import Settings
+from modelward_server.storage import audit_logging
 from tests.conftest import RunningServer
 from tests.security.test_tokens import token_of
 
@@ -155,17 +157,17 @@ def break_calls(monkeypatch: pytest.MonkeyPatch, fail: Callable[[], Any]) -> Non
 
 def _failing(whole: Callable[..., Any], fail: Callable[[], Any]) -> Callable[..., Any]:
     async def broken_off(*args: Any) -> Any:
-        return await (fail() if facts.current() else whole(*args))
+        return await (fail() if log_context.current() else whole(*args))
 
     return broken_off
 
 
 OBSERVERS: dict[str, tuple[Any, str]] = {
-    "call log": (call_log.CallLog, "begin"),
-    "line of the call log": (call_log, "_log"),
-    "name of a call": (facts, "current"),
-    "facts": (facts, "begin"),
-    "metrics": (calls.CallMetrics, "begin"),
+    "call log": (access_log.CallLog, "begin"),
+    "line of the call log": (access_log, "_log"),
+    "name of a call": (log_context, "current"),
+    "facts": (log_context, "begin"),
+    "metrics": (grpc_metrics.CallMetrics, "begin"),
     "counter": (prometheus_client.Counter, "inc"),
     "histogram": (prometheus_client.Histogram, "observe"),
     "gauge": (prometheus_client.Gauge, "dec"),
@@ -201,7 +203,7 @@ async def test_what_only_observes_changes_no_call(
 async def test_a_tracer_that_fails_changes_no_call(
     server: RunningServer, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(spans, "_tracer", object())
+    monkeypatch.setattr(tracing, "_tracer", object())
     assert await ends(server, token) == {"NOT_FOUND"}
 
 
@@ -222,7 +224,7 @@ INTERCEPTORS: dict[str, tuple[Any, str]] = {
     "validation": (Validation, "around"),
     "deadlines": (Deadlines, "around"),
     "encoding of errors": (statuses, "encode"),
-    "note of an actor": (facts, "note"),
+    "note of an actor": (log_context, "note"),
 }
 
 
@@ -319,7 +321,7 @@ async def test_a_change_that_was_committed_is_no_failure_for_what_is_told_of_it(
     server: RunningServer, token: str, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(server.app.mirror, "wake", broken)  # The first that `on_write` tells.
-    monkeypatch.setattr(announcing, "log", object())
+    monkeypatch.setattr(audit_logging, "log", object())
     with Client(server.target, token=token) as client:
         assert client.create_model(name).name == name
     async with AsyncClient(server.target, token=token) as other:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from modelward.errors import ArtifactDeleted, EtagMismatch, IllegalTransition, InvalidField, VersionNotFound
-from modelward_server.store.retention import Retention
+from modelward_server.storage.retention import Retention
 from tests.conftest import Either, RunningServer
 
 

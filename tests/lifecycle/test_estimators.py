@@ -22,7 +22,7 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
 
 from modelward import errors
-from modelward._artifacts import load, saved
+from modelward.shared.model_files import load, saved
 from tests.comparison.models import SKOPS
 from tests.conftest import Either
 

@@ -12,10 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelward import Client, MetricRange, ModelVersion, Stage, Transition
-from modelward._convert.common import stage_to_proto
+from modelward.shared.convert.common import stage_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.store import search
+from modelward_server.storage import search
 from tests.conftest import RunningServer
 
 MODELS = ("a", "b", "ba", "c")

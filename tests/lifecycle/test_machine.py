@@ -19,12 +19,6 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelward._convert.lifecycle import (
-    model_to_proto,
-    rollback_result_to_proto,
-    transition_result_to_proto,
-    version_to_proto,
-)
 from modelward.errors import (
     EtagMismatch,
     IllegalTransition,
@@ -35,14 +29,20 @@ from modelward.errors import (
     RequestIdReused,
 )
 from modelward.lifecycle import ArtifactFile, Stage, VersionRef
+from modelward.shared.convert.lifecycle import (
+    model_to_proto,
+    rollback_result_to_proto,
+    transition_result_to_proto,
+    version_to_proto,
+)
 from modelward.v1 import lifecycle_pb2 as pb
-from modelward_server.caller import Caller
+from modelward_server.actor_context import Caller
 from modelward_server.lifecycle import halts, models, promotion, resolve, versions
-from modelward_server.rpc.calls import _Asked, _once
-from modelward_server.store import audit
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.ledger import Ledger
-from modelward_server.store.tables import RequestRow, TransitionRow, VersionRow
+from modelward_server.rpc.unit_of_work import _Asked, _once
+from modelward_server.storage import audit
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.ledger import Ledger
+from modelward_server.storage.tables import RequestRow, TransitionRow, VersionRow
 
 FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 LEGAL = {

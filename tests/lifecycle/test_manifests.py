@@ -8,9 +8,9 @@ import grpc
 import pytest
 
 from modelward import Client
-from modelward._wire import error_of
 from modelward.errors import InvalidField
 from modelward.lifecycle import ArtifactFile
+from modelward.shared.retry import error_of
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.common_pb2 import ArtifactFile as SentFile
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub

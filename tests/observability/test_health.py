@@ -22,7 +22,7 @@ from modelward.cli.commands import cli
 from modelward_server.observability import health
 from modelward_server.observability.health import is_reached
 from modelward_server.settings import Settings
-from modelward_server.store.ledger import Ledger
+from modelward_server.storage.ledger import Ledger
 from tests.conftest import RunningServer
 
 GRPCURL = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or "grpcurl"

@@ -18,12 +18,12 @@ from modelward import AsyncClient, Client, errors
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward.v1.retraining_pb2 import LeaseJobRequest
+from modelward_server.identity import Role
 from modelward_server.lifecycle import models
 from modelward_server.observability import logs
-from modelward_server.security.identity import Role
-from modelward_server.security.session import administering
+from modelward_server.security.admin_session import administering
 from modelward_server.settings import Settings
-from modelward_server.store.security_tables import GrantRow
+from modelward_server.storage.security_tables import GrantRow
 from tests.conftest import RunningServer
 from tests.security.test_tokens import token_of
 
@@ -148,7 +148,7 @@ async def test_all_lines_of_a_call_have_its_id(server: RunningServer, token: str
         await client.create_model(model := f"m-{uuid4()}")
         await client.request_retraining(model)
     call = log.of_call("RequestRetraining", "/modelward.v1.RetrainingService")
-    (announced,) = log.lines(logger="modelward_server.announcing")
+    (announced,) = log.lines(logger="modelward_server.storage.audit_logging")
     assert announced["request_id"] == call["request_id"]
     assert announced["actor"] == "ada"
 
@@ -193,7 +193,7 @@ def test_text_is_for_people(server: RunningServer, token: str, log: Log) -> None
     with Client(server.target, token=token) as client:
         list(client.list_models())
         list(client.list_models())  # When it answers, the line of the one before is written.
-    assert " INFO modelward_server.observability.call_log: " in log.text
+    assert " INFO modelward_server.interceptors.access_log: " in log.text
     assert f"{SERVICE}/ListModels OK in 0." in log.text
     assert " (request " in log.text
 

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from modelward import Client, errors
-from modelward_server.observability.ledger import LedgerMetrics
+from modelward_server.observability.ledger_metrics import LedgerMetrics
 from modelward_server.settings import Settings
-from modelward_server.store.ledger import Ledger
+from modelward_server.storage.ledger import Ledger
 from tests.conftest import RunningServer
 
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_told_of_mlflow_keeps_back_nothing_else(server: RunningSe
 def test_a_defect_in_what_the_ledger_tells_breaks_no_scrape(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelward_server.observability.ledger._drift", None)
+    monkeypatch.setattr("modelward_server.observability.ledger_metrics._drift", None)
     told = scraped(server)
     assert told["modelward_database_up"] == 0
     assert told["modelward_mlflow_versions_behind"] >= 0

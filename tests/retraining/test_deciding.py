@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from modelward.lifecycle import FreezeWindow
 from modelward.retraining import AtSession, Cron, Every, Job, JobState, OnDrift, Schedule, Trigger
 from modelward.schedules import CatchUp, FiringOutcome, Overlap, SchedulePolicy
-from modelward_server.retraining.deciding import Decision, Plan, decide
-from modelward_server.retraining.due import Facts, Reported
+from modelward_server.retraining.schedule_evaluation import Decision, Plan, decide
+from modelward_server.retraining.triggers import Facts, Reported
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)

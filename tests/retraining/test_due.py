@@ -18,8 +18,8 @@ from modelward.retraining import (
     Schedule,
     Trigger,
 )
-from modelward_server.retraining.deciding import due_reasons
-from modelward_server.retraining.due import Declined, Facts, Measured, Reported, merged
+from modelward_server.retraining.schedule_evaluation import due_reasons
+from modelward_server.retraining.triggers import Declined, Facts, Measured, Reported, merged
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

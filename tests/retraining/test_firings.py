@@ -16,21 +16,21 @@ from modelward.errors import ConcurrentChange, NotDue
 from modelward.lifecycle import ModelFormat, Stage, VersionRef
 from modelward.retraining import AtSession, Cron, DueModel, Every, Job, JobState, OnPerformance, Trigger
 from modelward.schedules import CatchUp, FiringOutcome, FiringRecord, Overlap, SchedulePolicy
-from modelward_server.caller import Caller
+from modelward_server.actor_context import Caller
 from modelward_server.lifecycle.models import create_model
 from modelward_server.lifecycle.promotion import transition
 from modelward_server.lifecycle.versions import NewVersion, log_metrics, register
 from modelward_server.retraining import jobs, schedules
-from modelward_server.retraining.facts import due_model
 from modelward_server.retraining.firings import list_firings
-from modelward_server.retraining.lease import Holding
-from modelward_server.retraining.leasing import lease_job
-from modelward_server.retraining.queues import Wanted
-from modelward_server.retraining.records import triggers_json
-from modelward_server.retraining.ticker import Ticker
-from modelward_server.store import audit
-from modelward_server.store.ledger import Ledger
-from modelward_server.store.retraining_tables import FiringRow, ScheduleRow
+from modelward_server.retraining.job_dispatch import lease_job
+from modelward_server.retraining.job_queries import Wanted
+from modelward_server.retraining.job_states import Holding
+from modelward_server.retraining.repository import triggers_json
+from modelward_server.retraining.schedule_inputs import due_model
+from modelward_server.retraining.scheduler import Ticker
+from modelward_server.storage import audit
+from modelward_server.storage.ledger import Ledger
+from modelward_server.storage.retraining_tables import FiringRow, ScheduleRow
 from tests.conftest import new_database
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)

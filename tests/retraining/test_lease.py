@@ -9,8 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from modelward.errors import JobAlreadyLeased, JobNotHeld, ModelwardError, NotDue
 from modelward.retraining import Job, JobState
-from modelward_server.retraining import lease as life
-from modelward_server.retraining.lease import Holding
+from modelward_server.retraining import job_states as life
+from modelward_server.retraining.job_states import Holding
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 HOLDERS = st.sampled_from(["ada", "bob"])

@@ -11,18 +11,18 @@ from sqlalchemy.orm import Session
 from modelward.errors import ConcurrentChange, InvalidField, NotDue
 from modelward.lifecycle import ModelFormat, Stage, VersionRef
 from modelward.retraining import Cron, Every, JobState, OnPerformance, PeriodicEvidence
-from modelward_server.caller import Caller
+from modelward_server.actor_context import Caller
 from modelward_server.lifecycle.models import create_model
 from modelward_server.lifecycle.promotion import transition
 from modelward_server.lifecycle.versions import NewVersion, log_metrics, register
 from modelward_server.retraining import jobs, schedules
-from modelward_server.retraining.facts import due_model
-from modelward_server.retraining.lease import Holding
-from modelward_server.retraining.leasing import lease_job
-from modelward_server.retraining.queues import Wanted
-from modelward_server.retraining.records import new_job
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.ledger import Ledger
+from modelward_server.retraining.job_dispatch import lease_job
+from modelward_server.retraining.job_queries import Wanted
+from modelward_server.retraining.job_states import Holding
+from modelward_server.retraining.repository import new_job
+from modelward_server.retraining.schedule_inputs import due_model
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.ledger import Ledger
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -22,7 +22,7 @@ from modelward import (
     errors,
 )
 from modelward_server.settings import Settings
-from modelward_server.store.retraining_tables import FiringRow, JobRow, ScheduleRow
+from modelward_server.storage.retraining_tables import FiringRow, JobRow, ScheduleRow
 from tests.conftest import Either, RunningServer, new_database
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)

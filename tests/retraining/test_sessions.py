@@ -9,7 +9,7 @@ import pytest
 from modelward.errors import CalendarEnds, InvalidField
 from modelward.retraining import AtSession, SessionChoice
 from modelward_server.retraining.clock import describe, firings, local
-from modelward_server.retraining.sessions import check_calendar
+from modelward_server.retraining.trading_sessions import check_calendar
 
 NEW_YORK, LONDON, TOKYO = ZoneInfo("America/New_York"), ZoneInfo("Europe/London"), ZoneInfo("Asia/Tokyo")
 DAY = timedelta(days=1)

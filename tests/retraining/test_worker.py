@@ -11,7 +11,7 @@ import pytest
 from distributed import LocalCluster
 
 from modelward import Client, Job, JobState
-from modelward_server.store.mlflow_client import connect
+from modelward_server.mlflow.client import connect
 from tests.conftest import RunningServer
 from tests.system.served import bare_environment
 

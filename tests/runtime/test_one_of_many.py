@@ -12,11 +12,12 @@ import pytest
 from modelward import AtSession, Client, OnPerformance, RetrainingPolicy, errors
 from modelward.retraining import FollowUpAction, FollowUpState
 from modelward_server.lifecycle import events
-from modelward_server.retraining import deciding, following, records, sessions
+from modelward_server.mlflow import mirror_task
+from modelward_server.mlflow.mirror import MlflowMirror
+from modelward_server.retraining import post_training, repository, schedule_evaluation, trading_sessions
 from modelward_server.settings import Settings
-from modelward_server.store import artifacts, mirror_worker
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.mlflow_mirror import MlflowMirror
+from modelward_server.storage import blobs
+from modelward_server.storage.blobs import BlobStore
 from modelward_server.webhooks import delivery
 from modelward_server.webhooks.messages import message_of
 from tests.conftest import RunningServer, new_database
@@ -36,8 +37,8 @@ def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, receiver: Receiver
 ) -> Iterator[RunningServer]:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(mirror_worker, "MAX_PAUSE_SECONDS", 0.5)
-        patched.setattr(mirror_worker, "FIRST_PAUSE_SECONDS", 0.1)
+        patched.setattr(mirror_task, "MAX_PAUSE_SECONDS", 0.5)
+        patched.setattr(mirror_task, "FIRST_PAUSE_SECONDS", 0.1)
         url = new_database(request.getfixturevalue("postgres")) if request.param == "postgresql" else ""
         running = RunningServer(
             Settings(
@@ -97,11 +98,13 @@ def test_a_calendar_that_breaks_later_stops_its_own_schedule_alone(
     broken, good = f"a-{name}", f"b-{name}"
     sdk.create_model(broken)
     sdk.create_schedule(broken, session=AtSession("XTKS", after_close=timedelta(minutes=30)))
-    built = sessions._built
+    built = trading_sessions._built
     with monkeypatch.context() as patched:
-        patched.setattr(sessions, "_built", lambda mic, month: "no XTKS" if mic == "XTKS" else built(mic, month))
-        sessions._bounds.cache_clear()
-        sessions._moments.cache_clear()
+        patched.setattr(
+            trading_sessions, "_built", lambda mic, month: "no XTKS" if mic == "XTKS" else built(mic, month)
+        )
+        trading_sessions._bounds.cache_clear()
+        trading_sessions._moments.cache_clear()
         make_due(sdk, tmp_path, good)
         until(lambda: list(sdk.list_firings(good)))
         until(lambda: list(sdk.list_firings(broken)))
@@ -113,7 +116,7 @@ def test_a_calendar_that_breaks_later_stops_its_own_schedule_alone(
         assert sdk.lease_jobs(holder="w", max_jobs=10)[0].model == good
 
 
-@pytest.mark.parametrize(("holder", "place"), [(deciding, "by_condition"), (records, "to_schedule")])
+@pytest.mark.parametrize(("holder", "place"), [(schedule_evaluation, "by_condition"), (repository, "to_schedule")])
 def test_a_schedule_whose_evaluation_raises_stops_itself_alone(
     sdk: Client, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: Any, place: str
 ) -> None:
@@ -159,7 +162,7 @@ def test_a_version_that_mlflow_refuses_holds_up_no_other(
 def test_what_follows_one_job_holds_up_what_follows_others(
     sdk: Client, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, bad, good = following._stage, f"a-{name}", f"b-{name}"
+    real, bad, good = post_training._stage, f"a-{name}", f"b-{name}"
 
     def stage(session: Any, row: Any, *rest: Any) -> None:
         if row.model == bad:
@@ -178,7 +181,7 @@ def test_what_follows_one_job_holds_up_what_follows_others(
         return follow_up.state if follow_up else None
 
     with monkeypatch.context() as patched:
-        patched.setattr(following, "_stage", stage)
+        patched.setattr(post_training, "_stage", stage)
         first, second = completed(bad), completed(good)
         until(lambda: state(second) is FollowUpState.WAITING)
         assert state(first) is FollowUpState.PENDING
@@ -216,9 +219,9 @@ def test_a_record_that_cannot_be_told_holds_up_neither_watchers_nor_webhooks(
 
 
 def test_an_upload_that_cannot_be_removed_keeps_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    blobs = BlobStore(tmp_path)
+    kept = BlobStore(tmp_path)
     parts = [tmp_path / "incoming" / f"{name}.part" for name in "abc"]
-    real = artifacts._locked
+    real = blobs._locked
 
     def locked(path: Path) -> Any:
         if path in {parts[0], parts[1]}:
@@ -227,7 +230,7 @@ def test_an_upload_that_cannot_be_removed_keeps_no_other(tmp_path: Path, monkeyp
 
     for part in parts:
         part.write_bytes(b"1")
-    monkeypatch.setattr(artifacts, "KEEP_UNFINISHED", timedelta(seconds=-60))
-    monkeypatch.setattr(artifacts, "_locked", locked)
-    blobs.remove_stale()
+    monkeypatch.setattr(blobs, "KEEP_UNFINISHED", timedelta(seconds=-60))
+    monkeypatch.setattr(blobs, "_locked", locked)
+    kept.remove_stale()
     assert [part.exists() for part in parts] == [True, True, False]

@@ -18,20 +18,21 @@ from sqlalchemy.exc import DatabaseError
 
 from modelward.cli.commands import cli
 from modelward_server import app
+from modelward_server.mlflow import mirror_task
 from modelward_server.observability import health
-from modelward_server.retraining.ticker import Ticker
-from modelward_server.rpc import feed
-from modelward_server.rpc.follow_ups import FollowUps
+from modelward_server.retraining.scheduler import Ticker
+from modelward_server.rpc import event_broadcaster
+from modelward_server.rpc.post_training import FollowUps
 from modelward_server.runtime import background
 from modelward_server.settings import Settings
-from modelward_server.store import mirror_worker, retention
-from modelward_server.webhooks.caller import Webhooks
+from modelward_server.storage import retention
+from modelward_server.webhooks.webhooks import Webhooks
 from tests.conftest import RunningServer
 
 WAIT_SECONDS = 60.0
 PLACES: dict[str, tuple[Any, str]] = {
-    "feed": (feed, "events_after"),
-    "mirror": (mirror_worker.MirrorWorker, "sync_pending"),
+    "feed": (event_broadcaster, "events_after"),
+    "mirror": (mirror_task.MirrorWorker, "sync_pending"),
     "ticker": (Ticker, "tick"),
     "follow-ups": (FollowUps, "_work"),
     "webhook-1": (Webhooks, "_claim"),
@@ -50,7 +51,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         patched.setattr(background, "MAX_PAUSE_SECONDS", 0.2)
         patched.setattr(app, "SWEEP_SECONDS", 0.05)
         patched.setattr(health, "SECONDS", 0.05)
-        patched.setattr(mirror_worker, "POLL_SECONDS", 0.1)
+        patched.setattr(mirror_task, "POLL_SECONDS", 0.1)
         running = RunningServer(
             Settings(
                 port=0,

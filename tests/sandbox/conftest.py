@@ -9,8 +9,8 @@ from uuid import uuid4
 
 import pytest
 
-from modelward_server.comparison.process import NURSERIES
 from modelward_server.sandbox import level
+from modelward_server.sandbox.sandbox_process import NURSERIES
 from modelward_server.settings import Settings
 from tests.conftest import RunningServer
 

@@ -15,9 +15,9 @@ import modelward_server
 from modelward import Client
 from modelward.errors import ModelFailed
 from modelward.lifecycle import ModelFormat
-from modelward_server.comparison.sandbox import Limits, run_model
 from modelward_server.sandbox.confinement import MAX_OPEN_FILES, MAX_THREADS
 from modelward_server.sandbox.level import level
+from modelward_server.sandbox.sandbox import Limits, run_model
 from tests.comparison.models import SKOPS
 from tests.comparison.onnx_files import linear_model
 from tests.sandbox.attacks import REACHING, answering, assigned, reaching, write

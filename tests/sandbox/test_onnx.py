@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modelward import errors
-from modelward._onnx import check_confined, external_files
+from modelward.shared.onnx_structure import check_confined, external_files
 from tests.comparison.onnx_files import WAYS, external_model, linear_model
 from tests.conftest import Either
 

@@ -40,7 +40,7 @@ def _benchmark(client: Client) -> None:
 def _forked(parent: int) -> list[list[bytes]]:
     """Return the commands of the processes that a nursery forked, and its own."""
     commands = map(_words, _descendants(parent))
-    nurseries = (words for words in commands if b"modelward_server.comparison.nursery" in words)
+    nurseries = (words for words in commands if b"modelward_server.sandbox.fork_server" in words)
     return [words for words in nurseries if not words[0].endswith(b"bwrap")]
 
 

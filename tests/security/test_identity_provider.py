@@ -21,9 +21,9 @@ from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
 
 from modelward.errors import NotAuthenticated, StoreUnavailable
-from modelward_server.observability import facts
-from modelward_server.security import published_keys
-from modelward_server.security.identity import Role
+from modelward_server.identity import Role
+from modelward_server.observability import log_context
+from modelward_server.security import jwks
 from modelward_server.security.identity_provider import LEEWAY_SECONDS, IdentityProvider
 
 ISSUER = "https://login.example.com/"
@@ -125,7 +125,7 @@ def asking(keys: str) -> IdentityProvider:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Let keys be read again at once."""
-    monkeypatch.setattr(published_keys, "BETWEEN_SECONDS", 0.0)
+    monkeypatch.setattr(jwks, "BETWEEN_SECONDS", 0.0)
     return monkeypatch
 
 
@@ -177,7 +177,7 @@ async def test_what_was_not_meant_for_us_is_refused(provider: Provider, case: st
 
 
 async def test_an_expired_jwt_that_the_provider_signed_says_whose_it_was(provider: Provider) -> None:
-    known = facts.begin(actor="unauthenticated")
+    known = log_context.begin(actor="unauthenticated")
     for key, actor in ((NEXT, "unauthenticated"), (EC, "ada")):
         with pytest.raises(NotAuthenticated):
             await asking(provider.url).identity(signed(key, exp=int(time.time()) - LEEWAY_SECONDS - 1))
@@ -235,7 +235,7 @@ async def test_new_keys_are_followed_and_old_ones_end(provider: Provider, impati
     assert await asked.claims(signed(NEXT, kid="next"))
     await refused(asked, signed(), "does not publish")
     provider.keys = [jwk(EC, "ec")]
-    impatient.setattr(published_keys, "FRESH_SECONDS", 0.0)
+    impatient.setattr(jwks, "FRESH_SECONDS", 0.0)
     with pytest.raises(NotAuthenticated):
         await asked.claims(signed(NEXT, kid="next"))  # Known a moment ago, and withdrawn since.
 
@@ -268,12 +268,12 @@ async def test_known_keys_outlast_the_provider_for_a_time(
 ) -> None:
     asked = asking(provider.url)
     await asked.claims(signed())
-    impatient.setattr(published_keys, "FRESH_SECONDS", 0.0)
+    impatient.setattr(jwks, "FRESH_SECONDS", 0.0)
     provider.status = status
     assert (await asked.claims(signed())).subject == "ada"
     with pytest.raises(StoreUnavailable, match="retry"):
         await asked.claims(signed(NEXT, kid="next"))
-    impatient.setattr(published_keys, "KEPT_SECONDS", 0.0)
+    impatient.setattr(jwks, "KEPT_SECONDS", 0.0)
     with pytest.raises(StoreUnavailable):
         await asked.claims(signed())
     assert provider.asked == 4
@@ -291,10 +291,10 @@ async def test_who_is_known_does_not_wait_for_a_provider_that_hangs(
     provider.answering.clear()
     provider.called.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(published_keys, "BETWEEN_SECONDS", 0.0)
+        patch.setattr(jwks, "BETWEEN_SECONDS", 0.0)
         stranger = asyncio.create_task(asked.claims(signed(NEXT, kid="next")))
         assert await asyncio.to_thread(provider.called.wait, 10)
-    monkeypatch.setattr(published_keys, "FRESH_SECONDS", 0.0)
+    monkeypatch.setattr(jwks, "FRESH_SECONDS", 0.0)
     assert (await asyncio.wait_for(asked.claims(signed()), 1)).subject == "ada"
     assert not stranger.done()
     provider.answering.set()

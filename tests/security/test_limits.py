@@ -18,8 +18,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from modelward import AsyncClient, Client, errors
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.security import limits
-from modelward_server.security.identity import Role
+from modelward_server.identity import Role
+from modelward_server.interceptors import client_limits
 from modelward_server.settings import Settings
 from tests.conftest import RunningServer
 from tests.security.test_tokens import GRPCURL, token_of
@@ -165,10 +165,10 @@ async def _refused(client: AsyncClient) -> None:
 
 
 def test_what_is_kept_of_clients_is_bounded() -> None:
-    rate = limits.Rate(1000.0)
-    for number in range(limits.CLIENTS_KEPT + 100):
+    rate = client_limits.Rate(1000.0)
+    for number in range(client_limits.CLIENTS_KEPT + 100):
         rate.take(f"client-{number}")
-    assert len(rate) <= limits.CLIENTS_KEPT
+    assert len(rate) <= client_limits.CLIENTS_KEPT
     time.sleep(0.002)
     assert len(rate) == 0  # Their buckets are full again, so there is nothing to remember.
 

@@ -18,7 +18,7 @@ from modelward import Client
 from modelward.errors import ModelNotAllowed
 from modelward.v1 import common_pb2, comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
 from modelward_server.app import App
-from modelward_server.security.identity import Identity, Role
+from modelward_server.identity import Identity, Role
 from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
 from modelward_server.security.scope import BY_ID, Meaning, check_request, kept, meaning_of
 from modelward_server.settings import Settings

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from modelward import Client, ModelwardError
-from modelward_server.security.redaction import redact
+from modelward_server.observability.redaction import redact
 from tests.conftest import new_database
 from tests.system.network import Network
 from tests.system.served import Serving, bare_environment

@@ -20,24 +20,24 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from modelward import AsyncClient, Client
-from modelward._wire import error_of
 from modelward.errors import InvalidField, ModelNotAllowed
 from modelward.retraining import FollowUpAction
+from modelward.shared.retry import error_of
 from modelward.v1 import common_pb2, comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 from modelward_server.app import App
-from modelward_server.lifecycle.listing import list_models
+from modelward_server.identity import Role
+from modelward_server.lifecycle.queries import list_models
 from modelward_server.security import grants, scope
-from modelward_server.security.identity import Role
+from modelward_server.security.admin_session import administering
 from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
-from modelward_server.security.session import administering
 from modelward_server.settings import Settings
-from modelward_server.store.ledger import Ledger
-from modelward_server.store.retention import sweep_uploads
-from modelward_server.store.tables import RequestRow
+from modelward_server.storage.ledger import Ledger
+from modelward_server.storage.retention import sweep_uploads
+from modelward_server.storage.tables import RequestRow
 from tests.conftest import RunningServer, new_database
 
 

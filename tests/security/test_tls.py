@@ -18,10 +18,10 @@ from pydantic import ValidationError
 
 from modelward import AsyncClient, Client
 from modelward.errors import NotAuthenticated, RoleTooLow, Unavailable
+from modelward_server.identity import Role
 from modelward_server.security import authentication
+from modelward_server.security.admin_session import administering
 from modelward_server.security.grants import allow_certificate, list_grants, revoke
-from modelward_server.security.identity import Role
-from modelward_server.security.session import administering
 from modelward_server.settings import Settings
 from tests.conftest import RunningServer
 

@@ -18,11 +18,11 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from modelward import AsyncClient, Client
 from modelward.errors import InvalidField, ModelNotAllowed, NotAuthenticated, NotDue, RoleTooLow
+from modelward_server.identity import Identity, Role
 from modelward_server.security import authentication, grants
-from modelward_server.security.identity import Identity, Role
-from modelward_server.security.session import administering
+from modelward_server.security.admin_session import administering
 from modelward_server.settings import Settings
-from modelward_server.store.security_tables import GrantRow
+from modelward_server.storage.security_tables import GrantRow
 from tests.conftest import RunningServer, new_database
 
 KEPT = 0.2

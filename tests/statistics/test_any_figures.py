@@ -13,21 +13,21 @@ from numpy.typing import NDArray
 from modelward.comparison import Metric, ModelKind, Verdict
 from modelward.drift import DriftThresholds
 from modelward.lifecycle import VersionRef
-from modelward_server.abtest.arms import Arm, standing
-from modelward_server.comparison.best import any_better, confidence_set
-from modelward_server.comparison.books import deflated_sharpes, keep_books
-from modelward_server.comparison.delong import delong
-from modelward_server.comparison.luck import block_length
-from modelward_server.comparison.sandbox import Run
 from modelward_server.comparison.scoring import choose_metrics, score_runs
-from modelward_server.comparison.sharpe import sharpe_difference
-from modelward_server.comparison.significance import diebold_mariano, least_p_value
+from modelward_server.comparison.trading_returns import deflated_sharpes, keep_books
 from modelward_server.comparison.verdict import Outcome, Terms, decide
-from modelward_server.drift.build import build_profile
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import decide as decide_drift
-from modelward_server.drift.decline import PeriodLoss, judge
-from modelward_server.drift.live import count_live
+from modelward_server.drift.performance_test import PeriodLoss, judge
+from modelward_server.drift.profile_builder import build_profile
+from modelward_server.drift.sample import count_live
+from modelward_server.sandbox.sandbox import Run
+from modelward_server.statistics.arm_statistics import Arm, standing
+from modelward_server.statistics.bootstrap import block_length
+from modelward_server.statistics.delong import delong
+from modelward_server.statistics.model_confidence_set import any_better, confidence_set
+from modelward_server.statistics.paired_tests import diebold_mariano, least_p_value
+from modelward_server.statistics.sharpe import sharpe_difference
 
 OLD, NEW, THIRD = (VersionRef("model", number) for number in (1, 2, 3))
 NEARLY = 0.1 + 0.2

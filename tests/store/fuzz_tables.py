@@ -20,8 +20,8 @@ import pyarrow as pa
 
 from modelward.errors import InvalidField, LimitReached
 from modelward_server.rpc.datasets import arrow_batches, arrow_columns
-from modelward_server.store.parquet import read_parquet
-from modelward_server.store.table_memory import MEMORY
+from modelward_server.storage.parquet import read_parquet
+from modelward_server.storage.table_memory import MEMORY
 from tests.store.bombs import LZ4, ZSTD, _parquet, arrow
 
 ROOM = 512 << 20

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from modelward import Client, ModelVersion, Stage, errors
+from modelward_server.mlflow.registry import MlflowRegistry
 from modelward_server.settings import Settings
-from modelward_server.store.mlflow_registry import MlflowRegistry
-from modelward_server.store.sources import Sources
+from modelward_server.storage.sources import Sources
 from tests.conftest import RunningServer
 
 
@@ -25,7 +25,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def mlflow(settings: Settings) -> Any:
     """A client of the MLflow that the server will use."""
-    from modelward_server.store.mlflow_client import connect
+    from modelward_server.mlflow.client import connect
 
     settings.data_dir.mkdir(parents=True)
     return connect(settings.tracking_uri)
@@ -134,7 +134,7 @@ def test_after_an_import_each_stage_has_one_alias(client: Client, mlflow: Any, t
 def test_an_import_reads_every_page_and_every_name(
     client: Client, mlflow: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelward_server.store.mlflow_registry.PAGE_SIZE", 2)
+    monkeypatch.setattr("modelward_server.mlflow.registry.PAGE_SIZE", 2)
     for name in ("a", "b", "it's", 'so "called"', "c"):
         for content in (b"one", b"two", b"three"):
             _register_in(mlflow, tmp_path, name, content)

@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from modelward import errors
-from modelward._wire import error_of
+from modelward.shared.retry import error_of
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.settings import Settings
-from modelward_server.store.artifacts import KEEP_UNFINISHED
+from modelward_server.storage.blobs import KEEP_UNFINISHED
 from tests.conftest import RunningServer
 from tests.waiting import eventually
 

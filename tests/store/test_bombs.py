@@ -14,15 +14,15 @@ import pyarrow.parquet as pq
 import pytest
 
 from modelward import Client
-from modelward._wire import error_of
 from modelward.errors import InvalidField, LimitReached, ModelwardError
+from modelward.shared.retry import error_of
 from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2
 from modelward.v1.common_pb2 import Dataset, ModelVersionRef
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.rpc.datasets import join_batches
-from modelward_server.store.table_memory import MEMORY, Share
+from modelward_server.storage.table_memory import MEMORY, Share
 from tests.store.bombs import ARROW, BROKEN, BUDGET_MB, GROWING, PARQUET, arrow
 from tests.system.served import Served
 

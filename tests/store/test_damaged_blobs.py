@@ -14,17 +14,17 @@ from sklearn.linear_model import LogisticRegression
 from skops import io
 
 from modelward import Client, ModelVersion
-from modelward._wire import error_of
 from modelward.errors import DataLoss, DigestMismatch, InvalidField, ModelwardError, StoreUnavailable
+from modelward.shared.retry import error_of
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
+from modelward_server.mlflow.client import MlflowFiles
+from modelward_server.mlflow.mirror import Mirrored, MlflowMirror
 from modelward_server.settings import Settings
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.mlflow_client import MlflowFiles
-from modelward_server.store.mlflow_mirror import Mirrored, MlflowMirror
-from modelward_server.store.sources import Sources
-from modelward_server.store.verification import DAMAGED, READ_BYTES, copy_verified, read_verified
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.sources import Sources
+from modelward_server.storage.verification import DAMAGED, READ_BYTES, copy_verified, read_verified
 from tests.conftest import Either, RunningServer
 from tests.system.served import bare_environment
 

@@ -13,12 +13,12 @@ import grpc
 import pytest
 
 from modelward import Client
-from modelward._wire import error_of
 from modelward.errors import LimitReached, ModelwardError, StoreReadOnly, StoreUnavailable
+from modelward.shared.retry import error_of
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.settings import Settings
-from modelward_server.store import artifacts
+from modelward_server.storage import blobs
 from tests.conftest import Either, RunningServer
 
 SECONDS = 60.0
@@ -79,12 +79,12 @@ class _NotWritable:
 
 
 def fail_to_open(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    monkeypatch.setattr(artifacts, "_locked", failing(code))
+    monkeypatch.setattr(blobs, "_locked", failing(code))
 
 
 def fail_to_write(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
-    opened = artifacts._locked
-    monkeypatch.setattr(artifacts, "_locked", lambda path: _NotWritable(opened(path), code))
+    opened = blobs._locked
+    monkeypatch.setattr(blobs, "_locked", lambda path: _NotWritable(opened(path), code))
 
 
 def fail_to_sync(monkeypatch: pytest.MonkeyPatch, code: int) -> None:

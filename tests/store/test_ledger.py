@@ -14,9 +14,9 @@ from sqlalchemy import NullPool, create_engine, insert, inspect
 
 from modelward.errors import ConcurrentChange, StoreUnavailable
 from modelward.lifecycle import MetricRange
-from modelward_server.lifecycle.listing import VersionFilter, list_models, list_versions
-from modelward_server.store.ledger import MIGRATIONS, Ledger
-from modelward_server.store.tables import Base, ModelRow, VersionRow
+from modelward_server.lifecycle.queries import VersionFilter, list_models, list_versions
+from modelward_server.storage.ledger import MIGRATIONS, Ledger
+from modelward_server.storage.tables import Base, ModelRow, VersionRow
 from tests.conftest import new_database
 
 
@@ -40,7 +40,7 @@ def test_migrations_give_the_schema_that_the_code_expects(url: str) -> None:
 
 MIGRATE = """
 import sys
-from modelward_server.store.ledger import Ledger
+from modelward_server.storage.ledger import Ledger
 ledger = Ledger(sys.argv[1])
 sys.stdin.readline()
 ledger.migrate()

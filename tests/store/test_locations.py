@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelward.errors import InvalidField, ModelNotAllowed, ModelwardError, SourceNotAllowed
-from modelward_server.security import identity
-from modelward_server.security.identity import Identity, Role
+from modelward_server import identity
+from modelward_server.identity import Identity, Role
 from modelward_server.settings import Settings
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.locations import Location, model_of
-from modelward_server.store.sources import Sources
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.locations import Location, model_of
+from modelward_server.storage.sources import Sources
 
 ALLOWED = ("s3://models", "s3://shared/of spx/", "https://files.example/models/", "runs:/", "models:/")
 

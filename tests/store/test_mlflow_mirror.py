@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from modelward import ArtifactFile, Model, ModelFormat, ModelVersion, Stage, errors
-from modelward_server.store.mlflow_client import MlflowFiles
-from modelward_server.store.mlflow_mirror import MlflowMirror
+from modelward_server.mlflow.client import MlflowFiles
+from modelward_server.mlflow.mirror import MlflowMirror
 from tests.store.conftest import free_port
 
 NOW = datetime(2026, 3, 2, 14, 31, tzinfo=UTC)
@@ -197,7 +197,7 @@ def test_version_is_fetched_by_a_process_that_never_synced(
     shown = mirror.sync(_version(1, model=model.name), model, files, [])
     source = f"models:/{model.name}/{shown.mlflow_version}"
     code = (
-        "import sys; from pathlib import Path; from modelward_server.store.mlflow_client import MlflowFiles;"
+        "import sys; from pathlib import Path; from modelward_server.mlflow.client import MlflowFiles;"
         "print(MlflowFiles(sys.argv[1]).download(sys.argv[2], Path(sys.argv[3])))"
     )
     command = [sys.executable, "-c", code, uri, source, str(tmp_path / "copy")]

@@ -12,8 +12,8 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from modelward import Client
-from modelward._wire import error_of
 from modelward.errors import InvalidField
+from modelward.shared.retry import error_of
 from tests.conftest import RunningServer
 from tests.system.hostile import Caller, methods
 

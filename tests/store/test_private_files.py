@@ -12,10 +12,10 @@ from modelward import Client
 from modelward_server.app import App
 from modelward_server.backup import back_up
 from modelward_server.sandbox.scratch import next_user, share
-from modelward_server.security.session import administering
+from modelward_server.security.admin_session import administering
 from modelward_server.settings import Settings
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.private_files import make_private_folder, private_umask
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.private_files import make_private_folder, private_umask
 from tests.system.served import Served
 from tests.waiting import eventually
 

@@ -17,13 +17,13 @@ from sqlalchemy import func, select
 
 from modelward import Client
 from modelward._request_ids import new_request_id
-from modelward._wire import error_of
 from modelward.errors import RequestIdReused
+from modelward.shared.retry import error_of
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.settings import Settings
-from modelward_server.store.retention import BATCH, Retention, made_at
-from modelward_server.store.tables import RequestRow
+from modelward_server.storage.retention import BATCH, Retention, made_at
+from modelward_server.storage.tables import RequestRow
 from tests.conftest import RunningServer, new_database
 
 LIFETIMES = {kind: timedelta(days=2) for kind in ("answers", "reports", "logs", "blobs")}

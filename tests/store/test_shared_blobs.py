@@ -15,7 +15,7 @@ import pytest
 
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.settings import Settings
-from modelward_server.store.artifacts import KEEP_UNFINISHED, BlobStore
+from modelward_server.storage.blobs import KEEP_UNFINISHED, BlobStore
 from tests.conftest import RunningServer
 from tests.store.test_artifacts import SIZE, Hanging, chunk, header, upload, wait_for
 
@@ -67,7 +67,7 @@ WRITE = """
 import contextlib, hashlib, sys
 from pathlib import Path
 from modelward.errors import ConcurrentChange
-from modelward_server.store.artifacts import BlobStore
+from modelward_server.storage.blobs import BlobStore
 
 store, content = BlobStore(Path(sys.argv[1])), Path(sys.argv[2]).read_bytes()
 sys.stdin.readline()

@@ -16,7 +16,6 @@ import pytest
 from sqlalchemy import Connection, Dialect, NullPool, create_engine, insert, make_url, text
 from sqlalchemy.exc import DBAPIError, OperationalError
 
-from modelward._wire import error_of
 from modelward.errors import (
     ConcurrentChange,
     InvalidField,
@@ -27,12 +26,13 @@ from modelward.errors import (
     StoreReadOnly,
     StoreUnavailable,
 )
+from modelward.shared.retry import error_of
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.settings import Settings
-from modelward_server.store import database_errors, ledger, postgres
-from modelward_server.store.ledger import Ledger
-from modelward_server.store.tables import ModelRow
+from modelward_server.storage import database_errors, ledger, postgres
+from modelward_server.storage.ledger import Ledger
+from modelward_server.storage.tables import ModelRow
 from tests.conftest import RunningServer, new_database
 from tests.system.network import Network
 from tests.system.served import bare_environment

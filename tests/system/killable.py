@@ -20,11 +20,11 @@ from sqlalchemy.orm import Session
 from modelward.cli import main
 from modelward_server import app
 from modelward_server.lifecycle import promotion, versions
-from modelward_server.rpc import calls
-from modelward_server.store import audit
-from modelward_server.store.incoming_blob import IncomingBlob
-from modelward_server.store.mirror_worker import MirrorWorker
-from modelward_server.store.mlflow_client import load_mlflow
+from modelward_server.mlflow.client import load_mlflow
+from modelward_server.mlflow.mirror_task import MirrorWorker
+from modelward_server.rpc import unit_of_work
+from modelward_server.storage import audit
+from modelward_server.storage.incoming_blob import IncomingBlob
 from tests.system.served import STOP_SECONDS, Serving, bare_environment
 
 forked = multiprocessing.get_context("forkserver")
@@ -43,8 +43,8 @@ class Step:
 
 
 _COMMIT = {
-    "request remembered": Step(calls, "_once"),
-    "committed": Step(calls.Calls, "_write"),
+    "request remembered": Step(unit_of_work, "_once"),
+    "committed": Step(unit_of_work.Calls, "_write"),
     "mirror and followers told": Step(app.App, "_wake"),
 }
 REGISTER = {

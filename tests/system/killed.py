@@ -13,8 +13,8 @@ import grpc
 from mlflow import MlflowClient
 
 from modelward import Client, ModelVersion, Stage, VersionRef
-from modelward._convert.common import file_to_proto, ref_to_proto, stage_to_proto
 from modelward.lifecycle import ArtifactFile
+from modelward.shared.convert.common import file_to_proto, ref_to_proto, stage_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from tests.system.killable import Killable

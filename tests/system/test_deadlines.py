@@ -9,12 +9,12 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 
 from modelward import AsyncClient, Client, errors
-from modelward._wire import error_of
+from modelward.shared.retry import error_of
 from modelward.v1 import lifecycle_pb2, retraining_pb2
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 from modelward_server.settings import Settings
-from modelward_server.store import audit
+from modelward_server.storage import audit
 from tests.conftest import RunningServer, new_database
 
 CALL_SECONDS = 0.3

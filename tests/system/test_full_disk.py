@@ -9,8 +9,8 @@ import pytest
 
 from modelward import Client
 from modelward.errors import LimitReached
-from modelward_server.store import reserve
-from modelward_server.store.reserve import Reserve
+from modelward_server.storage import disk_reserve
+from modelward_server.storage.disk_reserve import Reserve
 from tests.system.served import Served
 
 Serve = Callable[..., Served]
@@ -89,13 +89,13 @@ def test_a_full_disk_lets_models_be_halted_resumed_and_rolled_back(
 def test_the_reserve_is_given_back_in_steps_and_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = Reserve(tmp_path / "reserve")
     kept.refill()
-    assert (tmp_path / "reserve").stat().st_blocks * 512 == reserve.RESERVE_BYTES
-    assert kept.release() == reserve.STEP_BYTES
+    assert (tmp_path / "reserve").stat().st_blocks * 512 == disk_reserve.RESERVE_BYTES
+    assert kept.release() == disk_reserve.STEP_BYTES
     kept.refill()  # Too soon to look again.
-    assert (tmp_path / "reserve").stat().st_size == reserve.RESERVE_BYTES - reserve.STEP_BYTES
-    monkeypatch.setattr(reserve, "REFILL_SECONDS", 0)
+    assert (tmp_path / "reserve").stat().st_size == disk_reserve.RESERVE_BYTES - disk_reserve.STEP_BYTES
+    monkeypatch.setattr(disk_reserve, "REFILL_SECONDS", 0)
     kept.refill()
-    assert (tmp_path / "reserve").stat().st_size == reserve.RESERVE_BYTES
+    assert (tmp_path / "reserve").stat().st_size == disk_reserve.RESERVE_BYTES
     while kept.release():
         pass
     assert (tmp_path / "reserve").stat().st_size == 0

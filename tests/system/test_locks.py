@@ -18,16 +18,17 @@ from sqlalchemy.orm import Session
 from modelward import AbTest, Client, PromotionPolicy, Stage
 from modelward.errors import ConcurrentChange, GatesFailed, NotDue
 from modelward_server.abtest import conclude, outcomes
-from modelward_server.caller import Caller
+from modelward_server.actor_context import Caller
 from modelward_server.drift import reports
-from modelward_server.drift.sequential import Detector
-from modelward_server.lifecycle import evidence, versions
-from modelward_server.retraining import leasing, schedules
+from modelward_server.governance import promotion_evidence
+from modelward_server.lifecycle import versions
+from modelward_server.retraining import job_dispatch, schedules
 from modelward_server.rpc import outcomes as performance
-from modelward_server.rpc.calls import ATTEMPTS, Calls
+from modelward_server.rpc.unit_of_work import ATTEMPTS, Calls
 from modelward_server.runtime.executors import Executors
-from modelward_server.store import audit
-from modelward_server.store.prepared import Outdated
+from modelward_server.statistics.sequential_detector import Detector
+from modelward_server.storage import audit
+from modelward_server.storage.prepared import Outdated
 from tests.abtest.traffic import outcomes as traffic
 from tests.conftest import RunningServer
 
@@ -141,13 +142,13 @@ def create_schedule(mw: Client, model: str, _folder: Path) -> Callable[[], objec
 
 
 SLOW: dict[str, tuple[Callable[[Client, str, Path], Callable[[], object]], Any, str]] = {
-    "promotion": (promote, evidence, "read_test"),
+    "promotion": (promote, promotion_evidence, "read_test"),
     "conclusion": (conclude_by_rule, conclude, "read_test"),
     "outcomes of a test": (record_ab_outcomes, outcomes, "_dealt"),
     "live rows": (observe, Detector, "watch"),
     "windows of live rows": (observe, reports, "make_report"),
     "performance": (record_outcomes, performance, "judge_newest"),
-    "lease": (lease, leasing, "look"),
+    "lease": (lease, job_dispatch, "look"),
     "registration": (register, versions, "_check_uploaded"),
     "schedule": (create_schedule, schedules, "check_triggers"),
 }
@@ -171,7 +172,7 @@ def test_evidence_that_changes_before_the_promotion_is_read_again(
     mw: Client, model: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     test = start_test(mw, model, require_comparison=True)
-    held = Held(monkeypatch, evidence, "_newest")  # When the verdict is known, and the lock not yet there.
+    held = Held(monkeypatch, promotion_evidence, "_newest")  # When the verdict is known, and the lock not yet there.
     with stopped(held, lambda: mw.promote(f"{model}/2", to="production")) as running:
         worse = [replace(one, outcome_id=f"late-{one.outcome_id}") for one in traffic(test, 1500, lift=-2.0, seed=2)]
         mw.record_ab_outcomes(test, worse)
@@ -186,7 +187,7 @@ def test_version_that_went_into_production_meanwhile_is_what_the_candidate_is_he
 ) -> None:
     start_test(mw, model, require_comparison=True)
     mw.promote(mw.register(model, tmp_path / "model.bin"), to="staging")
-    held = Held(monkeypatch, evidence, "_newest")
+    held = Held(monkeypatch, promotion_evidence, "_newest")
     with stopped(held, lambda: mw.promote(f"{model}/2", to="production")) as running:
         mw.set_promotion_policy(PromotionPolicy(model))
         mw.promote(f"{model}/3", to="production")
@@ -200,7 +201,7 @@ def test_version_that_went_into_production_meanwhile_is_what_the_candidate_is_he
 def test_policy_without_such_a_gate_reads_no_evidence(mw: Client, model: str, monkeypatch: pytest.MonkeyPatch) -> None:
     start_test(mw, model)
     for name in ("read_test", "list_ab_tests", "list_comparisons", "drift_alarm"):
-        monkeypatch.setattr(evidence, name, None)
+        monkeypatch.setattr(promotion_evidence, name, None)
     mw.promote(f"{model}/2", to="production")
     assert mw.get_model(model).production_version == 2
 

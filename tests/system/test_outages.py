@@ -26,7 +26,7 @@ from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.runtime.background import TaskState
 from modelward_server.settings import Settings
-from modelward_server.store import audit, postgres
+from modelward_server.storage import audit, postgres
 from tests.conftest import RunningServer, new_database
 from tests.postgres import NOT_INSTALLED, controlled_postgres, programs
 from tests.system.served import Served

@@ -17,7 +17,7 @@ import pytest
 from modelward import Client, ModelwardError, Stage
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.store.mlflow_client import connect
+from modelward_server.mlflow.client import connect
 from tests.system.served import Served
 
 Serve = Callable[..., Served]

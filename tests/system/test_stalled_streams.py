@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from modelward import AsyncClient, Client
-from modelward._wire import error_of
 from modelward.errors import DeadlineExceeded, InvalidField, LimitReached, ModelwardError
 from modelward.lifecycle import ModelVersion
+from modelward.shared.retry import error_of
 from modelward.v1 import common_pb2, drift_pb2, lifecycle_pb2
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.rpc.incoming import MAX_UPLOADS
+from modelward_server.rpc.upload_streams import MAX_UPLOADS
 from modelward_server.settings import Settings
 from tests.conftest import RunningServer, new_database
 from tests.system.served import Served

@@ -18,8 +18,8 @@ import pytest
 
 from modelward import Client
 from modelward_server.settings import Settings
-from modelward_server.store.audit import Kind
-from modelward_server.store.tables import AuditRow
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.tables import AuditRow
 from modelward_server.webhooks import sending
 from modelward_server.webhooks.addresses import is_public
 from modelward_server.webhooks.messages import is_told, message_of

@@ -7,15 +7,15 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any, Literal
 
 from modelward._async.uploading import AsyncUploading
+from modelward._coerce import AnyVersion, as_ref
 from modelward._comparing import as_metric, put_data
-from modelward._convert.benchmark import benchmark_from_proto
-from modelward._convert.common import ref_to_proto, report_format_to_proto, seconds_to_proto
-from modelward._convert.comparison import comparison_from_proto, metric_to_proto, progress_from_proto
-from modelward._refs import AnyVersion, as_ref
 from modelward._transfers import MESSAGE_BYTES
-from modelward._wire import Attempts
 from modelward.comparison import Comparison, ComparisonProgress, Metric, ModelBenchmark
 from modelward.errors import ModelwardError, UnexpectedError
+from modelward.shared.convert.benchmark import benchmark_from_proto
+from modelward.shared.convert.common import ref_to_proto, report_format_to_proto, seconds_to_proto
+from modelward.shared.convert.comparison import comparison_from_proto, metric_to_proto, progress_from_proto
+from modelward.shared.retry import Attempts
 from modelward.v1 import comparison_pb2 as pb
 
 COMPARE_TIMEOUT_SECONDS = 900.0

@@ -12,12 +12,12 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
-from modelward._addresses import channel_target
 from modelward._contact import Contact
 from modelward._credentials import check_token_travels_safely, login_name
 from modelward._silence import AsyncSilence
 from modelward._telemetry import call_span, trace_headers
-from modelward._wire import (
+from modelward.errors import ModelwardError
+from modelward.shared.retry import (
     CALL_ERRORS,
     Attempts,
     Outgoing,
@@ -29,7 +29,7 @@ from modelward._wire import (
     name_request,
     read,
 )
-from modelward.errors import ModelwardError
+from modelward.shared.targets import channel_target
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub

@@ -5,19 +5,19 @@ from datetime import datetime
 from typing import Any, Literal
 
 from modelward._async.connection import AsyncConnection
-from modelward._convert.common import ref_to_proto, report_format_to_proto, time_to_proto
-from modelward._convert.drift import (
+from modelward._coerce import AnyVersion, as_names, as_ref
+from modelward._request_ids import new_request_id
+from modelward.drift import DriftPolicy, DriftReport, DriftThresholds, Reference
+from modelward.errors import InvalidField
+from modelward.lifecycle import VersionRef
+from modelward.shared.convert.common import ref_to_proto, report_format_to_proto, time_to_proto
+from modelward.shared.convert.drift import (
     drift_policy_from_proto,
     drift_policy_to_proto,
     reference_from_proto,
     report_from_proto,
     thresholds_to_proto,
 )
-from modelward._refs import AnyVersion, as_names, as_ref
-from modelward._request_ids import new_request_id
-from modelward.drift import DriftPolicy, DriftReport, DriftThresholds, Reference
-from modelward.errors import InvalidField
-from modelward.lifecycle import VersionRef
 from modelward.v1 import drift_pb2 as pb
 
 PAGE_SIZE = 50

@@ -12,19 +12,9 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from modelward import _artifacts
 from modelward._async.uploading import AsyncUploading
-from modelward._convert.common import file_to_proto, ref_to_proto, stage_to_proto, time_to_proto
-from modelward._convert.lifecycle import (
-    format_to_proto,
-    metric_range_to_proto,
-    model_from_proto,
-    version_from_proto,
-)
-from modelward._manifest import check_manifest
-from modelward._refs import AnyVersion, as_ref, as_stage
+from modelward._coerce import AnyVersion, as_ref, as_stage
 from modelward._transfers import IncomingFile, check_room, holds, inside
-from modelward._wire import Attempts
 from modelward.errors import ModelwardError
 from modelward.lifecycle import (
     ArtifactFile,
@@ -35,6 +25,16 @@ from modelward.lifecycle import (
     Stage,
 )
 from modelward.retraining import Job
+from modelward.shared import model_files
+from modelward.shared.convert.common import file_to_proto, ref_to_proto, stage_to_proto, time_to_proto
+from modelward.shared.convert.lifecycle import (
+    format_to_proto,
+    metric_range_to_proto,
+    model_from_proto,
+    version_from_proto,
+)
+from modelward.shared.manifest import check_manifest
+from modelward.shared.retry import Attempts
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 
@@ -105,7 +105,7 @@ class AsyncLifecycle(AsyncUploading):
         timeout: float | None = None,
     ) -> ModelVersion:
         """Register a version as `register` does, without reference data."""
-        with _artifacts.saved(model) as saved:
+        with model_files.saved(model) as saved:
             await self._upload(saved, timeout)
             request = pb.RegisterModelVersionRequest(
                 model=name,
@@ -304,7 +304,7 @@ class AsyncLifecycle(AsyncUploading):
         found = version if isinstance(version, ModelVersion) else await self.get_version(version)
         with TemporaryDirectory() as folder:
             await self.download(found, folder, timeout=timeout)
-            return await asyncio.to_thread(_artifacts.load, found, Path(folder), trusted, allow_pickle)
+            return await asyncio.to_thread(model_files.load, found, Path(folder), trusted, allow_pickle)
 
 
 def _stages(stages: Sequence[Stage | str]) -> list[common_pb2.Stage.ValueType]:

@@ -1,8 +1,8 @@
 """The registry's calls about MLflow."""
 
 from modelward._async.connection import AsyncConnection
-from modelward._convert.common import ref_from_proto, stage_from_proto
 from modelward.lifecycle import AdoptedVersion, MlflowDifference, Reconciliation, Stage
+from modelward.shared.convert.common import ref_from_proto, stage_from_proto
 from modelward.v1 import lifecycle_pb2 as pb
 
 LONG_SECONDS = 3600.0

@@ -9,11 +9,11 @@ from typing import Any
 from modelward._arguments import checks_arguments
 from modelward._async.connection import AsyncConnection
 from modelward._async.drift import live_columns
-from modelward._convert.common import ref_from_proto, ref_to_proto
-from modelward._convert.drift import observed_from_proto
-from modelward._refs import AnyVersion, as_names, as_ref
+from modelward._coerce import AnyVersion, as_names, as_ref
 from modelward.drift import Observed
 from modelward.errors import FieldViolation, InvalidField
+from modelward.shared.convert.common import ref_from_proto, ref_to_proto
+from modelward.shared.convert.drift import observed_from_proto
 from modelward.v1 import drift_pb2 as pb
 
 

@@ -7,17 +7,17 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from modelward._async.connection import AsyncConnection
-from modelward._convert.common import span_to_proto, time_to_proto
-from modelward._convert.retraining import (
+from modelward._coerce import AnyVersion, as_job_state, successor_number
+from modelward._training_table import end_of, put_labelled
+from modelward.retraining import DueModel, Job, JobState, RetrainingPolicy
+from modelward.shared.convert.common import span_to_proto, time_to_proto
+from modelward.shared.convert.retraining import (
     due_model_from_proto,
     job_from_proto,
     job_state_to_proto,
     retraining_policy_from_proto,
     retraining_policy_to_proto,
 )
-from modelward._labelled import end_of, put_labelled
-from modelward._refs import AnyVersion, as_job_state, successor_number
-from modelward.retraining import DueModel, Job, JobState, RetrainingPolicy
 from modelward.v1 import retraining_pb2 as pb
 
 PAGE_SIZE = 200

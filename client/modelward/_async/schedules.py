@@ -8,11 +8,11 @@ from datetime import datetime, timedelta
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelward._async.connection import AsyncConnection
-from modelward._convert.common import time_to_proto
-from modelward._convert.retraining import schedule_from_proto, trigger_to_proto
-from modelward._convert.schedules import preview_from_proto, record_from_proto, schedule_policy_to_proto
 from modelward.retraining import AtSession, Cron, OnDrift, OnPerformance, Schedule, triggers_of
 from modelward.schedules import FiringRecord, SchedulePolicy, SchedulePreview
+from modelward.shared.convert.common import time_to_proto
+from modelward.shared.convert.retraining import schedule_from_proto, trigger_to_proto
+from modelward.shared.convert.schedules import preview_from_proto, record_from_proto, schedule_policy_to_proto
 from modelward.v1 import retraining_pb2 as pb
 
 PAGE_SIZE = 200

@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Iterable
 from tempfile import TemporaryDirectory
 
-from modelward._artifacts import Saved, save_tables
 from modelward._async.connection import AsyncConnection
 from modelward._transfers import late_arrival, rest_of, upload_header, upload_parts
-from modelward._wire import Attempts
 from modelward.errors import InvalidField, ModelwardError
+from modelward.shared.model_files import Saved, save_tables
+from modelward.shared.retry import Attempts
 from modelward.v1.common_pb2 import Dataset
 
 

@@ -6,12 +6,12 @@ from collections.abc import AsyncGenerator, Sequence
 from datetime import timedelta
 
 from modelward._async.connection import AsyncConnection
-from modelward._convert.common import ref_from_proto, ref_to_proto, span_to_proto
-from modelward._convert.events import event_from_proto, rollout_from_proto
-from modelward._refs import AnyVersion, as_ref
-from modelward._wire import Pauses, pause_before_watching
+from modelward._coerce import AnyVersion, as_ref
 from modelward.errors import LimitReached, Unavailable
 from modelward.lifecycle import ModelEvent, Rollout, VersionRef
+from modelward.shared.convert.common import ref_from_proto, ref_to_proto, span_to_proto
+from modelward.shared.convert.events import event_from_proto, rollout_from_proto
+from modelward.shared.retry import Pauses, pause_before_watching
 from modelward.v1 import lifecycle_pb2 as pb
 
 

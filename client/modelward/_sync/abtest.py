@@ -8,18 +8,7 @@ from datetime import timedelta
 from typing import Literal
 
 from modelward._abtest import as_metric, batches, name_of, to_variants, total
-from modelward._convert.abtest import (
-    ab_metric_to_proto,
-    ab_result_from_proto,
-    ab_test_from_proto,
-    action_to_proto,
-    assignment_from_proto,
-    namespace_to_proto,
-    recorded_from_proto,
-    state_to_proto,
-)
-from modelward._convert.common import report_format_to_proto, span_to_proto
-from modelward._refs import AnyVersion
+from modelward._coerce import AnyVersion
 from modelward._sync.connection import Connection
 from modelward.abtest import (
     AbAction,
@@ -34,6 +23,17 @@ from modelward.abtest import (
 )
 from modelward.assignment import assign, check_unit
 from modelward.errors import UnexpectedError
+from modelward.shared.convert.abtest import (
+    ab_metric_to_proto,
+    ab_result_from_proto,
+    ab_test_from_proto,
+    action_to_proto,
+    assignment_from_proto,
+    namespace_to_proto,
+    recorded_from_proto,
+    state_to_proto,
+)
+from modelward.shared.convert.common import report_format_to_proto, span_to_proto
 from modelward.v1 import comparison_pb2 as pb
 
 PAGE_SIZE = 50

@@ -11,16 +11,13 @@ from types import TracebackType
 from typing import Self
 
 from modelward._cache import Cache
-from modelward._convert.common import stage_to_proto
-from modelward._convert.lifecycle import version_from_proto
+from modelward._coerce import as_stage
 from modelward._follow import Followed, Holder, Loader, cache_key, load_known, start_thread
-from modelward._refs import as_stage
 from modelward._sync.connection import Connection
 from modelward._sync.lifecycle import Lifecycle
 from modelward._sync.watching import Watching
 from modelward._text import one_line
 from modelward._transfers import transfer_seconds
-from modelward._wire import Attempts, Pauses
 from modelward.errors import (
     DeadlineExceeded,
     InvalidArgument,
@@ -31,6 +28,9 @@ from modelward.errors import (
     UnexpectedError,
 )
 from modelward.lifecycle import ModelVersion, Stage
+from modelward.shared.convert.common import stage_to_proto
+from modelward.shared.convert.lifecycle import version_from_proto
+from modelward.shared.retry import Attempts, Pauses
 from modelward.v1 import lifecycle_pb2 as pb
 
 log = logging.getLogger(__name__)

@@ -13,19 +13,9 @@ from typing import Any
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
-from modelward import _artifacts
-from modelward._convert.common import file_to_proto, ref_to_proto, stage_to_proto, time_to_proto
-from modelward._convert.lifecycle import (
-    format_to_proto,
-    metric_range_to_proto,
-    model_from_proto,
-    version_from_proto,
-)
-from modelward._manifest import check_manifest
-from modelward._refs import AnyVersion, as_ref, as_stage
+from modelward._coerce import AnyVersion, as_ref, as_stage
 from modelward._sync.uploading import Uploading
 from modelward._transfers import IncomingFile, check_room, holds, inside
-from modelward._wire import Attempts
 from modelward.errors import ModelwardError
 from modelward.lifecycle import (
     ArtifactFile,
@@ -36,6 +26,16 @@ from modelward.lifecycle import (
     Stage,
 )
 from modelward.retraining import Job
+from modelward.shared import model_files
+from modelward.shared.convert.common import file_to_proto, ref_to_proto, stage_to_proto, time_to_proto
+from modelward.shared.convert.lifecycle import (
+    format_to_proto,
+    metric_range_to_proto,
+    model_from_proto,
+    version_from_proto,
+)
+from modelward.shared.manifest import check_manifest
+from modelward.shared.retry import Attempts
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 
@@ -106,7 +106,7 @@ class Lifecycle(Uploading):
         timeout: float | None = None,
     ) -> ModelVersion:
         """Register a version as `register` does, without reference data."""
-        with _artifacts.saved(model) as saved:
+        with model_files.saved(model) as saved:
             self._upload(saved, timeout)
             request = pb.RegisterModelVersionRequest(
                 model=name,
@@ -303,7 +303,7 @@ class Lifecycle(Uploading):
         found = version if isinstance(version, ModelVersion) else self.get_version(version)
         with TemporaryDirectory() as folder:
             self.download(found, folder, timeout=timeout)
-            return _artifacts.load(found, Path(folder), trusted, allow_pickle)
+            return model_files.load(found, Path(folder), trusted, allow_pickle)
 
 
 def _stages(stages: Sequence[Stage | str]) -> list[common_pb2.Stage.ValueType]:

@@ -1,9 +1,9 @@
 # Derived from modelward/_async/mlflow.py by client/unasync.py: change that one.
 """The registry's calls about MLflow."""
 
-from modelward._convert.common import ref_from_proto, stage_from_proto
 from modelward._sync.connection import Connection
 from modelward.lifecycle import AdoptedVersion, MlflowDifference, Reconciliation, Stage
+from modelward.shared.convert.common import ref_from_proto, stage_from_proto
 from modelward.v1 import lifecycle_pb2 as pb
 
 LONG_SECONDS = 3600.0

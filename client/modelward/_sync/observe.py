@@ -8,13 +8,13 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from modelward._arguments import checks_arguments
-from modelward._convert.common import ref_from_proto, ref_to_proto
-from modelward._convert.drift import observed_from_proto
-from modelward._refs import AnyVersion, as_names, as_ref
+from modelward._coerce import AnyVersion, as_names, as_ref
 from modelward._sync.connection import Connection
 from modelward._sync.drift import live_columns
 from modelward.drift import Observed
 from modelward.errors import FieldViolation, InvalidField
+from modelward.shared.convert.common import ref_from_proto, ref_to_proto
+from modelward.shared.convert.drift import observed_from_proto
 from modelward.v1 import drift_pb2 as pb
 
 

@@ -5,12 +5,12 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
-from modelward._convert.common import ref_to_proto, span_to_proto
-from modelward._convert.outcomes import outcome_to_proto, performance_from_proto, recorded_from_proto
+from modelward._coerce import AnyVersion, as_ref
 from modelward._outcomes import batches, to_outcomes, total
-from modelward._refs import AnyVersion, as_ref
 from modelward._sync.connection import Connection
 from modelward.drift import Performance, RecordedOutcomes
+from modelward.shared.convert.common import ref_to_proto, span_to_proto
+from modelward.shared.convert.outcomes import outcome_to_proto, performance_from_proto, recorded_from_proto
 from modelward.v1 import drift_pb2 as pb
 
 PAGE_SIZE = 50

@@ -7,23 +7,8 @@ from collections.abc import Iterator
 from datetime import datetime
 
 from modelward._argument_types import SequenceNumber
-from modelward._convert.common import ref_to_proto, stage_to_proto, time_to_proto
-from modelward._convert.lifecycle import (
-    model_from_proto,
-    rollback_result_from_proto,
-    transition_from_proto,
-    transition_result_from_proto,
-    version_from_proto,
-)
-from modelward._convert.policy import (
-    audit_record_from_proto,
-    policy_from_proto,
-    policy_to_proto,
-    verification_from_proto,
-)
-from modelward._refs import AnyVersion, as_ref, as_stage
+from modelward._coerce import AnyVersion, as_ref, as_stage
 from modelward._sync.connection import Connection
-from modelward._wire import Attempts
 from modelward.errors import Unavailable
 from modelward.lifecycle import (
     AuditRecord,
@@ -37,6 +22,21 @@ from modelward.lifecycle import (
     Transition,
     TransitionResult,
 )
+from modelward.shared.convert.common import ref_to_proto, stage_to_proto, time_to_proto
+from modelward.shared.convert.lifecycle import (
+    model_from_proto,
+    rollback_result_from_proto,
+    transition_from_proto,
+    transition_result_from_proto,
+    version_from_proto,
+)
+from modelward.shared.convert.policy import (
+    audit_record_from_proto,
+    policy_from_proto,
+    policy_to_proto,
+    verification_from_proto,
+)
+from modelward.shared.retry import Attempts
 from modelward.v1 import lifecycle_pb2 as pb
 
 PAGE_SIZE = 200

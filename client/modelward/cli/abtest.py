@@ -9,11 +9,11 @@ import click
 from rich.text import Text
 
 from modelward import AbAction, AbEstimate, AbTest, AbTestResult, AbTestState, Client
-from modelward._figures import difference, p_equals, probability
 from modelward.cli.drift import FORMATS, SAVE
 from modelward.cli.options import Confirm, ending, limit
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
+from modelward.shared.figures import difference, p_equals, probability
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,12 +8,12 @@ import click
 from rich.text import Text
 
 from modelward import Client, Comparison, Metric, ModelBenchmark, ModelResult
-from modelward._figures import metric, statistic
 from modelward.cli.drift import SAVE, draw
 from modelward.cli.options import DATA, IGNORE, limit
 from modelward.cli.output import Cells, Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
+from modelward.shared.figures import metric, statistic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

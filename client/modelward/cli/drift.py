@@ -9,11 +9,11 @@ import click
 from rich.text import Text
 
 from modelward import Client, DriftReport, FeatureDrift
-from modelward._figures import beside, p_equals, percent, probability, score, statistic
 from modelward.cli.options import DATA, IGNORE, limit
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import is_csv, read_table
+from modelward.shared.figures import beside, p_equals, percent, probability, score, statistic
 
 FORMATS: dict[str, Literal["html", "png"]] = {".html": "html", ".png": "png"}
 

@@ -7,9 +7,9 @@ import grpc
 from grpc_health.v1 import health_pb2
 
 from modelward import Client
-from modelward._wire import error_of
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
+from modelward.shared.retry import error_of
 
 PARTS = {"": "server", "database": "database", "mlflow": "MLflow"}
 TASKS = "modelward.background."

@@ -18,8 +18,8 @@ from rich.segment import Segments
 from rich.table import Table
 from rich.text import Text
 
-from modelward._figures import metric
 from modelward._text import one_line, visible, visible_json
+from modelward.shared.figures import metric
 
 T = TypeVar("T")
 STYLES = {"training": "cyan", "staging": "yellow", "production": "bold green", "archived": "dim", "failed": "red"}

@@ -7,10 +7,10 @@ import click
 from rich.text import Text
 
 from modelward import Client, Performance
-from modelward._figures import percent
 from modelward.cli.options import Span, limit
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
+from modelward.shared.figures import percent
 
 
 @click.command()

@@ -139,10 +139,10 @@ def _check_address(host: str, port: int) -> None:
 
 async def _served(settings: Any) -> None:
     try:
-        from modelward_server.security.redaction import redact
+        from modelward_server.observability.redaction import redact
 
         if settings.workers > 1:
-            from modelward_server.supervisor import supervise as run
+            from modelward_server.replica_supervisor import supervise as run
         else:
             from modelward_server.app import serve as run
     except ModuleNotFoundError:

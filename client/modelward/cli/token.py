@@ -36,8 +36,8 @@ def create(
     name: str, role: str, models: tuple[str, ...], expires: int | None, certificate: bool, **flags: str | None
 ) -> None:
     """Make a token for NAME, who will be the actor of what is done with it, and print it this once."""
+    from modelward_server.identity import Role
     from modelward_server.security import grants
-    from modelward_server.security.identity import Role
 
     with _writing(flags) as (session, caller):
         ends = datetime.now(UTC) + timedelta(days=expires) if expires else None
@@ -87,7 +87,7 @@ def revoke(grant_id: str, **flags: str | None) -> None:
 @contextmanager
 def _writing(flags: Mapping[str, str | None]) -> Iterator[Any]:
     """Open a transaction on the server's database, and say who makes the change."""
-    from modelward_server.security.session import administering
+    from modelward_server.security.admin_session import administering
 
     try:
         with administering(settings_of(flags)) as opened:

@@ -43,9 +43,9 @@ def run(keep: Path | None) -> int:
 
 def _tell(console: "Console", keep: Path | None) -> None:
     from modelward import Client
+    from modelward.demo.output import Narrator
+    from modelward.demo.scenario import tell
     from modelward.demo.server import running_server
-    from modelward.demo.story import tell
-    from modelward.demo.telling import Narrator
 
     narrator = Narrator(console)
     began = time.monotonic()

@@ -13,7 +13,7 @@ from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from modelward._figures import score
+from modelward.shared.figures import score
 
 INK, FAINT, ALARM = "#1f2933", "#7b8794", "#b3261e"
 REIGNS = ("#eef1f5", "#faf2e2")

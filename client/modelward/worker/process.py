@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
 
-from modelward._labelled import LOG_BYTES
+from modelward._training_table import LOG_BYTES
 from modelward.retraining import Job
 from modelward.worker.child import ACTOR, SERVER
 from modelward.worker.running import job_to_json

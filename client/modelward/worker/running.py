@@ -4,8 +4,8 @@ from typing import Protocol
 
 from google.protobuf.json_format import MessageToJson, Parse
 
-from modelward._convert.retraining import job_from_proto, job_to_proto
 from modelward.retraining import Job
+from modelward.shared.convert.retraining import job_from_proto, job_to_proto
 from modelward.v1 import retraining_pb2 as pb
 
 

@@ -8,16 +8,16 @@ from modelward.abtest import AbAction, AbConclusion, AbTest, AbTestResult, AbTes
 from modelward.comparison import Verdict
 from modelward.errors import AbTestUndecided, FieldViolation, InvalidField
 from modelward.lifecycle import Stage, VersionRef
-from modelward_server.abtest import records
+from modelward_server.abtest import repository
 from modelward_server.abtest.readings import Reading, read_test
 from modelward_server.abtest.verdict import broken_guardrails
-from modelward_server.caller import Caller
+from modelward_server.actor_context import Caller
+from modelward_server.governance.promotion_evidence import Gathered, gather
 from modelward_server.lifecycle import promotion
-from modelward_server.lifecycle.evidence import Gathered, gather
-from modelward_server.lifecycle.rows import check_etag, production_version
-from modelward_server.store import audit
-from modelward_server.store.ab_tables import AbTestRow
-from modelward_server.store.audit import Kind
+from modelward_server.lifecycle.repository import check_etag, production_version
+from modelward_server.storage import audit
+from modelward_server.storage.ab_tables import AbTestRow
+from modelward_server.storage.audit import Kind
 
 
 @dataclass(frozen=True)
@@ -98,13 +98,13 @@ def conclude_ab_test(session: Session, asked: Asked, prepared: Prepared, caller:
     decision = decide(session, test, result, asked.winner, asked.action)
     because = f"A/B test {test.test}: {asked.reason or result.summary}"
     _act(session, test, decision, because, prepared.evidence, caller)
-    concluded = records.update(row, _ended(test, decision, asked.reason, result, caller))
+    concluded = repository.update(row, _ended(test, decision, asked.reason, result, caller))
     _record(session, test, decision, asked.reason, result, caller)
     return concluded
 
 
 def _checked(session: Session, asked: Asked) -> tuple[AbTestRow, AbTest]:
-    row, test = records.running_test(session, asked.test)
+    row, test = repository.running_test(session, asked.test)
     check_etag(asked.expected_etag, test.etag)
     if asked.winner and asked.winner not in {variant.name for variant in test.variants}:
         names = ", ".join(variant.name for variant in test.variants)

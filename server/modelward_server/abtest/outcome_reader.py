@@ -14,10 +14,10 @@ from sqlalchemy import JSON, BigInteger, ColumnElement, Row, Select, bindparam, 
 from sqlalchemy.orm import Session
 
 from modelward.abtest import AbTest
-from modelward_server.abtest.arms import Floats, Integers, Outcomes
-from modelward_server.abtest.records import ab_test_row
-from modelward_server.store.ab_tables import AB_OUTCOMES
-from modelward_server.store.outcome_tables import MICROSECOND
+from modelward_server.abtest.repository import ab_test_row
+from modelward_server.statistics.arm_statistics import Floats, Integers, Outcomes
+from modelward_server.storage.ab_tables import AB_OUTCOMES
+from modelward_server.storage.outcome_tables import MICROSECOND
 
 NUMBER = np.dtype("<f8")
 """How the ledger keeps the numbers of an outcome."""

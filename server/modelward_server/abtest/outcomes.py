@@ -12,10 +12,10 @@ from modelward.abtest import AbOutcome, AbTest, AbTestResult, RecordedAbOutcomes
 from modelward.assignment import assign
 from modelward.errors import FieldViolation, InvalidField
 from modelward_server.abtest.outcome_reader import NUMBER, read_outcomes
-from modelward_server.abtest.records import get_ab_test, running_test
+from modelward_server.abtest.repository import get_ab_test, running_test
 from modelward_server.abtest.result import MOST_LOOKS, assess
-from modelward_server.caller import Caller
-from modelward_server.store.ab_tables import AB_OUTCOMES
+from modelward_server.actor_context import Caller
+from modelward_server.storage.ab_tables import AB_OUTCOMES
 
 MOST_VIOLATIONS = 20
 """How many are told of one call: the trailers have room for a few thousand bytes."""

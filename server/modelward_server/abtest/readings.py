@@ -8,8 +8,8 @@ from sqlalchemy.orm import Session
 from modelward.abtest import AbTest, AbTestResult
 from modelward_server.abtest.outcomes import result_of
 from modelward_server.abtest.result import MOST_LOOKS
-from modelward_server.store.ab_tables import AbTestRow
-from modelward_server.store.prepared import Outdated
+from modelward_server.storage.ab_tables import AbTestRow
+from modelward_server.storage.prepared import Outdated
 
 MAX_LATER_SHARE = 0.01
 """How many outcomes more a test may have by then, of those that were read. Its intervals hold at every number of

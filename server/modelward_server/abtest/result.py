@@ -6,12 +6,12 @@ from datetime import datetime
 import numpy as np
 
 from modelward.abtest import AbEstimate, AbLook, AbMetric, AbTest, AbTestResult, VariantResult
-from modelward_server.abtest import ratio
-from modelward_server.abtest.arms import Arm, Integers, Outcomes, standing
-from modelward_server.abtest.scaling import Scale, scale_of
-from modelward_server.abtest.sequences import Standing
 from modelward_server.abtest.verdict import Split, broken_guardrails, judge, oriented, summarize, weights
-from modelward_server.store.outcome_tables import EPOCH, MICROSECOND
+from modelward_server.statistics import sample_ratio
+from modelward_server.statistics.arm_statistics import Arm, Integers, Outcomes, standing
+from modelward_server.statistics.confidence_sequences import Standing
+from modelward_server.statistics.scaling import Scale, scale_of
+from modelward_server.storage.outcome_tables import EPOCH, MICROSECOND
 
 MOST_LOOKS = 200
 
@@ -33,8 +33,10 @@ def _split(test: AbTest, units: Sequence[int], mismatched: int) -> Split:
     if test.shadow:  # Every unit is in every arm: there is no split that could break.
         return Split(units, 1.0, 1.0, False, mismatched)
     shares = weights(test.variants)
-    sequential = ratio.sequential_p_value(units, shares)
-    return Split(units, ratio.p_value(units, shares), sequential, sequential < ratio.BROKEN_BELOW, mismatched)
+    sequential = sample_ratio.sequential_p_value(units, shares)
+    return Split(
+        units, sample_ratio.p_value(units, shares), sequential, sequential < sample_ratio.BROKEN_BELOW, mismatched
+    )
 
 
 class _Assessment:

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from modelward._figures import difference, level, p_equals
-from modelward._figures import metric as figure
 from modelward.abtest import AbEstimate, AbMetric, AbTest, Variant, VariantResult
 from modelward.comparison import Verdict
-from modelward_server.abtest.sequences import FEWEST
+from modelward.shared.figures import difference, level, p_equals
+from modelward.shared.figures import metric as figure
+from modelward_server.statistics.confidence_sequences import FEWEST
 
 
 def judge(low: float, high: float, metric: AbMetric) -> Verdict:

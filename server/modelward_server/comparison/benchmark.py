@@ -19,11 +19,11 @@ from modelward.data import Columns
 from modelward.errors import ModelFailed
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward_server.comparison.compare import main_file
-from modelward_server.comparison.process import ModelProcess, start_process
-from modelward_server.comparison.quantiles import quantile
-from modelward_server.comparison.sandbox import Limits, write_job
 from modelward_server.sandbox.answers import ModelProcessError, numbers, seconds, words
+from modelward_server.sandbox.sandbox import Limits, write_job
+from modelward_server.sandbox.sandbox_process import ModelProcess, start_process
 from modelward_server.sandbox.scratch import job_folder
+from modelward_server.statistics.quantiles import quantile
 
 TURN_SECONDS = 0.05
 """How long one version is asked at a time."""

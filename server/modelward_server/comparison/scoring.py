@@ -12,9 +12,9 @@ from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.kinds import is_time
 from modelward.lifecycle import VersionRef
-from modelward_server.comparison.metrics import Scored
-from modelward_server.comparison.sandbox import GREATEST, Run
-from modelward_server.comparison.suiting import TRADING, suits, unsuited, why_not
+from modelward_server.sandbox.sandbox import GREATEST, Run
+from modelward_server.statistics.metric_applicability import TRADING, suits, unsuited, why_not
+from modelward_server.statistics.metrics import Scored
 from modelward_server.statistics.rounding import alike, size_of
 
 MOST_CLASSES = 100

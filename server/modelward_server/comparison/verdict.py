@@ -5,8 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from modelward._figures import beside, difference, in_words, level, p_equals, percent
-from modelward._figures import metric as metric_text
 from modelward.comparison import (
     Conclusion,
     Metric,
@@ -16,11 +14,13 @@ from modelward.comparison import (
     Verdict,
 )
 from modelward.lifecycle import VersionRef
-from modelward_server.comparison import luck
-from modelward_server.comparison.best import any_better, confidence_set
-from modelward_server.comparison.losses import mean_losses, row_losses, telling_rows
-from modelward_server.comparison.metrics import Floats, Scored, estimator
-from modelward_server.comparison.testing import Difference, adjusted, put_to_test
+from modelward.shared.figures import beside, difference, in_words, level, p_equals, percent
+from modelward.shared.figures import metric as metric_text
+from modelward_server.comparison.difference_tests import Difference, adjusted, put_to_test
+from modelward_server.statistics import bootstrap
+from modelward_server.statistics.losses import mean_losses, row_losses, telling_rows
+from modelward_server.statistics.metrics import Floats, Scored, estimator
+from modelward_server.statistics.model_confidence_set import any_better, confidence_set
 from modelward_server.statistics.rounding import alike, settled, size_of
 
 MUCH_UNDEFINED = 0.01
@@ -74,7 +74,7 @@ def decide(scored: Mapping[VersionRef, Scored], terms: Terms) -> Outcome:
         scored: at least two, the baseline among them.
     """
     baseline = scored[terms.baseline]
-    block_rows = terms.block_rows or luck.block_length(
+    block_rows = terms.block_rows or bootstrap.block_length(
         [row_losses(one) - row_losses(baseline) for one in scored.values() if one is not baseline]
     )
     values, draws = _measured(list(scored.values()), terms, block_rows)
@@ -85,7 +85,7 @@ def decide(scored: Mapping[VersionRef, Scored], terms: Terms) -> Outcome:
         for version in court.ranking()
     }
     could_be_best = tuple(version for version in models if staying.get(version, 0.0) > 1 - terms.confidence_level)
-    resampling = Resampling(luck.draws_for(baseline.rows), block_rows, terms.seed, terms.confidence_level)
+    resampling = Resampling(bootstrap.draws_for(baseline.rows), block_rows, terms.seed, terms.confidence_level)
     notes = (*_notes(baseline.rows, block_rows), *_undefined(terms.metrics, draws))
     return Outcome(models, court.conclude(), resampling, notes, could_be_best, spa)
 
@@ -110,8 +110,10 @@ def _measured(scored: Sequence[Scored], terms: Terms, block_rows: float) -> tupl
     """Return the metrics, shape (models, metrics), and their draws, shape (draws, models, metrics)."""
     estimators = [estimator(metric, one) for one in scored for metric in terms.metrics]
     shape, rows = (len(scored), len(terms.metrics)), scored[0].rows
-    values = luck.resample(estimators, iter([np.ones((1, rows))]))
-    draws = luck.resample(estimators, luck.draw_weights(rows, block_rows, luck.draws_for(rows), terms.seed))
+    values = bootstrap.resample(estimators, iter([np.ones((1, rows))]))
+    draws = bootstrap.resample(
+        estimators, bootstrap.draw_weights(rows, block_rows, bootstrap.draws_for(rows), terms.seed)
+    )
     return _without_rounding(values.reshape(shape)), draws.reshape(-1, *shape)
 
 
@@ -166,7 +168,7 @@ class _Court:
         found = self._differences[challenger, self._terms.primary]
         verdict, rows = self._verdict(found if challenger == best else found.turned()), self._scored[best].rows
         settled = verdict is not Verdict.INCONCLUSIVE
-        needed = 0 if settled else luck.rows_needed(found.drawn, rows, self._comparisons, self._level)
+        needed = 0 if settled else bootstrap.rows_needed(found.drawn, rows, self._comparisons, self._level)
         conclusion = Conclusion(best, against, verdict, found.public(self._terms.primary), needed, "")
         return replace(conclusion, summary=self._in_words(conclusion))
 
@@ -176,7 +178,9 @@ class _Court:
 
     def _estimate(self, version: VersionRef, column: int) -> MetricEstimate:
         place = self._place[version]
-        found = luck.interval(self._values[place, column], self._draws[:, place, column], self._blocks, self._level)
+        found = bootstrap.interval(
+            self._values[place, column], self._draws[:, place, column], self._blocks, self._level
+        )
         return MetricEstimate(self._terms.metrics[column], float(found.value), found.low, found.high)
 
     def _test(self, version: VersionRef, metric: Metric) -> Difference:
@@ -185,7 +189,7 @@ class _Court:
         column = self._terms.metrics.index(metric)
         pair = self._values[[mine, theirs], column]
         draws = self._draws[:, mine, column] - self._draws[:, theirs, column]
-        drawn = luck.difference(
+        drawn = bootstrap.difference(
             float(pair[0] - pair[1]),
             settled(draws, size_of(pair)),
             self._blocks,
@@ -197,7 +201,7 @@ class _Court:
 
     def _verdict(self, found: Difference) -> Verdict:
         lower_is_better = self._terms.primary.lower_is_better
-        return luck.judge(found.drawn, found.adjusted_p_value, lower_is_better, self._terms.margin, self._level)
+        return bootstrap.judge(found.drawn, found.adjusted_p_value, lower_is_better, self._terms.margin, self._level)
 
     def _in_words(self, found: Conclusion) -> str:
         column = self._terms.metrics.index(self._terms.primary)

@@ -10,9 +10,9 @@ from typing import Any
 
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField, StoreUnavailable
-from modelward_server.drift.live import Live, Parts, Sample, sampled_every
 from modelward_server.drift.profile import Profile
-from modelward_server.store.parquet import Piece
+from modelward_server.drift.sample import Live, Parts, Sample, sampled_every
+from modelward_server.storage.parquet import Piece
 
 CONNECT_SECONDS = 5
 Read = Callable[[Any], Columns]

@@ -7,12 +7,11 @@ from typing import Any
 import numpy as np
 
 from modelward.drift import FeatureKind, Histogram
-from modelward_server.drift.counted import CountedCategories
-from modelward_server.drift.joint import ROWS_LEARNT, area_under_curve, can_join, discrepancy, places, thinned
-from modelward_server.drift.live import Live, LiveFeature, LiveNumbers
-from modelward_server.drift.null import NullAt, family_p_value, least_probability, null_at
+from modelward_server.drift.histogram_sample import CountedCategories
+from modelward_server.drift.multivariate import ROWS_LEARNT, area_under_curve, can_join, discrepancy, places, thinned
 from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile
-from modelward_server.drift.statistics import (
+from modelward_server.drift.sample import Live, LiveFeature, LiveNumbers
+from modelward_server.statistics.distances import (
     Floats,
     Ints,
     chi_square,
@@ -22,6 +21,7 @@ from modelward_server.drift.statistics import (
     smoothed,
     total_variation,
 )
+from modelward_server.statistics.null_distribution import NullAt, family_p_value, least_probability, null_at
 
 NAMES_SHOWN = 100
 CATEGORIES_DRAWN = 12

@@ -18,8 +18,8 @@ from scipy import stats
 
 from modelward.drift import DriftThresholds, FeatureDrift, FeatureKind, FeatureThresholds, JointDrift
 from modelward_server.drift.compare import Comparison, JointComparison, TableComparison
-from modelward_server.drift.null import family_p_value
-from modelward_server.drift.words import caveats, summary
+from modelward_server.drift.summary import caveats, summary
+from modelward_server.statistics.null_distribution import family_p_value
 
 DEFAULT_KS = 0.2
 """A fifth of the probability lies elsewhere; below, a model rarely notices."""

@@ -9,9 +9,9 @@ from sqlalchemy.orm import Session
 from modelward.drift import Outcome, RecordedOutcomes
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
-from modelward_server.caller import Caller
-from modelward_server.lifecycle.rows import version_row
-from modelward_server.store.outcome_tables import OutcomeRow
+from modelward_server.actor_context import Caller
+from modelward_server.lifecycle.repository import version_row
+from modelward_server.storage.outcome_tables import OutcomeRow
 
 SAID = tuple(field.name for field in fields(Outcome) if field.name != "prediction_id")
 NEEDS = {"probability": "prediction", "predicted_at": "prediction", "labelled_at": "label"}

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelward.comparison import Metric, ModelKind
-from modelward_server.comparison.metrics import Floats, Scored, estimator
-from modelward_server.comparison.suiting import why_not
+from modelward_server.statistics.metric_applicability import why_not
+from modelward_server.statistics.metrics import Floats, Scored, estimator
 
 LEAST_LABELLED = 200
 """Labelled rows without which probabilities are not calibrated, and nothing is estimated."""

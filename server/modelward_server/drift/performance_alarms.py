@@ -7,12 +7,12 @@ from sqlalchemy.orm import Session
 
 from modelward.comparison import ModelKind
 from modelward.lifecycle import PerformanceAlarm, VersionRef
-from modelward_server.caller import Caller
-from modelward_server.drift.decline import Judgement, judge
+from modelward_server.actor_context import Caller
+from modelward_server.drift.performance_test import Judgement, judge
 from modelward_server.drift.periods import Periods
-from modelward_server.store import audit
-from modelward_server.store.audit import Kind
-from modelward_server.store.outcome_tables import JudgedPeriodRow
+from modelward_server.storage import audit
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.outcome_tables import JudgedPeriodRow
 
 
 def judge_newest(session: Session, periods: Periods, now: datetime) -> tuple[datetime, Judgement] | None:

@@ -13,7 +13,6 @@ from sqlalchemy.orm import Session
 from modelward.comparison import ModelKind
 from modelward.drift import Performance
 from modelward.lifecycle import Page, VersionRef
-from modelward_server.drift.decline import PeriodLoss
 from modelward_server.drift.performance import (
     MOST_LABELLED,
     Calibration,
@@ -23,9 +22,10 @@ from modelward_server.drift.performance import (
     estimated,
     metrics_of,
 )
-from modelward_server.lifecycle.rows import version_row
-from modelward_server.store.outcome_tables import EPOCH, MICROSECOND, JudgedPeriodRow, OutcomeRow
-from modelward_server.store.paging import take_page
+from modelward_server.drift.performance_test import PeriodLoss
+from modelward_server.lifecycle.repository import version_row
+from modelward_server.storage.outcome_tables import EPOCH, MICROSECOND, JudgedPeriodRow, OutcomeRow
+from modelward_server.storage.paging import take_page
 
 LEAST_ERROR = 1e-60
 """Errors below it are none: PostgreSQL refuses to square what has no square."""

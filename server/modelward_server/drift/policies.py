@@ -4,12 +4,12 @@ from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from modelward.drift import DriftPolicy, DriftThresholds
-from modelward_server.caller import Caller
+from modelward_server.actor_context import Caller
 from modelward_server.drift.decision import with_defaults
-from modelward_server.lifecycle.rows import check_etag, model_row
-from modelward_server.store import audit
-from modelward_server.store.audit import Kind
-from modelward_server.store.drift_tables import DriftPolicyRow
+from modelward_server.lifecycle.repository import check_etag, model_row
+from modelward_server.storage import audit
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.drift_tables import DriftPolicyRow
 
 _json = TypeAdapter(DriftThresholds)
 

@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 
 from modelward.drift import FeatureKind, FeatureProfile
-from modelward_server.drift.null import Null
-from modelward_server.drift.statistics import Floats, Ints, Places
+from modelward_server.statistics.distances import Floats, Ints, Places
+from modelward_server.statistics.null_distribution import Null
 from modelward_server.statistics.rounding import snapped
 
 CATEGORIES_SHOWN = 100

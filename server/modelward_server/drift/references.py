@@ -15,14 +15,14 @@ from modelward.drift import DEFAULT_REFERENCE, FeatureKind, FeatureProfile, Refe
 from modelward.errors import FieldViolation, InvalidField, ReferenceNotFound
 from modelward.kinds import is_time
 from modelward.lifecycle import VersionRef
-from modelward_server.caller import Caller
-from modelward_server.drift.build import build_profile
-from modelward_server.drift.packing import from_bytes, to_bytes
+from modelward_server.actor_context import Caller
 from modelward_server.drift.profile import Profile, describe
-from modelward_server.lifecycle.rows import version_row
+from modelward_server.drift.profile_builder import build_profile
+from modelward_server.drift.profile_serialization import from_bytes, to_bytes
+from modelward_server.lifecycle.repository import version_row
 from modelward_server.lifecycle.versions import record_change
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.drift_tables import ReferenceRow
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.drift_tables import ReferenceRow
 
 _features = TypeAdapter(tuple[FeatureProfile, ...])
 PROFILES_CACHED_BYTES = 256 << 20

@@ -14,14 +14,14 @@ from modelward.data import Columns
 from modelward.drift import DriftReport, DriftThresholds, Reference, ReferenceDistance
 from modelward.errors import ReportNotFound
 from modelward.lifecycle import Page, VersionRef
-from modelward_server.caller import Caller
+from modelward_server.actor_context import Caller
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import Decision, decide
-from modelward_server.drift.live import Live, count_live
 from modelward_server.drift.profile import Profile
-from modelward_server.lifecycle.rows import model_row, version_row
-from modelward_server.store.drift_tables import DriftReportRow
-from modelward_server.store.paging import Key, fetch_page
+from modelward_server.drift.sample import Live, count_live
+from modelward_server.lifecycle.repository import model_row, version_row
+from modelward_server.storage.drift_tables import DriftReportRow
+from modelward_server.storage.paging import Key, fetch_page
 
 _json = TypeAdapter(DriftReport)
 

@@ -4,9 +4,17 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from modelward_server.drift.blocks import Draws, block_length
-from modelward_server.drift.null import REPLICATES, SEED, Null, independent_tests, lengths, null_of, p_values
-from modelward_server.drift.statistics import Floats, Ints, kl_divergence, smoothed, total_variation
+from modelward_server.statistics.block_bootstrap import Draws, block_length
+from modelward_server.statistics.distances import Floats, Ints, kl_divergence, smoothed, total_variation
+from modelward_server.statistics.null_distribution import (
+    REPLICATES,
+    SEED,
+    Null,
+    independent_tests,
+    lengths,
+    null_of,
+    p_values,
+)
 
 Measure = Callable[[Ints], Floats]
 """Takes row numbers of stretches, shape (replicates, length), and gives squared statistics, shape (4, replicates): of

@@ -12,19 +12,19 @@ from typing import Any, TypeAlias
 from sqlalchemy.orm import Session
 
 from modelward.retraining import JobState
-from modelward_server.abtest.records import get_ab_test
+from modelward_server.abtest.repository import get_ab_test
 from modelward_server.drift.policies import get_drift_policy
 from modelward_server.lifecycle.policies import get_policy
-from modelward_server.lifecycle.rows import to_model, to_version
+from modelward_server.lifecycle.repository import to_model, to_version
 from modelward_server.retraining.policies import get_retraining_policy
-from modelward_server.retraining.records import to_job, to_schedule
+from modelward_server.retraining.repository import to_job, to_schedule
 from modelward_server.security.grants import to_record
-from modelward_server.store.ab_tables import AbTestRow
-from modelward_server.store.audit import Kind, plain
-from modelward_server.store.drift_tables import DriftPolicyRow
-from modelward_server.store.retraining_tables import JobRow, RetrainingPolicyRow, ScheduleRow
-from modelward_server.store.security_tables import GrantRow
-from modelward_server.store.tables import AuditRow, ModelRow, PolicyRow, VersionRow
+from modelward_server.storage.ab_tables import AbTestRow
+from modelward_server.storage.audit import Kind, plain
+from modelward_server.storage.drift_tables import DriftPolicyRow
+from modelward_server.storage.retraining_tables import JobRow, RetrainingPolicyRow, ScheduleRow
+from modelward_server.storage.security_tables import GrantRow
+from modelward_server.storage.tables import AuditRow, ModelRow, PolicyRow, VersionRow
 
 Fields: TypeAlias = dict[str, Any]
 """Fields as the JSON of records has them."""

@@ -12,13 +12,13 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelward._manifest import manifest_digest
 from modelward.lifecycle import AuditDefect, AuditVerification, VersionRef
+from modelward.shared.manifest import manifest_digest
 from modelward_server.governance.aspects import ASPECTS, Aspect, Fields
-from modelward_server.lifecycle.rows import to_transition, to_version
-from modelward_server.store import audit
-from modelward_server.store.audit import MAX_DEFECTS, Kind, plain
-from modelward_server.store.tables import AuditRow, TransitionRow, VersionRow
+from modelward_server.lifecycle.repository import to_transition, to_version
+from modelward_server.storage import audit
+from modelward_server.storage.audit import MAX_DEFECTS, Kind, plain
+from modelward_server.storage.tables import AuditRow, TransitionRow, VersionRow
 
 PAGE = 500
 MAX_SHOWN = 500

@@ -14,9 +14,9 @@ from grpc import aio
 
 from modelward.errors import LimitReached, ModelwardError
 from modelward_server.interceptors.base import Call, Context, Interceptor
-from modelward_server.observability import facts
-from modelward_server.rpc.status import encode
-from modelward_server.store.file_errors import explain
+from modelward_server.interceptors.status import encode
+from modelward_server.observability import log_context
+from modelward_server.storage.file_errors import explain
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ async def _refuse(context: Context, method: str, error: BaseException) -> Never:
     known = _known(error, method)
     if known is None:
         incident = uuid4().hex[:12]
-        facts.note(incident=incident)
+        log_context.note(incident=incident)
         log.error("%s failed unexpectedly, incident %s", method, incident, exc_info=error)
         forget(error)
         await context.abort(grpc.StatusCode.INTERNAL, INCIDENT.format(incident))

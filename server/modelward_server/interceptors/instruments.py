@@ -11,7 +11,7 @@ import grpc
 from grpc import aio
 
 from modelward_server.interceptors.base import Call, Context, Interceptor
-from modelward_server.observability.harmless import harmless
+from modelward_server.runtime.best_effort import harmless
 
 CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 

@@ -11,9 +11,9 @@ from grpc import aio
 from protovalidate import Validator, Violation
 
 from modelward.errors import DeadlineExceeded, FieldViolation, InvalidField, MessageTooLarge
+from modelward_server.interceptors.access_log import name_call
 from modelward_server.interceptors.base import Call, Interceptor
-from modelward_server.observability.call_log import name_call
-from modelward_server.rpc.times import impossible_times
+from modelward_server.interceptors.timestamp_validation import impossible_times
 
 MESSAGE_LIMIT = 4 << 20
 """Bytes that one message may have: gRPC's own default, which clients in every language expect."""

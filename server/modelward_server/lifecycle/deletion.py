@@ -4,8 +4,8 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import ArtifactDeleted, FieldViolation, IllegalTransition, InvalidField
 from modelward.lifecycle import ModelVersion, Stage, VersionRef
-from modelward_server.caller import Caller
-from modelward_server.lifecycle.rows import check_etag, etag, to_version, version_row
+from modelward_server.actor_context import Caller
+from modelward_server.lifecycle.repository import check_etag, etag, to_version, version_row
 from modelward_server.lifecycle.stages import LEGAL_MOVES
 from modelward_server.lifecycle.versions import record_change
 

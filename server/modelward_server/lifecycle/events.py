@@ -19,12 +19,12 @@ from modelward.lifecycle import (
     Transition,
 )
 from modelward_server.lifecycle.halts import Resumption
-from modelward_server.lifecycle.rows import production_version, to_model
+from modelward_server.lifecycle.repository import production_version, to_model
 from modelward_server.runtime.background import note_failure
 from modelward_server.runtime.retries import log_once
-from modelward_server.store import audit
-from modelward_server.store.audit import Kind, payload_of
-from modelward_server.store.tables import AuditRow, ModelRow
+from modelward_server.storage import audit
+from modelward_server.storage.audit import Kind, payload_of
+from modelward_server.storage.tables import AuditRow, ModelRow
 
 SUBJECTS: dict[str, tuple[EventKind, type]] = {
     Kind.MODEL: (EventKind.STATE, Model),

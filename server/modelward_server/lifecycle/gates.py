@@ -7,7 +7,6 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
-from modelward._figures import beside, metric, score
 from modelward.lifecycle import (
     DriftAlarm,
     FreezeWindow,
@@ -18,6 +17,7 @@ from modelward.lifecycle import (
     PromotionPolicy,
     VersionRef,
 )
+from modelward.shared.figures import beside, metric, score
 from modelward_server.statistics.rounding import differs, size_of
 
 

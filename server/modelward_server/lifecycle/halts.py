@@ -6,12 +6,12 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField, ModelHalted
 from modelward.lifecycle import Halt, Model
-from modelward_server.caller import Caller
+from modelward_server.actor_context import Caller
 from modelward_server.lifecycle.models import touch_model
-from modelward_server.lifecycle.rows import model_row, production_version, to_model
-from modelward_server.store import audit
-from modelward_server.store.audit import Kind
-from modelward_server.store.tables import ModelRow
+from modelward_server.lifecycle.repository import model_row, production_version, to_model
+from modelward_server.storage import audit
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.tables import ModelRow
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import ModelExists
 from modelward.lifecycle import Model
-from modelward_server.caller import Caller
-from modelward_server.lifecycle.rows import check_etag, check_mask, etag, model_row, production_version, to_model
-from modelward_server.store import audit
-from modelward_server.store.audit import Kind
-from modelward_server.store.search_tables import set_model_tags
-from modelward_server.store.tables import ModelRow, VersionRow
+from modelward_server.actor_context import Caller
+from modelward_server.lifecycle.repository import check_etag, check_mask, etag, model_row, production_version, to_model
+from modelward_server.storage import audit
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.search_tables import set_model_tags
+from modelward_server.storage.tables import ModelRow, VersionRow
 
 
 def create_model(session: Session, name: str, description: str, tags: Mapping[str, str], caller: Caller) -> Model:

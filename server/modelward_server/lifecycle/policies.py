@@ -7,11 +7,11 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import PromotionPolicy
-from modelward_server.caller import Caller
-from modelward_server.lifecycle.rows import check_etag, model_row
-from modelward_server.store import audit
-from modelward_server.store.audit import Kind
-from modelward_server.store.tables import PolicyRow
+from modelward_server.actor_context import Caller
+from modelward_server.lifecycle.repository import check_etag, model_row
+from modelward_server.storage import audit
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.tables import PolicyRow
 
 _json = TypeAdapter(PromotionPolicy)
 

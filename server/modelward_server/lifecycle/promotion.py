@@ -15,12 +15,12 @@ from modelward.lifecycle import (
     TransitionResult,
     VersionRef,
 )
-from modelward_server.caller import Caller
+from modelward_server.actor_context import Caller
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.lifecycle.gates import Evidence, Facts, evaluate
 from modelward_server.lifecycle.models import touch_model
 from modelward_server.lifecycle.policies import get_policy
-from modelward_server.lifecycle.rows import (
+from modelward_server.lifecycle.repository import (
     check_etag,
     etag,
     from_transition,
@@ -31,10 +31,10 @@ from modelward_server.lifecycle.rows import (
 )
 from modelward_server.lifecycle.stages import check_move
 from modelward_server.lifecycle.versions import touch_version
-from modelward_server.store import audit
-from modelward_server.store.audit import Kind
-from modelward_server.store.prepared import Outdated
-from modelward_server.store.tables import TransitionRow, VersionRow
+from modelward_server.storage import audit
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.prepared import Outdated
+from modelward_server.storage.tables import TransitionRow, VersionRow
 
 
 def transition(

@@ -10,9 +10,9 @@ from sqlalchemy.orm import Session
 from modelward.errors import NothingResolved, VersionNotFound
 from modelward.lifecycle import ModelVersion, Resolved, Stage, VersionRef
 from modelward_server.lifecycle.halts import check_not_halted
-from modelward_server.lifecycle.rows import model_row, to_version, version_row
-from modelward_server.store.audit import last_sequence
-from modelward_server.store.tables import TransitionRow, VersionRow
+from modelward_server.lifecycle.repository import model_row, to_version, version_row
+from modelward_server.storage.audit import last_sequence
+from modelward_server.storage.tables import TransitionRow, VersionRow
 
 LATEST = "latest"
 """The alias of the version with the highest number."""

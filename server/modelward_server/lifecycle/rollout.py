@@ -6,9 +6,9 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import EngineStatus, Rollout, RolloutState, VersionRef
-from modelward_server.caller import Caller
-from modelward_server.lifecycle.rows import model_row, production_version, version_row
-from modelward_server.store.tables import EngineRow
+from modelward_server.actor_context import Caller
+from modelward_server.lifecycle.repository import model_row, production_version, version_row
+from modelward_server.storage.tables import EngineRow
 
 LONGEST_SILENCE = timedelta(days=36_500)
 """A span that leads past the last year that a clock shows means as much as this one."""

@@ -8,7 +8,6 @@ from functools import cached_property
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelward._manifest import manifest_digest
 from modelward.errors import BlobsMissing
 from modelward.lifecycle import (
     ArtifactFile,
@@ -18,15 +17,16 @@ from modelward.lifecycle import (
     Transition,
     VersionRef,
 )
-from modelward_server.caller import Caller
+from modelward.shared.manifest import manifest_digest
+from modelward_server.actor_context import Caller
 from modelward_server.lifecycle.files import check_paths
 from modelward_server.lifecycle.models import add_model, touch_model
-from modelward_server.lifecycle.rows import check_etag, check_mask, etag, from_transition, to_version, version_row
-from modelward_server.store import audit
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.audit import Kind
-from modelward_server.store.search_tables import set_version_metrics, set_version_tags
-from modelward_server.store.tables import MetricRow, ModelRow, TransitionRow, VersionRow
+from modelward_server.lifecycle.repository import check_etag, check_mask, etag, from_transition, to_version, version_row
+from modelward_server.storage import audit
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.search_tables import set_version_metrics, set_version_tags
+from modelward_server.storage.tables import MetricRow, ModelRow, TransitionRow, VersionRow
 
 FORMAT_OF_FILE = {
     "model.skops": ModelFormat.SKOPS,

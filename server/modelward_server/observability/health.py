@@ -18,8 +18,8 @@ from sqlalchemy.pool import NullPool
 from modelward.errors import ModelwardError
 from modelward_server.runtime.background import Background, in_own_thread, progressed
 from modelward_server.sandbox.level import level
-from modelward_server.store.ledger import Ledger
-from modelward_server.store.tables import AuditHeadRow
+from modelward_server.storage.ledger import Ledger
+from modelward_server.storage.tables import AuditHeadRow
 
 DATABASE, MLFLOW = "database", "mlflow"
 """What health calls the stores behind the server."""

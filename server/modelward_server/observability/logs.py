@@ -8,11 +8,11 @@ from typing import Any, TextIO
 
 from pythonjsonlogger.json import JsonFormatter
 
-from modelward_server.observability import facts
-from modelward_server.security.redaction import redact
+from modelward_server.observability import log_context
+from modelward_server.observability.redaction import redact
 
-CALLS = "modelward_server.observability.call_log"
-TOLD_OF = ("modelward_server.announcing", CALLS)
+CALLS = "modelward_server.interceptors.access_log"
+TOLD_OF = ("modelward_server.storage.audit_logging", CALLS)
 """What is logged from INFO on; all else from WARNING on."""
 
 
@@ -45,7 +45,7 @@ class WithFacts(logging.Filter):
     """Adds to each line what is known of the call that it is about."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.__dict__.update(facts.current())
+        record.__dict__.update(log_context.current())
         with suppress(Exception):  # A module that another thread is importing is there, and has nothing in it yet.
             if trace_id := _trace_id():
                 record.__dict__["trace_id"] = trace_id

@@ -9,7 +9,7 @@ from cronsim import CronSim, CronSimError
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.retraining import AtSession, ByClock, Cron, Every, Trigger
-from modelward_server.retraining.sessions import IN_WORDS, session_times, zone_of
+from modelward_server.retraining.trading_sessions import IN_WORDS, session_times, zone_of
 
 FIRST_DAY = datetime(1, 1, 2, tzinfo=UTC)
 """The first day that has a local time in every zone."""

@@ -12,17 +12,17 @@ from sqlalchemy.orm import Session
 from modelward.lifecycle import Page
 from modelward.retraining import DueReason, Job
 from modelward.schedules import FiringOutcome, FiringRecord
-from modelward_server.caller import Caller
-from modelward_server.lifecycle.rows import model_row
-from modelward_server.retraining.deciding import Decision
-from modelward_server.retraining.due import merged
-from modelward_server.retraining.facts import Look, look
-from modelward_server.retraining.records import new_job, reason_json, schedule_row, to_firing, to_job, write_job
+from modelward_server.actor_context import Caller
+from modelward_server.lifecycle.repository import model_row
+from modelward_server.retraining.repository import new_job, reason_json, schedule_row, to_firing, to_job, write_job
+from modelward_server.retraining.schedule_evaluation import Decision
+from modelward_server.retraining.schedule_inputs import Look, look
+from modelward_server.retraining.triggers import merged
 from modelward_server.runtime.retries import log_once
-from modelward_server.store import audit
-from modelward_server.store.audit import Kind
-from modelward_server.store.paging import Key, fetch_page
-from modelward_server.store.retraining_tables import FiringRow, JobRow, ScheduleRow
+from modelward_server.storage import audit
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.paging import Key, fetch_page
+from modelward_server.storage.retraining_tables import FiringRow, JobRow, ScheduleRow
 
 
 def scheduled(session: Session) -> list[str]:

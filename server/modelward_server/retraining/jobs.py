@@ -19,20 +19,20 @@ from modelward.retraining import (
     JobState,
     RequestEvidence,
 )
-from modelward_server.caller import Caller
-from modelward_server.lifecycle.rows import model_row, production_version, version_row
-from modelward_server.retraining import lease as life
-from modelward_server.retraining.due import merged
-from modelward_server.retraining.facts import Look, due_models
+from modelward_server.actor_context import Caller
+from modelward_server.lifecycle.repository import model_row, production_version, version_row
+from modelward_server.retraining import job_states as life
 from modelward_server.retraining.firings import fire
-from modelward_server.retraining.lease import Holding
+from modelward_server.retraining.job_queries import BY_POLICY, Order, state_at
+from modelward_server.retraining.job_states import Holding
 from modelward_server.retraining.policies import get_retraining_policy
-from modelward_server.retraining.queues import BY_POLICY, Order, state_at
-from modelward_server.retraining.records import job_row, latest_job, new_job, to_job, write_job
-from modelward_server.store import audit
-from modelward_server.store.audit import Kind
-from modelward_server.store.paging import Key, fetch_page, own_prefixes, slice_page
-from modelward_server.store.retraining_tables import JobRow, ScheduleRow
+from modelward_server.retraining.repository import job_row, latest_job, new_job, to_job, write_job
+from modelward_server.retraining.schedule_inputs import Look, due_models
+from modelward_server.retraining.triggers import merged
+from modelward_server.storage import audit
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.paging import Key, fetch_page, own_prefixes, slice_page
+from modelward_server.storage.retraining_tables import JobRow, ScheduleRow
 
 
 @dataclass(frozen=True)

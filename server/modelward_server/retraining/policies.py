@@ -5,14 +5,14 @@ from dataclasses import replace
 from google.protobuf.json_format import MessageToDict, ParseDict
 from sqlalchemy.orm import Session
 
-from modelward._convert.retraining import retraining_policy_from_proto, retraining_policy_to_proto
 from modelward.retraining import RetrainingPolicy
+from modelward.shared.convert.retraining import retraining_policy_from_proto, retraining_policy_to_proto
 from modelward.v1 import retraining_pb2 as pb
-from modelward_server.caller import Caller
-from modelward_server.lifecycle.rows import check_etag, model_row
-from modelward_server.store import audit
-from modelward_server.store.audit import Kind
-from modelward_server.store.retraining_tables import RetrainingPolicyRow
+from modelward_server.actor_context import Caller
+from modelward_server.lifecycle.repository import check_etag, model_row
+from modelward_server.storage import audit
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.retraining_tables import RetrainingPolicyRow
 
 
 def get_retraining_policy(session: Session, model: str) -> RetrainingPolicy:

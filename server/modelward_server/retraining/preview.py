@@ -12,11 +12,11 @@ from modelward.errors import CalendarEnds
 from modelward.retraining import OnDrift, OnPerformance, Schedule, Trigger
 from modelward.schedules import Firing, SchedulePolicy, SchedulePreview
 from modelward_server.retraining.clock import firings, local, on_grid
-from modelward_server.retraining.due import Facts, describe_trigger
-from modelward_server.retraining.facts import gather
-from modelward_server.retraining.records import plans_of
+from modelward_server.retraining.repository import plans_of
+from modelward_server.retraining.schedule_inputs import gather
 from modelward_server.retraining.schedule_policy import foreseen, jittered
 from modelward_server.retraining.schedules import check_schedule, get_schedule
+from modelward_server.retraining.triggers import Facts, describe_trigger
 
 DEFAULT_FIRINGS = 10
 BEGINNING = datetime.min.replace(tzinfo=UTC)

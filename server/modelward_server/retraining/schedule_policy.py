@@ -8,7 +8,7 @@ from modelward.errors import FieldViolation, InvalidField
 from modelward.retraining import Schedule
 from modelward.schedules import SchedulePolicy
 from modelward_server.retraining.clock import check_zone, spell
-from modelward_server.retraining.due import Facts, minute
+from modelward_server.retraining.triggers import Facts, minute
 
 END_OF_TIME = datetime.max.replace(tzinfo=UTC)
 

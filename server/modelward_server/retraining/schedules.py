@@ -10,17 +10,17 @@ from modelward.errors import FieldViolation, InvalidField, ScheduleExists
 from modelward.lifecycle import Page
 from modelward.retraining import AtSession, Cron, Schedule, Trigger
 from modelward.schedules import SchedulePolicy
-from modelward_server.caller import Caller
-from modelward_server.lifecycle.rows import check_etag, model_row
+from modelward_server.actor_context import Caller
+from modelward_server.lifecycle.repository import check_etag, model_row
 from modelward_server.retraining.clock import check_cron
 from modelward_server.retraining.firings import drop_waiting
-from modelward_server.retraining.records import etag, policy_json, schedule_row, to_schedule, triggers_json
+from modelward_server.retraining.repository import etag, policy_json, schedule_row, to_schedule, triggers_json
 from modelward_server.retraining.schedule_policy import check_policy
-from modelward_server.retraining.sessions import check_calendar
-from modelward_server.store import audit
-from modelward_server.store.audit import Kind
-from modelward_server.store.paging import Key, fetch_page
-from modelward_server.store.retraining_tables import ScheduleRow
+from modelward_server.retraining.trading_sessions import check_calendar
+from modelward_server.storage import audit
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.paging import Key, fetch_page
+from modelward_server.storage.retraining_tables import ScheduleRow
 
 NO_POLICY = SchedulePolicy()
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from modelward._convert.abtest import (
+from modelward.assignment import assign
+from modelward.shared.convert.abtest import (
     ab_outcome_from_proto,
     ab_result_to_proto,
     ab_test_from_proto,
@@ -12,13 +13,12 @@ from modelward._convert.abtest import (
     recorded_to_proto,
     state_from_proto,
 )
-from modelward.assignment import assign
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceServicer
 from modelward_server.abtest.conclude import Asked, conclude_ab_test, prepare_conclusion
 from modelward_server.abtest.outcomes import deal, get_ab_result, record_ab_outcomes
-from modelward_server.abtest.records import create_ab_test, get_ab_test, list_ab_tests
-from modelward_server.rpc.calls import Calls, Context
+from modelward_server.abtest.repository import create_ab_test, get_ab_test, list_ab_tests
+from modelward_server.rpc.unit_of_work import Calls, Context
 
 
 class AbTestCalls(ComparisonServiceServicer):

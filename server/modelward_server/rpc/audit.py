@@ -3,12 +3,12 @@
 from collections.abc import AsyncIterator
 from functools import partial
 
-from modelward._convert.policy import audit_record_to_proto, verification_to_proto
+from modelward.shared.convert.policy import audit_record_to_proto, verification_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server.governance.replay import verify
-from modelward_server.rpc.calls import Calls, Context
-from modelward_server.store import audit
+from modelward_server.rpc.unit_of_work import Calls, Context
+from modelward_server.storage import audit
 
 
 class AuditCalls(LifecycleServiceServicer):

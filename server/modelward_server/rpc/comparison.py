@@ -10,32 +10,32 @@ from pathlib import Path
 
 from sqlalchemy.orm import Session
 
-from modelward._convert.benchmark import benchmark_to_proto
-from modelward._convert.common import ref_from_proto, span_from_proto
-from modelward._convert.comparison import comparison_to_proto, metric_from_proto, progress_to_proto
 from modelward.comparison import ComparisonProgress
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.kinds import without_times
 from modelward.lifecycle import ModelVersion, VersionRef
+from modelward.shared.convert.benchmark import benchmark_to_proto
+from modelward.shared.convert.common import ref_from_proto, span_from_proto
+from modelward.shared.convert.comparison import comparison_to_proto, metric_from_proto, progress_to_proto
 from modelward.v1 import comparison_pb2 as pb
-from modelward_server.caller import Caller
+from modelward_server.actor_context import Caller
 from modelward_server.comparison.benchmark import Asked, Benchmark
 from modelward_server.comparison.cluster import run_on_cluster
 from modelward_server.comparison.compare import Answer, Comparing, Question
-from modelward_server.comparison.records import get_comparison, list_comparisons, save_comparison
-from modelward_server.comparison.sandbox import Limits, Run
+from modelward_server.comparison.repository import get_comparison, list_comparisons, save_comparison
 from modelward_server.drift.references import reference_columns
 from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.versions import get_version
 from modelward_server.rpc.abtest import AbTestCalls
-from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.datasets import arrow_columns, is_parquet, parquet_pieces, read_columns, reading_executor
 from modelward_server.rpc.heartbeats import with_heartbeats
-from modelward_server.rpc.rendering import AbTestRendering, ComparisonRendering
+from modelward_server.rpc.report_servicer import AbTestRendering, ComparisonRendering
+from modelward_server.rpc.unit_of_work import Calls, Context
 from modelward_server.runtime.admission import Admission
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.sources import Sources
+from modelward_server.sandbox.sandbox import Limits, Run
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.sources import Sources
 
 MAX_COMPARISONS = 32
 """Comparisons and benchmarks that may be under way or wait for a turn; each holds its tables in memory."""

@@ -7,17 +7,17 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from modelward._typed_columns import from_typed
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.kinds import from_arrow
+from modelward.shared.typed_columns import from_typed
 from modelward.v1 import common_pb2 as pb
 from modelward_server.runtime.executors import BoundedExecutor, Executors
-from modelward_server.store.arrow_tables import read_arrow, readable
-from modelward_server.store.locations import MLFLOW_SCHEMES
-from modelward_server.store.parquet import Piece, pieces, read_parquet
-from modelward_server.store.sources import Sources
-from modelward_server.store.table_memory import Share, bytes_of
+from modelward_server.storage.arrow_tables import read_arrow, readable
+from modelward_server.storage.locations import MLFLOW_SCHEMES
+from modelward_server.storage.parquet import Piece, pieces, read_parquet
+from modelward_server.storage.sources import Sources
+from modelward_server.storage.table_memory import Share, bytes_of
 
 PARQUET_MAGIC = b"PAR1"
 

@@ -7,28 +7,26 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from modelward._convert.common import ref_from_proto
-from modelward._convert.drift import (
+from modelward.data import Columns
+from modelward.drift import DriftReport, DriftThresholds, Reference
+from modelward.errors import FieldViolation, InvalidField
+from modelward.lifecycle import VersionRef
+from modelward.shared.convert.common import ref_from_proto
+from modelward.shared.convert.drift import (
     drift_policy_from_proto,
     drift_policy_to_proto,
     reference_to_proto,
     report_to_proto,
     thresholds_from_proto,
 )
-from modelward.data import Columns
-from modelward.drift import DriftReport, DriftThresholds, Reference
-from modelward.errors import FieldViolation, InvalidField
-from modelward.lifecycle import VersionRef
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.common_pb2 import Dataset
 from modelward_server.drift import policies, references, reports
 from modelward_server.drift.cluster import count_on_cluster
-from modelward_server.drift.live import Live
 from modelward_server.drift.profile import Profile
 from modelward_server.drift.reports import Take
-from modelward_server.observability.spans import span
+from modelward_server.drift.sample import Live
 from modelward_server.rpc.arrow_stream import Spool, spooled
-from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.datasets import (
     arrow_columns,
     is_parquet,
@@ -37,13 +35,15 @@ from modelward_server.rpc.datasets import (
     read_batches,
     reading_executor,
 )
-from modelward_server.rpc.incoming import Uploads
-from modelward_server.rpc.observing import ObservingCalls
+from modelward_server.rpc.live_monitoring import ObservingCalls
 from modelward_server.rpc.outcomes import OutcomeServicer
-from modelward_server.rpc.rendering import DriftRendering
+from modelward_server.rpc.report_servicer import DriftRendering
 from modelward_server.rpc.requests import optional_time
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.sources import Sources
+from modelward_server.rpc.unit_of_work import Calls, Context
+from modelward_server.rpc.upload_streams import Uploads
+from modelward_server.runtime.tracing import span
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.sources import Sources
 
 Batches = Iterator[Columns]
 

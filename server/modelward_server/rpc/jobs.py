@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.message import Message
 from sqlalchemy.orm import Session
 
-from modelward._convert.common import span_from_proto
-from modelward._convert.retraining import (
+from modelward.shared.convert.common import span_from_proto
+from modelward.shared.convert.retraining import (
     job_state_from_proto,
     job_to_proto,
     retraining_policy_from_proto,
@@ -17,17 +17,17 @@ from modelward._convert.retraining import (
 )
 from modelward.v1 import retraining_pb2 as pb
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceServicer
-from modelward_server.caller import Caller
+from modelward_server.actor_context import Caller
 from modelward_server.retraining import jobs, policies
-from modelward_server.retraining.lease import DEFAULT_LEASE, Holding
-from modelward_server.retraining.leasing import UNSEEN, Prospects, lease_job, lease_jobs, prospects
-from modelward_server.retraining.queues import Order, Wanted
-from modelward_server.rpc.calls import Answer, Calls, Context
-from modelward_server.rpc.follow_ups import FollowUps
-from modelward_server.rpc.openings import Openings
+from modelward_server.retraining.job_dispatch import UNSEEN, Prospects, lease_job, lease_jobs, prospects
+from modelward_server.retraining.job_queries import Order, Wanted
+from modelward_server.retraining.job_states import DEFAULT_LEASE, Holding
+from modelward_server.rpc.job_waiters import Openings
+from modelward_server.rpc.post_training import FollowUps
 from modelward_server.rpc.requests import optional_time
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.paging import own_prefixes
+from modelward_server.rpc.unit_of_work import Answer, Calls, Context
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.paging import own_prefixes
 
 
 class JobCalls(RetrainingServiceServicer):

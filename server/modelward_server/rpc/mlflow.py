@@ -6,23 +6,23 @@ from functools import partial
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelward._convert.common import ref_to_proto, stage_to_proto
 from modelward.errors import ModelwardError, StoreUnavailable
 from modelward.lifecycle import AdoptedVersion, VersionRef
+from modelward.shared.convert.common import ref_to_proto, stage_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
-from modelward_server.caller import Caller
-from modelward_server.lifecycle.adoption import adopt, fitting, is_known, problem_of
+from modelward_server.actor_context import Caller
+from modelward_server.lifecycle.repository import model_row
 from modelward_server.lifecycle.resolve import alias_holders
-from modelward_server.lifecycle.rows import model_row
 from modelward_server.lifecycle.versions import get_version
-from modelward_server.rpc.calls import Calls, Context
+from modelward_server.mlflow.mirror_task import MirrorWorker
+from modelward_server.mlflow.mlflow_import import adopt, fitting, is_known, problem_of
+from modelward_server.mlflow.registry import SAME_MEANING, ForeignVersion, MlflowRegistry
+from modelward_server.rpc.unit_of_work import Calls, Context
 from modelward_server.runtime.retries import log_once
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.mirror_worker import MirrorWorker
-from modelward_server.store.mlflow_registry import SAME_MEANING, ForeignVersion, MlflowRegistry
-from modelward_server.store.sources import Sources
-from modelward_server.store.tables import VersionRow
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.sources import Sources
+from modelward_server.storage.tables import VersionRow
 
 
 class MlflowCalls(LifecycleServiceServicer):

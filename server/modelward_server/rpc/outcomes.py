@@ -2,14 +2,14 @@
 
 from datetime import UTC, datetime, timedelta
 
-from modelward._convert.common import ref_from_proto, span_from_proto
-from modelward._convert.outcomes import outcome_from_proto, performance_to_proto, recorded_to_proto
+from modelward.shared.convert.common import ref_from_proto, span_from_proto
+from modelward.shared.convert.outcomes import outcome_from_proto, performance_to_proto, recorded_to_proto
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.drift.outcomes import check, record_outcomes
 from modelward_server.drift.performance_alarms import judge_newest, keep_judgement
 from modelward_server.drift.periods import Periods, list_performance
-from modelward_server.rpc.calls import Calls, Context, actor_of
+from modelward_server.rpc.unit_of_work import Calls, Context, actor_of
 
 DEFAULT_PERIOD = timedelta(days=1)
 

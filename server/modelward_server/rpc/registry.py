@@ -4,25 +4,25 @@ from collections.abc import AsyncIterator
 
 from sqlalchemy.orm import Session
 
-from modelward._convert.common import file_to_proto, ref_from_proto
-from modelward._convert.lifecycle import (
+from modelward.shared.convert.common import file_to_proto, ref_from_proto
+from modelward.shared.convert.lifecycle import (
     model_to_proto,
     version_to_proto,
 )
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
-from modelward_server.caller import Caller
-from modelward_server.lifecycle import files, listing, models, versions
+from modelward_server import identity
+from modelward_server.actor_context import Caller
+from modelward_server.lifecycle import files, models, queries, versions
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.retraining.jobs import note_registered
-from modelward_server.rpc.calls import Calls, Context
-from modelward_server.rpc.incoming import Uploads
 from modelward_server.rpc.requests import new_version, optional_time, stages_of, version_filter
 from modelward_server.rpc.transfers import receive_blobs, send_chunks
-from modelward_server.security import identity
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.own_blobs import OwnBlobs
-from modelward_server.store.sources import Sources
+from modelward_server.rpc.unit_of_work import Calls, Context
+from modelward_server.rpc.upload_streams import Uploads
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.own_blobs import OwnBlobs
+from modelward_server.storage.sources import Sources
 
 
 class RegistryCalls(LifecycleServiceServicer):
@@ -50,7 +50,7 @@ class RegistryCalls(LifecycleServiceServicer):
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
         page = await self._calls.read(
-            lambda session: listing.list_models(
+            lambda session: queries.list_models(
                 session,
                 request.name_prefix,
                 stages_of(request.stages),
@@ -136,7 +136,7 @@ class RegistryCalls(LifecycleServiceServicer):
     ) -> pb.ListModelVersionsResponse:
         wanted = version_filter(request)
         page = await self._calls.read(
-            lambda session: listing.list_versions(session, wanted, request.page_size, request.page_token)
+            lambda session: queries.list_versions(session, wanted, request.page_size, request.page_token)
         )
         return pb.ListModelVersionsResponse(
             versions=map(version_to_proto, page.items), next_page_token=page.next_page_token

@@ -7,12 +7,12 @@ from datetime import datetime
 
 from google.protobuf.message import Message
 
-from modelward._convert.common import file_from_proto, stage_from_proto, time_from_proto
-from modelward._convert.lifecycle import format_from_proto, metric_range_from_proto
 from modelward.lifecycle import ArtifactFile, Stage
+from modelward.shared.convert.common import file_from_proto, stage_from_proto, time_from_proto
+from modelward.shared.convert.lifecycle import format_from_proto, metric_range_from_proto
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
-from modelward_server.lifecycle.listing import VersionFilter
+from modelward_server.lifecycle.queries import VersionFilter
 from modelward_server.lifecycle.resolve import Selector
 from modelward_server.lifecycle.versions import NewVersion
 

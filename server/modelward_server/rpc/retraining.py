@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from modelward._convert.retraining import (
+from modelward.shared.convert.retraining import (
     due_model_to_proto,
     schedule_to_proto,
     trigger_from_proto,
 )
-from modelward._convert.schedules import preview_to_proto, record_to_proto, schedule_policy_from_proto
+from modelward.shared.convert.schedules import preview_to_proto, record_to_proto, schedule_policy_from_proto
 from modelward.v1 import retraining_pb2 as pb
 from modelward_server.retraining import firings, jobs, preview, schedules
-from modelward_server.rpc.calls import Calls, Context
-from modelward_server.rpc.follow_ups import FollowUps
+from modelward_server.rpc.job_waiters import Openings
 from modelward_server.rpc.jobs import JobCalls
-from modelward_server.rpc.openings import Openings
+from modelward_server.rpc.post_training import FollowUps
 from modelward_server.rpc.requests import optional_time
-from modelward_server.store.artifacts import BlobStore
+from modelward_server.rpc.unit_of_work import Calls, Context
+from modelward_server.storage.blobs import BlobStore
 
 
 class RetrainingServicer(JobCalls):

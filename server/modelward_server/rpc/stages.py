@@ -2,24 +2,24 @@
 
 from functools import partial
 
-from modelward._convert.common import ref_from_proto
-from modelward._convert.lifecycle import (
+from modelward.lifecycle import VersionRef
+from modelward.shared.convert.common import ref_from_proto
+from modelward.shared.convert.lifecycle import (
     model_to_proto,
     rollback_result_to_proto,
     transition_result_to_proto,
     transition_to_proto,
     version_to_proto,
 )
-from modelward._convert.policy import policy_from_proto, policy_to_proto
-from modelward.lifecycle import VersionRef
+from modelward.shared.convert.policy import policy_from_proto, policy_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
-from modelward_server.lifecycle import halts, history, policies, promotion
+from modelward_server.governance.promotion_evidence import Gathered, gather
+from modelward_server.lifecycle import halts, policies, promotion, transition_queries
 from modelward_server.lifecycle.deletion import delete_artifact
-from modelward_server.lifecycle.evidence import Gathered, gather
-from modelward_server.rpc.calls import Calls, Context
 from modelward_server.rpc.requests import optional_time, stages_of
-from modelward_server.rpc.resolving import Resolver
+from modelward_server.rpc.resolve_cache import Resolver
+from modelward_server.rpc.unit_of_work import Calls, Context
 
 
 class StageCalls(LifecycleServiceServicer):
@@ -48,7 +48,7 @@ class StageCalls(LifecycleServiceServicer):
 
     async def ListTransitions(self, request: pb.ListTransitionsRequest, context: Context) -> pb.ListTransitionsResponse:
         page = await self._calls.read(
-            lambda session: history.list_transitions(
+            lambda session: transition_queries.list_transitions(
                 session,
                 VersionRef(request.model, request.version),
                 optional_time(request, "moved_after"),

@@ -7,9 +7,9 @@ from pathlib import Path
 from modelward.errors import FieldViolation, InvalidField
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward_server.runtime.executors import BoundedExecutor
-from modelward_server.store.artifacts import BlobStore
-from modelward_server.store.incoming_blob import IncomingBlob
-from modelward_server.store.verification import BlobReader
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.incoming_blob import IncomingBlob
+from modelward_server.storage.verification import BlobReader
 
 
 async def receive_blobs(

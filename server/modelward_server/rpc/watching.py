@@ -5,14 +5,14 @@ from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
-from modelward._convert.common import ref_from_proto, ref_to_proto, span_from_proto
-from modelward._convert.events import rollout_to_proto
+from modelward.shared.convert.common import ref_from_proto, ref_to_proto, span_from_proto
+from modelward.shared.convert.events import rollout_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
-from modelward_server.caller import Caller
+from modelward_server.actor_context import Caller
 from modelward_server.lifecycle import rollout
-from modelward_server.rpc.calls import Calls, Context
-from modelward_server.rpc.feed import Feed
+from modelward_server.rpc.event_broadcaster import Feed
+from modelward_server.rpc.unit_of_work import Calls, Context
 
 
 class WatchCalls(LifecycleServiceServicer):

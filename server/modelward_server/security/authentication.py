@@ -10,14 +10,15 @@ from google.protobuf.message import Message
 from grpc import aio
 
 from modelward.errors import NotAuthenticated, NotServed, RoleTooLow
-from modelward_server.observability import facts
+from modelward_server import identity
+from modelward_server.identity import Identity
+from modelward_server.observability import log_context
 from modelward_server.runtime.executors import BoundedExecutor
-from modelward_server.security import identity, scope
+from modelward_server.security import scope
 from modelward_server.security.grants import TOKEN, ended_token, holder_of_certificate, holder_of_token
-from modelward_server.security.identity import Identity
 from modelward_server.security.identity_provider import IdentityProvider
 from modelward_server.security.permissions import Permission, Reach
-from modelward_server.store.ledger import Ledger
+from modelward_server.storage.ledger import Ledger
 
 AUTHORIZATION = "authorization"
 BEARER = "bearer "
@@ -69,7 +70,7 @@ class Authentication:
 
     async def _look(self, kind: str, shown: str) -> Identity:
         if kind == "certificate":
-            facts.note(actor=shown)  # The handshake has proved that name, whatever is granted to it.
+            log_context.note(actor=shown)  # The handshake has proved that name, whatever is granted to it.
             if known := await self._executor.run(self._holder_of_certificate, shown):
                 return known
             raise NotAuthenticated("what was granted to this certificate has expired or was revoked; ask for it anew")
@@ -90,7 +91,7 @@ class Authentication:
             if found := holder_of_token(session, token, now):
                 return found
             if ended := ended_token(session, token, now):
-                facts.note(actor=ended.name)  # Its secret has proved that name.
+                log_context.note(actor=ended.name)  # Its secret has proved that name.
                 raise NotAuthenticated(f"the token {ended.id} {ended.how}; ask for another one")
         raise _unknown()
 
@@ -117,9 +118,9 @@ class Visit:
         try:
             self._who = await self._authentication.identify(self._context)
         except NotAuthenticated as error:
-            facts.note(refused=error.message)
+            log_context.note(refused=error.message)
             raise
-        facts.note(actor=self._who.name)  # Also of a call that is refused.
+        log_context.note(actor=self._who.name)  # Also of a call that is refused.
         if self._permission.role is None:
             raise NotServed("the server does not know what this call may do, so nobody may make it")
         if not self._who.role.covers(self._permission.role):

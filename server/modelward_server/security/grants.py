@@ -15,11 +15,11 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField, NotFound
-from modelward_server.caller import Caller
-from modelward_server.security.identity import Identity, Role, is_prefix
-from modelward_server.store import audit
-from modelward_server.store.audit import Kind
-from modelward_server.store.security_tables import GrantRow
+from modelward_server.actor_context import Caller
+from modelward_server.identity import Identity, Role, is_prefix
+from modelward_server.storage import audit
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.security_tables import GrantRow
 
 TOKEN = re.compile(r"mw_([0-9a-f]{12})_([A-Za-z0-9_-]{43})")
 ID_BYTES = 6

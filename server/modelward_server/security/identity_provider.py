@@ -7,9 +7,9 @@ from typing import Any
 import jwt
 
 from modelward.errors import NotAuthenticated
-from modelward_server.observability import facts
-from modelward_server.security.identity import Identity, Role, is_prefix
-from modelward_server.security.published_keys import PublishedKeys
+from modelward_server.identity import Identity, Role, is_prefix
+from modelward_server.observability import log_context
+from modelward_server.security.jwks import PublishedKeys
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 """Only those that sign with a private key: with the others, whoever can check a token can make one."""
@@ -78,7 +78,7 @@ class IdentityProvider:
         try:
             found = self._decoded(token, key)
         except jwt.ExpiredSignatureError:
-            facts.note(actor=_subject(self._decoded(token, key, verify_exp=False)))  # Who it was, for the log.
+            log_context.note(actor=_subject(self._decoded(token, key, verify_exp=False)))  # Who it was, for the log.
             raise
         return Claims(_subject(found), _role(found), _models(found), datetime.fromtimestamp(int(found["exp"]), UTC))
 

@@ -3,7 +3,7 @@
 from enum import Enum
 from typing import NamedTuple
 
-from modelward_server.security.identity import Role
+from modelward_server.identity import Role
 
 
 class Reach(Enum):

@@ -12,14 +12,14 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import BlobsMissing, ModelNotAllowed
 from modelward.v1 import common_pb2
-from modelward_server.security.identity import Identity
+from modelward_server.identity import Identity
 from modelward_server.security.permissions import Reach
-from modelward_server.store.ab_tables import AbTestModelRow, AbTestRow
-from modelward_server.store.comparison_tables import ComparedModelRow, ComparisonRow
-from modelward_server.store.drift_tables import DriftReportRow
-from modelward_server.store.locations import model_of
-from modelward_server.store.own_blobs import not_own
-from modelward_server.store.retraining_tables import JobRow, ScheduleRow
+from modelward_server.storage.ab_tables import AbTestModelRow, AbTestRow
+from modelward_server.storage.comparison_tables import ComparedModelRow, ComparisonRow
+from modelward_server.storage.drift_tables import DriftReportRow
+from modelward_server.storage.locations import model_of
+from modelward_server.storage.own_blobs import not_own
+from modelward_server.storage.retraining_tables import JobRow, ScheduleRow
 
 PACKAGE = "modelward.v1"
 NAMES = {"model", "models"}

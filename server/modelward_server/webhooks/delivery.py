@@ -13,9 +13,9 @@ from sqlalchemy.orm import Session
 
 from modelward_server.runtime.background import note_failure
 from modelward_server.runtime.retries import log_once
-from modelward_server.store.audit import last_sequence, read_after
-from modelward_server.store.retraining_tables import WebhookRow
-from modelward_server.store.tables import AuditRow
+from modelward_server.storage.audit import last_sequence, read_after
+from modelward_server.storage.retraining_tables import WebhookRow
+from modelward_server.storage.tables import AuditRow
 from modelward_server.webhooks.messages import Message, is_told, message_of
 
 CLAIM = timedelta(seconds=30)

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from modelward_server.store.audit import Kind
-from modelward_server.store.tables import AuditRow
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.tables import AuditRow
 
 TOLD = {
     Kind.DRIFT_ALARM: "alarm.drift",

@@ -1,0 +1,1 @@
+"""Code that the client and the server share. It is not part of the public interface."""

@@ -1,0 +1,244 @@
+"""Comparisons between their dataclasses and messages."""
+
+from __future__ import annotations
+
+from modelward.comparison import (
+    Comparison,
+    ComparisonProgress,
+    Conclusion,
+    DeflatedSharpe,
+    Latency,
+    Metric,
+    MetricDifference,
+    MetricEstimate,
+    ModelKind,
+    ModelResult,
+    Resampling,
+    SignificanceTest,
+    Verdict,
+)
+from modelward.errors import UnexpectedError
+from modelward.shared.convert.common import (
+    ref_from_proto,
+    ref_to_proto,
+    span_from_proto,
+    span_to_proto,
+    time_from_proto,
+    time_to_proto,
+)
+from modelward.v1 import comparison_pb2 as pb
+
+METRICS = {metric: pb.Metric.Value(f"METRIC_{metric.name}") for metric in Metric}
+KINDS = {kind: pb.ModelKind.Value(f"MODEL_KIND_{kind.name}") for kind in ModelKind}
+TESTS = {test: pb.SignificanceTest.Value(f"SIGNIFICANCE_TEST_{test.name}") for test in SignificanceTest}
+VERDICTS = {verdict: pb.Verdict.Value(f"VERDICT_{verdict.name}") for verdict in Verdict}
+
+
+def metric_to_proto(metric: Metric | None) -> pb.Metric.ValueType:
+    return pb.METRIC_UNSPECIFIED if metric is None else METRICS[metric]
+
+
+def metric_from_proto(value: pb.Metric.ValueType) -> Metric | None:
+    """Convert a metric; None for unspecified, and for one that a newer server may know."""
+    return next((metric for metric, known in METRICS.items() if known == value), None)
+
+
+def known_metric(value: pb.Metric.ValueType) -> Metric:
+    """Convert a metric without which an answer means nothing.
+
+    Raises:
+        UnexpectedError: a newer server knows it and this client does not.
+    """
+    metric = metric_from_proto(value)
+    if metric is None:
+        raise UnexpectedError(
+            f"the server decided by metric {value}, which this client does not know: update modelward"
+        )
+    return metric
+
+
+def verdict_to_proto(verdict: Verdict | None) -> pb.Verdict.ValueType:
+    return pb.VERDICT_UNSPECIFIED if verdict is None else VERDICTS[verdict]
+
+
+def verdict_from_proto(value: pb.Verdict.ValueType) -> Verdict | None:
+    """Convert a verdict; None for unspecified, and for one that a newer server may know."""
+    return next((verdict for verdict, known in VERDICTS.items() if known == value), None)
+
+
+def estimate_to_proto(estimate: MetricEstimate) -> pb.MetricEstimate:
+    return pb.MetricEstimate(
+        metric=metric_to_proto(estimate.metric), value=estimate.value, low=estimate.low, high=estimate.high
+    )
+
+
+def estimate_from_proto(message: pb.MetricEstimate) -> MetricEstimate:
+    return MetricEstimate(known_metric(message.metric), message.value, message.low, message.high)
+
+
+def difference_to_proto(found: MetricDifference) -> pb.MetricDifference:
+    return pb.MetricDifference(
+        metric=metric_to_proto(found.metric),
+        difference=found.difference,
+        low=found.low,
+        high=found.high,
+        p_value=found.p_value,
+        adjusted_p_value=found.adjusted_p_value,
+        test=TESTS[found.test],
+        statistic=found.statistic,
+    )
+
+
+def difference_from_proto(message: pb.MetricDifference) -> MetricDifference:
+    metric = known_metric(message.metric)
+    return MetricDifference(
+        metric=metric,
+        difference=message.difference,
+        low=message.low,
+        high=message.high,
+        p_value=message.p_value,
+        adjusted_p_value=message.adjusted_p_value,
+        test=next((test for test, known in TESTS.items() if known == message.test), SignificanceTest.BOOTSTRAP),
+        statistic=message.statistic,
+    )
+
+
+def deflated_to_proto(found: DeflatedSharpe | None) -> pb.DeflatedSharpe | None:
+    if found is None:
+        return None
+    return pb.DeflatedSharpe(
+        probability=found.probability, trials=found.trials, expected_by_luck=found.expected_by_luck
+    )
+
+
+def deflated_from_proto(message: pb.DeflatedSharpe) -> DeflatedSharpe:
+    return DeflatedSharpe(message.probability, message.trials, message.expected_by_luck)
+
+
+def latency_to_proto(latency: Latency) -> pb.Latency:
+    return pb.Latency(
+        row_p50=span_to_proto(latency.row_p50),
+        row_p99=span_to_proto(latency.row_p99),
+        batch_p50=span_to_proto(latency.batch_p50),
+        batch_p99=span_to_proto(latency.batch_p99),
+        batch_rows=latency.batch_rows,
+        row_calls=latency.row_calls,
+        batch_calls=latency.batch_calls,
+    )
+
+
+def latency_from_proto(message: pb.Latency) -> Latency:
+    return Latency(
+        row_p50=span_from_proto(message.row_p50),
+        row_p99=span_from_proto(message.row_p99),
+        batch_p50=span_from_proto(message.batch_p50),
+        batch_p99=span_from_proto(message.batch_p99),
+        batch_rows=message.batch_rows,
+        row_calls=message.row_calls,
+        batch_calls=message.batch_calls,
+    )
+
+
+def result_to_proto(result: ModelResult) -> pb.ModelResult:
+    return pb.ModelResult(
+        version=ref_to_proto(result.version),
+        metrics=map(estimate_to_proto, result.metrics),
+        differences=map(difference_to_proto, result.differences),
+        verdict=verdict_to_proto(result.verdict),
+        latency=latency_to_proto(result.latency) if result.latency else None,
+        failure=result.failure,
+        confidence_set_p_value=result.confidence_set_p_value,
+        deflated_sharpe=deflated_to_proto(result.deflated_sharpe),
+    )
+
+
+def result_from_proto(message: pb.ModelResult) -> ModelResult:
+    return ModelResult(
+        version=ref_from_proto(message.version),
+        # Lists go without the metrics that only a newer server knows.
+        metrics=tuple(estimate_from_proto(one) for one in message.metrics if metric_from_proto(one.metric)),
+        differences=tuple(difference_from_proto(one) for one in message.differences if metric_from_proto(one.metric)),
+        verdict=verdict_from_proto(message.verdict),
+        latency=latency_from_proto(message.latency) if message.HasField("latency") else None,
+        failure=message.failure,
+        confidence_set_p_value=message.confidence_set_p_value if message.HasField("confidence_set_p_value") else None,
+        deflated_sharpe=deflated_from_proto(message.deflated_sharpe) if message.HasField("deflated_sharpe") else None,
+    )
+
+
+def conclusion_to_proto(conclusion: Conclusion) -> pb.Conclusion:
+    return pb.Conclusion(
+        version=ref_to_proto(conclusion.version),
+        against=ref_to_proto(conclusion.against),
+        verdict=verdict_to_proto(conclusion.verdict),
+        difference=difference_to_proto(conclusion.difference),
+        rows_needed=conclusion.rows_needed,
+        summary=conclusion.summary,
+    )
+
+
+def conclusion_from_proto(message: pb.Conclusion) -> Conclusion:
+    return Conclusion(
+        version=ref_from_proto(message.version),
+        against=ref_from_proto(message.against),
+        verdict=verdict_from_proto(message.verdict) or Verdict.INCONCLUSIVE,
+        difference=difference_from_proto(message.difference),
+        rows_needed=message.rows_needed,
+        summary=message.summary,
+    )
+
+
+def comparison_to_proto(comparison: Comparison) -> pb.Comparison:
+    resampling = comparison.resampling
+    return pb.Comparison(
+        comparison_id=comparison.comparison_id,
+        kind=KINDS[comparison.kind],
+        rows=comparison.rows,
+        label=comparison.label,
+        primary_metric=metric_to_proto(comparison.primary_metric),
+        baseline=ref_to_proto(comparison.baseline),
+        results=map(result_to_proto, comparison.results),
+        best=ref_to_proto(comparison.best),
+        conclusion=conclusion_to_proto(comparison.conclusion),
+        resampling=pb.Resampling(
+            draws=resampling.draws,
+            block_rows=resampling.block_rows,
+            seed=resampling.seed,
+            confidence_level=resampling.confidence_level,
+        ),
+        notes=comparison.notes,
+        created_by=comparison.created_by,
+        created_at=time_to_proto(comparison.created_at),
+        confidence_set=map(ref_to_proto, comparison.confidence_set),
+        spa_p_value=comparison.spa_p_value,
+    )
+
+
+def comparison_from_proto(message: pb.Comparison) -> Comparison:
+    resampling = message.resampling
+    classes = message.kind == pb.MODEL_KIND_CLASSIFICATION
+    return Comparison(
+        comparison_id=message.comparison_id,
+        kind=ModelKind.CLASSIFICATION if classes else ModelKind.REGRESSION,
+        rows=message.rows,
+        label=message.label,
+        primary_metric=known_metric(message.primary_metric),
+        baseline=ref_from_proto(message.baseline),
+        results=tuple(map(result_from_proto, message.results)),
+        best=ref_from_proto(message.best),
+        conclusion=conclusion_from_proto(message.conclusion),
+        resampling=Resampling(resampling.draws, resampling.block_rows, resampling.seed, resampling.confidence_level),
+        notes=tuple(message.notes),
+        created_by=message.created_by,
+        created_at=time_from_proto(message.created_at),
+        confidence_set=tuple(map(ref_from_proto, message.confidence_set)),
+        spa_p_value=message.spa_p_value if message.HasField("spa_p_value") else None,
+    )
+
+
+def progress_to_proto(progress: ComparisonProgress) -> pb.ComparisonProgress:
+    return pb.ComparisonProgress(fraction=progress.fraction, message=progress.message)
+
+
+def progress_from_proto(message: pb.ComparisonProgress) -> ComparisonProgress:
+    return ComparisonProgress(message.fraction, message.message)

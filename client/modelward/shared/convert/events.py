@@ -1,0 +1,134 @@
+"""Events and rollouts between their dataclasses and messages."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from modelward.lifecycle import (
+    DriftAlarm,
+    EngineStatus,
+    EventKind,
+    ModelEvent,
+    PerformanceAlarm,
+    Rollout,
+    RolloutState,
+)
+from modelward.shared.convert.common import ref_from_proto, ref_to_proto, time_from_proto, time_to_proto
+from modelward.shared.convert.lifecycle import (
+    halt_from_proto,
+    halt_to_proto,
+    model_from_proto,
+    model_to_proto,
+    transition_from_proto,
+    transition_to_proto,
+    version_from_proto,
+    version_to_proto,
+)
+from modelward.shared.convert.policy import policy_from_proto, policy_to_proto
+from modelward.v1 import lifecycle_pb2 as pb
+
+STATES = {
+    RolloutState.CONVERGED: pb.ROLLOUT_STATE_CONVERGED,
+    RolloutState.LAGGING: pb.ROLLOUT_STATE_LAGGING,
+    RolloutState.GONE: pb.ROLLOUT_STATE_GONE,
+}
+
+
+def alarm_to_proto(alarm: DriftAlarm) -> pb.DriftAlarm:
+    return pb.DriftAlarm(version=ref_to_proto(alarm.version), report_id=alarm.report_id, score=alarm.score)
+
+
+def alarm_from_proto(message: pb.DriftAlarm) -> DriftAlarm:
+    return DriftAlarm(ref_from_proto(message.version), message.report_id, message.score)
+
+
+def performance_alarm_to_proto(alarm: PerformanceAlarm) -> pb.PerformanceAlarm:
+    return pb.PerformanceAlarm(
+        version=ref_to_proto(alarm.version),
+        metric=alarm.metric,
+        value=alarm.value,
+        baseline=alarm.baseline,
+        start=time_to_proto(alarm.start),
+        end=time_to_proto(alarm.end),
+        p_value=alarm.p_value,
+    )
+
+
+def performance_alarm_from_proto(message: pb.PerformanceAlarm) -> PerformanceAlarm:
+    return PerformanceAlarm(
+        version=ref_from_proto(message.version),
+        metric=message.metric,
+        value=message.value,
+        baseline=message.baseline,
+        start=time_from_proto(message.start),
+        end=time_from_proto(message.end),
+        p_value=message.p_value,
+    )
+
+
+CONVERTERS: dict[EventKind, tuple[Any, Any]] = {
+    EventKind.STATE: (model_to_proto, model_from_proto),
+    EventKind.REGISTERED: (version_to_proto, version_from_proto),
+    EventKind.VERSION_CHANGED: (version_to_proto, version_from_proto),
+    EventKind.TRANSITION: (transition_to_proto, transition_from_proto),
+    EventKind.HALTED: (halt_to_proto, halt_from_proto),
+    EventKind.RESUMED: (model_to_proto, model_from_proto),
+    EventKind.POLICY: (policy_to_proto, policy_from_proto),
+    EventKind.DRIFT_ALARM: (alarm_to_proto, alarm_from_proto),
+    EventKind.PERFORMANCE_ALARM: (performance_alarm_to_proto, performance_alarm_from_proto),
+}
+"""The kinds of events by the name of their field, and what converts each."""
+
+
+def event_to_proto(event: ModelEvent) -> pb.ModelEvent:
+    to_proto, _ = CONVERTERS[event.kind]
+    return pb.ModelEvent(
+        sequence=event.sequence,
+        happened_at=time_to_proto(event.happened_at),
+        model=event.model,
+        resume_token=event.resume_token,
+        **{event.kind.value: to_proto(event.subject)},
+    )
+
+
+def event_from_proto(event: pb.ModelEvent) -> ModelEvent | None:
+    """Convert an event; None for one of a kind that only a newer client knows."""
+    kind = event.WhichOneof("event")
+    if kind not in set(EventKind):
+        return None
+    _, from_proto = CONVERTERS[EventKind(kind)]
+    return ModelEvent(
+        sequence=event.sequence,
+        happened_at=time_from_proto(event.happened_at),
+        model=event.model,
+        kind=EventKind(kind),
+        subject=from_proto(getattr(event, kind)),
+        resume_token=event.resume_token,
+    )
+
+
+def rollout_to_proto(rollout: Rollout) -> pb.GetRolloutResponse:
+    return pb.GetRolloutResponse(
+        expected=ref_to_proto(rollout.expected) if rollout.expected else None,
+        engines=[
+            pb.EngineStatus(
+                engine=status.engine,
+                version=status.version,
+                state=STATES[status.state],
+                reported_at=time_to_proto(status.reported_at),
+            )
+            for status in rollout.engines
+        ],
+    )
+
+
+def rollout_from_proto(message: pb.GetRolloutResponse) -> Rollout:
+    return Rollout(
+        ref_from_proto(message.expected) if message.HasField("expected") else None,
+        tuple(map(_status_from_proto, message.engines)),
+    )
+
+
+def _status_from_proto(message: pb.EngineStatus) -> EngineStatus:
+    state = next((state for state, known in STATES.items() if known == message.state), RolloutState.GONE)
+    return EngineStatus(message.engine, message.version, state, time_from_proto(message.reported_at))

@@ -1,0 +1,225 @@
+"""Models, versions and transitions between their dataclasses and messages."""
+
+from __future__ import annotations
+
+from modelward.lifecycle import (
+    ArtifactDeletion,
+    GateResult,
+    Halt,
+    MetricRange,
+    Model,
+    ModelFormat,
+    ModelVersion,
+    RollbackResult,
+    Stage,
+    Transition,
+    TransitionResult,
+)
+from modelward.shared.convert.common import (
+    file_from_proto,
+    file_to_proto,
+    ref_from_proto,
+    ref_to_proto,
+    stage_from_proto,
+    stage_to_proto,
+    time_from_proto,
+    time_to_proto,
+)
+from modelward.v1 import lifecycle_pb2 as pb
+
+FORMATS = {
+    ModelFormat.SKOPS: pb.MODEL_FORMAT_SKOPS,
+    ModelFormat.ONNX: pb.MODEL_FORMAT_ONNX,
+    ModelFormat.PICKLE: pb.MODEL_FORMAT_PICKLE,
+    ModelFormat.OTHER: pb.MODEL_FORMAT_OTHER,
+}
+
+
+def format_to_proto(value: ModelFormat | None) -> pb.ModelFormat.ValueType:
+    return pb.MODEL_FORMAT_UNSPECIFIED if value is None else FORMATS[value]
+
+
+def format_from_proto(value: pb.ModelFormat.ValueType) -> ModelFormat | None:
+    """Convert a format; None for unspecified, and for one that a newer server may know."""
+    return next((format_ for format_, known in FORMATS.items() if known == value), None)
+
+
+def halt_to_proto(halt: Halt) -> pb.Halt:
+    return pb.Halt(actor=halt.actor, reason=halt.reason, halted_at=time_to_proto(halt.halted_at))
+
+
+def halt_from_proto(message: pb.Halt) -> Halt:
+    return Halt(message.actor, message.reason, time_from_proto(message.halted_at))
+
+
+def model_to_proto(model: Model) -> pb.Model:
+    return pb.Model(
+        name=model.name,
+        description=model.description,
+        tags=model.tags,
+        created_at=time_to_proto(model.created_at),
+        updated_at=time_to_proto(model.updated_at),
+        latest_version=model.latest_version,
+        production_version=model.production_version,
+        halt=halt_to_proto(model.halt) if model.halt else None,
+        etag=model.etag,
+    )
+
+
+def model_from_proto(message: pb.Model) -> Model:
+    return Model(
+        name=message.name,
+        description=message.description,
+        tags=dict(sorted(message.tags.items())),
+        created_at=time_from_proto(message.created_at),
+        updated_at=time_from_proto(message.updated_at),
+        latest_version=message.latest_version,
+        production_version=message.production_version,
+        halt=halt_from_proto(message.halt) if message.HasField("halt") else None,
+        etag=message.etag,
+    )
+
+
+def version_to_proto(version: ModelVersion) -> pb.ModelVersion:
+    return pb.ModelVersion(
+        model=version.model,
+        version=version.version,
+        stage=stage_to_proto(version.stage),
+        description=version.description,
+        tags=version.tags,
+        params=version.params,
+        metrics=version.metrics,
+        files=map(file_to_proto, version.files),
+        format=format_to_proto(version.format),
+        framework=version.framework,
+        digest=version.digest,
+        created_by=version.created_by,
+        created_at=time_to_proto(version.created_at),
+        updated_at=time_to_proto(version.updated_at),
+        stage_since=time_to_proto(version.stage_since),
+        run_id=version.run_id,
+        mlflow_version=version.mlflow_version,
+        references=version.references,
+        etag=version.etag,
+        artifact_deletion=deletion_to_proto(version.artifact_deletion) if version.artifact_deletion else None,
+    )
+
+
+def version_from_proto(message: pb.ModelVersion) -> ModelVersion:
+    return ModelVersion(
+        model=message.model,
+        version=message.version,
+        stage=stage_from_proto(message.stage) or Stage.TRAINING,
+        description=message.description,
+        tags=dict(sorted(message.tags.items())),
+        params=dict(sorted(message.params.items())),
+        metrics=dict(sorted(message.metrics.items())),
+        files=tuple(map(file_from_proto, message.files)),
+        format=format_from_proto(message.format) or ModelFormat.OTHER,
+        framework=message.framework,
+        digest=message.digest,
+        created_by=message.created_by,
+        created_at=time_from_proto(message.created_at),
+        updated_at=time_from_proto(message.updated_at),
+        stage_since=time_from_proto(message.stage_since),
+        run_id=message.run_id,
+        mlflow_version=message.mlflow_version,
+        references=tuple(message.references),
+        etag=message.etag,
+        artifact_deletion=deletion_from_proto(message.artifact_deletion)
+        if message.HasField("artifact_deletion")
+        else None,
+    )
+
+
+def deletion_to_proto(deletion: ArtifactDeletion) -> pb.ArtifactDeletion:
+    return pb.ArtifactDeletion(
+        deleted_by=deletion.deleted_by, reason=deletion.reason, deleted_at=time_to_proto(deletion.deleted_at)
+    )
+
+
+def deletion_from_proto(message: pb.ArtifactDeletion) -> ArtifactDeletion:
+    return ArtifactDeletion(message.deleted_by, message.reason, time_from_proto(message.deleted_at))
+
+
+def metric_range_to_proto(bounds: MetricRange) -> pb.MetricRange:
+    return pb.MetricRange(key=bounds.key, at_least=bounds.at_least, at_most=bounds.at_most)
+
+
+def metric_range_from_proto(message: pb.MetricRange) -> MetricRange:
+    return MetricRange(
+        message.key,
+        message.at_least if message.HasField("at_least") else None,
+        message.at_most if message.HasField("at_most") else None,
+    )
+
+
+def gate_to_proto(gate: GateResult) -> pb.GateResult:
+    return pb.GateResult(gate=gate.gate, passed=gate.passed, evidence=gate.evidence)
+
+
+def gate_from_proto(message: pb.GateResult) -> GateResult:
+    return GateResult(message.gate, message.passed, message.evidence)
+
+
+def transition_to_proto(transition: Transition) -> pb.Transition:
+    message = pb.Transition(
+        sequence=transition.sequence,
+        version=ref_to_proto(transition.version),
+        to=stage_to_proto(transition.to_stage),
+        actor=transition.actor,
+        reason=transition.reason,
+        moved_at=time_to_proto(transition.moved_at),
+        displaced_by=transition.displaced_by,
+        gates=map(gate_to_proto, transition.gates),
+    )
+    setattr(message, "from", stage_to_proto(transition.from_stage))  # The field's name is a keyword of Python.
+    return message
+
+
+def transition_from_proto(message: pb.Transition) -> Transition:
+    return Transition(
+        sequence=message.sequence,
+        version=ref_from_proto(message.version),
+        from_stage=stage_from_proto(getattr(message, "from")),
+        to_stage=stage_from_proto(message.to) or Stage.TRAINING,
+        actor=message.actor,
+        reason=message.reason,
+        moved_at=time_from_proto(message.moved_at),
+        displaced_by=message.displaced_by,
+        gates=tuple(map(gate_from_proto, message.gates)),
+    )
+
+
+def transition_result_to_proto(result: TransitionResult) -> pb.TransitionModelVersionResponse:
+    return pb.TransitionModelVersionResponse(
+        version=version_to_proto(result.version),
+        archived=version_to_proto(result.archived) if result.archived else None,
+        transition=transition_to_proto(result.transition),
+        gates=map(gate_to_proto, result.gates),
+    )
+
+
+def transition_result_from_proto(message: pb.TransitionModelVersionResponse) -> TransitionResult:
+    return TransitionResult(
+        version=version_from_proto(message.version),
+        archived=version_from_proto(message.archived) if message.HasField("archived") else None,
+        transition=transition_from_proto(message.transition),
+        gates=tuple(map(gate_from_proto, message.gates)),
+    )
+
+
+def rollback_result_to_proto(result: RollbackResult) -> pb.RollbackModelResponse:
+    return pb.RollbackModelResponse(
+        version=version_to_proto(result.version),
+        archived=version_to_proto(result.archived) if result.archived else None,
+        transition=transition_to_proto(result.transition),
+    )
+
+
+def rollback_result_from_proto(message: pb.RollbackModelResponse) -> RollbackResult:
+    return RollbackResult(
+        version=version_from_proto(message.version),
+        archived=version_from_proto(message.archived) if message.HasField("archived") else None,
+        transition=transition_from_proto(message.transition),
+    )

@@ -1,0 +1,122 @@
+"""Promotion policies and audit records between their dataclasses and messages."""
+
+from modelward.lifecycle import (
+    AuditDefect,
+    AuditRecord,
+    AuditVerification,
+    FreezeWindow,
+    MetricMargin,
+    PromotionPolicy,
+)
+from modelward.shared.convert.common import time_from_proto, time_to_proto
+from modelward.shared.convert.lifecycle import metric_range_from_proto, metric_range_to_proto
+from modelward.v1 import lifecycle_pb2 as pb
+
+
+def margin_to_proto(margin: MetricMargin) -> pb.MetricMargin:
+    return pb.MetricMargin(key=margin.key, margin=margin.margin, lower_is_better=margin.lower_is_better)
+
+
+def margin_from_proto(message: pb.MetricMargin) -> MetricMargin:
+    return MetricMargin(message.key, message.margin, message.lower_is_better)
+
+
+def freeze_to_proto(window: FreezeWindow) -> pb.FreezeWindow:
+    message = pb.FreezeWindow(until=time_to_proto(window.end), reason=window.reason)
+    getattr(message, "from").CopyFrom(time_to_proto(window.start))  # The field's name is a keyword of Python.
+    return message
+
+
+def freeze_from_proto(message: pb.FreezeWindow) -> FreezeWindow:
+    return FreezeWindow(time_from_proto(getattr(message, "from")), time_from_proto(message.until), message.reason)
+
+
+def policy_to_proto(policy: PromotionPolicy) -> pb.PromotionPolicy:
+    return pb.PromotionPolicy(
+        model=policy.model,
+        metrics=map(metric_range_to_proto, policy.metrics),
+        no_worse_than_production=map(margin_to_proto, policy.no_worse_than_production),
+        require_comparison=policy.require_comparison,
+        forbid_drift_alarm=policy.forbid_drift_alarm,
+        required_tags=policy.required_tags,
+        freezes=map(freeze_to_proto, policy.freezes),
+        material=policy.material,
+        etag=policy.etag,
+    )
+
+
+def policy_from_proto(message: pb.PromotionPolicy) -> PromotionPolicy:
+    return PromotionPolicy(
+        model=message.model,
+        metrics=tuple(map(metric_range_from_proto, message.metrics)),
+        no_worse_than_production=tuple(map(margin_from_proto, message.no_worse_than_production)),
+        require_comparison=message.require_comparison,
+        forbid_drift_alarm=message.forbid_drift_alarm,
+        required_tags=tuple(message.required_tags),
+        freezes=tuple(map(freeze_from_proto, message.freezes)),
+        material=message.material,
+        etag=message.etag,
+    )
+
+
+def audit_record_to_proto(record: AuditRecord) -> pb.AuditRecord:
+    return pb.AuditRecord(
+        sequence=record.sequence,
+        happened_at=time_to_proto(record.happened_at),
+        actor=record.actor,
+        kind=record.kind,
+        model=record.model,
+        version=record.version,
+        payload=record.payload,
+        previous_hash=record.previous_hash,
+        hash=record.hash,
+    )
+
+
+def audit_record_from_proto(message: pb.AuditRecord) -> AuditRecord:
+    return AuditRecord(
+        sequence=message.sequence,
+        happened_at=time_from_proto(message.happened_at),
+        actor=message.actor,
+        kind=message.kind,
+        model=message.model,
+        version=message.version,
+        payload=message.payload,
+        previous_hash=message.previous_hash,
+        hash=message.hash,
+    )
+
+
+def verification_to_proto(found: AuditVerification) -> pb.VerifyAuditLogResponse:
+    return pb.VerifyAuditLogResponse(
+        intact=found.intact,
+        records=found.records,
+        head_hash=found.head_hash,
+        defects=[pb.AuditDefect(**vars(defect)) for defect in found.defects],
+        head_sequence=found.head_sequence,
+        expected_sequence=found.expected_sequence,
+        rows=found.rows,
+    )
+
+
+def verification_from_proto(message: pb.VerifyAuditLogResponse) -> AuditVerification:
+    return AuditVerification(
+        message.records,
+        message.head_hash,
+        tuple(map(_defect_from_proto, message.defects)),
+        message.head_sequence,
+        message.expected_sequence,
+        message.rows,
+    )
+
+
+def _defect_from_proto(message: pb.AuditDefect) -> AuditDefect:
+    return AuditDefect(
+        message.sequence,
+        message.problem,
+        message.table,
+        message.key,
+        message.field,
+        message.recorded,
+        message.found,
+    )

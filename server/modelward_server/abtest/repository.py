@@ -1,0 +1,166 @@
+"""A/B tests in the ledger: create, read, list."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+from sqlalchemy import not_, select
+from sqlalchemy.orm import Session
+
+from modelward.abtest import AbTest, AbTestState
+from modelward.errors import AbTestConcluded, AbTestExists, AbTestNotFound, FieldViolation, InvalidField
+from modelward.lifecycle import Page, VersionRef
+from modelward.shared.convert.abtest import ab_test_from_proto, ab_test_to_proto
+from modelward.v1 import comparison_pb2 as pb
+from modelward_server.actor_context import Caller
+from modelward_server.lifecycle.repository import model_row, version_row
+from modelward_server.storage import audit
+from modelward_server.storage.ab_tables import AbTestModelRow, AbTestRow
+from modelward_server.storage.audit import Kind
+from modelward_server.storage.paging import Key, fetch_page, is_own, own_prefixes
+
+DEFAULT_CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Started:
+    """What the audit log keeps of the start of a test."""
+
+    test: str
+    variants: tuple[tuple[str, VersionRef], ...]
+    shadow: bool
+
+
+def create_ab_test(session: Session, wanted: AbTest, caller: Caller) -> AbTest:
+    """Start a test.
+
+    Raises:
+        AbTestExists: the name is taken.
+        ModelNotFound, VersionNotFound: a variant's version does not exist.
+        InvalidField: a metric is named twice.
+    """
+    _check_metrics(wanted)
+    for variant in wanted.variants:
+        version_row(session, variant.version)
+    if _row(session, wanted.test) is not None:
+        raise AbTestExists(f"the A/B test {wanted.test!r} exists; choose another name", test=wanted.test)
+    test = _started(wanted, caller)
+    row = AbTestRow(test=test.test, state=test.state, created_at=caller.at, found=_json(test), revision=1)
+    session.add(row)
+    session.flush()
+    models = sorted({variant.version.model for variant in test.variants})
+    session.add_all(AbTestModelRow(sequence=row.sequence, model=model) for model in models)
+    variants = tuple((variant.name, variant.version) for variant in test.variants)
+    audit.append(session, Kind.AB_TEST, test.control.version.model, Started(test.test, variants, test.shadow), caller)
+    return _to_test(row)
+
+
+def _started(wanted: AbTest, caller: Caller) -> AbTest:
+    """Return the test with the defaults that the contract names, and what the server sets."""
+    return replace(
+        wanted,
+        variants=tuple(replace(variant, weight=variant.weight or 1.0) for variant in wanted.variants),
+        salt=wanted.salt or wanted.test,
+        confidence_level=wanted.confidence_level or DEFAULT_CONFIDENCE,
+        state=AbTestState.RUNNING,
+        conclusion=None,
+        created_by=caller.actor,
+        created_at=caller.at,
+        etag="",
+    )
+
+
+def _check_metrics(wanted: AbTest) -> None:
+    """Refuse a key that stands for two metrics.
+
+    Raises:
+        InvalidField: names it.
+    """
+    if violations := list(_repeated_metrics(wanted)):
+        raise InvalidField(*violations)
+
+
+def _repeated_metrics(wanted: AbTest) -> Iterator[FieldViolation]:
+    keys = [metric.key for metric in wanted.metrics]
+    for number, key in enumerate(keys[1:]):
+        if key in keys[: number + 1]:
+            yield FieldViolation(f"ab_test.guardrails[{number}].key", f"{key!r} is a metric of the test already")
+
+
+def get_ab_test(session: Session, name: str) -> AbTest:
+    """Return a test.
+
+    Raises:
+        AbTestNotFound: there is none of that name.
+    """
+    return _to_test(ab_test_row(session, name))
+
+
+def list_ab_tests(
+    session: Session, model: str, state: AbTestState | None, page_size: int, page_token: str
+) -> Page[AbTest]:
+    """Return a page of tests, the newest first; of all models, or of those with a version of one.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    foreign = select(AbTestModelRow.sequence).where(not_(is_own(AbTestModelRow.model)))
+    rows = select(AbTestRow).where(AbTestRow.sequence.not_in(foreign)) if own_prefixes() else select(AbTestRow)
+    if model:
+        model_row(session, model)
+        rows = rows.where(AbTestRow.sequence.in_(select(AbTestModelRow.sequence).where(AbTestModelRow.model == model)))
+    if state is not None:
+        rows = rows.where(AbTestRow.state == state)
+    newest_first = [Key(AbTestRow.sequence, descending=True)]
+    page = fetch_page(session, rows, newest_first, page_size, page_token, ("ab_tests", model, state))
+    return Page(tuple(map(_to_test, page.items)), page.next_page_token)
+
+
+def ab_test_row(session: Session, name: str) -> AbTestRow:
+    """Fetch a test.
+
+    Raises:
+        AbTestNotFound: there is none of that name.
+    """
+    row = _row(session, name)
+    if row is None:
+        raise AbTestNotFound(f"there is no A/B test {name!r}; ListAbTests shows those that there are", test=name)
+    return row
+
+
+def running_test(session: Session, name: str) -> tuple[AbTestRow, AbTest]:
+    """Fetch a test that goes on.
+
+    Raises:
+        AbTestNotFound: there is none of that name.
+        AbTestConcluded: it has ended.
+    """
+    row = ab_test_row(session, name)
+    test = _to_test(row)
+    if test.conclusion is not None:
+        raise AbTestConcluded(
+            f"the A/B test {name!r} was concluded at {test.conclusion.concluded_at:%Y-%m-%d %H:%M} UTC in favour of "
+            f"{test.conclusion.winner}; start another one",
+            test=name,
+            winner=test.conclusion.winner,
+        )
+    return row, test
+
+
+def update(row: AbTestRow, test: AbTest) -> AbTest:
+    """Write down a test that has changed."""
+    row.state, row.found, row.revision = test.state, _json(test), row.revision + 1
+    return _to_test(row)
+
+
+def _row(session: Session, name: str) -> AbTestRow | None:
+    return session.scalar(select(AbTestRow).where(AbTestRow.test == name))
+
+
+def _json(test: AbTest) -> dict[str, object]:
+    return dict(MessageToDict(ab_test_to_proto(test), preserving_proto_field_name=True))
+
+
+def _to_test(row: AbTestRow) -> AbTest:
+    test = ab_test_from_proto(ParseDict(row.found, pb.AbTest(), ignore_unknown_fields=True))
+    return replace(test, etag=f"r{row.revision}")

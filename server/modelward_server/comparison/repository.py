@@ -1,0 +1,84 @@
+"""Comparisons in the ledger."""
+
+from uuid import uuid4
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+from sqlalchemy import not_, select
+from sqlalchemy.orm import Session
+
+from modelward.comparison import Comparison
+from modelward.errors import ComparisonNotFound
+from modelward.lifecycle import Page
+from modelward.shared.convert.comparison import comparison_from_proto, comparison_to_proto
+from modelward.v1 import comparison_pb2 as pb
+from modelward_server.actor_context import Caller
+from modelward_server.comparison.compare import Answer
+from modelward_server.lifecycle.repository import model_row
+from modelward_server.storage.comparison_tables import ComparedModelRow, ComparisonRow
+from modelward_server.storage.paging import Key, fetch_page, is_own, own_prefixes
+
+
+def save_comparison(session: Session, answer: Answer, caller: Caller) -> Comparison:
+    """Give a comparison an id and write it down."""
+    comparison = Comparison(
+        comparison_id=f"comparison-{uuid4().hex[:16]}",
+        kind=answer.kind,
+        rows=answer.rows,
+        label=answer.label,
+        primary_metric=answer.primary,
+        baseline=answer.baseline,
+        results=answer.results,
+        best=answer.results[0].version,
+        conclusion=answer.outcome.conclusion,
+        resampling=answer.outcome.resampling,
+        notes=answer.notes,
+        created_by=caller.actor,
+        created_at=caller.at,
+        confidence_set=answer.outcome.confidence_set,
+        spa_p_value=answer.outcome.spa_p_value,
+    )
+    found = MessageToDict(comparison_to_proto(comparison), preserving_proto_field_name=True)
+    row = ComparisonRow(comparison_id=comparison.comparison_id, created_at=caller.at, found=found)
+    session.add(row)
+    session.flush()
+    models = sorted({result.version.model for result in answer.results})
+    session.add_all(ComparedModelRow(sequence=row.sequence, model=model) for model in models)
+    return comparison
+
+
+def get_comparison(session: Session, comparison_id: str) -> Comparison:
+    """Return a comparison.
+
+    Raises:
+        ComparisonNotFound: there is none of that id.
+    """
+    row = session.scalar(select(ComparisonRow).where(ComparisonRow.comparison_id == comparison_id))
+    if row is None:
+        raise ComparisonNotFound(
+            f"there is no comparison {comparison_id!r}; ListComparisons shows those that there are",
+            comparison_id=comparison_id,
+        )
+    return _to_comparison(row)
+
+
+def list_comparisons(session: Session, model: str, page_size: int, page_token: str) -> Page[Comparison]:
+    """Return a page of comparisons, the newest first, of all models or of those with a version of one.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    foreign = select(ComparedModelRow.sequence).where(not_(is_own(ComparedModelRow.model)))
+    rows = (
+        select(ComparisonRow).where(ComparisonRow.sequence.not_in(foreign)) if own_prefixes() else select(ComparisonRow)
+    )
+    if model:
+        model_row(session, model)
+        about = select(ComparedModelRow.sequence).where(ComparedModelRow.model == model)
+        rows = rows.where(ComparisonRow.sequence.in_(about))
+    newest_first = [Key(ComparisonRow.sequence, descending=True)]
+    page = fetch_page(session, rows, newest_first, page_size, page_token, ("comparisons", model))
+    return Page(tuple(map(_to_comparison, page.items)), page.next_page_token)
+
+
+def _to_comparison(row: ComparisonRow) -> Comparison:
+    return comparison_from_proto(ParseDict(row.found, pb.Comparison(), ignore_unknown_fields=True))

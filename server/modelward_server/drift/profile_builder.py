@@ -1,0 +1,130 @@
+"""Reference data become a profile, once, when the reference is set."""
+
+from collections import Counter
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from modelward.data import Columns
+from modelward.kinds import category_labels, is_time
+from modelward_server.drift.multivariate import build_joint
+from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile, pooled, recurs
+from modelward_server.drift.wander import Wander
+from modelward_server.statistics.distances import Floats, Ints
+from modelward_server.statistics.rounding import leaders
+
+BINS = 10
+"""Deciles, as is usual for the population stability index (Siddiqi, 2006)."""
+BARS = 28
+"""Bars of a histogram between its two open ends, which hold half a percent of the reference each."""
+
+
+def build_profile(columns: Columns, ignored: Collection[str] = ()) -> Profile:
+    """Profile reference data.
+
+    Args:
+        columns: of one length, in the order of time, at least one that is a feature. Numbers may hold NaN, which is
+            missing, and infinities, which are values like any other; text and truth values are categories; times are
+            no features.
+        ignored: other columns that are no features, whether they are there or not.
+    """
+    rows = len(next(iter(columns.values())))
+    wander = Wander(rows)
+    left_out = {*ignored, *(name for name, values in columns.items() if is_time(values))}
+    features = tuple(_profile(name, values, wander) for name, values in columns.items() if name not in left_out)
+    joint = build_joint(columns, features, wander.blocks)
+    return Profile(rows, features, joint, wander.tests, tuple(sorted(left_out)))
+
+
+def _profile(name: str, values: Any, wander: Wander) -> Feature:
+    if values.dtype.kind in "if":
+        return _numbers(name, values.astype(np.float64), wander)
+    return _categories(name, values, wander)
+
+
+def _numbers(name: str, ordered: Floats, wander: Wander) -> NumberProfile:
+    here = ~np.isnan(ordered)
+    values, inverse, counts = np.unique(ordered[here], return_inverse=True, return_counts=True)
+    if recurs(len(values), len(inverse)):
+        values, inverse, counts = np.unique(leaders(values)[inverse], return_inverse=True, return_counts=True)
+    cumulative = counts.cumsum()
+    ranks = np.full(len(ordered), -1, np.int32)
+    ranks[here] = inverse
+    edges = bin_edges(values, cumulative)
+    bins = np.searchsorted(edges, values).astype(np.int32)
+    bars, moments = bar_edges(values, cumulative), _moments(values, counts)
+    return NumberProfile(
+        name=name,
+        values=values,
+        cumulative=cumulative,
+        missing=len(ordered) - int(here.sum()),
+        edges=edges,
+        counts=np.bincount(bins, weights=counts, minlength=len(edges) + 1).astype(np.int64),
+        bars=bars,
+        heights=np.bincount(np.searchsorted(bars, values), weights=counts, minlength=len(bars) + 1).astype(np.int64),
+        moments=moments,
+        null=wander.of_numbers(ordered, ranks, cumulative, bins, _scaled(values, moments)),
+    )
+
+
+def _scaled(values: Floats, moments: Floats) -> Floats:
+    """Return values in standard deviations from the mean; infinities as the outermost finite ones."""
+    mean, deviation, least, greatest = moments
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        scaled = (values.clip(least, greatest) - mean) / deviation
+    return np.asarray(np.nan_to_num(scaled, posinf=1e100, neginf=-1e100).clip(-1e100, 1e100))
+
+
+def bin_edges(values: Floats, cumulative: Ints) -> Floats:
+    """Return the deciles of a sample of distinct values, each an actual value, without the greatest."""
+    if not len(values):
+        return np.empty(0)
+    wanted = np.arange(1, BINS) / BINS * cumulative[-1]
+    edges = np.unique(values[np.searchsorted(cumulative, wanted - 1e-9)])
+    return np.asarray(edges[edges < values[-1]])
+
+
+def bar_edges(values: Floats, cumulative: Ints) -> Floats:
+    """Return the edges of a histogram: between few values one each, else of equal widths."""
+    finite = np.isfinite(values)
+    if finite.sum() < 2:
+        return np.empty(0)
+    if finite.sum() <= BARS + 2:
+        return np.asarray(values[finite][:-1] / 2 + values[finite][1:] / 2)
+    low, high = np.searchsorted(cumulative, np.array([0.005, 0.995]) * cumulative[-1])
+    least, most = values[[max(low, finite.argmax()), min(high, len(values) - 1 - finite[::-1].argmax())]]
+    return (
+        np.unique(np.linspace(0, 1, BARS + 1) * (most / 2 - least / 2) * 2 + least)
+        if most > least
+        else np.array([least])
+    )
+
+
+def _moments(values: Floats, counts: Ints) -> Floats:
+    finite = np.isfinite(values)
+    if not finite.any():
+        return np.zeros(4)
+    values, counts = values[finite], counts[finite]
+    unit = np.abs(values).max() or 1.0  # So that squares of very large values do not overflow.
+    mean = np.average(values / unit, weights=counts)
+    deviation = np.sqrt(np.average((values / unit - mean) ** 2, weights=counts)) if len(values) > 1 else 0.0
+    return np.array([mean * unit, deviation * unit, values[0], values[-1]])
+
+
+def _categories(name: str, values: Any, wander: Wander) -> CategoryProfile:
+    labels = category_labels(values)
+    counted = count_categories(labels)
+    missing = counted.pop(None, 0)
+    categories = sorted(counted, key=lambda label: (-counted[label], str(label)))
+    index: dict[str | None, int] = {label: i for i, label in enumerate(categories)} | {None: -1}
+    codes = np.array([index[label] for label in labels], np.int32)
+    counts = np.array([counted[label] for label in categories], np.int64)
+    tested = pooled(counts, counts)
+    null = wander.of_categories(np.minimum(codes, len(tested) - 1), tested[: len(tested) - (tested[-1] == 0)])
+    return CategoryProfile(name, tuple(map(str, categories)), counts, missing, null)
+
+
+def count_categories(labels: list[str | None]) -> dict[str | None, int]:
+    """Count labels as Python text: an array of text is as wide as its longest one, and drops NULs at the end."""
+    return dict(Counter(labels))

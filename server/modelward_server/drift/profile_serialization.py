@@ -1,0 +1,77 @@
+"""Profiles on their way to the disk and back: an npz file, which runs no code when it is read."""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+
+from modelward.errors import ReferenceNotFound
+from modelward_server.drift.multivariate import nothing_to_join
+from modelward_server.drift.profile import CategoryProfile, Feature, JointProfile, NumberProfile, Profile
+from modelward_server.statistics.null_distribution import Null
+
+FORMAT = 4
+"""Counts up when a profile holds something else than before."""
+WITHOUT_JOINT = 3
+"""The format whose places of categories were others: such a profile has nothing to join until it is set again."""
+KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (NumberProfile, CategoryProfile)}
+
+
+def to_bytes(profile: Profile) -> bytes:
+    """Pack a profile."""
+    arrays: dict[str, Any] = {}
+    header = {
+        "format": FORMAT,
+        "rows": profile.rows,
+        "tests": profile.tests,
+        "ignored": profile.ignored,
+        "features": [_header(f"{i}.", feature, arrays) for i, feature in enumerate(profile.features)],
+        "joint": _header("joint.", profile.joint, arrays),
+    }
+    arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
+    packed = io.BytesIO()
+    np.savez(packed, **arrays)
+    return packed.getvalue()
+
+
+def _header(prefix: str, part: Feature | JointProfile, arrays: dict[str, Any]) -> dict[str, Any]:
+    """Put the arrays of a part beside those of others, and return the rest of it."""
+    plain = dict(_plain(part))
+    arrays |= {prefix + key: value for key, value in plain.items() if isinstance(value, np.ndarray)}
+    rest = {key: value for key, value in plain.items() if not isinstance(value, np.ndarray)}
+    return {"kind": type(part).__name__, **rest}
+
+
+def _plain(part: Any) -> Iterator[tuple[str, Any]]:
+    """Give a part's fields, those of its null beside its own."""
+    for one in (part, part.null):
+        yield from ((field.name, getattr(one, field.name)) for field in fields(one) if field.name != "null")
+
+
+def from_bytes(packed: bytes) -> Profile:
+    """Unpack a profile.
+
+    Raises:
+        ReferenceNotFound: it was packed by a version whose profiles held something else.
+    """
+    with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
+        header = json.loads(arrays["header"].tobytes())
+        if header.get("format") not in {FORMAT, WITHOUT_JOINT}:
+            raise ReferenceNotFound("the reference was stored by an older server; set it again from the same data")
+        features = tuple(_unpacked(f"{i}.", plain, arrays) for i, plain in enumerate(header["features"]))
+        joint = _unpacked("joint.", header["joint"], arrays)
+        if header["format"] == WITHOUT_JOINT:
+            joint = nothing_to_join(len(features))
+    return Profile(header["rows"], features, joint, header["tests"], tuple(header.get("ignored", ())))
+
+
+def _unpacked(prefix: str, plain: dict[str, Any], arrays: Mapping[str, Any]) -> Any:
+    own = {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)} | plain
+    kind = KINDS.get(own.pop("kind"), JointProfile)
+    null = Null(own.pop("quantiles"), own.pop("tests"), own.pop("independence"))
+    if kind is CategoryProfile:
+        own["categories"] = tuple(own["categories"])
+    return kind(null=null, **own)

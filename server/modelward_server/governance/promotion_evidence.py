@@ -1,0 +1,143 @@
+"""What the other services found about a candidate, for the promotion gates: read before its promotion has the lock."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from modelward.abtest import AbTest, VariantResult
+from modelward.comparison import Comparison, ModelResult
+from modelward.comparison import Verdict as Outcome
+from modelward.lifecycle import DriftAlarm, VersionRef
+from modelward_server.abtest.readings import Reading, read_test
+from modelward_server.abtest.repository import list_ab_tests
+from modelward_server.abtest.verdict import broken_guardrails
+from modelward_server.comparison.repository import list_comparisons
+from modelward_server.drift.live_monitoring import standing_drift_alarm
+from modelward_server.drift.reports import latest_report
+from modelward_server.lifecycle.gates import Verdict
+from modelward_server.lifecycle.policies import get_policy
+from modelward_server.lifecycle.repository import production_version
+from modelward_server.storage.ab_tables import AbTestModelRow
+from modelward_server.storage.comparison_tables import ComparedModelRow
+from modelward_server.storage.prepared import Outdated
+
+RECENT = 50
+"""How many comparisons and tests of a model are looked at, the newest first."""
+NO_WORSE = {Outcome.SUPERIOR, Outcome.NON_INFERIOR}
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The evidence about a candidate against a version in production, and what it was read from."""
+
+    candidate: VersionRef
+    production: VersionRef | None = None
+    """None: no gate asked for a verdict."""
+    found: Verdict | None = None
+    newest: tuple[int, int] = (0, 0)
+    """The newest A/B test and the newest comparison of the model."""
+    running: tuple[Reading, ...] = ()
+    """The running tests that were looked at."""
+
+    def verdict(self, session: Session, candidate: VersionRef, production: VersionRef) -> Verdict | None:
+        """Return the verdict, if it would be the same now.
+
+        Raises:
+            Outdated: it was not read, or of other versions, or there are newer tests or comparisons by now.
+        """
+        if (candidate, production) != (self.candidate, self.production):
+            raise Outdated
+        if _newest(session, candidate.model) != self.newest:
+            raise Outdated
+        for reading in self.running:
+            reading.check(session)
+        return self.found
+
+    def drift_alarm(self, session: Session, candidate: VersionRef) -> DriftAlarm | None:
+        """Return the alarm that stands now: two rows that an index finds are sooner read than checked."""
+        return drift_alarm(session, candidate)
+
+
+def gather(session: Session, candidate: VersionRef, known: Reading | None = None) -> Gathered:
+    """Read what the gates of the candidate's model ask for, and nothing else.
+
+    Args:
+        known: a test that was read in this session.
+
+    Raises:
+        ModelNotFound: there is no such model.
+    """
+    production = production_version(session, candidate.model)
+    if not production or not get_policy(session, candidate.model).require_comparison:
+        return Gathered(candidate)
+    return _Gathering(session, candidate, VersionRef(candidate.model, production), known).done()
+
+
+class _Gathering:
+    def __init__(self, session: Session, candidate: VersionRef, production: VersionRef, known: Reading | None) -> None:
+        self._session, self._candidate, self._production, self._known = session, candidate, production, known
+        self._running: list[Reading] = []
+
+    def done(self) -> Gathered:
+        """Take what the newest A/B test that says anything found, or else the newest comparison.
+
+        Live traffic tells more than a test set: a comparison counts where no A/B test says anything.
+        """
+        found = self._by_traffic() or self._by_test_set()
+        newest = _newest(self._session, self._candidate.model)
+        return Gathered(self._candidate, self._production, found, newest, tuple(self._running))
+
+    def _by_traffic(self) -> Verdict | None:
+        tests = list_ab_tests(self._session, self._candidate.model, None, RECENT, "").items
+        return next((said for test in tests for said in self._of_test(test)), None)
+
+    def _of_test(self, test: AbTest) -> Iterator[Verdict]:
+        arms = [variant.name for variant in test.challengers if variant.version == self._candidate]
+        if test.control.version != self._production or not arms:
+            return
+        result = test.conclusion.result if test.conclusion else self._read(test).result
+        sentence = f"{self._candidate} is {{}} to {self._production} by {test.primary_metric.key}"
+        if said := _said(test, result[arms[0]], sentence):
+            yield said
+
+    def _read(self, test: AbTest) -> Reading:
+        known = self._known is not None and self._known.test.test == test.test
+        self._running.append(self._known if known and self._known else read_test(self._session, test, most_looks=0))
+        return self._running[-1]
+
+    def _by_test_set(self) -> Verdict | None:
+        for comparison in list_comparisons(self._session, self._candidate.model, RECENT, "").items:
+            if comparison.baseline == self._production and (result := _result(comparison, self._candidate)):
+                summary = f"{self._candidate} is {result.verdict} to {self._production} by {comparison.primary_metric}"
+                return Verdict(f"comparison {comparison.comparison_id}", result.verdict in NO_WORSE, summary)
+        return None
+
+
+def _said(test: AbTest, found: VariantResult, sentence: str) -> Verdict | None:
+    """Return what a test says of a challenger; None while it says nothing."""
+    verdict, broken = found.metrics[0].verdict, broken_guardrails(test, found)
+    if verdict in {None, Outcome.INCONCLUSIVE}:
+        return None
+    summary = sentence.format(verdict) + (f", but breaks the guardrail {', '.join(broken)}" if broken else "")
+    return Verdict(f"A/B test {test.test}", verdict in NO_WORSE and not broken, summary)
+
+
+def _result(comparison: Comparison, candidate: VersionRef) -> ModelResult | None:
+    return next((r for r in comparison.results if r.version == candidate and r.verdict is not None), None)
+
+
+def _newest(session: Session, model: str) -> tuple[int, int]:
+    """Return the numbers of a model's newest A/B test and newest comparison; 0 where there is none."""
+    test = select(func.max(AbTestModelRow.sequence)).where(AbTestModelRow.model == model)
+    comparison = select(func.max(ComparedModelRow.sequence)).where(ComparedModelRow.model == model)
+    return session.scalar(test) or 0, session.scalar(comparison) or 0
+
+
+def drift_alarm(session: Session, candidate: VersionRef) -> DriftAlarm | None:
+    """Return the alarm that stands for a version: of its live data, or its newest report, when that found drift."""
+    if standing := standing_drift_alarm(session, candidate):
+        return standing[0]
+    report = latest_report(session, candidate.model, candidate.version)
+    return DriftAlarm(candidate, report.report_id, report.score) if report and report.drift_detected else None

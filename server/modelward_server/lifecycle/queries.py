@@ -1,0 +1,118 @@
+"""Lists of models and of versions, with conditions."""
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy.orm import Session
+
+from modelward.lifecycle import MetricRange, Model, ModelVersion, Page, Stage
+from modelward_server.lifecycle.repository import to_model, to_version
+from modelward_server.storage.paging import Key, is_own, starts_with
+from modelward_server.storage.search import Condition, search_page
+from modelward_server.storage.search_tables import ModelTagRow, VersionMetricRow, VersionTagRow, value_digest
+from modelward_server.storage.tables import ModelRow, VersionRow
+
+NAMED = (VersionRow.model, VersionRow.version)
+TAGGED = (VersionTagRow.model, VersionTagRow.version)
+MEASURED = (VersionMetricRow.model, VersionMetricRow.version)
+
+
+@dataclass(frozen=True)
+class VersionFilter:
+    """Conditions on versions; those that are set must all hold."""
+
+    model: str = ""
+    name_prefix: str = ""
+    stages: Collection[Stage] = ()
+    tags: Mapping[str, str] = field(default_factory=dict)
+    metrics: Sequence[MetricRange] = ()
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+def list_models(
+    session: Session,
+    name_prefix: str,
+    stages: Collection[Stage],
+    tags: Mapping[str, str],
+    page_size: int,
+    page_token: str,
+) -> Page[Model]:
+    """Return a page of the models that meet every condition, by name."""
+    asked = ("models", name_prefix, sorted(stages), sorted(tags.items()))
+    page = search_page(
+        session,
+        [Key(ModelRow.name)],
+        lambda name: and_(is_own(name), starts_with(name, name_prefix)),
+        list(_model_conditions(stages, tags)),
+        page_size,
+        page_token,
+        asked,
+    )
+    in_production = _production_versions(session, [row.name for row in page.items])
+    return Page(tuple(to_model(row, in_production.get(row.name, 0)) for row in page.items), page.next_page_token)
+
+
+def _model_conditions(stages: Collection[Stage], tags: Mapping[str, str]) -> Iterator[Condition]:
+    for key, value in tags.items():
+        tagged = (ModelTagRow.key == key) & (ModelTagRow.digest == value_digest(value))
+        yield Condition((ModelTagRow.model,), tagged, (ModelTagRow.model,), in_order=True)
+    if stages:
+        yield Condition((VersionRow.model,), VersionRow.stage.in_(stages), ())
+
+
+def _production_versions(session: Session, models: list[str]) -> dict[str, int]:
+    query = select(VersionRow.model, VersionRow.version).where(
+        VersionRow.model.in_(models), VersionRow.stage == Stage.PRODUCTION
+    )
+    return dict(session.execute(query).all())
+
+
+def list_versions(session: Session, wanted: VersionFilter, page_size: int, page_token: str) -> Page[ModelVersion]:
+    """Return a page of the versions that meet every condition: by model, the highest number first."""
+    page = search_page(
+        session,
+        [Key(VersionRow.model), Key(VersionRow.version, descending=True)],
+        lambda model: _among(model, wanted),
+        list(_version_conditions(wanted)),
+        page_size,
+        page_token,
+        wanted,
+    )
+    return Page(tuple(map(to_version, page.items)), page.next_page_token)
+
+
+def _among(model: ColumnElement[str], wanted: VersionFilter) -> ColumnElement[bool]:
+    named = [model == wanted.model] if wanted.model else []
+    return and_(is_own(model), *named, *([starts_with(model, wanted.name_prefix)] if wanted.name_prefix else []))
+
+
+def _version_conditions(wanted: VersionFilter) -> Iterator[Condition]:
+    for key, value in wanted.tags.items():
+        tagged = (VersionTagRow.key == key) & (VersionTagRow.digest == value_digest(value))
+        yield Condition(TAGGED, tagged, TAGGED, in_order=True)
+    if wanted.stages:
+        # Of several stages the index gives one after the other.
+        alone = len(wanted.stages) == 1
+        yield Condition(NAMED, VersionRow.stage.in_(wanted.stages), NAMED if alone else (), in_order=alone)
+    for bounds in wanted.metrics:
+        yield Condition(MEASURED, and_(*_within(bounds)), (VersionMetricRow.value, *MEASURED))
+    if wanted.created_after is not None or wanted.created_before is not None:
+        yield Condition(NAMED, and_(*_created_within(wanted)), (VersionRow.created_at, *NAMED))
+
+
+def _within(bounds: MetricRange) -> Iterator[ColumnElement[bool]]:
+    yield VersionMetricRow.key == bounds.key
+    if bounds.at_least is not None:
+        yield VersionMetricRow.value >= bounds.at_least
+    if bounds.at_most is not None:
+        yield VersionMetricRow.value <= bounds.at_most
+
+
+def _created_within(wanted: VersionFilter) -> Iterator[ColumnElement[bool]]:
+    if wanted.created_after is not None:
+        yield VersionRow.created_at >= wanted.created_after
+    if wanted.created_before is not None:
+        yield VersionRow.created_at < wanted.created_before

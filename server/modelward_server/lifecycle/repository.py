@@ -1,0 +1,155 @@
+"""Reads of models and versions, and what a row of the ledger means to a caller."""
+
+from collections.abc import Iterable
+from dataclasses import asdict
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelward.errors import EtagMismatch, FieldViolation, InvalidField, ModelNotFound, VersionNotFound
+from modelward.lifecycle import (
+    ArtifactDeletion,
+    ArtifactFile,
+    GateResult,
+    Halt,
+    Model,
+    ModelFormat,
+    ModelVersion,
+    Stage,
+    Transition,
+    VersionRef,
+)
+from modelward_server.storage.tables import ModelRow, TransitionRow, VersionRow
+
+
+def model_row(session: Session, name: str, *, lock: bool = False) -> ModelRow:
+    """Fetch a model, and with `lock` keep other writers of it waiting until this transaction ends.
+
+    Raises:
+        ModelNotFound: there is none of that name.
+    """
+    row = session.get(ModelRow, name, with_for_update=lock, populate_existing=lock)
+    if row is None:
+        raise ModelNotFound(f"there is no model {name!r}; ListModels shows those that there are", model=name)
+    return row
+
+
+def version_row(session: Session, ref: VersionRef, *, lock: bool = False) -> VersionRow:
+    """Fetch a version, and with `lock` keep other writers of its model waiting.
+
+    Raises:
+        ModelNotFound: there is no such model.
+        VersionNotFound: the model has no such version.
+    """
+    model = model_row(session, ref.model, lock=lock)
+    row = session.get(VersionRow, (ref.model, ref.version), populate_existing=lock)
+    if row is None:
+        known = f"its versions go up to {model.latest_version}" if model.latest_version else "it has no version yet"
+        raise VersionNotFound(f"there is no {ref}; {known}", model=ref.model, version=ref.version)
+    return row
+
+
+def check_etag(given: str, current: str) -> None:
+    """Refuse a change that was decided on an older state; an empty etag accepts any.
+
+    Raises:
+        EtagMismatch: with the current etag in its metadata.
+    """
+    if given and given != current:
+        raise EtagMismatch(
+            "it was changed since its etag was read; read it again and decide anew", current_etag=current
+        )
+
+
+def check_mask(paths: Iterable[str]) -> None:
+    """Refuse an update that names nothing to change.
+
+    Raises:
+        InvalidField: the mask is empty.
+    """
+    if not list(paths):
+        raise InvalidField(FieldViolation("update_mask", 'is empty; name "description", "tags" or both'))
+
+
+def production_version(session: Session, model: str) -> int:
+    """Return the number of the version in production, or 0."""
+    query = select(VersionRow.version).where(VersionRow.model == model, VersionRow.stage == Stage.PRODUCTION)
+    return session.scalar(query) or 0
+
+
+def to_model(row: ModelRow, production: int) -> Model:
+    return Model(
+        name=row.name,
+        description=row.description,
+        tags=row.tags,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        latest_version=row.latest_version,
+        production_version=production,
+        halt=Halt(row.halted_by, row.halt_reason, row.halted_at) if row.halted_at else None,
+        etag=etag(row),
+    )
+
+
+def to_version(row: VersionRow) -> ModelVersion:
+    return ModelVersion(
+        model=row.model,
+        version=row.version,
+        stage=Stage(row.stage),
+        description=row.description,
+        tags=row.tags,
+        params=row.params,
+        metrics=row.metrics,
+        files=tuple(ArtifactFile(**file) for file in row.files),
+        format=ModelFormat(row.format),
+        framework=row.framework,
+        digest=row.digest,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        stage_since=row.stage_since,
+        run_id=row.run_id,
+        mlflow_version=row.mlflow_version,
+        references=tuple(row.references),
+        etag=etag(row),
+        artifact_deletion=_deletion(row),
+    )
+
+
+def _deletion(row: VersionRow) -> ArtifactDeletion | None:
+    if row.artifact_deleted_at is None:
+        return None
+    return ArtifactDeletion(row.artifact_deleted_by, row.artifact_deletion_reason, row.artifact_deleted_at)
+
+
+def to_transition(row: TransitionRow) -> Transition:
+    return Transition(
+        sequence=row.sequence,
+        version=VersionRef(row.model, row.version),
+        from_stage=Stage(row.from_stage) if row.from_stage else None,
+        to_stage=Stage(row.to_stage),
+        actor=row.actor,
+        reason=row.reason,
+        moved_at=row.moved_at,
+        displaced_by=row.displaced_by,
+        gates=tuple(GateResult(**gate) for gate in row.gates),
+    )
+
+
+def from_transition(transition: Transition) -> TransitionRow:
+    return TransitionRow(
+        sequence=transition.sequence,
+        model=transition.version.model,
+        version=transition.version.version,
+        from_stage=transition.from_stage or "",
+        to_stage=transition.to_stage,
+        actor=transition.actor,
+        reason=transition.reason,
+        moved_at=transition.moved_at,
+        displaced_by=transition.displaced_by,
+        gates=[asdict(gate) for gate in transition.gates],
+    )
+
+
+def etag(row: ModelRow | VersionRow) -> str:
+    return f"r{row.revision}"

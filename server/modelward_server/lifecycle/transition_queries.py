@@ -1,0 +1,75 @@
+"""The record of stage changes, as a list."""
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from sqlalchemy import ColumnElement, and_, func, select, true
+from sqlalchemy.orm import Session
+
+from modelward.lifecycle import Page, Transition, VersionRef
+from modelward_server.lifecycle.repository import model_row, to_transition, version_row
+from modelward_server.storage.audit import last_sequence
+from modelward_server.storage.paging import Key, is_own, own_prefixes
+from modelward_server.storage.search import Condition, search_page
+from modelward_server.storage.tables import TransitionRow
+
+NUMBERED = (TransitionRow.sequence,)
+
+
+def list_transitions(
+    session: Session,
+    ref: VersionRef,
+    moved_after: datetime | None,
+    moved_before: datetime | None,
+    page_size: int,
+    page_token: str,
+) -> Page[Transition]:
+    """Return a page of the stage changes, the newest first.
+
+    Args:
+        ref: the model and version to show; an empty model means all models, version 0 all versions.
+
+    Raises:
+        ModelNotFound, VersionNotFound: what `ref` names does not exist.
+    """
+    _check_exists(session, ref)
+    conditions = list(_conditions(ref, moved_after, moved_before))
+    newest_first = [Key(TransitionRow.sequence, descending=True)]
+    asked = ("transitions", ref, moved_after, moved_before)
+    newest = _newest_before(session, moved_before)
+    page = search_page(session, newest_first, lambda number: number <= newest, conditions, page_size, page_token, asked)
+    return Page(tuple(map(to_transition, page.items)), page.next_page_token)
+
+
+def _newest_before(session: Session, moved_before: datetime | None) -> int:
+    """Return the highest number of a change before that instant, where a walk begins: what is newer may be much."""
+    if moved_before is None:
+        return last_sequence(session)
+    # As a list of its own, so that the index of times is read and not every row from the newest on.
+    earlier = select(TransitionRow.sequence).where(TransitionRow.moved_at < moved_before)
+    numbers = earlier.order_by(TransitionRow.moved_at).offset(0).subquery()
+    return session.scalar(select(func.max(numbers.c.sequence))) or 0
+
+
+def _check_exists(session: Session, ref: VersionRef) -> None:
+    if ref.model and ref.version:
+        version_row(session, ref)
+    elif ref.model:
+        model_row(session, ref.model)
+
+
+def _conditions(ref: VersionRef, moved_after: datetime | None, moved_before: datetime | None) -> Iterator[Condition]:
+    if ref.model:
+        of = (TransitionRow.model == ref.model) & (TransitionRow.version == ref.version if ref.version else true())
+        yield Condition(NUMBERED, of, NUMBERED, in_order=True)
+    elif own_prefixes():
+        yield Condition(NUMBERED, is_own(TransitionRow.model), (TransitionRow.model, *NUMBERED))
+    if moved_after is not None or moved_before is not None:
+        yield Condition(NUMBERED, and_(*_moved_within(moved_after, moved_before)), (TransitionRow.moved_at, *NUMBERED))
+
+
+def _moved_within(moved_after: datetime | None, moved_before: datetime | None) -> Iterator[ColumnElement[bool]]:
+    if moved_after is not None:
+        yield TransitionRow.moved_at >= moved_after
+    if moved_before is not None:
+        yield TransitionRow.moved_at < moved_before

@@ -1,0 +1,245 @@
+"""The way to MLflow: imported late and kept quiet, its failures in one error. No other module imports it at its top."""
+
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Lock
+from typing import Any
+from urllib.parse import urlsplit
+
+from sqlalchemy import make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from modelward.errors import FieldViolation, InvalidField, StoreUnavailable
+from modelward_server.observability.redaction import redact
+from modelward_server.storage.ledger import ALEMBIC_LOCK
+
+MAX_HOPS = 5
+"""How often a URI of MLflow's own may stand for another one, as a registered model's for a run's."""
+
+_SEEN: set[str] = set()
+"""URIs of local databases that were there before."""
+
+
+_GLOBAL_URI_LOCK = Lock()
+
+
+class MlflowConnection:
+    """The way to one MLflow, which may be away for a while."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self._uri = tracking_uri
+        self._client: Any = None
+
+    @property
+    def client(self) -> Any:
+        """A client of it, made when it is first needed.
+
+        Raises:
+            StoreUnavailable: the file of its database is gone.
+        """
+        _check_there(self._uri)
+        if self._client is None:
+            self._client = connect(self._uri)
+        return self._client
+
+
+def connect(tracking_uri: str) -> Any:
+    """Return a client of a tracking server or database, which is also its registry."""
+    if _local_database(tracking_uri):  # A connection that is kept would go on with a file that was replaced.
+        os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
+    with ALEMBIC_LOCK:  # The first calls make the tables of a database.
+        _make_local_database(tracking_uri)
+        client = _opened(tracking_uri)
+    _check_there(tracking_uri)
+    return client
+
+
+def _opened(tracking_uri: str) -> Any:
+    client = load_mlflow().MlflowClient(tracking_uri, registry_uri=tracking_uri)
+    client.search_experiments(max_results=1)
+    client.search_registered_models(max_results=1)
+    return client
+
+
+def _make_local_database(tracking_uri: str) -> None:
+    """Make a SQLite database that is not there yet, whole or not at all.
+
+    MLflow makes its tables in many steps, and a file that was left between two of them serves it no more.
+    """
+    path = _local_database(tracking_uri)
+    if path is None or path.exists():
+        return
+    with TemporaryDirectory(dir=path.parent, prefix=f"{path.name}-") as folder:
+        made = Path(folder, path.name)
+        _opened(f"sqlite:///{made.resolve()}")
+        with suppress(FileExistsError):  # Another server was faster, and may have used it already.
+            path.hardlink_to(made)
+
+
+def _check_there(tracking_uri: str) -> None:
+    """Refuse a database whose file was there before and is gone: whoever opens it makes an empty one in its place.
+
+    Raises:
+        StoreUnavailable: it is gone.
+    """
+    path = _local_database(tracking_uri)
+    if path is None:
+        return
+    if path.exists():
+        _SEEN.add(tracking_uri)
+    elif tracking_uri in _SEEN:
+        raise StoreUnavailable(f"MLflow: its database {path} is gone; put it back", store="mlflow")
+
+
+def _local_database(tracking_uri: str) -> Path | None:
+    return Path(make_url(tracking_uri).database or "") if tracking_uri.startswith("sqlite:") else None
+
+
+class MlflowFiles:
+    """Artifacts as one MLflow finds them.
+
+    Args:
+        tracking_uri: its tracking server or database.
+    """
+
+    def __init__(self, tracking_uri: str) -> None:
+        self._uri = tracking_uri
+
+    def download(self, uri: str, to: Path) -> Path:
+        """Fetch what MLflow can read, such as `runs:/...`, `models:/...` or `s3://...`, and return where it lies.
+
+        Raises:
+            InvalidField: nothing can be read there.
+        """
+        mlflow = self._mlflow()
+        with _reading(uri):
+            return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(to), tracking_uri=self._uri))
+
+    def locate(self, uri: str) -> tuple[str, Sequence[str]]:
+        """Return a URI of MLflow's own with a number in place of an alias, and every place that it leads to.
+
+        Raises:
+            InvalidField: it leads nowhere.
+        """
+        mlflow = self._mlflow()
+        with _reading(uri):
+            client = mlflow.MlflowClient(self._uri, registry_uri=self._uri)
+            fixed = _with_version(client, uri) if uri.startswith("models:") else uri
+            return fixed, list(_places(client, fixed, MAX_HOPS))
+
+    def _mlflow(self) -> Any:
+        _check_there(self._uri)
+        with global_uri(self._uri):  # `models:/` is looked up there, whatever an argument says.
+            return load_mlflow()
+
+
+@contextmanager
+def _reading(uri: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE" or isinstance(error, SQLAlchemyError):
+            raise StoreUnavailable(f"MLflow: {first_line(error)}", store="mlflow") from error
+        # Each kind of store raises its own errors; what they share is that the URI did not lead to files.
+        fix = f"nothing can be read at {uri!r}: {first_line(error)}"
+        raise InvalidField(FieldViolation("source_uri", fix)) from error
+
+
+def _with_version(client: Any, uri: str) -> str:
+    """Put the version's number in place of an alias or a stage, which may be moved at any moment."""
+    from mlflow.store.artifact import models_artifact_repo
+    from mlflow.store.artifact.utils import models
+
+    repository: Any = models_artifact_repo.ModelsArtifactRepository
+    numbered: Any = models.get_model_name_and_version
+    base, path = repository.split_models_uri(uri)
+    return _below(f"models:/{'/'.join(map(str, numbered(client, base)))}", path)
+
+
+def _places(client: Any, uri: str, hops: int) -> Iterator[str]:
+    """Give the URIs that one of MLflow's own stands for, which may in turn be of that kind."""
+    scheme = urlsplit(uri).scheme
+    if scheme not in {"models", "runs"}:
+        yield uri
+    elif not hops:
+        raise ValueError("it leads from one URI of MLflow to the next without an end")
+    else:
+        for place in (_places_of_model if scheme == "models" else _places_of_run)(client, uri):
+            yield from _places(client, place, hops - 1)
+
+
+def _places_of_model(client: Any, uri: str) -> Iterator[str]:
+    from mlflow.store.artifact import models_artifact_repo
+
+    repository: Any = models_artifact_repo.ModelsArtifactRepository
+    base, path = repository.split_models_uri(uri)
+    yield _below(repository.get_underlying_uri(base), path)
+
+
+def _places_of_run(client: Any, uri: str) -> Iterator[str]:
+    """Give the place of a run's artifacts, and those of the models that it logged under the name in the path."""
+    from mlflow.exceptions import MlflowException
+    from mlflow.store.artifact import runs_artifact_repo
+
+    repository: Any = runs_artifact_repo.RunsArtifactRepository
+    run_id, path = repository.parse_runs_uri(uri)
+    run = client.get_run(run_id)
+    yield _below(run.info.artifact_uri, path or "")
+    if name := (path or "").partition("/")[0]:
+        with suppress(MlflowException):  # An older server, which has no such models.
+            logged = list(_logged_models(client, run.info.experiment_id, name))
+            yield from [model.artifact_location for model in logged if model.source_run_id == run_id]
+
+
+def _logged_models(client: Any, experiment: str, name: str) -> Iterator[Any]:
+    token: str | None = None
+    while token != "":
+        page = client.search_logged_models([experiment], f"name = '{name}'", page_token=token)
+        yield from page
+        token = page.token or ""
+
+
+def _below(uri: str, path: str) -> str:
+    return f"{uri.rstrip('/')}/{path}" if path else uri
+
+
+def load_mlflow() -> Any:
+    """Import MLflow, which takes a second, and keep it quiet."""
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # The worker tries again by itself.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # Seconds; its 120 would hold up a stop of the server.
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    import mlflow
+
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # It logs what it raises, with a traceback.
+    return mlflow
+
+
+@contextmanager
+def global_uri(tracking_uri: str) -> Iterator[None]:
+    """Set MLflow's global URI, and let nobody set another one within the block."""
+    with _GLOBAL_URI_LOCK:
+        load_mlflow().set_tracking_uri(tracking_uri)
+        yield
+
+
+@contextmanager
+def answering() -> Iterator[None]:
+    load_mlflow()
+    from mlflow.exceptions import MlflowException
+
+    try:
+        yield
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        raise StoreUnavailable(f"MLflow: {first_line(error)}", store="mlflow") from error
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says first; MLflow's own name its URL, with the password in it."""
+    return redact(str(error).partition("\n")[0])

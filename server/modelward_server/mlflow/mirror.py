@@ -1,0 +1,266 @@
+"""MLflow as the window for data scientists: it is made to show what the ledger says.
+
+The mirror works from state, not from events: it looks at what MLflow has and adds what is missing. So it may be
+called again at any time, and it finishes what an earlier call left half done.
+"""
+
+import json
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from modelward.lifecycle import Model, ModelVersion, Stage
+from modelward_server.mlflow.client import MlflowConnection, answering, global_uri, load_mlflow
+from modelward_server.mlflow.mlmodel import describe_model
+from modelward_server.storage.verification import copy_verified, read_verified
+
+VERSION_TAG = "modelward.version"
+STAGE_TAG = "modelward.stage"
+DIGEST_TAG = "modelward.digest"
+LOG_TAG = "mlflow.modelward.log"
+LOG_FILE = "training.log"
+TAGS_TAG = "mlflow.modelward.tags"
+"""Keys of the tags that are ours. MLflow's pages hide what begins with its own name, as this should be."""
+ALIASED = (Stage.STAGING, Stage.PRODUCTION)
+"""Stages that show as an alias too: an alias points to one version, and these are the ones that are asked for."""
+TEXT_LIMIT = 5000
+"""Characters that MLflow's database takes in a description."""
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """Where a version is to be found in MLflow."""
+
+    run_id: str
+    mlflow_version: str
+
+
+class MlflowMirror:
+    """Shows versions in one MLflow.
+
+    Args:
+        tracking_uri: of its tracking server or database, which is also its registry.
+        artifact_root: folder for the files of new experiments; None leaves the choice to MLflow.
+    """
+
+    def __init__(self, tracking_uri: str, artifact_root: str | None) -> None:
+        self._uri = tracking_uri
+        self._connection = MlflowConnection(tracking_uri)
+        self._artifact_root = artifact_root
+
+    def sync(
+        self,
+        version: ModelVersion,
+        model: Model,
+        files: Mapping[str, Path],
+        holders: Sequence[ModelVersion],
+        log: Path | None = None,
+    ) -> Mirrored:
+        """Make MLflow show a version as it is; calling it again changes nothing.
+
+        Args:
+            files: where the content of each file lies, by its path in the artifact.
+            holders: the versions of the model that the aliases of stages mean.
+            log: what the retraining job printed that the version came of; shown as the run's `training.log`.
+
+        Raises:
+            StoreUnavailable: MLflow does not answer, or refuses.
+            DigestMismatch: a file or the log is lost or damaged; it is not shown.
+        """
+        with answering():
+            experiment_id = self._experiment(model)
+            self._show_model(model)
+            run = self._run(experiment_id, version)
+            registered = self._registered(version)
+            # What is registered has its files; of an adopted version they lie where MLflow had them before.
+            model_id = registered.model_id if registered else self._logged_model(experiment_id, version, run, files)
+            self._show_facts(run, version, model_id)
+            if log is not None:
+                self._show_log(run, log)
+            number = str(registered.version) if registered else self._register(version, run.info.run_id, model_id)
+            self._show_registered(registered, version)
+            self._show_aliases(version, number, holders)
+            return Mirrored(run.info.run_id, number)
+
+    @property
+    def _client(self) -> Any:
+        return self._connection.client
+
+    def _experiment(self, model: Model) -> str:
+        """Return the experiment of a model, which has its name."""
+        found = self._client.get_experiment_by_name(model.name)
+        if found is None:
+            location = None if self._artifact_root is None else f"{self._artifact_root}/{model.name}"
+            kind = {"mlflow.experimentKind": "custom_model_development"}  # Its pages show training then, not chats.
+            return str(self._client.create_experiment(model.name, artifact_location=location, tags=kind))
+        if found.lifecycle_stage == "deleted":
+            self._client.restore_experiment(found.experiment_id)
+        return str(found.experiment_id)
+
+    def _show_model(self, model: Model) -> None:
+        description = model.description[:TEXT_LIMIT]
+        found = next(iter(self._client.search_registered_models(f"name='{model.name}'")), None)
+        if found is None:
+            self._client.create_registered_model(model.name, _owned(model.tags), description)
+            return
+        if (found.description or "") != description:
+            self._client.update_registered_model(model.name, description)
+        wanted = _owned(model.tags)
+        for key, value in _missing(wanted, found.tags):
+            self._client.set_registered_model_tag(model.name, key, value)
+        for key in _dropped(wanted, found.tags):
+            self._client.delete_registered_model_tag(model.name, key)
+
+    def _run(self, experiment_id: str, version: ModelVersion) -> Any:
+        """Return the run of a version: the one that is known, or the one with its tag, or a new one."""
+        by_tag = f"tags.`{VERSION_TAG}` = '{version.version}'"
+        everything = load_mlflow().entities.ViewType.ALL
+        found = self._known_run(version.run_id) or self._client.search_runs([experiment_id], by_tag, everything, 1)
+        if found:
+            if found[0].info.lifecycle_stage == "deleted":
+                self._client.restore_run(found[0].info.run_id)
+            return found[0]
+        tags = {
+            VERSION_TAG: str(version.version),
+            "mlflow.user": version.created_by,
+            "mlflow.source.name": "modelward",
+        }
+        name = f"{version.model} v{version.version}"
+        return self._client.create_run(experiment_id, _millis(version.created_at), tags, name)
+
+    def _known_run(self, run_id: str) -> list[Any]:
+        """Return the run of that id in a list, which is empty when somebody removed it for good."""
+        try:
+            return [self._client.get_run(run_id)] if run_id else []
+        except load_mlflow().exceptions.MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # One that only does not answer is no reason for another.
+                raise
+            return []
+
+    def _logged_model(self, experiment_id: str, version: ModelVersion, run: Any, files: Mapping[str, Path]) -> str:
+        """Return the logged model of a run, with all its files."""
+        found = self._client.search_logged_models([experiment_id], f"source_run_id = '{run.info.run_id}'")
+        ready = [model for model in found if model.tags.get(DIGEST_TAG) == version.digest]
+        if ready:
+            return str(ready[0].model_id)
+        for half_done in found:
+            self._client.delete_logged_model(half_done.model_id)
+        return self._log_model(experiment_id, version, run.info.run_id, files)
+
+    def _log_model(self, experiment_id: str, version: ModelVersion, run_id: str, files: Mapping[str, Path]) -> str:
+        from mlflow.entities import LoggedModelOutput
+
+        name = f"{version.model}-v{version.version}".replace(".", "-")  # A dot is refused here.
+        params = {key: value for key, value in version.params.items() if len(value) <= 250}
+        logged = self._client.create_logged_model(experiment_id, name, run_id, params=params)
+        with tempfile.TemporaryDirectory() as folder:
+            for path, blob in files.items():
+                target = Path(folder, path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                copy_verified(blob, target)
+            describe_model(version, Path(folder), run_id, logged.model_id)
+            self._client.log_model_artifacts(logged.model_id, folder)
+        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        self._client.finalize_logged_model(logged.model_id, "READY")
+        # Last: with this tag the model counts as complete.
+        self._client.set_logged_model_tags(logged.model_id, {DIGEST_TAG: version.digest})
+        return str(logged.model_id)
+
+    def _show_facts(self, run: Any, version: ModelVersion, model_id: str) -> None:
+        """Log what the run lacks of the version's params, metrics and tags, and end it."""
+        from mlflow.entities import Metric, Param, RunTag
+
+        shown, run_id = run.data, run.info.run_id
+        tags = _tags(version) | {"mlflow.note.content": version.description[:TEXT_LIMIT]}
+        now = _millis(datetime.now(UTC))  # Not when they changed: MLflow refuses two values of one instant.
+        metrics = [
+            Metric(key, value, now, 0, model_id=model_id)
+            for key, value in version.metrics.items()
+            if shown.metrics.get(key) != value
+        ]
+        params = [Param(key, value) for key, value in _missing(version.params, shown.params)]
+        self._client.log_batch(run_id, metrics, params, [RunTag(*tag) for tag in _missing(tags, shown.tags)])
+        for key in _dropped(tags, shown.tags):
+            self._client.delete_tag(run_id, key)
+        if run.info.status == "RUNNING":
+            self._client.set_terminated(run_id, "FINISHED", _millis(version.created_at))
+
+    def _show_log(self, run: Any, log: Path) -> None:
+        """Put a log beside the run's artifacts, unless it is there."""
+        if run.data.tags.get(LOG_TAG) == log.name:
+            return
+        self._client.log_text(run.info.run_id, read_verified(log).decode(), LOG_FILE)
+        self._client.set_tag(run.info.run_id, LOG_TAG, log.name)  # Last: with this tag the log counts as complete.
+
+    def _registered(self, version: ModelVersion) -> Any:
+        """Return the version in MLflow's registry, by its number where that is known, or by its tag; None without."""
+        by_tag = f"name='{version.model}' and tags.`{VERSION_TAG}` = '{version.version}'"
+        known = self._numbered(version.model, version.mlflow_version)
+        return known or next(iter(self._client.search_model_versions(by_tag)), None)
+
+    def _numbered(self, model: str, number: str) -> Any:
+        """Return the version of that number in MLflow's registry; None when it is unknown, or gone from there."""
+        query = f"name='{model}' and version_number = {number}"
+        return next(iter(self._client.search_model_versions(query)), None) if number else None
+
+    def _register(self, version: ModelVersion, run_id: str, model_id: str) -> str:
+        """Register a version and return its number, which is MLflow's to give."""
+        description = version.description[:TEXT_LIMIT]
+        source = f"models:/{model_id}"
+        with global_uri(self._uri):  # A local database looks up the source there, whatever the client's is.
+            created = self._client.create_model_version(
+                version.model, source, run_id, _tags(version), description=description, model_id=model_id
+            )
+        return str(created.version)
+
+    def _show_registered(self, found: Any, version: ModelVersion) -> None:
+        """Mend the facts of what was registered before."""
+        if found is None:
+            return
+        description, tags = version.description[:TEXT_LIMIT], _tags(version)
+        if (found.description or "") != description:
+            self._client.update_model_version(version.model, found.version, description)
+        for key, value in _missing(tags, found.tags):
+            self._client.set_model_version_tag(version.model, found.version, key, value)
+        for key in _dropped(tags, found.tags):
+            self._client.delete_model_version_tag(version.model, found.version, key)
+
+    def _show_aliases(self, version: ModelVersion, number: str, holders: Sequence[ModelVersion]) -> None:
+        """Point each stage's alias to the version that it means, which need not be this one."""
+        aliases = self._client.get_registered_model(version.model).aliases
+        numbers = {held.stage: number if held.ref == version.ref else held.mlflow_version for held in holders}
+        for stage in ALIASED:
+            shown, wanted = str(aliases.get(stage, "")), numbers.get(stage, "")
+            if wanted != shown and self._numbered(version.model, wanted):
+                self._client.set_registered_model_alias(version.model, stage, wanted)
+            elif shown == number != wanted:
+                self._client.delete_registered_model_alias(version.model, stage)
+
+
+def _tags(version: ModelVersion) -> dict[str, str]:
+    return _owned(version.tags) | {VERSION_TAG: str(version.version), STAGE_TAG: version.stage}
+
+
+def _owned(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the tags with the list of their keys, by which a later sync knows which ones are gone."""
+    return {**tags, TAGS_TAG: json.dumps(sorted(tags))}
+
+
+def _dropped(wanted: Mapping[str, str], shown: Mapping[str, str]) -> list[str]:
+    """Return the keys that an earlier sync set and that are gone; tags that others set are left alone."""
+    try:
+        before = json.loads(shown.get(TAGS_TAG, "[]"))
+    except ValueError:
+        before = []  # Somebody has written over it.
+    return [key for key in before if key in shown and key not in wanted] if isinstance(before, list) else []
+
+
+def _missing(wanted: Mapping[str, str], shown: Mapping[str, str]) -> list[tuple[str, str]]:
+    return [(key, str(value)) for key, value in wanted.items() if shown.get(key) != str(value)]
+
+
+def _millis(instant: datetime) -> int:
+    return int(instant.timestamp() * 1000)

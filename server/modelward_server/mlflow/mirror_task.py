@@ -1,0 +1,182 @@
+"""The worker that keeps MLflow in step with the ledger, off the path of every request."""
+
+import asyncio
+import threading
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
+
+from modelward.errors import ModelwardError
+from modelward.lifecycle import Model, ModelVersion, VersionRef
+from modelward_server.lifecycle.models import get_model
+from modelward_server.lifecycle.repository import to_version, version_row
+from modelward_server.lifecycle.resolve import alias_holders
+from modelward_server.runtime.background import in_own_thread, progressed, stalled
+from modelward_server.runtime.retries import Retries
+from modelward_server.runtime.tracing import span
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.ledger import Ledger
+from modelward_server.storage.retraining_tables import log_of
+from modelward_server.storage.tables import VersionRow
+
+FIRST_PAUSE_SECONDS = 0.5
+MAX_PAUSE_SECONDS = 30.0
+"""The pauses after which a version that could not be shown is tried again."""
+POLL_SECONDS = 10.0
+"""How often it looks for what another server left undone; our own changes wake it at once."""
+WATCHERS_FIRST_SECONDS = 0.5
+"""How long MLflow waits after a change: its client's work would hold up the news for engines that watch."""
+
+
+class Shown(Protocol):
+    """Where a version is to be found in MLflow."""
+
+    @property
+    def run_id(self) -> str: ...
+    @property
+    def mlflow_version(self) -> str: ...
+
+
+class Mirror(Protocol):
+    """What shows the ledger's truth elsewhere."""
+
+    def sync(
+        self,
+        version: ModelVersion,
+        model: Model,
+        files: Mapping[str, Path],
+        holders: Sequence[ModelVersion],
+        log: Path | None = None,
+    ) -> Shown:
+        """Make the mirror show the version as it is; calling it again changes nothing.
+
+        Args:
+            holders: the versions of the model that the aliases of stages mean.
+            log: what the retraining job printed that the version came of.
+        """
+        ...
+
+
+class MirrorWorker:
+    """Syncs every version whose changes the mirror has not seen, and tries again while the mirror is away.
+
+    One version is shown at a time, of all servers: two that find something missing would both add it.
+    """
+
+    def __init__(self, ledger: Ledger, blobs: BlobStore, mirror: Mirror) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._mirror = mirror
+        self._changed = asyncio.Event()
+        self._draining = asyncio.Event()
+        self._cancelled = threading.Event()
+        self._retries = Retries[VersionRef]("showing MLflow", FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
+
+    def wake(self) -> None:
+        """Tell it that something changed."""
+        self._changed.set()
+
+    def drain(self) -> None:
+        """Let `run` end when it has shown what changed until now, or has tried to."""
+        self._draining.set()
+        self._changed.set()
+
+    async def run(self) -> None:
+        """Work until told to drain; when cancelled, end with the version that is being shown."""
+        self._cancelled.clear()
+        try:
+            while not self._draining.is_set():
+                await self._work()
+            await self._pass(everything=True)
+        except asyncio.CancelledError:
+            self._cancelled.set()
+            raise
+
+    async def _work(self) -> None:
+        """Show what is due, and wait for the next change or for what is to be tried again."""
+        self._changed.clear()
+        well = await self._pass()
+        pause = min(POLL_SECONDS, self._retries.seconds_left()) if well else FIRST_PAUSE_SECONDS
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._changed.wait(), pause)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._draining.wait(), WATCHERS_FIRST_SECONDS)
+
+    async def _pass(self, *, everything: bool = False) -> bool:
+        """Sync once and return whether the ledger said what is to be synced."""
+        try:
+            await in_own_thread(self.sync_pending, everything=everything)
+        except (ModelwardError, SQLAlchemyError) as error:
+            await stalled(error)
+            return False
+        await progressed()
+        return True
+
+    def sync_pending(self, *, everything: bool = False) -> None:
+        """Sync every version that needs it; one that fails holds up no other.
+
+        A change that comes meanwhile ends the pass, so that what is new comes before what has failed.
+
+        Args:
+            everything: also those whose pause is not over.
+        """
+        pending = self._pending()
+        self._retries.retain(pending)
+        for ref in sorted(pending, key=self._retries.attempts):
+            if everything or self._retries.is_due(ref):
+                with self._retries.attempt(ref):
+                    self._sync_if_pending(ref)
+            if self._cancelled.is_set() or (self._changed.is_set() and not everything):
+                return
+
+    def behind(self) -> int:
+        """Return how many versions the mirror has not been shown as they are."""
+        return len(self._pending())
+
+    def _pending(self) -> list[VersionRef]:
+        query = select(VersionRow.model, VersionRow.version).where(VersionRow.mirror_done != VersionRow.mirror_wanted)
+        with self._ledger.reading() as session:
+            return [
+                VersionRef(model, version) for model, version in session.execute(query.order_by(VersionRow.updated_at))
+            ]
+
+    def sync(self, ref: VersionRef) -> None:
+        """Show one version.
+
+        Raises:
+            StoreUnavailable: MLflow does not answer, or refuses.
+        """
+        with self._ledger.mirroring():
+            self._show(ref)
+
+    def _sync_if_pending(self, ref: VersionRef) -> None:
+        """Show a version, unless another server was faster."""
+        with self._ledger.mirroring():
+            with self._ledger.reading() as session:
+                row = version_row(session, ref)
+                pending = row.mirror_done != row.mirror_wanted
+            if pending:
+                self._show(ref)
+
+    def _show(self, ref: VersionRef) -> None:
+        with self._ledger.reading() as session:
+            row = version_row(session, ref)
+            version, model, wanted = to_version(row), get_model(session, ref.model), row.mirror_wanted
+            holders = alias_holders(session, ref.model)
+            files = {file.path: self._blobs.path(file.sha256) for file in version.files}
+            log_sha256 = log_of(session, ref)
+        log_path = self._blobs.path(log_sha256) if log_sha256 else None
+        with span("show in MLflow", model=ref.model, version=ref.version):
+            shown = self._mirror.sync(version, model, files, holders, log_path)
+        self._note(ref, shown, wanted)
+
+    def _note(self, ref: VersionRef, shown: Shown, wanted: int) -> None:
+        """Remember what was shown; a change that came meanwhile keeps the version pending."""
+        row = (VersionRow.model == ref.model) & (VersionRow.version == ref.version)
+        values = {"mirror_done": wanted, "run_id": shown.run_id, "mlflow_version": shown.mlflow_version}
+        with self._ledger.writing() as session:
+            session.execute(update(VersionRow).where(row).values(values))

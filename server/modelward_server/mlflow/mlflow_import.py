@@ -1,0 +1,98 @@
+"""Versions that come from another registry: registered here with the stage that they had there."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import compress, islice
+from math import isfinite
+from typing import TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelward.lifecycle import AdoptedVersion, ArtifactFile, Stage, VersionRef
+from modelward_server.actor_context import Caller
+from modelward_server.lifecycle.promotion import in_production, move
+from modelward_server.lifecycle.repository import version_row
+from modelward_server.lifecycle.versions import NewVersion, register
+from modelward_server.mlflow.registry import SAME_MEANING, ForeignVersion
+from modelward_server.storage.tables import VersionRow
+
+Value = TypeVar("Value")
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
+KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/ -]{0,127}")
+MAX_TAGS, MAX_VALUES, MAX_TEXT, MAX_DESCRIPTION = 100, 1000, 5000, 10_000
+"""What the contract allows in a version that is registered by a call."""
+MAX_NAMED = 10
+"""How many things that were left out are named."""
+
+
+def is_known(session: Session, foreign: ForeignVersion) -> bool:
+    """Tell whether a version of MLflow's registry is one of ours already."""
+    known = select(VersionRow.version).where(
+        VersionRow.model == foreign.model, VersionRow.mlflow_version == foreign.mlflow_version
+    )
+    return session.scalar(known) is not None
+
+
+def problem_of(foreign: ForeignVersion) -> str:
+    """Say why a version cannot be adopted; empty when it can."""
+    if foreign.problem or NAME.fullmatch(foreign.model):
+        return foreign.problem
+    return "its model's name has characters that a name here may not have; rename it in MLflow"
+
+
+def fitting(foreign: ForeignVersion) -> tuple[ForeignVersion, tuple[str, ...]]:
+    """Return a version with what the contract allows, and name what was left out."""
+    metrics = {key: value for key, value in foreign.metrics.items() if KEY.fullmatch(key) and isfinite(value)}
+    kept = replace(
+        foreign,
+        description=foreign.description.replace("\0", "")[:MAX_DESCRIPTION],
+        tags=_first(_texts(foreign.tags), MAX_TAGS),
+        params=_first(_texts(foreign.params), MAX_VALUES),
+        metrics=_first(metrics, MAX_VALUES),
+    )
+    lost = [*_lost("metric", foreign.metrics, kept.metrics), *_lost("param", foreign.params, kept.params)]
+    lost += _lost("tag", foreign.tags, kept.tags)
+    lost += [
+        f"alias {name}, as {SAME_MEANING[name]} stands for it" for name in sorted(foreign.aliases & set(SAME_MEANING))
+    ]
+    lost += ["a part of the description"] if foreign.description != kept.description else []
+    more = [f"{len(lost) - MAX_NAMED} more"] if len(lost) > MAX_NAMED else []
+    return kept, (*lost[:MAX_NAMED], *more)
+
+
+def _texts(given: Mapping[str, str]) -> dict[str, str]:
+    fits = (KEY.fullmatch(key) and len(value) <= MAX_TEXT and "\0" not in value for key, value in given.items())
+    return dict(compress(given.items(), fits))
+
+
+def _first(given: Mapping[str, Value], most: int) -> dict[str, Value]:
+    return dict(islice(given.items(), most))
+
+
+def _lost(kind: str, given: Mapping[str, object], kept: Mapping[str, object]) -> list[str]:
+    return [f"{kind} {key!s:.128} ({value!s:.40})" for key, value in given.items() if key not in kept]
+
+
+def adopt(session: Session, foreign: ForeignVersion, files: Sequence[ArtifactFile], caller: Caller) -> AdoptedVersion:
+    """Register a version, whose files are here, and put it where it was; not where another one is in production."""
+    new = NewVersion(
+        model=foreign.model,
+        files=files,
+        format=None,
+        framework="",
+        description=foreign.description,
+        tags=foreign.tags,
+        params=foreign.params,
+        metrics=foreign.metrics,
+    )
+    version = register(session, new, caller)
+    row = version_row(session, VersionRef(version.model, version.version))
+    row.run_id, row.mlflow_version = foreign.run_id, foreign.mlflow_version
+    # An adoption must not change what trades here already.
+    taken = foreign.stage is Stage.PRODUCTION and in_production(session, row.model) is not None
+    if foreign.stage is not Stage.TRAINING and not taken:
+        move(session, row, foreign.stage, f"adopted from MLflow's version {foreign.mlflow_version}", caller)
+    return AdoptedVersion(foreign.model, foreign.mlflow_version, version.version, Stage(row.stage))

@@ -1,0 +1,218 @@
+"""What MLflow's registry has: compared with the ledger, and read for adoption."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from modelward.lifecycle import ModelVersion, Stage
+from modelward_server.mlflow.client import MlflowConnection, answering, first_line
+from modelward_server.mlflow.mirror import ALIASED, STAGE_TAG
+from modelward_server.runtime.retries import log_once
+
+STAGE_OF_MLFLOW = {"Production": Stage.PRODUCTION, "Staging": Stage.STAGING, "Archived": Stage.ARCHIVED}
+"""MLflow's own stages, which older registries use in place of aliases."""
+
+SAME_MEANING = {"champion": Stage.PRODUCTION, "challenger": Stage.STAGING}
+"""Names of MLflow's own guides for the aliases of stages."""
+PAGE_SIZE = 1000
+"""The most models that MLflow gives at once."""
+
+
+@dataclass(frozen=True)
+class ForeignVersion:
+    """A version of MLflow's registry."""
+
+    model: str
+    mlflow_version: str
+    stage: Stage
+    description: str
+    tags: Mapping[str, str]
+    params: Mapping[str, str]
+    metrics: Mapping[str, float]
+    """As MLflow has them: a run that diverged often has one that is not finite."""
+    run_id: str
+    uri: str
+    """Where its files are, for a download by MLflow."""
+    aliases: frozenset[str] = frozenset()
+    """The names that point to it."""
+    problem: str = ""
+    """Why what MLflow has of it cannot be read."""
+
+
+class MlflowRegistry:
+    """Reads the registry of one MLflow."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        self._connection = MlflowConnection(tracking_uri)
+
+    @property
+    def _client(self) -> Any:
+        return self._connection.client
+
+    def differences(self, version: ModelVersion, holders: Sequence[ModelVersion]) -> list[str]:
+        """Say in words where MLflow does not show a version as it is.
+
+        Args:
+            holders: the versions of the model that the aliases of stages mean.
+
+        Raises:
+            StoreUnavailable: MLflow does not answer.
+        """
+        with answering():
+            if not version.mlflow_version:
+                return ["MLflow has not shown it yet"]
+            return [*self._run_differences(version), *self._registry_differences(version, holders)]
+
+    def _run_differences(self, version: ModelVersion) -> Iterator[str]:
+        run = self._find_run(version.run_id)
+        if run is None:
+            yield f"the run {version.run_id} is gone"
+            return
+        if run.info.lifecycle_stage == "deleted":
+            yield f"the run {version.run_id} is deleted"
+        yield from _lacking("param", version.params, run.data.params)
+        yield from _lacking("metric", version.metrics, run.data.metrics)
+        yield from _lacking("tag", version.tags, run.data.tags)
+
+    def _find_run(self, run_id: str) -> Any:
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self._client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+
+    def _registry_differences(self, version: ModelVersion, holders: Sequence[ModelVersion]) -> Iterator[str]:
+        number = version.mlflow_version
+        by_number = f"name='{version.model}' and version_number = {number}"
+        found = next(iter(self._client.search_model_versions(by_number)), None)
+        if found is None:
+            yield f"version {number} is gone from the registry"
+            return
+        if found.tags.get(STAGE_TAG) != version.stage:
+            yield f"the registry's tag says {found.tags.get(STAGE_TAG)}, not {version.stage}"
+        aliases = self._client.get_registered_model(version.model).aliases
+        for stage in ALIASED:
+            holds = str(aliases.get(stage, "")) == number
+            should_hold = any(held.ref == version.ref and held.stage is stage for held in holders)
+            if should_hold and not holds:
+                yield f"the alias {stage} does not point to it"
+            elif holds and not should_hold:
+                yield f"the alias {stage} points to it"
+
+    def versions(self, model: str) -> Iterator[ForeignVersion]:
+        """Give every version of the registry, or of one registered model, the oldest first.
+
+        Raises:
+            StoreUnavailable: MLflow does not answer.
+        """
+        with answering():
+            only = f"name={_quoted(model)}" if model else None
+            for registered in _all(self._client.search_registered_models, only):
+                yield from _one_production(self._versions_of(registered))
+
+    def _versions_of(self, registered: Any) -> list[ForeignVersion]:
+        """Read the versions of a model; what is wrong with one model hides no other."""
+        try:
+            found = list(_all(self._client.search_model_versions, f"name={_quoted(registered.name)}"))
+        except Exception as error:
+            self.check()
+            log_once("reading MLflow's model", registered.name, error)
+            return [_unreadable(registered.name, "0", error)]
+        ordered = sorted(found, key=lambda version: int(version.version))
+        return [self._readable(version, registered.aliases) for version in ordered]
+
+    def retire_aliases(self, model: str) -> None:
+        """Remove the aliases of a model that mean the same as one of a stage that is shown.
+
+        Raises:
+            StoreUnavailable: MLflow does not answer.
+        """
+        with answering():
+            aliases = self._client.get_registered_model(model).aliases
+            for name, stage in SAME_MEANING.items():
+                if name in aliases and stage in aliases:
+                    self._client.delete_registered_model_alias(model, name)
+
+    def _readable(self, version: Any, aliases: Mapping[str, Any]) -> ForeignVersion:
+        """Read a version; what is wrong with one hides no other, but an MLflow that is away is told of as that."""
+        try:
+            return self._foreign(version, aliases)
+        except Exception as error:
+            self.check()
+            log_once("reading MLflow's version", f"{version.name}/{version.version}", error)
+            return _unreadable(version.name, str(version.version), error)
+
+    def check(self) -> None:
+        """Ask MLflow for next to nothing.
+
+        Raises:
+            StoreUnavailable: it does not answer.
+        """
+        with answering():
+            self._client.search_registered_models(max_results=1)
+
+    def _foreign(self, version: Any, aliases: Mapping[str, Any]) -> ForeignVersion:
+        run = self._find_run(version.run_id) if version.run_id else None
+        return ForeignVersion(
+            model=version.name,
+            mlflow_version=str(version.version),
+            stage=_stage(version, aliases),
+            description=version.description or "",
+            tags={key: value for key, value in version.tags.items() if not key.startswith(("mlflow.", "modelward."))},
+            params=dict(run.data.params) if run else {},
+            metrics=dict(run.data.metrics) if run else {},
+            run_id=version.run_id or "",
+            uri=f"models:/{version.name}/{version.version}",
+            aliases=_names(version, aliases),
+        )
+
+
+def _stage(version: Any, aliases: Mapping[str, Any]) -> Stage:
+    """Tell the stage by MLflow's aliases, by the name `champion` that its own guides use, or by its older stages."""
+    meant = {SAME_MEANING.get(alias, alias) for alias in _names(version, aliases)}
+    for stage in (Stage.PRODUCTION, Stage.STAGING):
+        if stage in meant:
+            return stage
+    return STAGE_OF_MLFLOW.get(str(version.current_stage), Stage.TRAINING)
+
+
+def _names(version: Any, aliases: Mapping[str, Any]) -> frozenset[str]:
+    return frozenset(alias for alias, number in aliases.items() if str(number) == str(version.version))
+
+
+def _unreadable(model: str, number: str, error: Exception) -> ForeignVersion:
+    problem = f"MLflow cannot read it: {first_line(error)}"
+    return ForeignVersion(model, number, Stage.TRAINING, "", {}, {}, {}, "", "", problem=problem)
+
+
+def _all(search: Callable[..., Any], query: str | None) -> Iterator[Any]:
+    """Yield what a search of MLflow finds, page by page."""
+    token: str | None = None
+    while token != "":
+        page = search(query, max_results=PAGE_SIZE, page_token=token)
+        yield from page
+        token = page.token or ""
+
+
+def _quoted(name: str) -> str:
+    """Write a name as a filter takes it, which has two kinds of quotes and no way to write one within."""
+    return f'"{name}"' if "'" in name else f"'{name}'"
+
+
+def _one_production(versions: Sequence[ForeignVersion]) -> Iterator[ForeignVersion]:
+    """Leave the newest of a model in production; MLflow's older stages let several be there."""
+    newest = max((i for i, version in enumerate(versions) if version.stage is Stage.PRODUCTION), default=-1)
+    for i, version in enumerate(versions):
+        superseded = version.stage is Stage.PRODUCTION and i != newest
+        yield replace(version, stage=Stage.ARCHIVED) if superseded else version
+
+
+def _lacking(kind: str, wanted: Mapping[str, Any], shown: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in wanted.items():
+        if key not in shown:
+            yield f"the run lacks the {kind} {key}"
+        elif shown[key] != value:
+            yield f"the run's {kind} {key} is {shown[key]}, not {value}"

@@ -1,0 +1,139 @@
+"""Several server processes on one port: they are started, replaced when they die, and stopped together."""
+
+import asyncio
+import logging
+import signal
+import socket
+import sys
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from modelward_server.settings import Settings
+from modelward_server.storage.ledger import Ledger
+from modelward_server.storage.private_files import make_private_folder
+
+log = logging.getLogger(__name__)
+
+READY = b"serving\n"
+"""What a worker says when it takes calls."""
+FIRST_PAUSE_SECONDS = 0.1
+LONGEST_PAUSE_SECONDS = 5.0
+SOUND_SECONDS = 60.0
+"""A worker that lived so long was sound: the next one is not held back for what became of those before it."""
+STOP_SECONDS = 20.0
+"""How long beyond the grace a worker may take to stop, before it is killed."""
+
+
+async def supervise(settings: Settings, on_start: Callable[[int], None]) -> None:
+    """Serve with `settings.workers` processes until SIGTERM or SIGINT; `on_start` is told the port.
+
+    Raises:
+        ChildProcessError: one of them did not begin to serve; it has said why itself.
+        OSError: one cannot listen there.
+    """
+    with held_port(settings.host, settings.port) as port:
+        await asyncio.to_thread(_migrate, settings)
+        supervisor = Supervisor(settings.model_copy(update={"port": port}))
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, supervisor.stop)
+        await supervisor.run(lambda: on_start(port))
+
+
+@contextmanager
+def held_port(host: str, port: int) -> Iterator[int]:
+    """Take a port that nobody has, for oneself and the workers, and return its number; 0 takes a free one.
+
+    The socket does not listen, so no call comes to it. It is bound alone and opened for sharing only then: of two
+    supervisors that start at once the second fails.
+    """
+    bare = host.strip("[]")
+    with socket.socket(socket.AF_INET6 if ":" in bare else socket.AF_INET) as held:
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Connections of a server before are no reason.
+        held.bind((bare, port))
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        yield held.getsockname()[1]
+
+
+def _migrate(settings: Settings) -> None:
+    make_private_folder(settings.data_dir)
+    ledger = Ledger(settings.ledger_url)
+    ledger.migrate()
+    ledger.close()
+
+
+class Supervisor:
+    """Keeps the workers running."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._stopping = asyncio.Event()
+        self._workers: dict[int, Process] = {}
+
+    def stop(self) -> None:
+        """Let `run` return."""
+        self._stopping.set()
+
+    async def run(self, on_start: Callable[[], None]) -> None:
+        """Start every worker, call `on_start` when all of them serve, and keep them until told to stop."""
+        numbers = range(self._settings.workers)
+        keeping: list[asyncio.Task[None]] = []
+        try:
+            await asyncio.gather(*map(self._start, numbers))
+            on_start()
+            keeping = [asyncio.create_task(self._keep(number)) for number in numbers]
+            await self._stopping.wait()
+        finally:
+            for task in keeping:
+                task.cancel()
+            await asyncio.gather(*keeping, return_exceptions=True)
+            await asyncio.gather(*map(self._end, self._workers.values()))
+
+    async def _start(self, number: int) -> None:
+        """Start a worker and wait until it serves."""
+        command = (sys.executable, "-P", "-m", "modelward_server.replica_process")
+        # In a session of its own, so that Ctrl-C is the supervisor's to handle.
+        worker = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
+        self._workers[number] = worker
+        assert worker.stdin is not None
+        assert worker.stdout is not None
+        # Not as arguments, which everybody on the machine may read. It stays open: its end tells of the supervisor's.
+        worker.stdin.write(_settings_of(self._settings, number).model_dump_json().encode() + b"\n")
+        if await worker.stdout.readline() != READY:
+            raise ChildProcessError(f"worker {number} could not begin to serve")
+
+    async def _keep(self, number: int) -> None:
+        """Replace a worker whenever it has ended."""
+        pause = FIRST_PAUSE_SECONDS
+        while True:
+            begun = time.monotonic()
+            code = await self._workers[number].wait()
+            pause = FIRST_PAUSE_SECONDS if time.monotonic() - begun > SOUND_SECONDS else pause
+            log.warning("worker %d %s; another one starts in %.1f s", number, _how(code), pause)
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            with suppress(OSError):
+                await self._start(number)
+
+    async def _end(self, worker: Process) -> None:
+        """Stop a worker, within the grace and a little more."""
+        with suppress(ProcessLookupError):
+            worker.terminate()
+        try:
+            await asyncio.wait_for(worker.wait(), self._settings.grace_seconds + STOP_SECONDS)
+        except TimeoutError:
+            log.warning("worker %d did not stop and is killed", worker.pid)
+            worker.kill()
+            await worker.wait()
+
+
+def _settings_of(settings: Settings, number: int) -> Settings:
+    """Each worker has metrics of its own, on a port of its own."""
+    metrics_port = settings.metrics_port + number if settings.metrics_port else settings.metrics_port
+    return settings.model_copy(update={"metrics_port": metrics_port})
+
+
+def _how(code: int) -> str:
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with status {code}"

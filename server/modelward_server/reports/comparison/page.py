@@ -1,0 +1,30 @@
+"""A comparison as one HTML page that needs nothing else."""
+
+from modelward.comparison import Comparison, Metric
+from modelward_server.reports.comparison import wording
+from modelward_server.reports.intervals import Chart, lay_out
+from modelward_server.reports.page import templates
+
+_templates = templates(__package__)
+
+
+def draw_page(comparison: Comparison) -> bytes:
+    """Draw a comparison as UTF-8 HTML."""
+    metrics = wording.metrics(comparison)
+    page = _templates.get_template("comparison.html.jinja").render(
+        comparison=comparison,
+        wording=wording,
+        ran=wording.ran(comparison),
+        decisive=_differences(comparison),
+        estimates=[(metric, _estimates(comparison, metric)) for metric in metrics],
+    )
+    return page.encode()
+
+
+def _differences(comparison: Comparison) -> Chart:
+    what = f"Difference to {comparison.baseline} in {wording.named(comparison.primary_metric)}"
+    return lay_out(wording.differences(comparison), what, zero=True)
+
+
+def _estimates(comparison: Comparison, metric: Metric) -> Chart:
+    return lay_out(wording.estimates(comparison, metric), wording.named(metric), zero=False)

@@ -1,0 +1,21 @@
+"""HTML pages that need nothing else: no script, no font, no picture from elsewhere."""
+
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+
+from modelward_server.reports import wording
+
+FIGURES = ("figure", "measure", "score", "change", "against", "level", "percent", "probability", "count")
+WORDING = (*FIGURES, "instant", "short", "middle_cut", "listed")
+
+
+def templates(package: str) -> Environment:
+    """Return the templates of a package, which may include those that all reports share."""
+    found = Environment(
+        loader=ChoiceLoader([PackageLoader(package, ""), PackageLoader(__package__, "")]),
+        autoescape=True,  # Names, labels and categories are others' texts.
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    found.filters |= {name: getattr(wording, name) for name in WORDING}
+    return found

@@ -1,0 +1,83 @@
+"""How the drawings write figures, times and names."""
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from modelward.shared import figures
+from modelward.shared.figures import level, percent, probability
+
+__all__ = ["level", "percent", "probability"]
+
+MINUS = "\N{MINUS SIGN}"
+_WRITERS = {"figure": figures.statistic, "measure": figures.metric, "percent": percent}
+
+
+def figure(value: float) -> str:
+    """Write a statistic, as everywhere else but with a true minus sign."""
+    return _signed(figures.statistic(value))
+
+
+def measure(value: float) -> str:
+    """Write a metric in its own unit, likewise."""
+    return _signed(figures.metric(value))
+
+
+def score(value: float) -> str:
+    """Write a drift score, likewise."""
+    return figures.score(value)
+
+
+def change(value: float) -> str:
+    """Write a difference with its sign, likewise."""
+    return _signed(figures.difference(value))
+
+
+def against(value: float, threshold: float, written: str = "figure") -> list[str]:
+    """Write a figure and its threshold, with the digits that tell on which side of it the figure lies."""
+    return [_signed(text) for text in figures.beside(value, threshold, _WRITERS[written])]
+
+
+def tick(value: float) -> str:
+    """Write a single place on an axis in three digits."""
+    return ticks((value,))[0]
+
+
+def ticks(values: Sequence[float]) -> list[str]:
+    """Write places on an axis with as many decimals as three digits of the greatest need."""
+    greatest = max(map(abs, values))
+    if greatest and not 1e-3 <= greatest < 1e6:
+        return [_signed(f"{value:.3g}") for value in values]
+    decimals = max(0, 2 - math.floor(math.log10(greatest))) if greatest else 0
+    return [_signed(f"{value:,.{decimals}f}") for value in values]
+
+
+def count(number: float) -> str:
+    """Write a number of rows."""
+    return f"{number:,.0f}"
+
+
+def instant(at: datetime) -> str:
+    """Write a time, in UTC."""
+    return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def short(text: str, length: int = 60) -> str:
+    """Cut a text that is too long for its place."""
+    return text if len(text) <= length else text[: length - 1].rstrip() + "…"
+
+
+def middle_cut(text: str, length: int) -> str:
+    """Cut a name that is too long for its place in its middle: versions of a model differ at the end."""
+    tail = min(8, length // 2)
+    return text if len(text) <= length else f"{text[: length - 1 - tail]}…{text[-tail:]}"
+
+
+def listed(names: tuple[str, ...], shown: int = 3) -> str:
+    """Name the first few."""
+    more = f" and {len(names) - shown} more" if len(names) > shown else ""
+    return ", ".join(short(name, 40) for name in names[:shown]) + more
+
+
+def _signed(text: str) -> str:
+    return text.replace("-", MINUS)

@@ -1,0 +1,261 @@
+"""Rows of schedules and jobs, and what they mean to a caller."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import datetime
+from typing import Any, TypeVar
+from uuid import uuid4
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import Message
+from sqlalchemy import Select, func, select
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session
+
+from modelward.errors import JobNotFound, ScheduleNotFound
+from modelward.retraining import DueReason, FollowUp, FollowUpState, Job, JobState, Schedule, Trigger
+from modelward.schedules import FiringOutcome, FiringRecord, SchedulePolicy, ScheduleProblem
+from modelward.shared.convert.retraining import (
+    failure_from_proto,
+    failure_to_proto,
+    reason_from_proto,
+    reason_to_proto,
+    trigger_from_proto,
+    trigger_to_proto,
+)
+from modelward.shared.convert.schedules import schedule_policy_from_proto, schedule_policy_to_proto
+from modelward.v1 import retraining_pb2 as pb
+from modelward_server.actor_context import Caller
+from modelward_server.retraining.job_states import MAX_ATTEMPTS, is_open, settled
+from modelward_server.retraining.policies import get_retraining_policy
+from modelward_server.retraining.schedule_evaluation import Plan, unforeseen
+from modelward_server.storage.retraining_tables import FiringRow, JobRow, ScheduleRow
+
+Value = TypeVar("Value")
+M = TypeVar("M", bound=Message)
+
+
+def plans_of(session: Session, model: str) -> tuple[list[Plan], list[ScheduleProblem]]:
+    """Return a model's schedules, each with how far its firings are decided, and those that cannot be read."""
+    schedules = select(ScheduleRow).where(ScheduleRow.model == model, ScheduleRow.paused.is_(False))
+    plans, problems = [], []
+    for row in session.scalars(schedules.order_by(ScheduleRow.schedule_id)).all():
+        try:
+            plans.append(_plan(session, row))
+        except SQLAlchemyError:
+            raise  # Of the database as a whole, and not of this row.
+        except Exception as error:
+            problems.append(unforeseen(row.schedule_id, 0, row.created_at, error))
+    return plans, problems
+
+
+def _plan(session: Session, row: ScheduleRow) -> Plan:
+    counts_from = row.counts_from or row.created_at
+    of_schedule = FiringRow.schedule_id == row.schedule_id
+    last = select(FiringRow.trigger, func.max(FiringRow.fired_at)).where(
+        of_schedule, FiringRow.decided_at >= counts_from
+    )
+    queued = select(FiringRow).where(of_schedule, FiringRow.outcome == FiringOutcome.QUEUED)
+    return Plan(
+        schedule=to_schedule(row),
+        counts_from=counts_from,
+        through=row.fired_through,
+        resumed_at=row.resumed_at,
+        decided={row[0]: row[1] for row in session.execute(last.group_by(FiringRow.trigger))},
+        waiting=tuple((one.trigger, one.fired_at, reason_of(one)) for one in session.scalars(queued)),
+    )
+
+
+def reason_of(row: FiringRow) -> DueReason:
+    """Return why a firing fired."""
+    return reason_from_proto(ParseDict(row.reason, pb.DueReason(), ignore_unknown_fields=True))
+
+
+def reason_json(reason: DueReason) -> dict[str, Any]:
+    return MessageToDict(reason_to_proto(reason), preserving_proto_field_name=True)
+
+
+def to_firing(row: FiringRow) -> FiringRecord:
+    return FiringRecord(
+        schedule_id=row.schedule_id,
+        model=row.model,
+        trigger=row.trigger,
+        fired_at=row.fired_at,
+        outcome=FiringOutcome(row.outcome),
+        job_id=row.job_id,
+        summary=row.summary,
+        decided_at=row.decided_at,
+    )
+
+
+def schedule_row(session: Session, schedule_id: str, *, lock: bool = False) -> ScheduleRow:
+    """Fetch a schedule, and with `lock` keep other writers of it waiting until this transaction ends.
+
+    Raises:
+        ScheduleNotFound: there is none of that id.
+    """
+    row = session.get(ScheduleRow, schedule_id, with_for_update=lock, populate_existing=lock)
+    if row is None:
+        raise ScheduleNotFound(
+            f"there is no schedule {schedule_id!r}; ListSchedules shows those that there are", schedule_id=schedule_id
+        )
+    return row
+
+
+def to_schedule(row: ScheduleRow) -> Schedule:
+    return Schedule(
+        schedule_id=row.schedule_id,
+        model=row.model,
+        description=row.description,
+        triggers=tuple(_from_json(row.triggers, pb.Trigger, trigger_from_proto)),
+        paused=row.paused,
+        pause_reason=row.pause_reason,
+        created_by=row.created_by,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+        etag=etag(row),
+        policy=schedule_policy_from_proto(ParseDict(row.policy, pb.SchedulePolicy(), ignore_unknown_fields=True)),
+    )
+
+
+def etag(row: ScheduleRow) -> str:
+    return f"r{row.revision}"
+
+
+def policy_json(policy: SchedulePolicy) -> dict[str, Any]:
+    return MessageToDict(schedule_policy_to_proto(policy), preserving_proto_field_name=True)
+
+
+def triggers_json(triggers: Sequence[Trigger]) -> list[Any]:
+    return _to_json(map(trigger_to_proto, triggers))
+
+
+def job_row(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
+    """Fetch a job, and with `lock` keep other writers of it waiting until this transaction ends.
+
+    Raises:
+        JobNotFound: there is none of that id.
+    """
+    row = _first(session, select(JobRow).where(JobRow.job_id == job_id), lock)
+    if row is None:
+        raise JobNotFound(f"there is no job {job_id!r}; ListJobs shows those that there are", job_id=job_id)
+    return row
+
+
+def latest_job(session: Session, model: str, *, lock: bool = False) -> JobRow | None:
+    """Fetch the newest job of a model; if any is open, it is this one."""
+    return _first(session, select(JobRow).where(JobRow.model == model).order_by(JobRow.sequence.desc()), lock)
+
+
+def _first(session: Session, rows: Select[JobRow], lock: bool) -> JobRow | None:
+    rows = rows.limit(1)
+    # A row that is locked is read anew: another writer may have changed it while this one waited.
+    return session.scalar(rows.with_for_update().execution_options(populate_existing=True) if lock else rows)
+
+
+def last_end(session: Session, model: str, now: datetime) -> datetime | None:
+    """Return when the model's last job ended, or None before the first did."""
+    newest = session.scalars(select(JobRow).where(JobRow.model == model).order_by(JobRow.sequence.desc()).limit(2))
+    return next((end for row in newest if (end := to_job(row, now).ended_at)), None)
+
+
+def new_job(session: Session, model: str, version: int, reasons: Sequence[DueReason], caller: Caller) -> JobRow:
+    """Add a pending job by the model's policy; the database refuses a second open one of the same model."""
+    policy = get_retraining_policy(session, model)
+    row = JobRow(
+        job_id=f"job-{uuid4().hex[:16]}",
+        model=model,
+        version=version,
+        state=JobState.PENDING,
+        reasons=_to_json(map(reason_to_proto, reasons)),
+        max_attempts=MAX_ATTEMPTS,
+        available_at=caller.at,
+        failures=[],
+        created_by=caller.actor,
+        created_at=caller.at,
+        updated_at=caller.at,
+        holder="",
+        lease_seconds=0.0,
+        attempt=0,
+        successor=0,
+        queue=policy.queue,
+        labels=dict(policy.labels),
+        parameters=dict(policy.parameters),
+        data_from=caller.at - policy.data_window if policy.data_window else None,
+        data_until=caller.at,
+        fence=0,
+        progress=0.0,
+        progress_message="",
+        follow_up="",
+        follow_up_reason="",
+        comparison_id="",
+    )
+    session.add(row)
+    session.flush()
+    return row
+
+
+def to_job(row: JobRow, now: datetime) -> Job:
+    """Return the job as it stands at `now`."""
+    return settled(
+        Job(
+            job_id=row.job_id,
+            model=row.model,
+            version=row.version,
+            state=JobState(row.state),
+            reasons=tuple(_from_json(row.reasons, pb.DueReason, reason_from_proto)),
+            holder=row.holder,
+            lease_expires_at=row.lease_expires_at,
+            attempt=row.attempt,
+            max_attempts=row.max_attempts,
+            available_at=row.available_at,
+            failures=tuple(_from_json(row.failures, pb.JobFailure, failure_from_proto)),
+            successor=row.successor,
+            created_by=row.created_by,
+            created_at=row.created_at,
+            updated_at=row.updated_at,
+            ended_at=row.ended_at,
+            queue=row.queue,
+            labels=row.labels,
+            parameters=row.parameters,
+            data_from=row.data_from,
+            data_until=row.data_until,
+            fence=row.fence,
+            progress=row.progress,
+            progress_message=row.progress_message,
+            follow_up=_follow_up(row),
+        ),
+        now,
+    )
+
+
+def _follow_up(row: JobRow) -> FollowUp | None:
+    if not row.follow_up or row.follow_up_at is None:
+        return None
+    return FollowUp(FollowUpState(row.follow_up), row.follow_up_reason, row.comparison_id, row.follow_up_at)
+
+
+def open_job(row: JobRow | None, now: datetime) -> Job | None:
+    """Return the job if it is open at `now`."""
+    job = None if row is None else to_job(row, now)
+    return job if job is not None and is_open(job) else None
+
+
+def write_job(row: JobRow, job: Job) -> None:
+    """Write what changes in the life of a job back to its row."""
+    row.state, row.holder, row.attempt, row.successor = job.state, job.holder, job.attempt, job.successor
+    row.lease_expires_at, row.available_at = job.lease_expires_at, job.available_at
+    row.updated_at, row.ended_at, row.max_attempts = job.updated_at, job.ended_at, job.max_attempts
+    row.fence, row.progress, row.progress_message = job.fence, job.progress, job.progress_message
+    if job.follow_up is not None:
+        row.follow_up, row.follow_up_reason = job.follow_up.state, job.follow_up.reason
+        row.follow_up_at, row.comparison_id = job.follow_up.updated_at, job.follow_up.comparison_id
+    row.reasons = _to_json(map(reason_to_proto, job.reasons))
+    row.failures = _to_json(map(failure_to_proto, job.failures))
+
+
+def _to_json(messages: Iterable[Message]) -> list[Any]:
+    return [MessageToDict(message, preserving_proto_field_name=True) for message in messages]
+
+
+def _from_json(stored: Sequence[Any], kind: type[M], convert: Callable[[M], Value]) -> Iterable[Value]:
+    return (convert(ParseDict(value, kind(), ignore_unknown_fields=True)) for value in stored)

@@ -1,0 +1,186 @@
+"""Why a trigger makes its model due: pure functions of a schedule and of what is known of the model."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+
+from modelward.retraining import (
+    ByClock,
+    DriftEvidence,
+    DueReason,
+    Job,
+    OnDrift,
+    OnPerformance,
+    PerformanceEvidence,
+    PeriodicEvidence,
+    RequestEvidence,
+    Schedule,
+    Trigger,
+)
+from modelward.shared.figures import beside, metric
+from modelward_server.retraining.clock import describe
+
+MOST_BY_CLOCK = 100
+"""How many reasons by the clock a job keeps, the oldest: it may wait for long, and history has them all."""
+
+
+@dataclass(frozen=True)
+class Reported:
+    """The latest drift report of the version in production."""
+
+    report_id: str
+    at: datetime
+    score: float
+    detected: bool
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The latest value of a metric, as it was logged after the registration."""
+
+    value: float
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Declined:
+    """The standing alarm of a decline in a metric."""
+
+    value: float
+    baseline: float
+    at: datetime
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the triggers look at, of one model."""
+
+    version: int = 0
+    """The version in production; 0 when there is none, and then only the clock counts."""
+    trained_at: datetime | None = None
+    """When it was last trained; None without any version, and then the clock counts from the schedule's creation."""
+    report: Reported | None = None
+    measured: Mapping[str, Measured] = field(default_factory=dict)
+    registered: Mapping[str, float] = field(default_factory=dict)
+    """The metrics at registration."""
+    declined: Mapping[str, Declined] = field(default_factory=dict)
+    job: Job | None = None
+    """The open job."""
+    ended_at: datetime | None = None
+    """When the last job ended."""
+    jobs_made: tuple[datetime, ...] = ()
+    """When the jobs of the last days were made, where a schedule has a budget."""
+
+
+def by_age(reasons: Iterable[DueReason]) -> tuple[DueReason, ...]:
+    """Sort reasons, the oldest first."""
+    return tuple(sorted(reasons, key=lambda reason: reason.since))
+
+
+def merged(known: Iterable[DueReason], seen: Iterable[DueReason]) -> tuple[DueReason, ...]:
+    """Add to the reasons of a job those that were seen since, so that several triggers make one job."""
+    reasons = {identity(reason): reason for reason in seen} | {identity(reason): reason for reason in known}
+    by_clock = by_age(reason for reason in reasons.values() if isinstance(reason.evidence, PeriodicEvidence))
+    others = (reason for reason in reasons.values() if not isinstance(reason.evidence, PeriodicEvidence))
+    return by_age([*by_clock[:MOST_BY_CLOCK], *others])
+
+
+def describe_trigger(trigger: Trigger) -> str:
+    """Put a trigger into words."""
+    if isinstance(trigger, OnDrift):
+        return "drift is detected" if trigger.min_score is None else f"drift scores {trigger.min_score:g} or more"
+    return f"{trigger.metric} {_bound(trigger)}" if isinstance(trigger, OnPerformance) else describe(trigger)
+
+
+def identity(reason: DueReason) -> object:
+    """Return what tells two reasons of one job apart; a condition that holds on is still the same one."""
+    evidence = reason.evidence
+    if isinstance(evidence, RequestEvidence):
+        return reason
+    if isinstance(evidence, PeriodicEvidence):
+        return reason.schedule_id, reason.trigger, evidence.fired_at
+    return reason.schedule_id, type(evidence), getattr(evidence, "metric", "")
+
+
+def by_clock(schedule: Schedule, number: int, trigger: ByClock, facts: Facts, fired: datetime) -> DueReason:
+    """Return the reason of a firing by the clock."""
+    trained, rule = facts.trained_at or schedule.created_at, describe(trigger)
+    summary = f"{rule}: due since {minute(fired)}, last trained {minute(trained)}"
+    return DueReason(schedule.schedule_id, summary, fired, PeriodicEvidence(fired, trained), rule, number)
+
+
+def by_condition(schedule: Schedule, number: int, trigger: OnDrift | OnPerformance, facts: Facts) -> DueReason | None:
+    """Return the reason of a trigger that looks at the model, or None while all is well."""
+    if isinstance(trigger, OnDrift):
+        reason = _by_drift(trigger, schedule, facts)
+    else:
+        reason = _by_performance(trigger, schedule, facts)
+    return None if reason is None else replace(reason, rule=describe_trigger(trigger), trigger=number)
+
+
+def _by_drift(trigger: OnDrift, schedule: Schedule, facts: Facts) -> DueReason | None:
+    report = facts.report
+    if report is None or not _drifted(trigger, report):
+        return None
+    score, least = beside(report.score, 0.5 if trigger.min_score is None else trigger.min_score)
+    found = "drift detected" if trigger.min_score is None else f"at least {least}"
+    summary = f"drift score {score}, {found} (report of {minute(report.at)})"
+    evidence = DriftEvidence(report.report_id, facts.version, report.score, trigger.min_score)
+    return DueReason(schedule.schedule_id, summary, report.at, evidence)
+
+
+def _drifted(trigger: OnDrift, report: Reported) -> bool:
+    return report.detected if trigger.min_score is None else report.score >= trigger.min_score
+
+
+def _by_performance(trigger: OnPerformance, schedule: Schedule, facts: Facts) -> DueReason | None:
+    measured, registered = facts.measured.get(trigger.metric), facts.registered.get(trigger.metric)
+    threshold = _threshold(trigger, registered)
+    if measured is None or threshold is None or not _broken(trigger, measured.value, threshold):
+        return _by_decline(trigger, schedule, facts)
+    origin = registered if trigger.bound[0] in {"fallen_by", "risen_by"} else None
+    evidence = PerformanceEvidence(
+        trigger.metric, facts.version, measured.value, threshold, origin, measured_at=measured.at
+    )
+    since = "" if origin is None else f" since registration with {metric(origin)}"
+    value, _ = beside(measured.value, threshold, metric)
+    summary = f"{trigger.metric} is {value}: {_bound(trigger)}{since} (logged {minute(measured.at)})"
+    return DueReason(schedule.schedule_id, summary, measured.at, evidence)
+
+
+def _by_decline(trigger: OnPerformance, schedule: Schedule, facts: Facts) -> DueReason | None:
+    alarm = facts.declined.get(trigger.metric)
+    if alarm is None:
+        return None
+    evidence = PerformanceEvidence(
+        trigger.metric, facts.version, alarm.value, alarm.baseline, None, measured_at=alarm.at
+    )
+    value, before = beside(alarm.value, alarm.baseline, metric)
+    summary = f"{trigger.metric} is {value} after {before} (alarm of {minute(alarm.at)})"
+    return DueReason(schedule.schedule_id, summary, alarm.at, evidence)
+
+
+def _threshold(trigger: OnPerformance, registered: float | None) -> float | None:
+    """Return the value that the trigger's bound means, or None without the value that it counts from."""
+    name, bound = trigger.bound
+    if name in {"below", "above"}:
+        return bound
+    if registered is None:
+        return None
+    return registered - bound if name == "fallen_by" else registered + bound
+
+
+def _broken(trigger: OnPerformance, value: float, threshold: float) -> bool:
+    name, _ = trigger.bound
+    breaks = {"below": value < threshold, "above": value > threshold, "fallen_by": value <= threshold}
+    return breaks.get(name, value >= threshold)
+
+
+def _bound(trigger: OnPerformance) -> str:
+    name, bound = trigger.bound
+    return f"{name.replace('_', ' ')} {bound:g}"
+
+
+def minute(at: datetime) -> str:
+    """Put an instant into words."""
+    return f"{at:%Y-%m-%d %H:%M} UTC"

@@ -1,0 +1,259 @@
+"""The call that takes live data: batches in, acknowledgements and reports of windows out."""
+
+import zlib
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import pyarrow as pa
+from sqlalchemy.orm import Session
+
+from modelward.data import Columns, to_arrow
+from modelward.drift import DEFAULT_REFERENCE
+from modelward.errors import FieldViolation, InvalidField, LimitReached
+from modelward.shared.convert.common import ref_from_proto, span_from_proto
+from modelward.shared.convert.drift import report_to_proto
+from modelward.v1 import drift_pb2 as pb
+from modelward.v1.common_pb2 import Dataset
+from modelward.v1.drift_pb2_grpc import DriftServiceServicer
+from modelward_server.actor_context import Caller
+from modelward_server.drift import live_monitoring, policies, references, reports
+from modelward_server.drift.live_monitoring import Observer, Place, Window
+from modelward_server.drift.multivariate import places, reference_cells
+from modelward_server.drift.profile import Profile
+from modelward_server.drift.sample import fit_columns
+from modelward_server.rpc.datasets import arrow_batches, arrow_columns, read_columns, reading_executor
+from modelward_server.rpc.requests import optional_time
+from modelward_server.rpc.unit_of_work import Calls, Context, actor_of
+from modelward_server.statistics import sequential_detector
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.prepared import Outdated
+from modelward_server.storage.sources import Sources
+from modelward_server.storage.table_memory import MIB, bytes_of
+
+MAX_BATCH_BYTES = 64 * MIB
+"""Rows of one batch, unpacked: the ledger keeps them until their window is compared."""
+
+
+class ObservingCalls(DriftServiceServicer):
+    """What live data come to."""
+
+    _calls: Calls
+    _blobs: BlobStore
+    _sources: Sources
+
+    async def Observe(
+        self, request_iterator: AsyncIterator[pb.ObserveRequest], context: Context
+    ) -> AsyncIterator[pb.ObserveResponse]:
+        observer, profile = await self._observer(await _header(request_iterator), context)
+        watch = _Watch(observer, profile)
+        await self._open(observer, context)
+        async for answer in self._close_windows(watch, context):
+            yield answer  # Of windows that closed before a server died.
+        yield await self._calls.read(watch.standing)
+        async for part in request_iterator:
+            if part.HasField("header"):
+                raise InvalidField(FieldViolation("header", "came twice; send it once, and then the batches"))
+            taken = await self._take(watch, part.batch, context)
+            if not taken.closes:
+                yield taken.answer()
+            async for answer in self._close_windows(watch, context) if taken.closes else _nothing():
+                yield answer
+
+    async def _observer(self, header: pb.ObserveHeader, context: Context) -> tuple[Observer, Profile]:
+        observer = live_monitoring.checked(_observer_of(header))
+        reference = await self._calls.read(
+            lambda session: references.get_reference(session, observer.version, observer.reference)
+        )
+        return observer, await self._calls.executors.compute.run(references.load_profile, self._blobs, reference.digest)
+
+    async def _open(self, observer: Observer, context: Context) -> None:
+        if await self._calls.read(lambda session: live_monitoring.place_of(session, observer)) is None:
+            await self._calls.act(
+                actor_of(context), lambda session, _: live_monitoring.open_observer(session, observer).sender
+            )
+
+    async def _take(self, watch: "_Watch", batch: pb.ObserveBatch, context: Context) -> "_Taken":
+        columns = await reading_executor(self._calls.executors, batch.data).run(self._rows, watch.profile, batch.data)
+        seen_at = optional_time(batch, "seen_at") or datetime.now(UTC)
+        return await self._calls.act_prepared(
+            actor_of(context),
+            lambda session: watch.prepare(session, batch.number, columns, seen_at),
+            watch.take,
+        )
+
+    def _rows(self, reference: Profile, data: Dataset) -> Columns:
+        """Read a batch under the kinds of the reference.
+
+        Raises:
+            as `read_columns` and `fit_columns`.
+            LimitReached: the ledger would have to keep too much.
+        """
+        columns = read_columns(data, "batch.data", self._sources, ignored=reference.ignored)
+        fitted = fit_columns(reference, columns, "batch.data")
+        _check_size(fitted)
+        return fitted
+
+    async def _close_windows(self, watch: "_Watch", context: Context) -> AsyncIterator[pb.ObserveResponse]:
+        """Compare one closed window after the other; each report is kept before the next window is looked at."""
+        while (closed := await self._calls.analyse(watch.prepare_close)) is not None:
+            seen: list[_Closed | None] = [closed]
+            answer = await self._calls.act_prepared(actor_of(context), watch.prepare_close, watch.close, at_first=seen)
+            if answer is not None:
+                yield answer
+
+
+async def _nothing() -> AsyncIterator[pb.ObserveResponse]:
+    return
+    yield
+
+
+@dataclass(frozen=True)
+class _Taken:
+    """What a batch comes to.
+
+    Attributes:
+        before: the number of the last batch that was taken before.
+        parts: its rows as Arrow, each part with its window.
+        closes: whether it closes a window.
+    """
+
+    before: int
+    place: Place
+    evidence: float
+    seen_at: datetime
+    parts: Sequence[tuple[int, bytes]] = ()
+    closes: bool = False
+
+    def answer(self) -> pb.ObserveResponse:
+        return pb.ObserveResponse(acknowledged=self.place.acknowledged, sequential_evidence=self.evidence)
+
+
+@dataclass(frozen=True)
+class _Closed:
+    """What a window comes to, and how its sender stands."""
+
+    window: Window
+    standing: pb.ObserveResponse
+
+
+class _Watch:
+    """One sender's live data: what becomes of them, worked out while nobody waits for it, and written down."""
+
+    def __init__(self, observer: Observer, profile: Profile) -> None:
+        self.observer, self.profile = observer, profile
+
+    def standing(self, session: Session) -> pb.ObserveResponse:
+        """Say how far the sender is."""
+        place = self._place(session)
+        evidence = _detector(place, self.profile).evidence
+        return pb.ObserveResponse(acknowledged=place.acknowledged, sequential_evidence=evidence)
+
+    def prepare(self, session: Session, number: int, columns: Columns, seen_at: datetime) -> _Taken:
+        """Work out what a batch comes to."""
+        place = self._place(session)
+        before, opened, detector = place.acknowledged, place.window, _detector(place, self.profile)
+        if not live_monitoring.is_new(place, number):
+            return _Taken(before, place, detector.evidence, seen_at)
+        rows = len(next(iter(columns.values())))
+        parts = [(window, _packed(columns, part)) for window, part in place.parts(self.observer, rows, seen_at)]
+        detector.watch(places(self.profile.features, columns), zlib.crc32(f"{self.observer.sender} {number}".encode()))
+        place.acknowledged, place.detector = number, sequential_detector.to_bytes(detector)
+        return _Taken(before, place, detector.evidence, seen_at, parts, place.window > opened)
+
+    def take(self, session: Session, caller: Caller, taken: _Taken) -> _Taken:
+        """Keep a batch.
+
+        Raises:
+            Outdated: other batches of the sender came meanwhile.
+        """
+        row = live_monitoring.open_observer(session, self.observer)
+        if row.acknowledged != taken.before:
+            raise Outdated
+        for window, table in taken.parts:
+            live_monitoring.keep_rows(session, row, window, taken.seen_at, table)
+        live_monitoring.move(row, taken.place)
+        return taken
+
+    def prepare_close(self, session: Session) -> _Closed | None:
+        """Work out what the oldest closed window comes to; None when all are compared."""
+        observer, place = self.observer, self._place(session)
+        number = live_monitoring.closed_window(session, observer, place.window)
+        if number is None:
+            return None
+        kept = live_monitoring.kept_rows(session, observer, number)
+        reference = references.get_reference(session, observer.version, observer.reference)
+        thresholds = policies.get_drift_policy(session, observer.version.model).thresholds
+        taken, label = (
+            reports.from_batches(_unpacked(kept.tables)),
+            _label(observer, min(kept.seen_at), max(kept.seen_at)),
+        )
+        report = reports.make_report(reference, self.profile, taken, "batch.data", thresholds, label)
+        return _Closed(Window(number, len(kept.tables), report), self.standing(session))
+
+    def close(self, session: Session, caller: Caller, closed: _Closed | None) -> pb.ObserveResponse | None:
+        """Keep what a window came to; None when somebody else did.
+
+        Raises:
+            Outdated: other rows of the window are in the ledger than were compared.
+        """
+        if closed is None:
+            return None
+        row = live_monitoring.open_observer(session, self.observer)
+        report, alarm = live_monitoring.close_window(session, self.observer, row, closed.window, caller)
+        answer = pb.ObserveResponse(alarm=alarm, report=report_to_proto(report))
+        answer.MergeFrom(closed.standing)
+        return answer
+
+    def _place(self, session: Session) -> Place:
+        place = live_monitoring.place_of(session, self.observer)
+        if place is None:  # It was opened at the beginning of the call.
+            raise Outdated
+        return place
+
+
+def _check_size(columns: Columns) -> None:
+    if bytes_of(columns) > MAX_BATCH_BYTES:
+        fix = f"unpacks to more than {MAX_BATCH_BYTES // MIB} MiB, which the ledger would keep; send smaller batches"
+        raise LimitReached(f"batch.data: {fix}", limit="observed_batch", field="batch.data")
+
+
+async def _header(parts: AsyncIterator[pb.ObserveRequest]) -> pb.ObserveHeader:
+    async for part in parts:
+        if part.HasField("header"):
+            return part.header
+        break
+    raise InvalidField(FieldViolation("header", "is missing; send it first"))
+
+
+def _observer_of(header: pb.ObserveHeader) -> Observer:
+    return Observer(
+        version=ref_from_proto(header.version),
+        reference=header.reference or DEFAULT_REFERENCE,
+        sender=header.sender,
+        rows=header.rows,
+        span=span_from_proto(header.span) if header.HasField("span") else timedelta(0),
+        alarm_after=header.alarm_after,
+        alarm_of=header.alarm_of,
+    )
+
+
+def _label(observer: Observer, first: datetime, last: datetime) -> str:
+    end = "%H:%M" if first.date() == last.date() else "%Y-%m-%d %H:%M"
+    return f"{observer.sender}, {first:%Y-%m-%d %H:%M} to {last:{end}}"[:256]
+
+
+def _detector(place: Place, profile: Profile) -> sequential_detector.Detector:
+    if place.detector:
+        return sequential_detector.from_bytes(place.detector)
+    return sequential_detector.Detector(reference_cells(profile))
+
+
+def _packed(columns: Columns, rows: slice) -> bytes:
+    return b"".join(to_arrow({name: values[rows] for name, values in columns.items()}))
+
+
+def _unpacked(tables: Iterable[bytes]) -> Iterator[Columns]:
+    for table in tables:
+        for batch in arrow_batches(pa.BufferReader(table), "batch.data"):
+            yield arrow_columns(batch, "batch.data")

@@ -1,0 +1,89 @@
+"""The calls that draw: drift reports, comparisons and A/B tests, as pages and as pictures."""
+
+from sqlalchemy.orm import Session
+
+from modelward.abtest import AbTest, AbTestResult
+from modelward.comparison import Comparison
+from modelward.drift import DriftReport
+from modelward.v1 import comparison_pb2, drift_pb2
+from modelward.v1.common_pb2 import REPORT_FORMAT_PNG, ReportFormat
+from modelward.v1.comparison_pb2_grpc import ComparisonServiceServicer
+from modelward.v1.drift_pb2_grpc import DriftServiceServicer
+from modelward_server.abtest.outcomes import get_ab_result
+from modelward_server.abtest.repository import get_ab_test
+from modelward_server.comparison.repository import get_comparison
+from modelward_server.drift.queries import Score, scores_until
+from modelward_server.drift.reports import get_report
+from modelward_server.rpc.unit_of_work import Calls, Context
+
+
+class DriftRendering(DriftServiceServicer):
+    """How a drift report looks."""
+
+    _calls: Calls
+
+    async def RenderDriftReport(
+        self, request: drift_pb2.RenderDriftReportRequest, context: Context
+    ) -> drift_pb2.RenderDriftReportResponse:
+        def read(session: Session) -> tuple[DriftReport, tuple[Score, ...]]:
+            report = get_report(session, request.report_id)
+            return report, scores_until(session, report)
+
+        report, scores = await self._calls.read(read)
+        content = await self._calls.executors.compute.run(_draw_report, report, scores, request.format)
+        return drift_pb2.RenderDriftReportResponse(content=content, media_type=media_type(request.format))
+
+
+class ComparisonRendering(ComparisonServiceServicer):
+    """How a comparison looks."""
+
+    _calls: Calls
+
+    async def RenderComparison(
+        self, request: comparison_pb2.RenderComparisonRequest, context: Context
+    ) -> comparison_pb2.RenderComparisonResponse:
+        found = await self._calls.read(lambda session: get_comparison(session, request.comparison_id))
+        content = await self._calls.executors.compute.run(_draw_comparison, found, request.format)
+        return comparison_pb2.RenderComparisonResponse(content=content, media_type=media_type(request.format))
+
+
+class AbTestRendering(ComparisonServiceServicer):
+    """How an A/B test looks."""
+
+    _calls: Calls
+
+    async def RenderAbTest(
+        self, request: comparison_pb2.RenderAbTestRequest, context: Context
+    ) -> comparison_pb2.RenderAbTestResponse:
+        def read(session: Session) -> tuple[AbTest, AbTestResult]:
+            return get_ab_test(session, request.test), get_ab_result(session, request.test)
+
+        test, result = await self._calls.analyse(read)
+        content = await self._calls.executors.compute.run(_draw_ab_test, test, result, request.format)
+        return comparison_pb2.RenderAbTestResponse(content=content, media_type=media_type(request.format))
+
+
+def media_type(drawn_as: ReportFormat.ValueType) -> str:
+    return "image/png" if drawn_as == REPORT_FORMAT_PNG else "text/html"
+
+
+def _draw_report(report: DriftReport, scores: tuple[Score, ...], drawn_as: ReportFormat.ValueType) -> bytes:
+    # Imported here: jinja and matplotlib would delay the server's first answer.
+    from modelward_server.reports.drift.page import draw_page
+    from modelward_server.reports.drift.picture import draw_picture
+
+    return (draw_picture if drawn_as == REPORT_FORMAT_PNG else draw_page)(report, scores)
+
+
+def _draw_comparison(found: Comparison, drawn_as: ReportFormat.ValueType) -> bytes:
+    from modelward_server.reports.comparison.page import draw_page
+    from modelward_server.reports.comparison.picture import draw_picture
+
+    return (draw_picture if drawn_as == REPORT_FORMAT_PNG else draw_page)(found)
+
+
+def _draw_ab_test(test: AbTest, result: AbTestResult, drawn_as: ReportFormat.ValueType) -> bytes:
+    from modelward_server.reports.abtest.page import draw_page
+    from modelward_server.reports.abtest.picture import draw_picture
+
+    return (draw_picture if drawn_as == REPORT_FORMAT_PNG else draw_page)(test, result)

@@ -1,0 +1,114 @@
+"""The process that model processes are forked from: `python -m modelward_server.sandbox.fork_server RUNTIME READABLE`.
+
+Importing what runs a model takes seconds, far longer than most models run. So it is imported once, here, where no model
+is ever loaded; each model then gets a copy of this process for itself, which confines itself before it loads the model.
+The server asks over a socket that is this process's standard input, and sends with each request the ends of two other
+sockets: over one a keeper tells of the model's process, and ends it when the server says so or is gone; over the other
+the model's process answers.
+"""
+
+import gc
+import importlib
+import json
+import os
+import select
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from math import ceil
+from pathlib import Path
+from typing import Any, BinaryIO, Never
+
+from modelward_server.sandbox.confinement import Budget, confine
+
+PROGRAMS = {"work": "modelward_server.sandbox.model_process", "time": "modelward_server.sandbox.latency_benchmark"}
+RUNTIMES = {"skops": ("skops.io", "pandas"), "onnx": ("onnxruntime",), "pickle": ()}
+"""What the models of a format need."""
+REQUEST_BYTES = 1 << 16
+MAX_DESCRIPTORS = 1 << 16
+HUNG_UP = select.POLLHUP | getattr(select, "POLLRDHUP", 0)
+
+
+def main() -> None:
+    control = socket.socket(fileno=os.dup(0))
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # What is forked must not hold the socket when this process is gone.
+    for module in (*PROGRAMS.values(), *RUNTIMES[sys.argv[1]]):
+        importlib.import_module(module)
+    readable = [Path(path) for path in json.loads(sys.argv[2])]
+    gc.freeze()  # Or the first collection would copy every page that the processes share.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Nobody asks how a keeper ended.
+    while True:
+        request, ends, _, _ = socket.recv_fds(control, REQUEST_BYTES, 2)
+        if not request:
+            return  # The server is gone.
+        if os.fork() == 0:
+            control.close()
+            watch, conversation = ends
+            _keep(watch, conversation, readable, **json.loads(request))
+        for end in ends:
+            os.close(end)
+
+
+def _keep(watch: int, conversation: int, readable: Sequence[Path], program: str, folder: str) -> Never:
+    """Start a model's process, end it when the server hangs up, and tell how it ended."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    child = os.fork()
+    if child == 0:
+        _become(conversation, program, Path(folder), readable)
+    os.close(conversation)
+    with socket.socket(fileno=watch) as told:
+        _tell(told, {"begun": True})
+        _tell(told, {"ended": os.waitstatus_to_exitcode(_wait(child, watch))})
+    os._exit(0)
+
+
+def _tell(told: socket.socket, news: Mapping[str, object]) -> None:
+    with suppress(OSError):  # Whoever asked may be gone.
+        told.sendall(json.dumps(news).encode() + b"\n")
+
+
+def _wait(child: int, watch: int) -> int:
+    """Wait for the end of a process, and bring it about when the other end of the socket is closed."""
+    ended = os.pidfd_open(child)
+    waiting = select.poll()
+    waiting.register(ended, select.POLLIN)
+    waiting.register(watch, HUNG_UP)
+    if all(descriptor != ended for descriptor, _ in waiting.poll()):
+        os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+
+def _become(conversation: int, program: str, folder: Path, readable: Sequence[Path]) -> Never:
+    """Be the process of a model, with the conversation as its standard input and nothing else of this one's."""
+    code = 1
+    try:
+        os.setsid()
+        os.dup2(conversation, 0)
+        os.closerange(3, MAX_DESCRIPTORS)
+        with os.fdopen(os.dup(0), "wb") as answers:
+            _run(program, folder, readable, answers)
+        code = 0
+    finally:
+        os._exit(code)
+
+
+def _run(program: str, folder: Path, readable: Sequence[Path], answers: BinaryIO) -> None:
+    os.chdir(folder)
+    job = json.loads((folder / "job.json").read_text())
+    try:
+        confine(_budget(job, folder), [*readable, folder], job["user"])
+    except OSError as error:
+        answers.write(json.dumps({"failure": f"could not be confined: {error}"}).encode() + b"\n")
+        return
+    importlib.import_module(PROGRAMS[program]).main(job, folder, answers)
+
+
+def _budget(job: Mapping[str, Any], folder: Path) -> Budget:
+    mapped = sum(file.stat().st_size for file in folder.iterdir())
+    return Budget(job["memory_mb"] << 20, mapped, ceil(job["cpu_seconds"]))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""The process in which one model runs; a nursery forks it, and it has confined itself before this begins.
+
+It reads `features.arrow` and the model from the folder, predicts, takes the time, and answers with a line of JSON and
+then, when the model predicted, with the bytes of the arrays whose shapes the line tells. It knows nothing of the
+server; who started it looks after the clock, and ends it when the time is up.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from time import perf_counter
+from typing import Any, BinaryIO
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from modelward_server.sandbox.model_runners import Runner, import_runtime, load
+from modelward_server.sandbox.model_tables import WrongDataError
+
+ROW_CALLS = 200
+"""How many calls with one row are timed, if they are quick enough: the least of which two lie above the p99."""
+BATCH_CALLS = 20
+SECONDS_OF_TIMING = 0.5
+"""How long either timing goes on at the most, once it has begun its last call."""
+
+
+def main(job: Mapping[str, Any], folder: Path, answers: BinaryIO) -> None:
+    """Run the model that lies in the folder."""
+    arrays: Mapping[str, NDArray[Any]] = {}
+    try:
+        told, arrays = _run(job, folder)
+        answer = json.dumps(told)
+    except BaseException as error:  # A model may raise anything, also SystemExit.
+        answer = json.dumps(failure_of(error, job["memory_mb"]))
+    answers.write(answer.encode() + b"\n")
+    for array in arrays.values():
+        answers.write(np.ascontiguousarray(array).data)
+
+
+def failure_of(error: BaseException, memory_mb: int) -> dict[str, str]:
+    """Return what is answered when a model raised."""
+    if isinstance(error, WrongDataError):
+        return {"wrong_data": str(error)}
+    if isinstance(error, MemoryError):
+        return {"failure": f"needed more than {memory_mb:,} MiB, the memory limit"}
+    return {"failure": f"raised {type(error).__name__}: {str(error)[:500]}"}
+
+
+def load_model(job: Mapping[str, Any], folder: Path) -> Runner:
+    """Load the job's model."""
+    return load(import_runtime(job["format"]), folder / job["model"])
+
+
+def load_table(runner: Runner, job: Mapping[str, Any], folder: Path) -> Any:
+    """Return the job's features as the model takes them."""
+    with pa.memory_map(str(folder / "features.arrow")) as features, pa.ipc.open_stream(features) as reader:
+        return runner.table(reader.read_all(), job["names"])
+
+
+def _run(job: Mapping[str, Any], folder: Path) -> tuple[dict[str, object], Mapping[str, NDArray[Any]]]:
+    runner = load_model(job, folder)
+    table = load_table(runner, job, folder)
+    arrays = runner.outputs(table)
+    runner.predict(table[:1])  # One call warms up; of whole batches there was one already.
+    row_times = _times(runner, lambda call: table[call % len(table) :][:1], ROW_CALLS)
+    batch_times = _times(runner, lambda _: table, BATCH_CALLS)
+    shapes = {name: list(array.shape) for name, array in arrays.items()}
+    times = {"row_times": row_times, "batch_times": batch_times}
+    known = {"kind": runner.kind, "classes": runner.classes, "no_probabilities": runner.no_probabilities}
+    return {**known, "shapes": shapes, **times}, arrays
+
+
+def _times(runner: Runner, rows_of: Callable[[int], Any], most: int) -> list[float]:
+    """Time calls, in seconds."""
+    times: list[float] = []
+    while len(times) < most and sum(times) < SECONDS_OF_TIMING:
+        rows = rows_of(len(times))
+        begin = perf_counter()
+        runner.predict(rows)
+        times.append(perf_counter() - begin)
+    return times

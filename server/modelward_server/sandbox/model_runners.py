@@ -1,0 +1,146 @@
+"""How a model of each format is loaded, fed and asked. Runs in the worker process only."""
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from modelward.shared.model_files import untrusted_types
+from modelward.shared.onnx_structure import locations, parse
+from modelward.shared.trusted_types import TRUSTED_TYPES
+from modelward_server.sandbox.model_tables import chosen, in_reference_order, labels, matrix, numbers, positions
+from modelward_server.sandbox.onnx_graph import FEATURE_NAMES, OnnxGraph
+from modelward_server.sandbox.onnx_outputs import choose_outputs
+from modelward_server.sandbox.onnx_tables import OnnxInput, OnnxRows, check_inputs, rows_of
+
+
+class Runner(Protocol):
+    """A loaded model."""
+
+    kind: str
+    """`classification` or `regression`."""
+    classes: list[Any]
+    """The classes, in the order of the probabilities."""
+    no_probabilities: str
+    """Why a classifier's probabilities are not told; empty when they are, or when it has none."""
+
+    def table(self, data: pa.Table, names: Sequence[str] = ()) -> Any:
+        """Return the features as the model takes them; slices of it are rows.
+
+        Args:
+            names: the columns of the version's reference, for a model that does not know its own by name.
+        """
+
+    def predict(self, rows: Any) -> Any:
+        """Make the call that is timed."""
+
+    def outputs(self, rows: Any) -> Mapping[str, NDArray[Any]]:
+        """Return `predicted`: numbers, or positions in `classes`; of classes also `probabilities`, if there are any."""
+
+
+def import_runtime(format_: str) -> ModuleType:
+    """Import what runs models of a format, which is large; the limits shall count what the model takes beside it."""
+    return importlib.import_module({"skops": "skops.io", "onnx": "onnxruntime", "pickle": "pickle"}[format_])
+
+
+def load(runtime: ModuleType, path: Path) -> Runner:
+    if runtime.__name__ == "onnxruntime":
+        return OnnxModel(runtime, path)
+    return Estimator(_load_pickle(runtime, path) if runtime.__name__ == "pickle" else _load_skops(runtime, path))
+
+
+def _load_pickle(pickle: Any, path: Path) -> Any:
+    """Run the code of whoever wrote the pickle: the server asks for it only where its operator allows that."""
+    with path.open("rb") as file:
+        return pickle.load(file)
+
+
+def _load_skops(io: Any, path: Path) -> Any:
+    strange = untrusted_types(io, path)
+    if strange:
+        raise TypeError(f"it holds types that this server does not trust: {', '.join(strange)}")
+    return io.load(path, trusted=list(TRUSTED_TYPES))
+
+
+class Estimator:
+    """A scikit-learn model."""
+
+    no_probabilities = ""
+
+    def __init__(self, model: Any) -> None:
+        from sklearn.base import is_classifier
+
+        self._model = model
+        self.kind = "classification" if is_classifier(model) else "regression"
+        self.classes = _classes(model) if self.kind == "classification" else []
+        self.predict = model.predict
+
+    def table(self, data: pa.Table, names: Sequence[str] = ()) -> Any:
+        own = getattr(self._model, "feature_names_in_", None)
+        if own is not None:
+            return chosen(data, [str(name) for name in own]).to_pandas()
+        return matrix(in_reference_order(data, names), getattr(self._model, "n_features_in_", None))
+
+    def outputs(self, rows: Any) -> Mapping[str, NDArray[Any]]:
+        predicted = np.asarray(self.predict(rows))
+        if self.kind == "regression":
+            return {"predicted": numbers(predicted, len(rows))}
+        found = {"predicted": positions(labels(predicted, len(rows)), self.classes)}
+        if hasattr(self._model, "predict_proba"):
+            found["probabilities"] = np.asarray(self._model.predict_proba(rows), np.float64)
+        return found
+
+
+def _classes(model: Any) -> list[Any]:
+    """Return a classifier's classes, in the order of its probabilities."""
+    found = getattr(model, "classes_", None)
+    if found is None:
+        raise ValueError("it is a classifier without classes_, so that nothing tells which classes it knows")
+    if isinstance(found, list) and np.ndim(found[0]):
+        raise ValueError(f"it predicts {len(found)} labels for each row; one label a row is compared")
+    return list(np.asarray(found).tolist())
+
+
+class OnnxModel:
+    """An ONNX model: one input of shape (rows, features), or one of shape (rows, 1) for each feature by its name."""
+
+    def __init__(self, runtime: Any, path: Path) -> None:
+        graph = self._read(path)
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        self._session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._inputs = [OnnxInput.of(one) for one in self._session.get_inputs()]
+        check_inputs(self._inputs)
+        self._names = [str(name) for name in graph.named(FEATURE_NAMES) or ()]
+        self._outputs = choose_outputs(graph, self._session.get_outputs())
+        self._output_names = [one.name for one in self._session.get_outputs()]
+        self.kind = "classification" if self._outputs.classifies else "regression"
+        self.classes: list[Any] = []
+        self.no_probabilities = ""
+
+    def _read(self, path: Path) -> OnnxGraph:
+        parsed = parse(path)
+        if any(locations(parsed)):
+            raise ValueError("its weights lie in other files; save the model with its weights inside")
+        return OnnxGraph(parsed)
+
+    def table(self, data: pa.Table, names: Sequence[str] = ()) -> OnnxRows:
+        return rows_of(data, self._inputs, self._names, names)
+
+    def predict(self, rows: Any) -> list[Any]:
+        answers: list[Any] = self._session.run(None, rows.inputs)
+        return answers
+
+    def outputs(self, rows: Any) -> Mapping[str, NDArray[Any]]:
+        answers = dict(zip(self._output_names, self.predict(rows), strict=True))
+        if self.kind == "regression":
+            return {"predicted": numbers(np.asarray(answers[self._outputs.scores]), len(rows))}
+        found = self._outputs.read(answers, len(rows))
+        self.classes, self.no_probabilities = list(found.classes), found.no_probabilities
+        predicted = {"predicted": found.positions}
+        return predicted if found.probabilities is None else predicted | {"probabilities": found.probabilities}

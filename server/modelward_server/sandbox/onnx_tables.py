@@ -1,0 +1,135 @@
+"""What an ONNX model takes, filled from the columns of a table. Runs in the worker process only."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from modelward_server.sandbox.model_tables import WrongDataError, check_width, chosen, in_reference_order
+
+DTYPES: Mapping[str, type[np.generic]] = {
+    "tensor(float)": np.float32,
+    "tensor(double)": np.float64,
+    "tensor(float16)": np.float16,
+    "tensor(int8)": np.int8,
+    "tensor(int16)": np.int16,
+    "tensor(int32)": np.int32,
+    "tensor(int64)": np.int64,
+    "tensor(uint8)": np.uint8,
+    "tensor(uint16)": np.uint16,
+    "tensor(uint32)": np.uint32,
+    "tensor(uint64)": np.uint64,
+    "tensor(bool)": np.bool_,
+    "tensor(string)": np.object_,
+}
+"""What ONNX calls the types of its inputs."""
+
+
+class OnnxRows:
+    """Rows of features, by the inputs that they are for."""
+
+    def __init__(self, inputs: Mapping[str, NDArray[Any]]) -> None:
+        self.inputs = inputs
+
+    def __len__(self) -> int:
+        return len(next(iter(self.inputs.values())))
+
+    def __getitem__(self, rows: slice) -> "OnnxRows":
+        return OnnxRows({name: values[rows] for name, values in self.inputs.items()})
+
+
+@dataclass(frozen=True)
+class OnnxInput:
+    """One input: a matrix of rows and columns, or a vector of rows."""
+
+    name: str
+    dtype: type[np.generic]
+    width: int | None
+    """How many columns it takes; None where the model leaves that open."""
+    vector: bool
+
+    @classmethod
+    def of(cls, declared: Any) -> Self:
+        """Read what the runtime tells of an input.
+
+        Raises:
+            ValueError: rows of a table cannot be given to it.
+        """
+        if declared.type not in DTYPES:
+            fix = "is given numbers, text and truth values as tensors only"
+            raise ValueError(f"it takes {declared.name!r} as {declared.type}, but a model {fix}")
+        shape = declared.shape
+        if len(shape) > 2:
+            raise ValueError(f"it takes {declared.name!r} of {len(shape)} dimensions, but a table has rows and columns")
+        vector = len(shape) == 1
+        width = 1 if vector else next((size for size in shape[1:] if isinstance(size, int)), None)
+        return cls(declared.name, DTYPES[declared.type], width, vector)
+
+    def filled(self, data: pa.Table) -> NDArray[Any]:
+        """Return all columns in their order as the input takes them.
+
+        Raises:
+            WrongDataError: there are more or fewer, or they hold what the input does not take.
+        """
+        check_width(data, self.width)
+        columns = [
+            _typed(name, column.to_numpy(), self.dtype)
+            for name, column in zip(data.column_names, data.columns, strict=True)
+        ]
+        return columns[0] if self.vector else np.ascontiguousarray(np.column_stack(columns))
+
+
+def rows_of(
+    data: pa.Table, inputs: Sequence[OnnxInput], own_names: Sequence[str], reference: Sequence[str]
+) -> OnnxRows:
+    """Return the features as a model takes them: by the names of its inputs, or of the columns of its only one.
+
+    Args:
+        own_names: the columns of the only input, where the model names them.
+        reference: the columns of the version's reference.
+
+    Raises:
+        WrongDataError: a column is missing, or is not of the type that its input takes.
+    """
+    if len(inputs) > 1:
+        return OnnxRows({one.name: one.filled(chosen(data, [one.name])) for one in inputs})
+    [only] = inputs
+    if only.width == 1 and only.name in data.column_names:
+        own_names = [only.name]
+    columns = chosen(data, own_names) if own_names else in_reference_order(data, reference)
+    return OnnxRows({only.name: only.filled(columns)})
+
+
+def check_inputs(inputs: Sequence[OnnxInput]) -> None:
+    """Refuse a model of which it is unknown which columns its inputs are.
+
+    Raises:
+        ValueError: it takes nothing, or one of several inputs takes many columns at once.
+    """
+    if not inputs:
+        raise ValueError("it has no input, so it predicts nothing of the data")
+    wide = [one for one in inputs if one.width not in {None, 1}] if len(inputs) > 1 else []
+    if wide:
+        fix = "give each column an input of its name, or all columns one input"
+        raise ValueError(f"it takes {wide[0].width} columns at once as {wide[0].name!r}, beside other inputs; {fix}")
+
+
+def _typed(name: str, values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
+    """Return a column in the type of its input; nothing is cut off, and nothing becomes text or a number."""
+    if (values.dtype == object) != (dtype is np.object_):
+        found, taken = ("text", "numbers") if values.dtype == object else ("numbers", "text")
+        raise WrongDataError(f"has {found} in the column {name!r}, where the model takes {taken}")
+    if dtype is np.object_:
+        if any(value is None for value in values):
+            raise WrongDataError(f"has missing text in the column {name!r}, which the model does not take")
+        return values
+    with np.errstate(all="ignore"):
+        cast = values.astype(dtype)
+        kept = np.isfinite(cast) | ~np.isfinite(values) if np.issubdtype(dtype, np.floating) else cast == values
+    if not kept.all():
+        first = values[~kept][0]
+        raise WrongDataError(f"has {first!s} in the column {name!r}, which the model's {np.dtype(dtype)} cannot hold")
+    return cast

@@ -1,0 +1,177 @@
+"""Runs one model over data in a worker process of its own, with limits of time and memory.
+
+Nothing of a model is loaded in the server: what comes back are arrays of numbers, which are checked like any input.
+"""
+
+import asyncio
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from math import ceil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelward.comparison import Latency, ModelKind
+from modelward.data import Columns, to_arrow
+from modelward.errors import FieldViolation, InvalidField, ModelFailed
+from modelward.lifecycle import ModelVersion
+from modelward_server.runtime.tracing import span
+from modelward_server.sandbox.answers import ModelProcessError, classes, read_array, refuse_shape, seconds, words
+from modelward_server.sandbox.level import level
+from modelward_server.sandbox.sandbox_process import ModelProcess, start_process
+from modelward_server.sandbox.scratch import job_folder, next_user, share
+
+GREATEST = 1e150
+"""Numbers beyond it have no finite square, so no error could be told."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a model may take."""
+
+    seconds: float
+    """From the start of its process to its end."""
+    memory_mb: int
+    """Memory in MiB for itself, beside the interpreter and the libraries."""
+    allow_pickle: bool = False
+    """Whether it may be a pickle, which runs its author's code."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What a model answered."""
+
+    kind: ModelKind
+    classes: tuple[Any, ...]
+    predicted: NDArray[Any]
+    """int64 positions in `classes`, or finite float64."""
+    probabilities: NDArray[np.float64] | None
+    """Of shape (rows, classes), rows adding up to 1; None where the model gives none."""
+    latency: Latency | None
+    """None of what was predicted elsewhere."""
+    no_probabilities: str = ""
+    """Why a model's probabilities are not taken; empty when they are, or when it gives none."""
+
+
+async def run_model(
+    version: ModelVersion, model: Path, columns: Columns, limits: Limits, names: Sequence[str] = ()
+) -> Run:
+    """Run a version over every row of `columns`. When it is cancelled, the process is ended.
+
+    Args:
+        names: the columns of the version's reference, in their order.
+
+    Raises:
+        ModelFailed: it did not load, raised, died, took more than its limits, or answered nonsense.
+        InvalidField: the data lack a column that it needs.
+    """
+    rows = len(next(iter(columns.values())))
+    with job_folder() as folder:
+        await asyncio.to_thread(write_job, folder, version, model, columns, limits, limits.seconds, names)
+        try:
+            with span("run model", model=version.model, version=version.version):
+                return await _work(version, folder, rows, limits)
+        except ModelProcessError as failed:
+            raise ModelFailed(f"{version} {failed}", model=version.model, version=version.version) from None
+
+
+def write_job(
+    folder: Path,
+    version: ModelVersion,
+    model: Path,
+    columns: Columns,
+    limits: Limits,
+    run_seconds: float,
+    names: Sequence[str] = (),
+) -> None:
+    """Write what a process needs into its folder; `run_seconds` is how long it may use every core.
+
+    The model is copied, since its process must see nothing of the folder where it is kept.
+    """
+    with (folder / "features.arrow").open("wb") as file:
+        file.writelines(to_arrow(columns))
+    name = f"model.{version.format}"
+    shutil.copyfile(model, folder / name)
+    user = next_user() if level().layers.own_user else None
+    job = {
+        "format": version.format,
+        "model": name,
+        "memory_mb": limits.memory_mb,
+        "cpu_seconds": ceil(run_seconds * (os.cpu_count() or 1)) + 1,
+        "user": user,
+        "names": list(names),
+    }
+    (folder / "job.json").write_text(json.dumps(job))
+    if user is not None:
+        share(folder, user)
+
+
+async def _work(version: ModelVersion, folder: Path, rows: int, limits: Limits) -> Run:
+    """Run the worker and read what it answers, or end it."""
+    async with start_process(version.format, "work", folder) as worker:
+        try:
+            async with asyncio.timeout(limits.seconds):
+                return await _read_answer(worker, version, rows)
+        except TimeoutError:
+            raise ModelProcessError(f"was stopped after {limits.seconds:g} s, the time limit") from None
+
+
+async def _read_answer(worker: ModelProcess, version: ModelVersion, rows: int) -> Run:
+    answer = await worker.answer()
+    if "wrong_data" in answer:
+        raise InvalidField(FieldViolation("data", f"{words(answer['wrong_data'])} ({version})"))
+    kind = next((kind for kind in ModelKind if kind == answer.get("kind")), None)
+    if kind is None:
+        raise ModelProcessError(words(answer.get("failure")))
+    known = classes(answer.get("classes"))
+    latency = _latency(answer, rows)
+    shapes = answer["shapes"] if isinstance(answer.get("shapes"), dict) else {}
+    refuse_shape(shapes, "predicted", (rows,))
+    dtype = np.int64 if kind is ModelKind.CLASSIFICATION else np.float64
+    predicted = _checked_predictions(await read_array(worker.reader, dtype, (rows,)), kind, len(known))
+    probabilities = None
+    if "probabilities" in shapes:
+        refuse_shape(shapes, "probabilities", (rows, len(known)))
+        probabilities = _checked_probabilities(await read_array(worker.reader, np.float64, (rows, len(known))))
+    why = answer.get("no_probabilities")
+    return Run(kind, known, predicted, probabilities, latency, words(why) if why else "")
+
+
+def _checked_predictions(predicted: NDArray[Any], kind: ModelKind, known: int) -> NDArray[Any]:
+    if kind is ModelKind.CLASSIFICATION:
+        if not ((predicted >= 0) & (predicted < known)).all():
+            raise ModelProcessError("predicted classes that it does not know itself")
+        return predicted
+    bad = np.count_nonzero(~(np.abs(predicted) < GREATEST))
+    if bad:
+        raise ModelProcessError(
+            f"predicted NaN, infinity or more than {GREATEST:g} in {bad:,} of {len(predicted):,} rows"
+        )
+    return predicted
+
+
+def _checked_probabilities(found: NDArray[np.float64]) -> NDArray[np.float64]:
+    with np.errstate(all="ignore"):
+        adds_up = (np.abs(found.sum(axis=1) - 1) < 1e-3).all()
+    if not (found >= 0).all() or not adds_up:
+        raise ModelProcessError("gave probabilities that are below 0, NaN, or do not add up to 1")
+    return found
+
+
+def _latency(answer: Mapping[str, Any], rows: int) -> Latency:
+    row_times = seconds(answer.get("row_times"), "times of rows")
+    batch_times = seconds(answer.get("batch_times"), "times of batches")
+    (row_p50, row_p99), (batch_p50, batch_p99) = _percentiles(row_times), _percentiles(batch_times)
+    return Latency(row_p50, row_p99, batch_p50, batch_p99, rows, len(row_times), len(batch_times))
+
+
+def _percentiles(times: list[float]) -> tuple[timedelta, timedelta]:
+    """Return p50 and p99; of fewer than 100 calls the p99 is the longest."""
+    p50, p99 = np.quantile(times, [0.5, 0.99], method="higher")
+    return timedelta(seconds=float(p50)), timedelta(seconds=float(p99))

@@ -1,0 +1,183 @@
+"""A model's process as the server sees it: how it is started, heard and ended."""
+
+import asyncio
+import atexit
+import json
+import logging
+import socket
+import subprocess
+import threading
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from modelward.errors import StoreUnavailable
+from modelward_server.sandbox.answers import MAX_LINE_BYTES, ModelProcessError, how_it_died, read_object
+from modelward_server.sandbox.fork_server import RUNTIMES
+from modelward_server.sandbox.level import command, environment, level
+from modelward_server.sandbox.visible import readable
+
+log = logging.getLogger(__name__)
+
+END_SECONDS = 10
+START_SECONDS = 60
+STARTS = 2
+"""How often a process is asked for: the nursery may have been ended since the last."""
+
+
+class Nursery:
+    """The process that the models of one format are forked from; started when it is first needed."""
+
+    def __init__(self, format_: str) -> None:
+        self._format = format_
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._control: socket.socket | None = None
+        atexit.register(self.close)
+
+    def ask(self, program: str, folder: Path) -> tuple[socket.socket, socket.socket]:
+        """Ask for a process; return the socket of who watches it, and the one over which it will answer."""
+        pairs = socket.socketpair(), socket.socketpair()
+        ours, theirs = zip(*pairs, strict=True)
+        request = json.dumps({"program": program, "folder": str(folder)}).encode()
+        with theirs[0], theirs[1], self._lock:
+            descriptors = [end.fileno() for end in theirs]
+            try:
+                socket.send_fds(self._started(), [request], descriptors)
+            except OSError:
+                self.close()
+                socket.send_fds(self._started(), [request], descriptors)
+        return ours[0], ours[1]
+
+    def _started(self) -> socket.socket:
+        if self._control is None:
+            self._control, theirs = socket.socketpair()
+            arguments = self._format, json.dumps(list(map(str, readable())))
+            with theirs:
+                self._process = subprocess.Popen(
+                    command("modelward_server.sandbox.fork_server", *arguments, wrapped=level().bubblewrap),
+                    stdin=theirs.fileno(),  # The nursery ends when our end closes, should the server be killed.
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    env=environment(),
+                    start_new_session=True,
+                )
+        return self._control
+
+    def close(self) -> None:
+        """End the nursery, and inside bubblewrap the models' processes with it."""
+        if self._control and self._process:
+            self._control.close()
+            self._process.kill()
+            self._process.wait()
+        self._control = self._process = None
+
+
+NURSERIES = {format_: Nursery(format_) for format_ in RUNTIMES}
+"""The nursery of each format, one in each process of the server."""
+
+
+@dataclass
+class ModelProcess:
+    """A running process; what it says is read under a budget, since a model may say anything.
+
+    Args:
+        reader: of what it answers.
+        writer: of what it is asked.
+        watch: to who watches it, and ends it when this is closed.
+        status: how it ended, once it has: negative for a signal, None if nobody could tell.
+    """
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+    watch: asyncio.StreamWriter
+    status: "asyncio.Task[int | None]"
+
+    def ask(self, question: Mapping[str, object]) -> None:
+        self.writer.write(json.dumps(question).encode() + b"\n")
+
+    async def answer(self) -> dict[str, Any]:
+        """Return what it says next.
+
+        Raises:
+            ModelProcessError: it said something else than a JSON object, or ended.
+        """
+        answer = await read_object(self.reader)
+        if answer is None:
+            raise ModelProcessError(how_it_died(await self.ended()))
+        return answer
+
+    async def ended(self) -> int | None:
+        """Wait for its end and return its status."""
+        return await asyncio.shield(self.status)
+
+    def end(self) -> None:
+        """End it at once."""
+        with suppress(OSError):
+            self.watch.write_eof()
+
+
+@asynccontextmanager
+async def start_process(format_: str, program: Literal["work", "time"], folder: Path) -> AsyncIterator[ModelProcess]:
+    """Run a program for models of a format in a process of its own, and end it with the block.
+
+    Args:
+        folder: one of `job_folder`, with a job in it.
+
+    Raises:
+        StoreUnavailable: it cannot be started.
+    """
+    starting = asyncio.create_task(_start(format_, program, folder))
+    try:
+        process = await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await _end(await starting)  # It is on its way, and nobody else would end it.
+        raise
+    try:
+        yield process
+    finally:
+        await _end(process)
+
+
+async def _end(process: ModelProcess) -> None:
+    process.end()
+    try:
+        async with asyncio.timeout(END_SECONDS):
+            await process.ended()
+    except TimeoutError:
+        log.error("a model's process was told to end and has not, after %d s", END_SECONDS)
+    finally:
+        process.writer.close()
+        process.watch.close()
+
+
+async def _start(format_: str, program: str, folder: Path) -> ModelProcess:
+    for _ in range(STARTS):
+        watch, conversation = await asyncio.to_thread(NURSERIES[format_].ask, program, folder)
+        watching, watch_writer = await asyncio.open_connection(sock=watch)
+        reader, writer = await asyncio.open_connection(sock=conversation, limit=MAX_LINE_BYTES)
+        if await _has_begun(watching):
+            status = asyncio.create_task(_status(watching))
+            return ModelProcess(reader, writer, watch_writer, status)
+        watch_writer.close()
+        writer.close()
+    raise StoreUnavailable(f"no process for {format_} models could be started", store="models")
+
+
+async def _has_begun(watching: asyncio.StreamReader) -> bool:
+    try:
+        async with asyncio.timeout(START_SECONDS):
+            return bool(await watching.readline())
+    except (TimeoutError, OSError):
+        return False
+
+
+async def _status(watching: asyncio.StreamReader) -> int | None:
+    try:
+        line = await watching.readline()
+    except OSError:
+        return None
+    ended: int | None = json.loads(line)["ended"] if line else None
+    return ended

@@ -1,0 +1,26 @@
+"""A transaction on the ledger for who sits at the server's machine."""
+
+import getpass
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy.orm import Session
+
+from modelward_server.actor_context import Caller
+from modelward_server.settings import Settings
+from modelward_server.storage import audit
+from modelward_server.storage.ledger import Ledger
+from modelward_server.storage.private_files import make_private_folder
+
+
+@contextmanager
+def administering(settings: Settings) -> Iterator[tuple[Session, Caller]]:
+    """Open a transaction, also before a server was ever started, and say who will have made its changes."""
+    make_private_folder(settings.data_dir)
+    ledger = Ledger(settings.ledger_url)
+    try:
+        ledger.migrate()
+        with ledger.writing() as session:
+            yield session, audit.in_turn(session, getpass.getuser())
+    finally:
+        ledger.close()

@@ -1,0 +1,56 @@
+"""The ledger's tables for A/B tests and their outcomes."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, Boolean, Column, ForeignKey, Index, LargeBinary, SmallInteger, String, Table
+from sqlalchemy.orm import Mapped, mapped_column
+
+from modelward_server.storage.outcome_tables import EpochMicroseconds
+from modelward_server.storage.tables import Base, Name
+
+
+class AbTestRow(Base):
+    """An A/B test: written when it starts, and once more when it is concluded."""
+
+    __tablename__ = "ledger_ab_tests"
+
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    test: Mapped[str] = mapped_column(Name, unique=True)
+    state: Mapped[str] = mapped_column(String(16))
+    created_at: Mapped[datetime]
+    found: Mapped[dict[str, Any]]
+    """All of it, as the contract's JSON."""
+    revision: Mapped[int] = mapped_column(default=1)
+    outcomes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    """How many it has."""
+
+
+class AbTestModelRow(Base):
+    """Says of which models a test has versions."""
+
+    __tablename__ = "ledger_ab_test_models"
+
+    sequence: Mapped[int] = mapped_column(ForeignKey("ledger_ab_tests.sequence"), primary_key=True)
+    model: Mapped[str] = mapped_column(Name, primary_key=True)
+
+    __table_args__ = (Index("ledger_ab_tests_by_model", "model", "sequence"),)
+
+
+# A table and no class: outcomes are read by the hundred thousand, and objects would cost more than the answer.
+AB_OUTCOMES = Table(
+    "ledger_ab_outcomes",
+    Base.metadata,
+    Column("test", ForeignKey("ledger_ab_tests.sequence"), primary_key=True),
+    Column("outcome_id", String(256), primary_key=True),
+    Column("unit", String(256), nullable=False),
+    Column("arm", SmallInteger, nullable=False, doc="The place of its variant in the test."),
+    Column("mismatched", Boolean, nullable=False, doc="Whether the assignment gives its unit another variant."),
+    Column("observed_at", EpochMicroseconds, nullable=False),
+    Column(
+        "numbers",
+        LargeBinary,
+        nullable=False,
+        doc="Little-endian float64: the test's metrics, then those from before the test; NaN where there is none.",
+    ),
+)

@@ -1,0 +1,281 @@
+"""The audit log: append-only, in the order of the commits, each record carrying the hash of the one before."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from modelward.lifecycle import AuditDefect, AuditRecord, AuditVerification
+from modelward_server.actor_context import Caller
+from modelward_server.storage.audit_logging import announce
+from modelward_server.storage.tables import AuditHeadRow, AuditRow
+
+Payload = TypeVar("Payload")
+
+_adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
+
+GENESIS = "0" * 64
+"""What the first record carries in place of a hash before it."""
+HEAD = 1
+HELD = "audit_head"
+"""Where a session, which lives for one transaction, keeps the head that it has locked."""
+BATCH = 1000
+MAX_DEFECTS = 100
+"""How many are reported."""
+
+
+class Kind(StrEnum):
+    """What a record is about."""
+
+    MODEL = "model"
+    REGISTERED = "registered"
+    VERSION = "version"
+    TRANSITION = "transition"
+    HALTED = "halted"
+    RESUMED = "resumed"
+    POLICY = "policy"
+    DRIFT_POLICY = "drift_policy"
+    DRIFT_ALARM = "drift_alarm"
+    PERFORMANCE_ALARM = "performance_alarm"
+    SCHEDULE = "schedule"
+    SCHEDULE_DELETED = "schedule_deleted"
+    FIRING = "firing"
+    JOB = "job"
+    AB_TEST = "ab_test"
+    AB_TEST_CONCLUDED = "ab_test_concluded"
+    RETRAINING_POLICY = "retraining_policy"
+    GRANT = "grant"
+
+
+def append(session: Session, kind: Kind, model: str, payload: object, caller: Caller, version: int = 0) -> int:
+    """Add a record in this transaction and return its sequence number.
+
+    Args:
+        payload: a dataclass that says what holds after the change.
+    """
+    append_all(session, kind, [(model, version, payload)], caller)
+    return _head(session, lock=True).sequence
+
+
+def append_all(session: Session, kind: Kind, about: Iterable[tuple[str, int, object]], caller: Caller) -> None:
+    """Add records in this transaction, in order.
+
+    Args:
+        about: the model, the version or 0, and the payload of each.
+    """
+    head = _head(session, lock=True)
+    for model, version, payload in about:
+        row = AuditRow(
+            sequence=head.sequence + 1,
+            happened_at=caller.at,
+            actor=caller.actor,
+            kind=kind,
+            model=model,
+            version=version,
+            payload=_recorded(payload),
+            previous_hash=head.hash,
+            hash="",
+        )
+        row.hash = hash_of(row)
+        head.sequence, head.hash = row.sequence, row.hash
+        session.add(row)
+        announce(session, payload)
+    session.flush()
+
+
+def plain(payload: object) -> dict[str, Any]:
+    """Return the JSON of a record that says this."""
+    found: dict[str, Any] = json.loads(_recorded(payload))
+    return found
+
+
+def _recorded(payload: object) -> str:
+    return _canonical(_adapter(type(payload)).dump_python(payload, mode="json"))
+
+
+def queue(session: Session) -> datetime | None:
+    """Wait until the writers before this one are done; those after it wait until its transaction ends.
+
+    Returns:
+        When the newest record was made; None before the first.
+    """
+    head = _head(session, lock=True)
+    return session.scalar(select(AuditRow.happened_at).where(AuditRow.sequence == head.sequence))
+
+
+def in_turn(session: Session, actor: str) -> Caller:
+    """Wait for the writers before this one, and only then look at the clock: so history has the order of commits.
+
+    A clock that was set back, or another server's that is behind, stands still until it has caught up with history.
+    """
+    last, now = queue(session), datetime.now(UTC)
+    return Caller(actor, now if last is None else max(now, last))
+
+
+def next_sequence(session: Session) -> int:
+    """Return the number that this transaction's next record will have; no other can take it."""
+    return _head(session, lock=True).sequence + 1
+
+
+def payload_of(row: AuditRow, kind: type[Payload]) -> Payload:
+    """Return what a record says as the dataclass that it was written from."""
+    payload: Payload = _adapter(kind).validate_json(row.payload)
+    return payload
+
+
+def last_sequence(session: Session) -> int:
+    """Return the number of the newest record; 0 before the first."""
+    return session.scalar(select(AuditHeadRow.sequence).where(AuditHeadRow.id == HEAD)) or 0
+
+
+def read_after(session: Session, sequence: int, limit: int = BATCH) -> list[AuditRow]:
+    """Return the records behind `sequence`, in order."""
+    rows = select(AuditRow).where(AuditRow.sequence > sequence).order_by(AuditRow.sequence).limit(limit)
+    return list(session.scalars(rows))
+
+
+def records(session: Session, behind: int, last: int) -> list[AuditRecord]:
+    """Return the next records behind a sequence number, up to `last`, which is the end when it is 0."""
+    rows = read_after(session, behind)
+    return [_to_record(row) for row in rows if not last or row.sequence <= last]
+
+
+def _to_record(row: AuditRow) -> AuditRecord:
+    return AuditRecord(
+        sequence=row.sequence,
+        happened_at=row.happened_at,
+        actor=row.actor,
+        kind=row.kind,
+        model=row.model,
+        version=row.version,
+        payload=row.payload,
+        previous_hash=row.previous_hash,
+        hash=row.hash,
+    )
+
+
+def hash_of(row: AuditRow) -> str:
+    """Return the SHA-256 over the previous hash and every field of a record, as canonical JSON."""
+    fields = [
+        row.previous_hash,
+        row.sequence,
+        row.happened_at.astimezone(UTC).isoformat(timespec="microseconds"),
+        row.actor,
+        row.kind,
+        row.model,
+        row.version,
+        row.payload,
+    ]
+    return hashlib.sha256(_canonical(fields).encode()).hexdigest()
+
+
+def verify(
+    session: Session,
+    first: int = 0,
+    last: int = 0,
+    expected_hash: str = "",
+    follow: Callable[[Sequence[AuditRow]], None] | None = None,
+) -> AuditVerification:
+    """Check that the records are those that were written, none changed, removed or moved.
+
+    Args:
+        first: the first sequence number to check; 0 means from the beginning.
+        last: the last one; 0 means to the end, and then the log's head is checked too.
+        expected_hash: of a record that must be among them; empty for none.
+        follow: is given the records too, in order.
+    """
+    head = _head(session)
+    checker = _Checker(max(first, 1), _hash_before(session, first), expected_hash)
+    for batch in _batches(session, max(first, 1) - 1, last):
+        for row in batch:
+            checker.take(row)
+        if follow is not None:
+            follow(batch)
+        session.expunge_all()  # A long log must not pile up in memory.
+    if not last:
+        checker.finish(head)
+    defects = (*checker.unmet(), *checker.defects)
+    return AuditVerification(
+        checker.records, checker.hash, defects[:MAX_DEFECTS], checker.sequence, checker.expected_sequence
+    )
+
+
+class _Checker:
+    """Walks along the chain."""
+
+    def __init__(self, first: int, hash_before: str, expected_hash: str) -> None:
+        self._expected = first
+        self.hash = hash_before
+        self.records = 0
+        self.defects: list[AuditDefect] = []
+        self._expected_hash = expected_hash
+        self.expected_sequence = 0
+        """The number of the record that has the expected hash; 0 until it came."""
+
+    @property
+    def sequence(self) -> int:
+        """The number of the last record."""
+        return self._expected - 1
+
+    def unmet(self) -> Iterator[AuditDefect]:
+        """Yield what is wrong when no record had the expected hash."""
+        if self._expected_hash and not self.expected_sequence:
+            why = "records were cut off or replaced, or it is the hash of another log"
+            yield AuditDefect(0, f"missing: no record has the hash {self._expected_hash}; {why}")
+
+    def take(self, row: AuditRow) -> None:
+        if row.sequence != self._expected:
+            missing = (
+                f"{self._expected}" if row.sequence == self._expected + 1 else f"{self._expected} to {row.sequence - 1}"
+            )
+            self._blame(self._expected, f"missing: there is no record {missing}")
+        if hash_of(row) != row.hash:
+            self._blame(row.sequence, "changed: its content does not have its hash")
+        elif row.sequence == self._expected and row.previous_hash != self.hash:
+            self._blame(row.sequence, "out of order or replaced: it does not follow the record before it")
+        self._expected, self.hash = row.sequence + 1, row.hash
+        self.records += 1
+        if row.hash == self._expected_hash:
+            self.expected_sequence = row.sequence
+
+    def finish(self, head: AuditHeadRow) -> None:
+        if head.sequence != self._expected - 1:
+            self._blame(self._expected, f"missing: the log goes up to {head.sequence}")
+        elif head.hash != self.hash:
+            self._blame(head.sequence, "replaced: the log's head has another hash")
+
+    def _blame(self, sequence: int, problem: str) -> None:
+        if len(self.defects) < MAX_DEFECTS:
+            self.defects.append(AuditDefect(sequence, problem))
+
+
+def _batches(session: Session, behind: int, last: int) -> Iterator[list[AuditRow]]:
+    while batch := [row for row in read_after(session, behind) if not last or row.sequence <= last]:
+        behind = batch[-1].sequence
+        yield batch
+
+
+def _hash_before(session: Session, first: int) -> str:
+    row = session.get(AuditRow, first - 1) if first > 1 else None
+    return row.hash if row else GENESIS
+
+
+def _head(session: Session, *, lock: bool = False) -> AuditHeadRow:
+    held: AuditHeadRow | None = session.info.get(HELD)
+    if held is not None:  # This transaction has it locked already: nobody else can have changed it.
+        return held
+    head = session.get_one(AuditHeadRow, HEAD, with_for_update=lock, populate_existing=lock)
+    if lock:
+        session.info[HELD] = head
+    return head
+
+
+def _canonical(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False)

@@ -1,0 +1,45 @@
+"""A line in the server's log for each alarm and each state of a job, once it is committed."""
+
+import logging
+
+from sqlalchemy import event
+from sqlalchemy.orm import Session
+
+from modelward.lifecycle import DriftAlarm, PerformanceAlarm
+from modelward.retraining import Job
+from modelward.shared.figures import beside, metric, score
+from modelward_server.runtime.best_effort import harmless
+
+log = logging.getLogger(__name__)
+
+
+@harmless
+def announce(session: Session, payload: object) -> None:
+    """Say what a record of the audit log says, if this is for the log, and only if the record comes to stay."""
+    line = _line(payload)
+    if line:
+        level = logging.INFO if isinstance(payload, Job) else logging.WARNING
+        event.listen(session, "after_commit", lambda _session: _tell(level, line), once=True)
+
+
+@harmless
+def _tell(level: int, line: str) -> None:
+    log.log(level, line)
+
+
+def _line(payload: object) -> str:
+    if isinstance(payload, DriftAlarm):
+        return f"drift alarm: {payload.version} has a score of {score(payload.score)} (report {payload.report_id})"
+    if isinstance(payload, PerformanceAlarm):
+        value, before = beside(payload.value, payload.baseline, metric)
+        return f"performance alarm: {payload.version}: {payload.metric} is {value} after {before}"
+    return _job_line(payload) if isinstance(payload, Job) else ""
+
+
+def _job_line(job: Job) -> str:
+    said = f"{job.job_id} of {job.model} is {job.state}"
+    if job.follow_up is not None:
+        return f"{said}, then {job.follow_up.state}: {job.follow_up.reason}"
+    if job.failures and job.failures[-1].attempt == job.attempt and not job.lease_expires_at:
+        return f"{said} after attempt {job.attempt}: {job.failures[-1].reason}"
+    return f"{said} by {job.holder}, attempt {job.attempt}" if job.lease_expires_at else said

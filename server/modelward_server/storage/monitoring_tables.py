@@ -1,0 +1,59 @@
+"""The ledger's tables for live data on their way into windows."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, LargeBinary, String
+from sqlalchemy.orm import Mapped, mapped_column
+
+from modelward_server.storage.tables import Base, Name
+
+Sender = String(256)
+
+
+class ObserverRow(Base):
+    """One sender's live data of a version: what is kept of them, and the window that is open."""
+
+    __tablename__ = "ledger_observers"
+
+    model: Mapped[str] = mapped_column(Name, primary_key=True)
+    version: Mapped[int] = mapped_column(primary_key=True)
+    reference: Mapped[str] = mapped_column(Name, primary_key=True)
+    sender: Mapped[str] = mapped_column(Sender, primary_key=True)
+    acknowledged: Mapped[int] = mapped_column(BigInteger, default=0)
+    window: Mapped[int] = mapped_column(default=0)
+    """The number of the window that is open; those before it are closed."""
+    window_rows: Mapped[int] = mapped_column(default=0)
+    window_opened: Mapped[datetime | None] = mapped_column(default=None)
+    drifted: Mapped[list[Any]] = mapped_column(default=list)
+    """Whether the last windows drifted, the newest last."""
+    alarm_report: Mapped[str] = mapped_column(String(64), default="")
+    """The report that raised the alarm that stands."""
+    alarm_score: Mapped[float] = mapped_column(default=0.0)
+    alarm_since: Mapped[datetime | None] = mapped_column(default=None)
+    detector: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
+
+    __table_args__ = (ForeignKeyConstraint(["model", "version"], ["ledger_versions.model", "ledger_versions.version"]),)
+
+
+class ObservedRowsRow(Base):
+    """Rows of one window that came in one batch, until the window's report is kept."""
+
+    __tablename__ = "ledger_observed_rows"
+
+    id: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(Name)
+    version: Mapped[int]
+    reference: Mapped[str] = mapped_column(Name)
+    sender: Mapped[str] = mapped_column(Sender)
+    window: Mapped[int]
+    seen_at: Mapped[datetime]
+    table: Mapped[bytes] = mapped_column("arrow_ipc", LargeBinary)
+
+    __table_args__ = (
+        ForeignKeyConstraint(
+            ["model", "version", "reference", "sender"],
+            [ObserverRow.model, ObserverRow.version, ObserverRow.reference, ObserverRow.sender],
+        ),
+        Index("ledger_observed_rows_by_window", "model", "version", "reference", "sender", "window"),
+    )

@@ -1,0 +1,219 @@
+"""Parquet files and folders, local or in an object store, read in parts by a process with a memory limit of its own.
+
+What a Parquet file unpacks to is known only once it is unpacked: its footer may say anything, a page of a few bytes may
+stand for gigabytes, and so may a text that many rows share. So it is unpacked where that ends nothing but itself.
+"""
+
+import atexit
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import IO
+
+import pyarrow as pa
+
+from modelward.errors import FieldViolation, InvalidField, LimitReached
+from modelward_server.runtime.admission import RETRY_SECONDS
+from modelward_server.storage.arrow_tables import read_arrow
+from modelward_server.storage.table_memory import MEMORY, too_large
+
+MAX_READERS = 4
+"""Processes that read at once, each of which may take as much memory as one table."""
+MAX_LIST_BYTES = 64 << 20
+"""The longest list of row groups that is read."""
+MAX_ERROR_BYTES = 10_000
+OUT_OF_MEMORY = 3
+"""The exit status of a process that would take more memory than it may."""
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Some row groups of one file, which can be read by themselves, also elsewhere.
+
+    Attributes:
+        first_row: how many rows of the whole dataset come before it.
+        field: where the dataset stands in its request, for errors.
+        schema: the columns of the whole dataset, as Arrow writes them, in base64.
+    """
+
+    uri: str
+    path: str
+    row_groups: tuple[int, ...]
+    first_row: int
+    rows: int
+    field: str
+    schema: str
+
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """Read the piece in parts.
+
+        Raises:
+            as `read_parquet`.
+        """
+        job = {"uri": self.uri, "path": self.path, "row_groups": self.row_groups, "schema": self.schema}
+        yield from _batches(job, self.field)
+
+
+def read_parquet(
+    uri: str, field: str, columns: Collection[str] | None = None, ignored: Collection[str] = ()
+) -> Iterator[pa.RecordBatch]:
+    """Read a Parquet file, or a folder of them, at a URI or a local path, in parts.
+
+    The columns of a folder are those of all its files; where types differ, the one that holds all values.
+
+    Args:
+        field: where the dataset stands in its request, for errors.
+        columns: just these; None: all.
+        ignored: columns that are left out, whatever they hold.
+
+    Raises:
+        InvalidField: it is no Parquet, breaks off, lacks a column, or files have types that do not go together.
+        LimitReached: it takes more memory than a reader may, or others hold too much.
+    """
+    job = {"uri": uri, "columns": None if columns is None else sorted(columns), "ignored": sorted(ignored)}
+    yield from _batches(job, field)
+
+
+def pieces(uri: str, field: str, ignored: Collection[str] = ()) -> list[Piece]:
+    """Take a dataset apart into its row groups, in order.
+
+    Raises:
+        as `read_parquet`.
+    """
+    with _reader({"uri": uri, "list": True, "ignored": sorted(ignored)}, field) as reader:
+        content = reader.answers.read(MAX_LIST_BYTES)
+        if len(content) == MAX_LIST_BYTES:
+            raise too_large(field)
+        reader.check(field)
+    found: list[Piece] = []
+    rows = 0
+    listed = json.loads(content)
+    for path, group, size in listed["groups"]:
+        found.append(Piece(uri, path, (group,), rows, size, field, listed["schema"]))
+        rows += size
+    return found
+
+
+def _batches(job: Mapping[str, object], field: str) -> Iterator[pa.RecordBatch]:
+    with _reader(job, field) as reader:
+        try:
+            yield from read_arrow(pa.PythonFile(reader.answers, mode="r"), field)
+        except InvalidField:
+            if not reader.answers.read(1):
+                reader.check(field)  # Why it breaks off is for the process to say.
+            raise
+        reader.check(field)
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """A process that reads one dataset, and the file to which it writes what went wrong."""
+
+    process: "subprocess.Popen[bytes]"
+    errors: IO[bytes]
+
+    @property
+    def answers(self) -> IO[bytes]:
+        assert self.process.stdout, "it is a pipe"
+        return self.process.stdout
+
+    def ask(self, job: Mapping[str, object]) -> None:
+        """Tell it what to read; one that has died says so by its end."""
+        assert self.process.stdin, "it is a pipe"
+        with suppress(BrokenPipeError):
+            self.process.stdin.write(json.dumps(job).encode() + b"\n")
+            self.process.stdin.flush()
+
+    def check(self, field: str) -> None:
+        """Raise what it ended with.
+
+        Raises:
+            InvalidField, LimitReached: it did not read all.
+        """
+        code = self.process.wait()
+        if code == 0:
+            return
+        self.errors.seek(0)
+        said = self.errors.read(MAX_ERROR_BYTES).decode(errors="replace").strip()
+        if code == OUT_OF_MEMORY or "bad_alloc" in said:
+            raise too_large(field)
+        why = said.rpartition("\n")[2].partition(".")[0] if code > 0 else "whoever read it died of it"
+        raise InvalidField(FieldViolation(field, f"cannot be read as Parquet: {why}"))
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.communicate()
+        self.errors.close()
+
+
+class _Readers:
+    """Starts readers ahead: one that waits for its job has done its imports."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._next: _Reader | None = None
+        atexit.register(self.close)
+
+    def take(self) -> _Reader:
+        with self._lock:
+            reader, self._next = self._next, None
+            if reader is None or reader.process.poll() is not None:
+                reader = _start_reader()
+            self._next = _start_reader()
+            return reader
+
+    def close(self) -> None:
+        with self._lock:
+            if self._next:
+                self._next.end()
+            self._next = None
+
+
+def _start_reader() -> _Reader:
+    errors = tempfile.TemporaryFile()  # noqa: SIM115 - the reader closes it
+    program = [sys.executable, "-P", "-m", "modelward_server.storage.parquet_process"]
+    process = subprocess.Popen(
+        program,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=errors,
+        env=_environment(),
+        start_new_session=True,
+    )
+    return _Reader(process, errors)
+
+
+def _environment() -> dict[str, str]:
+    """Return the server's environment, which says how to reach object stores, without what the server alone may know.
+
+    Arrow's own allocators set aside a gigabyte at a time, which would count against the memory limit.
+    """
+    kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("MODELWARD_")}
+    return kept | {"ARROW_DEFAULT_MEMORY_POOL": "system"}
+
+
+_readers = _Readers()
+_places = threading.BoundedSemaphore(MAX_READERS)
+
+
+@contextmanager
+def _reader(job: Mapping[str, object], field: str) -> Iterator[_Reader]:
+    """Give a process that does a job for the time of the block."""
+    if not _places.acquire(blocking=False):
+        fix = f"{MAX_READERS} other calls are reading Parquet; ask again"
+        raise LimitReached(f"{field}: {fix}", RETRY_SECONDS, limit="parquet_readers", field=field)
+    try:
+        reader = _readers.take()
+        try:
+            reader.ask({**job, "memory_bytes": MEMORY.table_limit})
+            yield reader
+        finally:
+            reader.end()
+    finally:
+        _places.release()
