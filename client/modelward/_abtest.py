@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from modelward._argument_types import dataclass_type, nearest
 from modelward._coerce import AnyVersion, as_ref
+from modelward._columns import as_metrics
 from modelward.abtest import AbMetric, AbOutcome, AbTest, RecordedAbOutcomes
 from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.convert.abtest import ab_outcome_to_proto
@@ -64,6 +65,9 @@ def batches(outcomes: Iterable[AbOutcome]) -> Iterator[Sequence[pb.AbOutcome]]:
 def _message(outcome: AbOutcome, field: str) -> pb.AbOutcome:
     """Convert an outcome; what is wrong with it is looked for only when that fails, as there may be many."""
     named = replace(outcome, outcome_id=id_text(outcome.outcome_id, f"{field}.outcome_id"))
+    if isinstance(outcome.metrics, Mapping) and isinstance(outcome.before, Mapping):
+        metrics, before = (as_metrics(getattr(outcome, name), f"{field}.{name}") for name in ("metrics", "before"))
+        named = replace(named, metrics=metrics, before=before)
     try:
         return ab_outcome_to_proto(named, field)
     except (TypeError, ValueError, AttributeError, InvalidField):

@@ -28,7 +28,7 @@ from modelward.abtest import AbOutcome, AbTest
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward.retraining import Job
-from modelward.shared.row_ids import is_absent
+from modelward.shared.row_ids import is_absent, plain
 
 SequenceNumber = Annotated[int, 63]
 """A record's number in the audit log, which has 63 bits; other whole numbers have 31."""
@@ -143,6 +143,7 @@ def _truth(value: Any, field: str) -> bool:
 
 
 def _instant(value: Any, field: str) -> datetime:
+    value = plain(value)
     try:
         instant = parse_instant(value) if isinstance(value, str) else value
         if type(value).__name__ == "datetime64":
@@ -227,7 +228,7 @@ def _union(hints: tuple[Any, ...]) -> ArgumentType:
     name = " or ".join(kind.name for kind in kinds)
 
     def convert(value: Any, field: str) -> Any:
-        if is_absent(value) and types.NoneType in hints:
+        if is_absent(plain(value)) and types.NoneType in hints:
             return None
         errors = []
         for kind in kinds:

@@ -45,6 +45,7 @@ def put_data(
     """
     if isinstance(features, str):
         _put_uri(request, features, truth, returns, ids)
+        _put_predictions(request, predictions, None)
         return
     from modelward.data import to_columns, to_dataset  # Here: numpy takes as long to import as all the rest.
 
@@ -60,9 +61,7 @@ def put_data(
         columns[free] = _column(values, field, rows, features is not None)
         setattr(request, name, free)
     request.data.CopyFrom(to_dataset(columns))
-    for version, sent in predictions.items():
-        table = _prediction_table(sent, request.id, names, rows, f"predictions[{as_ref(version)}]")
-        request.predictions.add(version=ref_to_proto(as_ref(version)), data=to_dataset(table))
+    _put_predictions(request, predictions, names)
 
 
 def _put_uri(request: pb.CompareModelsRequest, uri: str, label: Any, returns: Any, ids: Any) -> None:
@@ -88,16 +87,35 @@ def _column(values: Any, field: str, rows: int, has_features: bool) -> Any:
     return named
 
 
-def _prediction_table(sent: Any, id_name: str, ids: list[str], rows: int, field: str) -> Columns:
+def _put_predictions(
+    request: pb.CompareModelsRequest, predictions: Mapping[AnyVersion, Any], ids: list[str] | None
+) -> None:
+    """Add predictions with the ids of their rows.
+
+    Args:
+        ids: of the rows of the test set; None when only the server reads them.
+    """
+    from modelward.data import to_dataset
+
+    if predictions and not request.id:
+        raise InvalidField(FieldViolation("ids", "is missing; name the column of ids, by which predictions are found"))
+    for version, sent in predictions.items():
+        table = _prediction_table(sent, request.id, ids, f"predictions[{as_ref(version)}]")
+        request.predictions.add(version=ref_to_proto(as_ref(version)), data=to_dataset(table))
+
+
+def _prediction_table(sent: Any, id_name: str, ids: list[str] | None, field: str) -> Columns:
     """Return predictions as a table with ids; a sequence has one for each row of the test set, in its order."""
-    from modelward.data import to_columns
+    from modelward.data import named_columns, to_columns
 
     if isinstance(sent, Mapping) or hasattr(sent, "columns") or hasattr(sent, "column_names"):
-        table = to_columns(sent, field=field)
-        if id_name not in table and "id" in table:
-            table[id_name] = table.pop("id")
-        if id_name in table:
-            table |= to_columns({id_name: id_texts(table[id_name], f"{field}[{id_name!r}]")}, field=field)
-        return table
-    values = _column(sent, field, rows, has_features=False)
+        table = named_columns(sent, field=field)
+        name = id_name if id_name in table else "id"
+        if name in table:
+            table[id_name] = id_texts(as_column(table.pop(name), f"{field}[{name!r}]"), f"{field}[{name!r}]")
+        return to_columns(table, field=field)
+    if ids is None:
+        fix = "is no table; give one with a column 'id', as the test set is read by the server"
+        raise InvalidField(FieldViolation(field, fix))
+    values = _column(sent, field, len(ids), has_features=False)
     return to_columns({"prediction": values, id_name: ids}, field=field)

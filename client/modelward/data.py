@@ -40,15 +40,25 @@ def to_columns(
         InvalidField: there is no row or no column, lengths differ, a name comes twice, or a column holds something
             else than numbers, text, truth values or times.
     """
-    named = list(_named(data, names, field))
-    _check_names([name for name, _ in named], field)
-    columns = {name: to_column(values, f"{field}[{name!r}]") for name, values in named if name not in ignore}
+    named = named_columns(data, names, field)
+    columns = {name: to_column(values, f"{field}[{name!r}]") for name, values in named.items() if name not in ignore}
     lengths = {name: len(values) for name, values in columns.items()}
     if not columns or not max(lengths.values()):
         raise InvalidField(FieldViolation(field, "has no rows; send at least one"))
     if len(set(lengths.values())) > 1:
         raise InvalidField(FieldViolation(field, f"has columns of different lengths: {lengths}"))
     return columns
+
+
+def named_columns(data: Any, names: Sequence[str] | None = None, field: str = "data") -> dict[str, Any]:
+    """Take a table apart into its columns as they are.
+
+    Raises:
+        InvalidField: it is no table, or a name comes twice or is no text.
+    """
+    named = list(_named(data, names, field))
+    _check_names([name for name, _ in named], field)
+    return dict(named)
 
 
 def _named(data: Any, names: Sequence[str] | None, field: str) -> Iterator[tuple[str, Any]]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -30,10 +31,13 @@ TWINS: list[tuple[Any, str]] = [
     (-3.0, "-3"),
     ("Ł-1", "Ł-1"),
     (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
-    (date(2026, 11, 1), "2026-11-01"),
-    (NOON, "2026-11-01T12:00:00+00:00"),
-    (NOON.astimezone(timezone(timedelta(hours=9))), "2026-11-01T12:00:00+00:00"),
-    (pd.Timestamp(NOON), "2026-11-01T12:00:00+00:00"),
+    (date(2026, 11, 1), "2026-11-01T00:00:00"),
+    (np.datetime64("2026-11-01"), "2026-11-01T00:00:00"),
+    (Decimal(7), "7"),
+    (pa.scalar("a"), "a"),
+    (NOON, "2026-11-01T12:00:00"),
+    (NOON.astimezone(timezone(timedelta(hours=9))), "2026-11-01T12:00:00"),
+    (pd.Timestamp(NOON), "2026-11-01T12:00:00"),
     (pd.Timestamp("2026-11-01T12:00"), "2026-11-01T12:00:00"),
     (np.datetime64("2026-11-01T12:00"), "2026-11-01T12:00:00"),
     (pd.Timestamp("2026-11-01T12:00:00.000000001"), "2026-11-01T12:00:00.000000001"),
@@ -49,7 +53,26 @@ def test_id_is_its_standard_text(value: Any, text: str) -> None:
 MISSING = [None, np.nan, float("nan"), pd.NA, pd.NaT, np.datetime64("NaT"), np.ma.masked, np.float32("nan"), ""]
 
 
-@pytest.mark.parametrize("value", [*MISSING, 1.5, 2.0**53, True, np.bool_(False), b"a", [1], object(), float("inf")])
+BEYOND = [datetime.min.replace(tzinfo=timezone(timedelta(hours=9))), np.datetime64("10000-01-01")]
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        *MISSING,
+        1.5,
+        2.0**53,
+        Decimal("7.5"),
+        True,
+        np.bool_(False),
+        b"a",
+        [1],
+        object(),
+        float("inf"),
+        pa.scalar(None),
+        *BEYOND,
+    ],
+)
 def test_what_is_missing_or_no_id_is_refused_by_its_row(value: Any) -> None:
     with pytest.raises(errors.InvalidField, match=r"^ids\[1\]: "):
         id_texts(["a", value])

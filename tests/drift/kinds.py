@@ -162,14 +162,14 @@ class Door:
             return self.client.set_reference(self.version, FRAMES[way](table), name="other")
         header = drift_pb2.ReferenceHeader(version=self.ref, name="other", data=self._sent(way, table))
         parts = iter([drift_pb2.SetReferenceRequest(header=header)])
-        return reference_from_proto(_asked(self.client._drift.SetReference, parts).reference)
+        return reference_from_proto(asked(self.client._drift.SetReference, parts).reference)
 
     def detect(self, way: str, table: pa.Table) -> DriftReport:
         if way in FRAMES:
             return self.client.detect_drift(self.version, FRAMES[way](table), reference="default")
         data = self._sent(way, table)
         request = drift_pb2.DetectDriftRequest(version=self.ref, data=data, reference="default")
-        return report_from_proto(_asked(self.client._drift.DetectDrift, request).report)
+        return report_from_proto(asked(self.client._drift.DetectDrift, request).report)
 
     def observe(self, way: str, table: pa.Table) -> DriftReport:
         """Send a window and return its report."""
@@ -180,7 +180,7 @@ class Door:
         header = drift_pb2.ObserveHeader(version=self.ref, sender=way, rows=ROWS)
         batch = drift_pb2.ObserveBatch(number=1, data=self._sent(way, table))
         parts = [drift_pb2.ObserveRequest(header=header), drift_pb2.ObserveRequest(batch=batch)]
-        [report] = observed_from_proto(_asked(self.client._drift.Observe, iter(parts))).reports
+        [report] = observed_from_proto(asked(self.client._drift.Observe, iter(parts))).reports
         return report
 
     def compare(self, way: str, data: pa.Table, predicted: pa.Table) -> Comparison:
@@ -188,13 +188,13 @@ class Door:
         versions = [self.ref, self.other]
         made = [comparison_pb2.Predictions(version=one, data=self._sent(way, predicted)) for one in versions]
         request = comparison_pb2.CompareModelsRequest(versions=versions, data=self._sent(way, data), predictions=made)
-        return comparison_from_proto(_asked(self.client._comparison.CompareModels, request)[-1].comparison)
+        return comparison_from_proto(asked(self.client._comparison.CompareModels, request)[-1].comparison)
 
     def _sent(self, way: str, table: pa.Table) -> common_pb2.Dataset:
         return MESSAGES[way](self.folder, table)
 
 
-def _asked(call: Any, request: Any) -> Any:
+def asked(call: Any, request: Any) -> Any:
     """Make a call without the SDK, and raise what the SDK would."""
     try:
         answer = call(request)

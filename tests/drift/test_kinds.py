@@ -5,7 +5,6 @@ The grid is every type by every way in by how much is missing: one table holds a
 
 import datetime as dt
 import inspect
-from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,8 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from modelward import DriftReport, errors
-from modelward_server.settings import Settings
-from tests.conftest import Either, RunningServer
+from tests.conftest import Either
 from tests.drift.kinds import (
     COMPLETE,
     FEATURES,
@@ -34,17 +32,6 @@ from tests.drift.kinds import (
     WAYS,
     Door,
 )
-
-
-@pytest.fixture(scope="module")
-def door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
-    folder = tmp_path_factory.mktemp("kinds")
-    settings = Settings(port=0, data_dir=tmp_path_factory.mktemp("data"), allowed_sources=(folder.as_uri(),))
-    server = RunningServer(settings)
-    door = Door(server, folder)
-    yield door
-    door.client.close()
-    server.stop()
 
 
 def _shares(report: DriftReport) -> dict[str, float]:
@@ -218,24 +205,7 @@ async def test_column_without_a_value_is_of_any_kind_in_live_data_but_not_in_a_r
         await client.detect_drift(version, {"a": NUMBERS, "b": NUMBERS})
 
 
-LABELS: dict[str, tuple[pa.Array, str]] = {
-    "decimals": (pa.array([Decimal(i) / 4 for i in range(8)]), "regression"),
-    "views": (pa.array(["a", "b"] * 4, pa.string_view()), "classification"),
-    "truth values": (pa.array([True, False] * 4), "classification"),
-    "dictionaries": (pa.array(["a", "b"] * 4).dictionary_encode(), "classification"),
-}
-
-
-BY_WAYS = [(label, way) for label in LABELS for way in ("typed columns", "Arrow IPC")] + [("decimals", "Parquet")]
 MINUTES = [NOON + dt.timedelta(minutes=i) for i in range(8)]
-
-
-@pytest.mark.parametrize(("label", "way"), BY_WAYS)
-def test_labels_of_comparisons_have_the_same_kinds(door: Door, label: str, way: str) -> None:
-    values, kind = LABELS[label]
-    data = pa.table({"id": MINUTES, "label": values, "when": MINUTES})
-    found = door.compare(way, data, pa.table({"id": MINUTES, "prediction": values}))
-    assert (found.kind, found.rows) == (kind, 8)
 
 
 def test_labels_and_predictions_that_are_times_are_refused(door: Door) -> None:

@@ -62,7 +62,8 @@ class Comparisons(Uploading):
             predictions: what versions predicted elsewhere, by version; those are not run, and not named in `versions`
                 again. A sequence has one prediction for each row. A table has the columns `id` and `prediction`, of
                 classes perhaps `probability` (of the greater of two) or `probability:CLASS` for each, and perhaps
-                `position`; its rows are found by their ids, and rows that a version lacks are left out for all.
+                `position`; its rows are found by their ids, and rows that a version lacks are left out for all. Where
+                `X` is a URI they are tables.
             ids: of the rows of `X` and `y`, each once; numbered from 0 when they are left out. Text, whole numbers (7,
                 7.0 and "7" are the same), UUIDs, dates or times; none missing.
             returns: what a position of 1 made over each row, as a share, for the trading metrics. Positions are those

@@ -43,7 +43,7 @@ class Outcomes(Connection):
             ids: what names each prediction, unique in the version: text, whole numbers (7, 7.0 and "7" are the same),
                 UUIDs, dates or times; none missing.
             predictions: one value for each id, or a class as a whole number; None, NaN, `pd.NA` or masked where there
-                is none. A list, an array, a pandas or polars Series.
+                is none. A list, an array, a pandas or polars Series, an Arrow array.
             probabilities: how probable each predicted class was said to be, as `predict_proba(X).max(axis=1)`.
             labels: what really happened, where it is known.
             predicted_at: one instant for all, or one for each; now when it is left out.

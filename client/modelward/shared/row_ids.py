@@ -1,14 +1,16 @@
 """The ids of rows as text, by one rule wherever rows are joined by their ids.
 
 Text stays as it is. A whole number is its digits, whether it comes as 7, as 7.0 or as "7", since a column of whole
-numbers becomes one of floats as soon as a value is missing. UUIDs, dates and times are their standard text (ISO 8601).
+numbers becomes one of floats as soon as a value is missing. UUIDs and times are their standard text (ISO 8601), a time
+in UTC, a date as its midnight: so they stand in columns of tables, which know neither zones nor dates.
 A missing or empty id, a fraction, a truth value and anything else is refused: rows with no id of their own must never
 be joined with each other.
 """
 
 import operator
 from collections.abc import Iterable
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
+from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
@@ -19,6 +21,11 @@ MAX_EXACT_FLOAT = 1 << 53
 """Above it a float no longer tells a whole number from the next one."""
 ABSENT = {"NoneType", "NAType", "NaTType", "MaskedConstant"}
 """Types whose only value is a missing one, by their names: what has them need not be imported."""
+
+
+def plain(value: Any) -> Any:
+    """Return a scalar of Arrow's as Python's value, and anything else as it is."""
+    return value.as_py() if hasattr(value, "as_py") else value
 
 
 def is_absent(value: object) -> bool:
@@ -49,14 +56,16 @@ def id_text(value: Any, field: str) -> str:
     Raises:
         InvalidField: it is missing, or cannot be an id.
     """
+    value = plain(value)
     if is_missing(value):
         raise InvalidField(FieldViolation(field, "is missing; give every row an id of its own, or leave the row out"))
     text = _text(value)
     if text and has_surrogate(text):
         raise InvalidField(FieldViolation(field, f"is {value!r}, which UTF-8 does not hold"))
     if not text:
-        fix = "give text or a whole number" if text is None else "give it at least one character"
-        raise InvalidField(FieldViolation(field, f"is {value!r}, which is no id; {fix}"))
+        fix = "give text or a whole number, of a float one below 2**53" if text is None else "give it a character"
+        shown = value.item() if hasattr(value, "item") else value
+        raise InvalidField(FieldViolation(field, f"is {shown!r}, which is no id; {fix}"))
     return text
 
 
@@ -68,21 +77,33 @@ def _text(value: Any) -> str | None:
         return _iso(value)
     if type(value).__name__ == "datetime64":
         return _numpy_iso(value)
-    if isinstance(value, float) or type(value).__name__ in {"float32", "float16"}:
-        return str(int(value)) if float(value).is_integer() and abs(value) < MAX_EXACT_FLOAT else None
+    if isinstance(value, float | Decimal) or type(value).__name__ in {"float32", "float16"}:
+        return _whole(float(value))
     try:
         return None if isinstance(value, bool) else str(operator.index(value))
     except TypeError:
         return None
 
 
-def _iso(value: date) -> str:
-    return (value.astimezone(UTC) if isinstance(value, datetime) and value.tzinfo else value).isoformat()
+def _whole(value: float) -> str | None:
+    return str(int(value)) if value.is_integer() and abs(value) < MAX_EXACT_FLOAT else None
 
 
-def _numpy_iso(value: Any) -> str:
+def _iso(value: date) -> str | None:
+    """Write an instant in UTC: one without a zone is in UTC, a date is its midnight, as in columns of tables."""
+    if not isinstance(value, datetime):
+        value = datetime.combine(value, time.min)
+    try:
+        return (value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value).isoformat()
+    except OverflowError:  # No such instant in UTC: before year 1 or after 9999.
+        return None
+
+
+def _numpy_iso(value: Any) -> str | None:
     """Write a time of numpy as `datetime.isoformat` does, with nanoseconds where it has some."""
     micros = value.astype("datetime64[us]")
     nanos = int((value - micros).astype("timedelta64[ns]").astype(int))
-    instant: datetime = micros.item()
+    instant = micros.item()
+    if not isinstance(instant, datetime):  # Before year 1 or after 9999.
+        return None
     return f"{instant.isoformat(timespec='microseconds')}{nanos:03}" if nanos else instant.isoformat()
