@@ -49,7 +49,7 @@ FOLDERS = ("tests/", "benchmarks/", "docs/", "examples/", "protos/", "client/", 
 LANGUAGES = {"python", "console", "sh", "json", "text"}
 
 NOT_RUN = {
-    "pip install -e '.[server]' && modelward demo    # watch the main job run, on ten years of the S&P 500": (
+    "pip install -e '.[server]' && modelward demo    # run the demo on ten years of the S&P 500": (
         "installs, which .ci/run does, and takes a minute; test_demo.py runs the demo"
     ),
     "mlflow ui --backend-store-uri sqlite:///my-registry/mlflow.db": "MLflow's own; test_demo.py reads the same",
