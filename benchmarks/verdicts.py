@@ -19,7 +19,7 @@ from rich.progress import track
 from scipy.signal import lfilter
 from scipy.stats import norm, ttest_rel
 
-from modelward.comparison import Metric, ModelKind
+from modelward.comparison import Metric
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison.verdict import Terms, decide
 from modelward_server.statistics.losses import mean_losses
@@ -114,14 +114,14 @@ def _answer(signal: Floats, noise: Floats, truth: NDArray[np.int64]) -> Scored:
     seen = signal + 2 * noise
     up = norm.cdf(seen / 2)
     predicted = (seen > 0).astype(np.int64)
-    return Scored(ModelKind.CLASSIFICATION, truth, predicted, (0, 1), np.column_stack([1 - up, up]))
+    return Scored(truth, predicted, (0, 1), np.column_stack([1 - up, up]))
 
 
 def _predicted(drawn: Floats) -> dict[VersionRef, Scored]:
     returns = drawn[0] / 100
     seen = {OLD: returns + drawn[1] / 20, NEW: returns + drawn[2] / 20}
     return {
-        version: Scored(ModelKind.REGRESSION, returns, answers, book=keep_book(np.sign(answers), returns, 0.0, 252.0))
+        version: Scored(returns, answers, book=keep_book(np.sign(answers), returns, 0.0, 252.0))
         for version, answers in seen.items()
     }
 

@@ -1,4 +1,4 @@
-"""Who asks for a change, and when."""
+"""The actor and timestamp recorded for a change."""
 
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -6,13 +6,13 @@ from typing import Self
 
 
 @dataclass(frozen=True)
-class Caller:
-    """The author of one change, as the record will name them."""
+class ActorContext:
+    """Who makes a change, and when, as the record names them."""
 
-    actor: str
+    name: str
     at: datetime
-    """When the change had its turn, in UTC."""
+    """When the change entered the write lock, in UTC."""
 
     def not_before(self, instant: datetime) -> Self:
-        """Return the caller at `instant` or later: servers' clocks differ, and history must not run backwards."""
+        """Return the context at `instant` or later: servers' clocks differ, and history must not run backwards."""
         return replace(self, at=max(self.at, instant))

@@ -6,6 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from grpc import aio
@@ -18,6 +19,8 @@ from modelward.v1.comparison_pb2_grpc import add_ComparisonServiceServicer_to_se
 from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
 from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
 from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
+from modelward_server.comparison.service import ComparisonService
+from modelward_server.governance.promotion_evidence import gather
 from modelward_server.interceptors.access_log import CallLog
 from modelward_server.interceptors.auth import Auth
 from modelward_server.interceptors.base import Interceptor
@@ -25,6 +28,7 @@ from modelward_server.interceptors.chain import Chain
 from modelward_server.interceptors.client_limits import ClientLimits
 from modelward_server.interceptors.deadlines import Deadlines
 from modelward_server.interceptors.errors import Errors
+from modelward_server.interceptors.grpc_metrics import CallMetrics
 from modelward_server.interceptors.validation import MAX_RECEIVED, Validation
 from modelward_server.mlflow.client import MlflowFiles
 from modelward_server.mlflow.mirror import MlflowMirror
@@ -33,17 +37,18 @@ from modelward_server.mlflow.registry import MlflowRegistry
 from modelward_server.observability.background_metrics import BackgroundMetrics
 from modelward_server.observability.health import Health, HealthServicer
 from modelward_server.observability.ledger_metrics import LedgerMetrics
-from modelward_server.observability.metrics_endpoint import Metrics
+from modelward_server.observability.metrics_endpoint import MetricsEndpoint
 from modelward_server.observability.runtime_metrics import RuntimeMetrics
+from modelward_server.retraining.job_waiters import JobWaiters
+from modelward_server.retraining.post_training_task import PostTraining
 from modelward_server.retraining.scheduler import Ticker
 from modelward_server.rpc.comparison import ComparisonServicer
+from modelward_server.rpc.datasets import stored_table
 from modelward_server.rpc.drift import DriftServicer
-from modelward_server.rpc.event_broadcaster import Feed
-from modelward_server.rpc.job_waiters import Openings
+from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.rpc.lifecycle import LifecycleServicer
-from modelward_server.rpc.post_training import FollowUps
+from modelward_server.rpc.model_events import ModelWatches
 from modelward_server.rpc.retraining import RetrainingServicer
-from modelward_server.rpc.unit_of_work import Calls
 from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.runtime.background import Background, in_own_thread, progressed
 from modelward_server.runtime.executors import Executors
@@ -61,6 +66,7 @@ from modelward_server.storage.private_files import make_private_folder
 from modelward_server.storage.retention import Retention, is_done
 from modelward_server.storage.sources import Sources
 from modelward_server.storage.table_memory import MEMORY, MIB
+from modelward_server.storage.unit_of_work import UnitOfWork
 from modelward_server.webhooks.webhooks import Webhooks
 
 log = logging.getLogger(__name__)
@@ -120,7 +126,7 @@ class App:
         """Begin to serve and return the port."""
         asyncio.get_running_loop().set_default_executor(self.executors.other)
         await asyncio.to_thread(self.ledger.migrate)
-        self._metrics = None if self._settings.metrics_port is None else Metrics()
+        self._metrics = None if self._settings.metrics_port is None else MetricsEndpoint()
         self._start_mirror()
         self._telemetry = await asyncio.to_thread(self._begin_telemetry)
         self._server = aio.server(interceptors=[Chain(list(self._interceptors()))], options=self._options)
@@ -178,7 +184,7 @@ class App:
         if settings.log_calls:
             yield CallLog(asks_who_calls=settings.asks_who_calls)
         if self._metrics:
-            yield self._metrics.calls
+            yield CallMetrics(self._metrics.registry)
         yield Errors()
         if authentication := self._authentication():
             yield Auth(authentication)
@@ -201,28 +207,30 @@ class App:
 
     def _add_services(self) -> None:
         settings, server, blobs = self._settings, self._server, self.blobs
-        calls = Calls(self.ledger, self.executors, on_write=self._wake)
+        unit_of_work = RequestUnitOfWork(self.ledger, self.executors, on_write=self._wake)
         self.uploads = Uploads(settings.upload_silence_seconds)
-        self._feed = Feed(calls)
-        self.background.start("feed", self._feed.run)
+        watches = ModelWatches(unit_of_work)
+        self._events = watches.broadcaster
+        self.background.start("feed", self._events.run)
         self.background.start("ticker", Ticker(self.ledger, settings.schedule_seconds, self._wake).run)
         files = MlflowFiles(settings.tracking_uri)
         sources = Sources(settings.allowed_sources, files, blobs, settings.own_artifacts)
         registry = MlflowRegistry(settings.tracking_uri)
         add_LifecycleServiceServicer_to_server(
-            LifecycleServicer(calls, blobs, sources, self._feed, registry, self.mirror, self.uploads), server
+            LifecycleServicer(unit_of_work, blobs, sources, watches, registry, self.mirror, self.uploads), server
         )
         limits = Limits(settings.worker_seconds, settings.worker_memory_mb, settings.allow_pickle)
-        comparisons = ComparisonServicer(calls, blobs, sources, limits, settings.dask_scheduler)
-        add_ComparisonServiceServicer_to_server(comparisons, server)
-        own = Calls(self.ledger, self.executors, on_write=self._wake, background=True)
-        self._follow_ups = FollowUps(own, comparisons.answer)
-        self.background.start("follow-ups", self._follow_ups.run)
-        self._openings = Openings(calls)
+        comparisons = ComparisonService(unit_of_work, blobs, limits, settings.dask_scheduler)
+        add_ComparisonServiceServicer_to_server(ComparisonServicer(unit_of_work, sources, comparisons), server)
+        own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)
+        table = partial(stored_table, sources=sources, executors=self.executors)
+        post_training = PostTraining(own, comparisons, gather, table)
+        self.background.start("follow-ups", post_training.run)
+        self._job_waiters = JobWaiters(unit_of_work)
         add_RetrainingServiceServicer_to_server(
-            RetrainingServicer(calls, blobs, self._openings, self._follow_ups), server
+            RetrainingServicer(unit_of_work, blobs, self._job_waiters, post_training), server
         )
-        drift = DriftServicer(calls, blobs, sources, self.uploads, self._spool_dir, settings.dask_scheduler)
+        drift = DriftServicer(unit_of_work, blobs, sources, self.uploads, self._spool_dir, settings.dask_scheduler)
         add_DriftServiceServicer_to_server(drift, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         described = [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -244,15 +252,15 @@ class App:
     def _wake(self) -> None:
         """Tell those that follow the ledger that it changed."""
         self.mirror.wake()
-        self._feed.wake()
+        self._events.wake()
 
     async def stop(self) -> None:
         """Refuse new calls, let those in flight and MLflow's mirror finish within the grace, and close the stores."""
         grace = self._settings.grace_seconds
         end, share = time.monotonic() + grace, min(STOP_SECONDS, grace / 5)
         await self._health.enter_graceful_shutdown()
-        self._feed.close()
-        self._openings.close()
+        self._events.close()
+        self._job_waiters.close()
         await self._server.stop(grace - 2 * share)
         self.mirror.drain()
         await self.background.finish("mirror", max(0.0, end - 2 * share - time.monotonic()))

@@ -7,8 +7,8 @@ import threading
 
 import click
 
-from modelward.cli.serve import run_server
 from modelward_server.app import serve
+from modelward_server.cli.serve import run_server
 from modelward_server.replica_supervisor import READY
 from modelward_server.settings import Settings
 

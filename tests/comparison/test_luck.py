@@ -6,13 +6,13 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from modelward.comparison import Verdict
+from modelward_server.comparison.difference_tests import judge
 from modelward_server.statistics.bootstrap import (
     Difference,
     block_length,
     difference,
     draw_weights,
     interval,
-    judge,
     resample,
     rows_needed,
 )

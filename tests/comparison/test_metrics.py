@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sklearn import metrics as sk
 
-from modelward.comparison import Metric, ModelKind
+from modelward.comparison import Metric
 from modelward_server.statistics.metric_applicability import why_not
 from modelward_server.statistics.metrics import Scored, estimator
 
@@ -22,13 +22,13 @@ def classes_case(seed: int, rows: int, classes: int) -> Scored:
     probabilities /= probabilities.sum(axis=1, keepdims=True)
     truth = np.r_[np.arange(classes), random.integers(classes, size=rows - classes)]
     predicted = np.where(random.random(rows) < 0.5, truth, random.integers(classes, size=rows))
-    return Scored(ModelKind.CLASSIFICATION, truth, predicted, tuple(range(classes)), probabilities)
+    return Scored(truth, predicted, tuple(range(classes)), probabilities)
 
 
 def numbers_case(seed: int, rows: int) -> Scored:
     random = np.random.default_rng(seed)
     truth = random.normal(size=rows)
-    return Scored(ModelKind.REGRESSION, truth, truth + random.normal(size=rows))
+    return Scored(truth, truth + random.normal(size=rows))
 
 
 def score(metric: Metric, scored: Scored, weights: Weights | None = None) -> float:
@@ -103,9 +103,7 @@ def test_a_weight_of_three_is_the_row_three_times(metric: Metric) -> None:
     weights = np.random.default_rng(7).integers(0, 4, size=40)
     assert scored.probabilities is not None
     rows = np.repeat(np.arange(40), weights)
-    repeated = Scored(
-        scored.kind, scored.truth[rows], scored.predicted[rows], scored.classes, scored.probabilities[rows]
-    )
+    repeated = Scored(scored.truth[rows], scored.predicted[rows], scored.classes, scored.probabilities[rows])
     assert score(metric, scored, weights.astype(float)) == pytest.approx(score(metric, repeated), abs=1e-12)
 
 
@@ -119,7 +117,7 @@ def test_many_draws_at_once_give_what_each_gives_alone() -> None:
 
 def test_r2_survives_a_great_offset() -> None:
     scored = numbers_case(1, 200)
-    shifted = Scored(ModelKind.REGRESSION, np.float64(1e8) + scored.truth, np.float64(1e8) + scored.predicted)
+    shifted = Scored(np.float64(1e8) + scored.truth, np.float64(1e8) + scored.predicted)
     assert score(Metric.R2, shifted) == pytest.approx(score(Metric.R2, scored), abs=1e-6)
 
 
@@ -136,13 +134,13 @@ def test_auc_of_a_draw_with_one_class_is_not_defined() -> None:
 
 def test_the_hit_rate_asks_for_the_side_of_zero_and_counts_zero_as_not_above() -> None:
     truth, predicted = np.array([0.01, -0.02, 0.03, 0.0]), np.array([0.5, 0.5, 0.1, -0.1])
-    assert score(Metric.HIT_RATE, Scored(ModelKind.REGRESSION, truth, predicted)) == 0.75
-    up_down = Scored(ModelKind.CLASSIFICATION, np.array([0, 1, 1]), np.array([0, 1, 0]), (-1, 1))
+    assert score(Metric.HIT_RATE, Scored(truth, predicted)) == 0.75
+    up_down = Scored(np.array([0, 1, 1]), np.array([0, 1, 0]), (-1, 1))
     assert score(Metric.HIT_RATE, up_down) == pytest.approx(2 / 3)
 
 
 def test_a_sure_mistake_costs_a_finite_log_loss() -> None:
-    scored = Scored(ModelKind.CLASSIFICATION, np.array([0]), np.array([1]), (0, 1), np.array([[0.0, 1.0]]))
+    scored = Scored(np.array([0]), np.array([1]), (0, 1), np.array([[0.0, 1.0]]))
     assert score(Metric.LOG_LOSS, scored) == pytest.approx(-np.log(np.finfo(float).eps))
 
 
@@ -152,9 +150,9 @@ def test_a_sure_mistake_costs_a_finite_log_loss() -> None:
         (Metric.ACCURACY, numbers_case(0, 5), "classes"),
         (Metric.MSE, classes_case(0, 5, 2), "numbers"),
         (Metric.ROC_AUC, classes_case(0, 9, 3), "two classes"),
-        (Metric.BRIER, Scored(ModelKind.CLASSIFICATION, np.array([0]), np.array([0]), (0, 1)), "probabilities"),
-        (Metric.R2, Scored(ModelKind.REGRESSION, np.ones(4), np.ones(4)), "all the same"),
-        (Metric.HIT_RATE, Scored(ModelKind.CLASSIFICATION, np.array([0]), np.array([0]), ("down", "up")), "numeric"),
+        (Metric.BRIER, Scored(np.array([0]), np.array([0]), (0, 1)), "probabilities"),
+        (Metric.R2, Scored(np.ones(4), np.ones(4)), "all the same"),
+        (Metric.HIT_RATE, Scored(np.array([0]), np.array([0]), ("down", "up")), "numeric"),
     ],
 )
 def test_a_metric_that_makes_no_sense_says_why(metric: Metric, scored: Scored, reason: str) -> None:

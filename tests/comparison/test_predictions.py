@@ -43,7 +43,7 @@ async def test_numbers_are_measured_as_scikit_learn_does_and_tested_after_diebol
     found = await compared(client, versions, [BAD, GOOD], RETURNS)
     assert (found.kind, found.rows, str(found.best)) == (ModelKind.REGRESSION, ROWS, versions[1])
     assert found.conclusion.verdict is Verdict.SUPERIOR
-    assert found.conclusion.difference.test is SignificanceTest.DIEBOLD_MARIANO
+    assert found.conclusion.difference.test == SignificanceTest.DIEBOLD_MARIANO
     assert found.conclusion.difference.statistic < -5
     good = found.result(versions[1])
     assert good.latency is None
@@ -66,7 +66,7 @@ async def test_classes_with_probabilities_are_put_to_mcnemar_and_delong(client: 
     }
     worse = table | {"prediction": np.where(BAD > 0, "up", "down").astype(object), "probability": np.full(ROWS, 0.5)}
     found = await compared(client, versions, [worse, table], truth, block_rows=1, primary="roc_auc")
-    assert found.conclusion.difference.test is SignificanceTest.DELONG
+    assert found.conclusion.difference.test == SignificanceTest.DELONG
     tests = {one.metric: one.test for one in found.result(versions[1]).differences}
     assert tests[Metric.ACCURACY] in {SignificanceTest.MCNEMAR, SignificanceTest.MCNEMAR_EXACT}
     assert tests[Metric.F1] is SignificanceTest.BOOTSTRAP
@@ -88,7 +88,7 @@ async def test_returns_give_trading_metrics_less_the_cost_of_turnover(client: Ei
     path = np.r_[0, net.cumsum()]
     assert good["max_drawdown"] == pytest.approx((np.maximum.accumulate(path) - path).max())
     assert good["net_return"] == pytest.approx(252 * net.mean())
-    assert found.conclusion.difference.test is SignificanceTest.SHARPE_DIFFERENCE
+    assert found.conclusion.difference.test == SignificanceTest.SHARPE_DIFFERENCE
     assert found.conclusion.verdict is Verdict.SUPERIOR
     assert good.deflated_sharpe is not None
     assert good.deflated_sharpe.trials == 2

@@ -8,6 +8,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import binomtest, ttest_rel
+from statsmodels.stats.contingency_tables import mcnemar as statsmodels_mcnemar
 from statsmodels.stats.multitest import multipletests
 
 from modelward.comparison import SignificanceTest
@@ -24,15 +25,24 @@ RANDOM = np.random.default_rng(0)
 def test_mcnemar_of_the_approval_ratings_of_agresti() -> None:
     """As statsmodels and R's mcnemar.test give it: 61 squared over 180."""
     found = mcnemar_table(np.array([[101, 121], [59, 33]]))
-    assert found.test is SignificanceTest.MCNEMAR
+    assert found.test == SignificanceTest.MCNEMAR
     assert found.statistic == pytest.approx(20.672222, abs=1e-6)
     assert found.p_value == pytest.approx(5.45e-6, rel=1e-3)
+
+
+@given(st.integers(0, 60), st.integers(0, 60))
+def test_mcnemar_of_any_table_equals_statsmodels(first: int, second: int) -> None:
+    table = np.array([[7, first], [second, 9]])
+    found = mcnemar_table(table)
+    expected = statsmodels_mcnemar(table, exact=first + second < 25, correction=True)
+    assert found.p_value == pytest.approx(expected.pvalue if first + second else 1.0, rel=1e-12)
+    assert found.statistic == pytest.approx(expected.statistic)
 
 
 def test_mcnemar_of_few_disagreements_is_the_binomial_test() -> None:
     right, other = np.arange(40) < 30, np.arange(40) >= 12
     found = mcnemar(right, other)
-    assert found.test is SignificanceTest.MCNEMAR_EXACT
+    assert found.test == SignificanceTest.MCNEMAR_EXACT
     assert found.p_value == pytest.approx(binomtest(12, 22).pvalue)
     assert mcnemar(right, right).p_value == 1
 

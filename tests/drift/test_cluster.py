@@ -22,7 +22,7 @@ from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import decide
 from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.sample import Live
-from modelward_server.rpc.datasets import arrow_columns
+from modelward_server.storage.arrow_tables import arrow_columns
 from modelward_server.storage.parquet_process import open_parquet
 from tests.system.served import Served
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from modelward import DriftReport, FeatureDrift, VersionRef, errors
 from modelward.drift import Histogram, JointDrift
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.drift.reports import keep_report
 from tests.conftest import Either, RunningServer
 from tests.drift.example_reports import FEATURES, categories, crisis, numbers, quarters
@@ -75,7 +75,7 @@ class Kept:
         """Return the id of the last."""
         with self._ledger.writing() as session:
             for report in reports:
-                keep_report(session, report, Caller(report.created_by, report.created_at))
+                keep_report(session, report, ActorContext(report.created_by, report.created_at))
         return reports[-1].report_id
 
 

@@ -35,7 +35,7 @@ from modelward_server.interceptors.errors import Errors
 from modelward_server.interceptors.validation import Validation
 from modelward_server.lifecycle import models
 from modelward_server.observability import log_context, logs
-from modelward_server.rpc.unit_of_work import Calls
+from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.runtime import tracing
 from modelward_server.settings import Settings
 from modelward_server.storage import audit_logging
@@ -151,8 +151,8 @@ def fails_with(error: BaseException) -> Callable[[], Any]:
 
 def break_calls(monkeypatch: pytest.MonkeyPatch, fail: Callable[[], Any]) -> None:
     """Let something happen in each call where it would read or write, and not in what the server does by itself."""
-    for name in ("read", "write"):
-        monkeypatch.setattr(Calls, name, _failing(getattr(Calls, name), fail))
+    for name in ("read", "run_idempotent"):
+        monkeypatch.setattr(RequestUnitOfWork, name, _failing(getattr(RequestUnitOfWork, name), fail))
 
 
 def _failing(whole: Callable[..., Any], fail: Callable[[], Any]) -> Callable[..., Any]:

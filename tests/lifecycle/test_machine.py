@@ -36,9 +36,9 @@ from modelward.shared.convert.lifecycle import (
     version_to_proto,
 )
 from modelward.v1 import lifecycle_pb2 as pb
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle import halts, models, promotion, resolve, versions
-from modelward_server.rpc.unit_of_work import _Asked, _once
+from modelward_server.rpc.idempotency import _RequestKey, _run_once
 from modelward_server.storage import audit
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.ledger import Ledger
@@ -101,7 +101,7 @@ class Done:
     """A call that was answered."""
 
     request: Any
-    change: Callable[[Session, Caller], Any]
+    change: Callable[[Session, ActorContext], Any]
     answer: Any
 
 
@@ -135,8 +135,8 @@ class Stages(RuleBasedStateMachine):
         request = pb.RegisterModelVersionRequest(model=name, description=str(uuid4()), request_id=str(uuid4()))
         answer = self.act(
             request,
-            lambda session, caller: pb.RegisterModelVersionResponse(
-                version=version_to_proto(versions.register(session, new, caller))
+            lambda session, actor: pb.RegisterModelVersionResponse(
+                version=version_to_proto(versions.register(session, new, actor))
             ),
         )
         expected = self.expected[name]
@@ -189,8 +189,8 @@ class Stages(RuleBasedStateMachine):
         target = expected.predecessor()
         request = pb.RollbackModelRequest(model=name, reason=f"worse {uuid4()}", request_id=str(uuid4()))
 
-        def change(session: Session, caller: Caller) -> pb.RollbackModelResponse:
-            return rollback_result_to_proto(promotion.rollback(session, name, "worse", "", caller))
+        def change(session: Session, actor: ActorContext) -> pb.RollbackModelResponse:
+            return rollback_result_to_proto(promotion.rollback(session, name, "worse", "", actor))
 
         if target == NOTHING:
             self.refused(NoPredecessor, request, change)
@@ -207,8 +207,8 @@ class Stages(RuleBasedStateMachine):
         service = halts.halt_model if halted else halts.resume_model
         self.act(
             kind(model=name, reason=f"odd fills {uuid4()}", request_id=str(uuid4())),
-            lambda session, caller: pb.HaltModelResponse(
-                model=model_to_proto(service(session, name, "odd fills", caller))
+            lambda session, actor: pb.HaltModelResponse(
+                model=model_to_proto(service(session, name, "odd fills", actor))
             ),
         )
         self.expected[name].halted = halted
@@ -227,8 +227,8 @@ class Stages(RuleBasedStateMachine):
         ref, etag, changes = data.draw(st.sampled_from(self.read_etags))
         request = pb.UpdateModelVersionRequest(description=str(uuid4()), etag=etag, request_id=str(uuid4()))
 
-        def change(session: Session, caller: Caller) -> pb.UpdateModelVersionResponse:
-            changed = versions.update_version(session, ref, ["description"], request.description, {}, etag, caller)
+        def change(session: Session, actor: ActorContext) -> pb.UpdateModelVersionResponse:
+            changed = versions.update_version(session, ref, ["description"], request.description, {}, etag, actor)
             return pb.UpdateModelVersionResponse(version=version_to_proto(changed))
 
         if changes != self.expected[ref.model].changes[ref.version]:
@@ -243,7 +243,7 @@ class Stages(RuleBasedStateMachine):
         done = self.calls[data.draw(st.integers(0, len(self.calls) - 1))]
         before = self.everything()
         with self.ledger.writing() as session:
-            assert _once(session, _Asked(done.request), done.change, self.caller()) == done.answer
+            assert _run_once(session, _RequestKey(done.request), done.change, self.actor()) == done.answer
         assert self.everything() == before
 
     @precondition(lambda self: len(self.calls) > 1)
@@ -313,19 +313,19 @@ class Stages(RuleBasedStateMachine):
         ]
         return [ref for ref, stage in found if stage in (stages or Stage)]
 
-    def caller(self) -> Caller:
-        return Caller("tester", self.clock)
+    def actor(self) -> ActorContext:
+        return ActorContext("tester", self.clock)
 
-    def act(self, request: Any, change: Callable[[Session, Caller], Any]) -> Any:
+    def act(self, request: Any, change: Callable[[Session, ActorContext], Any]) -> Any:
         with self.ledger.writing() as session:
-            answer = _once(session, _Asked(request), change, self.caller())
+            answer = _run_once(session, _RequestKey(request), change, self.actor())
         self.calls.append(Done(request, change, answer))
         return answer
 
-    def refused(self, by: type[ModelwardError], request: Any, change: Callable[[Session, Caller], Any]) -> None:
+    def refused(self, by: type[ModelwardError], request: Any, change: Callable[[Session, ActorContext], Any]) -> None:
         before = self.everything()
         with pytest.raises(by), self.ledger.writing() as session:
-            _once(session, _Asked(request), change, self.caller())
+            _run_once(session, _RequestKey(request), change, self.actor())
         assert self.everything() == before
 
     def moved(self, ref: VersionRef, to: Stage, transition: Any) -> None:
@@ -345,10 +345,10 @@ class Stages(RuleBasedStateMachine):
             return audit.last_sequence(session), remembered, [(m, v, stage, revision) for m, v, stage, revision in rows]
 
 
-def transition_call(ref: VersionRef, to: Stage) -> tuple[Any, Callable[[Session, Caller], Any]]:
+def transition_call(ref: VersionRef, to: Stage) -> tuple[Any, Callable[[Session, ActorContext], Any]]:
     request = pb.TransitionModelVersionRequest(reason=f"{ref} to {to} {uuid4()}", request_id=str(uuid4()))
-    return request, lambda session, caller: transition_result_to_proto(
-        promotion.transition(session, ref, to, request.reason, "", caller)
+    return request, lambda session, actor: transition_result_to_proto(
+        promotion.transition(session, ref, to, request.reason, "", actor)
     )
 
 

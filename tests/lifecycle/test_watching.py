@@ -15,7 +15,7 @@ from modelward import AsyncClient, Client, EventKind, ModelEvent, PromotionPolic
 from modelward.shared.retry import error_of
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.rpc import event_broadcaster
+from modelward_server.rpc import model_events
 from modelward_server.settings import Settings
 from modelward_server.storage.audit import last_sequence
 from tests.conftest import Either, RunningServer
@@ -116,7 +116,7 @@ async def test_watch_survives_a_restart_without_gap_or_repeat(tmp_path: Path, ar
 async def test_watcher_that_fell_behind_what_is_in_memory_reads_on_from_the_log(
     server: RunningServer, name: str, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("modelward_server.rpc.event_broadcaster.BATCH", 3)
+    monkeypatch.setattr("modelward_server.rpc.model_events.BATCH_SIZE", 3)
     async with AsyncClient(server.target) as client:
         await client.create_model(name)
         for _ in range(10):
@@ -180,7 +180,7 @@ async def test_a_database_that_is_away_when_the_feed_begins_is_waited_for(
             raise errors.StoreUnavailable("the disk is gone", store="database")
         return last_sequence(session)
 
-    monkeypatch.setattr(event_broadcaster, "last_sequence", last)
+    monkeypatch.setattr(model_events, "last_sequence", last)
     running = RunningServer(Settings(port=0, data_dir=tmp_path / "data"))
     async with AsyncClient(running.target) as client:
         await client.create_model("spx")

@@ -16,19 +16,19 @@ from modelward.errors import ConcurrentChange, NotDue
 from modelward.lifecycle import ModelFormat, Stage, VersionRef
 from modelward.retraining import AtSession, Cron, DueModel, Every, Job, JobState, OnPerformance, Trigger
 from modelward.schedules import CatchUp, FiringOutcome, FiringRecord, Overlap, SchedulePolicy
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.models import create_model
 from modelward_server.lifecycle.promotion import transition
 from modelward_server.lifecycle.versions import NewVersion, log_metrics, register
 from modelward_server.retraining import jobs, schedules
 from modelward_server.retraining.firings import list_firings
 from modelward_server.retraining.job_dispatch import lease_job
-from modelward_server.retraining.job_queries import Wanted
+from modelward_server.retraining.job_queries import JobQuery
 from modelward_server.retraining.job_states import Holding
-from modelward_server.retraining.repository import triggers_json
 from modelward_server.retraining.schedule_inputs import due_model
 from modelward_server.retraining.scheduler import Ticker
 from modelward_server.storage import audit
+from modelward_server.storage.documents import TRIGGER
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.retraining_tables import FiringRow, ScheduleRow
 from tests.conftest import new_database
@@ -54,11 +54,11 @@ def ledger(url: str) -> Iterator[Ledger]:
     ledger.close()
 
 
-def add_version(session: Session, folder: Path, caller: Caller) -> None:
+def add_version(session: Session, folder: Path, actor: ActorContext) -> None:
     """Register version 1 of the model and put it into production."""
-    register(session, NewVersion("spx", (), ModelFormat.OTHER, "", "", {}, {}, {}), caller)
+    register(session, NewVersion("spx", (), ModelFormat.OTHER, "", "", {}, {}, {}), actor)
     for stage in (Stage.STAGING, Stage.PRODUCTION):
-        transition(session, VersionRef("spx", 1), stage, "", "", caller)
+        transition(session, VersionRef("spx", 1), stage, "", "", actor)
 
 
 class Clock:
@@ -82,8 +82,8 @@ class World:
             schedules.create_schedule(session, "spx", "daily", "", triggers, self.ada, policy)
 
     @property
-    def ada(self) -> Caller:
-        return Caller("ada", self.clock.now)
+    def ada(self) -> ActorContext:
+        return ActorContext("ada", self.clock.now)
 
     def tick(self, now: datetime) -> int:
         self.clock.now = now
@@ -95,7 +95,7 @@ class World:
 
     def end_job(self) -> None:
         with self.ledger.writing() as session:
-            job = lease_job(session, Wanted("spx"), "worker", HOUR, self.ada)
+            job = lease_job(session, JobQuery("spx"), "worker", HOUR, self.ada)
             jobs.fail_job(session, job.job_id, Holding("worker", job.attempt), "no data", True, self.ada)
 
     def due(self, now: datetime) -> DueModel | None:
@@ -223,16 +223,22 @@ def test_a_calendar_that_has_ended_is_told_once_and_stops_nothing_else(ledger: L
     world.do(lambda session: schedules.create_schedule(session, "ndx", "other", "", [Every(DAY)], world.ada))
     with ledger.writing() as session:
         schedules.update_schedule(
-            session, "daily", ["triggers"], "", [AtSession("XNYS", after_open=MINUTE)], "", Caller("ada", far - DAY)
+            session,
+            "daily",
+            ["triggers"],
+            "",
+            [AtSession("XNYS", after_open=MINUTE)],
+            "",
+            ActorContext("ada", far - DAY),
         )
         due = {one.model: one for one in jobs.list_due(session, "", 0, "", far).items}
         assert due["spx"].reasons == ()
         assert "XNYS has sessions from" in due["spx"].problems[0].summary
         assert "XNYS has sessions from" in due["spx"].summary
         assert due["ndx"].reasons
-        assert lease_job(session, Wanted(), "worker", HOUR, Caller("ada", far)).model == "ndx"
+        assert lease_job(session, JobQuery(), "worker", HOUR, ActorContext("ada", far)).model == "ndx"
         with pytest.raises(NotDue, match="XNYS has sessions from"):
-            lease_job(session, Wanted("spx"), "worker", HOUR, Caller("ada", far))
+            lease_job(session, JobQuery("spx"), "worker", HOUR, ActorContext("ada", far))
     world.tick(far)
     world.tick(far + DAY)
     [told] = world.history()
@@ -242,7 +248,9 @@ def test_a_calendar_that_has_ended_is_told_once_and_stops_nothing_else(ledger: L
 
 def test_a_calendar_that_this_server_does_not_know_is_a_problem_and_no_crash(ledger: Ledger) -> None:
     world = World(ledger, NOON)
-    unknown = triggers_json([AtSession("XMARS", after_close=HOUR), NOON])  # As a server with a newer package keeps it.
+    unknown = TRIGGER.dump_all(
+        [AtSession("XMARS", after_close=HOUR), NOON]
+    )  # As a server with a newer package keeps it.
     world.do(lambda session: session.execute(update(ScheduleRow).values(triggers=unknown)))
     world.tick(T0 + 12 * HOUR)
     told, fired = sorted(world.history(), key=lambda one: one.trigger)

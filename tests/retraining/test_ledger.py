@@ -11,13 +11,13 @@ from sqlalchemy.orm import Session
 from modelward.errors import ConcurrentChange, InvalidField, NotDue
 from modelward.lifecycle import ModelFormat, Stage, VersionRef
 from modelward.retraining import Cron, Every, JobState, OnPerformance, PeriodicEvidence
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.models import create_model
 from modelward_server.lifecycle.promotion import transition
 from modelward_server.lifecycle.versions import NewVersion, log_metrics, register
 from modelward_server.retraining import jobs, schedules
 from modelward_server.retraining.job_dispatch import lease_job
-from modelward_server.retraining.job_queries import Wanted
+from modelward_server.retraining.job_queries import JobQuery
 from modelward_server.retraining.job_states import Holding
 from modelward_server.retraining.repository import new_job
 from modelward_server.retraining.schedule_inputs import due_model
@@ -42,8 +42,8 @@ def blobs(tmp_path: Path) -> BlobStore:
     return BlobStore(tmp_path / "blobs")
 
 
-def ada(at: datetime) -> Caller:
-    return Caller("ada", at)
+def ada(at: datetime) -> ActorContext:
+    return ActorContext("ada", at)
 
 
 def add_version(session: Session, blobs: BlobStore, at: datetime, *stages: Stage) -> int:
@@ -91,7 +91,7 @@ def test_a_year_of_weekly_trainings_fires_once_a_week_over_both_clock_changes(le
         for hour in range(0, 366 * 24, 12):
             now = T0 + hour * HOUR
             try:
-                job = lease_job(session, Wanted("spx"), "worker", 2 * HOUR, ada(now))
+                job = lease_job(session, JobQuery("spx"), "worker", 2 * HOUR, ada(now))
             except NotDue:
                 continue
             fired.append(job.reasons[0].since)
@@ -155,13 +155,13 @@ def test_a_job_whose_worker_died_three_times_has_failed_and_the_clock_starts_ane
         add_version(session, blobs, T0)
         schedules.create_schedule(session, "spx", "", "", [Every(DAY)], ada(T0))
         for attempt in range(3):
-            job = lease_job(session, Wanted("spx"), "worker", HOUR, ada(T0 + DAY + attempt * HOUR))
+            job = lease_job(session, JobQuery("spx"), "worker", HOUR, ada(T0 + DAY + attempt * HOUR))
         died = T0 + DAY + 3 * HOUR
         found = jobs.get_job(session, job.job_id, died)
         assert (found.state, found.attempt, found.ended_at) == (JobState.FAILED, 3, died)
         assert jobs.list_jobs(session, "spx", [JobState.FAILED], 0, "", died).items == (found,)
         assert not is_due(session, died + DAY - HOUR)
-        again = lease_job(session, Wanted("spx"), "worker", HOUR, ada(died + DAY))
+        again = lease_job(session, JobQuery("spx"), "worker", HOUR, ada(died + DAY))
         assert again.job_id != job.job_id
 
 
@@ -169,7 +169,7 @@ def test_a_deleted_schedule_leaves_its_open_job(ledger: Ledger, blobs: BlobStore
     with ledger.writing() as session:
         add_version(session, blobs, T0)
         schedule = schedules.create_schedule(session, "spx", "", "", [Every(DAY)], ada(T0))
-        job = lease_job(session, Wanted("spx"), "worker", HOUR, ada(T0 + DAY))
+        job = lease_job(session, JobQuery("spx"), "worker", HOUR, ada(T0 + DAY))
         schedules.delete_schedule(session, schedule.schedule_id, "", ada(T0 + DAY))
         due = due_model(session, "spx", T0 + DAY)
         assert due is not None

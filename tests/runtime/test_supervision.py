@@ -20,9 +20,9 @@ from modelward.cli.commands import cli
 from modelward_server import app
 from modelward_server.mlflow import mirror_task
 from modelward_server.observability import health
+from modelward_server.retraining.post_training_task import PostTraining
 from modelward_server.retraining.scheduler import Ticker
-from modelward_server.rpc import event_broadcaster
-from modelward_server.rpc.post_training import FollowUps
+from modelward_server.rpc import model_events
 from modelward_server.runtime import background
 from modelward_server.settings import Settings
 from modelward_server.storage import retention
@@ -31,10 +31,10 @@ from tests.conftest import RunningServer
 
 WAIT_SECONDS = 60.0
 PLACES: dict[str, tuple[Any, str]] = {
-    "feed": (event_broadcaster, "events_after"),
+    "feed": (model_events, "events_after"),
     "mirror": (mirror_task.MirrorWorker, "sync_pending"),
     "ticker": (Ticker, "tick"),
-    "follow-ups": (FollowUps, "_work"),
+    "follow-ups": (PostTraining, "_work"),
     "webhook-1": (Webhooks, "_claim"),
     "webhook-2": (Webhooks, "_claim"),
     "health-database": (health, "answers"),

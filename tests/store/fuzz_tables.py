@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 
 from modelward.errors import InvalidField, LimitReached
-from modelward_server.rpc.datasets import arrow_batches, arrow_columns
+from modelward_server.rpc.datasets import arrow_batches
+from modelward_server.storage.arrow_tables import arrow_columns
 from modelward_server.storage.parquet import read_parquet
 from modelward_server.storage.table_memory import MEMORY
 from tests.store.bombs import LZ4, ZSTD, _parquet, arrow

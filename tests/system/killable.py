@@ -22,8 +22,8 @@ from modelward_server import app
 from modelward_server.lifecycle import promotion, versions
 from modelward_server.mlflow.client import load_mlflow
 from modelward_server.mlflow.mirror_task import MirrorWorker
-from modelward_server.rpc import unit_of_work
-from modelward_server.storage import audit
+from modelward_server.rpc import idempotency
+from modelward_server.storage import audit, unit_of_work
 from modelward_server.storage.incoming_blob import IncomingBlob
 from tests.system.served import STOP_SECONDS, Serving, bare_environment
 
@@ -43,8 +43,8 @@ class Step:
 
 
 _COMMIT = {
-    "request remembered": Step(unit_of_work, "_once"),
-    "committed": Step(unit_of_work.Calls, "_write"),
+    "request remembered": Step(idempotency, "_run_once"),
+    "committed": Step(unit_of_work.UnitOfWork, "_write"),
     "mirror and followers told": Step(app.App, "_wake"),
 }
 REGISTER = {

@@ -18,17 +18,17 @@ from sqlalchemy.orm import Session
 from modelward import AbTest, Client, PromotionPolicy, Stage
 from modelward.errors import ConcurrentChange, GatesFailed, NotDue
 from modelward_server.abtest import conclude, outcomes
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.drift import reports
 from modelward_server.governance import promotion_evidence
 from modelward_server.lifecycle import versions
 from modelward_server.retraining import job_dispatch, schedules
 from modelward_server.rpc import outcomes as performance
-from modelward_server.rpc.unit_of_work import ATTEMPTS, Calls
 from modelward_server.runtime.executors import Executors
 from modelward_server.statistics.sequential_detector import Detector
 from modelward_server.storage import audit
 from modelward_server.storage.prepared import Outdated
+from modelward_server.storage.unit_of_work import MAX_ATTEMPTS, UnitOfWork
 from tests.abtest.traffic import outcomes as traffic
 from tests.conftest import RunningServer
 
@@ -213,7 +213,7 @@ def test_batch_of_live_rows_is_one_change_and_the_report_of_a_window_another(
     changes: list[str] = []
     in_turn = audit.in_turn
 
-    def counted(session: Session, actor: str) -> Caller:
+    def counted(session: Session, actor: str) -> ActorContext:
         changes.append(actor)
         return in_turn(session, actor)
 
@@ -227,11 +227,11 @@ def test_batch_of_live_rows_is_one_change_and_the_report_of_a_window_another(
 def test_what_is_outdated_again_and_again_is_told_in_the_end(server: RunningServer) -> None:
     tried: list[int] = []
 
-    def outdated(_session: Session, _caller: Caller, number: int) -> None:
+    def outdated(_session: Session, _caller: ActorContext, number: int) -> None:
         tried.append(number)
         raise Outdated
 
-    unit = Calls(server.app.ledger, Executors(one_writer=True), lambda: None)
+    unit = UnitOfWork(server.app.ledger, Executors(one_writer=True), lambda: None)
     with pytest.raises(ConcurrentChange, match="retry with the same request id"):
-        asyncio.run(unit.act_prepared("tester", lambda _session: len(tried), outdated))
-    assert tried == list(range(ATTEMPTS))
+        asyncio.run(unit.run_prepared_as_system("tester", lambda _session: len(tried), outdated))
+    assert tried == list(range(MAX_ATTEMPTS))

@@ -6,6 +6,8 @@ from keyword import iskeyword
 
 import click
 
+SERVER = "the server's entry points"
+"""In place of a module: the server brings the command, under `modelward.commands` in its distribution's metadata."""
 SECTIONS = {
     "Look": {
         "models": "lifecycle",
@@ -44,15 +46,25 @@ SECTIONS = {
         "worker": "worker",
     },
     "MLflow": {"import": "mlflow", "reconcile": "mlflow"},
-    "Run": {"serve": "serve", "health": "health", "token": "token", "backup": "backup", "demo": "demo"},
+    "Run": {"serve": SERVER, "health": "health", "token": SERVER, "backup": SERVER, "demo": "demo"},
 }
 MODULES = {command: module for section in SECTIONS.values() for command, module in section.items()}
 
 
 def load_command(name: str) -> click.Command:
     """Import a command from its module, where it has its name as Python writes it."""
+    if MODULES[name] == SERVER:
+        return _server_command(name)
     module = importlib.import_module(f"modelward.cli.{MODULES[name]}")
     command: click.Command = getattr(module, f"{name}_" if iskeyword(name) else name)
+    return command
+
+
+def _server_command(name: str) -> click.Command:
+    """Import a command of the server, which the client knows by its entry point alone."""
+    installed = importlib.metadata.distribution("modelward").entry_points
+    [entry_point] = installed.select(group="modelward.commands", name=name)
+    command: click.Command = entry_point.load()
     return command
 
 

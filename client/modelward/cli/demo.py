@@ -5,8 +5,7 @@ from pathlib import Path
 
 import click
 
-from modelward.cli.output import Failure
-from modelward.cli.serve import NEEDS_SERVER
+from modelward.cli.output import NEEDS_SERVER, Failure
 
 
 @click.command()

@@ -33,6 +33,7 @@ PROSE_WIDTH = 36
 """Columns that a sentence needs; with less room it stands below its row."""
 UNBOUNDED = 2000
 """The width where no terminal sets one: what goes to a file or to grep is neither cut nor wrapped."""
+NEEDS_SERVER = "this needs an extra: pip install 'modelward[server]'"
 
 
 class Failure(click.ClickException):

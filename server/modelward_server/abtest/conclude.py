@@ -1,5 +1,6 @@
 """The end of an A/B test: by hand, or as its result says."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from sqlalchemy.orm import Session
@@ -11,13 +12,16 @@ from modelward.lifecycle import Stage, VersionRef
 from modelward_server.abtest import repository
 from modelward_server.abtest.readings import Reading, read_test
 from modelward_server.abtest.verdict import broken_guardrails
-from modelward_server.actor_context import Caller
-from modelward_server.governance.promotion_evidence import Gathered, gather
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle import promotion
+from modelward_server.lifecycle.gates import Evidence
 from modelward_server.lifecycle.repository import check_etag, production_version
 from modelward_server.storage import audit
 from modelward_server.storage.ab_tables import AbTestRow
 from modelward_server.storage.audit import Kind
+
+Gather = Callable[[Session, VersionRef, Reading], Evidence]
+"""Reads the evidence that the gates ask for about a candidate, given a reading of the test."""
 
 
 @dataclass(frozen=True)
@@ -62,11 +66,15 @@ class Prepared:
     """What the end of a test rests on."""
 
     reading: Reading
-    evidence: Gathered
+    evidence: Evidence | None
+    """For the gates between the winner and production; None where it is not promoted."""
 
 
-def prepare_conclusion(session: Session, asked: Asked) -> Prepared:
+def prepare_conclusion(session: Session, asked: Asked, gather: Gather) -> Prepared:
     """Read how a test stands, and what the gates ask for where its winner is to be promoted.
+
+    Args:
+        gather: reads the evidence about a candidate, given the reading of this test.
 
     Raises:
         AbTestNotFound: there is no such test.
@@ -80,10 +88,10 @@ def prepare_conclusion(session: Session, asked: Asked) -> Prepared:
     decision = decide(session, test, reading.result, asked.winner, asked.action)
     winner = decision.winner.version
     promotes = decision.action is AbAction.PROMOTE
-    return Prepared(reading, gather(session, winner, reading) if promotes else Gathered(winner))
+    return Prepared(reading, gather(session, winner, reading) if promotes else None)
 
 
-def conclude_ab_test(session: Session, asked: Asked, prepared: Prepared, caller: Caller) -> AbTest:
+def conclude_ab_test(session: Session, asked: Asked, prepared: Prepared, actor: ActorContext) -> AbTest:
     """End a test, record what was decided and do it, all in this transaction.
 
     Raises:
@@ -97,9 +105,9 @@ def conclude_ab_test(session: Session, asked: Asked, prepared: Prepared, caller:
     result = prepared.reading.result
     decision = decide(session, test, result, asked.winner, asked.action)
     because = f"A/B test {test.test}: {asked.reason or result.summary}"
-    _act(session, test, decision, because, prepared.evidence, caller)
-    concluded = repository.update(row, _ended(test, decision, asked.reason, result, caller))
-    _record(session, test, decision, asked.reason, result, caller)
+    _act(session, test, decision, because, prepared.evidence, actor)
+    concluded = repository.update(row, _ended(test, decision, asked.reason, result, actor))
+    _record(session, test, decision, asked.reason, result, actor)
     return concluded
 
 
@@ -141,11 +149,13 @@ def in_production(session: Session, variant: Variant) -> bool:
     return production_version(session, variant.version.model) == variant.version.version
 
 
-def _act(session: Session, test: AbTest, decision: Decision, reason: str, evidence: Gathered, caller: Caller) -> None:
+def _act(
+    session: Session, test: AbTest, decision: Decision, reason: str, evidence: Evidence | None, actor: ActorContext
+) -> None:
     if decision.action is AbAction.PROMOTE:
-        promotion.transition(session, decision.winner.version, Stage.PRODUCTION, reason, "", caller, evidence)
+        promotion.transition(session, decision.winner.version, Stage.PRODUCTION, reason, "", actor, evidence)
     elif decision.action is AbAction.ROLL_BACK:
-        promotion.rollback(session, _model_to_roll_back(session, test), reason, "", caller)
+        promotion.rollback(session, _model_to_roll_back(session, test), reason, "", actor)
 
 
 def _model_to_roll_back(session: Session, test: AbTest) -> str:
@@ -154,14 +164,14 @@ def _model_to_roll_back(session: Session, test: AbTest) -> str:
     return next(live, test.control).version.model
 
 
-def _ended(test: AbTest, decision: Decision, reason: str, result: AbTestResult, caller: Caller) -> AbTest:
-    conclusion = AbConclusion(decision.winner.name, decision.action, caller.actor, reason, caller.at, result)
+def _ended(test: AbTest, decision: Decision, reason: str, result: AbTestResult, actor: ActorContext) -> AbTest:
+    conclusion = AbConclusion(decision.winner.name, decision.action, actor.name, reason, actor.at, result)
     return replace(test, state=AbTestState.CONCLUDED, conclusion=conclusion, etag="")
 
 
 def _record(
-    session: Session, test: AbTest, decision: Decision, reason: str, result: AbTestResult, caller: Caller
+    session: Session, test: AbTest, decision: Decision, reason: str, result: AbTestResult, actor: ActorContext
 ) -> None:
     version = decision.winner.version
     said = Concluded(test.test, decision.winner.name, version, decision.action, reason, result.verdict, result.summary)
-    audit.append(session, Kind.AB_TEST_CONCLUDED, version.model, said, caller, version.version)
+    audit.append(session, Kind.AB_TEST_CONCLUDED, version.model, said, actor, version.version)

@@ -14,7 +14,7 @@ from modelward.errors import FieldViolation, InvalidField
 from modelward_server.abtest.outcome_reader import NUMBER, read_outcomes
 from modelward_server.abtest.repository import get_ab_test, running_test
 from modelward_server.abtest.result import MOST_LOOKS, assess
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.storage.ab_tables import AB_OUTCOMES
 
 MOST_VIOLATIONS = 20
@@ -48,7 +48,7 @@ def deal(session: Session, name: str, outcomes: Sequence[AbOutcome]) -> Dealt:
     return Dealt(name, rows, len(outcomes) - len(rows))
 
 
-def record_ab_outcomes(session: Session, dealt: Dealt, caller: Caller) -> RecordedAbOutcomes:
+def record_ab_outcomes(session: Session, dealt: Dealt, actor: ActorContext) -> RecordedAbOutcomes:
     """Keep outcomes, all of them or none; of those with one id the first.
 
     Raises:
@@ -58,7 +58,7 @@ def record_ab_outcomes(session: Session, dealt: Dealt, caller: Caller) -> Record
     known = _known(session, test.sequence, [row["outcome_id"] for row in dealt.rows])
     new = {row["outcome_id"]: row for row in reversed(dealt.rows) if row["outcome_id"] not in known}
     for row in new.values():
-        row.update(test=test.sequence, observed_at=row["observed_at"] or caller.at)
+        row.update(test=test.sequence, observed_at=row["observed_at"] or actor.at)
     if new:
         session.execute(insert(AB_OUTCOMES), list(new.values()))
     test.outcomes += len(new)

@@ -3,20 +3,18 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from google.protobuf.json_format import MessageToDict, ParseDict
 from sqlalchemy import not_, select
 from sqlalchemy.orm import Session
 
 from modelward.abtest import AbTest, AbTestState
 from modelward.errors import AbTestConcluded, AbTestExists, AbTestNotFound, FieldViolation, InvalidField
 from modelward.lifecycle import Page, VersionRef
-from modelward.shared.convert.abtest import ab_test_from_proto, ab_test_to_proto
-from modelward.v1 import comparison_pb2 as pb
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import model_row, version_row
 from modelward_server.storage import audit
 from modelward_server.storage.ab_tables import AbTestModelRow, AbTestRow
 from modelward_server.storage.audit import Kind
+from modelward_server.storage.documents import AB_TEST
 from modelward_server.storage.paging import Key, fetch_page, is_own, own_prefixes
 
 DEFAULT_CONFIDENCE = 0.95
@@ -31,7 +29,7 @@ class Started:
     shadow: bool
 
 
-def create_ab_test(session: Session, wanted: AbTest, caller: Caller) -> AbTest:
+def create_ab_test(session: Session, wanted: AbTest, actor: ActorContext) -> AbTest:
     """Start a test.
 
     Raises:
@@ -44,18 +42,18 @@ def create_ab_test(session: Session, wanted: AbTest, caller: Caller) -> AbTest:
         version_row(session, variant.version)
     if _row(session, wanted.test) is not None:
         raise AbTestExists(f"the A/B test {wanted.test!r} exists; choose another name", test=wanted.test)
-    test = _started(wanted, caller)
-    row = AbTestRow(test=test.test, state=test.state, created_at=caller.at, found=_json(test), revision=1)
+    test = _started(wanted, actor)
+    row = AbTestRow(test=test.test, state=test.state, created_at=actor.at, found=_json(test), revision=1)
     session.add(row)
     session.flush()
     models = sorted({variant.version.model for variant in test.variants})
     session.add_all(AbTestModelRow(sequence=row.sequence, model=model) for model in models)
     variants = tuple((variant.name, variant.version) for variant in test.variants)
-    audit.append(session, Kind.AB_TEST, test.control.version.model, Started(test.test, variants, test.shadow), caller)
+    audit.append(session, Kind.AB_TEST, test.control.version.model, Started(test.test, variants, test.shadow), actor)
     return _to_test(row)
 
 
-def _started(wanted: AbTest, caller: Caller) -> AbTest:
+def _started(wanted: AbTest, actor: ActorContext) -> AbTest:
     """Return the test with the defaults that the contract names, and what the server sets."""
     return replace(
         wanted,
@@ -64,8 +62,8 @@ def _started(wanted: AbTest, caller: Caller) -> AbTest:
         confidence_level=wanted.confidence_level or DEFAULT_CONFIDENCE,
         state=AbTestState.RUNNING,
         conclusion=None,
-        created_by=caller.actor,
-        created_at=caller.at,
+        created_by=actor.name,
+        created_at=actor.at,
         etag="",
     )
 
@@ -158,9 +156,9 @@ def _row(session: Session, name: str) -> AbTestRow | None:
 
 
 def _json(test: AbTest) -> dict[str, object]:
-    return dict(MessageToDict(ab_test_to_proto(test), preserving_proto_field_name=True))
+    return AB_TEST.dump(test)
 
 
 def _to_test(row: AbTestRow) -> AbTest:
-    test = ab_test_from_proto(ParseDict(row.found, pb.AbTest(), ignore_unknown_fields=True))
+    test = AB_TEST.load(row.found)
     return replace(test, etag=f"r{row.revision}")

@@ -19,7 +19,7 @@ from modelward.data import Columns
 from modelward.errors import ModelFailed, StoreUnavailable
 from modelward.kinds import without_times
 from modelward.lifecycle import ModelVersion
-from modelward_server.drift.cluster import connected
+from modelward_server.runtime.dask_cluster import connected
 from modelward_server.sandbox.sandbox import Limits, Run, run_model
 from modelward_server.storage.parquet import Piece
 

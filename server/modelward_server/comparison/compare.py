@@ -23,6 +23,10 @@ from modelward_server.sandbox.sandbox import Limits, Run, run_model
 
 MAIN_FILES = {ModelFormat.SKOPS: "model.skops", ModelFormat.ONNX: "model.onnx", ModelFormat.PICKLE: "model.pkl"}
 """The file that is run, for each format that is."""
+DEFAULT_LABEL = "label"
+DEFAULT_CONFIDENCE = 0.95
+DEFAULT_PERIODS = 252.0
+"""Trading days of a year."""
 DEFAULT_ID = "id"
 """The column of ids when predictions are sent and no other is named."""
 
@@ -32,24 +36,24 @@ class Question:
     """What a comparison is asked."""
 
     versions: Sequence[VersionRef]
-    label: str
-    metrics: Sequence[Metric]
-    """Empty: all that make sense."""
-    primary: Metric | None
+    label: str = DEFAULT_LABEL
+    metrics: Sequence[Metric] = ()
+    """Empty: all that apply."""
+    primary: Metric | None = None
     """None: the first of the metrics."""
-    baseline: VersionRef | None
-    """None: the one in production, or the first when none of them is."""
-    margin: float
-    confidence_level: float
-    block_rows: float
-    """0: told from the data."""
-    seed: int
+    baseline: VersionRef | None = None
+    """None: the version in production, or the first when none of them is."""
+    margin: float = 0.0
+    confidence_level: float = DEFAULT_CONFIDENCE
+    block_rows: float = 0.0
+    """0: estimated from the data."""
+    seed: int = 0
     id: str = ""
     """The column of ids; empty when there is none."""
     returns: str = ""
     """The column of returns; empty: no trading metrics but the hit rate."""
     cost_bps: float = 0.0
-    periods_per_year: float = 252.0
+    periods_per_year: float = DEFAULT_PERIODS
 
     def check(self) -> None:
         """Refuse a baseline that is not compared.
@@ -184,7 +188,8 @@ class Comparing:
         deflated = deflated_sharpes(scored, self.trials)
         results = _results(outcome, latencies, deflated, failures)
         all_notes = (*_left_out(work), *outcome.notes, *notes)
-        rows, kind = len(work.truth), scored[baseline].kind
+        rows = len(work.truth)
+        kind = ModelKind.CLASSIFICATION if scored[baseline].classes else ModelKind.REGRESSION
         return Answer(kind, rows, question.label, baseline, primary, results, outcome, all_notes)
 
     def _baseline(self, runs: Mapping[VersionRef, Run]) -> VersionRef:

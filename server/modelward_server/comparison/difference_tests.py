@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 
-from modelward.comparison import Metric, MetricDifference, SignificanceTest
+from modelward.comparison import Metric, MetricDifference, SignificanceTest, Verdict
 from modelward.lifecycle import VersionRef
 from modelward_server.statistics import bootstrap
 from modelward_server.statistics.delong import delong
 from modelward_server.statistics.losses import WRONG, mean_losses, right_rows, telling_rows
 from modelward_server.statistics.metrics import Scored
-from modelward_server.statistics.paired_tests import Tested, diebold_mariano, holm, least_p_value, mcnemar
+from modelward_server.statistics.paired_tests import PairedTestResult, diebold_mariano, holm, least_p_value, mcnemar
 from modelward_server.statistics.sharpe import sharpe_difference
 
 DEPENDENT_ROWS = 2.0
@@ -22,7 +22,7 @@ class Difference:
     """What is known of one difference to the baseline."""
 
     drawn: bootstrap.Difference
-    tested: Tested
+    tested: PairedTestResult
     adjusted_p_value: float = 1.0
 
     def public(self, metric: Metric) -> MetricDifference:
@@ -34,7 +34,7 @@ class Difference:
             high=drawn.high,
             p_value=tested.p_value,
             adjusted_p_value=self.adjusted_p_value,
-            test=tested.test,
+            test=SignificanceTest(tested.test),
             statistic=tested.statistic,
         )
 
@@ -59,12 +59,12 @@ def put_to_test(
     """
     found = _test(metric, scored, baseline, block_rows, seed)
     if found is None:
-        return Difference(drawn, Tested(SignificanceTest.BOOTSTRAP, 0.0, drawn.p_value))
+        return Difference(drawn, PairedTestResult(SignificanceTest.BOOTSTRAP, 0.0, drawn.p_value))
     least = least_p_value(telling_rows(metric, scored, baseline) / block_rows)
     return Difference(drawn, replace(found, p_value=max(found.p_value, least)))
 
 
-def _test(metric: Metric, scored: Scored, baseline: Scored, block_rows: float, seed: int) -> Tested | None:
+def _test(metric: Metric, scored: Scored, baseline: Scored, block_rows: float, seed: int) -> PairedTestResult | None:
     if metric in WRONG | {Metric.ROC_AUC}:
         return _test_independent(metric, scored, baseline) if block_rows < DEPENDENT_ROWS else None
     if metric is Metric.SHARPE and scored.book and baseline.book:
@@ -77,7 +77,7 @@ def _test(metric: Metric, scored: Scored, baseline: Scored, block_rows: float, s
     return found if metric.lower_is_better else replace(found, statistic=-found.statistic)
 
 
-def _test_independent(metric: Metric, scored: Scored, baseline: Scored) -> Tested:
+def _test_independent(metric: Metric, scored: Scored, baseline: Scored) -> PairedTestResult:
     if metric in WRONG:
         return mcnemar(right_rows(metric, scored), right_rows(metric, baseline))
     assert scored.probabilities is not None
@@ -99,3 +99,20 @@ def _corrected(found: Differences) -> dict[tuple[VersionRef, Metric], Difference
     return {
         key: replace(one, adjusted_p_value=p_value) for (key, one), p_value in zip(found.items(), p_values, strict=True)
     }
+
+
+def judge(found: bootstrap.Difference, p_value: float, lower_is_better: bool, margin: float, level: float) -> Verdict:
+    """Say how a version stands to what it is held against.
+
+    Args:
+        p_value: of the test that decides, corrected.
+        margin: how much worse still counts as good; 0 for none.
+    """
+    worst = -found.high if lower_is_better else found.low
+    best = -found.low if lower_is_better else found.high
+    sure = p_value <= 1 - level
+    if sure and worst > 0:
+        return Verdict.SUPERIOR
+    if margin > 0 and worst > -margin:
+        return Verdict.NON_INFERIOR
+    return Verdict.INFERIOR if sure and best < 0 else Verdict.INCONCLUSIVE

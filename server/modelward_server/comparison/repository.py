@@ -2,23 +2,21 @@
 
 from uuid import uuid4
 
-from google.protobuf.json_format import MessageToDict, ParseDict
 from sqlalchemy import not_, select
 from sqlalchemy.orm import Session
 
 from modelward.comparison import Comparison
 from modelward.errors import ComparisonNotFound
 from modelward.lifecycle import Page
-from modelward.shared.convert.comparison import comparison_from_proto, comparison_to_proto
-from modelward.v1 import comparison_pb2 as pb
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.comparison.compare import Answer
 from modelward_server.lifecycle.repository import model_row
 from modelward_server.storage.comparison_tables import ComparedModelRow, ComparisonRow
+from modelward_server.storage.documents import COMPARISON
 from modelward_server.storage.paging import Key, fetch_page, is_own, own_prefixes
 
 
-def save_comparison(session: Session, answer: Answer, caller: Caller) -> Comparison:
+def save_comparison(session: Session, answer: Answer, actor: ActorContext) -> Comparison:
     """Give a comparison an id and write it down."""
     comparison = Comparison(
         comparison_id=f"comparison-{uuid4().hex[:16]}",
@@ -32,13 +30,12 @@ def save_comparison(session: Session, answer: Answer, caller: Caller) -> Compari
         conclusion=answer.outcome.conclusion,
         resampling=answer.outcome.resampling,
         notes=answer.notes,
-        created_by=caller.actor,
-        created_at=caller.at,
+        created_by=actor.name,
+        created_at=actor.at,
         confidence_set=answer.outcome.confidence_set,
         spa_p_value=answer.outcome.spa_p_value,
     )
-    found = MessageToDict(comparison_to_proto(comparison), preserving_proto_field_name=True)
-    row = ComparisonRow(comparison_id=comparison.comparison_id, created_at=caller.at, found=found)
+    row = ComparisonRow(comparison_id=comparison.comparison_id, created_at=actor.at, found=COMPARISON.dump(comparison))
     session.add(row)
     session.flush()
     models = sorted({result.version.model for result in answer.results})
@@ -81,4 +78,4 @@ def list_comparisons(session: Session, model: str, page_size: int, page_token: s
 
 
 def _to_comparison(row: ComparisonRow) -> Comparison:
-    return comparison_from_proto(ParseDict(row.found, pb.Comparison(), ignore_unknown_fields=True))
+    return COMPARISON.load(row.found)

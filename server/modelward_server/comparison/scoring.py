@@ -76,7 +76,11 @@ def choose_metrics(
     if primary is not None:
         _refuse("primary_metric", primary, _first(why_not, primary, scored))
     traded = all(one.book for one in scored)
-    suiting = [metric for metric in Metric if suits(metric, scored[0].kind) and (traded or metric not in TRADING)]
+    suiting = [
+        metric
+        for metric in Metric
+        if suits(metric, classes=bool(scored[0].classes)) and (traded or metric not in TRADING)
+    ]
     reasons = {metric: _first(why_not, metric, scored) for metric in asked or suiting}
     chosen = [metric for metric, why in reasons.items() if not why]
     notes = [f"{metric} is left out: it {why}" for metric, why in reasons.items() if why]
@@ -96,7 +100,7 @@ def _score_numbers(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[
     # Twins, and errors of the same size to either side, differ in their last digits: that is no difference.
     errors = np.copysign(alike(np.abs(errors), size_of(numbers, predicted)), errors)
     return {
-        version: Scored(ModelKind.REGRESSION, numbers, run.predicted, errors=missed)
+        version: Scored(numbers, run.predicted, errors=missed)
         for (version, run), missed in zip(runs.items(), errors, strict=True)
     }
 
@@ -133,7 +137,7 @@ def _in_order(run: Run, truth: NDArray[np.int64], classes: Sequence[Any], place:
         probabilities = np.zeros((len(truth), len(classes)))
         probabilities[:, moved] = run.probabilities
     predicted, why = moved[run.predicted], run.no_probabilities
-    return Scored(ModelKind.CLASSIFICATION, truth, predicted, tuple(classes), probabilities, no_probabilities=why)
+    return Scored(truth, predicted, tuple(classes), probabilities, no_probabilities=why)
 
 
 def _refuse(field: str, metric: Metric, why: str) -> None:

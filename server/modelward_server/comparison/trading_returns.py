@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelward.comparison import DeflatedSharpe, ModelKind
+from modelward.comparison import DeflatedSharpe
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison.prediction_alignment import Sent
 from modelward_server.statistics.metrics import Scored
 from modelward_server.statistics.rounding import alike, size_of, varies
 from modelward_server.statistics.sharpe import deflated_sharpe, spread_of_ratios
-from modelward_server.statistics.trading import Floats, keep_book
+from modelward_server.statistics.trading import Book, Floats, keep_book
 
 LEAST_ROWS = 3
 """Fewer returns have no skewness."""
@@ -54,7 +54,7 @@ def _positions(scored: Scored, version: VersionRef, sent: Mapping[VersionRef, Se
     given = sent[version].positions if version in sent else None
     if given is not None:
         return given
-    if scored.kind is ModelKind.REGRESSION:
+    if not scored.classes:
         return np.sign(np.asarray(scored.predicted, np.float64))
     if any(isinstance(value, str) for value in scored.classes):
         fix = f"need positions, but {version} predicts text; send predictions with a column 'position'"
@@ -78,7 +78,9 @@ def deflated_sharpes(
     if not varying:
         return {}
     spread = spread_of_ratios([book.net for book in varying.values()])
-    return {
-        version: deflated_sharpe(book.net, max(1, trials.get(version.model, 1)), spread, book.periods_per_year)
-        for version, book in varying.items()
-    }
+    return {version: _deflated(book, max(1, trials.get(version.model, 1)), spread) for version, book in varying.items()}
+
+
+def _deflated(book: Book, trials: int, spread: float) -> DeflatedSharpe:
+    found = deflated_sharpe(book.net, trials, spread, book.periods_per_year)
+    return DeflatedSharpe(found.probability, trials, found.expected_maximum)

@@ -16,7 +16,7 @@ from modelward.comparison import (
 from modelward.lifecycle import VersionRef
 from modelward.shared.figures import beside, difference, in_words, level, p_equals, percent
 from modelward.shared.figures import metric as metric_text
-from modelward_server.comparison.difference_tests import Difference, adjusted, put_to_test
+from modelward_server.comparison.difference_tests import Difference, adjusted, judge, put_to_test
 from modelward_server.statistics import bootstrap
 from modelward_server.statistics.losses import mean_losses, row_losses, telling_rows
 from modelward_server.statistics.metrics import Floats, Scored, estimator
@@ -201,7 +201,7 @@ class _Court:
 
     def _verdict(self, found: Difference) -> Verdict:
         lower_is_better = self._terms.primary.lower_is_better
-        return bootstrap.judge(found.drawn, found.adjusted_p_value, lower_is_better, self._terms.margin, self._level)
+        return judge(found.drawn, found.adjusted_p_value, lower_is_better, self._terms.margin, self._level)
 
     def _in_words(self, found: Conclusion) -> str:
         column = self._terms.metrics.index(self._terms.primary)

@@ -4,17 +4,16 @@ Each task reads a row group and counts it on the reference's values; counts add 
 that a single machine would make of data which it cannot keep whole.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from modelward.data import Columns
-from modelward.errors import FieldViolation, InvalidField, StoreUnavailable
+from modelward.errors import FieldViolation, InvalidField
 from modelward_server.drift.profile import Profile
 from modelward_server.drift.sample import Live, Parts, Sample, sampled_every
+from modelward_server.runtime.dask_cluster import connected
 from modelward_server.storage.parquet import Piece
 
-CONNECT_SECONDS = 5
 Read = Callable[[Any], Columns]
 """Turns an Arrow batch into columns."""
 
@@ -40,24 +39,6 @@ def count_on_cluster(
         while len(parts) > 1:
             parts = [client.submit(_merged, parts[i : i + 2], known, field) for i in range(0, len(parts), 2)]
         return _live(parts[0].result(), profiles, field)
-
-
-@contextmanager
-def connected(scheduler: str) -> Iterator[Any]:
-    """Give a client of a cluster for the time of the block.
-
-    Raises:
-        StoreUnavailable: the cluster does not answer.
-    """
-    from distributed import Client
-
-    connect: Any = Client
-    try:
-        client = connect(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
-    except OSError as error:
-        raise StoreUnavailable(f"the dask scheduler {scheduler} does not answer: {error}", store="dask") from error
-    with client:
-        yield client
 
 
 def _count(piece: Piece, read: Read, profiles: Mapping[str, Profile], field: str, rows: int) -> Parts:

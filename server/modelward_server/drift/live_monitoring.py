@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from modelward.drift import DriftReport
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import DriftAlarm, VersionRef
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.drift.references import get_reference
 from modelward_server.drift.reports import keep_report
 from modelward_server.lifecycle.repository import version_row
@@ -194,7 +194,7 @@ def kept_rows(session: Session, observer: Observer, window: int) -> Kept:
 
 
 def close_window(
-    session: Session, observer: Observer, row: ObserverRow, window: Window, caller: Caller
+    session: Session, observer: Observer, row: ObserverRow, window: Window, actor: ActorContext
 ) -> tuple[DriftReport, bool]:
     """Keep the report of a window, forget its rows, and raise an alarm where it is due.
 
@@ -207,20 +207,22 @@ def close_window(
     gone = session.execute(delete(ObservedRowsRow).where(*_of(observer), ObservedRowsRow.window == window.number))
     if gone.rowcount != window.batches:  # type: ignore[attr-defined]
         raise Outdated
-    kept = keep_report(session, window.report, caller, observed=True)
+    kept = keep_report(session, window.report, actor, observed=True)
     row.drifted = [*row.drifted, kept.drift_detected][-observer.alarm_of :]
-    return kept, _raise_alarm(session, observer, row, kept, caller)
+    return kept, _raise_alarm(session, observer, row, kept, actor)
 
 
-def _raise_alarm(session: Session, observer: Observer, row: ObserverRow, report: DriftReport, caller: Caller) -> bool:
+def _raise_alarm(
+    session: Session, observer: Observer, row: ObserverRow, report: DriftReport, actor: ActorContext
+) -> bool:
     """Raise an alarm when none stands and enough windows drifted, end it when none of them did."""
     if not any(row.drifted):
         row.alarm_report, row.alarm_since = "", None
     if row.alarm_report or sum(row.drifted) < observer.alarm_after:
         return False
-    row.alarm_report, row.alarm_score, row.alarm_since = report.report_id, report.score, caller.at
+    row.alarm_report, row.alarm_score, row.alarm_since = report.report_id, report.score, actor.at
     alarm = DriftAlarm(observer.version, report.report_id, report.score)
-    audit.append(session, Kind.DRIFT_ALARM, row.model, alarm, caller, row.version)
+    audit.append(session, Kind.DRIFT_ALARM, row.model, alarm, actor, row.version)
     return True
 
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from modelward.drift import Outcome, RecordedOutcomes
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import version_row
 from modelward_server.storage.outcome_tables import OutcomeRow
 
@@ -20,7 +20,9 @@ MOST_VIOLATIONS = 20
 """How many are told of one call: the trailers have room for a few thousand bytes."""
 
 
-def record_outcomes(session: Session, ref: VersionRef, outcomes: Sequence[Outcome], caller: Caller) -> RecordedOutcomes:
+def record_outcomes(
+    session: Session, ref: VersionRef, outcomes: Sequence[Outcome], actor: ActorContext
+) -> RecordedOutcomes:
     """Keep predictions and labels that were checked, all of them or none.
 
     Raises:
@@ -29,7 +31,7 @@ def record_outcomes(session: Session, ref: VersionRef, outcomes: Sequence[Outcom
     """
     version_row(session, ref)
     before = _known(session, ref, {outcome.prediction_id for outcome in outcomes})
-    after = _joined(before, outcomes, caller)
+    after = _joined(before, outcomes, actor)
     _store(session, ref, before, after)
     return _counted(before, after, {outcome.prediction_id for outcome in outcomes if outcome.label is not None})
 
@@ -62,7 +64,7 @@ def _known(session: Session, ref: VersionRef, ids: set[str]) -> dict[str, Outcom
     return {row["prediction_id"]: Outcome(**row) for row in found}
 
 
-def _joined(before: dict[str, Outcome], outcomes: Iterable[Outcome], caller: Caller) -> dict[str, Outcome]:
+def _joined(before: dict[str, Outcome], outcomes: Iterable[Outcome], actor: ActorContext) -> dict[str, Outcome]:
     """Return what is known of each id once the outcomes are added.
 
     Raises:
@@ -73,7 +75,7 @@ def _joined(before: dict[str, Outcome], outcomes: Iterable[Outcome], caller: Cal
     for i, outcome in enumerate(outcomes):
         known = after.get(outcome.prediction_id) or before.get(outcome.prediction_id) or Outcome(outcome.prediction_id)
         violations += _contradictions(i, known, outcome)
-        after[outcome.prediction_id] = _merged(known, outcome, caller)
+        after[outcome.prediction_id] = _merged(known, outcome, actor)
     if violations:
         raise InvalidField(*violations[:MOST_VIOLATIONS])
     return after
@@ -99,16 +101,16 @@ def _said(outcome: Outcome, field: str) -> str:
     return "none" if value is None else f"{value}"
 
 
-def _merged(known: Outcome, outcome: Outcome, caller: Caller) -> Outcome:
+def _merged(known: Outcome, outcome: Outcome, actor: ActorContext) -> Outcome:
     says = known if outcome.prediction is None or known.prediction is not None else outcome
     labels = known if outcome.label is None or known.label is not None else outcome
     return Outcome(
         prediction_id=known.prediction_id,
         prediction=says.prediction,
         probability=says.probability,
-        predicted_at=None if says.prediction is None else says.predicted_at or caller.at,
+        predicted_at=None if says.prediction is None else says.predicted_at or actor.at,
         label=labels.label,
-        labelled_at=None if labels.label is None else labels.labelled_at or caller.at,
+        labelled_at=None if labels.label is None else labels.labelled_at or actor.at,
     )
 
 

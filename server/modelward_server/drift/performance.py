@@ -55,7 +55,7 @@ def metrics_of(rows: Rows, kind: ModelKind) -> dict[str, float]:
 
 
 def _of_numbers(rows: Rows) -> dict[str, float]:
-    scored = Scored(ModelKind.REGRESSION, rows.labels, rows.predictions)
+    scored = Scored(rows.labels, rows.predictions)
     found = _measured(scored, Metric.MAE, Metric.MSE, Metric.R2)
     return {"mae": found["mae"], "rmse": float(np.sqrt(found["mse"]))} | {k: v for k, v in found.items() if k == "r2"}
 
@@ -83,7 +83,7 @@ def _roc_auc(rows: Rows) -> dict[str, float]:
 
 def _as_two(truth: NDArray[np.bool_], probability: Floats) -> Scored:
     both = np.column_stack([1 - probability, probability])
-    return Scored(ModelKind.CLASSIFICATION, truth.astype(np.int64), both.argmax(axis=1), (0, 1), both)
+    return Scored(truth.astype(np.int64), both.argmax(axis=1), (0, 1), both)
 
 
 def _measured(scored: Scored, *metrics: Metric) -> dict[str, float]:

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from modelward.comparison import ModelKind
 from modelward.lifecycle import PerformanceAlarm, VersionRef
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.drift.performance_test import Judgement, judge
 from modelward_server.drift.periods import Periods
 from modelward_server.storage import audit
@@ -26,10 +26,10 @@ def judge_newest(session: Session, periods: Periods, now: datetime) -> tuple[dat
     return None if found is None else (start, found)
 
 
-def keep_judgement(session: Session, periods: Periods, start: datetime, found: Judgement, caller: Caller) -> None:
+def keep_judgement(session: Session, periods: Periods, start: datetime, found: Judgement, actor: ActorContext) -> None:
     """Keep what was found of a period, once, and raise an alarm when the version declined in it."""
     if session.get(JudgedPeriodRow, _key(periods, start)) is None:
-        _keep(session, periods, start, found, caller)
+        _keep(session, periods, start, found, actor)
 
 
 def newest_complete(session: Session, periods: Periods, now: datetime) -> datetime | None:
@@ -55,14 +55,14 @@ def standing_alarm(session: Session, ref: VersionRef, since: datetime) -> tuple[
     return _alarm(row), row.judged_at
 
 
-def _keep(session: Session, periods: Periods, start: datetime, found: Judgement, caller: Caller) -> None:
+def _keep(session: Session, periods: Periods, start: datetime, found: Judgement, actor: ActorContext) -> None:
     model, version, starts_at, ends_at = _key(periods, start)
     row = JudgedPeriodRow(
         model=model,
         version=version,
         starts_at=starts_at,
         ends_at=ends_at,
-        judged_at=caller.at,
+        judged_at=actor.at,
         metric=found.metric,
         value=found.value,
         baseline=found.baseline,
@@ -71,7 +71,7 @@ def _keep(session: Session, periods: Periods, start: datetime, found: Judgement,
     )
     session.add(row)
     if found.declined:
-        audit.append(session, Kind.PERFORMANCE_ALARM, model, _alarm(row), caller, version=version)
+        audit.append(session, Kind.PERFORMANCE_ALARM, model, _alarm(row), actor, version=version)
 
 
 def _key(periods: Periods, start: datetime) -> tuple[str, int, datetime, datetime]:

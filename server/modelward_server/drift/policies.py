@@ -4,7 +4,7 @@ from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
 
 from modelward.drift import DriftPolicy, DriftThresholds
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.drift.decision import with_defaults
 from modelward_server.lifecycle.repository import check_etag, model_row
 from modelward_server.storage import audit
@@ -26,7 +26,7 @@ def get_drift_policy(session: Session, model: str) -> DriftPolicy:
     return DriftPolicy(model, with_defaults(thresholds), f"r{row.revision if row else 0}")
 
 
-def set_drift_policy(session: Session, policy: DriftPolicy, caller: Caller) -> DriftPolicy:
+def set_drift_policy(session: Session, policy: DriftPolicy, actor: ActorContext) -> DriftPolicy:
     """Replace a model's thresholds.
 
     Raises:
@@ -40,5 +40,5 @@ def set_drift_policy(session: Session, policy: DriftPolicy, caller: Caller) -> D
     session.add(row)
     session.flush()
     kept = get_drift_policy(session, policy.model)
-    audit.append(session, Kind.DRIFT_POLICY, policy.model, kept, caller)
+    audit.append(session, Kind.DRIFT_POLICY, policy.model, kept, actor)
     return kept

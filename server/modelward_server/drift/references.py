@@ -15,7 +15,7 @@ from modelward.drift import DEFAULT_REFERENCE, FeatureKind, FeatureProfile, Refe
 from modelward.errors import FieldViolation, InvalidField, ReferenceNotFound
 from modelward.kinds import is_time
 from modelward.lifecycle import VersionRef
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.drift.profile import Profile, describe
 from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.profile_serialization import from_bytes, to_bytes
@@ -65,7 +65,9 @@ def store_profile(blobs: BlobStore, columns: Columns, field: str, ignored: Colle
     return StoredProfile(profile.rows, describe(profile), blobs.put_bytes(to_bytes(profile)), profile.ignored)
 
 
-def set_reference(session: Session, ref: VersionRef, name: str, profile: StoredProfile, caller: Caller) -> Reference:
+def set_reference(
+    session: Session, ref: VersionRef, name: str, profile: StoredProfile, actor: ActorContext
+) -> Reference:
     """Make a stored profile a version's reference; one of the same name is replaced.
 
     Raises:
@@ -81,12 +83,12 @@ def set_reference(session: Session, ref: VersionRef, name: str, profile: StoredP
         features=_features.dump_python(profile.features, mode="json"),
         ignored_columns=list(profile.ignored),
         digest=profile.digest,
-        created_at=caller.at,
-        created_by=caller.actor,
+        created_at=actor.at,
+        created_by=actor.name,
     )
     row = session.merge(row)
     version.references = sorted({*version.references, name})
-    record_change(session, version, caller)
+    record_change(session, version, actor)
     return _to_reference(row)
 
 

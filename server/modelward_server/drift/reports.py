@@ -14,7 +14,7 @@ from modelward.data import Columns
 from modelward.drift import DriftReport, DriftThresholds, Reference, ReferenceDistance
 from modelward.errors import ReportNotFound
 from modelward.lifecycle import Page, VersionRef
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import Decision, decide
 from modelward_server.drift.profile import Profile
@@ -94,13 +94,13 @@ def _distance(name: str, decision: Decision) -> ReferenceDistance:
     return ReferenceDistance(name, decision.drift_detected, decision.score, decision.confidence, distance)
 
 
-def keep_report(session: Session, report: DriftReport, caller: Caller, *, observed: bool = False) -> DriftReport:
+def keep_report(session: Session, report: DriftReport, actor: ActorContext, *, observed: bool = False) -> DriftReport:
     """Keep a report under its id.
 
     Args:
         observed: whether it is of a window of live data, whose alarms wait for several windows.
     """
-    kept = replace(report, created_at=caller.at, created_by=caller.actor)
+    kept = replace(report, created_at=actor.at, created_by=actor.name)
     session.add(
         DriftReportRow(
             report_id=kept.report_id,

@@ -1,25 +1,19 @@
-"""The end of calls whose clients set none, and of work that nobody waits for any more."""
+"""A deadline for calls that came without one."""
 
 import asyncio
-import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
-from typing import Self, TypeVar
-
-from sqlalchemy.orm import Session
 
 from modelward.errors import DeadlineExceeded
 from modelward.v1.retraining_pb2 import LeaseJobRequest, LeaseJobsRequest
 from modelward_server.interceptors.base import Call, Interceptor
 
-Value = TypeVar("Value")
-
 
 class Deadlines(Interceptor):
-    """Gives a deadline to each call that came without one. Streams may last: watches and uploads do.
+    """Sets a deadline for each unary call that came without one; streams such as watches and uploads have none.
 
     Args:
-        seconds: that a call may take; one that asks to wait for a job may wait for so long before.
+        seconds: the deadline; a call that waits for a job has its waiting time in addition.
     """
 
     def __init__(self, seconds: float) -> None:
@@ -49,40 +43,3 @@ def _wanted_wait(request: object) -> float:
     return (
         request.wait.ToTimedelta().total_seconds() if isinstance(request, LeaseJobRequest | LeaseJobsRequest) else 0.0
     )
-
-
-class Abandoned(Exception):  # noqa: N818 - the name says what happened
-    """Nobody waits for the work any more; it is undone."""
-
-
-class Wanted:
-    """Undoes a change whose caller has gone.
-
-    A thread cannot be ended from outside: it looks before it begins, which may be long after it was asked to, and
-    before it commits.
-    """
-
-    def __init__(self) -> None:
-        self._gone = threading.Event()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: object, trace: object) -> None:
-        if kind is asyncio.CancelledError:
-            self._gone.set()
-
-    def still(self, change: Callable[[Session], Value]) -> Callable[[Session], Value]:
-        """Return a change that raises `Abandoned` when nobody waits for it."""
-
-        def checked(session: Session) -> Value:
-            self._check()
-            answer = change(session)
-            self._check()
-            return answer
-
-        return checked
-
-    def _check(self) -> None:
-        if self._gone.is_set():
-            raise Abandoned

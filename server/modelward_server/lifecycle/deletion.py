@@ -4,13 +4,15 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import ArtifactDeleted, FieldViolation, IllegalTransition, InvalidField
 from modelward.lifecycle import ModelVersion, Stage, VersionRef
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import check_etag, etag, to_version, version_row
 from modelward_server.lifecycle.stages import LEGAL_MOVES
 from modelward_server.lifecycle.versions import record_change
 
 
-def delete_artifact(session: Session, ref: VersionRef, reason: str, expected_etag: str, caller: Caller) -> ModelVersion:
+def delete_artifact(
+    session: Session, ref: VersionRef, reason: str, expected_etag: str, actor: ActorContext
+) -> ModelVersion:
     """Give up the files of an archived version; they go when no other version refers to them.
 
     Of a version whose files were deleted already, nothing changes.
@@ -28,9 +30,9 @@ def delete_artifact(session: Session, ref: VersionRef, reason: str, expected_eta
     if row.artifact_deleted_at is not None:
         return to_version(row)
     _check_archived(ref, Stage(row.stage))
-    row.artifact_deleted_by, row.artifact_deletion_reason = caller.actor, reason
-    row.artifact_deleted_at = caller.at
-    return record_change(session, row, caller)
+    row.artifact_deleted_by, row.artifact_deletion_reason = actor.name, reason
+    row.artifact_deleted_at = actor.at
+    return record_change(session, row, actor)
 
 
 def check_not_deleted(version: ModelVersion) -> None:

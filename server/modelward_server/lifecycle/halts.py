@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField, ModelHalted
 from modelward.lifecycle import Halt, Model
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.models import touch_model
 from modelward_server.lifecycle.repository import model_row, production_version, to_model
 from modelward_server.storage import audit
@@ -22,7 +22,7 @@ class Resumption:
     reason: str
 
 
-def halt_model(session: Session, name: str, reason: str, caller: Caller) -> Model:
+def halt_model(session: Session, name: str, reason: str, actor: ActorContext) -> Model:
     """Forbid the use of a model at once. A model that is halted stays so, with the newer reason.
 
     Raises:
@@ -32,13 +32,13 @@ def halt_model(session: Session, name: str, reason: str, caller: Caller) -> Mode
     if not reason.strip():
         raise InvalidField(FieldViolation("reason", "is blank; say why, for everyone whose call is refused"))
     row = model_row(session, name, lock=True)
-    row.halted_by, row.halt_reason, row.halted_at = caller.actor, reason, caller.at
-    touch_model(row, caller)
-    audit.append(session, Kind.HALTED, name, Halt(caller.actor, reason, caller.at), caller)
+    row.halted_by, row.halt_reason, row.halted_at = actor.name, reason, actor.at
+    touch_model(row, actor)
+    audit.append(session, Kind.HALTED, name, Halt(actor.name, reason, actor.at), actor)
     return to_model(row, production_version(session, name))
 
 
-def resume_model(session: Session, name: str, reason: str, caller: Caller) -> Model:
+def resume_model(session: Session, name: str, reason: str, actor: ActorContext) -> Model:
     """End a halt; of a model that is not halted, nothing changes.
 
     Raises:
@@ -47,9 +47,9 @@ def resume_model(session: Session, name: str, reason: str, caller: Caller) -> Mo
     row = model_row(session, name, lock=True)
     if row.halted_at is not None:
         row.halted_by, row.halt_reason, row.halted_at = "", "", None
-        touch_model(row, caller)
+        touch_model(row, actor)
         resumed = to_model(row, production_version(session, name))
-        audit.append(session, Kind.RESUMED, name, Resumption(resumed, reason), caller)
+        audit.append(session, Kind.RESUMED, name, Resumption(resumed, reason), actor)
     return to_model(row, production_version(session, name))
 
 

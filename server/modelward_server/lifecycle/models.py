@@ -6,7 +6,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import ModelExists
 from modelward.lifecycle import Model
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import check_etag, check_mask, etag, model_row, production_version, to_model
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
@@ -14,7 +14,7 @@ from modelward_server.storage.search_tables import set_model_tags
 from modelward_server.storage.tables import ModelRow, VersionRow
 
 
-def create_model(session: Session, name: str, description: str, tags: Mapping[str, str], caller: Caller) -> Model:
+def create_model(session: Session, name: str, description: str, tags: Mapping[str, str], actor: ActorContext) -> Model:
     """Create a model without versions.
 
     Raises:
@@ -22,17 +22,15 @@ def create_model(session: Session, name: str, description: str, tags: Mapping[st
     """
     if session.get(ModelRow, name) is not None:
         raise ModelExists(f"the model {name!r} exists; change it with UpdateModel", model=name)
-    created = to_model(add_model(session, name, caller, description, tags), 0)
-    audit.append(session, Kind.MODEL, name, created, caller)
+    created = to_model(add_model(session, name, actor, description, tags), 0)
+    audit.append(session, Kind.MODEL, name, created, actor)
     return created
 
 
 def add_model(
-    session: Session, name: str, caller: Caller, description: str = "", tags: Mapping[str, str] | None = None
+    session: Session, name: str, actor: ActorContext, description: str = "", tags: Mapping[str, str] | None = None
 ) -> ModelRow:
-    row = ModelRow(
-        name=name, description=description, tags=dict(tags or {}), created_at=caller.at, updated_at=caller.at
-    )
+    row = ModelRow(name=name, description=description, tags=dict(tags or {}), created_at=actor.at, updated_at=actor.at)
     session.add(row)
     session.flush()
     set_model_tags(session, row, row.tags)
@@ -55,7 +53,7 @@ def update_model(
     description: str,
     tags: Mapping[str, str],
     expected_etag: str,
-    caller: Caller,
+    actor: ActorContext,
 ) -> Model:
     """Replace those of a model's description and tags that `paths` names.
 
@@ -71,17 +69,17 @@ def update_model(
         row.description = description
     if "tags" in paths:
         set_model_tags(session, row, tags)
-    touch_model(row, caller)
+    touch_model(row, actor)
     _show_in_mlflow(session, row)
     changed = to_model(row, production_version(session, name))
-    audit.append(session, Kind.MODEL, name, changed, caller)
+    audit.append(session, Kind.MODEL, name, changed, actor)
     return changed
 
 
-def touch_model(row: ModelRow, caller: Caller) -> None:
+def touch_model(row: ModelRow, actor: ActorContext) -> None:
     """Note that the model, or the stage of one of its versions, changed."""
     row.revision += 1
-    row.updated_at = max(row.updated_at, caller.at)
+    row.updated_at = max(row.updated_at, actor.at)
 
 
 def _show_in_mlflow(session: Session, row: ModelRow) -> None:

@@ -7,7 +7,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import PromotionPolicy
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import check_etag, model_row
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
@@ -27,7 +27,7 @@ def get_policy(session: Session, model: str) -> PromotionPolicy:
     return PromotionPolicy(model, etag="r0") if row is None else _from_row(row)
 
 
-def set_policy(session: Session, policy: PromotionPolicy, caller: Caller) -> PromotionPolicy:
+def set_policy(session: Session, policy: PromotionPolicy, actor: ActorContext) -> PromotionPolicy:
     """Replace a model's policy.
 
     Raises:
@@ -44,7 +44,7 @@ def set_policy(session: Session, policy: PromotionPolicy, caller: Caller) -> Pro
     session.add(row)
     session.flush()
     changed = _from_row(row)
-    audit.append(session, Kind.POLICY, policy.model, changed, caller)
+    audit.append(session, Kind.POLICY, policy.model, changed, actor)
     return changed
 
 

@@ -15,7 +15,7 @@ from modelward.lifecycle import (
     TransitionResult,
     VersionRef,
 )
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.lifecycle.gates import Evidence, Facts, evaluate
 from modelward_server.lifecycle.models import touch_model
@@ -43,7 +43,7 @@ def transition(
     to: Stage,
     reason: str,
     expected_etag: str,
-    caller: Caller,
+    actor: ActorContext,
     evidence: Evidence | None = None,
 ) -> TransitionResult:
     """Move a version to another stage; into production, the version there is archived in the same transaction.
@@ -63,15 +63,15 @@ def transition(
     check_etag(expected_etag, etag(row))
     check_move(ref, Stage(row.stage), to)
     check_not_deleted(to_version(row))
-    caller = caller.not_before(model_row(session, ref.model).updated_at)
+    actor = actor.not_before(model_row(session, ref.model).updated_at)
     if to is not Stage.PRODUCTION:
-        return _result(session, row, None, move(session, row, to, reason, caller), caller)
-    gates = _pass_gates(session, row, caller, evidence)
+        return _result(session, row, None, move(session, row, to, reason, actor), actor)
+    gates = _pass_gates(session, row, actor, evidence)
     note = f"{ref} was promoted" + (f": {reason}" if reason else "")
-    return put_into_production(session, row, reason, note, caller, gates)
+    return put_into_production(session, row, reason, note, actor, gates)
 
 
-def rollback(session: Session, model: str, reason: str, expected_etag: str, caller: Caller) -> RollbackResult:
+def rollback(session: Session, model: str, reason: str, expected_etag: str, actor: ActorContext) -> RollbackResult:
     """Put the predecessor back into production and archive what is there.
 
     The predecessor is the version that the one in production displaced when it was promoted; so repeated rollbacks go
@@ -88,30 +88,30 @@ def rollback(session: Session, model: str, reason: str, expected_etag: str, call
     current = in_production(session, model)
     target = _predecessor(session, model, current)
     check_not_deleted(to_version(target))
-    caller = caller.not_before(held.updated_at)
+    actor = actor.not_before(held.updated_at)
     note = f"rolled back to {model}/{target.version}" + (f": {reason}" if reason else "")
     if target.stage != Stage.ARCHIVED:
         # A move from staging would read as a promotion, and the next rollback would come back here.
-        move(session, target, Stage.ARCHIVED, note, caller)
-    result = put_into_production(session, target, f"rollback: {reason}" if reason else "rollback", note, caller)
+        move(session, target, Stage.ARCHIVED, note, actor)
+    result = put_into_production(session, target, f"rollback: {reason}" if reason else "rollback", note, actor)
     return RollbackResult(result.version, result.archived, result.transition)
 
 
 def put_into_production(
-    session: Session, row: VersionRow, reason: str, note: str, caller: Caller, gates: Sequence[GateResult] = ()
+    session: Session, row: VersionRow, reason: str, note: str, actor: ActorContext, gates: Sequence[GateResult] = ()
 ) -> TransitionResult:
     """Move a version into production, and the version there, if any, to the archive, with `note` as its reason."""
     predecessor = in_production(session, row.model)
     if predecessor is not None:
-        move(session, predecessor, Stage.ARCHIVED, note, caller, displaced_by=row.version)
-    record = move(session, row, Stage.PRODUCTION, reason, caller, gates=gates)
-    return _result(session, row, predecessor, record, caller)
+        move(session, predecessor, Stage.ARCHIVED, note, actor, displaced_by=row.version)
+    record = move(session, row, Stage.PRODUCTION, reason, actor, gates=gates)
+    return _result(session, row, predecessor, record, actor)
 
 
 def _result(
-    session: Session, row: VersionRow, archived: VersionRow | None, record: TransitionRow, caller: Caller
+    session: Session, row: VersionRow, archived: VersionRow | None, record: TransitionRow, actor: ActorContext
 ) -> TransitionResult:
-    touch_model(model_row(session, row.model), caller)
+    touch_model(model_row(session, row.model), actor)
     done = to_transition(record)
     return TransitionResult(to_version(row), None if archived is None else to_version(archived), done, done.gates)
 
@@ -125,7 +125,7 @@ def move(
     row: VersionRow,
     to: Stage,
     reason: str,
-    caller: Caller,
+    actor: ActorContext,
     displaced_by: int = 0,
     gates: Sequence[GateResult] = (),
 ) -> TransitionRow:
@@ -135,24 +135,26 @@ def move(
         version=VersionRef(row.model, row.version),
         from_stage=Stage(row.stage),
         to_stage=to,
-        actor=caller.actor,
+        actor=actor.name,
         reason=reason,
-        moved_at=caller.at,
+        moved_at=actor.at,
         displaced_by=displaced_by,
         gates=tuple(gates),
     )
-    row.stage, row.stage_since = to, caller.at
-    touch_version(row, caller)
+    row.stage, row.stage_since = to, actor.at
+    touch_version(row, actor)
     session.flush()  # At once: the predecessor must have left production before the successor comes.
-    sequence = audit.append(session, Kind.TRANSITION, row.model, done, caller, row.version)
+    sequence = audit.append(session, Kind.TRANSITION, row.model, done, actor, row.version)
     record = from_transition(replace(done, sequence=sequence))
     session.add(record)
     return record
 
 
-def _pass_gates(session: Session, row: VersionRow, caller: Caller, evidence: Evidence | None) -> tuple[GateResult, ...]:
+def _pass_gates(
+    session: Session, row: VersionRow, actor: ActorContext, evidence: Evidence | None
+) -> tuple[GateResult, ...]:
     policy, production = get_policy(session, row.model), in_production(session, row.model)
-    facts = Facts(to_version(row), None if production is None else to_version(production), caller.actor, caller.at)
+    facts = Facts(to_version(row), None if production is None else to_version(production), actor.name, actor.at)
     if policy.require_comparison and production is not None:
         facts = replace(facts, verdict=_given(evidence).verdict(session, _ref(row), _ref(production)))
     if policy.forbid_drift_alarm:

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import EngineStatus, Rollout, RolloutState, VersionRef
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import model_row, production_version, version_row
 from modelward_server.storage.tables import EngineRow
 
@@ -16,7 +16,7 @@ DEFAULT_SILENCE = timedelta(minutes=1)
 
 
 def report_active(
-    session: Session, ref: VersionRef, engine: str, silent_after: timedelta | None, caller: Caller
+    session: Session, ref: VersionRef, engine: str, silent_after: timedelta | None, actor: ActorContext
 ) -> VersionRef | None:
     """Note which version an engine runs, and return the one that it should run.
 
@@ -29,8 +29,8 @@ def report_active(
             model=ref.model,
             engine=engine,
             version=ref.version,
-            reported_at=caller.at,
-            gone_at=caller.at + min(silent_after or DEFAULT_SILENCE, LONGEST_SILENCE),
+            reported_at=actor.at,
+            gone_at=actor.at + min(silent_after or DEFAULT_SILENCE, LONGEST_SILENCE),
         )
     )
     return _expected(session, ref.model)

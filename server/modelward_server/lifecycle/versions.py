@@ -18,7 +18,7 @@ from modelward.lifecycle import (
     VersionRef,
 )
 from modelward.shared.manifest import manifest_digest
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.files import check_paths
 from modelward_server.lifecycle.models import add_model, touch_model
 from modelward_server.lifecycle.repository import check_etag, check_mask, etag, from_transition, to_version, version_row
@@ -69,20 +69,20 @@ def prepare_registration(blobs: BlobStore, new: NewVersion) -> NewVersion:
     return new
 
 
-def register(session: Session, new: NewVersion, caller: Caller) -> ModelVersion:
+def register(session: Session, new: NewVersion, actor: ActorContext) -> ModelVersion:
     """Register the next version of a model, which is created when it is new; its files were looked for before."""
-    model = session.get(ModelRow, new.model, with_for_update=True) or add_model(session, new.model, caller)
-    caller = caller.not_before(model.updated_at)
+    model = session.get(ModelRow, new.model, with_for_update=True) or add_model(session, new.model, actor)
+    actor = actor.not_before(model.updated_at)
     model.latest_version += 1
-    touch_model(model, caller)
-    row = _new_row(new, model.latest_version, caller)
+    touch_model(model, actor)
+    row = _new_row(new, model.latest_version, actor)
     session.add(row)
     set_version_tags(session, row, row.tags)
     set_version_metrics(session, row, row.metrics)
-    _record_metrics(session, row, new.metrics, caller.at)
+    _record_metrics(session, row, new.metrics, actor.at)
     registered = to_version(row)
-    sequence = audit.append(session, Kind.REGISTERED, row.model, registered, caller, row.version)
-    session.add(_registration(row, caller, sequence))
+    sequence = audit.append(session, Kind.REGISTERED, row.model, registered, actor, row.version)
+    session.add(_registration(row, actor, sequence))
     return registered
 
 
@@ -97,7 +97,7 @@ def _check_uploaded(blobs: BlobStore, files: Sequence[ArtifactFile]) -> None:
         )
 
 
-def _new_row(new: NewVersion, number: int, caller: Caller) -> VersionRow:
+def _new_row(new: NewVersion, number: int, actor: ActorContext) -> VersionRow:
     files = sorted(new.files, key=lambda file: file.path)
     return VersionRow(
         model=new.model,
@@ -112,10 +112,10 @@ def _new_row(new: NewVersion, number: int, caller: Caller) -> VersionRow:
         format=new.format or format_of(files),
         framework=new.framework,
         digest=new.digest,
-        created_by=caller.actor,
-        created_at=caller.at,
-        updated_at=caller.at,
-        stage_since=caller.at,
+        created_by=actor.name,
+        created_at=actor.at,
+        updated_at=actor.at,
+        stage_since=actor.at,
         revision=1,
         run_id="",
         mlflow_version="",
@@ -124,11 +124,9 @@ def _new_row(new: NewVersion, number: int, caller: Caller) -> VersionRow:
     )
 
 
-def _registration(row: VersionRow, caller: Caller, sequence: int) -> TransitionRow:
+def _registration(row: VersionRow, actor: ActorContext, sequence: int) -> TransitionRow:
     ref, stage = VersionRef(row.model, row.version), Stage(row.stage)
-    return from_transition(
-        Transition(sequence, ref, None, stage, caller.actor, "registered", caller.at, displaced_by=0)
-    )
+    return from_transition(Transition(sequence, ref, None, stage, actor.name, "registered", actor.at, displaced_by=0))
 
 
 def format_of(files: Sequence[ArtifactFile]) -> ModelFormat:
@@ -153,7 +151,7 @@ def update_version(
     description: str,
     tags: Mapping[str, str],
     expected_etag: str,
-    caller: Caller,
+    actor: ActorContext,
 ) -> ModelVersion:
     """Replace those of a version's description and tags that `paths` names.
 
@@ -169,11 +167,11 @@ def update_version(
         row.description = description
     if "tags" in paths:
         set_version_tags(session, row, tags)
-    return record_change(session, row, caller)
+    return record_change(session, row, actor)
 
 
 def log_metrics(
-    session: Session, ref: VersionRef, metrics: Mapping[str, float], measured_at: datetime | None, caller: Caller
+    session: Session, ref: VersionRef, metrics: Mapping[str, float], measured_at: datetime | None, actor: ActorContext
 ) -> ModelVersion:
     """Add values of metrics; of each key the one that was measured last is the version's.
 
@@ -181,9 +179,9 @@ def log_metrics(
         ModelNotFound, VersionNotFound: it does not exist.
     """
     row = version_row(session, ref, lock=True)
-    _record_metrics(session, row, metrics, measured_at or caller.at)
+    _record_metrics(session, row, metrics, measured_at or actor.at)
     set_version_metrics(session, row, {key: _latest(session, ref, key) for key in metrics})
-    return record_change(session, row, caller)
+    return record_change(session, row, actor)
 
 
 def _record_metrics(session: Session, row: VersionRow, metrics: Mapping[str, float], measured_at: datetime) -> None:
@@ -201,16 +199,16 @@ def _latest(session: Session, ref: VersionRef, key: str) -> float:
     return session.scalars(values.order_by(MetricRow.measured_at.desc(), MetricRow.id.desc()).limit(1)).one()
 
 
-def record_change(session: Session, row: VersionRow, caller: Caller) -> ModelVersion:
+def record_change(session: Session, row: VersionRow, actor: ActorContext) -> ModelVersion:
     """Note a change of a version's facts, in the log and for MLflow."""
-    touch_version(row, caller)
+    touch_version(row, actor)
     changed = to_version(row)
-    audit.append(session, Kind.VERSION, row.model, changed, caller, row.version)
+    audit.append(session, Kind.VERSION, row.model, changed, actor, row.version)
     return changed
 
 
-def touch_version(row: VersionRow, caller: Caller) -> None:
+def touch_version(row: VersionRow, actor: ActorContext) -> None:
     """Note that something about the version changed, which MLflow shall show too."""
     row.revision += 1
     row.mirror_wanted += 1
-    row.updated_at = caller.at
+    row.updated_at = actor.at

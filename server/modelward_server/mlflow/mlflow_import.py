@@ -11,7 +11,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import AdoptedVersion, ArtifactFile, Stage, VersionRef
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.promotion import in_production, move
 from modelward_server.lifecycle.repository import version_row
 from modelward_server.lifecycle.versions import NewVersion, register
@@ -76,7 +76,9 @@ def _lost(kind: str, given: Mapping[str, object], kept: Mapping[str, object]) ->
     return [f"{kind} {key!s:.128} ({value!s:.40})" for key, value in given.items() if key not in kept]
 
 
-def adopt(session: Session, foreign: ForeignVersion, files: Sequence[ArtifactFile], caller: Caller) -> AdoptedVersion:
+def adopt(
+    session: Session, foreign: ForeignVersion, files: Sequence[ArtifactFile], actor: ActorContext
+) -> AdoptedVersion:
     """Register a version, whose files are here, and put it where it was; not where another one is in production."""
     new = NewVersion(
         model=foreign.model,
@@ -88,11 +90,11 @@ def adopt(session: Session, foreign: ForeignVersion, files: Sequence[ArtifactFil
         params=foreign.params,
         metrics=foreign.metrics,
     )
-    version = register(session, new, caller)
+    version = register(session, new, actor)
     row = version_row(session, VersionRef(version.model, version.version))
     row.run_id, row.mlflow_version = foreign.run_id, foreign.mlflow_version
     # An adoption must not change what trades here already.
     taken = foreign.stage is Stage.PRODUCTION and in_production(session, row.model) is not None
     if foreign.stage is not Stage.TRAINING and not taken:
-        move(session, row, foreign.stage, f"adopted from MLflow's version {foreign.mlflow_version}", caller)
+        move(session, row, foreign.stage, f"adopted from MLflow's version {foreign.mlflow_version}", actor)
     return AdoptedVersion(foreign.model, foreign.mlflow_version, version.version, Stage(row.stage))

@@ -1,18 +1,15 @@
-"""Where Prometheus scrapes: an HTTP endpoint in a thread of its own, which no call waits for."""
+"""The HTTP endpoint that Prometheus scrapes, in a thread of its own."""
 
 from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector, start_http_server
 
-from modelward_server.interceptors.grpc_metrics import CallMetrics
 
-
-class Metrics:
-    """The server's metrics and where they are scraped."""
+class MetricsEndpoint:
+    """The server's metrics and the endpoint that serves them."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         for collector in (ProcessCollector, PlatformCollector, GCCollector):
             collector(registry=self.registry)
-        self.calls = CallMetrics(self.registry)
 
     def serve(self, host: str, port: int) -> int:
         """Begin to answer scrapes at `/metrics`, and return the port.

@@ -12,15 +12,16 @@ from sqlalchemy.orm import Session
 from modelward.lifecycle import Page
 from modelward.retraining import DueReason, Job
 from modelward.schedules import FiringOutcome, FiringRecord
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import model_row
-from modelward_server.retraining.repository import new_job, reason_json, schedule_row, to_firing, to_job, write_job
+from modelward_server.retraining.repository import new_job, schedule_row, to_firing, to_job, write_job
 from modelward_server.retraining.schedule_evaluation import Decision
 from modelward_server.retraining.schedule_inputs import Look, look
 from modelward_server.retraining.triggers import merged
 from modelward_server.runtime.retries import log_once
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
+from modelward_server.storage.documents import DUE_REASON
 from modelward_server.storage.paging import Key, fetch_page
 from modelward_server.storage.retraining_tables import FiringRow, JobRow, ScheduleRow
 
@@ -38,7 +39,7 @@ def is_unfired(session: Session, model: str, now: datetime) -> bool:
     return bool(verdict.decisions) or any(new_problems)
 
 
-def fire(session: Session, model: str, open_row: JobRow | None, caller: Caller, looked: Look | None) -> None:
+def fire(session: Session, model: str, open_row: JobRow | None, actor: ActorContext, looked: Look | None) -> None:
     """Do what is decided of every firing of a model that nobody decided yet.
 
     The model must be locked, so that of two servers the second sees what the first did.
@@ -52,7 +53,7 @@ def fire(session: Session, model: str, open_row: JobRow | None, caller: Caller, 
     """
     if looked is None:
         try:
-            looked = look(session, model, caller.at)
+            looked = look(session, model, actor.at)
         except SQLAlchemyError:
             raise  # Of the database as a whole, and not of this model.
         except Exception as error:  # Its open job can be leased all the same.
@@ -61,14 +62,14 @@ def fire(session: Session, model: str, open_row: JobRow | None, caller: Caller, 
     else:
         looked.check(session, model, open_row.job_id if open_row else "")
     verdict = looked.verdict
-    job = _job(session, model, looked.facts.version, open_row, verdict.reasons, caller)
+    job = _job(session, model, looked.facts.version, open_row, verdict.reasons, actor)
     for schedule_id in {one.schedule.schedule_id for one in verdict.decisions if not one.waited}:
         schedule_row(session, schedule_id).fired_through = looked.at
     for decision in verdict.decisions:
-        _note(session, decision, job.job_id if job else "", caller)
+        _note(session, decision, job.job_id if job else "", actor)
     for problem in verdict.problems:
         if _known(session, problem.schedule_id, problem.trigger, problem.since) is None:
-            _add(session, model, problem.schedule_id, problem.trigger, problem.since, problem.summary, caller)
+            _add(session, model, problem.schedule_id, problem.trigger, problem.since, problem.summary, actor)
 
 
 def list_firings(session: Session, model: str, schedule_id: str, page_size: int, page_token: str) -> Page[FiringRecord]:
@@ -88,38 +89,36 @@ def list_firings(session: Session, model: str, schedule_id: str, page_size: int,
     return Page(tuple(map(to_firing, page.items)), page.next_page_token)
 
 
-def drop_waiting(session: Session, schedule_id: str, caller: Caller) -> None:
+def drop_waiting(session: Session, schedule_id: str, actor: ActorContext) -> None:
     """Skip the firings of a schedule that wait for the end of a job, because it is deleted."""
     waiting = select(FiringRow).where(FiringRow.schedule_id == schedule_id, FiringRow.outcome == FiringOutcome.QUEUED)
     for row in session.scalars(waiting).all():
-        _change(session, row, FiringOutcome.SKIPPED, "", f"{row.summary}; skipped: the schedule was deleted", caller)
+        _change(session, row, FiringOutcome.SKIPPED, "", f"{row.summary}; skipped: the schedule was deleted", actor)
 
 
 def _job(
-    session: Session, model: str, version: int, row: JobRow | None, reasons: Sequence[DueReason], caller: Caller
+    session: Session, model: str, version: int, row: JobRow | None, reasons: Sequence[DueReason], actor: ActorContext
 ) -> Job | None:
     """Give reasons to the open job, or make one for them; None without either."""
     if not reasons:
-        return to_job(row, caller.at) if row else None
-    row = row or new_job(session, model, version, (), caller)
-    job = to_job(row, caller.at)
-    write_job(row, job := replace(job, reasons=merged(job.reasons, reasons), updated_at=caller.at))
-    audit.append(session, Kind.JOB, model, job, caller, job.version)
+        return to_job(row, actor.at) if row else None
+    row = row or new_job(session, model, version, (), actor)
+    job = to_job(row, actor.at)
+    write_job(row, job := replace(job, reasons=merged(job.reasons, reasons), updated_at=actor.at))
+    audit.append(session, Kind.JOB, model, job, actor, job.version)
     return job
 
 
-def _note(session: Session, one: Decision, job_id: str, caller: Caller) -> None:
+def _note(session: Session, one: Decision, job_id: str, actor: ActorContext) -> None:
     """Write down what becomes of a firing; one that waited is there already."""
     job_id = "" if one.outcome in {FiringOutcome.SKIPPED, FiringOutcome.QUEUED} else job_id
     summary = one.reason.summary + (f"; skipped: {one.skipped}" if one.skipped else "")
     schedule_id = one.schedule.schedule_id
     if (row := _known(session, schedule_id, one.trigger, one.at)) is None:
-        reason = reason_json(one.reason)
-        _add(
-            session, one.schedule.model, schedule_id, one.trigger, one.at, summary, caller, one.outcome, job_id, reason
-        )
+        reason = DUE_REASON.dump(one.reason)
+        _add(session, one.schedule.model, schedule_id, one.trigger, one.at, summary, actor, one.outcome, job_id, reason)
     elif one.waited:
-        _change(session, row, one.outcome, job_id, summary, caller)
+        _change(session, row, one.outcome, job_id, summary, actor)
 
 
 def _known(session: Session, schedule_id: str, trigger: int, at: datetime) -> FiringRow | None:
@@ -135,7 +134,7 @@ def _add(
     trigger: int,
     at: datetime,
     summary: str,
-    caller: Caller,
+    actor: ActorContext,
     outcome: FiringOutcome = FiringOutcome.SKIPPED,
     job_id: str = "",
     reason: dict[str, Any] | None = None,
@@ -150,15 +149,15 @@ def _add(
         job_id=job_id,
         summary=summary,
         reason=reason or {},
-        decided_at=caller.at,
+        decided_at=actor.at,
     )
     session.add(row)
-    audit.append(session, Kind.FIRING, model, to_firing(row), caller)
+    audit.append(session, Kind.FIRING, model, to_firing(row), actor)
 
 
 def _change(
-    session: Session, row: FiringRow, outcome: FiringOutcome, job_id: str, summary: str, caller: Caller
+    session: Session, row: FiringRow, outcome: FiringOutcome, job_id: str, summary: str, actor: ActorContext
 ) -> None:
     """Write down what becomes of a firing that waited."""
-    row.outcome, row.job_id, row.summary, row.decided_at = outcome, job_id, summary, caller.at
-    audit.append(session, Kind.FIRING, row.model, to_firing(row), caller)
+    row.outcome, row.job_id, row.summary, row.decided_at = outcome, job_id, summary, actor.at
+    audit.append(session, Kind.FIRING, row.model, to_firing(row), actor)

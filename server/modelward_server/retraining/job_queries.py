@@ -55,7 +55,7 @@ BY_POLICY = Order()
 
 
 @dataclass(frozen=True)
-class Wanted:
+class JobQuery:
     """Which jobs a worker takes."""
 
     model: str = ""
@@ -74,53 +74,53 @@ class Wanted:
         return self.queue in {"", queue} and self.labels.items() <= labels.items()
 
 
-def free_models(session: Session, wanted: Wanted, now: datetime) -> Iterator[str]:
+def free_models(session: Session, query: JobQuery, now: datetime) -> Iterator[str]:
     """Yield the models whose job a worker may try to lease: the oldest jobs first, then models that lack a job."""
-    yield from free_jobs(session, wanted, now)
-    yield from due_without_job(session, wanted, now)
+    yield from free_jobs(session, query, now)
+    yield from due_without_job(session, query, now)
 
 
-def free_jobs(session: Session, wanted: Wanted, now: datetime) -> list[str]:
+def free_jobs(session: Session, query: JobQuery, now: datetime) -> list[str]:
     """Return the models whose jobs suit a worker and are free, the oldest jobs first."""
-    rows = _free(select(JobRow.model, JobRow.queue, JobRow.labels), wanted, now)
-    if not wanted.labels:
+    rows = _free(select(JobRow.model, JobRow.queue, JobRow.labels), query, now)
+    if not query.labels:
         rows = rows.limit(LOOKED_AT)
-    return [model for model, queue, labels in session.execute(rows) if wanted.suits(queue, labels)][:LOOKED_AT]
+    return [model for model, queue, labels in session.execute(rows) if query.suits(queue, labels)][:LOOKED_AT]
 
 
-def free_rows(session: Session, wanted: Wanted, most: int, now: datetime) -> list[JobRow]:
+def free_rows(session: Session, query: JobQuery, most: int, now: datetime) -> list[JobRow]:
     """Lock and return free jobs of models without schedules, the oldest first; those that others have are left out.
 
     Labels are not looked for here: of workers that want some, nobody asks.
     """
-    if wanted.labels:
+    if query.labels:
         return []
     scheduled = select(ScheduleRow.schedule_id).where(ScheduleRow.model == JobRow.model)
-    rows = _free(select(JobRow), wanted, now).where(~scheduled.exists()).limit(most)
+    rows = _free(select(JobRow), query, now).where(~scheduled.exists()).limit(most)
     locked = rows.join(ModelRow, ModelRow.name == JobRow.model).with_for_update(skip_locked=True)
     return list(session.scalars(locked.execution_options(populate_existing=True)))
 
 
-def _free(rows: Select[Row], wanted: Wanted, now: datetime) -> Select[Row]:
+def _free(rows: Select[Row], query: JobQuery, now: datetime) -> Select[Row]:
     rows = rows.where(is_free(now)).order_by(JobRow.sequence)
-    if wanted.model:
-        rows = rows.where(JobRow.model == wanted.model)
-    if wanted.queue:
-        rows = rows.where(JobRow.queue == wanted.queue)
-    if wanted.prefixes:
-        rows = rows.where(or_(*(JobRow.model.startswith(prefix, autoescape=True) for prefix in wanted.prefixes)))
+    if query.model:
+        rows = rows.where(JobRow.model == query.model)
+    if query.queue:
+        rows = rows.where(JobRow.queue == query.queue)
+    if query.prefixes:
+        rows = rows.where(or_(*(JobRow.model.startswith(prefix, autoescape=True) for prefix in query.prefixes)))
     return rows
 
 
-def due_without_job(session: Session, wanted: Wanted, now: datetime) -> list[str]:
+def due_without_job(session: Session, query: JobQuery, now: datetime) -> list[str]:
     """Return the models whose schedules make them due and that have no open job yet, the longest due first."""
-    found = [due.model for due in due_models(session, wanted.model, now) if due.reasons and not due.job_id]
-    return [model for model in found if policy_suits(session, model, wanted)]
+    found = [due.model for due in due_models(session, query.model, now) if due.reasons and not due.job_id]
+    return [model for model in found if policy_suits(session, model, query)]
 
 
-def policy_suits(session: Session, model: str, wanted: Wanted) -> bool:
+def policy_suits(session: Session, model: str, query: JobQuery) -> bool:
     """Tell whether the jobs of a model suit a worker."""
-    if not wanted.takes(model):
+    if not query.takes(model):
         return False
     try:
         policy = get_retraining_policy(session, model)
@@ -129,7 +129,7 @@ def policy_suits(session: Session, model: str, wanted: Wanted) -> bool:
     except Exception as error:
         log_once("reading the retraining policy of", model, error)
         return False
-    return wanted.suits(policy.queue, policy.labels)
+    return query.suits(policy.queue, policy.labels)
 
 
 def is_free(now: datetime) -> ColumnElement[bool]:

@@ -19,7 +19,7 @@ from modelward.retraining import (
     JobState,
     RequestEvidence,
 )
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import model_row, production_version, version_row
 from modelward_server.retraining import job_states as life
 from modelward_server.retraining.firings import fire
@@ -47,7 +47,7 @@ class Result:
     """The blob with what the work printed; empty: none."""
 
 
-def request_retraining(session: Session, model: str, reason: str, caller: Caller, order: Order = BY_POLICY) -> Job:
+def request_retraining(session: Session, model: str, reason: str, actor: ActorContext, order: Order = BY_POLICY) -> Job:
     """Make a model due by hand: with a job of its own, or one reason more for the open one.
 
     Args:
@@ -59,18 +59,18 @@ def request_retraining(session: Session, model: str, reason: str, caller: Caller
     """
     order.check()
     model_row(session, model, lock=True)
-    summary = f"{caller.actor} asked for it" + (f": {reason}" if reason else "")
-    asked = DueReason("", summary, caller.at, RequestEvidence(caller.actor, reason))
-    row = settled_row(session, model, caller.at)
-    row = row or new_job(session, model, production_version(session, model), [], caller)
+    summary = f"{actor.name} asked for it" + (f": {reason}" if reason else "")
+    asked = DueReason("", summary, actor.at, RequestEvidence(actor.name, reason))
+    row = settled_row(session, model, actor.at)
+    row = row or new_job(session, model, production_version(session, model), [], actor)
     if row.state == JobState.PENDING:
         order.give(row)
-    job = to_job(row, caller.at)
-    write_job(row, job := replace(job, reasons=merged(job.reasons, [asked]), updated_at=caller.at))
-    return recorded(session, job, caller)
+    job = to_job(row, actor.at)
+    write_job(row, job := replace(job, reasons=merged(job.reasons, [asked]), updated_at=actor.at))
+    return recorded(session, job, actor)
 
 
-def fire_model(session: Session, model: str, caller: Caller, looked: Look | None = None) -> JobRow | None:
+def fire_model(session: Session, model: str, actor: ActorContext, looked: Look | None = None) -> JobRow | None:
     """Do what the schedules of a model that is locked say up to now, and return its open job.
 
     Args:
@@ -79,11 +79,11 @@ def fire_model(session: Session, model: str, caller: Caller, looked: Look | None
     Raises:
         Outdated: the model has changed since.
     """
-    row = settled_row(session, model, caller.at)
+    row = settled_row(session, model, actor.at)
     if session.scalar(select(ScheduleRow.schedule_id).where(ScheduleRow.model == model).limit(1)) is None:
         return row
-    fire(session, model, row, caller, looked)
-    return settled_row(session, model, caller.at)
+    fire(session, model, row, actor, looked)
+    return settled_row(session, model, actor.at)
 
 
 def heartbeat_job(
@@ -91,7 +91,7 @@ def heartbeat_job(
     job_id: str,
     by: Holding,
     span: timedelta | None,
-    caller: Caller,
+    actor: ActorContext,
     progress: float | None = None,
     message: str = "",
 ) -> Job:
@@ -103,13 +103,13 @@ def heartbeat_job(
     """
     row = job_row(session, job_id, lock=True)
     longer = span or timedelta(seconds=row.lease_seconds)
-    job = life.heartbeat(to_job(row, caller.at), by, longer, caller.at)
+    job = life.heartbeat(to_job(row, actor.at), by, longer, actor.at)
     fraction = job.progress if progress is None else progress
     write_job(row, job := replace(job, progress=fraction, progress_message=message or job.progress_message))
     return job
 
 
-def note_registered(session: Session, job_id: str, fence: int, version: VersionRef, caller: Caller) -> None:
+def note_registered(session: Session, job_id: str, fence: int, version: VersionRef, actor: ActorContext) -> None:
     """Note in the transaction that registers a version that it is a job's result.
 
     Raises:
@@ -123,12 +123,12 @@ def note_registered(session: Session, job_id: str, fence: int, version: VersionR
     row = job_row(session, job_id, lock=True)
     if row.model != version.model:
         raise InvalidField(FieldViolation("job_id", f"{job_id} is a job of {row.model}"))
-    job = life.registered(to_job(row, caller.at), fence, version.version, caller.at)
+    job = life.registered(to_job(row, actor.at), fence, version.version, actor.at)
     write_job(row, job)
-    recorded(session, job, caller)
+    recorded(session, job, actor)
 
 
-def complete_job(session: Session, job_id: str, by: Holding, result: Result, caller: Caller) -> Job:
+def complete_job(session: Session, job_id: str, by: Holding, result: Result, actor: ActorContext) -> Job:
     """End a job with the version that came of it; what follows is begun by the model's policy.
 
     Raises:
@@ -139,22 +139,22 @@ def complete_job(session: Session, job_id: str, by: Holding, result: Result, cal
         InvalidField: the version is older than the job.
     """
     row = job_row(session, job_id, lock=True)
-    job = life.complete(to_job(row, caller.at), by, result.successor, caller.at)
+    job = life.complete(to_job(row, actor.at), by, result.successor, actor.at)
     version = version_row(session, VersionRef(job.model, result.successor))
     if version.created_at < job.created_at:
         fix = f"{job.model}/{result.successor} was registered before the job was made; register what the job trained"
         raise InvalidField(FieldViolation("successor", fix))
     if get_retraining_policy(session, job.model).follow_up is not FollowUpAction.NONE:
-        job = replace(job, follow_up=FollowUp(FollowUpState.PENDING, "the job succeeded", "", caller.at))
+        job = replace(job, follow_up=FollowUp(FollowUpState.PENDING, "the job succeeded", "", actor.at))
     write_job(row, job := replace(job, progress=1.0))
     row.evaluation, row.evaluation_label, row.log_sha256 = result.evaluation, result.label, result.log_sha256
     if result.log_sha256:
         version.mirror_wanted += 1
-    return recorded(session, job, caller)
+    return recorded(session, job, actor)
 
 
 def fail_job(
-    session: Session, job_id: str, by: Holding, reason: str, give_up: bool, caller: Caller, release: bool = False
+    session: Session, job_id: str, by: Holding, reason: str, give_up: bool, actor: ActorContext, release: bool = False
 ) -> Job:
     """End an attempt without success.
 
@@ -166,13 +166,13 @@ def fail_job(
         JobNotHeld: this holder does not have it, or not in this lease.
     """
     row = job_row(session, job_id, lock=True)
-    job = to_job(row, caller.at)
-    failed = life.release(job, by, reason, caller.at) if release else life.fail(job, by, reason, give_up, caller.at)
+    job = to_job(row, actor.at)
+    failed = life.release(job, by, reason, actor.at) if release else life.fail(job, by, reason, give_up, actor.at)
     write_job(row, failed)
-    return recorded(session, failed, caller)
+    return recorded(session, failed, actor)
 
 
-def retry_job(session: Session, job_id: str, caller: Caller) -> Job:
+def retry_job(session: Session, job_id: str, actor: ActorContext) -> Job:
     """Let a job that failed for good be tried again.
 
     Raises:
@@ -182,17 +182,17 @@ def retry_job(session: Session, job_id: str, caller: Caller) -> Job:
     row = job_row(session, job_id)
     model_row(session, row.model, lock=True)
     row = job_row(session, job_id, lock=True)
-    job = life.retry(to_job(row, caller.at), caller.at)
+    job = life.retry(to_job(row, actor.at), actor.at)
     newest = latest_job(session, row.model)
     if newest is not None and newest.job_id != job_id:
         raise life.not_retryable(job, f"is not the newest of {row.model}; {newest.job_id} is")
     write_job(row, job)
-    return recorded(session, job, caller)
+    return recorded(session, job, actor)
 
 
-def recorded(session: Session, job: Job, caller: Caller) -> Job:
+def recorded(session: Session, job: Job, actor: ActorContext) -> Job:
     """Note in the audit log how a job stands after its change; a heartbeat is none."""
-    audit.append(session, Kind.JOB, job.model, job, caller, job.version)
+    audit.append(session, Kind.JOB, job.model, job, actor, job.version)
     return job
 
 

@@ -2,16 +2,14 @@
 
 from dataclasses import replace
 
-from google.protobuf.json_format import MessageToDict, ParseDict
 from sqlalchemy.orm import Session
 
 from modelward.retraining import RetrainingPolicy
-from modelward.shared.convert.retraining import retraining_policy_from_proto, retraining_policy_to_proto
-from modelward.v1 import retraining_pb2 as pb
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import check_etag, model_row
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
+from modelward_server.storage.documents import RETRAINING_POLICY
 from modelward_server.storage.retraining_tables import RetrainingPolicyRow
 
 
@@ -26,7 +24,7 @@ def get_retraining_policy(session: Session, model: str) -> RetrainingPolicy:
     return RetrainingPolicy(model, etag="r0") if row is None else _from_row(row)
 
 
-def set_retraining_policy(session: Session, policy: RetrainingPolicy, caller: Caller) -> RetrainingPolicy:
+def set_retraining_policy(session: Session, policy: RetrainingPolicy, actor: ActorContext) -> RetrainingPolicy:
     """Replace a model's policy.
 
     Raises:
@@ -37,16 +35,14 @@ def set_retraining_policy(session: Session, policy: RetrainingPolicy, caller: Ca
     row = session.get(RetrainingPolicyRow, policy.model)
     row = row or RetrainingPolicyRow(model=policy.model, policy={}, revision=0)
     check_etag(policy.etag, f"r{row.revision}")
-    message = retraining_policy_to_proto(replace(policy, etag=""))
-    row.policy = MessageToDict(message, preserving_proto_field_name=True)
+    row.policy = RETRAINING_POLICY.dump(replace(policy, etag=""))
     row.revision += 1
     session.add(row)
     session.flush()
     changed = _from_row(row)
-    audit.append(session, Kind.RETRAINING_POLICY, policy.model, changed, caller)
+    audit.append(session, Kind.RETRAINING_POLICY, policy.model, changed, actor)
     return changed
 
 
 def _from_row(row: RetrainingPolicyRow) -> RetrainingPolicy:
-    message = ParseDict(row.policy, pb.RetrainingPolicy(), ignore_unknown_fields=True)
-    return replace(retraining_policy_from_proto(message), etag=f"r{row.revision}")
+    return replace(RETRAINING_POLICY.load(row.policy), etag=f"r{row.revision}")

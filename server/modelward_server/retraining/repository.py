@@ -1,37 +1,22 @@
 """Rows of schedules and jobs, and what they mean to a caller."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, TypeVar
 from uuid import uuid4
 
-from google.protobuf.json_format import MessageToDict, ParseDict
-from google.protobuf.message import Message
 from sqlalchemy import Select, func, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from modelward.errors import JobNotFound, ScheduleNotFound
-from modelward.retraining import DueReason, FollowUp, FollowUpState, Job, JobState, Schedule, Trigger
-from modelward.schedules import FiringOutcome, FiringRecord, SchedulePolicy, ScheduleProblem
-from modelward.shared.convert.retraining import (
-    failure_from_proto,
-    failure_to_proto,
-    reason_from_proto,
-    reason_to_proto,
-    trigger_from_proto,
-    trigger_to_proto,
-)
-from modelward.shared.convert.schedules import schedule_policy_from_proto, schedule_policy_to_proto
-from modelward.v1 import retraining_pb2 as pb
-from modelward_server.actor_context import Caller
+from modelward.retraining import DueReason, FollowUp, FollowUpState, Job, JobState, Schedule
+from modelward.schedules import FiringOutcome, FiringRecord, ScheduleProblem
+from modelward_server.actor_context import ActorContext
 from modelward_server.retraining.job_states import MAX_ATTEMPTS, is_open, settled
 from modelward_server.retraining.policies import get_retraining_policy
 from modelward_server.retraining.schedule_evaluation import Plan, unforeseen
+from modelward_server.storage.documents import DUE_REASON, JOB_FAILURE, SCHEDULE_POLICY, TRIGGER
 from modelward_server.storage.retraining_tables import FiringRow, JobRow, ScheduleRow
-
-Value = TypeVar("Value")
-M = TypeVar("M", bound=Message)
 
 
 def plans_of(session: Session, model: str) -> tuple[list[Plan], list[ScheduleProblem]]:
@@ -67,11 +52,7 @@ def _plan(session: Session, row: ScheduleRow) -> Plan:
 
 def reason_of(row: FiringRow) -> DueReason:
     """Return why a firing fired."""
-    return reason_from_proto(ParseDict(row.reason, pb.DueReason(), ignore_unknown_fields=True))
-
-
-def reason_json(reason: DueReason) -> dict[str, Any]:
-    return MessageToDict(reason_to_proto(reason), preserving_proto_field_name=True)
+    return DUE_REASON.load(row.reason)
 
 
 def to_firing(row: FiringRow) -> FiringRecord:
@@ -106,27 +87,19 @@ def to_schedule(row: ScheduleRow) -> Schedule:
         schedule_id=row.schedule_id,
         model=row.model,
         description=row.description,
-        triggers=tuple(_from_json(row.triggers, pb.Trigger, trigger_from_proto)),
+        triggers=TRIGGER.load_all(row.triggers),
         paused=row.paused,
         pause_reason=row.pause_reason,
         created_by=row.created_by,
         created_at=row.created_at,
         updated_at=row.updated_at,
         etag=etag(row),
-        policy=schedule_policy_from_proto(ParseDict(row.policy, pb.SchedulePolicy(), ignore_unknown_fields=True)),
+        policy=SCHEDULE_POLICY.load(row.policy),
     )
 
 
 def etag(row: ScheduleRow) -> str:
     return f"r{row.revision}"
-
-
-def policy_json(policy: SchedulePolicy) -> dict[str, Any]:
-    return MessageToDict(schedule_policy_to_proto(policy), preserving_proto_field_name=True)
-
-
-def triggers_json(triggers: Sequence[Trigger]) -> list[Any]:
-    return _to_json(map(trigger_to_proto, triggers))
 
 
 def job_row(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
@@ -158,7 +131,7 @@ def last_end(session: Session, model: str, now: datetime) -> datetime | None:
     return next((end for row in newest if (end := to_job(row, now).ended_at)), None)
 
 
-def new_job(session: Session, model: str, version: int, reasons: Sequence[DueReason], caller: Caller) -> JobRow:
+def new_job(session: Session, model: str, version: int, reasons: Sequence[DueReason], actor: ActorContext) -> JobRow:
     """Add a pending job by the model's policy; the database refuses a second open one of the same model."""
     policy = get_retraining_policy(session, model)
     row = JobRow(
@@ -166,13 +139,13 @@ def new_job(session: Session, model: str, version: int, reasons: Sequence[DueRea
         model=model,
         version=version,
         state=JobState.PENDING,
-        reasons=_to_json(map(reason_to_proto, reasons)),
+        reasons=DUE_REASON.dump_all(reasons),
         max_attempts=MAX_ATTEMPTS,
-        available_at=caller.at,
+        available_at=actor.at,
         failures=[],
-        created_by=caller.actor,
-        created_at=caller.at,
-        updated_at=caller.at,
+        created_by=actor.name,
+        created_at=actor.at,
+        updated_at=actor.at,
         holder="",
         lease_seconds=0.0,
         attempt=0,
@@ -180,8 +153,8 @@ def new_job(session: Session, model: str, version: int, reasons: Sequence[DueRea
         queue=policy.queue,
         labels=dict(policy.labels),
         parameters=dict(policy.parameters),
-        data_from=caller.at - policy.data_window if policy.data_window else None,
-        data_until=caller.at,
+        data_from=actor.at - policy.data_window if policy.data_window else None,
+        data_until=actor.at,
         fence=0,
         progress=0.0,
         progress_message="",
@@ -202,13 +175,13 @@ def to_job(row: JobRow, now: datetime) -> Job:
             model=row.model,
             version=row.version,
             state=JobState(row.state),
-            reasons=tuple(_from_json(row.reasons, pb.DueReason, reason_from_proto)),
+            reasons=DUE_REASON.load_all(row.reasons),
             holder=row.holder,
             lease_expires_at=row.lease_expires_at,
             attempt=row.attempt,
             max_attempts=row.max_attempts,
             available_at=row.available_at,
-            failures=tuple(_from_json(row.failures, pb.JobFailure, failure_from_proto)),
+            failures=JOB_FAILURE.load_all(row.failures),
             successor=row.successor,
             created_by=row.created_by,
             created_at=row.created_at,
@@ -249,13 +222,5 @@ def write_job(row: JobRow, job: Job) -> None:
     if job.follow_up is not None:
         row.follow_up, row.follow_up_reason = job.follow_up.state, job.follow_up.reason
         row.follow_up_at, row.comparison_id = job.follow_up.updated_at, job.follow_up.comparison_id
-    row.reasons = _to_json(map(reason_to_proto, job.reasons))
-    row.failures = _to_json(map(failure_to_proto, job.failures))
-
-
-def _to_json(messages: Iterable[Message]) -> list[Any]:
-    return [MessageToDict(message, preserving_proto_field_name=True) for message in messages]
-
-
-def _from_json(stored: Sequence[Any], kind: type[M], convert: Callable[[M], Value]) -> Iterable[Value]:
-    return (convert(ParseDict(value, kind(), ignore_unknown_fields=True)) for value in stored)
+    row.reasons = DUE_REASON.dump_all(job.reasons)
+    row.failures = JOB_FAILURE.dump_all(job.failures)

@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
 from modelward.errors import ModelwardError
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import model_row
 from modelward_server.retraining.firings import is_unfired, scheduled
 from modelward_server.retraining.jobs import fire_model
@@ -118,4 +118,4 @@ class Ticker:
         with suppress(Outdated), self._ledger.writing() as session:  # The next look is soon.
             audit.queue(session)
             model_row(session, model, lock=True)
-            fire_model(session, model, Caller(ACTOR, self._now()), looked)
+            fire_model(session, model, ActorContext(ACTOR, self._now()), looked)

@@ -10,15 +10,16 @@ from modelward.errors import FieldViolation, InvalidField, ScheduleExists
 from modelward.lifecycle import Page
 from modelward.retraining import AtSession, Cron, Schedule, Trigger
 from modelward.schedules import SchedulePolicy
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import check_etag, model_row
 from modelward_server.retraining.clock import check_cron
 from modelward_server.retraining.firings import drop_waiting
-from modelward_server.retraining.repository import etag, policy_json, schedule_row, to_schedule, triggers_json
+from modelward_server.retraining.repository import etag, schedule_row, to_schedule
 from modelward_server.retraining.schedule_policy import check_policy
 from modelward_server.retraining.trading_sessions import check_calendar
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
+from modelward_server.storage.documents import SCHEDULE_POLICY, TRIGGER
 from modelward_server.storage.paging import Key, fetch_page
 from modelward_server.storage.retraining_tables import ScheduleRow
 
@@ -31,7 +32,7 @@ def create_schedule(
     schedule_id: str,
     description: str,
     triggers: Sequence[Trigger],
-    caller: Caller,
+    actor: ActorContext,
     policy: SchedulePolicy = NO_POLICY,
 ) -> Schedule:
     """Create a schedule; an empty id lets the server make one.
@@ -49,18 +50,18 @@ def create_schedule(
         schedule_id=schedule_id or f"schedule-{uuid4().hex[:16]}",
         model=model,
         description=description,
-        triggers=triggers_json(triggers),
-        policy=policy_json(policy),
+        triggers=TRIGGER.dump_all(triggers),
+        policy=SCHEDULE_POLICY.dump(policy),
         paused=False,
         pause_reason="",
-        created_by=caller.actor,
-        created_at=caller.at,
-        updated_at=caller.at,
+        created_by=actor.name,
+        created_at=actor.at,
+        updated_at=actor.at,
         revision=1,
     )
     session.add(row)
     session.flush()
-    return _recorded(session, row, caller)
+    return _recorded(session, row, actor)
 
 
 def check_schedule(triggers: Sequence[Trigger], policy: SchedulePolicy, field: str = "") -> None:
@@ -119,7 +120,7 @@ def update_schedule(
     description: str,
     triggers: Sequence[Trigger],
     expected_etag: str,
-    caller: Caller,
+    actor: ActorContext,
     policy: SchedulePolicy = NO_POLICY,
 ) -> Schedule:
     """Replace a schedule's description, its triggers, which then count from now on, and its policy.
@@ -131,20 +132,20 @@ def update_schedule(
     """
     if not mask:
         raise InvalidField(FieldViolation("update_mask", 'is empty; name "triggers", "description" or "policy"'))
-    row = _changed(session, schedule_id, expected_etag, caller)
+    row = _changed(session, schedule_id, expected_etag, actor)
     if "description" in mask:
         row.description = description
     if "triggers" in mask:
         if not triggers:
             raise InvalidField(FieldViolation("triggers", "is empty; give at least one, or pause the schedule"))
-        row.triggers = triggers_json(triggers)
-        row.counts_from, row.fired_through = caller.at, None
+        row.triggers = TRIGGER.dump_all(triggers)
+        row.counts_from, row.fired_through = actor.at, None
     if "policy" in mask:
-        row.policy = policy_json(policy)
-    return _recorded(session, row, caller)
+        row.policy = SCHEDULE_POLICY.dump(policy)
+    return _recorded(session, row, actor)
 
 
-def delete_schedule(session: Session, schedule_id: str, expected_etag: str, caller: Caller) -> Schedule:
+def delete_schedule(session: Session, schedule_id: str, expected_etag: str, actor: ActorContext) -> Schedule:
     """Delete a schedule and return it as it was.
 
     Raises:
@@ -153,46 +154,48 @@ def delete_schedule(session: Session, schedule_id: str, expected_etag: str, call
     """
     row = schedule_row(session, schedule_id, lock=True)
     check_etag(expected_etag, etag(row))
-    drop_waiting(session, schedule_id, caller)
+    drop_waiting(session, schedule_id, actor)
     session.delete(row)
-    return _recorded(session, row, caller, Kind.SCHEDULE_DELETED)
+    return _recorded(session, row, actor, Kind.SCHEDULE_DELETED)
 
 
-def pause_schedule(session: Session, schedule_id: str, reason: str, expected_etag: str, caller: Caller) -> Schedule:
+def pause_schedule(
+    session: Session, schedule_id: str, reason: str, expected_etag: str, actor: ActorContext
+) -> Schedule:
     """Stop a schedule from making its model due.
 
     Raises:
         ScheduleNotFound: there is none of that id.
         EtagMismatch: it changed since `expected_etag` was read.
     """
-    row = _changed(session, schedule_id, expected_etag, caller)
+    row = _changed(session, schedule_id, expected_etag, actor)
     row.paused, row.pause_reason = True, reason
-    return _recorded(session, row, caller)
+    return _recorded(session, row, actor)
 
 
-def resume_schedule(session: Session, schedule_id: str, expected_etag: str, caller: Caller) -> Schedule:
+def resume_schedule(session: Session, schedule_id: str, expected_etag: str, actor: ActorContext) -> Schedule:
     """End a pause.
 
     Raises:
         ScheduleNotFound: there is none of that id.
         EtagMismatch: it changed since `expected_etag` was read.
     """
-    row = _changed(session, schedule_id, expected_etag, caller)
+    row = _changed(session, schedule_id, expected_etag, actor)
     if row.paused:
-        row.paused, row.pause_reason, row.resumed_at = False, "", caller.at
-    return _recorded(session, row, caller)
+        row.paused, row.pause_reason, row.resumed_at = False, "", actor.at
+    return _recorded(session, row, actor)
 
 
-def _changed(session: Session, schedule_id: str, expected_etag: str, caller: Caller) -> ScheduleRow:
+def _changed(session: Session, schedule_id: str, expected_etag: str, actor: ActorContext) -> ScheduleRow:
     """Fetch a schedule that is about to change, and count the change."""
     row = schedule_row(session, schedule_id, lock=True)
     check_etag(expected_etag, etag(row))
-    row.revision, row.updated_at = row.revision + 1, caller.at
+    row.revision, row.updated_at = row.revision + 1, actor.at
     return row
 
 
-def _recorded(session: Session, row: ScheduleRow, caller: Caller, kind: Kind = Kind.SCHEDULE) -> Schedule:
+def _recorded(session: Session, row: ScheduleRow, actor: ActorContext, kind: Kind = Kind.SCHEDULE) -> Schedule:
     """Note in the audit log how a schedule stands after its change, or stood before it was deleted."""
     schedule = to_schedule(row)
-    audit.append(session, kind, schedule.model, schedule, caller)
+    audit.append(session, kind, schedule.model, schedule, actor)
     return schedule

@@ -18,62 +18,63 @@ from modelward.v1.comparison_pb2_grpc import ComparisonServiceServicer
 from modelward_server.abtest.conclude import Asked, conclude_ab_test, prepare_conclusion
 from modelward_server.abtest.outcomes import deal, get_ab_result, record_ab_outcomes
 from modelward_server.abtest.repository import create_ab_test, get_ab_test, list_ab_tests
-from modelward_server.rpc.unit_of_work import Calls, Context
+from modelward_server.governance.promotion_evidence import gather
+from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 
 
-class AbTestCalls(ComparisonServiceServicer):
+class AbTestServicer(ComparisonServiceServicer):
     """Tests of versions on live traffic."""
 
-    _calls: Calls
+    _unit_of_work: RequestUnitOfWork
 
     async def CreateAbTest(self, request: pb.CreateAbTestRequest, context: Context) -> pb.CreateAbTestResponse:
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.CreateAbTestResponse(
-                ab_test=ab_test_to_proto(create_ab_test(session, ab_test_from_proto(request.ab_test), caller))
+            lambda session, actor: pb.CreateAbTestResponse(
+                ab_test=ab_test_to_proto(create_ab_test(session, ab_test_from_proto(request.ab_test), actor))
             ),
         )
 
     async def GetAbTest(self, request: pb.GetAbTestRequest, context: Context) -> pb.GetAbTestResponse:
-        found = await self._calls.read(lambda session: get_ab_test(session, request.test))
+        found = await self._unit_of_work.read(lambda session: get_ab_test(session, request.test))
         return pb.GetAbTestResponse(ab_test=ab_test_to_proto(found))
 
     async def ListAbTests(self, request: pb.ListAbTestsRequest, context: Context) -> pb.ListAbTestsResponse:
         state = state_from_proto(request.state)
-        page = await self._calls.read(
+        page = await self._unit_of_work.read(
             lambda session: list_ab_tests(session, request.model, state, request.page_size, request.page_token)
         )
         return pb.ListAbTestsResponse(ab_tests=map(ab_test_to_proto, page.items), next_page_token=page.next_page_token)
 
     async def AssignVariant(self, request: pb.AssignVariantRequest, context: Context) -> pb.AssignVariantResponse:
-        test = await self._calls.read(lambda session: get_ab_test(session, request.test))
+        test = await self._unit_of_work.read(lambda session: get_ab_test(session, request.test))
         return assignment_to_proto(assign(test, request.unit))
 
     async def RecordAbOutcomes(
         self, request: pb.RecordAbOutcomesRequest, context: Context
     ) -> pb.RecordAbOutcomesResponse:
         outcomes = [ab_outcome_from_proto(outcome) for outcome in request.outcomes]
-        return await self._calls.write_prepared(
+        return await self._unit_of_work.run_idempotent_prepared(
             request,
             context,
             lambda session: deal(session, request.test, outcomes),
-            lambda session, caller, dealt: recorded_to_proto(record_ab_outcomes(session, dealt, caller)),
+            lambda session, actor, dealt: recorded_to_proto(record_ab_outcomes(session, dealt, actor)),
         )
 
     async def GetAbTestResult(self, request: pb.GetAbTestResultRequest, context: Context) -> pb.GetAbTestResultResponse:
-        result = await self._calls.analyse(lambda session: get_ab_result(session, request.test))
+        result = await self._unit_of_work.analyse(lambda session: get_ab_result(session, request.test))
         return pb.GetAbTestResultResponse(result=ab_result_to_proto(result))
 
     async def ConcludeAbTest(self, request: pb.ConcludeAbTestRequest, context: Context) -> pb.ConcludeAbTestResponse:
         asked = Asked(
             request.test, request.winner, action_from_proto(request.action), request.reason, expected_etag=request.etag
         )
-        return await self._calls.write_prepared(
+        return await self._unit_of_work.run_idempotent_prepared(
             request,
             context,
-            lambda session: prepare_conclusion(session, asked),
-            lambda session, caller, prepared: pb.ConcludeAbTestResponse(
-                ab_test=ab_test_to_proto(conclude_ab_test(session, asked, prepared, caller))
+            lambda session: prepare_conclusion(session, asked, gather),
+            lambda session, actor, prepared: pb.ConcludeAbTestResponse(
+                ab_test=ab_test_to_proto(conclude_ab_test(session, asked, prepared, actor))
             ),
         )

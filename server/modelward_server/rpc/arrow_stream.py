@@ -9,8 +9,9 @@ from typing import IO, TypeVar
 import pyarrow as pa
 
 from modelward.data import Columns
-from modelward_server.rpc.datasets import arrow_batches, arrow_columns
+from modelward_server.rpc.datasets import arrow_batches
 from modelward_server.runtime.executors import Executors
+from modelward_server.storage.arrow_tables import arrow_columns
 
 HELD_BYTES = 256 << 10
 """What one stream keeps in memory; more of it goes into a file that has no name, so that none is left by a crash."""

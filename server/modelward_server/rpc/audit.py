@@ -7,17 +7,17 @@ from modelward.shared.convert.policy import audit_record_to_proto, verification_
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server.governance.replay import verify
-from modelward_server.rpc.unit_of_work import Calls, Context
+from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.storage import audit
 
 
-class AuditCalls(LifecycleServiceServicer):
+class AuditServicer(LifecycleServiceServicer):
     """What was recorded, and whether the record holds."""
 
-    _calls: Calls
+    _unit_of_work: RequestUnitOfWork
 
     async def VerifyAuditLog(self, request: pb.VerifyAuditLogRequest, context: Context) -> pb.VerifyAuditLogResponse:
-        found = await self._calls.analyse(
+        found = await self._unit_of_work.analyse(
             lambda session: verify(session, request.from_sequence, request.to_sequence, request.expected_hash)
         )
         return verification_to_proto(found)
@@ -26,6 +26,6 @@ class AuditCalls(LifecycleServiceServicer):
         self, request: pb.ExportAuditLogRequest, context: Context
     ) -> AsyncIterator[pb.ExportAuditLogResponse]:
         behind = max(request.from_sequence, 1) - 1
-        while records := await self._calls.read(partial(audit.records, behind=behind, last=request.to_sequence)):
+        while records := await self._unit_of_work.read(partial(audit.records, behind=behind, last=request.to_sequence)):
             yield pb.ExportAuditLogResponse(records=map(audit_record_to_proto, records))
             behind = records[-1].sequence

@@ -1,4 +1,4 @@
-"""Tables on their way in: typed columns, Arrow bytes and Parquet become named columns of known types."""
+"""Read the tables of requests: typed columns, Arrow bytes and Parquet become named columns of known types."""
 
 from collections.abc import Collection, Iterator
 from functools import partial
@@ -9,11 +9,10 @@ import pyarrow as pa
 
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
-from modelward.kinds import from_arrow
 from modelward.shared.typed_columns import from_typed
 from modelward.v1 import common_pb2 as pb
 from modelward_server.runtime.executors import BoundedExecutor, Executors
-from modelward_server.storage.arrow_tables import read_arrow, readable
+from modelward_server.storage.arrow_tables import arrow_columns, read_arrow
 from modelward_server.storage.locations import MLFLOW_SCHEMES
 from modelward_server.storage.parquet import Piece, pieces, read_parquet
 from modelward_server.storage.sources import Sources
@@ -124,16 +123,27 @@ def _arrow(source: pa.NativeFile, field: str, ignored: Collection[str] = ()) -> 
     return map(partial(arrow_columns, field=field, ignored=ignored), arrow_batches(source, field, ignored))
 
 
-def arrow_columns(batch: pa.RecordBatch, field: str, ignored: Collection[str] = ()) -> Columns:
-    """Convert the columns of an Arrow batch.
+class DatasetTable:
+    """The table of a request, read on the executor that suits its source.
 
-    Raises:
-        InvalidField: a column holds something else than numbers, text, truth values or times.
-        LimitReached: there is no memory for it.
+    Args:
+        field: the position of the dataset in its request, for errors.
     """
-    with readable(field, "cannot be converted"):
-        named = [(i, name) for i, name in enumerate(batch.schema.names) if name not in ignored]
-        return {name: from_arrow(batch.column(i), f"{field}[{name!r}]") for i, name in named}
+
+    def __init__(self, dataset: pb.Dataset, field: str, sources: Sources, executors: Executors) -> None:
+        self._dataset, self._field, self._sources = dataset, field, sources
+        self._executors = executors
+        self.is_parquet = is_parquet(dataset)
+
+    async def read(self, only: Collection[str] | None = None) -> Columns:
+        """Read the table as `read_columns` does."""
+        executor = reading_executor(self._executors, self._dataset)
+        return await executor.run(read_columns, self._dataset, self._field, self._sources, only)
+
+    async def pieces(self) -> list[Piece]:
+        """Return its Parquet files as `parquet_pieces` does."""
+        field = f"{self._field}.uri"
+        return await self._executors.remote.run(parquet_pieces, self._dataset.uri, field, self._sources)
 
 
 def is_parquet(dataset: pb.Dataset) -> bool:
@@ -175,3 +185,9 @@ def _parquet_columns(
 def _check(holds: bool, field: str, fix: str) -> None:
     if not holds:
         raise InvalidField(FieldViolation(field, fix))
+
+
+def stored_table(dataset: bytes | None, uri: str, sources: Sources, executors: Executors) -> DatasetTable:
+    """Return the table of a serialized dataset, or of a URI where there is none."""
+    parsed = pb.Dataset.FromString(dataset) if dataset else pb.Dataset(uri=uri)
+    return DatasetTable(parsed, "data", sources, executors)

@@ -28,37 +28,43 @@ from modelward_server.drift.reports import Take
 from modelward_server.drift.sample import Live
 from modelward_server.rpc.arrow_stream import Spool, spooled
 from modelward_server.rpc.datasets import (
-    arrow_columns,
     is_parquet,
     join_batches,
     parquet_pieces,
     read_batches,
     reading_executor,
 )
-from modelward_server.rpc.live_monitoring import ObservingCalls
+from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
+from modelward_server.rpc.live_monitoring import LiveMonitoringServicer
 from modelward_server.rpc.outcomes import OutcomeServicer
 from modelward_server.rpc.report_servicer import DriftRendering
 from modelward_server.rpc.requests import optional_time
-from modelward_server.rpc.unit_of_work import Calls, Context
 from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.runtime.tracing import span
+from modelward_server.storage.arrow_tables import arrow_columns
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.sources import Sources
 
 Batches = Iterator[Columns]
 
 
-class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
+class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
     """Serves `modelward.v1.DriftService`."""
 
     def __init__(
-        self, calls: Calls, blobs: BlobStore, sources: Sources, uploads: Uploads, spool_dir: Path, scheduler: str = ""
+        self,
+        unit_of_work: RequestUnitOfWork,
+        blobs: BlobStore,
+        sources: Sources,
+        uploads: Uploads,
+        spool_dir: Path,
+        scheduler: str = "",
     ) -> None:
         self._scheduler = scheduler
         self._uploads = uploads
         self._spool_dir = spool_dir
-        self._calls = calls
-        self._executors = calls.executors
+        self._unit_of_work = unit_of_work
+        self._executors = unit_of_work.executors
         self._blobs = blobs
         self._sources = sources
 
@@ -77,11 +83,11 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
         profile = await reading_executor(self._executors, header.data).run(work)
         ref, name = ref_from_proto(header.version), header.name
         header.data.uri = profile.digest  # The id of the call stands for these data, however they came.
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             header,
             context,
-            lambda session, caller: pb.SetReferenceResponse(
-                reference=reference_to_proto(references.set_reference(session, ref, name, profile, caller))
+            lambda session, actor: pb.SetReferenceResponse(
+                reference=reference_to_proto(references.set_reference(session, ref, name, profile, actor))
             ),
         )
 
@@ -93,7 +99,7 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
 
     async def GetReference(self, request: pb.GetReferenceRequest, context: Context) -> pb.GetReferenceResponse:
         ref = ref_from_proto(request.version)
-        found = await self._calls.read(lambda session: references.get_reference(session, ref, request.name))
+        found = await self._unit_of_work.read(lambda session: references.get_reference(session, ref, request.name))
         return pb.GetReferenceResponse(reference=reference_to_proto(found))
 
     async def DetectDrift(self, request: pb.DetectDriftRequest, context: Context) -> pb.DetectDriftResponse:
@@ -101,11 +107,11 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
         with span("detect drift"):
             take = self._reader(request.data, ignored)
             report = await reading_executor(self._executors, request.data).run(make, take)
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.DetectDriftResponse(
-                report=report_to_proto(reports.keep_report(session, report, caller))
+            lambda session, actor: pb.DetectDriftResponse(
+                report=report_to_proto(reports.keep_report(session, report, actor))
             ),
         )
 
@@ -120,11 +126,11 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
             report = await self._executors.compute.run(
                 spool.read, "arrow_ipc", lambda batches: make(reports.from_batches(batches)), ignored
             )
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             _whole_request(header, spool.sha256),
             context,
-            lambda session, caller: pb.DetectDriftStreamResponse(
-                report=report_to_proto(reports.keep_report(session, report, caller))
+            lambda session, actor: pb.DetectDriftStreamResponse(
+                report=report_to_proto(reports.keep_report(session, report, actor))
             ),
         )
 
@@ -133,7 +139,7 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
     ) -> tuple[Callable[[Take], DriftReport], frozenset[str]]:
         """Return what makes the report that was asked for, once the data are there, and which columns are ignored."""
         ref = ref_from_proto(asked.version)
-        reference, others = await self._calls.read(lambda session: _references(session, ref, asked.reference))
+        reference, others = await self._unit_of_work.read(lambda session: _references(session, ref, asked.reference))
         thresholds = await self._thresholds(asked, reference)
 
         def make(take: Take) -> DriftReport:
@@ -160,26 +166,26 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
     ) -> DriftThresholds:
         if asked.HasField("thresholds"):
             return _known(thresholds_from_proto(asked.thresholds), reference)
-        policy = await self._calls.read(lambda session: policies.get_drift_policy(session, asked.version.model))
+        policy = await self._unit_of_work.read(lambda session: policies.get_drift_policy(session, asked.version.model))
         return policy.thresholds
 
     async def GetDriftPolicy(self, request: pb.GetDriftPolicyRequest, context: Context) -> pb.GetDriftPolicyResponse:
-        policy = await self._calls.read(lambda session: policies.get_drift_policy(session, request.model))
+        policy = await self._unit_of_work.read(lambda session: policies.get_drift_policy(session, request.model))
         return pb.GetDriftPolicyResponse(policy=drift_policy_to_proto(policy))
 
     async def SetDriftPolicy(self, request: pb.SetDriftPolicyRequest, context: Context) -> pb.SetDriftPolicyResponse:
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.SetDriftPolicyResponse(
+            lambda session, actor: pb.SetDriftPolicyResponse(
                 policy=drift_policy_to_proto(
-                    policies.set_drift_policy(session, drift_policy_from_proto(request.policy), caller)
+                    policies.set_drift_policy(session, drift_policy_from_proto(request.policy), actor)
                 )
             ),
         )
 
     async def GetDriftReport(self, request: pb.GetDriftReportRequest, context: Context) -> pb.GetDriftReportResponse:
-        report = await self._calls.read(lambda session: reports.get_report(session, request.report_id))
+        report = await self._unit_of_work.read(lambda session: reports.get_report(session, request.report_id))
         return pb.GetDriftReportResponse(report=report_to_proto(report))
 
     async def ListDriftReports(
@@ -188,7 +194,7 @@ class DriftServicer(ObservingCalls, OutcomeServicer, DriftRendering):
         wanted = reports.ReportFilter(
             request.model, request.version, request.drift_detected_only, optional_time(request, "created_after")
         )
-        page = await self._calls.read(
+        page = await self._unit_of_work.read(
             lambda session: reports.list_reports(session, wanted, request.page_size, request.page_token)
         )
         return pb.ListDriftReportsResponse(

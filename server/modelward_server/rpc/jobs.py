@@ -17,26 +17,26 @@ from modelward.shared.convert.retraining import (
 )
 from modelward.v1 import retraining_pb2 as pb
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceServicer
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.retraining import jobs, policies
 from modelward_server.retraining.job_dispatch import UNSEEN, Prospects, lease_job, lease_jobs, prospects
-from modelward_server.retraining.job_queries import Order, Wanted
+from modelward_server.retraining.job_queries import JobQuery, Order
 from modelward_server.retraining.job_states import DEFAULT_LEASE, Holding
-from modelward_server.rpc.job_waiters import Openings
-from modelward_server.rpc.post_training import FollowUps
+from modelward_server.retraining.job_waiters import JobWaiters
+from modelward_server.retraining.post_training_task import PostTraining
+from modelward_server.rpc.idempotency import Answer, Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time
-from modelward_server.rpc.unit_of_work import Answer, Calls, Context
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.paging import own_prefixes
 
 
-class JobCalls(RetrainingServiceServicer):
+class JobServicer(RetrainingServiceServicer):
     """Jobs: asked for, leased, kept, ended, listed; and the policy that says what they are like."""
 
-    _calls: Calls
+    _unit_of_work: RequestUnitOfWork
     _blobs: BlobStore
-    _openings: Openings
-    _follow_ups: FollowUps
+    _job_waiters: JobWaiters
+    _post_training: PostTraining
 
     async def RequestRetraining(
         self, request: pb.RequestRetrainingRequest, context: Context
@@ -48,39 +48,37 @@ class JobCalls(RetrainingServiceServicer):
             optional_time(request, "data_from"),
             optional_time(request, "data_until"),
         )
-        answer = await self._calls.write(
+        answer = await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.RequestRetrainingResponse(
-                job=job_to_proto(jobs.request_retraining(session, request.model, request.reason, caller, order))
+            lambda session, actor: pb.RequestRetrainingResponse(
+                job=job_to_proto(jobs.request_retraining(session, request.model, request.reason, actor, order))
             ),
         )
-        self._openings.wake()
+        self._job_waiters.wake()
         return answer
 
     async def LeaseJob(self, request: pb.LeaseJobRequest, context: Context) -> pb.LeaseJobResponse:
-        wanted = Wanted(request.model, request.queue, dict(request.labels), own_prefixes())
+        query = JobQuery(request.model, request.queue, dict(request.labels), own_prefixes())
         return await self._lease(
             request,
             context,
-            wanted,
+            query,
             1,
-            lambda session, caller, span, found: pb.LeaseJobResponse(
-                job=job_to_proto(lease_job(session, wanted, request.holder, span, caller, found))
+            lambda session, actor, span, found: pb.LeaseJobResponse(
+                job=job_to_proto(lease_job(session, query, request.holder, span, actor, found))
             ),
         )
 
     async def LeaseJobs(self, request: pb.LeaseJobsRequest, context: Context) -> pb.LeaseJobsResponse:
-        wanted = Wanted("", request.queue, dict(request.labels), own_prefixes())
+        query = JobQuery("", request.queue, dict(request.labels), own_prefixes())
         return await self._lease(
             request,
             context,
-            wanted,
+            query,
             request.max_jobs,
-            lambda session, caller, span, found: pb.LeaseJobsResponse(
-                jobs=map(
-                    job_to_proto, lease_jobs(session, wanted, request.max_jobs, request.holder, span, caller, found)
-                )
+            lambda session, actor, span, found: pb.LeaseJobsResponse(
+                jobs=map(job_to_proto, lease_jobs(session, query, request.max_jobs, request.holder, span, actor, found))
             ),
         )
 
@@ -88,58 +86,62 @@ class JobCalls(RetrainingServiceServicer):
         self,
         request: pb.LeaseJobRequest | pb.LeaseJobsRequest,
         context: Context,
-        wanted: Wanted,
+        query: JobQuery,
         most: int,
-        leased: Callable[[Session, Caller, timedelta, Prospects], Answer],
+        leased: Callable[[Session, ActorContext, timedelta, Prospects], Answer],
     ) -> Answer:
         """Lease now, or as soon as there is a job in the time that the request waits."""
         span = optional_span(request, "lease") or DEFAULT_LEASE
 
         async def lease() -> Answer:
-            return await self._calls.write_prepared(
+            return await self._unit_of_work.run_idempotent_prepared(
                 request,
                 context,
-                lambda session: prospects(session, wanted, most, datetime.now(UTC)),
-                lambda session, caller, found: leased(session, caller, span, found),
-                at_first=[] if wanted.model else [UNSEEN],
+                lambda session: prospects(session, query, most, datetime.now(UTC)),
+                lambda session, actor, found: leased(session, actor, span, found),
+                at_first=[] if query.model else [UNSEEN],
             )
 
-        return await self._openings.first(wanted, lease, span_from_proto(request.wait).total_seconds())
+        return await self._job_waiters.lease(query, lease, span_from_proto(request.wait).total_seconds())
 
     async def HeartbeatJob(self, request: pb.HeartbeatJobRequest, context: Context) -> pb.HeartbeatJobResponse:
         span = optional_span(request, "lease")
         progress = request.progress if request.HasField("progress") else None
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.HeartbeatJobResponse(
+            lambda session, actor: pb.HeartbeatJobResponse(
                 job=job_to_proto(
                     jobs.heartbeat_job(
-                        session, request.job_id, holding(request), span, caller, progress, request.message
+                        session, request.job_id, holding(request), span, actor, progress, request.message
                     )
                 )
             ),
         )
 
     async def CompleteJob(self, request: pb.CompleteJobRequest, context: Context) -> pb.CompleteJobResponse:
-        log = await self._calls.executors.files.run(self._blobs.put_bytes, request.log.encode()) if request.log else ""
+        log = (
+            await self._unit_of_work.executors.files.run(self._blobs.put_bytes, request.log.encode())
+            if request.log
+            else ""
+        )
         evaluation = request.evaluation.SerializeToString() if request.HasField("evaluation") else None
         result = jobs.Result(request.successor, evaluation, request.label, log)
-        answer = await self._calls.write(
+        answer = await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.CompleteJobResponse(
-                job=job_to_proto(jobs.complete_job(session, request.job_id, holding(request), result, caller))
+            lambda session, actor: pb.CompleteJobResponse(
+                job=job_to_proto(jobs.complete_job(session, request.job_id, holding(request), result, actor))
             ),
         )
-        self._follow_ups.wake()
+        self._post_training.wake()
         return answer
 
     async def FailJob(self, request: pb.FailJobRequest, context: Context) -> pb.FailJobResponse:
-        answer = await self._calls.write(
+        answer = await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.FailJobResponse(
+            lambda session, actor: pb.FailJobResponse(
                 job=job_to_proto(
                     jobs.fail_job(
                         session,
@@ -147,36 +149,36 @@ class JobCalls(RetrainingServiceServicer):
                         holding(request),
                         request.reason,
                         request.give_up,
-                        caller,
+                        actor,
                         request.release,
                     )
                 )
             ),
         )
-        self._openings.wake()
+        self._job_waiters.wake()
         return answer
 
     async def RetryJob(self, request: pb.RetryJobRequest, context: Context) -> pb.RetryJobResponse:
-        answer = await self._calls.write(
+        answer = await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.RetryJobResponse(
-                job=job_to_proto(jobs.retry_job(session, request.job_id, caller))
+            lambda session, actor: pb.RetryJobResponse(
+                job=job_to_proto(jobs.retry_job(session, request.job_id, actor))
             ),
         )
-        self._openings.wake()
+        self._job_waiters.wake()
         return answer
 
     async def GetJob(self, request: pb.GetJobRequest, context: Context) -> pb.GetJobResponse:
         now = datetime.now(UTC)
         return pb.GetJobResponse(
-            job=job_to_proto(await self._calls.read(lambda session: jobs.get_job(session, request.job_id, now)))
+            job=job_to_proto(await self._unit_of_work.read(lambda session: jobs.get_job(session, request.job_id, now)))
         )
 
     async def ListJobs(self, request: pb.ListJobsRequest, context: Context) -> pb.ListJobsResponse:
         now = datetime.now(UTC)
         states = [state for value in request.states if (state := job_state_from_proto(value))]
-        page = await self._calls.read(
+        page = await self._unit_of_work.read(
             lambda session: jobs.list_jobs(
                 session, request.model, states, request.page_size, request.page_token, now, request.queue
             )
@@ -186,18 +188,18 @@ class JobCalls(RetrainingServiceServicer):
     async def GetRetrainingPolicy(
         self, request: pb.GetRetrainingPolicyRequest, context: Context
     ) -> pb.GetRetrainingPolicyResponse:
-        policy = await self._calls.read(lambda session: policies.get_retraining_policy(session, request.model))
+        policy = await self._unit_of_work.read(lambda session: policies.get_retraining_policy(session, request.model))
         return pb.GetRetrainingPolicyResponse(policy=retraining_policy_to_proto(policy))
 
     async def SetRetrainingPolicy(
         self, request: pb.SetRetrainingPolicyRequest, context: Context
     ) -> pb.SetRetrainingPolicyResponse:
         policy = retraining_policy_from_proto(request.policy)
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.SetRetrainingPolicyResponse(
-                policy=retraining_policy_to_proto(policies.set_retraining_policy(session, policy, caller))
+            lambda session, actor: pb.SetRetrainingPolicyResponse(
+                policy=retraining_policy_to_proto(policies.set_retraining_policy(session, policy, actor))
             ),
         )
 

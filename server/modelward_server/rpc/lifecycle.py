@@ -2,28 +2,28 @@
 
 from modelward_server.mlflow.mirror_task import MirrorWorker
 from modelward_server.mlflow.registry import MlflowRegistry
-from modelward_server.rpc.audit import AuditCalls
-from modelward_server.rpc.event_broadcaster import Feed
-from modelward_server.rpc.mlflow import MlflowCalls
-from modelward_server.rpc.registry import RegistryCalls
+from modelward_server.rpc.audit import AuditServicer
+from modelward_server.rpc.idempotency import RequestUnitOfWork
+from modelward_server.rpc.mlflow import MlflowServicer
+from modelward_server.rpc.model_events import ModelWatches
+from modelward_server.rpc.registry import RegistryServicer
 from modelward_server.rpc.resolve_cache import Resolver
-from modelward_server.rpc.stages import StageCalls
-from modelward_server.rpc.unit_of_work import Calls
+from modelward_server.rpc.stages import StageServicer
 from modelward_server.rpc.upload_streams import Uploads
-from modelward_server.rpc.watching import WatchCalls
+from modelward_server.rpc.watching import WatchServicer
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.sources import Sources
 
 
-class LifecycleServicer(RegistryCalls, StageCalls, WatchCalls, AuditCalls, MlflowCalls):
+class LifecycleServicer(RegistryServicer, StageServicer, WatchServicer, AuditServicer, MlflowServicer):
     """Serves `modelward.v1.LifecycleService`."""
 
     def __init__(
         self,
-        calls: Calls,
+        unit_of_work: RequestUnitOfWork,
         blobs: BlobStore,
         sources: Sources,
-        feed: Feed,
+        watches: ModelWatches,
         registry: MlflowRegistry,
         mirror: MirrorWorker,
         uploads: Uploads,
@@ -31,8 +31,8 @@ class LifecycleServicer(RegistryCalls, StageCalls, WatchCalls, AuditCalls, Mlflo
         self._uploads = uploads
         self._registry = registry
         self._mirror = mirror
-        self._calls = calls
-        self._resolver = Resolver(calls)
-        self._feed = feed
+        self._unit_of_work = unit_of_work
+        self._resolver = Resolver(unit_of_work)
+        self._watches = watches
         self._blobs = blobs
         self._sources = sources

@@ -16,16 +16,17 @@ from modelward.shared.convert.drift import report_to_proto
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.common_pb2 import Dataset
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.drift import live_monitoring, policies, references, reports
 from modelward_server.drift.live_monitoring import Observer, Place, Window
 from modelward_server.drift.multivariate import places, reference_cells
 from modelward_server.drift.profile import Profile
 from modelward_server.drift.sample import fit_columns
-from modelward_server.rpc.datasets import arrow_batches, arrow_columns, read_columns, reading_executor
+from modelward_server.rpc.datasets import arrow_batches, read_columns, reading_executor
+from modelward_server.rpc.idempotency import Context, RequestUnitOfWork, actor_of
 from modelward_server.rpc.requests import optional_time
-from modelward_server.rpc.unit_of_work import Calls, Context, actor_of
 from modelward_server.statistics import sequential_detector
+from modelward_server.storage.arrow_tables import arrow_columns
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.prepared import Outdated
 from modelward_server.storage.sources import Sources
@@ -35,10 +36,10 @@ MAX_BATCH_BYTES = 64 * MIB
 """Rows of one batch, unpacked: the ledger keeps them until their window is compared."""
 
 
-class ObservingCalls(DriftServiceServicer):
+class LiveMonitoringServicer(DriftServiceServicer):
     """What live data come to."""
 
-    _calls: Calls
+    _unit_of_work: RequestUnitOfWork
     _blobs: BlobStore
     _sources: Sources
 
@@ -50,7 +51,7 @@ class ObservingCalls(DriftServiceServicer):
         await self._open(observer, context)
         async for answer in self._close_windows(watch, context):
             yield answer  # Of windows that closed before a server died.
-        yield await self._calls.read(watch.standing)
+        yield await self._unit_of_work.read(watch.standing)
         async for part in request_iterator:
             if part.HasField("header"):
                 raise InvalidField(FieldViolation("header", "came twice; send it once, and then the batches"))
@@ -62,21 +63,25 @@ class ObservingCalls(DriftServiceServicer):
 
     async def _observer(self, header: pb.ObserveHeader, context: Context) -> tuple[Observer, Profile]:
         observer = live_monitoring.checked(_observer_of(header))
-        reference = await self._calls.read(
+        reference = await self._unit_of_work.read(
             lambda session: references.get_reference(session, observer.version, observer.reference)
         )
-        return observer, await self._calls.executors.compute.run(references.load_profile, self._blobs, reference.digest)
+        return observer, await self._unit_of_work.executors.compute.run(
+            references.load_profile, self._blobs, reference.digest
+        )
 
     async def _open(self, observer: Observer, context: Context) -> None:
-        if await self._calls.read(lambda session: live_monitoring.place_of(session, observer)) is None:
-            await self._calls.act(
+        if await self._unit_of_work.read(lambda session: live_monitoring.place_of(session, observer)) is None:
+            await self._unit_of_work.run_as_system(
                 actor_of(context), lambda session, _: live_monitoring.open_observer(session, observer).sender
             )
 
     async def _take(self, watch: "_Watch", batch: pb.ObserveBatch, context: Context) -> "_Taken":
-        columns = await reading_executor(self._calls.executors, batch.data).run(self._rows, watch.profile, batch.data)
+        columns = await reading_executor(self._unit_of_work.executors, batch.data).run(
+            self._rows, watch.profile, batch.data
+        )
         seen_at = optional_time(batch, "seen_at") or datetime.now(UTC)
-        return await self._calls.act_prepared(
+        return await self._unit_of_work.run_prepared_as_system(
             actor_of(context),
             lambda session: watch.prepare(session, batch.number, columns, seen_at),
             watch.take,
@@ -96,9 +101,11 @@ class ObservingCalls(DriftServiceServicer):
 
     async def _close_windows(self, watch: "_Watch", context: Context) -> AsyncIterator[pb.ObserveResponse]:
         """Compare one closed window after the other; each report is kept before the next window is looked at."""
-        while (closed := await self._calls.analyse(watch.prepare_close)) is not None:
+        while (closed := await self._unit_of_work.analyse(watch.prepare_close)) is not None:
             seen: list[_Closed | None] = [closed]
-            answer = await self._calls.act_prepared(actor_of(context), watch.prepare_close, watch.close, at_first=seen)
+            answer = await self._unit_of_work.run_prepared_as_system(
+                actor_of(context), watch.prepare_close, watch.close, at_first=seen
+            )
             if answer is not None:
                 yield answer
 
@@ -161,7 +168,7 @@ class _Watch:
         place.acknowledged, place.detector = number, sequential_detector.to_bytes(detector)
         return _Taken(before, place, detector.evidence, seen_at, parts, place.window > opened)
 
-    def take(self, session: Session, caller: Caller, taken: _Taken) -> _Taken:
+    def take(self, session: Session, actor: ActorContext, taken: _Taken) -> _Taken:
         """Keep a batch.
 
         Raises:
@@ -191,7 +198,7 @@ class _Watch:
         report = reports.make_report(reference, self.profile, taken, "batch.data", thresholds, label)
         return _Closed(Window(number, len(kept.tables), report), self.standing(session))
 
-    def close(self, session: Session, caller: Caller, closed: _Closed | None) -> pb.ObserveResponse | None:
+    def close(self, session: Session, actor: ActorContext, closed: _Closed | None) -> pb.ObserveResponse | None:
         """Keep what a window came to; None when somebody else did.
 
         Raises:
@@ -200,7 +207,7 @@ class _Watch:
         if closed is None:
             return None
         row = live_monitoring.open_observer(session, self.observer)
-        report, alarm = live_monitoring.close_window(session, self.observer, row, closed.window, caller)
+        report, alarm = live_monitoring.close_window(session, self.observer, row, closed.window, actor)
         answer = pb.ObserveResponse(alarm=alarm, report=report_to_proto(report))
         answer.MergeFrom(closed.standing)
         return answer

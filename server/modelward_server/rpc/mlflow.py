@@ -11,31 +11,31 @@ from modelward.lifecycle import AdoptedVersion, VersionRef
 from modelward.shared.convert.common import ref_to_proto, stage_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import model_row
 from modelward_server.lifecycle.resolve import alias_holders
 from modelward_server.lifecycle.versions import get_version
 from modelward_server.mlflow.mirror_task import MirrorWorker
 from modelward_server.mlflow.mlflow_import import adopt, fitting, is_known, problem_of
 from modelward_server.mlflow.registry import SAME_MEANING, ForeignVersion, MlflowRegistry
-from modelward_server.rpc.unit_of_work import Calls, Context
+from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.runtime.retries import log_once
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.sources import Sources
 from modelward_server.storage.tables import VersionRow
 
 
-class MlflowCalls(LifecycleServiceServicer):
+class MlflowServicer(LifecycleServiceServicer):
     """MLflow beside the ledger."""
 
-    _calls: Calls
+    _unit_of_work: RequestUnitOfWork
     _blobs: BlobStore
     _sources: Sources
     _registry: MlflowRegistry
     _mirror: MirrorWorker
 
     async def ReconcileMlflow(self, request: pb.ReconcileMlflowRequest, context: Context) -> pb.ReconcileMlflowResponse:
-        refs = await self._calls.read(partial(_refs, model=request.model))
+        refs = await self._unit_of_work.read(partial(_refs, model=request.model))
         answer = pb.ReconcileMlflowResponse(versions=len(refs))
         for ref in refs:
             problems, left = await self._reconciled(ref, request.dry_run)
@@ -63,28 +63,28 @@ class MlflowCalls(LifecycleServiceServicer):
         if isinstance(error, StoreUnavailable):
             if error.metadata.get("store") != "mlflow":
                 raise error
-            await self._calls.executors.remote.run(self._registry.check)
+            await self._unit_of_work.executors.remote.run(self._registry.check)
         if isinstance(error, ModelwardError):
             return error.message
         log_once(what, "unexpectedly", error)
         return f"{what} failed: {type(error).__name__}; the server's log says more"
 
     async def _differences(self, ref: VersionRef) -> list[str]:
-        version, holders = await self._calls.read(
+        version, holders = await self._unit_of_work.read(
             lambda session: (get_version(session, ref), alias_holders(session, ref.model))
         )
-        return await self._calls.executors.remote.run(self._registry.differences, version, holders)
+        return await self._unit_of_work.executors.remote.run(self._registry.differences, version, holders)
 
     async def _mend(self, ref: VersionRef) -> list[str]:
         """Have MLflow show a version, and return what still differs."""
-        await self._calls.executors.remote.run(self._mirror.sync, ref)
+        await self._unit_of_work.executors.remote.run(self._mirror.sync, ref)
         return await self._differences(ref)
 
     async def ImportMlflow(self, request: pb.ImportMlflowRequest, context: Context) -> pb.ImportMlflowResponse:
-        found = await self._calls.executors.remote.run(lambda: list(self._registry.versions(request.model)))
+        found = await self._unit_of_work.executors.remote.run(lambda: list(self._registry.versions(request.model)))
         answer = pb.ImportMlflowResponse()
         for foreign in found:
-            if not await self._calls.read(partial(is_known, foreign=foreign)):
+            if not await self._unit_of_work.read(partial(is_known, foreign=foreign)):
                 answer.adopted.append(await self._adopted(foreign, request, context))
         if not request.dry_run:
             for model in sorted({foreign.model for foreign in found if foreign.aliases & set(SAME_MEANING)}):
@@ -97,9 +97,9 @@ class MlflowCalls(LifecycleServiceServicer):
         Where that fails, the versions are adopted all the same, and the next import does it.
         """
         try:
-            for held in await self._calls.read(partial(alias_holders, model=model)):
-                await self._calls.executors.remote.run(self._mirror.sync, held.ref)
-            await self._calls.executors.remote.run(self._registry.retire_aliases, model)
+            for held in await self._unit_of_work.read(partial(alias_holders, model=model)):
+                await self._unit_of_work.executors.remote.run(self._mirror.sync, held.ref)
+            await self._unit_of_work.executors.remote.run(self._registry.retire_aliases, model)
         except ModelwardError as error:
             log_once("removing MLflow's aliases of", model, error)
 
@@ -122,12 +122,12 @@ class MlflowCalls(LifecycleServiceServicer):
         kept, left_out = fitting(foreign)
         if request.dry_run:
             return _adopted_to_proto(replace(left, left_out=left_out))
-        files = await self._calls.executors.remote.run(self._sources.copy_artifact, foreign.uri, self._blobs)
+        files = await self._unit_of_work.executors.remote.run(self._sources.copy_artifact, foreign.uri, self._blobs)
 
-        def change(session: Session, caller: Caller) -> pb.AdoptedVersion:
-            return _adopted_to_proto(replace(adopt(session, kept, files, caller), left_out=left_out))
+        def change(session: Session, actor: ActorContext) -> pb.AdoptedVersion:
+            return _adopted_to_proto(replace(adopt(session, kept, files, actor), left_out=left_out))
 
-        return await self._calls.write(request, context, change)
+        return await self._unit_of_work.run_idempotent(request, context, change)
 
 
 def _refs(session: Session, model: str) -> list[VersionRef]:

@@ -9,7 +9,7 @@ from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.drift.outcomes import check, record_outcomes
 from modelward_server.drift.performance_alarms import judge_newest, keep_judgement
 from modelward_server.drift.periods import Periods, list_performance
-from modelward_server.rpc.unit_of_work import Calls, Context, actor_of
+from modelward_server.rpc.idempotency import Context, RequestUnitOfWork, actor_of
 
 DEFAULT_PERIOD = timedelta(days=1)
 
@@ -17,16 +17,16 @@ DEFAULT_PERIOD = timedelta(days=1)
 class OutcomeServicer(DriftServiceServicer):
     """Serves the calls about outcomes."""
 
-    _calls: Calls
+    _unit_of_work: RequestUnitOfWork
 
     async def RecordOutcomes(self, request: pb.RecordOutcomesRequest, context: Context) -> pb.RecordOutcomesResponse:
         periods = _periods(request)
         outcomes = list(map(outcome_from_proto, request.outcomes))
         check(outcomes)
-        answer = await self._calls.write(
+        answer = await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: recorded_to_proto(record_outcomes(session, periods.ref, outcomes, caller)),
+            lambda session, actor: recorded_to_proto(record_outcomes(session, periods.ref, outcomes, actor)),
         )
         await self._watch_performance(periods, context)
         return answer
@@ -36,14 +36,14 @@ class OutcomeServicer(DriftServiceServicer):
 
         When the server dies before, the period is judged with the next outcomes, or when these come again.
         """
-        judged = await self._calls.read(lambda session: judge_newest(session, periods, datetime.now(UTC)))
+        judged = await self._unit_of_work.read(lambda session: judge_newest(session, periods, datetime.now(UTC)))
         if judged is not None:
-            await self._calls.act(
-                actor_of(context), lambda session, caller: keep_judgement(session, periods, *judged, caller)
+            await self._unit_of_work.run_as_system(
+                actor_of(context), lambda session, actor: keep_judgement(session, periods, *judged, actor)
             )
 
     async def ListPerformance(self, request: pb.ListPerformanceRequest, context: Context) -> pb.ListPerformanceResponse:
-        page = await self._calls.analyse(
+        page = await self._unit_of_work.analyse(
             lambda session: list_performance(
                 session, _periods(request), request.page_size, request.page_token, datetime.now(UTC)
             )

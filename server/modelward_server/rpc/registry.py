@@ -12,44 +12,44 @@ from modelward.shared.convert.lifecycle import (
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server import identity
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle import files, models, queries, versions
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.retraining.jobs import note_registered
+from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.requests import new_version, optional_time, stages_of, version_filter
 from modelward_server.rpc.transfers import receive_blobs, send_chunks
-from modelward_server.rpc.unit_of_work import Calls, Context
 from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.own_blobs import OwnBlobs
 from modelward_server.storage.sources import Sources
 
 
-class RegistryCalls(LifecycleServiceServicer):
+class RegistryServicer(LifecycleServiceServicer):
     """What a model and a version are."""
 
-    _calls: Calls
+    _unit_of_work: RequestUnitOfWork
     _blobs: BlobStore
     _sources: Sources
     _uploads: Uploads
 
     async def CreateModel(self, request: pb.CreateModelRequest, context: Context) -> pb.CreateModelResponse:
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.CreateModelResponse(
+            lambda session, actor: pb.CreateModelResponse(
                 model=model_to_proto(
-                    models.create_model(session, request.model, request.description, request.tags, caller)
+                    models.create_model(session, request.model, request.description, request.tags, actor)
                 )
             ),
         )
 
     async def GetModel(self, request: pb.GetModelRequest, context: Context) -> pb.GetModelResponse:
-        model = await self._calls.read(lambda session: models.get_model(session, request.model))
+        model = await self._unit_of_work.read(lambda session: models.get_model(session, request.model))
         return pb.GetModelResponse(model=model_to_proto(model))
 
     async def ListModels(self, request: pb.ListModelsRequest, context: Context) -> pb.ListModelsResponse:
-        page = await self._calls.read(
+        page = await self._unit_of_work.read(
             lambda session: queries.list_models(
                 session,
                 request.name_prefix,
@@ -62,10 +62,10 @@ class RegistryCalls(LifecycleServiceServicer):
         return pb.ListModelsResponse(models=map(model_to_proto, page.items), next_page_token=page.next_page_token)
 
     async def UpdateModel(self, request: pb.UpdateModelRequest, context: Context) -> pb.UpdateModelResponse:
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.UpdateModelResponse(
+            lambda session, actor: pb.UpdateModelResponse(
                 model=model_to_proto(
                     models.update_model(
                         session,
@@ -74,7 +74,7 @@ class RegistryCalls(LifecycleServiceServicer):
                         request.description,
                         request.tags,
                         request.etag,
-                        caller,
+                        actor,
                     )
                 )
             ),
@@ -84,24 +84,24 @@ class RegistryCalls(LifecycleServiceServicer):
         self, request_iterator: AsyncIterator[pb.UploadBlobsRequest], context: Context
     ) -> pb.UploadBlobsResponse:
         async with self._uploads.one_more(request_iterator) as parts:
-            received = await receive_blobs(self._own_blobs(), parts, self._calls.executors.files)
+            received = await receive_blobs(self._own_blobs(), parts, self._unit_of_work.executors.files)
         return pb.UploadBlobsResponse(blobs=received)
 
     def _own_blobs(self) -> BlobStore:
-        """Return the blobs as the caller may know of them."""
+        """Return the blobs as the actor may know of them."""
         who = identity.current.get()
-        return OwnBlobs(self._blobs, self._calls.ledger, who.name) if who and who.models else self._blobs
+        return OwnBlobs(self._blobs, self._unit_of_work.ledger, who.name) if who and who.models else self._blobs
 
     async def DownloadArtifact(
         self, request: pb.DownloadArtifactRequest, context: Context
     ) -> AsyncIterator[pb.DownloadArtifactResponse]:
         ref = ref_from_proto(request.version)
-        version = await self._calls.read(lambda session: versions.get_version(session, ref))
+        version = await self._unit_of_work.read(lambda session: versions.get_version(session, ref))
         check_not_deleted(version)
         for file in files.chosen(version, request.path, request.offset):
             yield pb.DownloadArtifactResponse(file=file_to_proto(file))
             blob, size = self._blobs.path(file.sha256), file.size_bytes
-            async for chunk in send_chunks(blob, size, request.offset, self._calls.executors.files):
+            async for chunk in send_chunks(blob, size, request.offset, self._unit_of_work.executors.files):
                 yield pb.DownloadArtifactResponse(chunk=chunk)
 
     async def RegisterModelVersion(
@@ -109,33 +109,33 @@ class RegistryCalls(LifecycleServiceServicer):
     ) -> pb.RegisterModelVersionResponse:
         copied = None
         if request.WhichOneof("artifact") == "source_uri":
-            copied = await self._calls.executors.remote.run(
+            copied = await self._unit_of_work.executors.remote.run(
                 self._sources.copy_artifact, request.source_uri, self._blobs
             )
         new = new_version(request, copied)
 
         def register(
-            session: Session, caller: Caller, prepared: versions.NewVersion
+            session: Session, actor: ActorContext, prepared: versions.NewVersion
         ) -> pb.RegisterModelVersionResponse:
-            version = versions.register(session, prepared, caller)
+            version = versions.register(session, prepared, actor)
             if request.job_id:
-                note_registered(session, request.job_id, request.fence, version.ref, caller)
+                note_registered(session, request.job_id, request.fence, version.ref, actor)
             return pb.RegisterModelVersionResponse(version=version_to_proto(version))
 
-        return await self._calls.write_prepared(
+        return await self._unit_of_work.run_idempotent_prepared(
             request, context, lambda _session: versions.prepare_registration(self._blobs, new), register
         )
 
     async def GetModelVersion(self, request: pb.GetModelVersionRequest, context: Context) -> pb.GetModelVersionResponse:
         ref = ref_from_proto(request.version)
-        version = await self._calls.read(lambda session: versions.get_version(session, ref))
+        version = await self._unit_of_work.read(lambda session: versions.get_version(session, ref))
         return pb.GetModelVersionResponse(version=version_to_proto(version))
 
     async def ListModelVersions(
         self, request: pb.ListModelVersionsRequest, context: Context
     ) -> pb.ListModelVersionsResponse:
         wanted = version_filter(request)
-        page = await self._calls.read(
+        page = await self._unit_of_work.read(
             lambda session: queries.list_versions(session, wanted, request.page_size, request.page_token)
         )
         return pb.ListModelVersionsResponse(
@@ -145,10 +145,10 @@ class RegistryCalls(LifecycleServiceServicer):
     async def UpdateModelVersion(
         self, request: pb.UpdateModelVersionRequest, context: Context
     ) -> pb.UpdateModelVersionResponse:
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.UpdateModelVersionResponse(
+            lambda session, actor: pb.UpdateModelVersionResponse(
                 version=version_to_proto(
                     versions.update_version(
                         session,
@@ -157,7 +157,7 @@ class RegistryCalls(LifecycleServiceServicer):
                         request.description,
                         request.tags,
                         request.etag,
-                        caller,
+                        actor,
                     )
                 )
             ),
@@ -165,12 +165,12 @@ class RegistryCalls(LifecycleServiceServicer):
 
     async def LogMetrics(self, request: pb.LogMetricsRequest, context: Context) -> pb.LogMetricsResponse:
         measured_at = optional_time(request, "measured_at")
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.LogMetricsResponse(
+            lambda session, actor: pb.LogMetricsResponse(
                 version=version_to_proto(
-                    versions.log_metrics(session, ref_from_proto(request.version), request.metrics, measured_at, caller)
+                    versions.log_metrics(session, ref_from_proto(request.version), request.metrics, measured_at, actor)
                 )
             ),
         )

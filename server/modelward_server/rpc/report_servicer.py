@@ -14,13 +14,13 @@ from modelward_server.abtest.repository import get_ab_test
 from modelward_server.comparison.repository import get_comparison
 from modelward_server.drift.queries import Score, scores_until
 from modelward_server.drift.reports import get_report
-from modelward_server.rpc.unit_of_work import Calls, Context
+from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 
 
 class DriftRendering(DriftServiceServicer):
     """How a drift report looks."""
 
-    _calls: Calls
+    _unit_of_work: RequestUnitOfWork
 
     async def RenderDriftReport(
         self, request: drift_pb2.RenderDriftReportRequest, context: Context
@@ -29,28 +29,28 @@ class DriftRendering(DriftServiceServicer):
             report = get_report(session, request.report_id)
             return report, scores_until(session, report)
 
-        report, scores = await self._calls.read(read)
-        content = await self._calls.executors.compute.run(_draw_report, report, scores, request.format)
+        report, scores = await self._unit_of_work.read(read)
+        content = await self._unit_of_work.executors.compute.run(_draw_report, report, scores, request.format)
         return drift_pb2.RenderDriftReportResponse(content=content, media_type=media_type(request.format))
 
 
 class ComparisonRendering(ComparisonServiceServicer):
     """How a comparison looks."""
 
-    _calls: Calls
+    _unit_of_work: RequestUnitOfWork
 
     async def RenderComparison(
         self, request: comparison_pb2.RenderComparisonRequest, context: Context
     ) -> comparison_pb2.RenderComparisonResponse:
-        found = await self._calls.read(lambda session: get_comparison(session, request.comparison_id))
-        content = await self._calls.executors.compute.run(_draw_comparison, found, request.format)
+        found = await self._unit_of_work.read(lambda session: get_comparison(session, request.comparison_id))
+        content = await self._unit_of_work.executors.compute.run(_draw_comparison, found, request.format)
         return comparison_pb2.RenderComparisonResponse(content=content, media_type=media_type(request.format))
 
 
 class AbTestRendering(ComparisonServiceServicer):
     """How an A/B test looks."""
 
-    _calls: Calls
+    _unit_of_work: RequestUnitOfWork
 
     async def RenderAbTest(
         self, request: comparison_pb2.RenderAbTestRequest, context: Context
@@ -58,8 +58,8 @@ class AbTestRendering(ComparisonServiceServicer):
         def read(session: Session) -> tuple[AbTest, AbTestResult]:
             return get_ab_test(session, request.test), get_ab_result(session, request.test)
 
-        test, result = await self._calls.analyse(read)
-        content = await self._calls.executors.compute.run(_draw_ab_test, test, result, request.format)
+        test, result = await self._unit_of_work.analyse(read)
+        content = await self._unit_of_work.executors.compute.run(_draw_ab_test, test, result, request.format)
         return comparison_pb2.RenderAbTestResponse(content=content, media_type=media_type(request.format))
 
 

@@ -13,8 +13,8 @@ from sqlalchemy.orm import Session
 from modelward.shared.convert.lifecycle import version_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward_server.lifecycle.resolve import resolve
+from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time, selector
-from modelward_server.rpc.unit_of_work import Calls
 from modelward_server.storage.audit import HEAD
 from modelward_server.storage.tables import AuditHeadRow, VersionRow
 
@@ -38,17 +38,17 @@ class Kept(NamedTuple):
 class Resolver:
     """Says which version is meant."""
 
-    def __init__(self, calls: Calls) -> None:
-        self._calls = calls
+    def __init__(self, unit_of_work: RequestUnitOfWork) -> None:
+        self._unit_of_work = unit_of_work
         self._kept: dict[bytes, Kept] = {}
 
     async def resolve(self, request: pb.ResolveModelRequest) -> pb.ResolveModelResponse:
         """Answer as `modelward_server.lifecycle.resolve` does."""
         asked = request.SerializeToString(deterministic=True)
         kept = self._kept.get(asked)
-        if kept and await self._calls.peek(STATE, _place(kept.answer)) == kept.state:
+        if kept and await self._unit_of_work.fetch_one(STATE, _place(kept.answer)) == kept.state:
             return kept.answer
-        found = await self._calls.read(lambda session: _read(session, request), urgent=True)
+        found = await self._unit_of_work.read(lambda session: _read(session, request), urgent=True)
         if not request.HasField("as_of"):
             self._keep(asked, found)
         return found.answer

@@ -12,45 +12,47 @@ from modelward.shared.convert.retraining import (
 from modelward.shared.convert.schedules import preview_to_proto, record_to_proto, schedule_policy_from_proto
 from modelward.v1 import retraining_pb2 as pb
 from modelward_server.retraining import firings, jobs, preview, schedules
-from modelward_server.rpc.job_waiters import Openings
-from modelward_server.rpc.jobs import JobCalls
-from modelward_server.rpc.post_training import FollowUps
+from modelward_server.retraining.job_waiters import JobWaiters
+from modelward_server.retraining.post_training_task import PostTraining
+from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
+from modelward_server.rpc.jobs import JobServicer
 from modelward_server.rpc.requests import optional_time
-from modelward_server.rpc.unit_of_work import Calls, Context
 from modelward_server.storage.blobs import BlobStore
 
 
-class RetrainingServicer(JobCalls):
+class RetrainingServicer(JobServicer):
     """Serves `modelward.v1.RetrainingService`."""
 
-    def __init__(self, calls: Calls, blobs: BlobStore, openings: Openings, follow_ups: FollowUps) -> None:
-        self._calls = calls
+    def __init__(
+        self, unit_of_work: RequestUnitOfWork, blobs: BlobStore, job_waiters: JobWaiters, post_training: PostTraining
+    ) -> None:
+        self._unit_of_work = unit_of_work
         self._blobs = blobs
-        self._openings = openings
-        self._follow_ups = follow_ups
+        self._job_waiters = job_waiters
+        self._post_training = post_training
 
     async def CreateSchedule(self, request: pb.CreateScheduleRequest, context: Context) -> pb.CreateScheduleResponse:
         triggers = [trigger_from_proto(trigger) for trigger in request.triggers]
         policy = schedule_policy_from_proto(request.policy)
-        await self._calls.executors.compute.run(schedules.check_schedule, triggers, policy)
-        return await self._calls.write(
+        await self._unit_of_work.executors.compute.run(schedules.check_schedule, triggers, policy)
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.CreateScheduleResponse(
+            lambda session, actor: pb.CreateScheduleResponse(
                 schedule=schedule_to_proto(
                     schedules.create_schedule(
-                        session, request.model, request.schedule_id, request.description, triggers, caller, policy
+                        session, request.model, request.schedule_id, request.description, triggers, actor, policy
                     )
                 )
             ),
         )
 
     async def GetSchedule(self, request: pb.GetScheduleRequest, context: Context) -> pb.GetScheduleResponse:
-        found = await self._calls.read(lambda session: schedules.get_schedule(session, request.schedule_id))
+        found = await self._unit_of_work.read(lambda session: schedules.get_schedule(session, request.schedule_id))
         return pb.GetScheduleResponse(schedule=schedule_to_proto(found))
 
     async def ListSchedules(self, request: pb.ListSchedulesRequest, context: Context) -> pb.ListSchedulesResponse:
-        page = await self._calls.read(
+        page = await self._unit_of_work.read(
             lambda session: schedules.list_schedules(session, request.model, request.page_size, request.page_token)
         )
         return pb.ListSchedulesResponse(
@@ -61,11 +63,11 @@ class RetrainingServicer(JobCalls):
         changed = request.update_mask.paths
         triggers = [trigger_from_proto(trigger) for trigger in request.triggers] if "triggers" in changed else []
         policy = schedule_policy_from_proto(request.policy) if "policy" in changed else schedules.NO_POLICY
-        await self._calls.executors.compute.run(schedules.check_schedule, triggers, policy)
-        return await self._calls.write(
+        await self._unit_of_work.executors.compute.run(schedules.check_schedule, triggers, policy)
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.UpdateScheduleResponse(
+            lambda session, actor: pb.UpdateScheduleResponse(
                 schedule=schedule_to_proto(
                     schedules.update_schedule(
                         session,
@@ -74,7 +76,7 @@ class RetrainingServicer(JobCalls):
                         request.description,
                         triggers,
                         request.etag,
-                        caller,
+                        actor,
                         policy,
                     )
                 )
@@ -82,35 +84,31 @@ class RetrainingServicer(JobCalls):
         )
 
     async def DeleteSchedule(self, request: pb.DeleteScheduleRequest, context: Context) -> pb.DeleteScheduleResponse:
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.DeleteScheduleResponse(
-                schedule=schedule_to_proto(
-                    schedules.delete_schedule(session, request.schedule_id, request.etag, caller)
-                )
+            lambda session, actor: pb.DeleteScheduleResponse(
+                schedule=schedule_to_proto(schedules.delete_schedule(session, request.schedule_id, request.etag, actor))
             ),
         )
 
     async def PauseSchedule(self, request: pb.PauseScheduleRequest, context: Context) -> pb.PauseScheduleResponse:
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.PauseScheduleResponse(
+            lambda session, actor: pb.PauseScheduleResponse(
                 schedule=schedule_to_proto(
-                    schedules.pause_schedule(session, request.schedule_id, request.reason, request.etag, caller)
+                    schedules.pause_schedule(session, request.schedule_id, request.reason, request.etag, actor)
                 )
             ),
         )
 
     async def ResumeSchedule(self, request: pb.ResumeScheduleRequest, context: Context) -> pb.ResumeScheduleResponse:
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.ResumeScheduleResponse(
-                schedule=schedule_to_proto(
-                    schedules.resume_schedule(session, request.schedule_id, request.etag, caller)
-                )
+            lambda session, actor: pb.ResumeScheduleResponse(
+                schedule=schedule_to_proto(schedules.resume_schedule(session, request.schedule_id, request.etag, actor))
             ),
         )
 
@@ -119,17 +117,17 @@ class RetrainingServicer(JobCalls):
         if request.WhichOneof("subject") == "draft":
             triggers = [trigger_from_proto(trigger) for trigger in request.draft.triggers]
             policy = schedule_policy_from_proto(request.draft.policy)
-            draft = await self._calls.executors.compute.run(
+            draft = await self._unit_of_work.executors.compute.run(
                 preview.preview_draft, triggers, policy, after, request.count, now
             )
             return preview_to_proto(draft)
-        found = await self._calls.analyse(
+        found = await self._unit_of_work.analyse(
             lambda session: preview.preview_schedule(session, request.schedule_id, after, request.count, now)
         )
         return preview_to_proto(found)
 
     async def ListFirings(self, request: pb.ListFiringsRequest, context: Context) -> pb.ListFiringsResponse:
-        page = await self._calls.read(
+        page = await self._unit_of_work.read(
             lambda session: firings.list_firings(
                 session, request.model, request.schedule_id, request.page_size, request.page_token
             )
@@ -138,7 +136,7 @@ class RetrainingServicer(JobCalls):
 
     async def ListDueModels(self, request: pb.ListDueModelsRequest, context: Context) -> pb.ListDueModelsResponse:
         now = datetime.now(UTC)
-        page = await self._calls.analyse(
+        page = await self._unit_of_work.analyse(
             lambda session: jobs.list_due(session, request.model, request.page_size, request.page_token, now)
         )
         return pb.ListDueModelsResponse(

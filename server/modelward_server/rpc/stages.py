@@ -17,27 +17,27 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server.governance.promotion_evidence import Gathered, gather
 from modelward_server.lifecycle import halts, policies, promotion, transition_queries
 from modelward_server.lifecycle.deletion import delete_artifact
+from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time, stages_of
 from modelward_server.rpc.resolve_cache import Resolver
-from modelward_server.rpc.unit_of_work import Calls, Context
 
 
-class StageCalls(LifecycleServiceServicer):
+class StageServicer(LifecycleServiceServicer):
     """Where versions stand, and who put them there."""
 
-    _calls: Calls
+    _unit_of_work: RequestUnitOfWork
     _resolver: Resolver
 
     async def TransitionModelVersion(
         self, request: pb.TransitionModelVersionRequest, context: Context
     ) -> pb.TransitionModelVersionResponse:
         [to], ref = stages_of([request.to]), ref_from_proto(request.version)
-        return await self._calls.write_prepared(
+        return await self._unit_of_work.run_idempotent_prepared(
             request,
             context,
             lambda session: gather(session, ref),
-            lambda session, caller, evidence: transition_result_to_proto(
-                promotion.transition(session, ref, to, request.reason, request.etag, caller, evidence)
+            lambda session, actor, evidence: transition_result_to_proto(
+                promotion.transition(session, ref, to, request.reason, request.etag, actor, evidence)
             ),
             at_first=[Gathered(ref)],
             dry_run=request.dry_run,
@@ -47,7 +47,7 @@ class StageCalls(LifecycleServiceServicer):
         return await self._resolver.resolve(request)
 
     async def ListTransitions(self, request: pb.ListTransitionsRequest, context: Context) -> pb.ListTransitionsResponse:
-        page = await self._calls.read(
+        page = await self._unit_of_work.read(
             lambda session: transition_queries.list_transitions(
                 session,
                 VersionRef(request.model, request.version),
@@ -62,43 +62,43 @@ class StageCalls(LifecycleServiceServicer):
         )
 
     async def RollbackModel(self, request: pb.RollbackModelRequest, context: Context) -> pb.RollbackModelResponse:
-        run = self._calls.rehearse if request.dry_run else partial(self._calls.write, urgent=True)
+        run = self._unit_of_work.dry_run if request.dry_run else partial(self._unit_of_work.run_idempotent, urgent=True)
         return await run(
             request,
             context,
-            lambda session, caller: rollback_result_to_proto(
-                promotion.rollback(session, request.model, request.reason, request.etag, caller)
+            lambda session, actor: rollback_result_to_proto(
+                promotion.rollback(session, request.model, request.reason, request.etag, actor)
             ),
             urgent=True,
         )
 
     async def HaltModel(self, request: pb.HaltModelRequest, context: Context) -> pb.HaltModelResponse:
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.HaltModelResponse(
-                model=model_to_proto(halts.halt_model(session, request.model, request.reason, caller))
+            lambda session, actor: pb.HaltModelResponse(
+                model=model_to_proto(halts.halt_model(session, request.model, request.reason, actor))
             ),
             urgent=True,
         )
 
     async def ResumeModel(self, request: pb.ResumeModelRequest, context: Context) -> pb.ResumeModelResponse:
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.ResumeModelResponse(
-                model=model_to_proto(halts.resume_model(session, request.model, request.reason, caller))
+            lambda session, actor: pb.ResumeModelResponse(
+                model=model_to_proto(halts.resume_model(session, request.model, request.reason, actor))
             ),
             urgent=True,
         )
 
     async def DeleteArtifact(self, request: pb.DeleteArtifactRequest, context: Context) -> pb.DeleteArtifactResponse:
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.DeleteArtifactResponse(
+            lambda session, actor: pb.DeleteArtifactResponse(
                 version=version_to_proto(
-                    delete_artifact(session, ref_from_proto(request.version), request.reason, request.etag, caller)
+                    delete_artifact(session, ref_from_proto(request.version), request.reason, request.etag, actor)
                 )
             ),
         )
@@ -106,16 +106,16 @@ class StageCalls(LifecycleServiceServicer):
     async def GetPromotionPolicy(
         self, request: pb.GetPromotionPolicyRequest, context: Context
     ) -> pb.GetPromotionPolicyResponse:
-        policy = await self._calls.read(lambda session: policies.get_policy(session, request.model))
+        policy = await self._unit_of_work.read(lambda session: policies.get_policy(session, request.model))
         return pb.GetPromotionPolicyResponse(policy=policy_to_proto(policy))
 
     async def SetPromotionPolicy(
         self, request: pb.SetPromotionPolicyRequest, context: Context
     ) -> pb.SetPromotionPolicyResponse:
-        return await self._calls.write(
+        return await self._unit_of_work.run_idempotent(
             request,
             context,
-            lambda session, caller: pb.SetPromotionPolicyResponse(
-                policy=policy_to_proto(policies.set_policy(session, policy_from_proto(request.policy), caller))
+            lambda session, actor: pb.SetPromotionPolicyResponse(
+                policy=policy_to_proto(policies.set_policy(session, policy_from_proto(request.policy), actor))
             ),
         )

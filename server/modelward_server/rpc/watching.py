@@ -9,22 +9,22 @@ from modelward.shared.convert.common import ref_from_proto, ref_to_proto, span_f
 from modelward.shared.convert.events import rollout_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle import rollout
-from modelward_server.rpc.event_broadcaster import Feed
-from modelward_server.rpc.unit_of_work import Calls, Context
+from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
+from modelward_server.rpc.model_events import ModelWatches
 
 
-class WatchCalls(LifecycleServiceServicer):
+class WatchServicer(LifecycleServiceServicer):
     """What changes, and who has noticed."""
 
-    _calls: Calls
-    _feed: Feed
+    _unit_of_work: RequestUnitOfWork
+    _watches: ModelWatches
 
     async def WatchModels(
         self, request: pb.WatchModelsRequest, context: Context
     ) -> AsyncIterator[pb.WatchModelsResponse]:
-        async for response in self._feed.watch(list(request.models), request.resume_token):
+        async for response in self._watches.watch(list(request.models), request.resume_token):
             yield response
 
     async def ReportActiveVersion(
@@ -33,13 +33,13 @@ class WatchCalls(LifecycleServiceServicer):
         ref = ref_from_proto(request.version)
         silence = span_from_proto(request.silent_after) if request.HasField("silent_after") else None
 
-        def report(session: Session, caller: Caller) -> pb.ReportActiveVersionResponse:
-            expected = rollout.report_active(session, ref, request.engine, silence, caller)
+        def report(session: Session, actor: ActorContext) -> pb.ReportActiveVersionResponse:
+            expected = rollout.report_active(session, ref, request.engine, silence, actor)
             return pb.ReportActiveVersionResponse(expected=ref_to_proto(expected) if expected else None)
 
-        return await self._calls.write(request, context, report)
+        return await self._unit_of_work.run_idempotent(request, context, report)
 
     async def GetRollout(self, request: pb.GetRolloutRequest, context: Context) -> pb.GetRolloutResponse:
         now = datetime.now(UTC)
-        found = await self._calls.read(lambda session: rollout.get_rollout(session, request.model, now))
+        found = await self._unit_of_work.read(lambda session: rollout.get_rollout(session, request.model, now))
         return rollout_to_proto(found)

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.settings import Settings
 from modelward_server.storage import audit
 from modelward_server.storage.ledger import Ledger
@@ -14,7 +14,7 @@ from modelward_server.storage.private_files import make_private_folder
 
 
 @contextmanager
-def administering(settings: Settings) -> Iterator[tuple[Session, Caller]]:
+def administering(settings: Settings) -> Iterator[tuple[Session, ActorContext]]:
     """Open a transaction, also before a server was ever started, and say who will have made its changes."""
     make_private_folder(settings.data_dir)
     ledger = Ledger(settings.ledger_url)

@@ -15,7 +15,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField, NotFound
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.identity import Identity, Role, is_prefix
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
@@ -50,11 +50,11 @@ class RecordedGrant(Grant):
 
 
 def create_token(
-    session: Session, name: str, role: Role, models: tuple[str, ...], expires_at: datetime | None, caller: Caller
+    session: Session, name: str, role: Role, models: tuple[str, ...], expires_at: datetime | None, actor: ActorContext
 ) -> str:
     """Make a token and return it; it cannot be shown again."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
-    grant = _add(session, name, role, models, _digest(secret), expires_at, caller)
+    grant = _add(session, name, role, models, _digest(secret), expires_at, actor)
     return f"mw_{grant.id}_{secret}"
 
 
@@ -63,16 +63,16 @@ def allow_certificate(
     name: str,
     role: Role,
     models: tuple[str, ...],
-    caller: Caller,
+    actor: ActorContext,
     expires_at: datetime | None = None,
 ) -> Grant:
     """Give whoever has a certificate with this common name a role, in place of what was given before."""
     for row in session.scalars(_of_certificate(name).where(GrantRow.revoked_at.is_(None))):
-        _revoke(session, row, caller)
-    return _add(session, name, role, models, "", expires_at, caller)
+        _revoke(session, row, actor)
+    return _add(session, name, role, models, "", expires_at, actor)
 
 
-def revoke(session: Session, grant_id: str, caller: Caller) -> Grant:
+def revoke(session: Session, grant_id: str, actor: ActorContext) -> Grant:
     """Take a grant back.
 
     Raises:
@@ -81,7 +81,7 @@ def revoke(session: Session, grant_id: str, caller: Caller) -> Grant:
     row = session.get(GrantRow, grant_id)
     if row is None or row.revoked_at:
         raise NotFound(f"there is no live grant {grant_id!r}; `modelward token list` shows them")
-    return _revoke(session, row, caller)
+    return _revoke(session, row, actor)
 
 
 def list_grants(session: Session) -> list[Grant]:
@@ -158,20 +158,20 @@ def _add(
     models: tuple[str, ...],
     digest: str,
     expires_at: datetime | None,
-    caller: Caller,
+    actor: ActorContext,
 ) -> Grant:
-    _check(name, models, caller.at, expires_at)
+    _check(name, models, actor.at, expires_at)
     row = GrantRow(
         grant_id=secrets.token_hex(ID_BYTES),
         name=name,
         role=role,
         models=list(models),
         digest=digest,
-        created_at=caller.at,
+        created_at=actor.at,
         expires_at=expires_at,
     )
     session.add(row)
-    return _recorded(session, row, caller)
+    return _recorded(session, row, actor)
 
 
 def _check(name: str, models: tuple[str, ...], now: datetime, expires_at: datetime | None) -> None:
@@ -187,15 +187,15 @@ def _check(name: str, models: tuple[str, ...], now: datetime, expires_at: dateti
         raise InvalidField(*problems)
 
 
-def _revoke(session: Session, row: GrantRow, caller: Caller) -> Grant:
-    row.revoked_at = caller.at
+def _revoke(session: Session, row: GrantRow, actor: ActorContext) -> Grant:
+    row.revoked_at = actor.at
     session.flush()  # Before another takes its place.
-    return _recorded(session, row, caller)
+    return _recorded(session, row, actor)
 
 
-def _recorded(session: Session, row: GrantRow, caller: Caller) -> Grant:
+def _recorded(session: Session, row: GrantRow, actor: ActorContext) -> Grant:
     grant = _to_grant(row)
-    audit.append(session, Kind.GRANT, "", to_record(row), caller)
+    audit.append(session, Kind.GRANT, "", to_record(row), actor)
     return grant
 
 

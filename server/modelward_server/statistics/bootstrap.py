@@ -19,7 +19,6 @@ from statistics import NormalDist
 import numpy as np
 from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
-from modelward.comparison import Verdict
 from modelward_server.statistics.metrics import Estimator, Floats
 from modelward_server.statistics.paired_tests import least_p_value
 from modelward_server.statistics.rounding import unit_of, varies
@@ -146,23 +145,6 @@ def _contracted(tail: float, blocks: float) -> float:
     """Undo `_expanded`: return the tail of Student's t that a tail of the draws is."""
     freedom = max(blocks - 1, 1.0)
     return float(stdtr(freedom, ndtri(min(tail, 0.5)) / np.sqrt(1 + 1 / freedom)))
-
-
-def judge(found: Difference, p_value: float, lower_is_better: bool, margin: float, level: float) -> Verdict:
-    """Say how a version stands to what it is held against.
-
-    Args:
-        p_value: of the test that decides, corrected.
-        margin: how much worse still counts as good; 0 for none.
-    """
-    worst = -found.high if lower_is_better else found.low
-    best = -found.low if lower_is_better else found.high
-    sure = p_value <= 1 - level
-    if sure and worst > 0:
-        return Verdict.SUPERIOR
-    if margin > 0 and worst > -margin:
-        return Verdict.NON_INFERIOR
-    return Verdict.INFERIOR if sure and best < 0 else Verdict.INCONCLUSIVE
 
 
 def rows_needed(found: Difference, rows: int, comparisons: int, level: float) -> int:

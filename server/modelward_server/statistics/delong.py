@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from scipy.special import ndtr
 from scipy.stats import rankdata
 
-from modelward.comparison import SignificanceTest
 from modelward_server.statistics.metrics import Floats
-from modelward_server.statistics.paired_tests import Tested, least_p_value
+from modelward_server.statistics.paired_tests import PairedTestResult, least_p_value
 from modelward_server.statistics.rounding import TOLERANCE, differs, ties, varies
 
+DELONG = "delong"
 
-def delong(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> Tested:
+
+def delong(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> PairedTestResult:
     """Test whether two models have the same area, on rows that are independent of each other.
 
     Args:
@@ -28,12 +29,12 @@ def delong(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> Tested
     areas = of_positive.mean(axis=1)
     variance = _spread(of_positive) + _spread(of_negative)
     if not differs(areas[0], areas[1], 1.0):
-        return Tested(SignificanceTest.DELONG, 0.0, 1.0)
+        return PairedTestResult(DELONG, 0.0, 1.0)
     least = least_p_value(_apart(of_positive) + _apart(of_negative))
     if variance <= 0:
-        return Tested(SignificanceTest.DELONG, 0.0, least)
+        return PairedTestResult(DELONG, 0.0, least)
     statistic = float(areas[0] - areas[1]) / float(np.sqrt(variance))
-    return Tested(SignificanceTest.DELONG, statistic, max(float(2 * ndtr(-abs(statistic))), least))
+    return PairedTestResult(DELONG, statistic, max(float(2 * ndtr(-abs(statistic))), least))
 
 
 def ranked_otherwise(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> int:

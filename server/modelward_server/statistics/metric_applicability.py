@@ -2,49 +2,49 @@
 
 import numpy as np
 
-from modelward.comparison import Metric, ModelKind
+from modelward_server.statistics import metrics
 from modelward_server.statistics.metrics import Floats, Scored, estimator, sides_of_zero
 from modelward_server.statistics.rounding import TOLERANCE, varies
 
-PROBABILITIES = {Metric.ROC_AUC, Metric.LOG_LOSS, Metric.BRIER}
+PROBABILITIES = {metrics.ROC_AUC, metrics.LOG_LOSS, metrics.BRIER}
 REGRESSION = {
-    Metric.MSE,
-    Metric.MAE,
-    Metric.R2,
-    Metric.RMSE,
-    Metric.MAPE,
-    Metric.MEDIAN_ABSOLUTE_ERROR,
+    metrics.MSE,
+    metrics.MAE,
+    metrics.R2,
+    metrics.RMSE,
+    metrics.MAPE,
+    metrics.MEDIAN_ABSOLUTE_ERROR,
 }
-TRADING = {Metric.SHARPE, Metric.SORTINO, Metric.MAX_DRAWDOWN, Metric.NET_RETURN}
-ANY_KIND = TRADING | {Metric.HIT_RATE}
+TRADING = {metrics.SHARPE, metrics.SORTINO, metrics.MAX_DRAWDOWN, metrics.NET_RETURN}
+ANY_KIND = TRADING | {metrics.HIT_RATE}
 
 
-def suits(metric: Metric, kind: ModelKind) -> bool:
-    """Say whether a metric is meant for models of that kind."""
-    return metric in ANY_KIND or (metric in REGRESSION) == (kind is ModelKind.REGRESSION)
+def suits(metric: str, *, classes: bool) -> bool:
+    """Say whether a metric is meant for models that predict classes, or else numbers."""
+    return metric in ANY_KIND or (metric in REGRESSION) != classes
 
 
-def why_not(metric: Metric, scored: Scored) -> str:
+def why_not(metric: str, scored: Scored) -> str:
     """Say what forbids a metric for these labels and predictions; empty when nothing does."""
     return unsuited(metric, scored) or undefined(metric, scored)
 
 
-def unsuited(metric: Metric, scored: Scored) -> str:
+def unsuited(metric: str, scored: Scored) -> str:
     """Say what a metric needs that such models, labels or requests do not have, whatever the figures."""
-    if metric is Metric.HIT_RATE:
+    if metric == metrics.HIT_RATE:
         return "" if sides_of_zero(scored) is not None else "needs numeric labels"
     if metric in TRADING:
         return "needs returns; name their column" if scored.book is None else ""
     if metric in REGRESSION:
-        return "" if scored.kind is ModelKind.REGRESSION else "needs models that predict numbers"
-    if scored.kind is not ModelKind.CLASSIFICATION:
+        return "" if not scored.classes else "needs models that predict numbers"
+    if not scored.classes:
         return "needs models that predict classes"
     if metric in PROBABILITIES and scored.probabilities is None:
         return f"needs probabilities, and {scored.no_probabilities or 'a model gives none'}"
     return ""
 
 
-def undefined(metric: Metric, scored: Scored) -> str:
+def undefined(metric: str, scored: Scored) -> str:
     """Say why a metric that suits has no value on these rows; empty when it has one."""
     why = _lacking(metric, scored)
     if why:
@@ -54,20 +54,20 @@ def undefined(metric: Metric, scored: Scored) -> str:
     return "" if np.isfinite(value) else "has no finite value on these rows"
 
 
-def _lacking(metric: Metric, scored: Scored) -> str:
-    if metric is Metric.R2 and not varies(scored.truth):
+def _lacking(metric: str, scored: Scored) -> str:
+    if metric == metrics.R2 and not varies(scored.truth):
         return "needs labels that are not all the same"
-    if metric is Metric.MAPE and not scored.truth.all():
+    if metric == metrics.MAPE and not scored.truth.all():
         return "needs labels that are not zero"
-    if metric is Metric.ROC_AUC and (len(scored.classes) != 2 or len(np.unique(scored.truth)) != 2):
+    if metric == metrics.ROC_AUC and (len(scored.classes) != 2 or len(np.unique(scored.truth)) != 2):
         return "needs labels of exactly two classes"
-    if metric in {Metric.SHARPE, Metric.SORTINO} and scored.book:
+    if metric in {metrics.SHARPE, metrics.SORTINO} and scored.book:
         return _lacking_returns(metric, scored.book.net)
     return ""
 
 
-def _lacking_returns(metric: Metric, net: Floats) -> str:
+def _lacking_returns(metric: str, net: Floats) -> str:
     if not varies(net):
         return "needs net returns that vary"
-    none_lost = metric is Metric.SORTINO and net.min() >= -TOLERANCE * np.abs(net).max()
+    none_lost = metric == metrics.SORTINO and net.min() >= -TOLERANCE * np.abs(net).max()
     return "needs rows with a loss, and a version has none" if none_lost else ""

@@ -12,7 +12,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from modelward.comparison import Metric, ModelKind
 from modelward_server.statistics import trading
 from modelward_server.statistics.rounding import TOLERANCE, ties, unit_of
 from modelward_server.statistics.trading import Book
@@ -21,6 +20,27 @@ Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Estimator: TypeAlias = Callable[[Floats], Floats]
 """From weights (draws, rows) to one value for each draw; NaN where the metric is not defined."""
+
+ACCURACY = "accuracy"
+BALANCED_ACCURACY = "balanced_accuracy"
+PRECISION = "precision"
+RECALL = "recall"
+F1 = "f1"
+ROC_AUC = "roc_auc"
+LOG_LOSS = "log_loss"
+BRIER = "brier"
+MSE = "mse"
+MAE = "mae"
+R2 = "r2"
+HIT_RATE = "hit_rate"
+RMSE = "rmse"
+MAPE = "mape"
+MEDIAN_ABSOLUTE_ERROR = "median_absolute_error"
+MATTHEWS_CORRELATION = "matthews_correlation"
+SHARPE = "sharpe"
+SORTINO = "sortino"
+MAX_DRAWDOWN = "max_drawdown"
+NET_RETURN = "net_return"
 
 EPSILON = float(np.finfo(np.float64).eps)
 LEAST_PROBABILITY = EPSILON
@@ -35,7 +55,6 @@ class Scored:
     them, is float64 (rows, classes). Of numbers: both are finite float64, and there are no classes.
     """
 
-    kind: ModelKind
     truth: Floats | Ints
     predicted: Floats | Ints
     classes: tuple[object, ...] = ()
@@ -53,7 +72,7 @@ class Scored:
         return len(self.truth)
 
 
-def estimator(metric: Metric, scored: Scored) -> Estimator:
+def estimator(metric: str, scored: Scored) -> Estimator:
     """Prepare a metric of one model's predictions; `why_not` says beforehand whether it can be."""
     return _ESTIMATORS[metric](scored)
 
@@ -236,7 +255,7 @@ def _ratio(part: Floats, whole: Floats, otherwise: float = 0.0) -> Floats:
 
 def sides_of_zero(scored: Scored) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
     """Return whether labels and predictions are above zero; None where the classes are not numbers."""
-    if scored.kind is ModelKind.REGRESSION:
+    if not scored.classes:
         return scored.truth > 0, scored.predicted > 0
     if any(isinstance(value, str) for value in scored.classes):
         return None
@@ -244,25 +263,25 @@ def sides_of_zero(scored: Scored) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]
     return above[np.asarray(scored.truth, np.int64)], above[np.asarray(scored.predicted, np.int64)]
 
 
-_ESTIMATORS: Mapping[Metric, Callable[[Scored], Estimator]] = {
-    Metric.ACCURACY: _accuracy,
-    Metric.BALANCED_ACCURACY: _balanced_accuracy,
-    Metric.PRECISION: _precision,
-    Metric.RECALL: _recall,
-    Metric.F1: _f1,
-    Metric.ROC_AUC: _roc_auc,
-    Metric.LOG_LOSS: _log_loss,
-    Metric.BRIER: _brier,
-    Metric.MSE: _mse,
-    Metric.MAE: _mae,
-    Metric.R2: _r2,
-    Metric.HIT_RATE: _hit_rate,
-    Metric.RMSE: _rmse,
-    Metric.MAPE: _mape,
-    Metric.MEDIAN_ABSOLUTE_ERROR: _median_absolute_error,
-    Metric.MATTHEWS_CORRELATION: _matthews_correlation,
-    Metric.SHARPE: _traded(trading.sharpe),
-    Metric.SORTINO: _traded(trading.sortino),
-    Metric.MAX_DRAWDOWN: _traded(trading.max_drawdown),
-    Metric.NET_RETURN: _traded(trading.net_return),
+_ESTIMATORS: Mapping[str, Callable[[Scored], Estimator]] = {
+    ACCURACY: _accuracy,
+    BALANCED_ACCURACY: _balanced_accuracy,
+    PRECISION: _precision,
+    RECALL: _recall,
+    F1: _f1,
+    ROC_AUC: _roc_auc,
+    LOG_LOSS: _log_loss,
+    BRIER: _brier,
+    MSE: _mse,
+    MAE: _mae,
+    R2: _r2,
+    HIT_RATE: _hit_rate,
+    RMSE: _rmse,
+    MAPE: _mape,
+    MEDIAN_ABSOLUTE_ERROR: _median_absolute_error,
+    MATTHEWS_CORRELATION: _matthews_correlation,
+    SHARPE: _traded(trading.sharpe),
+    SORTINO: _traded(trading.sortino),
+    MAX_DRAWDOWN: _traded(trading.max_drawdown),
+    NET_RETURN: _traded(trading.net_return),
 }

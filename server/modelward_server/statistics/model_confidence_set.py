@@ -5,15 +5,17 @@ Hansen, "A test for superior predictive ability", Journal of Business & Economic
 `arch.bootstrap`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from typing import TypeVar
 
 import numpy as np
 from scipy.special import ndtri, stdtr
 
-from modelward.lifecycle import VersionRef
 from modelward_server.statistics.metrics import Floats
 from modelward_server.statistics.paired_tests import least_p_value
 from modelward_server.statistics.rounding import TOLERANCE, settled, size_of, unit_of, varies
+
+Model = TypeVar("Model", bound=Hashable)
 
 DRAWS = 1000
 MOST_VALUES = 60_000_000
@@ -27,7 +29,7 @@ MOST_BLOCKS = 2_000
 """Longer data are drawn in longer blocks: so many are as good as more."""
 
 
-def confidence_set(losses: Mapping[VersionRef, Floats], block_rows: float, seed: int) -> dict[VersionRef, float]:
+def confidence_set(losses: Mapping[Model, Floats], block_rows: float, seed: int) -> dict[Model, float]:
     """Return the p-value with which each model would leave the set of those that could be the best.
 
     Args:
@@ -50,7 +52,7 @@ def confidence_set(losses: Mapping[VersionRef, Floats], block_rows: float, seed:
     return {version: p_values[first[version]] if version in kept else least for version in losses}
 
 
-def _undominated(losses: Mapping[VersionRef, Floats]) -> list[VersionRef]:
+def _undominated(losses: Mapping[Model, Floats]) -> list[Model]:
     """Leave out what is worse than another by the same on every row: there is no error to test it by but the sign."""
     return [
         version
@@ -115,7 +117,7 @@ def _length(rows: int, block_rows: float) -> int:
     return int(np.clip(round(max(wanted, rows / MOST_BLOCKS)), 1, rows))
 
 
-def any_better(baseline: Floats, others: Mapping[VersionRef, Floats], block_rows: float, seed: int) -> float | None:
+def any_better(baseline: Floats, others: Mapping[Model, Floats], block_rows: float, seed: int) -> float | None:
     """Return how likely luck alone makes one of the others look so much better than the baseline; None of few rows."""
     if len(baseline) < LEAST_ROWS:
         return None

@@ -12,22 +12,25 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr
-from statsmodels.stats.contingency_tables import mcnemar as mcnemar_of_table
+from scipy.special import chdtrc, stdtr
+from scipy.stats import binomtest
 
-from modelward.comparison import SignificanceTest
 from modelward_server.statistics.metrics import Floats
 from modelward_server.statistics.rounding import differs, size_of, varies
+
+MCNEMAR_EXACT = "mcnemar_exact"
+MCNEMAR = "mcnemar"
+DIEBOLD_MARIANO = "diebold_mariano"
 
 FEW_DISAGREEMENTS = 25
 """Below so many rows on which just one is right, the chi-square limit is rough and the exact test is quick."""
 
 
 @dataclass(frozen=True)
-class Tested:
-    """What a test came to."""
+class PairedTestResult:
+    """The result of a paired test."""
 
-    test: SignificanceTest
+    test: str
     statistic: float
     p_value: float
     """Two-sided."""
@@ -45,7 +48,7 @@ def least_p_value(informative: float) -> float:
     return float(min(1.0, 2.0 ** (1 - informative)))
 
 
-def mcnemar(right: NDArray[np.bool_], other_right: NDArray[np.bool_]) -> Tested:
+def mcnemar(right: NDArray[np.bool_], other_right: NDArray[np.bool_]) -> PairedTestResult:
     """Test whether two models are right equally often, on rows that are independent of each other.
 
     Args:
@@ -57,18 +60,19 @@ def mcnemar(right: NDArray[np.bool_], other_right: NDArray[np.bool_]) -> Tested:
     return mcnemar_table(np.array(table))
 
 
-def mcnemar_table(table: NDArray[np.int64]) -> Tested:
+def mcnemar_table(table: NDArray[np.int64]) -> PairedTestResult:
     """Test a table of (both right, only the first; only the second, neither), with the continuity correction."""
-    disagreements = table[0, 1] + table[1, 0]
+    first, second = int(table[0, 1]), int(table[1, 0])
+    disagreements = first + second
     if not disagreements:
-        return Tested(SignificanceTest.MCNEMAR_EXACT, 0.0, 1.0)
-    exact = disagreements < FEW_DISAGREEMENTS
-    found = mcnemar_of_table(table, exact=bool(exact), correction=True)
-    test = SignificanceTest.MCNEMAR_EXACT if exact else SignificanceTest.MCNEMAR
-    return Tested(test, float(found.statistic), min(float(found.pvalue), 1.0))
+        return PairedTestResult(MCNEMAR_EXACT, 0.0, 1.0)
+    if disagreements < FEW_DISAGREEMENTS:
+        return PairedTestResult(MCNEMAR_EXACT, float(min(first, second)), float(binomtest(first, disagreements).pvalue))
+    statistic = (abs(first - second) - 1) ** 2 / disagreements
+    return PairedTestResult(MCNEMAR, statistic, float(chdtrc(1, statistic)))
 
 
-def diebold_mariano(losses: Floats, other: Floats, horizon: int = 1) -> Tested:
+def diebold_mariano(losses: Floats, other: Floats, horizon: int = 1) -> PairedTestResult:
     """Test whether two series of losses have the same mean, with the small-sample correction and Student's t.
 
     Args:
@@ -80,7 +84,7 @@ def diebold_mariano(losses: Floats, other: Floats, horizon: int = 1) -> Tested:
     difference, size = losses - other, size_of(losses, other)
     rows, told = len(difference), size_of(difference) or 1.0
     if not varies(difference, size):
-        return Tested(SignificanceTest.DIEBOLD_MARIANO, 0.0, _of_constant(difference, size, horizon))
+        return PairedTestResult(DIEBOLD_MARIANO, 0.0, _of_constant(difference, size, horizon))
     difference = difference / told  # In its own size, or squares of what is very large or small would be lost.
     horizon = max(1, min(horizon, rows - 1))
     centred = difference - difference.mean()
@@ -89,10 +93,10 @@ def diebold_mariano(losses: Floats, other: Floats, horizon: int = 1) -> Tested:
     if variance <= 0:
         variance = covariances[0] + 2 * (1 - np.arange(1, horizon) / horizon) @ covariances[1:]
     if variance <= 0:
-        return Tested(SignificanceTest.DIEBOLD_MARIANO, 0.0, 1.0)
+        return PairedTestResult(DIEBOLD_MARIANO, 0.0, 1.0)
     corrected = (rows + 1 - 2 * horizon + horizon * (horizon - 1) / rows) / rows
     statistic = float(difference.mean() / np.sqrt(variance / rows) * np.sqrt(max(corrected, 0.0)))
-    return Tested(SignificanceTest.DIEBOLD_MARIANO, statistic, float(2 * stdtr(rows - 1, -abs(statistic))))
+    return PairedTestResult(DIEBOLD_MARIANO, statistic, float(2 * stdtr(rows - 1, -abs(statistic))))
 
 
 def _of_constant(difference: Floats, size: float, horizon: int) -> float:

@@ -7,22 +7,32 @@ Management 40 (2014).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from scipy.special import ndtr, ndtri
 from scipy.stats import kurtosis, skew
 
-from modelward.comparison import DeflatedSharpe, SignificanceTest
 from modelward_server.statistics.metrics import Floats
-from modelward_server.statistics.paired_tests import Tested
+from modelward_server.statistics.paired_tests import PairedTestResult
 from modelward_server.statistics.rounding import TOLERANCE, unit_of, varies
 
+SHARPE_DIFFERENCE = "sharpe_difference"
 DRAWS = 999
 CHUNK_VALUES = 1 << 22
 EULER = 0.5772156649015329
 
 
-def sharpe_difference(returns: Floats, other: Floats, block_rows: float, seed: int) -> Tested:
+@dataclass(frozen=True)
+class DeflatedRatio:
+    """The probability that a ratio is above what the best of many tries without skill would show."""
+
+    probability: float
+    expected_maximum: float
+    """The ratio that the best of the tries would show by chance, for a year."""
+
+
+def sharpe_difference(returns: Floats, other: Floats, block_rows: float, seed: int) -> PairedTestResult:
     """Test whether two series of returns have the same Sharpe ratio.
 
     Args:
@@ -32,18 +42,18 @@ def sharpe_difference(returns: Floats, other: Floats, block_rows: float, seed: i
         seed: the same seed gives the same answer.
     """
     if not (varies(returns) and varies(other)):
-        return Tested(SignificanceTest.SHARPE_DIFFERENCE, 0.0, 1.0)
+        return PairedTestResult(SHARPE_DIFFERENCE, 0.0, 1.0)
     returns, other = returns / unit_of(returns), other / unit_of(other)  # A ratio has no unit.
     moments = np.column_stack([returns, other, np.square(returns), np.square(other)])
     difference, gradient = _difference(moments.mean(axis=0)[None])
     with np.errstate(invalid="ignore"):  # Returns that vary by next to nothing have no finite gradient; see below.
         error = np.sqrt(_long_run_variance((moments - moments.mean(axis=0)) @ gradient[0], block_rows) / len(moments))
     if not np.isfinite(error) or error <= TOLERANCE * _ratio_size(returns, other):
-        return Tested(SignificanceTest.SHARPE_DIFFERENCE, 0.0, 1.0)
+        return PairedTestResult(SHARPE_DIFFERENCE, 0.0, 1.0)
     statistic = float(difference[0] / error)
     drawn = _drawn_statistics(moments, float(difference[0]), min(len(moments), max(1, round(block_rows))), seed)
     p_value = (1 + np.count_nonzero(drawn >= abs(statistic))) / (len(drawn) + 1)
-    return Tested(SignificanceTest.SHARPE_DIFFERENCE, statistic, float(p_value))
+    return PairedTestResult(SHARPE_DIFFERENCE, statistic, float(p_value))
 
 
 def _ratio_size(returns: Floats, other: Floats) -> float:
@@ -93,7 +103,7 @@ def _studentized(taken: Floats, difference: float) -> Floats:
     return np.asarray(np.nan_to_num(statistics, nan=np.inf, posinf=np.inf))
 
 
-def deflated_sharpe(returns: Floats, trials: int, spread: float, periods_per_year: float) -> DeflatedSharpe:
+def deflated_sharpe(returns: Floats, trials: int, spread: float, periods_per_year: float) -> DeflatedRatio:
     """Say how likely a ratio is above what the best of `trials` tries without skill would show.
 
     Args:
@@ -106,7 +116,7 @@ def deflated_sharpe(returns: Floats, trials: int, spread: float, periods_per_yea
     returns = returns / unit_of(returns)
     moments = float(skew(returns)), float(kurtosis(returns, fisher=False))
     probability = probability_above(by_luck, _ratio(returns), *moments, len(returns))
-    return DeflatedSharpe(probability, trials, by_luck * float(np.sqrt(periods_per_year)))
+    return DeflatedRatio(probability, by_luck * float(np.sqrt(periods_per_year)))
 
 
 def probability_above(threshold: float, ratio: float, skewness: float, kurtosis: float, rows: int) -> float:

@@ -9,8 +9,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField, LimitReached
-from modelward.kinds import is_arrow_text, why_not_arrow
+from modelward.kinds import from_arrow, is_arrow_text, why_not_arrow
 from modelward_server.storage.arrow_messages import CheckedStream
 from modelward_server.storage.table_memory import Share
 
@@ -42,6 +43,18 @@ def read_arrow(source: pa.NativeFile, field: str, ignored: Collection[str] = ())
             check_schema(reader.schema, field, ignored)
             while (yield from _next_parts(reader, share, ignored)):
                 pass
+
+
+def arrow_columns(batch: pa.RecordBatch, field: str, ignored: Collection[str] = ()) -> Columns:
+    """Convert the columns of an Arrow batch.
+
+    Raises:
+        InvalidField: a column holds something else than numbers, text, truth values or times.
+        LimitReached: there is no memory for it.
+    """
+    with readable(field, "cannot be converted"):
+        named = [(i, name) for i, name in enumerate(batch.schema.names) if name not in ignored]
+        return {name: from_arrow(batch.column(i), f"{field}[{name!r}]") for i, name in named}
 
 
 def _next_parts(

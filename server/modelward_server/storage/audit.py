@@ -13,7 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import AuditDefect, AuditRecord, AuditVerification
-from modelward_server.actor_context import Caller
+from modelward_server.actor_context import ActorContext
 from modelward_server.storage.audit_logging import announce
 from modelward_server.storage.tables import AuditHeadRow, AuditRow
 
@@ -54,17 +54,17 @@ class Kind(StrEnum):
     GRANT = "grant"
 
 
-def append(session: Session, kind: Kind, model: str, payload: object, caller: Caller, version: int = 0) -> int:
+def append(session: Session, kind: Kind, model: str, payload: object, actor: ActorContext, version: int = 0) -> int:
     """Add a record in this transaction and return its sequence number.
 
     Args:
         payload: a dataclass that says what holds after the change.
     """
-    append_all(session, kind, [(model, version, payload)], caller)
+    append_all(session, kind, [(model, version, payload)], actor)
     return _head(session, lock=True).sequence
 
 
-def append_all(session: Session, kind: Kind, about: Iterable[tuple[str, int, object]], caller: Caller) -> None:
+def append_all(session: Session, kind: Kind, about: Iterable[tuple[str, int, object]], actor: ActorContext) -> None:
     """Add records in this transaction, in order.
 
     Args:
@@ -74,8 +74,8 @@ def append_all(session: Session, kind: Kind, about: Iterable[tuple[str, int, obj
     for model, version, payload in about:
         row = AuditRow(
             sequence=head.sequence + 1,
-            happened_at=caller.at,
-            actor=caller.actor,
+            happened_at=actor.at,
+            actor=actor.name,
             kind=kind,
             model=model,
             version=version,
@@ -110,13 +110,13 @@ def queue(session: Session) -> datetime | None:
     return session.scalar(select(AuditRow.happened_at).where(AuditRow.sequence == head.sequence))
 
 
-def in_turn(session: Session, actor: str) -> Caller:
+def in_turn(session: Session, actor: str) -> ActorContext:
     """Wait for the writers before this one, and only then look at the clock: so history has the order of commits.
 
     A clock that was set back, or another server's that is behind, stands still until it has caught up with history.
     """
     last, now = queue(session), datetime.now(UTC)
-    return Caller(actor, now if last is None else max(now, last))
+    return ActorContext(actor, now if last is None else max(now, last))
 
 
 def next_sequence(session: Session) -> int:

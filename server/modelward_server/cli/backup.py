@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
-from modelward.cli.output import Failure
-from modelward.cli.serve import NEEDS_SERVER, ServeCommand, settings_of
+from modelward.cli.output import NEEDS_SERVER, Failure
 from modelward.errors import ModelwardError
+from modelward_server.cli.serve import ServeCommand, settings_of
 
 
 class BackupCommand(ServeCommand):

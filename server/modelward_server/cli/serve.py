@@ -8,11 +8,10 @@ from typing import Any
 
 import click
 
-from modelward.cli.output import Failure
+from modelward.cli.output import NEEDS_SERVER, Failure
 from modelward.errors import ModelwardError
 
 TLS_FILES = ("tls_cert", "tls_key", "tls_client_ca")
-NEEDS_SERVER = "this needs an extra: pip install 'modelward[server]'"
 PRIVATE = 0o077
 """The umask of servers and what they start: what they write is for their user only, whatever the operator's is."""
 METAVARS = {int: "NUMBER", float: "NUMBER"}

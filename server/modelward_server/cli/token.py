@@ -8,8 +8,8 @@ from typing import Any
 import click
 
 from modelward.cli.output import Failure, Output
-from modelward.cli.serve import ServeCommand, settings_of
 from modelward.errors import ModelwardError
+from modelward_server.cli.serve import ServeCommand, settings_of
 
 ROLES = ("viewer", "trainer", "operator", "admin")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")

@@ -1,0 +1,134 @@
+"""Comparisons and benchmarks of versions, for requests and for the server's own use."""
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from sqlalchemy.orm import Session
+
+from modelward.comparison import ModelBenchmark
+from modelward.data import Columns
+from modelward.errors import FieldViolation, InvalidField
+from modelward.kinds import without_times
+from modelward.lifecycle import ModelVersion, VersionRef
+from modelward_server.comparison.benchmark import Asked, Benchmark
+from modelward_server.comparison.cluster import run_on_cluster
+from modelward_server.comparison.compare import Answer, Comparing, Question
+from modelward_server.drift.references import reference_columns
+from modelward_server.lifecycle.models import get_model
+from modelward_server.lifecycle.versions import get_version
+from modelward_server.runtime.admission import Admission
+from modelward_server.sandbox.sandbox import Limits, Run
+from modelward_server.storage.arrow_tables import arrow_columns
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.parquet import Piece
+from modelward_server.storage.unit_of_work import UnitOfWork
+
+MAX_COMPARISONS = 32
+"""Comparisons and benchmarks that run or wait for a turn; each holds its tables in memory."""
+
+
+class Table(Protocol):
+    """A table that was sent, or is stored elsewhere."""
+
+    is_parquet: bool
+    """Whether it is in Parquet files that other machines can read."""
+
+    async def read(self, only: Collection[str] | None = None) -> Columns:
+        """Read the table, or of Parquet files `only` these columns."""
+        ...
+
+    async def pieces(self) -> list[Piece]:
+        """Return the pieces of its Parquet files."""
+        ...
+
+
+class ComparisonService:
+    """Compares and benchmarks versions.
+
+    Args:
+        limits: for each model's process.
+        scheduler: address of the dask cluster that runs models over Parquet data; empty: this machine runs them.
+
+    Attributes:
+        admission: the bound on comparisons and benchmarks of clients.
+    """
+
+    def __init__(self, unit_of_work: UnitOfWork, blobs: BlobStore, limits: Limits, scheduler: str = "") -> None:
+        self._unit_of_work = unit_of_work
+        self._blobs = blobs
+        self._limits = limits
+        self._scheduler = scheduler
+        # Half of the cores, so that models neither slow down each other's clocks nor starve the server.
+        self._turn = asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2))
+        self.admission = Admission("comparisons and benchmarks", "comparisons", MAX_COMPARISONS)
+
+    async def begin(self, question: Question, data: Table, predictions: Mapping[VersionRef, Table]) -> Comparing:
+        """Read what a comparison needs, and return the comparison, which runs as its progress is iterated over.
+
+        Args:
+            predictions: of versions that were run elsewhere, each a table with the column of ids.
+
+        Raises:
+            InvalidField: the baseline is not compared, or a table cannot be read.
+            ModelNotFound, VersionNotFound: what is named does not exist.
+        """
+        question.check()
+        versions, trials, names = await self._unit_of_work.read(lambda session: _versions(session, question.versions))
+        run, only = None, None
+        if self._scheduler and data.is_parquet and not predictions:
+            only = {question.label, question.returns, question.id} - {""}
+            run = self._cluster_run(await data.pieces(), sorted(only), names)
+        columns = await data.read(only)
+        sent = {version: await table.read() for version, table in predictions.items()}
+        files = self._blobs.verified
+        return Comparing(question, versions, columns, self._limits, files, self._turn, sent, trials, run, names=names)
+
+    async def compare(self, question: Question, data: Table) -> Answer:
+        """Compare without a client to report progress to.
+
+        Raises:
+            as `begin` and `Comparing.progress`.
+        """
+        comparing = await self.begin(question, data, {})
+        async for _ in comparing.progress():
+            pass
+        return comparing.answer
+
+    async def benchmark(self, asked: Asked, refs: Sequence[VersionRef], data: Table) -> list[ModelBenchmark]:
+        """Measure the latency and memory of versions on a table of features.
+
+        Raises:
+            InvalidField: the table cannot be read or has no feature.
+            ModelNotFound, VersionNotFound: what is named does not exist.
+        """
+        versions, _, names = await self._unit_of_work.read(lambda session: _versions(session, refs))
+        columns = without_times(await data.read())
+        if not columns:
+            raise InvalidField(FieldViolation("data", "has no column of features, only times; send those too"))
+        async with self._turn:
+            return await Benchmark(asked, versions, columns, self._limits, self._blobs.verified, names).run()
+
+    def _cluster_run(
+        self, pieces: list[Piece], others: list[str], names: Mapping[VersionRef, Sequence[str]]
+    ) -> Callable[[ModelVersion, Path], Awaitable[Run]]:
+        """Return what runs a version over Parquet data on the cluster."""
+        read = partial(arrow_columns, field="data.uri")
+
+        def run(version: ModelVersion, model: Path) -> Awaitable[Run]:
+            own = names.get(version.ref, ())
+            return run_on_cluster(self._scheduler, pieces, read, others, version, model, self._limits, own)
+
+        return run
+
+
+def _versions(
+    session: Session, refs: Sequence[VersionRef]
+) -> tuple[list[ModelVersion], dict[str, int], dict[VersionRef, list[str]]]:
+    """Return the versions, how many each of their models has, and the columns of their references."""
+    trials = {name: get_model(session, name).latest_version for name in {ref.model for ref in refs}}
+    names = {ref: found for ref in refs if (found := reference_columns(session, ref))}
+    return [get_version(session, ref) for ref in refs], trials, names

@@ -1,0 +1,45 @@
+"""Values that the ledger keeps whole as JSON, in the form that the contract gives them."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Generic, TypeVar
+
+from google.protobuf.json_format import MessageToDict, ParseDict
+from google.protobuf.message import Message
+
+from modelward.shared.convert import abtest, comparison, retraining, schedules
+from modelward.v1 import comparison_pb2, retraining_pb2
+
+Value = TypeVar("Value")
+M = TypeVar("M", bound=Message)
+
+
+class Document(Generic[Value, M]):
+    """How values of one type are written as JSON and read back; fields that a newer server wrote are skipped."""
+
+    def __init__(self, kind: type[M], to_proto: Callable[[Value], M], from_proto: Callable[[M], Value]) -> None:
+        self._kind, self._to_proto, self._from_proto = kind, to_proto, from_proto
+
+    def dump(self, value: Value) -> dict[str, Any]:
+        return dict(MessageToDict(self._to_proto(value), preserving_proto_field_name=True))
+
+    def load(self, stored: Any) -> Value:
+        return self._from_proto(ParseDict(stored, self._kind(), ignore_unknown_fields=True))
+
+    def dump_all(self, values: Iterable[Value]) -> list[Any]:
+        return list(map(self.dump, values))
+
+    def load_all(self, stored: Iterable[Any]) -> tuple[Value, ...]:
+        return tuple(map(self.load, stored))
+
+
+COMPARISON = Document(comparison_pb2.Comparison, comparison.comparison_to_proto, comparison.comparison_from_proto)
+AB_TEST = Document(comparison_pb2.AbTest, abtest.ab_test_to_proto, abtest.ab_test_from_proto)
+RETRAINING_POLICY = Document(
+    retraining_pb2.RetrainingPolicy, retraining.retraining_policy_to_proto, retraining.retraining_policy_from_proto
+)
+TRIGGER = Document(retraining_pb2.Trigger, retraining.trigger_to_proto, retraining.trigger_from_proto)
+DUE_REASON = Document(retraining_pb2.DueReason, retraining.reason_to_proto, retraining.reason_from_proto)
+JOB_FAILURE = Document(retraining_pb2.JobFailure, retraining.failure_to_proto, retraining.failure_from_proto)
+SCHEDULE_POLICY = Document(
+    retraining_pb2.SchedulePolicy, schedules.schedule_policy_to_proto, schedules.schedule_policy_from_proto
+)

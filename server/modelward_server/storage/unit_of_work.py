@@ -1,0 +1,129 @@
+"""Run functions against the ledger: on the right executor, each in one transaction."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from sqlalchemy import Executable
+from sqlalchemy.orm import Session
+
+from modelward.errors import ConcurrentChange
+from modelward_server.actor_context import ActorContext
+from modelward_server.runtime.best_effort import harmless
+from modelward_server.runtime.executors import Executors
+from modelward_server.runtime.tracing import span
+from modelward_server.storage import audit
+from modelward_server.storage.ledger import Ledger
+from modelward_server.storage.prepared import Outdated
+
+MAX_ATTEMPTS = 5
+"""Attempts at a transaction that conflicts with other writers."""
+
+Value = TypeVar("Value")
+Prepared = TypeVar("Prepared")
+
+
+class UnitOfWork:
+    """Runs functions against the ledger, each in one transaction.
+
+    Args:
+        executors: the threads for transactions and for a servicer's other work.
+        on_write: called after each committed change.
+        background: use the executor of the server's own work, so that clients' calls do not wait for it.
+    """
+
+    def __init__(
+        self, ledger: Ledger, executors: Executors, on_write: Callable[[], None], *, background: bool = False
+    ) -> None:
+        self.ledger = ledger
+        self.executors = executors
+        self._reads = executors.background if background else executors.reads
+        self._writes = executors.background if background else executors.writes
+        self._analyses = executors.background if background else executors.compute
+        self._on_write = harmless(on_write)  # The change is committed: a failure here is no failure of the call.
+
+    async def read(self, query: Callable[[Session], Value], *, urgent: bool = False) -> Value:
+        """Run a function that only reads; `urgent` ones have an executor of their own."""
+        return await (self.executors.urgent if urgent else self._reads).run(self._read, query)
+
+    async def analyse(self, query: Callable[[Session], Value]) -> Value:
+        """Run a function that reads much, or computes with what it reads."""
+        return await self._analyses.run(self._read, query)
+
+    async def fetch_one(self, statement: Executable, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
+        """Fetch one row by its key; on SQLite without a thread, since switching to one costs more than the read."""
+        if self.ledger.in_file:
+            return self.ledger.peek(statement, values)
+        return await self.executors.urgent.run(self.ledger.peek, statement, values)
+
+    async def run_as_system(self, actor: str, change: Callable[[Session, ActorContext], Value]) -> Value:
+        """Run a change that the server makes on its own, in one transaction.
+
+        Args:
+            actor: the name to record.
+            change: may run more than once when it conflicts with other writers; only the last run counts.
+
+        Raises:
+            ConcurrentChange: it conflicted with other writers `MAX_ATTEMPTS` times.
+        """
+        result: Value = await self._writes.run(
+            self._write, lambda session: change(session, audit.in_turn(session, actor))
+        )
+        self._on_write()
+        return result
+
+    async def run_prepared_as_system(
+        self,
+        actor: str,
+        prepare: Callable[[Session], Prepared],
+        change: Callable[[Session, ActorContext, Prepared], Value],
+        *,
+        at_first: Sequence[Prepared] = (),
+    ) -> Value:
+        """Run a change that the server makes on its own, after preparing it outside the write transaction.
+
+        Args:
+            prepare: reads, in a session of its own, and computes what the change needs.
+            change: checks that this still holds; when it raises `Outdated`, both run again.
+            at_first: prepared values to try before `prepare` runs, where these often suffice.
+
+        Raises:
+            ConcurrentChange: what was prepared was outdated, or conflicted with other writers, each time.
+        """
+        return await self._prepared(
+            prepare,
+            lambda prepared: self.run_as_system(actor, lambda session, context: change(session, context, prepared)),
+            at_first,
+        )
+
+    async def _prepared(
+        self,
+        prepare: Callable[[Session], Prepared],
+        run: Callable[[Prepared], Awaitable[Value]],
+        at_first: Sequence[Prepared],
+    ) -> Value:
+        for prepared in at_first:
+            with suppress(Outdated):
+                return await run(prepared)
+        for _ in range(MAX_ATTEMPTS):
+            prepared = await self.analyse(prepare)
+            with suppress(Outdated):
+                return await run(prepared)
+        raise ConcurrentChange("what this rests on changed again and again; retry with the same request id")
+
+    def _read(self, query: Callable[[Session], Value]) -> Value:
+        with span("ledger read"), self.ledger.reading() as session:
+            return query(session)
+
+    def _write(self, change: Callable[[Session], Value]) -> Value:
+        for _ in range(MAX_ATTEMPTS - 1):
+            with suppress(ConcurrentChange):
+                return self._write_once(change)
+        return self._write_once(change)
+
+    def _write_urgently(self, change: Callable[[Session], Value]) -> Value:
+        return self.ledger.urgently(lambda: self._write(change))
+
+    def _write_once(self, change: Callable[[Session], Value]) -> Value:
+        with span("ledger write"), self.ledger.writing() as session:
+            return change(session)
