@@ -9,8 +9,8 @@ import pytest
 from modelward import AsyncClient, errors
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.common_pb2 import Dataset, ModelVersionRef
+from modelward_server.comparison.service import ComparisonService
 from modelward_server.rpc import heartbeats
-from modelward_server.rpc.comparison import ComparisonServicer
 from tests.conftest import RunningServer
 
 
@@ -23,7 +23,7 @@ async def test_a_comparison_that_takes_long_says_that_it_goes_on(
         await asyncio.to_thread(was_told.wait, 20)
         raise errors.ModelFailed("it did not load")
 
-    monkeypatch.setattr(ComparisonServicer, "_comparing", slow)
+    monkeypatch.setattr(ComparisonService, "begin", slow)
     was_told = threading.Event()
     told: list[tuple[float, str]] = []
     refs = [ModelVersionRef(model="m", version=number) for number in (1, 2)]
