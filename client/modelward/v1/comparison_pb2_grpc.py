@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class ComparisonServiceStub:
-    """Compares versions with each other and says how sure the answer is.
+    """Compares versions with each other, with confidence intervals and significance tests.
     """
 
     def __init__(self, channel):
@@ -103,11 +103,11 @@ class ComparisonServiceStub:
 
 
 class ComparisonServiceServicer:
-    """Compares versions with each other and says how sure the answer is.
+    """Compares versions with each other, with confidence intervals and significance tests.
     """
 
     def CompareModels(self, request, context):
-        """Runs versions on one test set. Streams the progress, then the verdict, which is also stored.
+        """Compares versions on one test set. Streams the progress, then the result, which is also stored.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -121,28 +121,28 @@ class ComparisonServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListComparisons(self, request, context):
-        """Lists stored comparisons, the newest first.
+        """Lists stored comparisons, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RenderComparison(self, request, context):
-        """Draws a stored comparison as a page or a picture.
+        """Renders a stored comparison as a page or a picture.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def BenchmarkModels(self, request, context):
-        """Measures how fast versions answer and what they need, in turns, so that drift of the machine hits all alike.
+        """Measures latency and memory of versions, in turns, so that changes of the machine's load affect all equally.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CreateAbTest(self, request, context):
-        """Starts a test of versions on live traffic.
+        """Starts an A/B test of versions on live traffic.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -156,42 +156,42 @@ class ComparisonServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAbTests(self, request, context):
-        """Lists A/B tests, the newest first.
+        """Lists A/B tests, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AssignVariant(self, request, context):
-        """Says which variant a unit gets. The same unit always gets the same one; SDKs compute it without a call.
+        """Returns the variant of a unit. The same unit always gets the same variant; SDKs compute it without a call.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecordAbOutcomes(self, request, context):
-        """Takes outcomes as they come, late or repeated: each outcome id counts once.
+        """Records outcomes, which may be late or repeated: each outcome id counts once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetAbTestResult(self, request, context):
-        """Says how the test stands. It may be looked at at any time without spoiling the answer.
+        """Returns the current result of the test. Repeated looks do not invalidate it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ConcludeAbTest(self, request, context):
-        """Ends the test and records what was decided.
+        """Ends the test and records the decision.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RenderAbTest(self, request, context):
-        """Draws how a test stands as a page or a picture.
+        """Renders the current result of a test as a page or a picture.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -274,7 +274,7 @@ def add_ComparisonServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ComparisonService:
-    """Compares versions with each other and says how sure the answer is.
+    """Compares versions with each other, with confidence intervals and significance tests.
     """
 
     @staticmethod

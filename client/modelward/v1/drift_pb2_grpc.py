@@ -102,85 +102,85 @@ class DriftServiceServicer:
     """
 
     def SetReference(self, request_iterator, context):
-        """Stores reference data of a version as a profile: a header, then the data in the header or as Arrow chunks.
-        The order of the rows is the order of time: how far stretches of the reference wander by themselves is learnt from it.
+        """Stores reference data of a version as a profile: a header, then the data in the header or as Arrow chunks. The rows
+        must be in the order of time: the natural variation between segments of the reference is estimated from it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetReference(self, request, context):
-        """Returns what is known of a version's reference.
+        """Returns the metadata of a version's reference.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DetectDrift(self, request, context):
-        """Compares a table with the reference, feature by feature, and keeps the report.
+        """Compares a table with the reference, feature by feature, and stores the report.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DetectDriftStream(self, request_iterator, context):
-        """The same for data of any size: a header, then Arrow chunks.
+        """The same as DetectDrift, for data of any size: a header, then Arrow chunks.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Observe(self, request_iterator, context):
-        """Takes live batches into windows; each window that closes is compared and may raise an alarm.
+        """Collects live batches into windows; each window is compared when it closes and may raise an alarm.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RecordOutcomes(self, request, context):
-        """Takes predictions and the labels that come later, joined by prediction id.
+        """Records predictions and delayed labels, which are joined by prediction id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListPerformance(self, request, context):
-        """Lists how a version performed over time, on predictions whose labels have come.
+        """Lists the performance of a version over time, on predictions with labels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDriftPolicy(self, request, context):
-        """Returns the thresholds that decide what counts as drift of a model.
+        """Returns the drift policy of a model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetDriftPolicy(self, request, context):
-        """Replaces the thresholds that decide what counts as drift of a model.
+        """Replaces the drift policy of a model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetDriftReport(self, request, context):
-        """Returns a report that was kept.
+        """Returns a stored report.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDriftReports(self, request, context):
-        """Lists the reports of a model, the newest first.
+        """Lists the reports of a model, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RenderDriftReport(self, request, context):
-        """Draws a report as a page or a picture.
+        """Renders a report as a page or a picture.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class LifecycleServiceStub:
-    """Registers models and versions, moves versions through their stages and says which one is to be used.
+    """Registers models and versions, moves versions through their stages and resolves the version to use.
     """
 
     def __init__(self, channel):
@@ -173,11 +173,11 @@ class LifecycleServiceStub:
 
 
 class LifecycleServiceServicer:
-    """Registers models and versions, moves versions through their stages and says which one is to be used.
+    """Registers models and versions, moves versions through their stages and resolves the version to use.
     """
 
     def CreateModel(self, request, context):
-        """Creates a model without versions. RegisterModelVersion does it too when the model is new.
+        """Creates a model without versions. RegisterModelVersion also creates a model that does not exist.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -205,22 +205,22 @@ class LifecycleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UploadBlobs(self, request_iterator, context):
-        """Stores contents by their SHA-256, before a version names them. For each blob send its header and then its bytes
-        in chunks. A header alone asks how much of the blob the server has, so that a client sends just the rest.
+        """Stores contents by their SHA-256, before a version refers to them. For each blob send its header and then its bytes
+        in chunks. A header alone asks how much of the blob the server has, so that a client sends only the rest.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DownloadArtifact(self, request, context):
-        """Streams the files of a version. Each file starts with its description; check its SHA-256 when it is complete.
+        """Streams the files of a version. Each file starts with its description; verify its SHA-256 when it is complete.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RegisterModelVersion(self, request, context):
-        """Registers the next version of a model, in the training stage. All of it is stored, or nothing.
+        """Registers the next version of a model, in the stage training. The registration is atomic.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -248,28 +248,28 @@ class LifecycleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LogMetrics(self, request, context):
-        """Adds metrics to a version, as they come in after its training. The latest value of a key is the one that counts.
+        """Adds metrics to a version after its training. The latest value of a key is the current one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TransitionModelVersion(self, request, context):
-        """Moves a version to another stage. Into production: the version there before is archived in the same instant.
+        """Moves a version to another stage. A promotion to production archives the previous version in the same transaction.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RollbackModel(self, request, context):
-        """Puts the version that was in production before back, and archives the one that is there.
+        """Moves the previous production version back to production, and archives the current one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def HaltModel(self, request, context):
-        """Forbids the use of a model at once: it no longer resolves until it is resumed.
+        """Forbids the use of a model immediately: it cannot be resolved until it is resumed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -283,70 +283,70 @@ class LifecycleServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteArtifact(self, request, context):
-        """Deletes the files of an archived version to free their space; its record, manifest and digests stay.
+        """Deletes the files of an archived version to free their space; its record, manifest and digests are kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResolveModel(self, request, context):
-        """Says which version is meant: by stage (production when nothing is said), by alias or by number, now or then.
+        """Resolves a version: by stage (production by default), by alias or by number, now or at a time in the past.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def WatchModels(self, request, context):
-        """Streams every change in its order, from now or from a resume token on.
+        """Streams every change in commit order, from now or from a resume token.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReportActiveVersion(self, request, context):
-        """Tells the server which version an engine runs.
+        """Reports which version an engine runs.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetRollout(self, request, context):
-        """Says which engines run the version that they should, which lag and which are silent.
+        """Returns which engines run the expected version, which lag and which are silent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTransitions(self, request, context):
-        """Lists stage changes, the newest first: which version moved, by whom and why.
+        """Lists transitions, newest first: which version was moved, by whom and why.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def VerifyAuditLog(self, request, context):
-        """Checks the audit log's hash chain and names the first record that does not hold.
+        """Verifies the audit log's hash chain and returns the first invalid record.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ExportAuditLog(self, request, context):
-        """Streams the audit log, for an archive or for a check by somebody else.
+        """Streams the audit log, for archiving or external verification.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReconcileMlflow(self, request, context):
-        """Finds where MLflow does not show what the registry says, and mends it.
+        """Detects and repairs differences between MLflow and the registry.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ImportMlflow(self, request, context):
-        """Adopts the versions of the server's MLflow registry that Modelward does not know, with their files, runs and stages.
+        """Imports versions of the server's MLflow registry that Modelward does not have, with their files, runs and stages.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -513,7 +513,7 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class LifecycleService:
-    """Registers models and versions, moves versions through their stages and says which one is to be used.
+    """Registers models and versions, moves versions through their stages and resolves the version to use.
     """
 
     @staticmethod

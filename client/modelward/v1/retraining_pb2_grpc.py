@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class RetrainingServiceStub:
-    """Keeps schedules, says which models are due, and hands each job to one worker at a time.
+    """Manages schedules, lists the models that are due, and leases each job to one worker at a time.
     """
 
     def __init__(self, channel):
@@ -143,11 +143,11 @@ class RetrainingServiceStub:
 
 
 class RetrainingServiceServicer:
-    """Keeps schedules, says which models are due, and hands each job to one worker at a time.
+    """Manages schedules, lists the models that are due, and leases each job to one worker at a time.
     """
 
     def CreateSchedule(self, request, context):
-        """Creates a schedule for a model. A model may have several; it is due when any of them says so.
+        """Creates a schedule for a model. A model may have several; it is due if it is due by any of them.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -161,7 +161,7 @@ class RetrainingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListSchedules(self, request, context):
-        """Lists schedules by their ids.
+        """Lists schedules, sorted by id.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -175,14 +175,14 @@ class RetrainingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteSchedule(self, request, context):
-        """Deletes a schedule. Its open job, if there is one, stays.
+        """Deletes a schedule. Its open job, if any, is kept.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PauseSchedule(self, request, context):
-        """Stops a schedule from making its model due until it is resumed.
+        """Pauses a schedule: it does not make its model due until it is resumed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -196,71 +196,71 @@ class RetrainingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def PreviewSchedule(self, request, context):
-        """Shows when a schedule, stored or only drafted, would fire next, and which of these times it would skip.
+        """Returns the next times at which a stored or drafted schedule would fire, and which of them it would skip.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListFirings(self, request, context):
-        """Lists what became of every firing, the newest first: the job that it made or joined, or why it was skipped.
+        """Lists the outcome of every firing, newest first: the job that it created or joined, or why it was skipped.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListDueModels(self, request, context):
-        """Lists the models that are due, the longest due first, with every reason why.
+        """Lists the models that are due, longest due first, with every reason.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RequestRetraining(self, request, context):
-        """Makes a model due by hand. Where a job is open already, the reason is added to it.
+        """Requests the retraining of a model. If a job is already open, the reason is added to it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LeaseJob(self, request, context):
-        """Gives the job of a due model to a worker, for a time. No two workers hold one job at once. Waits for a job when
-        asked to.
+        """Leases the job of a due model to a worker. No two workers hold one job at the same time. Optionally waits for a
+        job.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def LeaseJobs(self, request, context):
-        """Gives several jobs to one worker at once, as to one that hands them on to many machines.
+        """Leases several jobs to one worker at once, for example to a dispatcher that distributes them to many machines.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def HeartbeatJob(self, request, context):
-        """Says that the worker is alive, which extends its lease.
+        """Reports that the worker is alive, and extends its lease.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def CompleteJob(self, request, context):
-        """Ends a job with the version that came of it.
+        """Completes a job with the version that it produced.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def FailJob(self, request, context):
-        """Ends an attempt without success. The job waits and is tried again, or has failed for good.
+        """Ends an attempt as failed. The job is retried after a delay, or has failed permanently.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RetryJob(self, request, context):
-        """Lets a job that failed for good be tried again.
+        """Allows a permanently failed job to be tried again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -274,21 +274,22 @@ class RetrainingServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJobs(self, request, context):
-        """Lists jobs, the newest first.
+        """Lists jobs, newest first.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetRetrainingPolicy(self, request, context):
-        """Returns what a model's jobs are made with, and what follows them.
+        """Returns a model's retraining policy: the properties of its jobs, and their follow-up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SetRetrainingPolicy(self, request, context):
-        """Replaces it; jobs that exist keep what they were made with, and what follows them is up to the new policy.
+        """Replaces a model's retraining policy; existing jobs keep their properties, and the new policy determines their
+        follow-up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -411,7 +412,7 @@ def add_RetrainingServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class RetrainingService:
-    """Keeps schedules, says which models are due, and hands each job to one worker at a time.
+    """Manages schedules, lists the models that are due, and leases each job to one worker at a time.
     """
 
     @staticmethod
