@@ -171,7 +171,7 @@ class App:
 
     def _authentication(self) -> Authentication | None:
         settings = self._settings
-        if not settings.asks_who_calls:
+        if not settings.requires_identity:
             return None
         provider = IdentityProvider(settings.jwt_issuer, settings.jwt_audience, settings.jwt_keys)
         return Authentication(self.ledger, self.executors.urgent, provider if settings.jwt_keys else None)
@@ -182,7 +182,7 @@ class App:
         if self._telemetry:
             yield self._telemetry
         if settings.log_calls:
-            yield CallLog(asks_who_calls=settings.asks_who_calls)
+            yield CallLog(asks_who_calls=settings.requires_identity)
         if self._metrics:
             yield CallMetrics(self._metrics.registry)
         yield Errors()
@@ -219,7 +219,7 @@ class App:
         add_LifecycleServiceServicer_to_server(
             LifecycleServicer(unit_of_work, blobs, sources, watches, registry, self.mirror, self.uploads), server
         )
-        limits = Limits(settings.worker_seconds, settings.worker_memory_mb, settings.allow_pickle)
+        limits = Limits(settings.sandbox_seconds, settings.sandbox_memory_mb, settings.allow_pickle)
         comparisons = ComparisonService(unit_of_work, blobs, limits, settings.dask_scheduler)
         add_ComparisonServiceServicer_to_server(ComparisonServicer(unit_of_work, sources, comparisons), server)
         own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)

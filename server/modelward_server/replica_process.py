@@ -1,4 +1,4 @@
-"""The process of one worker: `python -m modelward_server.replica_process`, which the supervisor starts."""
+"""One of several server processes: `python -m modelward_server.replica_process`, started by the supervisor."""
 
 import os
 import signal

@@ -17,17 +17,17 @@ from modelward_server.storage.private_files import make_private_folder
 log = logging.getLogger(__name__)
 
 READY = b"serving\n"
-"""What a worker says when it takes calls."""
+"""What a process writes when it serves."""
 FIRST_PAUSE_SECONDS = 0.1
 LONGEST_PAUSE_SECONDS = 5.0
 SOUND_SECONDS = 60.0
-"""A worker that lived so long was sound: the next one is not held back for what became of those before it."""
+"""A process that ran this long was sound: its successor starts without a pause."""
 STOP_SECONDS = 20.0
-"""How long beyond the grace a worker may take to stop, before it is killed."""
+"""Time beyond the grace after which a process that does not stop is killed."""
 
 
 async def supervise(settings: Settings, on_start: Callable[[int], None]) -> None:
-    """Serve with `settings.workers` processes until SIGTERM or SIGINT; `on_start` is told the port.
+    """Serve with `settings.processes` processes until SIGTERM or SIGINT; `on_start` is told the port.
 
     Raises:
         ChildProcessError: one of them did not begin to serve; it has said why itself.
@@ -43,7 +43,7 @@ async def supervise(settings: Settings, on_start: Callable[[int], None]) -> None
 
 @contextmanager
 def held_port(host: str, port: int) -> Iterator[int]:
-    """Take a port that nobody has, for oneself and the workers, and return its number; 0 takes a free one.
+    """Take a port that nobody has, for oneself and the processes, and return its number; 0 takes a free one.
 
     The socket does not listen, so no call comes to it. It is bound alone and opened for sharing only then: of two
     supervisors that start at once the second fails.
@@ -65,20 +65,20 @@ def _migrate(settings: Settings) -> None:
 
 
 class Supervisor:
-    """Keeps the workers running."""
+    """Keeps the processes running."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._stopping = asyncio.Event()
-        self._workers: dict[int, Process] = {}
+        self._processes: dict[int, Process] = {}
 
     def stop(self) -> None:
         """Let `run` return."""
         self._stopping.set()
 
     async def run(self, on_start: Callable[[], None]) -> None:
-        """Start every worker, call `on_start` when all of them serve, and keep them until told to stop."""
-        numbers = range(self._settings.workers)
+        """Start every process, call `on_start` when all of them serve, and keep them until told to stop."""
+        numbers = range(self._settings.processes)
         keeping: list[asyncio.Task[None]] = []
         try:
             await asyncio.gather(*map(self._start, numbers))
@@ -89,48 +89,48 @@ class Supervisor:
             for task in keeping:
                 task.cancel()
             await asyncio.gather(*keeping, return_exceptions=True)
-            await asyncio.gather(*map(self._end, self._workers.values()))
+            await asyncio.gather(*map(self._end, self._processes.values()))
 
     async def _start(self, number: int) -> None:
-        """Start a worker and wait until it serves."""
+        """Start a process and wait until it serves."""
         command = (sys.executable, "-P", "-m", "modelward_server.replica_process")
         # In a session of its own, so that Ctrl-C is the supervisor's to handle.
-        worker = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
-        self._workers[number] = worker
-        assert worker.stdin is not None
-        assert worker.stdout is not None
+        process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
+        self._processes[number] = process
+        assert process.stdin is not None
+        assert process.stdout is not None
         # Not as arguments, which everybody on the machine may read. It stays open: its end tells of the supervisor's.
-        worker.stdin.write(_settings_of(self._settings, number).model_dump_json().encode() + b"\n")
-        if await worker.stdout.readline() != READY:
-            raise ChildProcessError(f"worker {number} could not begin to serve")
+        process.stdin.write(_settings_of(self._settings, number).model_dump_json().encode() + b"\n")
+        if await process.stdout.readline() != READY:
+            raise ChildProcessError(f"process {number} could not begin to serve")
 
     async def _keep(self, number: int) -> None:
-        """Replace a worker whenever it has ended."""
+        """Replace a process whenever it has ended."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             begun = time.monotonic()
-            code = await self._workers[number].wait()
+            code = await self._processes[number].wait()
             pause = FIRST_PAUSE_SECONDS if time.monotonic() - begun > SOUND_SECONDS else pause
-            log.warning("worker %d %s; another one starts in %.1f s", number, _how(code), pause)
+            log.warning("process %d %s; another one starts in %.1f s", number, _how(code), pause)
             await asyncio.sleep(pause)
             pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
             with suppress(OSError):
                 await self._start(number)
 
-    async def _end(self, worker: Process) -> None:
-        """Stop a worker, within the grace and a little more."""
+    async def _end(self, process: Process) -> None:
+        """Stop a process, within the grace and a little more."""
         with suppress(ProcessLookupError):
-            worker.terminate()
+            process.terminate()
         try:
-            await asyncio.wait_for(worker.wait(), self._settings.grace_seconds + STOP_SECONDS)
+            await asyncio.wait_for(process.wait(), self._settings.grace_seconds + STOP_SECONDS)
         except TimeoutError:
-            log.warning("worker %d did not stop and is killed", worker.pid)
-            worker.kill()
-            await worker.wait()
+            log.warning("process %d did not stop and is killed", process.pid)
+            process.kill()
+            await process.wait()
 
 
 def _settings_of(settings: Settings, number: int) -> Settings:
-    """Each worker has metrics of its own, on a port of its own."""
+    """Each process has metrics of its own, on a port of its own."""
     metrics_port = settings.metrics_port + number if settings.metrics_port else settings.metrics_port
     return settings.model_copy(update={"metrics_port": metrics_port})
 

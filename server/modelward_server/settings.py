@@ -67,8 +67,12 @@ def is_database_url(url: str) -> bool:
     return True
 
 
+RENAMED = {"workers": "processes", "worker_seconds": "sandbox_seconds", "worker_memory_mb": "sandbox_memory_mb"}
+"""Settings by their names in release 0.1, which the commands accept for one release more."""
+
+
 class Settings(BaseSettings):
-    """What an operator may choose. Everything has a default that runs on one machine without other services."""
+    """The settings of a server. Every default runs on one machine without other services."""
 
     model_config = SettingsConfigDict(env_prefix="MODELWARD_", frozen=True, hide_input_in_errors=True)
 
@@ -76,7 +80,7 @@ class Settings(BaseSettings):
     port: int = Field(
         default=DEFAULT_PORT, ge=0, le=MAX_PORT, description="Port to listen on; 0 takes a free one and prints it."
     )
-    workers: int = Field(default=1, ge=1, le=256, description="Processes that share the port and the load.")
+    processes: int = Field(default=1, ge=1, le=256, description="Server processes that share the port and the load.")
     data_dir: Path = Field(default=Path("modelward-data"), description="Folder for what the server keeps in files.")
     blobs_dir: str = Field(
         default="", description="Folder of the models' files, which replicas share. Empty: blobs in the data folder."
@@ -91,13 +95,13 @@ class Settings(BaseSettings):
         default=("runs:/", "models:/"),
         description="Comma-separated URIs of places that the server may read from, as file:///srv/models.",
     )
-    worker_seconds: float = Field(
+    sandbox_seconds: float = Field(
         default=60.0,
         gt=0,
         allow_inf_nan=False,
-        description="Seconds that a model may run when the server compares models.",
+        description="Maximum run time of a model in seconds when the server compares models.",
     )
-    worker_memory_mb: int = Field(default=4096, ge=256, description="Memory in MiB that such a model may take.")
+    sandbox_memory_mb: int = Field(default=4096, ge=256, description="Maximum memory of such a model in MiB.")
     table_memory_mb: int = Field(
         default=2048,
         ge=64,
@@ -179,7 +183,7 @@ class Settings(BaseSettings):
         default=None,
         ge=0,
         le=MAX_PORT,
-        description="Port on which Prometheus scrapes /metrics; a second worker takes the next; empty: none.",
+        description="Port on which Prometheus scrapes /metrics; a second process uses the next; empty: none.",
     )
     channelz: bool = Field(
         default=False, description="Whether to answer gRPC's channelz service: connections, calls and sockets."
@@ -243,8 +247,8 @@ class Settings(BaseSettings):
     @field_validator("metrics_port")
     @classmethod
     def leave_room(cls, port: int | None, info: ValidationInfo) -> int | None:
-        if port and port + info.data.get("workers", 1) - 1 > MAX_PORT:
-            raise ValueError("leaves no port for each worker: they take this one and those behind it")
+        if port and port + info.data.get("processes", 1) - 1 > MAX_PORT:
+            raise ValueError("leaves no port for each process: they use this one and those after it")
         return port
 
     @field_validator("allowed_sources", "webhooks", mode="before")
@@ -277,7 +281,7 @@ class Settings(BaseSettings):
         return secret
 
     @property
-    def asks_who_calls(self) -> bool:
+    def requires_identity(self) -> bool:
         return self.auth or bool(self.tls_client_ca) or bool(self.jwt_keys)
 
     @property

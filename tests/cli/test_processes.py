@@ -153,3 +153,18 @@ def test_a_store_that_cannot_be_opened_is_one_line(flag: str, value: str, code: 
     [line] = done.stderr.splitlines()
     assert line.startswith(f"{flag} (MODELWARD_{flag.strip('-').replace('-', '_').upper()}): ")
     assert "secret" not in line
+
+
+def test_serve_with_names_of_the_last_release_uses_and_reports_them(tmp_path: Path) -> None:
+    done = modelward("serve", "--data-dir", tmp_path, "--workers", "0", MODELWARD_WORKER_SECONDS="-1")
+    assert done.returncode == 2
+    notice = "--workers (MODELWARD_WORKERS) is now --processes (MODELWARD_PROCESSES); the next release does not accept"
+    assert notice in done.stderr
+    assert "--processes (MODELWARD_PROCESSES): Input should be greater than or equal to 1, not '0'" in done.stderr
+    assert "--sandbox-seconds (MODELWARD_SANDBOX_SECONDS): Input should be greater than 0, not '-1'" in done.stderr
+
+
+def test_serve_with_both_names_of_a_setting_uses_the_current_one(tmp_path: Path) -> None:
+    done = modelward("serve", "--data-dir", tmp_path, "--workers", "3", "--processes", "0")
+    assert "--processes (MODELWARD_PROCESSES): Input should be greater than or equal to 1, not '0'" in done.stderr
+    assert "--workers" not in modelward("serve", "--help").stdout

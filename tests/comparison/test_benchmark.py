@@ -56,7 +56,7 @@ async def strict(server: RunningServer, tmp_path: Path) -> AsyncIterator[Either]
     """A client of a server whose models may take four seconds."""
     from modelward_server.app import App
 
-    app = App(Settings(data_dir=tmp_path, port=0, worker_seconds=4))
+    app = App(Settings(data_dir=tmp_path, port=0, sandbox_seconds=4))
     port = await app.start()
     async with AsyncClient(f"127.0.0.1:{port}") as client:
         yield Either(client)

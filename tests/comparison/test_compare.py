@@ -273,7 +273,7 @@ async def test_the_same_request_id_is_answered_without_running_anything_again(
 
 
 async def test_a_model_that_never_ends_costs_its_time_limit_and_no_more(tmp_path: Path, name: str) -> None:
-    settings = Settings(port=0, data_dir=tmp_path / "data", worker_seconds=12)
+    settings = Settings(port=0, data_dir=tmp_path / "data", sandbox_seconds=12)
     running = await asyncio.to_thread(RunningServer, settings)
     skops.io.dump(endless(3), tmp_path / "model.skops")
     async with AsyncClient(running.target, actor="tester") as client:

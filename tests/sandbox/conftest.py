@@ -60,7 +60,7 @@ class Target:
 @pytest.fixture(scope="module")
 def target(confinement: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     data = tmp_path_factory.mktemp("data")
-    settings = Settings(port=0, data_dir=data, allow_pickle=True, worker_seconds=20, worker_memory_mb=256)
+    settings = Settings(port=0, data_dir=data, allow_pickle=True, sandbox_seconds=20, sandbox_memory_mb=256)
     running = RunningServer(settings)
     with ExitStack() as stack:
         places = [str(data / "socket"), f"\0{data.name}-{uuid4()}", str(data / "datagrams")]

@@ -32,7 +32,7 @@ class Replicas(Registry):
         self.targets = ",".join(server.target for server in self.servers)
 
     def _serve(self, number: int, workers: int = 1) -> Killable:
-        flags = ["--port", str(self._ports[number]), "--workers", str(workers)]
+        flags = ["--port", str(self._ports[number]), "--processes", str(workers)]
         log = self._folder / f"log{next(self._logs)}"
         return Killable(self._folder / "data", log, *flags, "--database-url", self._database)
 

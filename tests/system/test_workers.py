@@ -1,4 +1,4 @@
-"""`modelward serve --workers`: several processes on one port, which are replaced when they die and stop together."""
+"""`modelward serve --processes`: several processes on one port, which are replaced when they die and stop together."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ class ServedByWorkers(Served):
     """A supervisor and its workers; it prints its address when all of them serve."""
 
     def __init__(self, folder: Path, *flags: str) -> None:
-        super().__init__(folder / "data", folder / "log", "--workers", str(WORKERS), *flags)
+        super().__init__(folder / "data", folder / "log", "--processes", str(WORKERS), *flags)
 
     def _wait_until_serving(self) -> None:
         """There is nothing to wait for, and the certificate is not known here."""
@@ -122,14 +122,14 @@ def test_new_certificate_is_served_by_every_worker(served: ServedByWorkers) -> N
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_second_server_on_the_port_fails(served: ServedByWorkers, workers: str, tmp_path: Path) -> None:
     port = served.target.rpartition(":")[2]
-    flags = ["--port", port, "--workers", workers, "--data-dir", str(tmp_path)]
+    flags = ["--port", port, "--processes", workers, "--data-dir", str(tmp_path)]
     done = _serve(*flags)
     assert (done.returncode, done.stderr) == (1, f"cannot listen on 127.0.0.1:{port}: Address already in use\n")
 
 
 def test_worker_that_cannot_begin_ends_all_and_says_why(tmp_path: Path) -> None:
     files = ["--tls-cert", str(tmp_path / "none.pem"), "--tls-key", str(tmp_path / "none.pem")]
-    done = _serve("--port", "0", "--workers", "2", "--data-dir", str(tmp_path / "data"), *files)
+    done = _serve("--port", "0", "--processes", "2", "--data-dir", str(tmp_path / "data"), *files)
     assert done.returncode == 1
     assert "none.pem: No such file or directory" in done.stderr
     assert done.stderr.splitlines()[-1].endswith("could not begin to serve")
@@ -137,7 +137,7 @@ def test_worker_that_cannot_begin_ends_all_and_says_why(tmp_path: Path) -> None:
 
 
 def test_metrics_need_a_port_for_each_worker(tmp_path: Path) -> None:
-    done = _serve("--port", "0", "--workers", "2", "--data-dir", str(tmp_path), "--metrics-port", "65535")
+    done = _serve("--port", "0", "--processes", "2", "--data-dir", str(tmp_path), "--metrics-port", "65535")
     assert done.returncode == 2
     assert done.stderr.startswith("--metrics-port (MODELWARD_METRICS_PORT): ")
 

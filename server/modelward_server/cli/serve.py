@@ -34,15 +34,27 @@ class ServeCommand(click.Command):
 
 
 def _flags(names: tuple[str, ...]) -> list[click.Parameter]:
+    settings_class, renamed = _settings()
     return [
-        click.Option(
-            [f"--{name.replace('_', '-')}"],
-            metavar=METAVARS.get(field.annotation, "TEXT"),
-            help=f"{field.description}  [env var: MODELWARD_{name.upper()}; default: {_shown(field.default)}]",
-        )
-        for name, field in _settings_class().model_fields.items()
-        if not names or name in names
+        *(_flag(name, field) for name, field in settings_class.model_fields.items() if not names or name in names),
+        *(click.Option([_option(old)], hidden=True) for old, new in renamed.items() if not names or new in names),
     ]
+
+
+def _flag(name: str, field: Any) -> click.Option:
+    return click.Option(
+        [_option(name)],
+        metavar=METAVARS.get(field.annotation, "TEXT"),
+        help=f"{field.description}  [env var: {_variable(name)}; default: {_shown(field.default)}]",
+    )
+
+
+def _option(setting: str) -> str:
+    return f"--{setting.replace('_', '-')}"
+
+
+def _variable(setting: str) -> str:
+    return f"MODELWARD_{setting.upper()}"
 
 
 def _shown(default: object) -> str:
@@ -50,12 +62,13 @@ def _shown(default: object) -> str:
     return text or "empty"
 
 
-def _settings_class() -> Any:
+def _settings() -> tuple[Any, dict[str, str]]:
+    """Import the class of the settings, and the names that changed."""
     try:
-        from modelward_server.settings import Settings
+        from modelward_server.settings import RENAMED, Settings
     except ImportError:
         raise Failure(NEEDS_SERVER) from None
-    return Settings
+    return Settings, RENAMED
 
 
 @click.command(cls=ServeCommand)
@@ -97,16 +110,29 @@ def settings_of(flags: Mapping[str, str | None]) -> Any:
     Raises:
         BadSetting: one of them makes no sense.
     """
-    settings_class = _settings_class()
+    settings_class, renamed = _settings()
     from pydantic import ValidationError
 
     try:
-        return settings_class(**{name: value for name, value in flags.items() if value is not None})
+        return settings_class(**_by_current_names(flags, renamed))
     except ValidationError as error:
         problems = ((str(problem["loc"][0]), problem) for problem in error.errors())
         fields = settings_class.model_fields
         lines = (f"{_named(name)}: {_problem(problem, fields[name].repr)}" for name, problem in problems)
         raise BadSetting("\n".join(lines)) from None
+
+
+def _by_current_names(flags: Mapping[str, str | None], renamed: Mapping[str, str]) -> dict[str, str]:
+    """Return the flags that were given, and what is set under an old name where the current one is not set."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    for old, new in renamed.items():
+        value = given.pop(old, os.environ.get(_variable(old)))
+        if value is None:
+            continue
+        click.echo(f"{_named(old)} is now {_named(new)}; the next release does not accept the old name", err=True)
+        if new not in given and _variable(new) not in os.environ:
+            given[new] = value
+    return given
 
 
 def _problem(problem: Any, shown: bool) -> str:
@@ -124,7 +150,7 @@ def _problem(problem: Any, shown: bool) -> str:
 
 def _named(setting: str) -> str:
     """Name a setting both ways that it can be given."""
-    return f"--{setting.replace('_', '-')} (MODELWARD_{setting.upper()})"
+    return f"{_option(setting)} ({_variable(setting)})"
 
 
 def _check_address(host: str, port: int) -> None:
@@ -140,7 +166,7 @@ async def _served(settings: Any) -> None:
     try:
         from modelward_server.observability.redaction import redact
 
-        if settings.workers > 1:
+        if settings.processes > 1:
             from modelward_server.replica_supervisor import supervise as run
         else:
             from modelward_server.app import serve as run
