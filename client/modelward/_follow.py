@@ -97,7 +97,7 @@ def cache_key(target: str, model: str, stage: str) -> str:
 
 def load_known(trusted: Sequence[str], allow_pickle: bool) -> Loader:
     """Return the loader of the formats that are loaded here; of others it makes None."""
-    formats = {ModelFormat.SKOPS, ModelFormat.ONNX} | ({ModelFormat.PICKLE} if allow_pickle else set())
+    formats = model_files.MAIN_FILES.keys() - (set() if allow_pickle else {ModelFormat.PICKLE})
 
     def load(version: ModelVersion, folder: Path) -> Any:
         known = version.format in formats

@@ -26,6 +26,8 @@ from modelward.shared.onnx_structure import check_confined
 from modelward.shared.trusted_types import TRUSTED_TYPES
 from modelward.v1.common_pb2 import Dataset
 
+MAIN_FILES = {ModelFormat.SKOPS: "model.skops", ModelFormat.ONNX: "model.onnx", ModelFormat.PICKLE: "model.pkl"}
+"""The file at the artifact's root that holds the model, for each format that can be loaded and run."""
 INLINE_BYTES = 64 << 10
 """Up to this size a table stays in its message, whatever else travels there."""
 

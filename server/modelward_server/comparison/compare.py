@@ -13,6 +13,7 @@ from modelward.data import Columns
 from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField, ModelFailed
 from modelward.kinds import without_times
 from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion, Stage, VersionRef
+from modelward.shared.model_files import MAIN_FILES
 from modelward_server.comparison.prediction_alignment import Sent, align, read_predictions
 from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column
 from modelward_server.comparison.trading_returns import deflated_sharpes, keep_books
@@ -21,8 +22,6 @@ from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.runtime.tracing import span
 from modelward_server.sandbox.sandbox import Limits, Run, run_model
 
-MAIN_FILES = {ModelFormat.SKOPS: "model.skops", ModelFormat.ONNX: "model.onnx", ModelFormat.PICKLE: "model.pkl"}
-"""The file that is run, for each format that is."""
 DEFAULT_LABEL = "label"
 DEFAULT_CONFIDENCE = 0.95
 DEFAULT_PERIODS = 252.0

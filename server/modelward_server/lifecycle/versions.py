@@ -18,6 +18,7 @@ from modelward.lifecycle import (
     VersionRef,
 )
 from modelward.shared.manifest import manifest_digest
+from modelward.shared.model_files import MAIN_FILES
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.files import check_paths
 from modelward_server.lifecycle.models import add_model, touch_model
@@ -28,12 +29,8 @@ from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.search_tables import set_version_metrics, set_version_tags
 from modelward_server.storage.tables import MetricRow, ModelRow, TransitionRow, VersionRow
 
-FORMAT_OF_FILE = {
-    "model.skops": ModelFormat.SKOPS,
-    "model.onnx": ModelFormat.ONNX,
-    "model.pkl": ModelFormat.PICKLE,
-}
-"""What a file of that name at the artifact's root says of the format."""
+FORMAT_OF_FILE = {name: known for known, name in MAIN_FILES.items()}
+"""The format that a file of that name at the artifact's root implies."""
 
 
 @dataclass(frozen=True)

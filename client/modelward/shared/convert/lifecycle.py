@@ -27,12 +27,7 @@ from modelward.shared.convert.common import (
 )
 from modelward.v1 import lifecycle_pb2 as pb
 
-FORMATS = {
-    ModelFormat.SKOPS: pb.MODEL_FORMAT_SKOPS,
-    ModelFormat.ONNX: pb.MODEL_FORMAT_ONNX,
-    ModelFormat.PICKLE: pb.MODEL_FORMAT_PICKLE,
-    ModelFormat.OTHER: pb.MODEL_FORMAT_OTHER,
-}
+FORMATS = {known: pb.ModelFormat.Value(f"MODEL_FORMAT_{known.name}") for known in ModelFormat}
 
 
 def format_to_proto(value: ModelFormat | None) -> pb.ModelFormat.ValueType:
