@@ -50,7 +50,7 @@ from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.model_events import ModelWatches
 from modelward_server.rpc.retraining import RetrainingServicer
 from modelward_server.rpc.upload_streams import Uploads
-from modelward_server.runtime.background import Background, in_own_thread, progressed
+from modelward_server.runtime.background import Background
 from modelward_server.runtime.executors import Executors
 from modelward_server.runtime.shutdown import exit_after
 from modelward_server.runtime.tracing import is_wanted
@@ -60,10 +60,11 @@ from modelward_server.security.authentication import Authentication
 from modelward_server.security.certificates import Certificates
 from modelward_server.security.identity_provider import IdentityProvider
 from modelward_server.settings import Settings
+from modelward_server.storage import retention_task
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.ledger import Ledger, is_in_file
 from modelward_server.storage.private_files import make_private_folder
-from modelward_server.storage.retention import Retention, is_done
+from modelward_server.storage.retention import Retention
 from modelward_server.storage.sources import Sources
 from modelward_server.storage.table_memory import MEMORY, MIB
 from modelward_server.storage.unit_of_work import UnitOfWork
@@ -76,9 +77,6 @@ SERVICES = [
     for file in (lifecycle_pb2, drift_pb2, comparison_pb2, retraining_pb2)
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
-SWEEP_SECONDS = 3_600.0
-SWEEP_PAUSE_SECONDS = 0.05
-"""How long clients' changes have the ledger for themselves between two steps of a sweep."""
 STOP_SECONDS = 2.0
 """What of the grace is kept for background tasks, and again for threads, to end once calls have."""
 OBJECTS_BETWEEN_COLLECTIONS = 20_000
@@ -199,7 +197,7 @@ class App:
         self.mirror = MirrorWorker(self.ledger, self.blobs, mirror)
         self.background.start("mirror", self.mirror.run)
         self.retention = Retention(self.ledger, self.blobs, self._settings.lifetimes)
-        self.background.start("retention", self._sweep)
+        self.background.start("retention", partial(retention_task.run, self.retention))
         webhooks = Webhooks(
             self.ledger, self._settings.webhooks, self._settings.webhooks_secret, self._settings.webhooks_private
         )
@@ -238,16 +236,6 @@ class App:
             channelz.add_channelz_servicer(server)
             described.append(channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name)
         reflection.enable_server_reflection(described, server)
-
-    async def _sweep(self) -> None:
-        """Now and every hour, sweep what has outlived its time, with a rest after each step."""
-        while True:
-            steps = self.retention.steps()
-            while not await in_own_thread(is_done, steps):
-                await progressed()
-                await asyncio.sleep(SWEEP_PAUSE_SECONDS)
-            await progressed()
-            await asyncio.sleep(SWEEP_SECONDS)
 
     def _wake(self) -> None:
         """Tell those that follow the ledger that it changed."""

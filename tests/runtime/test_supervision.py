@@ -17,7 +17,6 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from sqlalchemy.exc import DatabaseError
 
 from modelward.cli.commands import cli
-from modelward_server import app
 from modelward_server.mlflow import mirror_task
 from modelward_server.observability import health
 from modelward_server.retraining.post_training_task import PostTraining
@@ -25,7 +24,7 @@ from modelward_server.retraining.scheduler import Ticker
 from modelward_server.rpc import model_events
 from modelward_server.runtime import background
 from modelward_server.settings import Settings
-from modelward_server.storage import retention
+from modelward_server.storage import retention, retention_task
 from modelward_server.webhooks.webhooks import Webhooks
 from tests.conftest import RunningServer
 
@@ -49,7 +48,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(background, "FIRST_PAUSE_SECONDS", 0.05)
         patched.setattr(background, "MAX_PAUSE_SECONDS", 0.2)
-        patched.setattr(app, "SWEEP_SECONDS", 0.05)
+        patched.setattr(retention_task, "INTERVAL_SECONDS", 0.05)
         patched.setattr(health, "SECONDS", 0.05)
         patched.setattr(mirror_task, "POLL_SECONDS", 0.1)
         running = RunningServer(
