@@ -9,19 +9,21 @@ from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zlib import crc32
 
 import mlflow  # noqa: F401 - else a server's thread imports it, and pandas, while a test looks at half of them
 import pytest
-from sqlalchemy import NullPool, create_engine
 
 from modelward import AsyncClient, Client
 from modelward_server.app import App
 from modelward_server.settings import Settings
-from tests.postgres import NOT_INSTALLED, programs, running_postgres
+from tests.postgres import DATABASES, NOT_INSTALLED, new_database, programs, running_postgres
 
 for _name in [name for name in os.environ if name.upper().startswith("MODELWARD_")]:
     if not _name.startswith("MODELWARD_TEST_"):
         del os.environ[_name]  # A setting of a real server that whoever runs the tests may have.
+
+FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 
 
 class RunningServer:
@@ -50,24 +52,53 @@ class RunningServer:
         self._thread.join()
 
 
-PAIRS = {("sqlite", "sync"), ("postgresql", "async")}
-"""Which client is tried on which database, where a test is for both: that a client is sync makes no difference to the
-database, and the sync client is derived from the async one. `MODELWARD_TEST_SCALE=full` tries all four."""
+NEED_PROCESSES = {"postgres", "serve", "tracking_server"}
+"""Fixtures that start a process; a test that has one of them is marked `system`."""
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Mark what needs more than this process."""
+    if isinstance(item, pytest.Function) and NEED_PROCESSES & set(item.fixturenames):
+        item.add_marker(pytest.mark.system)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out pairs that tell nothing more."""
-    if os.environ.get("MODELWARD_TEST_SCALE") == "full" or programs() is None:
+    """Try each test with one client on SQLite and with the other on PostgreSQL.
+
+    Which is which hangs on the test's name, so that both kinds of runs try both clients. That a client is sync makes
+    no difference to the database, and the sync client is derived from the async one. `MODELWARD_TEST_SCALE=full` tries
+    all four pairs.
+    """
+    if FULL:
         return
-    left_out = [item for item in items if _pair(item) not in PAIRS | {None}]
+    left_out = [item for item in items if not _is_tried(item)]
     config.hook.pytest_deselected(items=left_out)
-    items[:] = [item for item in items if _pair(item) in PAIRS | {None}]
+    items[:] = [item for item in items if _is_tried(item)]
 
 
-def _pair(item: pytest.Item) -> tuple[str, str] | None:
-    """Return the database and the client of a test that has one of each."""
+def _is_tried(item: pytest.Item) -> bool:
     given = getattr(getattr(item, "callspec", None), "params", {})
-    return (given["database_url"], given["client"]) if given.keys() >= {"database_url", "client"} else None
+    if not given.keys() >= {"database_url", "client"}:
+        return True
+    one = crc32(item.nodeid.partition("[")[0].encode()) % 2 == 0
+    return ((given["database_url"] == "sqlite") == (given["client"] == "sync")) is one
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+    """Start no workers for the tests of one file."""
+    return 0 if len(named_files(config)) == 1 else None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Run whatever stands in files that are named, marked `system` or not."""
+    if named_files(config) and not any(argument.startswith("-m") for argument in config.invocation_params.args):
+        config.option.markexpr = ""
+
+
+def named_files(config: pytest.Config) -> set[str]:
+    """Return the files of the tests to run, where those are named and no folders."""
+    files = {argument.partition("::")[0] for argument in config.args}
+    return files if all(Path(config.invocation_params.dir, file).is_file() for file in files) else set()
 
 
 @pytest.fixture(scope="session")
@@ -86,21 +117,13 @@ def postgres() -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="session", params=DATABASES)
 def database_url(request: pytest.FixtureRequest) -> str:
     """The ledger's database: SQLite in the data folder, and PostgreSQL where it is installed."""
     if request.param == "sqlite":
         return ""
     url: str = request.getfixturevalue("postgres")
     return new_database(url)
-
-
-def new_database(url: str) -> str:
-    """Create an empty database on a PostgreSQL server and return its URL."""
-    name = f"test_{uuid4().hex}"
-    with create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
-        connection.exec_driver_sql(f"CREATE DATABASE {name}")
-    return f"{url}/{name}"
 
 
 @pytest.fixture(scope="session")

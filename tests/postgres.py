@@ -10,7 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from uuid import uuid4
 
+import pytest
+from sqlalchemy import NullPool, create_engine
+
+DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.system))
+"""What the ledger is kept in, as the parameters of a fixture or a test."""
 NOT_INSTALLED = "PostgreSQL's programs (initdb, postgres) are not installed"
 
 
@@ -80,6 +86,14 @@ def running_postgres(bin_dir: Path) -> Iterator[str]:
     """Run a cluster and give the SQLAlchemy URL of its server, without a database."""
     with controlled_postgres(bin_dir) as postgres:
         yield postgres.url
+
+
+def new_database(url: str) -> str:
+    """Create an empty database on a PostgreSQL server and return its URL."""
+    name = f"test_{uuid4().hex}"
+    with create_engine(url, isolation_level="AUTOCOMMIT", poolclass=NullPool).connect() as connection:
+        connection.exec_driver_sql(f"CREATE DATABASE {name}")
+    return f"{url}/{name}"
 
 
 def _run(*command: object) -> None:

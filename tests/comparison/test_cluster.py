@@ -54,6 +54,7 @@ def clients(folder: Path) -> Iterator[tuple[Client, Client]]:
         alone.stop()
 
 
+@pytest.mark.system
 def test_a_cluster_finds_what_one_machine_finds(clients: tuple[Client, Client], folder: Path) -> None:
     uri = (folder / "test").as_uri()
     versions = ["spx/1", "spx/2", "spx/3"]  # The third crashes its process.
@@ -65,6 +66,7 @@ def test_a_cluster_finds_what_one_machine_finds(clients: tuple[Client, Client], 
         assert (one.metrics, one.differences) == (other.metrics, other.differences)
 
 
+@pytest.mark.system
 def test_columns_of_a_uri_are_named(clients: tuple[Client, Client], folder: Path) -> None:
     with pytest.raises(errors.InvalidField, match="names a column"):
         clients[0].compare(["spx/1", "spx/2"], (folder / "test").as_uri(), TRUTH)

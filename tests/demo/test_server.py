@@ -14,6 +14,8 @@ from modelward import Client
 from modelward.demo import run
 from modelward.demo.server import ServerFailedError, running_server
 
+pytestmark = pytest.mark.system
+
 
 def test_the_server_serves_for_the_time_of_the_block_only(tmp_path: Path) -> None:
     with running_server(tmp_path) as target, Client(target) as client:

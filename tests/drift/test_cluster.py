@@ -26,6 +26,8 @@ from modelward_server.storage.arrow_tables import arrow_columns
 from modelward_server.storage.parquet_process import open_parquet
 from tests.system.served import Served
 
+pytestmark = pytest.mark.system
+
 random = np.random.default_rng(31)
 TRAINING = {"ret": random.normal(size=2000), "venue": random.choice(["X", "Y"], 2000).astype(object)}
 

@@ -18,7 +18,8 @@ from modelward.lifecycle import DriftAlarm, EventKind
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward_server.statistics.sequential_detector import Detector, from_bytes, to_bytes
-from tests.conftest import Either, RunningServer, new_database
+from tests.conftest import Either, RunningServer
+from tests.postgres import DATABASES, new_database
 from tests.system.conftest import serve  # noqa: F401 - the fixture
 from tests.system.served import Served
 
@@ -183,7 +184,7 @@ async def test_bad_input_names_the_field(client: Either, version: str) -> None:
     assert (await observer.add(calm(1))).acknowledged == 1
 
 
-@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+@pytest.mark.parametrize("kind", DATABASES)
 def test_what_was_acknowledged_survives_a_kill(
     kind: str,
     serve: Callable[..., Served],  # noqa: F811

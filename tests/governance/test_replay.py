@@ -16,7 +16,8 @@ from modelward_server.security import grants
 from modelward_server.settings import Settings
 from modelward_server.storage import audit
 from tests.abtest.traffic import named
-from tests.conftest import RunningServer, new_database
+from tests.conftest import RunningServer
+from tests.postgres import new_database
 
 
 class Registry:

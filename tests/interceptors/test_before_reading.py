@@ -222,6 +222,7 @@ def flood(server: Served, method: str, metadata: tuple[tuple[str, str], ...], gz
         return Counter(end for ends in pool.map(send, range(AT_ONCE)) for end in ends)
 
 
+@pytest.mark.system
 def test_large_messages_that_are_refused_leave_the_servers_memory_alone(tmp_path: Path) -> None:
     server = Served(tmp_path / "data", tmp_path / "log", "--auth", "true")
     with administering(Settings(data_dir=server.data_dir)) as (session, caller):

@@ -19,6 +19,8 @@ from modelward import Client
 from modelward.errors import ModelNotFound
 from tests.system.served import Served
 
+pytestmark = pytest.mark.system
+
 
 class Collector(ThreadingHTTPServer):
     """Takes OTLP over HTTP and keeps what it says."""

@@ -31,7 +31,7 @@ from modelward_server.storage import audit
 from modelward_server.storage.documents import TRIGGER
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.retraining_tables import FiringRow, ScheduleRow
-from tests.conftest import new_database
+from tests.postgres import DATABASES, new_database
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -298,7 +298,7 @@ def test_the_database_itself_refuses_a_second_firing_of_one_time(ledger: Ledger)
         session.add(FiringRow(**columns))
 
 
-@pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
+@pytest.mark.parametrize("url", DATABASES, indirect=True)
 def test_of_four_servers_that_look_at_once_each_time_fires_once(ledger: Ledger, url: str) -> None:
     world = World(ledger, NOON, Cron("0 12 * * *", "Europe/London"), policy=SchedulePolicy(jitter=3 * MINUTE))
     others = [Ledger(url) for _ in range(4)]

@@ -23,7 +23,8 @@ from modelward import (
 )
 from modelward_server.settings import Settings
 from modelward_server.storage.retraining_tables import FiringRow, JobRow, ScheduleRow
-from tests.conftest import Either, RunningServer, new_database
+from tests.conftest import Either, RunningServer
+from tests.postgres import DATABASES, new_database
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
 CLOSE = AtSession("XNYS", after_close=timedelta(minutes=30))
@@ -163,7 +164,7 @@ async def test_a_lease_decides_the_firing_and_history_has_it(client: Either, nam
         await client.list_firings("nobody-made-this")
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[RunningServer]]:
     """Two servers on one database that look at the schedules all the time."""
     url = f"sqlite:///{tmp_path / 'ledger.db'}"

@@ -15,6 +15,8 @@ from modelward_server.mlflow.client import connect
 from tests.conftest import RunningServer
 from tests.system.served import bare_environment
 
+pytestmark = pytest.mark.system
+
 PATIENCE_SECONDS = 30.0
 ROOT = Path(__file__).parents[2]
 Start = Callable[..., subprocess.Popen[bytes]]

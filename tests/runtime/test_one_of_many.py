@@ -20,7 +20,8 @@ from modelward_server.storage import blobs
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.webhooks import delivery
 from modelward_server.webhooks.messages import message_of
-from tests.conftest import RunningServer, new_database
+from tests.conftest import RunningServer
+from tests.postgres import DATABASES, new_database
 from tests.webhooks.receiver import Receiver
 
 WAIT_SECONDS = 120.0
@@ -32,7 +33,7 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, receiver: Receiver
 ) -> Iterator[RunningServer]:

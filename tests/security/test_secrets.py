@@ -12,7 +12,7 @@ import pytest
 
 from modelward import Client, ModelwardError
 from modelward_server.observability.redaction import redact
-from tests.conftest import new_database
+from tests.postgres import new_database
 from tests.system.network import Network
 from tests.system.served import Serving, bare_environment
 
@@ -142,6 +142,7 @@ def test_a_text_made_to_be_slow_to_search_is_searched_in_one_pass(part: str) -> 
     assert time.monotonic() - begun < 10
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

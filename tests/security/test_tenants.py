@@ -38,10 +38,11 @@ from modelward_server.settings import Settings
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.retention import sweep_uploads
 from modelward_server.storage.tables import RequestRow
-from tests.conftest import RunningServer, new_database
+from tests.conftest import RunningServer
+from tests.postgres import DATABASES, new_database
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """A server that asks who calls, with a model of each of two desks."""
     url = new_database(request.getfixturevalue("postgres")) if request.param == "postgresql" else ""

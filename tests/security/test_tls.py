@@ -121,6 +121,7 @@ def test_commands_take_their_certificates_from_the_environment(
     assert "none.pem: No such file or directory" in lost.stderr
 
 
+@pytest.mark.system
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

@@ -23,14 +23,15 @@ from modelward_server.security import authentication, grants
 from modelward_server.security.admin_session import administering
 from modelward_server.settings import Settings
 from modelward_server.storage.security_tables import GrantRow
-from tests.conftest import RunningServer, new_database
+from tests.conftest import RunningServer
+from tests.postgres import DATABASES, new_database
 
 KEPT = 0.2
 """Seconds for which this server believes a credential; five would make these tests slow."""
 GRPCURL = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or "grpcurl"
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     url = new_database(request.getfixturevalue("postgres")) if request.param == "postgresql" else ""
     folder = tmp_path_factory.mktemp("data")
@@ -168,6 +169,7 @@ def test_a_token_travels_over_tls_only() -> None:
     Client("localhost:50061,127.0.0.1:50062", token="mw_secret").close()
 
 
+@pytest.mark.system
 def test_the_commands_make_list_and_revoke_tokens(tmp_path: Path) -> None:
     def run(*arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
         line = [sys.executable, "-m", "modelward", *arguments]

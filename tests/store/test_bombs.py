@@ -26,6 +26,8 @@ from modelward_server.storage.table_memory import MEMORY, Share
 from tests.store.bombs import ARROW, BROKEN, BUDGET_MB, GROWING, PARQUET, arrow
 from tests.system.served import Served
 
+pytestmark = pytest.mark.system
+
 MIB = 1 << 20
 SECONDS = 60.0
 ROOM = 4096 * MIB

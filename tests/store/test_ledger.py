@@ -17,10 +17,10 @@ from modelward.lifecycle import MetricRange
 from modelward_server.lifecycle.queries import VersionFilter, list_models, list_versions
 from modelward_server.storage.ledger import MIGRATIONS, Ledger
 from modelward_server.storage.tables import Base, ModelRow, VersionRow
-from tests.conftest import new_database
+from tests.postgres import DATABASES, new_database
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/ledger.db"

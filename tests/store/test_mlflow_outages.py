@@ -12,7 +12,8 @@ from sqlalchemy import NullPool, create_engine, make_url, text
 from modelward import Client
 from modelward.errors import StoreUnavailable
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer, new_database
+from tests.conftest import RunningServer
+from tests.postgres import new_database
 from tests.system.network import Network
 
 SECONDS = 60.0

@@ -19,6 +19,8 @@ from modelward_server.storage.private_files import make_private_folder, private_
 from tests.system.served import Served
 from tests.waiting import eventually
 
+pytestmark = pytest.mark.system
+
 
 @pytest.fixture
 def open_umask() -> Iterator[None]:

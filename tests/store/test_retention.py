@@ -24,12 +24,13 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.settings import Settings
 from modelward_server.storage.retention import BATCH, Retention, made_at
 from modelward_server.storage.tables import RequestRow
-from tests.conftest import RunningServer, new_database
+from tests.conftest import RunningServer
+from tests.postgres import DATABASES, new_database
 
 LIFETIMES = {kind: timedelta(days=2) for kind in ("answers", "reports", "logs", "blobs")}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningServer]:
     url = "" if request.param == "sqlite" else new_database(request.getfixturevalue("postgres"))
     running = RunningServer(Settings(port=0, metrics_port=0, data_dir=tmp_path / "data", database_url=url))

@@ -15,6 +15,8 @@ from modelward import AsyncClient, Client, ModelFormat, errors
 from tests.conftest import Either
 from tests.system.served import Served
 
+pytestmark = pytest.mark.system
+
 KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFAULT_REGION": "us-east-1"}
 
 

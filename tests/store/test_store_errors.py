@@ -33,7 +33,8 @@ from modelward_server.settings import Settings
 from modelward_server.storage import database_errors, ledger, postgres
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.tables import ModelRow
-from tests.conftest import RunningServer, new_database
+from tests.conftest import RunningServer
+from tests.postgres import DATABASES, new_database
 from tests.system.network import Network
 from tests.system.served import bare_environment
 
@@ -240,7 +241,7 @@ def test_a_rule_that_a_change_breaks_is_told_at_once_and_logged(
     assert logged[0].exc_info
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ledger]:
     """An empty ledger, used by one thread."""
     place = f"sqlite:///{tmp_path}/ledger.db" if request.param == "sqlite" else request.getfixturevalue("url")
@@ -281,6 +282,7 @@ def test_a_pool_whose_connections_are_all_in_use_is_unavailable(store: Ledger, m
     small.close()
 
 
+@pytest.mark.system
 def test_a_schema_of_a_newer_server_is_refused_in_words(store: Ledger, tmp_path: Path) -> None:
     with store.writing() as session:
         session.execute(text("UPDATE ledger_schema SET version_num = '9999'"))

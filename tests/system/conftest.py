@@ -10,6 +10,10 @@ from tests.system.served import Served
 Serve = Callable[..., Served]
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(pytest.mark.system)
+
+
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Give a function that starts a server on a data folder."""

@@ -14,7 +14,8 @@ import pytest
 
 from modelward import Client, VersionRef
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer, new_database
+from tests.conftest import RunningServer
+from tests.postgres import new_database
 from tests.system.served import bare_environment
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()

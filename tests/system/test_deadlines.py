@@ -15,12 +15,13 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 from modelward_server.settings import Settings
 from modelward_server.storage import audit
-from tests.conftest import RunningServer, new_database
+from tests.conftest import RunningServer
+from tests.postgres import DATABASES, new_database
 
 CALL_SECONDS = 0.3
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     url = new_database(request.getfixturevalue("postgres")) if request.param == "postgresql" else ""
     folder = tmp_path_factory.mktemp("data")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelward import Client, ModelEvent, Stage
-from tests.conftest import new_database
+from tests.postgres import new_database
 from tests.system.killed import PATIENCE_SECONDS, check_whole, move_of, registration_of
 from tests.system.linearizability import first_impossible
 from tests.system.replicas import LAST, Callers, Replicas

@@ -26,7 +26,8 @@ from modelward.v1 import drift_pb2, lifecycle_pb2
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server import app
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer, new_database
+from tests.conftest import RunningServer
+from tests.postgres import DATABASES, new_database
 from tests.system.hostile import Caller, Hostile, Known, methods
 from tests.system.network import Network
 from tests.system.served import Served
@@ -61,7 +62,7 @@ class Filled:
         return int(line.split()[1]) // 1024
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Filled]:
     folder = tmp_path_factory.mktemp("faults")
     flags = []

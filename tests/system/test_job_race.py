@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from modelward import Client, Job, JobState, errors
-from tests.conftest import new_database
+from tests.postgres import DATABASES, new_database
 from tests.system.conftest import Serve
 from tests.system.served import Served
 from tests.system.toil import toil
@@ -26,7 +26,7 @@ PATIENCE_SECONDS = 120.0
 choice = random.Random(3)
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def servers(request: pytest.FixtureRequest, serve: Serve) -> list[Served]:
     """Two servers on one ledger and one folder."""
     env = {}

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from modelward import Stage
-from tests.conftest import new_database
+from tests.postgres import new_database
 from tests.system.killable import MIRROR_PROMOTION, MIRROR_REGISTRATION, PROMOTE, REGISTER, TABLES_HALF_MADE
 from tests.system.killed import PATIENCE_SECONDS, Registry, check_files, check_whole, move_of, registration_of
 from tests.system.linearizability import first_impossible
@@ -25,12 +25,11 @@ from tests.system.traffic import GROWN, MOVED, VERSIONS, Traffic
 
 FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 KILLS = 200 if FULL else 3
-DATABASES = ["sqlite", "postgresql"]
-MIRRORED = DATABASES if FULL else ["sqlite"]
+MIRRORED = ("sqlite", "postgresql") if FULL else ("sqlite",)
 """Where the mirror's steps are taken; the ledger's database matters less to them."""
 
 
-@pytest.fixture(scope="module", params=DATABASES)
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry for all tests of one database."""
     database = "" if request.param == "sqlite" else new_database(request.getfixturevalue("postgres"))

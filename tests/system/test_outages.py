@@ -27,8 +27,8 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.runtime.background import TaskState
 from modelward_server.settings import Settings
 from modelward_server.storage import audit, postgres
-from tests.conftest import RunningServer, new_database
-from tests.postgres import NOT_INSTALLED, controlled_postgres, programs
+from tests.conftest import RunningServer
+from tests.postgres import NOT_INSTALLED, controlled_postgres, new_database, programs
 from tests.system.served import Served
 from tests.waiting import eventually
 

@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import NullPool, create_engine, text
 
 from modelward import Client, Stage
-from tests.conftest import new_database
+from tests.postgres import new_database
 from tests.system.linearizability import Timed, first_impossible
 from tests.system.racing import VERSIONS, Scale, race
 from tests.system.served import Served

@@ -11,7 +11,7 @@ import pytest
 
 from modelward import AsyncClient, Client, Stage
 from modelward.errors import ModelHalted
-from tests.conftest import new_database
+from tests.postgres import new_database
 from tests.system.served import Served
 
 VERSIONS = 8

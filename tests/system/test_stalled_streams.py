@@ -22,7 +22,8 @@ from modelward.v1 import common_pb2, drift_pb2, lifecycle_pb2
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.rpc.upload_streams import MAX_UPLOADS
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer, new_database
+from tests.conftest import RunningServer
+from tests.postgres import DATABASES, new_database
 from tests.system.served import Served
 from tests.system.stalled import DRIFT, KINDS, REFERENCE, TABLE, UPLOAD, Kind, Parts, Stalled, as_stream, cut_off
 from tests.waiting import eventually
@@ -32,7 +33,7 @@ STALLED, HONEST, CUT_OFF = (64, 200, 1_000) if FULL else (16, 40, 80)
 SECONDS = 60.0
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def running(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[RunningServer]:
     """A server of its own, whose threads can be counted."""
     url = "" if request.param == "sqlite" else new_database(request.getfixturevalue("postgres"))

@@ -24,7 +24,8 @@ from modelward_server.webhooks import sending
 from modelward_server.webhooks.addresses import is_public
 from modelward_server.webhooks.messages import is_told, message_of
 from modelward_server.webhooks.sending import DeliveryError, Sender
-from tests.conftest import RunningServer, new_database
+from tests.conftest import RunningServer
+from tests.postgres import DATABASES, new_database
 from tests.webhooks.receiver import PATIENCE_SECONDS, Receiver
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of the tests").decode()
@@ -36,7 +37,7 @@ def receiver() -> Iterator[Receiver]:
         yield receiver
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=DATABASES)
 def settings(request: pytest.FixtureRequest, tmp_path: Path, receiver: Receiver) -> Settings:
     url = new_database(request.getfixturevalue("postgres")) if request.param == "postgresql" else ""
     return Settings(
