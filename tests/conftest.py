@@ -4,7 +4,7 @@ import asyncio
 import inspect
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator, Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from modelward import AsyncClient, Client
 from modelward_server.app import App
 from modelward_server.settings import Settings
 from tests.postgres import DATABASES, NOT_INSTALLED, new_database, programs, running_postgres
+from tests.support.skips import fail_unlisted
 
 for _name in [name for name in os.environ if name.upper().startswith("MODELWARD_")]:
     if not _name.startswith("MODELWARD_TEST_"):
@@ -93,6 +94,14 @@ def pytest_configure(config: pytest.Config) -> None:
     """Run whatever stands in files that are named, marked `system` or not."""
     if named_files(config) and not any(argument.startswith("-m") for argument in config.invocation_params.args):
         config.option.markexpr = ""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Let no test be skipped silently where everything is installed."""
+    report = yield
+    fail_unlisted(report)
+    return report
 
 
 def named_files(config: pytest.Config) -> set[str]:

@@ -44,9 +44,9 @@ DIALECT: Dialect = make_url("postgresql+psycopg://").get_dialect()()
 
 
 @pytest.fixture
-def url(request: pytest.FixtureRequest) -> str:
+def url(postgres: str) -> str:
     """An empty database on PostgreSQL."""
-    return new_database(request.getfixturevalue("postgres"))
+    return new_database(postgres)
 
 
 @contextmanager
