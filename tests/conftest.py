@@ -18,6 +18,7 @@ from modelward import AsyncClient, Client
 from modelward_server.app import App
 from modelward_server.settings import Settings
 from tests.postgres import DATABASES, NOT_INSTALLED, new_database, programs, running_postgres
+from tests.support.mlflow_tables import write_mlflow_tables
 from tests.support.skips import fail_unlisted
 
 for _name in [name for name in os.environ if name.upper().startswith("MODELWARD_")]:
@@ -33,6 +34,8 @@ class RunningServer:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.app = App(settings)
+        if not settings.mlflow_uri:
+            write_mlflow_tables(settings.data_dir / "mlflow.db")
         self._started: Future[int] = Future()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
         self._thread.start()

@@ -15,6 +15,7 @@ from modelward_server.settings import Settings
 from tests.client.odd_server import odd_server
 from tests.conftest import RunningServer
 
+pytestmark = pytest.mark.system
 HEAVY = ("numpy", "pyarrow", "pydantic", "modelward_server", "sqlalchemy", "mlflow", "rich.progress")
 
 

@@ -14,7 +14,9 @@ from modelward_server.sandbox.sandbox_process import NURSERIES
 from modelward_server.settings import Settings
 from tests.conftest import RunningServer
 
-LEVELS = (pytest.param("bubblewrap", marks=pytest.mark.system), "landlock", "landlock, as the server's user")
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    item.add_marker(pytest.mark.system)
 
 
 @pytest.fixture(scope="session")
@@ -22,7 +24,7 @@ def database_url() -> str:
     return ""
 
 
-@pytest.fixture(scope="module", params=LEVELS)
+@pytest.fixture(scope="module", params=["bubblewrap", "landlock", "landlock, as the server's user"])
 def confinement(request: pytest.FixtureRequest) -> Iterator[str]:
     """Each level: with bubblewrap, as where that is not installed, and as where the server is not root besides."""
     wanted, _, shared = request.param.partition(", ")

@@ -13,8 +13,6 @@ from modelward import Client
 from tests.sandbox.attacks import write
 from tests.system.served import Served
 
-pytestmark = pytest.mark.system
-
 WAIT_SECONDS = 30.0
 NO_BUBBLEWRAP = {"PATH": str(Path(sys.executable).parent)}
 

@@ -14,6 +14,7 @@ from modelward import ArtifactFile, Model, ModelFormat, ModelVersion, Stage, err
 from modelward_server.mlflow.client import MlflowFiles
 from modelward_server.mlflow.mirror import MlflowMirror
 from tests.store.conftest import free_port
+from tests.support.mlflow_tables import write_mlflow_tables
 
 NOW = datetime(2026, 3, 2, 14, 31, tzinfo=UTC)
 MODEL = Model("spx-direction", "Direction of the S&P 500", {"desk": "index"}, NOW, NOW, 1, 0, None, "r1")
@@ -51,11 +52,12 @@ def files(tmp_path: Path) -> dict[str, Path]:
     return {"model.skops": blob}
 
 
-@pytest.fixture(params=["database", "server"])
+@pytest.fixture(params=["database", pytest.param("server", marks=pytest.mark.system)])
 def uri(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "server":
         url: str = request.getfixturevalue("tracking_server")
         return url
+    write_mlflow_tables(tmp_path / "mlflow.db")
     return f"sqlite:///{tmp_path}/mlflow.db"
 
 

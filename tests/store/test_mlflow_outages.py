@@ -79,7 +79,7 @@ class TrackingServer:
 Kept = LocalFile | Database | TrackingServer
 
 
-@pytest.fixture(params=["file", "database", "server"])
+@pytest.fixture(params=["file", *(pytest.param(kind, marks=pytest.mark.system) for kind in ("database", "server"))])
 def kept(request: pytest.FixtureRequest, tmp_path: Path) -> Kept:
     """Where MLflow keeps what it is shown."""
     if request.param == "file":
