@@ -19,13 +19,12 @@ from modelward_server.app import App
 from modelward_server.settings import Settings
 from tests.postgres import DATABASES, NOT_INSTALLED, new_database, programs, running_postgres
 from tests.support.mlflow_tables import write_mlflow_tables
+from tests.support.scale import FULL
 from tests.support.skips import fail_unlisted
 
 for _name in [name for name in os.environ if name.upper().startswith("MODELWARD_")]:
     if not _name.startswith("MODELWARD_TEST_"):
         del os.environ[_name]  # A setting of a real server that whoever runs the tests may have.
-
-FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 
 
 class RunningServer:

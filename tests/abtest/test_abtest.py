@@ -33,6 +33,7 @@ from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward_server.statistics.confidence_sequences import half_width
 from tests.abtest.traffic import START, named, outcomes, register_two
 from tests.conftest import Either, RunningServer
+from tests.support.scale import examples
 
 
 @pytest.fixture
@@ -382,7 +383,7 @@ def test_repeated_request_gets_the_first_answer(server: RunningServer, name: str
     assert [(answer.recorded, answer.repeated_ids) for answer in answers] == [(1, 0), (1, 0)]
 
 
-@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(10), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_repeated_and_in_what_batches_the_result_is_the_same(
     server: RunningServer, data: st.DataObject

@@ -12,6 +12,7 @@ from scipy.stats import chi2_contingency, chisquare
 from modelward import AbMetric, AbNamespace, AbTest, AbTestState, Variant, VersionRef
 from modelward.assignment import BUCKETS, assign, bucket, fnv1a_32, in_namespace, ranges
 from tests.abtest.known_answers import HASHES, NAMESPACES
+from tests.support.scale import examples
 
 NOW = datetime(2026, 3, 2, 14, 31, tzinfo=UTC)
 TEST = AbTest(
@@ -129,7 +130,7 @@ def test_weights_are_added_up_alike_by_every_python() -> None:
     ]
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(
     unit=st.text(min_size=1, max_size=256),
     salt=st.text(),

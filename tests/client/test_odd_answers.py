@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import suppress
@@ -37,9 +36,10 @@ from modelward.v1 import comparison_pb2, drift_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from tests.client.odd_server import METHODS, OddServer
 from tests.conftest import Either
+from tests.support.scale import FULL
 from tests.system.hostile import Hostile, Known
 
-SEEDS = range(200 if os.environ.get("MODELWARD_TEST_SCALE") == "full" else 8)
+SEEDS = range(200 if FULL else 8)
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 KNOWN = Known({"path": ["f"], "next_page_token": [""], "resume_token": ["7"]}, [b"", b"content"])
 TABLE = {"x": np.arange(3.0)}

@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 from modelward.comparison import Metric
 from modelward_server.statistics.metric_applicability import why_not
 from modelward_server.statistics.metrics import Scored, estimator
+from tests.support.scale import examples
 
 Weights = NDArray[np.float64]
 
@@ -71,7 +72,7 @@ OF_NUMBERS: dict[Metric, Theirs] = {
 
 
 @pytest.mark.parametrize("metric", OF_CLASSES)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(seed=st.integers(0, 2**32), rows=st.integers(6, 80), classes=st.integers(2, 4))
 def test_class_metrics_equal_scikit_learn(metric: Metric, seed: int, rows: int, classes: int) -> None:
     scored = classes_case(seed, rows, classes)
@@ -79,7 +80,7 @@ def test_class_metrics_equal_scikit_learn(metric: Metric, seed: int, rows: int, 
     assert score(metric, scored, weights) == pytest.approx(OF_CLASSES[metric](scored, weights), abs=1e-12)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=examples(50))
 @given(seed=st.integers(0, 2**32), rows=st.integers(6, 80))
 def test_auc_equals_scikit_learn_with_ties_and_weights(seed: int, rows: int) -> None:
     scored = classes_case(seed, rows, 2)
@@ -89,7 +90,7 @@ def test_auc_equals_scikit_learn_with_ties_and_weights(seed: int, rows: int) -> 
 
 
 @pytest.mark.parametrize("metric", OF_NUMBERS)
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(seed=st.integers(0, 2**32), rows=st.integers(3, 80))
 def test_number_metrics_equal_scikit_learn(metric: Metric, seed: int, rows: int) -> None:
     scored = numbers_case(seed, rows)

@@ -174,6 +174,7 @@ async def test_a_comparison_is_drawn_as_page_and_picture(client: Either, version
         await client.render_comparison("comparison-none")
 
 
+@pytest.mark.system
 async def test_a_table_above_one_message_is_uploaded_beforehand(client: Either, versions: list[str]) -> None:
     truth = RANDOM.normal(size=300_000)
     found = await compared(client, versions, [truth + 1, truth + 0.5], truth, metrics=["mae"], block_rows=1)

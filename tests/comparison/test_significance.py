@@ -17,6 +17,7 @@ from modelward_server.statistics.delong import delong
 from modelward_server.statistics.model_confidence_set import any_better, confidence_set
 from modelward_server.statistics.paired_tests import diebold_mariano, holm, mcnemar, mcnemar_table
 from modelward_server.statistics.sharpe import best_of, deflated_sharpe, probability_above, sharpe_difference
+from tests.support.scale import examples
 
 ONE, TWO, THREE = (VersionRef("spx", number) for number in (1, 2, 3))
 RANDOM = np.random.default_rng(0)
@@ -130,7 +131,7 @@ def test_superior_ability_is_seen_and_its_absence_too() -> None:
 finite = st.floats(-1e6, 1e6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(arrays(float, st.tuples(st.just(2), st.integers(1, 30)), elements=finite), st.integers(1, 10))
 def test_tests_mirror_each_other_and_are_never_nan(series: NDArray[np.float64], horizon: int) -> None:
     one, two = series

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from modelward_server.drift.performance_test import SIGNIFICANCE, PeriodLoss, independent_periods, judge
+from tests.support.scale import FULL
 
-SERIES = 4000
+SERIES = 4000 if FULL else 1000
 CHANCE = 4 * np.sqrt(SIGNIFICANCE * (1 - SIGNIFICANCE) / SERIES)
 """Four standard errors of a rate that is counted over so many series."""
 

@@ -1,6 +1,5 @@
 """How often data that did not change raise an alarm, on series whose rows depend on each other."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,9 +13,10 @@ from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import decide
 from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.sample import count_live
+from tests.support.scale import FULL
 
 REFERENCE_ROWS, ROWS, RUNS = 1000, 63, 60
-TABLES = 36 if os.environ.get("MODELWARD_TEST_SCALE") == "full" else 18
+TABLES = 36 if FULL else 18
 ANY_EFFECT = DriftThresholds(ks=1e-9, kl=1e-9, significance=0.05)
 """Thresholds under which significance alone decides."""
 

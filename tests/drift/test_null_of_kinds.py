@@ -1,6 +1,5 @@
 """Data that did not change, of every kind of column: neither a feature nor all together may look as if they had."""
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +13,8 @@ from modelward_server.drift.decision import Decision, decide
 from modelward_server.drift.multivariate import places, reference_cells
 from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.sample import Live, count_live
+from tests.support.scale import FULL
 
-FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 RUNS = 200 if FULL else 3
 REFERENCE_ROWS, ROWS = 400, 200
 LEVEL = 0.05

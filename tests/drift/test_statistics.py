@@ -26,6 +26,7 @@ from modelward_server.statistics.distances import (
     total_variation,
     wasserstein,
 )
+from tests.support.scale import examples
 
 finite = st.floats(-1e6, 1e6, width=32).filter(lambda value: value == 0 or abs(value) > 1e-9)
 """Numbers that differ from each other by more than rounding."""
@@ -51,7 +52,7 @@ def _decide(reference: dict[str, Any], live: dict[str, Any], **thresholds: Any) 
     return decide(compare(profile, taken, "default"), DriftThresholds(**thresholds))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(25))
 @given(
     arrays(float, st.integers(2, 60), elements=finite | few_values),
     arrays(float, st.integers(1, 60), elements=finite | few_values),
@@ -88,7 +89,7 @@ def test_p_value_says_its_method() -> None:
     assert ks_p_value(0.01, 100_000, 100_000)[1] == "limit"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(25))
 @given(
     arrays(float, st.integers(1, 60), elements=finite | few_values),
     arrays(float, st.integers(1, 60), elements=finite | few_values),
@@ -98,7 +99,7 @@ def test_wasserstein_is_scipys(reference: Any, live: Any) -> None:
     assert wasserstein(np.sort(live), np.sort(reference)) == pytest.approx(theirs, rel=1e-9, abs=1e-9)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(20))
 @given(
     arrays(float, st.integers(2, 60), elements=finite, unique=True),
     arrays(float, st.integers(2, 60), elements=finite),
@@ -150,7 +151,7 @@ def test_chi_square_of_categories_is_scipys() -> None:
     assert ours.ks == pytest.approx(0.1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(12))
 @given(arrays(float, st.integers(1, 50), elements=weird), st.sampled_from([1 << 30, 1]))
 def test_identical_data_give_zero(values: Any, kept_bytes: int) -> None:
     same = _compare(values, values, 1, kept_bytes)
@@ -159,7 +160,7 @@ def test_identical_data_give_zero(values: Any, kept_bytes: int) -> None:
     assert same.p_value == 1
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(15))
 @given(
     arrays(float, st.integers(1, 40), elements=any_float | weird),
     arrays(float, st.integers(1, 40), elements=any_float | weird),
@@ -190,7 +191,7 @@ def _check_sane(feature: FeatureDrift) -> None:
     assert sum(shown.live) == pytest.approx(0 if feature.missing_share == 1 else 1)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(12))
 @given(arrays(float, st.integers(2, 40), elements=finite), st.integers(1, 10), st.randoms(use_true_random=False))
 def test_order_parts_and_unit_of_the_live_data_do_not_matter(live: Any, parts: int, random: Any) -> None:
     reference = np.random.default_rng(3).normal(0, 1e5, 200)

@@ -4,7 +4,6 @@ import asyncio
 import gc
 import hashlib
 import itertools
-import os
 import threading
 import time
 from collections import Counter
@@ -29,9 +28,9 @@ from modelward_server.security.admin_session import administering
 from modelward_server.settings import Settings
 from tests.conftest import RunningServer
 from tests.security.test_tokens import token_of
+from tests.support.scale import FULL
 from tests.system.served import Served
 
-FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 MESSAGES, AT_ONCE, MEGABYTES = (1_000, 32, 60) if FULL else (48, 32, 60)
 MAX_GROWTH_MB = 200
 METHODS = [

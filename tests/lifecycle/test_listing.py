@@ -17,6 +17,7 @@ from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.storage import search
 from tests.conftest import RunningServer
+from tests.support.scale import examples
 
 MODELS = ("a", "b", "ba", "c")
 VERSIONS = 5
@@ -91,7 +92,7 @@ filters = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(filters, st.integers(1, 7))
 def test_pages_of_versions_are_those_of_the_whole_list_with_the_conditions_looked_at_one_by_one(
     server: RunningServer, population: Population, prefix: str, wanted: dict[str, Any], page_size: int

@@ -1,6 +1,5 @@
 """The stages as a state machine: whatever is done, in whatever order, the ledger agrees with a model of a few lines."""
 
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable
@@ -43,8 +42,8 @@ from modelward_server.storage import audit
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.tables import RequestRow, TransitionRow, VersionRow
+from tests.support.scale import FULL
 
-FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 LEGAL = {
     ("training", "staging"),
     ("training", "archived"),
@@ -372,8 +371,7 @@ def empty_ledger() -> Path:
 
 TestStages = pytest.mark.filterwarnings("default::ResourceWarning")(Stages.TestCase)
 TestStages.settings = settings(
-    max_examples=1000 if FULL else 30,
+    max_examples=1000 if FULL else 15,
     stateful_step_count=60 if FULL else 30,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )

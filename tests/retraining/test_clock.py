@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from modelward.errors import InvalidField
 from modelward.retraining import Cron, Every, OnDrift
 from modelward_server.retraining.clock import check_cron, describe, firings, first_firing
+from tests.support.scale import examples
 
 NEW_YORK = ZoneInfo("America/New_York")
 INSTANTS = st.datetimes(datetime(2000, 1, 1), datetime(2037, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - bounds
@@ -59,7 +60,7 @@ def test_a_star_for_the_hours_goes_on_through_a_clock_change(expression: str, ho
         assert list(times) == [begin + number * timedelta(hours=hours) for number in range(1, 13)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.sampled_from(["*", "*/20", "30", "0,30"]), st.integers(0, 3), ZONES, INSTANTS)
 def test_a_named_hour_has_each_local_time_once(minutes: str, hour: int, zone: str, after: datetime) -> None:
     times = islice(firings(Cron(f"{minutes} {hour} * * *", zone), after), 130)
@@ -93,7 +94,7 @@ def test_daily_fires_once_on_each_local_day_of_ten_years() -> None:
     assert days == [days[0] + timedelta(days=number) for number in range(3653)]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(EXPRESSIONS, ZONES, INSTANTS)
 def test_firings_lie_behind_the_start_and_rise(expression: str, zone: str, after: datetime) -> None:
     times = list(islice(firings(Cron(expression, zone), after), 5))
@@ -101,7 +102,7 @@ def test_firings_lie_behind_the_start_and_rise(expression: str, zone: str, after
     assert times[0] > after
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(st.timedeltas(timedelta(minutes=1), timedelta(days=4000)), INSTANTS)
 def test_a_span_fires_once_a_span(span: timedelta, after: datetime) -> None:
     assert list(islice(firings(Every(span), after), 3)) == [after + span, after + 2 * span, after + 3 * span]

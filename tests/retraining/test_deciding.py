@@ -15,6 +15,7 @@ from modelward.retraining import AtSession, Cron, Every, Job, JobState, OnDrift,
 from modelward.schedules import CatchUp, FiringOutcome, Overlap, SchedulePolicy
 from modelward_server.retraining.schedule_evaluation import Decision, Plan, decide
 from modelward_server.retraining.triggers import Facts, Reported
+from tests.support.scale import examples
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
@@ -244,7 +245,7 @@ def test_past_its_horizon_a_calendar_is_a_problem_and_the_other_triggers_fire() 
     assert problem.since < now
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(st.text(min_size=1, max_size=20), st.timedeltas(timedelta(0), DAY))
 def test_jitter_is_the_same_on_every_server_below_its_bound_and_loses_no_firing(name: str, jitter: timedelta) -> None:
     policy = replace(EVERYTHING, jitter=jitter)
@@ -260,7 +261,7 @@ def test_jitter_is_the_same_on_every_server_below_its_bound_and_loses_no_firing(
     assert 40 - 5 <= len(late) <= 40
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(st.lists(st.timedeltas(MINUTE, 3 * DAY), min_size=1, max_size=20), st.sampled_from(list(Overlap)))
 def test_however_often_somebody_looks_each_time_is_decided_once(gaps: list[timedelta], overlap: Overlap) -> None:
     model, now = Model(schedule(NOON, policy=SchedulePolicy(overlap=overlap))), T0

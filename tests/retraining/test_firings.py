@@ -135,6 +135,7 @@ def test_it_does_not_matter_for_who_is_due_whether_a_server_looked(ledger: Ledge
         assert after.job_id
 
 
+@pytest.mark.system
 def test_half_a_year_of_new_york_sessions_makes_a_job_each_and_history_has_every_one(ledger: Ledger) -> None:
     world = World(ledger, NOON)
     world.clock.now = T0 + 182 * DAY

@@ -1,7 +1,6 @@
 """What follows a job: staging, comparison, promotion, as the policy says, and nothing more than once."""
 
 import asyncio
-import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -25,6 +24,7 @@ from modelward import (
 from modelward_server.settings import Settings
 from tests.conftest import Either, RunningServer
 from tests.postgres import DATABASES, new_database
+from tests.support.scale import FULL
 
 random = np.random.default_rng(11)
 X = random.normal(size=(400, 2))
@@ -162,7 +162,7 @@ async def test_without_a_policy_nothing_follows(client: Either, name: str) -> No
     assert await _stages(client, name) == {1: Stage.TRAINING}
 
 
-@pytest.fixture(params=DATABASES if os.environ.get("MODELWARD_TEST_SCALE") == "full" else ["sqlite"])
+@pytest.fixture(params=DATABASES if FULL else ["sqlite"])
 def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
     """Of servers on one database and one folder."""
     url = new_database(request.getfixturevalue("postgres")) if request.param == "postgresql" else ""

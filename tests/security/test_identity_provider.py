@@ -25,6 +25,7 @@ from modelward_server.identity import Role
 from modelward_server.observability import log_context
 from modelward_server.security import jwks
 from modelward_server.security.identity_provider import LEEWAY_SECONDS, IdentityProvider
+from tests.support.scale import examples
 
 ISSUER = "https://login.example.com/"
 RSA = rsa.generate_private_key(65537, 2048)
@@ -212,7 +213,7 @@ async def refused(asked: IdentityProvider, token: str, words: str) -> None:
 HEADERS = st.dictionaries(st.sampled_from(["alg", "kid", "typ", "crit", "b64"]), st.none() | st.text() | st.integers())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(header=HEADERS.map(json.dumps) | st.just("[" * 9000) | st.text(), rest=st.text(max_size=20))
 def test_no_text_breaks_it(keys_file: Path, header: str, rest: str) -> None:
     token = base64.urlsafe_b64encode(header.encode(errors="replace")).rstrip(b"=").decode()

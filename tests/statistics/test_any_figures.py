@@ -28,6 +28,7 @@ from modelward_server.statistics.delong import delong
 from modelward_server.statistics.model_confidence_set import any_better, confidence_set
 from modelward_server.statistics.paired_tests import diebold_mariano, least_p_value
 from modelward_server.statistics.sharpe import sharpe_difference
+from tests.support.scale import examples
 
 OLD, NEW, THIRD = (VersionRef("model", number) for number in (1, 2, 3))
 NEARLY = 0.1 + 0.2
@@ -73,14 +74,14 @@ def check(outcome: Outcome) -> None:
     assert outcome.spa_p_value is None or 0 <= outcome.spa_p_value <= 1
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12))
 @given(tables(), st.sampled_from(SCALES))
 def test_comparisons_of_numbers_answer_whatever_the_figures(table: Floats, scale: float) -> None:
     truth, one, other = table * scale
     check(judged({OLD: numbers(one), NEW: numbers(other), THIRD: numbers(truth)}, truth, returns=truth))
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12))
 @given(tables())
 def test_comparisons_of_classes_answer_whatever_the_figures(table: Floats) -> None:
     truth = (table[0] > 0).astype(np.int64)
@@ -94,7 +95,7 @@ def _classes(share: Floats) -> Run:
     return Run(ModelKind.CLASSIFICATION, (0, 1), predicted, np.column_stack([1 - share, share]), None)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(tables(series=1, most=60), st.sampled_from([1 + 1e-15, 1 - 1e-15, 1.0]))
 def test_twins_are_never_told_apart(table: Floats, twin: float) -> None:
     truth = np.random.default_rng(0).normal(size=table.shape[1]) * max(np.abs(table).max(), 1.0)
@@ -106,7 +107,7 @@ def test_twins_are_never_told_apart(table: Floats, twin: float) -> None:
     assert len(outcome.confidence_set) in {0, 2}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(tables(series=2), st.integers(1, 5), st.sampled_from([2.0**-400, 2.0**400, 2.0]))
 def test_tests_of_a_difference_are_the_same_in_every_unit(table: Floats, block: int, unit: float) -> None:
     one, other = table
@@ -137,7 +138,7 @@ def test_scores_that_differ_by_rounding_rank_nothing() -> None:
     assert areas == {0.5}
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 @given(tables(series=4), st.floats(1, 5))
 def test_sets_of_the_best_keep_one_and_share_places(table: Floats, block: float) -> None:
     losses = {VersionRef("model", number + 1): row for number, row in enumerate(np.vstack([table, table[0]]))}
@@ -151,7 +152,7 @@ def test_sets_of_the_best_keep_one_and_share_places(table: Floats, block: float)
         assert 0 < better <= 1
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(40))
 @given(tables(series=4, most=80), st.booleans(), st.sampled_from([1.0, 0.7, 1e6, 1e-6]))
 def test_arms_that_are_equal_but_for_rounding_have_no_interval(table: Floats, paired: bool, level: float) -> None:
     rows = table.shape[1]
@@ -175,7 +176,7 @@ def _arm(values: Floats, before: Floats) -> Arm:
     return arm
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=examples(12))
 @given(tables(series=2, most=40), st.sampled_from([1.0, 1e-300, 1e300]))
 def test_drift_answers_whatever_the_figures(table: Floats, scale: float) -> None:
     columns = {"x": table[0] * scale, "y": np.where(table[1] > 0, "up", "down").astype(object)}

@@ -16,6 +16,7 @@ from modelward_server.statistics.rounding import (
     unit_of,
     varies,
 )
+from tests.support.scale import examples
 
 NEARLY = 0.1 + 0.2
 """0.3 but for its last digit."""
@@ -57,7 +58,7 @@ def test_series_that_differ_by_rounding_become_the_same_and_others_stay() -> Non
     assert np.array_equal(alike(np.array([[1e-15], [2e-15]])), [[1e-15], [2e-15]])  # Each by its own size.
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=examples(30))
 @given(st.lists(st.sampled_from([0.3, NEARLY, -0.3, 1e-15, 2e-15, 0.0, 1e300]), max_size=8))
 def test_ties_keep_the_order_of_what_differs(values: list[float]) -> None:
     given_values = np.array(values, np.float64)

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from tests.store.fuzz_tables import BUDGET
+from tests.support.scale import FULL
 
-FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 ARROW_FILES, PARQUET_FILES = (200_000, 2_000) if FULL else (3_000, 6)
 
 

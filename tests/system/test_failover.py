@@ -1,6 +1,5 @@
 """Servers of one database are killed in turns under load: nobody loses anything, and nobody waits for long."""
 
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -10,13 +9,14 @@ import pytest
 
 from modelward import Client, ModelEvent, Stage
 from tests.postgres import new_database
+from tests.support.scale import FULL
 from tests.system.killed import PATIENCE_SECONDS, check_whole, move_of, registration_of
 from tests.system.linearizability import first_impossible
 from tests.system.replicas import LAST, Callers, Replicas
 from tests.system.stage_history import Standing, check_told, step
 from tests.system.traffic import GROWN, MOVED, VERSIONS, Traffic
 
-KILLS = 20 if os.environ.get("MODELWARD_TEST_SCALE") == "full" else 2
+KILLS = 20 if FULL else 2
 LONGEST_WAIT_SECONDS = 3.0
 """Far above what `benchmarks/failover.py` measures: other work may share the machine."""
 

@@ -3,7 +3,6 @@
 `MODELWARD_TEST_SCALE=full` sends a hundred times as much; both print nothing unless something is wrong.
 """
 
-import os
 import random
 import socket
 import threading
@@ -28,11 +27,11 @@ from modelward_server import app
 from modelward_server.settings import Settings
 from tests.conftest import RunningServer
 from tests.postgres import DATABASES, new_database
+from tests.support.scale import FULL
 from tests.system.hostile import Caller, Hostile, Known, methods
 from tests.system.network import Network
 from tests.system.served import Served
 
-FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 REQUESTS = 200_000 if FULL else 1_000
 THREADS = 4
 SECONDS = 60.0

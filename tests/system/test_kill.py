@@ -4,7 +4,6 @@ nothing that was acknowledged is lost, what is asked for again is done once, and
 `MODELWARD_TEST_SCALE=full` takes every step on both databases, and 200 random instants on each.
 """
 
-import os
 import random
 import re
 import time
@@ -16,6 +15,7 @@ import pytest
 
 from modelward import Stage
 from tests.postgres import new_database
+from tests.support.scale import FULL
 from tests.system.killable import MIRROR_PROMOTION, MIRROR_REGISTRATION, PROMOTE, REGISTER, TABLES_HALF_MADE
 from tests.system.killed import PATIENCE_SECONDS, Registry, check_files, check_whole, move_of, registration_of
 from tests.system.linearizability import first_impossible
@@ -23,7 +23,6 @@ from tests.system.network import Network
 from tests.system.stage_history import Standing, check_told, step
 from tests.system.traffic import GROWN, MOVED, VERSIONS, Traffic
 
-FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 KILLS = 200 if FULL else 3
 MIRRORED = ("sqlite", "postgresql") if FULL else ("sqlite",)
 """Where the mirror's steps are taken; the ledger's database matters less to them."""

@@ -29,12 +29,12 @@ from modelward_server.settings import Settings
 from modelward_server.storage import audit, postgres
 from tests.conftest import RunningServer
 from tests.postgres import NOT_INSTALLED, controlled_postgres, new_database, programs
+from tests.support.scale import FULL
 from tests.system.served import Served
 from tests.waiting import eventually
 
 Serve = Callable[..., Served]
 
-FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 SECONDS = 60.0
 WRITERS = 4
 PROMPT_SECONDS = 5.0

@@ -6,7 +6,6 @@ What each process saw, and when, must be explained by some order of the calls, o
 
 import itertools
 import multiprocessing
-import os
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,12 +17,13 @@ from sqlalchemy import NullPool, create_engine, text
 
 from modelward import Client, Stage
 from tests.postgres import new_database
+from tests.support.scale import FULL
 from tests.system.linearizability import Timed, first_impossible
 from tests.system.racing import VERSIONS, Scale, race
 from tests.system.served import Served
 from tests.system.stage_history import Event, Moved, Standing, check_told, replay, step
 
-SCALE = Scale(8, 50, 200, 10) if os.environ.get("MODELWARD_TEST_SCALE") == "full" else Scale(3, 2, 30, 2)
+SCALE = Scale(8, 50, 200, 10) if FULL else Scale(3, 2, 30, 2)
 START = Standing((Stage.STAGING,) * VERSIONS)
 
 

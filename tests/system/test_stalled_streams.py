@@ -1,7 +1,6 @@
 """Senders that stop in the middle hold nothing that others need: no thread, no place, no end of the server."""
 
 import asyncio
-import os
 import random
 import socket
 import threading
@@ -24,11 +23,11 @@ from modelward_server.rpc.upload_streams import MAX_UPLOADS
 from modelward_server.settings import Settings
 from tests.conftest import RunningServer
 from tests.postgres import DATABASES, new_database
+from tests.support.scale import FULL
 from tests.system.served import Served
 from tests.system.stalled import DRIFT, KINDS, REFERENCE, TABLE, UPLOAD, Kind, Parts, Stalled, as_stream, cut_off
 from tests.waiting import eventually
 
-FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
 STALLED, HONEST, CUT_OFF = (64, 200, 1_000) if FULL else (16, 40, 80)
 SECONDS = 60.0
 

@@ -1,0 +1,15 @@
+"""How much is tried: `MODELWARD_TEST_SCALE=full` tries much more of everything that is drawn at random."""
+
+import os
+
+from hypothesis import settings
+
+FULL = os.environ.get("MODELWARD_TEST_SCALE") == "full"
+
+settings.register_profile("modelward", deadline=None)  # A busy machine makes no example wrong.
+settings.load_profile("modelward")
+
+
+def examples(count: int) -> int:
+    """Return how many examples to try of a property where a quick run tries so many."""
+    return 20 * count if FULL else count
