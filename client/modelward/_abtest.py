@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
-from modelward._argument_types import dataclass_type, nearest
+from modelward._argument_types import dataclass_type
 from modelward._coerce import AnyVersion, as_ref
 from modelward._columns import as_metrics
 from modelward.abtest import AbMetric, AbOutcome, AbTest, RecordedAbOutcomes
@@ -13,6 +13,7 @@ from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.convert.abtest import ab_outcome_to_proto
 from modelward.shared.convert.common import ref_to_proto
 from modelward.shared.row_ids import id_text
+from modelward.shared.suggestions import nearest
 from modelward.v1 import comparison_pb2 as pb
 
 BATCH = 10_000

@@ -6,7 +6,6 @@ refused with the name of the argument and what to give in its place.
 """
 
 import dataclasses
-import difflib
 import inspect
 import numbers
 import operator
@@ -29,6 +28,7 @@ from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward.retraining import Job
 from modelward.shared.row_ids import is_absent, plain
+from modelward.shared.suggestions import nearest
 
 SequenceNumber = Annotated[int, 63]
 """A record's number in the audit log, which has 63 bits; other whole numbers have 31."""
@@ -53,13 +53,6 @@ def refused(field: str, value: object, fix: str) -> InvalidField:
     shown = str(value) if isinstance(value, date | timedelta) else reprlib.repr(value)
     kind = "" if value is None else f" ({type(value).__name__})"
     return InvalidField(FieldViolation(field, f"is {shown}{kind}; {fix}"))
-
-
-def nearest(text: str, names: Iterable[str]) -> str:
-    """Return a suggestion, as ` (did you mean 'production'?)`; empty when no name is near."""
-    by_lower = {name.lower(): name for name in names}
-    found = difflib.get_close_matches(text.lower(), by_lower, 1, 0.7)
-    return f" (did you mean {by_lower[found[0]]!r}?)" if found else ""
 
 
 @cache

@@ -5,8 +5,9 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from modelward._argument_types import ArgumentType, nearest, parameter_types
+from modelward._argument_types import ArgumentType, parameter_types
 from modelward.errors import FieldViolation, InvalidField
+from modelward.shared.suggestions import nearest
 
 Class = TypeVar("Class", bound=type)
 

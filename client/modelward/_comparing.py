@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from modelward._coerce import AnyVersion, as_ref
@@ -37,19 +37,21 @@ def put_data(
     returns: Any,
     ids: Any,
     predictions: Mapping[AnyVersion, Any],
+    ignore: Sequence[str] = (),
 ) -> None:
     """Put features, truth, returns and ids into one table, those that are no features under names that none has.
 
     Raises:
-        InvalidField: something is not of as many rows as the truth.
+        InvalidField: something is not of as many rows as the truth, or a column to ignore is not there.
     """
     if isinstance(features, str):
         _put_uri(request, features, truth, returns, ids)
+        request.ignored_columns.extend(ignore)
         _put_predictions(request, predictions, None)
         return
-    from modelward.data import to_columns, to_dataset  # Here: numpy takes as long to import as all the rest.
+    from modelward.data import to_dataset  # Here: numpy takes as long to import as all the rest.
 
-    columns = {} if features is None else to_columns(features, field="X")
+    columns = {} if features is None else feature_columns(features, ignore)
     truth = as_column(truth, "y")
     rows = len(next(iter(columns.values()))) if columns else len(truth)
     names = list(map(str, range(rows))) if ids is None else id_texts(as_column(ids, "ids"))
@@ -62,6 +64,18 @@ def put_data(
         setattr(request, name, free)
     request.data.CopyFrom(to_dataset(columns))
     _put_predictions(request, predictions, names)
+
+
+def feature_columns(features: Any, ignore: Sequence[str]) -> Columns:
+    """Take the features of a test set apart, without columns that are none.
+
+    Raises:
+        InvalidField: they are no table, or a column to ignore is not there.
+    """
+    from modelward.data import checked_ignore, named_columns, to_columns
+
+    table = named_columns(features, field="X")
+    return to_columns(table, field="X", ignore=checked_ignore(ignore, table))
 
 
 def _put_uri(request: pb.CompareModelsRequest, uri: str, label: Any, returns: Any, ids: Any) -> None:

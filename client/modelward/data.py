@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.kinds import to_column
+from modelward.shared.suggestions import unknown_columns
 from modelward.shared.typed_columns import to_typed
 from modelward.v1 import common_pb2 as pb
 
@@ -48,6 +49,44 @@ def to_columns(
     if len(set(lengths.values())) > 1:
         raise InvalidField(FieldViolation(field, f"has columns of different lengths: {lengths}"))
     return columns
+
+
+def to_reference_columns(
+    data: Any, names: Sequence[str] | None = None, field: str = "data", ignore: Collection[str] = ()
+) -> Columns:
+    """Take a table apart as `to_columns` does, with the columns to ignore as ones that hold nothing: their names count.
+
+    Raises:
+        as `to_columns`, and InvalidField: a column to ignore is not there.
+    """
+    table = named_columns(data, names, field)
+    columns = to_columns(table, field=field, ignore=checked_ignore(ignore, table))
+    nothing = np.full(len(next(iter(columns.values()))), None, object)
+    return columns | dict.fromkeys(ignore, nothing)
+
+
+def checked_ignore(ignore: Collection[str], names: Collection[str]) -> Collection[str]:
+    """Return the columns to ignore.
+
+    Raises:
+        InvalidField: one is not there.
+    """
+    if unknown := unknown_columns(ignore, list(names)):
+        raise InvalidField(*(FieldViolation("ignore", fix) for fix in unknown))
+    return ignore
+
+
+def unsendable(table: Mapping[str, Any], names: Collection[str]) -> list[str]:
+    """Return which of the named columns hold what cannot be sent."""
+    return [name for name in names if name in table and not _can_be_sent(table[name])]
+
+
+def _can_be_sent(values: Any) -> bool:
+    try:
+        to_column(values, "")
+    except InvalidField:
+        return False
+    return True
 
 
 def named_columns(data: Any, names: Sequence[str] | None = None, field: str = "data") -> dict[str, Any]:

@@ -194,9 +194,10 @@ def fitting(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.mark.parametrize("name", [name for name in methods(AsyncClient) if name not in ENDLESS])
 async def test_wrong_value_ends_in_a_result_or_an_error_of_modelward(
-    client: Either, fitting: dict[str, Any], tmp_path: Path, name: str
+    client: Either, fitting: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The same for what no annotation tells, such as tables, and for values of the right type that mean nothing."""
+    monkeypatch.chdir(tmp_path)  # Some values are relative paths.
     kind = type(client.client)
     required = everything(kind, name)
     given = {one: fitting[one] for one in parameters(kind, name) if one in required or one == "model"}

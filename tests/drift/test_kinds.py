@@ -11,15 +11,19 @@ from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from sklearn.linear_model import LinearRegression
 
 from modelward import DriftReport, errors
+from modelward.v1 import comparison_pb2, drift_pb2
 from tests.conftest import Either
 from tests.drift.kinds import (
     COMPLETE,
     FEATURES,
+    MESSAGES,
     MISSING,
     NOON,
     NUMBERS,
@@ -31,6 +35,7 @@ from tests.drift.kinds import (
     TYPES,
     WAYS,
     Door,
+    asked,
 )
 
 
@@ -168,6 +173,93 @@ async def test_ignored_columns_are_remembered_and_live_data_may_have_them(
     assert len((await client.detect_drift_uri(version, uri, ignore=["more"])).features) == 1
     with pytest.raises(errors.InvalidField, match="'more'"):
         await client.detect_drift_uri(version, uri)
+
+
+async def test_column_to_ignore_that_is_not_there_is_refused_with_the_nearest(
+    client: Either, model: Path, name: str
+) -> None:
+    table = pa.table({"a": NUMBERS, "symbol": TEXT, "raw": [[1]] * ROWS})
+    why = r"ignore: names 'symbl', which is no column of the data \(did you mean 'symbol'\?\); it has a, symbol, raw"
+    with pytest.raises(errors.InvalidField, match=why):
+        await client.register(name, model, reference=table, ignore=["symbl", "raw"])
+    with pytest.raises(errors.InvalidField, match="ignore: says nothing without reference"):
+        await client.register(name, model, ignore="raw")
+    version = await client.register(name, model, reference=table, ignore=["symbol", "raw"])
+    reference = await client.get_reference(version)
+    assert [feature.name for feature in reference.features] == ["a"]
+    assert reference.ignored_columns == ("raw", "symbol")
+    with pytest.raises(errors.InvalidField, match=why):
+        await client.set_reference(version, table, ignore=["symbl", "raw"])
+    assert await client.get_reference(version) == reference
+
+
+@pytest.mark.parametrize("way", ["typed columns", "Arrow IPC", "Parquet", "Parquet folder"])
+def test_column_to_ignore_that_is_not_there_is_refused_on_every_way(door: Door, way: str) -> None:
+    table = pa.table({"a": NUMBERS, "symbol": TEXT})
+    data = MESSAGES[way](door.folder, table)
+    header = drift_pb2.ReferenceHeader(version=door.ref, name="typo", data=data, ignored_columns=["symbl"])
+    why = r"ignored_columns:? names 'symbl', which is no column of the data \(did you mean 'symbol'\?\)"
+    with pytest.raises(errors.InvalidField, match=why):
+        asked(door.client._drift.SetReference, iter([drift_pb2.SetReferenceRequest(header=header)]))
+    header.ignored_columns[:] = ["symbol"]
+    answer = asked(door.client._drift.SetReference, iter([drift_pb2.SetReferenceRequest(header=header)]))
+    assert answer.reference.ignored_columns == ["symbol"]
+    for call in ("CompareModels", "BenchmarkModels"):
+        kind = getattr(comparison_pb2, f"{call}Request")
+        request = kind(versions=[door.ref, door.other], data=data, ignored_columns=["symbl"])
+        with pytest.raises(errors.InvalidField, match=why):
+            asked(getattr(door.client._comparison, call), request)
+
+
+async def test_comparisons_ignore_columns(client: Either, name: str, inbox: Path) -> None:
+    features = pd.DataFrame({"a": np.arange(30.0), "b": np.arange(30.0) % 7})
+    model = LinearRegression().fit(features.to_numpy(), features["a"])
+    versions = [await client.register(name, model) for _ in range(2)]
+    table = features.assign(raw=pd.Series([[1]] * 30), label=features["a"])
+    pq.write_table(pa.Table.from_pandas(table), inbox / f"{name}.parquet")
+    found = await client.compare(versions, table.drop(columns="label"), table["label"], ignore="raw")
+    uri = (inbox / f"{name}.parquet").as_uri()
+    stored = await client.compare(versions, uri, "label", ignore=["raw"])
+    assert [one.metrics for one in stored.results] == [one.metrics for one in found.results]
+    assert len(await client.benchmark(versions, table, ignore=["raw", "label"], seconds=0.05, batch_rows=[1])) == 2
+    with pytest.raises(errors.InvalidField, match=r"ignore: names 'raws'.*did you mean 'raw'"):
+        await client.compare(versions, table, table["label"], ignore="raws")
+    with pytest.raises(errors.InvalidField, match=r"ignore: names 'raws'.*did you mean 'raw'"):
+        await client.benchmark(versions, table, ignore="raws")
+    with pytest.raises(errors.InvalidField, match=r"names 'raws'.*did you mean 'raw'"):
+        await client.compare(versions, uri, "label", ignore="raws")
+
+
+async def test_observer_asks_once_which_columns_its_reference_ignores(client: Either, model: Path, name: str) -> None:
+    version = await client.register(name, model, reference={"a": NUMBERS, "raw": [[1]] * ROWS}, ignore="raw")
+    observer = await client.observe(version, sender="engine", rows=10 * ROWS)
+    stub = observer._connection._drift
+    calls, get_reference = [], stub.GetReference
+
+    def counted(*args: Any, **kwargs: Any) -> Any:
+        calls.append(args)
+        return get_reference(*args, **kwargs)
+
+    stub.GetReference = counted
+    for _ in range(3):
+        await _settled(observer.add({"a": NUMBERS, "raw": [[1]] * ROWS}))
+    assert (len(calls), observer.acknowledged) == (1, 3)
+    await client.set_reference(version, {"a": NUMBERS, "raw": NUMBERS, "more": [[1]] * ROWS}, ignore="more")
+    await _settled(observer.add({"a": NUMBERS, "raw": NUMBERS, "more": [[1]] * ROWS}))
+    assert (len(calls), observer.acknowledged) == (2, 4)
+    with pytest.raises(errors.InvalidField, match="'other'"):
+        await _settled(observer.add({"a": NUMBERS, "raw": NUMBERS, "other": [[1]] * ROWS}))
+
+
+async def test_observed_rows_of_features_that_a_reference_has_no_longer_hold_up_nobody(
+    client: Either, model: Path, name: str
+) -> None:
+    version = await client.register(name, model, reference={"a": NUMBERS})
+    observer = await client.observe(version, sender="engine", rows=2 * ROWS)
+    await _settled(observer.add({"a": NUMBERS}))
+    await client.set_reference(version, {"a": TEXT, "b": NUMBERS})
+    observed = await _settled(observer.add({"a": TEXT, "b": NUMBERS}))
+    assert [(report.rows, len(report.features)) for report in observed.reports] == [(ROWS, 2)]
 
 
 async def test_large_streams_and_windows_leave_ignored_columns_out(client: Either, model: Path, name: str) -> None:

@@ -1,6 +1,6 @@
 """The whole client."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from modelward._arguments import checks_arguments
@@ -16,6 +16,8 @@ from modelward._async.retraining import AsyncRetraining
 from modelward._async.schedules import AsyncSchedules
 from modelward._async.stages import AsyncStages
 from modelward._async.watching import AsyncWatching
+from modelward._coerce import as_names
+from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion
 from modelward.retraining import Job
 
@@ -51,6 +53,7 @@ class AsyncClient(
         tags: Mapping[str, str] | None = None,
         description: str = "",
         reference: Any = None,
+        ignore: Collection[str] = (),
         job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
@@ -65,6 +68,7 @@ class AsyncClient(
             description: what is particular about it.
             reference: the data that it was trained on, which drift is measured against; a frame, a mapping of columns,
                 an Arrow table or an array. It is checked before anything is registered.
+            ignore: columns of `reference` that are no features, as "symbol", whatever they hold.
             job: the retraining job that this is the result of, as `lease_job` returned it: only its holder may register
                 it, and a job has one version.
             timeout: seconds for each of the calls that this takes.
@@ -74,13 +78,16 @@ class AsyncClient(
             JobNotHeld: the job's lease has ended.
             JobHasVersion: a version was registered for the job before.
         """
-        from modelward.data import to_columns  # Here: numpy takes as long to import as all the rest.
+        from modelward.data import to_reference_columns  # Here: numpy takes as long to import as all the rest.
 
-        columns = None if reference is None else to_columns(reference, field="reference")
+        ignored = as_names(ignore, "ignore")
+        if ignored and reference is None:
+            raise InvalidField(FieldViolation("ignore", "says nothing without reference; give both"))
+        columns = None if reference is None else to_reference_columns(reference, None, "reference", ignored)
         version = await self.register_files(
             name, model, metrics=metrics, params=params, tags=tags, description=description, job=job, timeout=timeout
         )
         if columns is None:
             return version
-        await self.set_reference(version, columns, timeout=timeout)
+        await self.set_reference(version, columns, ignore=ignored, timeout=timeout)
         return await self.get_version(version)

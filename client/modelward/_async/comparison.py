@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from modelward._async.uploading import AsyncUploading
-from modelward._coerce import AnyVersion, as_ref
-from modelward._comparing import as_metric, put_data
+from modelward._coerce import AnyVersion, as_names, as_ref
+from modelward._comparing import as_metric, feature_columns, put_data
 from modelward._transfers import MESSAGE_BYTES
 from modelward.comparison import Comparison, ComparisonProgress, Metric, ModelBenchmark
 from modelward.errors import ModelwardError, UnexpectedError
@@ -46,6 +46,7 @@ class AsyncComparisons(AsyncUploading):
         confidence_level: float = 0.95,
         block_rows: float = 0.0,
         seed: int = 0,
+        ignore: Collection[str] = (),
         on_progress: Callable[[ComparisonProgress], None] | None = None,
         timeout: float = COMPARE_TIMEOUT_SECONDS,
     ) -> Comparison:
@@ -76,6 +77,7 @@ class AsyncComparisons(AsyncUploading):
             confidence_level: of intervals and verdict, from 0.5 to 0.999.
             block_rows: how many neighbouring rows hang together, 1 for none; 0 lets the server tell it from the data.
             seed: of the resampling; the same seed and data give the same answer.
+            ignore: columns of `X` that are no features, as "symbol", whatever they hold.
             on_progress: called after each step.
             timeout: seconds for all of it; a server that says nothing for a minute ends it before.
 
@@ -100,7 +102,7 @@ class AsyncComparisons(AsyncUploading):
             cost_bps=cost_bps,
             periods_per_year=periods_per_year,
         )
-        put_data(request, X, y, returns, ids, sent)
+        put_data(request, X, y, returns, ids, sent, as_names(ignore, "ignore"))
         if request.ByteSize() > MESSAGE_BYTES:
             await self._upload_tables([request.data, *(one.data for one in request.predictions)], timeout)
         answer = await self._compared(request, on_progress or (lambda _: None), timeout)
@@ -136,6 +138,7 @@ class AsyncComparisons(AsyncUploading):
         batch_rows: Sequence[int] = (1, 1000),
         seconds: float = 2.0,
         confidence_level: float = 0.95,
+        ignore: Collection[str] = (),
         timeout: float = COMPARE_TIMEOUT_SECONDS,
     ) -> list[ModelBenchmark]:
         """Measure how fast versions answer in the server, in turns, so that drift of the machine hits all alike.
@@ -146,6 +149,7 @@ class AsyncComparisons(AsyncUploading):
             batch_rows: how many rows a call has, each size measured for itself.
             seconds: how long each version is measured at each size.
             confidence_level: of the intervals, from 0.5 to 0.999.
+            ignore: columns of `X` that are no features, whatever they hold.
             timeout: seconds for all of it.
 
         Raises:
@@ -153,11 +157,11 @@ class AsyncComparisons(AsyncUploading):
             FormatNotExecutable: the server does not run a version's format.
             ModelFailed: no version answered. One that fails while others answer says so in its `failure`.
         """
-        from modelward.data import to_columns, to_dataset
+        from modelward.data import to_dataset
 
         request = pb.BenchmarkModelsRequest(
             versions=[ref_to_proto(as_ref(version)) for version in versions],
-            data=to_dataset(to_columns(X, field="X")),
+            data=to_dataset(feature_columns(X, as_names(ignore, "ignore"))),
             batch_rows=batch_rows,
             duration=seconds_to_proto(seconds, "seconds"),
             confidence_level=confidence_level,

@@ -46,17 +46,18 @@ class AsyncDrift(AsyncConnection):
             data: a table of at least one row, its rows in the order of time.
             name: the reference's name, as "calm" or "crisis"; "default" when it is empty. One of that name is replaced.
             names: the columns of an array; `x0`, `x1`, ... when they are left out.
-            ignore: columns that are no features, as "symbol", whatever they hold. The reference remembers them: live
-                data may have them too. Times are no features in any case.
+            ignore: columns of the data that are no features, as "symbol", whatever they hold. The reference remembers
+                them: live data may have them or not. Times are no features in any case.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
-            InvalidField: the data are no table of numbers, text, truth values and times, or have no row.
+            InvalidField: the data are no table of numbers, text, truth values and times, have no row, or lack a column
+                that is to be ignored.
         """
-        from modelward.data import INLINE_BYTES, size_of, to_arrow, to_columns, to_dataset
+        from modelward.data import INLINE_BYTES, size_of, to_arrow, to_dataset, to_reference_columns
 
         ignored = as_names(ignore, "ignore")
-        columns = to_columns(data, names, ignore=ignored)
+        columns = to_reference_columns(data, names, ignore=ignored)
         header = pb.ReferenceHeader(
             version=ref_to_proto(as_ref(version)), name=name, request_id=new_request_id(), ignored_columns=ignored
         )
@@ -110,7 +111,7 @@ class AsyncDrift(AsyncConnection):
         """
         from modelward.data import INLINE_BYTES, size_of, to_arrow, to_dataset
 
-        columns = await live_columns(self, as_ref(version), reference, data, names, as_names(ignore, "ignore"))
+        columns, _ = await live_columns(self, as_ref(version), reference, data, names, as_names(ignore, "ignore"))
         ref, limits = ref_to_proto(as_ref(version)), thresholds_to_proto(thresholds)
         if size_of(columns) <= INLINE_BYTES:
             request = pb.DetectDriftRequest(
@@ -235,20 +236,28 @@ async def live_columns(
     data: Any,
     names: Sequence[str] | None,
     ignore: Sequence[str],
-) -> dict[str, Any]:
+    known: Sequence[str] = (),
+) -> tuple[dict[str, Any], Sequence[str]]:
     """Take live data apart, without columns that the reference remembers as ignored and that could not be sent.
+
+    Args:
+        known: which columns it is known to remember; it is read anew only when these are not enough.
+
+    Returns:
+        the columns, and which ones the reference is known to remember now.
 
     Raises:
         ModelNotFound, VersionNotFound, ReferenceNotFound: what is named does not exist.
         InvalidField: the data are no table of numbers, text, truth values and times, or have no row.
     """
-    from modelward.data import to_columns
+    from modelward.data import named_columns, to_columns, unsendable
 
+    table = named_columns(data, names)
     try:
-        return to_columns(data, names, ignore=ignore)
+        return to_columns(table, ignore=[*ignore, *unsendable(table, known)]), known
     except InvalidField:
         request = pb.GetReferenceRequest(version=ref_to_proto(version), name=reference)
-        known = (await connection._call(connection._drift.GetReference, request)).reference.ignored_columns
-        if not set(known) - set(ignore):
+        found = (await connection._call(connection._drift.GetReference, request)).reference.ignored_columns
+        if set(found) <= {*ignore, *known}:
             raise
-        return to_columns(data, names, ignore=[*ignore, *known])
+        return to_columns(table, ignore=[*ignore, *unsendable(table, found)]), list(found)

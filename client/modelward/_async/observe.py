@@ -74,6 +74,7 @@ class AsyncObserver:
         self._connection = connection
         self._header = header
         self.acknowledged = 0
+        self._ignored: Sequence[str] = ()
 
     async def add(
         self,
@@ -99,7 +100,9 @@ class AsyncObserver:
 
         header, ignored = self._header, as_names(ignore, "ignore")
         version = ref_from_proto(header.version)
-        columns = await live_columns(self._connection, version, header.reference, data, names, ignored)
+        columns, self._ignored = await live_columns(
+            self._connection, version, header.reference, data, names, ignored, self._ignored
+        )
         batch = pb.ObserveBatch(number=self.acknowledged + 1, data=to_dataset(columns))
         if seen_at is not None:
             batch.seen_at.FromDatetime(seen_at)

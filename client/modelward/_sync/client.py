@@ -1,10 +1,11 @@
 # Derived from modelward/_async/client.py by client/unasync.py: change that one.
 """The whole client."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from modelward._arguments import checks_arguments
+from modelward._coerce import as_names
 from modelward._sync.abtest import AbTests
 from modelward._sync.comparison import Comparisons
 from modelward._sync.drift import Drift
@@ -17,6 +18,7 @@ from modelward._sync.retraining import Retraining
 from modelward._sync.schedules import Schedules
 from modelward._sync.stages import Stages
 from modelward._sync.watching import Watching
+from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion
 from modelward.retraining import Job
 
@@ -52,6 +54,7 @@ class Client(
         tags: Mapping[str, str] | None = None,
         description: str = "",
         reference: Any = None,
+        ignore: Collection[str] = (),
         job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
@@ -66,6 +69,7 @@ class Client(
             description: what is particular about it.
             reference: the data that it was trained on, which drift is measured against; a frame, a mapping of columns,
                 an Arrow table or an array. It is checked before anything is registered.
+            ignore: columns of `reference` that are no features, as "symbol", whatever they hold.
             job: the retraining job that this is the result of, as `lease_job` returned it: only its holder may register
                 it, and a job has one version.
             timeout: seconds for each of the calls that this takes.
@@ -75,13 +79,16 @@ class Client(
             JobNotHeld: the job's lease has ended.
             JobHasVersion: a version was registered for the job before.
         """
-        from modelward.data import to_columns  # Here: numpy takes as long to import as all the rest.
+        from modelward.data import to_reference_columns  # Here: numpy takes as long to import as all the rest.
 
-        columns = None if reference is None else to_columns(reference, field="reference")
+        ignored = as_names(ignore, "ignore")
+        if ignored and reference is None:
+            raise InvalidField(FieldViolation("ignore", "says nothing without reference; give both"))
+        columns = None if reference is None else to_reference_columns(reference, None, "reference", ignored)
         version = self.register_files(
             name, model, metrics=metrics, params=params, tags=tags, description=description, job=job, timeout=timeout
         )
         if columns is None:
             return version
-        self.set_reference(version, columns, timeout=timeout)
+        self.set_reference(version, columns, ignore=ignored, timeout=timeout)
         return self.get_version(version)

@@ -75,6 +75,7 @@ class Observer:
         self._connection = connection
         self._header = header
         self.acknowledged = 0
+        self._ignored: Sequence[str] = ()
 
     def add(
         self,
@@ -100,7 +101,9 @@ class Observer:
 
         header, ignored = self._header, as_names(ignore, "ignore")
         version = ref_from_proto(header.version)
-        columns = live_columns(self._connection, version, header.reference, data, names, ignored)
+        columns, self._ignored = live_columns(
+            self._connection, version, header.reference, data, names, ignored, self._ignored
+        )
         batch = pb.ObserveBatch(number=self.acknowledged + 1, data=to_dataset(columns))
         if seen_at is not None:
             batch.seen_at.FromDatetime(seen_at)

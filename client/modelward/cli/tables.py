@@ -12,6 +12,7 @@ from typing import Any
 
 from modelward.cli.output import Failure
 from modelward.drift import FeatureKind, FeatureProfile, Reference
+from modelward.shared.suggestions import unknown_columns
 
 CHUNK_BYTES = 1 << 20
 PARQUET, ARROW_FILE, ARROW_STREAM = b"PAR1", b"ARRO", b"\xff\xff\xff\xff"
@@ -32,10 +33,10 @@ def read_table(path: Path, reference: Reference | None = None, ignore: Collectio
 
     Args:
         reference: says which kind a column of CSV is of.
-        ignore: columns to leave out.
+        ignore: columns to leave out, which must be there.
 
     Raises:
-        Failure: it cannot be read, or pyarrow is not installed.
+        Failure: it cannot be read, a column to leave out is not there, or pyarrow is not installed.
     """
     try:
         import pyarrow as pa
@@ -45,6 +46,9 @@ def read_table(path: Path, reference: Reference | None = None, ignore: Collectio
         table = _read(path, reference, ignore)
     except (pa.ArrowException, OSError) as error:
         raise Failure(f"{path} cannot be read: {str(error).splitlines()[0]}") from error
+    if unknown := unknown_columns(ignore, table.column_names):
+        raise Failure(f"--ignore {unknown[0]}")
+    table = table.select([i for i, name in enumerate(table.column_names) if name not in ignore])
     twice = sorted({name for name in table.column_names if table.column_names.count(name) > 1})
     if twice:
         raise Failure(f"{path} has columns of the same name: {', '.join(twice)}")
@@ -64,8 +68,7 @@ def _beginning(path: Path) -> bytes:
 def _read(path: Path, reference: Reference | None, ignore: Collection[str]) -> Any:
     if is_csv(path):
         return _read_csv(path, reference, ignore)
-    table = _read_parquet(path) if _beginning(path) == PARQUET else _read_arrow(path)
-    return table.select([i for i, name in enumerate(table.column_names) if name not in ignore])
+    return _read_parquet(path) if _beginning(path) == PARQUET else _read_arrow(path)
 
 
 def _read_parquet(path: Path) -> Any:
@@ -100,9 +103,11 @@ def _read_csv(path: Path, reference: Reference | None, ignore: Collection[str]) 
     )
     table = csv.read_csv(path, parse_options=parse, convert_options=as_text)
     features = {feature.name: feature for feature in reference.features} if reference else {}
-    kept = [i for i, name in enumerate(names) if name not in ignore]
-    columns = [_column(names[i], table.column(i), features.get(names[i]), path) for i in kept]
-    return pa.Table.from_arrays(columns, [names[i] for i in kept])
+    columns = [
+        text if name in ignore else _column(name, text, features.get(name), path)
+        for name, text in zip(names, table.columns, strict=True)
+    ]
+    return pa.Table.from_arrays(columns, names)
 
 
 def _check_encoding(path: Path) -> None:

@@ -64,7 +64,7 @@ def id_text(value: Any, field: str) -> str:
         raise InvalidField(FieldViolation(field, f"is {value!r}, which UTF-8 does not hold"))
     if not text:
         fix = "give text or a whole number, of a float one below 2**53" if text is None else "give it a character"
-        shown = value.item() if hasattr(value, "item") else value
+        shown = value.item() if getattr(value, "shape", None) == () else value
         raise InvalidField(FieldViolation(field, f"is {shown!r}, which is no id; {fix}"))
     return text
 

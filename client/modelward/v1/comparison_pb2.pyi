@@ -348,6 +348,7 @@ class CompareModelsRequest(_message.Message):
     RETURNS_FIELD_NUMBER: _builtins.int
     COST_BPS_FIELD_NUMBER: _builtins.int
     PERIODS_PER_YEAR_FIELD_NUMBER: _builtins.int
+    IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """The name of the label column. Empty: "label"."""
     primary_metric: Global___Metric.ValueType
@@ -398,6 +399,10 @@ class CompareModelsRequest(_message.Message):
     def predictions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Predictions]:
         """External predictions, at most one set for each of `versions`: those versions are not run."""
 
+    @_builtins.property
+    def ignored_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns of the data that are not features, such as "symbol", with any type; each must be in the data."""
+
     def __init__(
         self,
         *,
@@ -417,10 +422,11 @@ class CompareModelsRequest(_message.Message):
         returns: _builtins.str = ...,
         cost_bps: _builtins.float = ...,
         periods_per_year: _builtins.float = ...,
+        ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "data", b"data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "block_rows", b"block_rows", "confidence_level", b"confidence_level", "cost_bps", b"cost_bps", "data", b"data", "id", b"id", "label", b"label", "margin", b"margin", "metrics", b"metrics", "periods_per_year", b"periods_per_year", "predictions", b"predictions", "primary_metric", b"primary_metric", "request_id", b"request_id", "returns", b"returns", "seed", b"seed", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "block_rows", b"block_rows", "confidence_level", b"confidence_level", "cost_bps", b"cost_bps", "data", b"data", "id", b"id", "ignored_columns", b"ignored_columns", "label", b"label", "margin", b"margin", "metrics", b"metrics", "periods_per_year", b"periods_per_year", "predictions", b"predictions", "primary_metric", b"primary_metric", "request_id", b"request_id", "returns", b"returns", "seed", b"seed", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1102,6 +1108,7 @@ class BenchmarkModelsRequest(_message.Message):
     BATCH_ROWS_FIELD_NUMBER: _builtins.int
     DURATION_FIELD_NUMBER: _builtins.int
     CONFIDENCE_LEVEL_FIELD_NUMBER: _builtins.int
+    IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
     confidence_level: _builtins.float
     """Confidence level of the intervals. 0 means 0.95."""
     @_builtins.property
@@ -1120,6 +1127,10 @@ class BenchmarkModelsRequest(_message.Message):
     def duration(self) -> _duration_pb2.Duration:
         """Duration of the measurement for each version and size. Absent: two seconds."""
 
+    @_builtins.property
+    def ignored_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns of the data that are not features, such as "symbol", with any type; each must be in the data."""
+
     def __init__(
         self,
         *,
@@ -1128,10 +1139,11 @@ class BenchmarkModelsRequest(_message.Message):
         batch_rows: _abc.Iterable[_builtins.int] | None = ...,
         duration: _duration_pb2.Duration | None = ...,
         confidence_level: _builtins.float = ...,
+        ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "duration", b"duration"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_rows", b"batch_rows", "confidence_level", b"confidence_level", "data", b"data", "duration", b"duration", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_rows", b"batch_rows", "confidence_level", b"confidence_level", "data", b"data", "duration", b"duration", "ignored_columns", b"ignored_columns", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

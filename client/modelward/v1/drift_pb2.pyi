@@ -247,8 +247,8 @@ class ReferenceHeader(_message.Message):
 
     @_builtins.property
     def ignored_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Columns that are not features, such as "symbol", with any type, here and in live data. Time columns are never
-        features.
+        """Columns that are not features, such as "symbol", with any type. Each must be in the reference data, even if all its
+        values are missing; live data may lack it. Time columns are never features.
         """
 
     def __init__(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from cachetools import LRUCache
 from pydantic import TypeAdapter
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from modelward.data import Columns
@@ -23,6 +23,7 @@ from modelward_server.lifecycle.repository import version_row
 from modelward_server.lifecycle.versions import record_change
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.drift_tables import ReferenceRow
+from modelward_server.storage.monitoring_tables import ObservedRowsRow
 
 _features = TypeAdapter(tuple[FeatureProfile, ...])
 PROFILES_CACHED_BYTES = 256 << 20
@@ -70,6 +71,8 @@ def set_reference(
 ) -> Reference:
     """Make a stored profile a version's reference; one of the same name is replaced.
 
+    Observed rows that wait for their window are forgotten when the features are others now: they cannot be compared.
+
     Raises:
         ModelNotFound, VersionNotFound: the version does not exist.
     """
@@ -86,10 +89,23 @@ def set_reference(
         created_at=actor.at,
         created_by=actor.name,
     )
+    _forget_rows_of_other_features(session, row)
     row = session.merge(row)
     version.references = sorted({*version.references, name})
     record_change(session, version, actor)
     return _to_reference(row)
+
+
+def _forget_rows_of_other_features(session: Session, new: ReferenceRow) -> None:
+    replaced = session.get(ReferenceRow, (new.model, new.version, new.name))
+    if replaced is None or _kinds(replaced) == _kinds(new):
+        return
+    of = (("model", new.model), ("version", new.version), ("reference", new.name))
+    session.execute(delete(ObservedRowsRow).where(*(getattr(ObservedRowsRow, key) == value for key, value in of)))
+
+
+def _kinds(row: ReferenceRow) -> dict[str, str]:
+    return {feature["name"]: feature["kind"] for feature in row.features}
 
 
 def get_reference(session: Session, ref: VersionRef, name: str) -> Reference:

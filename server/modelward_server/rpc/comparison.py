@@ -1,6 +1,6 @@
 """The comparison service's calls: convert, call, convert."""
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Collection
 
 from sqlalchemy.orm import Session
 
@@ -22,6 +22,7 @@ from modelward_server.rpc.datasets import DatasetTable
 from modelward_server.rpc.heartbeats import with_heartbeats
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.report_servicer import AbTestRendering, ComparisonRendering
+from modelward_server.storage.arrow_tables import PresentColumns
 from modelward_server.storage.sources import Sources
 
 DEFAULT_BATCHES = (1, 1000)
@@ -51,7 +52,7 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
             yield recorded
             return
         with self._service.admission.one_more():
-            data, predictions = self._table(request.data, "data"), self._predictions(request)
+            data, predictions = self._features(request), self._predictions(request)
             comparing = await self._service.begin(question_of(request), data, predictions)
             async for step in comparing.progress():
                 yield pb.CompareModelsResponse(progress=progress_to_proto(step))
@@ -62,8 +63,11 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
 
         yield await self._unit_of_work.run_idempotent(request, context, save)
 
-    def _table(self, dataset: Dataset, field: str) -> DatasetTable:
-        return DatasetTable(dataset, field, self._sources, self._unit_of_work.executors)
+    def _features(self, request: pb.CompareModelsRequest | pb.BenchmarkModelsRequest) -> DatasetTable:
+        return self._table(request.data, "data", PresentColumns(request.ignored_columns))
+
+    def _table(self, dataset: Dataset, field: str, ignored: Collection[str] = ()) -> DatasetTable:
+        return DatasetTable(dataset, field, self._sources, self._unit_of_work.executors, ignored)
 
     def _predictions(self, request: pb.CompareModelsRequest) -> dict[VersionRef, Table]:
         compared = {ref_from_proto(version) for version in request.versions}
@@ -84,7 +88,7 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
         )
         refs = tuple(map(ref_from_proto, request.versions))
         with self._service.admission.one_more():
-            found = await self._service.benchmark(asked, refs, self._table(request.data, "data"))
+            found = await self._service.benchmark(asked, refs, self._features(request))
         return pb.BenchmarkModelsResponse(benchmarks=map(benchmark_to_proto, found))
 
     async def GetComparison(self, request: pb.GetComparisonRequest, context: Context) -> pb.GetComparisonResponse:

@@ -12,7 +12,7 @@ from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.typed_columns import from_typed
 from modelward.v1 import common_pb2 as pb
 from modelward_server.runtime.executors import BoundedExecutor, Executors
-from modelward_server.storage.arrow_tables import arrow_columns, read_arrow
+from modelward_server.storage.arrow_tables import arrow_columns, check_ignored, read_arrow
 from modelward_server.storage.locations import MLFLOW_SCHEMES
 from modelward_server.storage.parquet import Piece, pieces, read_parquet
 from modelward_server.storage.sources import Sources
@@ -33,7 +33,7 @@ def read_columns(
     Args:
         field: where the dataset stands in its request, for errors.
         only: of Parquet files just these columns.
-        ignored: columns to leave out, whatever they hold.
+        ignored: columns to leave out, whatever they hold; `PresentColumns` must be in the data.
 
     Returns:
         one-dimensional arrays of one length, at least 1, each of a kind that `modelward.kinds` describes.
@@ -94,6 +94,7 @@ def typed_columns(table: pb.ColumnTable, field: str, ignored: Collection[str] = 
     Raises:
         InvalidField: a name comes twice, lengths differ, there is no row, or a row is missing that is not there.
     """
+    check_ignored([column.name for column in table.columns], ignored)
     columns: Columns = {}
     for i, column in enumerate(table.columns):
         kind = column.WhichOneof("values") or "doubles"
@@ -128,22 +129,26 @@ class DatasetTable:
 
     Args:
         field: the position of the dataset in its request, for errors.
+        ignored: columns to leave out.
     """
 
-    def __init__(self, dataset: pb.Dataset, field: str, sources: Sources, executors: Executors) -> None:
+    def __init__(
+        self, dataset: pb.Dataset, field: str, sources: Sources, executors: Executors, ignored: Collection[str] = ()
+    ) -> None:
         self._dataset, self._field, self._sources = dataset, field, sources
-        self._executors = executors
+        self._executors, self._ignored = executors, ignored
         self.is_parquet = is_parquet(dataset)
 
     async def read(self, only: Collection[str] | None = None) -> Columns:
         """Read the table as `read_columns` does."""
         executor = reading_executor(self._executors, self._dataset)
-        return await executor.run(read_columns, self._dataset, self._field, self._sources, only)
+        return await executor.run(read_columns, self._dataset, self._field, self._sources, only, self._ignored)
 
     async def pieces(self) -> list[Piece]:
         """Return its Parquet files as `parquet_pieces` does."""
         field = f"{self._field}.uri"
-        return await self._executors.remote.run(parquet_pieces, self._dataset.uri, field, self._sources)
+        uri, ignored = self._dataset.uri, self._ignored
+        return await self._executors.remote.run(parquet_pieces, uri, field, self._sources, ignored)
 
 
 def is_parquet(dataset: pb.Dataset) -> bool:

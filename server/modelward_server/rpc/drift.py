@@ -41,7 +41,7 @@ from modelward_server.rpc.report_servicer import DriftRendering
 from modelward_server.rpc.requests import optional_time
 from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.runtime.tracing import span
-from modelward_server.storage.arrow_tables import arrow_columns
+from modelward_server.storage.arrow_tables import PresentColumns, arrow_columns
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.sources import Sources
 
@@ -73,7 +73,7 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
     ) -> pb.SetReferenceResponse:
         async with self._uploads.one_more(request_iterator) as parts:
             header = await _header(parts)
-            ignored = frozenset(header.ignored_columns)
+            ignored = PresentColumns(header.ignored_columns)
             if header.HasField("data"):
                 batches = read_batches(header.data, "header.data", self._sources, ignored=ignored)
                 work = partial(self._store_profile, "header.data", ignored, batches)

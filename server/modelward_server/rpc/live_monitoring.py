@@ -251,9 +251,11 @@ def _label(observer: Observer, first: datetime, last: datetime) -> str:
 
 
 def _detector(place: Place, profile: Profile) -> sequential_detector.Detector:
-    if place.detector:
-        return sequential_detector.from_bytes(place.detector)
-    return sequential_detector.Detector(reference_cells(profile))
+    """Return a sender's detector; it begins anew when the reference was replaced."""
+    reference = reference_cells(profile)
+    if place.detector and (known := sequential_detector.from_bytes(place.detector)).grew_from(reference):
+        return known
+    return sequential_detector.Detector(reference)
 
 
 def _packed(columns: Columns, rows: slice) -> bytes:

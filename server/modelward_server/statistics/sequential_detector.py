@@ -41,6 +41,10 @@ class Detector:
         """Return 1 - 1 / the greatest capital that there was, from 0 to 1."""
         return 1.0 - 1.0 / self.peak
 
+    def grew_from(self, reference: Ints) -> bool:
+        """Tell whether the rows of a reference are among those that were counted."""
+        return self.counts.shape == reference.shape and bool((self.counts >= reference).all())
+
     def watch(self, places: Places, seed: int) -> None:
         """Take the next rows.
 

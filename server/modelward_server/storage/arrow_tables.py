@@ -1,7 +1,7 @@
 """Arrow batches of untrusted streams, within the budget for tables."""
 
 from collections import Counter
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField, LimitReached
 from modelward.kinds import from_arrow, is_arrow_text, why_not_arrow
+from modelward.shared.suggestions import unknown_columns
 from modelward_server.storage.arrow_messages import CheckedStream
 from modelward_server.storage.table_memory import Share
 
@@ -21,6 +22,8 @@ AS_THEY_ARE = (pa.float64(), pa.int64())
 """Types that numpy takes as they are, where nothing is missing."""
 VIEW = np.dtype([("size", "<i4"), ("rest", "V12")])
 """What Arrow keeps of one text of a column of views."""
+MAX_VIOLATIONS = 20
+"""Violations reported for one call: the trailers have room for a few thousand bytes."""
 OBJECT_BYTES = 64
 """What a text takes in Python beside its characters."""
 
@@ -108,15 +111,31 @@ def _characters(text: pa.Array) -> int:
     return 1 if pc.all(pc.string_is_ascii(text)).as_py() in {True, None} else 4
 
 
+class PresentColumns(frozenset[str]):
+    """Columns to leave out that must be in the data; a name that is not is misspelt."""
+
+
+def check_ignored(names: Sequence[str], ignored: Collection[str]) -> None:
+    """Reject a column to leave out that must be in the data and is not.
+
+    Raises:
+        InvalidField: naming the nearest.
+    """
+    unknown = unknown_columns(sorted(ignored), names) if isinstance(ignored, PresentColumns) else []
+    if unknown:
+        raise InvalidField(*(FieldViolation("ignored_columns", fix) for fix in unknown[:MAX_VIOLATIONS]))
+
+
 def check_schema(schema: pa.Schema, field: str, ignored: Collection[str] = ()) -> None:
     """Refuse what is no table of named columns of known types.
 
     Raises:
-        InvalidField: a name comes twice, or a column is nested or of an unknown type.
+        InvalidField: a name comes twice, a column is nested or of an unknown type, or one to leave out is missing.
     """
     twice = sorted(name for name, times in Counter(schema.names).items() if times > 1)
     if twice:
         raise InvalidField(FieldViolation(field, f"has columns of the same name: {', '.join(twice)}"))
+    check_ignored(schema.names, ignored)
     for one in schema:
         if one.name not in ignored and (why := why_not_arrow(one.type)):
             raise InvalidField(FieldViolation(f"{field}[{one.name!r}]", why))

@@ -20,7 +20,7 @@ import pyarrow as pa
 
 from modelward.errors import FieldViolation, InvalidField, LimitReached
 from modelward_server.runtime.admission import RETRY_SECONDS
-from modelward_server.storage.arrow_tables import read_arrow
+from modelward_server.storage.arrow_tables import PresentColumns, read_arrow
 from modelward_server.storage.table_memory import MEMORY, too_large
 
 MAX_READERS = 4
@@ -76,7 +76,7 @@ def read_parquet(
         InvalidField: it is no Parquet, breaks off, lacks a column, or files have types that do not go together.
         LimitReached: it takes more memory than a reader may, or others hold too much.
     """
-    job = {"uri": uri, "columns": None if columns is None else sorted(columns), "ignored": sorted(ignored)}
+    job = {"uri": uri, "columns": None if columns is None else sorted(columns), **_ignoring(ignored)}
     yield from _batches(job, field)
 
 
@@ -86,7 +86,7 @@ def pieces(uri: str, field: str, ignored: Collection[str] = ()) -> list[Piece]:
     Raises:
         as `read_parquet`.
     """
-    with _reader({"uri": uri, "list": True, "ignored": sorted(ignored)}, field) as reader:
+    with _reader({"uri": uri, "list": True, **_ignoring(ignored)}, field) as reader:
         content = reader.answers.read(MAX_LIST_BYTES)
         if len(content) == MAX_LIST_BYTES:
             raise too_large(field)
@@ -98,6 +98,10 @@ def pieces(uri: str, field: str, ignored: Collection[str] = ()) -> list[Piece]:
         found.append(Piece(uri, path, (group,), rows, size, field, listed["schema"]))
         rows += size
     return found
+
+
+def _ignoring(ignored: Collection[str]) -> dict[str, object]:
+    return {"ignored": sorted(ignored), "ignored_are_there": isinstance(ignored, PresentColumns)}
 
 
 def _batches(job: Mapping[str, object], field: str) -> Iterator[pa.RecordBatch]:

@@ -11,7 +11,7 @@ import sys
 import threading
 from base64 import b64decode, b64encode
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,8 @@ import pyarrow as pa
 import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow import fs
+
+from modelward.shared.suggestions import unknown_columns
 
 MAX_ROWS = 65_536
 """Rows of one batch."""
@@ -75,7 +77,7 @@ def _list(job: Job) -> None:
         for fragment in dataset.get_fragments()
         for group in fragment.row_groups
     ]
-    schema = _chosen(common_schema(dataset), None, job["ignored"]).serialize().to_pybytes()
+    schema = _chosen(common_schema(dataset), None, job).serialize().to_pybytes()
     sys.stdout.write(json.dumps({"groups": groups, "schema": b64encode(schema).decode()}))
     sys.stdout.flush()
 
@@ -86,7 +88,7 @@ def _read(job: Job) -> None:
         paths, kept = [job["path"]], pa.ipc.read_schema(pa.py_buffer(b64decode(job["schema"])))
     else:
         dataset = open_parquet(job["uri"])
-        paths, kept = dataset.files, _chosen(common_schema(dataset), job["columns"], job["ignored"])
+        paths, kept = dataset.files, _chosen(common_schema(dataset), job["columns"], job)
     files = (_open_file(filesystem, path) for path in paths)
     size = sum(info.size or 0 for info in filesystem.get_file_info(paths))
     batches = (batch for file in files for batch in read_file(file, kept, job.get("row_groups")))
@@ -174,12 +176,14 @@ def _open_file(filesystem: fs.FileSystem, path: str) -> pq.ParquetFile:
     return pq.ParquetFile(content, metadata=metadata, buffer_size=ahead, pre_buffer=False)
 
 
-def _chosen(schema: pa.Schema, columns: list[str] | None, ignored: Collection[str]) -> pa.Schema:
+def _chosen(schema: pa.Schema, columns: list[str] | None, job: Job) -> pa.Schema:
+    if unknown := unknown_columns(job["ignored"], schema.names) if job["ignored_are_there"] else []:
+        raise ValueError(f"ignored_columns {unknown[0]}")
     for name in columns or ():
         if name not in schema.names:
             raise ValueError(f"has no column {name!r}; it has {', '.join(schema.names)}")
     kept = schema.names if columns is None else columns
-    return pa.schema([schema.field(name) for name in kept if name not in ignored])
+    return pa.schema([schema.field(name) for name in kept if name not in job["ignored"]])
 
 
 def read_file(file: pq.ParquetFile, schema: pa.Schema, row_groups: list[int] | None) -> Iterator[pa.RecordBatch]:
