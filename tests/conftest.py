@@ -1,13 +1,8 @@
-"""A real server in this process, and both clients on it."""
+"""What all tests share: a server in this process, both clients on it, and which tests are run."""
 
-import asyncio
-import inspect
 import os
-import threading
-from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from concurrent.futures import Future
+from collections.abc import AsyncIterator, Generator, Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 from zlib import crc32
 
@@ -15,10 +10,10 @@ import mlflow  # noqa: F401 - else a server's thread imports it, and pandas, whi
 import pytest
 
 from modelward import AsyncClient, Client
-from modelward_server.app import App
 from modelward_server.settings import Settings
-from tests.postgres import DATABASES, NOT_INSTALLED, new_database, programs, running_postgres
-from tests.support.mlflow_tables import write_mlflow_tables
+from tests.support.clients import Either
+from tests.support.postgres import DATABASES, NOT_INSTALLED, new_database, programs, running_postgres
+from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
 from tests.support.skips import fail_unlisted
 
@@ -27,35 +22,7 @@ for _name in [name for name in os.environ if name.upper().startswith("MODELWARD_
         del os.environ[_name]  # A setting of a real server that whoever runs the tests may have.
 
 
-class RunningServer:
-    """A server in a thread of its own, as it is in production but for the process."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.app = App(settings)
-        if not settings.mlflow_uri:
-            write_mlflow_tables(settings.data_dir / "mlflow.db")
-        self._started: Future[int] = Future()
-        self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
-        self._thread.start()
-        self.target = f"127.0.0.1:{self._started.result()}"
-
-    async def _serve(self) -> None:
-        self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        try:
-            self._started.set_result(await self.app.start())
-        except BaseException as error:
-            self._started.set_exception(error)
-            raise
-        await self._stopping.wait()
-        await self.app.stop()
-
-    def stop(self) -> None:
-        self._loop.call_soon_threadsafe(self._stopping.set)
-        self._thread.join()
-
-
-NEED_PROCESSES = {"postgres", "serve", "tracking_server"}
+NEED_PROCESSES = {"confinement", "postgres", "serve", "tracking_server"}
 """Fixtures that start a process; a test that has one of them is marked `system`."""
 
 
@@ -149,36 +116,6 @@ def server(tmp_path_factory: pytest.TempPathFactory, inbox: Path, database_url: 
     running = RunningServer(settings)
     yield running
     running.stop()
-
-
-class Either:
-    """One client behind one face: what it returns is awaited, and what it iterates over is collected.
-
-    So a test is written once and runs against the sync and the async client.
-    """
-
-    def __init__(self, client: Client | AsyncClient) -> None:
-        self.client = client
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        method = getattr(self.client, name)
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            if isinstance(self.client, AsyncClient):
-                return await _settled(method(*args, **kwargs))
-            return await asyncio.to_thread(lambda: _collected(method(*args, **kwargs)))
-
-        return call
-
-
-async def _settled(result: Any) -> Any:
-    if inspect.isasyncgen(result):
-        return [item async for item in result]
-    return await result
-
-
-def _collected(result: Any) -> Any:
-    return list(result) if inspect.isgenerator(result) else result
 
 
 @pytest.fixture(params=["sync", "async"])

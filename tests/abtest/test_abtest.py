@@ -31,8 +31,9 @@ from modelward.shared.convert.abtest import ab_test_to_proto
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward_server.statistics.confidence_sequences import half_width
-from tests.abtest.traffic import START, named, outcomes, register_two
-from tests.conftest import Either, RunningServer
+from tests.support.abtest_traffic import START, named, outcomes, register_two
+from tests.support.clients import Either
+from tests.support.running_server import RunningServer
 from tests.support.scale import examples
 
 

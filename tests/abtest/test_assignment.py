@@ -11,7 +11,7 @@ from scipy.stats import chi2_contingency, chisquare
 
 from modelward import AbMetric, AbNamespace, AbTest, AbTestState, Variant, VersionRef
 from modelward.assignment import BUCKETS, assign, bucket, fnv1a_32, in_namespace, ranges
-from tests.abtest.known_answers import HASHES, NAMESPACES
+from tests.support.abtest_known_answers import HASHES, NAMESPACES
 from tests.support.scale import examples
 
 NOW = datetime(2026, 3, 2, 14, 31, tzinfo=UTC)

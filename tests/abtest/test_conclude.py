@@ -13,8 +13,9 @@ from modelward import AbAction, AbMetric, AbOutcome, AbTest, AbTestState, Client
 from modelward.assignment import assign
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
-from tests.abtest.traffic import named, outcomes, register_two
-from tests.conftest import Either, RunningServer
+from tests.support.abtest_traffic import named, outcomes, register_two
+from tests.support.clients import Either
+from tests.support.running_server import RunningServer
 
 
 async def started(client: Either, name: str, folder: Path, lift: float = 0.0, **arguments: Any) -> AbTest:

@@ -7,8 +7,8 @@ import pytest
 
 from modelward import AbAction, AbMetric, AbOutcome, AbTest, Verdict, errors
 from modelward.assignment import assign
-from tests.abtest.traffic import register_two
-from tests.conftest import Either
+from tests.support.abtest_traffic import register_two
+from tests.support.clients import Either
 
 UNITS = 400
 NEARLY = 0.1 + 0.2

@@ -12,8 +12,9 @@ from modelward_server.abtest import outcome_reader
 from modelward_server.abtest.outcome_reader import NUMBER, read_outcomes
 from modelward_server.abtest.repository import ab_test_row, get_ab_test
 from modelward_server.storage.ab_tables import AB_OUTCOMES
-from tests.abtest.traffic import START, register_two
-from tests.conftest import Either, RunningServer
+from tests.support.abtest_traffic import START, register_two
+from tests.support.clients import Either
+from tests.support.running_server import RunningServer
 
 UNITS = ["account-1", "b", 'quote " and, comma', "tab\tand\x1f", "Zürich 🂡", "back\\slash", "[]", "B", "x" * 256]
 

@@ -13,7 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from modelward import Client
 from modelward.cli.commands import cli
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 
 
 class Commands:

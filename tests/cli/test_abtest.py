@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from modelward import AbTest, Client
-from tests.abtest.traffic import outcomes
 from tests.cli.conftest import Commands
+from tests.support.abtest_traffic import outcomes
 
 
 @pytest.fixture

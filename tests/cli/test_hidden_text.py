@@ -16,7 +16,7 @@ from modelward.cli.commands import cli
 from modelward.cli.output import Failure, Output, as_json
 from modelward.cli.remote import _lines
 from modelward.v1 import lifecycle_pb2 as pb
-from tests.client.odd_server import OddServer, odd_server
+from tests.support.misbehaving_server import MisbehavingServer, misbehaving_server
 
 C0 = [chr(code) for code in range(0x20) if chr(code) not in "\t\n"] + ["\x7f"]
 C1 = [chr(code) for code in range(0x80, 0xA0)]
@@ -76,7 +76,7 @@ def test_json_shows_nothing_hidden_and_loses_nothing(capsys: pytest.CaptureFixtu
 def test_failures_show_nothing_hidden_and_make_no_lines_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
     Failure(NASTY).show()
     assert hidden_in(capsys.readouterr().err) == []
-    with odd_server() as odd:
+    with misbehaving_server() as odd:
         odd.answers["GetModel"] = _fails
         done = _run(odd, "show", "m")
     assert done.exit_code == 1
@@ -88,7 +88,7 @@ def test_failures_show_nothing_hidden_and_make_no_lines_of_their_own(capsys: pyt
 def test_commands_show_nothing_hidden() -> None:
     model = pb.Model(name=NASTY, description=NASTY, tags={NASTY: NASTY}, halt=pb.Halt(actor=NASTY, reason=NASTY))
     record = pb.AuditRecord(sequence=1, actor=NASTY, kind=NASTY, payload=json.dumps(NASTY))
-    with odd_server() as odd:
+    with misbehaving_server() as odd:
         odd.answers["GetModel"] = lambda *_: [pb.GetModelResponse(model=model)]
         odd.answers["ListModels"] = lambda *_: [pb.ListModelsResponse(models=[model])]
         odd.answers["HaltModel"] = lambda *_: [pb.HaltModelResponse(model=model)]
@@ -108,12 +108,12 @@ def _fails(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
     yield
 
 
-def _shown(odd: OddServer, *arguments: str) -> str:
+def _shown(odd: MisbehavingServer, *arguments: str) -> str:
     done = _run(odd, *arguments)
     assert done.exit_code == 0, done.output
     return done.stdout
 
 
-def _run(odd: OddServer, *arguments: str) -> Result:
+def _run(odd: MisbehavingServer, *arguments: str) -> Result:
     environment = {"MODELWARD_SERVER": odd.target, "MODELWARD_ACTOR": "ada", "COLUMNS": "4000"}
     return CliRunner(env=environment).invoke(cli, list(arguments))

@@ -12,8 +12,8 @@ import pytest
 
 from modelward.cli.commands import MODULES
 from modelward_server.settings import Settings
-from tests.client.odd_server import odd_server
-from tests.conftest import RunningServer
+from tests.support.misbehaving_server import misbehaving_server
+from tests.support.running_server import RunningServer
 
 pytestmark = pytest.mark.system
 HEAVY = ("numpy", "pyarrow", "pydantic", "modelward_server", "sqlalchemy", "mlflow", "rich.progress")
@@ -62,7 +62,7 @@ def test_streams_that_are_closed_are_no_traceback(server: RunningServer, redirec
 
 
 def test_a_server_that_hangs_is_one_line_that_says_so() -> None:
-    with odd_server() as odd:
+    with misbehaving_server() as odd:
         odd.answers["ListModels"] = odd.answers["ExportAuditLog"] = lambda *_: odd.silence()
         for arguments in (["models"], ["models", "--json"], ["audit", "export"]):
             done = modelward(*arguments, "--server", odd.target, "--timeout", "0.5")

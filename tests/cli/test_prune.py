@@ -4,7 +4,7 @@ from pathlib import Path
 
 from modelward import Client
 from tests.cli.conftest import Commands
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 
 
 def test_files_of_an_archived_version_are_deleted(

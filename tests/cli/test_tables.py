@@ -14,7 +14,7 @@ from modelward import Client
 from modelward.cli.output import Failure
 from modelward.cli.tables import read_table
 from tests.cli.conftest import Commands
-from tests.drift.kinds import SPARSE, plain
+from tests.support.column_kinds import SPARSE, plain
 
 DAYS = [dt.datetime.fromisoformat("2026-01-02"), None]
 GUESSED: dict[str, tuple[str, pa.DataType, list[Any]]] = {

@@ -13,7 +13,7 @@ from modelward._coerce import AnyVersion
 from modelward.cli import options
 from modelward.cli.commands import MODULES
 from tests.cli.conftest import Commands, columns
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 
 WIDTHS = [40, 80, 200]
 

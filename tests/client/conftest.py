@@ -6,25 +6,25 @@ from contextlib import asynccontextmanager
 import pytest
 
 from modelward import AsyncClient, Client
-from tests.client.odd_server import OddServer, odd_server
-from tests.conftest import Either
+from tests.support.clients import Either
+from tests.support.misbehaving_server import MisbehavingServer, misbehaving_server
 
 
 @pytest.fixture
-def odd() -> Iterator[OddServer]:
-    with odd_server() as server:
+def odd() -> Iterator[MisbehavingServer]:
+    with misbehaving_server() as server:
         yield server
 
 
 @pytest.fixture(params=["sync", "async"])
-async def asking(request: pytest.FixtureRequest, odd: OddServer) -> AsyncIterator[Either]:
+async def asking(request: pytest.FixtureRequest, odd: MisbehavingServer) -> AsyncIterator[Either]:
     """A client of each kind, on the odd server."""
     async with _client(request.param, odd.target, timeout=20) as client:
         yield client
 
 
 @pytest.fixture(params=["sync", "async"])
-async def hasty(request: pytest.FixtureRequest, odd: OddServer) -> AsyncIterator[Either]:
+async def hasty(request: pytest.FixtureRequest, odd: MisbehavingServer) -> AsyncIterator[Either]:
     """The same, for calls that are to come to nothing: it waits a second."""
     async with _client(request.param, odd.target, timeout=1) as client:
         yield client

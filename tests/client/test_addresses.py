@@ -13,9 +13,10 @@ import pytest
 from modelward import AsyncClient, Client, EventKind, errors
 from modelward.shared.targets import channel_target
 from modelward_server.settings import Settings
-from tests.conftest import Either, RunningServer
 from tests.security.test_tls import issue
-from tests.system.network import Network
+from tests.support.clients import Either
+from tests.support.flaky_proxy import FlakyProxy
+from tests.support.running_server import RunningServer
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +30,16 @@ def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunningS
 
 
 @pytest.fixture
-def ways(replicas: list[RunningServer]) -> Iterator[list[Network]]:
+def ways(replicas: list[RunningServer]) -> Iterator[list[FlakyProxy]]:
     """A way to each server, which counts what goes there and can break."""
-    networks = [Network(server.target) for server in replicas]
+    networks = [FlakyProxy(server.target) for server in replicas]
     yield networks
     for network in networks:
         network.close()
 
 
 @pytest.fixture(params=["sync", "async"])
-async def client(request: pytest.FixtureRequest, ways: list[Network]) -> AsyncIterator[Either]:
+async def client(request: pytest.FixtureRequest, ways: list[FlakyProxy]) -> AsyncIterator[Either]:
     """A client of each kind, which knows both servers."""
     target = ",".join(way.address.replace("127.0.0.1", "localhost") for way in ways)
     if request.param == "sync":
@@ -49,7 +50,7 @@ async def client(request: pytest.FixtureRequest, ways: list[Network]) -> AsyncIt
             yield Either(client)
 
 
-async def _carried(client: Either, ways: list[Network]) -> list[bool]:
+async def _carried(client: Either, ways: list[FlakyProxy]) -> list[bool]:
     """Make calls, and return which way each of some took."""
     before = [way.carried for way in ways]
     for _ in range(10):
@@ -57,7 +58,7 @@ async def _carried(client: Either, ways: list[Network]) -> list[bool]:
     return [way.carried > count for way, count in zip(ways, before, strict=True)]
 
 
-async def test_calls_take_turns_and_go_on_when_a_server_is_gone(client: Either, ways: list[Network]) -> None:
+async def test_calls_take_turns_and_go_on_when_a_server_is_gone(client: Either, ways: list[FlakyProxy]) -> None:
     while not all(await _carried(client, ways)):
         pass  # The second connection may take longer than the first calls.
     ways[0].target = free_address()
@@ -72,7 +73,7 @@ async def test_calls_take_turns_and_go_on_when_a_server_is_gone(client: Either, 
 
 
 async def test_watch_and_upload_go_on_at_another_server(
-    replicas: list[RunningServer], ways: list[Network], name: str, tmp_path: Path
+    replicas: list[RunningServer], ways: list[FlakyProxy], name: str, tmp_path: Path
 ) -> None:
     content = random.Random(7).randbytes(8 << 20)
     (tmp_path / "model.bin").write_bytes(content)

@@ -28,7 +28,8 @@ from modelward import (
 )
 from modelward._async.observe import AsyncObserver
 from modelward._sync.observe import Observer
-from tests.conftest import Either, RunningServer
+from tests.support.clients import Either
+from tests.support.running_server import RunningServer
 
 NAIVE = datetime(2026, 11, 1)  # noqa: DTZ001 - the zone is what it lacks
 

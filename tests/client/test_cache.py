@@ -21,8 +21,8 @@ from modelward._follow import cache_key
 from modelward.shared.convert.lifecycle import version_from_proto
 from modelward.shared.manifest import manifest_digest
 from modelward.v1 import lifecycle_pb2 as pb
-from tests.client.odd_server import OddServer, odd_server
 from tests.client.test_odd_downloads import file
+from tests.support.misbehaving_server import MisbehavingServer, misbehaving_server
 
 KINDS = ["sync", "async"]
 
@@ -48,7 +48,7 @@ def _followed(target: str, cache: Path, model: str, stage: str, timeout: float) 
 @pytest.fixture
 def away(tmp_path: Path) -> str:
     """A server that was there while `tmp_path/cache` was filled, and is not any more."""
-    with odd_server() as odd:
+    with misbehaving_server() as odd:
         odd.has(file("data/f"), file("g"))
         odd.sends(b"x")
         with Client(odd.target, timeout=20) as client, client.follow("m", cache=tmp_path / "cache"):
@@ -64,7 +64,7 @@ def record(cache: Path) -> Path:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
 async def test_cache_is_for_nobody_else_whatever_the_umask(
-    odd: OddServer, kind: str, umask: int, tmp_path: Path
+    odd: MisbehavingServer, kind: str, umask: int, tmp_path: Path
 ) -> None:
     odd.has(file("data/f"), file("g"))
     odd.sends(b"x")
@@ -77,7 +77,7 @@ async def test_cache_is_for_nobody_else_whatever_the_umask(
     assert modes == {(True, 0o700), (False, 0o600)}
 
 
-def test_download_to_a_folder_of_ones_own_follows_the_umask(odd: OddServer, tmp_path: Path) -> None:
+def test_download_to_a_folder_of_ones_own_follows_the_umask(odd: MisbehavingServer, tmp_path: Path) -> None:
     odd.has(file("data/f"))
     odd.sends(b"x")
     with Client(odd.target, timeout=20) as client:
@@ -207,7 +207,7 @@ def test_record_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatc
 
 
 def test_disk_that_takes_nothing_more_ends_no_following(
-    odd: OddServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    odd: MisbehavingServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")

@@ -29,7 +29,8 @@ from modelward_server.interceptors.errors import STATUS_DETAILS, Errors
 from modelward_server.interceptors.status import encode
 from modelward_server.interceptors.validation import Validation
 from modelward_server.settings import Settings
-from tests.conftest import Either, RunningServer
+from tests.support.clients import Either
+from tests.support.running_server import RunningServer
 
 
 class _Failed(grpc.RpcError):

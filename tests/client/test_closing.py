@@ -13,9 +13,9 @@ import pytest
 
 from modelward import AsyncClient, Client, errors
 from modelward.v1 import lifecycle_pb2 as pb
-from tests.client.odd_server import OddServer
 from tests.client.test_odd_answers import CALLS, collected, settled
 from tests.client.test_odd_downloads import file
+from tests.support.misbehaving_server import MisbehavingServer
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
@@ -35,7 +35,7 @@ def open_things() -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_every_call_of_a_closed_client_says_so(odd: OddServer, call: str) -> None:
+def test_every_call_of_a_closed_client_says_so(odd: MisbehavingServer, call: str) -> None:
     client = Client(odd.target, timeout=1)
     client.close()
     client.close()
@@ -44,7 +44,7 @@ def test_every_call_of_a_closed_client_says_so(odd: OddServer, call: str) -> Non
     assert odd.asked == []
 
 
-async def test_every_call_of_a_closed_async_client_says_so(odd: OddServer) -> None:
+async def test_every_call_of_a_closed_async_client_says_so(odd: MisbehavingServer) -> None:
     client = AsyncClient(odd.target, timeout=1)
     await client.close()
     await client.close()
@@ -55,7 +55,7 @@ async def test_every_call_of_a_closed_async_client_says_so(odd: OddServer) -> No
 
 
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
-async def test_nothing_is_followed_after_the_end(odd: OddServer, kind: type[Any]) -> None:
+async def test_nothing_is_followed_after_the_end(odd: MisbehavingServer, kind: type[Any]) -> None:
     client = kind(odd.target)
     closing = client.close()
     if closing:
@@ -68,7 +68,7 @@ IN_FLIGHT = ["get_model", "watch", "export_audit_log", "compare", "detect_drift 
 
 
 @pytest.mark.parametrize("call", IN_FLIGHT)
-async def test_closing_ends_what_is_under_way(odd: OddServer, call: str) -> None:
+async def test_closing_ends_what_is_under_way(odd: MisbehavingServer, call: str) -> None:
     for name in ("GetModel", "WatchModels", "ExportAuditLog", "CompareModels", "DetectDriftStream", "Observe"):
         odd.answers[name] = lambda *_: odd.silence()
     with pytest.raises(errors.FailedPrecondition, match="the client is closed"):
@@ -82,7 +82,7 @@ async def test_closing_ends_what_is_under_way(odd: OddServer, call: str) -> None
         await waiting
 
 
-async def test_task_that_is_cancelled_stays_cancelled(odd: OddServer) -> None:
+async def test_task_that_is_cancelled_stays_cancelled(odd: MisbehavingServer) -> None:
     odd.answers["GetModel"] = odd.answers["WatchModels"] = lambda *_: odd.silence()
     async with AsyncClient(odd.target, timeout=30) as client:
         for call in ("get_model", "watch"):
@@ -94,7 +94,7 @@ async def test_task_that_is_cancelled_stays_cancelled(odd: OddServer) -> None:
                 await waiting
 
 
-def _close_under(odd: OddServer, client: Client, call: Callable[[Any], Any]) -> None:
+def _close_under(odd: MisbehavingServer, client: Client, call: Callable[[Any], Any]) -> None:
     def close() -> None:
         wait_until(lambda: bool(odd.asked))
         client.close()
@@ -108,7 +108,9 @@ def _close_under(odd: OddServer, client: Client, call: Callable[[Any], Any]) -> 
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_follower_that_cannot_start_leaves_nothing_open(odd: OddServer, kind: str, tmp_path: Path) -> None:
+async def test_follower_that_cannot_start_leaves_nothing_open(
+    odd: MisbehavingServer, kind: str, tmp_path: Path
+) -> None:
     def load(*_: object) -> None:
         raise RuntimeError("no model")
 
@@ -144,7 +146,7 @@ async def _enter(kind: str, target: str, **options: Any) -> None:
         return
 
 
-def test_clients_and_followers_that_are_never_used_leave_nothing_open(odd: OddServer) -> None:
+def test_clients_and_followers_that_are_never_used_leave_nothing_open(odd: MisbehavingServer) -> None:
     before = open_things()
     with pytest.raises(errors.InvalidField):
         Client(odd.target, actor="a\nb")
@@ -156,7 +158,7 @@ def test_clients_and_followers_that_are_never_used_leave_nothing_open(odd: OddSe
     assert open_things() <= before
 
 
-def test_follower_may_be_entered_again(odd: OddServer, tmp_path: Path) -> None:
+def test_follower_may_be_entered_again(odd: MisbehavingServer, tmp_path: Path) -> None:
     odd.has(file("f"))
     odd.sends(b"x")
     with Client(odd.target, timeout=20) as client:
@@ -169,7 +171,7 @@ def test_follower_may_be_entered_again(odd: OddServer, tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", [grpc.StatusCode.OUT_OF_RANGE, grpc.StatusCode.INVALID_ARGUMENT])
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_token_that_is_not_known_any_more_is_dropped(
-    odd: OddServer, kind: str, status: grpc.StatusCode, tmp_path: Path
+    odd: MisbehavingServer, kind: str, status: grpc.StatusCode, tmp_path: Path
 ) -> None:
     tokens: list[str] = []
 
@@ -196,7 +198,7 @@ async def test_token_that_is_not_known_any_more_is_dropped(
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_answer_about_another_model_is_not_followed(odd: OddServer, kind: str, tmp_path: Path) -> None:
+async def test_answer_about_another_model_is_not_followed(odd: MisbehavingServer, kind: str, tmp_path: Path) -> None:
     odd.has(file("f"), model="other")
     with pytest.raises(errors.UnexpectedError, match="'m' is followed, and the server answers with 'other'"):
         await _enter(kind, odd.target, cache=tmp_path)

@@ -17,8 +17,8 @@ from modelward import AsyncClient, Client, errors
 from modelward.shared.retry import actor_in
 from modelward_server.settings import Settings
 from tests.client.test_addresses import free_address
-from tests.conftest import RunningServer
 from tests.security.test_tls import issue
+from tests.support.running_server import RunningServer
 from tests.system.test_grpcurl import BINARY
 
 MAX_SECONDS = 10

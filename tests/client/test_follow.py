@@ -15,7 +15,7 @@ from sklearn.dummy import DummyClassifier
 from modelward import AsyncClient, Client, ModelVersion, RolloutState, errors
 from modelward._sync.follow import Follower
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:

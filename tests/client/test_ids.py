@@ -18,7 +18,8 @@ from modelward.shared.convert.common import ref_to_proto
 from modelward.shared.row_ids import id_texts
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.common_pb2 import Column, ColumnTable, Dataset, DoubleValues, Int64Values
-from tests.conftest import Either, RunningServer
+from tests.support.clients import Either
+from tests.support.running_server import RunningServer
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
 TWINS: list[tuple[Any, str]] = [

@@ -34,10 +34,10 @@ from modelward.shared.convert.abtest import ab_test_from_proto
 from modelward.shared.retry import MAX_RETRY_SECONDS, Pauses, pause_before_watching
 from modelward.v1 import comparison_pb2, drift_pb2
 from modelward.v1 import lifecycle_pb2 as pb
-from tests.client.odd_server import METHODS, OddServer
-from tests.conftest import Either
+from tests.support.clients import Either
+from tests.support.fuzz_requests import Known, RequestFuzzer
+from tests.support.misbehaving_server import METHODS, MisbehavingServer
 from tests.support.scale import FULL
-from tests.system.hostile import Hostile, Known
 
 SEEDS = range(200 if FULL else 8)
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -133,7 +133,7 @@ def test_every_method_of_the_client_is_tried() -> None:
     assert methods - ELSEWHERE == {call.partition(" ")[0] for call in CALLS}
 
 
-def at_random(name: str, hostile: Hostile) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
+def at_random(name: str, hostile: RequestFuzzer) -> Callable[[Any, grpc.ServicerContext], Iterator[Any]]:
     """Return answers of the right kind with something wrong in them, or bytes that are no message."""
     method = METHODS[name]
 
@@ -147,8 +147,8 @@ def at_random(name: str, hostile: Hostile) -> Callable[[Any, grpc.ServicerContex
     return answer
 
 
-def answer_at_random(odd: OddServer, seed: int) -> None:
-    odd.answers = {name: at_random(name, Hostile(seed, KNOWN)) for name in METHODS}
+def answer_at_random(odd: MisbehavingServer, seed: int) -> None:
+    odd.answers = {name: at_random(name, RequestFuzzer(seed, KNOWN)) for name in METHODS}
 
 
 def collected(found: Any) -> Any:
@@ -182,7 +182,7 @@ async def try_each_async(client: AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("seed", SEEDS)
-async def test_answers_at_random_are_values_or_errors_of_ours(odd: OddServer, seed: int) -> None:
+async def test_answers_at_random_are_values_or_errors_of_ours(odd: MisbehavingServer, seed: int) -> None:
     answer_at_random(odd, seed)
     with Client(odd.target, timeout=1) as client:
         await asyncio.to_thread(try_each, client)
@@ -192,7 +192,7 @@ async def test_answers_at_random_are_values_or_errors_of_ours(odd: OddServer, se
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_assignment_by_a_test_at_random_is_one_or_an_error_of_ours(seed: int) -> None:
-    hostile = Hostile(seed, KNOWN)
+    hostile = RequestFuzzer(seed, KNOWN)
     with Client("127.0.0.1:1", timeout=1) as client:
         for _ in range(20):
             message: Any = hostile.message(comparison_pb2.AbTest.DESCRIPTOR)
@@ -237,7 +237,9 @@ NAMES = dict.fromkeys(["message", "retry_seconds", "self", "violations", "gates"
         ),
     ],
 )
-async def test_odd_details_of_an_error_are_an_error_of_ours(odd: OddServer, asking: Either, details: bytes) -> None:
+async def test_odd_details_of_an_error_are_an_error_of_ours(
+    odd: MisbehavingServer, asking: Either, details: bytes
+) -> None:
     odd.answers["GetModel"] = failing(details)
     with pytest.raises(errors.ModelwardError) as caught:
         await asking.get_model("m")
@@ -250,7 +252,7 @@ def test_watch_is_not_told_to_wait_for_ever(seconds: float) -> None:
     assert 0 <= pause_before_watching(error, Pauses(), begun=True) < MAX_RETRY_SECONDS + 1
 
 
-async def test_list_without_an_end_ends(odd: OddServer, hasty: Either) -> None:
+async def test_list_without_an_end_ends(odd: MisbehavingServer, hasty: Either) -> None:
     odd.answers["ListModels"] = lambda *_: [pb.ListModelsResponse(next_page_token="more")]
     begun = time.monotonic()
     with pytest.raises(errors.DeadlineExceeded, match="gets nowhere"):
@@ -259,7 +261,7 @@ async def test_list_without_an_end_ends(odd: OddServer, hasty: Either) -> None:
 
 
 async def test_answers_to_live_data_without_an_end_are_not_collected(
-    odd: OddServer, asking: Either, monkeypatch: pytest.MonkeyPatch
+    odd: MisbehavingServer, asking: Either, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("_async", "_sync"):
         monkeypatch.setattr(f"modelward.{module}.connection.MAX_EXCHANGED_BYTES", 1 << 20)
@@ -271,7 +273,7 @@ async def test_answers_to_live_data_without_an_end_are_not_collected(
 
 
 async def test_comparison_that_tells_nothing_ends(
-    odd: OddServer, hasty: Either, monkeypatch: pytest.MonkeyPatch
+    odd: MisbehavingServer, hasty: Either, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("_async", "_sync"):
         monkeypatch.setattr(f"modelward.{module}.comparison.MAX_SILENCE_SECONDS", 0.5)
@@ -281,7 +283,7 @@ async def test_comparison_that_tells_nothing_ends(
 
 
 async def test_audit_log_that_stops_coming_ends_and_a_slow_reader_does_not_end_it(
-    odd: OddServer, hasty: Either
+    odd: MisbehavingServer, hasty: Either
 ) -> None:
     odd.answers["ExportAuditLog"] = lambda *_: odd.silence()
     with pytest.raises(errors.DeadlineExceeded, match="said nothing for 1 s"):

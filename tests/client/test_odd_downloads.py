@@ -13,8 +13,8 @@ import pytest
 from modelward import ArtifactFile, AsyncClient, Client, errors
 from modelward.shared import manifest
 from modelward.v1 import lifecycle_pb2 as pb
-from tests.client.odd_server import OddServer
-from tests.conftest import Either
+from tests.support.clients import Either
+from tests.support.misbehaving_server import MisbehavingServer
 
 
 def file(path: str, content: bytes = b"x", size: int | None = None) -> ArtifactFile:
@@ -51,7 +51,7 @@ def listed(folder: Path) -> list[str]:
     ],
 )
 async def test_name_that_leads_out_or_cannot_be_is_refused(
-    odd: OddServer, asking: Either, names: list[str], tmp_path: Path
+    odd: MisbehavingServer, asking: Either, names: list[str], tmp_path: Path
 ) -> None:
     odd.has(*map(file, ["fine", *names]))
     odd.sends(b"x")
@@ -62,7 +62,9 @@ async def test_name_that_leads_out_or_cannot_be_is_refused(
     assert "DownloadArtifact" not in dict(odd.asked)
 
 
-async def test_odd_names_that_stay_inside_are_names_like_others(odd: OddServer, asking: Either, tmp_path: Path) -> None:
+async def test_odd_names_that_stay_inside_are_names_like_others(
+    odd: MisbehavingServer, asking: Either, tmp_path: Path
+) -> None:
     names = ["~", "....", "a.part", "a", "b/c.part/d", "b/c", "n" * 255, "é", "e\u0301", "A"]
     odd.has(*map(file, names))
     odd.sends(b"x")
@@ -87,7 +89,7 @@ def test_names_that_only_some_systems_tell_apart_are_refused_there(monkeypatch: 
 
 @pytest.mark.parametrize("digest", ["", "0" * 64, "../../evil", "/tmp/evil", "A" * 64, "x\0", "é" * 64])
 async def test_digest_that_does_not_fit_the_files_is_refused(
-    odd: OddServer, asking: Either, digest: str, tmp_path: Path
+    odd: MisbehavingServer, asking: Either, digest: str, tmp_path: Path
 ) -> None:
     odd.has(file("f"), digest=digest)
     odd.sends(b"x")
@@ -100,7 +102,7 @@ async def test_digest_that_does_not_fit_the_files_is_refused(
 
 @pytest.mark.parametrize("wrong", [ArtifactFile("f", 1, "0" * 63), ArtifactFile("f", -1, "0" * 64)])
 async def test_file_that_is_described_by_no_digest_is_refused(
-    odd: OddServer, asking: Either, wrong: ArtifactFile, tmp_path: Path
+    odd: MisbehavingServer, asking: Either, wrong: ArtifactFile, tmp_path: Path
 ) -> None:
     odd.has(wrong)
     with pytest.raises(errors.DigestMismatch, match="no SHA-256 and size"):
@@ -109,7 +111,7 @@ async def test_file_that_is_described_by_no_digest_is_refused(
 
 @pytest.mark.parametrize("chunks", [[b"y"], [], [b"x", b"x"]])
 async def test_other_bytes_than_announced_are_not_kept(
-    odd: OddServer, asking: Either, chunks: list[bytes], tmp_path: Path
+    odd: MisbehavingServer, asking: Either, chunks: list[bytes], tmp_path: Path
 ) -> None:
     odd.has(file("f"))
     odd.sends(*chunks)
@@ -118,7 +120,9 @@ async def test_other_bytes_than_announced_are_not_kept(
     assert listed(tmp_path) == []
 
 
-async def test_stream_without_end_is_left_at_the_announced_size(odd: OddServer, asking: Either, tmp_path: Path) -> None:
+async def test_stream_without_end_is_left_at_the_announced_size(
+    odd: MisbehavingServer, asking: Either, tmp_path: Path
+) -> None:
     sent = 0
 
     def endless(*_: Any) -> Iterator[pb.DownloadArtifactResponse]:
@@ -135,7 +139,7 @@ async def test_stream_without_end_is_left_at_the_announced_size(odd: OddServer, 
     assert sent < 200
 
 
-async def test_stream_that_brings_nothing_ends(odd: OddServer, hasty: Either, tmp_path: Path) -> None:
+async def test_stream_that_brings_nothing_ends(odd: MisbehavingServer, hasty: Either, tmp_path: Path) -> None:
     def nothing(_: Any, context: grpc.ServicerContext) -> Iterator[pb.DownloadArtifactResponse]:
         while context.is_active():
             time.sleep(0.01)
@@ -151,7 +155,7 @@ async def test_stream_that_brings_nothing_ends(odd: OddServer, hasty: Either, tm
 
 
 async def test_files_larger_than_the_disk_are_refused_before_a_byte_comes(
-    odd: OddServer, asking: Either, tmp_path: Path
+    odd: MisbehavingServer, asking: Either, tmp_path: Path
 ) -> None:
     odd.has(file("f", size=2**62), file("g", size=2**62))
     with pytest.raises(errors.ResourceExhausted, match=r"lacks 9,223,372,036,854,775,808 bytes"):
@@ -159,7 +163,7 @@ async def test_files_larger_than_the_disk_are_refused_before_a_byte_comes(
     assert "DownloadArtifact" not in dict(odd.asked)
 
 
-async def test_links_that_lead_to_each_other_are_no_way(odd: OddServer, asking: Either, tmp_path: Path) -> None:
+async def test_links_that_lead_to_each_other_are_no_way(odd: MisbehavingServer, asking: Either, tmp_path: Path) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     odd.has(file("a/f"))
@@ -168,7 +172,7 @@ async def test_links_that_lead_to_each_other_are_no_way(odd: OddServer, asking: 
 
 
 @pytest.mark.parametrize("format_", [1, 2])
-async def test_files_that_hold_no_model_are_told_as_such(odd: OddServer, asking: Either, format_: int) -> None:
+async def test_files_that_hold_no_model_are_told_as_such(odd: MisbehavingServer, asking: Either, format_: int) -> None:
     for name in ("model.skops", "model.onnx", "other"):
         odd.has(file(name, b"no model"), format=format_)
         odd.sends(b"no model")
@@ -177,7 +181,7 @@ async def test_files_that_hold_no_model_are_told_as_such(odd: OddServer, asking:
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-async def test_upload_that_the_server_takes_nothing_of_ends(odd: OddServer, kind: str, tmp_path: Path) -> None:
+async def test_upload_that_the_server_takes_nothing_of_ends(odd: MisbehavingServer, kind: str, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(bytes(64 << 20))
     odd.answers["UploadBlobs"] = _asks_for_all_and_reads_nothing(odd)
     begun = time.monotonic()
@@ -186,7 +190,7 @@ async def test_upload_that_the_server_takes_nothing_of_ends(odd: OddServer, kind
     assert time.monotonic() - begun < 100
 
 
-def _asks_for_all_and_reads_nothing(odd: OddServer) -> Any:
+def _asks_for_all_and_reads_nothing(odd: MisbehavingServer) -> Any:
     def answer(requests: Any, context: grpc.ServicerContext) -> Iterator[Any]:
         first = next(requests).header
         if len([name for name, _ in odd.asked if name == "UploadBlobs"]) == 1:
@@ -198,7 +202,7 @@ def _asks_for_all_and_reads_nothing(odd: OddServer) -> Any:
 
 @pytest.mark.parametrize("held", [[], [-1], [2], [0, 0]])
 async def test_answer_about_other_files_is_no_answer(
-    odd: OddServer, asking: Either, held: list[int], tmp_path: Path
+    odd: MisbehavingServer, asking: Either, held: list[int], tmp_path: Path
 ) -> None:
     (tmp_path / "f").write_bytes(b"x")
     status = [pb.BlobStatus(received_bytes=count) for count in held]
@@ -207,7 +211,7 @@ async def test_answer_about_other_files_is_no_answer(
         await asking.register("m", tmp_path / "f")
 
 
-async def test_file_that_goes_while_it_is_sent_is_told(odd: OddServer, asking: Either, tmp_path: Path) -> None:
+async def test_file_that_goes_while_it_is_sent_is_told(odd: MisbehavingServer, asking: Either, tmp_path: Path) -> None:
     (tmp_path / "f").write_bytes(b"x")
 
     def lose(requests: Any, _: Any) -> Iterator[Any]:
@@ -219,7 +223,9 @@ async def test_file_that_goes_while_it_is_sent_is_told(odd: OddServer, asking: E
         await asking.register("m", tmp_path / "f")
 
 
-def test_folder_with_names_that_are_no_unicode_is_refused_before_it_is_sent(odd: OddServer, tmp_path: Path) -> None:
+def test_folder_with_names_that_are_no_unicode_is_refused_before_it_is_sent(
+    odd: MisbehavingServer, tmp_path: Path
+) -> None:
     with suppress(OSError):  # Not every file system takes such a name.
         Path(str(tmp_path / "bad\udcff")).write_bytes(b"x")
         with Client(odd.target, timeout=1) as client, pytest.raises(errors.InvalidField, match="no Unicode"):

@@ -18,8 +18,9 @@ from modelward_server.sandbox.sandbox_process import start_process
 from modelward_server.sandbox.scratch import job_folder
 from modelward_server.settings import Settings
 from modelward_server.statistics.quantiles import quantile
-from tests.comparison.models import SKOPS, crashing, endless, features, labels, saved
-from tests.conftest import Either, RunningServer
+from tests.support.clients import Either
+from tests.support.comparison_models import SKOPS, crashing, endless, features, labels, saved
+from tests.support.running_server import RunningServer
 
 DATA = features(50, 2)
 

@@ -33,8 +33,9 @@ from modelward import (
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward_server.settings import Settings
-from tests.comparison.models import crashing, endless, features
-from tests.conftest import Either, RunningServer
+from tests.support.clients import Either
+from tests.support.comparison_models import crashing, endless, features
+from tests.support.running_server import RunningServer
 
 TRAIN, TEST = pd.DataFrame(features(400, 3)), pd.DataFrame(features(300, 3, seed=1))
 

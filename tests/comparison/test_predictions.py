@@ -16,7 +16,7 @@ from sklearn.metrics import (
 )
 
 from modelward import Comparison, Metric, ModelKind, SignificanceTest, Verdict, errors
-from tests.conftest import Either
+from tests.support.clients import Either
 
 RANDOM = np.random.default_rng(0)
 ROWS = 400

@@ -8,7 +8,7 @@ import pytest
 
 from modelward import Metric, Verdict, errors
 from tests.comparison.test_predictions import compared
-from tests.conftest import Either
+from tests.support.clients import Either
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.normal(size=250)

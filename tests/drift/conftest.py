@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import pytest
 
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer
-from tests.drift.kinds import Door
+from tests.support.column_kinds import Door
+from tests.support.running_server import RunningServer
 
 
 @pytest.fixture(scope="package")

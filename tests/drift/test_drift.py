@@ -14,7 +14,8 @@ from modelward.data import to_arrow, to_columns
 from modelward.shared.retry import error_of
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
-from tests.conftest import Either, RunningServer
+from tests.support.clients import Either
+from tests.support.running_server import RunningServer
 
 RANDOM = np.random.default_rng(2008)
 TRAINING = pd.DataFrame(

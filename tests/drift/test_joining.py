@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from modelward import Client, ModelVersion, errors
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 from tests.support.scale import examples
 
 T0 = datetime(2024, 3, 4, tzinfo=UTC)

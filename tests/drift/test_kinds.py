@@ -19,8 +19,8 @@ from sklearn.linear_model import LinearRegression
 
 from modelward import DriftReport, errors
 from modelward.v1 import comparison_pb2, drift_pb2
-from tests.conftest import Either
-from tests.drift.kinds import (
+from tests.support.clients import Either
+from tests.support.column_kinds import (
     COMPLETE,
     FEATURES,
     MESSAGES,

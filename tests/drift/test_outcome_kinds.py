@@ -15,7 +15,19 @@ from modelward import AbOutcome, AsyncClient, errors
 from modelward._coerce import AnyVersion
 from modelward.comparison import ModelKind
 from modelward.v1 import comparison_pb2, drift_pb2
-from tests.drift.kinds import CATEGORY, COMPLETE, FRAMES, MISSING, NOON, NUMBER, ROWS, SPARSE, TYPES, Door, asked
+from tests.support.column_kinds import (
+    CATEGORY,
+    COMPLETE,
+    FRAMES,
+    MISSING,
+    NOON,
+    NUMBER,
+    ROWS,
+    SPARSE,
+    TYPES,
+    Door,
+    asked,
+)
 
 NUMBERS = {
     "int8": [0.0, 1.0, 2.0],

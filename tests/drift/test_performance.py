@@ -11,8 +11,9 @@ from sklearn import metrics
 from modelward import Client, Performance, PerformanceAlarm, RecordedOutcomes, errors
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
-from tests.conftest import Either, RunningServer
-from tests.drift.outcomes import ids_of, watched_alarm
+from tests.support.clients import Either
+from tests.support.outcomes import ids_of, watched_alarm
+from tests.support.running_server import RunningServer
 
 DAY = timedelta(days=1)
 T0 = datetime(2024, 3, 4, tzinfo=UTC)

@@ -15,9 +15,9 @@ from modelward_server.identity import Role
 from modelward_server.security import grants
 from modelward_server.settings import Settings
 from modelward_server.storage import audit
-from tests.abtest.traffic import named
-from tests.conftest import RunningServer
-from tests.postgres import new_database
+from tests.support.abtest_traffic import named
+from tests.support.postgres import new_database
+from tests.support.running_server import RunningServer
 
 
 class Registry:

@@ -11,7 +11,7 @@ from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.common_pb2 import Dataset, ModelVersionRef
 from modelward_server.comparison.service import ComparisonService
 from modelward_server.rpc import heartbeats
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 
 
 async def test_a_comparison_that_takes_long_says_that_it_goes_on(

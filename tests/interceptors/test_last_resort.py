@@ -39,8 +39,8 @@ from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.runtime import tracing
 from modelward_server.settings import Settings
 from modelward_server.storage import audit_logging
-from tests.conftest import RunningServer
 from tests.security.test_tokens import token_of
+from tests.support.running_server import RunningServer
 
 SOON_SECONDS = 20.0
 """It is some milliseconds; a machine with other work must not make the test fail, and a call without an end must."""

@@ -11,8 +11,8 @@ from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.interceptors import chain
-from tests.conftest import RunningServer
-from tests.waiting import eventually
+from tests.support.running_server import RunningServer
+from tests.support.waiting import eventually
 
 SIZE = 32 << 20
 

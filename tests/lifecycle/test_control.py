@@ -18,7 +18,8 @@ from modelward import (
     errors,
 )
 from modelward_server.settings import Settings
-from tests.conftest import Either, RunningServer
+from tests.support.clients import Either
+from tests.support.running_server import RunningServer
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 
 from modelward.errors import ArtifactDeleted, EtagMismatch, IllegalTransition, InvalidField, VersionNotFound
 from modelward_server.storage.retention import Retention
-from tests.conftest import Either, RunningServer
+from tests.support.clients import Either
+from tests.support.running_server import RunningServer
 
 
 async def archived(client: Either, name: str, tmp_path: Path, content: bytes) -> None:

@@ -23,8 +23,8 @@ from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTran
 
 from modelward import errors
 from modelward.shared.model_files import load, saved
-from tests.comparison.models import SKOPS
-from tests.conftest import Either
+from tests.support.clients import Either
+from tests.support.comparison_models import SKOPS
 
 RANDOM = np.random.default_rng(0)
 X = np.abs(RANDOM.normal(size=(80, 3)))

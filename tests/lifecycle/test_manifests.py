@@ -15,7 +15,7 @@ from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.common_pb2 import ArtifactFile as SentFile
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.lifecycle.files import check_paths
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 
 CONTENT = b"model"
 WRONG = {

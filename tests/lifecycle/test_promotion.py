@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from modelward import Stage, VersionRef, errors
 from modelward_server.lifecycle.stages import LEGAL_MOVES, check_move
-from tests.conftest import Either
+from tests.support.clients import Either
 
 
 @pytest.fixture

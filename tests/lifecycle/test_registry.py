@@ -10,7 +10,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from modelward import MetricRange, ModelFormat, Stage, errors
-from tests.conftest import Either
+from tests.support.clients import Either
 
 
 @pytest.fixture

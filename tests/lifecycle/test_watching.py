@@ -18,7 +18,8 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.rpc import model_events
 from modelward_server.settings import Settings
 from modelward_server.storage.audit import last_sequence
-from tests.conftest import Either, RunningServer
+from tests.support.clients import Either
+from tests.support.running_server import RunningServer
 
 
 @pytest.fixture

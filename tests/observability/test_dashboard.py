@@ -14,7 +14,7 @@ import yaml
 
 from modelward import Client
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 
 DOCS = Path(__file__).parents[2] / "docs"
 ADDED_BY_PROMETHEUS = {"job", "instance", "le"}

@@ -23,7 +23,7 @@ from modelward_server.observability import health
 from modelward_server.observability.health import is_reached
 from modelward_server.settings import Settings
 from modelward_server.storage.ledger import Ledger
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 
 GRPCURL = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or "grpcurl"
 SERVICE = "modelward.v1.DriftService"

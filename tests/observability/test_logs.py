@@ -24,8 +24,8 @@ from modelward_server.observability import logs
 from modelward_server.security.admin_session import administering
 from modelward_server.settings import Settings
 from modelward_server.storage.security_tables import GrantRow
-from tests.conftest import RunningServer
 from tests.security.test_tokens import token_of
+from tests.support.running_server import RunningServer
 
 SERVICE = "/modelward.v1.LifecycleService"
 

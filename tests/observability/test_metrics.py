@@ -14,7 +14,7 @@ from modelward import Client, errors
 from modelward_server.observability.ledger_metrics import LedgerMetrics
 from modelward_server.settings import Settings
 from modelward_server.storage.ledger import Ledger
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 
 
 @pytest.fixture

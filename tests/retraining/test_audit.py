@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from modelward import AsyncClient
-from tests.conftest import Either, RunningServer
+from tests.support.clients import Either
+from tests.support.running_server import RunningServer
 
 
 async def _records(client: Either, name: str) -> list[tuple[str, dict[str, Any]]]:

@@ -31,7 +31,7 @@ from modelward_server.storage import audit
 from modelward_server.storage.documents import TRIGGER
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.retraining_tables import FiringRow, ScheduleRow
-from tests.postgres import DATABASES, new_database
+from tests.support.postgres import DATABASES, new_database
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)

@@ -23,8 +23,9 @@ from modelward import (
 )
 from modelward_server.settings import Settings
 from modelward_server.storage.retraining_tables import FiringRow, JobRow, ScheduleRow
-from tests.conftest import Either, RunningServer
-from tests.postgres import DATABASES, new_database
+from tests.support.clients import Either
+from tests.support.postgres import DATABASES, new_database
+from tests.support.running_server import RunningServer
 
 HOUR, DAY, WEEK = timedelta(hours=1), timedelta(days=1), timedelta(days=7)
 CLOSE = AtSession("XNYS", after_close=timedelta(minutes=30))

@@ -10,7 +10,8 @@ import pytest
 from modelward import Client, Cron, Every, OnDrift, OnPerformance, SchedulePolicy, errors
 from modelward.v1 import retraining_pb2 as pb
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
-from tests.conftest import Either, RunningServer
+from tests.support.clients import Either
+from tests.support.running_server import RunningServer
 
 WEEK = timedelta(days=7)
 

@@ -12,8 +12,8 @@ from distributed import LocalCluster
 
 from modelward import Client, Job, JobState
 from modelward_server.mlflow.client import connect
-from tests.conftest import RunningServer
-from tests.system.served import bare_environment
+from tests.support.running_server import RunningServer
+from tests.support.server_process import bare_environment
 
 pytestmark = pytest.mark.system
 
@@ -69,7 +69,7 @@ def test_a_function_trains_and_its_log_is_with_the_run(
     sdk: Client, name: str, start: Start, server: RunningServer, tmp_path: Path
 ) -> None:
     job = _asked(sdk, name, parameters={"depth": "3"})
-    worker = start("tests.retraining.work:train", "--name", "trainer-1")
+    worker = start("tests.support.training_functions:train", "--name", "trainer-1")
     done = _until(sdk, job, lambda seen: seen.state is JobState.SUCCEEDED)
     assert (done.holder, done.successor, done.attempt, done.failures) == ("trainer-1", 1, 1, ())
     assert sdk.get_version(f"{name}/1").params == {"depth": "3"}
@@ -98,7 +98,7 @@ def test_a_command_that_fails_says_why_with_the_end_of_what_it_printed(sdk: Clie
 
 def test_an_error_in_the_function_is_the_reason(sdk: Client, name: str, start: Start) -> None:
     job = _asked(sdk, name)
-    start("tests.retraining.work:break_down")
+    start("tests.support.training_functions:break_down")
     failed = _until(sdk, job, lambda seen: bool(seen.failures))
     assert failed.failures[0].reason == "exit code 1: reading data\nthe vendor sent no data"
 
@@ -119,23 +119,23 @@ def test_work_that_takes_too_long_is_ended(sdk: Client, name: str, start: Start)
 
 def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_once(sdk: Client, name: str, start: Start) -> None:
     job = _asked(sdk, name)
-    worker = start("--grace", "0s", "tests.retraining.work:train_slowly")
+    worker = start("--grace", "0s", "tests.support.training_functions:train_slowly")
     begun = _until(sdk, job, lambda seen: seen.progress_message == "begun")
     assert begun.progress == 0.1
     worker.terminate()
     assert worker.wait(PATIENCE_SECONDS) == 0
     back = sdk.get_job(job.job_id)
     assert (back.state, back.failures[0].reason) == (JobState.PENDING, "the worker was told to stop")
-    start("tests.retraining.work:train_slowly")
+    start("tests.support.training_functions:train_slowly")
     assert _until(sdk, job, lambda seen: seen.state is JobState.SUCCEEDED).attempt == 2
 
 
 def test_another_worker_takes_over_from_one_that_was_killed(sdk: Client, name: str, start: Start) -> None:
     job = _asked(sdk, name)
-    killed = start("--lease", "2s", "tests.retraining.work:train_slowly")
+    killed = start("--lease", "2s", "tests.support.training_functions:train_slowly")
     _until(sdk, job, lambda seen: seen.progress_message == "begun")
     killed.kill()
-    start("tests.retraining.work:train_slowly")
+    start("tests.support.training_functions:train_slowly")
     done = _until(sdk, job, lambda seen: seen.state is JobState.SUCCEEDED)
     assert (done.attempt, done.failures[0].reason) == (2, "the lease ran out without a heartbeat")
 
@@ -162,7 +162,7 @@ def test_a_dask_cluster_does_the_work(sdk: Client, name: str, start: Start) -> N
         host="127.0.0.1",
     ) as running:
         job = _asked(sdk, name)
-        start("--dask", running.scheduler_address, "tests.retraining.work:train")
+        start("--dask", running.scheduler_address, "tests.support.training_functions:train")
         assert _until(sdk, job, lambda seen: seen.state is JobState.SUCCEEDED).successor == 1
 
 
@@ -177,6 +177,6 @@ def test_an_error_on_a_dask_cluster_is_the_reason(sdk: Client, name: str, start:
         host="127.0.0.1",
     ) as running:
         job = _asked(sdk, name)
-        start("--dask", running.scheduler_address, "tests.retraining.work:miss")
+        start("--dask", running.scheduler_address, "tests.support.training_functions:miss")
         failed = _until(sdk, job, lambda seen: bool(seen.failures))
         assert failed.failures[0].reason == "ValueError: the vendor sent no data"

@@ -8,7 +8,7 @@ import pytest
 from modelward import Client
 from modelward_server import app
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 
 HANDSHAKE = "grpc.server_handshake_timeout_ms"
 

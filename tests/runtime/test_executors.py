@@ -17,8 +17,9 @@ from modelward import AsyncClient
 from modelward.errors import LimitReached
 from modelward_server.runtime.admission import RETRY_SECONDS
 from modelward_server.runtime.executors import BoundedExecutor
-from tests.conftest import Either, RunningServer
-from tests.waiting import eventually
+from tests.support.clients import Either
+from tests.support.running_server import RunningServer
+from tests.support.waiting import eventually
 
 SECONDS = 20.0
 

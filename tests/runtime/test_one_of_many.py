@@ -20,9 +20,9 @@ from modelward_server.storage import blobs
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.webhooks import delivery
 from modelward_server.webhooks.messages import message_of
-from tests.conftest import RunningServer
-from tests.postgres import DATABASES, new_database
-from tests.webhooks.receiver import Receiver
+from tests.support.postgres import DATABASES, new_database
+from tests.support.running_server import RunningServer
+from tests.support.webhook_receiver import Receiver
 
 WAIT_SECONDS = 120.0
 

@@ -26,7 +26,7 @@ from modelward_server.runtime import background
 from modelward_server.settings import Settings
 from modelward_server.storage import retention, retention_task
 from modelward_server.webhooks.webhooks import Webhooks
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 
 WAIT_SECONDS = 60.0
 PLACES: dict[str, tuple[Any, str]] = {

@@ -12,11 +12,7 @@ import pytest
 from modelward_server.sandbox import level
 from modelward_server.sandbox.sandbox_process import NURSERIES
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    item.add_marker(pytest.mark.system)
+from tests.support.running_server import RunningServer
 
 
 @pytest.fixture(scope="session")

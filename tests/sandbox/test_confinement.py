@@ -18,10 +18,10 @@ from modelward.lifecycle import ModelFormat
 from modelward_server.sandbox.confinement import MAX_OPEN_FILES, MAX_THREADS
 from modelward_server.sandbox.level import level
 from modelward_server.sandbox.sandbox import Limits, run_model
-from tests.comparison.models import SKOPS
-from tests.comparison.onnx_files import linear_model
-from tests.sandbox.attacks import REACHING, answering, assigned, reaching, write
 from tests.sandbox.conftest import Target
+from tests.support.comparison_models import SKOPS
+from tests.support.onnx_files import linear_model
+from tests.support.sandbox_attacks import REACHING, answering, assigned, reaching, write
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="models are confined by the Linux kernel")
 DATA = {"x0": np.arange(20.0)}

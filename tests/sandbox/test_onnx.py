@@ -6,8 +6,8 @@ import pytest
 
 from modelward import errors
 from modelward.shared.onnx_structure import check_confined, external_files
-from tests.comparison.onnx_files import WAYS, external_model, linear_model
-from tests.conftest import Either
+from tests.support.clients import Either
+from tests.support.onnx_files import WAYS, external_model, linear_model
 
 OUTSIDE = (
     "../outside",

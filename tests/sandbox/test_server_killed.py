@@ -10,17 +10,18 @@ from pathlib import Path
 import pytest
 
 from modelward import Client
-from tests.sandbox.attacks import write
-from tests.system.served import Served
+from tests.support.sandbox_attacks import write
+from tests.support.server_process import ServerProcess
 
 WAIT_SECONDS = 30.0
 NO_BUBBLEWRAP = {"PATH": str(Path(sys.executable).parent)}
 
 
+@pytest.mark.system
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("env", [{}, NO_BUBBLEWRAP], ids=["bubblewrap", "landlock"])
 def test_no_process_stays_when_the_server_is_killed(env: dict[str, str], tmp_path: Path) -> None:
-    served = Served(tmp_path / "data", tmp_path / "log", env={"MODELWARD_ALLOW_PICKLE": "true", **env})
+    served = ServerProcess(tmp_path / "data", tmp_path / "log", env={"MODELWARD_ALLOW_PICKLE": "true", **env})
     with Client(served.target) as client:
         client.register("spx", write(tmp_path / "spx", "import time\nwhile True: time.sleep(1)"))
         asking = threading.Thread(target=_benchmark, args=(client,))

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from modelward import AsyncClient, Client
 from modelward.errors import NotAuthenticated, RoleTooLow
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 
 ISSUER = "https://login.example.com/"
 KEY = rsa.generate_private_key(65537, 2048)

@@ -22,7 +22,7 @@ from modelward_server.identity import Identity, Role
 from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
 from modelward_server.security.scope import BY_ID, Meaning, check_request, kept, meaning_of
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 
 DOCS = Path(__file__).parents[2] / "docs" / "security.md"
 SERVER = DOCS.parents[1] / "server" / "modelward_server"

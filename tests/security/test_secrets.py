@@ -12,9 +12,9 @@ import pytest
 
 from modelward import Client, ModelwardError
 from modelward_server.observability.redaction import redact
-from tests.postgres import new_database
-from tests.system.network import Network
-from tests.system.served import Serving, bare_environment
+from tests.support.flaky_proxy import FlakyProxy
+from tests.support.postgres import new_database
+from tests.support.server_process import ReadyServer, bare_environment
 
 DATABASE, MLFLOW, HOOK, HOOK_PATH = "dbpa55word", "mlf1owpass", "h00kpass", "T00000000/s3cretpath"
 SIGNING = "whsec_c2lnbmluZy1zZWNyZXQtb2Ytd2ViaG9va3M="
@@ -50,7 +50,7 @@ class Talkative:
         with self._log.open("wb") as sink:
             line = [sys.executable, "-c", AT_DEBUG, "serve", "--port", "0"]
             self.process = subprocess.Popen(line, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=env)
-        self.target = Serving(self._log, lambda: self.process.poll() is None).target
+        self.target = ReadyServer(self._log, lambda: self.process.poll() is None).target
 
     def said(self, *words: str) -> str:
         """Return all that it has written, as soon as these words are in it."""
@@ -62,15 +62,15 @@ class Talkative:
 
 
 @pytest.fixture
-def database(postgres: str) -> Iterator[Network]:
+def database(postgres: str) -> Iterator[FlakyProxy]:
     """The way to a database, which can break."""
-    network = Network(postgres.rpartition("@")[2])
+    network = FlakyProxy(postgres.rpartition("@")[2])
     yield network
     network.close()
 
 
 @pytest.fixture
-def server(tmp_path: Path, postgres: str, database: Network) -> Iterator[Talkative]:
+def server(tmp_path: Path, postgres: str, database: FlakyProxy) -> Iterator[Talkative]:
     name = new_database(postgres).rpartition("/")[2]
     url = f"postgresql+psycopg://postgres:{DATABASE}@{database.address}/{name}"
     running = Talkative(tmp_path, url)
@@ -91,7 +91,7 @@ def _told(call: Callable[[], object]) -> str:
         return f"{error!r} {error.metadata}"
 
 
-def test_no_secret_is_written_whatever_fails(server: Talkative, database: Network, tmp_path: Path) -> None:
+def test_no_secret_is_written_whatever_fails(server: Talkative, database: FlakyProxy, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     tokens = itertools.cycle([TOKEN, JWT])
     with Client(server.target, token=lambda: next(tokens), timeout=2) as client:

@@ -38,8 +38,8 @@ from modelward_server.settings import Settings
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.retention import sweep_uploads
 from modelward_server.storage.tables import RequestRow
-from tests.conftest import RunningServer
-from tests.postgres import DATABASES, new_database
+from tests.support.postgres import DATABASES, new_database
+from tests.support.running_server import RunningServer
 
 
 @pytest.fixture(scope="module", params=DATABASES)

@@ -23,7 +23,7 @@ from modelward_server.security import authentication
 from modelward_server.security.admin_session import administering
 from modelward_server.security.grants import allow_certificate, list_grants, revoke
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer
+from tests.support.running_server import RunningServer
 
 KEPT = 0.2
 """Seconds for which these servers believe a certificate."""

@@ -23,8 +23,8 @@ from modelward_server.security import authentication, grants
 from modelward_server.security.admin_session import administering
 from modelward_server.settings import Settings
 from modelward_server.storage.security_tables import GrantRow
-from tests.conftest import RunningServer
-from tests.postgres import DATABASES, new_database
+from tests.support.postgres import DATABASES, new_database
+from tests.support.running_server import RunningServer
 
 KEPT = 0.2
 """Seconds for which this server believes a credential; five would make these tests slow."""

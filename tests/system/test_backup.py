@@ -14,9 +14,9 @@ import pytest
 
 from modelward import Client, VersionRef
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer
-from tests.postgres import new_database
-from tests.system.served import bare_environment
+from tests.support.postgres import new_database
+from tests.support.running_server import RunningServer
+from tests.support.server_process import bare_environment
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "operating.md").read_text()
 BACK_UP, RESTORE, LOOK = re.findall(

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelward import Client
-from tests.system.served import Served
+from tests.support.server_process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
 HEAVY = ("mlflow", "pandas", "sklearn", "scipy", "pyarrow")
@@ -55,8 +55,8 @@ def clean_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Served]:
-    running = Served(tmp_path / "data", tmp_path / "log")
+def server(tmp_path: Path) -> Iterator[ServerProcess]:
+    running = ServerProcess(tmp_path / "data", tmp_path / "log")
     yield running
     running.kill()
 
@@ -73,7 +73,7 @@ def test_nothing_heavy_is_installed_or_imported(clean_python: Path) -> None:
     assert run(clean_python, NOT_INSTALLED).split() == []
 
 
-def test_it_resolves_and_downloads(clean_python: Path, server: Served, tmp_path: Path) -> None:
+def test_it_resolves_and_downloads(clean_python: Path, server: ServerProcess, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_text("weights")
     with Client(server.target) as client:
         version = client.register("lean", tmp_path / "model.bin")

@@ -15,8 +15,8 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 from modelward_server.settings import Settings
 from modelward_server.storage import audit
-from tests.conftest import RunningServer
-from tests.postgres import DATABASES, new_database
+from tests.support.postgres import DATABASES, new_database
+from tests.support.running_server import RunningServer
 
 CALL_SECONDS = 0.3
 

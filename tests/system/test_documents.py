@@ -27,9 +27,9 @@ from sklearn.linear_model import LogisticRegression
 
 from modelward import Client
 from modelward.cli.commands import cli
-from tests.system.documents import DOCUMENTS, ROOT, Command, blocks, commands, headings, links, spans
-from tests.system.reader import TARGET, Reader, issue_certificates
-from tests.system.served import Served
+from tests.support.document_runner import TARGET, DocumentRunner, issue_certificates
+from tests.support.documents import DOCUMENTS, ROOT, Command, blocks, commands, headings, links, spans
+from tests.support.server_process import ServerProcess
 
 BLOCKS = [block for document in DOCUMENTS for block in blocks(document)]
 SERVE = "modelward serve --data-dir my-registry"
@@ -81,13 +81,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reader(folder: Path) -> Iterator[Reader]:
-    server = Served(folder / SERVE.rsplit(maxsplit=1)[-1], folder / "log")
+def reader(folder: Path) -> Iterator[DocumentRunner]:
+    server = ServerProcess(folder / SERVE.rsplit(maxsplit=1)[-1], folder / "log")
     issue_certificates(folder)
     for name in ("protos", "buf.yaml"):
         (folder / name).symlink_to(ROOT / name)
     prepare(server.target)
-    reader = Reader(folder, server.target)
+    reader = DocumentRunner(folder, server.target)
     for block in BLOCKS:
         if block.file:
             reader.write(block)
@@ -108,7 +108,7 @@ def prepare(target: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def printed(reader: Reader) -> Callable[[str], str]:
+def printed(reader: DocumentRunner) -> Callable[[str], str]:
     """Give a function that says what a document's Python programs print; each runs once, the README's first."""
 
     @cache
@@ -129,7 +129,7 @@ def steps() -> Iterator[str | Command]:
 
 
 @pytest.mark.parametrize("step", list(steps()), ids=str)
-def test_it_does_what_it_says(step: str | Command, reader: Reader, printed: Callable[[str], str]) -> None:
+def test_it_does_what_it_says(step: str | Command, reader: DocumentRunner, printed: Callable[[str], str]) -> None:
     if isinstance(step, Command):
         printed(step.document)
         reader.run(step)
@@ -178,7 +178,7 @@ def test_the_commands_in_the_text_exist_with_their_flags(span: str) -> None:
 
 
 @pytest.mark.parametrize("span", [span for _, span in SPANS if span.startswith("grpcurl ") and TARGET in span])
-def test_the_calls_by_hand_in_the_text_are_answered(span: str, reader: Reader) -> None:
+def test_the_calls_by_hand_in_the_text_are_answered(span: str, reader: DocumentRunner) -> None:
     reader.run(Command("", 0, span, ""))
 
 

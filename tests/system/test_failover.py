@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from modelward import Client, ModelEvent, Stage
-from tests.postgres import new_database
+from tests.support.background_traffic import GROWN, MOVED, VERSIONS, Traffic
+from tests.support.linearizability import first_impossible
+from tests.support.postgres import new_database
+from tests.support.recovery_checks import PATIENCE_SECONDS, check_whole, move_of, registration_of
+from tests.support.replicas import LAST, Callers, Replicas
 from tests.support.scale import FULL
-from tests.system.killed import PATIENCE_SECONDS, check_whole, move_of, registration_of
-from tests.system.linearizability import first_impossible
-from tests.system.replicas import LAST, Callers, Replicas
-from tests.system.stage_history import Standing, check_told, step
-from tests.system.traffic import GROWN, MOVED, VERSIONS, Traffic
+from tests.support.stage_history import Standing, check_told, step
 
 KILLS = 20 if FULL else 2
 LONGEST_WAIT_SECONDS = 3.0

@@ -25,12 +25,12 @@ from modelward.v1 import drift_pb2, lifecycle_pb2
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server import app
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer
-from tests.postgres import DATABASES, new_database
+from tests.support.flaky_proxy import FlakyProxy
+from tests.support.fuzz_requests import Known, RawCaller, RequestFuzzer, methods
+from tests.support.postgres import DATABASES, new_database
+from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
-from tests.system.hostile import Caller, Hostile, Known, methods
-from tests.system.network import Network
-from tests.system.served import Served
+from tests.support.server_process import ServerProcess
 
 REQUESTS = 200_000 if FULL else 1_000
 THREADS = 4
@@ -45,7 +45,7 @@ FAULTS_OF_OURS = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.Status
 class Filled:
     """A server with something of everything in it."""
 
-    served: Served
+    served: ServerProcess
     known: Known
 
     def check(self) -> None:
@@ -67,7 +67,7 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     flags = []
     if request.param == "postgresql":
         flags = ["--database-url", new_database(request.getfixturevalue("postgres"))]
-    served = Served(folder / "data", folder / "log", *flags)
+    served = ServerProcess(folder / "data", folder / "log", *flags)
     yield Filled(served, _fill(served.target))
     served.kill()
 
@@ -135,14 +135,14 @@ def _attack(filled: Filled, seeds: Sequence[int], requests: int) -> Counter[tupl
 
 
 def _attack_from_one(filled: Filled, seed: int, requests: int) -> Counter[tuple[str, grpc.StatusCode]]:
-    hostile, calls, answers = Hostile(seed, filled.known), methods(), Counter[tuple[str, grpc.StatusCode]]()
+    hostile, calls, answers = RequestFuzzer(seed, filled.known), methods(), Counter[tuple[str, grpc.StatusCode]]()
     with grpc.insecure_channel(filled.served.target, options=OWN_CONNECTION) as channel:
         for i in range(requests):
             method = calls[(i + seed * len(calls) // THREADS) % len(calls)]
             messages = [hostile.message(method.input_type) for _ in range(1 + hostile.count(2))]
             sent = [hostile.broken(one) if hostile.chance(0.1) else one.SerializeToString() for one in messages]
             seconds = STREAM_SECONDS if method.server_streaming else SECONDS
-            answers[method.name, Caller(channel, seconds).call(method, sent)] += 1
+            answers[method.name, RawCaller(channel, seconds).call(method, sent)] += 1
     return answers
 
 
@@ -204,7 +204,7 @@ def test_arrow_streams_with_errors_are_read_or_refused(filled: Filled) -> None:
             request = drift_pb2.DetectDriftRequest()
             request.version.model, request.version.version = "spx", 1
             request.data.arrow_ipc = _mutated(filled.known.blobs[0], numbers)
-            answers[Caller(channel, SECONDS).call(method, [request.SerializeToString()])] += 1
+            answers[RawCaller(channel, SECONDS).call(method, [request.SerializeToString()])] += 1
     assert set(answers) <= {grpc.StatusCode.OK, grpc.StatusCode.INVALID_ARGUMENT}, answers
     filled.check()
 
@@ -245,7 +245,7 @@ def test_a_watcher_whose_machine_vanished_is_let_go(tmp_path: Path, monkeypatch:
     assert soon.keys() <= dict(app.GRPC_OPTIONS).keys()
     monkeypatch.setattr(app, "GRPC_OPTIONS", [*(dict(app.GRPC_OPTIONS) | soon).items()])
     server = RunningServer(Settings(port=0, data_dir=tmp_path))
-    network, ended = Network(server.target), threading.Event()
+    network, ended = FlakyProxy(server.target), threading.Event()
     with grpc.insecure_channel(network.address) as channel:
         stub = LifecycleServiceStub(channel)
         stub.CreateModel(lifecycle_pb2.CreateModelRequest(model="spx"), timeout=SECONDS)

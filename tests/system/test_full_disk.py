@@ -11,9 +11,9 @@ from modelward import Client
 from modelward.errors import LimitReached
 from modelward_server.storage import disk_reserve
 from modelward_server.storage.disk_reserve import Reserve
-from tests.system.served import Served
+from tests.support.server_process import ServerProcess
 
-Serve = Callable[..., Served]
+Serve = Callable[..., ServerProcess]
 SECONDS = 60.0
 DISK_BYTES = 16 << 20
 

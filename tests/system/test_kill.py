@@ -14,14 +14,14 @@ from typing import Any
 import pytest
 
 from modelward import Stage
-from tests.postgres import new_database
+from tests.support.background_traffic import GROWN, MOVED, VERSIONS, Traffic
+from tests.support.flaky_proxy import FlakyProxy
+from tests.support.killable_server import MIRROR_PROMOTION, MIRROR_REGISTRATION, PROMOTE, REGISTER, TABLES_HALF_MADE
+from tests.support.linearizability import first_impossible
+from tests.support.postgres import new_database
+from tests.support.recovery_checks import PATIENCE_SECONDS, Registry, check_files, check_whole, move_of, registration_of
 from tests.support.scale import FULL
-from tests.system.killable import MIRROR_PROMOTION, MIRROR_REGISTRATION, PROMOTE, REGISTER, TABLES_HALF_MADE
-from tests.system.killed import PATIENCE_SECONDS, Registry, check_files, check_whole, move_of, registration_of
-from tests.system.linearizability import first_impossible
-from tests.system.network import Network
-from tests.system.stage_history import Standing, check_told, step
-from tests.system.traffic import GROWN, MOVED, VERSIONS, Traffic
+from tests.support.stage_history import Standing, check_told, step
 
 KILLS = 200 if FULL else 3
 MIRRORED = ("sqlite", "postgresql") if FULL else ("sqlite",)
@@ -120,13 +120,13 @@ def _prepare(registry: Registry, model: str) -> None:
 
 
 @pytest.fixture
-def network(registry: Registry) -> Iterator[Network]:
-    network = Network(registry.server.target)
+def network(registry: Registry) -> Iterator[FlakyProxy]:
+    network = FlakyProxy(registry.server.target)
     yield network
     network.close()
 
 
-def test_killed_at_any_instant(registry: Registry, network: Network, tmp_path: Path) -> None:
+def test_killed_at_any_instant(registry: Registry, network: FlakyProxy, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     for version in range(1, VERSIONS + 1):
         registry.call(registration_of(MOVED))

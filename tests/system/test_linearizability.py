@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import pytest
 
 from modelward import Stage
-from tests.system.linearizability import Timed, first_impossible
-from tests.system.stage_history import Event, GaveUp, Moved, NothingResolved, Refused, Resolved, Standing, step
+from tests.support.linearizability import Timed, first_impossible
+from tests.support.stage_history import Event, GaveUp, Moved, NothingResolved, Refused, Resolved, Standing, step
 
 STAGING, PRODUCTION, ARCHIVED = Stage.STAGING, Stage.PRODUCTION, Stage.ARCHIVED
 START = Standing((STAGING, STAGING, STAGING))

@@ -29,8 +29,8 @@ from modelward_server.statistics.sequential_detector import Detector
 from modelward_server.storage import audit
 from modelward_server.storage.prepared import Outdated
 from modelward_server.storage.unit_of_work import MAX_ATTEMPTS, UnitOfWork
-from tests.abtest.traffic import outcomes as traffic
-from tests.conftest import RunningServer
+from tests.support.abtest_traffic import outcomes as traffic
+from tests.support.running_server import RunningServer
 
 PATIENCE = 60.0
 

@@ -15,8 +15,8 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 
 from modelward import Client, DriftEvidence, FollowUpAction, FollowUpState, JobState, RetrainingPolicy, RolloutState
+from tests.support.server_process import bare_environment
 from tests.system.conftest import Serve
-from tests.system.served import bare_environment
 
 MODEL = "spx-direction"
 PATIENCE_SECONDS = 60.0
@@ -50,7 +50,9 @@ def test_from_a_drift_alarm_to_another_version_in_the_engine(
     with Client(server.target, actor="ada") as client:
         _prepare(client, old, tmp_path)
         _start(processes, tmp_path, "modelward", "worker", "--server", server.target, "--queue", "nightly", TRAIN)
-        engine = _start(processes, tmp_path, "tests.system.loop", server.target, MODEL, str(tmp_path / "cache"))
+        engine = _start(
+            processes, tmp_path, "tests.support.e2e_processes", server.target, MODEL, str(tmp_path / "cache")
+        )
         assert _line(engine) == "1 1"  # A fast signal of 2 means a rise in the old market.
         report = client.detect_drift(f"{MODEL}/1", new[["fast", "slow"]])
         assert report.drift_detected
@@ -65,7 +67,7 @@ def test_from_a_drift_alarm_to_another_version_in_the_engine(
         assert list(client.list_due()) == []
 
 
-TRAIN = "tests.system.loop:train"
+TRAIN = "tests.support.e2e_processes:train"
 
 
 def _prepare(client: Client, old: pd.DataFrame, folder: Path) -> None:

@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from tests.system.documents import ROOT, Command, blocks, spans
-from tests.system.reader import Reader, issue_certificates
+from tests.support.document_runner import DocumentRunner, issue_certificates
+from tests.support.documents import ROOT, Command, blocks, spans
 
 PAGE = ROOT / "docs" / "security.md"
 
@@ -14,7 +14,7 @@ def test_a_token_lets_its_holder_in(tmp_path: Path) -> None:
     [block] = [block for block in blocks(PAGE) if block.text.startswith("modelward token create")]
     [by_hand] = [span for span in spans(PAGE) if span.startswith("grpcurl ")]
     create, serve, look = block.text.splitlines()
-    reader = Reader(tmp_path, "")
+    reader = DocumentRunner(tmp_path, "")
     [token] = re.findall(r"mw_\S+", reader.said(create))
     with reader.started(Command(block.document, block.line, serve, ""), "listens on") as told:
         [port] = re.findall(r"127\.0\.0\.1:(\d+)", told)

@@ -4,7 +4,7 @@ import re
 
 from modelward.errors import ModelwardError
 from modelward_server.settings import Settings
-from tests.system.documents import ROOT
+from tests.support.documents import ROOT
 
 README = (ROOT / "README.md").read_text()
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from modelward import AsyncClient, Client, ModelVersion
-from tests.system.network import Network
-from tests.system.served import Served
+from tests.support.flaky_proxy import FlakyProxy
+from tests.support.server_process import ServerProcess
 
 MODEL = "spx"
 PATIENCE_SECONDS = 60.0
@@ -23,11 +23,11 @@ class Outage:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self.server = self._serve()
-        self.network = Network(self.server.target)
+        self.network = FlakyProxy(self.server.target)
 
-    def _serve(self) -> Served:
+    def _serve(self) -> ServerProcess:
         env = {"MODELWARD_ALLOWED_SOURCES": f"{self._folder.as_uri()}/"}
-        return Served(self._folder / "data", self._folder / f"{time.monotonic_ns()}.log", env=env)
+        return ServerProcess(self._folder / "data", self._folder / f"{time.monotonic_ns()}.log", env=env)
 
     def strike(self, call: Callable[[], Any], done: Callable[[Client], bool]) -> Any:
         """Make a call whose first answer is lost; `done` asks the server itself whether it has acted."""
@@ -64,14 +64,14 @@ def outage(tmp_path: Path) -> Iterator[Outage]:
 Ask = Callable[..., Any]
 
 
-def ask_sync(network: Network, method: str, *args: Any, **kwargs: Any) -> Any:
+def ask_sync(network: FlakyProxy, method: str, *args: Any, **kwargs: Any) -> Any:
     with Client(network.address, timeout=PATIENCE_SECONDS) as client:
         client.verify_audit_log()  # The connection stands: from now on only answers are lost.
         network.losing_answers = True
         return getattr(client, method)(*args, **kwargs)
 
 
-def ask_async(network: Network, method: str, *args: Any, **kwargs: Any) -> Any:
+def ask_async(network: FlakyProxy, method: str, *args: Any, **kwargs: Any) -> Any:
     async def asked() -> Any:
         async with AsyncClient(network.address, timeout=PATIENCE_SECONDS) as client:
             await client.verify_audit_log()

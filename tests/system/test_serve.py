@@ -18,9 +18,9 @@ from modelward import Client, ModelwardError, Stage
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.mlflow.client import connect
-from tests.system.served import Served
+from tests.support.server_process import ServerProcess
 
-Serve = Callable[..., Served]
+Serve = Callable[..., ServerProcess]
 
 
 def model_file(folder: Path) -> Path:

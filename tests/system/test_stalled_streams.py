@@ -21,12 +21,23 @@ from modelward.v1 import common_pb2, drift_pb2, lifecycle_pb2
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.rpc.upload_streams import MAX_UPLOADS
 from modelward_server.settings import Settings
-from tests.conftest import RunningServer
-from tests.postgres import DATABASES, new_database
+from tests.support.postgres import DATABASES, new_database
+from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
-from tests.system.served import Served
-from tests.system.stalled import DRIFT, KINDS, REFERENCE, TABLE, UPLOAD, Kind, Parts, Stalled, as_stream, cut_off
-from tests.waiting import eventually
+from tests.support.server_process import ServerProcess
+from tests.support.stalled_streams import (
+    DRIFT,
+    KINDS,
+    REFERENCE,
+    TABLE,
+    UPLOAD,
+    Kind,
+    Parts,
+    StalledStream,
+    as_stream,
+    cut_off,
+)
+from tests.support.waiting import eventually
 
 STALLED, HONEST, CUT_OFF = (64, 200, 1_000) if FULL else (16, 40, 80)
 SECONDS = 60.0
@@ -61,8 +72,8 @@ async def channel(running: RunningServer) -> AsyncIterator[grpc.aio.Channel]:
         yield channel
 
 
-async def _stall(channel: grpc.aio.Channel, version: common_pb2.ModelVersionRef, each: int) -> list[Stalled]:
-    stalled = [Stalled(channel, kind, version, sent=2) for kind in KINDS for _ in range(each)]
+async def _stall(channel: grpc.aio.Channel, version: common_pb2.ModelVersionRef, each: int) -> list[StalledStream]:
+    stalled = [StalledStream(channel, kind, version, sent=2) for kind in KINDS for _ in range(each)]
     await asyncio.gather(*(one.begin() for one in stalled))
     return stalled
 
@@ -136,7 +147,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServe
 async def test_sender_that_is_silent_for_too_long_is_sent_away(impatient: RunningServer, kind: Kind, sent: int) -> None:
     version = common_pb2.ModelVersionRef(model="spx", version=1)
     async with grpc.aio.insecure_channel(impatient.target) as channel:
-        stalled = Stalled(channel, kind, version, sent)
+        stalled = StalledStream(channel, kind, version, sent)
         await stalled.begin()
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await stalled.call
@@ -148,7 +159,7 @@ async def test_sender_that_is_silent_for_too_long_is_sent_away(impatient: Runnin
 async def test_upload_beyond_the_bound_is_told_to_come_again(
     running: RunningServer, version: common_pb2.ModelVersionRef, channel: grpc.aio.Channel
 ) -> None:
-    stalled = [Stalled(channel, REFERENCE, version, sent=1) for _ in range(MAX_UPLOADS)]
+    stalled = [StalledStream(channel, REFERENCE, version, sent=1) for _ in range(MAX_UPLOADS)]
     await asyncio.gather(*(one.begin() for one in stalled))
     uploads = running.app.uploads
     eventually(lambda: uploads.open == MAX_UPLOADS)
@@ -178,7 +189,7 @@ async def test_server_ends_within_its_grace_whatever_hangs(tmp_path: Path) -> No
     """MLflow takes connections and answers none: the mirror hangs, and so does who imports from it."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mlflow = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        served = Served(tmp_path / "data", tmp_path / "log", "--mlflow-uri", mlflow, "--grace-seconds", "2")
+        served = ServerProcess(tmp_path / "data", tmp_path / "log", "--mlflow-uri", mlflow, "--grace-seconds", "2")
         version = _registered(served.target, tmp_path)
         async with grpc.aio.insecure_channel(served.target) as channel:
             hanging = LifecycleServiceStub(channel).ImportMlflow(lifecycle_pb2.ImportMlflowRequest())

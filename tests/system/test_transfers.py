@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from modelward import AsyncClient, Client, ModelVersion, errors
-from tests.conftest import Either, RunningServer
+from tests.support.clients import Either
+from tests.support.flaky_proxy import FlakyProxy
+from tests.support.running_server import RunningServer
+from tests.support.server_process import ServerProcess
 from tests.system.conftest import Serve
-from tests.system.network import Network
-from tests.system.served import Served
 
 MIB = 1 << 20
 SIZE = 32 * MIB
@@ -29,14 +30,14 @@ def database_url() -> str:
 
 
 @pytest.fixture
-def network(server: RunningServer) -> Iterator[Network]:
-    network = Network(server.target)
+def network(server: RunningServer) -> Iterator[FlakyProxy]:
+    network = FlakyProxy(server.target)
     yield network
     network.close()
 
 
 @pytest.fixture(params=["sync", "async"])
-async def client(request: pytest.FixtureRequest, network: Network) -> AsyncIterator[Either]:
+async def client(request: pytest.FixtureRequest, network: FlakyProxy) -> AsyncIterator[Either]:
     """A client of each kind, behind the network."""
     if request.param == "async":
         async with AsyncClient(network.address) as client:
@@ -66,7 +67,7 @@ def same(folder: Path, other: Path) -> bool:
 
 
 async def test_upload_that_breaks_twice_sends_each_byte_about_once(
-    client: Either, network: Network, name: str, model: Path
+    client: Either, network: FlakyProxy, name: str, model: Path
 ) -> None:
     network.breaks_at = [SIZE // 3, SIZE * 3 // 4]
     version = await client.register(name, model)
@@ -75,21 +76,23 @@ async def test_upload_that_breaks_twice_sends_each_byte_about_once(
     assert same(await client.download(version, model.parent / "copy"), model)
 
 
-async def test_uploading_the_same_again_sends_nothing(client: Either, network: Network, name: str, model: Path) -> None:
+async def test_uploading_the_same_again_sends_nothing(
+    client: Either, network: FlakyProxy, name: str, model: Path
+) -> None:
     await client.register(name, model)
     before = network.carried
     assert (await client.register(name, model)).version == 2
     assert network.carried - before < 100_000
 
 
-async def test_file_that_occurs_twice_is_sent_once(client: Either, network: Network, name: str, model: Path) -> None:
+async def test_file_that_occurs_twice_is_sent_once(client: Either, network: FlakyProxy, name: str, model: Path) -> None:
     (model / "weights-copy.bin").write_bytes((model / "weights.bin").read_bytes())
     await client.register(name, model)
     assert network.carried < SIZE + OVERHEAD
 
 
 async def test_download_that_breaks_twice_fetches_each_byte_about_once(
-    client: Either, network: Network, name: str, model: Path
+    client: Either, network: FlakyProxy, name: str, model: Path
 ) -> None:
     version = await client.register(name, model)
     before = network.carried
@@ -100,7 +103,7 @@ async def test_download_that_breaks_twice_fetches_each_byte_about_once(
 
 
 async def test_download_again_fetches_only_what_is_lacking(
-    client: Either, network: Network, name: str, model: Path
+    client: Either, network: FlakyProxy, name: str, model: Path
 ) -> None:
     version = await client.register(name, model)
     copy = await client.download(version, model.parent / "copy")
@@ -112,7 +115,7 @@ async def test_download_again_fetches_only_what_is_lacking(
 
 
 async def test_part_of_an_earlier_process_is_continued(
-    client: Either, network: Network, name: str, model: Path
+    client: Either, network: FlakyProxy, name: str, model: Path
 ) -> None:
     version = await client.register(name, model)
     copy = model.parent / "copy"
@@ -133,7 +136,7 @@ async def test_part_of_something_else_is_begun_anew(client: Either, name: str, m
 
 
 async def test_download_while_the_network_is_down_gives_up_in_time(
-    network: Network, name: str, model: Path, server: RunningServer
+    network: FlakyProxy, name: str, model: Path, server: RunningServer
 ) -> None:
     async with AsyncClient(server.target) as direct, AsyncClient(network.address, timeout=2) as client:
         version = await direct.register(name, model)
@@ -179,7 +182,7 @@ async def test_blob_that_rotted_on_the_server_is_not_taken_for_the_model(
 
 
 async def test_two_clients_that_upload_the_same_at_once_both_succeed(
-    client: Either, network: Network, name: str, model: Path
+    client: Either, network: FlakyProxy, name: str, model: Path
 ) -> None:
     first, second = await asyncio.gather(client.register(name, model), client.register(name, model))
     assert {first.version, second.version} == {1, 2}
@@ -196,7 +199,7 @@ async def test_two_downloads_into_one_folder_at_once_both_succeed(client: Either
 @pytest.mark.parametrize("kind", ["sync", "async"])
 def test_upload_outlives_the_death_of_the_server(serve: Serve, tmp_path: Path, model: Path, kind: str) -> None:
     served = serve()
-    network = Network(served.target)
+    network = FlakyProxy(served.target)
     network.pause = 0.002  # So that the upload takes a second, of which none misses the middle.
     registered: list[ModelVersion] = []
     uploading = threading.Thread(target=lambda: registered.append(_register(kind, network.address, model)))
@@ -213,7 +216,7 @@ def test_upload_outlives_the_death_of_the_server(serve: Serve, tmp_path: Path, m
     network.close()
 
 
-def _held(served: Served) -> int:
+def _held(served: ServerProcess) -> int:
     """Return how much a server has on its disk of an upload."""
     return sum(part.stat().st_size for part in (served.data_dir / "blobs" / "incoming").glob("*.part"))
 

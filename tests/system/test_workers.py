@@ -16,13 +16,13 @@ import pytest
 
 from modelward import Client, VersionRef
 from tests.security.test_tls import issue
-from tests.system.served import STOP_SECONDS, Served, bare_environment
+from tests.support.server_process import STOP_SECONDS, ServerProcess, bare_environment
 
 WORKERS = 2
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 
 
-class ServedByWorkers(Served):
+class ServedByWorkers(ServerProcess):
     """A supervisor and its workers; it prints its address when all of them serve."""
 
     def __init__(self, folder: Path, *flags: str) -> None:

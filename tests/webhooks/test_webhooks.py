@@ -24,9 +24,9 @@ from modelward_server.webhooks import sending
 from modelward_server.webhooks.addresses import is_public
 from modelward_server.webhooks.messages import is_told, message_of
 from modelward_server.webhooks.sending import DeliveryError, Sender
-from tests.conftest import RunningServer
-from tests.postgres import DATABASES, new_database
-from tests.webhooks.receiver import PATIENCE_SECONDS, Receiver
+from tests.support.postgres import DATABASES, new_database
+from tests.support.running_server import RunningServer
+from tests.support.webhook_receiver import PATIENCE_SECONDS, Receiver
 
 SECRET = "whsec_" + base64.b64encode(b"a secret of the tests").decode()
 

@@ -1,0 +1,235 @@
+"""Live data in batches: windows, alarms, what survives, through real servers."""
+
+import asyncio
+import inspect
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import grpc
+import numpy as np
+import pytest
+
+from modelward import Client, PromotionPolicy
+from modelward.data import to_dataset
+from modelward.errors import GatesFailed, InvalidField, ReferenceNotFound
+from modelward.lifecycle import DriftAlarm, EventKind
+from modelward.v1 import drift_pb2 as pb
+from modelward.v1.drift_pb2_grpc import DriftServiceStub
+from modelward_server.statistics.sequential_detector import Detector, from_bytes, to_bytes
+from tests.support.clients import Either
+from tests.support.postgres import DATABASES, new_database
+from tests.support.running_server import RunningServer
+from tests.support.server_process import ServerProcess
+from tests.system.conftest import serve  # noqa: F401 - the fixture
+
+random = np.random.default_rng(21)
+TRAINING = {"ret": random.normal(size=500), "venue": random.choice(["X", "Y"], 500).astype(object)}
+START = datetime(2026, 3, 2, 14, 30, tzinfo=UTC)
+
+
+def calm(rows: int) -> dict[str, Any]:
+    return {"ret": random.normal(size=rows), "venue": random.choice(["X", "Y"], rows).astype(object)}
+
+
+def crisis(rows: int) -> dict[str, Any]:
+    return calm(rows) | {"ret": random.normal(4.0, 3.0, size=rows)}
+
+
+class Observing:
+    """An observer of either client: what it returns is awaited."""
+
+    def __init__(self, observer: Any) -> None:
+        self.observer = observer
+
+    async def add(self, data: Any, **kwargs: Any) -> Any:
+        if inspect.iscoroutinefunction(self.observer.add):
+            return await self.observer.add(data, **kwargs)
+        return await asyncio.to_thread(lambda: self.observer.add(data, **kwargs))
+
+
+@pytest.fixture
+async def version(client: Either, name: str, tmp_path: Any) -> str:
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    return str(await client.register(name, tmp_path / "model.bin", reference=TRAINING))
+
+
+async def _observe(client: Either, version: str, **kwargs: Any) -> Observing:
+    return Observing(await client.observe(version, **{"sender": "engine-1", "rows": 100, **kwargs}))
+
+
+async def test_windows_close_by_rows_also_within_a_batch(client: Either, version: str) -> None:
+    observer = await _observe(client, version)
+    first = await observer.add(calm(60))
+    assert (first.acknowledged, first.reports, first.alarm) == (1, (), False)
+    second = await observer.add(calm(250))
+    assert [report.rows for report in second.reports] == [100, 100, 100]
+    third = await observer.add(calm(90))
+    assert [report.rows for report in third.reports] == [100]
+    assert third.acknowledged == 3
+    kept = await client.list_drift_reports(version.partition("/")[0])
+    assert len(kept) == 4
+    assert "engine-1" in kept[0].label
+
+
+async def test_windows_close_by_time(client: Either, version: str) -> None:
+    observer = await _observe(client, version, rows=0, span=timedelta(minutes=5))
+    assert not (await observer.add(calm(30), seen_at=START)).reports
+    assert not (await observer.add(calm(30), seen_at=START + timedelta(minutes=4))).reports
+    closed = await observer.add(calm(10), seen_at=START + timedelta(minutes=5))
+    assert [report.rows for report in closed.reports] == [60]
+    late = await observer.add(calm(10), seen_at=START)
+    assert not late.reports
+    again = await observer.add(calm(1), seen_at=START + timedelta(hours=1))
+    assert [report.rows for report in again.reports] == [20]
+
+
+async def test_alarm_waits_for_two_windows_of_three_and_ends_after_three_without(client: Either, version: str) -> None:
+    observer = await _observe(client, version)
+    assert not (await observer.add(crisis(100))).alarm
+    assert not (await observer.add(calm(100))).alarm
+    raised = await observer.add(crisis(100))
+    assert raised.alarm
+    assert not (await observer.add(crisis(100))).alarm  # It stands already.
+    for _ in range(3):
+        assert not (await observer.add(calm(100))).alarm
+    assert not (await observer.add(crisis(100))).alarm
+    assert (await observer.add(crisis(100))).alarm
+
+
+async def test_alarm_is_an_event_and_stops_promotion_and_asks_for_retraining(
+    client: Either, server: RunningServer, version: str
+) -> None:
+    model = version.partition("/")[0]
+    await client.promote(version, to="staging")
+    await client.promote(version, to="production")
+    await client.create_schedule(model, drift=True)
+    with Client(server.target) as watcher:
+        events = watcher.watch([model])
+        assert next(events).kind is EventKind.STATE
+        observer = await _observe(client, version, alarm_after=1, alarm_of=1)
+        raised = await observer.add(crisis(100))
+        assert raised.alarm
+        alarm = next(event for event in events if event.kind is EventKind.DRIFT_ALARM).subject
+    assert isinstance(alarm, DriftAlarm)
+    assert alarm.report_id == raised.reports[0].report_id
+    assert [due.model for due in await client.list_due(model)] == [model]
+    await client.set_promotion_policy(PromotionPolicy(model, forbid_drift_alarm=True))
+    await client.promote(version, to="archived")
+    await client.promote(version, to="staging")
+    with pytest.raises(GatesFailed, match="drift"):
+        await client.promote(version, to="production")
+    assert (await client.verify_audit_log()).intact
+
+
+async def test_one_window_with_drift_is_no_alarm_yet(client: Either, version: str) -> None:
+    await client.set_promotion_policy(PromotionPolicy(version.partition("/")[0], forbid_drift_alarm=True))
+    observer = await _observe(client, version)
+    assert (await observer.add(crisis(100))).reports[0].drift_detected
+    await client.promote(version, to="staging")
+    await client.promote(version, to="production")
+
+
+async def test_each_sender_has_windows_of_its_own(client: Either, version: str) -> None:
+    one, other = await _observe(client, version), await _observe(client, version, sender="engine-2")
+    assert not (await one.add(calm(60))).reports
+    assert not (await other.add(calm(60))).reports
+    assert (await one.add(calm(60))).reports[0].rows == 100
+
+
+async def test_observer_goes_on_where_it_was(client: Either, version: str) -> None:
+    await (await _observe(client, version)).add(calm(60))
+    again = await _observe(client, version)
+    assert again.observer.acknowledged == 1
+    assert (await again.add(calm(40))).reports[0].rows == 100
+
+
+def _talk(target: str, version: str, *numbers: int) -> list[pb.ObserveResponse]:
+    model, _, number = version.partition("/")
+    header = pb.ObserveHeader(sender="by hand", rows=100)
+    header.version.model, header.version.version = model, int(number)
+    parts = [pb.ObserveRequest(header=header)]
+    parts += [pb.ObserveRequest(batch=pb.ObserveBatch(number=n, data=to_dataset(calm(60)))) for n in numbers]
+    with grpc.insecure_channel(target) as channel:
+        stub: Any = DriftServiceStub(channel)
+        return list(stub.Observe(iter(parts), timeout=30))
+
+
+async def test_batch_that_comes_again_is_taken_once(client: Either, server: RunningServer, version: str) -> None:
+    assert [answer.acknowledged for answer in _talk(server.target, version, 1, 1, 1)] == [0, 1, 1, 1]
+    assert [answer.HasField("report") for answer in _talk(server.target, version, 1, 2)] == [False, False, True]
+
+
+async def test_gap_between_batches_is_refused(client: Either, server: RunningServer, version: str) -> None:
+    with pytest.raises(grpc.RpcError) as refused:
+        _talk(server.target, version, 1, 3)
+    error: Any = refused.value
+    assert error.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert "batch.number: is 3, but 2 comes next" in error.details()
+    assert [answer.acknowledged for answer in _talk(server.target, version)] == [1]
+
+
+async def test_bad_input_names_the_field(client: Either, version: str) -> None:
+    with pytest.raises(InvalidField, match="rows"):
+        await client.observe(version, sender="e")
+    with pytest.raises(InvalidField, match="alarm_after"):
+        await client.observe(version, sender="e", rows=10, alarm_after=4, alarm_of=3)
+    with pytest.raises(InvalidField, match="sender"):
+        await client.observe(version, sender="", rows=10)
+    with pytest.raises(ReferenceNotFound):
+        await client.observe(version, sender="e", rows=10, reference="crisis")
+    observer = await _observe(client, version)
+    with pytest.raises(InvalidField, match="lacks the feature 'venue'"):
+        await observer.add({"ret": [0.1]})
+    assert (await observer.add(calm(1))).acknowledged == 1
+
+
+@pytest.mark.parametrize("kind", DATABASES)
+def test_what_was_acknowledged_survives_a_kill(
+    kind: str,
+    serve: Callable[..., ServerProcess],  # noqa: F811
+    request: pytest.FixtureRequest,
+    tmp_path: Any,
+) -> None:
+    flags = [] if kind == "sqlite" else ["--database-url", new_database(request.getfixturevalue("postgres"))]
+    served = serve(*flags)
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    with Client(served.target) as client:
+        version = client.register(f"m-{uuid4().hex[:8]}", tmp_path / "model.bin", reference=TRAINING)
+        observer = client.observe(version, sender="engine-1", rows=100)
+        observer.add(calm(30))
+        assert observer.add(calm(50)).acknowledged == 2
+    served.kill()
+    with Client(serve(*flags).target) as client:
+        observer = client.observe(version, sender="engine-1", rows=100)
+        assert observer.acknowledged == 2
+        closed = observer.add(calm(20))
+        assert [report.rows for report in closed.reports] == [100]
+
+
+def _watched(reference: Any, places: Any) -> float:
+    detector = Detector(reference)
+    for number, part in enumerate(np.array_split(places, 4)):
+        detector.watch(part, number)
+        detector = from_bytes(to_bytes(detector))
+    return detector.evidence
+
+
+def test_detector_keeps_its_promise_on_exchangeable_rows() -> None:
+    runs, alarms = 100, 0
+    for seed in range(runs):
+        own = np.random.default_rng(seed)
+        values, live = own.normal(size=300), own.normal(size=(200, 1))
+        places = np.searchsorted(np.sort(values), live) / 300
+        cells = np.bincount((np.arange(300) / 300 * 64).astype(int), minlength=64)[None]
+        alarms += _watched(cells, places) >= 0.9
+    assert alarms <= 21  # A rate of 10 %, which is Ville's bound, gives more in one of a thousand runs.
+
+
+@pytest.mark.parametrize("change", ["level", "spread"])
+def test_detector_sees_a_change(change: str) -> None:
+    own = np.random.default_rng(5)
+    live = own.normal(1.0, 1.0, (200, 1)) if change == "level" else own.normal(0.0, 2.5, (200, 1))
+    places = np.searchsorted(np.sort(own.normal(size=1000)), live) / 1000
+    assert _watched(np.full((1, 64), 1000 // 64), places) > 0.999

@@ -1,0 +1,31 @@
+"""A/B tests drawn through the front door: before any outcome, while they run, and when they are broken."""
+
+from pathlib import Path
+
+import pytest
+
+from modelward import errors
+from tests.reports.test_drift_report import Page
+from tests.support.abtest_traffic import outcomes, register_two
+from tests.support.clients import Either
+
+
+async def test_page_and_picture_show_how_a_test_stands(client: Either, name: str, tmp_path: Path) -> None:
+    test = await client.create_ab_test(
+        name, await register_two(client, name, tmp_path), primary_metric="pnl_bps", description="<b>does it pay?</b>"
+    )
+    empty = Page(await client.render_ab_test(test))
+    assert "No outcome has come yet." in empty.text
+    await client.record_ab_outcomes(test, outcomes(test, 300))
+    result = await client.ab_test_result(test)
+    page = Page(await client.render_ab_test(name))
+    for said in (result.summary, "<b>does it pay?</b>", "as outcomes came", "confidence sequence", name):
+        assert said in page.text
+    assert page.count("path", class_="band") == 1
+    assert page.count("script") == page.count("link") == page.count("img") == 0
+    for drawn in (await client.render_ab_test(test, "png"), await client.render_ab_test(name, format="png")):
+        assert drawn.startswith(b"\x89PNG")
+    with pytest.raises(errors.AbTestNotFound):
+        await client.render_ab_test(f"{name}-none")
+    with pytest.raises(errors.InvalidField, match="not one of html, png"):
+        await client.render_ab_test(test, "pdf")

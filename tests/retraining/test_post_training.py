@@ -1,0 +1,187 @@
+"""What follows a job: staging, comparison, promotion, as the policy says, and nothing more than once."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from modelward import (
+    AsyncClient,
+    FollowUp,
+    FollowUpAction,
+    FollowUpState,
+    Job,
+    PromotionPolicy,
+    RetrainingPolicy,
+    Stage,
+    Verdict,
+)
+from modelward_server.settings import Settings
+from tests.support.clients import Either
+from tests.support.postgres import DATABASES, new_database
+from tests.support.running_server import RunningServer
+from tests.support.scale import FULL
+
+random = np.random.default_rng(11)
+X = random.normal(size=(400, 2))
+Y = (X[:, 0] > 0).astype(int)
+GOOD = LogisticRegression().fit(X, Y)
+BAD = LogisticRegression().fit(X, (random.random(400) > 0.5).astype(int))
+ENDED = {FollowUpState.PROMOTED, FollowUpState.WAITING, FollowUpState.REFUSED}
+
+
+@pytest.fixture(scope="session")
+def database_url() -> str:
+    """Comparisons wait for the models' processes: one database is enough, but for what two servers do."""
+    return ""
+
+
+@pytest.fixture
+async def client(server: RunningServer) -> AsyncIterator[Either]:
+    """One kind of client is enough: what follows is the server's."""
+    async with AsyncClient(server.target, actor="tester") as client:
+        yield Either(client)
+
+
+async def _champion(client: Any, name: str, model: object) -> None:
+    version = await client.register(name, model)
+    await client.promote(version, to="staging")
+    await client.promote(version, to="production")
+
+
+async def _completed(client: Any, name: str, model: object, **evaluation: Any) -> Job:
+    await client.request_retraining(name)
+    job = await client.lease_job(name, holder="w")
+    version = await client.register(name, model, job=job)
+    done: Job = await client.complete_job(job, version, **evaluation)
+    return done
+
+
+async def _followed(client: Any, job: Job) -> FollowUp:
+    deadline = time.monotonic() + 30
+    while True:
+        seen = (await client.get_job(job.job_id)).follow_up
+        if seen is not None and seen.state in ENDED:
+            found: FollowUp = seen
+            return found
+        assert time.monotonic() < deadline, seen
+        await asyncio.sleep(0.05)
+
+
+async def _stages(client: Any, name: str) -> dict[int, Stage]:
+    return {version.version: version.stage for version in await client.list_versions(name)}
+
+
+async def test_a_better_version_goes_into_production_by_itself(client: Either, name: str) -> None:
+    await _champion(client, name, BAD)
+    await client.set_retraining_policy(RetrainingPolicy(name, follow_up=FollowUpAction.PROMOTE))
+    job = await _completed(client, name, GOOD, evaluation=(X, Y))
+    assert job.follow_up is not None
+    assert job.follow_up.state is FollowUpState.PENDING
+    found = await _followed(client, job)
+    assert (found.state, found.reason) == (FollowUpState.PROMOTED, f"{name}/2 is superior to {name}/1 by accuracy")
+    assert await _stages(client, name) == {1: Stage.ARCHIVED, 2: Stage.PRODUCTION}
+    compared = await client.get_comparison(found.comparison_id)
+    assert compared.result(f"{name}/2").verdict is Verdict.SUPERIOR
+    moves = await client.list_transitions(name)
+    into = next(move for move in moves if move.to_stage is Stage.PRODUCTION and move.version.version == 2)
+    assert (into.actor, into.reason) == ("modelward", f"{found.reason} (job {job.job_id})")
+
+
+async def test_a_worse_version_is_refused_and_stays_in_staging(client: Either, name: str) -> None:
+    await _champion(client, name, GOOD)
+    await client.set_retraining_policy(RetrainingPolicy(name, follow_up=FollowUpAction.PROMOTE))
+    found = await _followed(client, await _completed(client, name, BAD, evaluation=(X, Y)))
+    assert (found.state, found.reason) == (FollowUpState.REFUSED, f"{name}/2 is inferior to {name}/1 by accuracy")
+    assert await _stages(client, name) == {1: Stage.PRODUCTION, 2: Stage.STAGING}
+
+
+async def test_what_is_as_good_is_promoted_where_the_policy_says_so(client: Either, name: str) -> None:
+    await _champion(client, name, GOOD)
+    verdicts = (Verdict.SUPERIOR, Verdict.NON_INFERIOR)
+    policy = RetrainingPolicy(name, follow_up=FollowUpAction.PROMOTE, promote_on=verdicts, margin=0.05)
+    await client.set_retraining_policy(policy)
+    found = await _followed(client, await _completed(client, name, GOOD, evaluation=(X, Y)))
+    assert found.state is FollowUpState.PROMOTED
+    assert "is non-inferior to" in found.reason
+
+
+async def test_gates_and_material_models_leave_it_to_a_person(client: Either, name: str) -> None:
+    await _champion(client, name, BAD)
+    await client.set_retraining_policy(RetrainingPolicy(name, follow_up=FollowUpAction.PROMOTE))
+    await client.set_promotion_policy(PromotionPolicy(name, required_tags=("reviewed",)))
+    found = await _followed(client, await _completed(client, name, GOOD, evaluation=(X, Y)))
+    assert found.state is FollowUpState.WAITING
+    assert f"the promotion policy refuses it: required_tags.reviewed: {name}/2 has no tag reviewed" in found.reason
+    await client.set_promotion_policy(PromotionPolicy(name, material=True))
+    found = await _followed(client, await _completed(client, name, GOOD, evaluation=(X, Y)))
+    assert found.state is FollowUpState.WAITING
+    assert "it is material: a person decides" in found.reason
+    assert (await _stages(client, name))[1] is Stage.PRODUCTION
+
+
+async def test_the_first_version_is_promoted_without_a_comparison(client: Either, name: str) -> None:
+    await client.create_model(name)
+    await client.set_retraining_policy(RetrainingPolicy(name, follow_up=FollowUpAction.PROMOTE))
+    found = await _followed(client, await _completed(client, name, GOOD))
+    assert (found.state, found.comparison_id) == (FollowUpState.PROMOTED, "")
+    assert await _stages(client, name) == {1: Stage.PRODUCTION}
+
+
+@pytest.mark.parametrize(
+    ("action", "evaluation", "reason"),
+    [
+        (FollowUpAction.STAGE, (X, Y), "is in staging; a person goes on"),
+        (FollowUpAction.COMPARE, (X, Y), "is superior to .* by accuracy; a person decides"),
+        (FollowUpAction.PROMOTE, None, "there is no test set"),
+        (FollowUpAction.PROMOTE, "file:///etc/secrets.parquet", "the comparison failed: .*allow"),
+        (FollowUpAction.PROMOTE, (X[:, :1], Y), "the comparison failed"),
+    ],
+    ids=["stage", "compare", "no-data", "not-allowed", "wrong-data"],
+)
+async def test_a_person_goes_on_where_the_policy_ends_or_a_step_fails(
+    client: Either, name: str, action: FollowUpAction, evaluation: Any, reason: str
+) -> None:
+    await _champion(client, name, BAD)
+    await client.set_retraining_policy(RetrainingPolicy(name, follow_up=action))
+    found = await _followed(client, await _completed(client, name, GOOD, evaluation=evaluation))
+    assert found.state is FollowUpState.WAITING
+    with pytest.raises(AssertionError, match=reason):
+        raise AssertionError(found.reason)
+    assert await _stages(client, name) == {1: Stage.PRODUCTION, 2: Stage.STAGING}
+
+
+async def test_without_a_policy_nothing_follows(client: Either, name: str) -> None:
+    await client.create_model(name)
+    job = await _completed(client, name, GOOD)
+    assert job.follow_up is None
+    assert await _stages(client, name) == {1: Stage.TRAINING}
+
+
+@pytest.fixture(params=DATABASES if FULL else ["sqlite"])
+def settings(request: pytest.FixtureRequest, tmp_path: Path) -> Settings:
+    """Of servers on one database and one folder."""
+    url = new_database(request.getfixturevalue("postgres")) if request.param == "postgresql" else ""
+    return Settings(port=0, data_dir=tmp_path / "data", database_url=url)
+
+
+async def test_two_servers_do_it_once_and_a_restart_loses_nothing(settings: Settings, name: str) -> None:
+    names = [f"{name}-{number}" for number in range(2)]
+    running = [await asyncio.to_thread(RunningServer, settings) for _ in range(2)]
+    async with AsyncClient(running[0].target) as client:
+        for each in names:
+            await _champion(client, each, BAD)
+            await client.set_retraining_policy(RetrainingPolicy(each, follow_up=FollowUpAction.PROMOTE))
+        done = [await _completed(client, each, GOOD, evaluation=(X, Y)) for each in names]
+        await asyncio.to_thread(running[0].stop)
+    async with AsyncClient(running[1].target) as client:
+        for each, job in zip(names, done, strict=True):
+            assert (await _followed(client, job)).state is FollowUpState.PROMOTED
+            assert len([move async for move in client.list_transitions(each)]) == 7
+            assert len([found async for found in client.list_comparisons(each)]) == 1
+    await asyncio.to_thread(running[1].stop)

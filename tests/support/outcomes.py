@@ -1,0 +1,22 @@
+"""What tests of outcomes share."""
+
+import asyncio
+
+from modelward import AsyncClient, EventKind, PerformanceAlarm
+from tests.support.clients import Either
+
+
+def ids_of(count: int, day: int = 0) -> list[str]:
+    """Return ids that no other day has."""
+    return [f"{day}-{i}" for i in range(count)]
+
+
+async def watched_alarm(client: Either, model: str, sequence: int) -> PerformanceAlarm:
+    """Return the alarm of a sequence number as a watcher gets it."""
+    async with AsyncClient(client.client.target) as watcher, asyncio.timeout(20):
+        events = watcher.watch([model], resume_token=str(sequence - 1))
+        event = await anext(events)
+        await events.aclose()
+    assert (event.kind, event.sequence) == (EventKind.PERFORMANCE_ALARM, sequence)
+    assert isinstance(event.subject, PerformanceAlarm)
+    return event.subject
