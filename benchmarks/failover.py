@@ -174,6 +174,7 @@ def _start(command: list[str]) -> "subprocess.Popen[str]":
     """Start a server and wait until it says where it listens."""
     server = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     assert server.stdout is not None
+    assert "is starting" in server.stdout.readline()
     assert "listens" in server.stdout.readline()
     return server
 

@@ -30,7 +30,7 @@ from modelward_server.interceptors.deadlines import Deadlines
 from modelward_server.interceptors.errors import Errors
 from modelward_server.interceptors.grpc_metrics import CallMetrics
 from modelward_server.interceptors.validation import MAX_RECEIVED, Validation
-from modelward_server.mlflow.client import MlflowFiles
+from modelward_server.mlflow.client import MlflowFiles, load_mlflow
 from modelward_server.mlflow.mirror import MlflowMirror
 from modelward_server.mlflow.mirror_task import MirrorWorker
 from modelward_server.mlflow.registry import MlflowRegistry
@@ -54,6 +54,7 @@ from modelward_server.runtime.background import Background
 from modelward_server.runtime.executors import Executors
 from modelward_server.runtime.shutdown import exit_after
 from modelward_server.runtime.tracing import is_wanted
+from modelward_server.runtime.warm_up import warm_up
 from modelward_server.sandbox.sandbox import Limits
 from modelward_server.sandbox.visible import hide
 from modelward_server.security.authentication import Authentication
@@ -270,6 +271,7 @@ async def serve(settings: Settings, on_start: Callable[[int], None], shares_port
     on_start(await app.start())
     gc.freeze()
     gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS)
+    app.background.start("warm-up", lambda: warm_up(load_mlflow))
     await stopping.wait()
     exit_after(settings.grace_seconds)
     await app.stop()

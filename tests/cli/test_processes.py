@@ -115,10 +115,11 @@ def test_serve_says_where_it_listens_and_ends_well_on_sigterm(tmp_path: Path) ->
     command = [sys.executable, "-m", "modelward", "serve", "--port", "0", "--data-dir", str(tmp_path / "data")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        line = process.stdout.readline()
+        starting, line = process.stdout.readline(), process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         rest, errors = process.communicate(timeout=40)
     data = re.escape(str(tmp_path / "data"))
+    assert re.fullmatch(rf"Modelward \S+ is starting, data in {data}\n", starting)
     assert re.fullmatch(rf"Modelward listens on 127\.0\.0\.1:\d+, data in {data}, MLflow at sqlite:///\S+\n", line)
     assert (process.returncode, rest, errors) == (0, "", "")
 

@@ -4,6 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import Coroutine, Mapping
+from importlib.metadata import version
 from typing import Any
 
 import click
@@ -163,6 +164,8 @@ def _check_address(host: str, port: int) -> None:
 
 
 async def _served(settings: Any) -> None:
+    data = settings.data_dir.resolve()
+    click.echo(f"Modelward {version('modelward')} is starting, data in {data}")  # The imports below take seconds.
     try:
         from modelward_server.observability.redaction import redact
 
@@ -176,7 +179,7 @@ async def _served(settings: Any) -> None:
     def started(port: int) -> None:
         mlflow = redact(settings.tracking_uri)  # A password is for nobody's log.
         place = f"{settings.host}:{port}"
-        click.echo(f"Modelward listens on {place}, data in {settings.data_dir.resolve()}, MLflow at {mlflow}")
+        click.echo(f"Modelward listens on {place}, data in {data}, MLflow at {mlflow}")
 
     await run(settings, started)
 

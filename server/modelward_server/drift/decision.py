@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
-from scipy import stats
+import scipy
 
 from modelward.drift import DriftThresholds, FeatureDrift, FeatureKind, FeatureThresholds, JointDrift
 from modelward_server.drift.compare import Comparison, JointComparison, TableComparison
@@ -131,7 +131,7 @@ def _adjusted(compared: TableComparison, counted: Sequence[bool]) -> list[float]
     adjusted = np.array([*(feature.p_value for feature in compared.features), compared.joint.p_value])
     mask = np.array([*counted, _joined(compared)])
     if mask.any():
-        adjusted[mask] = stats.false_discovery_control(adjusted[mask])
+        adjusted[mask] = scipy.stats.false_discovery_control(adjusted[mask])
     return [float(p) for p in adjusted]
 
 

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from sklearn.ensemble import HistGradientBoostingClassifier
-from sklearn.metrics import roc_auc_score
 
 from modelward.data import Columns
 from modelward.kinds import category_labels
@@ -164,6 +162,8 @@ def area_under_curve(reference: Places, live: Places) -> float:
     Returns:
         from 0.5, when it cannot, to 1, when it always can.
     """
+    from sklearn.metrics import roc_auc_score
+
     assert reference.dtype == live.dtype == np.float32
     rows = np.concatenate([reference, live])
     kinds = np.repeat([0, 1], [len(reference), len(live)])
@@ -175,7 +175,9 @@ def area_under_curve(reference: Places, live: Places) -> float:
     return max(0.5, float(np.mean([roc_auc_score(kinds[folds == f], said[folds == f]) for f in range(FOLDS)])))
 
 
-def _classifier() -> HistGradientBoostingClassifier:
+def _classifier() -> Any:
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
     return HistGradientBoostingClassifier(
         max_iter=30, max_leaf_nodes=8, min_samples_leaf=5, early_stopping=False, random_state=0
     )

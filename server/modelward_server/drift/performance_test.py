@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtr
+import scipy
 
 from modelward_server.statistics.metrics import Floats
 from modelward_server.statistics.null_distribution import least_probability
@@ -85,7 +85,7 @@ def surprise(earlier: Floats, newest: float, noise: Floats, newest_noise: float)
     spread = float(np.square(earlier - earlier.mean()).sum()) / (len(earlier) * (1 - 1 / worth))
     usual = float(noise.mean())
     variance = max(spread, usual) * (1 + 1 / worth) + max(newest_noise - usual, 0.0)
-    return float(stdtr(worth - 1, (earlier.mean() - newest) / np.sqrt(max(variance, LEAST_ERROR))))
+    return float(scipy.special.stdtr(worth - 1, (earlier.mean() - newest) / np.sqrt(max(variance, LEAST_ERROR))))
 
 
 def independent_periods(levels: Floats) -> float:

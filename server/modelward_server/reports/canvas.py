@@ -7,9 +7,6 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
-from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font
-
 INK, SOFT, LINE, GROUND = "#15191f", "#56606d", "#dfe3e8", "#7d8794"
 REFERENCE, LIVE, DRIFT = "#ccd3db", "#1559b0", "#b3261e"
 WIDTH = 12.0
@@ -31,6 +28,8 @@ class Canvas:
     """
 
     def __init__(self, height: float) -> None:
+        from matplotlib.figure import Figure
+
         self.height = height
         self._picture = Figure(figsize=(WIDTH, height), dpi=DOTS, facecolor="white")
 
@@ -85,4 +84,6 @@ def drawable(text: str) -> str:
 
 @cache
 def _signs() -> frozenset[int]:
+    from matplotlib.font_manager import findfont, get_font
+
     return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())

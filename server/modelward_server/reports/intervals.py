@@ -4,8 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matplotlib.ticker import MaxNLocator
-
 from modelward_server.reports.wording import ticks
 from modelward_server.statistics.rounding import unit_of
 
@@ -85,6 +83,8 @@ def lay_out(intervals: Sequence[Interval], what: str, *, zero: bool) -> Chart:
 
 def axis(values: Sequence[float], *, zero: bool) -> tuple[float, float, list[float]]:
     """Return the ends of an axis that holds all finite values, and the round places between them."""
+    from matplotlib.ticker import MaxNLocator
+
     held = [min(max(value, -FURTHEST), FURTHEST) for value in values if math.isfinite(value)] + [0.0] * zero
     unit = unit_of(held)  # In it neither very large nor very small figures are lost, whatever their axis is.
     low, high = min(held, default=0.0) / unit, max(held, default=0.0) / unit

@@ -8,7 +8,6 @@ test that shall hold its level needs longer ones (Sun, Phillips and Jin, 2008), 
 from collections.abc import Iterable
 
 import numpy as np
-from arch.bootstrap import optimal_block_length
 
 from modelward_server.statistics.distances import Floats, Ints
 
@@ -47,6 +46,8 @@ def _length(series: Floats) -> float:
 def _optimal(series: Floats) -> float:
     if len(series) < 10 or np.ptp(series) == 0:
         return 1.0
+    from arch.bootstrap import optimal_block_length
+
     with np.errstate(all="ignore"):
         length = float(optimal_block_length(series.astype(np.float64))["stationary"].iloc[0])
     return length if np.isfinite(length) else 1.0

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
+import scipy
 
 from modelward_server.statistics.metrics import Estimator, Floats
 from modelward_server.statistics.paired_tests import least_p_value
@@ -138,13 +138,13 @@ def _deviation(draws: Floats) -> float:
 def _expanded(tail: float, blocks: float) -> float:
     """Return which tail of the draws is the tail of Student's t that few blocks ask for."""
     freedom = max(blocks - 1, 1.0)
-    return float(ndtr(np.sqrt(1 + 1 / freedom) * stdtrit(freedom, tail)))
+    return float(scipy.special.ndtr(np.sqrt(1 + 1 / freedom) * scipy.special.stdtrit(freedom, tail)))
 
 
 def _contracted(tail: float, blocks: float) -> float:
     """Undo `_expanded`: return the tail of Student's t that a tail of the draws is."""
     freedom = max(blocks - 1, 1.0)
-    return float(stdtr(freedom, ndtri(min(tail, 0.5)) / np.sqrt(1 + 1 / freedom)))
+    return float(scipy.special.stdtr(freedom, scipy.special.ndtri(min(tail, 0.5)) / np.sqrt(1 + 1 / freedom)))
 
 
 def rows_needed(found: Difference, rows: int, comparisons: int, level: float) -> int:

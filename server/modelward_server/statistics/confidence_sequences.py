@@ -7,7 +7,7 @@ theory and asymptotic confidence sequences", Annals of Statistics 52), with Robb
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import lambertw
+import scipy
 
 TUNED_AT = 1_000
 """The number of units, of both arms together, for which the sequences are tuned. Compared with sequences that are tuned
@@ -53,4 +53,4 @@ def half_width(variance: float, time: float, alpha: float) -> float:
 
 def mixing_variance(alpha: float, tuned_at: float = TUNED_AT) -> float:
     """Return rho squared of the paper, which makes the sequence narrowest at `tuned_at` outcomes (its appendix B.2)."""
-    return float((-lambertw(-(alpha**2) / np.e, -1).real - 1) / tuned_at)
+    return float((-scipy.special.lambertw(-(alpha**2) / np.e, -1).real - 1) / tuned_at)

@@ -6,9 +6,8 @@ algorithm", IEEE Signal Processing Letters 21 (2014).
 """
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import ndtr
-from scipy.stats import rankdata
 
 from modelward_server.statistics.metrics import Floats
 from modelward_server.statistics.paired_tests import PairedTestResult, least_p_value
@@ -34,7 +33,7 @@ def delong(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> Paired
     if variance <= 0:
         return PairedTestResult(DELONG, 0.0, least)
     statistic = float(areas[0] - areas[1]) / float(np.sqrt(variance))
-    return PairedTestResult(DELONG, statistic, max(float(2 * ndtr(-abs(statistic))), least))
+    return PairedTestResult(DELONG, statistic, max(float(2 * scipy.special.ndtr(-abs(statistic))), least))
 
 
 def ranked_otherwise(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> int:
@@ -50,9 +49,9 @@ def _placements_of(positive: NDArray[np.bool_], scores: Floats, other: Floats) -
 def _placements(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
     """Return for each positive row the share of negative ones below it, and for each negative of positive above."""
     many, few = positive.shape[1], negative.shape[1]
-    together = rankdata(np.hstack([positive, negative]), axis=1)
-    below = (together[:, :many] - rankdata(positive, axis=1)) / few
-    above = 1 - (together[:, many:] - rankdata(negative, axis=1)) / many
+    together = scipy.stats.rankdata(np.hstack([positive, negative]), axis=1)
+    below = (together[:, :many] - scipy.stats.rankdata(positive, axis=1)) / few
+    above = 1 - (together[:, many:] - scipy.stats.rankdata(negative, axis=1)) / many
     return below, above
 
 

@@ -4,8 +4,8 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special, stats
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
@@ -97,14 +97,14 @@ def ks_p_value(statistic: float, rows: int, reference_rows: int) -> tuple[float,
         return 1.0, "asymptotic"
     effective = rows * reference_rows / (rows + reference_rows)
     if effective >= LIMIT_ROWS:
-        return float(special.kolmogorov(np.sqrt(effective) * statistic)), "limit"
-    found = stats.kstwo.sf(statistic, max(np.round(effective), 1))
+        return float(scipy.special.kolmogorov(np.sqrt(effective) * statistic)), "limit"
+    found = scipy.stats.kstwo.sf(statistic, max(np.round(effective), 1))
     return float(np.clip(found, 0.0, 1.0)), "asymptotic"
 
 
 def exact_ks_p_value(reference: Floats, live: Floats) -> float:
     """Return `ks_2samp(method="exact")`, for samples of at most `EXACT_ROWS`. Source: Hodges (1958)."""
-    return float(stats.ks_2samp(live, reference, method="exact").pvalue)
+    return float(scipy.stats.ks_2samp(live, reference, method="exact").pvalue)
 
 
 def wasserstein(first: Floats, second: Floats) -> float:
@@ -167,5 +167,5 @@ def chi_square(counts: Ints, reference: Ints) -> tuple[float, float]:
     table = np.stack([counts, reference])[:, (counts + reference) > 0]
     if table.shape[1] < 2 or not table.sum(1).all():
         return 0.0, 1.0
-    found = stats.chi2_contingency(table, correction=False)
+    found = scipy.stats.chi2_contingency(table, correction=False)
     return float(found.statistic), float(found.pvalue)

@@ -9,7 +9,7 @@ from collections.abc import Hashable, Mapping
 from typing import TypeVar
 
 import numpy as np
-from scipy.special import ndtri, stdtr
+import scipy
 
 from modelward_server.statistics.metrics import Floats
 from modelward_server.statistics.paired_tests import least_p_value
@@ -96,7 +96,7 @@ def _step(means: Floats, drawn: Floats, blocks: float) -> tuple[int, float]:
     constant = np.where(settled(apart, 1.0) > 0, np.inf, 0.0)  # Of what has no error but is worse, nothing is luck.
     surprise = np.where(known, apart / np.where(known, errors, 1.0), constant)
     worst, freedom = int(surprise.argmax()), max(blocks - 1, 1.0)
-    level = -ndtri(stdtr(freedom, -surprise[worst] / np.sqrt(1 + 1 / freedom)))
+    level = -scipy.special.ndtri(scipy.special.stdtr(freedom, -surprise[worst] / np.sqrt(1 + 1 / freedom)))
     reach = np.where(known, wander / np.where(known, errors, 1.0), 0.0).max(axis=1)
     return worst, float((1 + np.count_nonzero(reach >= level * (1 - TOLERANCE))) / (len(drawn) + 1))
 

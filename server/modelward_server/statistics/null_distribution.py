@@ -15,7 +15,7 @@ Every statistic here is a squared distance times the number of rows, whose distr
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special, stats
+import scipy
 
 from modelward_server.statistics.distances import Floats
 
@@ -94,9 +94,9 @@ def least_probability(rows: float, reference_rows: float) -> float:
     """Return the least p-value that so many independent rows can show: that all live ones lie beyond all others."""
     return float(
         np.exp(
-            -special.gammaln(rows + reference_rows + 1)
-            + special.gammaln(rows + 1)
-            + special.gammaln(reference_rows + 1)
+            -scipy.special.gammaln(rows + reference_rows + 1)
+            + scipy.special.gammaln(rows + 1)
+            + scipy.special.gammaln(reference_rows + 1)
         )
     )
 
@@ -121,7 +121,7 @@ def null_of(drawn: Floats, blocks: float) -> Null:
 def _quantiles(drawn: Floats, freedom: float) -> Floats:
     """Return the quantiles of a null whose spread is mixed over its uncertainty."""
     grid = np.concatenate(([0.0], np.geomspace(max(drawn[-1], 1e-300) * 1e-4, max(drawn[-1], 1e-300) * 1e3, 400)))
-    spreads = stats.chi2.ppf(SPREADS, freedom) / freedom
+    spreads = scipy.stats.chi2.ppf(SPREADS, freedom) / freedom
     survival = _survival(drawn, grid[:, None] * spreads).mean(axis=1)
     falling = np.minimum.accumulate(np.maximum(survival, LEAST * 1e-3))
     return np.asarray(np.interp(-np.log(PROBABILITIES), -np.log(falling), grid))
@@ -139,7 +139,7 @@ def _survival(drawn: Floats, squared: Floats) -> Floats:
 
 def p_values(drawn: Floats) -> Floats:
     """Return of each drawn statistic the share of those that reach it, shape as `drawn`; ties share the greatest."""
-    return np.asarray(stats.rankdata(-drawn, method="max", axis=-1) / drawn.shape[-1])
+    return np.asarray(scipy.stats.rankdata(-drawn, method="max", axis=-1) / drawn.shape[-1])
 
 
 def independent_tests(p: Floats) -> float:

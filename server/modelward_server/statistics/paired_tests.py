@@ -11,9 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import chdtrc, stdtr
-from scipy.stats import binomtest
 
 from modelward_server.statistics.metrics import Floats
 from modelward_server.statistics.rounding import differs, size_of, varies
@@ -67,9 +66,9 @@ def mcnemar_table(table: NDArray[np.int64]) -> PairedTestResult:
     if not disagreements:
         return PairedTestResult(MCNEMAR_EXACT, 0.0, 1.0)
     if disagreements < FEW_DISAGREEMENTS:
-        return PairedTestResult(MCNEMAR_EXACT, float(min(first, second)), float(binomtest(first, disagreements).pvalue))
+        return PairedTestResult(MCNEMAR_EXACT, float(min(first, second)), float(scipy.stats.binomtest(first, disagreements).pvalue))
     statistic = (abs(first - second) - 1) ** 2 / disagreements
-    return PairedTestResult(MCNEMAR, statistic, float(chdtrc(1, statistic)))
+    return PairedTestResult(MCNEMAR, statistic, float(scipy.special.chdtrc(1, statistic)))
 
 
 def diebold_mariano(losses: Floats, other: Floats, horizon: int = 1) -> PairedTestResult:
@@ -96,7 +95,7 @@ def diebold_mariano(losses: Floats, other: Floats, horizon: int = 1) -> PairedTe
         return PairedTestResult(DIEBOLD_MARIANO, 0.0, 1.0)
     corrected = (rows + 1 - 2 * horizon + horizon * (horizon - 1) / rows) / rows
     statistic = float(difference.mean() / np.sqrt(variance / rows) * np.sqrt(max(corrected, 0.0)))
-    return PairedTestResult(DIEBOLD_MARIANO, statistic, float(2 * stdtr(rows - 1, -abs(statistic))))
+    return PairedTestResult(DIEBOLD_MARIANO, statistic, float(2 * scipy.special.stdtr(rows - 1, -abs(statistic))))
 
 
 def _of_constant(difference: Floats, size: float, horizon: int) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binom
+import scipy
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def quantile(values: Sequence[float], share: float, level: float) -> Quantile:
     """
     ordered = np.sort(np.asarray(values, np.float64))
     count = len(ordered)
-    low, high = (float(binom.ppf(tail, count, share)) for tail in ((1 - level) / 2, (1 + level) / 2))
+    low, high = (float(scipy.stats.binom.ppf(tail, count, share)) for tail in ((1 - level) / 2, (1 + level) / 2))
     ranks = np.clip([np.ceil(share * count) - 1, low - 1, high], 0, count - 1).astype(int)
     value, bottom, top = ordered[ranks]
     return Quantile(float(value), float(min(bottom, value)), float(max(top, value)))

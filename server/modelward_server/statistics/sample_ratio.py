@@ -4,8 +4,7 @@ trusted."""
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import gammaln
-from scipy.stats import chisquare
+import scipy
 
 CONCENTRATION = 100.0
 """How close to the weights a broken split is expected: a standard deviation of about five percent of the units."""
@@ -18,7 +17,7 @@ def p_value(units: Sequence[int], weights: Sequence[float]) -> float:
     if sum(units) == 0:
         return 1.0
     shares = np.maximum(np.array(weights) / sum(weights), np.finfo(float).tiny)
-    return float(chisquare(units, shares * sum(units)).pvalue)
+    return float(scipy.stats.chisquare(units, shares * sum(units)).pvalue)
 
 
 def sequential_p_value(units: Sequence[int], weights: Sequence[float]) -> float:
@@ -36,4 +35,4 @@ def sequential_p_value(units: Sequence[int], weights: Sequence[float]) -> float:
 
 
 def _log_beta(concentrations: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> float:
-    return float(gammaln(concentrations).sum() - gammaln(concentrations.sum()))
+    return float(scipy.special.gammaln(concentrations).sum() - scipy.special.gammaln(concentrations.sum()))

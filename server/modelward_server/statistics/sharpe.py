@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtr, ndtri
-from scipy.stats import kurtosis, skew
+import scipy
 
 from modelward_server.statistics.metrics import Floats
 from modelward_server.statistics.paired_tests import PairedTestResult
@@ -114,7 +113,7 @@ def deflated_sharpe(returns: Floats, trials: int, spread: float, periods_per_yea
     """
     by_luck = float(np.sqrt(spread)) * best_of(trials)
     returns = returns / unit_of(returns)
-    moments = float(skew(returns)), float(kurtosis(returns, fisher=False))
+    moments = float(scipy.stats.skew(returns)), float(scipy.stats.kurtosis(returns, fisher=False))
     probability = probability_above(by_luck, _ratio(returns), *moments, len(returns))
     return DeflatedRatio(probability, by_luck * float(np.sqrt(periods_per_year)))
 
@@ -122,7 +121,7 @@ def deflated_sharpe(returns: Floats, trials: int, spread: float, periods_per_yea
 def probability_above(threshold: float, ratio: float, skewness: float, kurtosis: float, rows: int) -> float:
     """Return how likely the true ratio is above a threshold, both for one period; the kurtosis is 3 when normal."""
     variance = max(1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2, TOLERANCE)  # None is below 0 but by rounding.
-    return float(ndtr((ratio - threshold) / np.sqrt(variance / (rows - 1))))
+    return float(scipy.special.ndtr((ratio - threshold) / np.sqrt(variance / (rows - 1))))
 
 
 def spread_of_ratios(series: Sequence[Floats]) -> float:
@@ -141,4 +140,6 @@ def best_of(trials: int) -> float:
     """Return the expected greatest of so many independent standard normal values, as the source approximates it."""
     if trials < 2:
         return 0.0
-    return float((1 - EULER) * ndtri(1 - 1 / trials) + EULER * ndtri(1 - 1 / (trials * np.e)))
+    return float(
+        (1 - EULER) * scipy.special.ndtri(1 - 1 / trials) + EULER * scipy.special.ndtri(1 - 1 / (trials * np.e))
+    )

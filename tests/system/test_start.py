@@ -1,0 +1,100 @@
+"""How a server starts: it says so, serves before it imports what takes long, and imports that by itself then."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
+from grpc_health.v1.health_pb2_grpc import HealthStub
+
+from modelward import Client
+from tests.system.served import Served
+
+Serve = Callable[..., Served]
+LARGE = (
+    "arch",
+    "exchange_calendars",
+    "matplotlib",
+    "mlflow",
+    "onnxruntime",
+    "pandas",
+    "polars",
+    "scipy.special",
+    "scipy.stats",
+    "sklearn",
+    "skops",
+    "statsmodels",
+)
+"""Libraries that take from a tenth of a second to some seconds to import."""
+BROKEN = "raise RuntimeError('this library is broken')\n"
+WAIT_SECONDS = 90.0
+
+
+def imported(program: str) -> set[str]:
+    """Run a program in a process of its own and return which of the libraries it has imported."""
+    said = f"{program}\nimport sys\nprint(*({set(LARGE)!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", said], capture_output=True, text=True, timeout=120, check=True)
+    return set(done.stdout.split())
+
+
+def test_a_server_imports_no_large_library_to_start() -> None:
+    assert imported("import modelward_server.app, modelward_server.replica_supervisor") == set()
+
+
+def test_a_server_that_serves_has_imported_none(tmp_path: Path) -> None:
+    program = f"""
+import asyncio, pathlib
+from modelward_server.app import App
+from modelward_server.settings import Settings
+
+async def start():
+    app = App(Settings(port=0, data_dir=pathlib.Path({str(tmp_path)!r}, "data")))
+    assert await app.start()
+    await app.stop()
+
+asyncio.run(start())"""
+    assert imported(program) == set()
+
+
+def test_the_warm_up_imports_what_calls_need() -> None:
+    program = """
+import asyncio
+from modelward_server.mlflow.client import load_mlflow
+from modelward_server.runtime.warm_up import warm_up
+
+asyncio.run(warm_up(load_mlflow))"""
+    assert imported(program) >= {"scipy.stats", "sklearn", "arch", "statsmodels", "matplotlib", "mlflow"}
+
+
+def state(server: Served, task: str) -> str:
+    with grpc.insecure_channel(server.target) as channel:
+        health: Any = HealthStub(channel)
+        answer = health.Check(HealthCheckRequest(service=f"modelward.background.{task}"), timeout=20)
+    return HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WAIT_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_library_that_cannot_be_imported_is_shown_and_tried_again(serve: Serve, tmp_path: Path) -> None:
+    library = tmp_path / "libraries" / "arch"
+    library.mkdir(parents=True)
+    (library / "__init__.py").write_text(BROKEN)
+    server = serve(env={"PYTHONPATH": f"{library.parent}:{':'.join(sys.path)}"})
+    until(lambda: state(server, "warm-up") == "NOT_SERVING")
+    assert "the background task warm-up failed" in server.log.read_text()
+    assert "this library is broken" in server.log.read_text()
+    with Client(server.target) as client:  # What needs no such library goes on.
+        (tmp_path / "model.bin").write_bytes(b"model")
+        assert client.register("plain", tmp_path / "model.bin").version == 1
+    (library / "__init__.py").write_text("")
+    (library / "bootstrap.py").write_text("")
+    until(lambda: state(server, "warm-up") == "SERVING")
