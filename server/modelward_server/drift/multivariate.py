@@ -15,6 +15,7 @@ import numpy as np
 from modelward.data import Columns
 from modelward.kinds import category_labels
 from modelward_server.drift.profile import CategoryProfile, Feature, JointProfile, NumberProfile, Profile
+from modelward_server.libraries import load
 from modelward_server.statistics.block_bootstrap import Draws
 from modelward_server.statistics.distances import Floats, Ints, Places
 from modelward_server.statistics.null_distribution import LENGTHS, PROBABILITIES, SEED, Null, lengths, null_of
@@ -162,8 +163,6 @@ def area_under_curve(reference: Places, live: Places) -> float:
     Returns:
         from 0.5, when it cannot, to 1, when it always can.
     """
-    from sklearn.metrics import roc_auc_score
-
     assert reference.dtype == live.dtype == np.float32
     rows = np.concatenate([reference, live])
     kinds = np.repeat([0, 1], [len(reference), len(live)])
@@ -172,13 +171,12 @@ def area_under_curve(reference: Places, live: Places) -> float:
     for fold in range(FOLDS):
         asked = folds == fold
         said[asked] = _classifier().fit(rows[~asked], kinds[~asked]).predict_proba(rows[asked])[:, 1]
-    return max(0.5, float(np.mean([roc_auc_score(kinds[folds == f], said[folds == f]) for f in range(FOLDS)])))
+    area = load("sklearn.metrics").roc_auc_score
+    return max(0.5, float(np.mean([area(kinds[folds == f], said[folds == f]) for f in range(FOLDS)])))
 
 
 def _classifier() -> Any:
-    from sklearn.ensemble import HistGradientBoostingClassifier
-
-    return HistGradientBoostingClassifier(
+    return load("sklearn.ensemble").HistGradientBoostingClassifier(
         max_iter=30, max_leaf_nodes=8, min_samples_leaf=5, early_stopping=False, random_state=0
     )
 

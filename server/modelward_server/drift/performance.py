@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelward.comparison import Metric, ModelKind
+from modelward_server.libraries import load
 from modelward_server.statistics.metric_applicability import why_not
 from modelward_server.statistics.metrics import Floats, Scored, estimator
 
@@ -111,9 +112,7 @@ class Calibration:
     """What probabilities are worth, learnt from labelled rows."""
 
     def __init__(self, probabilities: Floats, right: NDArray[np.bool_]) -> None:
-        from sklearn.isotonic import IsotonicRegression  # Here: it takes as long to import as the server to start.
-
-        self._curve = IsotonicRegression(out_of_bounds="clip").fit(probabilities, right)
+        self._curve = load("sklearn.isotonic").IsotonicRegression(out_of_bounds="clip").fit(probabilities, right)
 
     def expected_accuracy(self, probabilities: Floats) -> float:
         """Estimate the accuracy of predictions without labels: the mean of their calibrated probabilities.

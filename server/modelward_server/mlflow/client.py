@@ -14,6 +14,7 @@ from sqlalchemy import make_url
 from sqlalchemy.exc import SQLAlchemyError
 
 from modelward.errors import FieldViolation, InvalidField, StoreUnavailable
+from modelward_server.libraries import load
 from modelward_server.observability.redaction import redact
 from modelward_server.storage.ledger import ALEMBIC_LOCK
 
@@ -213,8 +214,7 @@ def load_mlflow() -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # The worker tries again by itself.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # Seconds; its 120 would hold up a stop of the server.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
-    import mlflow
-
+    mlflow = load("mlflow")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # It logs what it raises, with a traceback.

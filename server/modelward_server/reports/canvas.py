@@ -7,6 +7,8 @@ from functools import cache
 from threading import Lock
 from typing import Any
 
+from modelward_server.libraries import load
+
 INK, SOFT, LINE, GROUND = "#15191f", "#56606d", "#dfe3e8", "#7d8794"
 REFERENCE, LIVE, DRIFT = "#ccd3db", "#1559b0", "#b3261e"
 WIDTH = 12.0
@@ -28,10 +30,8 @@ class Canvas:
     """
 
     def __init__(self, height: float) -> None:
-        from matplotlib.figure import Figure
-
         self.height = height
-        self._picture = Figure(figsize=(WIDTH, height), dpi=DOTS, facecolor="white")
+        self._picture = load("matplotlib.figure").Figure(figsize=(WIDTH, height), dpi=DOTS, facecolor="white")
 
     def axes(self, left: float, bottom: float, width: float, height: float) -> Any:
         """Add axes at a place in inches."""
@@ -84,6 +84,5 @@ def drawable(text: str) -> str:
 
 @cache
 def _signs() -> frozenset[int]:
-    from matplotlib.font_manager import findfont, get_font
-
-    return frozenset(get_font(findfont("DejaVu Sans")).get_charmap())
+    fonts = load("matplotlib.font_manager")
+    return frozenset(fonts.get_font(fonts.findfont("DejaVu Sans")).get_charmap())

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from modelward_server.libraries import load
 from modelward_server.reports.wording import ticks
 from modelward_server.statistics.rounding import unit_of
 
@@ -83,14 +84,12 @@ def lay_out(intervals: Sequence[Interval], what: str, *, zero: bool) -> Chart:
 
 def axis(values: Sequence[float], *, zero: bool) -> tuple[float, float, list[float]]:
     """Return the ends of an axis that holds all finite values, and the round places between them."""
-    from matplotlib.ticker import MaxNLocator
-
     held = [min(max(value, -FURTHEST), FURTHEST) for value in values if math.isfinite(value)] + [0.0] * zero
     unit = unit_of(held)  # In it neither very large nor very small figures are lost, whatever their axis is.
     low, high = min(held, default=0.0) / unit, max(held, default=0.0) / unit
     size = max(abs(low), abs(high))
     room = max(0.04 * (high - low), 0.04 * size if high == low else NARROWEST * size) or 1.0
     low, high = low - room, high + room
-    places = MaxNLocator(nbins=TICKS, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
+    places = load("matplotlib.ticker").MaxNLocator(nbins=TICKS, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     shown = [float(place) for place in places if low <= place <= high] or [low, high]
     return low * unit, high * unit, [place * unit + 0.0 for place in shown]

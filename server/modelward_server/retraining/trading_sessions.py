@@ -15,6 +15,7 @@ from typing import Any
 
 from modelward.errors import CalendarEnds, FieldViolation, InvalidField
 from modelward.retraining import AtSession, SessionChoice
+from modelward_server.libraries import load
 
 log = logging.getLogger(__name__)
 
@@ -33,8 +34,7 @@ def check_calendar(mic: str, field: str) -> None:
     Raises:
         InvalidField: naming the field.
     """
-    import exchange_calendars  # Half a second: only who uses calendars waits for it.
-
+    exchange_calendars = load("exchange_calendars")
     if mic not in exchange_calendars.get_calendar_names(include_aliases=False):
         fix = f"{mic!r} is no calendar; name the exchange by its MIC, as 'XNYS', 'XLON' or 'XTKS'"
         raise InvalidField(FieldViolation(field, fix))
@@ -99,8 +99,7 @@ def _calendar(mic: str, month: date) -> Any:
 @lru_cache(maxsize=128)
 def _built(mic: str, month: date) -> Any:
     """Build a calendar, or say why that cannot be done; some of the package's own cannot be built."""
-    import exchange_calendars
-
+    exchange_calendars = load("exchange_calendars")
     try:
         kind = type(exchange_calendars.get_calendar(mic))
         calendar = kind()  # Made anew: `get_calendar` keeps what it made, however long ago.

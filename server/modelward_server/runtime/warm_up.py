@@ -5,9 +5,9 @@ a server answers at once; this task imports them right after that, so that calls
 """
 
 import gc
-import importlib
 from collections.abc import Callable
 
+from modelward_server.libraries import load
 from modelward_server.runtime.background import in_own_thread, progressed
 
 LIBRARIES = (
@@ -15,7 +15,6 @@ LIBRARIES = (
     "sklearn.ensemble",
     "sklearn.metrics",
     "arch.bootstrap",
-    "statsmodels.stats.contingency_tables",
     "matplotlib.figure",
 )
 """In the order in which the first calls of a new server need them: drift, comparisons, pictures."""
@@ -28,7 +27,7 @@ async def warm_up(load_mlflow: Callable[[], object]) -> None:
         load_mlflow: imports MLflow, which needs some settings first.
     """
     for library in LIBRARIES:
-        await in_own_thread(importlib.import_module, library)
+        await in_own_thread(load, library)
     await in_own_thread(load_mlflow)
     gc.freeze()  # What they made lives as long as the process: no collection need look at it.
     await progressed()

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from modelward_server.libraries import load
 from modelward_server.statistics.distances import Floats, Ints
 
 LONGER = 2.0
@@ -46,10 +47,8 @@ def _length(series: Floats) -> float:
 def _optimal(series: Floats) -> float:
     if len(series) < 10 or np.ptp(series) == 0:
         return 1.0
-    from arch.bootstrap import optimal_block_length
-
     with np.errstate(all="ignore"):
-        length = float(optimal_block_length(series.astype(np.float64))["stationary"].iloc[0])
+        length = float(load("arch.bootstrap").optimal_block_length(series.astype(np.float64))["stationary"].iloc[0])
     return length if np.isfinite(length) else 1.0
 
 

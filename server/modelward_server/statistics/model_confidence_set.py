@@ -11,6 +11,7 @@ from typing import TypeVar
 import numpy as np
 import scipy
 
+from modelward_server.libraries import load
 from modelward_server.statistics.metrics import Floats
 from modelward_server.statistics.paired_tests import least_p_value
 from modelward_server.statistics.rounding import TOLERANCE, settled, size_of, unit_of, varies
@@ -130,10 +131,10 @@ def any_better(baseline: Floats, others: Mapping[Model, Floats], block_rows: flo
 
 
 def _superior(baseline: Floats, models: Floats, block_rows: float, seed: int) -> float:
-    from arch.bootstrap import SPA
-
     unit, draws = unit_of(baseline, models), _draws(models.size)
-    found = SPA(baseline / unit, models / unit, reps=draws, block_size=max(1, round(block_rows)), seed=seed)
+    found = load("arch.bootstrap").SPA(
+        baseline / unit, models / unit, reps=draws, block_size=max(1, round(block_rows)), seed=seed
+    )
     found.compute()
     best = models[:, models.mean(axis=0).argmin()]
     telling = least_p_value(np.count_nonzero(best != baseline) / block_rows)

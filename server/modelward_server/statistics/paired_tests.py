@@ -66,7 +66,8 @@ def mcnemar_table(table: NDArray[np.int64]) -> PairedTestResult:
     if not disagreements:
         return PairedTestResult(MCNEMAR_EXACT, 0.0, 1.0)
     if disagreements < FEW_DISAGREEMENTS:
-        return PairedTestResult(MCNEMAR_EXACT, float(min(first, second)), float(scipy.stats.binomtest(first, disagreements).pvalue))
+        p_value = float(scipy.stats.binomtest(first, disagreements).pvalue)
+        return PairedTestResult(MCNEMAR_EXACT, float(min(first, second)), p_value)
     statistic = (abs(first - second) - 1) ** 2 / disagreements
     return PairedTestResult(MCNEMAR, statistic, float(scipy.special.chdtrc(1, statistic)))
 
