@@ -1,8 +1,7 @@
-"""How a server starts: it says so, serves before it imports what takes long, and imports that by itself then."""
+"""Startup: a server accepts calls before it imports large libraries, and a background task imports them afterwards."""
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,10 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from modelward import Client
-from tests.system.served import Served
+from tests.support.server_process import ServerProcess
+from tests.support.waiting import eventually
 
-Serve = Callable[..., Served]
+Serve = Callable[..., ServerProcess]
 LARGE = (
     "arch",
     "exchange_calendars",
@@ -77,18 +77,11 @@ with ThreadPoolExecutor() as calls:
     assert imported(program) >= {"scipy.stats", "sklearn", "arch", "matplotlib", "mlflow"}
 
 
-def state(server: Served, task: str) -> str:
+def state(server: ServerProcess, task: str) -> str:
     with grpc.insecure_channel(server.target) as channel:
         health: Any = HealthStub(channel)
         answer = health.Check(HealthCheckRequest(service=f"modelward.background.{task}"), timeout=20)
     return HealthCheckResponse.ServingStatus.Name(answer.status)
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def test_a_library_that_cannot_be_imported_is_shown_and_tried_again(serve: Serve, tmp_path: Path) -> None:
@@ -96,7 +89,7 @@ def test_a_library_that_cannot_be_imported_is_shown_and_tried_again(serve: Serve
     library.mkdir(parents=True)
     (library / "__init__.py").write_text(BROKEN)
     server = serve(env={"PYTHONPATH": f"{library.parent}:{':'.join(sys.path)}"})
-    until(lambda: state(server, "warm-up") == "NOT_SERVING")
+    eventually(lambda: state(server, "warm-up") == "NOT_SERVING", WAIT_SECONDS)
     assert "the background task warm-up failed" in server.log.read_text()
     assert "this library is broken" in server.log.read_text()
     with Client(server.target) as client:  # What needs no such library goes on.
@@ -104,4 +97,4 @@ def test_a_library_that_cannot_be_imported_is_shown_and_tried_again(serve: Serve
         assert client.register("plain", tmp_path / "model.bin").version == 1
     (library / "__init__.py").write_text("")
     (library / "bootstrap.py").write_text("")
-    until(lambda: state(server, "warm-up") == "SERVING")
+    eventually(lambda: state(server, "warm-up") == "SERVING", WAIT_SECONDS)
