@@ -96,7 +96,7 @@ async def test_overlong_text_is_refused_with_its_field(client: Either, name: str
 
 
 async def test_oversize_message_is_refused_with_what_to_do(client: Either, name: str) -> None:
-    with pytest.raises(errors.MessageTooLarge, match="streaming call") as caught:
+    with pytest.raises(errors.MessageTooLarge, match="as a stream") as caught:
         await client.create_model(name, description="x" * (5 << 20))
     assert int(caught.value.metadata["size_bytes"]) > int(caught.value.metadata["limit_bytes"])
 

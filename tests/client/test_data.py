@@ -162,7 +162,7 @@ def test_an_upload_is_read_as_parquet_or_arrow_by_its_first_bytes(tmp_path: Path
         digest = BLOBS.put_file(tmp_path / name, name).sha256
         arrived = read_columns(pb.Dataset(blob=digest), "data", NOWHERE)
         np.testing.assert_array_equal(arrived["count"], [1, 2, 3])
-    with pytest.raises(errors.InvalidField, match="bring it with UploadBlobs") as refused:
+    with pytest.raises(errors.InvalidField, match=r"upload it first \(UploadBlobs\)") as refused:
         read_columns(pb.Dataset(blob="0" * 64), "data", NOWHERE)
     assert refused.value.violations[0].field == "data.blob"
     nonsense = BLOBS.put_bytes(b"neither")

@@ -142,7 +142,7 @@ async def test_policy_of_the_model_decides_and_a_call_may_decide_otherwise(clien
 async def test_comparison_without_a_reference_says_how_to_set_one(client: Either, name: str, tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(b"m")
     bare = await client.register(name, tmp_path / "m")
-    with pytest.raises(errors.ReferenceNotFound, match="set one with SetReference"):
+    with pytest.raises(errors.ReferenceNotFound, match=r"set one with set_reference \(SetReference\)"):
         await client.detect_drift(bare, SAME)
     with pytest.raises(errors.VersionNotFound):
         await client.detect_drift(f"{name}/7", SAME)

@@ -115,7 +115,7 @@ async def test_a_message_over_the_limit_says_what_to_do(guarded: RunningServer, 
     with Client(guarded.target, token=viewer) as client, pytest.raises(errors.MessageTooLarge) as caught:
         client.get_model(model)
     async with AsyncClient(guarded.target, token=viewer) as client:
-        with pytest.raises(errors.MessageTooLarge, match="streaming call"):
+        with pytest.raises(errors.MessageTooLarge, match="as a stream"):
             await client.get_model(model)
     assert int(caught.value.metadata["size_bytes"]) > int(caught.value.metadata["limit_bytes"])
 

@@ -174,7 +174,7 @@ def test_what_is_kept_of_clients_is_bounded() -> None:
 
 
 def test_a_message_above_what_grpc_takes_is_refused_with_its_size(serve: Serve) -> None:
-    with Client(serve().target) as client, pytest.raises(errors.MessageTooLarge, match="streaming call"):
+    with Client(serve().target) as client, pytest.raises(errors.MessageTooLarge, match="as a stream"):
         client.create_model("spx", description="x" * (65 << 20))
 
 

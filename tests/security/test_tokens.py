@@ -17,7 +17,7 @@ from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from modelward import AsyncClient, Client
-from modelward.errors import InvalidField, ModelNotAllowed, NotAuthenticated, NotDue, RoleTooLow
+from modelward.errors import InvalidField, ModelNotAllowed, ModelNotFound, NotAuthenticated, NotDue, RoleTooLow
 from modelward_server.identity import Identity, Role
 from modelward_server.security import authentication, grants
 from modelward_server.security.admin_session import administering
@@ -88,6 +88,23 @@ async def test_who_is_limited_to_some_models_neither_sees_nor_changes_others(gua
         with pytest.raises(ModelNotAllowed):
             await client.create_model("ndx-mine")
         assert (await client.create_model("spx-mine")).name == "spx-mine"
+
+
+async def test_nearest_name_of_a_model_is_one_that_the_client_may_reach(guarded: RunningServer) -> None:
+    async with AsyncClient(guarded.target, token=token_of(guarded, "founder", Role.ADMIN)) as admin:
+        await admin.create_model("fx-1-carry")
+        for wrong in (admin.get_model("fx-2-carry"), admin.promote("FX-1-carry/1", to="staging")):
+            with pytest.raises(ModelNotFound, match=r"there is no model .* \(did you mean 'fx-1-carry'\?\)"):
+                await wrong
+        with pytest.raises(ModelNotFound, match="there is no model 'wholly-different'; list"):
+            await admin.get_model("wholly-different")
+    async with AsyncClient(guarded.target, token=token_of(guarded, "fx-desk", Role.ADMIN, "fx-2-")) as client:
+        for wrong in (client.get_model("fx-2-carry"), client.promote("fx-2-carry/1", to="staging")):
+            with pytest.raises(ModelNotFound, match="there is no model 'fx-2-carry'; list the models"):
+                await wrong
+        await client.create_model("fx-2-trend")
+        with pytest.raises(ModelNotFound, match=r"did you mean 'fx-2-trend'\?"):
+            await client.get_model("fx-2-trends")
 
 
 async def test_a_worker_gets_jobs_of_its_models_only(guarded: RunningServer) -> None:

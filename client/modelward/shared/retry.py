@@ -47,6 +47,11 @@ ACTOR_HEADER = "modelward-actor"
 ACTOR_HEADER_UTF8 = "modelward-actor-bin"
 """The same in UTF-8, for names that have characters beyond ASCII: gRPC's clients send no other headers with them."""
 STATUS_DETAILS = "grpc-status-details-bin"
+SEND_SMALLER = (
+    "send a large table in smaller batches, by URI, or as a stream (set_reference, detect_drift; SetReference, "
+    "DetectDriftStream), and upload files first (UploadBlobs)"
+)
+"""What to do about a message that is too large."""
 LOST_STATUS = "Internal error from Core"
 """What grpc.aio says when a write meets the end of its call; it forgets the server's status (grpc issue 36066)."""
 TOO_LARGE = re.compile(r"message larger than max \((\d{1,19}) vs\. (\d{1,19})\)")
@@ -312,8 +317,7 @@ def error_of(error: grpc.RpcError) -> ModelwardError:
 
 
 def _too_large(size: int, limit: int) -> MessageTooLarge:
-    way_out = "send large data by a streaming call (UploadBlobs, SetReference, DetectDriftStream) or by URI"
-    said = f"the message has {size:,} bytes, and the server reads {limit:,} at the most; {way_out}"
+    said = f"the message has {size:,} bytes, and the server reads {limit:,} at the most; {SEND_SMALLER}"
     return MessageTooLarge(said, size_bytes=size, limit_bytes=limit)
 
 

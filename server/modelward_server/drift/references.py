@@ -118,7 +118,11 @@ def get_reference(session: Session, ref: VersionRef, name: str) -> Reference:
     version = version_row(session, ref)
     row = session.get(ReferenceRow, (ref.model, ref.version, name or DEFAULT_REFERENCE))
     if row is None:
-        has = f"it has {', '.join(version.references)}" if version.references else "set one with SetReference"
+        has = (
+            f"it has {', '.join(version.references)}"
+            if version.references
+            else "set one with set_reference (SetReference)"
+        )
         wanted = name or DEFAULT_REFERENCE
         raise ReferenceNotFound(
             f"{ref} has no reference {wanted!r}; {has}", model=ref.model, version=ref.version, reference=wanted

@@ -11,6 +11,7 @@ from grpc import aio
 from protovalidate import Validator, Violation
 
 from modelward.errors import DeadlineExceeded, FieldViolation, InvalidField, MessageTooLarge
+from modelward.shared.retry import SEND_SMALLER
 from modelward_server.interceptors.access_log import name_call
 from modelward_server.interceptors.base import Call, Interceptor
 from modelward_server.interceptors.timestamp_validation import impossible_times
@@ -104,8 +105,7 @@ def _parse(call: Call, data: bytes) -> Any:
     size = len(data)
     if size > MESSAGE_LIMIT:
         raise MessageTooLarge(
-            f"the message has {size:,} bytes and {MESSAGE_LIMIT:,} are allowed; "
-            "send large data by a streaming call (UploadBlobs, SetReference, DetectDriftStream) or by URI",
+            f"the message has {size:,} bytes and {MESSAGE_LIMIT:,} are allowed; {SEND_SMALLER}",
             size_bytes=size,
             limit_bytes=MESSAGE_LIMIT,
         )

@@ -19,7 +19,12 @@ from modelward.lifecycle import (
     Transition,
     VersionRef,
 )
+from modelward.shared.suggestions import nearest
+from modelward_server.storage.paging import is_own
 from modelward_server.storage.tables import ModelRow, TransitionRow, VersionRow
+
+MAX_NEIGHBOURS = 50
+"""Names on each side of one that does not exist among which the nearest is looked for."""
 
 
 def model_row(session: Session, name: str, *, lock: bool = False) -> ModelRow:
@@ -30,8 +35,17 @@ def model_row(session: Session, name: str, *, lock: bool = False) -> ModelRow:
     """
     row = session.get(ModelRow, name, with_for_update=lock, populate_existing=lock)
     if row is None:
-        raise ModelNotFound(f"there is no model {name!r}; ListModels shows those that there are", model=name)
+        suggestion = nearest(name, _neighbours(session, name))
+        raise ModelNotFound(f"there is no model {name!r}{suggestion}; list the models to see their names", model=name)
     return row
+
+
+def _neighbours(session: Session, name: str) -> list[str]:
+    """Return the names of the client's models that are next to a name in alphabetical order."""
+    own = select(ModelRow.name).where(is_own(ModelRow.name)).limit(MAX_NEIGHBOURS)
+    before = own.where(ModelRow.name < name).order_by(ModelRow.name.desc())
+    after = own.where(ModelRow.name > name).order_by(ModelRow.name)
+    return [*session.scalars(before), *session.scalars(after)]
 
 
 def version_row(session: Session, ref: VersionRef, *, lock: bool = False) -> VersionRow:

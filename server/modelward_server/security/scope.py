@@ -79,7 +79,7 @@ def check_request(session: Session, identity: Identity, request: Message, reach:
     contents = {value for _, meaning, value in said if meaning is Meaning.CONTENT}
     models = {value for _, meaning, value in said if meaning is Meaning.MODEL}
     if missing := contents and not_own(session, identity.name, contents, models):
-        fix = "were not sent by you, and are in no version of the models that you name; send them by UploadBlobs first"
+        fix = "were not sent by you, and are in no version of the models that you name; upload them first (UploadBlobs)"
         raise BlobsMissing(f"{len(missing)} of {len(contents)} contents {fix}", missing=",".join(sorted(missing)))
     if first and not said and reach in {Reach.NAMED, Reach.WHOLE}:
         raise _refusal(identity, "name one in the request")

@@ -55,7 +55,7 @@ class Sources:
             DigestMismatch: it is short or changed by now.
         """
         if not self._blobs.path(sha256).is_file():
-            raise InvalidField(FieldViolation(field, f"no content {sha256} is here; bring it with UploadBlobs first"))
+            raise InvalidField(FieldViolation(field, f"no content {sha256} is here; upload it first (UploadBlobs)"))
         return self._blobs.verified(sha256)
 
     @contextmanager
