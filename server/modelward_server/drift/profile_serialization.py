@@ -60,7 +60,9 @@ def from_bytes(packed: bytes) -> Profile:
     with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
         header = json.loads(arrays["header"].tobytes())
         if header.get("format") not in {FORMAT, WITHOUT_JOINT}:
-            raise ReferenceNotFound("the reference was stored by an older server; set it again from the same data")
+            raise ReferenceNotFound(
+                "the reference was stored by a server of another release; set it again from the same data"
+            )
         features = tuple(_unpacked(f"{i}.", plain, arrays) for i, plain in enumerate(header["features"]))
         joint = _unpacked("joint.", header["joint"], arrays)
         if header["format"] == WITHOUT_JOINT:
