@@ -53,7 +53,7 @@ from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.runtime.background import Background
 from modelward_server.runtime.executors import Executors
 from modelward_server.runtime.shutdown import exit_after
-from modelward_server.runtime.tracing import is_wanted
+from modelward_server.runtime.tracing import is_enabled
 from modelward_server.runtime.warm_up import warm_up
 from modelward_server.sandbox.sandbox import Limits
 from modelward_server.sandbox.visible import hide
@@ -138,7 +138,7 @@ class App:
 
     def _begin_telemetry(self) -> Any:
         """Import OpenTelemetry only where it is used: that takes a second."""
-        if not is_wanted():
+        if not is_enabled():
             return None
         try:
             from modelward_server.interceptors.telemetry import Telemetry
@@ -181,7 +181,7 @@ class App:
         if self._telemetry:
             yield self._telemetry
         if settings.log_calls:
-            yield CallLog(asks_who_calls=settings.requires_identity)
+            yield CallLog(requires_identity=settings.requires_identity)
         if self._metrics:
             yield CallMetrics(self._metrics.registry)
         yield Errors()

@@ -165,7 +165,7 @@ async def _refused(client: AsyncClient) -> None:
 
 
 def test_what_is_kept_of_clients_is_bounded() -> None:
-    rate = client_limits.Rate(1000.0)
+    rate = client_limits.RateLimiter(1000.0)
     for number in range(client_limits.CLIENTS_KEPT + 100):
         rate.take(f"client-{number}")
     assert len(rate) <= client_limits.CLIENTS_KEPT

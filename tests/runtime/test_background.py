@@ -109,7 +109,7 @@ async def test_a_task_that_stalls_is_shown_and_told_of_once(caplog: pytest.LogCa
     await until(lambda: tasks.statuses[0].state is TaskState.RUNNING)
     assert [well for _, well in shown.states] == [True, False, True]
     assert [record.getMessage() for record in caplog.records] == [
-        "the background task feed cannot go on for now: the disk is gone"
+        "the background task feed cannot proceed for now: the disk is gone"
     ]
     await tasks.stop(WAIT_SECONDS)
 

@@ -104,7 +104,7 @@ def test_no_secret_is_written_whatever_fails(server: Talkative, database: FlakyP
             lambda: client.register_uri("spx", f"https://ada:{MLFLOW}@models.example/spx"),
             lambda: client.create_model(f"postgresql://ada:{DATABASE}@db"),
         )
-        server.said("showing MLflow spx/1 failed", "the background task webhook-1 cannot go on for now")
+        server.said("showing MLflow spx/1 failed", "the background task webhook-1 cannot proceed for now")
         database.break_off()
         answers += told(lambda: client.get_model("spx"), lambda: client.create_model("ndx"))
     text = server.said("the ledger's database does not answer")

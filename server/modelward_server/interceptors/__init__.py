@@ -1,1 +1,1 @@
-"""What runs around every call: a last resort, measurements, errors, authentication, limits and validation."""
+"""Interceptors around every call: error handling, metrics, logging, authentication, limits and validation."""

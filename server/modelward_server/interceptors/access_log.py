@@ -1,4 +1,4 @@
-"""A line in the log for each call that has ended, and an id that all lines of one call share."""
+"""Access log: one line for each call that has ended, and a request id that all log lines of a call share."""
 
 import logging
 import re
@@ -8,53 +8,53 @@ from uuid import uuid4
 
 from modelward.shared.retry import actor_in
 from modelward_server.interceptors.base import Call, Context
-from modelward_server.interceptors.instruments import Instrument
+from modelward_server.interceptors.call_observer import CallObserver
 from modelward_server.observability import log_context
-from modelward_server.runtime.best_effort import harmless
+from modelward_server.runtime.best_effort import best_effort
 
 log = logging.getLogger(__name__)
 
 REQUEST_ID = "x-request-id"
-"""The metadata that names a request: a client may send it, and every answer carries it."""
-TAKEN = re.compile(r"[!-~]{1,128}")
-"""What another's id may be, to be taken for the log."""
+"""Metadata key of the request id: a client may send one, and every response carries it."""
+VALID_REQUEST_ID = re.compile(r"[!-~]{1,128}")
+"""Format that a client's request id must have to be used in the log."""
 UNAUTHENTICATED = "unauthenticated"
-"""The actor of a call that showed no credential that is good."""
+"""Actor of a call without a valid credential."""
 
 
-class CallLog(Instrument):
+class CallLog(CallObserver):
     """Logs each call of our services when it has ended.
 
     Args:
-        asks_who_calls: whether callers prove who they are. What one says of itself is then no name for it.
+        requires_identity: whether clients prove their identity. The actor that a client states is not logged then.
     """
 
-    def __init__(self, *, asks_who_calls: bool = False) -> None:
-        self._asks_who_calls = asks_who_calls
+    def __init__(self, *, requires_identity: bool = False) -> None:
+        self._authenticates = requires_identity
 
     def begin(self, call: Call) -> Callable[[str, float], None]:
-        sent = _metadata(call.context)
+        metadata = _metadata(call.context)
         peer = call.context.peer()
-        actor = UNAUTHENTICATED if self._asks_who_calls else (actor_in(sent) or peer)[:256]
-        given = sent.get(REQUEST_ID, "")
-        request_id = given if isinstance(given, str) and TAKEN.fullmatch(given) else str(uuid4())
-        known = log_context.begin(request_id=request_id, actor=actor, peer=peer)
+        actor = UNAUTHENTICATED if self._authenticates else (actor_in(metadata) or peer)[:256]
+        given = metadata.get(REQUEST_ID, "")
+        request_id = given if isinstance(given, str) and VALID_REQUEST_ID.fullmatch(given) else str(uuid4())
+        fields = log_context.begin(request_id=request_id, actor=actor, peer=peer)
         call.context.set_trailing_metadata(((REQUEST_ID, request_id),))
-        return partial(_log, call, known)
+        return partial(_log, call, fields)
 
 
-@harmless
-def name_call(call: Call) -> None:
-    """Let a call that is logged go by the id of its request, which is known only when that was read."""
+@best_effort
+def adopt_request_id(call: Call) -> None:
+    """Use the request id of the request's message for a call that is logged; known once the message was read."""
     given = getattr(call.request, "request_id", "")
-    if given and log_context.current() and TAKEN.fullmatch(given):
+    if given and log_context.current() and VALID_REQUEST_ID.fullmatch(given):
         log_context.note(request_id=given)
         call.context.set_trailing_metadata(((REQUEST_ID, given),))
 
 
-def _log(call: Call, known: Mapping[str, str], status: str, seconds: float) -> None:
-    said = {**known, "method": call.method, "status": status, "seconds": round(seconds, 6)}
-    log.info("%s %s in %.4f s", call.method, status, said["seconds"], extra=said)
+def _log(call: Call, fields: Mapping[str, str], status: str, seconds: float) -> None:
+    extra = {**fields, "method": call.method, "status": status, "seconds": round(seconds, 6)}
+    log.info("%s %s in %.4f s", call.method, status, extra["seconds"], extra=extra)
 
 
 def _metadata(context: Context) -> dict[str, str | bytes]:

@@ -1,4 +1,4 @@
-"""Who calls, and whether they may, before anything of the request is read."""
+"""Authentication and authorization of calls, before the request is read."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ HEALTH = "/grpc.health.v1.Health/"
 
 
 class Auth(Interceptor):
-    """Asks for a proof of who calls, of other services too but health: what looks after servers has no token."""
+    """Requires a credential for every service, including reflection, except health: probes of servers have no token."""
 
     def __init__(self, authentication: Authentication) -> None:
         self._authentication = authentication
 
-    def is_for(self, method: str) -> bool:
+    def applies_to(self, method: str) -> bool:
         return not method.startswith(HEALTH)
 
     @asynccontextmanager

@@ -1,4 +1,4 @@
-"""What interceptors are made of: a call, and something that runs around it."""
+"""Base types of interceptors: a call, and a class that runs code around it."""
 
 from __future__ import annotations
 
@@ -18,55 +18,55 @@ OUR_METHODS = "/modelward."
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 Behavior: TypeAlias = "Callable[[Call], Any]"
-"""A coroutine function that returns the answer, or an async generator function where answers are a stream."""
+"""A coroutine function that returns the response, or an async generator function for streamed responses."""
 
 
 @dataclass(frozen=True)
 class Method:
-    """One method that the server serves."""
+    """A method that the server serves."""
 
     name: str
-    """As `/modelward.v1.LifecycleService/GetModel`."""
+    """Such as `/modelward.v1.LifecycleService/GetModel`."""
     request_streaming: bool
     response_streaming: bool
     parse: Callable[[bytes], Any]
-    """Reads a request; raises `DecodeError`."""
+    """Parses a request; raises `DecodeError`."""
 
 
 @dataclass
 class Call:
-    """One call that has come in."""
+    """A call that the server received."""
 
     served: Method
     context: Context
     request: Any = None
-    """The message, or the iterator over a stream of them; None until the call may be made and it was read."""
+    """The message, or the iterator over a stream of them; None until the call is authorized and was read."""
     visit: Visit | None = None
-    """Who calls, once that is known; None where the server asks nobody."""
+    """The client's identity and permissions once known; None where the server does not authenticate."""
 
     @property
     def method(self) -> str:
         return self.served.name
 
     @property
-    def streams(self) -> bool:
-        """Whether its requests or its answers are a stream."""
+    def is_streaming(self) -> bool:
+        """Whether its requests or its responses are a stream."""
         return self.served.request_streaming or self.served.response_streaming
 
 
 class Interceptor(ABC):
     """Runs each call inside a context manager."""
 
-    def is_for(self, method: str) -> bool:
-        """Whether it has to do with a method; most have with those of our services."""
+    def applies_to(self, method: str) -> bool:
+        """Whether it applies to a method; by default to those of our services."""
         return method.startswith(OUR_METHODS)
 
     @abstractmethod
     def around(self, call: Call) -> AbstractAsyncContextManager[object]:
-        """Return what a call runs in."""
+        """Return the context manager in which a call runs."""
 
     def wrap(self, inner: Behavior) -> Behavior:
-        """Return a behavior with this interceptor around it."""
+        """Return a behavior that runs inside this interceptor."""
         return self._stream(inner) if inspect.isasyncgenfunction(inner) else self._single(inner)
 
     def _single(self, inner: Behavior) -> Behavior:

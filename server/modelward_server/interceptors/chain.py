@@ -1,4 +1,4 @@
-"""The one interceptor that gRPC knows: it runs ours, and ends every call with a status whatever happens in them."""
+"""The interceptor that gRPC runs: it runs ours, and ends every call with a status whatever fails in them."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from grpc import aio
 
 from modelward.errors import NotServed
 from modelward_server.interceptors.base import Behavior, Call, Context, Interceptor, Method
-from modelward_server.interceptors.errors import INCIDENT, forget, is_given_up
+from modelward_server.interceptors.errors import INCIDENT, drop_traceback, is_call_cancelled
 
 log = logging.getLogger(__name__)
 
 MAX_UNREAD_SECONDS = 120.0
-"""How long a client may leave an answer of a stream unread; a watch that is ended so is resumed by its token."""
+"""How long a client may leave a streamed response unread; a watch that ends for this resumes with its token."""
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class UnreadError(Exception):
-    """A client does not read what it asked for."""
+    """A client does not read the response that it requested."""
 
 
 class Chain(aio.ServerInterceptor):
     """Runs each call through interceptors.
 
-    gRPC reads and parses the message of a unary call before any code of ours runs, and it sends no status when what it
-    calls raises `CancelledError` or another `BaseException`, or when its own logging raises. So every method is given
-    to it as one that takes a stream of bytes, and nothing is ever raised into it.
+    gRPC reads and parses the message of a unary call before any code of ours runs, and it sends no status when a
+    handler raises `CancelledError` or another `BaseException`, or when its own logging raises. So every method is
+    registered with it as one that takes a stream of bytes, and no exception is ever raised into it.
 
     Args:
-        interceptors: from the outside in.
+        interceptors: outermost first.
     """
 
     def __init__(self, interceptors: Sequence[Interceptor]) -> None:
@@ -53,7 +53,7 @@ class Chain(aio.ServerInterceptor):
         if name not in self._handlers:
             served = await continuation(handler_call_details)
             if served is None:
-                return None  # Not kept: anybody may ask for any number of methods that there are not.
+                return None  # Not cached: clients may request any number of methods that do not exist.
             self._handlers[name] = self._handler(name, served)
         return self._handlers[name]
 
@@ -61,15 +61,16 @@ class Chain(aio.ServerInterceptor):
         method = Method(name, served.request_streaming, served.response_streaming, served.request_deserializer)
         behavior = _innermost(served, name)
         for interceptor in reversed(self._interceptors):
-            if interceptor.is_for(name):
+            if interceptor.applies_to(name):
                 behavior = interceptor.wrap(behavior)
         if served.response_streaming:
-            return grpc.stream_stream_rpc_method_handler(_writing(behavior, method), None, served.response_serializer)
-        return grpc.stream_unary_rpc_method_handler(_answering(behavior, method, served.response_serializer))
+            handler = _stream_handler(behavior, method)
+            return grpc.stream_stream_rpc_method_handler(handler, None, served.response_serializer)
+        return grpc.stream_unary_rpc_method_handler(_unary_handler(behavior, method, served.response_serializer))
 
 
 def _innermost(served: Any, name: str) -> Behavior:
-    """Return what calls the servicer."""
+    """Return the behavior that calls the servicer."""
     inner = served.unary_unary or served.unary_stream or served.stream_unary or served.stream_stream
 
     async def stream(call: Call) -> AsyncIterator[Any]:
@@ -86,29 +87,29 @@ def _innermost(served: Any, name: str) -> Behavior:
 
     if inspect.isasyncgenfunction(inner):
         return stream
-    # A generated base class answers the calls that a servicer lacks by methods that are not coroutines.
+    # A generated base class implements the methods that a servicer lacks by functions that are not coroutines.
     return single if inspect.iscoroutinefunction(inner) else not_served
 
 
-def _answering(inner: Behavior, method: Method, serialize: Callable[[Any], bytes]) -> Any:
+def _unary_handler(inner: Behavior, method: Method, serialize: Callable[[Any], bytes]) -> Any:
     async def behavior(_requests: object, context: Context) -> bytes:
         try:
             return serialize(await inner(Call(method, context)))
         except GeneratorExit:
             raise
         except BaseException as error:
-            await _end(context, method.name, error)
+            await _abort(context, method.name, error)
         return b""  # gRPC sees that the call has ended.
 
     return behavior
 
 
-def _writing(inner: Behavior, method: Method) -> Any:
+def _stream_handler(inner: Behavior, method: Method) -> Any:
     streams = inspect.isasyncgenfunction(inner)
 
     async def behavior(_requests: object, context: Context) -> None:
         try:
-            if not streams:  # It writes by itself, as the health service's does.
+            if not streams:  # It writes its responses itself, as the health service's Watch does.
                 await inner(Call(method, context))
                 return
             async with aclosing(inner(Call(method, context))) as answers:
@@ -117,16 +118,16 @@ def _writing(inner: Behavior, method: Method) -> Any:
         except GeneratorExit:
             raise
         except BaseException as error:
-            await _end(context, method.name, error)
+            await _abort(context, method.name, error)
 
     return behavior
 
 
 async def _write(context: Context, answer: Any) -> None:
-    """Send an answer; the client takes it as fast as it reads.
+    """Send a response; flow control lets the client take it as fast as it reads.
 
     Raises:
-        UnreadError: the client took nothing for too long; what it holds up is then let go.
+        UnreadError: the client read nothing for too long; the resources that its call occupies are then released.
     """
     try:
         async with asyncio.timeout(MAX_UNREAD_SECONDS):
@@ -135,27 +136,27 @@ async def _write(context: Context, answer: Any) -> None:
         raise UnreadError(f"the client read nothing for {MAX_UNREAD_SECONDS:g} s") from None
 
 
-async def _end(context: Context, method: str, error: BaseException) -> None:
-    """Send a status if none was sent, with nothing that may have failed before: no details, no trailers."""
+async def _abort(context: Context, method: str, error: BaseException) -> None:
+    """Send a status if none was sent, without anything that may have failed before: no details, no trailers."""
     if not context.done():
         incident = uuid4().hex[:12]
         with suppress(Exception):
-            _tell(error, method, incident)
-        with suppress(Exception):  # The client has gone, or all has been tried.
+            _log(error, method, incident)
+        with suppress(Exception):  # The client has gone, or nothing more can be sent.
             context.set_trailing_metadata(())
             await context.abort(*_status(error, incident))
-    forget(error)
+    drop_traceback(error)
 
 
 def _status(error: BaseException, incident: str) -> tuple[grpc.StatusCode, str]:
     if isinstance(error, UnreadError):
         return grpc.StatusCode.DEADLINE_EXCEEDED, str(error)
-    code = grpc.StatusCode.CANCELLED if is_given_up(error) else grpc.StatusCode.INTERNAL
+    code = grpc.StatusCode.CANCELLED if is_call_cancelled(error) else grpc.StatusCode.INTERNAL
     return code, INCIDENT.format(incident)
 
 
-def _tell(error: BaseException, method: str, incident: str) -> None:
+def _log(error: BaseException, method: str, incident: str) -> None:
     if isinstance(error, UnreadError):
         log.info("%s: %s", method, error)
     elif not isinstance(error, asyncio.CancelledError | aio.AbortError):
-        log.error("%s failed where nothing may fail, incident %s", method, incident, exc_info=error)
+        log.error("%s failed outside the error interceptor, incident %s", method, incident, exc_info=error)

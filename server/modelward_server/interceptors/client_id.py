@@ -1,4 +1,4 @@
-"""Whom limits and logs mean by a client."""
+"""Identification of a client for limits and logs."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Context: TypeAlias = "aio.ServicerContext[Any, Any]"
 
 
 def client_of(context: Context) -> str:
-    """Return the name that the client proved, or else the host that it calls from.
+    """Return the authenticated name of the client, or else the host that it calls from.
 
-    What a client merely says of itself does not count: whoever is limited would say something else.
+    A name that a client merely states does not count: a limited client would state another.
     """
-    if who := identity.current.get():
-        return who.name
-    kind, _, place = unquote(context.peer()).partition(":")
-    return place.rpartition(":")[0].strip("[]") if kind in {"ipv4", "ipv6"} else kind
+    if identified := identity.current.get():
+        return identified.name
+    kind, _, address = unquote(context.peer()).partition(":")
+    return address.rpartition(":")[0].strip("[]") if kind in {"ipv4", "ipv6"} else kind

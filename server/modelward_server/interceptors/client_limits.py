@@ -1,7 +1,7 @@
-"""How much one client may ask for, so that one that runs wild does not take the server from all others.
+"""Limits for each client, so that a misbehaving one does not take the server's capacity from the others.
 
-The libraries that limit rates keep a list of times, or make a thread, or let who is over the limit wait inside. Here
-each client is one number, and who is over the limit is told how long to wait.
+Libraries for rate limiting keep a list of timestamps, start a thread, or block clients that are over the limit. Here
+the state of each client is one number, and a client over the limit is told how long to wait.
 """
 
 import time
@@ -16,23 +16,23 @@ from modelward_server.interceptors.base import Call, Interceptor
 from modelward_server.interceptors.client_id import client_of
 
 BURST_SECONDS = 10.0
-"""What a client that was quiet may do at once: the calls of so many seconds."""
+"""Burst that a client may send after a quiet period: the calls of this many seconds."""
 CLIENTS_KEPT = 10_000
 NEVER_LIMITED = {f"/modelward.v1.LifecycleService/{method}" for method in ("HaltModel", "ResumeModel", "RollbackModel")}
-"""What stops losses must not wait behind what made the client run into its limit."""
+"""Calls that stop losses must not be refused because the client has reached its limit."""
 
 
-class Rate:
-    """A token bucket for each client, of which only the time is kept when it will be full again.
+class RateLimiter:
+    """A token bucket for each client, stored as the time at which it will be full again.
 
     Args:
-        rate: calls a second.
+        rate: calls per second.
     """
 
     def __init__(self, rate: float) -> None:
         self._seconds = 1 / rate
         self._room = max(BURST_SECONDS, self._seconds)
-        # Forgets a client when its bucket is full: it is then as one that never came.
+        # Drops a client when its bucket is full: its state then equals that of a new client.
         self._full_at: TLRUCache[str, float] = TLRUCache(
             CLIENTS_KEPT, ttu=lambda _client, full_at, _now: full_at, timer=time.monotonic
         )
@@ -50,26 +50,26 @@ class Rate:
         return 0.0
 
 
-class Open:
-    """Counts what each client has open.
+class OpenCalls:
+    """Counts the open calls of each client.
 
     Args:
-        most: how many one may have.
+        max_open: maximum for one client.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    def __init__(self, max_open: int) -> None:
+        self._max_open = max_open
         self._open: Counter[str] = Counter()
 
     @contextmanager
-    def one_more(self, client: str, what: str, setting: str) -> Iterator[None]:
-        """Count one while the context lasts.
+    def admit(self, client: str, what: str, setting: str) -> Iterator[None]:
+        """Count one as open while the context lasts.
 
         Raises:
-            LimitReached: the client has as many as it may.
+            LimitReached: the client has reached its maximum.
         """
-        if self._open[client] >= self._most:
-            raise _reached(f"{client} has {self._most} {what}, as many as one client may; end some first", setting)
+        if self._open[client] >= self._max_open:
+            raise _limit_reached(f"{client} has {self._max_open} {what}, the maximum for one client; end some", setting)
         self._open[client] += 1
         try:
             yield
@@ -80,18 +80,18 @@ class Open:
 
 
 class ClientLimits(Interceptor):
-    """Keeps each client to its limits; 0 is none. The calls of emergencies are not limited.
+    """Enforces the limits of each client; 0 means no limit. Emergency calls are not limited.
 
     Args:
-        rate: calls a second.
-        calls: calls under way at once, other than streams.
+        rate: calls per second.
+        calls: concurrent calls other than streams.
         streams: open streams.
     """
 
     def __init__(self, rate: float, calls: int, streams: int) -> None:
-        self._rate = Rate(rate) if rate else None
-        self._calls = Open(calls) if calls else None
-        self._streams = Open(streams) if streams else None
+        self._rate = RateLimiter(rate) if rate else None
+        self._calls = OpenCalls(calls) if calls else None
+        self._streams = OpenCalls(streams) if streams else None
 
     def around(self, call: Call) -> AbstractAsyncContextManager[object]:
         return nullcontext() if call.method in NEVER_LIMITED else self._limited(call)
@@ -101,17 +101,17 @@ class ClientLimits(Interceptor):
         client = client_of(call.context)
         self._take(client)
         kind = (self._streams, "open streams", "client_streams")
-        opened, what, setting = kind if call.streams else (self._calls, "calls under way", "client_calls")
-        with opened.one_more(client, what, setting) if opened else nullcontext():
+        opened, what, setting = kind if call.is_streaming else (self._calls, "calls under way", "client_calls")
+        with opened.admit(client, what, setting) if opened else nullcontext():
             yield
 
     def _take(self, client: str) -> None:
         wait = 0.0 if self._rate is None else self._rate.take(client)
         if wait:
-            said = f"{client} calls more often than one client may; wait {wait:.3f} s before the next call"
-            raise _reached(said, "client_rate", wait)
+            message = f"{client} exceeds the call rate for one client; wait {wait:.3f} s before the next call"
+            raise _limit_reached(message, "client_rate", wait)
 
 
-def _reached(said: str, setting: str, wait: float | None = None) -> LimitReached:
-    way_out = f"the operator can raise MODELWARD_{setting.upper()}"
-    return LimitReached(f"{said}, or {way_out}", retry_seconds=wait, limit=setting)
+def _limit_reached(message: str, setting: str, wait: float | None = None) -> LimitReached:
+    alternative = f"the operator can raise MODELWARD_{setting.upper()}"
+    return LimitReached(f"{message}, or {alternative}", retry_seconds=wait, limit=setting)

@@ -1,4 +1,4 @@
-"""What goes wrong in a call, as a status with details."""
+"""Conversion of exceptions into a gRPC status with details."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ log = logging.getLogger(__name__)
 
 STATUS_DETAILS = "grpc-status-details-bin"
 """The trailing metadata in which gRPC carries a `google.rpc.Status`."""
-INCIDENT = "the server failed; its log says why under incident {}"
+INCIDENT = "the server failed; its log has the cause under incident {}"
 
 
 class Errors(Interceptor):
-    """Ends calls that fail with the status that fits; what nobody foresaw is `INTERNAL`, and logged."""
+    """Ends failed calls with the matching status; unexpected exceptions become `INTERNAL` and are logged."""
 
-    def is_for(self, method: str) -> bool:
+    def applies_to(self, method: str) -> bool:
         return True
 
     @asynccontextmanager
@@ -37,47 +37,47 @@ class Errors(Interceptor):
             yield
         except (aio.AbortError, GeneratorExit):
             raise
-        # Also what is no Exception: an extension's panic and SystemExit would leave the call, or the server, without.
+        # Also BaseException: an extension's panic or SystemExit would leave the call, or the server, without a status.
         except BaseException as error:
-            if is_given_up(error):
+            if is_call_cancelled(error):
                 raise
-            await _refuse(call.context, call.method, error)
+            await _abort(call.context, call.method, error)
 
 
-def is_given_up(error: BaseException) -> bool:
-    """Whether the call itself was cancelled, as gRPC does when its client has gone, and not something in it."""
+def is_call_cancelled(error: BaseException) -> bool:
+    """Whether the call itself was cancelled, as gRPC does when its client has gone, and not a task inside it."""
     task = asyncio.current_task()
     return isinstance(error, asyncio.CancelledError) and task is not None and task.cancelling() > 0
 
 
-async def _refuse(context: Context, method: str, error: BaseException) -> Never:
-    known = _known(error, method)
-    if known is None:
+async def _abort(context: Context, method: str, error: BaseException) -> Never:
+    expected = _expected(error, method)
+    if expected is None:
         incident = uuid4().hex[:12]
         log_context.note(incident=incident)
         log.error("%s failed unexpectedly, incident %s", method, incident, exc_info=error)
-        forget(error)
+        drop_traceback(error)
         await context.abort(grpc.StatusCode.INTERNAL, INCIDENT.format(incident))
-    status = encode(known)
-    forget(error)
+    status = encode(expected)
+    drop_traceback(error)
     trailers = (*(context.trailing_metadata() or ()), (STATUS_DETAILS, status.SerializeToString()))
-    await context.abort(known.status, status.message, trailing_metadata=trailers)
+    await context.abort(expected.status, status.message, trailing_metadata=trailers)
 
 
-def _known(error: BaseException, method: str) -> ModelwardError | None:
-    """Return what a client is told; None of what nobody foresaw."""
-    if isinstance(error, OSError) and (told := explain(error)):
+def _expected(error: BaseException, method: str) -> ModelwardError | None:
+    """Return the error to report to the client; None for an unexpected exception."""
+    if isinstance(error, OSError) and (explained := explain(error)):
         log.error("%s could not use the server's files: %s", method, error)
-        return told
-    if isinstance(error, MemoryError):  # Arrow's own error is one.
-        log.error("%s found no memory: %s", method, error)
-        return LimitReached("the server has no memory for this; ask for less at once, or later", limit="memory")
+        return explained
+    if isinstance(error, MemoryError):  # Arrow's own memory error is a subclass.
+        log.error("%s ran out of memory: %s", method, error)
+        return LimitReached("the server lacks memory for this; request less at once, or retry later", limit="memory")
     return error if isinstance(error, ModelwardError) else None
 
 
-def forget(error: BaseException | None) -> None:
-    """Let go of the frames of an error that was told: they hold the request, until a collection finds the cycle."""
+def drop_traceback(error: BaseException | None) -> None:
+    """Release the frames of a reported error: they hold the request until the garbage collector finds the cycle."""
     while error is not None:
-        before = error.__cause__ or error.__context__
+        previous = error.__cause__ or error.__context__
         error.__traceback__ = error.__cause__ = error.__context__ = None
-        error = before
+        error = previous

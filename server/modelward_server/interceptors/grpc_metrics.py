@@ -1,21 +1,21 @@
-"""Counts and times every call, under the names that gRPC's Prometheus libraries share, so that known dashboards fit."""
+"""Prometheus metrics of every call, under the names that gRPC's Prometheus libraries share, for existing dashboards."""
 
 from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from modelward_server.interceptors.base import Call
-from modelward_server.interceptors.instruments import Instrument
+from modelward_server.interceptors.call_observer import CallObserver
 
 LABELS = ("grpc_service", "grpc_method")
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 
 
-class CallMetrics(Instrument):
-    """Measures calls of our services.
+class CallMetrics(CallObserver):
+    """Counts and times the calls of our services.
 
     Args:
-        registry: where the metrics are kept.
+        registry: registry of the metrics.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:

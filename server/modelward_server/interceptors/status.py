@@ -1,4 +1,4 @@
-"""Errors as the `google.rpc.Status` that clients in every language know to read."""
+"""Encoding of errors as `google.rpc.Status`, which gRPC clients in every language can read."""
 
 from urllib.parse import quote
 
@@ -12,40 +12,40 @@ from modelward.errors import DOMAIN, GatesFailed, InvalidField, LimitReached, Mo
 from modelward_server.observability.redaction import redact
 
 TRAILER_LIMIT = 7_000
-"""Bytes that an error may have on the wire: clients take 8 KiB of trailers, and see RESOURCE_EXHAUSTED beyond."""
-LONGEST_TEXTS = (TRAILER_LIMIT, 1_000, 200)
-"""Characters that are left of each text, tried one after the other until the error is small enough."""
-LONGEST_SECRET = 4_000
-"""Characters behind a text's cut that are looked at, so that a secret is known for one that the cut goes through."""
-FEWEST_DETAILS = (20, 5, 1)
-"""How many fields or gates are told of then."""
+"""Maximum bytes of an encoded error: clients accept 8 KiB of trailers, and report RESOURCE_EXHAUSTED beyond."""
+TEXT_LIMITS = (TRAILER_LIMIT, 1_000, 200)
+"""Maximum characters of each text, tried in turn until the error is small enough."""
+MAX_SECRET_LENGTH = 4_000
+"""Characters examined beyond a text's cut, so that a secret that the cut goes through is recognised as one."""
+DETAIL_LIMITS = (20, 5, 1)
+"""Maximum number of fields or gates that are reported, tried in turn."""
 
 
 def encode(error: ModelwardError) -> Status:
-    """Return the error with all that it says, or as much of it as clients take."""
-    for longest in LONGEST_TEXTS:
-        for most in FEWEST_DETAILS:
-            status = _encode(error, longest, most)
+    """Return the error with all its details, or with as many of them as clients accept."""
+    for max_length in TEXT_LIMITS:
+        for max_details in DETAIL_LIMITS:
+            status = _encode(error, max_length, max_details)
             if _size(status) <= TRAILER_LIMIT:
                 return status
     return status
 
 
-def _encode(error: ModelwardError, longest: int, most: int) -> Status:
+def _encode(error: ModelwardError, max_length: int, max_details: int) -> Status:
     def cut(text: str) -> str:
-        text = (
-            redact(text[: longest + LONGEST_SECRET]).encode(errors="replace").decode()
-        )  # A name of a file may hold what no message can.
-        return text if len(text) <= longest else f"{text[:longest]}..."
+        # Lone surrogates, as a file's name may contain them, cannot be put into a message.
+        text = redact(text[: max_length + MAX_SECRET_LENGTH]).encode(errors="replace").decode()
+        return text if len(text) <= max_length else f"{text[:max_length]}..."
 
-    facts = {key: cut(value) for key, value in error.metadata.items()}
-    details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=facts)]
+    metadata = {key: cut(value) for key, value in error.metadata.items()}
+    details: list[Message] = [ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
     if isinstance(error, InvalidField):
-        fields = [(cut(one.field), cut(one.description)) for one in error.violations[:most]]
+        fields = [(cut(one.field), cut(one.description)) for one in error.violations[:max_details]]
         violations = [BadRequest.FieldViolation(field=field, description=fix) for field, fix in fields]
         details.append(BadRequest(field_violations=violations))
     if isinstance(error, GatesFailed):
-        failed = [PreconditionFailure.Violation(type=g.gate, description=cut(g.evidence)) for g in error.gates[:most]]
+        gates = error.gates[:max_details]
+        failed = [PreconditionFailure.Violation(type=gate.gate, description=cut(gate.evidence)) for gate in gates]
         details.append(PreconditionFailure(violations=failed))
     if isinstance(error, LimitReached) and error.retry_seconds is not None:
         delay = Duration()
@@ -60,6 +60,6 @@ def _encode(error: ModelwardError, longest: int, most: int) -> Status:
 
 
 def _size(status: Status) -> int:
-    """Return the bytes of the trailers: the message escaped, and all of it in base 64."""
+    """Return the size of the trailers in bytes: the message percent-encoded, and the whole status in base64."""
     escaped: str = quote(status.message)
     return len(escaped) + int(status.ByteSize()) * 4 // 3

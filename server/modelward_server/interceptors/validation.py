@@ -1,4 +1,4 @@
-"""Requests are read, and checked against the constraints in the protos, before any code of ours sees them."""
+"""Parsing of requests and validation against the protos' constraints, before any servicer sees them."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -12,46 +12,46 @@ from protovalidate import Validator, Violation
 
 from modelward.errors import DeadlineExceeded, FieldViolation, InvalidField, MessageTooLarge
 from modelward.shared.retry import SEND_SMALLER
-from modelward_server.interceptors.access_log import name_call
+from modelward_server.interceptors.access_log import adopt_request_id
 from modelward_server.interceptors.base import Call, Interceptor
-from modelward_server.interceptors.timestamp_validation import impossible_times
+from modelward_server.interceptors.timestamp_validation import invalid_times
 
 MESSAGE_LIMIT = 4 << 20
-"""Bytes that one message may have: gRPC's own default, which clients in every language expect."""
+"""Maximum size of one message in bytes: gRPC's own default, which clients in every language expect."""
 MAX_RECEIVED = MESSAGE_LIMIT + (1 << 20)
-"""Bytes beyond which gRPC itself refuses a message, before it is here, and ends what a compressed one unpacks to.
+"""Size in bytes beyond which gRPC itself refuses a message before it arrives here, also while decompressing it.
 
-A message that is a little over the limit still gets an answer that says what to do.
+A message slightly over `MESSAGE_LIMIT` still gets an error that names the remedy.
 """
 MAX_SILENCE_SECONDS = 60.0
-"""How long a call that has one message may take to send it."""
+"""How long a call with a single request message may take to send it."""
 CANCELLATION_SECONDS = 0.1
 TURNS = 3
-"""Turns of the event loop after which a cancellation that belongs to the end of a stream has come."""
+"""Turns of the event loop after which a cancellation that coincides with the end of a stream has arrived."""
 
 PATTERNS = {
     "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$": (
-        "must begin with a letter or digit and go on with letters, digits, '.', '_' or '-', 128 characters at most"
+        "must begin with a letter or digit and continue with letters, digits, '.', '_' or '-', 128 characters at most"
     ),
     "^[A-Za-z0-9][A-Za-z0-9._/ -]{0,127}$": (
-        "must begin with a letter or digit and go on with letters, digits, spaces, '.', '_', '/' or '-', "
+        "must begin with a letter or digit and continue with letters, digits, spaces, '.', '_', '/' or '-', "
         "128 characters at most"
     ),
     "^[^\\x00-\\x1f]+$": "must have at least one character, and no control characters",
     "^[0-9a-f]{64}$": "must be a SHA-256 as 64 lowercase hexadecimal digits",
 }
-"""What the regular expressions of the protos ask for, in words."""
+"""Descriptions of the regular expressions in the protos."""
 
-MOST_VIOLATIONS = 20
-"""How many are told of one message: the trailers of a call have room for a few thousand bytes."""
+MAX_VIOLATIONS = 20
+"""Maximum number of violations reported for one message: the trailers of a call hold a few thousand bytes."""
 
 _validator = Validator()
 
 
 class Validation(Interceptor):
-    """Reads requests, which nobody did before: their size is checked before they are parsed, and then their fields."""
+    """Parses requests: their size is checked before they are parsed, and their fields afterwards."""
 
-    def is_for(self, method: str) -> bool:
+    def applies_to(self, method: str) -> bool:
         return True
 
     @asynccontextmanager
@@ -61,11 +61,11 @@ class Validation(Interceptor):
 
 
 async def _message(call: Call) -> Any:
-    """Return the message of a call that has one.
+    """Return the message of a call with a single request message.
 
     Raises:
-        DeadlineExceeded: it did not come in time.
-        InvalidField, MessageTooLarge: as `check_message`; or the client sent none.
+        DeadlineExceeded: it did not arrive in time.
+        InvalidField, MessageTooLarge: see `check_message`; or the client sent no message.
     """
     try:
         async with asyncio.timeout(MAX_SILENCE_SECONDS) as limit:
@@ -73,13 +73,13 @@ async def _message(call: Call) -> Any:
     except TimeoutError:
         if not limit.expired():
             raise
-        raise DeadlineExceeded(f"the request did not come within {MAX_SILENCE_SECONDS:g} s; send it at once") from None
+        raise DeadlineExceeded(f"the request did not arrive in {MAX_SILENCE_SECONDS:g} s; send it at once") from None
     if data is aio.EOF:
-        # When the client left, or gRPC refused the message, the call is cancelled, of which one learns a moment later.
+        # When the client left, or gRPC refused the message, the call is cancelled, but that arrives a moment later.
         await asyncio.sleep(CANCELLATION_SECONDS)
-        raise InvalidField(FieldViolation("request", "did not come; send one message"))
+        raise InvalidField(FieldViolation("request", "is missing; send one message"))
     call.request = message = _parse(call, data)
-    name_call(call)
+    adopt_request_id(call)
     await _check(call, message, first=True)
     return message
 
@@ -91,7 +91,7 @@ async def _messages(call: Call) -> AsyncIterator[Any]:
         await _check(call, message, first=first)
         first = False
         yield message
-    for _ in range(TURNS):  # A stream that was cut off must not look like one that is complete.
+    for _ in range(TURNS):  # A stream that was cut off must not look complete.
         await asyncio.sleep(0)
 
 
@@ -117,27 +117,27 @@ def _parse(call: Call, data: bytes) -> Any:
 
 
 def check_message(message: Message) -> None:
-    """Refuse a message that the contract does not allow.
+    """Refuse a message that violates the contract.
 
     Raises:
-        InvalidField: with a violation for each field that is wrong, `MOST_VIOLATIONS` at the most.
+        InvalidField: with a violation for each invalid field, at most `MAX_VIOLATIONS`.
     """
     violations = _validator.collect_violations(message)
     if violations:
-        raise InvalidField(*map(_describe, violations[:MOST_VIOLATIONS]))
-    impossible = list(islice(impossible_times(message), MOST_VIOLATIONS))
-    if impossible:
-        raise InvalidField(*impossible)
+        raise InvalidField(*map(_describe, violations[:MAX_VIOLATIONS]))
+    invalid = list(islice(invalid_times(message), MAX_VIOLATIONS))
+    if invalid:
+        raise InvalidField(*invalid)
 
 
 def _describe(violation: Violation) -> FieldViolation:
-    said = violation.proto.message
-    pattern = said.partition("regex pattern `")[2].rstrip("`")
-    return FieldViolation(".".join(_path(violation)), PATTERNS.get(pattern, said))
+    description = violation.proto.message
+    pattern = description.partition("regex pattern `")[2].rstrip("`")
+    return FieldViolation(".".join(_path(violation)), PATTERNS.get(pattern, description))
 
 
 def _path(violation: Violation) -> Iterator[str]:
-    """Name the field as a person would write it: `metrics["accuracy"]`, `files[2].path`."""
+    """Yield the parts of the field's path in common notation: `metrics["accuracy"]`, `files[2].path`."""
     elements = violation.proto.field.elements if violation.proto.field else []
     for element in elements:
         subscript = element.subscript

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import ModelwardError
 from modelward.lifecycle import Stage
-from modelward_server.runtime.best_effort import harmless
+from modelward_server.runtime.best_effort import best_effort
 from modelward_server.storage.drift_tables import DriftReportRow
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.retraining_tables import JobRow
@@ -46,10 +46,10 @@ class LedgerMetrics(Collector):
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        found = harmless(self._found)()
+        found = best_effort(self._found)()
         up = GaugeMetricFamily("modelward_database_up", "Whether the database answered this scrape.")
         up.add_metric([], int(bool(found)))
-        return [up, *(found or ()), *(harmless(self._lag)() or ())]
+        return [up, *(found or ()), *(best_effort(self._lag)() or ())]
 
     def _found(self) -> list[Metric]:
         """Return what the ledger says; nothing while its database is away."""

@@ -51,7 +51,7 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
         if recorded is not None:
             yield recorded
             return
-        with self._service.admission.one_more():
+        with self._service.admission.admit():
             data, predictions = self._features(request), self._predictions(request)
             comparing = await self._service.begin(question_of(request), data, predictions)
             async for step in comparing.progress():
@@ -87,7 +87,7 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
             level=request.confidence_level or DEFAULT_CONFIDENCE,
         )
         refs = tuple(map(ref_from_proto, request.versions))
-        with self._service.admission.one_more():
+        with self._service.admission.admit():
             found = await self._service.benchmark(asked, refs, self._features(request))
         return pb.BenchmarkModelsResponse(benchmarks=map(benchmark_to_proto, found))
 

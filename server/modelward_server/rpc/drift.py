@@ -71,7 +71,7 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
     async def SetReference(
         self, request_iterator: AsyncIterator[pb.SetReferenceRequest], context: Context
     ) -> pb.SetReferenceResponse:
-        async with self._uploads.one_more(request_iterator) as parts:
+        async with self._uploads.admit(request_iterator) as parts:
             header = await _header(parts)
             ignored = PresentColumns(header.ignored_columns)
             if header.HasField("data"):
@@ -118,7 +118,7 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
     async def DetectDriftStream(
         self, request_iterator: AsyncIterator[pb.DetectDriftStreamRequest], context: Context
     ) -> pb.DetectDriftStreamResponse:
-        async with self._uploads.one_more(request_iterator) as parts:
+        async with self._uploads.admit(request_iterator) as parts:
             header = await _header(parts)
             make, ignored = await self._reporter(header, "arrow_ipc")
             spool = await self._spooled(parts)

@@ -31,14 +31,14 @@ class Uploads:
         return self._admission.open
 
     @asynccontextmanager
-    async def one_more(self, parts: AsyncIterator[Part]) -> AsyncIterator[AsyncIterator[Part]]:
+    async def admit(self, parts: AsyncIterator[Part]) -> AsyncIterator[AsyncIterator[Part]]:
         """Take in an upload and give its parts.
 
         Raises:
             LimitReached: as many are open as may be.
             DeadlineExceeded: while the parts are read, when none came for too long.
         """
-        with self._admission.one_more():
+        with self._admission.admit():
             async with aclosing(within_silence(parts, self._max_silence)) as coming:
                 yield coming
 

@@ -1,1 +1,1 @@
-"""What keeps the server going beside its calls: background tasks, threads and their bounds, and the end."""
+"""Runtime support: supervised background tasks, bounded executors, event broadcasting, waiters and shutdown."""

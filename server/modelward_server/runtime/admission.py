@@ -1,4 +1,4 @@
-"""A bound on work that is under way, beyond which a caller is told to come again."""
+"""Admission control: a bound on concurrent work, beyond which clients are asked to retry later."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,16 +6,16 @@ from contextlib import contextmanager
 from modelward.errors import LimitReached
 
 RETRY_SECONDS = 1.0
-"""After how long a caller is told to come again."""
+"""Delay that a refused client is asked to wait before it retries."""
 
 
 class Admission:
-    """Counts what is under way, on the event loop.
+    """Counts concurrent work on the event loop and refuses more than a maximum.
 
     Args:
-        what: names it in the error, in the plural.
+        what: names the work in the error message, in the plural.
         limit: names the limit in the error's metadata.
-        max_open: how many may be under way.
+        max_open: maximum number under way at once.
     """
 
     def __init__(self, what: str, limit: str, max_open: int) -> None:
@@ -25,15 +25,15 @@ class Admission:
         self.open = 0
 
     @contextmanager
-    def one_more(self) -> Iterator[None]:
-        """Count one while the context lasts.
+    def admit(self) -> Iterator[None]:
+        """Count one piece of work as under way while the context lasts.
 
         Raises:
-            LimitReached: as many are under way as may be.
+            LimitReached: the maximum number is under way.
         """
         if self.open >= self._max_open:
-            said = f"the server has {self._max_open} {self._what} under way, as many as it takes; come again"
-            raise LimitReached(said, retry_seconds=RETRY_SECONDS, limit=self._limit)
+            message = f"the server has {self._max_open} {self._what} under way, its maximum; retry later"
+            raise LimitReached(message, retry_seconds=RETRY_SECONDS, limit=self._limit)
         self.open += 1
         try:
             yield

@@ -1,8 +1,8 @@
-"""Background tasks: started here, restarted when they fail, shown as they are, and ended with the server.
+"""Supervision of background tasks: start, restart after a failure, report of the state, and stop with the server.
 
-A task is an endless coroutine that calls `progressed` after each pass that went well. What it foresees, such as a
-database that is away, it handles by itself and reports with `stalled`. Whatever else it raises ends that run, is
-logged with its traceback, and after a pause another run begins.
+A task is an endless coroutine that calls `progressed` after each successful pass. It handles expected failures, such as
+an unavailable database, itself and reports them with `stalled`. Any other exception ends that run, is logged with its
+traceback, and the task is restarted after a pause.
 """
 
 import asyncio
@@ -23,42 +23,42 @@ Arguments = ParamSpec("Arguments")
 Value = TypeVar("Value")
 
 FIRST_PAUSE_SECONDS = 0.5
-"""How long a task rests after a failure; the pause doubles with each one that follows."""
+"""Pause after the first failure; it doubles with each consecutive one."""
 MAX_PAUSE_SECONDS = 30.0
 STABLE_SECONDS = 60.0
-"""After a run of this length the next failure counts as the first."""
+"""A failure after a run of this length counts as the first again."""
 HEALTH_PREFIX = "modelward.background."
-"""What the health service puts before the name of a task."""
+"""Prefix of a task's name in the health service."""
 
 Run = Callable[[], Awaitable[None]]
 Show = Callable[[str, bool], Awaitable[None]]
-"""Tells the health service whether the service of that name is well."""
+"""Reports to the health service whether the service with that name is healthy."""
 
 
 class TaskState(StrEnum):
-    """How a background task fares."""
+    """State of a background task."""
 
     RUNNING = "running"
     STALLED = "stalled"
-    """It cannot go on for now, for a reason that it foresees, and tries again by itself."""
+    """It cannot proceed for an expected reason, and retries by itself."""
     RESTARTING = "restarting"
-    """It failed, and no pass of a later run has gone well yet."""
+    """It failed, and no pass of a later run has succeeded yet."""
 
 
 @dataclass
 class TaskStatus:
-    """What is known of one background task."""
+    """State and failures of one background task."""
 
     name: str
     show: Show | None = None
     state: TaskState = TaskState.RUNNING
     failures: int = 0
-    """How often it failed, stalled, or gave up one item of many, since the server started."""
+    """Number of times it failed, stalled, or gave up one item of many, since the server started."""
     error: str = ""
-    """The last failure, in words."""
+    """Text of the last failure."""
     error_type: str = ""
     failed_at: float = 0.0
-    """When that was, in seconds since the epoch."""
+    """Time of the last failure in seconds since the epoch."""
 
     def note(self, error: BaseException) -> bool:
         """Count a failure, and return whether it differs from the last one."""
@@ -68,13 +68,13 @@ class TaskStatus:
         return is_new
 
     async def become(self, state: TaskState) -> None:
-        """Change the state, and show the change."""
+        """Change the state, and publish the change."""
         if state is not self.state:
             self.state = state
             await self.publish()
 
     async def publish(self) -> None:
-        """Tell the health service, whose failure must not end the task."""
+        """Report the state to the health service, whose failure must not end the task."""
         with suppress(Exception):
             if self.show:
                 await self.show(f"{HEALTH_PREFIX}{self.name}", self.state is TaskState.RUNNING)
@@ -85,31 +85,31 @@ _current: ContextVar[TaskStatus | None] = ContextVar("background_task", default=
 
 
 async def progressed() -> None:
-    """Report that the task at hand does its work."""
+    """Report that the current task completed a pass."""
     if status := _current.get():
         await status.become(TaskState.RUNNING)
 
 
 async def stalled(error: Exception) -> None:
-    """Report that the task at hand cannot go on for now; logged when that begins and when the reason changes."""
+    """Report that the current task cannot proceed for now; logged when that begins and when the reason changes."""
     if status := _current.get():
         if status.note(error) or status.state is TaskState.RUNNING:
-            reason = str(error).partition("\n")[0]  # What follows is SQL, in errors of SQLAlchemy.
-            log.warning("the background task %s cannot go on for now: %s", status.name, reason)
+            reason = str(error).partition("\n")[0]  # SQLAlchemy's errors continue with the SQL.
+            log.warning("the background task %s cannot proceed for now: %s", status.name, reason)
         await status.become(TaskState.STALLED)
 
 
 def note_failure(error: Exception) -> None:
-    """Count one item of many that the task at hand gave up for now; the task itself goes on."""
+    """Count one item of many that the current task gave up for now; the task itself continues."""
     if status := _current.get():
         status.note(error)
 
 
 class Background:
-    """Keeps a server's background tasks running.
+    """Supervises a server's background tasks.
 
     Args:
-        show: tells the health service of them.
+        show: reports their states to the health service.
     """
 
     def __init__(self, show: Show) -> None:
@@ -125,18 +125,18 @@ class Background:
         """Start a task, and restart it whenever it fails.
 
         Args:
-            name: for health, metrics and log; of lower-case letters, digits and hyphens.
+            name: its name in health service, metrics and log; lower-case letters, digits and hyphens.
         """
         status = TaskStatus(name, self._show)
         self._statuses.append(status)
         self._tasks[name] = asyncio.create_task(_keep_running(status, run), name=f"background {name}")
 
     async def finish(self, name: str, seconds: float) -> None:
-        """Wait until a task that was told to end has ended, at most for `seconds`."""
+        """Wait at most `seconds` until a task that was asked to end has ended."""
         await asyncio.wait({self._tasks[name]}, timeout=seconds)
 
     async def stop(self, seconds: float) -> None:
-        """Cancel every task, and leave behind what has not ended after `seconds`."""
+        """Cancel every task; tasks that have not ended after `seconds` are abandoned."""
         running = {task for task in self._tasks.values() if not task.done()}
         for _ in range(2):  # The first cancellation may have been swallowed.
             for task in running:
@@ -146,7 +146,7 @@ class Background:
         if running:
             names = ", ".join(sorted(task.get_name() for task in running))
             log.warning("the server stops without waiting for: %s", names)
-        # They go on when their task is cancelled, and may hold connections.
+        # These threads continue when their task is cancelled, and may hold connections.
         threads = [asyncio.wrap_future(future) for future in list(_in_own_threads)]
         with suppress(TimeoutError):
             await asyncio.wait_for(asyncio.gather(*threads, return_exceptions=True), seconds)
@@ -154,7 +154,7 @@ class Background:
 
 @asynccontextmanager
 async def alongside(run: Run) -> AsyncIterator[None]:
-    """Run a helper of the task at hand beside a block, restart it whenever it fails, and end it with the block."""
+    """Run a helper of the current task beside a block, restart it whenever it fails, and end it with the block."""
     status = _current.get() or TaskStatus("helper")
     helper = asyncio.create_task(_keep_running(status, run))
     try:
@@ -167,11 +167,11 @@ async def alongside(run: Run) -> AsyncIterator[None]:
 async def in_own_thread(
     function: Callable[Arguments, Value], *args: Arguments.args, **kwargs: Arguments.kwargs
 ) -> Value:
-    """Run a function in a thread of its own, which neither takes one from calls nor holds up the process's end."""
+    """Run a function in a thread of its own, which neither occupies an executor nor delays the process's end."""
     future: Future[Value] = Future()
     _in_own_threads.add(future)
     future.add_done_callback(_in_own_threads.discard)
-    future.set_running_or_notify_cancel()  # Whoever awaits it may leave; the function goes on.
+    future.set_running_or_notify_cancel()  # The awaiting task may be cancelled; the function continues.
     context = copy_context()
 
     def work() -> None:
@@ -185,7 +185,7 @@ async def in_own_thread(
 
 
 async def _keep_running(status: TaskStatus, run: Run) -> None:
-    """Run again and again, until cancelled or until a run ends without a failure, as one that was told to end does."""
+    """Run repeatedly until cancelled, or until a run returns normally, as that of a task that was asked to end."""
     _current.set(status)
     await status.publish()
     pause = FIRST_PAUSE_SECONDS
@@ -201,7 +201,7 @@ async def _keep_running(status: TaskStatus, run: Run) -> None:
 
 
 async def _failure(run: Run) -> BaseException | None:
-    """Run once, and return what it raised; only a cancellation of the task itself passes."""
+    """Run once and return the exception that it raised; only a cancellation of the task itself propagates."""
     try:
         await run()
     except (Exception, asyncio.CancelledError, SystemExit) as error:

@@ -1,4 +1,4 @@
-"""What only observes must not fail a call: whatever it raises is logged, and the call goes on."""
+"""Best-effort execution for observers: their exceptions are logged and never fail the observed call."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ from cachetools import TTLCache
 P = ParamSpec("P")
 Value = TypeVar("Value")
 
-SECONDS_BETWEEN_LINES = 60.0
-"""How often the log says of one thing that it fails: calls are many."""
+LOG_INTERVAL_SECONDS = 60.0
+"""Minimum interval between log lines about the same failing function: it may run on every call."""
 
 log = logging.getLogger(__name__)
-_told: TTLCache[str, bool] = TTLCache(1_000, SECONDS_BETWEEN_LINES)
+_logged: TTLCache[str, bool] = TTLCache(1_000, LOG_INTERVAL_SECONDS)
 
 
-def harmless(function: Callable[P, Value]) -> Callable[P, Value | None]:
-    """Return a function that gives None where the other one raises."""
+def best_effort(function: Callable[P, Value]) -> Callable[P, Value | None]:
+    """Return a function that returns None where the given one raises."""
 
     def quiet(*args: P.args, **kwargs: P.kwargs) -> Value | None:
         try:
             return function(*args, **kwargs)
         except Exception as error:
-            _tell(getattr(function, "__qualname__", repr(function)), error)
+            _log_failure(getattr(function, "__qualname__", repr(function)), error)
             return None
 
     return quiet
 
 
-class Harmless(AbstractContextManager[None]):
-    """Another context manager, which neither fails nor ends what runs in it.
+class BestEffort(AbstractContextManager[None]):
+    """Wraps a context manager whose failures neither propagate nor end the block.
 
     Args:
-        make: returns that context manager.
+        make: creates the wrapped context manager.
     """
 
     def __init__(self, make: Callable[[], AbstractContextManager[object]]) -> None:
         self._make = make
 
     def __enter__(self) -> None:
-        self._inner = harmless(self._enter)()
+        self._inner = best_effort(self._enter)()
 
     def _enter(self) -> AbstractContextManager[object]:
         inner = self._make()
@@ -55,12 +55,12 @@ class Harmless(AbstractContextManager[None]):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._inner is not None:
-            harmless(self._inner.__exit__)(kind, error, trace)
+            best_effort(self._inner.__exit__)(kind, error, trace)
 
 
-def _tell(what: str, error: Exception) -> None:
-    """Log a failure, unless that was done lately, or logging is what fails."""
+def _log_failure(what: str, error: Exception) -> None:
+    """Log a failure, unless it was logged recently, or logging itself fails."""
     with suppress(Exception):
-        if what not in _told:
-            _told[what] = True
-            log.error("%s failed, and the call went on without it", what, exc_info=error)
+        if what not in _logged:
+            _logged[what] = True
+            log.error("%s failed, and the call continued without it", what, exc_info=error)

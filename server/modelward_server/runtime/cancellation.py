@@ -9,15 +9,15 @@ P = ParamSpec("P")
 Value = TypeVar("Value")
 
 
-class Abandoned(Exception):  # noqa: N818 - the name says what happened
+class Abandoned(Exception):  # noqa: N818 - named for the event, as asyncio's cancellation is
     """Raised to roll back a transaction whose client has gone away."""
 
 
 class CancellationToken:
-    """Cancels a function in a thread when the block that waits for it is cancelled.
+    """Cancels a function in a thread when the task that awaits it is cancelled.
 
-    A thread cannot be ended from outside: the function checks before it begins, which may be long after it was
-    submitted, and again before its result counts.
+    A thread cannot be ended from outside: the function checks for cancellation before it begins, which may be long
+    after it was submitted, and again before its result takes effect.
     """
 
     def __init__(self) -> None:
@@ -31,7 +31,7 @@ class CancellationToken:
             self._cancelled.set()
 
     def guard(self, function: Callable[P, Value]) -> Callable[P, Value]:
-        """Return a function that raises `Abandoned` when the block was cancelled before it began or ended."""
+        """Return a function that raises `Abandoned` when the block was cancelled before the function began or ended."""
 
         def guarded(*args: P.args, **kwargs: P.kwargs) -> Value:
             self._check()

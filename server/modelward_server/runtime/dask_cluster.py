@@ -11,10 +11,10 @@ CONNECT_SECONDS = 5
 
 @contextmanager
 def connected(scheduler: str) -> Iterator[Any]:
-    """Yield a client of a cluster.
+    """Yield a client connected to a cluster.
 
     Args:
-        scheduler: its address, such as `tcp://10.0.0.5:8786`.
+        scheduler: address of the scheduler, such as `tcp://10.0.0.5:8786`.
 
     Raises:
         StoreUnavailable: the cluster does not answer.

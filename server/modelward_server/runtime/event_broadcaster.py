@@ -1,7 +1,7 @@
-"""Broadcast of a log's events: read once from the log for all subscribers.
+"""Broadcast of an event log: each event is read once for all subscribers.
 
-Every subscriber has a position of its own in the log. One near the end reads from the events in memory, one far behind
-reads from the log: so none is skipped, and a slow subscriber costs no memory.
+Every subscriber has its own position in the log. A subscriber near the end reads the events kept in memory, one far
+behind reads the log: no event is skipped, and a slow subscriber costs no memory.
 """
 
 import asyncio
@@ -33,7 +33,7 @@ Value = TypeVar("Value")
 
 
 class EventLog(Protocol[LoggedEvent_co]):
-    """The log that is broadcast. `urgent` reads do not wait behind those of clients."""
+    """The log that is broadcast. `urgent` reads do not queue behind those of clients."""
 
     async def last_sequence(self, *, urgent: bool = False) -> int:
         """Return the position of the newest record."""
@@ -45,7 +45,7 @@ class EventLog(Protocol[LoggedEvent_co]):
 
 
 class EventBroadcaster(Generic[Event]):
-    """Follows a log and passes its events to all subscribers."""
+    """Reads a log and passes its events to all subscribers."""
 
     def __init__(self, events: EventLog[Event]) -> None:
         self._events = events
@@ -60,7 +60,7 @@ class EventBroadcaster(Generic[Event]):
         self._written.set()
 
     def close(self) -> None:
-        """End every subscription, so that clients go on at another server or at this one when it is back."""
+        """End every subscription, so that clients resume at another server or at this one after its restart."""
         self._closed = True
         self._notify()
 
@@ -84,7 +84,7 @@ class EventBroadcaster(Generic[Event]):
 
     async def _begin(self) -> None:
         self._head = self._kept_after = await self._events.last_sequence(urgent=True)
-        self._notify()  # Subscribers that came before are behind what is kept from here on, and read the log.
+        self._notify()  # Earlier subscribers are behind the events kept from here on, and read the log.
 
     async def _read_on(self) -> bool:
         self._written.clear()
@@ -109,7 +109,7 @@ class EventBroadcaster(Generic[Event]):
         changed.set()
 
     async def subscribe(self, after: int) -> AsyncIterator[list[Event]]:
-        """Yield batches of all events behind a position, in order, without end.
+        """Yield batches of all events after a position, in order, without end.
 
         Raises:
             Unavailable: the server stops.
@@ -117,7 +117,7 @@ class EventBroadcaster(Generic[Event]):
         while True:
             changed = self._changed
             if self._closed:
-                raise Unavailable("the server stops; go on with the last resume token")
+                raise Unavailable("the server is stopping; reconnect with the last resume token")
             batch, after = await self._next(after)
             if batch:
                 yield batch

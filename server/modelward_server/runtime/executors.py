@@ -1,7 +1,7 @@
-"""Threads for work that would hold up the event loop: separate by kind, each with a bound.
+"""Bounded thread pools for work that would block the event loop, one for each kind of work.
 
-Work of one kind never waits for a thread that work of another kind holds: a resolve or a halt is not behind statistics,
-and nothing that waits for a client holds a thread at all.
+Work of one kind never waits for a thread that work of another kind occupies: a resolve or a halt does not queue behind
+statistics, and nothing that waits for a client occupies a thread.
 """
 
 import asyncio
@@ -19,17 +19,17 @@ from modelward_server.runtime.admission import RETRY_SECONDS
 Value = TypeVar("Value")
 
 MAX_WAITING_QUERIES = 1_000
-"""Queries that may wait for a thread: some seconds of work, since each takes milliseconds."""
+"""Maximum number of queries waiting for a thread: some seconds of work, since each takes milliseconds."""
 MAX_WAITING_JOBS = 128
-"""Computations, or requests to other machines, that may wait for a thread: each takes up to some seconds."""
+"""Maximum number of computations or remote requests waiting for a thread: each takes up to some seconds."""
 READ_THREADS, WRITE_THREADS, URGENT_THREADS, BACKGROUND_THREADS = 10, 8, 4, 4
 FILE_THREADS, REMOTE_THREADS, OTHER_THREADS = 8, 8, 8
 COMPUTE_THREADS = max(8, 2 * (os.cpu_count() or 1))
-"""More than there are cores, so that one long computation does not keep short ones waiting."""
+"""More than the cores, so that one long computation does not delay short ones."""
 
 
 class _Job:
-    """A piece of work that can be given up until it begins."""
+    """A piece of work that can be cancelled until it begins."""
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self._work: Callable[[], Any] | None = work
@@ -39,24 +39,24 @@ class _Job:
         return work() if work else None
 
     def give_up(self) -> None:
-        """Forget the work, and all that it holds, if it has not begun."""
+        """Release the work and everything it references, if it has not begun."""
         self._work = None
 
 
 def _without_stop_iteration(work: Callable[..., Value], *args: Any, **kwargs: Any) -> Value:
     try:
         return work(*args, **kwargs)
-    except StopIteration as error:  # No future takes one, and whoever waits for this one would do so for ever.
+    except StopIteration as error:  # A future cannot hold one: whoever awaits it would wait without end.
         raise RuntimeError("StopIteration left the work of a thread") from error
 
 
 class BoundedExecutor(ThreadPoolExecutor):
-    """A thread pool that refuses work when too much waits already.
+    """A thread pool that refuses work when its queue is full.
 
     Args:
-        name: of its threads, and of the limit in the error.
-        threads: that work at once.
-        max_waiting: pieces of work that may wait for a thread.
+        name: names its threads, and the limit in the error.
+        threads: maximum number of threads.
+        max_waiting: maximum number of pieces of work that wait for a thread.
     """
 
     def __init__(self, name: str, threads: int, max_waiting: int) -> None:
@@ -68,18 +68,18 @@ class BoundedExecutor(ThreadPoolExecutor):
 
     @property
     def outstanding(self) -> int:
-        """How many pieces of work run or wait."""
+        """Number of pieces of work that run or wait."""
         return len(self._outstanding)
 
     def submit(self, fn: Callable[..., Value], /, *args: Any, **kwargs: Any) -> Future[Value]:
         """Run a function in a thread.
 
         Raises:
-            LimitReached: too much waits already.
+            LimitReached: the queue is full.
         """
         if len(self._outstanding) >= self.max_outstanding:
-            said = f"{self.max_outstanding} pieces of work wait for the server's {self.name} threads; come again"
-            raise LimitReached(said, retry_seconds=RETRY_SECONDS, limit=f"{self.name}_threads")
+            message = f"{self.max_outstanding} pieces of work wait for the server's {self.name} threads; retry later"
+            raise LimitReached(message, retry_seconds=RETRY_SECONDS, limit=f"{self.name}_threads")
         future = super().submit(_without_stop_iteration, fn, *args, **kwargs)
         self._outstanding.add(future)
         future.add_done_callback(self._outstanding.discard)
@@ -88,31 +88,31 @@ class BoundedExecutor(ThreadPoolExecutor):
     async def run(self, work: Callable[..., Value], *args: Any) -> Value:
         """Run a function in a thread, in the caller's context, and return what it returns.
 
-        When the caller is cancelled, work that has not begun is given up; other work goes on unseen to its end.
+        When the caller is cancelled, work that has not begun is dropped; work that has begun runs to its end.
 
         Raises:
-            LimitReached: too much waits already, and whatever the function raises.
+            LimitReached: the queue is full. Exceptions of the function propagate.
         """
         job = _Job(partial(copy_context().run, work, *args))
         future = asyncio.wrap_future(self.submit(job))
-        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # Nobody may be left to ask for it.
+        future.add_done_callback(lambda done: done.cancelled() or done.exception())  # It may have no awaiter left.
         try:
-            # Shielded: a future that was cancelled would count no more while its work still stands in the queue.
+            # Shielded: a cancelled future would no longer be counted while its work is still in the queue.
             return await asyncio.shield(future)
         except asyncio.CancelledError:
             job.give_up()
             raise
 
     def submit_always(self, work: Callable[[], None]) -> None:
-        """Run a function that frees something, however much waits, and unless the server has stopped."""
+        """Run a function that releases resources, however long the queue, unless the server has stopped."""
         with suppress(RuntimeError):
             super().submit(work)
 
     async def close(self, seconds: float) -> bool:
-        """Give up what waits, and wait for what runs.
+        """Cancel the work that waits, and wait for the work that runs.
 
         Args:
-            seconds: to wait at the most.
+            seconds: maximum time to wait.
 
         Returns:
             Whether all of it has ended.
@@ -126,28 +126,28 @@ class BoundedExecutor(ThreadPoolExecutor):
 
 
 class Executors:
-    """The server's threads.
+    """The server's thread pools.
 
     Args:
-        one_writer: whether the ledger takes one writer at a time, as SQLite does: then one thread writes, and others do
-            not compete for its lock.
+        one_writer: whether the ledger accepts one writer at a time, as SQLite does: then a single thread writes, and
+            others do not compete for its lock.
     """
 
     def __init__(self, *, one_writer: bool) -> None:
         self.urgent = BoundedExecutor("urgent", URGENT_THREADS, MAX_WAITING_QUERIES)
-        """Who calls, what is in production, and what stops or puts back a model."""
+        """Identities of clients, resolves, and the calls that halt or roll back a model."""
         self.reads = BoundedExecutor("read", READ_THREADS, MAX_WAITING_QUERIES)
         self.writes = BoundedExecutor("write", 1 if one_writer else WRITE_THREADS, MAX_WAITING_QUERIES)
         self.compute = BoundedExecutor("compute", COMPUTE_THREADS, MAX_WAITING_JOBS)
-        """Statistics, drawing, and reading tables that have arrived."""
+        """Statistics, rendering, and decoding of received tables."""
         self.files = BoundedExecutor("file", FILE_THREADS, MAX_WAITING_QUERIES)
-        """Chunks of files on their way in and out."""
+        """Chunks of files that are uploaded and downloaded."""
         self.remote = BoundedExecutor("remote", REMOTE_THREADS, MAX_WAITING_JOBS)
-        """What waits for other machines: object stores, MLflow, a cluster."""
+        """Requests to other machines: object stores, MLflow, a cluster."""
         self.background = BoundedExecutor("background", BACKGROUND_THREADS, MAX_WAITING_QUERIES)
         """The server's own queries and changes."""
         self.other = BoundedExecutor("other", OTHER_THREADS, MAX_WAITING_QUERIES)
-        """The event loop's own: comparisons, the files of models' processes, and what libraries do."""
+        """The event loop's default executor: comparisons, the files of models' processes, and what libraries submit."""
 
     @property
     def all(self) -> tuple[BoundedExecutor, ...]:
@@ -155,11 +155,11 @@ class Executors:
 
     @property
     def ledger_threads(self) -> int:
-        """How many threads may ask the ledger at once; each needs a connection."""
+        """Number of threads that may query the ledger at once; each needs a connection."""
         return sum(
             executor.threads for executor in (self.urgent, self.reads, self.writes, self.compute, self.background)
         )
 
     async def close(self, seconds: float) -> bool:
-        """Close all; return whether all work had ended within the seconds."""
+        """Close all pools; return whether all work ended within the seconds."""
         return all(await asyncio.gather(*(executor.close(seconds) for executor in self.all)))

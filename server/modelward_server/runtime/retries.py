@@ -1,4 +1,4 @@
-"""Items of a loop over many: one that fails is told of once and tried again later, and the others go on."""
+"""Retries for loops over many items: an item that fails is logged once and retried later, and the others continue."""
 
 import logging
 import threading
@@ -23,7 +23,7 @@ _logging = threading.Lock()
 
 
 def log_once(what: str, item: object, error: Exception) -> None:
-    """Log with its traceback why one item of many failed, unless it failed as it did before."""
+    """Log with its traceback why one item of many failed, unless it failed in the same way before."""
     key = (what, item, type(error), str(error))
     with _logging:
         is_new, _logged[key] = key not in _logged, True
@@ -39,10 +39,10 @@ class _Failed:
 
 
 class Retries(Generic[Key]):
-    """Remembers which items failed, each with a pause that doubles with every failure.
+    """Tracks which items failed, each with a pause that doubles with every failure.
 
     Args:
-        what: what an item is, for the log.
+        what: the kind of item, for the log.
         first_seconds: the pause after the first failure.
         max_seconds: the longest one.
     """
@@ -58,20 +58,20 @@ class Retries(Generic[Key]):
         return key not in self._failed or time.monotonic() >= self._failed[key].due
 
     def attempts(self, key: Key) -> int:
-        """Return how often an item has failed in a row."""
+        """Return the number of consecutive failures of an item."""
         return self._failed[key].attempts if key in self._failed else 0
 
     def seconds_left(self) -> float:
-        """Return how long it is until the first of the failed items is due; infinity without one."""
+        """Return the time until the first of the failed items is due; infinity without one."""
         return max(0.0, min((one.due for one in self._failed.values()), default=inf) - time.monotonic())
 
     def retain(self, keys: Collection[Key]) -> None:
-        """Forget all items but these."""
+        """Drop the state of all items but these."""
         self._failed = {key: one for key, one in self._failed.items() if key in keys}
 
     @contextmanager
     def attempt(self, key: Key) -> Iterator[None]:
-        """Try an item in a block: what it raises is noted and goes no further."""
+        """Attempt an item in a block: its exception is recorded and suppressed."""
         try:
             yield
         except Exception as error:
@@ -85,6 +85,6 @@ class Retries(Generic[Key]):
         pause = min(self._first * 2.0 ** min(one.attempts, 32), self._max)
         text, one.text = one.text, f"{type(error).__name__}: {error}"
         one.attempts, one.due = one.attempts + 1, time.monotonic() + pause
-        if text != one.text:  # What fails again as it did before fills no log.
+        if text != one.text:  # The same failure again is not logged again.
             traceback = None if isinstance(error, ModelwardError) else error
-            log.warning("%s %s failed and is tried again: %s", self._what, key, error, exc_info=traceback)
+            log.warning("%s %s failed and will be retried: %s", self._what, key, error, exc_info=traceback)

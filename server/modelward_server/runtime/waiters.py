@@ -1,4 +1,4 @@
-"""Calls that wait until something becomes available, and try again when it may be."""
+"""Waiting calls: each retries its attempt whenever it may have become possible."""
 
 import asyncio
 import time
@@ -10,14 +10,14 @@ from modelward.errors import Unavailable
 
 Value = TypeVar("Value")
 POLL_SECONDS = 1.0
-"""Interval at which waiters look for what another replica made available; this server's own changes wake them."""
+"""Interval at which waiters check for changes of other replicas; this server's own changes wake them."""
 
 
 class Waiters:
     """The waiting calls of one server.
 
     Args:
-        retry_on: the errors by which an attempt says that there is nothing yet.
+        retry_on: the errors by which an attempt reports that nothing is available yet.
     """
 
     def __init__(self, retry_on: tuple[type[Exception], ...]) -> None:
@@ -26,12 +26,12 @@ class Waiters:
         self._closed = False
 
     def wake(self) -> None:
-        """Let every waiter look at once."""
+        """Let every waiter check at once."""
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     def close(self) -> None:
-        """Send every waiter away, to another server or to this one when it is back."""
+        """End every wait, so that clients retry at another server or at this one after its restart."""
         self._closed = True
         self.wake()
 
@@ -41,7 +41,7 @@ class Waiters:
         """Return the result of the first attempt that succeeds, or raise the last attempt's error after `seconds`.
 
         Args:
-            is_possible: says, without a lock or a change, whether another attempt may succeed.
+            is_possible: determines, without a lock or a change, whether another attempt may succeed.
 
         Raises:
             Unavailable: the server stops.
@@ -63,7 +63,7 @@ class Waiters:
             with suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), min(left, POLL_SECONDS))
             if self._closed:
-                raise Unavailable("the server stops; ask again")
+                raise Unavailable("the server is stopping; retry")
             changed = self._changed
             if await is_possible():
                 return True

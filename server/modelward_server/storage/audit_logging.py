@@ -8,12 +8,12 @@ from sqlalchemy.orm import Session
 from modelward.lifecycle import DriftAlarm, PerformanceAlarm
 from modelward.retraining import Job
 from modelward.shared.figures import beside, metric, score
-from modelward_server.runtime.best_effort import harmless
+from modelward_server.runtime.best_effort import best_effort
 
 log = logging.getLogger(__name__)
 
 
-@harmless
+@best_effort
 def announce(session: Session, payload: object) -> None:
     """Say what a record of the audit log says, if this is for the log, and only if the record comes to stay."""
     line = _line(payload)
@@ -22,7 +22,7 @@ def announce(session: Session, payload: object) -> None:
         event.listen(session, "after_commit", lambda _session: _tell(level, line), once=True)
 
 
-@harmless
+@best_effort
 def _tell(level: int, line: str) -> None:
     log.log(level, line)
 

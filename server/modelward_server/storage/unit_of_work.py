@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from modelward.errors import ConcurrentChange
 from modelward_server.actor_context import ActorContext
-from modelward_server.runtime.best_effort import harmless
+from modelward_server.runtime.best_effort import best_effort
 from modelward_server.runtime.executors import Executors
 from modelward_server.runtime.tracing import span
 from modelward_server.storage import audit
@@ -40,7 +40,7 @@ class UnitOfWork:
         self._reads = executors.background if background else executors.reads
         self._writes = executors.background if background else executors.writes
         self._analyses = executors.background if background else executors.compute
-        self._on_write = harmless(on_write)  # The change is committed: a failure here is no failure of the call.
+        self._on_write = best_effort(on_write)  # The change is committed: a failure here is no failure of the call.
 
     async def read(self, query: Callable[[Session], Value], *, urgent: bool = False) -> Value:
         """Run a function that only reads; `urgent` ones have an executor of their own."""

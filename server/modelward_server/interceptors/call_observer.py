@@ -1,4 +1,4 @@
-"""How calls are measured: by what observes them from outside and can neither fail nor change them."""
+"""Base class of interceptors that observe calls, such as metrics, traces and the access log, and cannot fail them."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ import grpc
 from grpc import aio
 
 from modelward_server.interceptors.base import Call, Context, Interceptor
-from modelward_server.runtime.best_effort import harmless
+from modelward_server.runtime.best_effort import best_effort
 
 CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 
-class Instrument(Interceptor):
-    """Is told of each call when it begins, and of its status and seconds when it has ended, however that came."""
+class CallObserver(Interceptor):
+    """Is notified when a call begins, and of its status and duration when it has ended in any way."""
 
     @abstractmethod
     def begin(self, call: Call) -> Callable[[str, float], None]:
-        """Begin to observe a call, and return what is to be told of its end."""
+        """Begin to observe a call, and return the callback that takes its status and duration in seconds at its end."""
 
     @asynccontextmanager
     async def around(self, call: Call) -> AsyncIterator[None]:
-        end = harmless(self.begin)(call)
+        end = best_effort(self.begin)(call)
         begun = perf_counter()
-        status: Callable[[Context], str] = _given_up
+        status: Callable[[Context], str] = _cancelled
         try:
             yield
             status = _status
@@ -39,11 +39,11 @@ class Instrument(Interceptor):
             raise
         finally:
             if end is not None:
-                harmless(end)(status(call.context), perf_counter() - begun)
+                best_effort(end)(status(call.context), perf_counter() - begun)
 
 
 def _status(context: Context) -> str:
-    """Name a status, which gRPC gives as itself, as its number, or as nothing when all is well."""
+    """Return the name of a status, which gRPC gives as an enum member, as its number, or as None for OK."""
     code = context.code() or 0
     return code.name if isinstance(code, grpc.StatusCode) else CODES.get(code, "UNKNOWN")
 
@@ -52,6 +52,6 @@ def _failed(_context: Context) -> str:
     return grpc.StatusCode.INTERNAL.name
 
 
-def _given_up(context: Context) -> str:
-    """Name why a call was given up: its deadline passed, or the client or the server ended it."""
+def _cancelled(context: Context) -> str:
+    """Return the status of a cancelled call: its deadline passed, or the client or the server ended it."""
     return "DEADLINE_EXCEEDED" if context.time_remaining() == 0 else "CANCELLED"
