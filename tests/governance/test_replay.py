@@ -44,7 +44,7 @@ class Registry:
         mw.record_ab_outcomes(test, named(test, {"a": 5, "b": 5}))
         mw.conclude_ab_test(test, winner="a")
         with self.server.app.ledger.writing() as session:
-            grants.create_token(session, "ada", Role.VIEWER, (), None, audit.in_turn(session, "root"))
+            grants.create_token(session, "ada", Role.VIEWER, (), None, audit.begin_change(session, "root"))
 
     def change(self, *statements: str) -> None:
         """Change the tables by hand."""
@@ -163,7 +163,7 @@ def test_what_was_changed_by_hand_is_named(registry: Registry) -> None:
     """One after the other in one registry: a start of a server for each would take longer than all of them."""
     _check_untouched(registry)
     _check_files(registry)
-    cast = "" if registry.server.app.ledger.in_file else "::json"
+    cast = "" if registry.server.app.ledger.is_sqlite else "::json"
     for what, (statements, expected) in BY_HAND.items():
         found = set(registry.wrong(*(statement.replace("::json", cast) for statement in statements)))
         assert expected <= found | {(table, "*", field) for table, _, field in found}, what
@@ -179,7 +179,7 @@ def _check_files(registry: Registry) -> None:
     with registry.server.app.ledger.reading() as session:
         files = session.execute(text("SELECT CAST(files AS TEXT) FROM ledger_versions WHERE version = 2")).scalar_one()
     sha256 = json.loads(files)[0]["sha256"]
-    cast = "" if registry.server.app.ledger.in_file else "::json"
+    cast = "" if registry.server.app.ledger.is_sqlite else "::json"
     found = registry.wrong(
         f"UPDATE ledger_versions SET files = '{files.replace(sha256, '0' * 64)}'{cast} WHERE version = 2"
     )

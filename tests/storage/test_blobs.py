@@ -144,7 +144,7 @@ def test_blob_that_lacks_only_its_verification_needs_no_bytes(raw: LifecycleServ
 def test_offset_that_the_server_does_not_hold_is_refused_with_the_right_one(
     raw: LifecycleServiceStub, content: bytes
 ) -> None:
-    fix = "must be {}, the bytes that the server holds, or 0 to begin anew"
+    fix = "must be {}, the number of bytes that the server has, or 0 to start again"
     assert refused(raw, header(content, 5), chunk(b"x")) == [("header.offset", fix.format(0))]
     break_off_after(raw, content, 600_000)
     upload_once_free(raw, header(content))
@@ -182,7 +182,7 @@ def test_wrong_beginning_of_an_earlier_upload_is_found_out(raw: LifecycleService
 
 @pytest.mark.parametrize("announced", [SIZE - 1, SIZE + 1])
 def test_size_that_was_not_announced_is_refused(raw: LifecycleServiceStub, content: bytes, announced: int) -> None:
-    fix = f"{SIZE} bytes came, {announced} were announced; announce the size that you send"
+    fix = f"{SIZE} bytes were received, {announced} were declared; declare the size that you send"
     assert refused(raw, header(content, size=announced), chunk(content)) == [("header.size_bytes", fix)]
     assert not upload(raw, header(content))[1]
 

@@ -37,7 +37,7 @@ class Recorded:
 
 def opened(uri: str, remote: Recorded, allowed: Sequence[str] = ALLOWED, own: Path | None = None) -> None:
     sources = Sources(allowed, remote, BlobStore.__new__(BlobStore), own)
-    with sources.reachable(uri, "uri"), sources.fetched(uri, "uri"):
+    with sources.readable_uri(uri, "uri"), sources.fetch(uri, "uri"):
         pass
 
 

@@ -22,7 +22,7 @@ from modelward.shared.retry import error_of
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.settings import Settings
-from modelward_server.storage.retention import BATCH, Retention, made_at
+from modelward_server.storage.retention import BATCH, Retention, created_at
 from modelward_server.storage.tables import RequestRow
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
@@ -77,11 +77,11 @@ def test_request_id_of_version_7_tells_when_it_was_made(milliseconds: int) -> No
     assert (fresh.version, fresh.variant) == (7, "specified in RFC 4122")
     at = min(milliseconds, 253_402_300_799_999)
     value = UUID(int=fresh.int & ((1 << 80) - 1) | at << 80)
-    assert made_at(str(value)) == datetime.fromtimestamp(at / 1000, UTC)
+    assert created_at(str(value)) == datetime.fromtimestamp(at / 1000, UTC)
 
 
 def test_request_id_of_another_version_does_not_tell_when_it_was_made() -> None:
-    assert made_at(str(uuid4())) is None
+    assert created_at(str(uuid4())) is None
 
 
 def test_repeated_request_gets_its_answer_until_that_is_forgotten_and_is_then_refused(

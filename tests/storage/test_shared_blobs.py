@@ -54,7 +54,7 @@ def test_old_upload_that_somebody_goes_on_with_stays(tmp_path: Path) -> None:
     os.utime(part, (long_ago, long_ago))
     blob = ours.receive(SHA256, SIZE, 1000)
     other.remove_stale()
-    while blob.take_held():
+    while blob.read_existing():
         pass
     blob.write(CONTENT[1000:])
     blob.finish()

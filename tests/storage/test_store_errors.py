@@ -102,7 +102,7 @@ def test_a_postgresql_that_hangs_is_unavailable_within_seconds(
     tmp_path: Path, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(postgres, "PING_SECONDS", 1)
-    monkeypatch.setitem(postgres.ON_THE_WAY, "connect_timeout", 2)
+    monkeypatch.setitem(postgres.CONNECTION_OPTIONS, "connect_timeout", 2)
     parts = make_url(url)
     network = FlakyProxy(f"{parts.host}:{parts.port}")
     host, port = network.address.split(":")
@@ -286,7 +286,7 @@ def test_a_pool_whose_connections_are_all_in_use_is_unavailable(store: Ledger, m
 def test_a_schema_of_a_newer_server_is_refused_in_words(store: Ledger, tmp_path: Path) -> None:
     with store.writing() as session:
         session.execute(text("UPDATE ledger_schema SET version_num = '9999'"))
-    with pytest.raises(SchemaMismatch, match=r"the ledger's schema is 9999, .* knows schemas up to \d{4}"):
+    with pytest.raises(SchemaMismatch, match=r"the ledger's schema is 9999, .* supports schemas up to \d{4}"):
         store.migrate()
     command = [
         sys.executable,

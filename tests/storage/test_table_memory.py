@@ -22,7 +22,7 @@ from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.rpc.datasets import join_batches
-from modelward_server.storage.table_memory import MEMORY, Share
+from modelward_server.storage.table_memory import MEMORY, MemoryReservation
 from tests.support.decompression_bombs import ARROW, BROKEN, BUDGET_MB, GROWING, PARQUET, arrow
 from tests.support.server_process import ServerProcess
 
@@ -229,7 +229,7 @@ def test_budget_is_held_as_long_as_the_columns_and_refuses_what_is_beyond(monkey
 
 def test_memory_that_others_hold_is_worth_another_try(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(MEMORY, "limit", MEMORY.held + 4 * MIB)
-    with Share("a") as one, Share("b") as other, Share("c") as third:
+    with MemoryReservation("a") as one, MemoryReservation("b") as other, MemoryReservation("c") as third:
         one.add(2 * MIB)
         other.add(2 * MIB)
         with pytest.raises(LimitReached) as refused:

@@ -34,7 +34,7 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 def writers_waiting(server: RunningServer) -> Iterator[None]:
     """Keep every writer waiting, as a slow one before them would."""
     with server.app.ledger.writing() as session:
-        audit.queue(session)
+        audit.lock_log(session)
         yield
 
 

@@ -10,7 +10,7 @@ import pytest
 from modelward import Client
 from modelward.errors import LimitReached
 from modelward_server.storage import disk_reserve
-from modelward_server.storage.disk_reserve import Reserve
+from modelward_server.storage.disk_reserve import DiskReserve
 from tests.support.server_process import ServerProcess
 
 Serve = Callable[..., ServerProcess]
@@ -87,7 +87,7 @@ def test_a_full_disk_lets_models_be_halted_resumed_and_rolled_back(
 
 
 def test_the_reserve_is_given_back_in_steps_and_taken_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = Reserve(tmp_path / "reserve")
+    kept = DiskReserve(tmp_path / "reserve")
     kept.refill()
     assert (tmp_path / "reserve").stat().st_blocks * 512 == disk_reserve.RESERVE_BYTES
     assert kept.release() == disk_reserve.STEP_BYTES
@@ -102,6 +102,6 @@ def test_the_reserve_is_given_back_in_steps_and_taken_again(tmp_path: Path, monk
 
 
 def test_a_reserve_for_which_there_is_no_place_holds_up_nobody(tmp_path: Path) -> None:
-    kept = Reserve(tmp_path / "nowhere" / "reserve")
+    kept = DiskReserve(tmp_path / "nowhere" / "reserve")
     kept.refill()
     assert kept.release() == 0

@@ -211,13 +211,13 @@ def test_batch_of_live_rows_is_one_change_and_the_report_of_a_window_another(
 ) -> None:
     add = observe(mw, model, Path())
     changes: list[str] = []
-    in_turn = audit.in_turn
+    begin_change = audit.begin_change
 
     def counted(session: Session, actor: str) -> ActorContext:
         changes.append(actor)
-        return in_turn(session, actor)
+        return begin_change(session, actor)
 
-    monkeypatch.setattr(audit, "in_turn", counted)
+    monkeypatch.setattr(audit, "begin_change", counted)
     before = mw.verify_audit_log().records
     taken: Any = add()
     assert (len(taken.reports), len(changes)) == (2, 3)

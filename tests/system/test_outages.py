@@ -179,7 +179,7 @@ def test_a_database_whose_processes_are_stopped_is_unavailable_until_they_go_on(
         pytest.skip(NOT_INSTALLED)
     monkeypatch.setattr(postgres, "PING_SECONDS", 1)
     monkeypatch.setattr(postgres.BoundedConnection, "silence_seconds", 2.0)
-    monkeypatch.setitem(postgres.ON_THE_WAY, "connect_timeout", 2)
+    monkeypatch.setitem(postgres.CONNECTION_OPTIONS, "connect_timeout", 2)
     with controlled_postgres(bin_dir) as cluster:
         settings = Settings(port=0, data_dir=tmp_path / "data", database_url=new_database(cluster.url))
         server = RunningServer(settings)

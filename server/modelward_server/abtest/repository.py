@@ -15,7 +15,7 @@ from modelward_server.storage import audit
 from modelward_server.storage.ab_tables import AbTestModelRow, AbTestRow
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.documents import AB_TEST
-from modelward_server.storage.paging import Key, fetch_page, is_own, own_prefixes
+from modelward_server.storage.paging import Key, fetch_page, is_visible, visible_prefixes
 
 DEFAULT_CONFIDENCE = 0.95
 
@@ -102,8 +102,8 @@ def list_ab_tests(
     Raises:
         ModelNotFound: there is no such model.
     """
-    foreign = select(AbTestModelRow.sequence).where(not_(is_own(AbTestModelRow.model)))
-    rows = select(AbTestRow).where(AbTestRow.sequence.not_in(foreign)) if own_prefixes() else select(AbTestRow)
+    foreign = select(AbTestModelRow.sequence).where(not_(is_visible(AbTestModelRow.model)))
+    rows = select(AbTestRow).where(AbTestRow.sequence.not_in(foreign)) if visible_prefixes() else select(AbTestRow)
     if model:
         model_row(session, model)
         rows = rows.where(AbTestRow.sequence.in_(select(AbTestModelRow.sequence).where(AbTestModelRow.model == model)))

@@ -13,7 +13,7 @@ from modelward_server.comparison.compare import Answer
 from modelward_server.lifecycle.repository import model_row
 from modelward_server.storage.comparison_tables import ComparedModelRow, ComparisonRow
 from modelward_server.storage.documents import COMPARISON
-from modelward_server.storage.paging import Key, fetch_page, is_own, own_prefixes
+from modelward_server.storage.paging import Key, fetch_page, is_visible, visible_prefixes
 
 
 def save_comparison(session: Session, answer: Answer, actor: ActorContext) -> Comparison:
@@ -64,9 +64,11 @@ def list_comparisons(session: Session, model: str, page_size: int, page_token: s
     Raises:
         ModelNotFound: there is no such model.
     """
-    foreign = select(ComparedModelRow.sequence).where(not_(is_own(ComparedModelRow.model)))
+    foreign = select(ComparedModelRow.sequence).where(not_(is_visible(ComparedModelRow.model)))
     rows = (
-        select(ComparisonRow).where(ComparisonRow.sequence.not_in(foreign)) if own_prefixes() else select(ComparisonRow)
+        select(ComparisonRow).where(ComparisonRow.sequence.not_in(foreign))
+        if visible_prefixes()
+        else select(ComparisonRow)
     )
     if model:
         model_row(session, model)

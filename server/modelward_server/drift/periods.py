@@ -25,7 +25,7 @@ from modelward_server.drift.performance import (
 from modelward_server.drift.performance_test import PeriodLoss
 from modelward_server.lifecycle.repository import version_row
 from modelward_server.storage.outcome_tables import EPOCH, MICROSECOND, JudgedPeriodRow, OutcomeRow
-from modelward_server.storage.paging import take_page
+from modelward_server.storage.paging import lazy_page
 
 LEAST_ERROR = 1e-60
 """Errors below it are none: PostgreSQL refuses to square what has no square."""
@@ -124,7 +124,7 @@ def list_performance(
     """
     version_row(session, periods.ref)
     reader = _Reader(session, periods, now)
-    return take_page(session, reader.behind, lambda period: period.start, page_size, page_token, periods)
+    return lazy_page(session, reader.behind, lambda period: period.start, page_size, page_token, periods)
 
 
 class _Reader:

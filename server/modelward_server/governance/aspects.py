@@ -20,7 +20,7 @@ from modelward_server.retraining.policies import get_retraining_policy
 from modelward_server.retraining.repository import to_job, to_schedule
 from modelward_server.security.grants import to_record
 from modelward_server.storage.ab_tables import AbTestRow
-from modelward_server.storage.audit import Kind, plain
+from modelward_server.storage.audit import Kind, to_json
 from modelward_server.storage.drift_tables import DriftPolicyRow
 from modelward_server.storage.retraining_tables import JobRow, RetrainingPolicyRow, ScheduleRow
 from modelward_server.storage.security_tables import GrantRow
@@ -107,11 +107,11 @@ def _named(field: str) -> Callable[[AuditRow], Hashable]:
 
 
 def _model_fields(_session: Session, row: ModelRow) -> Fields:
-    return plain(to_model(row, 0))
+    return to_json(to_model(row, 0))
 
 
 def _version_fields(_session: Session, row: VersionRow) -> Fields:
-    return plain(to_version(row))
+    return to_json(to_version(row))
 
 
 def _job(said: Fields) -> Fields:
@@ -174,35 +174,35 @@ ASPECTS = (
         {Kind.POLICY: _whole},
         _of_model,
         lambda row: row.model,
-        lambda session, row: plain(get_policy(session, row.model)),
+        lambda session, row: to_json(get_policy(session, row.model)),
     ),
     Aspect(
         DriftPolicyRow,
         {Kind.DRIFT_POLICY: _whole},
         _of_model,
         lambda row: row.model,
-        lambda session, row: plain(get_drift_policy(session, row.model)),
+        lambda session, row: to_json(get_drift_policy(session, row.model)),
     ),
     Aspect(
         RetrainingPolicyRow,
         {Kind.RETRAINING_POLICY: _whole},
         _of_model,
         lambda row: row.model,
-        lambda session, row: plain(get_retraining_policy(session, row.model)),
+        lambda session, row: to_json(get_retraining_policy(session, row.model)),
     ),
     Aspect(
         ScheduleRow,
         {Kind.SCHEDULE: _whole, Kind.SCHEDULE_DELETED: _gone},
         _named("schedule_id"),
         lambda row: row.schedule_id,
-        lambda _, row: plain(to_schedule(row)),
+        lambda _, row: to_json(to_schedule(row)),
     ),
     Aspect(
         JobRow,
         {Kind.JOB: _job},
         _named("job_id"),
         lambda row: row.job_id,
-        lambda _, row: plain(to_job(row, datetime.min.replace(tzinfo=UTC))),
+        lambda _, row: to_json(to_job(row, datetime.min.replace(tzinfo=UTC))),
     ),
     Aspect(
         AbTestRow,
@@ -219,6 +219,6 @@ ASPECTS = (
         {Kind.GRANT: _whole},
         _named("id"),
         lambda row: row.grant_id,
-        lambda _, row: plain(to_record(row)),
+        lambda _, row: to_json(to_record(row)),
     ),
 )

@@ -17,7 +17,7 @@ from modelward.shared.manifest import manifest_digest
 from modelward_server.governance.aspects import ASPECTS, Aspect, Fields
 from modelward_server.lifecycle.repository import to_transition, to_version
 from modelward_server.storage import audit
-from modelward_server.storage.audit import MAX_DEFECTS, Kind, plain
+from modelward_server.storage.audit import MAX_DEFECTS, Kind, to_json
 from modelward_server.storage.tables import AuditRow, TransitionRow, VersionRow
 
 PAGE = 500
@@ -41,7 +41,7 @@ def verify(session: Session, first: int = 0, last: int = 0, expected_hash: str =
     if first > 1 or last:
         return audit.verify(session, first, last, expected_hash)
     replay = Replay(session)
-    found = audit.verify(session, expected_hash=expected_hash, follow=replay.take)
+    found = audit.verify(session, expected_hash=expected_hash, on_batch=replay.take)
     defects = [*found.defects, *_first(replay.defects(), MAX_DEFECTS - len(found.defects))]
     return replace(found, rows=replay.rows, defects=tuple(defects))
 
@@ -82,17 +82,17 @@ class Replay:
             row = rows.pop(record.sequence, None)
             expected = _move(record)
             if expected is not None or row is not None:
-                found = None if row is None else plain(to_transition(row))
+                found = None if row is None else to_json(to_transition(row))
                 yield from _differences(TransitionRow, str(record.sequence), record.sequence, expected, found)
         for sequence, row in rows.items():
-            yield from _differences(TransitionRow, str(sequence), sequence, None, plain(to_transition(row)))
+            yield from _differences(TransitionRow, str(sequence), sequence, None, to_json(to_transition(row)))
 
     def defects(self) -> Iterator[AuditDefect]:
         """Yield where the tables differ from the records."""
         yield from self._moves
         beyond = select(TransitionRow).where(TransitionRow.sequence > audit.last_sequence(self._session)).limit(PAGE)
         for row in self._session.scalars(beyond):
-            yield from _differences(TransitionRow, str(row.sequence), row.sequence, None, plain(to_transition(row)))
+            yield from _differences(TransitionRow, str(row.sequence), row.sequence, None, to_json(to_transition(row)))
         for aspect, last in zip(ASPECTS, self._last, strict=True):
             for page in self._pages(aspect.table):
                 yield from self._check(aspect, last, page)

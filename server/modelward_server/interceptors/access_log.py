@@ -30,12 +30,12 @@ class CallLog(CallObserver):
     """
 
     def __init__(self, *, requires_identity: bool = False) -> None:
-        self._authenticates = requires_identity
+        self._requires_identity = requires_identity
 
     def begin(self, call: Call) -> Callable[[str, float], None]:
         metadata = _metadata(call.context)
         peer = call.context.peer()
-        actor = UNAUTHENTICATED if self._authenticates else (actor_in(metadata) or peer)[:256]
+        actor = UNAUTHENTICATED if self._requires_identity else (actor_in(metadata) or peer)[:256]
         given = metadata.get(REQUEST_ID, "")
         request_id = given if isinstance(given, str) and VALID_REQUEST_ID.fullmatch(given) else str(uuid4())
         fields = log_context.begin(request_id=request_id, actor=actor, peer=peer)

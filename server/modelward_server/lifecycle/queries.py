@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from modelward.lifecycle import MetricRange, Model, ModelVersion, Page, Stage
 from modelward_server.lifecycle.repository import to_model, to_version
-from modelward_server.storage.paging import Key, is_own, starts_with
+from modelward_server.storage.paging import Key, is_visible, starts_with
 from modelward_server.storage.search import Condition, search_page
 from modelward_server.storage.search_tables import ModelTagRow, VersionMetricRow, VersionTagRow, value_digest
 from modelward_server.storage.tables import ModelRow, VersionRow
@@ -45,7 +45,7 @@ def list_models(
     page = search_page(
         session,
         [Key(ModelRow.name)],
-        lambda name: and_(is_own(name), starts_with(name, name_prefix)),
+        lambda name: and_(is_visible(name), starts_with(name, name_prefix)),
         list(_model_conditions(stages, tags)),
         page_size,
         page_token,
@@ -86,7 +86,7 @@ def list_versions(session: Session, wanted: VersionFilter, page_size: int, page_
 
 def _among(model: ColumnElement[str], wanted: VersionFilter) -> ColumnElement[bool]:
     named = [model == wanted.model] if wanted.model else []
-    return and_(is_own(model), *named, *([starts_with(model, wanted.name_prefix)] if wanted.name_prefix else []))
+    return and_(is_visible(model), *named, *([starts_with(model, wanted.name_prefix)] if wanted.name_prefix else []))
 
 
 def _version_conditions(wanted: VersionFilter) -> Iterator[Condition]:

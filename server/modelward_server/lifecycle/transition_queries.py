@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 from modelward.lifecycle import Page, Transition, VersionRef
 from modelward_server.lifecycle.repository import model_row, to_transition, version_row
 from modelward_server.storage.audit import last_sequence
-from modelward_server.storage.paging import Key, is_own, own_prefixes
+from modelward_server.storage.paging import Key, is_visible, visible_prefixes
 from modelward_server.storage.search import Condition, search_page
 from modelward_server.storage.tables import TransitionRow
 
@@ -62,8 +62,8 @@ def _conditions(ref: VersionRef, moved_after: datetime | None, moved_before: dat
     if ref.model:
         of = (TransitionRow.model == ref.model) & (TransitionRow.version == ref.version if ref.version else true())
         yield Condition(NUMBERED, of, NUMBERED, in_order=True)
-    elif own_prefixes():
-        yield Condition(NUMBERED, is_own(TransitionRow.model), (TransitionRow.model, *NUMBERED))
+    elif visible_prefixes():
+        yield Condition(NUMBERED, is_visible(TransitionRow.model), (TransitionRow.model, *NUMBERED))
     if moved_after is not None or moved_before is not None:
         yield Condition(NUMBERED, and_(*_moved_within(moved_after, moved_before)), (TransitionRow.moved_at, *NUMBERED))
 

@@ -150,12 +150,12 @@ class MirrorWorker:
         Raises:
             StoreUnavailable: MLflow does not answer, or refuses.
         """
-        with self._ledger.mirroring():
+        with self._ledger.mirror_lock():
             self._show(ref)
 
     def _sync_if_pending(self, ref: VersionRef) -> None:
         """Show a version, unless another server was faster."""
-        with self._ledger.mirroring():
+        with self._ledger.mirror_lock():
             with self._ledger.reading() as session:
                 row = version_row(session, ref)
                 pending = row.mirror_done != row.mirror_wanted

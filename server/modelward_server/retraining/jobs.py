@@ -31,7 +31,7 @@ from modelward_server.retraining.schedule_inputs import Look, due_models
 from modelward_server.retraining.triggers import merged
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
-from modelward_server.storage.paging import Key, fetch_page, own_prefixes, slice_page
+from modelward_server.storage.paging import Key, fetch_page, slice_page, visible_prefixes
 from modelward_server.storage.retraining_tables import JobRow, ScheduleRow
 
 
@@ -238,7 +238,7 @@ def list_due(session: Session, model: str, page_size: int, page_token: str, now:
     Raises:
         ModelNotFound: there is no such model.
     """
-    prefixes = own_prefixes()
+    prefixes = visible_prefixes()
     return slice_page(
         session,
         [due for due in due_models(session, model, now) if not prefixes or due.model.startswith(prefixes)],

@@ -116,6 +116,6 @@ class Ticker:
         with self._ledger.reading() as session:  # What takes long is done before others wait.
             looked = look(session, model, self._now())
         with suppress(Outdated), self._ledger.writing() as session:  # The next look is soon.
-            audit.queue(session)
+            audit.lock_log(session)
             model_row(session, model, lock=True)
             fire_model(session, model, ActorContext(ACTOR, self._now()), looked)

@@ -25,7 +25,7 @@ class AuditServicer(LifecycleServiceServicer):
     async def ExportAuditLog(
         self, request: pb.ExportAuditLogRequest, context: Context
     ) -> AsyncIterator[pb.ExportAuditLogResponse]:
-        behind = max(request.from_sequence, 1) - 1
-        while records := await self._unit_of_work.read(partial(audit.records, behind=behind, last=request.to_sequence)):
+        after = max(request.from_sequence, 1) - 1
+        while records := await self._unit_of_work.read(partial(audit.records, after=after, last=request.to_sequence)):
             yield pb.ExportAuditLogResponse(records=map(audit_record_to_proto, records))
-            behind = records[-1].sequence
+            after = records[-1].sequence

@@ -16,7 +16,7 @@ from modelward_server.storage.arrow_tables import arrow_columns, check_ignored, 
 from modelward_server.storage.locations import MLFLOW_SCHEMES
 from modelward_server.storage.parquet import Piece, pieces, read_parquet
 from modelward_server.storage.sources import Sources
-from modelward_server.storage.table_memory import Share, bytes_of
+from modelward_server.storage.table_memory import MemoryReservation, bytes_of
 
 PARQUET_MAGIC = b"PAR1"
 
@@ -52,15 +52,15 @@ def join_batches(batches: Iterator[Columns], field: str) -> Columns:
         InvalidField: there is no row, and whatever reading the batches raises.
         LimitReached: the table takes more memory than one may, or others hold too much.
     """
-    with Share(field) as share:
+    with MemoryReservation(field) as reservation:
         parts = []
         for batch in batches:
-            share.add(bytes_of(batch))
+            reservation.add(bytes_of(batch))
             parts.append(batch)
         columns = {name: np.concatenate([part.pop(name) for part in parts]) for name in list(parts[0] if parts else {})}
         if not columns or not len(next(iter(columns.values()))):
             raise InvalidField(FieldViolation(field, "has no rows; send at least one"))
-        share.leave_to(columns)
+        reservation.transfer_to(columns)
         return columns
 
 
@@ -84,7 +84,7 @@ def read_batches(
     elif source == "blob":
         yield from _blob_columns(sources.blob(dataset.blob, f"{field}.blob"), f"{field}.blob", ignored)
     else:
-        with sources.reachable(dataset.uri, f"{field}.uri") as place:
+        with sources.readable_uri(dataset.uri, f"{field}.uri") as place:
             yield from _parquet_columns(place, f"{field}.uri", only, ignored)
 
 
@@ -167,7 +167,7 @@ def parquet_pieces(uri: str, field: str, sources: Sources, ignored: Collection[s
     Raises:
         as `read_columns`.
     """
-    with sources.reachable(uri, field) as place:
+    with sources.readable_uri(uri, field) as place:
         return pieces(place, field, ignored)
 
 

@@ -20,7 +20,7 @@ from modelward_server.runtime.cancellation import CancellationToken
 from modelward_server.security.scope import names_only_own
 from modelward_server.storage import audit
 from modelward_server.storage.prepared import Outdated
-from modelward_server.storage.retention import FORGOTTEN, check_not_forgotten, forgotten
+from modelward_server.storage.retention import EXPIRED, check_not_expired, expired
 from modelward_server.storage.tables import RequestRow
 from modelward_server.storage.unit_of_work import UnitOfWork
 
@@ -66,7 +66,9 @@ class RequestUnitOfWork(UnitOfWork):
         actor = actor_of(context)
         key = await self._key(request)
         with CancellationToken() as token:
-            change_once = token.guard(lambda session: _run_once(session, key, change, audit.in_turn(session, actor)))
+            change_once = token.guard(
+                lambda session: _run_once(session, key, change, audit.begin_change(session, actor))
+            )
             executor = self.executors.urgent if urgent else self._writes
             run = self._write_urgently if urgent else self._write
             result: Answer = await executor.run(run, change_once)
@@ -128,7 +130,7 @@ class RequestUnitOfWork(UnitOfWork):
         actor = actor_of(context)
 
         def rolled_back(session: Session) -> Answer:
-            result = change(session, audit.in_turn(session, actor))
+            result = change(session, audit.begin_change(session, actor))
             session.rollback()
             return result
 
@@ -191,7 +193,7 @@ def _recorded_answer(session: Session, key: _RequestKey) -> Any:
         return None
     row = session.get(RequestRow, key.request_id)
     if row is None:
-        check_not_forgotten(session, key.request_id)
+        check_not_expired(session, key.request_id)
         return None
     return _same_answer(row, key.digest, key.who)
 
@@ -206,8 +208,8 @@ def _same_answer(row: RequestRow, digest: str, who: Identity | None) -> Any:
     """Return the answer that was given, to whoever it was given to, of models that they may still reach."""
     if row.digest != digest or row.owner != (who.name if who else ""):
         raise _reused(row)
-    if row.answer_type == FORGOTTEN:
-        raise forgotten(row.request_id)
+    if row.answer_type == EXPIRED:
+        raise expired(row.request_id)
     answer = GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(row.answer_type)).FromString(row.answer)
     if who and not names_only_own(answer, who):
         raise _reused(row)

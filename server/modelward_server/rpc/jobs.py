@@ -27,7 +27,7 @@ from modelward_server.retraining.post_training_task import PostTraining
 from modelward_server.rpc.idempotency import Answer, Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time
 from modelward_server.storage.blobs import BlobStore
-from modelward_server.storage.paging import own_prefixes
+from modelward_server.storage.paging import visible_prefixes
 
 
 class JobServicer(RetrainingServiceServicer):
@@ -59,7 +59,7 @@ class JobServicer(RetrainingServiceServicer):
         return answer
 
     async def LeaseJob(self, request: pb.LeaseJobRequest, context: Context) -> pb.LeaseJobResponse:
-        query = JobQuery(request.model, request.queue, dict(request.labels), own_prefixes())
+        query = JobQuery(request.model, request.queue, dict(request.labels), visible_prefixes())
         return await self._lease(
             request,
             context,
@@ -71,7 +71,7 @@ class JobServicer(RetrainingServiceServicer):
         )
 
     async def LeaseJobs(self, request: pb.LeaseJobsRequest, context: Context) -> pb.LeaseJobsResponse:
-        query = JobQuery("", request.queue, dict(request.labels), own_prefixes())
+        query = JobQuery("", request.queue, dict(request.labels), visible_prefixes())
         return await self._lease(
             request,
             context,

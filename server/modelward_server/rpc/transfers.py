@@ -30,7 +30,7 @@ async def receive_blobs(
     try:
         async for part in parts:
             await files.run(upload.take, part)
-            while await files.run(upload.take_held):
+            while await files.run(upload.read_existing):
                 pass
         return await files.run(upload.finish)
     except Exception:
@@ -58,10 +58,10 @@ class _Upload:
             else:
                 self._write(part.chunk)
 
-    def take_held(self) -> bool:
+    def read_existing(self) -> bool:
         """Take the next mebibyte of what the server has already; False when there is no more."""
         with self._lock:
-            return self._blob is not None and self._blob.take_held()
+            return self._blob is not None and self._blob.read_existing()
 
     def finish(self) -> list[pb.BlobStatus]:
         with self._lock:
@@ -77,7 +77,7 @@ class _Upload:
         self._finish_blob()
         self._headers.append(header)
         if header.size_bytes == 0:
-            self._blobs.sent(self._blobs.put_bytes(b""))
+            self._blobs.record_upload(self._blobs.put_bytes(b""))
         elif header.offset and not self._complete(header):
             self._open(header)
 
@@ -98,7 +98,7 @@ class _Upload:
             self._blob.discard()  # Another upload was faster.
         elif self._blob is not None:
             self._blob.finish()
-            self._blobs.sent(self._headers[-1].sha256)
+            self._blobs.record_upload(self._headers[-1].sha256)
         self._close()
 
     def _close(self) -> None:

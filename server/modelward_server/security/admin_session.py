@@ -21,6 +21,6 @@ def administering(settings: Settings) -> Iterator[tuple[Session, ActorContext]]:
     try:
         ledger.migrate()
         with ledger.writing() as session:
-            yield session, audit.in_turn(session, getpass.getuser())
+            yield session, audit.begin_change(session, getpass.getuser())
     finally:
         ledger.close()

@@ -18,7 +18,7 @@ from modelward_server.storage.ab_tables import AbTestModelRow, AbTestRow
 from modelward_server.storage.comparison_tables import ComparedModelRow, ComparisonRow
 from modelward_server.storage.drift_tables import DriftReportRow
 from modelward_server.storage.locations import model_of
-from modelward_server.storage.own_blobs import not_own
+from modelward_server.storage.own_blobs import not_owned
 from modelward_server.storage.retraining_tables import JobRow, ScheduleRow
 
 PACKAGE = "modelward.v1"
@@ -78,7 +78,7 @@ def check_request(session: Session, identity: Identity, request: Message, reach:
             raise _refusal(identity, f"the {field} {value!r} is not of one of them")
     contents = {value for _, meaning, value in said if meaning is Meaning.CONTENT}
     models = {value for _, meaning, value in said if meaning is Meaning.MODEL}
-    if missing := contents and not_own(session, identity.name, contents, models):
+    if missing := contents and not_owned(session, identity.name, contents, models):
         fix = "were not sent by you, and are in no version of the models that you name; upload them first (UploadBlobs)"
         raise BlobsMissing(f"{len(missing)} of {len(contents)} contents {fix}", missing=",".join(sorted(missing)))
     if first and not said and reach in {Reach.NAMED, Reach.WHOLE}:

@@ -1,1 +1,1 @@
-"""Where things are kept: the SQL ledger, the blobs, MLflow."""
+"""Storage: the SQL ledger and its tables, blobs, and the reading of data sources."""

@@ -11,7 +11,7 @@ from modelward_server.storage.tables import Base, Name
 
 
 class AbTestRow(Base):
-    """An A/B test: written when it starts, and once more when it is concluded."""
+    """An A/B test; written when it starts, and again when it is concluded."""
 
     __tablename__ = "ledger_ab_tests"
 
@@ -20,14 +20,14 @@ class AbTestRow(Base):
     state: Mapped[str] = mapped_column(String(16))
     created_at: Mapped[datetime]
     found: Mapped[dict[str, Any]]
-    """All of it, as the contract's JSON."""
+    """The whole test as the contract's JSON."""
     revision: Mapped[int] = mapped_column(default=1)
     outcomes: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
-    """How many it has."""
+    """Number of its outcomes."""
 
 
 class AbTestModelRow(Base):
-    """Says of which models a test has versions."""
+    """Maps a test to the models whose versions it compares."""
 
     __tablename__ = "ledger_ab_test_models"
 
@@ -37,20 +37,20 @@ class AbTestModelRow(Base):
     __table_args__ = (Index("ledger_ab_tests_by_model", "model", "sequence"),)
 
 
-# A table and no class: outcomes are read by the hundred thousand, and objects would cost more than the answer.
+# A Core table, not a mapped class: outcomes are read by the hundred thousand, and ORM objects would dominate the cost.
 AB_OUTCOMES = Table(
     "ledger_ab_outcomes",
     Base.metadata,
     Column("test", ForeignKey("ledger_ab_tests.sequence"), primary_key=True),
     Column("outcome_id", String(256), primary_key=True),
     Column("unit", String(256), nullable=False),
-    Column("arm", SmallInteger, nullable=False, doc="The place of its variant in the test."),
-    Column("mismatched", Boolean, nullable=False, doc="Whether the assignment gives its unit another variant."),
+    Column("arm", SmallInteger, nullable=False, doc="The index of its variant in the test."),
+    Column("mismatched", Boolean, nullable=False, doc="Whether the assignment gives its unit a different variant."),
     Column("observed_at", EpochMicroseconds, nullable=False),
     Column(
         "numbers",
         LargeBinary,
         nullable=False,
-        doc="Little-endian float64: the test's metrics, then those from before the test; NaN where there is none.",
+        doc="Little-endian float64: the test's metrics, then the pre-experiment ones; NaN where a value is missing.",
     ),
 )

@@ -1,7 +1,7 @@
-"""Arrow IPC streams, of which each message is looked at before Arrow unpacks it.
+"""Arrow IPC streams whose messages are validated before Arrow decodes them.
 
-A message says how long it is, into how much each of its buffers unpacks, and how many fields it has; all of that may
-be made up. Here it is read and held against the budget first, and only then does Arrow see the message.
+A message declares its length, the uncompressed size of each of its buffers, and the number of its fields; all of that
+may be forged. Here the declarations are checked against the budget first, and only then does Arrow see the message.
 """
 
 import struct
@@ -13,28 +13,28 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from modelward_server.storage.flatbuffer import FlatTable
-from modelward_server.storage.table_memory import Share
+from modelward_server.storage.table_memory import MemoryReservation
 
 MAX_METADATA_BYTES = 16 << 20
 MAX_FIELDS = 10_000
-"""Columns of a table."""
-MAX_NOTES_BYTES = 16 << 20
-"""Names and notes of all columns together; many columns may refer to one and the same text."""
+"""Maximum number of columns of a table."""
+MAX_METADATA_SIZE = 16 << 20
+"""Maximum bytes of names and metadata of all columns together; many columns may refer to one and the same text."""
 MAX_GROWTH = 1000
-"""How many times its own size a table may unpack to, when that is more than one table's share of the budget."""
+"""Maximum factor by which a table may grow when decompressed, once it exceeds one table's reservation of the budget."""
 READ_BYTES = 1 << 20
-"""How much is read at a time of what arrives: what was only announced takes no memory."""
+"""Size of one read from the source: bytes that were only declared take no memory."""
 CONTINUATION = b"\xff\xff\xff\xff"
 OLD_COMPRESSION = b"ARROW:experimental_compression"
-"""How Arrow 0.17 said that a batch is compressed."""
+"""The key by which Arrow 0.17 marked a batch as compressed."""
 SCHEMA, DICTIONARY, BATCH = 1, 2, 3
-"""The kinds of messages that a table consists of."""
+"""The message types of a table."""
 TIMESTAMP = 10
-"""The type that has a text of its own, its time zone."""
+"""The type that carries text of its own, its time zone."""
 
 
 class Source(Protocol):
-    """What bytes are read from, as from `pyarrow.NativeFile`."""
+    """A source of bytes, such as `pyarrow.NativeFile`."""
 
     def read_buffer(self, nbytes: int) -> pa.Buffer: ...
 
@@ -44,15 +44,15 @@ class CheckedStream:
 
     Args:
         source: the stream.
-        share: takes the memory into which the messages unpack: the dictionaries, and one batch at a time.
+        reservation: reserves the memory into which the messages decode: the dictionaries, and one batch at a time.
         in_memory: whether reading the source takes no memory of its own.
     """
 
     closed = False
 
-    def __init__(self, source: Source, share: Share, in_memory: bool) -> None:
+    def __init__(self, source: Source, reservation: MemoryReservation, in_memory: bool) -> None:
         self._source = source
-        self._share = share
+        self._reservation = reservation
         self._in_memory = in_memory
         self._parts: list[memoryview] = []
         self._dictionaries: dict[int, int] = {}
@@ -66,11 +66,11 @@ class CheckedStream:
         self.closed = True
 
     def read(self, size: int = -1) -> memoryview | bytes:
-        """Give the next bytes of the message under way, as far as they are asked for.
+        """Return up to `size` bytes of the current message, of which the next one is read when it is used up.
 
         Raises:
-            LimitReached: the next message takes more memory than there is.
-            ValueError: it is no message.
+            LimitReached: the next message takes more memory than is available.
+            ValueError: it is not a valid message.
         """
         if not self._parts:
             self._parts = list(filter(None, self._next_message()))
@@ -83,7 +83,7 @@ class CheckedStream:
         return part
 
     def _next_message(self) -> Iterator[memoryview]:
-        self._share.resize(sum(self._dictionaries.values()))  # The batch before is done with.
+        self._reservation.resize(sum(self._dictionaries.values()))  # The previous batch has been consumed.
         prefix = self._take(4)
         marked = prefix == CONTINUATION
         length = self._take(4) if marked else prefix
@@ -94,7 +94,7 @@ class CheckedStream:
         if not size:
             return
         if not 0 < size <= MAX_METADATA_BYTES:
-            raise ValueError(f"a message announces {size:,} bytes about itself; {MAX_METADATA_BYTES:,} are the most")
+            raise ValueError(f"a message declares {size:,} bytes of metadata; {MAX_METADATA_BYTES:,} are allowed")
         metadata = self._take(size)
         yield metadata
         if len(metadata) == size:
@@ -105,20 +105,20 @@ class CheckedStream:
         kind, header = message.number(1, "B"), message.table(2)
         if header is None or kind not in {SCHEMA, DICTIONARY, BATCH}:
             raise ValueError("a message is neither a schema nor a batch")
-        check_notes([message])
+        check_custom_metadata([message])
         size = message.number(3, "q")
         if size < 0:
-            raise ValueError(f"a message announces {size} bytes")
-        self._share.check(size)
+            raise ValueError(f"a message declares {size} bytes")
+        self._reservation.check(size)
         body = self._take(size)
         if kind == SCHEMA:
             check_fields(header)
-        elif len(body) == size:  # Else Arrow says that it breaks off.
+        elif len(body) == size:  # Otherwise Arrow reports that the stream is truncated.
             self._account(header, kind, metadata, body)
         return body
 
     def _account(self, header: FlatTable, kind: int, metadata: memoryview, body: memoryview) -> None:
-        """Take the memory into which a batch unpacks."""
+        """Reserve the memory into which a batch decodes."""
         batch = header.table(1) if kind == DICTIONARY else header
         if batch is None:
             raise ValueError("a dictionary has no values")
@@ -129,16 +129,16 @@ class CheckedStream:
             own = len(body) + size
             self._dictionaries[number] = own + (self._dictionaries.get(number, 0) if more else 0)
         self._count(size + sum(self._dictionaries.values()))
-        self._share.add(size)
+        self._reservation.add(size)
 
     def _count(self, size: int) -> None:
-        """Refuse what unpacks to far more than it is, batch by batch, since that costs time."""
+        """Refuse a stream that decodes to far more than its size, batch by batch, since decoding costs time."""
         self._unpacked += size
         if self._unpacked > MAX_GROWTH * self._arrived:
-            self._share.check(self._unpacked)
+            self._reservation.check(self._unpacked)
 
     def _take(self, size: int) -> memoryview:
-        """Read so many bytes, or as many as are left."""
+        """Read `size` bytes, or as many as are left."""
         if self._in_memory:
             content = self._source.read_buffer(size)
             self._arrived += len(content)
@@ -151,14 +151,14 @@ class CheckedStream:
             wanted = min(size - len(content), READ_BYTES)
             part = self._source.read_buffer(wanted)
             self._ended = len(part) < wanted
-            self._share.add(len(part))
+            self._reservation.add(len(part))
             self._arrived += len(part)
             content += memoryview(part)
         return content
 
 
 def unpacked_bytes(buffers: NDArray[np.int64], body: memoryview) -> int:
-    """Return into how many bytes the compressed buffers of a batch unpack: each begins with that number.
+    """Return the number of bytes into which the compressed buffers of a batch decode: each begins with that number.
 
     Args:
         buffers: offset and length of each in the body, shape (buffers, 2).
@@ -166,16 +166,16 @@ def unpacked_bytes(buffers: NDArray[np.int64], body: memoryview) -> int:
     sizes = [
         struct.unpack_from("<q", body, offset)[0]
         for offset, length in buffers.tolist()
-        if length >= 8 and 0 <= offset <= len(body) - 8  # Others are refused by Arrow.
+        if length >= 8 and 0 <= offset <= len(body) - 8  # Arrow refuses the others.
     ]
     return sum(size for size in sizes if size > 0)
 
 
 def check_fields(schema: FlatTable) -> None:
-    """Refuse a schema that has more fields or longer notes than a table has, before Arrow makes objects of them.
+    """Refuse a schema with too many fields or too much metadata, before Arrow creates objects for them.
 
     Raises:
-        ValueError: it has.
+        ValueError: the schema exceeds a limit.
     """
     fields = [schema]
     waiting = list(schema.tables(1))
@@ -186,8 +186,8 @@ def check_fields(schema: FlatTable) -> None:
         if len(fields) + len(waiting) > MAX_FIELDS + 1:
             raise ValueError(f"it has more than {MAX_FIELDS:,} columns")
     names = sum(field.length(0) + _time_zone_bytes(field) for field in fields[1:])
-    check_notes([schema], 2, names)
-    check_notes(fields[1:], 6, names)
+    check_custom_metadata([schema], 2, names)
+    check_custom_metadata(fields[1:], 6, names)
 
 
 def _time_zone_bytes(field: FlatTable) -> int:
@@ -195,10 +195,10 @@ def _time_zone_bytes(field: FlatTable) -> int:
     return kind.length(1) if kind else 0
 
 
-def check_notes(tables: list[FlatTable], field: int = 4, taken: int = 0) -> None:
-    """Refuse notes that are longer together than `MAX_NOTES_BYTES`."""
+def check_custom_metadata(tables: list[FlatTable], field: int = 4, size: int = 0) -> None:
+    """Refuse custom metadata whose total size exceeds `MAX_METADATA_SIZE`."""
     for table in tables:
-        for note in table.tables(field):
-            taken += note.length(0) + note.length(1) + 16
-            if taken > MAX_NOTES_BYTES:
-                raise ValueError(f"names and notes take more than {MAX_NOTES_BYTES:,} bytes")
+        for entry in table.tables(field):
+            size += entry.length(0) + entry.length(1) + 16
+            if size > MAX_METADATA_SIZE:
+                raise ValueError(f"names and metadata take more than {MAX_METADATA_SIZE:,} bytes")

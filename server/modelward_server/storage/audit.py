@@ -1,4 +1,4 @@
-"""The audit log: append-only, in the order of the commits, each record carrying the hash of the one before."""
+"""The audit log: append-only, in commit order, each record carrying the hash of its predecessor."""
 
 import hashlib
 import json
@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 
 from modelward.lifecycle import AuditDefect, AuditRecord, AuditVerification
 from modelward_server.actor_context import ActorContext
-from modelward_server.storage.audit_logging import announce
+from modelward_server.storage.audit_logging import log_after_commit
 from modelward_server.storage.tables import AuditHeadRow, AuditRow
 
 Payload = TypeVar("Payload")
@@ -22,17 +22,17 @@ Payload = TypeVar("Payload")
 _adapter: Callable[[Any], TypeAdapter[Any]] = cache(TypeAdapter)
 
 GENESIS = "0" * 64
-"""What the first record carries in place of a hash before it."""
+"""The `previous_hash` of the first record."""
 HEAD = 1
-HELD = "audit_head"
-"""Where a session, which lives for one transaction, keeps the head that it has locked."""
+HEAD_KEY = "audit_head"
+"""Key under which a session, which lives for one transaction, keeps the head row that it has locked."""
 BATCH = 1000
 MAX_DEFECTS = 100
-"""How many are reported."""
+"""Maximum number of defects that are reported."""
 
 
 class Kind(StrEnum):
-    """What a record is about."""
+    """The type of a record."""
 
     MODEL = "model"
     REGISTERED = "registered"
@@ -55,17 +55,17 @@ class Kind(StrEnum):
 
 
 def append(session: Session, kind: Kind, model: str, payload: object, actor: ActorContext, version: int = 0) -> int:
-    """Add a record in this transaction and return its sequence number.
+    """Append a record in this transaction and return its sequence number.
 
     Args:
-        payload: a dataclass that says what holds after the change.
+        payload: a dataclass that describes the state after the change.
     """
     append_all(session, kind, [(model, version, payload)], actor)
     return _head(session, lock=True).sequence
 
 
 def append_all(session: Session, kind: Kind, about: Iterable[tuple[str, int, object]], actor: ActorContext) -> None:
-    """Add records in this transaction, in order.
+    """Append records in this transaction, in order.
 
     Args:
         about: the model, the version or 0, and the payload of each.
@@ -86,64 +86,65 @@ def append_all(session: Session, kind: Kind, about: Iterable[tuple[str, int, obj
         row.hash = hash_of(row)
         head.sequence, head.hash = row.sequence, row.hash
         session.add(row)
-        announce(session, payload)
+        log_after_commit(session, payload)
     session.flush()
 
 
-def plain(payload: object) -> dict[str, Any]:
-    """Return the JSON of a record that says this."""
-    found: dict[str, Any] = json.loads(_recorded(payload))
-    return found
+def to_json(payload: object) -> dict[str, Any]:
+    """Return the payload as the JSON of its audit record."""
+    parsed: dict[str, Any] = json.loads(_recorded(payload))
+    return parsed
 
 
 def _recorded(payload: object) -> str:
     return _canonical(_adapter(type(payload)).dump_python(payload, mode="json"))
 
 
-def queue(session: Session) -> datetime | None:
-    """Wait until the writers before this one are done; those after it wait until its transaction ends.
+def lock_log(session: Session) -> datetime | None:
+    """Wait for earlier writers, and block later ones until this transaction ends.
 
     Returns:
-        When the newest record was made; None before the first.
+        The time of the newest record; None before the first.
     """
     head = _head(session, lock=True)
     return session.scalar(select(AuditRow.happened_at).where(AuditRow.sequence == head.sequence))
 
 
-def in_turn(session: Session, actor: str) -> ActorContext:
-    """Wait for the writers before this one, and only then look at the clock: so history has the order of commits.
+def begin_change(session: Session, actor: str) -> ActorContext:
+    """Wait for earlier writers and only then read the clock, so that timestamps are in commit order.
 
-    A clock that was set back, or another server's that is behind, stands still until it has caught up with history.
+    When the clock was set back, or that of another server is behind, the newest record's time is used until the clock
+    has caught up with it.
     """
-    last, now = queue(session), datetime.now(UTC)
+    last, now = lock_log(session), datetime.now(UTC)
     return ActorContext(actor, now if last is None else max(now, last))
 
 
 def next_sequence(session: Session) -> int:
-    """Return the number that this transaction's next record will have; no other can take it."""
+    """Return the sequence number of this transaction's next record; no other transaction can take it."""
     return _head(session, lock=True).sequence + 1
 
 
 def payload_of(row: AuditRow, kind: type[Payload]) -> Payload:
-    """Return what a record says as the dataclass that it was written from."""
+    """Return the payload of a record as the dataclass that it was written from."""
     payload: Payload = _adapter(kind).validate_json(row.payload)
     return payload
 
 
 def last_sequence(session: Session) -> int:
-    """Return the number of the newest record; 0 before the first."""
+    """Return the sequence number of the newest record; 0 before the first."""
     return session.scalar(select(AuditHeadRow.sequence).where(AuditHeadRow.id == HEAD)) or 0
 
 
 def read_after(session: Session, sequence: int, limit: int = BATCH) -> list[AuditRow]:
-    """Return the records behind `sequence`, in order."""
+    """Return the records after `sequence`, in order."""
     rows = select(AuditRow).where(AuditRow.sequence > sequence).order_by(AuditRow.sequence).limit(limit)
     return list(session.scalars(rows))
 
 
-def records(session: Session, behind: int, last: int) -> list[AuditRecord]:
-    """Return the next records behind a sequence number, up to `last`, which is the end when it is 0."""
-    rows = read_after(session, behind)
+def records(session: Session, after: int, last: int) -> list[AuditRecord]:
+    """Return the next records after a sequence number, up to `last`; 0 means no upper bound."""
+    rows = read_after(session, after)
     return [_to_record(row) for row in rows if not last or row.sequence <= last]
 
 
@@ -162,7 +163,7 @@ def _to_record(row: AuditRow) -> AuditRecord:
 
 
 def hash_of(row: AuditRow) -> str:
-    """Return the SHA-256 over the previous hash and every field of a record, as canonical JSON."""
+    """Return the SHA-256 over the previous hash and every field of a record, serialized as canonical JSON."""
     fields = [
         row.previous_hash,
         row.sequence,
@@ -181,34 +182,34 @@ def verify(
     first: int = 0,
     last: int = 0,
     expected_hash: str = "",
-    follow: Callable[[Sequence[AuditRow]], None] | None = None,
+    on_batch: Callable[[Sequence[AuditRow]], None] | None = None,
 ) -> AuditVerification:
-    """Check that the records are those that were written, none changed, removed or moved.
+    """Verify the hash chain: no record was changed, removed or moved.
 
     Args:
         first: the first sequence number to check; 0 means from the beginning.
         last: the last one; 0 means to the end, and then the log's head is checked too.
-        expected_hash: of a record that must be among them; empty for none.
-        follow: is given the records too, in order.
+        expected_hash: hash of a record that must be among them; empty for none.
+        on_batch: called with each batch of records, in order.
     """
     head = _head(session)
     checker = _Checker(max(first, 1), _hash_before(session, first), expected_hash)
     for batch in _batches(session, max(first, 1) - 1, last):
         for row in batch:
-            checker.take(row)
-        if follow is not None:
-            follow(batch)
-        session.expunge_all()  # A long log must not pile up in memory.
+            checker.check(row)
+        if on_batch is not None:
+            on_batch(batch)
+        session.expunge_all()  # Keeps the memory bounded for a long log.
     if not last:
         checker.finish(head)
-    defects = (*checker.unmet(), *checker.defects)
+    defects = (*checker.missing_hash(), *checker.defects)
     return AuditVerification(
         checker.records, checker.hash, defects[:MAX_DEFECTS], checker.sequence, checker.expected_sequence
     )
 
 
 class _Checker:
-    """Walks along the chain."""
+    """Checks a chain record by record."""
 
     def __init__(self, first: int, hash_before: str, expected_hash: str) -> None:
         self._expected = first
@@ -217,29 +218,29 @@ class _Checker:
         self.defects: list[AuditDefect] = []
         self._expected_hash = expected_hash
         self.expected_sequence = 0
-        """The number of the record that has the expected hash; 0 until it came."""
+        """Sequence number of the record with the expected hash; 0 until it was found."""
 
     @property
     def sequence(self) -> int:
-        """The number of the last record."""
+        """Sequence number of the last checked record."""
         return self._expected - 1
 
-    def unmet(self) -> Iterator[AuditDefect]:
-        """Yield what is wrong when no record had the expected hash."""
+    def missing_hash(self) -> Iterator[AuditDefect]:
+        """Yield a defect when no record had the expected hash."""
         if self._expected_hash and not self.expected_sequence:
             why = "records were cut off or replaced, or it is the hash of another log"
             yield AuditDefect(0, f"missing: no record has the hash {self._expected_hash}; {why}")
 
-    def take(self, row: AuditRow) -> None:
+    def check(self, row: AuditRow) -> None:
         if row.sequence != self._expected:
             missing = (
                 f"{self._expected}" if row.sequence == self._expected + 1 else f"{self._expected} to {row.sequence - 1}"
             )
-            self._blame(self._expected, f"missing: there is no record {missing}")
+            self._add_defect(self._expected, f"missing: there is no record {missing}")
         if hash_of(row) != row.hash:
-            self._blame(row.sequence, "changed: its content does not have its hash")
+            self._add_defect(row.sequence, "changed: its content does not match its hash")
         elif row.sequence == self._expected and row.previous_hash != self.hash:
-            self._blame(row.sequence, "out of order or replaced: it does not follow the record before it")
+            self._add_defect(row.sequence, "out of order or replaced: it does not follow the record before it")
         self._expected, self.hash = row.sequence + 1, row.hash
         self.records += 1
         if row.hash == self._expected_hash:
@@ -247,18 +248,18 @@ class _Checker:
 
     def finish(self, head: AuditHeadRow) -> None:
         if head.sequence != self._expected - 1:
-            self._blame(self._expected, f"missing: the log goes up to {head.sequence}")
+            self._add_defect(self._expected, f"missing: the log goes up to {head.sequence}")
         elif head.hash != self.hash:
-            self._blame(head.sequence, "replaced: the log's head has another hash")
+            self._add_defect(head.sequence, "replaced: the log's head has another hash")
 
-    def _blame(self, sequence: int, problem: str) -> None:
+    def _add_defect(self, sequence: int, problem: str) -> None:
         if len(self.defects) < MAX_DEFECTS:
             self.defects.append(AuditDefect(sequence, problem))
 
 
-def _batches(session: Session, behind: int, last: int) -> Iterator[list[AuditRow]]:
-    while batch := [row for row in read_after(session, behind) if not last or row.sequence <= last]:
-        behind = batch[-1].sequence
+def _batches(session: Session, after: int, last: int) -> Iterator[list[AuditRow]]:
+    while batch := [row for row in read_after(session, after) if not last or row.sequence <= last]:
+        after = batch[-1].sequence
         yield batch
 
 
@@ -268,12 +269,12 @@ def _hash_before(session: Session, first: int) -> str:
 
 
 def _head(session: Session, *, lock: bool = False) -> AuditHeadRow:
-    held: AuditHeadRow | None = session.info.get(HELD)
-    if held is not None:  # This transaction has it locked already: nobody else can have changed it.
+    held: AuditHeadRow | None = session.info.get(HEAD_KEY)
+    if held is not None:  # This transaction has locked it already: no other can have changed it.
         return held
     head = session.get_one(AuditHeadRow, HEAD, with_for_update=lock, populate_existing=lock)
     if lock:
-        session.info[HELD] = head
+        session.info[HEAD_KEY] = head
     return head
 
 

@@ -1,4 +1,4 @@
-"""A line in the server's log for each alarm and each state of a job, once it is committed."""
+"""Log lines for alarms and job states, written once their audit records are committed."""
 
 import logging
 
@@ -14,16 +14,16 @@ log = logging.getLogger(__name__)
 
 
 @best_effort
-def announce(session: Session, payload: object) -> None:
-    """Say what a record of the audit log says, if this is for the log, and only if the record comes to stay."""
+def log_after_commit(session: Session, payload: object) -> None:
+    """Log the payload of an audit record once its transaction is committed, if its type is one that is logged."""
     line = _line(payload)
     if line:
         level = logging.INFO if isinstance(payload, Job) else logging.WARNING
-        event.listen(session, "after_commit", lambda _session: _tell(level, line), once=True)
+        event.listen(session, "after_commit", lambda _session: _log(level, line), once=True)
 
 
 @best_effort
-def _tell(level: int, line: str) -> None:
+def _log(level: int, line: str) -> None:
     log.log(level, line)
 
 
@@ -37,9 +37,9 @@ def _line(payload: object) -> str:
 
 
 def _job_line(job: Job) -> str:
-    said = f"{job.job_id} of {job.model} is {job.state}"
+    line = f"{job.job_id} of {job.model} is {job.state}"
     if job.follow_up is not None:
-        return f"{said}, then {job.follow_up.state}: {job.follow_up.reason}"
+        return f"{line}, then {job.follow_up.state}: {job.follow_up.reason}"
     if job.failures and job.failures[-1].attempt == job.attempt and not job.lease_expires_at:
-        return f"{said} after attempt {job.attempt}: {job.failures[-1].reason}"
-    return f"{said} by {job.holder}, attempt {job.attempt}" if job.lease_expires_at else said
+        return f"{line} after attempt {job.attempt}: {job.failures[-1].reason}"
+    return f"{line} by {job.holder}, attempt {job.attempt}" if job.lease_expires_at else line

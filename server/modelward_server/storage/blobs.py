@@ -1,4 +1,4 @@
-"""The blobs: contents named by their SHA-256, written once and never changed."""
+"""Blob store: contents addressed by their SHA-256, immutable once written."""
 
 import fcntl
 import hashlib
@@ -19,19 +19,27 @@ from modelward_server.runtime.background import note_failure
 from modelward_server.runtime.retries import log_once
 from modelward_server.storage.incoming_blob import IncomingBlob
 from modelward_server.storage.private_files import make_private_blobs
-from modelward_server.storage.verification import DAMAGED, INCOMING, READ_BYTES, pieces, present, read_verified, verify
+from modelward_server.storage.verification import (
+    DAMAGED,
+    INCOMING,
+    READ_BYTES,
+    chunks,
+    read_verified,
+    require_store,
+    verify,
+)
 
 SHA256 = re.compile("[0-9a-f]{64}")
 KEEP_UNFINISHED = timedelta(days=7)
-"""How long a blob that is not whole waits for its rest."""
+"""How long an incomplete blob is kept for its upload to be resumed."""
 
 
 class BlobStore:
-    """Keeps blobs in a folder.
+    """Stores blobs in a folder.
 
-    A blob appears under its name only when it is complete, verified and on the disk. What came of an upload that broke
-    off stays in `incoming/<sha256>.part`, so that the next one brings the rest, also after a restart and on another
-    server that shares the folder.
+    A blob appears under its name only when it is complete, verified and flushed to disk. The received part of an
+    interrupted upload stays in `incoming/<sha256>.part`, so that the next upload resumes it, also after a restart and
+    on another server that shares the folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -48,46 +56,46 @@ class BlobStore:
         return self._folder / sha256[:2] / sha256
 
     def verified(self, sha256: str) -> Path:
-        """Return where a blob is that is whole.
+        """Return the path of a blob after verifying its content.
 
         Raises:
-            DigestMismatch: it is lost, short or changed.
+            DigestMismatch: it is missing, truncated or changed.
             StoreUnavailable: it cannot be read now.
         """
         return verify(self.path(sha256))
 
     def has(self, sha256: str, size_bytes: int) -> bool:
-        """Tell whether a blob is here, as far as its size says; one that was found damaged is not."""
+        """Return whether a blob of that size is stored; one that was found damaged is not. Its content is not read."""
         return _size(self.path(sha256)) == size_bytes
 
     def is_whole(self, sha256: str, size_bytes: int) -> bool:
-        """Tell whether a blob is here and is what it should be; all of it is read."""
+        """Return whether a blob is stored and has its SHA-256; all of it is read."""
         try:
             return self.has(sha256, size_bytes) and bool(verify(self.path(sha256), size_bytes))
         except DigestMismatch:
             return False
 
     def received(self, sha256: str, size_bytes: int) -> int:
-        """Return how many bytes of a blob are here; an upload goes on from there."""
+        """Return how many bytes of a blob are stored; an upload resumes there."""
         if self.has(sha256, size_bytes):
             return size_bytes
-        held = _size(self._part(sha256)) or 0
-        return held if held <= size_bytes else 0
+        partial = _size(self._part(sha256)) or 0
+        return partial if partial <= size_bytes else 0
 
     def receive(self, sha256: str, size_bytes: int, offset: int) -> IncomingBlob:
-        """Go on with a blob at `offset`; 0 begins anew.
+        """Start or resume an upload at `offset`; 0 starts from the beginning.
 
-        While another upload of it is under way, in any process, this one works on a copy: nobody waits for an upload
-        that its sender holds open. Such a copy is not kept when it breaks off.
+        While another upload of the blob is under way, in any process, this one works on a copy: no upload waits for one
+        that its sender holds open. Such a copy is not kept when it is interrupted.
 
         Raises:
             ConcurrentChange: another upload of it has just ended.
-            InvalidField: the bytes before `offset` are not what is here.
-            StoreUnavailable: the folder is gone.
+            InvalidField: the bytes before `offset` do not match the stored ones.
+            StoreUnavailable: the folder is missing.
         """
         part = self._part(sha256)
         try:
-            with present(self._folder):
+            with require_store(self._folder):
                 blob = IncomingBlob(_locked(part), part, self.path(sha256), size_bytes)
         except ConcurrentChange:
             blob = self._new(sha256, size_bytes, part)
@@ -99,8 +107,8 @@ class BlobStore:
             raise
         return blob
 
-    def sent(self, sha256: str) -> None:
-        """Be told that all the bytes of a blob came from a caller."""
+    def record_upload(self, sha256: str) -> None:
+        """Record that a client has sent all bytes of a blob; this store keeps no such record."""
 
     def put_bytes(self, data: bytes) -> str:
         """Store `data` and return its SHA-256."""
@@ -125,39 +133,39 @@ class BlobStore:
         """Store a copy of another store's blob.
 
         Raises:
-            DigestMismatch: that is lost or damaged.
+            DigestMismatch: that blob is missing or damaged.
         """
         with self._new(source.name, source.stat().st_size) as blob:
-            for piece in pieces(source, in_place=True):
-                blob.write(piece)
+            for chunk in chunks(source, in_place=True):
+                blob.write(chunk)
             blob.finish()
 
     def read_bytes(self, sha256: str) -> bytes:
         """Return a blob's content.
 
         Raises:
-            DigestMismatch: it is lost, short or changed.
+            DigestMismatch: it is missing, truncated or changed.
             StoreUnavailable: it cannot be read now.
         """
         return read_verified(self.path(sha256))
 
     def remove_stale(self) -> None:
-        """Remove uploads that nobody has gone on with for `KEEP_UNFINISHED`, and damaged blobs that are as old."""
+        """Remove uploads that were not resumed for `KEEP_UNFINISHED`, and damaged blobs of the same age."""
         oldest = time.time() - KEEP_UNFINISHED.total_seconds()
         for path in (*self._folder.glob(f"??/*{DAMAGED}"), *self._incoming.iterdir()):
             try:
                 _remove_if_stale(path, oldest)
-            except OSError as error:  # The others are removed all the same.
+            except OSError as error:  # The others are still removed.
                 note_failure(error)
-                log_once("removing what nobody goes on with", path.name, error)
+                log_once("removing the stale upload", path.name, error)
 
     def touch(self, sha256: str) -> None:
-        """Note that somebody wants a blob, so that it is not removed as unused before it is registered."""
+        """Mark a blob as in use, so that it is not removed as unused before it is registered."""
         with suppress(FileNotFoundError):
             os.utime(self.path(sha256))
 
     def remove_unused(self, used: Collection[str], before: datetime) -> Iterator[int]:
-        """Remove what is not used and was not wanted since `before`; give how many blobs, folder by folder."""
+        """Remove unused blobs that were not touched since `before`; yield the number removed for each folder."""
         for folder in sorted(self._folder.glob("[0-9a-f][0-9a-f]")):
             unused = [path for path in folder.iterdir() if SHA256.fullmatch(path.name) and path.name not in used]
             yield sum(self._remove_unused(path, before.timestamp()) for path in unused)
@@ -165,7 +173,7 @@ class BlobStore:
     def _remove_unused(self, path: Path, before: float) -> bool:
         try:
             return self._remove_unless_wanted(path, before)
-        except OSError as error:  # The others are removed all the same.
+        except OSError as error:  # The others are still removed.
             note_failure(error)
             log_once("removing the unused blob", path.name, error)
             return False
@@ -175,40 +183,41 @@ class BlobStore:
             return False
         aside = self._incoming / f"{path.name}.unused"
         path.replace(aside)
-        if wanted := _changed_at(aside) >= before:  # Since the look before, which is no lock.
+        if touched := _changed_at(aside) >= before:  # Since the check above, which takes no lock.
             aside.replace(path)
         else:
             aside.unlink()
-        return not wanted
+        return not touched
 
     def _part(self, sha256: str) -> Path:
         return self._incoming / f"{sha256}.part"
 
-    def _new(self, sha256: str, size_bytes: int, held: Path | None = None) -> IncomingBlob:
-        """Begin a blob beside any upload of the same.
+    def _new(self, sha256: str, size_bytes: int, existing: Path | None = None) -> IncomingBlob:
+        """Start an upload independent of any other of the same blob.
 
         Args:
-            held: the file of that upload, whose bytes may be taken.
+            existing: the file of that upload, whose bytes may be copied.
 
         Raises:
-            StoreUnavailable: the folder is gone.
+            StoreUnavailable: the folder is missing.
         """
-        with present(self._folder):
+        with require_store(self._folder):
             file = NamedTemporaryFile(dir=self._incoming, delete=False)  # noqa: SIM115 - the blob closes it
-        return IncomingBlob(file, Path(file.name), self.path(sha256), size_bytes, held or Path(file.name), keep=False)
+        target = self.path(sha256)
+        return IncomingBlob(file, Path(file.name), target, size_bytes, existing or Path(file.name), keep=False)
 
     def _check_start(self, sha256: str, size_bytes: int, offset: int) -> None:
         if self.has(sha256, size_bytes):
             self._part(sha256).unlink(missing_ok=True)
-            raise ConcurrentChange(f"another upload of {sha256} has just ended; ask again")
-        held = self.received(sha256, size_bytes)
-        if offset not in {0, held}:
-            fix = f"must be {held}, the bytes that the server holds, or 0 to begin anew"
+            raise ConcurrentChange(f"another upload of {sha256} has just ended; retry")
+        received = self.received(sha256, size_bytes)
+        if offset not in {0, received}:
+            fix = f"must be {received}, the number of bytes that the server has, or 0 to start again"
             raise InvalidField(FieldViolation("header.offset", fix))
 
 
 def _locked(path: Path) -> IO[bytes]:
-    """Open a file for one writer; the lock ends when it is closed, also by the death of the process."""
+    """Open a file for one writer; the lock ends when it is closed, also when the process dies."""
     file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600), "a+b")
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -216,14 +225,14 @@ def _locked(path: Path) -> IO[bytes]:
             raise FileNotFoundError  # It was finished or removed just before it was locked.
     except (BlockingIOError, FileNotFoundError):
         file.close()
-        raise ConcurrentChange(f"another upload of {path.stem} is under way; ask again in a moment") from None
+        raise ConcurrentChange(f"another upload of {path.stem} is under way; retry in a moment") from None
     return file
 
 
 def _size(path: Path) -> int | None:
-    """Return a file's size in bytes; None when there is none."""
+    """Return a file's size in bytes; None when it does not exist."""
     try:
-        with path.open("rb") as file:  # Only for one that is opened does NFS ask how it stands now.
+        with path.open("rb") as file:  # NFS revalidates the cached attributes of a file only when it is opened.
             return os.fstat(file.fileno()).st_size
     except FileNotFoundError:
         return None
@@ -232,12 +241,12 @@ def _size(path: Path) -> int | None:
 def _remove_if_stale(path: Path, oldest: float) -> None:
     if _changed_at(path) < oldest:
         with suppress(ConcurrentChange), _locked(path):
-            if _changed_at(path) < oldest:  # Nobody went on with it before it was locked.
+            if _changed_at(path) < oldest:  # No upload resumed it before it was locked.
                 path.unlink()
 
 
 def _changed_at(path: Path) -> float:
-    """Return when a file was written last, in seconds since 1970; one that has gone is not old."""
+    """Return a file's modification time in seconds since 1970; the current time for one that no longer exists."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:

@@ -10,7 +10,7 @@ from modelward_server.storage.tables import Base
 
 
 class ComparisonRow(Base):
-    """A comparison: written once, never changed."""
+    """A comparison; written once, never changed."""
 
     __tablename__ = "ledger_comparisons"
 
@@ -18,11 +18,11 @@ class ComparisonRow(Base):
     comparison_id: Mapped[str] = mapped_column(String(128), unique=True)
     created_at: Mapped[datetime]
     found: Mapped[dict[str, Any]]
-    """All of it, as the contract's JSON."""
+    """The whole comparison as the contract's JSON."""
 
 
 class ComparedModelRow(Base):
-    """Says which models a comparison is about."""
+    """Maps a comparison to the models that it is about."""
 
     __tablename__ = "ledger_compared_models"
 

@@ -1,4 +1,4 @@
-"""Space on the ledger's disk that only urgent changes may use: a full disk must not keep a model from being halted."""
+"""Disk space reserved for urgent changes to the ledger: a full disk must not prevent halting a model."""
 
 import fcntl
 import logging
@@ -12,51 +12,51 @@ from typing import IO
 log = logging.getLogger(__name__)
 
 RESERVE_BYTES = 16 << 20
-"""How large it is, on a disk that is not small."""
+"""Size of the reserve, except on a small disk."""
 DISK_SHARE = 8
-"""Which part of a small disk it is: one of so many."""
+"""Divisor of the disk's size that gives the reserve on a small disk."""
 STEP_BYTES = 256 << 10
-"""How much is given back at a time: a halt takes a fifth of it, and others would take the rest."""
+"""Bytes released at a time: a halt takes a fifth of it, and other writers would take the rest."""
 REFILL_SECONDS = 10.0
-"""How often it is looked whether there is room again."""
+"""Minimum interval between checks for free space."""
 
 
-class Reserve:
-    """A file that takes up space until an urgent change needs it; several processes may share it."""
+class DiskReserve:
+    """A file that occupies space until an urgent change needs it; several processes may share it."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._looked_at = -REFILL_SECONDS
+        self._checked_at = -REFILL_SECONDS
 
     def release(self) -> int:
-        """Give back one step, and return how many bytes that is; 0 when nothing is left."""
-        with suppress(OSError), self._opened() as file:
-            held = _size(file)
-            os.ftruncate(file.fileno(), max(0, held - STEP_BYTES))
-            os.fsync(file.fileno())  # Else some file systems keep the space for a while.
-            log.warning("the ledger's disk is full; an urgent change takes from its reserve of %d KiB", held >> 10)
-            return held - _size(file)
+        """Release one step, and return its size in bytes; 0 when nothing is left."""
+        with suppress(OSError), self._locked() as file:
+            size = _size(file)
+            os.ftruncate(file.fileno(), max(0, size - STEP_BYTES))
+            os.fsync(file.fileno())  # Otherwise some file systems free the space only later.
+            log.warning("the ledger's disk is full; an urgent change takes from its reserve of %d KiB", size >> 10)
+            return size - _size(file)
         return 0
 
     def refill(self) -> None:
-        """Take what is missing, as far as there is room; looks only now and then."""
+        """Grow the file back to its full size as far as space allows; checks at most every `REFILL_SECONDS`."""
         now = time.monotonic()
-        if now - self._looked_at >= REFILL_SECONDS:
-            self._looked_at = now
-            self.take(RESERVE_BYTES, 0.5)
+        if now - self._checked_at >= REFILL_SECONDS:
+            self._checked_at = now
+            self.fill(RESERVE_BYTES, 0.5)
 
-    def take(self, most: int, share: float = 1.0) -> None:
-        """Take at most so many bytes, and at most that share of what is free."""
-        with suppress(OSError), self._opened() as file:
-            disk, held = os.fstatvfs(file.fileno()), _size(file)
-            wanted = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // DISK_SHARE)
-            more = min(most, wanted - held, int(disk.f_bavail * disk.f_frsize * share))
+    def fill(self, max_bytes: int, share: float = 1.0) -> None:
+        """Grow the file by at most `max_bytes`, and by at most `share` of the free space."""
+        with suppress(OSError), self._locked() as file:
+            disk, size = os.fstatvfs(file.fileno()), _size(file)
+            full_size = min(RESERVE_BYTES, disk.f_blocks * disk.f_frsize // DISK_SHARE)
+            more = min(max_bytes, full_size - size, int(disk.f_bavail * disk.f_frsize * share))
             if more > 0:
-                os.posix_fallocate(file.fileno(), held, more)
+                os.posix_fallocate(file.fileno(), size, more)
 
     @contextmanager
-    def _opened(self) -> Iterator[IO[bytes]]:
-        """Open the file, for one at a time."""
+    def _locked(self) -> Iterator[IO[bytes]]:
+        """Open the file under an exclusive lock."""
         with os.fdopen(os.open(self._path, os.O_RDWR | os.O_CREAT, 0o600), "r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield file

@@ -1,4 +1,4 @@
-"""Values that the ledger keeps whole as JSON, in the form that the contract gives them."""
+"""Values that the ledger stores as JSON documents, in the contract's representation."""
 
 from collections.abc import Callable, Iterable
 from typing import Any, Generic, TypeVar
@@ -14,7 +14,7 @@ M = TypeVar("M", bound=Message)
 
 
 class Document(Generic[Value, M]):
-    """How values of one type are written as JSON and read back; fields that a newer server wrote are skipped."""
+    """Serializes values of one type to JSON and back; unknown fields, which a newer server wrote, are ignored."""
 
     def __init__(self, kind: type[M], to_proto: Callable[[Value], M], from_proto: Callable[[M], Value]) -> None:
         self._kind, self._to_proto, self._from_proto = kind, to_proto, from_proto

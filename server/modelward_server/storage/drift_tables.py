@@ -1,4 +1,4 @@
-"""The ledger's tables for references, reports and thresholds."""
+"""The ledger's tables for drift references, reports and thresholds."""
 
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from modelward_server.storage.tables import Base, Name
 
 
 class ReferenceRow(Base):
-    """A version's reference; the profile itself is the blob of that digest."""
+    """A version's reference; the profile itself is the blob with that digest."""
 
     __tablename__ = "ledger_references"
 

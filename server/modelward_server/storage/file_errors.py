@@ -1,4 +1,4 @@
-"""What an error of the server's own files means: one table from the system's codes to what callers are told."""
+"""Translation of errors of the server's own files: one table from `errno` codes to the errors that clients receive."""
 
 import errno
 from collections.abc import Callable
@@ -7,10 +7,10 @@ from modelward.errors import LimitReached, ModelwardError, StoreReadOnly, StoreU
 from modelward_server.storage.database_errors import DISK
 
 DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
-"""No room on the disk, in a quota, or for a file of that size."""
+"""No space left on the disk or in a quota, or a file of that size is not supported."""
 READ_ONLY = {errno.EROFS, errno.EACCES, errno.EPERM}
-"""Mounted to be read only, as ext4 does by itself after an error; or not the server's to write."""
-AWAY = {
+"""Mounted read-only, as ext4 is remounted after an error; or the server lacks write permission."""
+UNAVAILABLE = {
     errno.EIO,
     errno.ENXIO,
     errno.ENODEV,
@@ -22,39 +22,39 @@ AWAY = {
     errno.EHOSTDOWN,
     errno.ENOLINK,
 }
-"""The disk fails, was taken away, or is a share whose server does not answer."""
+"""The disk fails or was removed, or is a share whose server does not answer."""
 TOO_MANY_OPEN = {errno.EMFILE, errno.ENFILE}
 
 FILES = "files"
-"""What the server's own files are called where a store is named."""
+"""The name of the server's own files in errors that name a store."""
 
 
 def _disk_full(_: str) -> ModelwardError:
-    return LimitReached("the server's disk is full; make room there and ask again", limit=DISK)
+    return LimitReached("the server's disk is full; free space there and retry", limit=DISK)
 
 
 def _read_only(words: str) -> ModelwardError:
-    said = f"the server's files take no changes: {words}; its operator must make their disk or folder writable"
-    return StoreReadOnly(said, store=FILES)
+    message = f"the server's files are read-only: {words}; its operator must make their disk or folder writable"
+    return StoreReadOnly(message, store=FILES)
 
 
-def _away(words: str) -> ModelwardError:
-    return StoreUnavailable(f"the server's disk does not answer: {words}; its operator must look at it", store=FILES)
+def _unavailable(words: str) -> ModelwardError:
+    return StoreUnavailable(f"the server's disk does not answer: {words}; its operator must check it", store=FILES)
 
 
 def _too_many_open(words: str) -> ModelwardError:
-    return LimitReached(f"the server has too many files and connections open: {words}; come again", limit="open_files")
+    return LimitReached(f"the server has too many files and connections open: {words}; retry later", limit="open_files")
 
 
-TOLD: dict[int, Callable[[str], ModelwardError]] = {
+BY_ERRNO: dict[int, Callable[[str], ModelwardError]] = {
     **dict.fromkeys(DISK_FULL, _disk_full),
     **dict.fromkeys(READ_ONLY, _read_only),
-    **dict.fromkeys(AWAY, _away),
+    **dict.fromkeys(UNAVAILABLE, _unavailable),
     **dict.fromkeys(TOO_MANY_OPEN, _too_many_open),
 }
 
 
 def explain(error: OSError) -> ModelwardError | None:
-    """Return what a caller is told, without the paths of the server; None for a defect of the server."""
-    told = TOLD.get(error.errno or 0)
-    return told(error.strerror or "") if told else None
+    """Return the error to report to a client, without the server's paths; None for a defect of the server."""
+    make_error = BY_ERRNO.get(error.errno or 0)
+    return make_error(error.strerror or "") if make_error else None

@@ -1,6 +1,6 @@
 """FlatBuffers read in place, as far as Arrow's messages need it: tables, vectors of tables, vectors of structs, text.
 
-Positions are checked against the bytes, so that a wrong one is an error and not a read elsewhere.
+Offsets are checked against the buffer, so that a wrong one is an error and not an out-of-bounds read.
 """
 
 import struct
@@ -11,18 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_ITEMS = 100_000
-"""Items of one vector; many places of a message may refer to one and the same table."""
+"""Maximum number of items of one vector; many offsets of a message may refer to one and the same table."""
 
 
 class FlatTable:
-    """One table.
+    """A table of a FlatBuffer.
 
     Args:
         data: the whole buffer.
-        start: where the table begins.
+        start: the offset of the table.
 
     Raises:
-        ValueError: in every method, where a position lies outside of the buffer.
+        ValueError: in every method, where an offset is outside the buffer.
     """
 
     def __init__(self, data: memoryview, start: int) -> None:
@@ -34,17 +34,17 @@ class FlatTable:
     @classmethod
     def root(cls, data: memoryview) -> Self:
         if len(data) < 4:
-            raise ValueError("a message is shorter than its beginning")
+            raise ValueError("a message is shorter than its header")
         return cls(data, struct.unpack_from("<I", data)[0])
 
     def number(self, field: int, kind: str, default: int = 0) -> int:
-        """Return a number; `kind` is its type as `struct` names it."""
-        place = self._place(field)
-        return default if place is None else self._number(f"<{kind}", place)
+        """Return a number; `kind` is its `struct` format character."""
+        offset = self._offset(field)
+        return default if offset is None else self._number(f"<{kind}", offset)
 
     def table(self, field: int) -> Self | None:
-        place = self._place(field)
-        return None if place is None else self._table_at(place)
+        offset = self._offset(field)
+        return None if offset is None else self._table_at(offset)
 
     def tables(self, field: int) -> Iterator[Self]:
         start, items = self._vector(field)
@@ -63,26 +63,26 @@ class FlatTable:
         return self._vector(field)[1]
 
     def _vector(self, field: int) -> tuple[int, int]:
-        place = self._place(field)
-        if place is None:
+        offset = self._offset(field)
+        if offset is None:
             return 0, 0
-        start = place + self._number("<I", place)
+        start = offset + self._number("<I", offset)
         return start + 4, self._number("<I", start)
 
-    def _table_at(self, place: int) -> Self:
-        return type(self)(self._data, place + self._number("<I", place))
+    def _table_at(self, offset: int) -> Self:
+        return type(self)(self._data, offset + self._number("<I", offset))
 
-    def _place(self, field: int) -> int | None:
-        """Return where a field's value stands; None where it has its default."""
+    def _offset(self, field: int) -> int | None:
+        """Return the offset of a field's value; None where the field has its default."""
         entry = self._fields + 4 + 2 * field
         offset = self._number("<H", entry) if entry + 2 <= self._fields_end else 0
         return self._start + offset if offset else None
 
-    def _number(self, kind: str, place: int) -> int:
-        if place < 0:
-            raise ValueError("a position lies before the message")
+    def _number(self, kind: str, offset: int) -> int:
+        if offset < 0:
+            raise ValueError("an offset points before the message")
         try:
-            number: int = struct.unpack_from(kind, self._data, place)[0]
+            number: int = struct.unpack_from(kind, self._data, offset)[0]
         except struct.error:
-            raise ValueError("a position lies behind the message") from None
+            raise ValueError("an offset points beyond the message") from None
         return number

@@ -1,4 +1,4 @@
-"""A blob on its way into the store."""
+"""An upload of a blob into the store."""
 
 import hashlib
 import os
@@ -8,29 +8,36 @@ from types import TracebackType
 from typing import IO, Self
 
 from modelward.errors import ConcurrentChange, DigestMismatch, FieldViolation, InvalidField
-from modelward_server.storage.verification import READ_BYTES, present
+from modelward_server.storage.verification import READ_BYTES, require_store
 
 
 class IncomingBlob:
-    """A blob on its way in. Close it.
+    """An upload of a blob. Must be closed.
 
     Args:
-        file: where it is written.
-        path: of that file.
-        target: its path when it is whole; its name is the SHA-256.
-        size_bytes: how many bytes were announced.
-        held: the file with what came of it before; by default, the one that is written.
-        keep: whether what is not finished when it is closed waits for its rest.
+        file: the file that is written.
+        path: its path.
+        target: the blob's path once complete; its name is the SHA-256.
+        size_bytes: the declared size.
+        existing: the file with the bytes received earlier; by default the one that is written.
+        keep: whether an incomplete upload is kept on close, to be resumed.
     """
 
     def __init__(
-        self, file: IO[bytes], path: Path, target: Path, size_bytes: int, held: Path | None = None, *, keep: bool = True
+        self,
+        file: IO[bytes],
+        path: Path,
+        target: Path,
+        size_bytes: int,
+        existing: Path | None = None,
+        *,
+        keep: bool = True,
     ) -> None:
         self._file = file
         self._path = path
         self._target = target
         self._size = size_bytes
-        self._held_path = held or path
+        self._existing = existing or path
         self._keep = keep
         self._offset = 0
         self._received = 0
@@ -45,21 +52,21 @@ class IncomingBlob:
         self.close()
 
     def begin(self, offset: int) -> None:
-        """Keep the bytes before `offset`; `take_held` must take them all before more is written."""
+        """Keep the bytes before `offset`; `read_existing` must read them all before more is written."""
         self._offset = offset
-        if self._held_path == self._path:
+        if self._existing == self._path:
             self._file.truncate(offset)
 
-    def take_held(self) -> bool:
-        """Take the next mebibyte of what is here already; False when there is no more."""
-        wanted = min(READ_BYTES, self._offset - self._received)
-        if wanted <= 0:
+    def read_existing(self) -> bool:
+        """Hash, and copy if necessary, the next mebibyte received earlier; return False when there is no more."""
+        size = min(READ_BYTES, self._offset - self._received)
+        if size <= 0:
             return False
-        held = _read_at(self._held_path, self._received, wanted)
-        if self._held_path != self._path:
-            self._file.write(held)
-        self._hash.update(held)
-        self._received += len(held)
+        existing = _read_at(self._existing, self._received, size)
+        if self._existing != self._path:
+            self._file.write(existing)
+        self._hash.update(existing)
+        self._received += len(existing)
         return True
 
     def write(self, chunk: bytes) -> int:
@@ -69,9 +76,9 @@ class IncomingBlob:
         self._hash.update(chunk)
         try:
             written = self._file.write(chunk)
-            self._file.flush()  # What is said to be received shall outlive the process.
+            self._file.flush()  # Bytes that are reported as received must survive the process.
         except OSError:
-            self._give_back()
+            self._discard_partial()
             raise
         return written
 
@@ -79,9 +86,9 @@ class IncomingBlob:
         """Verify the blob and store it under its name.
 
         Raises:
-            InvalidField: fewer bytes came than announced.
+            InvalidField: fewer bytes were received than declared.
             DigestMismatch: the bytes do not have that SHA-256; they are removed.
-            StoreUnavailable: the store's folder is gone.
+            StoreUnavailable: the store's folder is missing.
         """
         if self._received != self._size:
             raise _wrong_size(self._received, self._size)
@@ -91,52 +98,52 @@ class IncomingBlob:
         try:
             os.fsync(self._file.fileno())
         except OSError:
-            self._give_back()
+            self._discard_partial()
             raise
-        with present(self._target.parent.parent):
+        with require_store(self._target.parent.parent):
             self._target.parent.mkdir(mode=0o700, exist_ok=True)
             self._path.replace(self._target)
         sync_folder(self._target.parent)
-        sync_folder(self._target.parent.parent)  # The folder may be new; whether it is, is for others to say.
+        sync_folder(self._target.parent.parent)  # The folder may be new, also through another process.
 
     @property
     def is_whole(self) -> bool:
-        """Whether as many bytes came as were announced."""
+        """Whether as many bytes were received as declared."""
         return self._received == self._size
 
     def discard(self) -> None:
-        """Keep nothing of it."""
+        """Close it and keep nothing of it."""
         self._keep = False
         self.close()
 
     def close(self) -> None:
-        with suppress(OSError):  # Of bytes that could not be written before, either; all others are flushed.
+        with suppress(OSError):  # Only bytes that could not be written before can fail again; all others are flushed.
             self._file.close()
         if not self._keep:
-            with suppress(OSError):  # It is removed as stale, when the disk allows.
+            with suppress(OSError):  # It is removed as stale when the disk allows.
                 self._path.unlink()
 
-    def _give_back(self) -> None:
-        """Remove what came, after the disk has failed.
+    def _discard_partial(self) -> None:
+        """Remove the received bytes after the disk has failed.
 
-        A full one has room again, for the ledger. And what could not be written is not taken for what was: after an
-        fsync that fails, the system may give the bytes back from its memory, and the next fsync succeeds.
+        A full disk has space again, for the ledger. And unwritten bytes are not mistaken for written ones: after a
+        failed fsync the system may still serve them from its page cache, and the next fsync succeeds.
         """
         with suppress(OSError):
             self._path.unlink()
 
 
-def _read_at(path: Path, offset: int, wanted: int) -> bytes:
-    """Read some of a file that another upload may finish or begin anew meanwhile."""
+def _read_at(path: Path, offset: int, size: int) -> bytes:
+    """Read a range of a file that another upload may complete or restart meanwhile."""
     with suppress(FileNotFoundError), path.open("rb") as file:
         file.seek(offset)
-        if found := file.read(wanted):
-            return found
-    raise ConcurrentChange(f"another upload of {path.stem} has just ended or begun anew; ask again")
+        if content := file.read(size):
+            return content
+    raise ConcurrentChange(f"another upload of {path.stem} has just ended or restarted; retry")
 
 
-def _wrong_size(received: int, announced: int) -> InvalidField:
-    fix = f"{received} bytes came, {announced} were announced; announce the size that you send"
+def _wrong_size(received: int, declared: int) -> InvalidField:
+    fix = f"{received} bytes were received, {declared} were declared; declare the size that you send"
     return InvalidField(FieldViolation("header.size_bytes", fix))
 
 
@@ -146,7 +153,7 @@ def _check_digest(expected: str, actual: str) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a folder's entries safe from a power cut: a file is so only with its entry."""
+    """Flush a folder's entries to disk: a file survives a power cut only together with its entry."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

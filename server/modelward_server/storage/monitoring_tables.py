@@ -1,4 +1,4 @@
-"""The ledger's tables for live data on their way into windows."""
+"""The ledger's tables for live data that is collected into windows."""
 
 from datetime import datetime
 from typing import Any
@@ -12,7 +12,7 @@ Sender = String(256)
 
 
 class ObserverRow(Base):
-    """One sender's live data of a version: what is kept of them, and the window that is open."""
+    """The live data that one sender observed of a version: stored statistics, and the open window."""
 
     __tablename__ = "ledger_observers"
 
@@ -22,13 +22,13 @@ class ObserverRow(Base):
     sender: Mapped[str] = mapped_column(Sender, primary_key=True)
     acknowledged: Mapped[int] = mapped_column(BigInteger, default=0)
     window: Mapped[int] = mapped_column(default=0)
-    """The number of the window that is open; those before it are closed."""
+    """The number of the open window; those before it are closed."""
     window_rows: Mapped[int] = mapped_column(default=0)
     window_opened: Mapped[datetime | None] = mapped_column(default=None)
     drifted: Mapped[list[Any]] = mapped_column(default=list)
-    """Whether the last windows drifted, the newest last."""
+    """Whether each of the last windows drifted, newest last."""
     alarm_report: Mapped[str] = mapped_column(String(64), default="")
-    """The report that raised the alarm that stands."""
+    """The report that raised the current alarm."""
     alarm_score: Mapped[float] = mapped_column(default=0.0)
     alarm_since: Mapped[datetime | None] = mapped_column(default=None)
     detector: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
@@ -37,7 +37,7 @@ class ObserverRow(Base):
 
 
 class ObservedRowsRow(Base):
-    """Rows of one window that came in one batch, until the window's report is kept."""
+    """Rows of one window from one batch, kept until the window's report is stored."""
 
     __tablename__ = "ledger_observed_rows"
 

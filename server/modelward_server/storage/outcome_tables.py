@@ -1,4 +1,4 @@
-"""The ledger's tables for predictions, their labels, and the periods that were judged by them."""
+"""The ledger's tables for predictions, their labels, and the periods evaluated with them."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -12,7 +12,7 @@ MICROSECOND = timedelta(microseconds=1)
 
 
 class EpochMicroseconds(TypeDecorator[datetime]):
-    """An instant as microseconds since 1970: SQL cuts it into periods exactly, and alike on every database."""
+    """A timestamp as microseconds since 1970: SQL groups it into periods exactly, and identically on every database."""
 
     impl = BigInteger
     cache_ok = True
@@ -25,7 +25,7 @@ class EpochMicroseconds(TypeDecorator[datetime]):
 
 
 class OutcomeRow(Base):
-    """A prediction, the label that came for it, or both; a label without `predicted_at` waits for its prediction."""
+    """A prediction, its label, or both; a label without `predicted_at` waits for its prediction."""
 
     __tablename__ = "ledger_outcomes"
 
@@ -53,7 +53,7 @@ class OutcomeRow(Base):
 
 
 class JudgedPeriodRow(Base):
-    """A period that was compared with those before it: once each, so that an alarm is not repeated."""
+    """A period that was compared with those before it; once each, so that an alarm is not repeated."""
 
     __tablename__ = "ledger_judged_periods"
 

@@ -1,7 +1,7 @@
-"""Parquet files and folders, local or in an object store, read in parts by a process with a memory limit of its own.
+"""Parquet files and folders, local or in an object store, read in parts by a process with its own memory limit.
 
-What a Parquet file unpacks to is known only once it is unpacked: its footer may say anything, a page of a few bytes may
-stand for gigabytes, and so may a text that many rows share. So it is unpacked where that ends nothing but itself.
+The memory that a Parquet file needs is known only once it is decoded: its footer may be forged, a page of a few bytes
+may expand to gigabytes, and so may a text that many rows share. So it is decoded in a process that can fail alone.
 """
 
 import atexit
@@ -24,22 +24,22 @@ from modelward_server.storage.arrow_tables import PresentColumns, read_arrow
 from modelward_server.storage.table_memory import MEMORY, too_large
 
 MAX_READERS = 4
-"""Processes that read at once, each of which may take as much memory as one table."""
+"""Maximum number of concurrent reader processes, each of which may take as much memory as one table."""
 MAX_LIST_BYTES = 64 << 20
-"""The longest list of row groups that is read."""
+"""Maximum size of a list of row groups."""
 MAX_ERROR_BYTES = 10_000
 OUT_OF_MEMORY = 3
-"""The exit status of a process that would take more memory than it may."""
+"""Exit status of a process that would exceed its memory limit."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Some row groups of one file, which can be read by themselves, also elsewhere.
+    """Row groups of one file, which can be read independently, also on another machine.
 
     Attributes:
-        first_row: how many rows of the whole dataset come before it.
-        field: where the dataset stands in its request, for errors.
-        schema: the columns of the whole dataset, as Arrow writes them, in base64.
+        first_row: the number of rows of the whole dataset before it.
+        field: the path of the dataset in its request, for errors.
+        schema: the columns of the whole dataset as a serialized Arrow schema, in base64.
     """
 
     uri: str
@@ -51,10 +51,10 @@ class Piece:
     schema: str
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """Read the piece in parts.
+        """Read the piece in batches.
 
         Raises:
-            as `read_parquet`.
+            See `read_parquet`.
         """
         job = {"uri": self.uri, "path": self.path, "row_groups": self.row_groups, "schema": self.schema}
         yield from _batches(job, self.field)
@@ -63,41 +63,41 @@ class Piece:
 def read_parquet(
     uri: str, field: str, columns: Collection[str] | None = None, ignored: Collection[str] = ()
 ) -> Iterator[pa.RecordBatch]:
-    """Read a Parquet file, or a folder of them, at a URI or a local path, in parts.
+    """Read a Parquet file, or a folder of them, at a URI or a local path, in batches.
 
-    The columns of a folder are those of all its files; where types differ, the one that holds all values.
+    The columns of a folder are those of all its files; where types differ, a column has one that holds all values.
 
     Args:
-        field: where the dataset stands in its request, for errors.
-        columns: just these; None: all.
+        field: the path of the dataset in its request, for errors.
+        columns: the columns to read; None: all.
         ignored: columns that are left out, whatever they hold.
 
     Raises:
-        InvalidField: it is no Parquet, breaks off, lacks a column, or files have types that do not go together.
-        LimitReached: it takes more memory than a reader may, or others hold too much.
+        InvalidField: it is not Parquet, is truncated, lacks a column, or files have incompatible types.
+        LimitReached: it takes more memory than a reader may, or other tables hold too much.
     """
     job = {"uri": uri, "columns": None if columns is None else sorted(columns), **_ignoring(ignored)}
     yield from _batches(job, field)
 
 
 def pieces(uri: str, field: str, ignored: Collection[str] = ()) -> list[Piece]:
-    """Take a dataset apart into its row groups, in order.
+    """Split a dataset into its row groups, in order.
 
     Raises:
-        as `read_parquet`.
+        See `read_parquet`.
     """
     with _reader({"uri": uri, "list": True, **_ignoring(ignored)}, field) as reader:
-        content = reader.answers.read(MAX_LIST_BYTES)
+        content = reader.output.read(MAX_LIST_BYTES)
         if len(content) == MAX_LIST_BYTES:
             raise too_large(field)
         reader.check(field)
-    found: list[Piece] = []
+    dataset_pieces: list[Piece] = []
     rows = 0
     listed = json.loads(content)
     for path, group, size in listed["groups"]:
-        found.append(Piece(uri, path, (group,), rows, size, field, listed["schema"]))
+        dataset_pieces.append(Piece(uri, path, (group,), rows, size, field, listed["schema"]))
         rows += size
-    return found
+    return dataset_pieces
 
 
 def _ignoring(ignored: Collection[str]) -> dict[str, object]:
@@ -107,47 +107,47 @@ def _ignoring(ignored: Collection[str]) -> dict[str, object]:
 def _batches(job: Mapping[str, object], field: str) -> Iterator[pa.RecordBatch]:
     with _reader(job, field) as reader:
         try:
-            yield from read_arrow(pa.PythonFile(reader.answers, mode="r"), field)
+            yield from read_arrow(pa.PythonFile(reader.output, mode="r"), field)
         except InvalidField:
-            if not reader.answers.read(1):
-                reader.check(field)  # Why it breaks off is for the process to say.
+            if not reader.output.read(1):
+                reader.check(field)  # The process reports why its stream is truncated.
             raise
         reader.check(field)
 
 
 @dataclass(frozen=True)
 class _Reader:
-    """A process that reads one dataset, and the file to which it writes what went wrong."""
+    """A process that reads one dataset, and the file to which it writes its errors."""
 
     process: "subprocess.Popen[bytes]"
     errors: IO[bytes]
 
     @property
-    def answers(self) -> IO[bytes]:
+    def output(self) -> IO[bytes]:
         assert self.process.stdout, "it is a pipe"
         return self.process.stdout
 
-    def ask(self, job: Mapping[str, object]) -> None:
-        """Tell it what to read; one that has died says so by its end."""
+    def submit(self, job: Mapping[str, object]) -> None:
+        """Send the job; a process that has died is reported by its exit status."""
         assert self.process.stdin, "it is a pipe"
         with suppress(BrokenPipeError):
             self.process.stdin.write(json.dumps(job).encode() + b"\n")
             self.process.stdin.flush()
 
     def check(self, field: str) -> None:
-        """Raise what it ended with.
+        """Raise the error with which the process ended, if any.
 
         Raises:
-            InvalidField, LimitReached: it did not read all.
+            InvalidField, LimitReached: it did not read everything.
         """
         code = self.process.wait()
         if code == 0:
             return
         self.errors.seek(0)
-        said = self.errors.read(MAX_ERROR_BYTES).decode(errors="replace").strip()
-        if code == OUT_OF_MEMORY or "bad_alloc" in said:
+        message = self.errors.read(MAX_ERROR_BYTES).decode(errors="replace").strip()
+        if code == OUT_OF_MEMORY or "bad_alloc" in message:
             raise too_large(field)
-        why = said.rpartition("\n")[2].partition(".")[0] if code > 0 else "whoever read it died of it"
+        why = message.rpartition("\n")[2].partition(".")[0] if code > 0 else "its reader crashed"
         raise InvalidField(FieldViolation(field, f"cannot be read as Parquet: {why}"))
 
     def end(self) -> None:
@@ -157,7 +157,7 @@ class _Reader:
 
 
 class _Readers:
-    """Starts readers ahead: one that waits for its job has done its imports."""
+    """Starts reader processes in advance: one that waits for its job has completed its imports."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -194,30 +194,30 @@ def _start_reader() -> _Reader:
 
 
 def _environment() -> dict[str, str]:
-    """Return the server's environment, which says how to reach object stores, without what the server alone may know.
+    """Return the server's environment, which configures access to object stores, without the server's own settings.
 
-    Arrow's own allocators set aside a gigabyte at a time, which would count against the memory limit.
+    Arrow's own allocators reserve a gigabyte at a time, which would count against the memory limit.
     """
     kept = {name: value for name, value in os.environ.items() if not name.upper().startswith("MODELWARD_")}
     return kept | {"ARROW_DEFAULT_MEMORY_POOL": "system"}
 
 
 _readers = _Readers()
-_places = threading.BoundedSemaphore(MAX_READERS)
+_slots = threading.BoundedSemaphore(MAX_READERS)
 
 
 @contextmanager
 def _reader(job: Mapping[str, object], field: str) -> Iterator[_Reader]:
-    """Give a process that does a job for the time of the block."""
-    if not _places.acquire(blocking=False):
-        fix = f"{MAX_READERS} other calls are reading Parquet; ask again"
+    """Yield a process that performs a job, and end it with the block."""
+    if not _slots.acquire(blocking=False):
+        fix = f"{MAX_READERS} other calls are reading Parquet; retry"
         raise LimitReached(f"{field}: {fix}", RETRY_SECONDS, limit="parquet_readers", field=field)
     try:
         reader = _readers.take()
         try:
-            reader.ask({**job, "memory_bytes": MEMORY.table_limit})
+            reader.submit({**job, "memory_bytes": MEMORY.table_limit})
             yield reader
         finally:
             reader.end()
     finally:
-        _places.release()
+        _slots.release()

@@ -1,7 +1,7 @@
 """The process that reads Parquet for the server: `python -m modelward_server.storage.parquet_process`.
 
-It takes one job from its standard input, limits its memory, and writes an Arrow IPC stream to its standard output, or
-the list of the row groups as JSON. What goes wrong is the last line of its standard error.
+It reads one job from its standard input, limits its memory, and writes an Arrow IPC stream to its standard output, or
+the list of the row groups as JSON. The last line of its standard error describes a failure.
 """
 
 import json
@@ -23,46 +23,46 @@ from pyarrow import fs
 from modelward.shared.suggestions import unknown_columns
 
 MAX_ROWS = 65_536
-"""Rows of one batch."""
+"""Maximum rows of one batch."""
 BATCH_BYTES = 32 << 20
-"""About how large a batch of numbers is at the most."""
+"""Approximate maximum size of a batch of numbers."""
 AHEAD_BYTES = 64 << 20
-"""How much is read ahead of all columns together; Arrow's default is all that they have in a row group."""
+"""Read-ahead for all columns together; Arrow's default is a column's whole row group."""
 MIN_AHEAD_BYTES = 32 << 10
 MAX_AHEAD_BYTES = 8 << 20
-"""Of one column."""
+"""Read-ahead of one column."""
 MAX_GROWTH = 1000
-"""How many times its own size a dataset may unpack to, when that is more than the memory limit."""
+"""Maximum factor by which a dataset may grow when decoded, once it exceeds the memory limit."""
 OWN_BYTES = 96 << 20
-"""What the process may take for itself, beside what it may take for a table."""
+"""Memory for the process itself, in addition to that for a table."""
 Job = dict[str, Any]
 BROKEN, OUT_OF_MEMORY = 2, 3
-"""Exit statuses."""
+"""Exit statuses of failures."""
 
 
 def main() -> None:
-    """Do one job, and say by the exit status how it went."""
+    """Perform one job, and report the result by the exit status."""
     job = json.loads(sys.stdin.buffer.readline() or b"null")
     if job is None:
-        return  # The server is gone before there was one.
-    threading.Thread(target=_die_with_the_server, daemon=True).start()
+        return  # The server ended before it had a job.
+    threading.Thread(target=_exit_with_server, daemon=True).start()
     try:
         limit_memory(job["memory_bytes"] + OWN_BYTES)
         _list(job) if job.get("list") else _read(job)
     except MemoryError:
         os._exit(OUT_OF_MEMORY)
-    except Exception as error:  # Whatever Arrow raises of what it reads.
+    except Exception as error:  # Arrow raises various types for invalid data.
         print(f"{error}".replace("\n", " "), file=sys.stderr, flush=True)
         os._exit(BROKEN)
 
 
-def _die_with_the_server() -> None:
-    os.read(0, 1)  # Ends when the server does, whichever way that dies.
+def _exit_with_server() -> None:
+    os.read(0, 1)  # Returns when the server ends, however it ends.
     os._exit(1)
 
 
 def limit_memory(size: int) -> None:
-    """Bound what the process may take from here on."""
+    """Limit the memory that the process may take from here on."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     taken = next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmData")), 0)
@@ -98,17 +98,17 @@ def _read(job: Job) -> None:
 
 
 def common_schema(dataset: ds.Dataset) -> pa.Schema:
-    """Return the columns that the files of a dataset have together, each of a type that holds the values of all.
+    """Return the columns of all files of a dataset, each with a type that holds the values of all files.
 
     Raises:
-        ValueError: a column has types that do not go together, such as text and numbers.
+        ValueError: a column has incompatible types, such as text and numbers.
     """
     columns: dict[str, pa.Field] = {}
     for fragment in dataset.get_fragments():
         schema = fragment.physical_schema
-        twice = sorted(name for name, times in Counter(schema.names).items() if times > 1)
-        if twice:
-            raise ValueError(f"has columns of the same name: {', '.join(twice)}")
+        duplicates = sorted(name for name, times in Counter(schema.names).items() if times > 1)
+        if duplicates:
+            raise ValueError(f"has columns of the same name: {', '.join(duplicates)}")
         for one in schema:
             columns[one.name] = _common_field(columns.get(one.name, one), one)
     return pa.schema(list(columns.values()))
@@ -120,7 +120,7 @@ def _common_field(known: pa.Field, other: pa.Field) -> pa.Field:
     kinds = [_decoded(one.type) for one in (known, other) if not pa.types.is_null(one.type)]
     common = next((common for are, common in COMMON if all(map(are, kinds))), None) if len(kinds) > 1 else kinds[0]
     if common is None:
-        fix = f"column {known.name!r} is {known.type} in one file and {other.type} in another; write it alike"
+        fix = f"column {known.name!r} is {known.type} in one file and {other.type} in another; use the same type"
         raise ValueError(fix)
     return pa.field(known.name, common)
 
@@ -156,7 +156,7 @@ COMMON: tuple[tuple[Callable[[pa.DataType], bool], pa.DataType], ...] = (
     (_is_coarse_time, pa.timestamp("us", "UTC")),
     (_is_time, pa.timestamp("ns", "UTC")),
 )
-"""The type that holds the values of two types, of the first line whose condition both fulfil."""
+"""The common type of two types: that of the first line whose condition both fulfil."""
 
 
 def open_parquet(uri: str) -> ds.Dataset:
@@ -187,36 +187,36 @@ def _chosen(schema: pa.Schema, columns: list[str] | None, job: Job) -> pa.Schema
 
 
 def read_file(file: pq.ParquetFile, schema: pa.Schema, row_groups: list[int] | None) -> Iterator[pa.RecordBatch]:
-    """Read columns of a file in order and nothing ahead; a column that it lacks is empty, as in a dataset of Arrow's.
+    """Read columns of a file in order; a column that the file lacks is null, as in an Arrow dataset.
 
-    A scan of a dataset would take in whole row groups at once.
+    The scan of an Arrow dataset would load whole row groups at once.
     """
     rows = max(1, min(MAX_ROWS, BATCH_BYTES // (8 * max(1, len(schema)))))
-    here = [name for name in schema.names if name in file.schema_arrow.names]
-    for batch in file.iter_batches(rows, row_groups, here, use_threads=False):
+    available = [name for name in schema.names if name in file.schema_arrow.names]
+    for batch in file.iter_batches(rows, row_groups, available, use_threads=False):
         columns = [
-            _cast(batch.column(one.name), one.type) if one.name in here else pa.nulls(len(batch), one.type)
+            _cast(batch.column(one.name), one.type) if one.name in available else pa.nulls(len(batch), one.type)
             for one in schema
         ]
         yield pa.record_batch(columns, schema=schema)
 
 
 def _cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Cast to the type that holds the values of all files; whole numbers become the nearest floats."""
+    """Cast to the type that holds the values of all files; integers become the nearest floats."""
     return values.cast(kind, safe=not pa.types.is_floating(kind))
 
 
-def _bounded(batches: Iterator[pa.RecordBatch], most: int) -> Iterator[pa.RecordBatch]:
-    """Pass batches on until they take more than `most` bytes together: a column of few bytes may go on for hours."""
+def _bounded(batches: Iterator[pa.RecordBatch], max_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Pass batches on until they exceed `max_bytes` together: a column of few bytes may expand for hours."""
     for batch in batches:
-        most -= max(batch.nbytes, batch.num_rows)
-        if most < 0:
+        max_bytes -= max(batch.nbytes, batch.num_rows)
+        if max_bytes < 0:
             raise MemoryError
         yield batch
 
 
 def locate(uri: str) -> tuple[fs.FileSystem, str]:
-    """Return the file system of a URI, and the path in it. S3-compatible stores are found as MLflow finds them."""
+    """Return the file system of a URI, and the path in it. S3-compatible stores are configured as for MLflow."""
     endpoint = os.environ.get("MLFLOW_S3_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT_URL")
     if uri.startswith("s3://") and endpoint:
         return fs.S3FileSystem(endpoint_override=endpoint), uri.removeprefix("s3://").rstrip("/")

@@ -1,4 +1,4 @@
-"""Connections to PostgreSQL that wait for nothing without a limit: not for the network, a lock, or the server."""
+"""PostgreSQL connections with bounded waits: for the network, for locks and for the server."""
 
 import math
 import threading
@@ -14,56 +14,56 @@ PQGen = Generator[Any, Any, Value]
 
 CONNECT_SECONDS = 5
 LOCK_SECONDS = 10
-"""How long a statement waits for another transaction's lock."""
+"""Maximum wait of a statement for another transaction's lock."""
 STATEMENT_SECONDS = 15
-"""How long one statement may take."""
+"""Maximum duration of one statement."""
 IDLE_SECONDS = 120
-"""After which PostgreSQL ends a transaction of ours that does nothing: its owner hangs, and others need its locks."""
+"""Time after which PostgreSQL ends an idle transaction of ours: its owner hangs, and others need its locks."""
 SILENCE_SECONDS = STATEMENT_SECONDS + 3
-"""How long nothing may come of a statement: PostgreSQL itself hangs, or the way to it does."""
+"""Maximum wait for any response to a statement: beyond it PostgreSQL itself hangs, or the network does."""
 PING_SECONDS = 5
-"""How long nothing may come of the question whether a connection is alive."""
+"""Maximum wait for the response to a liveness check of a connection."""
 RETRY_SECONDS = 1.0
-"""How long no connection is tried after one that was not answered."""
+"""Time without connection attempts after one that was not answered."""
 KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3}
-ON_THE_WAY = {"connect_timeout": CONNECT_SECONDS, **KEEPALIVES}
-"""What libpq is told: a machine that vanished is noticed within 20 seconds, also between two statements."""
+CONNECTION_OPTIONS = {"connect_timeout": CONNECT_SECONDS, **KEEPALIVES}
+"""Options for libpq: a machine that vanished is noticed within 20 seconds, also between two statements."""
 
 
 class BoundedConnection(psycopg.Connection[Any]):
-    """A connection that is closed when nothing comes of a statement for `silence_seconds`."""
+    """A connection that is closed when a statement gets no response for `silence_seconds`."""
 
     silence_seconds = float(SILENCE_SECONDS)
 
     def __del__(self, *_: object) -> None:
-        # A thread that outlives its server's stop gives its connection back to a pool that is no more.
+        # A thread that outlives the server's stop returns its connection to a pool that no longer exists.
         self.close()
 
     def wait(self, gen: PQGen[Value], *args: Any, **kwargs: Any) -> Value:
         return super().wait(self._watched(gen), *args, **kwargs)
 
     def _watched(self, gen: PQGen[Value]) -> PQGen[Value]:
-        """Pass on what a statement waits for, until that does not come."""
-        heard, silence = time.monotonic(), PING_SECONDS if self.autocommit else self.silence_seconds
+        """Forward the statement's wait conditions until no response arrives in time."""
+        last_response, silence = time.monotonic(), PING_SECONDS if self.autocommit else self.silence_seconds
         try:
-            wanted = next(gen)
+            condition = next(gen)
             while True:
-                ready = yield wanted
+                ready = yield condition
                 now = time.monotonic()
-                heard = now if ready else heard
-                if now - heard > silence:
+                last_response = now if ready else last_response
+                if now - last_response > silence:
                     self.pgconn.finish()
                     raise psycopg.OperationalError(f"no answer for {silence:g} seconds")
-                wanted = gen.send(ready)
+                condition = gen.send(ready)
         except StopIteration as end:
             value: Value = end.value
             return value
 
 
-class Breaker:
-    """Refuses connections at once while PostgreSQL leaves them unanswered, but for one that tries.
+class CircuitBreaker:
+    """Refuses connections at once while PostgreSQL does not answer, except for one probe at a time.
 
-    Each attempt holds a thread for as long as it waits: of many calls, each would wait for all before it.
+    Each attempt blocks a thread until it times out: without this, each of many calls would wait for all before it.
     """
 
     def __init__(self) -> None:
@@ -72,47 +72,48 @@ class Breaker:
         self._open = False
 
     def connect(self, make: Callable[[], Value]) -> Value:
-        """Make a connection.
+        """Open a connection.
 
         Raises:
-            OperationalError: another one was not answered a moment ago, and whatever `make` raises.
+            OperationalError: another attempt was not answered a moment ago. Exceptions of `make` propagate.
         """
         self._check()
         try:
-            made = make()
+            connection = make()
         except psycopg.errors.ConnectionTimeout:
             self._open, self._retry_at = True, time.monotonic() + RETRY_SECONDS
             raise
         except BaseException:
-            self._retry_at = 0.0  # Somebody answered, or nobody is there, which is told as fast.
+            self._retry_at = 0.0  # The server answered, or refused the connection, which fails as fast.
             raise
         self._open = False
-        return made
+        return connection
 
     def _check(self) -> None:
         with self._lock:
             if self._open and time.monotonic() < self._retry_at:
-                raise psycopg.OperationalError("it left a connection unanswered a moment ago")
+                raise psycopg.OperationalError("it did not answer a connection attempt a moment ago")
             if self._open:
-                self._retry_at = math.inf  # This one tries.
+                self._retry_at = math.inf  # This attempt is the probe.
 
 
-def bound_waits(engine: Engine) -> None:
-    """Make the connections of an engine bounded; what its URL says of the same counts more."""
-    breaker = Breaker()
+def limit_waits(engine: Engine) -> None:
+    """Limit all waits of an engine's connections; options in its URL take precedence."""
+    breaker = CircuitBreaker()
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
         options = f"{_limits()} {given.get('options', '')}".strip()
-        return breaker.connect(lambda: BoundedConnection.connect(*args, **(ON_THE_WAY | given | {"options": options})))
+        connection_options = CONNECTION_OPTIONS | given | {"options": options}
+        return breaker.connect(lambda: BoundedConnection.connect(*args, **connection_options))
 
 
-def bound_way(engine: Engine) -> None:
-    """Make the connections of an engine bounded on the way only: a migration may take its time."""
+def limit_connection_waits(engine: Engine) -> None:
+    """Limit an engine's waits for the network only: the statements of a migration may take long."""
 
     @event.listens_for(engine, "do_connect")
     def connect(_dialect: object, _record: object, args: tuple[Any, ...], given: dict[str, Any]) -> Any:
-        return psycopg.connect(*args, **(ON_THE_WAY | given))
+        return psycopg.connect(*args, **(CONNECTION_OPTIONS | given))
 
 
 def _limits() -> str:

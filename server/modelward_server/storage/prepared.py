@@ -1,5 +1,5 @@
-"""Work that is done before a change, while no other writer waits for it."""
+"""Preparation of a change outside its write transaction, so that no other writer waits for it."""
 
 
-class Outdated(Exception):  # noqa: N818 - what happened
-    """What was prepared no longer holds when the change is made; it is prepared again."""
+class Outdated(Exception):  # noqa: N818 - named for the event
+    """Raised in a change when its preparation is no longer valid; it is then prepared again."""

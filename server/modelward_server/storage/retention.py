@@ -1,6 +1,6 @@
-"""What the server keeps for a time only: the answers of request ids, drift reports, logs of jobs, unused blobs.
+"""Retention: deletion of idempotency records, drift reports, job logs and unused blobs after their retention period.
 
-What records the life of models stays: the audit log, versions, transitions, policies, comparisons, A/B tests, jobs.
+The history of models is kept without limit: audit log, versions, transitions, policies, comparisons, A/B tests, jobs.
 """
 
 import re
@@ -22,28 +22,28 @@ from modelward_server.storage.security_tables import UploadRow
 from modelward_server.storage.tables import RequestRow, SweptRow, VersionRow
 
 BATCH = 200
-"""Rows that one transaction sweeps: few enough that no writer waits long."""
-FORGOTTEN = ""
-"""The type of an answer that is no longer kept."""
+"""Rows that one transaction deletes: few enough that no writer waits long."""
+EXPIRED = ""
+"""The answer type of an idempotency record whose answer was deleted."""
 MIN_LIFETIME = timedelta(days=1)
-"""The shortest for which answers may be kept."""
+"""Minimum retention period of answers."""
 ANSWERS = "answers"
 MAX_CLOCK_AHEAD = timedelta(hours=1)
-"""How far ahead of the server's a client's clock may be for its request ids to be forgotten without a trace."""
+"""How far a client's clock may be ahead of the server's for its request ids to be deleted without a trace."""
 RETRY_SECONDS = 3600.0
-"""After about how long a sweep that failed is tried again: with the next one."""
+"""Approximate time after which a failed sweep is retried: with the next one."""
 DIGEST = re.compile(rb"[0-9a-f]{64}")
 
 Step = Callable[[Session, datetime], int]
-"""Sweeps a batch of what is older than an instant, and returns how much."""
+"""Deletes a batch of what is older than a timestamp, and returns its size."""
 
 
 Lifetimes = Mapping[str, timedelta]
-"""How long each kind is kept: `answers`, `reports`, `logs` and `blobs`."""
+"""Retention period of each kind: `answers`, `reports`, `logs` and `blobs`."""
 
 
-def made_at(request_id: str) -> datetime | None:
-    """Return when a request id was made; None of one that does not say so, as UUIDs of version 7 do (RFC 9562)."""
+def created_at(request_id: str) -> datetime | None:
+    """Return the creation time in a request id of UUID version 7 (RFC 9562); None for other versions."""
     value = UUID(request_id)
     if value.version != 7:
         return None
@@ -51,41 +51,42 @@ def made_at(request_id: str) -> datetime | None:
 
 
 def sweep_answers(session: Session, before: datetime) -> int:
-    """Forget answers. An id that says when it was made leaves no trace, as its age tells; of any other the id stays."""
-    rows = select(RequestRow).where(RequestRow.answered_at < before, RequestRow.answer_type != FORGOTTEN)
-    found = session.scalars(rows.order_by(RequestRow.answered_at).limit(BATCH)).all()
-    if found:
+    """Delete answers. A version 7 id is deleted with its answer, as its age shows that; other ids are kept."""
+    rows = select(RequestRow).where(RequestRow.answered_at < before, RequestRow.answer_type != EXPIRED)
+    batch = session.scalars(rows.order_by(RequestRow.answered_at).limit(BATCH)).all()
+    if batch:
         session.merge(SweptRow(kind=ANSWERS, before=before))
-    for row in found:
-        made = made_at(row.request_id)
-        if made and made < row.answered_at + MAX_CLOCK_AHEAD:
+    for row in batch:
+        created = created_at(row.request_id)
+        if created and created < row.answered_at + MAX_CLOCK_AHEAD:
             session.delete(row)
         else:
-            row.answer, row.answer_type = b"", FORGOTTEN
-    return len(found)
+            row.answer, row.answer_type = b"", EXPIRED
+    return len(batch)
 
 
-def check_not_forgotten(session: Session, request_id: str) -> None:
-    """Refuse an id that nothing is known of, but that may have had an answer which was forgotten.
+def check_not_expired(session: Session, request_id: str) -> None:
+    """Refuse an unknown request id whose answer may have been deleted.
 
     Raises:
-        RequestIdReused: it was made before answers were last forgotten.
+        RequestIdReused: it was created before answers were last deleted.
     """
-    made = made_at(request_id)
-    if made is None or made > datetime.now(UTC) - MIN_LIFETIME:
+    created = created_at(request_id)
+    if created is None or created > datetime.now(UTC) - MIN_LIFETIME:
         return
     swept = session.get(SweptRow, ANSWERS)
-    if swept and made < swept.before + MAX_CLOCK_AHEAD:
-        raise forgotten(request_id)
+    if swept and created < swept.before + MAX_CLOCK_AHEAD:
+        raise expired(request_id)
 
 
-def forgotten(request_id: str) -> RequestIdReused:
-    said = f"the answer of the request id {request_id} is no longer kept; see whether the change was made, and if not"
-    return RequestIdReused(f"{said} make it with a new id; is this machine's clock right?", request_id=request_id)
+def expired(request_id: str) -> RequestIdReused:
+    """Return the error for a request id whose answer was deleted."""
+    message = f"the answer for the request id {request_id} is no longer kept; check whether the change was made, and"
+    return RequestIdReused(f"{message} if not, use a new id; is this machine's clock right?", request_id=request_id)
 
 
 def sweep_reports(session: Session, before: datetime) -> int:
-    """Remove drift reports, but for the newest of each version."""
+    """Delete drift reports, except for the newest of each version."""
     newer = aliased(DriftReportRow)
     has_newer = (
         select(newer.report_id)
@@ -98,26 +99,26 @@ def sweep_reports(session: Session, before: datetime) -> int:
         .exists()
     )
     old = select(DriftReportRow.report_id).where(DriftReportRow.created_at < before, has_newer).limit(BATCH)
-    found = session.scalars(old).all()
-    session.execute(delete(DriftReportRow).where(DriftReportRow.report_id.in_(found)))
-    return len(found)
+    report_ids = session.scalars(old).all()
+    session.execute(delete(DriftReportRow).where(DriftReportRow.report_id.in_(report_ids)))
+    return len(report_ids)
 
 
 def sweep_logs(session: Session, before: datetime) -> int:
-    """Let go of what jobs printed; the blobs go when nothing else refers to them."""
+    """Remove references to the output of jobs; the blobs are deleted when nothing else refers to them."""
     old = select(JobRow.sequence).where(JobRow.log_sha256 != "", JobRow.ended_at < before).limit(BATCH)
-    found = session.scalars(old).all()
-    session.execute(update(JobRow).where(JobRow.sequence.in_(found)).values(log_sha256=""))
-    return len(found)
+    sequences = session.scalars(old).all()
+    session.execute(update(JobRow).where(JobRow.sequence.in_(sequences)).values(log_sha256=""))
+    return len(sequences)
 
 
 def sweep_uploads(session: Session, before: datetime) -> int:
-    """Forget who sent which content; to refer to it again they send it again, or name a model that has it."""
+    """Delete records of uploads; to refer to the content again, upload it again or name a model that has it."""
     old = select(UploadRow).where(UploadRow.uploaded_at < before).limit(BATCH)
-    found = session.scalars(old).all()
-    for row in found:
+    rows = session.scalars(old).all()
+    for row in rows:
         session.delete(row)
-    return len(found)
+    return len(rows)
 
 
 STEPS: dict[str, Step] = {ANSWERS: sweep_answers, "reports": sweep_reports, "logs": sweep_logs}
@@ -127,7 +128,7 @@ _FILES = select(VersionRow.files).where(VersionRow.artifact_deleted_at.is_(None)
 
 
 def named_blobs(session: Session) -> set[str]:
-    """Return the SHA-256 of every file of a version, of every reference's profile and of every job's log."""
+    """Return the SHA-256 of every version's file, every reference's profile and every job's log."""
     digests: set[str] = {file["sha256"] for files in _stream(session, _FILES) for file in files}
     digests.update(_stream(session, select(ReferenceRow.digest)))
     digests.update(_stream(session, select(JobRow.log_sha256).where(JobRow.log_sha256 != "")))
@@ -135,10 +136,10 @@ def named_blobs(session: Session) -> set[str]:
 
 
 def referenced_blobs(session: Session) -> set[str]:
-    """Return the SHA-256 of every blob that the ledger may refer to: those that it names, and those of test sets."""
+    """Return the SHA-256 of every blob that the ledger may refer to, including those in test sets."""
     digests = named_blobs(session)
     for test_set in _stream(session, select(JobRow.evaluation).where(JobRow.evaluation.is_not(None))):
-        digests.update(found.decode() for found in DIGEST.findall(test_set))
+        digests.update(digest.decode() for digest in DIGEST.findall(test_set))
     return digests
 
 
@@ -147,10 +148,10 @@ def _stream(session: Session, column: Select[Any]) -> Iterator[Any]:
 
 
 class Retention:
-    """Sweeps what has outlived its time.
+    """Deletes what has outlived its retention period.
 
     Args:
-        clock: returns the time.
+        clock: returns the current time.
     """
 
     def __init__(
@@ -165,11 +166,11 @@ class Retention:
         self.lifetimes = lifetimes
         self._clock = clock
         self.swept = dict.fromkeys(lifetimes, 0)
-        """How much was swept of each since the server began."""
+        """Number of deleted items of each kind since the server started."""
         self._retries = Retries[str]("sweeping", RETRY_SECONDS, RETRY_SECONDS)
 
     def steps(self) -> Iterator[None]:
-        """Sweep once, a small step at a time; a kind that cannot be swept keeps no other from it."""
+        """Sweep once, in small steps; a kind that fails does not prevent the others."""
         for kind in (*STEPS, "blobs"):
             with self._retries.attempt(kind):
                 before = self._clock() - self.lifetimes[kind]
@@ -203,5 +204,5 @@ class Retention:
 
 
 def is_done(steps: Iterator[None]) -> bool:
-    """Take the next step, and tell whether there was none."""
+    """Perform the next step, and return whether there was none left."""
     return next(steps, True) is True

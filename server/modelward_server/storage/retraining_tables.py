@@ -21,9 +21,9 @@ class ScheduleRow(Base):
     policy: Mapped[dict[str, Any]] = mapped_column(default=dict)
     """As the contract's JSON."""
     counts_from: Mapped[datetime | None] = mapped_column(default=None)
-    """When the triggers were set last; None: at the creation."""
+    """When the triggers were last set; None: at the creation."""
     fired_through: Mapped[datetime | None] = mapped_column(default=None)
-    """Up to when its times of the clock are decided; None before the first one was."""
+    """Time up to which the clock triggers were evaluated; None before the first evaluation."""
     resumed_at: Mapped[datetime | None] = mapped_column(default=None)
     paused: Mapped[bool] = mapped_column(default=False)
     pause_reason: Mapped[str] = mapped_column(default="")
@@ -34,7 +34,7 @@ class ScheduleRow(Base):
 
 
 class FiringRow(Base):
-    """What became of a firing; it outlives its schedule."""
+    """The outcome of a firing; kept when its schedule is deleted."""
 
     __tablename__ = "ledger_firings"
 
@@ -51,7 +51,7 @@ class FiringRow(Base):
     decided_at: Mapped[datetime]
 
     __table_args__ = (
-        # The promise that several servers never fire twice, kept by the database.
+        # The database enforces that several servers never fire twice.
         UniqueConstraint("schedule_id", "trigger_number", "fired_at", name="ledger_firings_once"),
         Index("ledger_firings_by_model", "model", "sequence"),
         Index("ledger_firings_by_schedule", "schedule_id", "sequence"),
@@ -59,7 +59,7 @@ class FiringRow(Base):
 
 
 class JobRow(Base):
-    """A job; `lease.settled` says how one stands whose lease has run out and that nobody touched since."""
+    """A job; `lease.settled` gives the state of one whose lease has expired and that nobody touched since."""
 
     __tablename__ = "ledger_jobs"
 
@@ -92,20 +92,20 @@ class JobRow(Base):
     progress: Mapped[float] = mapped_column(default=0.0)
     progress_message: Mapped[str] = mapped_column(default="")
     log_sha256: Mapped[str] = mapped_column(default="")
-    """The blob with what the work printed; empty when there is none."""
+    """The blob with the output of the training; empty when there is none."""
     evaluation: Mapped[bytes | None]
-    """The test set as the contract's message, where the worker brought one."""
+    """The test set as the contract's message, where the worker sent one."""
     evaluation_label: Mapped[str] = mapped_column(default="")
     follow_up: Mapped[str] = mapped_column(String(16), default="")
-    """How far that is which follows; empty when nothing does."""
+    """The state of the follow-up; empty when there is none."""
     follow_up_reason: Mapped[str] = mapped_column(default="")
     follow_up_at: Mapped[datetime | None]
     comparison_id: Mapped[str] = mapped_column(default="")
     claimed_until: Mapped[datetime | None]
-    """Until when a server has what follows in hand, so that no other does the same work."""
+    """Time until which a server has claimed the follow-up, so that no other does the same work."""
 
     __table_args__ = (
-        # The promise that no two workers retrain one model at once, kept by the database.
+        # The database enforces that no two workers retrain one model at once.
         Index(
             "ledger_one_open_job",
             "model",
@@ -130,7 +130,7 @@ class JobRow(Base):
 
 
 def log_of(session: Session, version: VersionRef) -> str:
-    """Return the blob of what the job printed that a version came of; empty when there is none."""
+    """Return the blob with the output of the job that created a version; empty when there is none."""
     jobs = select(JobRow.log_sha256).where(JobRow.model == version.model, JobRow.successor == version.version)
     return session.scalar(jobs.where(JobRow.log_sha256 != "")) or ""
 
@@ -145,12 +145,12 @@ class RetrainingPolicyRow(Base):
 
 
 class WebhookRow(Base):
-    """How far a webhook is."""
+    """The delivery position of a webhook."""
 
     __tablename__ = "ledger_webhooks"
 
     url: Mapped[str] = mapped_column(String(2048), primary_key=True)
     sequence: Mapped[int] = mapped_column(BigInteger)
-    """The last record of the audit log that was delivered, or was none to deliver."""
+    """The last record of the audit log that was delivered or skipped."""
     claimed_until: Mapped[datetime | None]
-    """Until when a server delivers, so that no other does the same."""
+    """Time until which a server has claimed the delivery, so that no other does the same."""

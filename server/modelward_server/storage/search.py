@@ -1,10 +1,10 @@
-"""Pages of a list with conditions, fast whether a condition holds for ten rows or for nearly all.
+"""Pages of a filtered list, fast whether a condition matches ten rows or nearly all.
 
-A database that knows nothing of how many rows meet a condition has to guess: it walks the list in order and looks at
-each row, which takes long when few match, or it collects all that match and sorts them, which takes long when many do.
-So it is not left to guess. Each condition counts its rows, up to `FEW`, in an index of its own. When one has few, these
-are collected, sorted and held against the other conditions. When all have many, the list is walked in order, and the
-page is soon full.
+A database without selectivity statistics for a condition has to guess: it scans the list in order and checks each row,
+which is slow when few match, or it collects all matching rows and sorts them, which is slow when many do. So the plan
+is chosen here. Each condition counts its rows, up to `FEW`, in its own index. When one has few, these are collected,
+sorted and checked against the other conditions. When all have many, the list is scanned in order, and the page fills
+quickly.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,12 +17,12 @@ from sqlalchemy.orm import Session
 from modelward.lifecycle import Page
 from modelward_server.storage.paging import Key, PageRequest
 
-Among: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[bool]]
-"""Limits a list to a range of its first key, which every index that is in the list's order serves too."""
+KeyRange: TypeAlias = Callable[[ColumnElement[Any]], ColumnElement[bool]]
+"""Limits a list to a range of its first key, which every index in the list's order can serve."""
 FEW = 2000
-"""A condition that holds for fewer rows has few: that many are collected and sorted for each page."""
+"""A condition that matches fewer rows counts as rare: that many are collected and sorted for each page."""
 MANY = 10_000
-"""How far rows are counted to find the shorter walk."""
+"""Maximum count of rows when choosing the shorter scan."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,84 +30,85 @@ class Condition:
     """A condition on the rows of a list, and the index that finds them."""
 
     columns: tuple[Any, ...]
-    """What names a row of the list, in the order of the list's keys, in the table that has the index."""
+    """The columns that identify a row of the list, in the order of the list's keys, in the table with the index."""
     holds: ColumnElement[bool]
-    along: tuple[Any, ...]
-    """The columns by which the index goes on behind those that the condition fixes."""
+    index_order: tuple[Any, ...]
+    """The columns of the index after those that the condition fixes."""
     in_order: bool = False
-    """Whether the index gives the rows in the list's order, each of them once."""
+    """Whether the index yields the rows in the list's order, each of them once."""
 
-    def found(self, among: Among) -> Select[Any]:
-        """Select the names of the rows for which it holds, in the list's range where the index knows that."""
+    def matching(self, key_range: KeyRange) -> Select[Any]:
+        """Select the keys of the matching rows, within the list's range where the index supports that."""
         rows = select(*self.columns).where(self.holds)
-        return rows.where(among(self.columns[0])) if self.in_order else rows
+        return rows.where(key_range(self.columns[0])) if self.in_order else rows
 
     def holds_for(self, names: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
         same = (column == name for column, name in zip(self.columns, names, strict=True))
-        # With an offset PostgreSQL asks it of one row after the other, as the walk needs, and makes no join of it.
+        # With an offset PostgreSQL evaluates it row by row, as the scan needs, instead of turning it into a join.
         return exists(select(*self.columns).where(*same, self.holds).offset(0))
 
 
 def search_page(
     session: Session,
     keys: Sequence[Key],
-    among: Among,
+    key_range: KeyRange,
     conditions: Sequence[Condition],
     page_size: int,
     page_token: str,
-    asked: object,
+    filters: object,
 ) -> Page[Any]:
     """Fetch one page of the rows that meet every condition.
 
     Args:
-        keys: the order of the list; they name a row, and their table is what is listed.
-        page_size, page_token, asked: as `fetch_page` has them.
+        keys: the order of the list; they identify a row, and their table is the one that is listed.
+        filters: as `conditions` of `fetch_page`, as are `page_size` and `page_token`.
 
     Raises:
-        InvalidField: the token is not one of this list's.
+        InvalidField: the token does not belong to this list.
     """
-    wanted = PageRequest(session, keys, page_size, page_token, asked)
-    names = wanted.limit(*_names(session, keys, among, conditions)).subquery()
+    request = PageRequest(session, keys, page_size, page_token, filters)
+    names = request.limit(*_names(session, keys, key_range, conditions)).subquery()
     columns = [key.column for key in keys]
     same = (column == name for column, name in zip(columns, names.c, strict=True))
     rows = select(columns[0].class_).join(names, and_(*same))
-    return wanted.page(session.scalars(rows.order_by(*(key.ordering() for key in keys))).all())
+    return request.page(session.scalars(rows.order_by(*(key.ordering() for key in keys))).all())
 
 
 def _names(
-    session: Session, keys: Sequence[Key], among: Among, conditions: Sequence[Condition]
+    session: Session, keys: Sequence[Key], key_range: KeyRange, conditions: Sequence[Condition]
 ) -> tuple[Select[Any], list[Key]]:
-    """Select the names of the rows that meet every condition, and say which columns order them."""
-    start, found = _start(session, keys, among, conditions)
-    columns = list(found.subquery().c)
+    """Select the keys of the rows that meet every condition, and return the columns that order them."""
+    start, matching = _start(session, keys, key_range, conditions)
+    columns = list(matching.subquery().c)
     others = (condition.holds_for(columns) for condition in conditions if condition is not start)
-    rows = select(*columns).where(among(columns[0]), *others)
+    rows = select(*columns).where(key_range(columns[0]), *others)
     ordering = [Key(column, key.descending) for column, key in zip(columns, keys, strict=True)]
     return (rows if start.in_order else rows.distinct()), ordering
 
 
 def _start(
-    session: Session, keys: Sequence[Key], among: Among, conditions: Sequence[Condition]
+    session: Session, keys: Sequence[Key], key_range: KeyRange, conditions: Sequence[Condition]
 ) -> tuple[Condition, Select[Any]]:
-    """Choose the condition whose rows are held against the others, and select these."""
-    counts = [(_count(session, condition, among, FEW), condition) for condition in conditions]
+    """Choose the condition whose rows are checked against the others, and select these rows."""
+    counts = [(_count(session, condition, key_range, FEW), condition) for condition in conditions]
     rows, rarest = min(counts, key=lambda counted: counted[0], default=(FEW, None))
     if rarest is not None and rows < FEW:
-        return rarest, rarest.found(among).limit(FEW)
+        return rarest, rarest.matching(key_range).limit(FEW)
     columns = tuple(key.column for key in keys)
     everything = Condition(columns, true(), columns, in_order=True)
-    walked = _rarest(session, [condition for condition in conditions if condition.in_order], among) or everything
-    return walked, walked.found(among)
+    in_order = [condition for condition in conditions if condition.in_order]
+    scanned = _rarest(session, in_order, key_range) or everything
+    return scanned, scanned.matching(key_range)
 
 
-def _rarest(session: Session, conditions: Sequence[Condition], among: Among) -> Condition | None:
-    """Return the condition that holds for the fewest rows, as far as counting up to `MANY` tells."""
+def _rarest(session: Session, conditions: Sequence[Condition], key_range: KeyRange) -> Condition | None:
+    """Return the condition that matches the fewest rows, counting up to `MANY`."""
     if len(conditions) < 2:
         return next(iter(conditions), None)
-    return min(conditions, key=lambda condition: _count(session, condition, among, MANY))
+    return min(conditions, key=lambda condition: _count(session, condition, key_range, MANY))
 
 
-def _count(session: Session, condition: Condition, among: Among, most: int) -> int:
-    # In the order of the index: else PostgreSQL may gather all the rows before it counts the first.
-    found = condition.found(among).order_by(*condition.along).limit(most)
-    return session.scalar(select(func.count()).select_from(found.subquery())) or 0
+def _count(session: Session, condition: Condition, key_range: KeyRange, max_count: int) -> int:
+    # In the order of the index: otherwise PostgreSQL may collect all rows before it counts the first.
+    rows = condition.matching(key_range).order_by(*condition.index_order).limit(max_count)
+    return session.scalar(select(func.count()).select_from(rows.subquery())) or 0

@@ -1,7 +1,7 @@
-"""What lists are filtered by: the tags and metrics that models and versions have now, a row each, with indexes.
+"""Search tables: the current tags and metrics of models and versions, one row each, with indexes for filters.
 
-The rows say again what stands in `ModelRow.tags`, `VersionRow.tags` and `VersionRow.metrics`. They are written in the
-transaction that changes those, by the functions here and by nothing else.
+The rows duplicate `ModelRow.tags`, `VersionRow.tags` and `VersionRow.metrics`. They are written in the transaction that
+changes those, only by the functions of this module.
 """
 
 import hashlib
@@ -46,12 +46,12 @@ class VersionMetricRow(Base):
 
 
 def value_digest(value: str) -> str:
-    """Return the SHA-256 of a tag's value: PostgreSQL indexes no text of 5,000 characters."""
+    """Return the SHA-256 of a tag's value: PostgreSQL cannot index text of 5,000 characters."""
     return hashlib.sha256(value.encode()).hexdigest()
 
 
 def set_model_tags(session: Session, row: ModelRow, tags: Mapping[str, str]) -> None:
-    """Give a model these tags in place of those it has."""
+    """Replace the tags of a model."""
     row.tags = dict(tags)
     session.execute(delete(ModelTagRow).where(ModelTagRow.model == row.name))
     if tags:
@@ -59,25 +59,24 @@ def set_model_tags(session: Session, row: ModelRow, tags: Mapping[str, str]) -> 
 
 
 def set_version_tags(session: Session, row: VersionRow, tags: Mapping[str, str]) -> None:
-    """Give a version these tags in place of those it has."""
+    """Replace the tags of a version."""
     row.tags = dict(tags)
-    mine = (VersionTagRow.model == row.model) & (VersionTagRow.version == row.version)
-    session.execute(delete(VersionTagRow).where(mine))
+    existing = (VersionTagRow.model == row.model) & (VersionTagRow.version == row.version)
+    session.execute(delete(VersionTagRow).where(existing))
     if tags:
-        of = {"model": row.model, "version": row.version}
-        session.execute(insert(VersionTagRow), [of | tag for tag in _tag_values(tags)])
+        version = {"model": row.model, "version": row.version}
+        session.execute(insert(VersionTagRow), [version | tag for tag in _tag_values(tags)])
 
 
 def set_version_metrics(session: Session, row: VersionRow, metrics: Mapping[str, float]) -> None:
-    """Give a version the values of these metrics; it keeps those of others."""
+    """Set the values of these metrics of a version; its other metrics are kept."""
     row.metrics = {**row.metrics, **metrics}
-    mine = (VersionMetricRow.model == row.model) & (VersionMetricRow.version == row.version)
-    session.execute(delete(VersionMetricRow).where(mine, VersionMetricRow.key.in_(metrics)))
+    existing = (VersionMetricRow.model == row.model) & (VersionMetricRow.version == row.version)
+    session.execute(delete(VersionMetricRow).where(existing, VersionMetricRow.key.in_(metrics)))
     if metrics:
-        of = {"model": row.model, "version": row.version}
-        session.execute(
-            insert(VersionMetricRow), [{**of, "key": key, "value": value} for key, value in metrics.items()]
-        )
+        version = {"model": row.model, "version": row.version}
+        values = [{**version, "key": key, "value": value} for key, value in metrics.items()]
+        session.execute(insert(VersionMetricRow), values)
 
 
 def _tag_values(tags: Mapping[str, str]) -> list[dict[str, str]]:

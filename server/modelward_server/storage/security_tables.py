@@ -1,4 +1,4 @@
-"""The ledger's table for those who may call."""
+"""The ledger's tables for grants, shared keys and uploads."""
 
 from datetime import datetime
 from typing import Any
@@ -10,7 +10,7 @@ from modelward_server.storage.tables import Base, Name
 
 
 class GrantRow(Base):
-    """What a token, or a certificate's common name, lets its holder do. No secret is in it."""
+    """The permissions of a token's holder, or of a certificate's common name. It contains no secret."""
 
     __tablename__ = "ledger_grants"
 
@@ -36,7 +36,7 @@ class GrantRow(Base):
 
 
 class KeyRow(Base):
-    """A random key that the servers of this ledger share; a migration made it."""
+    """A random key that the servers of this ledger share; created by a migration."""
 
     __tablename__ = "ledger_keys"
 
@@ -45,7 +45,7 @@ class KeyRow(Base):
 
 
 class UploadRow(Base):
-    """Who, of those limited to some models, has sent the bytes of a content and so may refer to it."""
+    """Records that a client restricted to some models has sent the bytes of a content and so may refer to it."""
 
     __tablename__ = "ledger_uploads"
 

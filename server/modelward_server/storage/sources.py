@@ -1,4 +1,4 @@
-"""Reading from where a URI points, within what the operator allows."""
+"""Access to data and artifacts by URI, within the locations that the operator allows."""
 
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -15,77 +15,78 @@ from modelward_server.storage.locations import MLFLOW_SCHEMES, Location, model_o
 
 
 class RemoteFiles(Protocol):
-    """Reads what is not a local file, as MLflow's artifact repositories do."""
+    """Reads files that are not local, such as those of MLflow's artifact repositories."""
 
     def locate(self, uri: str) -> tuple[str, Sequence[str]]:
-        """Return a URI of MLflow's own with a number in place of an alias, and every place that it leads to."""
+        """Return the URI for MLflow with a number in place of an alias, and every location that it resolves to."""
 
     def download(self, uri: str, to: Path) -> Path:
-        """Fetch a URI into a folder and return where it lies."""
+        """Download a URI into a folder and return the local path."""
 
 
 class Sources:
-    """Opens URIs that lie in one of the allowed places.
+    """Opens URIs in the allowed locations.
 
     Args:
-        allowed: URIs of places, as `file:///srv/models/` or `s3://bucket/models`; a scheme, as `runs:/`, is all of it.
-        remote: reads what is not a local file.
-        blobs: what was uploaded.
-        own_artifacts: the folder in which this server's own MLflow keeps artifacts, if it does.
+        allowed: URIs of locations, such as `file:///srv/models/` or `s3://bucket/models`; a scheme such as `runs:/`
+            allows all of its URIs.
+        remote: reads files that are not local.
+        blobs: the uploaded contents.
+        own_artifacts: the folder in which this server's own MLflow stores artifacts, if it does.
 
     Raises:
-        ValueError: a place is no URI.
+        ValueError: a location is not a URI.
     """
 
     def __init__(
         self, allowed: Sequence[str], remote: RemoteFiles, blobs: BlobStore, own_artifacts: Path | None = None
     ) -> None:
         self._allowed = [Location.parse(uri) for uri in allowed]
-        folders = [Path("/", *place.parts) for place in self._allowed if place.scheme == "file"]
+        folders = [Path("/", *location.parts) for location in self._allowed if location.scheme == "file"]
         self._folders = [folder.resolve() for folder in folders]
         self._own = [own_artifacts.resolve()] if own_artifacts else []
         self._remote = remote
         self._blobs = blobs
 
     def blob(self, sha256: str, field: str) -> Path:
-        """Return where a content lies that was uploaded.
+        """Return the path of an uploaded content.
 
         Raises:
-            InvalidField: it was not, or not to its end.
-            DigestMismatch: it is short or changed by now.
+            InvalidField: it was not uploaded, or not completely.
+            DigestMismatch: it is truncated or was changed.
         """
         if not self._blobs.path(sha256).is_file():
             raise InvalidField(FieldViolation(field, f"no content {sha256} is here; upload it first (UploadBlobs)"))
         return self._blobs.verified(sha256)
 
     @contextmanager
-    def reachable(self, uri: str, field: str) -> Iterator[str]:
-        """Give where files can be read in parts for the time of the block: a local path, or the URI of a store.
+    def readable_uri(self, uri: str, field: str) -> Iterator[str]:
+        """Yield what readers of partial files can open within the block: a local path, or the URI of a store.
 
         Raises:
-            as `fetched`.
+            See `fetch`.
         """
         if self._checked(uri).scheme not in {"file", *_schemes()}:
             yield uri
             return
-        with self.fetched(uri, field) as path:
+        with self.fetch(uri, field) as path:
             yield str(path)
 
     @contextmanager
-    def fetched(self, uri: str, field: str) -> Iterator[Path]:
-        """Give the file or folder that a URI points to, as a local path for the time of the block.
+    def fetch(self, uri: str, field: str) -> Iterator[Path]:
+        """Yield the file or folder of a URI as a local path that exists within the block.
 
         Raises:
-            SourceNotAllowed: it does not lie in an allowed place, also when links or MLflow lead out of one.
-            ModelNotAllowed: the caller is limited to some models, and these are not the files of one of them.
+            SourceNotAllowed: it is not in an allowed location, also when links or MLflow lead out of one.
+            ModelNotAllowed: the client is restricted to some models, and these are not the files of one of them.
             InvalidField: nothing can be read there.
         """
-        place = self._checked(uri)
-        if place.scheme == "file":
-            yield _existing(self._local(Path("/", *place.parts), uri, self._folders), uri, field)
+        location = self._checked(uri)
+        if location.scheme == "file":
+            yield _existing(self._local(Path("/", *location.parts), uri, self._folders), uri, field)
             return
-        if place.scheme in _schemes():
-            uri = self._located(uri)
+        if location.scheme in _schemes():
+            uri = self._resolved(uri)
         with tempfile.TemporaryDirectory() as folder:
             yield self._remote.download(uri, Path(folder))
 
@@ -93,10 +94,10 @@ class Sources:
         """Store the files at a URI as blobs and describe them.
 
         Raises:
-            as `fetched`.
             InvalidField: a file is a link that leads out of the folder, or nowhere.
+            See `fetch`.
         """
-        with self.fetched(uri, "source_uri") as root:
+        with self.fetch(uri, "source_uri") as root:
             files = _files(root)
             if not files:
                 raise InvalidField(FieldViolation("source_uri", f"there is no file in {uri!r}"))
@@ -105,47 +106,47 @@ class Sources:
             return [blobs.put_file(file, file.relative_to(base).as_posix()) for file in files]
 
     def _checked(self, uri: str) -> Location:
-        """Take a URI apart that the caller and the operator's list allow."""
-        who = identity.current.get()
-        if who and who.models and not ((model := model_of(uri)) and who.may_reach(model)):
-            raise ModelNotAllowed(f"{uri!r} is no place of a model of {who.name}", models=",".join(who.models))
+        """Parse a URI and check that the client's restriction and the operator's list allow it."""
+        client = identity.current.get()
+        if client and client.models and not ((model := model_of(uri)) and client.may_reach(model)):
+            raise ModelNotAllowed(f"{uri!r} is no location of a model of {client.name}", models=",".join(client.models))
         try:
-            place = Location.parse(uri)
+            location = Location.parse(uri)
         except ValueError as error:
             _refuse(uri, str(error))
-        if not any(allowed.contains(place) for allowed in self._allowed):
-            _refuse(uri, "is in no allowed place")
-        return place
+        if not any(allowed.contains(location) for allowed in self._allowed):
+            _refuse(uri, "is in no allowed location")
+        return location
 
-    def _located(self, uri: str) -> str:
-        """Return what to download for a URI of MLflow's own, once all the places that it leads to are allowed."""
-        fixed, places = self._remote.locate(uri)
-        for place in places:
-            scheme = urlsplit(place).scheme
+    def _resolved(self, uri: str) -> str:
+        """Return the URI to download for one of MLflow, once all the locations that it resolves to are allowed."""
+        fixed, locations = self._remote.locate(uri)
+        for location in locations:
+            scheme = urlsplit(location).scheme
             if scheme in {"", "file"}:
-                path = Path(unquote(urlsplit(place).path) if scheme else place)
+                path = Path(unquote(urlsplit(location).path) if scheme else location)
                 local = self._local(path, uri, [*self._folders, *self._own])
                 _check_inside(_files(local), local)
-            elif not self._allows(place):
-                _refuse(uri, f"leads to {place!r}, which is in no allowed place")
+            elif not self._allows(location):
+                _refuse(uri, f"leads to {location!r}, which is in no allowed location")
         return fixed
 
     def _allows(self, uri: str) -> bool:
         try:
-            place = Location.parse(uri)
+            location = Location.parse(uri)
         except ValueError:
             return False
-        own = place.scheme == "mlflow-artifacts"  # By the tracking server itself: the URI may name no other.
-        return own or any(allowed.contains(place) for allowed in self._allowed)
+        own = location.scheme == "mlflow-artifacts"  # Served by the tracking server: the URI names no other.
+        return own or any(allowed.contains(location) for allowed in self._allowed)
 
     def _local(self, path: Path, uri: str, folders: Sequence[Path]) -> Path:
-        """Return a path with all links followed, which lies in one of the folders."""
+        """Return a path with all links resolved, which is inside one of the folders."""
         try:
             real = path.resolve()
-        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: links in a circle.
+        except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a cycle of links.
             _refuse(uri, f"cannot be followed: {error}")
         if not any(real.is_relative_to(folder) for folder in folders):
-            _refuse(uri, "leads to a local path outside the allowed places")
+            _refuse(uri, "leads to a local path outside the allowed locations")
         return real
 
 
@@ -179,5 +180,5 @@ def _check_inside(files: Sequence[Path], base: Path) -> None:
 
 
 def _refuse(uri: str, why: str) -> Never:
-    fix = "its operator allows places with MODELWARD_ALLOWED_SOURCES"
+    fix = "its operator allows locations with MODELWARD_ALLOWED_SOURCES"
     raise SourceNotAllowed(f"the server may not read {uri!r}: it {why}; {fix}", uri=uri)

@@ -1,4 +1,4 @@
-"""The ledger's file: how SQLite is told to keep it, and what happens when somebody takes it away."""
+"""The ledger's SQLite file: connection settings, and detection of a file that was moved or replaced."""
 
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,16 @@ from sqlalchemy.exc import DisconnectionError
 from modelward.errors import StoreUnavailable
 
 BUSY_SECONDS = 30
-"""How long a writer waits for the one before it."""
+"""Maximum wait of a writer for the one before it."""
 
-Place = tuple[int, int]
+FileId = tuple[int, int]
 """The device and the inode of a file."""
 
 
 class LedgerFile:
-    """Watches where the file of a database is.
+    """Checks that connections use the file at the database's path.
 
-    A connection goes on with a file that was moved or removed, and a new one makes an empty file in its place. Neither
+    A connection keeps using a file that was moved or removed, and a new one creates an empty file in its place. Neither
     is the ledger.
     """
 
@@ -28,7 +28,7 @@ class LedgerFile:
         self._known = False
 
     def prepare(self, engine: Engine) -> None:
-        """Have an engine's connections keep the file well, and be used only while they are of this file."""
+        """Configure an engine's connections, and let them be used only while the file at the path is theirs."""
         event.listen(engine, "do_connect", lambda *_: self._check_there())
         event.listen(engine, "connect", self._on_connect)
         event.listen(engine, "begin", _begin)
@@ -36,22 +36,22 @@ class LedgerFile:
 
     def _check_there(self) -> None:
         if self._known:
-            self._place()
+            self._file_id()
 
     def _on_connect(self, connection: Any, record: Any) -> None:
-        connection.isolation_level = None  # The driver shall not begin transactions of its own.
-        # WAL: readers never wait for the writer. FULL: what was acknowledged survives a power cut.
+        connection.isolation_level = None  # The driver must not begin transactions of its own.
+        # WAL: readers never wait for the writer. FULL: acknowledged changes survive a power cut.
         busy = f"busy_timeout={BUSY_SECONDS * 1000}"
         for pragma in (busy, "journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")
-        record.info["place"], self._known = self._place(), True
+        record.info["file_id"], self._known = self._file_id(), True
 
     def _on_checkout(self, _connection: object, record: Any, _proxy: object) -> None:
-        if record.info.get("place") != self._place():
-            raise DisconnectionError("another file is in the place of the ledger's")
+        if record.info.get("file_id") != self._file_id():
+            raise DisconnectionError("another file is at the path of the ledger's")
 
-    def _place(self) -> Place | None:
-        """Return which file is in the ledger's place.
+    def _file_id(self) -> FileId | None:
+        """Return the identity of the file at the ledger's path.
 
         Raises:
             StoreUnavailable: there is none.
@@ -59,14 +59,14 @@ class LedgerFile:
         if self.path is None:
             return None
         try:
-            found = self.path.stat()
+            status = self.path.stat()
         except FileNotFoundError:
             message = f"the ledger's database does not answer: its file {self.path} is gone; put it back"
             raise StoreUnavailable(message, store="ledger") from None
-        return found.st_dev, found.st_ino
+        return status.st_dev, status.st_ino
 
 
 def _begin(connection: Connection) -> None:
-    # A writer takes the lock at once: taken later, a reader that turns writer would fail instead of waiting.
+    # A writer takes the lock at once: upgrading a read transaction later would fail instead of waiting.
     writes = connection.get_execution_options().get("writes", False)
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")

@@ -1,7 +1,7 @@
-"""The memory that tables of requests may take once they are unpacked: one budget for all calls under way.
+"""Memory budget for the decoded tables of requests: one for all calls under way.
 
-A few hundred bytes may stand for gigabytes, by compression, dictionaries and declared lengths. So whatever unpacks a
-table takes from the budget first, and is refused where that does not suffice.
+A few hundred bytes may expand to gigabytes, by compression, dictionaries and declared lengths. So decoding a table
+reserves memory from the budget first, and is refused where that does not suffice.
 """
 
 import sys
@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 
 class TableMemory:
-    """The budget of this process.
+    """The memory budget of this process.
 
     Args:
         limit: bytes that the tables of all calls may take at once.
@@ -27,46 +27,46 @@ class TableMemory:
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        """May be changed at any time; what is held stays held."""
+        """May be changed at any time; existing reservations are kept."""
         self._held = 0
         self._lock = threading.RLock()  # A finalizer may run within a change, in the same thread.
 
     @property
     def held(self) -> int:
-        """Bytes that are taken now."""
+        """Bytes that are reserved now."""
         return self._held
 
     @property
     def table_limit(self) -> int:
-        """Bytes that one table, or one batch of a table that is read in parts, may take: half, for the others' sake."""
+        """Maximum bytes of one table, or of one batch of a table read in parts: half, to leave room for others."""
         return self.limit // 2
 
-    def take(self, size: int) -> None:
-        """Take memory.
+    def reserve(self, size: int) -> None:
+        """Reserve memory.
 
         Raises:
-            LimitReached: others hold too much of it.
+            LimitReached: other tables hold too much of it.
         """
         with self._lock:
             if self._held + size > self.limit:
-                fix = "the memory for tables is taken by other calls; ask again"
+                fix = "the memory for tables is in use by other calls; retry"
                 raise LimitReached(fix, RETRY_SECONDS, limit="table_memory")
             self._held += size
 
-    def give_back(self, size: int) -> None:
+    def release(self, size: int) -> None:
         with self._lock:
             self._held -= size
 
 
 MEMORY = TableMemory(2048 * MIB)
-"""The budget of this process, which has one memory; the setting `table_memory_mb` sets its limit."""
+"""The budget of this process; the setting `table_memory_mb` sets its limit."""
 
 
-class Share:
-    """What one table has taken. Use it in a `with` block, whose end gives back what was not left to arrays.
+class MemoryReservation:
+    """The memory reserved for one table. The end of its `with` block releases what was not transferred to arrays.
 
     Args:
-        field: where the table stands in its request, for errors.
+        field: the path of the table in its request, for errors.
     """
 
     def __init__(self, field: str) -> None:
@@ -82,17 +82,17 @@ class Share:
         self.resize(0)
 
     def add(self, size: int) -> None:
-        """Take more.
+        """Reserve more.
 
         Raises:
-            LimitReached: the table is larger than one may be, or others hold too much.
+            LimitReached: the table exceeds the maximum for one, or other tables hold too much.
         """
         self.check(self.size + size)
-        MEMORY.take(size)
+        MEMORY.reserve(size)
         self.size += size
 
     def check(self, size: int) -> None:
-        """Refuse a size that one table may not have.
+        """Refuse a size beyond the maximum for one table.
 
         Raises:
             LimitReached: it is too large.
@@ -101,39 +101,39 @@ class Share:
             raise too_large(self.field)
 
     def resize(self, size: int) -> None:
-        """Take or give back, so that so many bytes are held.
+        """Reserve or release memory until `size` bytes are reserved.
 
         Raises:
-            as `add`.
+            See `add`.
         """
         if size > self.size:
             self.add(size - self.size)
         else:
-            MEMORY.give_back(self.size - size)
+            MEMORY.release(self.size - size)
             self.size = size
 
-    def leave_to(self, columns: Columns) -> None:
-        """Hold as much as the columns take until nobody has them any more, and no longer for this share.
+    def transfer_to(self, columns: Columns) -> None:
+        """Tie the reservation to the lifetime of the columns' arrays, for as many bytes as they take.
 
         Raises:
-            as `add`.
+            See `add`.
         """
         sizes = {name: bytes_of({name: values}) for name, values in columns.items()}
         self.resize(sum(sizes.values()))
         for name, values in columns.items():
-            weakref.finalize(values, MEMORY.give_back, sizes[name]).atexit = False
+            weakref.finalize(values, MEMORY.release, sizes[name]).atexit = False
             self.size -= sizes[name]
 
 
 def too_large(field: str) -> LimitReached:
-    """Return what is raised of a table that takes more than one may."""
-    most = f"{MEMORY.table_limit // MIB:,} MiB, the most for one table or one batch of it"
-    way_out = "send it in smaller batches, or raise MODELWARD_TABLE_MEMORY_MB"
-    return LimitReached(f"{field}: unpacks to more than {most}; {way_out}", limit="table_memory", field=field)
+    """Return the error for a table that takes more than one may."""
+    maximum = f"{MEMORY.table_limit // MIB:,} MiB, the maximum for one table or one batch of it"
+    fix = "send it in smaller batches, or raise MODELWARD_TABLE_MEMORY_MB"
+    return LimitReached(f"{field}: decodes to more than {maximum}; {fix}", limit="table_memory", field=field)
 
 
 def bytes_of(columns: Columns) -> int:
-    """Return how much memory columns take, their text included; text that several rows share counts for each."""
+    """Return the memory that columns take, including their text; text that several rows share counts for each."""
     return sum(
         values.nbytes + (_text_bytes(values.tolist()) if values.dtype == object else 0) for values in columns.values()
     )

@@ -1,6 +1,6 @@
-"""The ledger's tables for models and versions; other services keep theirs beside this module.
+"""The ledger's tables for models and versions; other services have theirs in modules beside this one.
 
-Every name begins with `ledger_`, so that the ledger may share a database with MLflow.
+Every table name begins with `ledger_`, so that the ledger can share a database with MLflow.
 """
 
 from datetime import UTC, datetime
@@ -22,11 +22,11 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 Name = String(128).with_variant(String(128, collation="C"), "postgresql")
-"""A name, in the order of its bytes on every database, whatever its locale."""
+"""A name, sorted by its bytes on every database, whatever its locale."""
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """An instant: stored in UTC, read back with its zone, also from SQLite, which knows none."""
+    """A timestamp: stored in UTC, and read back with its zone, also from SQLite, which stores none."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
@@ -45,7 +45,7 @@ class UtcDateTime(TypeDecorator[datetime]):
 
 
 class Base(DeclarativeBase):
-    """The root of every table."""
+    """Base class of all tables."""
 
     type_annotation_map: ClassVar[dict[Any, Any]] = {
         datetime: UtcDateTime,
@@ -95,13 +95,13 @@ class VersionRow(Base):
     artifact_deleted_by: Mapped[str] = mapped_column(server_default="")
     artifact_deletion_reason: Mapped[str] = mapped_column(server_default="")
     artifact_deleted_at: Mapped[datetime | None] = mapped_column(default=None)
-    # Every change that MLflow shall show counts `mirror_wanted` up, in the transaction of the change; the mirror
-    # sets `mirror_done` to the count that it saw. So nothing is forgotten, whenever the server dies.
+    # Every change to be shown in MLflow increments `mirror_wanted`, in the transaction of the change; the mirror sets
+    # `mirror_done` to the count that it read. So no change is lost, whenever the server dies.
     mirror_wanted: Mapped[int] = mapped_column(default=1)
     mirror_done: Mapped[int] = mapped_column(default=0)
 
     __table_args__ = (
-        # The promise of the registry, kept by the database and not by a convention.
+        # The database enforces the registry's central invariant: at most one production version.
         Index(
             "ledger_one_production_version",
             "model",
@@ -121,7 +121,7 @@ class VersionRow(Base):
 
 
 class MetricRow(Base):
-    """Every value of every metric; `VersionRow.metrics` holds the latest ones."""
+    """All recorded values of every metric; `VersionRow.metrics` holds the latest ones."""
 
     __tablename__ = "ledger_metrics"
 
@@ -136,7 +136,7 @@ class MetricRow(Base):
 
 
 class AuditRow(Base):
-    """The audit log: a row for every change, in the order of the commits, each with the hash of the one before."""
+    """The audit log: a row for every change, in commit order, each with the hash of its predecessor."""
 
     __tablename__ = "ledger_audit"
 
@@ -154,7 +154,7 @@ class AuditRow(Base):
 
 
 class AuditHeadRow(Base):
-    """The end of the audit log, in one row: writers queue on it, so sequence numbers are in the order of commits."""
+    """The head of the audit log, in one row: writers lock it, so that sequence numbers are in commit order."""
 
     __tablename__ = "ledger_audit_head"
 
@@ -164,7 +164,7 @@ class AuditHeadRow(Base):
 
 
 class TransitionRow(Base):
-    """The record of stage changes, under the sequence number of its audit row: rows are added, never changed."""
+    """Stage changes, under the sequence number of their audit record; rows are added, never changed."""
 
     __tablename__ = "ledger_transitions"
 
@@ -187,7 +187,7 @@ class TransitionRow(Base):
 
 
 class PolicyRow(Base):
-    """What a version of the model must meet before it goes into production."""
+    """The requirements that a version of the model must meet for production."""
 
     __tablename__ = "ledger_policies"
 
@@ -197,7 +197,7 @@ class PolicyRow(Base):
 
 
 class EngineRow(Base):
-    """Which version an engine said last that it runs."""
+    """The version that an engine last reported to run."""
 
     __tablename__ = "ledger_engines"
 
@@ -209,13 +209,13 @@ class EngineRow(Base):
 
 
 class RequestRow(Base):
-    """The answer that a request id was given, so that a retry gets the same one."""
+    """The answer to a request id, so that a retry gets the same one."""
 
     __tablename__ = "ledger_requests"
 
     request_id: Mapped[str] = mapped_column(String(36), primary_key=True)
     owner: Mapped[str] = mapped_column(default="", server_default="")
-    """Who proved to be the caller; empty where the server asked nobody."""
+    """The authenticated client; empty where the server does not authenticate."""
     digest: Mapped[str] = mapped_column(String(64))
     answer_type: Mapped[str]
     answer: Mapped[bytes] = mapped_column(LargeBinary)
@@ -232,7 +232,7 @@ class RequestRow(Base):
 
 
 class SweptRow(Base):
-    """Up to when answers of request ids have been forgotten."""
+    """Time up to which answers of request ids have been deleted."""
 
     __tablename__ = "ledger_swept"
 

@@ -40,21 +40,21 @@ class UnitOfWork:
         self._reads = executors.background if background else executors.reads
         self._writes = executors.background if background else executors.writes
         self._analyses = executors.background if background else executors.compute
-        self._on_write = best_effort(on_write)  # The change is committed: a failure here is no failure of the call.
+        self._on_write = best_effort(on_write)  # The change is committed: a failure here must not fail the call.
 
     async def read(self, query: Callable[[Session], Value], *, urgent: bool = False) -> Value:
-        """Run a function that only reads; `urgent` ones have an executor of their own."""
+        """Run a function that only reads; `urgent` reads have an executor of their own."""
         return await (self.executors.urgent if urgent else self._reads).run(self._read, query)
 
     async def analyse(self, query: Callable[[Session], Value]) -> Value:
-        """Run a function that reads much, or computes with what it reads."""
+        """Run a function that reads many rows, or computes with what it reads."""
         return await self._analyses.run(self._read, query)
 
     async def fetch_one(self, statement: Executable, values: Mapping[str, Any]) -> tuple[Any, ...] | None:
         """Fetch one row by its key; on SQLite without a thread, since switching to one costs more than the read."""
-        if self.ledger.in_file:
-            return self.ledger.peek(statement, values)
-        return await self.executors.urgent.run(self.ledger.peek, statement, values)
+        if self.ledger.is_sqlite:
+            return self.ledger.fetch_one(statement, values)
+        return await self.executors.urgent.run(self.ledger.fetch_one, statement, values)
 
     async def run_as_system(self, actor: str, change: Callable[[Session, ActorContext], Value]) -> Value:
         """Run a change that the server makes on its own, in one transaction.
@@ -67,7 +67,7 @@ class UnitOfWork:
             ConcurrentChange: it conflicted with other writers `MAX_ATTEMPTS` times.
         """
         result: Value = await self._writes.run(
-            self._write, lambda session: change(session, audit.in_turn(session, actor))
+            self._write, lambda session: change(session, audit.begin_change(session, actor))
         )
         self._on_write()
         return result
@@ -88,7 +88,7 @@ class UnitOfWork:
             at_first: prepared values to try before `prepare` runs, where these often suffice.
 
         Raises:
-            ConcurrentChange: what was prepared was outdated, or conflicted with other writers, each time.
+            ConcurrentChange: the preparation was outdated, or the change conflicted with other writers, each time.
         """
         return await self._prepared(
             prepare,
@@ -109,7 +109,7 @@ class UnitOfWork:
             prepared = await self.analyse(prepare)
             with suppress(Outdated):
                 return await run(prepared)
-        raise ConcurrentChange("what this rests on changed again and again; retry with the same request id")
+        raise ConcurrentChange("the data that this depends on kept changing; retry with the same request id")
 
     def _read(self, query: Callable[[Session], Value]) -> Value:
         with span("ledger read"), self.ledger.reading() as session:
@@ -122,7 +122,7 @@ class UnitOfWork:
         return self._write_once(change)
 
     def _write_urgently(self, change: Callable[[Session], Value]) -> Value:
-        return self.ledger.urgently(lambda: self._write(change))
+        return self.ledger.run_with_reserve(lambda: self._write(change))
 
     def _write_once(self, change: Callable[[Session], Value]) -> Value:
         with span("ledger write"), self.ledger.writing() as session:

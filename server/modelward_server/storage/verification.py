@@ -1,7 +1,7 @@
-"""Reading blobs: what is lost, short or changed is found out before it is used, and can be uploaded again.
+"""Verified reading of blobs: missing, truncated and changed ones are detected before use, and can be uploaded again.
 
-A blob's name is its SHA-256, so a path alone says what must be there. One that is found bad is set aside under another
-name: it no longer counts as here, so the next upload of it brings it whole.
+A blob's name is its SHA-256, so a path alone defines the content. A damaged blob is renamed: it then counts as missing,
+so that the next upload replaces it.
 """
 
 import hashlib
@@ -18,21 +18,21 @@ from modelward.errors import DigestMismatch, StoreUnavailable
 log = logging.getLogger(__name__)
 
 READ_BYTES = 1 << 20
-"""How much of a file is held in memory at a time."""
+"""Size of the chunks in which a file is read."""
 INCOMING = "incoming"
-"""The folder of what is not whole yet; every store has one."""
+"""The folder of unfinished uploads; every store has one."""
 DAMAGED = ".damaged"
-"""Ends the name of a blob that was found bad."""
+"""Suffix of the name of a blob that was found damaged."""
 
 
 class BlobReader:
-    """Gives a blob a mebibyte at a time; its end comes only when all of it has the right SHA-256.
+    """Reads a blob in chunks of a mebibyte; the last one is returned only when the whole blob has the right SHA-256.
 
     Args:
-        in_place: whether to leave a bad one where it is, for who only looks.
+        in_place: whether to leave a damaged blob under its name, for read-only checks.
 
     Raises:
-        DigestMismatch: on opening or reading, when it is lost, short or changed.
+        DigestMismatch: on opening or reading, when it is missing, truncated or changed.
         StoreUnavailable: it cannot be read now.
     """
 
@@ -40,7 +40,7 @@ class BlobReader:
         self._path = path
         self._in_place = in_place
         self._hash = hashlib.sha256()
-        self._given = 0
+        self._bytes_read = 0
         with _reading(path):
             self._file = path.open("rb")
         self._size = self._length() if size_bytes is None else size_bytes
@@ -57,22 +57,22 @@ class BlobReader:
         self._file.close()
 
     def skip(self, offset: int) -> bool:
-        """Verify the next mebibyte before `offset` without giving it; False when there is no more."""
-        return self._given < offset and bool(self._next(min(READ_BYTES, offset - self._given)))
+        """Verify the next mebibyte before `offset` without returning it; False when there is no more."""
+        return self._bytes_read < offset and bool(self._next(min(READ_BYTES, offset - self._bytes_read)))
 
     def read(self) -> bytes:
-        """Return the next piece; nothing when there is no more."""
+        """Return the next chunk; empty at the end."""
         return self._next(READ_BYTES)
 
-    def _next(self, most: int) -> bytes:
+    def _next(self, size: int) -> bytes:
         with _reading(self._path):
-            piece = self._file.read(most)
-        self._hash.update(piece)
-        self._given += len(piece)
-        ends = not piece or self._given >= self._size
+            chunk = self._file.read(size)
+        self._hash.update(chunk)
+        self._bytes_read += len(chunk)
+        ends = not chunk or self._bytes_read >= self._size
         if ends and self._hash.hexdigest() != self._path.name:
             self._refuse(f"has the SHA-256 {self._hash.hexdigest()}", self._hash.hexdigest())
-        return piece
+        return chunk
 
     def _length(self) -> int:
         return os.fstat(self._file.fileno()).st_size
@@ -84,12 +84,12 @@ class BlobReader:
 
 
 def verify(path: Path, size_bytes: int | None = None, *, in_place: bool = False) -> Path:
-    """Return the path of a blob that is whole.
+    """Return the path of a blob after verifying its content.
 
     Raises:
-        as `BlobReader`.
+        See `BlobReader`.
     """
-    for _ in pieces(path, size_bytes, in_place=in_place):
+    for _ in chunks(path, size_bytes, in_place=in_place):
         pass
     return path
 
@@ -98,44 +98,44 @@ def read_verified(path: Path) -> bytes:
     """Return a blob's content.
 
     Raises:
-        as `BlobReader`.
+        See `BlobReader`.
     """
-    return b"".join(pieces(path))
+    return b"".join(chunks(path))
 
 
 def copy_verified(path: Path, target: Path) -> None:
-    """Copy a blob; what came of one that is not whole is removed.
+    """Copy a blob; the partial copy of a damaged one is removed.
 
     Raises:
-        as `BlobReader`.
+        See `BlobReader`.
     """
     try:
         with target.open("wb") as file:
-            file.writelines(pieces(path))
+            file.writelines(chunks(path))
     except BaseException:
         target.unlink(missing_ok=True)
         raise
 
 
 def is_blob(path: Path) -> bool:
-    """Tell whether a file of a store's folders is a blob, not one that was set aside."""
+    """Return whether a file in a store's folders is a blob, not a damaged one that was renamed."""
     return len(path.name) == 64 and path.suffix == ""
 
 
-def pieces(path: Path, size_bytes: int | None = None, *, in_place: bool = False) -> Iterator[bytes]:
-    """Give a blob a mebibyte at a time.
+def chunks(path: Path, size_bytes: int | None = None, *, in_place: bool = False) -> Iterator[bytes]:
+    """Yield a blob in chunks of a mebibyte.
 
     Raises:
-        as `BlobReader`.
+        See `BlobReader`.
     """
     with BlobReader(path, size_bytes, in_place=in_place) as reader:
-        while piece := reader.read():
-            yield piece
+        while chunk := reader.read():
+            yield chunk
 
 
 @contextmanager
-def present(store: Path) -> Iterator[None]:
-    """Tell a store that is gone, as a shared folder that is not mounted, from one that lacks a file.
+def require_store(store: Path) -> Iterator[None]:
+    """Distinguish a store that is missing, such as an unmounted share, from one that lacks a file.
 
     Raises:
         StoreUnavailable: nothing of the store is there.
@@ -145,14 +145,14 @@ def present(store: Path) -> Iterator[None]:
     except FileNotFoundError:
         if (store / INCOMING).is_dir():
             raise
-        raise _unreadable(store, "has nothing in it") from None
+        raise _unreadable(store, "is empty") from None
 
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Tell a blob that is lost from a disk that does not answer."""
+    """Distinguish a missing blob from a disk that does not answer."""
     try:
-        with present(path.parent.parent):
+        with require_store(path.parent.parent):
             yield
     except FileNotFoundError:
         raise _mismatch(path, "is lost") from None
@@ -160,11 +160,11 @@ def _reading(path: Path) -> Iterator[None]:
         raise _unreadable(path, f"cannot be read: {error.strerror}") from error
 
 
-def _set_aside(path: Path, read: os.stat_result) -> None:
-    """Give a bad blob another name, unless another file is in its place by now."""
-    log.error("the file %s is damaged; it is set aside as %s%s", path, path.name, DAMAGED)
+def _set_aside(path: Path, opened: os.stat_result) -> None:
+    """Rename a damaged blob, unless another file has taken its place."""
+    log.error("the file %s is damaged; it is renamed to %s%s", path, path.name, DAMAGED)
     with suppress(OSError):
-        if os.path.samestat(path.stat(), read):
+        if os.path.samestat(path.stat(), opened):
             path.replace(path.with_name(f"{path.name}{DAMAGED}"))
 
 
@@ -174,4 +174,4 @@ def _mismatch(path: Path, what: str, actual: str = "") -> DigestMismatch:
 
 
 def _unreadable(path: Path, what: str) -> StoreUnavailable:
-    return StoreUnavailable(f"the models' files do not answer: {path} {what}", store="blobs")
+    return StoreUnavailable(f"the storage of models' files does not answer: {path} {what}", store="blobs")

@@ -1,4 +1,4 @@
-"""Runs the ledger's migrations on the connection that the ledger hands over."""
+"""Alembic environment: runs the ledger's migrations on the connection that the ledger provides."""
 
 from alembic import context
 
