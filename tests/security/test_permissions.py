@@ -176,7 +176,7 @@ def test_every_field_with_the_digest_of_an_upload_is_marked_as_one() -> None:
 
 READERS = {"copy_artifact", "readable_uri", "fetch", "blob", "read_columns", "read_batches", "parquet_pieces"}
 """What reads from a location or an upload that somebody named."""
-INNER = {"rpc/datasets.py": "hands on the dataset that it was given", "store/sources.py": "checks them itself"}
+INNER = {"rpc/datasets.py": "hands on the dataset that it was given", "storage/sources.py": "checks them itself"}
 FROM_MLFLOW = "foreign.uri"
 """The version of the model that the request names; `Sources` checks where it leads."""
 

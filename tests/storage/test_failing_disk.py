@@ -156,7 +156,7 @@ def test_an_upload_to_a_folder_that_is_gone_waits_for_it(away: tuple[Client, Pat
     (tmp_path / "model.bin").write_bytes(b"model")
     blobs.rename(tmp_path / "unmounted")
     blobs.mkdir()
-    with pytest.raises(StoreUnavailable, match="do not answer") as told:
+    with pytest.raises(StoreUnavailable, match="does not answer") as told:
         client.register("spx", tmp_path / "model.bin")
     assert told.value.metadata == {"store": "blobs"}
     blobs.rmdir()

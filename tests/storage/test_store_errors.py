@@ -260,9 +260,9 @@ def test_a_value_that_no_database_can_hold_is_the_caller_s_to_mend(store: Ledger
 def test_only_a_unique_key_makes_a_race(store: Ledger) -> None:
     with pytest.raises(ConcurrentChange), store.writing() as session:
         session.execute(insert(ModelRow), [_model("spx"), _model("spx")])
-    with pytest.raises(InvalidField, match="rule"), store.writing() as session:
+    with pytest.raises(InvalidField, match="constraint"), store.writing() as session:
         session.execute(text("INSERT INTO ledger_policies VALUES ('nothing', '{}', 1)"))
-    with pytest.raises(InvalidField, match="rule"), store.writing() as session:
+    with pytest.raises(InvalidField, match="constraint"), store.writing() as session:
         session.execute(text("INSERT INTO ledger_models (name) VALUES ('spx')"))
 
 

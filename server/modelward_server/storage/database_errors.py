@@ -45,7 +45,7 @@ def _conflict(words: str) -> ModelwardError:
 
 
 def _bad_value(words: str) -> ModelwardError:
-    return InvalidField(FieldViolation("request", f"has a value that the ledger's database cannot store: {words}"))
+    return InvalidField(FieldViolation("request", f"has a value that the ledger's database cannot hold: {words}"))
 
 
 def _constraint_violated(words: str) -> ModelwardError:
