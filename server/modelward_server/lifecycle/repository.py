@@ -20,7 +20,7 @@ from modelward.lifecycle import (
     VersionRef,
 )
 from modelward.shared.suggestions import nearest
-from modelward_server.storage.paging import is_own
+from modelward_server.storage.paging import is_visible
 from modelward_server.storage.tables import ModelRow, TransitionRow, VersionRow
 
 MAX_NEIGHBOURS = 50
@@ -42,7 +42,7 @@ def model_row(session: Session, name: str, *, lock: bool = False) -> ModelRow:
 
 def _neighbours(session: Session, name: str) -> list[str]:
     """Return the names of the client's models that are next to a name in alphabetical order."""
-    own = select(ModelRow.name).where(is_own(ModelRow.name)).limit(MAX_NEIGHBOURS)
+    own = select(ModelRow.name).where(is_visible(ModelRow.name)).limit(MAX_NEIGHBOURS)
     before = own.where(ModelRow.name < name).order_by(ModelRow.name.desc())
     after = own.where(ModelRow.name > name).order_by(ModelRow.name)
     return [*session.scalars(before), *session.scalars(after)]
