@@ -116,7 +116,7 @@ DELAYED = ("independent", "AR(1), 0.7", "GARCH(1, 1)")
 
 
 def _delays(pool: Any, runs: int) -> Iterator[list[str]]:
-    yield ["series", "shift", "median rows until drift", "90 % within", "seen within 504 rows"]
+    yield ["series", "shift", "median rows until drift", "90 % within", "detected within 504 rows"]
     for name in DELAYED:
         for shift in SHIFTS:
             delays = np.array(pool.map(partial(_delay, name, shift), range(runs // 4), chunksize=2))
@@ -148,7 +148,7 @@ def _quarters() -> Iterator[list[str]]:
     """Compare each quarter of 2004 to 2010 with all days before 2004."""
     market = _market()
     profile = build_profile(_columns(market.between("1999", "2003")))
-    yield ["quarter", "drift", "score", "confidence", "driven by", "naive KS at 5%, features of 5"]
+    yield ["quarter", "drift", "score", "confidence", "drivers", "naive KS at 5%, features out of 5"]
     for name, sample in market.between("2004", "2010").quarters():
         found = _decide(profile, _columns(sample))
         naive = sum(feature.ks_p_value <= 0.05 for feature in found.features)
