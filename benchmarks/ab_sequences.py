@@ -230,7 +230,7 @@ def _ever_broken(random: Random, share: float) -> tuple[bool, bool]:
     first = np.cumsum(random.random(20_000) < share)[99::100]
     total = np.arange(100, 20_001, 100)
     sequential = any(
-        sample_ratio.sequential_p_value([one, all_ - one], [1, 1]) < sample_ratio.BROKEN_BELOW
+        sample_ratio.sequential_p_value([one, all_ - one], [1, 1]) < sample_ratio.MISMATCH_SIGNIFICANCE
         for one, all_ in zip(first.tolist(), total.tolist(), strict=True)
     )
     statistic = (2 * first - total) ** 2 / total

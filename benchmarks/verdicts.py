@@ -24,7 +24,7 @@ from modelward.lifecycle import VersionRef
 from modelward_server.comparison.verdict import Terms, decide
 from modelward_server.statistics.losses import mean_losses
 from modelward_server.statistics.metrics import Scored
-from modelward_server.statistics.trading import keep_book
+from modelward_server.statistics.trading import compute_trading_returns
 
 OLD, NEW = VersionRef("model", 1), VersionRef("model", 2)
 CLASSES = (Metric.F1, Metric.ACCURACY, Metric.ROC_AUC, Metric.BRIER)
@@ -121,7 +121,9 @@ def _predicted(drawn: Floats) -> dict[VersionRef, Scored]:
     returns = drawn[0] / 100
     seen = {OLD: returns + drawn[1] / 20, NEW: returns + drawn[2] / 20}
     return {
-        version: Scored(returns, answers, book=keep_book(np.sign(answers), returns, 0.0, 252.0))
+        version: Scored(
+            returns, answers, trading_returns=compute_trading_returns(np.sign(answers), returns, 0.0, 252.0)
+        )
         for version, answers in seen.items()
     }
 

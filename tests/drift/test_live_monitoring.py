@@ -211,7 +211,7 @@ def test_what_was_acknowledged_survives_a_kill(
 def _watched(reference: Any, places: Any) -> float:
     detector = Detector(reference)
     for number, part in enumerate(np.array_split(places, 4)):
-        detector.watch(part, number)
+        detector.update(part, number)
         detector = from_bytes(to_bytes(detector))
     return detector.evidence
 

@@ -23,7 +23,7 @@ def of_classes(wrong: np.ndarray, rows: int) -> list[PeriodLoss]:
     return [PeriodLoss(rows, float(count), float(count)) for count in wrong]
 
 
-def of_numbers(errors: np.ndarray) -> list[PeriodLoss]:
+def estimate_numeric(errors: np.ndarray) -> list[PeriodLoss]:
     squares = np.square(errors)
     return [PeriodLoss(len(row), float(row.sum()), float(np.square(row).sum())) for row in squares]
 
@@ -50,7 +50,7 @@ def test_volatility_that_wanders_by_itself_is_rarely_a_decline(count: int, corre
     random = np.random.default_rng([count, int(correlation * 10), 1])
     volatility = np.exp(0.4 * dependent(random, count + 1, correlation))
     errors = volatility[:, :, None] * random.standard_t(5, size=(SERIES, count + 1, 50))
-    alarms = np.mean([declined(of_numbers(row), classes=False) for row in errors])
+    alarms = np.mean([declined(estimate_numeric(row), classes=False) for row in errors])
     assert alarms < 1.5 * SIGNIFICANCE + CHANCE
 
 

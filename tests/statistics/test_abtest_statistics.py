@@ -6,8 +6,8 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import ttest_rel
 
 from modelward_server.statistics import cuped, sample_ratio
-from modelward_server.statistics.arm_statistics import Arm, standing
-from modelward_server.statistics.confidence_sequences import FEWEST, TUNED_AT, half_width, mixing_variance
+from modelward_server.statistics.arm_statistics import Arm, estimate_difference
+from modelward_server.statistics.confidence_sequences import MIN_UNITS, TUNED_AT, half_width, mixing_variance
 
 RNG = np.random.default_rng(7)
 
@@ -65,10 +65,10 @@ def test_split_without_units_is_not_broken() -> None:
 
 def test_difference_of_two_samples_has_welchs_variance() -> None:
     control, challenger = RNG.normal(0, 1, 300), RNG.normal(0.4, 2, 200)
-    found = standing(arm(np.append(control, [])), _shifted(challenger, 300), paired=False)
+    found = estimate_difference(arm(np.append(control, [])), _shifted(challenger, 300), paired=False)
     assert found.difference == pytest.approx(challenger.mean() - control.mean())
     assert found.variance == pytest.approx(control.var(ddof=1) / 300 + challenger.var(ddof=1) / 200)
-    assert (found.units, found.time, found.variance_explained) == (500, 500, 0)
+    assert (found.units, found.effective_outcomes, found.variance_explained) == (500, 500, 0)
 
 
 def _shifted(values: np.ndarray, keys: int) -> Arm:
@@ -81,10 +81,10 @@ def _shifted(values: np.ndarray, keys: int) -> Arm:
 def test_pairs_are_compared_with_themselves() -> None:
     units = RNG.normal(0, 5, 400)
     control, challenger = units + RNG.normal(0, 0.1, 400), units + 0.05 + RNG.normal(0, 0.1, 400)
-    found = standing(arm(control), arm(challenger), paired=True)
+    found = estimate_difference(arm(control), arm(challenger), paired=True)
     statistic = ttest_rel(challenger, control).statistic
     assert found.difference / np.sqrt(found.variance) == pytest.approx(statistic)
-    assert (found.units, found.time) == (400, 400)
+    assert (found.units, found.effective_outcomes) == (400, 400)
 
 
 def test_slope_of_the_past_is_that_of_least_squares_and_takes_away_the_variance_it_explains() -> None:
@@ -111,22 +111,24 @@ def test_past_of_both_arms_sharpens_their_difference() -> None:
     for place, taken in enumerate(arms):
         own = np.arange(2000) + 2000 * place
         taken.add(own, outcomes[own], past[own])
-    found = standing(*arms, paired=False)
+    found = estimate_difference(*arms, paired=False)
     assert found.variance_explained == pytest.approx(0.9, abs=0.01)
     assert found.difference == pytest.approx(0.2, abs=0.1)
 
 
 def test_unit_counts_once_however_often_it_is_seen() -> None:
     keys, values = np.repeat(np.arange(60), 10), RNG.normal(size=600)
-    found = standing(arm(values, keys=keys), arm(values[::-1].copy(), keys=keys), paired=False)
+    found = estimate_difference(arm(values, keys=keys), arm(values[::-1].copy(), keys=keys), paired=False)
     assert found.units == 120
-    assert found.time == pytest.approx(1200, rel=0.35)
+    assert found.effective_outcomes == pytest.approx(1200, rel=0.35)
     same = np.repeat(RNG.normal(size=60), 10)
-    assert standing(arm(same, keys=keys), arm(same + 1, keys=keys), paired=False).time == pytest.approx(120)
+    assert estimate_difference(
+        arm(same, keys=keys), arm(same + 1, keys=keys), paired=False
+    ).effective_outcomes == pytest.approx(120)
 
 
 def test_no_interval_of_too_few_units_nor_of_outcomes_that_do_not_vary() -> None:
-    few = standing(arm(RNG.normal(size=FEWEST - 1)), arm(RNG.normal(size=500)), paired=False)
+    few = estimate_difference(arm(RNG.normal(size=MIN_UNITS - 1)), arm(RNG.normal(size=500)), paired=False)
     assert few.interval(0.05) == (-np.inf, np.inf)
-    constant = standing(arm(np.zeros(500)), arm(np.ones(500)), paired=True)
+    constant = estimate_difference(arm(np.zeros(500)), arm(np.ones(500)), paired=True)
     assert constant.interval(0.05) == (-np.inf, np.inf)

@@ -14,7 +14,7 @@ from modelward.comparison import Metric, ModelKind, Verdict
 from modelward.drift import DriftThresholds
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison.scoring import choose_metrics, score_runs
-from modelward_server.comparison.trading_returns import deflated_sharpes, keep_books
+from modelward_server.comparison.trading_returns import add_trading_returns, deflated_sharpes
 from modelward_server.comparison.verdict import Outcome, Terms, decide
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import decide as decide_drift
@@ -22,11 +22,11 @@ from modelward_server.drift.performance_test import PeriodLoss, judge
 from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.sample import count_live
 from modelward_server.sandbox.sandbox import Run
-from modelward_server.statistics.arm_statistics import Arm, standing
+from modelward_server.statistics.arm_statistics import Arm, estimate_difference
 from modelward_server.statistics.bootstrap import block_length
 from modelward_server.statistics.delong import delong
-from modelward_server.statistics.model_confidence_set import any_better, confidence_set
-from modelward_server.statistics.paired_tests import diebold_mariano, least_p_value
+from modelward_server.statistics.model_confidence_set import confidence_set, superior_predictive_ability
+from modelward_server.statistics.paired_tests import diebold_mariano, min_p_value
 from modelward_server.statistics.sharpe import sharpe_difference
 from tests.support.scale import examples
 
@@ -56,7 +56,7 @@ def numbers(values: Floats) -> Run:
 def judged(runs: dict[VersionRef, Run], truth: Any, returns: Floats | None = None) -> Outcome:
     scored = score_runs(runs, truth)
     if returns is not None:
-        scored = keep_books(scored, {}, returns, 0.0, 252.0)
+        scored = add_trading_returns(scored, {}, returns, 0.0, 252.0)
     metrics, primary, _ = choose_metrics([], None, list(scored.values()))
     deflated_sharpes(scored, {"model": 3})
     return decide(scored, Terms(metrics, primary, OLD, 0.0, 0.95, 1.0, seed=0))
@@ -124,7 +124,7 @@ def test_no_test_is_surer_than_the_signs_of_the_rows_allow() -> None:
     positive = np.array([False, False, True, True])
     assert delong(positive, np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.9, 0.8, 0.2, 0.1])).p_value == 0.125
     assert delong(positive, np.array([0.1, 0.2, 0.8, 0.9]), np.array([0.2, 0.3, 0.7, 0.71])).p_value == 1
-    assert diebold_mariano(np.ones(6), np.zeros(6)).p_value == least_p_value(6) == 1 / 32
+    assert diebold_mariano(np.ones(6), np.zeros(6)).p_value == min_p_value(6) == 1 / 32
     outcome = judged({OLD: numbers(np.full(4, 1e-3) * [1, 1, 1, 1.001]), NEW: numbers(np.ones(4))}, np.zeros(4))
     assert min(one.p_value for one in outcome.models[NEW].differences) >= 1 / 8
 
@@ -143,7 +143,7 @@ def test_scores_that_differ_by_rounding_rank_nothing() -> None:
 def test_sets_of_the_best_keep_one_and_share_places(table: Floats, block: float) -> None:
     losses = {VersionRef("model", number + 1): row for number, row in enumerate(np.vstack([table, table[0]]))}
     found = confidence_set(losses, block, seed=0)
-    better = any_better(table[0], {NEW: table[1], THIRD: table[2]}, block, seed=0)
+    better = superior_predictive_ability(table[0], {NEW: table[1], THIRD: table[2]}, block, seed=0)
     assert (better is None) == (found == {})
     if found and better is not None:
         assert max(found.values()) == 1
@@ -159,14 +159,14 @@ def test_arms_that_are_equal_but_for_rounding_have_no_interval(table: Floats, pa
     equal = np.full(rows, 0.3 * level)
     dusty = np.where(np.arange(rows) % 2, equal, NEARLY * level)
     for before in (table[0], equal, dusty):
-        found = standing(_arm(equal, before), _arm(dusty, before), paired=paired)
+        found = estimate_difference(_arm(equal, before), _arm(dusty, before), paired=paired)
         assert found.interval(0.05) == (-np.inf, np.inf)
         assert found.difference == 0
-    varied = standing(_arm(table[0], table[1]), _arm(table[2], table[3]), paired=paired)
+    varied = estimate_difference(_arm(table[0], table[1]), _arm(table[2], table[3]), paired=paired)
     low, high = varied.interval(0.05)
     assert low <= varied.difference <= high
     assert 0 <= varied.variance_explained <= 1
-    same = standing(_arm(table[0], table[1]), _arm(table[0] * (1 + 1e-15), table[1]), paired=True)
+    same = estimate_difference(_arm(table[0], table[1]), _arm(table[0] * (1 + 1e-15), table[1]), paired=True)
     assert same.interval(0.05) == (-np.inf, np.inf)
 
 

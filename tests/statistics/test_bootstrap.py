@@ -8,11 +8,11 @@ from scipy.signal import lfilter
 from modelward.comparison import Verdict
 from modelward_server.comparison.difference_tests import judge
 from modelward_server.statistics.bootstrap import (
-    Difference,
+    PairedDifference,
     block_length,
-    difference,
     draw_weights,
     interval,
+    paired_difference,
     resample,
     rows_needed,
 )
@@ -24,10 +24,10 @@ def weights(rows: int, block_rows: float, draws: int, seed: int = 0) -> Floats:
     return np.vstack(list(draw_weights(rows, block_rows, draws, seed)))
 
 
-def mean_difference(losses: Floats, block_rows: float = 1.0, draws: int = 1000, seed: int = 0) -> Difference:
+def mean_difference(losses: Floats, block_rows: float = 1.0, draws: int = 1000, seed: int = 0) -> PairedDifference:
     taken = resample([lambda w: w @ losses / len(losses)], draw_weights(len(losses), block_rows, draws, seed))
     informative = np.count_nonzero(losses) / block_rows
-    return difference(float(losses.mean()), taken[:, 0], len(losses) / block_rows, informative, 1, 0.95)
+    return paired_difference(float(losses.mean()), taken[:, 0], len(losses) / block_rows, informative, 1, 0.95)
 
 
 @pytest.mark.parametrize("block_rows", [1.0, 5.0])
@@ -83,7 +83,7 @@ def test_the_interval_of_few_rows_is_as_wide_as_students_t() -> None:
     assert interval(0.0, draws, 1e9, 0.95).high == pytest.approx(1.96 * np.sqrt(0.9), rel=0.01)
 
 
-def _verdict(found: Difference, lower_is_better: bool, margin: float) -> Verdict:
+def _verdict(found: PairedDifference, lower_is_better: bool, margin: float) -> Verdict:
     return judge(found, found.p_value, lower_is_better, margin, 0.95)
 
 
@@ -113,7 +113,7 @@ def test_within_the_margin_is_non_inferior_even_where_it_is_surely_a_little_wors
 
 def test_more_comparisons_ask_for_more_evidence() -> None:
     draws = np.random.default_rng(3).normal(2.3, 1, 2000)
-    one, many = (difference(2.3, draws, 1e6, 50, comparisons, 0.95) for comparisons in (1, 10))
+    one, many = (paired_difference(2.3, draws, 1e6, 50, comparisons, 0.95) for comparisons in (1, 10))
     assert many.p_value == one.p_value
     assert many.low < one.low
     assert judge(one, one.p_value, False, 0.0, 0.95) is Verdict.SUPERIOR
@@ -128,7 +128,7 @@ def test_no_difference_at_all_is_certainly_luck() -> None:
 
 def test_rows_needed_follow_the_formula_of_a_normal_mean() -> None:
     """A difference of 0.1 standard deviations asks for (1.96 + 0.8416)^2 / 0.01 = 785 rows."""
-    found = Difference(0.1, -0.1, 0.3, 0.3, deviation=0.1)  # As of 100 rows.
+    found = PairedDifference(0.1, -0.1, 0.3, 0.3, deviation=0.1)  # As of 100 rows.
     assert rows_needed(found, 100, 1, 0.95) == 785
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn import metrics as sk
 
 from modelward.comparison import Metric
-from modelward_server.statistics.metric_applicability import why_not
+from modelward_server.statistics.metric_applicability import inapplicable_reason
 from modelward_server.statistics.metrics import Scored, estimator
 from tests.support.scale import examples
 
@@ -157,10 +157,10 @@ def test_a_sure_mistake_costs_a_finite_log_loss() -> None:
     ],
 )
 def test_a_metric_that_makes_no_sense_says_why(metric: Metric, scored: Scored, reason: str) -> None:
-    assert reason in why_not(metric, scored)
+    assert reason in inapplicable_reason(metric, scored)
 
 
 def test_every_metric_either_works_or_says_why_not() -> None:
     for scored in (classes_case(0, 20, 2), classes_case(0, 20, 3), numbers_case(0, 20)):
         for metric in Metric:
-            assert why_not(metric, scored) or np.isfinite(score(metric, scored))
+            assert inapplicable_reason(metric, scored) or np.isfinite(score(metric, scored))

@@ -14,9 +14,14 @@ from statsmodels.stats.multitest import multipletests
 from modelward.comparison import SignificanceTest
 from modelward.lifecycle import VersionRef
 from modelward_server.statistics.delong import delong
-from modelward_server.statistics.model_confidence_set import any_better, confidence_set
+from modelward_server.statistics.model_confidence_set import confidence_set, superior_predictive_ability
 from modelward_server.statistics.paired_tests import diebold_mariano, holm, mcnemar, mcnemar_table
-from modelward_server.statistics.sharpe import best_of, deflated_sharpe, probability_above, sharpe_difference
+from modelward_server.statistics.sharpe import (
+    deflated_sharpe,
+    expected_maximum,
+    probabilistic_sharpe_ratio,
+    sharpe_difference,
+)
 from tests.support.scale import examples
 
 ONE, TWO, THREE = (VersionRef("spx", number) for number in (1, 2, 3))
@@ -75,10 +80,10 @@ def test_delong_equals_its_definition_by_every_pair() -> None:
 
 def test_deflated_sharpe_of_the_example_of_its_authors() -> None:
     """Bailey and Lopez de Prado (2014): 2.5 a year over 1250 days, skewness -3, kurtosis 10, 100 tries: 0.9004."""
-    by_luck = np.sqrt(0.5 / 250) * best_of(100)
+    by_luck = np.sqrt(0.5 / 250) * expected_maximum(100)
     assert by_luck == pytest.approx(0.1132, abs=1e-4)
-    assert probability_above(by_luck, 2.5 / np.sqrt(250), -3.0, 10.0, 1250) == pytest.approx(0.9004, abs=1e-4)
-    assert best_of(1) == 0
+    assert probabilistic_sharpe_ratio(by_luck, 2.5 / np.sqrt(250), -3.0, 10.0, 1250) == pytest.approx(0.9004, abs=1e-4)
+    assert expected_maximum(1) == 0
 
 
 def test_skill_counts_less_the_more_was_tried() -> None:
@@ -116,16 +121,16 @@ def test_models_that_answer_alike_share_their_place_in_the_set() -> None:
     assert confidence_set({ONE: losses, TWO: losses.copy()}, 1.0, seed=0) == {ONE: 1, TWO: 1}
     found = confidence_set({ONE: losses, TWO: losses.copy(), THREE: losses + 1}, 1.0, seed=0)
     assert found == {ONE: 1, TWO: 1, THREE: 2.0**-99}  # Worse by the same on each of 100 rows: the sign test.
-    assert any_better(losses, {TWO: losses - 1}, 1.0, seed=0) == 2.0**-99
-    assert any_better(losses, {TWO: losses.copy()}, 1.0, seed=0) == 1
+    assert superior_predictive_ability(losses, {TWO: losses - 1}, 1.0, seed=0) == 2.0**-99
+    assert superior_predictive_ability(losses, {TWO: losses.copy()}, 1.0, seed=0) == 1
 
 
 def test_superior_ability_is_seen_and_its_absence_too() -> None:
     baseline = RANDOM.normal(1, 1, 500)
     worse, better = baseline + RANDOM.normal(0.2, 1, 500), baseline - RANDOM.normal(0.2, 1, 500)
-    assert (any_better(baseline, {TWO: worse}, 1.0, seed=0) or 0) > 0.5
-    assert (any_better(baseline, {TWO: worse, THREE: better}, 1.0, seed=0) or 0) < 0.05
-    assert any_better(baseline[:5], {TWO: worse[:5]}, 1.0, seed=0) is None
+    assert (superior_predictive_ability(baseline, {TWO: worse}, 1.0, seed=0) or 0) > 0.5
+    assert (superior_predictive_ability(baseline, {TWO: worse, THREE: better}, 1.0, seed=0) or 0) < 0.05
+    assert superior_predictive_ability(baseline[:5], {TWO: worse[:5]}, 1.0, seed=0) is None
 
 
 finite = st.floats(-1e6, 1e6)

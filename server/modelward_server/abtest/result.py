@@ -8,8 +8,8 @@ import numpy as np
 from modelward.abtest import AbEstimate, AbLook, AbMetric, AbTest, AbTestResult, VariantResult
 from modelward_server.abtest.verdict import Split, broken_guardrails, judge, oriented, summarize, weights
 from modelward_server.statistics import sample_ratio
-from modelward_server.statistics.arm_statistics import Arm, Integers, Outcomes, standing
-from modelward_server.statistics.confidence_sequences import Standing
+from modelward_server.statistics.arm_statistics import Arm, Integers, Outcomes, estimate_difference
+from modelward_server.statistics.confidence_sequences import DifferenceEstimate
 from modelward_server.statistics.scaling import Scale, scale_of
 from modelward_server.storage.outcome_tables import EPOCH, MICROSECOND
 
@@ -35,7 +35,11 @@ def _split(test: AbTest, units: Sequence[int], mismatched: int) -> Split:
     shares = weights(test.variants)
     sequential = sample_ratio.sequential_p_value(units, shares)
     return Split(
-        units, sample_ratio.p_value(units, shares), sequential, sequential < sample_ratio.BROKEN_BELOW, mismatched
+        units,
+        sample_ratio.p_value(units, shares),
+        sequential,
+        sequential < sample_ratio.MISMATCH_SIGNIFICANCE,
+        mismatched,
     )
 
 
@@ -83,7 +87,7 @@ class _Assessment:
         return [control, *(self._challenger(metric, scale, arms[0], arm) for arm in arms[1:])]
 
     def _challenger(self, metric: AbMetric, scale: Scale, control: Arm, challenger: Arm) -> AbEstimate:
-        found = self._standing(control, challenger)
+        found = self._estimate_difference(control, challenger)
         low, high = map(scale.difference, found.interval(self._alpha))
         return AbEstimate(
             metric.key,
@@ -95,8 +99,8 @@ class _Assessment:
             variance_explained=found.variance_explained,
         )
 
-    def _standing(self, control: Arm, challenger: Arm) -> Standing:
-        return standing(control, challenger, paired=self._paired(control, challenger))
+    def _estimate_difference(self, control: Arm, challenger: Arm) -> DifferenceEstimate:
+        return estimate_difference(control, challenger, paired=self._paired(control, challenger))
 
     def _paired(self, control: Arm, challenger: Arm) -> bool:
         """Whether the arms share their keys: units in a shadow test; blocks of time, unless blocks are dealt out."""
@@ -114,7 +118,7 @@ class _Assessment:
         """Return empty arms of a metric, and what adds rows of outcomes to them."""
         taken, scale, past = self._outcomes, self._scales[column], scale_of(self._outcomes.before[:, column])
         arms = [Arm(self._keys, scale.size, past.size) for _ in self._test.variants]
-        values, before = scale.inward(taken.values[:, column]), past.inward(taken.before[:, column])
+        values, before = scale.to_scaled(taken.values[:, column]), past.to_scaled(taken.before[:, column])
 
         def add(rows: slice) -> None:
             for place, arm in enumerate(arms):
@@ -150,7 +154,7 @@ class _Assessment:
 
     def _look(self, arms: Sequence[Arm], at: datetime) -> Iterator[AbLook]:
         for variant, arm in zip(self._test.challengers, arms[1:], strict=True):
-            found = self._standing(arms[0], arm)
+            found = self._estimate_difference(arms[0], arm)
             difference, low, high = map(self._scales[0].difference, (found.difference, *found.interval(self._alpha)))
             if np.isfinite(low):
                 yield AbLook(variant.name, at, found.units, difference, low, high)

@@ -7,7 +7,7 @@ from modelward.abtest import AbEstimate, AbMetric, AbTest, Variant, VariantResul
 from modelward.comparison import Verdict
 from modelward.shared.figures import difference, level, p_equals
 from modelward.shared.figures import metric as figure
-from modelward_server.statistics.confidence_sequences import FEWEST
+from modelward_server.statistics.confidence_sequences import MIN_UNITS
 
 
 def judge(low: float, high: float, metric: AbMetric) -> Verdict:
@@ -98,11 +98,11 @@ def _standing(test: AbTest, leader: VariantResult) -> str:
 
 
 def _too_little(test: AbTest, leader: VariantResult) -> str:
-    if leader.metrics[0].outcomes >= FEWEST:
-        return f"Nothing can be judged yet: {test.primary_metric.key} lacks {FEWEST} {_counted(test)} that vary."
+    if leader.metrics[0].outcomes >= MIN_UNITS:
+        return f"Nothing can be judged yet: {test.primary_metric.key} lacks {MIN_UNITS} {_counted(test)} that vary."
     return (
         f"Too little to judge: {leader.variant} has {leader.metrics[0].outcomes} {_counted(test)} with "
-        f"{test.primary_metric.key}, and each variant needs {FEWEST}."
+        f"{test.primary_metric.key}, and each variant needs {MIN_UNITS}."
     )
 
 

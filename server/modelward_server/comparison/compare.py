@@ -16,7 +16,7 @@ from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion, Stage, 
 from modelward.shared.model_files import MAIN_FILES
 from modelward_server.comparison.prediction_alignment import Sent, align, read_predictions
 from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column
-from modelward_server.comparison.trading_returns import deflated_sharpes, keep_books
+from modelward_server.comparison.trading_returns import add_trading_returns, deflated_sharpes
 from modelward_server.comparison.verdict import Outcome, Terms, decide
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.runtime.tracing import span
@@ -176,7 +176,7 @@ class Comparing:
         question = self.question
         scored = score_runs(runs, work.truth)
         if work.returns is not None:
-            scored = keep_books(scored, work.sent, work.returns, question.cost_bps, question.periods_per_year)
+            scored = add_trading_returns(scored, work.sent, work.returns, question.cost_bps, question.periods_per_year)
         metrics, primary, notes = choose_metrics(question.metrics, question.primary, list(scored.values()))
         baseline = self._baseline(runs)
         terms = Terms(

@@ -8,9 +8,9 @@ from modelward.comparison import Metric, MetricDifference, SignificanceTest, Ver
 from modelward.lifecycle import VersionRef
 from modelward_server.statistics import bootstrap
 from modelward_server.statistics.delong import delong
-from modelward_server.statistics.losses import WRONG, mean_losses, right_rows, telling_rows
+from modelward_server.statistics.losses import ERROR_RATE_METRICS, correct_rows, informative_rows, mean_losses
 from modelward_server.statistics.metrics import Scored
-from modelward_server.statistics.paired_tests import PairedTestResult, diebold_mariano, holm, least_p_value, mcnemar
+from modelward_server.statistics.paired_tests import PairedTestResult, diebold_mariano, holm, mcnemar, min_p_value
 from modelward_server.statistics.sharpe import sharpe_difference
 
 DEPENDENT_ROWS = 2.0
@@ -21,7 +21,7 @@ DEPENDENT_ROWS = 2.0
 class Difference:
     """What is known of one difference to the baseline."""
 
-    drawn: bootstrap.Difference
+    drawn: bootstrap.PairedDifference
     tested: PairedTestResult
     adjusted_p_value: float = 1.0
 
@@ -49,7 +49,7 @@ Differences = Mapping[tuple[VersionRef, Metric], Difference]
 
 
 def put_to_test(
-    metric: Metric, scored: Scored, baseline: Scored, drawn: bootstrap.Difference, block_rows: float, seed: int
+    metric: Metric, scored: Scored, baseline: Scored, drawn: bootstrap.PairedDifference, block_rows: float, seed: int
 ) -> Difference:
     """Test one difference.
 
@@ -60,15 +60,15 @@ def put_to_test(
     found = _test(metric, scored, baseline, block_rows, seed)
     if found is None:
         return Difference(drawn, PairedTestResult(SignificanceTest.BOOTSTRAP, 0.0, drawn.p_value))
-    least = least_p_value(telling_rows(metric, scored, baseline) / block_rows)
+    least = min_p_value(informative_rows(metric, scored, baseline) / block_rows)
     return Difference(drawn, replace(found, p_value=max(found.p_value, least)))
 
 
 def _test(metric: Metric, scored: Scored, baseline: Scored, block_rows: float, seed: int) -> PairedTestResult | None:
-    if metric in WRONG | {Metric.ROC_AUC}:
+    if metric in ERROR_RATE_METRICS | {Metric.ROC_AUC}:
         return _test_independent(metric, scored, baseline) if block_rows < DEPENDENT_ROWS else None
-    if metric is Metric.SHARPE and scored.book and baseline.book:
-        return sharpe_difference(scored.book.net, baseline.book.net, block_rows, seed)
+    if metric is Metric.SHARPE and scored.trading_returns and baseline.trading_returns:
+        return sharpe_difference(scored.trading_returns.net, baseline.trading_returns.net, block_rows, seed)
     losses, others = mean_losses(metric, scored), mean_losses(metric, baseline)
     if losses is None or others is None:
         return None
@@ -78,8 +78,8 @@ def _test(metric: Metric, scored: Scored, baseline: Scored, block_rows: float, s
 
 
 def _test_independent(metric: Metric, scored: Scored, baseline: Scored) -> PairedTestResult:
-    if metric in WRONG:
-        return mcnemar(right_rows(metric, scored), right_rows(metric, baseline))
+    if metric in ERROR_RATE_METRICS:
+        return mcnemar(correct_rows(metric, scored), correct_rows(metric, baseline))
     assert scored.probabilities is not None
     assert baseline.probabilities is not None
     return delong(scored.truth == 1, scored.probabilities[:, 1], baseline.probabilities[:, 1])
@@ -101,7 +101,9 @@ def _corrected(found: Differences) -> dict[tuple[VersionRef, Metric], Difference
     }
 
 
-def judge(found: bootstrap.Difference, p_value: float, lower_is_better: bool, margin: float, level: float) -> Verdict:
+def judge(
+    found: bootstrap.PairedDifference, p_value: float, lower_is_better: bool, margin: float, level: float
+) -> Verdict:
     """Say how a version stands to what it is held against.
 
     Args:

@@ -13,9 +13,14 @@ from modelward.errors import FieldViolation, InvalidField
 from modelward.kinds import is_time
 from modelward.lifecycle import VersionRef
 from modelward_server.sandbox.sandbox import GREATEST, Run
-from modelward_server.statistics.metric_applicability import TRADING, suits, unsuited, why_not
+from modelward_server.statistics.metric_applicability import (
+    TRADING_METRICS,
+    applies_to,
+    inapplicable_reason,
+    unsuitable_reason,
+)
 from modelward_server.statistics.metrics import Scored
-from modelward_server.statistics.rounding import alike, size_of
+from modelward_server.statistics.rounding import equalize, size_of
 
 MOST_CLASSES = 100
 """With more, it is a number that the label holds, and no class."""
@@ -72,16 +77,16 @@ def choose_metrics(
             not the one that decides.
     """
     for number, metric in enumerate(asked):
-        _refuse(f"metrics[{number}]", metric, _first(unsuited, metric, scored))
+        _refuse(f"metrics[{number}]", metric, _first(unsuitable_reason, metric, scored))
     if primary is not None:
-        _refuse("primary_metric", primary, _first(why_not, primary, scored))
-    traded = all(one.book for one in scored)
+        _refuse("primary_metric", primary, _first(inapplicable_reason, primary, scored))
+    traded = all(one.trading_returns for one in scored)
     suiting = [
         metric
         for metric in Metric
-        if suits(metric, classes=bool(scored[0].classes)) and (traded or metric not in TRADING)
+        if applies_to(metric, classes=bool(scored[0].classes)) and (traded or metric not in TRADING_METRICS)
     ]
-    reasons = {metric: _first(why_not, metric, scored) for metric in asked or suiting}
+    reasons = {metric: _first(inapplicable_reason, metric, scored) for metric in asked or suiting}
     chosen = [metric for metric, why in reasons.items() if not why]
     notes = [f"{metric} is left out: it {why}" for metric, why in reasons.items() if why]
     if not chosen and primary is None:
@@ -98,7 +103,7 @@ def _score_numbers(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[
     numbers, predicted = truth.astype(np.float64), np.array([run.predicted for run in runs.values()])
     errors = numbers - predicted
     # Twins, and errors of the same size to either side, differ in their last digits: that is no difference.
-    errors = np.copysign(alike(np.abs(errors), size_of(numbers, predicted)), errors)
+    errors = np.copysign(equalize(np.abs(errors), size_of(numbers, predicted)), errors)
     return {
         version: Scored(numbers, run.predicted, errors=missed)
         for (version, run), missed in zip(runs.items(), errors, strict=True)
@@ -124,7 +129,7 @@ def _without_rounding(scored: Mapping[VersionRef, Scored]) -> dict[VersionRef, S
     given = {version: one.probabilities for version, one in scored.items() if one.probabilities is not None}
     if not given:
         return dict(scored)
-    flat = alike(np.array([probabilities.ravel() for probabilities in given.values()]))
+    flat = equalize(np.array([probabilities.ravel() for probabilities in given.values()]))
     same = {version: row.reshape(given[version].shape) for version, row in zip(given, flat, strict=True)}
     return {version: replace(one, probabilities=same.get(version)) for version, one in scored.items()}
 

@@ -12,15 +12,15 @@ from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison.prediction_alignment import Sent
 from modelward_server.statistics.metrics import Scored
-from modelward_server.statistics.rounding import alike, size_of, varies
-from modelward_server.statistics.sharpe import deflated_sharpe, spread_of_ratios
-from modelward_server.statistics.trading import Book, Floats, keep_book
+from modelward_server.statistics.rounding import equalize, size_of, varies
+from modelward_server.statistics.sharpe import deflated_sharpe, variance_of_ratios
+from modelward_server.statistics.trading import Floats, TradingReturns, compute_trading_returns
 
-LEAST_ROWS = 3
+MIN_ROWS = 3
 """Fewer returns have no skewness."""
 
 
-def keep_books(
+def add_trading_returns(
     scored: Mapping[VersionRef, Scored],
     sent: Mapping[VersionRef, Sent],
     returns: NDArray[Any],
@@ -35,19 +35,20 @@ def keep_books(
     if returns.dtype == object:
         raise InvalidField(FieldViolation("returns", "names a column of text; returns are numbers, as shares"))
     earned = returns.astype(np.float64)
-    books = [
-        keep_book(_positions(one, version, sent), earned, cost_bps, periods_per_year) for version, one in scored.items()
+    all_returns = [
+        compute_trading_returns(_positions(one, version, sent), earned, cost_bps, periods_per_year)
+        for version, one in scored.items()
     ]
-    nets = _without_rounding(np.array([book.net for book in books]))
+    nets = _without_rounding(np.array([trading_returns.net for trading_returns in all_returns]))
     return {
-        version: replace(one, book=replace(book, net=net))
-        for (version, one), book, net in zip(scored.items(), books, nets, strict=True)
+        version: replace(one, trading_returns=replace(trading_returns, net=net))
+        for (version, one), trading_returns, net in zip(scored.items(), all_returns, nets, strict=True)
     }
 
 
 def _without_rounding(nets: Floats) -> Floats:
     """Return net returns of which those that differ by rounding alone are the same for all versions."""
-    return np.copysign(alike(np.abs(nets), size_of(nets)), nets)
+    return np.copysign(equalize(np.abs(nets), size_of(nets)), nets)
 
 
 def _positions(scored: Scored, version: VersionRef, sent: Mapping[VersionRef, Sent]) -> Floats:
@@ -71,16 +72,19 @@ def deflated_sharpes(
         trials: how many versions each model has: so often somebody tried.
     """
     varying = {
-        version: one.book
+        version: one.trading_returns
         for version, one in scored.items()
-        if one.book and len(one.book.net) >= LEAST_ROWS and varies(one.book.net)
+        if one.trading_returns and len(one.trading_returns.net) >= MIN_ROWS and varies(one.trading_returns.net)
     }
     if not varying:
         return {}
-    spread = spread_of_ratios([book.net for book in varying.values()])
-    return {version: _deflated(book, max(1, trials.get(version.model, 1)), spread) for version, book in varying.items()}
+    variance = variance_of_ratios([trading_returns.net for trading_returns in varying.values()])
+    return {
+        version: _deflated(trading_returns, max(1, trials.get(version.model, 1)), variance)
+        for version, trading_returns in varying.items()
+    }
 
 
-def _deflated(book: Book, trials: int, spread: float) -> DeflatedSharpe:
-    found = deflated_sharpe(book.net, trials, spread, book.periods_per_year)
+def _deflated(trading_returns: TradingReturns, trials: int, variance: float) -> DeflatedSharpe:
+    found = deflated_sharpe(trading_returns.net, trials, variance, trading_returns.periods_per_year)
     return DeflatedSharpe(found.probability, trials, found.expected_maximum)

@@ -18,10 +18,10 @@ from modelward.shared.figures import beside, difference, in_words, level, p_equa
 from modelward.shared.figures import metric as metric_text
 from modelward_server.comparison.difference_tests import Difference, adjusted, judge, put_to_test
 from modelward_server.statistics import bootstrap
-from modelward_server.statistics.losses import mean_losses, row_losses, telling_rows
+from modelward_server.statistics.losses import informative_rows, mean_losses, row_losses
 from modelward_server.statistics.metrics import Floats, Scored, estimator
-from modelward_server.statistics.model_confidence_set import any_better, confidence_set
-from modelward_server.statistics.rounding import alike, settled, size_of
+from modelward_server.statistics.model_confidence_set import confidence_set, superior_predictive_ability
+from modelward_server.statistics.rounding import equalize, size_of, zero_rounding_errors
 
 MUCH_UNDEFINED = 0.01
 """The share of draws without a metric from which on the reader is told."""
@@ -102,7 +102,7 @@ def _taken_together(
     if len(known) < len(scored):
         return {}, None
     others = {version: one for version, one in known.items() if version != terms.baseline}
-    spa = any_better(known[terms.baseline], others, block_rows, terms.seed)
+    spa = superior_predictive_ability(known[terms.baseline], others, block_rows, terms.seed)
     return confidence_set(known, block_rows, terms.seed), spa
 
 
@@ -119,7 +119,7 @@ def _measured(scored: Sequence[Scored], terms: Terms, block_rows: float) -> tupl
 
 def _without_rounding(values: Floats) -> Floats:
     """Return metrics, shape (models, metrics), of which those that differ by rounding alone are the same."""
-    return np.column_stack([alike(column[:, None], size_of(column))[:, 0] for column in values.T])
+    return np.column_stack([equalize(column[:, None], size_of(column))[:, 0] for column in values.T])
 
 
 class _Court:
@@ -167,8 +167,8 @@ class _Court:
         challenger, against = (best, self._terms.baseline) if best != self._terms.baseline else (second, second)
         found = self._differences[challenger, self._terms.primary]
         verdict, rows = self._verdict(found if challenger == best else found.turned()), self._scored[best].rows
-        settled = verdict is not Verdict.INCONCLUSIVE
-        needed = 0 if settled else bootstrap.rows_needed(found.drawn, rows, self._comparisons, self._level)
+        decided = verdict is not Verdict.INCONCLUSIVE
+        needed = 0 if decided else bootstrap.rows_needed(found.drawn, rows, self._comparisons, self._level)
         conclusion = Conclusion(best, against, verdict, found.public(self._terms.primary), needed, "")
         return replace(conclusion, summary=self._in_words(conclusion))
 
@@ -189,11 +189,11 @@ class _Court:
         column = self._terms.metrics.index(metric)
         pair = self._values[[mine, theirs], column]
         draws = self._draws[:, mine, column] - self._draws[:, theirs, column]
-        drawn = bootstrap.difference(
+        drawn = bootstrap.paired_difference(
             float(pair[0] - pair[1]),
-            settled(draws, size_of(pair)),
+            zero_rounding_errors(draws, size_of(pair)),
             self._blocks,
-            telling_rows(metric, scored, baseline) / self._block_rows,
+            informative_rows(metric, scored, baseline) / self._block_rows,
             self._comparisons,
             self._level,
         )

@@ -21,7 +21,12 @@ from modelward_server.statistics.distances import (
     smoothed,
     total_variation,
 )
-from modelward_server.statistics.null_distribution import NullAt, family_p_value, least_probability, null_at
+from modelward_server.statistics.null_distribution import (
+    NullQuantiles,
+    min_attainable_p_value,
+    null_for_rows,
+    sidak_p_value,
+)
 
 NAMES_SHOWN = 100
 CATEGORIES_DRAWN = 12
@@ -63,8 +68,8 @@ class Comparison:
     new_categories: tuple[str, ...]
     vanished_categories: tuple[str, ...]
     histogram: Histogram
-    values: NullAt
-    rows: NullAt
+    values: NullQuantiles
+    rows: NullQuantiles
 
     def critical(self, probability: float) -> Critical:
         return Critical(
@@ -127,7 +132,7 @@ def compare_together(profile: Profile, live: Live, ignored: Collection[str]) -> 
         return JointComparison()
     placed = places(profile.features, live.sample())
     mmd = discrepancy(profile.joint, placed)
-    null = null_at(profile.joint.null, len(placed), profile.rows)
+    null = null_for_rows(profile.joint.null, len(placed), profile.rows)
     auc = area_under_curve(profile.joint.sample[:, seen], thinned(placed, ROWS_LEARNT)[:, seen])
     p_value = max(null.exceedance(0, mmd), _least_together(profile, len(placed)))
     return JointComparison(auc, mmd, p_value, len(placed), all(seen))
@@ -137,7 +142,7 @@ def _least_together(profile: Profile, rows: int) -> float:
     """Return the least p-value that so many live rows can show, by the most dependent of the features."""
     independence = min(feature.null.independence for feature in profile.features)
     effective, known = (max(independence * n, 1.0) for n in (rows, profile.rows))
-    return least_probability(effective, known)
+    return min_attainable_p_value(effective, known)
 
 
 def _compare(profile: Profile, feature: Feature, live: LiveFeature) -> Comparison:
@@ -240,8 +245,8 @@ def _certainty(
     reference_rows: int, feature: Feature, live: LiveFeature, ks: float, kl: float, shift: float
 ) -> dict[str, Any]:
     """Return what stretches of the reference say of the effects: the least p-value, corrected for being the least."""
-    values = null_at(feature.null, live.present, feature.present)
-    rows = null_at(feature.null, live.rows, reference_rows)
+    values = null_for_rows(feature.null, live.present, feature.present)
+    rows = null_for_rows(feature.null, live.rows, reference_rows)
     change = live.missing / live.rows - feature.missing / reference_rows
     least = min(
         values.exceedance(KS, ks**2),
@@ -250,7 +255,7 @@ def _certainty(
         rows.exceedance(MISSING, change**2),
     )
     effective, known = (max(feature.null.independence * n, 1.0) for n in (live.rows, reference_rows))
-    p_value = family_p_value(max(least, least_probability(effective, known)), feature.null.tests)
+    p_value = sidak_p_value(max(least, min_attainable_p_value(effective, known)), feature.null.tests)
     return {"p_value": p_value, "effective_rows": effective, "values": values, "rows": rows}
 
 

@@ -19,7 +19,7 @@ import scipy
 from modelward.drift import DriftThresholds, FeatureDrift, FeatureKind, FeatureThresholds, JointDrift
 from modelward_server.drift.compare import Comparison, JointComparison, TableComparison
 from modelward_server.drift.summary import caveats, summary
-from modelward_server.statistics.null_distribution import family_p_value
+from modelward_server.statistics.null_distribution import sidak_p_value
 
 DEFAULT_KS = 0.2
 """A fifth of the probability lies elsewhere; below, a model rarely notices."""
@@ -144,7 +144,7 @@ def _confidence(deciding: Sequence[FeatureDrift], compared: TableComparison) -> 
     together = _joined(compared)
     least = min([feature.p_value for feature in deciding] + [compared.joint.p_value] * together, default=1.0)
     tests = max(min(compared.tests, float(len(deciding))), 1.0) + together
-    return 1.0 - family_p_value(least, tests)
+    return 1.0 - sidak_p_value(least, tests)
 
 
 def _strangers(compared: TableComparison, thresholds: DriftThresholds) -> list[str]:

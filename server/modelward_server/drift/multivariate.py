@@ -16,9 +16,16 @@ from modelward.data import Columns
 from modelward.kinds import category_labels
 from modelward_server.drift.profile import CategoryProfile, Feature, JointProfile, NumberProfile, Profile
 from modelward_server.libraries import load
-from modelward_server.statistics.block_bootstrap import Draws
+from modelward_server.statistics.block_bootstrap import StationaryBootstrap
 from modelward_server.statistics.distances import Floats, Ints, Places
-from modelward_server.statistics.null_distribution import LENGTHS, PROBABILITIES, SEED, Null, lengths, null_of
+from modelward_server.statistics.null_distribution import (
+    PROBABILITIES,
+    SEED,
+    SEGMENT_LENGTHS,
+    NullDistribution,
+    fit_null,
+    segment_lengths,
+)
 
 FREQUENCIES = 128
 """Random Fourier features; their error falls with the root of that."""
@@ -29,7 +36,7 @@ PIECES = 10
 ROWS_LEARNT = 600
 """Rows of each side that the classifier sees."""
 FOLDS = 3
-LEAST_ROWS = 20
+MIN_ROWS = 20
 """Fewer rows tell nothing of how features hang together."""
 
 
@@ -94,7 +101,7 @@ def build_joint(columns: Columns, features: Sequence[Feature], block: float) -> 
     """
     rows = len(next(iter(columns.values())))
     chosen = _pieces(rows)
-    if len(features) < 2 or rows < LEAST_ROWS:
+    if len(features) < 2 or rows < MIN_ROWS:
         return nothing_to_join(len(features))
     placed = places(features, {name: values[chosen] for name, values in columns.items()})
     random = np.random.default_rng(SEED)
@@ -103,9 +110,9 @@ def build_joint(columns: Columns, features: Sequence[Feature], block: float) -> 
     phases = random.uniform(0, 2 * np.pi, FREQUENCIES).astype(np.float32)
     centre = embedded(placed, frequencies, phases).mean(axis=0, dtype=np.float64)
     drawn = np.stack(
-        [_stretches(placed, frequencies, phases, centre, length, block, random) for length in lengths(rows)]
+        [_stretches(placed, frequencies, phases, centre, length, block, random) for length in segment_lengths(rows)]
     )
-    null = null_of(drawn[None], rows / block)
+    null = fit_null(drawn[None], rows / block)
     return JointProfile(thinned(placed, ROWS_LEARNT), frequencies, phases, centre, null)
 
 
@@ -120,9 +127,9 @@ def _pieces(rows: int) -> Any:
 
 def nothing_to_join(features: int) -> JointProfile:
     """Return the profile of features that are not looked at together."""
-    empty = np.zeros((1, len(LENGTHS), len(PROBABILITIES)))
+    empty = np.zeros((1, len(SEGMENT_LENGTHS), len(PROBABILITIES)))
     none = np.zeros((0, features), np.float32)
-    return JointProfile(none, none.T, np.zeros(0, np.float32), np.zeros(0), Null(empty, 1.0, 1.0))
+    return JointProfile(none, none.T, np.zeros(0, np.float32), np.zeros(0), NullDistribution(empty, 1.0, 1.0))
 
 
 def embedded(placed: Places, frequencies: Any, phases: Any) -> Any:
@@ -144,8 +151,8 @@ def _stretches(
     random: np.random.Generator,
 ) -> Floats:
     """Return the squared discrepancy of stretches times their rows, shape (replicates,)."""
-    stretches = Draws(random, len(placed), length, REPLICATES).stretches(block)
-    means = [embedded(placed[rows], frequencies, phases).mean(axis=0, dtype=np.float64) for rows in stretches]
+    segments = StationaryBootstrap(random, len(placed), length, REPLICATES).segments(block)
+    means = [embedded(placed[rows], frequencies, phases).mean(axis=0, dtype=np.float64) for rows in segments]
     return np.asarray(length * ((np.array(means) - centre) ** 2).sum(axis=1))
 
 
@@ -188,4 +195,4 @@ def thinned(rows: Places, most: int) -> Places:
 
 def can_join(profile: JointProfile, rows: int) -> bool:
     """Say whether there are enough features and rows to look at them together."""
-    return len(profile.sample) >= LEAST_ROWS and rows >= LEAST_ROWS
+    return len(profile.sample) >= MIN_ROWS and rows >= MIN_ROWS

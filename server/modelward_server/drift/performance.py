@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from modelward.comparison import Metric, ModelKind
 from modelward_server.libraries import load
-from modelward_server.statistics.metric_applicability import why_not
+from modelward_server.statistics.metric_applicability import inapplicable_reason
 from modelward_server.statistics.metrics import Floats, Scored, estimator
 
 LEAST_LABELLED = 200
@@ -90,7 +90,9 @@ def _as_two(truth: NDArray[np.bool_], probability: Floats) -> Scored:
 def _measured(scored: Scored, *metrics: Metric) -> dict[str, float]:
     once = np.ones((1, scored.rows))
     return {
-        metric.value: float(estimator(metric, scored)(once)[0]) for metric in metrics if not why_not(metric, scored)
+        metric.value: float(estimator(metric, scored)(once)[0])
+        for metric in metrics
+        if not inapplicable_reason(metric, scored)
     }
 
 

@@ -15,13 +15,13 @@ import numpy as np
 import scipy
 
 from modelward_server.statistics.metrics import Floats
-from modelward_server.statistics.null_distribution import least_probability
-from modelward_server.statistics.rounding import TOLERANCE, differs, settled, size_of, varies
+from modelward_server.statistics.null_distribution import min_attainable_p_value
+from modelward_server.statistics.rounding import TOLERANCE, differs, size_of, varies, zero_rounding_errors
 
 SIGNIFICANCE = 0.01
 """How improbable a period must be for an alarm: one-sided, for each period that is judged."""
 LEAST_PERIODS = 3
-LEAST_ROWS = 100
+MIN_ROWS = 100
 """Labelled rows before the new period, over all earlier ones, without which nothing is judged."""
 LEAST_WORTH = 3
 """Independent periods that the earlier ones are worth at the least, or one less than they are."""
@@ -59,7 +59,7 @@ class Judgement:
 
 def judge(earlier: Sequence[PeriodLoss], newest: PeriodLoss, *, classes: bool) -> Judgement | None:
     """Compare a period with those before it, the oldest first; None when they are too few to tell."""
-    if len(earlier) < LEAST_PERIODS or sum(period.rows for period in earlier) < LEAST_ROWS:
+    if len(earlier) < LEAST_PERIODS or sum(period.rows for period in earlier) < MIN_ROWS:
         return None
     before = _together(earlier)
     rounding = TOLERANCE * max(before.size, newest.size)
@@ -67,7 +67,7 @@ def judge(earlier: Sequence[PeriodLoss], newest: PeriodLoss, *, classes: bool) -
     losses = np.array([_level(period, classes, rounding) for period in [*earlier, newest]])
     step = 0.5 / newest.rows if classes else 0.0  # Yates: counts go in steps, and one rare error is no decline.
     p_value = surprise(losses[:-1], losses[-1] - step, noise[:-1], noise[-1])
-    p_value = max(p_value, least_probability(newest.rows, before.rows))
+    p_value = max(p_value, min_attainable_p_value(newest.rows, before.rows))
     return Judgement("accuracy" if classes else "rmse", _metric(newest, classes), _metric(before, classes), p_value)
 
 
@@ -118,7 +118,7 @@ def _noise(rows: int, before: PeriodLoss, classes: bool) -> float:
         rate = (before.loss + 1) / (before.rows + 2)  # Laplace's rule: no error so far does not mean none ever.
         return rate * (1 - rate) / rows
     mean = before.loss / before.rows
-    variance = float(settled(before.squared / before.rows - mean * mean, mean * mean).clip(0.0))
+    variance = float(zero_rounding_errors(before.squared / before.rows - mean * mean, mean * mean).clip(0.0))
     return variance / (4 * mean * mean * rows) if mean > LEAST_ERROR else 0.0
 
 

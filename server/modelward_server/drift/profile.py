@@ -7,8 +7,8 @@ import numpy as np
 
 from modelward.drift import FeatureKind, FeatureProfile
 from modelward_server.statistics.distances import Floats, Ints, Places
-from modelward_server.statistics.null_distribution import Null
-from modelward_server.statistics.rounding import snapped
+from modelward_server.statistics.null_distribution import NullDistribution
+from modelward_server.statistics.rounding import snap_to
 
 CATEGORIES_SHOWN = 100
 RECURRENCE = 2
@@ -46,7 +46,7 @@ class NumberProfile:
     bars: Floats
     heights: Ints
     moments: Floats
-    null: Null
+    null: NullDistribution
 
     @property
     def present(self) -> int:
@@ -54,7 +54,7 @@ class NumberProfile:
 
     def read(self, values: Floats) -> Floats:
         """Return values as they compare with the reference: rounding is no difference where its values recur."""
-        return snapped(values, self.values) if recurs(len(self.values), self.present) else values
+        return snap_to(values, self.values) if recurs(len(self.values), self.present) else values
 
     @cached_property
     def sample(self) -> Floats:
@@ -78,7 +78,7 @@ class CategoryProfile:
     categories: tuple[str, ...]
     counts: Ints
     missing: int
-    null: Null
+    null: NullDistribution
 
     @property
     def present(self) -> int:
@@ -115,7 +115,7 @@ class JointProfile:
     frequencies: Floats
     phases: Floats
     centre: Floats
-    null: Null
+    null: NullDistribution
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from modelward.data import Columns
 from modelward.kinds import category_labels, is_time
 from modelward_server.drift.multivariate import build_joint
 from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile, pooled, recurs
-from modelward_server.drift.wander import Wander
+from modelward_server.statistics.block_bootstrap import NullEstimator
 from modelward_server.statistics.distances import Floats, Ints
-from modelward_server.statistics.rounding import leaders
+from modelward_server.statistics.rounding import merge_near_duplicates
 
 BINS = 10
 """Deciles, as is usual for the population stability index (Siddiqi, 2006)."""
@@ -30,24 +30,26 @@ def build_profile(columns: Columns, ignored: Collection[str] = ()) -> Profile:
         ignored: other columns that are no features, whether they are there or not.
     """
     rows = len(next(iter(columns.values())))
-    wander = Wander(rows)
+    estimator = NullEstimator(rows)
     left_out = {*ignored, *(name for name, values in columns.items() if is_time(values))}
-    features = tuple(_profile(name, values, wander) for name, values in columns.items() if name not in left_out)
-    joint = build_joint(columns, features, wander.blocks)
-    return Profile(rows, features, joint, wander.tests, tuple(sorted(left_out)))
+    features = tuple(_profile(name, values, estimator) for name, values in columns.items() if name not in left_out)
+    joint = build_joint(columns, features, estimator.max_block)
+    return Profile(rows, features, joint, estimator.tests, tuple(sorted(left_out)))
 
 
-def _profile(name: str, values: Any, wander: Wander) -> Feature:
+def _profile(name: str, values: Any, estimator: NullEstimator) -> Feature:
     if values.dtype.kind in "if":
-        return _numbers(name, values.astype(np.float64), wander)
-    return _categories(name, values, wander)
+        return _numbers(name, values.astype(np.float64), estimator)
+    return _categories(name, values, estimator)
 
 
-def _numbers(name: str, ordered: Floats, wander: Wander) -> NumberProfile:
+def _numbers(name: str, ordered: Floats, estimator: NullEstimator) -> NumberProfile:
     here = ~np.isnan(ordered)
     values, inverse, counts = np.unique(ordered[here], return_inverse=True, return_counts=True)
     if recurs(len(values), len(inverse)):
-        values, inverse, counts = np.unique(leaders(values)[inverse], return_inverse=True, return_counts=True)
+        values, inverse, counts = np.unique(
+            merge_near_duplicates(values)[inverse], return_inverse=True, return_counts=True
+        )
     cumulative = counts.cumsum()
     ranks = np.full(len(ordered), -1, np.int32)
     ranks[here] = inverse
@@ -64,7 +66,7 @@ def _numbers(name: str, ordered: Floats, wander: Wander) -> NumberProfile:
         bars=bars,
         heights=np.bincount(np.searchsorted(bars, values), weights=counts, minlength=len(bars) + 1).astype(np.int64),
         moments=moments,
-        null=wander.of_numbers(ordered, ranks, cumulative, bins, _scaled(values, moments)),
+        null=estimator.estimate_numeric(ordered, ranks, cumulative, bins, _scaled(values, moments)),
     )
 
 
@@ -112,7 +114,7 @@ def _moments(values: Floats, counts: Ints) -> Floats:
     return np.array([mean * unit, deviation * unit, values[0], values[-1]])
 
 
-def _categories(name: str, values: Any, wander: Wander) -> CategoryProfile:
+def _categories(name: str, values: Any, estimator: NullEstimator) -> CategoryProfile:
     labels = category_labels(values)
     counted = count_categories(labels)
     missing = counted.pop(None, 0)
@@ -121,7 +123,7 @@ def _categories(name: str, values: Any, wander: Wander) -> CategoryProfile:
     codes = np.array([index[label] for label in labels], np.int32)
     counts = np.array([counted[label] for label in categories], np.int64)
     tested = pooled(counts, counts)
-    null = wander.of_categories(np.minimum(codes, len(tested) - 1), tested[: len(tested) - (tested[-1] == 0)])
+    null = estimator.estimate_categorical(np.minimum(codes, len(tested) - 1), tested[: len(tested) - (tested[-1] == 0)])
     return CategoryProfile(name, tuple(map(str, categories)), counts, missing, null)
 
 

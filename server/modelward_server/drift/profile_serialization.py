@@ -11,7 +11,7 @@ import numpy as np
 from modelward.errors import ReferenceNotFound
 from modelward_server.drift.multivariate import nothing_to_join
 from modelward_server.drift.profile import CategoryProfile, Feature, JointProfile, NumberProfile, Profile
-from modelward_server.statistics.null_distribution import Null
+from modelward_server.statistics.null_distribution import NullDistribution
 
 FORMAT = 4
 """Counts up when a profile holds something else than before."""
@@ -73,7 +73,7 @@ def from_bytes(packed: bytes) -> Profile:
 def _unpacked(prefix: str, plain: dict[str, Any], arrays: Mapping[str, Any]) -> Any:
     own = {key.removeprefix(prefix): arrays[key] for key in arrays if key.startswith(prefix)} | plain
     kind = KINDS.get(own.pop("kind"), JointProfile)
-    null = Null(own.pop("quantiles"), own.pop("tests"), own.pop("independence"))
+    null = NullDistribution(own.pop("quantiles"), own.pop("tests"), own.pop("independence"))
     if kind is CategoryProfile:
         own["categories"] = tuple(own["categories"])
     return kind(null=null, **own)

@@ -164,7 +164,7 @@ class _Watch:
             return _Taken(before, place, detector.evidence, seen_at)
         rows = len(next(iter(columns.values())))
         parts = [(window, _packed(columns, part)) for window, part in place.parts(self.observer, rows, seen_at)]
-        detector.watch(places(self.profile.features, columns), zlib.crc32(f"{self.observer.sender} {number}".encode()))
+        detector.update(places(self.profile.features, columns), zlib.crc32(f"{self.observer.sender} {number}".encode()))
         place.acknowledged, place.detector = number, sequential_detector.to_bytes(detector)
         return _Taken(before, place, detector.evidence, seen_at, parts, place.window > opened)
 

@@ -1,4 +1,4 @@
-"""What the outcomes of an arm come to: one mean for each unit, since units and not outcomes were dealt at random."""
+"""Per-arm statistics of an A/B test, based on one mean for each unit: units, not outcomes, were randomized."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelward_server.statistics import cuped
-from modelward_server.statistics.confidence_sequences import FEWEST, Standing
-from modelward_server.statistics.rounding import TOLERANCE, settled, size_of, varies
+from modelward_server.statistics.confidence_sequences import MIN_UNITS, DifferenceEstimate
+from modelward_server.statistics.rounding import TOLERANCE, size_of, varies, zero_rounding_errors
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -20,11 +20,11 @@ class Outcomes:
     """The outcomes of a test, in the order of time."""
 
     arms: Integers
-    """The place of each outcome's variant, shape (outcomes,)."""
+    """The index of each outcome's variant, shape (outcomes,)."""
     keys: Integers
-    """Its unit, or its block of time, numbered from 0 by first appearance, shape (outcomes,)."""
+    """Its unit or its block of time, numbered from 0 in the order of first appearance, shape (outcomes,)."""
     at: Integers
-    """When it was seen, in microseconds since 1970, shape (outcomes,)."""
+    """When it was observed, in microseconds since 1970, shape (outcomes,)."""
     values: Floats
     """The metrics, NaN where there is none, shape (outcomes, metrics)."""
     before: Floats
@@ -35,13 +35,13 @@ class Outcomes:
 
 
 class Arm:
-    """The running sums of one metric of one arm, by key.
+    """The running sums of one metric of one arm, by key (a unit or a block of time).
 
     Args:
-        keys: how many keys there will be.
-        size: the greatest magnitude of the outcomes, where those that are added are only what they are beyond an
-            origin; what is within rounding of it does not vary.
-        past_size: that of the values from before the test.
+        keys: the number of keys.
+        size: the largest magnitude of the outcomes before an origin was subtracted from them; values that differ by no
+            more than its rounding error do not vary.
+        past_size: the same for the values from before the test.
     """
 
     def __init__(self, keys: int, size: float = 0.0, past_size: float = 0.0) -> None:
@@ -51,30 +51,36 @@ class Arm:
         self._squares = 0.0
 
     def add(self, keys: Integers, values: Floats, before: Floats) -> None:
-        """Take outcomes; those without a value do not count."""
-        told = ~np.isnan(values)
+        """Add outcomes; those without a value do not count.
+
+        Args:
+            keys: the key of each outcome, shape (outcomes,).
+            values: the metric, NaN where there is none, shape (outcomes,).
+            before: the metric from before the test, NaN where there is none, shape (outcomes,).
+        """
+        present = ~np.isnan(values)
         self.size, self.past_size = max(self.size, size_of(values)), max(self.past_size, size_of(before))
-        self._squares += float(values[told] @ values[told])
-        _add(self.counts, self._totals, keys[told], values[told])
-        remembered = told & ~np.isnan(before)
-        _add(self._past_counts, self._past_totals, keys[remembered], before[remembered])
+        self._squares += float(values[present] @ values[present])
+        _add(self.counts, self._totals, keys[present], values[present])
+        with_past = present & ~np.isnan(before)
+        _add(self._past_counts, self._past_totals, keys[with_past], before[with_past])
 
     @property
     def seen(self) -> Mask:
-        """Which keys have an outcome."""
+        """Return which keys have an outcome, shape (keys,)."""
         return self.counts > 0
 
     def means(self, keys: Mask) -> Floats:
-        """Return the keys' means; each of them must have an outcome."""
+        """Return the mean outcome of each selected key; each of them must have an outcome."""
         return self._totals[keys] / self.counts[keys]
 
     def past(self, keys: Mask) -> Floats:
-        """Return the keys' means from before the test; NaN where there is none."""
+        """Return the mean of each selected key from before the test; NaN where there is none."""
         known = self._past_counts[keys]
         return np.where(known > 0, self._past_totals[keys] / np.maximum(known, 1), np.nan)
 
-    def averaged_out(self, keys: Mask) -> float:
-        """Return by how much less a key's mean varies than a single outcome would, because outcomes were averaged."""
+    def averaging_reduction(self, keys: Mask) -> float:
+        """Return by how much averaging reduces the variance: that of a single outcome minus that of a key's mean."""
         seen = self.seen
         repeats = float(self.counts.sum()) - int(seen.sum())
         if repeats == 0:
@@ -90,39 +96,42 @@ def _add(counts: Floats, totals: Floats, keys: Integers, values: Floats) -> None
     totals += np.bincount(keys, weights=values, minlength=len(totals))
 
 
-def standing(control: Arm, challenger: Arm, *, paired: bool) -> Standing:
-    """Say how a challenger stands to the control.
+def estimate_difference(control: Arm, challenger: Arm, *, paired: bool) -> DifferenceEstimate:
+    """Estimate the difference between a challenger and the control.
 
     Args:
-        paired: whether keys that both arms saw are compared with themselves, and others are left out.
+        paired: whether the difference is computed within the keys that both arms have, leaving out the others.
+
+    Returns:
+        The challenger's mean minus the control's; insufficient and without units if an arm has no (common) key.
     """
     if paired:
         both = control.seen & challenger.seen
-        return _of_pairs(control, challenger, both) if both.any() else _NOTHING
+        return _estimate_paired(control, challenger, both) if both.any() else _NOTHING
     if not control.seen.any() or not challenger.seen.any():
         return _NOTHING
-    return _of_two_samples(control, challenger)
+    return _estimate_unpaired(control, challenger)
 
 
-_NOTHING = Standing(0, 0.0, 0.0, 0.0, enough=False)
+_NOTHING = DifferenceEstimate(0, 0.0, 0.0, 0.0, sufficient=False)
 
 
-def _of_pairs(control: Arm, challenger: Arm, both: Mask) -> Standing:
+def _estimate_paired(control: Arm, challenger: Arm, both: Mask) -> DifferenceEstimate:
     raw = [challenger.means(both) - control.means(both)]
     past = [challenger.past(both) - control.past(both)]
     adjusted, variances = _adjusted(raw, past, [control, challenger], centred=True)
-    averaged = control.averaged_out(both) + challenger.averaged_out(both)
-    found = settled(adjusted[0].mean(), max(control.size, challenger.size))
-    return _estimate(raw, variances, [averaged], float(found))
+    averaged = control.averaging_reduction(both) + challenger.averaging_reduction(both)
+    difference = zero_rounding_errors(adjusted[0].mean(), max(control.size, challenger.size))
+    return _to_estimate(raw, variances, [averaged], float(difference))
 
 
-def _of_two_samples(control: Arm, challenger: Arm) -> Standing:
+def _estimate_unpaired(control: Arm, challenger: Arm) -> DifferenceEstimate:
     arms = [control, challenger]
     raw = [arm.means(arm.seen) for arm in arms]
     adjusted, variances = _adjusted(raw, [arm.past(arm.seen) for arm in arms], arms)
-    averaged = [arm.averaged_out(arm.seen) for arm in arms]
-    found = settled(adjusted[1].mean() - adjusted[0].mean(), max(control.size, challenger.size))
-    return _estimate(raw, variances, averaged, float(found))
+    averaged = [arm.averaging_reduction(arm.seen) for arm in arms]
+    difference = zero_rounding_errors(adjusted[1].mean() - adjusted[0].mean(), max(control.size, challenger.size))
+    return _to_estimate(raw, variances, averaged, float(difference))
 
 
 def _adjusted(
@@ -130,7 +139,7 @@ def _adjusted(
 ) -> tuple[Sequence[Floats], tuple[float, float]]:
     """Return the values after CUPED, and the variance of the arms' difference before and after it.
 
-    Values are left as they are where the past explains all of them: of what is left, rounding alone, nothing follows.
+    Values stay unadjusted where the past explains all of their variance: the residuals would be rounding errors only.
     """
     size, past_size = max(arm.size for arm in arms), max(arm.past_size for arm in arms)
     before = _variance(raw, size)
@@ -140,26 +149,26 @@ def _adjusted(
     return (adjusted, (before, after)) if after > 0 else (raw, (before, before))
 
 
-def _estimate(
-    raw: Sequence[Floats], variances: tuple[float, float], averaged: Sequence[float], found: float
-) -> Standing:
+def _to_estimate(
+    raw: Sequence[Floats], variances: tuple[float, float], averaged: Sequence[float], difference: float
+) -> DifferenceEstimate:
     units, (before, variance) = sum(map(len, raw)), variances
-    return Standing(
+    return DifferenceEstimate(
         units=units,
-        difference=found,
+        difference=difference,
         variance=variance,
-        # Units whose outcomes go on count for more than one outcome each, as far as these differ within a unit.
-        time=units * (1 + sum(map(_over_size, averaged, raw)) / variance) if variance > 0 else 0.0,
+        # Units with repeated outcomes count for more than one outcome each, as far as these differ within a unit.
+        effective_outcomes=units * (1 + sum(map(_over_size, averaged, raw)) / variance) if variance > 0 else 0.0,
         variance_explained=max(0.0, 1 - variance / before) if before > 0 else 0.0,
-        enough=min(map(len, raw)) >= FEWEST,
+        sufficient=min(map(len, raw)) >= MIN_UNITS,
     )
 
 
 def _variance(arms: Sequence[Floats], size: float) -> float:
-    """Return the variance of the arms' difference in means; 0 when an arm has less than two units, or none varies.
+    """Return the variance of the arms' difference in means; 0 if an arm has fewer than two units, or no arm varies.
 
     Args:
-        size: the greatest magnitude of what their values were computed from.
+        size: the largest magnitude of the numbers from which the values were computed.
     """
     if min(map(len, arms)) < 2:
         return 0.0

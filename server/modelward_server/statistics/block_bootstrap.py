@@ -1,50 +1,74 @@
-"""How long rows depend on each other, and stretches of the reference that keep the dependence.
+"""Estimate each feature's null distribution by block-bootstrapping segments of the reference.
 
-The stationary bootstrap (Politis and Romano, 1994) draws stretches in blocks of geometric length. The length that
-estimates a variance best follows Politis and White (2004) with the correction of Patton, Politis and White (2009). A
-test that shall hold its level needs longer ones (Sun, Phillips and Jin, 2008), so blocks are drawn twice as long.
+Neighbouring rows of market data are dependent. The stationary bootstrap (Politis and Romano, 1994) preserves that
+dependence by drawing blocks of geometrically distributed length. The block length that is optimal for estimating a
+variance follows Politis and White (2004) with the correction of Patton, Politis and White (2009). A test that must hold
+its level needs longer blocks (Sun, Phillips and Jin, 2008), so blocks are drawn with twice that mean length.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
 from modelward_server.libraries import load
-from modelward_server.statistics.distances import Floats, Ints
+from modelward_server.statistics.distances import Floats, Ints, kl_divergence, smoothed, total_variation
+from modelward_server.statistics.null_distribution import (
+    REPLICATES,
+    SEED,
+    NullDistribution,
+    fit_null,
+    independent_tests,
+    p_values,
+    segment_lengths,
+)
 
-LONGER = 2.0
+BLOCK_LENGTH_FACTOR = 2.0
+"""Mean length of the drawn blocks, as a multiple of the block length that is optimal for a variance."""
 SCALES = (1, 4, 16)
-"""Rows that are averaged before their dependence is measured. That of volatilities is weak from row to row, and lasts
-for months: it drowns in the noise of single rows."""
-AVERAGES = 50
-"""Averages that a scale must have left, so that a block length can be told from them."""
-DEPENDENT = 2.5
-"""Averages that are independent show block lengths up to this by chance."""
-LEAST_BLOCKS = 8
-"""A block length that leaves fewer blocks cannot be told from chance."""
-ROWS_MEASURED = 20_000
+"""Numbers of rows that are averaged before dependence is measured. The dependence of volatilities is weak between
+single rows but lasts for months, so the noise of single rows hides it."""
+MIN_AVERAGES = 50
+"""Averages that a scale must have for its block length to be estimated."""
+MAX_INDEPENDENT_LENGTH = 2.5
+"""Block lengths up to this occur by chance for independent averages."""
+MIN_BLOCKS = 8
+"""A block length that leaves fewer blocks cannot be distinguished from chance."""
+MAX_ROWS_MEASURED = 20_000
+"""Only the last rows, up to this number, are used to estimate the block length."""
+QUANTILES = (np.arange(256) + 0.5) / 256
+"""Probabilities at which the quantile functions are compared to compute the Wasserstein distance."""
+
+SegmentStatistics = Callable[[Ints], Floats]
+"""Maps row numbers of segments, shape (replicates, length), to squared statistics, shape (4, replicates): those of the
+distribution function (or total variation), of the divergence, of the missing share, and of the Wasserstein distance (0
+for categories), each multiplied by the number of rows."""
 
 
-def block_length(series: Iterable[Floats]) -> float:
-    """Return for how many rows the dependence in any of some series lasts, at least 1.
+def dependence_length(series: Iterable[Floats]) -> float:
+    """Estimate for how many rows the dependence lasts in the most dependent of several series.
 
     Args:
-        series: the same feature seen in different ways, as its values and their distances from the middle: of returns
-            the latter cluster, not the former. Without NaN, infinities or values whose squares overflow.
+        series: transformations of the same feature, such as its values and their distances from the median (the latter
+            cluster for returns, the former do not), each of shape (rows,), in the order of time; without NaN, without
+            infinities, and without values whose squares overflow.
+
+    Returns:
+        The block length in rows, at least 1; 1 if there is no series.
     """
-    return max((_length(part[-ROWS_MEASURED:]) for part in series), default=1.0)
+    return max((_multiscale_length(part[-MAX_ROWS_MEASURED:]) for part in series), default=1.0)
 
 
-def _length(series: Floats) -> float:
-    found = [max(_optimal(series), 1.0)]
+def _multiscale_length(series: Floats) -> float:
+    """Return the longest significant block length over all `SCALES`, in rows."""
+    lengths = [max(_optimal_length(series), 1.0)]
     for scale in SCALES[1:]:
         averages = series[: len(series) // scale * scale].reshape(-1, scale).mean(axis=1)
-        length = _optimal(averages) if len(averages) >= AVERAGES else 0.0
-        found.append(scale * length if length > DEPENDENT else 1.0)
-    return max(min(max(found), len(series) / LEAST_BLOCKS), 1.0)
+        length = _optimal_length(averages) if len(averages) >= MIN_AVERAGES else 0.0
+        lengths.append(scale * length if length > MAX_INDEPENDENT_LENGTH else 1.0)
+    return max(min(max(lengths), len(series) / MIN_BLOCKS), 1.0)
 
 
-def _optimal(series: Floats) -> float:
+def _optimal_length(series: Floats) -> float:
     if len(series) < 10 or np.ptp(series) == 0:
         return 1.0
     with np.errstate(all="ignore"):
@@ -52,13 +76,14 @@ def _optimal(series: Floats) -> float:
     return length if np.isfinite(length) else 1.0
 
 
-class Draws:
-    """The random numbers behind stretches: the same for every feature, so that features keep their dependence.
+class StationaryBootstrap:
+    """Draw segments of the reference, with the same random numbers for every feature to preserve their dependence.
 
     Args:
-        rows: rows of the reference.
-        length: rows of each stretch.
-        replicates: how many stretches.
+        random: the generator of random numbers.
+        rows: the number of rows of the reference.
+        length: the number of rows of each segment.
+        replicates: the number of segments.
     """
 
     def __init__(self, random: np.random.Generator, rows: int, length: int, replicates: int) -> None:
@@ -66,10 +91,147 @@ class Draws:
         self._ends = random.random((replicates, length), dtype=np.float32)
         self._first = random.integers(rows, size=(replicates, length), dtype=np.int32)
 
-    def stretches(self, block: float) -> Ints:
-        """Return row numbers, shape (replicates, length), in blocks of that mean length, around the end."""
-        begins = self._ends < 1 / min(LONGER * block, max(self._rows / 3, 1.0)) if block > 1 else self._ends < 2
+    def segments(self, block: float) -> Ints:
+        """Return row numbers, shape (replicates, length); the first row of the reference follows its last.
+
+        Args:
+            block: the estimated dependence length in rows; with 1 rows are drawn independently.
+        """
+        mean_length = min(BLOCK_LENGTH_FACTOR * block, max(self._rows / 3, 1.0))
+        begins = self._ends < 1 / mean_length if block > 1 else self._ends < 2
         begins[:, 0] = True
-        place = np.arange(begins.shape[1], dtype=np.int32)
-        begun = np.maximum.accumulate(np.where(begins, place, 0), axis=1)
-        return np.asarray((np.take_along_axis(self._first, begun, axis=1) + place - begun) % self._rows)
+        position = np.arange(begins.shape[1], dtype=np.int32)
+        block_start = np.maximum.accumulate(np.where(begins, position, 0), axis=1)
+        first = np.take_along_axis(self._first, block_start, axis=1)
+        return np.asarray((first + position - block_start) % self._rows)
+
+
+class NullEstimator:
+    """Estimate the null distributions of a reference's features from the same bootstrap segments.
+
+    Args:
+        rows: the number of rows of the reference.
+
+    Attributes:
+        max_block: the longest dependence length of the features estimated so far, in rows.
+    """
+
+    def __init__(self, rows: int) -> None:
+        random = np.random.default_rng(SEED)
+        self.rows, self.max_block = rows, 1.0
+        self.bootstraps = [StationaryBootstrap(random, rows, length, REPLICATES) for length in segment_lengths(rows)]
+        self._p_values: list[Floats] = []
+
+    @property
+    def tests(self) -> float:
+        """Return the equivalent number of independent tests of all features together."""
+        return independent_tests(np.array(self._p_values))
+
+    def estimate_numeric(
+        self, ordered: Floats, ranks: Ints, cumulative: Ints, bins: Ints, scaled: Floats
+    ) -> NullDistribution:
+        """Estimate the null distribution of a numeric feature.
+
+        Args:
+            ordered: the values in the order of time, NaN where missing, shape (m,).
+            ranks: the index of each value among the distinct ones, -1 where it is missing, shape (m,).
+            cumulative: the number of rows at or below each distinct value, shape (k,).
+            bins: the bin of each distinct value, shape (k,).
+            scaled: each distinct value in standard deviations, finite, shape (k,).
+        """
+        if not len(cumulative):
+            return self._estimate([ranks], lambda segments: np.zeros((4, len(segments))))
+        shares = cumulative / cumulative[-1]
+        counts = np.bincount(bins, weights=np.diff(cumulative, prepend=0))
+        reference_quantiles = scaled[np.searchsorted(shares, QUANTILES)]
+
+        def statistics(segments: Ints) -> Floats:
+            drawn = np.sort(ranks[segments], axis=1)
+            drawn_bins = np.where(drawn < 0, -1, bins[drawn])
+            shifts = _wasserstein(drawn, scaled, reference_quantiles)
+            return _squared(drawn, _ks_statistics(drawn, shares), drawn_bins, counts, ranks, shifts)
+
+        return self._estimate(_dependence_series(ordered, ranks), statistics)
+
+    def estimate_categorical(self, codes: Ints, counts: Ints) -> NullDistribution:
+        """Estimate the null distribution of a categorical feature.
+
+        Args:
+            codes: the category of each row in the order of time, -1 where it is missing, shape (m,).
+            counts: the number of rows of each category, the most frequent first, shape (k,).
+        """
+        if not len(counts):
+            return self._estimate([codes], lambda segments: np.zeros((4, len(segments))))
+
+        def statistics(segments: Ints) -> Floats:
+            drawn = codes[segments]
+            drawn_counts = _counts(drawn, len(counts))
+            shares = drawn_counts / drawn_counts.sum(1, keepdims=True).clip(1)
+            distances = np.where(drawn_counts.any(1), total_variation(shares, counts / counts.sum()), 0.0)
+            return _squared(drawn, distances, drawn, counts, codes, np.zeros(len(drawn)))
+
+        return self._estimate([(codes == 0).astype(float), (codes < 0).astype(float)], statistics)
+
+    def _estimate(
+        self, series: Iterator[Floats] | list[Floats] | list[Ints], statistics: SegmentStatistics
+    ) -> NullDistribution:
+        block = dependence_length(np.asarray(one, np.float64) for one in series)
+        self.max_block = max(self.max_block, block)
+        drawn = np.stack([statistics(bootstrap.segments(block)) for bootstrap in self.bootstraps], axis=1)
+        null = fit_null(drawn, self.rows / block)
+        min_p_values = p_values(drawn).min(axis=0)
+        self._p_values.append(1 - (1 - min_p_values) ** null.tests)
+        return null
+
+
+def _dependence_series(ordered: Floats, ranks: Ints) -> Iterator[Floats]:
+    """Yield the series in which rows may depend on each other: the level, its distance from the median, missingness."""
+    unit = np.abs(ordered[np.isfinite(ordered)]).max(initial=0.0) or 1.0
+    finite = np.where(np.isfinite(ordered), ordered / unit, np.nan)
+    level = np.where(np.isnan(finite), np.nanmedian(finite) if np.isfinite(finite).any() else 0.0, finite)
+    yield level
+    yield np.abs(level - np.median(level))
+    relative_rank = ranks / max(ranks.max(), 1)
+    yield np.abs(relative_rank - 0.5)
+    if (ranks < 0).any():
+        yield (ranks < 0).astype(np.float64)
+
+
+def _ks_statistics(drawn: Ints, shares: Floats) -> Floats:
+    """Return the Kolmogorov-Smirnov statistic of each sorted segment, whose missing rows (-1) come first."""
+    rows = drawn.shape[1]
+    missing = (drawn < 0).sum(axis=1, keepdims=True)
+    position = np.arange(rows) - missing
+    present = np.maximum(rows - missing, 1)
+    cdf = np.concatenate(([0.0], shares))
+    # Among equal ranks only the last step up and the first step down belong to the distribution function.
+    changes = drawn[:, 1:] != drawn[:, :-1]
+    last = np.column_stack([changes, np.ones(len(drawn), bool)]) & (drawn >= 0)
+    first = np.column_stack([np.ones(len(drawn), bool), changes]) & (drawn >= 0)
+    above = np.where(last, np.abs((position + 1) / present - cdf[drawn + 1]), 0.0)
+    before = np.where(first, np.abs(position / present - cdf[drawn]), 0.0)
+    return np.asarray(np.maximum(above, before).max(axis=1))
+
+
+def _wasserstein(drawn: Ints, scaled: Floats, reference_quantiles: Floats) -> Floats:
+    """Return the Wasserstein distance of each sorted segment: the mean difference of the quantile functions."""
+    missing = (drawn < 0).sum(axis=1, keepdims=True)
+    present = drawn.shape[1] - missing
+    positions = np.minimum(missing + (QUANTILES * present).astype(np.int32), drawn.shape[1] - 1)
+    values = scaled[np.take_along_axis(drawn, positions, axis=1)]
+    return np.where(present[:, 0] > 0, np.abs(values - reference_quantiles).mean(axis=1), 0.0)
+
+
+def _squared(drawn: Ints, distances: Floats, bins: Ints, counts: Ints, codes: Ints, shifts: Floats) -> Floats:
+    """Return the squared statistics of the segments, times the number of rows, shape (4, replicates)."""
+    rows = drawn.shape[1]
+    present = (drawn >= 0).sum(axis=1)
+    divergence = np.where(present > 0, kl_divergence(smoothed(_counts(bins, len(counts))), smoothed(counts)), 0.0)
+    missing = 1 - present / rows - (codes < 0).mean()
+    return np.stack([present * distances**2, present * divergence, rows * missing**2, present * shifts**2])
+
+
+def _counts(drawn: Ints, bins: int) -> Ints:
+    """Count the entries of each segment by bin, ignoring negative ones, shape (segments, bins)."""
+    offset = drawn + (bins + 1) * np.arange(len(drawn))[:, None] + 1
+    return np.bincount(offset.ravel(), minlength=len(drawn) * (bins + 1)).reshape(len(drawn), bins + 1)[:, 1:]

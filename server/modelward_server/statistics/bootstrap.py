@@ -1,15 +1,15 @@
-"""Is a difference more than luck? The paired stationary bootstrap, and a verdict from it.
+"""Paired stationary bootstrap: confidence intervals and p-values for metric differences.
 
-The rows are drawn anew, many times, in blocks of neighbours whose lengths are geometrically distributed, and every
-model is measured on the same draws: what is luck to all alike cancels out of their differences, and series that hang
-together in time keep doing so.
+The rows are resampled in blocks of neighbours with geometrically distributed lengths, and every model is measured on
+the same draws: variation that is common to all models cancels out of their differences, and the dependence of
+neighbouring rows is preserved.
 
 Sources: Politis and Romano, "The stationary bootstrap", Journal of the American Statistical Association 89 (1994);
 Politis and White, "Automatic block-length selection for the dependent bootstrap", Econometric Reviews 23 (2004), with
 the correction of Patton, Politis and White (2009); Hesterberg, "What teachers should know about the bootstrap", The
-American Statistician 69 (2015), for the expanded percentile interval, which mends that plain ones are too narrow where
-the rows are few; Davison and Hinkley, "Bootstrap methods and their application" (1997), for counting the sample itself
-among the draws in a p-value.
+American Statistician 69 (2015), for the expanded percentile interval, which corrects that plain percentile intervals
+are too narrow for few rows; Davison and Hinkley, "Bootstrap methods and their application" (1997), for counting the
+sample itself among the draws in a p-value.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,18 +21,18 @@ import scipy
 
 from modelward_server.libraries import load
 from modelward_server.statistics.metrics import Estimator, Floats
-from modelward_server.statistics.paired_tests import least_p_value
+from modelward_server.statistics.paired_tests import min_p_value
 from modelward_server.statistics.rounding import unit_of, varies
 
 DRAWS = 2000
-"""How often the rows are drawn: the ends of a 95 % interval then wander by about a twentieth of its length."""
-FEWEST_DRAWS = 400
-MOST_ROWS = 200_000_000
-"""How many rows are drawn at the most, by fewer draws, so that large test sets take seconds."""
+"""Number of bootstrap draws: the ends of a 95 % interval then vary by about a twentieth of its length."""
+MIN_DRAWS = 400
+MAX_ROWS_DRAWN = 200_000_000
+"""Maximum number of rows drawn in total; large test sets get fewer draws, so that they take seconds."""
 CHUNK_VALUES = 1 << 21
-"""How many weights are in memory at a time: 16 MiB."""
+"""Number of weights in memory at a time: 16 MiB."""
 POWER = 0.8
-"""The chance to see a true difference that `rows_needed` plans for, as is the custom."""
+"""The power for which `rows_needed` plans: the conventional 80 %."""
 
 
 @dataclass(frozen=True)
@@ -45,28 +45,29 @@ class Interval:
 
 
 @dataclass(frozen=True)
-class Difference:
-    """A paired difference, with its interval and how likely so great a one is by luck."""
+class PairedDifference:
+    """A paired difference with its confidence interval and two-sided p-value."""
 
     value: float
     low: float
     high: float
     p_value: float
     deviation: float
-    """Its standard deviation over the draws."""
+    """Its standard deviation over the draws: the bootstrap standard error."""
 
 
 def draws_for(rows: int) -> int:
-    """Return how often so many rows are drawn."""
-    return int(np.clip(MOST_ROWS // rows, FEWEST_DRAWS, DRAWS))
+    """Return the number of draws for a number of rows."""
+    return int(np.clip(MAX_ROWS_DRAWN // rows, MIN_DRAWS, DRAWS))
 
 
 def draw_weights(rows: int, block_rows: float, draws: int, seed: int) -> Iterator[Floats]:
-    """Yield chunks of weights, shape (some draws, rows), that count how often each draw took each row.
+    """Yield chunks of weights, shape (draws of the chunk, rows): how often each draw contains each row.
 
     Args:
-        rows: how many rows there are; each draw takes as many, and the last row is followed by the first.
-        block_rows: the mean length of a block, at least 1; with 1 the rows are drawn independently.
+        rows: the number of rows; each draw has as many, and the last row is followed by the first.
+        block_rows: the mean length of a block in rows, at least 1; with 1 the rows are drawn independently.
+        draws: the number of draws.
         seed: the same seed gives the same draws.
     """
     random = np.random.default_rng(seed)
@@ -79,7 +80,7 @@ def draw_weights(rows: int, block_rows: float, draws: int, seed: int) -> Iterato
 
 
 def _block_rows(shape: tuple[int, int], block_rows: float, random: np.random.Generator) -> np.ndarray:
-    """Return which rows each draw takes: a row behind the one before it, or with chance 1/block_rows any row."""
+    """Return the rows of each draw: each the successor of the one before, or with probability 1/block_rows any row."""
     rows = shape[1]
     jumps = random.integers(rows, size=shape)
     if block_rows <= 1:
@@ -97,12 +98,13 @@ def resample(estimators: Sequence[Estimator], weights: Iterator[Floats]) -> Floa
 
 
 def interval(value: float, draws: Floats, blocks: float, level: float) -> Interval:
-    """Return the expanded percentile interval, which always holds the value itself.
+    """Return the expanded percentile interval, which always contains the value itself.
 
     Args:
-        draws: the value on each draw; those that are NaN are left out.
-        blocks: how many blocks the rows make.
-        level: the confidence level, as 0.95.
+        value: the estimate on the sample.
+        draws: the estimate on each draw, shape (draws,); NaN is left out, and if all are, both ends are the value.
+        blocks: the number of blocks into which the rows divide.
+        level: the confidence level, such as 0.95.
     """
     tail = _expanded((1 - level) / 2, blocks)
     defined = draws[~np.isnan(draws)]
@@ -110,25 +112,25 @@ def interval(value: float, draws: Floats, blocks: float, level: float) -> Interv
     return Interval(value, min(float(low), value), max(float(high), value))
 
 
-def difference(
+def paired_difference(
     value: float, draws: Floats, blocks: float, informative: float, comparisons: int, level: float
-) -> Difference:
-    """Judge a paired difference.
+) -> PairedDifference:
+    """Compute the confidence interval and the p-value of a paired difference.
 
     Args:
         value: the difference on the sample itself.
-        draws: the difference on each draw; NaN where it is not defined, which speaks for neither side.
-        blocks: how many blocks the rows make.
-        informative: how many blocks of rows tell the two apart at all: no bootstrap of few rows may claim more than
-            the exact sign test of so many.
-        comparisons: how many differences are judged together; the interval is widened for it (Bonferroni).
-        level: the confidence level, as 0.95.
+        draws: the difference on each draw, shape (draws,); NaN where it is undefined, which counts for neither side.
+        blocks: the number of blocks into which the rows divide.
+        informative: the number of blocks of rows in which the two models differ: a bootstrap of few rows may not
+            claim more than the exact sign test of that many.
+        comparisons: the number of simultaneous comparisons, for which the interval is widened (Bonferroni).
+        level: the confidence level, such as 0.95.
     """
     defined = draws[~np.isnan(draws)]
     ends = interval(value, defined, blocks, 1 - (1 - level) / comparisons)
     against = min(np.count_nonzero(~(draws > 0)), np.count_nonzero(~(draws < 0)))
-    p_value = max(2 * _contracted((1 + against) / (len(draws) + 1), blocks), least_p_value(informative))
-    return Difference(value, ends.low, ends.high, min(1.0, p_value), _deviation(defined))
+    p_value = max(2 * _contracted((1 + against) / (len(draws) + 1), blocks), min_p_value(informative))
+    return PairedDifference(value, ends.low, ends.high, min(1.0, p_value), _deviation(defined))
 
 
 def _deviation(draws: Floats) -> float:
@@ -137,39 +139,52 @@ def _deviation(draws: Floats) -> float:
 
 
 def _expanded(tail: float, blocks: float) -> float:
-    """Return which tail of the draws is the tail of Student's t that few blocks ask for."""
+    """Return the tail probability of the draws that corresponds to a tail of Student's t for few blocks."""
     freedom = max(blocks - 1, 1.0)
     return float(scipy.special.ndtr(np.sqrt(1 + 1 / freedom) * scipy.special.stdtrit(freedom, tail)))
 
 
 def _contracted(tail: float, blocks: float) -> float:
-    """Undo `_expanded`: return the tail of Student's t that a tail of the draws is."""
+    """Return the inverse of `_expanded`: the tail of Student's t that corresponds to a tail of the draws."""
     freedom = max(blocks - 1, 1.0)
     return float(scipy.special.stdtr(freedom, scipy.special.ndtri(min(tail, 0.5)) / np.sqrt(1 + 1 / freedom)))
 
 
-def rows_needed(found: Difference, rows: int, comparisons: int, level: float) -> int:
-    """Return about how many rows would settle a difference, if the one seen is the true one; 0 when none would.
+def rows_needed(difference: PairedDifference, rows: int, comparisons: int, level: float) -> int:
+    """Estimate the number of rows at which an observed difference would be significant, were it the true one.
 
-    The usual size of a sample for a normal mean: its standard error shrinks with the root of the rows.
+    This is the usual sample size for a normal mean, whose standard error decreases with the square root of the rows.
+
+    Args:
+        difference: the observed difference.
+        rows: the number of rows in which it was observed.
+        comparisons: the number of simultaneous comparisons.
+        level: the confidence level, such as 0.95.
+
+    Returns:
+        More than `rows`; 0 if no number of rows would do, because the difference or its deviation is 0.
     """
-    if found.value == 0 or found.deviation == 0:
+    if difference.value == 0 or difference.deviation == 0:
         return 0
     normal = NormalDist()
     reach = normal.inv_cdf(1 - (1 - level) / 2 / comparisons) + normal.inv_cdf(POWER)
-    return max(rows + 1, int(np.ceil(min(rows * (reach * found.deviation / found.value) ** 2, 1e15))))
+    return max(rows + 1, int(np.ceil(min(rows * (reach * difference.deviation / difference.value) ** 2, 1e15))))
 
 
 def block_length(series: Sequence[Floats]) -> float:
-    """Return the mean block length that the most dependent of some series asks for, at least 1.
+    """Estimate the mean block length for the most dependent of several series.
 
-    A constant series asks for 1, and none for more than a tenth of its rows, or there would be too few blocks.
+    Args:
+        series: finite, each of shape (rows,), in the order of time.
+
+    Returns:
+        The length in rows: 1 for constant series, and at most a tenth of the rows, so that enough blocks remain.
     """
     return max([1.0, *(_block_length(values) for values in series)])
 
 
 def _block_length(values: Floats) -> float:
-    if len(values) < 30 or not varies(values):  # Fewer rows show no dependence that could be told from chance.
+    if len(values) < 30 or not varies(values):  # Dependence in fewer rows cannot be distinguished from chance.
         return 1.0
     with np.errstate(all="ignore"):
         length = float(load("arch.bootstrap").optimal_block_length(values / unit_of(values))["stationary"].iloc[0])

@@ -1,4 +1,4 @@
-"""CUPED (Deng, Xu, Kohavi and Walker 2013): what units were like before the test explains part of how they differ."""
+"""CUPED (Deng, Xu, Kohavi and Walker 2013): variance reduction by values of the units from before the test."""
 
 from collections.abc import Sequence
 
@@ -8,20 +8,23 @@ import numpy.typing as npt
 from modelward_server.statistics.rounding import varies
 
 Floats = npt.NDArray[np.float64]
-FEWEST_KNOWN = 10
-"""With fewer units of known past, nothing is explained."""
+MIN_UNITS_WITH_PAST = 10
+"""With fewer units that have a value from before the test, nothing is adjusted."""
 
 
 def adjust(values: Sequence[Floats], before: Sequence[Floats], theta: float, *, centred: bool = False) -> list[Floats]:
-    """Take from each unit's value what its past explains, with one slope for all arms.
+    """Subtract from each unit's value the part explained by its past, with one slope for all arms.
 
-    The past is the same in all arms but for luck, so the arms' difference keeps its expectation and loses variance.
+    The arms' past values differ only by chance, so the arms' difference keeps its expectation and loses variance.
 
     Args:
-        values: each arm's values, by unit.
-        before: the same units' values from before the test; NaN where there is none, which is left as it is.
+        values: each arm's values, shape (units,).
+        before: the same units' values from before the test; NaN where there is none, and the value stays unadjusted.
         theta: the slope.
-        centred: whether the past is 0 in expectation, as the difference of two arms' is.
+        centred: whether the past has expectation 0, as the difference of two arms has.
+
+    Returns:
+        The adjusted values of each arm, shape (units,).
     """
     centre = 0.0 if centred else _mean(np.concatenate(before))
     return [
@@ -32,16 +35,21 @@ def adjust(values: Sequence[Floats], before: Sequence[Floats], theta: float, *, 
 def slope(
     values: Sequence[Floats], before: Sequence[Floats], size: float | None = None, past_size: float | None = None
 ) -> float:
-    """Return the slope of values on the past, each about its arm's mean; 0 where the one or the other does not vary.
+    """Return the slope of the regression of values on their past, each centred on its arm's mean.
 
     Args:
-        size: the greatest magnitude of what the values were computed from; their own when it is left out.
-        past_size: that of the past.
+        values: each arm's values, shape (units,).
+        before: the same units' values from before the test; units with NaN are left out.
+        size: the largest magnitude of the numbers from which the values were computed; their own if it is omitted.
+        past_size: the same for the past.
+
+    Returns:
+        The slope; 0 if either side does not vary or fewer than `MIN_UNITS_WITH_PAST` units have a past.
     """
     known = [~np.isnan(past) for past in before]
-    values = [value[there] for value, there in zip(values, known, strict=True)]
-    before = [past[there] for past, there in zip(before, known, strict=True)]
-    few = sum(map(len, before)) < FEWEST_KNOWN
+    values = [value[mask] for value, mask in zip(values, known, strict=True)]
+    before = [past[mask] for past, mask in zip(before, known, strict=True)]
+    few = sum(map(len, before)) < MIN_UNITS_WITH_PAST
     if few or not _any_varies(values, size) or not _any_varies(before, past_size):
         return 0.0
     pairs = [(value - _mean(value), past - _mean(past)) for value, past in zip(values, before, strict=True)]

@@ -1,88 +1,95 @@
-"""How wrong each row is: what paired tests look at."""
+"""Row-wise losses, the input of paired tests."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelward_server.statistics import metrics
-from modelward_server.statistics.delong import ranked_otherwise
-from modelward_server.statistics.metric_applicability import PROBABILITIES, TRADING
+from modelward_server.statistics.delong import count_ranked_differently
+from modelward_server.statistics.metric_applicability import PROBABILITY_METRICS, TRADING_METRICS
 from modelward_server.statistics.metrics import (
-    LEAST_PROBABILITY,
+    MIN_PROBABILITY,
     Floats,
     Scored,
-    errors_of,
-    given_to_truth,
-    indicators,
+    one_hot,
+    prediction_errors,
     relative_errors,
-    sides_of_zero,
+    signs_of,
+    true_class_probabilities,
 )
 
-WRONG = {metrics.ACCURACY, metrics.HIT_RATE}
-"""Whose losses are the rows that are wrong."""
+ERROR_RATE_METRICS = {metrics.ACCURACY, metrics.HIT_RATE}
+"""Metrics whose losses are 1 for wrong rows and 0 for correct ones."""
 
 
 def row_losses(scored: Scored) -> Floats:
-    """Return how wrong each row's prediction is: squared, or for classes by the probability of the true one."""
+    """Return the loss of each row, shape (rows,).
+
+    For numbers that is the squared error; for classes one minus the probability of the true class, or without
+    probabilities 1 for a wrong class and 0 for the correct one.
+    """
     if not scored.classes:
-        return np.square(errors_of(scored))
+        return np.square(prediction_errors(scored))
     if scored.probabilities is None:
         return np.asarray(scored.truth != scored.predicted, np.float64)
-    return 1.0 - given_to_truth(scored, scored.probabilities)
+    return 1.0 - true_class_probabilities(scored, scored.probabilities)
 
 
 def mean_losses(metric: str, scored: Scored) -> Floats | None:
-    """Return the losses whose mean decides by a metric, shape (rows,); None for one that is no mean over the rows.
+    """Return the losses whose mean orders models as a metric does, shape (rows,).
 
     Higher is worse, whatever the metric's own direction.
+
+    Returns:
+        None if the metric is not a function of a mean over the rows.
     """
-    if metric in WRONG:
-        return np.asarray(1.0 - right_rows(metric, scored), np.float64)
+    if metric in ERROR_RATE_METRICS:
+        return np.asarray(1.0 - correct_rows(metric, scored), np.float64)
     if metric in {metrics.MSE, metrics.RMSE}:
-        return np.square(errors_of(scored))
+        return np.square(prediction_errors(scored))
     if metric in {metrics.MAE, metrics.MAPE}:
-        return np.abs(errors_of(scored)) if metric == metrics.MAE else relative_errors(scored)
-    if metric == metrics.NET_RETURN and scored.book:
-        return -scored.book.net
+        return np.abs(prediction_errors(scored)) if metric == metrics.MAE else relative_errors(scored)
+    if metric == metrics.NET_RETURN and scored.trading_returns:
+        return -scored.trading_returns.net
     return _probability_losses(metric, scored)
 
 
-def right_rows(metric: str, scored: Scored) -> NDArray[np.bool_]:
-    """Return which rows are right, by the class or by the side of zero."""
+def correct_rows(metric: str, scored: Scored) -> NDArray[np.bool_]:
+    """Return which rows are predicted correctly, shape (rows,): by the class, or for the hit rate by the sign."""
     if metric == metrics.HIT_RATE:
-        sides = sides_of_zero(scored)
+        sides = signs_of(scored)
         assert sides is not None
         return np.asarray(sides[0] == sides[1])
     return np.asarray(scored.truth == scored.predicted)
 
 
-def telling_rows(metric: str, scored: Scored, other: Scored) -> int:
-    """Count the rows that tell two models apart in a metric: where their answers differ in what it looks at."""
+def informative_rows(metric: str, scored: Scored, other: Scored) -> int:
+    """Count the rows in which two models differ in what a metric measures."""
     if metric == metrics.HIT_RATE:
-        sides, others = sides_of_zero(scored), sides_of_zero(other)
+        sides, others = signs_of(scored), signs_of(other)
         assert sides is not None
         assert others is not None
         return int(np.count_nonzero(sides[1] != others[1]))
-    if metric in TRADING:
-        assert scored.book is not None
-        assert other.book is not None
-        return int(np.count_nonzero(scored.book.net != other.book.net))
+    if metric in TRADING_METRICS:
+        assert scored.trading_returns is not None
+        assert other.trading_returns is not None
+        return int(np.count_nonzero(scored.trading_returns.net != other.trading_returns.net))
     if metric == metrics.ROC_AUC:
-        return ranked_apart(scored, other)
-    if not scored.classes or metric in PROBABILITIES:
+        return rows_ranked_differently(scored, other)
+    if not scored.classes or metric in PROBABILITY_METRICS:
         return int(np.count_nonzero(row_losses(scored) != row_losses(other)))
     return int(np.count_nonzero(scored.predicted != other.predicted))
 
 
-def ranked_apart(scored: Scored, other: Scored) -> int:
-    """Count the rows that two models rank otherwise among those of the other class."""
+def rows_ranked_differently(scored: Scored, other: Scored) -> int:
+    """Count the rows whose rank among the rows of the other class differs between two models."""
     assert scored.probabilities is not None
     assert other.probabilities is not None
-    return ranked_otherwise(scored.truth == 1, scored.probabilities[:, 1], other.probabilities[:, 1])
+    return count_ranked_differently(scored.truth == 1, scored.probabilities[:, 1], other.probabilities[:, 1])
 
 
 def _probability_losses(metric: str, scored: Scored) -> Floats | None:
     if scored.probabilities is None or metric not in {metrics.LOG_LOSS, metrics.BRIER}:
         return None
     if metric == metrics.BRIER:
-        return np.asarray(np.square(scored.probabilities - indicators(scored.truth, scored)).sum(axis=1))
-    return np.asarray(-np.log(np.clip(given_to_truth(scored, scored.probabilities), LEAST_PROBABILITY, 1.0)))
+        return np.asarray(np.square(scored.probabilities - one_hot(scored.truth, scored)).sum(axis=1))
+    return np.asarray(-np.log(np.clip(true_class_probabilities(scored, scored.probabilities), MIN_PROBABILITY, 1.0)))

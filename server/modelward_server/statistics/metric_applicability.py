@@ -1,13 +1,13 @@
-"""Which metrics suit which models and labels."""
+"""Which metrics apply to which models and labels."""
 
 import numpy as np
 
 from modelward_server.statistics import metrics
-from modelward_server.statistics.metrics import Floats, Scored, estimator, sides_of_zero
+from modelward_server.statistics.metrics import Floats, Scored, estimator, signs_of
 from modelward_server.statistics.rounding import TOLERANCE, varies
 
-PROBABILITIES = {metrics.ROC_AUC, metrics.LOG_LOSS, metrics.BRIER}
-REGRESSION = {
+PROBABILITY_METRICS = {metrics.ROC_AUC, metrics.LOG_LOSS, metrics.BRIER}
+REGRESSION_METRICS = {
     metrics.MSE,
     metrics.MAE,
     metrics.R2,
@@ -15,38 +15,38 @@ REGRESSION = {
     metrics.MAPE,
     metrics.MEDIAN_ABSOLUTE_ERROR,
 }
-TRADING = {metrics.SHARPE, metrics.SORTINO, metrics.MAX_DRAWDOWN, metrics.NET_RETURN}
-ANY_KIND = TRADING | {metrics.HIT_RATE}
+TRADING_METRICS = {metrics.SHARPE, metrics.SORTINO, metrics.MAX_DRAWDOWN, metrics.NET_RETURN}
+ANY_KIND_METRICS = TRADING_METRICS | {metrics.HIT_RATE}
 
 
-def suits(metric: str, *, classes: bool) -> bool:
-    """Say whether a metric is meant for models that predict classes, or else numbers."""
-    return metric in ANY_KIND or (metric in REGRESSION) != classes
+def applies_to(metric: str, *, classes: bool) -> bool:
+    """Return whether a metric applies to models that predict classes (or, if `classes` is false, numbers)."""
+    return metric in ANY_KIND_METRICS or (metric in REGRESSION_METRICS) != classes
 
 
-def why_not(metric: str, scored: Scored) -> str:
-    """Say what forbids a metric for these labels and predictions; empty when nothing does."""
-    return unsuited(metric, scored) or undefined(metric, scored)
+def inapplicable_reason(metric: str, scored: Scored) -> str:
+    """Return why a metric cannot be computed for these labels and predictions; empty if it can."""
+    return unsuitable_reason(metric, scored) or undefined_reason(metric, scored)
 
 
-def unsuited(metric: str, scored: Scored) -> str:
-    """Say what a metric needs that such models, labels or requests do not have, whatever the figures."""
+def unsuitable_reason(metric: str, scored: Scored) -> str:
+    """Return what a metric requires that this kind of model, label or request lacks, regardless of the values."""
     if metric == metrics.HIT_RATE:
-        return "" if sides_of_zero(scored) is not None else "needs numeric labels"
-    if metric in TRADING:
-        return "needs returns; name their column" if scored.book is None else ""
-    if metric in REGRESSION:
+        return "" if signs_of(scored) is not None else "needs numeric labels"
+    if metric in TRADING_METRICS:
+        return "needs returns; name their column" if scored.trading_returns is None else ""
+    if metric in REGRESSION_METRICS:
         return "" if not scored.classes else "needs models that predict numbers"
     if not scored.classes:
         return "needs models that predict classes"
-    if metric in PROBABILITIES and scored.probabilities is None:
+    if metric in PROBABILITY_METRICS and scored.probabilities is None:
         return f"needs probabilities, and {scored.no_probabilities or 'a model gives none'}"
     return ""
 
 
-def undefined(metric: str, scored: Scored) -> str:
-    """Say why a metric that suits has no value on these rows; empty when it has one."""
-    why = _lacking(metric, scored)
+def undefined_reason(metric: str, scored: Scored) -> str:
+    """Return why an applicable metric has no value on these rows; empty if it has one."""
+    why = _missing_condition(metric, scored)
     if why:
         return why
     with np.errstate(over="ignore", invalid="ignore"):
@@ -54,19 +54,19 @@ def undefined(metric: str, scored: Scored) -> str:
     return "" if np.isfinite(value) else "has no finite value on these rows"
 
 
-def _lacking(metric: str, scored: Scored) -> str:
+def _missing_condition(metric: str, scored: Scored) -> str:
     if metric == metrics.R2 and not varies(scored.truth):
         return "needs labels that are not all the same"
     if metric == metrics.MAPE and not scored.truth.all():
         return "needs labels that are not zero"
     if metric == metrics.ROC_AUC and (len(scored.classes) != 2 or len(np.unique(scored.truth)) != 2):
         return "needs labels of exactly two classes"
-    if metric in {metrics.SHARPE, metrics.SORTINO} and scored.book:
-        return _lacking_returns(metric, scored.book.net)
+    if metric in {metrics.SHARPE, metrics.SORTINO} and scored.trading_returns:
+        return _missing_return_condition(metric, scored.trading_returns.net)
     return ""
 
 
-def _lacking_returns(metric: str, net: Floats) -> str:
+def _missing_return_condition(metric: str, net: Floats) -> str:
     if not varies(net):
         return "needs net returns that vary"
     none_lost = metric == metrics.SORTINO and net.min() >= -TOLERANCE * np.abs(net).max()

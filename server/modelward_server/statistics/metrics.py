@@ -1,8 +1,8 @@
-"""What predictions are measured by, over many weightings of the rows at once.
+"""Metrics of predictions, vectorized over bootstrap draws.
 
-Every metric here is a function of weighted sums over the rows. So one matrix product gives the metric for hundreds of
-bootstrap draws, each draw being a row of weights that counts how often it drew each row of data. With all weights 1
-the metrics equal scikit-learn's functions of the same name.
+Every metric here is a function of weighted sums over the rows. One matrix product therefore gives the metric for
+hundreds of bootstrap draws, each being a row of weights that states how often the draw contains each row of data. With
+all weights 1 the metrics equal scikit-learn's functions of the same name.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,13 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelward_server.statistics import trading
-from modelward_server.statistics.rounding import TOLERANCE, ties, unit_of
-from modelward_server.statistics.trading import Book
+from modelward_server.statistics.rounding import TOLERANCE, equalize_ties, unit_of
+from modelward_server.statistics.trading import TradingReturns
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Estimator: TypeAlias = Callable[[Floats], Floats]
-"""From weights (draws, rows) to one value for each draw; NaN where the metric is not defined."""
+"""Maps weights, shape (draws, rows), to one value per draw, shape (draws,); NaN where the metric is undefined."""
 
 ACCURACY = "accuracy"
 BALANCED_ACCURACY = "balanced_accuracy"
@@ -43,29 +43,31 @@ MAX_DRAWDOWN = "max_drawdown"
 NET_RETURN = "net_return"
 
 EPSILON = float(np.finfo(np.float64).eps)
-LEAST_PROBABILITY = EPSILON
-"""Probabilities below it count as it in the log loss, so that one sure mistake does not cost infinity (as sklearn)."""
+MIN_PROBABILITY = EPSILON
+"""Lower bound on probabilities in the log loss, so that one confident mistake does not make it infinite (as
+sklearn)."""
 
 
 @dataclass(frozen=True)
 class Scored:
-    """Labels and one model's predictions of them, row by row.
+    """Labels and one model's predictions, row by row.
 
-    Of classes: `truth` and `predicted` are int64 positions in `classes` and `probabilities`, where the model gives
-    them, is float64 (rows, classes). Of numbers: both are finite float64, and there are no classes.
+    For classes, `truth` and `predicted` are int64 positions in `classes`, shape (rows,), and `probabilities`, if the
+    model provides them, is float64 of shape (rows, classes). For numbers, both are finite float64 and there are no
+    classes.
     """
 
     truth: Floats | Ints
     predicted: Floats | Ints
     classes: tuple[object, ...] = ()
     probabilities: Floats | None = field(default=None)
-    book: Book | None = None
-    """What the predictions would have earned; None without returns."""
+    trading_returns: TradingReturns | None = None
+    """The returns that trading on the predictions would have made; None without returns."""
     no_probabilities: str = ""
-    """Why a model's probabilities are not taken; empty when they are, or when it gives none."""
+    """Why a model's probabilities are not used; empty if they are, or if it provides none."""
     errors: Floats | None = None
-    """Of numbers, by how much each prediction misses, those that differ by rounding alone being the same for all
-    versions; None: the plain differences."""
+    """For numbers, the error of each prediction, with errors that differ only by rounding made equal across versions;
+    None: the plain differences."""
 
     @property
     def rows(self) -> int:
@@ -73,14 +75,17 @@ class Scored:
 
 
 def estimator(metric: str, scored: Scored) -> Estimator:
-    """Prepare a metric of one model's predictions; `why_not` says beforehand whether it can be."""
+    """Return the estimator of a metric for one model's predictions.
+
+    The metric must be applicable: `inapplicable_reason` must return an empty string.
+    """
     return _ESTIMATORS[metric](scored)
 
 
-def _traded(metric: Callable[[Book], Estimator]) -> Callable[[Scored], Estimator]:
+def _trading_metric(metric: Callable[[TradingReturns], Estimator]) -> Callable[[Scored], Estimator]:
     def of(scored: Scored) -> Estimator:
-        assert scored.book is not None
-        return metric(scored.book)
+        assert scored.trading_returns is not None
+        return metric(scored.trading_returns)
 
     return of
 
@@ -96,23 +101,23 @@ def _accuracy(scored: Scored) -> Estimator:
 
 def _log_loss(scored: Scored) -> Estimator:
     assert scored.probabilities is not None
-    return _mean_of(-np.log(np.clip(given_to_truth(scored, scored.probabilities), LEAST_PROBABILITY, 1.0)))
+    return _mean_of(-np.log(np.clip(true_class_probabilities(scored, scored.probabilities), MIN_PROBABILITY, 1.0)))
 
 
 def _brier(scored: Scored) -> Estimator:
-    """Brier (1950); for two classes half of his sum, which is the squared error of the positive class."""
+    """Return the Brier score (Brier 1950); for two classes half his sum: the squared error of the positive class."""
     assert scored.probabilities is not None
-    truth = indicators(scored.truth, scored)
+    truth = one_hot(scored.truth, scored)
     errors = np.square(scored.probabilities - truth).sum(axis=1)
     return _mean_of(errors / 2 if len(scored.classes) == 2 else errors)
 
 
 def _mse(scored: Scored) -> Estimator:
-    return _mean_of(np.square(errors_of(scored)))
+    return _mean_of(np.square(prediction_errors(scored)))
 
 
 def _mae(scored: Scored) -> Estimator:
-    return _mean_of(np.abs(errors_of(scored)))
+    return _mean_of(np.abs(prediction_errors(scored)))
 
 
 def _rmse(scored: Scored) -> Estimator:
@@ -125,7 +130,7 @@ def _mape(scored: Scored) -> Estimator:
 
 
 def _median_absolute_error(scored: Scored) -> Estimator:
-    errors = np.abs(errors_of(scored))
+    errors = np.abs(prediction_errors(scored))
     order = np.argsort(errors)
 
     def median(weights: Floats) -> Floats:
@@ -138,25 +143,25 @@ def _median_absolute_error(scored: Scored) -> Estimator:
 
 
 def _r2(scored: Scored) -> Estimator:
-    # Measured from the mean, or the difference of two great sums would swallow a small variance.
+    # Centred on the mean, because the difference of two large sums would lose a small variance.
     unit = unit_of(scored.truth)
-    truth, errors = scored.truth / unit - (scored.truth / unit).mean(), errors_of(scored) / unit
+    truth, errors = scored.truth / unit - (scored.truth / unit).mean(), prediction_errors(scored) / unit
     sums = np.column_stack([np.square(errors), truth, np.square(truth), np.ones(scored.rows)])
 
     def explained(weights: Floats) -> Floats:
         residual, first, second, total = (weights @ sums).T
-        spread = second - np.square(first) / total
-        # Less is what rounding leaves of equal labels, of all of them or of those that were drawn.
-        varies = spread > np.maximum(TOLERANCE * second, TOLERANCE**2 * total)
-        return 1.0 - _ratio(residual, np.where(varies, spread, 0.0), np.nan)
+        variation = second - np.square(first) / total
+        # A smaller value is the rounding error of equal labels, of all of them or of the drawn ones.
+        varies = variation > np.maximum(TOLERANCE * second, TOLERANCE**2 * total)
+        return 1.0 - _ratio(residual, np.where(varies, variation, 0.0), np.nan)
 
     return explained
 
 
 def _hit_rate(scored: Scored) -> Estimator:
-    sides = sides_of_zero(scored)
-    assert sides is not None
-    return _mean_of(sides[0] == sides[1])
+    signs = signs_of(scored)
+    assert signs is not None
+    return _mean_of(signs[0] == signs[1])
 
 
 def _balanced_accuracy(scored: Scored) -> Estimator:
@@ -167,7 +172,7 @@ def _balanced_accuracy(scored: Scored) -> Estimator:
 
 
 def _matthews_correlation(scored: Scored) -> Estimator:
-    """Gorodkin (2004), of any number of classes; 0 where a side has one class only."""
+    """Return Gorodkin's (2004) correlation for any number of classes; 0 where a side has only one class."""
 
     def correlation(hits: Floats, called: Floats, present: Floats) -> Floats:
         total = present.sum(axis=1)
@@ -191,9 +196,9 @@ def _f1(scored: Scored) -> Estimator:
 
 
 def _roc_auc(scored: Scored) -> Estimator:
-    """The Mann-Whitney statistic, ties counting half; in one order of the scores that serves every draw."""
+    """Return the Mann-Whitney statistic, with ties counting half; the scores are sorted once for all draws."""
     assert scored.probabilities is not None
-    scores = ties(scored.probabilities[:, 1])
+    scores = equalize_ties(scored.probabilities[:, 1])
     order = np.argsort(scores, kind="stable")
     positive = scored.truth[order] == 1
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
@@ -210,8 +215,8 @@ def _roc_auc(scored: Scored) -> Estimator:
 
 
 def _by_class(scored: Scored, combine: Callable[[Floats, Floats, Floats], Floats]) -> Estimator:
-    """Build a metric of how many rows of each class are found, are called so, and are there."""
-    present, called = indicators(scored.truth, scored), indicators(scored.predicted, scored)
+    """Return an estimator computed from the true positives, predicted and actual rows of each class."""
+    present, called = one_hot(scored.truth, scored), one_hot(scored.predicted, scored)
     sums = np.hstack([present * called, called, present])
 
     def over(weights: Floats) -> Floats:
@@ -222,39 +227,39 @@ def _by_class(scored: Scored, combine: Callable[[Floats, Floats, Floats], Floats
 
 
 def _averaged(scored: Scored, by_class: Floats) -> Floats:
-    """Return the positive class's value of two, or of more the mean over those that occur at all."""
+    """Return the value of the positive class of two, or the mean over those of several classes that occur."""
     if len(scored.classes) == 2:
         return by_class[:, 1]
     occurring = np.union1d(scored.truth, scored.predicted).astype(np.int64)
     return np.asarray(by_class[:, occurring].mean(axis=1))
 
 
-def indicators(positions: Floats | Ints, scored: Scored) -> Floats:
+def one_hot(positions: Floats | Ints, scored: Scored) -> Floats:
     return np.asarray(positions[:, None] == np.arange(len(scored.classes)), np.float64)
 
 
-def errors_of(scored: Scored) -> Floats:
+def prediction_errors(scored: Scored) -> Floats:
     return np.asarray(scored.truth - scored.predicted, np.float64) if scored.errors is None else scored.errors
 
 
 def relative_errors(scored: Scored) -> Floats:
-    return np.asarray(np.abs(errors_of(scored)) / np.maximum(np.abs(scored.truth), EPSILON))
+    return np.asarray(np.abs(prediction_errors(scored)) / np.maximum(np.abs(scored.truth), EPSILON))
 
 
-def given_to_truth(scored: Scored, probabilities: Floats) -> Floats:
+def true_class_probabilities(scored: Scored, probabilities: Floats) -> Floats:
     given: Floats = probabilities[np.arange(scored.rows), np.asarray(scored.truth, np.int64)]
     return given
 
 
 def _ratio(part: Floats, whole: Floats, otherwise: float = 0.0) -> Floats:
-    """Divide; `otherwise` where there is nothing to divide by."""
+    """Divide; `otherwise` where the divisor is not positive."""
     quotient: Floats = np.full_like(part, otherwise)
     np.divide(part, whole, out=quotient, where=whole > 0)
     return quotient
 
 
-def sides_of_zero(scored: Scored) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
-    """Return whether labels and predictions are above zero; None where the classes are not numbers."""
+def signs_of(scored: Scored) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+    """Return whether labels and predictions are above zero, each of shape (rows,); None if classes are not numbers."""
     if not scored.classes:
         return scored.truth > 0, scored.predicted > 0
     if any(isinstance(value, str) for value in scored.classes):
@@ -280,8 +285,8 @@ _ESTIMATORS: Mapping[str, Callable[[Scored], Estimator]] = {
     MAPE: _mape,
     MEDIAN_ABSOLUTE_ERROR: _median_absolute_error,
     MATTHEWS_CORRELATION: _matthews_correlation,
-    SHARPE: _traded(trading.sharpe),
-    SORTINO: _traded(trading.sortino),
-    MAX_DRAWDOWN: _traded(trading.max_drawdown),
-    NET_RETURN: _traded(trading.net_return),
+    SHARPE: _trading_metric(trading.sharpe),
+    SORTINO: _trading_metric(trading.sortino),
+    MAX_DRAWDOWN: _trading_metric(trading.max_drawdown),
+    NET_RETURN: _trading_metric(trading.net_return),
 }

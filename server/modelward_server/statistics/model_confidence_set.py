@@ -1,4 +1,4 @@
-"""Which of many models could be the best, and does any beat the baseline, all looks taken together?
+"""The model confidence set, and the test for superior predictive ability over a baseline.
 
 Sources: Hansen, Lunde and Nason, "The model confidence set", Econometrica 79 (2011), with their statistic T_max;
 Hansen, "A test for superior predictive ability", Journal of Business & Economic Statistics 23 (2005), by
@@ -13,97 +13,102 @@ import scipy
 
 from modelward_server.libraries import load
 from modelward_server.statistics.metrics import Floats
-from modelward_server.statistics.paired_tests import least_p_value
-from modelward_server.statistics.rounding import TOLERANCE, settled, size_of, unit_of, varies
+from modelward_server.statistics.paired_tests import min_p_value
+from modelward_server.statistics.rounding import TOLERANCE, size_of, unit_of, varies, zero_rounding_errors
 
 Model = TypeVar("Model", bound=Hashable)
 
 DRAWS = 1000
-MOST_VALUES = 60_000_000
-"""How many rows times models times draws there may be; fewer draws keep to it, so that the answer takes seconds."""
-FEWEST_DRAWS = 200
-LEAST_ROWS = 10
-LONGER = 1.5
-"""How much longer the blocks of the confidence set are than those that estimate a variance best: a test that shall hold
-its level needs longer ones (Sun, Phillips and Jin 2008)."""
-MOST_BLOCKS = 2_000
-"""Longer data are drawn in longer blocks: so many are as good as more."""
+MAX_VALUES_DRAWN = 60_000_000
+"""Maximum of rows times models times draws; the number of draws is reduced to respect it, so that it takes seconds."""
+MIN_DRAWS = 200
+MIN_ROWS = 10
+BLOCK_LENGTH_FACTOR = 1.5
+"""Block length of the confidence set, as a multiple of the length that is optimal for estimating a variance: a test
+that must hold its level needs longer blocks (Sun, Phillips and Jin 2008)."""
+MAX_BLOCKS = 2_000
+"""Maximum number of blocks per draw; longer data are drawn in longer blocks, because more blocks add no accuracy."""
 
 
 def confidence_set(losses: Mapping[Model, Floats], block_rows: float, seed: int) -> dict[Model, float]:
-    """Return the p-value with which each model would leave the set of those that could be the best.
+    """Return the model confidence set p-value of each model: the level at which it would leave the set of the best.
 
     Args:
-        losses: of each model, shape (rows,), in the order of time. Models whose losses are the same share a p-value.
-        block_rows: the mean number of neighbouring rows that hang together.
-        seed: the same seed gives the same answer.
+        losses: the losses of each model, finite, shape (rows,), in the order of time. Models with equal losses share a
+            p-value.
+        block_rows: the mean number of dependent neighbouring rows, at least 1.
+        seed: the same seed gives the same result.
 
     Returns:
-        p-values in [0, 1]; empty when the rows are too few.
+        p-values in [0, 1]; empty if there are fewer than `MIN_ROWS` rows.
     """
     rows = len(next(iter(losses.values())))
-    if rows < LEAST_ROWS:
+    if rows < MIN_ROWS:
         return {}
     kept = _undominated(losses)
-    first = {version: next(other for other in kept if _apart(losses[version], losses[other]) == 0) for version in kept}
+    first = {
+        version: next(other for other in kept if _constant_difference(losses[version], losses[other]) == 0)
+        for version in kept
+    }
     distinct = {version: losses[version] for version in dict.fromkeys(first.values())}
     table = np.column_stack(list(distinct.values()))
     p_values = dict(zip(distinct, _p_values(table, block_rows, seed).tolist(), strict=True))
-    least = least_p_value(rows / block_rows)
+    least = min_p_value(rows / block_rows)
     return {version: p_values[first[version]] if version in kept else least for version in losses}
 
 
 def _undominated(losses: Mapping[Model, Floats]) -> list[Model]:
-    """Leave out what is worse than another by the same on every row: there is no error to test it by but the sign."""
+    """Leave out models that are worse than another by a constant: without variance, only a sign test is possible."""
     return [
         version
-        for version, mine in losses.items()
-        if not any((_apart(mine, others) or 0.0) > 0 for others in losses.values())
+        for version, own in losses.items()
+        if not any((_constant_difference(own, others) or 0.0) > 0 for others in losses.values())
     ]
 
 
-def _apart(losses: Floats, others: Floats) -> float | None:
-    """Return by how much two models differ when that is the same on every row, or else None."""
+def _constant_difference(losses: Floats, others: Floats) -> float | None:
+    """Return the difference of two models if it is the same on every row, otherwise None."""
     difference, size = losses - others, size_of(losses, others)
-    return None if varies(difference, size) else float(settled(difference.mean(), size))
+    return None if varies(difference, size) else float(zero_rounding_errors(difference.mean(), size))
 
 
 def _p_values(losses: Floats, block_rows: float, seed: int) -> Floats:
-    """Return the p-values of the columns of losses: the worst is thrown out first, and none is below one before it.
+    """Return the p-values of the columns of losses: the worst model is eliminated first, and p-values never decrease.
 
-    The statistic is the greatest of the models' mean losses, each less the mean of all that are left, in errors by the
-    bootstrap. These errors are estimated from few blocks, as Student's t knows it.
+    The statistic is the largest of the remaining models' mean losses, each minus the mean of all that remain, in
+    bootstrap standard errors. Student's t accounts for these errors being estimated from few blocks.
     """
     rows, models = losses.shape
     losses = (losses - losses.mean(axis=1, keepdims=True)) / unit_of(losses)
     length = _length(rows, block_rows)
     drawn, means = _drawn_errors(losses, length, seed), losses.mean(axis=0)
-    left, found, reached = np.arange(models), np.ones(models), 0.0
-    while len(left) > 1:
-        worst, p_value = _step(means[left], drawn[:, left], rows / length)
-        best = left[means[left].argmin()]
-        telling = np.count_nonzero(losses[:, left[worst]] != losses[:, best])
-        reached = max(reached, p_value, least_p_value(telling / block_rows))
-        found[left[worst]] = reached
-        left = np.delete(left, worst)
-    return found
+    remaining, p_values, running_max = np.arange(models), np.ones(models), 0.0
+    while len(remaining) > 1:
+        worst, p_value = _eliminate(means[remaining], drawn[:, remaining], rows / length)
+        best = remaining[means[remaining].argmin()]
+        informative = np.count_nonzero(losses[:, remaining[worst]] != losses[:, best])
+        running_max = max(running_max, p_value, min_p_value(informative / block_rows))
+        p_values[remaining[worst]] = running_max
+        remaining = np.delete(remaining, worst)
+    return p_values
 
 
-def _step(means: Floats, drawn: Floats, blocks: float) -> tuple[int, float]:
-    """Return which model is the worst, and how often luck alone makes one look so much worse than the others."""
-    apart, wander = means - means.mean(), drawn - drawn.mean(axis=1, keepdims=True)
-    errors = np.sqrt(np.square(wander).mean(axis=0))
+def _eliminate(means: Floats, drawn: Floats, blocks: float) -> tuple[int, float]:
+    """Return the index of the worst model, and the p-value of its difference to the mean of all."""
+    excess, deviations = means - means.mean(), drawn - drawn.mean(axis=1, keepdims=True)
+    errors = np.sqrt(np.square(deviations).mean(axis=0))
     known = errors > TOLERANCE
-    constant = np.where(settled(apart, 1.0) > 0, np.inf, 0.0)  # Of what has no error but is worse, nothing is luck.
-    surprise = np.where(known, apart / np.where(known, errors, 1.0), constant)
-    worst, freedom = int(surprise.argmax()), max(blocks - 1, 1.0)
-    level = -scipy.special.ndtri(scipy.special.stdtr(freedom, -surprise[worst] / np.sqrt(1 + 1 / freedom)))
-    reach = np.where(known, wander / np.where(known, errors, 1.0), 0.0).max(axis=1)
-    return worst, float((1 + np.count_nonzero(reach >= level * (1 - TOLERANCE))) / (len(drawn) + 1))
+    # A worse model whose excess has no variance is worse with certainty.
+    constant = np.where(zero_rounding_errors(excess, 1.0) > 0, np.inf, 0.0)
+    statistics = np.where(known, excess / np.where(known, errors, 1.0), constant)
+    worst, freedom = int(statistics.argmax()), max(blocks - 1, 1.0)
+    level = -scipy.special.ndtri(scipy.special.stdtr(freedom, -statistics[worst] / np.sqrt(1 + 1 / freedom)))
+    maxima = np.where(known, deviations / np.where(known, errors, 1.0), 0.0).max(axis=1)
+    return worst, float((1 + np.count_nonzero(maxima >= level * (1 - TOLERANCE))) / (len(drawn) + 1))
 
 
 def _drawn_errors(losses: Floats, length: int, seed: int) -> Floats:
-    """Return by how much the mean losses of draws of circular blocks miss the mean, shape (draws, models)."""
+    """Return the deviations of circular block bootstrap means from the mean losses, shape (draws, models)."""
     rows, models = losses.shape
     centred = losses - losses.mean(axis=0)
     sums = np.vstack([np.zeros((1, models)), np.vstack([centred, centred[:length]]).cumsum(axis=0)])
@@ -114,32 +119,44 @@ def _drawn_errors(losses: Floats, length: int, seed: int) -> Floats:
 
 
 def _length(rows: int, block_rows: float) -> int:
-    wanted = LONGER * block_rows if block_rows > 1 else 1.0
-    return int(np.clip(round(max(wanted, rows / MOST_BLOCKS)), 1, rows))
+    length = BLOCK_LENGTH_FACTOR * block_rows if block_rows > 1 else 1.0
+    return int(np.clip(round(max(length, rows / MAX_BLOCKS)), 1, rows))
 
 
-def any_better(baseline: Floats, others: Mapping[Model, Floats], block_rows: float, seed: int) -> float | None:
-    """Return how likely luck alone makes one of the others look so much better than the baseline; None of few rows."""
-    if len(baseline) < LEAST_ROWS:
+def superior_predictive_ability(
+    baseline: Floats, others: Mapping[Model, Floats], block_rows: float, seed: int
+) -> float | None:
+    """Test whether any other model is better than the baseline (Hansen's SPA test).
+
+    Args:
+        baseline: the losses of the baseline, finite, shape (rows,), in the order of time.
+        others: the losses of the other models, each of shape (rows,).
+        block_rows: the mean number of dependent neighbouring rows, at least 1.
+        seed: the same seed gives the same result.
+
+    Returns:
+        The p-value of the null hypothesis that no model is better; None with fewer than `MIN_ROWS` rows.
+    """
+    if len(baseline) < MIN_ROWS:
         return None
-    least = least_p_value(len(baseline) / block_rows)
-    apart = [_apart(losses, baseline) for losses in others.values()]
-    if any(constant is not None and constant < 0 for constant in apart):
+    least = min_p_value(len(baseline) / block_rows)
+    constants = [_constant_difference(losses, baseline) for losses in others.values()]
+    if any(constant is not None and constant < 0 for constant in constants):
         return least
-    differing = [losses for losses, constant in zip(others.values(), apart, strict=True) if constant is None]
-    return max(_superior(baseline, np.column_stack(differing), block_rows, seed), least) if differing else 1.0
+    differing = [losses for losses, constant in zip(others.values(), constants, strict=True) if constant is None]
+    return max(_spa_p_value(baseline, np.column_stack(differing), block_rows, seed), least) if differing else 1.0
 
 
-def _superior(baseline: Floats, models: Floats, block_rows: float, seed: int) -> float:
+def _spa_p_value(baseline: Floats, models: Floats, block_rows: float, seed: int) -> float:
     unit, draws = unit_of(baseline, models), _draws(models.size)
-    found = load("arch.bootstrap").SPA(
+    test = load("arch.bootstrap").SPA(
         baseline / unit, models / unit, reps=draws, block_size=max(1, round(block_rows)), seed=seed
     )
-    found.compute()
+    test.compute()
     best = models[:, models.mean(axis=0).argmin()]
-    telling = least_p_value(np.count_nonzero(best != baseline) / block_rows)
-    return max((1 + draws * float(found.pvalues["consistent"])) / (1 + draws), telling)
+    lower_bound = min_p_value(np.count_nonzero(best != baseline) / block_rows)
+    return max((1 + draws * float(test.pvalues["consistent"])) / (1 + draws), lower_bound)
 
 
 def _draws(values: int) -> int:
-    return int(np.clip(MOST_VALUES // values, FEWEST_DRAWS, DRAWS))
+    return int(np.clip(MAX_VALUES_DRAWN // values, MIN_DRAWS, DRAWS))

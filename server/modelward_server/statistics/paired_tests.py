@@ -1,4 +1,4 @@
-"""Is a paired difference luck? Tests of two models on the same rows, and the correction for looking at many.
+"""Paired significance tests of two models on the same rows, and Holm's correction for multiple tests.
 
 Sources: McNemar, "Note on the sampling error of the difference between correlated proportions or percentages",
 Psychometrika 12 (1947); Diebold and Mariano, "Comparing predictive accuracy", Journal of Business & Economic Statistics
@@ -22,7 +22,7 @@ MCNEMAR = "mcnemar"
 DIEBOLD_MARIANO = "diebold_mariano"
 
 FEW_DISAGREEMENTS = 25
-"""Below so many rows on which just one is right, the chi-square limit is rough and the exact test is quick."""
+"""With fewer rows on which only one model is correct, the chi-square limit is inaccurate and the exact test is fast."""
 
 
 @dataclass(frozen=True)
@@ -35,24 +35,24 @@ class PairedTestResult:
     """Two-sided."""
 
 
-def least_p_value(informative: float) -> float:
-    """Return the least two-sided p-value that rows can bear: that of the exact sign test.
+def min_p_value(informative: float) -> float:
+    """Return the smallest two-sided p-value that a number of rows can support: that of the exact sign test.
 
-    Where nothing tells two models apart but their names, each row that tells anything favours the one or the other
-    with even chances. So even when all of them favour one, that is luck with this probability.
+    If two models are equally good, each row in which they differ favours either of them with probability 1/2. All such
+    rows favour the same model by chance with this probability.
 
     Args:
-        informative: how many independent rows, or blocks of rows, tell the two apart.
+        informative: the number of independent rows, or of blocks of rows, in which the models differ.
     """
     return float(min(1.0, 2.0 ** (1 - informative)))
 
 
 def mcnemar(right: NDArray[np.bool_], other_right: NDArray[np.bool_]) -> PairedTestResult:
-    """Test whether two models are right equally often, on rows that are independent of each other.
+    """Test whether two models are correct equally often, on independent rows (McNemar 1947).
 
     Args:
-        right: which rows the one model had right, shape (rows,).
-        other_right: which rows the other had right.
+        right: which rows the first model predicted correctly, shape (rows,).
+        other_right: which rows the second model predicted correctly, shape (rows,).
     """
     table = [[np.sum(right & other_right), np.sum(right & ~other_right)]]
     table.append([np.sum(~right & other_right), np.sum(~right & ~other_right)])
@@ -60,7 +60,14 @@ def mcnemar(right: NDArray[np.bool_], other_right: NDArray[np.bool_]) -> PairedT
 
 
 def mcnemar_table(table: NDArray[np.int64]) -> PairedTestResult:
-    """Test a table of (both right, only the first; only the second, neither), with the continuity correction."""
+    """Apply McNemar's test, with the continuity correction, to a table of counts.
+
+    Args:
+        table: shape (2, 2): both correct, only the first; only the second, neither.
+
+    Returns:
+        The result of the exact binomial test with fewer than `FEW_DISAGREEMENTS`, otherwise of the chi-square test.
+    """
     first, second = int(table[0, 1]), int(table[1, 0])
     disagreements = first + second
     if not disagreements:
@@ -76,16 +83,19 @@ def diebold_mariano(losses: Floats, other: Floats, horizon: int = 1) -> PairedTe
     """Test whether two series of losses have the same mean, with the small-sample correction and Student's t.
 
     Args:
-        losses: of the one model, shape (rows,), in the order of time.
-        other: of the other model.
-        horizon: over how many rows losses hang together; autocovariances up to `horizon` - 1 count, weighted after
-            Bartlett where the plain sum would be a variance of zero or less.
+        losses: the losses of the first model, finite, shape (rows,), in the order of time.
+        other: the losses of the second model, shape (rows,).
+        horizon: the number of rows over which losses are dependent; autocovariances up to lag `horizon` - 1 are
+            included, with Bartlett weights where the plain sum would give a variance of zero or less.
+
+    Returns:
+        The statistic (positive if the first model's losses are larger) and its two-sided p-value.
     """
     difference, size = losses - other, size_of(losses, other)
-    rows, told = len(difference), size_of(difference) or 1.0
+    rows, scale = len(difference), size_of(difference) or 1.0
     if not varies(difference, size):
-        return PairedTestResult(DIEBOLD_MARIANO, 0.0, _of_constant(difference, size, horizon))
-    difference = difference / told  # In its own size, or squares of what is very large or small would be lost.
+        return PairedTestResult(DIEBOLD_MARIANO, 0.0, _sign_test(difference, size, horizon))
+    difference = difference / scale  # Otherwise squares of very large or small values would overflow or vanish.
     horizon = max(1, min(horizon, rows - 1))
     centred = difference - difference.mean()
     covariances = np.array([centred[lag:] @ centred[: rows - lag] / rows for lag in range(horizon)])
@@ -99,17 +109,20 @@ def diebold_mariano(losses: Floats, other: Floats, horizon: int = 1) -> PairedTe
     return PairedTestResult(DIEBOLD_MARIANO, statistic, float(2 * scipy.special.stdtr(rows - 1, -abs(statistic))))
 
 
-def _of_constant(difference: Floats, size: float, horizon: int) -> float:
-    """Return the p-value of a difference that is the same on every row: there is no error, but a sign test."""
+def _sign_test(difference: Floats, size: float, horizon: int) -> float:
+    """Return the sign test's p-value of a difference that is constant over all rows and so has no standard error."""
     if not len(difference) or not differs(float(difference.mean()), 0.0, size):
         return 1.0
-    return least_p_value(len(difference) / max(1, horizon))
+    return min_p_value(len(difference) / max(1, horizon))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Correct p-values for being looked at together; statsmodels does it too, but collects garbage at each call."""
-    found = np.asarray(p_values, np.float64)
-    order = np.argsort(found)
-    corrected = np.empty_like(found)
-    corrected[order] = np.maximum.accumulate(found[order] * np.arange(len(found), 0, -1))
+    """Return Holm-adjusted p-values, in the same order (Holm 1979).
+
+    statsmodels does the same, but runs the garbage collector at each call.
+    """
+    raw = np.asarray(p_values, np.float64)
+    order = np.argsort(raw)
+    corrected = np.empty_like(raw)
+    corrected[order] = np.maximum.accumulate(raw[order] * np.arange(len(raw), 0, -1))
     return [float(value) for value in np.minimum(corrected, 1.0)]

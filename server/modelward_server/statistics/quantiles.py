@@ -1,8 +1,8 @@
-"""Quantiles of times with intervals that ask nothing of their distribution.
+"""Quantiles of durations with distribution-free confidence intervals.
 
-Source: David and Nagaraja, "Order statistics" (3rd edition, 2003), section 7.1: the number of times below a quantile is
-binomial, so two order statistics hold it between them with a known chance. Calls that follow each other are not quite
-independent; the turns between models make them more so.
+Source: David and Nagaraja, "Order statistics" (3rd edition, 2003), section 7.1: the number of durations below a
+quantile is binomial, so two order statistics enclose it with a known probability. Consecutive calls are not entirely
+independent; alternating between models reduces the dependence.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import scipy
 
 @dataclass(frozen=True)
 class Quantile:
-    """A quantile and the ends of its interval, in the unit of the values."""
+    """A quantile and the ends of its confidence interval, in the unit of the values."""
 
     value: float
     low: float
@@ -22,12 +22,13 @@ class Quantile:
 
 
 def quantile(values: Sequence[float], share: float, level: float) -> Quantile:
-    """Return the least value that `share` of the values do not exceed, with its interval.
+    """Return the smallest value that `share` of the values do not exceed, with its confidence interval.
 
     Args:
-        values: one at least. Of few values the interval ends at the least or the greatest, and holds less.
-        share: as 0.99.
-        level: the confidence level, as 0.95.
+        values: at least one, finite. With few values the interval ends at the smallest or the largest, and its coverage
+            is below `level`.
+        share: the probability of the quantile, such as 0.99.
+        level: the confidence level, such as 0.95.
     """
     ordered = np.sort(np.asarray(values, np.float64))
     count = len(ordered)

@@ -1,5 +1,7 @@
-"""Is the split of the units what the weights say? If not, something loses or misdirects units, and no mean can be
-trusted."""
+"""Tests for a sample ratio mismatch: whether the split of the units agrees with the variants' weights.
+
+A mismatch means that units are lost or misdirected, and then no mean can be trusted.
+"""
 
 from collections.abc import Sequence
 
@@ -7,13 +9,18 @@ import numpy as np
 import scipy
 
 CONCENTRATION = 100.0
-"""How close to the weights a broken split is expected: a standard deviation of about five percent of the units."""
-BROKEN_BELOW = 0.01
-"""Of the sequential p-value: so seldom a split that is as it should be is ever called broken."""
+"""Concentration of the prior of a broken split around the weights: a standard deviation of about 5 % of the units."""
+MISMATCH_SIGNIFICANCE = 0.01
+"""Significance level of the sequential p-value: the maximum share of correct splits that are ever called broken."""
 
 
 def p_value(units: Sequence[int], weights: Sequence[float]) -> float:
-    """Return how likely a split so far from the weights is by luck, at one look (chi-square); 1 without units."""
+    """Return the chi-square p-value of a split, valid for a single look; 1 without units.
+
+    Args:
+        units: the number of units of each variant.
+        weights: the weight of each variant, in the same order.
+    """
     if sum(units) == 0:
         return 1.0
     shares = np.maximum(np.array(weights) / sum(weights), np.finfo(float).tiny)
@@ -21,11 +28,15 @@ def p_value(units: Sequence[int], weights: Sequence[float]) -> float:
 
 
 def sequential_p_value(units: Sequence[int], weights: Sequence[float]) -> float:
-    """Return how likely a split so far from the weights is by luck, however often one looks.
+    """Return the p-value of a split that is valid at any number of looks.
 
-    It is one over the Bayes factor of Lindon and Malek (2022, "Anytime-valid inference for multinomial count data"):
-    a split drawn from a Dirichlet distribution around the weights, against the weights themselves. By Ville's
-    inequality it is ever below p in a share p of the tests at most.
+    It is the inverse of the Bayes factor of Lindon and Malek (2022, "Anytime-valid inference for multinomial count
+    data"): a split drawn from a Dirichlet distribution around the weights, against the weights themselves. By Ville's
+    inequality it is ever below p in at most a share p of the tests.
+
+    Args:
+        units: the number of units of each variant.
+        weights: the weight of each variant, in the same order.
     """
     counts = np.array(units, float)
     shares = np.maximum(np.array(weights) / sum(weights), np.finfo(float).tiny)

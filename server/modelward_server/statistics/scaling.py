@@ -1,5 +1,7 @@
-"""Outcomes in a unit of their own, counted from one of them: so none is too large or too small to be squared, and the
-sums of equal ones are exactly 0."""
+"""Scaling of outcomes to a unit of their own magnitude, relative to one of them.
+
+In that unit no outcome is too large or too small to be squared, and the sums of equal outcomes are exactly 0.
+"""
 
 from dataclasses import dataclass
 
@@ -9,7 +11,7 @@ import numpy.typing as npt
 from modelward_server.statistics.rounding import size_of, unit_of
 
 Floats = npt.NDArray[np.float64]
-GREATEST = float(np.finfo(np.float64).max)
+MAX_FLOAT = float(np.finfo(np.float64).max)
 
 
 @dataclass(frozen=True)
@@ -18,28 +20,28 @@ class Scale:
 
     unit: float
     origin: float
-    """In that unit."""
+    """The origin in that unit."""
     size: float
-    """The greatest magnitude, in that unit, before the origin is taken off."""
+    """The largest magnitude in that unit, before the origin is subtracted."""
 
-    def inward(self, values: Floats) -> Floats:
+    def to_scaled(self, values: Floats) -> Floats:
         return np.asarray(values / self.unit - self.origin)
 
-    def value(self, inside: float) -> float:
-        return self.difference(self.origin + inside)
+    def value(self, scaled: float) -> float:
+        return self.difference(self.origin + scaled)
 
-    def difference(self, inside: float) -> float:
-        """Return a difference in the metric's own unit; an infinite one says that there is no bound, and stays so."""
-        if not np.isfinite(inside):
-            return inside
+    def difference(self, scaled: float) -> float:
+        """Return a difference in the metric's own unit; an infinite one means that there is no bound, and stays so."""
+        if not np.isfinite(scaled):
+            return scaled
         with np.errstate(over="ignore"):
-            return float(np.clip(np.float64(inside) * self.unit, -GREATEST, GREATEST))
+            return float(np.clip(np.float64(scaled) * self.unit, -MAX_FLOAT, MAX_FLOAT))
 
 
 def scale_of(values: Floats) -> Scale:
-    """Return the scale of some values; NaN is none."""
-    told = values[~np.isnan(values)]
-    if not len(told):
+    """Return the scale of values, shape (n,); NaN is ignored."""
+    present = values[~np.isnan(values)]
+    if not len(present):
         return Scale(1.0, 0.0, 0.0)
-    unit = unit_of(told)
-    return Scale(unit, float(told[0] / unit), size_of(told / unit))
+    unit = unit_of(present)
+    return Scale(unit, float(present[0] / unit), size_of(present / unit))

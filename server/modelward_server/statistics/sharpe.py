@@ -1,4 +1,4 @@
-"""Sharpe ratios: is the difference of two luck, and is one better than the best of many tries would be by luck?
+"""Tests of Sharpe ratios: the difference of two, and the deflated Sharpe ratio of the best of many trials.
 
 Sources: Ledoit and Wolf, "Robust performance hypothesis testing with the Sharpe ratio", Journal of Empirical Finance 15
 (2008), with the bootstrap's standard errors of Goetze and Kuensch, Annals of Statistics 24 (1996), and the kernel of
@@ -23,29 +23,32 @@ EULER = 0.5772156649015329
 
 
 @dataclass(frozen=True)
-class DeflatedRatio:
-    """The probability that a ratio is above what the best of many tries without skill would show."""
+class DeflatedSharpeResult:
+    """The probability that a Sharpe ratio exceeds the expected maximum of many trials without skill."""
 
     probability: float
     expected_maximum: float
-    """The ratio that the best of the tries would show by chance, for a year."""
+    """The annualized ratio that the best of the trials is expected to have by chance."""
 
 
 def sharpe_difference(returns: Floats, other: Floats, block_rows: float, seed: int) -> PairedTestResult:
-    """Test whether two series of returns have the same Sharpe ratio.
+    """Test whether two series of returns have the same Sharpe ratio (Ledoit and Wolf 2008).
 
     Args:
-        returns: of the one model, shape (rows,), in the order of time.
-        other: of the other model, over the same rows.
-        block_rows: how many neighbouring rows are drawn together.
-        seed: the same seed gives the same answer.
+        returns: the returns of the first model, finite, shape (rows,), in the order of time.
+        other: the returns of the second model, over the same rows.
+        block_rows: the number of neighbouring rows that are drawn together.
+        seed: the same seed gives the same result.
+
+    Returns:
+        The studentized difference (first minus second) and its two-sided p-value; 0 and 1 if a series does not vary.
     """
     if not (varies(returns) and varies(other)):
         return PairedTestResult(SHARPE_DIFFERENCE, 0.0, 1.0)
     returns, other = returns / unit_of(returns), other / unit_of(other)  # A ratio has no unit.
     moments = np.column_stack([returns, other, np.square(returns), np.square(other)])
     difference, gradient = _difference(moments.mean(axis=0)[None])
-    with np.errstate(invalid="ignore"):  # Returns that vary by next to nothing have no finite gradient; see below.
+    with np.errstate(invalid="ignore"):  # Returns of almost no variance have no finite gradient; see below.
         error = np.sqrt(_long_run_variance((moments - moments.mean(axis=0)) @ gradient[0], block_rows) / len(moments))
     if not np.isfinite(error) or error <= TOLERANCE * _ratio_size(returns, other):
         return PairedTestResult(SHARPE_DIFFERENCE, 0.0, 1.0)
@@ -56,23 +59,27 @@ def sharpe_difference(returns: Floats, other: Floats, block_rows: float, seed: i
 
 
 def _ratio_size(returns: Floats, other: Floats) -> float:
-    """Return how large the two ratios are, by which it is told whether their difference has an error at all."""
+    """Return the magnitude of the ratios, to decide whether the standard error of their difference is only rounding."""
     return max(abs(_ratio(returns)), abs(_ratio(other)), 1.0)
 
 
 def _difference(means: Floats) -> tuple[Floats, Floats]:
-    """Return the difference of the ratios and its gradient from rows of (mean, other mean, square, other square)."""
+    """Return the difference of the ratios and its gradient.
+
+    Args:
+        means: shape (draws, 4): the means of both series, then those of their squares.
+    """
     first, second, square, other_square = means.T
     with np.errstate(divide="ignore", invalid="ignore"):
-        spread, other_spread = square - first**2, other_square - second**2
-        value = first / np.sqrt(spread) - second / np.sqrt(other_spread)
-        gradient = [square / spread**1.5, -other_square / other_spread**1.5]
-        gradient += [-first / spread**1.5 / 2, second / other_spread**1.5 / 2]
+        variance, other_variance = square - first**2, other_square - second**2
+        value = first / np.sqrt(variance) - second / np.sqrt(other_variance)
+        gradient = [square / variance**1.5, -other_square / other_variance**1.5]
+        gradient += [-first / variance**1.5 / 2, second / other_variance**1.5 / 2]
     return value, np.stack(gradient, axis=1)
 
 
 def _long_run_variance(values: Floats, block_rows: float) -> float:
-    """Return the variance of the mean times the rows, with Bartlett's kernel over twice the block."""
+    """Return the long-run variance (that of the mean times the rows), by Bartlett's kernel over twice the block."""
     rows = len(values)
     lags = min(rows - 1, max(int(np.ceil(2 * block_rows)) - 2, int(4 * (rows / 100) ** (2 / 9))))
     weights = 1 - np.arange(1, lags + 1) / (lags + 1)
@@ -81,7 +88,7 @@ def _long_run_variance(values: Floats, block_rows: float) -> float:
 
 
 def _drawn_statistics(moments: Floats, difference: float, block: int, seed: int) -> Floats:
-    """Return how far the ratios' difference wandered in each draw of circular blocks, in errors of the draw."""
+    """Return the absolute studentized deviation of the ratios' difference in each circular block bootstrap draw."""
     random, rows = np.random.default_rng(seed), len(moments)
     blocks = max(2, rows // block)
     sums = np.vstack([np.zeros(4), np.vstack([moments, moments[:block]]).cumsum(axis=0)])
@@ -93,51 +100,63 @@ def _drawn_statistics(moments: Floats, difference: float, block: int, seed: int)
 
 
 def _studentized(taken: Floats, difference: float) -> Floats:
-    """Return |difference of the draw - difference| in its errors; `taken` is of shape (draws, blocks, 4)."""
+    """Return |difference of the draw - difference| in standard errors; `taken` has shape (draws, blocks, 4)."""
     values, gradient = _difference(taken.mean(axis=1))
-    along = np.einsum("dbm,dm->db", taken - taken.mean(axis=1, keepdims=True), gradient)
-    errors = np.sqrt(np.square(along).mean(axis=1) / taken.shape[1])
+    projected = np.einsum("dbm,dm->db", taken - taken.mean(axis=1, keepdims=True), gradient)
+    errors = np.sqrt(np.square(projected).mean(axis=1) / taken.shape[1])
     with np.errstate(divide="ignore", invalid="ignore"):
         statistics = np.abs(values - difference) / errors
     return np.asarray(np.nan_to_num(statistics, nan=np.inf, posinf=np.inf))
 
 
-def deflated_sharpe(returns: Floats, trials: int, spread: float, periods_per_year: float) -> DeflatedRatio:
-    """Say how likely a ratio is above what the best of `trials` tries without skill would show.
+def deflated_sharpe(returns: Floats, trials: int, variance: float, periods_per_year: float) -> DeflatedSharpeResult:
+    """Compute the deflated Sharpe ratio (Bailey and Lopez de Prado 2014).
 
     Args:
-        returns: shape (rows,), three at least.
-        trials: how many tries there were.
-        spread: the variance of the ratios of the tries, for one period.
-        periods_per_year: for the ratio by luck, which is told for a year.
+        returns: finite returns that vary, shape (rows,), at least three.
+        trials: the number of trials.
+        variance: the variance of the trials' ratios, per period.
+        periods_per_year: the number of periods in a year, to annualize the ratio that is expected by chance.
     """
-    by_luck = float(np.sqrt(spread)) * best_of(trials)
+    by_chance = float(np.sqrt(variance)) * expected_maximum(trials)
     returns = returns / unit_of(returns)
     moments = float(scipy.stats.skew(returns)), float(scipy.stats.kurtosis(returns, fisher=False))
-    probability = probability_above(by_luck, _ratio(returns), *moments, len(returns))
-    return DeflatedRatio(probability, by_luck * float(np.sqrt(periods_per_year)))
+    probability = probabilistic_sharpe_ratio(by_chance, _ratio(returns), *moments, len(returns))
+    return DeflatedSharpeResult(probability, by_chance * float(np.sqrt(periods_per_year)))
 
 
-def probability_above(threshold: float, ratio: float, skewness: float, kurtosis: float, rows: int) -> float:
-    """Return how likely the true ratio is above a threshold, both for one period; the kurtosis is 3 when normal."""
-    variance = max(1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2, TOLERANCE)  # None is below 0 but by rounding.
+def probabilistic_sharpe_ratio(threshold: float, ratio: float, skewness: float, kurtosis: float, rows: int) -> float:
+    """Return the probability that the true ratio exceeds a threshold (Bailey and Lopez de Prado 2012).
+
+    Args:
+        threshold: the ratio to exceed, per period.
+        ratio: the observed ratio, per period.
+        skewness: the skewness of the returns.
+        kurtosis: the kurtosis of the returns; 3 for a normal distribution.
+        rows: the number of returns.
+    """
+    variance = max(1 - skewness * ratio + (kurtosis - 1) / 4 * ratio**2, TOLERANCE)  # Below 0 only by rounding.
     return float(scipy.special.ndtr((ratio - threshold) / np.sqrt(variance / (rows - 1))))
 
 
-def spread_of_ratios(series: Sequence[Floats]) -> float:
-    """Return how much the ratios of the compared models vary, and at the least what luck alone makes them vary."""
+def variance_of_ratios(series: Sequence[Floats]) -> float:
+    """Return the variance of the compared models' ratios per period, but at least that of ratios without skill.
+
+    Args:
+        series: the returns of each model, finite, each of shape (rows,), which vary.
+    """
     ratios = [_ratio(returns) for returns in series]
-    seen = float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
-    return max(seen, 1 / (len(series[0]) - 1))
+    observed = float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
+    return max(observed, 1 / (len(series[0]) - 1))
 
 
 def _ratio(returns: Floats) -> float:
-    inside = returns / unit_of(returns)
-    return float(inside.mean() / inside.std())
+    scaled = returns / unit_of(returns)
+    return float(scaled.mean() / scaled.std())
 
 
-def best_of(trials: int) -> float:
-    """Return the expected greatest of so many independent standard normal values, as the source approximates it."""
+def expected_maximum(trials: int) -> float:
+    """Return the expected maximum of `trials` independent standard normal values, by the source's approximation."""
     if trials < 2:
         return 0.0
     return float(

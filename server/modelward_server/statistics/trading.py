@@ -1,4 +1,4 @@
-"""What predictions would have earned: positions, the returns of rows, and the cost of changing positions."""
+"""Trading returns of predictions: positions times returns, minus the cost of changing positions."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,67 +14,76 @@ BASIS_POINT = 1e-4
 
 
 @dataclass(frozen=True)
-class Book:
-    """What one model's positions came to."""
+class TradingReturns:
+    """The positions of one model and their net returns."""
 
     positions: Floats
-    """Held over each row, shape (rows,), 1 for long and -1 for short at full size."""
+    """The position over each row, shape (rows,): 1 is fully long and -1 fully short."""
     net: Floats
-    """The return of each row after costs, as a share; shape (rows,)."""
+    """The return of each row after costs, as a fraction (0.01 is 1 %); shape (rows,)."""
     periods_per_year: float
 
 
-def keep_book(positions: Floats, returns: Floats, cost_bps: float, periods_per_year: float) -> Book:
-    """Work out net returns; the first position is bought from nothing.
+def compute_trading_returns(
+    positions: Floats, returns: Floats, cost_bps: float, periods_per_year: float
+) -> TradingReturns:
+    """Compute net returns; before the first row the position is 0.
 
     Args:
         positions: finite, shape (rows,), in the order of time.
-        returns: what a position of 1 made over each row, as a share; finite, shape (rows,).
-        cost_bps: what a change of the position by 1 costs, in basis points.
+        returns: the return of a position of 1 over each row, as a fraction; finite, shape (rows,).
+        cost_bps: the cost of changing the position by 1, in basis points.
+        periods_per_year: the number of rows in a year, such as 252 for daily rows.
     """
     turnover = np.abs(np.diff(positions, prepend=0.0))
-    return Book(positions, positions * returns - cost_bps * BASIS_POINT * turnover, periods_per_year)
+    return TradingReturns(positions, positions * returns - cost_bps * BASIS_POINT * turnover, periods_per_year)
 
 
-def sharpe(book: Book) -> Callable[[Floats], Floats]:
-    """Sharpe (1994): mean over standard deviation, times the root of the periods in a year."""
-    net, middle = _centred(book.net)
+def sharpe(returns: TradingReturns) -> Callable[[Floats], Floats]:
+    """Return the estimator of the Sharpe ratio (Sharpe 1994): mean over standard deviation, annualized.
+
+    The ratio is multiplied by the square root of the periods in a year; NaN where the returns do not vary.
+    """
+    net, middle = _centred(returns.net)
     sums = np.column_stack([net, np.square(net), np.ones(len(net))])
 
     def ratio(weights: Floats) -> Floats:
         first, second, total = (weights @ sums).T
-        apart, square = first / total, second / total
-        variance = np.where(square - apart**2 > TOLERANCE * square, square - apart**2, 0.0)
-        return np.asarray(_per_root(middle + apart, variance) * np.sqrt(book.periods_per_year))
+        offset, square = first / total, second / total
+        variance = np.where(square - offset**2 > TOLERANCE * square, square - offset**2, 0.0)
+        return np.asarray(_per_root(middle + offset, variance) * np.sqrt(returns.periods_per_year))
 
     return ratio
 
 
-def sortino(book: Book) -> Callable[[Floats], Floats]:
-    """Sortino and Price (1994): mean over the root of the mean square of what lies below zero."""
-    net = book.net / unit_of(book.net)
+def sortino(returns: TradingReturns) -> Callable[[Floats], Floats]:
+    """Return the estimator of the Sortino ratio (Sortino and Price 1994): mean over downside deviation, annualized.
+
+    The downside deviation is the root of the mean square of the negative returns; NaN where it is 0.
+    """
+    net = returns.net / unit_of(returns.net)
     sums = np.column_stack([net, np.square(np.minimum(net, 0.0)), np.ones(len(net))])
 
     def ratio(weights: Floats) -> Floats:
         first, below, total = (weights @ sums).T
-        return np.asarray(_per_root(first / total, below / total) * np.sqrt(book.periods_per_year))
+        return np.asarray(_per_root(first / total, below / total) * np.sqrt(returns.periods_per_year))
 
     return ratio
 
 
-def net_return(book: Book) -> Callable[[Floats], Floats]:
-    """Return the mean of the net returns for a year."""
-    return lambda weights: np.asarray(weights @ book.net / weights.sum(axis=1) * book.periods_per_year)
+def net_return(returns: TradingReturns) -> Callable[[Floats], Floats]:
+    """Return the estimator of the annualized mean net return."""
+    return lambda weights: np.asarray(weights @ returns.net / weights.sum(axis=1) * returns.periods_per_year)
 
 
-def max_drawdown(book: Book) -> Callable[[Floats], Floats]:
-    """Return the greatest fall of the summed net returns from a peak, of nothing at the least.
+def max_drawdown(returns: TradingReturns) -> Callable[[Floats], Floats]:
+    """Return the estimator of the maximum drawdown: the largest decline of the summed net returns from a peak.
 
-    The rows of a draw stay in the order of time, each as often as it was drawn.
+    The peak is at least 0. The rows of a draw stay in the order of time, each repeated as often as it was drawn.
     """
 
     def fall(weights: Floats) -> Floats:
-        path = np.cumsum(weights * book.net, axis=1)
+        path = np.cumsum(weights * returns.net, axis=1)
         peak = np.maximum(np.maximum.accumulate(path, axis=1), 0.0)
         return np.asarray((peak - path).max(axis=1))
 
@@ -82,13 +91,13 @@ def max_drawdown(book: Book) -> Callable[[Floats], Floats]:
 
 
 def _centred(net: Floats) -> tuple[Floats, float]:
-    """Return net returns in a unit of their size about their middle, or a small variance would be lost, and that."""
-    inside = net / unit_of(net)
-    middle = float(inside.mean())
-    return inside - middle, middle
+    """Return net returns in a unit of their magnitude, centred so that a small variance is not lost, and their mean."""
+    scaled = net / unit_of(net)
+    middle = float(scaled.mean())
+    return scaled - middle, middle
 
 
 def _per_root(mean: Floats, variance: Floats) -> Floats:
-    """Divide by the root of a variance of what is 1 to 2 large; NaN where only rounding is left of it."""
+    """Divide by the root of a variance of numbers of magnitude 1 to 2; NaN where it is only a rounding error."""
     varies = variance > TOLERANCE**2
     return np.asarray(np.where(varies, mean / np.sqrt(np.where(varies, variance, 1.0)), np.nan))
