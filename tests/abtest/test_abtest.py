@@ -90,7 +90,7 @@ async def test_better_challenger_is_superior_and_the_sequence_shows_how_it_came(
     assert sum(variant.units for variant in result.variants) == 2000
     assert (result.sample_ratio_broken, result.mismatched_units) == (False, 0)
     assert "challenger is better than champion" in result.summary
-    assert "pnl_bps +0." in result.summary
+    assert "pnl_bps difference +0." in result.summary
     assert result.as_of == START + timedelta(seconds=1999)
     assert 100 < len(result.looks) <= 200
     assert [look.at for look in result.looks] == sorted(look.at for look in result.looks)
@@ -106,14 +106,14 @@ async def test_better_challenger_is_superior_and_the_sequence_shows_how_it_came(
 async def test_equal_versions_and_too_few_outcomes_are_inconclusive(client: Either, test: AbTest) -> None:
     nothing = await client.ab_test_result(test)
     assert (nothing.verdict, nothing.looks) == (None, ())
-    assert nothing.summary.startswith("No outcomes of pnl_bps yet")
+    assert nothing.summary.startswith("There are no outcomes of pnl_bps yet")
     await client.record_ab_outcomes(test, outcomes(test, 2))
     few = await client.ab_test_result(test)
     assert few.verdict in {None, Verdict.INCONCLUSIVE}
     await client.record_ab_outcomes(test, outcomes(test, 1000))
     result = await client.ab_test_result(test)
     assert result.verdict is Verdict.INCONCLUSIVE
-    assert "may well be luck" in result.summary
+    assert "not statistically significant" in result.summary
 
 
 async def test_lower_is_better_and_margin_are_heeded(client: Either, name: str, tmp_path: Path) -> None:
@@ -158,7 +158,7 @@ async def test_split_of_550_to_450_gives_the_p_value_that_is_known(client: Eithe
     assert 0.01 < result.sample_ratio_sequential_p_value < 0.05
     assert not result.sample_ratio_broken
     assert 300 < result.mismatched_units < 700
-    assert "got another variant than the assignment gives them" in result.summary
+    assert "received a variant other than the assigned one" in result.summary
 
 
 async def test_broken_split_stops_the_verdict(client: Either, test: AbTest) -> None:
@@ -166,7 +166,7 @@ async def test_broken_split_stops_the_verdict(client: Either, test: AbTest) -> N
     result = await client.ab_test_result(test)
     assert result.sample_ratio_broken
     assert (result.verdict, result["challenger"]["pnl_bps"].verdict, result.broken_guardrails) == (None, None, ())
-    assert "600 of champion, 400 of challenger are not 1 to 1" in result.summary
+    assert "600 units of champion, 400 units of challenger do not match the weights 1 to 1" in result.summary
 
 
 async def test_guardrail_that_is_worse_by_more_than_its_margin_is_broken(
@@ -185,7 +185,7 @@ async def test_guardrail_that_is_worse_by_more_than_its_margin_is_broken(
     result = await client.ab_test_result(test)
     assert result.broken_guardrails == ("drawdown",)
     assert result["challenger"]["drawdown"].verdict is Verdict.INFERIOR
-    assert "challenger breaks the guardrail drawdown" in result.summary
+    assert "challenger violates the guardrail drawdown" in result.summary
 
 
 async def test_values_from_before_the_test_sharpen_the_answer(client: Either, test: AbTest) -> None:

@@ -35,7 +35,7 @@ async def test_rule_decides_nothing_by_rounding(
     result = await client.ab_test_result(test)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert (result["challenger"]["pnl"].difference, result.broken_guardrails, result.best) == (0, (), "champion")
-    with pytest.raises(errors.AbTestUndecided, match="lacks 30 units that vary"):
+    with pytest.raises(errors.AbTestUndecided, match="needs 30 units with varying values"):
         await client.conclude_ab_test(test, action=AbAction.BY_RULE)
     assert (await client.get_model(name)).production_version == 1
     assert (await client.render_ab_test(test.test)).startswith(b"<!doctype html>")

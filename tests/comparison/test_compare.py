@@ -64,7 +64,9 @@ async def test_the_better_model_is_superior_and_all_figures_are_scikit_learns(cl
     assert (found.kind, found.rows, found.primary_metric) == (ModelKind.CLASSIFICATION, 300, Metric.ACCURACY)
     assert (found.best, found.baseline) == (VersionRef(name, 2), VersionRef(name, 1))  # The champion is the baseline.
     assert found.conclusion.verdict is Verdict.SUPERIOR
-    assert found.summary.startswith(f"{name}/2 is better than the baseline {name}/1, and that is more than luck")
+    assert found.summary.startswith(
+        f"{name}/2 is better than the baseline {name}/1; the difference is statistically significant"
+    )
     predicted = models[2].predict(TEST)
     assert found.result(f"{name}/2")["accuracy"] == pytest.approx(accuracy_score(direction(TEST), predicted))
     expected = log_loss(direction(TEST), models[2].predict_proba(TEST))

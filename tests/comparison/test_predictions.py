@@ -101,7 +101,7 @@ async def test_rows_are_found_by_their_ids_whatever_their_order(client: Either, 
     shuffled = {"id": [ids[place] for place in order], "prediction": GOOD[order]}
     found = await compared(client, versions, [BAD, shuffled], RETURNS, ids=ids)
     assert found.rows == ROWS - 50
-    assert found.notes[0] == "50 of 400 rows have no prediction of every version and are left out"
+    assert found.notes[0] == "50 of 400 rows lack a prediction of some version and are excluded"
     expected = root_mean_squared_error(RETURNS[np.sort(order)], GOOD[np.sort(order)])
     assert found.result(versions[1])["rmse"] == pytest.approx(expected)
 
@@ -158,7 +158,7 @@ async def test_two_rows_one_class_and_no_variance_get_an_answer(client: Either, 
     assert found.conclusion.difference.p_value == 1
     flat = await compared(client, versions, [[1.0] * 50, [1.0] * 50], [1.0] * 50, returns=[0.0] * 50)
     assert {one.metric for one in flat.results[0].metrics} >= {Metric.MSE, Metric.NET_RETURN, Metric.MAX_DRAWDOWN}
-    assert "sharpe is left out: it needs net returns that vary" in flat.notes
+    assert "sharpe is omitted: it needs net returns that vary" in flat.notes
     with pytest.raises(errors.InvalidField, match="has 3 values, but y has 2"):
         await compared(client, versions, [[1.0, 2.0, 3.0], [1.0, 3.0]], [1.0, 2.0])
 

@@ -34,7 +34,7 @@ async def test_metric_that_a_version_lacks_is_left_out_by_name(
     """The sides of one day with a return: one version never loses, so there is no downside to divide by."""
     answers = [np.sign(LABELS[100]) * np.ones(250), -np.sign(LABELS[100]) * np.ones(250)]
     found = await compared(client, versions, answers, LABELS, returns=np.abs(SPARSE), primary=primary)
-    assert "sortino is left out: it needs rows with a loss, and a version has none" in found.notes
+    assert "sortino is omitted: it needs rows with a loss, and a version has none" in found.notes
     assert Metric.SORTINO not in {one.metric for one in found.results[0].metrics}
     assert found.conclusion.verdict is Verdict.INCONCLUSIVE
     assert any("sharpe is undefined in" in note for note in found.notes)
@@ -45,7 +45,7 @@ async def test_metric_that_was_asked_for_is_left_out_and_the_next_decides(client
     answers, metrics = [np.ones(250), np.full(250, 2.0)], ["sortino", "mae"]
     found = await compared(client, versions, answers, LABELS, returns=np.abs(LABELS), metrics=metrics)
     assert found.primary_metric is Metric.MAE
-    assert "mae decides, because sortino is left out" in found.notes
+    assert "the primary metric is mae, because sortino is omitted" in found.notes
     with pytest.raises(errors.InvalidField, match="sortino needs rows with a loss") as refused:
         await compared(client, versions, answers, LABELS, returns=np.abs(LABELS), primary="sortino")
     assert refused.value.violations[0].field == "primary_metric"
@@ -67,7 +67,7 @@ async def test_ties_are_answered_by_every_metric(client: Either, versions: list[
     assert [str(one) for one in found.confidence_set] == versions
     mirrored = await compared(client, versions, [LABELS + 1, LABELS - 1], LABELS)
     assert (mirrored.conclusion.difference.difference, mirrored.conclusion.difference.p_value) == (0, 1)
-    assert mirrored.summary.endswith("They did equally well on these rows.")
+    assert mirrored.summary.endswith("Both have the same value on these rows.")
 
 
 ANSWERS = {

@@ -47,7 +47,7 @@ def test_a_better_challenger_is_superior_and_the_sentence_says_so() -> None:
     assert outcome.models[NEW].verdict is Verdict.SUPERIOR
     assert (outcome.conclusion.version, outcome.conclusion.against) == (NEW, OLD)
     assert outcome.conclusion.summary.startswith(
-        "spx/4 is better than the baseline spx/3, and that is more than luck: accuracy "
+        "spx/4 is better than the baseline spx/3; the difference is statistically significant: accuracy "
     )
     assert outcome.conclusion.rows_needed == 0
 
@@ -63,7 +63,7 @@ def test_a_lead_by_luck_is_inconclusive_and_tells_how_many_rows_would_settle_it(
     assert outcome.conclusion.difference.p_value > 0.2  # McNemar's exact test: 0.50.
     # 20 rows of 200 differ, by 4 on balance: (1.96 + 0.84)^2 * (0.1 - 0.02^2) / 0.02^2 = 1,955 rows.
     assert outcome.conclusion.rows_needed == pytest.approx(1955, rel=0.1)
-    assert "may well be luck" in outcome.conclusion.summary
+    assert "is not statistically significant" in outcome.conclusion.summary
 
 
 def test_a_baseline_that_is_best_is_held_against_the_one_that_comes_next() -> None:
@@ -93,8 +93,8 @@ def test_equal_models_leave_the_baseline_where_it_is() -> None:
     outcome = verdict({NEW: classes_run(same), OLD: classes_run(same)}, truth, Metric.ACCURACY)
     assert outcome.conclusion.version == OLD
     assert outcome.conclusion.verdict is Verdict.INCONCLUSIVE
-    assert outcome.conclusion.summary.startswith("The baseline spx/3 measures best")
-    assert outcome.conclusion.summary.endswith("They did equally well on these rows.")
+    assert outcome.conclusion.summary.startswith("The baseline spx/3 has the best value")
+    assert outcome.conclusion.summary.endswith("Both have the same value on these rows.")
 
 
 def test_within_the_margin_a_challenger_is_non_inferior() -> None:
@@ -117,13 +117,13 @@ def test_rows_that_hang_together_are_drawn_in_blocks_and_the_reader_is_told() ->
     runs = {OLD: numbers_run(np.zeros(1000)), NEW: numbers_run(np.full(1000, 0.1))}
     outcome = verdict(runs, rising, Metric.MSE, block_rows=0.0)
     assert outcome.resampling.block_rows > 5
-    assert "drawn in blocks" in outcome.notes[0]
+    assert "resampled in blocks" in outcome.notes[0]
 
 
 def test_two_rows_are_answered_without_a_claim() -> None:
     outcome = verdict({OLD: numbers_run([5.0, 5.0]), NEW: numbers_run([0.0, 1.0])}, np.array([0.0, 1.0]), Metric.MSE)
     assert outcome.conclusion.verdict is Verdict.INCONCLUSIVE
-    assert outcome.notes == ("only 2 rows: the intervals of so few are rough",)
+    assert outcome.notes == ("only 2 rows: the confidence intervals are rough approximations",)
 
 
 def test_classes_of_other_models_and_of_the_label_alone_are_put_into_one_order() -> None:
@@ -154,7 +154,7 @@ def test_metrics_are_chosen_by_the_kind_and_what_had_to_be_left_out_is_said() ->
         *(Metric.ACCURACY, Metric.BALANCED_ACCURACY, Metric.PRECISION, Metric.RECALL, Metric.F1, Metric.HIT_RATE),
         Metric.MATTHEWS_CORRELATION,
     ]
-    assert notes[0] == "roc_auc is left out: it needs probabilities, and a model gives none"
+    assert notes[0] == "roc_auc is omitted: it needs probabilities, and a model gives none"
 
 
 def test_a_primary_metric_that_is_not_in_the_list_is_measured_first() -> None:

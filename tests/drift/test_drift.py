@@ -265,7 +265,7 @@ async def test_threshold_of_what_is_no_feature_is_refused_in_a_call_and_told_in_
         await client.detect_drift(version, SAME, thresholds=strange)
     await client.set_drift_policy(DriftPolicy(version.partition("/")[0], strange))
     report = await client.detect_drift(version, SAME)
-    assert any("thresholds of volume" in caveat for caveat in report.caveats)
+    assert any("thresholds for volume" in caveat for caveat in report.caveats)
 
 
 def test_stream_that_is_sent_again_with_other_rows_under_one_id_is_refused(

@@ -174,7 +174,7 @@ async def test_predictions_are_found_in_files_of_the_server_by_whatever_has_the_
     }
     found = door.client.compare([], path.as_uri(), "label", ids="day", predictions=predictions)
     assert found.rows == 8
-    assert not any("left out" in note for note in found.notes)
+    assert not any("are excluded" in note for note in found.notes)
     async with AsyncClient(door.client.target) as client:
         again = await client.compare([], path.as_uri(), "label", ids="day", predictions=predictions)
         with pytest.raises(errors.InvalidField, match=r"^ids: is missing"):

@@ -236,7 +236,7 @@ def test_missing_values_are_a_change_of_their_own() -> None:
     assert found.features[0].missing_share == 0.6
     assert found.features[0].ks == pytest.approx(stats.ks_2samp(reference, present[60:]).statistic, abs=1e-12)
     assert found.drivers == ("x",)
-    assert "missing in 60.0% of the rows, before in 0%" in found.summary
+    assert "missing in 60.0% of the rows, in the reference in 0%" in found.summary
     assert not _decide({"x": reference}, {"x": live}, missing=0.7, ks=0.9, kl=9.0, wasserstein=9.0).drift_detected
 
 
@@ -247,7 +247,7 @@ def test_all_missing_is_drift_of_what_was_there(kind: type) -> None:
     found = _decide({"x": there}, {"x": nothing})
     assert found.drivers == ("x",)
     assert (found.features[0].ks, found.features[0].kl, found.features[0].psi) == (0, 0, 0)
-    assert any("no value of x" in caveat for caveat in found.caveats)
+    assert any("all values of x are missing" in caveat for caveat in found.caveats)
     assert not _decide({"x": nothing}, {"x": nothing}).drift_detected
 
 
@@ -312,7 +312,7 @@ def test_broken_correlation_is_found_though_no_feature_changed() -> None:
     assert other.drivers == ()
     assert other.joint.drifted
     assert other.joint.auc > 0.9
-    assert "together" in other.summary
+    assert other.summary.startswith("Joint drift of the features")
 
 
 def test_parts_that_were_counted_elsewhere_add_up() -> None:

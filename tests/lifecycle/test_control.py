@@ -146,7 +146,7 @@ async def test_passed_gates_are_kept_with_the_transition(
     await client.set_promotion_policy(
         PromotionPolicy(name, metrics=(MetricRange("accuracy", 0.5),), required_tags=("reviewed",), material=True)
     )
-    with pytest.raises(errors.GatesFailed, match="somebody else must promote it"):
+    with pytest.raises(errors.GatesFailed, match="another person must promote it"):
         await client.promote(candidate, to="production", dry_run=True)
     async with AsyncClient(server.target, actor="second person") as other:
         result = await other.promote(candidate, to="production")

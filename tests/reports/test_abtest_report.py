@@ -15,11 +15,11 @@ async def test_page_and_picture_show_how_a_test_stands(client: Either, name: str
         name, await register_two(client, name, tmp_path), primary_metric="pnl_bps", description="<b>does it pay?</b>"
     )
     empty = Page(await client.render_ab_test(test))
-    assert "No outcome has come yet." in empty.text
+    assert "There are no outcomes yet." in empty.text
     await client.record_ab_outcomes(test, outcomes(test, 300))
     result = await client.ab_test_result(test)
     page = Page(await client.render_ab_test(name))
-    for said in (result.summary, "<b>does it pay?</b>", "as outcomes came", "confidence sequence", name):
+    for said in (result.summary, "<b>does it pay?</b>", "in pnl_bps over time", "confidence sequence", name):
         assert said in page.text
     assert page.count("path", class_="band") == 1
     assert page.count("script") == page.count("link") == page.count("img") == 0

@@ -112,7 +112,7 @@ async def test_page_tells_the_finding_its_evidence_and_its_limits(
     ):
         assert said in page.text
     assert "crisis nearest no drift 0.118" in page.text
-    assert "AUC 0.913 needs 0.750" in page.text
+    assert "AUC 0.913 threshold 0.750" in page.text
     assert "12.5%" in page.text
     assert page.count("svg", class_="histogram") + page.count("div", class_="histogram bars") == 6
     assert page.count("path", class_="reference") == 5
@@ -123,7 +123,7 @@ async def test_table_has_every_figure_of_every_feature_in_the_order_of_the_repor
 ) -> None:
     report = of(version, FEATURES)
     page = Page(await client.render_drift_report(kept.keep([report])))
-    table = page.text.partition("Every figure")[2]
+    table = page.text.partition("All figures")[2]
     places = [table.index(f" {feature.name} ") for feature in report.features]
     assert places == sorted(places)
     beta = next(feature for feature in report.features if feature.name == "beta_252d")
@@ -144,7 +144,7 @@ async def test_scores_over_time_are_those_of_the_same_version_and_reference_unti
     ]
     assert "elsewhere" not in page.text
     assert (page.count("path", class_="yes"), page.count("circle", class_="no")) == (1, 4)
-    assert "Drift score of 5 reports, drift found in 1." in str(page.elements)
+    assert "Drift score of 5 reports, drift detected in 1." in str(page.elements)
 
 
 async def test_page_is_whole_by_itself_and_follows_the_reader(client: Either, version: VersionRef, kept: Kept) -> None:
@@ -235,8 +235,8 @@ async def test_report_without_distributions_or_other_references_says_so(
     page = Page(await client.render_drift_report(report_id))
     assert page.text.count("no distribution stored") == 2
     assert "Drift in the live data" in page.text
-    assert "holds no distance to other references" in page.text
-    assert "Not looked at" in page.text
+    assert "contains no distances to other references" in page.text
+    assert "Not tested" in page.text
     assert f"This is the first report of {version}" in page.text
     assert _picture(await client.render_drift_report(report_id, "png")).format == "PNG"
 
@@ -268,7 +268,7 @@ async def test_thousand_features_fit_a_message(client: Either, version: VersionR
     assert len(content) < MESSAGE_BYTES / 4
     assert all(feature.name in page.text for feature in features)
     assert page.count("path", class_="reference") <= 6
-    assert "The table is cut" not in page.text
+    assert "The table is truncated" not in page.text
 
 
 async def test_table_that_a_message_cannot_hold_is_cut_and_says_so(
@@ -281,7 +281,7 @@ async def test_table_that_a_message_cannot_hold_is_cut_and_says_so(
     ]
     content = await client.render_drift_report(kept.keep([of(version, features)]))
     assert len(content) < MESSAGE_BYTES
-    [shown] = re.findall(r"it has the ([\d,]+) strongest of 5,000 features", Page(content).text)
+    [shown] = re.findall(r"to the ([\d,]+) of 5,000 features", Page(content).text)
     assert Page(content).count("tr", class_="yes") == int(shown.replace(",", "")) > 1000
 
 

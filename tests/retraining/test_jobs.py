@@ -69,7 +69,7 @@ async def test_a_fall_counts_from_the_metric_at_registration(client: Either, nam
     await client.log_metrics(f"{name}/1", {"accuracy": 0.625})
     due = await _due(client, name)
     assert due is not None
-    assert "fallen by 0.125 since registration with 0.75" in due.reasons[0].summary
+    assert "decreased by at least 0.125 from 0.75 at registration" in due.reasons[0].summary
 
 
 async def test_what_a_candidate_measures_does_not_make_its_model_due(client: Either, name: str, artifact: Path) -> None:

@@ -142,7 +142,7 @@ async def test_preview_of_a_schedule_shows_its_firings_in_local_time(client: Eit
         datetime(2040, 3, 9, 22, 30, tzinfo=UTC),
     ]
     assert preview.firings[0].summary == "2040-03-02 17:30 America/New_York"
-    assert preview.conditions == ("At 17:30 on Friday, America/New_York", "drift scores 0.5 or more")
+    assert preview.conditions == ("At 17:30 on Friday, America/New_York", "drift score of 0.5 or more")
 
 
 async def test_preview_of_triggers_needs_no_schedule(client: Either) -> None:

@@ -92,7 +92,7 @@ def test_a_standing_alarm_of_the_metric_is_due_whatever_the_bound() -> None:
     known = replace(facts(), declined={"accuracy": Declined(0.41, 0.58, T0 + 4 * DAY)})
     [reason] = due_reasons(schedule(OnPerformance("accuracy", below=0.1)), known, T0 + 5 * DAY)
     assert reason.evidence == PerformanceEvidence("accuracy", 3, 0.41, 0.58, None, T0 + 4 * DAY)
-    assert reason.summary == "accuracy is 0.41 after 0.58 (alarm of 2024-01-05 00:00 UTC)"
+    assert reason.summary == "decline of accuracy: 0.41, previously 0.58 (alarm of 2024-01-05 00:00 UTC)"
     assert not is_due(OnPerformance("rmse", above=9.0), known)
     assert not is_due(OnDrift(), known)
 
@@ -104,7 +104,7 @@ def test_every_reason_is_named_with_its_evidence_the_oldest_first() -> None:
     assert isinstance(reasons[1].evidence, PerformanceEvidence)
     assert reasons[1].evidence.registered == 0.7
     assert reasons[1].summary == (
-        "accuracy is 0.5: fallen by 0.1 since registration with 0.7 (logged 2024-01-03 00:00 UTC)"
+        "accuracy is 0.5: decreased by at least 0.1 from 0.7 at registration (logged 2024-01-03 00:00 UTC)"
     )
     assert reasons[2].evidence == DriftEvidence("report-1", 3, 0.4, None)
 

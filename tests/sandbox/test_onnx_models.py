@@ -97,7 +97,7 @@ async def test_probabilities_of_unknown_classes_are_left_out_and_it_says_so(
     found = await solo.compare(versions, pd.DataFrame(FEATURES), truth)
     assert found.result(versions[0].ref)["accuracy"] == 1.0
     why = "needs probabilities, and which class each column of its output 'prob' is of cannot be told from the model"
-    assert f"log_loss is left out: it {why}" in found.notes
+    assert f"log_loss is omitted: it {why}" in found.notes
     with pytest.raises(errors.InvalidField, match=rf"metrics\[0\]: log_loss {why}"):
         await solo.compare(versions, pd.DataFrame(FEATURES), truth, metrics=["log_loss"])
 

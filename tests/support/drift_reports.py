@@ -129,7 +129,7 @@ def crisis(version: VersionRef, features: Sequence[FeatureDrift] = FEATURES) -> 
         summary=f"Drift in {len(drivers)} of {len(ordered)} features, with a confidence of 99.6%. {first.name}: "
         f"KS {first.ks:.2f} (threshold 0.20), KL {first.kl:.2f} (threshold 0.20).",
         features=ordered,
-        caveats=("neighbouring rows of realized_volatility_21d depend strongly; they are worth few independent ones",),
+        caveats=("strong autocorrelation of realized_volatility_21d: the effective sample size is small",),
         references=(
             ReferenceDistance("crisis", False, 0.41, 0.312, 0.118),
             ReferenceDistance("default", True, first.score, 0.9964, 0.341),

@@ -194,7 +194,7 @@ def test_version_that_went_into_production_meanwhile_is_what_the_candidate_is_he
         mw.set_promotion_policy(PromotionPolicy(model, require_comparison=True))
     refused = running.exception()
     assert isinstance(refused, GatesFailed)
-    assert refused.gates[0].evidence == f"no comparison of {model}/2 with {model}/3 was made"
+    assert refused.gates[0].evidence == f"there is no comparison of {model}/2 with {model}/3"
     assert mw.get_model(model).production_version == 3
 
 

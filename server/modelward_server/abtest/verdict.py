@@ -57,26 +57,31 @@ def summarize(test: AbTest, results: Sequence[VariantResult], leader: VariantRes
     if split.broken:
         sentences = [_broken(test, split)]
     elif leader is None:
-        sentences = [f"No outcomes of {test.primary_metric.key} yet that a challenger and the control could share."]
+        sentences = [f"There are no outcomes of {test.primary_metric.key} yet for both the control and a challenger."]
     else:
         sentences = [_standing(test, leader), *_guardrails(test, results)]
     return " ".join([*sentences, *_mismatched(split)])
 
 
 def _broken(test: AbTest, split: Split) -> str:
-    seen = ", ".join(f"{units:,} of {variant.name}" for variant, units in zip(test.variants, split.units, strict=True))
+    seen = ", ".join(
+        f"{units:,} units of {variant.name}" for variant, units in zip(test.variants, split.units, strict=True)
+    )
     weights = " to ".join(f"{variant.weight:g}" for variant in test.variants)
     return (
-        f"The split is broken, so there is no verdict: {seen} are not {weights} "
-        f"({p_equals(split.sequential_p_value)} at any look). Look for units or outcomes that get lost."
+        f"Sample ratio mismatch, so there is no verdict: {seen} do not match the weights {weights} "
+        f"(sequential {p_equals(split.sequential_p_value)}). Check for lost units or outcomes."
     )
 
 
 _SENTENCES = {
-    Verdict.SUPERIOR: "{challenger} is better than {control}, and that is more than luck: {figures}.",
-    Verdict.NON_INFERIOR: "{challenger} is no worse than {control} within the margin of {margin:g}: {figures}.",
-    Verdict.INFERIOR: "{challenger} is worse than {control}, and that is more than luck: {figures}.",
-    Verdict.INCONCLUSIVE: "{challenger} measures {measures} {control}, but that may well be luck: {figures}.",
+    Verdict.SUPERIOR: "{challenger} is better than {control}; the difference is statistically significant: {figures}.",
+    Verdict.NON_INFERIOR: "{challenger} is non-inferior to {control} with a margin of {margin:g}: {figures}.",
+    Verdict.INFERIOR: "{challenger} is worse than {control}; the difference is statistically significant: {figures}.",
+    Verdict.INCONCLUSIVE: (
+        "The mean of {challenger} is {compared} that of {control}; the difference is not statistically significant: "
+        "{figures}."
+    ),
 }
 
 
@@ -85,40 +90,40 @@ def _standing(test: AbTest, leader: VariantResult) -> str:
     if found.high == float("inf"):
         return _too_little(test, leader)
     figures = (
-        f"{metric.key} {_interval(found)} at whatever look ({level(test.confidence_level)}), "
+        f"{metric.key} {_interval(found)} ({level(test.confidence_level)} confidence sequence, valid at any look), "
         f"mean {figure(found.mean)} of {found.outcomes:,} {_counted(test)}"
     )
     return _SENTENCES[found.verdict or Verdict.INCONCLUSIVE].format(
         challenger=leader.variant,
         control=test.control.name,
         margin=metric.margin,
-        measures=_measures(found.difference, metric),
+        compared=_compared(found.difference, metric),
         figures=figures,
     )
 
 
 def _too_little(test: AbTest, leader: VariantResult) -> str:
     if leader.metrics[0].outcomes >= MIN_UNITS:
-        return f"Nothing can be judged yet: {test.primary_metric.key} lacks {MIN_UNITS} {_counted(test)} that vary."
+        return f"No verdict yet: {test.primary_metric.key} needs {MIN_UNITS} {_counted(test)} with varying values."
     return (
-        f"Too little to judge: {leader.variant} has {leader.metrics[0].outcomes} {_counted(test)} with "
+        f"Too few data for a verdict: {leader.variant} has {leader.metrics[0].outcomes} {_counted(test)} with "
         f"{test.primary_metric.key}, and each variant needs {MIN_UNITS}."
     )
 
 
-def _measures(difference: float, metric: AbMetric) -> str:
+def _compared(difference: float, metric: AbMetric) -> str:
     if difference == 0:
-        return "as good as"
+        return "equal to"
     return "worse than" if (difference > 0) == metric.lower_is_better else "better than"
 
 
 def _guardrails(test: AbTest, results: Sequence[VariantResult]) -> list[str]:
     broken = ((result, key) for result in results for key in broken_guardrails(test, result))
-    return [f"{result.variant} breaks the guardrail {key}: {_interval(result[key])}." for result, key in broken]
+    return [f"{result.variant} violates the guardrail {key}: {_interval(result[key])}." for result, key in broken]
 
 
 def _interval(found: AbEstimate) -> str:
-    return f"{difference(found.difference)}, between {figure(found.low)} and {figure(found.high)}"
+    return f"difference {difference(found.difference)}, between {figure(found.low)} and {figure(found.high)}"
 
 
 def _mismatched(split: Split) -> list[str]:
@@ -126,7 +131,7 @@ def _mismatched(split: Split) -> list[str]:
         return []
     total = sum(split.units)
     return [
-        f"Of {total:,} units {split.mismatched:,} got another variant than the assignment gives them: "
+        f"Of {total:,} units {split.mismatched:,} received a variant other than the assigned one: "
         "the arms may differ by more than their versions."
     ]
 

@@ -233,7 +233,7 @@ def _not_run(version: ModelVersion, why: str) -> FormatNotExecutable:
 
 
 def _left_out(work: _Work) -> tuple[str, ...]:
-    of = f"of {len(work.truth) + work.left_out:,} rows have no prediction of every version and are left out"
+    of = f"of {len(work.truth) + work.left_out:,} rows lack a prediction of some version and are excluded"
     return (f"{work.left_out:,} {of}",) if work.left_out else ()
 
 

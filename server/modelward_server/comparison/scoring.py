@@ -88,12 +88,12 @@ def choose_metrics(
     ]
     reasons = {metric: _first(inapplicable_reason, metric, scored) for metric in asked or suiting}
     chosen = [metric for metric, why in reasons.items() if not why]
-    notes = [f"{metric} is left out: it {why}" for metric, why in reasons.items() if why]
+    notes = [f"{metric} is omitted: it {why}" for metric, why in reasons.items() if why]
     if not chosen and primary is None:
         raise InvalidField(FieldViolation("metrics", f"has none that these rows define; {'; '.join(notes)}"))
     decides = primary or chosen[0]  # In the order of their definition, accuracy and MSE come first and always work.
     if asked and primary is None and decides is not asked[0]:
-        notes.append(f"{decides} decides, because {asked[0]} is left out")
+        notes.append(f"the primary metric is {decides}, because {asked[0]} is omitted")
     return (chosen if decides in chosen else [decides, *chosen]), decides, notes
 
 

@@ -209,11 +209,13 @@ class _Court:
         mine, theirs = beside(best, other, metric_text)
         one = found.difference
         figures = (
-            f"{self._terms.primary.replace('_', ' ')} {mine} against {theirs}, {difference(one.difference)} from the "
-            f"baseline ({level(self._level)} interval {metric_text(one.low)} to {metric_text(one.high)}, "
-            f"{p_equals(one.adjusted_p_value)} by {one.test.label})"
+            f"{self._terms.primary.replace('_', ' ')} {mine} compared with {theirs}, difference from the baseline "
+            f"{difference(one.difference)} ({level(self._level)} confidence interval {metric_text(one.low)} to "
+            f"{metric_text(one.high)}, adjusted {p_equals(one.adjusted_p_value)}, {one.test.label})"
         )
-        return _SENTENCES[found.verdict].format(
+        contradictory = found.verdict is Verdict.INCONCLUSIVE and one.adjusted_p_value <= 1 - self._level
+        sentence = _TEST_AGAINST_INTERVAL if contradictory else _SENTENCES[found.verdict]
+        return sentence.format(
             best=self._named(found.version, "The"), other=self._named(found.against, "the"), figures=figures
         ) + _advice(found, self._terms.margin)
 
@@ -222,18 +224,26 @@ class _Court:
 
 
 _SENTENCES = {
-    Verdict.SUPERIOR: "{best} is better than {other}, and that is more than luck: {figures}.",
-    Verdict.NON_INFERIOR: "{best} is at least as good as {other} within the margin: {figures}.",
-    Verdict.INCONCLUSIVE: "{best} measures best, but its lead over {other} may well be luck: {figures}.",
+    Verdict.SUPERIOR: "{best} is better than {other}; the difference is statistically significant: {figures}.",
+    Verdict.NON_INFERIOR: "{best} is non-inferior to {other}: {figures}.",
+    Verdict.INCONCLUSIVE: (
+        "{best} has the best value, but the difference from {other} is not statistically significant: {figures}."
+    ),
 }
+_TEST_AGAINST_INTERVAL = (
+    "{best} has the best value, but the comparison with {other} is inconclusive, because the confidence interval "
+    "includes 0: {figures}."
+)
 
 
 def _advice(found: Conclusion, margin: float) -> str:
     if found.difference.difference == 0:
-        return " They did equally well on these rows."
+        return " Both have the same value on these rows."
     if found.verdict is Verdict.NON_INFERIOR:
-        return f" The margin is {margin:g}."
-    return f" About {found.rows_needed:,} rows would settle a difference of that size." if found.rows_needed else ""
+        return f" The non-inferiority margin is {margin:g}."
+    if not found.rows_needed:
+        return ""
+    return f" About {found.rows_needed:,} rows would be needed to detect a difference of this size."
 
 
 def _undefined(metrics: Sequence[Metric], draws: Floats) -> Iterator[str]:
@@ -241,10 +251,10 @@ def _undefined(metrics: Sequence[Metric], draws: Floats) -> Iterator[str]:
     for metric, share in zip(metrics, np.isnan(draws).mean(axis=0).max(axis=0), strict=True):
         if share >= MUCH_UNDEFINED:
             part = in_words(percent(float(share)))
-            yield f"{metric} is undefined in {part} of the draws of the rows; those count for neither side"
+            yield f"{metric} is undefined in {part} of the bootstrap draws; these count for neither version"
 
 
 def _notes(rows: int, block_rows: float) -> tuple[str, ...]:
-    few = [f"only {rows} rows: the intervals of so few are rough"] if rows < FEW_ROWS else []
-    hang_together = f"neighbouring rows hang together, so they were drawn in blocks of {block_rows:.1f} rows on average"
-    return (*few, *([hang_together] if block_rows >= 2 else []))
+    few = [f"only {rows} rows: the confidence intervals are rough approximations"] if rows < FEW_ROWS else []
+    dependent = f"neighbouring rows are dependent, so they were resampled in blocks of {block_rows:.1f} rows on average"
+    return (*few, *([dependent] if block_rows >= 2 else []))

@@ -19,13 +19,13 @@ def summary(features: Sequence[FeatureDrift], joint: JointDrift, confidence: flo
     drifted = [feature for feature in features if feature.drifted]
     if not drifted and not joint.drifted:
         nearest = features[0]
-        return f"No drift. The nearest to it is {nearest.name}: {_in_words(nearest)}."
+        return f"No drift. The feature closest to its thresholds is {nearest.name}: {_in_words(nearest)}."
     sure = f"with a confidence of {in_words(percent(confidence))}"
     if not drifted:
-        return f"Drift of the features together, {sure}, though of none by itself: {_joint_in_words(joint)}."
+        return f"Joint drift of the features, {sure}, but of no single feature: {_joint_in_words(joint)}."
     said = "; ".join(f"{feature.name}: {_in_words(feature)}" for feature in drifted[:NAMED])
     more = f" and {len(drifted) - NAMED} more" if len(drifted) > NAMED else ""
-    together = f" Together: {_joint_in_words(joint)}." if joint.drifted else ""
+    together = f" Joint test: {_joint_in_words(joint)}." if joint.drifted else ""
     return f"Drift in {len(drifted)} of {len(features)} features, {sure}. {said}{more}.{together}"
 
 
@@ -35,18 +35,19 @@ def _in_words(feature: FeatureDrift) -> str:
         f"KL {_with_threshold(feature.kl, feature.kl_threshold)}",
     ]
     if feature.wasserstein >= feature.wasserstein_threshold > 0:
-        parts.append(f"moved by {_with_threshold(feature.wasserstein, feature.wasserstein_threshold, ' deviations')}")
+        distance = _with_threshold(feature.wasserstein, feature.wasserstein_threshold, " standard deviations")
+        parts.append(f"Wasserstein distance {distance}")
     if feature.missing_share != feature.reference_missing_share:
         now, before = beside(feature.missing_share, feature.reference_missing_share, percent)
-        parts.append(f"missing in {in_words(now)} of the rows, before in {in_words(before)}")
+        parts.append(f"missing in {in_words(now)} of the rows, in the reference in {in_words(before)}")
     if feature.new_categories:
-        parts.append(f"new: {', '.join(feature.new_categories[:NAMED])}")
+        parts.append(f"new categories: {', '.join(feature.new_categories[:NAMED])}")
     return ", ".join(parts)
 
 
 def _joint_in_words(joint: JointDrift) -> str:
     auc = _with_threshold(joint.auc, joint.auc_threshold)
-    return f"live rows are told from the reference with an AUC of {auc}"
+    return f"a classifier separates live rows from the reference with an AUC of {auc}"
 
 
 def _with_threshold(value: float, threshold: float, unit: str = "") -> str:
@@ -61,13 +62,13 @@ def caveats(features: Sequence[FeatureDrift], rows: int, strangers: Sequence[str
         strangers: features that the thresholds name and the reference lacks.
     """
     if rows < FEW_ROWS:
-        yield f"only {rows} row{'s' * (rows > 1)}: just a large difference can be told from chance"
+        yield f"only {rows} row{'s' * (rows > 1)}: only a large difference can be statistically significant"
     dependent = [f.name for f in features if f.effective_rows < rows / 10 and rows >= FEW_ROWS]
     if dependent:
         names = ", ".join(dependent[:NAMED])
-        yield f"neighbouring rows of {names} depend strongly; the rows are worth few independent ones"
+        yield f"strong autocorrelation of {names}: the effective sample size is small"
     empty = [feature.name for feature in features if feature.missing_share == 1]
     if empty:
-        yield f"no value of {', '.join(empty[:NAMED])} is there; just that it is missing can be told"
+        yield f"all values of {', '.join(empty[:NAMED])} are missing; only the missing share can be compared"
     if strangers:
-        yield f"the policy has thresholds of {', '.join(strangers[:NAMED])}, which the reference lacks"
+        yield f"the policy has thresholds for {', '.join(strangers[:NAMED])}, which the reference does not contain"

@@ -120,7 +120,7 @@ def _said(test: AbTest, found: VariantResult, sentence: str) -> Verdict | None:
     verdict, broken = found.metrics[0].verdict, broken_guardrails(test, found)
     if verdict in {None, Outcome.INCONCLUSIVE}:
         return None
-    summary = sentence.format(verdict) + (f", but breaks the guardrail {', '.join(broken)}" if broken else "")
+    summary = sentence.format(verdict) + (f", but violates the guardrail {', '.join(broken)}" if broken else "")
     return Verdict(f"A/B test {test.test}", verdict in NO_WORSE and not broken, summary)
 
 

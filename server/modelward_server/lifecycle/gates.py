@@ -96,14 +96,14 @@ def _outside(key: str, value: float, side: str, bound: float) -> str:
 def _no_worse(margin: MetricMargin, facts: Facts) -> GateResult:
     gate = f"no_worse_than_production.{margin.key}"
     if facts.production is None:
-        return GateResult(gate, True, "nothing is in production to be worse than")
+        return GateResult(gate, True, "no version is in production to compare with")
     ours, theirs = facts.candidate.metrics.get(margin.key), facts.production.metrics.get(margin.key)
     if ours is None or theirs is None:
         lacking = facts.candidate if ours is None else facts.production
         return GateResult(gate, False, f"{lacking} has no metric {margin.key}")
     worse_by = ours - theirs if margin.lower_is_better else theirs - ours
     mine, other = beside(ours, theirs, metric)
-    evidence = f"{margin.key} {mine} against {other} of {facts.production}; {margin.margin:g} worse is allowed"
+    evidence = f"{margin.key} {mine}, {other} of {facts.production}; the allowed deterioration is {margin.margin:g}"
     allowed = worse_by <= margin.margin or not differs(worse_by, margin.margin, size_of([ours, theirs]))
     return GateResult(gate, allowed, evidence)
 
@@ -111,19 +111,18 @@ def _no_worse(margin: MetricMargin, facts: Facts) -> GateResult:
 def _comparison(facts: Facts) -> GateResult:
     gate = "require_comparison"
     if facts.production is None:
-        return GateResult(gate, True, "nothing is in production to compare with")
+        return GateResult(gate, True, "no version is in production to compare with")
     if facts.verdict is None:
-        return GateResult(gate, False, f"no comparison of {facts.candidate} with {facts.production} was made")
+        return GateResult(gate, False, f"there is no comparison of {facts.candidate} with {facts.production}")
     return GateResult(gate, facts.verdict.no_worse, f"{facts.verdict.summary} ({facts.verdict.source})")
 
 
 def _drift(facts: Facts) -> GateResult:
     alarm = facts.drift_alarm
     if alarm is None:
-        return GateResult("forbid_drift_alarm", True, f"no drift alarm stands for {facts.candidate}")
-    return GateResult(
-        "forbid_drift_alarm", False, f"drift report {alarm.report_id} has a score of {score(alarm.score)}"
-    )
+        return GateResult("forbid_drift_alarm", True, f"{facts.candidate} has no active drift alarm")
+    evidence = f"active drift alarm: report {alarm.report_id} has a score of {score(alarm.score)}"
+    return GateResult("forbid_drift_alarm", False, evidence)
 
 
 def _tag(tag: str, candidate: ModelVersion) -> GateResult:
@@ -136,11 +135,11 @@ def _freeze(window: FreezeWindow, at: datetime) -> GateResult:
     frozen = window.start <= at < window.end
     span = f"{window.start.isoformat()} to {window.end.isoformat()}"
     reason = f" ({window.reason})" if window.reason else ""
-    return GateResult("freezes", not frozen, f"{'in' if frozen else 'outside'} the freeze from {span}{reason}")
+    return GateResult("freezes", not frozen, f"{'within' if frozen else 'outside'} the freeze window {span}{reason}")
 
 
 def _second_person(facts: Facts) -> GateResult:
     author = facts.candidate.created_by
     if facts.actor == author:
-        return GateResult("material", False, f"{author} registered {facts.candidate}; somebody else must promote it")
-    return GateResult("material", True, f"{facts.actor} promotes what {author} registered")
+        return GateResult("material", False, f"{author} registered {facts.candidate}; another person must promote it")
+    return GateResult("material", True, f"promoted by {facts.actor}, registered by {author}")

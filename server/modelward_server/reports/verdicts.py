@@ -11,8 +11,8 @@ TONES = {
 """The class of the text, which is its colour."""
 HEADLINES = {
     Verdict.SUPERIOR: "{} is better than {}",
-    Verdict.NON_INFERIOR: "{} is as good as {}",
+    Verdict.NON_INFERIOR: "{} is non-inferior to {}",
     Verdict.INFERIOR: "{} is worse than {}",
-    Verdict.INCONCLUSIVE: "{} against {}: not settled",
+    Verdict.INCONCLUSIVE: "{} compared with {}: inconclusive",
 }
 """What a report is headed by, with the names of the two."""

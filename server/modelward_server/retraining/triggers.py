@@ -88,7 +88,7 @@ def merged(known: Iterable[DueReason], seen: Iterable[DueReason]) -> tuple[DueRe
 def describe_trigger(trigger: Trigger) -> str:
     """Put a trigger into words."""
     if isinstance(trigger, OnDrift):
-        return "drift is detected" if trigger.min_score is None else f"drift scores {trigger.min_score:g} or more"
+        return "drift is detected" if trigger.min_score is None else f"drift score of {trigger.min_score:g} or more"
     return f"{trigger.metric} {_bound(trigger)}" if isinstance(trigger, OnPerformance) else describe(trigger)
 
 
@@ -142,7 +142,7 @@ def _by_performance(trigger: OnPerformance, schedule: Schedule, facts: Facts) ->
     evidence = PerformanceEvidence(
         trigger.metric, facts.version, measured.value, threshold, origin, measured_at=measured.at
     )
-    since = "" if origin is None else f" since registration with {metric(origin)}"
+    since = "" if origin is None else f" from {metric(origin)} at registration"
     value, _ = beside(measured.value, threshold, metric)
     summary = f"{trigger.metric} is {value}: {_bound(trigger)}{since} (logged {minute(measured.at)})"
     return DueReason(schedule.schedule_id, summary, measured.at, evidence)
@@ -156,7 +156,7 @@ def _by_decline(trigger: OnPerformance, schedule: Schedule, facts: Facts) -> Due
         trigger.metric, facts.version, alarm.value, alarm.baseline, None, measured_at=alarm.at
     )
     value, before = beside(alarm.value, alarm.baseline, metric)
-    summary = f"{trigger.metric} is {value} after {before} (alarm of {minute(alarm.at)})"
+    summary = f"decline of {trigger.metric}: {value}, previously {before} (alarm of {minute(alarm.at)})"
     return DueReason(schedule.schedule_id, summary, alarm.at, evidence)
 
 
@@ -176,9 +176,12 @@ def _broken(trigger: OnPerformance, value: float, threshold: float) -> bool:
     return breaks.get(name, value >= threshold)
 
 
+_BOUNDS = {"fallen_by": "decreased by at least", "risen_by": "increased by at least"}
+
+
 def _bound(trigger: OnPerformance) -> str:
     name, bound = trigger.bound
-    return f"{name.replace('_', ' ')} {bound:g}"
+    return f"{_BOUNDS.get(name, name)} {bound:g}"
 
 
 def minute(at: datetime) -> str:

@@ -40,8 +40,8 @@ def draw_picture(test: AbTest, result: AbTestResult) -> bytes:
 def _draw_head(canvas: Canvas, test: AbTest, result: AbTestResult) -> None:
     facts = (
         f"{count(sum(one.units for one in result.variants))} units",
-        f"split p {probability(result.sample_ratio_p_value)}",
-        f"{level(test.confidence_level)} at every look",
+        f"sample ratio p {probability(result.sample_ratio_p_value)}",
+        f"{level(test.confidence_level)} confidence at every look",
         f"{instant(result.as_of)} UTC",
     )
     bad = result.sample_ratio_broken or result.broken_guardrails
@@ -64,7 +64,7 @@ def _draw_course(axes: Any, looks: Sequence[AbLook], test: AbTest) -> None:
     axes.set_xticks([0, len(looks) - 1], [instant(looks[0].at), instant(looks[-1].at)])
     align_ends(axes.get_xticklabels())
     axes.spines["bottom"].set_visible(True)
-    title = f"{looks[0].variant} less {test.control.name} in {short(test.primary_metric.key, 40)}, as outcomes came"
+    title = f"{looks[0].variant} minus {test.control.name} in {short(test.primary_metric.key, 40)} over time"
     axes.set_title(title, loc="left", color=INK, fontsize=10, weight="bold", parse_math=False)
 
 

@@ -65,7 +65,7 @@ def _lay_out(looks: Sequence[AbLook]) -> Course:
         zero=down(0.0),
         levels=tuple(Tick(down(place), text) for place, text in zip(places, ticks(places), strict=True)),
         times=_times([look.at for look in looks]),
-        alt=f"Difference of {short(last.variant)} to the control over {len(looks)} looks; at the last one "
+        alt=f"Difference of {short(last.variant)} from the control over {len(looks)} looks; at the last look "
         f"{change(last.difference)}, from {measure(last.low)} to {measure(last.high)}.",
     )
 

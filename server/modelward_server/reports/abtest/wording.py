@@ -8,9 +8,9 @@ from modelward_server.reports.verdicts import HEADLINES, TONES
 def headline(test: AbTest, result: AbTestResult) -> str:
     """Say in a few words how the test stands."""
     if result.sample_ratio_broken:
-        return "The split is broken: no verdict"
+        return "Sample ratio mismatch: no verdict"
     if result.broken_guardrails:
-        return f"Guardrail broken: {', '.join(result.broken_guardrails)}"
+        return f"Guardrail violated: {', '.join(result.broken_guardrails)}"
     if result.verdict is None:
         return "No verdict yet"
     return HEADLINES[result.verdict].format(_foremost(test, result), test.control.name)

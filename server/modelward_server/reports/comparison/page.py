@@ -22,7 +22,7 @@ def draw_page(comparison: Comparison) -> bytes:
 
 
 def _differences(comparison: Comparison) -> Chart:
-    what = f"Difference to {comparison.baseline} in {wording.named(comparison.primary_metric)}"
+    what = f"Difference from {comparison.baseline} in {wording.named(comparison.primary_metric)}"
     return lay_out(wording.differences(comparison), what, zero=True)
 
 

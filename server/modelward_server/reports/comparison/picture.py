@@ -25,7 +25,7 @@ def draw_picture(comparison: Comparison) -> bytes:
     with drawing:
         canvas = Canvas(height)
         _draw_head(canvas, comparison)
-        title = f"Difference to {comparison.baseline} in {wording.named(metrics[0])}"
+        title = f"Difference from {comparison.baseline} in {wording.named(metrics[0])}"
         _chart(canvas, (LEFT, height - HEAD - first, RIGHT - LEFT, first), title, decisive, zero=True)
         for number, (metric, intervals) in enumerate(panels):
             place = _panel(number, height - HEAD - first, panel)

@@ -137,7 +137,7 @@ def _steps_in_words(name: str, histogram: Histogram) -> str:
     reference, live = (max(range(len(side)), key=side.__getitem__) for side in shares)
     return (
         f"Histogram of {short(name)} in {len(histogram.reference)} bins from below {tick(edges[0])} to above "
-        f"{tick(edges[-1])}. The fullest bin of the reference is {_bin(edges, reference)} with "
+        f"{tick(edges[-1])}. The largest bin of the reference is {_bin(edges, reference)} with "
         f"{percent(shares[0][reference])} of its rows, that of the live data {_bin(edges, live)} with "
         f"{percent(shares[1][live])}."
     )
@@ -187,7 +187,9 @@ def course(scores: Sequence[Score]) -> Course:
     line = "M" + "L".join(f"{point.x:.2f} {point.y:.2f}" for point in points)
     drifted = sum(score.drift_detected for score in scores)
     words = "; ".join(f"{_named(score)} {score_text(score.score)}" for score in scores[-LABELS_WIDE:])
-    return Course(points, line, f"Drift score of {len(scores)} reports, drift found in {drifted}. The latest: {words}.")
+    return Course(
+        points, line, f"Drift score of {len(scores)} reports, drift detected in {drifted}. The latest: {words}."
+    )
 
 
 def labelled(number: int, numbers: int, room: int) -> bool:

@@ -41,7 +41,7 @@ FEATURES_DRAWN, COLUMNS = 6, 3
 HEAD, FEATURE, COURSE = 2.15, 2.3, 2.4
 """How high the parts of the picture are, in inches."""
 
-LEGEND = "grey: reference   ·   blue: live   ·   KS and KL stand before what they need to count   ·   p is adjusted"
+LEGEND = "grey: reference   ·   blue: live   ·   each statistic is followed by its threshold   ·   p is adjusted"
 
 
 def draw_picture(report: DriftReport, scores: Sequence[Score]) -> bytes:
@@ -110,7 +110,7 @@ def _draw_distribution(axes: Any, feature: FeatureDrift) -> None:
     elif stored.categories:
         _draw_bars(axes, feature)
     else:
-        said = "every value is in one bin" if stored.reference else "no distribution stored"
+        said = "all values are in one bin" if stored.reference else "no distribution stored"
         label(axes, 0.5, 0.5, said, color=SOFT, fontsize=9, ha="center")
 
 
@@ -155,7 +155,7 @@ def _draw_course(axes: Any, scores: Sequence[Score]) -> None:
     axes.spines["bottom"].set_visible(True)
     named = [place for place in range(len(scores)) if labelled(place, len(scores), LABELS_WIDE)]
     axes.set_xticks(named, [_named(scores[place]) for place in named], parse_math=False)
-    title = "Drift over time   (dashed: threshold; ▲: drift; ringed: this report)"
+    title = "Drift over time   (dashed: threshold; ▲: drift; circled: this report)"
     label(axes, -0.028, 1.2, title, color=INK, fontsize=10, weight="bold")
 
 
