@@ -10,17 +10,17 @@ namespace {
 constexpr int kBuckets = 10000;
 constexpr int kNamespaceBuckets = 1000;
 
-// FNV-1a of 32 bits.
+// 32-bit FNV-1a.
 std::uint32_t Fnv1a(const std::string& text) {
   std::uint32_t hash = 2166136261u;
   for (unsigned char byte : text) hash = (hash ^ byte) * 16777619u;
   return hash;
 }
 
-// A zero means the default that the contract names.
+// Returns the default of the contract for a value of zero.
 double Or(double value, double otherwise) { return value == 0 ? otherwise : value; }
 
-// The index of the variant that a unit is dealt, or -1.
+// Returns the index of the variant assigned to a unit, or -1.
 int Dealt(const mw::AbTest& test, const std::string& unit, int bucket) {
   const auto& share = test.namespace_();
   if (test.has_namespace_() && !InNamespace(unit, share.name(), share.from(), share.until())) return -1;

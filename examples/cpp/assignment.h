@@ -1,4 +1,4 @@
-// Which variant of an A/B test a unit gets, computed without a call.
+// Assignment of units to variants of an A/B test, computed without a call.
 #pragma once
 
 #include <string>
@@ -6,22 +6,22 @@
 
 #include "modelward/v1/comparison.pb.h"
 
-// What a unit gets.
+// The assignment of a unit.
 struct Assignment {
-  int variant;   // The index of the variant; the control when the unit takes no part.
+  int variant;   // The index of the variant; the control if the unit does not take part.
   bool in_test;  // Whether the unit takes part.
   int bucket;    // From 0 to 9,999.
 };
 
-// Says what a unit gets of a test that GetAbTest returned.
+// Returns the assignment of a unit for a test returned by GetAbTest.
 Assignment Assign(const modelward::v1::AbTest& test, const std::string& unit);
 
-// The bucket of a unit, from 0 to 9,999: GrowthBook's hash of version 2.
+// Returns the bucket of a unit, from 0 to 9,999: GrowthBook's hash version 2.
 int BucketOf(const std::string& salt, const std::string& unit);
 
-// Whether a unit belongs to the share of a namespace from `from` up to but without `until`.
+// Returns whether a unit is in the range of a namespace from `from` to `until`, exclusive.
 bool InNamespace(const std::string& unit, const std::string& name, double from, double until);
 
-// The index of the variant whose range holds the bucket; -1 when the unit takes no part.
+// Returns the index of the variant whose range contains the bucket; -1 if the unit does not take part.
 // Weights are relative to each other; the coverage is the share of the units that take part, from 0 to 1.
 int VariantOf(int bucket, const std::vector<double>& weights, double coverage);

@@ -14,7 +14,7 @@ void Check(const grpc::Status& status) {
 
 void Explain(const grpc::Status& status, std::ostream& out) {
   out << "status: " << status.error_code() << " " << status.error_message() << "\n";
-  // gRPC for C++ hands over the trailer grpc-status-details-bin as error_details().
+  // gRPC for C++ returns the trailer grpc-status-details-bin from error_details().
   google::rpc::Status rich;
   if (!rich.ParseFromString(status.error_details())) return;
   for (const google::protobuf::Any& detail : rich.details()) {

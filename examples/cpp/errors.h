@@ -1,4 +1,4 @@
-// What a failed call says beyond its status: the reason, facts for programs, and each field that is wrong.
+// Details of a failed call: the reason, its metadata, and the invalid fields.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -6,15 +6,15 @@
 #include <iosfwd>
 #include <stdexcept>
 
-// A call that failed.
+// A failed call.
 class CallFailed : public std::runtime_error {
  public:
   explicit CallFailed(const grpc::Status& status);
   const grpc::Status status;
 };
 
-// Throws when a call failed.
+// Throws if a call failed.
 void Check(const grpc::Status& status);
 
-// Writes the status, the reason, its metadata and the fields that are wrong.
+// Writes the status, the reason, its metadata and the invalid fields.
 void Explain(const grpc::Status& status, std::ostream& out);

@@ -1,4 +1,4 @@
-// Asks a Modelward server from C++: which version, what changes, which variant, and what came of it.
+// A client of a Modelward server in C++: resolve a version, watch changes, assign variants, record outcomes.
 #include <grpcpp/grpcpp.h>
 
 #include <chrono>
@@ -20,7 +20,7 @@ using Channel = std::shared_ptr<grpc::Channel>;
 
 constexpr auto kTimeout = std::chrono::seconds(10);
 
-// Makes a unary call with a deadline, without which a call to a server that is gone would wait for ever.
+// Makes a unary call with a deadline; without one, a call to an unreachable server would never end.
 template <typename Stub, typename Request, typename Response>
 Response Call(Stub& stub, grpc::Status (Stub::*method)(grpc::ClientContext*, const Request&, Response*),
               const Request& request) {
@@ -51,7 +51,7 @@ void Print(const mw::ModelEvent& event) {
     std::cout << "event " << event.event_case() << " " << event.model() << std::endl;
 }
 
-// watch MODEL COUNT: that many changes as they happen. When the server goes away, it goes on where it was.
+// watch MODEL COUNT: prints COUNT changes as they happen, and resumes after a loss of the connection.
 void Watch(const Channel& channel, const Arguments& given) {
   mw::LifecycleService::Stub stub(channel);
   mw::WatchModelsRequest request;
@@ -75,7 +75,7 @@ void Watch(const Channel& channel, const Arguments& given) {
   }
 }
 
-// bucket SALT UNIT COVERAGE WEIGHT...: the bucket and the variant's index, computed here.
+// bucket SALT UNIT COVERAGE WEIGHT...: the bucket and the variant's index, computed locally.
 void Bucket(const Channel&, const Arguments& given) {
   std::vector<double> weights;
   for (std::size_t i = 3; i < given.size(); ++i) weights.push_back(std::stod(given[i]));
@@ -83,18 +83,18 @@ void Bucket(const Channel&, const Arguments& given) {
   std::cout << bucket << " " << VariantOf(bucket, weights, std::stod(given.at(2))) << std::endl;
 }
 
-// namespace UNIT NAME FROM UNTIL: whether the unit belongs to that share of the namespace, computed here.
+// namespace UNIT NAME FROM UNTIL: whether the unit is in this range of the namespace, computed locally.
 void Namespace(const Channel&, const Arguments& given) {
   const bool inside = InNamespace(given.at(0), given.at(1), std::stod(given.at(2)), std::stod(given.at(3)));
   std::cout << std::boolalpha << inside << std::endl;
 }
 
-// assign TEST UNIT...: variant, bucket and whether the unit takes part, as computed here and as the server says.
+// assign TEST UNIT...: variant, bucket and whether the unit takes part, computed locally and by the server.
 void AssignBoth(const Channel& channel, const Arguments& given) {
   mw::ComparisonService::Stub stub(channel);
   mw::GetAbTestRequest which;
   which.set_test(given.at(0));
-  // An engine keeps the test and asks for it only once.
+  // An engine fetches the test once and caches it.
   const auto test = Call(stub, &mw::ComparisonService::Stub::GetAbTest, which).ab_test();
   std::cout << std::boolalpha;
   for (std::size_t i = 1; i < given.size(); ++i) {
@@ -108,7 +108,7 @@ void AssignBoth(const Channel& channel, const Arguments& given) {
   }
 }
 
-// outcome TEST OUTCOME_ID UNIT METRIC VALUE: what came of a unit's variant.
+// outcome TEST OUTCOME_ID UNIT METRIC VALUE: records an outcome of a unit.
 void Outcome(const Channel& channel, const Arguments& given) {
   mw::ComparisonService::Stub stub(channel);
   mw::RecordAbOutcomesRequest request;
@@ -121,7 +121,7 @@ void Outcome(const Channel& channel, const Arguments& given) {
   std::cout << "recorded " << response.recorded() << " repeated " << response.repeated_ids() << std::endl;
 }
 
-// record MODEL VERSION PREDICTION_ID PREDICTION LABEL: what a version predicted, and what really happened.
+// record MODEL VERSION PREDICTION_ID PREDICTION LABEL: records a prediction and its label.
 void Record(const Channel& channel, const Arguments& given) {
   mw::DriftService::Stub stub(channel);
   mw::RecordOutcomesRequest request;
@@ -152,7 +152,7 @@ int main(int argc, char** argv) {
   } catch (const CallFailed& failed) {
     Explain(failed.status, std::cerr);
     return 1;
-  } catch (const std::logic_error&) {  // An argument is missing or is no number.
+  } catch (const std::logic_error&) {  // An argument is missing or not a number.
     std::cerr << "main.cc says which arguments each command takes\n";
     return 2;
   }

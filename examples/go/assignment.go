@@ -12,14 +12,14 @@ const (
 	namespaceBuckets = 1_000
 )
 
-// assignment is what a unit gets: the control when it takes no part, the winner of a test that has ended.
+// assignment is the assignment of a unit: the control if it does not take part, the winner of a concluded test.
 type assignment struct {
 	variant *mw.Variant
 	inTest  bool
 	bucket  int
 }
 
-// assignmentOf says what a unit gets of a test that GetAbTest returned.
+// assignmentOf returns the assignment of a unit for a test returned by GetAbTest.
 func assignmentOf(test *mw.AbTest, unit string) assignment {
 	salt := test.GetSalt()
 	if salt == "" {
@@ -45,7 +45,7 @@ func named(variants []*mw.Variant, name string) *mw.Variant {
 	return nil
 }
 
-// dealtBy returns the index of the variant that a unit is dealt, or -1.
+// dealtBy returns the index of the variant assigned to a unit, or -1.
 func dealtBy(test *mw.AbTest, unit string, bucket int) int {
 	share := test.GetNamespace()
 	if share != nil && !inNamespace(unit, share.GetName(), share.GetFrom(), share.GetUntil()) {
@@ -62,7 +62,7 @@ func dealtBy(test *mw.AbTest, unit string, bucket int) int {
 	return variantOf(bucket, weights, coverage)
 }
 
-// or returns a default that the contract names, which a zero means.
+// or returns the default of the contract for a value of zero.
 func or(value, otherwise float64) float64 {
 	if value == 0 {
 		return otherwise
@@ -70,25 +70,25 @@ func or(value, otherwise float64) float64 {
 	return value
 }
 
-// fnv1a hashes the text's UTF-8 to 32 bits.
+// fnv1a returns the 32-bit FNV-1a hash of the text's UTF-8 bytes.
 func fnv1a(text string) uint32 {
 	hash := fnv.New32a()
 	hash.Write([]byte(text))
 	return hash.Sum32()
 }
 
-// bucketOf returns the bucket of a unit, from 0 to 9,999: GrowthBook's hash of version 2.
+// bucketOf returns the bucket of a unit, from 0 to 9,999: GrowthBook's hash version 2.
 func bucketOf(salt, unit string) int {
 	return int(fnv1a(strconv.FormatUint(uint64(fnv1a(salt+unit)), 10)) % buckets)
 }
 
-// inNamespace says whether a unit belongs to the share of a namespace from start up to but without until.
+// inNamespace returns whether a unit is in the range of a namespace from start to until, exclusive.
 func inNamespace(unit, namespace string, start, until float64) bool {
 	place := float64(fnv1a(unit+"__"+namespace)%namespaceBuckets) / namespaceBuckets
 	return start <= place && place < until
 }
 
-// variantOf returns the index of the variant whose range holds the bucket; -1 when the unit takes no part.
+// variantOf returns the index of the variant whose range contains the bucket; -1 if the unit does not take part.
 // Weights are relative to each other; the coverage is the share of the units that take part, from 0 to 1.
 func variantOf(bucket int, weights []float64, coverage float64) int {
 	total := 0.0

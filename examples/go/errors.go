@@ -9,7 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// explain returns the lines that say what went wrong: the status, the reason, its facts, and each wrong field.
+// explain returns lines that describe the error: the status, the reason, its metadata, and the invalid fields.
 func explain(failed error) string {
 	rich := status.Convert(failed)
 	lines := []string{fmt.Sprintf("status: %d %s", rich.Code(), rich.Message())}

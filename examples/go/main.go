@@ -1,4 +1,4 @@
-// Asks a Modelward server from Go: which version, what changes, which variant, and what came of it.
+// A client of a Modelward server in Go: resolve a version, watch changes, assign variants, record outcomes.
 package main
 
 import (
@@ -15,7 +15,7 @@ import (
 	mw "modelward.example/modelwardv1"
 )
 
-// Without a deadline a call to a server that is gone would wait for ever.
+// Without a deadline, a call to an unreachable server would never end.
 const timeout = 10 * time.Second
 
 func deadline() (context.Context, context.CancelFunc) {
@@ -49,7 +49,7 @@ func describe(event *mw.ModelEvent) string {
 	}
 }
 
-// watch MODEL COUNT: that many changes as they happen. When the server goes away, it goes on where it was.
+// watch MODEL COUNT: prints COUNT changes as they happen, and resumes after a loss of the connection.
 func watch(channel *grpc.ClientConn, given []string) error {
 	left, err := strconv.Atoi(given[1])
 	request := &mw.WatchModelsRequest{Models: []string{given[0]}}
@@ -62,7 +62,7 @@ func watch(channel *grpc.ClientConn, given []string) error {
 	return err
 }
 
-// follow prints changes until the stream ends, and returns how many are left to come.
+// follow prints changes until the stream ends, and returns the number of remaining changes.
 func follow(channel *grpc.ClientConn, request *mw.WatchModelsRequest, left int) (int, error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -83,7 +83,7 @@ func follow(channel *grpc.ClientConn, request *mw.WatchModelsRequest, left int) 
 	return left, err
 }
 
-// bucket SALT UNIT COVERAGE WEIGHT...: the bucket and the variant's index, computed here.
+// bucket SALT UNIT COVERAGE WEIGHT...: the bucket and the variant's index, computed locally.
 func bucket(_ *grpc.ClientConn, given []string) error {
 	numbers, err := parsed(given[2:])
 	if err != nil {
@@ -94,7 +94,7 @@ func bucket(_ *grpc.ClientConn, given []string) error {
 	return nil
 }
 
-// namespace UNIT NAME FROM UNTIL: whether the unit belongs to that share of the namespace, computed here.
+// namespace UNIT NAME FROM UNTIL: whether the unit is in this range of the namespace, computed locally.
 func namespace(_ *grpc.ClientConn, given []string) error {
 	numbers, err := parsed(given[2:])
 	if err != nil {
@@ -116,12 +116,12 @@ func parsed(texts []string) ([]float64, error) {
 	return numbers, nil
 }
 
-// assign TEST UNIT...: variant, bucket and whether the unit takes part, as computed here and as the server says.
+// assign TEST UNIT...: variant, bucket and whether the unit takes part, computed locally and by the server.
 func assign(channel *grpc.ClientConn, given []string) error {
 	ctx, cancel := deadline()
 	defer cancel()
 	comparison := mw.NewComparisonServiceClient(channel)
-	// An engine keeps the test and asks for it only once.
+	// An engine fetches the test once and caches it.
 	kept, err := comparison.GetAbTest(ctx, &mw.GetAbTestRequest{Test: given[0]})
 	if err != nil {
 		return err
@@ -138,7 +138,7 @@ func assign(channel *grpc.ClientConn, given []string) error {
 	return nil
 }
 
-// outcome TEST OUTCOME_ID UNIT METRIC VALUE: what came of a unit's variant.
+// outcome TEST OUTCOME_ID UNIT METRIC VALUE: records an outcome of a unit.
 func outcome(channel *grpc.ClientConn, given []string) error {
 	value, err := strconv.ParseFloat(given[4], 64)
 	if err != nil {
@@ -156,7 +156,7 @@ func outcome(channel *grpc.ClientConn, given []string) error {
 	return nil
 }
 
-// record MODEL VERSION PREDICTION_ID PREDICTION LABEL: what a version predicted, and what really happened.
+// record MODEL VERSION PREDICTION_ID PREDICTION LABEL: records a prediction and its label.
 func record(channel *grpc.ClientConn, given []string) error {
 	version, err := strconv.ParseInt(given[1], 10, 32)
 	if err != nil {

@@ -1,5 +1,5 @@
-// The contract, from the descriptor set that Modelward publishes: no code is generated and no other proto is needed.
-// Loaded so, a map is a list of { key, value }.
+// The contract, loaded from Modelward's descriptor set: no generated code and no other proto is needed.
+// With this loader, a map is a list of { key, value }.
 import { readFileSync } from "node:fs";
 
 import grpc from "@grpc/grpc-js";
@@ -10,7 +10,7 @@ const TIMEOUT_MS = 10_000;
 
 export const definition = loader.loadFileDescriptorSetFromBuffer(readFileSync(DESCRIPTORS), {
   keepCase: true,
-  longs: String, // 64 bits do not fit a number of JavaScript.
+  longs: String, // 64-bit integers do not fit into a JavaScript number.
   enums: String,
   oneofs: true,
   arrays: true,
@@ -19,12 +19,12 @@ export const definition = loader.loadFileDescriptorSetFromBuffer(readFileSync(DE
 });
 const { modelward } = grpc.loadPackageDefinition(definition);
 
-/** Connect to one of the services, as "LifecycleService". */
+/** Connect to one of the services, such as "LifecycleService". */
 export function connect(target, service) {
   return new modelward.v1[service](target, grpc.credentials.createInsecure());
 }
 
-/** Make a unary call with a deadline, without which a call to a server that is gone would wait for ever. */
+/** Make a unary call with a deadline; without one, a call to an unreachable server would never end. */
 export function call(client, method, request) {
   const deadline = Date.now() + TIMEOUT_MS;
   return new Promise((resolve, reject) => {

@@ -1,4 +1,4 @@
-// What a failed call says beyond its status: the reason, facts for programs, and each field that is wrong.
+// Details of a failed call: the reason, its metadata, and the invalid fields.
 import { definition } from "./contract.js";
 
 const DETAILS = "grpc-status-details-bin";
@@ -16,7 +16,7 @@ function unpack({ type_url: url, value }) {
   return [name, definition[name]?.deserialize(value)];
 }
 
-/** Return the lines that say what went wrong. */
+/** Return lines that describe the error. */
 export function explain(error) {
   const lines = [`status: ${error.code} ${error.details}`];
   for (const [name, detail] of detailsOf(error)) {

@@ -1,4 +1,4 @@
-// Asks a Modelward server from Node: which version, what changes, which variant, and what came of it.
+// A client of a Modelward server in Node: resolve a version, watch changes, assign variants, record outcomes.
 import grpc from "@grpc/grpc-js";
 
 import { assignmentOf, bucketOf, inNamespace, variantOf } from "./assignment.js";
@@ -20,7 +20,7 @@ function describe(event) {
   return `event ${event.event} ${event.model}`;
 }
 
-/** watch MODEL COUNT: that many changes as they happen. When the server goes away, it goes on where it was. */
+/** watch MODEL COUNT: prints COUNT changes as they happen, and resumes after a loss of the connection. */
 async function watch(target, model, count) {
   const client = connect(target, "LifecycleService");
   const request = { models: [model], resume_token: "" };
@@ -42,21 +42,21 @@ async function watch(target, model, count) {
   client.close();
 }
 
-/** bucket SALT UNIT COVERAGE WEIGHT...: the bucket and the variant's index, computed here. */
+/** bucket SALT UNIT COVERAGE WEIGHT...: the bucket and the variant's index, computed locally. */
 function bucket(_target, salt, unit, coverage, ...weights) {
   const found = bucketOf(salt, unit);
   console.log(`${found} ${variantOf(found, weights.map(Number), Number(coverage))}`);
 }
 
-/** namespace UNIT NAME FROM UNTIL: whether the unit belongs to that share of the namespace, computed here. */
+/** namespace UNIT NAME FROM UNTIL: whether the unit is in this range of the namespace, computed locally. */
 function namespace(_target, unit, name, from, until) {
   console.log(inNamespace(unit, name, Number(from), Number(until)));
 }
 
-/** assign TEST UNIT...: variant, bucket and whether the unit takes part, as computed here and as the server says. */
+/** assign TEST UNIT...: variant, bucket and whether the unit takes part, computed locally and by the server. */
 async function assign(target, test, ...units) {
   const client = connect(target, "ComparisonService");
-  const { ab_test: kept } = await call(client, "GetAbTest", { test }); // An engine keeps it and asks only once.
+  const { ab_test: kept } = await call(client, "GetAbTest", { test }); // An engine fetches it once and caches it.
   for (const unit of units) {
     const here = assignmentOf(kept, unit);
     console.log(`here ${here.variant.name} ${here.bucket} ${here.inTest}`);
@@ -65,7 +65,7 @@ async function assign(target, test, ...units) {
   }
 }
 
-/** outcome TEST OUTCOME_ID UNIT METRIC VALUE: what came of a unit's variant. */
+/** outcome TEST OUTCOME_ID UNIT METRIC VALUE: records an outcome of a unit. */
 async function outcome(target, test, id, unit, metric, value) {
   const client = connect(target, "ComparisonService");
   const outcomes = [{ outcome_id: id, unit, metrics: [{ key: metric, value: Number(value) }] }];
@@ -73,7 +73,7 @@ async function outcome(target, test, id, unit, metric, value) {
   console.log(`recorded ${recorded} repeated ${repeated}`);
 }
 
-/** record MODEL VERSION PREDICTION_ID PREDICTION LABEL: what a version predicted, and what really happened. */
+/** record MODEL VERSION PREDICTION_ID PREDICTION LABEL: records a prediction and its label. */
 async function record(target, model, version, id, prediction, label) {
   const client = connect(target, "DriftService");
   const outcomes = [{ prediction_id: id, prediction: Number(prediction), label: Number(label) }];

@@ -38,7 +38,7 @@ async def test_metric_that_a_version_lacks_is_left_out_by_name(
     assert Metric.SORTINO not in {one.metric for one in found.results[0].metrics}
     assert found.conclusion.verdict is Verdict.INCONCLUSIVE
     assert any("sharpe is undefined in" in note for note in found.notes)
-    assert "sortino is left out" in await drawn(client, found.comparison_id)
+    assert "sortino is omitted" in await drawn(client, found.comparison_id)
 
 
 async def test_metric_that_was_asked_for_is_left_out_and_the_next_decides(client: Either, versions: list[str]) -> None:
@@ -49,7 +49,7 @@ async def test_metric_that_was_asked_for_is_left_out_and_the_next_decides(client
     with pytest.raises(errors.InvalidField, match="sortino needs rows with a loss") as refused:
         await compared(client, versions, answers, LABELS, returns=np.abs(LABELS), primary="sortino")
     assert refused.value.violations[0].field == "primary_metric"
-    with pytest.raises(errors.InvalidField, match="has none that these rows define; sortino is left out"):
+    with pytest.raises(errors.InvalidField, match="has none that these rows define; sortino is omitted"):
         await compared(client, versions, answers, LABELS, returns=np.abs(LABELS), metrics=["sortino"])
 
 
