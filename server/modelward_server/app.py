@@ -1,4 +1,4 @@
-"""The server as a whole: what it is made of, how it starts and how it stops."""
+"""Assembles, starts and stops the server."""
 
 import asyncio
 import gc
@@ -79,32 +79,33 @@ SERVICES = [
     for service in file.DESCRIPTOR.services_by_name.values()
 ]
 STOP_SECONDS = 2.0
-"""What of the grace is kept for background tasks, and again for threads, to end once calls have."""
+"""The share of the grace that background tasks have after the calls, and then again threads."""
 OBJECTS_BETWEEN_COLLECTIONS = 20_000
-"""Python's default of 700 spends about a sixth of the work of telling a thousand watchers on collections."""
+"""With Python's default of 700, collections take about a sixth of the time of notifying a thousand watchers."""
 GRPC_OPTIONS = [
-    # It bounds what compressed messages unpack to, too.
+    # This bounds the size of compressed messages after decompression, too.
     ("grpc.max_receive_message_length", MAX_RECEIVED),
-    # gRPC's own guess of the window grows to several MiB a connection, which it keeps of calls that are refused.
+    # gRPC's estimate of the window grows to several MiB a connection, and it keeps that much of refused calls.
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 1 << 20),
     ("grpc.max_send_message_length", -1),
-    # Clients ping to tell a quiet server from a dead one, which by default would be held against them.
+    # Clients ping to distinguish an idle server from a dead one; by default the server would disconnect them.
     ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-    # A watcher whose machine has vanished says no good-bye; without these its call would stay open for ever.
+    # The call of a watcher whose machine has failed would otherwise stay open indefinitely.
     ("grpc.keepalive_time_ms", 60_000),
     ("grpc.http2.ping_timeout_ms", 20_000),
     ("grpc.http2.max_pings_without_data", 0),
-    # Who opens a connection and says nothing holds a file of ours; by default for two minutes.
+    # A connection that sends nothing holds a file descriptor; by default for two minutes.
     ("grpc.server_handshake_timeout_ms", 10_000),
 ]
 
 
 class App:
-    """One server: its stores, its services and its worker.
+    """One server: its storage, services and background tasks.
 
     Args:
-        shares_port: whether others may listen on the same port. A second server must fail otherwise, not share calls.
+        shares_port: whether other processes may listen on the same port; otherwise a second server must fail to start,
+            not share the calls.
     """
 
     def __init__(self, settings: Settings, shares_port: bool = False) -> None:
@@ -122,11 +123,11 @@ class App:
         self.background = Background(self._health.show)
 
     async def start(self) -> int:
-        """Begin to serve and return the port."""
+        """Start serving and return the port."""
         asyncio.get_running_loop().set_default_executor(self.executors.other)
         await asyncio.to_thread(self.ledger.migrate)
         self._metrics = None if self._settings.metrics_port is None else MetricsEndpoint()
-        self._start_mirror()
+        self._start_tasks()
         self._telemetry = await asyncio.to_thread(self._begin_telemetry)
         self._server = aio.server(interceptors=[Chain(list(self._interceptors()))], options=self._options)
         self._add_services()
@@ -137,7 +138,7 @@ class App:
         return port
 
     def _begin_telemetry(self) -> Any:
-        """Import OpenTelemetry only where it is used: that takes a second."""
+        """Import OpenTelemetry only where it is configured: the import takes a second."""
         if not is_enabled():
             return None
         try:
@@ -176,7 +177,7 @@ class App:
         return Authentication(self.ledger, self.executors.urgent, provider if settings.jwt_keys else None)
 
     def _interceptors(self) -> Iterator[Interceptor]:
-        """Give what is around each call, from the outside; who does not ask for a thing does not pay for it."""
+        """Yield the interceptors, outermost first. Optional ones are added only when enabled."""
         settings = self._settings
         if self._telemetry:
             yield self._telemetry
@@ -192,7 +193,7 @@ class App:
         yield Validation()
         yield Deadlines(settings.call_seconds)
 
-    def _start_mirror(self) -> None:
+    def _start_tasks(self) -> None:
         own = self._settings.own_artifacts
         mirror = MlflowMirror(self._settings.tracking_uri, str(own) if own else None)
         self.mirror = MirrorWorker(self.ledger, self.blobs, mirror)
@@ -205,46 +206,63 @@ class App:
         webhooks.begin(self.background)
 
     def _add_services(self) -> None:
-        settings, server, blobs = self._settings, self._server, self.blobs
-        unit_of_work = RequestUnitOfWork(self.ledger, self.executors, on_write=self._wake)
+        settings = self._settings
+        self._unit_of_work = RequestUnitOfWork(self.ledger, self.executors, on_write=self._wake)
         self.uploads = Uploads(settings.upload_silence_seconds)
-        watches = ModelWatches(unit_of_work)
+        files = MlflowFiles(settings.tracking_uri)
+        self._sources = Sources(settings.allowed_sources, files, self.blobs, settings.own_artifacts)
+        limits = Limits(settings.sandbox_seconds, settings.sandbox_memory_mb, settings.allow_pickle)
+        self._comparisons = ComparisonService(self._unit_of_work, self.blobs, limits, settings.dask_scheduler)
+        self._add_lifecycle_service()
+        self._add_drift_service()
+        add_ComparisonServiceServicer_to_server(
+            ComparisonServicer(self._unit_of_work, self._sources, self._comparisons), self._server
+        )
+        self._add_retraining_service()
+        self._add_standard_services()
+
+    def _add_lifecycle_service(self) -> None:
+        watches = ModelWatches(self._unit_of_work)
         self._events = watches.broadcaster
         self.background.start("feed", self._events.run)
-        self.background.start("ticker", Ticker(self.ledger, settings.schedule_seconds, self._wake).run)
-        files = MlflowFiles(settings.tracking_uri)
-        sources = Sources(settings.allowed_sources, files, blobs, settings.own_artifacts)
-        registry = MlflowRegistry(settings.tracking_uri)
-        add_LifecycleServiceServicer_to_server(
-            LifecycleServicer(unit_of_work, blobs, sources, watches, registry, self.mirror, self.uploads), server
+        registry = MlflowRegistry(self._settings.tracking_uri)
+        servicer = LifecycleServicer(
+            self._unit_of_work, self.blobs, self._sources, watches, registry, self.mirror, self.uploads
         )
-        limits = Limits(settings.sandbox_seconds, settings.sandbox_memory_mb, settings.allow_pickle)
-        comparisons = ComparisonService(unit_of_work, blobs, limits, settings.dask_scheduler)
-        add_ComparisonServiceServicer_to_server(ComparisonServicer(unit_of_work, sources, comparisons), server)
+        add_LifecycleServiceServicer_to_server(servicer, self._server)
+
+    def _add_drift_service(self) -> None:
+        scheduler = self._settings.dask_scheduler
+        servicer = DriftServicer(
+            self._unit_of_work, self.blobs, self._sources, self.uploads, self._spool_dir, scheduler
+        )
+        add_DriftServiceServicer_to_server(servicer, self._server)
+
+    def _add_retraining_service(self) -> None:
+        self.background.start("ticker", Ticker(self.ledger, self._settings.schedule_seconds, self._wake).run)
+        table = partial(stored_table, sources=self._sources, executors=self.executors)
         own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)
-        table = partial(stored_table, sources=sources, executors=self.executors)
-        post_training = PostTraining(own, comparisons, gather, table)
+        post_training = PostTraining(own, self._comparisons, gather, table)
         self.background.start("follow-ups", post_training.run)
-        self._job_waiters = JobWaiters(unit_of_work)
-        add_RetrainingServiceServicer_to_server(
-            RetrainingServicer(unit_of_work, blobs, self._job_waiters, post_training), server
-        )
-        drift = DriftServicer(unit_of_work, blobs, sources, self.uploads, self._spool_dir, settings.dask_scheduler)
-        add_DriftServiceServicer_to_server(drift, server)
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
+        self._job_waiters = JobWaiters(self._unit_of_work)
+        servicer = RetrainingServicer(self._unit_of_work, self.blobs, self._job_waiters, post_training)
+        add_RetrainingServiceServicer_to_server(servicer, self._server)
+
+    def _add_standard_services(self) -> None:
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         described = [*SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME]
-        if settings.channelz:
-            channelz.add_channelz_servicer(server)
+        if self._settings.channelz:
+            channelz.add_channelz_servicer(self._server)
             described.append(channelz_pb2.DESCRIPTOR.services_by_name["Channelz"].full_name)
-        reflection.enable_server_reflection(described, server)
+        reflection.enable_server_reflection(described, self._server)
 
     def _wake(self) -> None:
-        """Tell those that follow the ledger that it changed."""
+        """Notify the tasks that follow the ledger of a change."""
         self.mirror.wake()
         self._events.wake()
 
     async def stop(self) -> None:
-        """Refuse new calls, let those in flight and MLflow's mirror finish within the grace, and close the stores."""
+        """Refuse new calls, let calls in flight and MLflow's mirror finish within the grace, and close the storage."""
         grace = self._settings.grace_seconds
         end, share = time.monotonic() + grace, min(STOP_SECONDS, grace / 5)
         await self._health.enter_graceful_shutdown()
@@ -263,7 +281,7 @@ class App:
 
 
 async def serve(settings: Settings, on_start: Callable[[int], None], shares_port: bool = False) -> None:
-    """Serve until SIGTERM or SIGINT; `on_start` is told the port."""
+    """Serve until SIGTERM or SIGINT; `on_start` receives the port."""
     app = App(settings, shares_port)
     stopping = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -15,7 +15,7 @@ from modelward_server.webhooks.secrets import secret_bytes
 DEFAULT_PORT = 50061
 MAX_PORT = 65_535
 LIFETIMES = ("answers", "reports", "logs", "blobs")
-"""What is kept for a time only, each with a setting `keep_<NAME>_days`."""
+"""What has a retention period, each with a setting `keep_<NAME>_days`."""
 MAX_LABEL, MAX_HOST = 63, 253
 """Characters that DNS allows in one part of a name, and in all of it."""
 
@@ -28,21 +28,21 @@ def check_keys_place(place: str) -> str:
     """
     url = urlsplit(place)
     if url.scheme == "http" and not is_loopback(url.hostname or ""):
-        raise ValueError("keys that anybody on the way could change prove nothing; use https://")
+        raise ValueError("keys that could be changed in transit prove nothing; use https://")
     return place
 
 
 def webhook_problem(url: str) -> str:
-    """Say in words why a URL cannot be a webhook's; empty when it can."""
+    """Return why a URL cannot be a webhook's; empty when it can."""
     if not (url.isascii() and url.isprintable() and " " not in url):
         return "must have no spaces, accents and control characters"
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:  # Its message would quote a part of the URL.
-        return "has a port or brackets that mean nothing; ports go from 1 to 65535, and brackets hold an IPv6 address"
+        return "has an invalid port or brackets; ports range from 1 to 65535, and brackets enclose an IPv6 address"
     if parts.scheme not in {"http", "https"} or not host or port == 0:
-        return "must begin with http:// or https:// and the name of a host, and ports go from 1 to 65535"
+        return "must begin with http:// or https:// and the name of a host, and ports range from 1 to 65535"
     if parts.username is not None or parts.password is not None:
         return "has a user or a password before its host, which would not be sent; a token belongs into path or query"
     return "" if ":" in host else _host_problem(host)
@@ -52,11 +52,11 @@ def _host_problem(host: str) -> str:
     labels = host.removesuffix(".").split(".")
     if len(host) <= MAX_HOST and all(1 <= len(label) <= MAX_LABEL for label in labels):
         return ""
-    return f"has a host that DNS cannot know: each part between two dots has 1 to {MAX_LABEL} characters"
+    return f"has a host that DNS does not allow: each part between two dots has 1 to {MAX_LABEL} characters"
 
 
 def is_database_url(url: str) -> bool:
-    """Whether SQLAlchemy can read the URL; only who gives one waits for its import."""
+    """Return whether SQLAlchemy can read the URL; imports it only where a URL is given."""
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError
 
@@ -78,10 +78,10 @@ class Settings(BaseSettings):
 
     host: str = Field(default="127.0.0.1", description="Address to listen on.")
     port: int = Field(
-        default=DEFAULT_PORT, ge=0, le=MAX_PORT, description="Port to listen on; 0 takes a free one and prints it."
+        default=DEFAULT_PORT, ge=0, le=MAX_PORT, description="Port to listen on; 0: a free port, which is printed."
     )
     processes: int = Field(default=1, ge=1, le=256, description="Server processes that share the port and the load.")
-    data_dir: Path = Field(default=Path("modelward-data"), description="Folder for what the server keeps in files.")
+    data_dir: Path = Field(default=Path("modelward-data"), description="Folder of the server's files.")
     blobs_dir: str = Field(
         default="", description="Folder of the models' files, which replicas share. Empty: blobs in the data folder."
     )
@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     )
     allowed_sources: Annotated[tuple[str, ...], NoDecode] = Field(
         default=("runs:/", "models:/"),
-        description="Comma-separated URIs of places that the server may read from, as file:///srv/models.",
+        description="Comma-separated URIs of locations that the server may read, such as file:///srv/models.",
     )
     sandbox_seconds: float = Field(
         default=60.0,
@@ -105,110 +105,108 @@ class Settings(BaseSettings):
     table_memory_mb: int = Field(
         default=2048,
         ge=64,
-        description="Memory in MiB that the tables of all calls may take unpacked; one table may take half of it.",
+        description="Maximum memory in MiB of the decoded tables of all calls; one table may use half of it.",
     )
     allow_pickle: bool = Field(
         default=False,
-        description="Whether compared models may be pickles, which run their authors' code in a confined process.",
+        description="Allow comparing models stored as pickles, which run their authors' code in a confined process.",
     )
     dask_scheduler: str = Field(
         default="",
-        description="Address of a dask scheduler whose workers compare Parquet data, as tcp://10.0.0.5:8786.",
+        description="Address of a dask scheduler whose workers compare Parquet data, such as tcp://10.0.0.5:8786.",
     )
     schedule_seconds: float = Field(
         default=5.0,
         gt=0,
         allow_inf_nan=False,
-        description="Seconds between two looks for schedules that fire.",
+        description="Interval in seconds at which schedules are evaluated.",
     )
     keep_answers_days: int = Field(
-        default=30, ge=1, le=3650, description="Days for which a repeated request id gets its first answer again."
+        default=30, ge=1, le=3650, description="Days for which the answer to a request id is kept for retries."
     )
     keep_reports_days: int = Field(
-        default=730, ge=1, le=36500, description="Days for which drift reports are kept; the newest stays longer."
+        default=730, ge=1, le=36500, description="Days for which drift reports are kept; the newest is kept longer."
     )
     keep_logs_days: int = Field(
-        default=90, ge=1, le=36500, description="Days for which what an ended job printed is kept."
+        default=90, ge=1, le=36500, description="Days for which the output of an ended job is kept."
     )
     keep_blobs_days: int = Field(
-        default=7, ge=1, le=36500, description="Days for which files are kept that no version refers to."
+        default=7, ge=1, le=36500, description="Days for which files that no version refers to are kept."
     )
     grace_seconds: float = Field(
         default=10.0,
         ge=0,
         allow_inf_nan=False,
-        description="Seconds that a stop may take, in which calls in flight and the mirror to MLflow finish.",
+        description="Maximum seconds of a shutdown, in which calls in flight and the mirror to MLflow finish.",
     )
 
     webhooks: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(),
         repr=False,
-        description="Comma-separated http(s) URLs that are told of alarms, jobs and transitions.",
+        description="Comma-separated http(s) URLs to notify of alarms, jobs and transitions.",
     )
     webhooks_secret: str = Field(
-        default="", repr=False, description="Secret that signs what they are told, as whsec_ and base64, or any text."
+        default="", repr=False, description="Secret that signs webhook messages: whsec_ and base64, or any text."
     )
     webhooks_private: bool = Field(
-        default=False, description="Whether webhooks may call addresses of this machine and of private networks."
+        default=False, description="Allow webhooks to addresses of this machine and of private networks."
     )
 
     call_seconds: float = Field(
         default=300.0,
         gt=0,
         allow_inf_nan=False,
-        description="Seconds after which a call ends whose client set no deadline; streams go on.",
+        description="Deadline in seconds of unary calls whose client set none.",
     )
     upload_silence_seconds: float = Field(
         default=60.0,
         gt=0,
         allow_inf_nan=False,
-        description="Seconds that an upload of files or of a table may send nothing before it is ended.",
+        description="Seconds after which an upload that sends nothing is ended.",
     )
     client_rate: float = Field(
         default=0.0,
         ge=0,
         allow_inf_nan=False,
-        description="Calls a second that one client may make, those of 10 seconds at once; 0: no limit.",
+        description="Maximum calls per second of one client, with bursts of 10 seconds' worth; 0: no limit.",
     )
     client_calls: int = Field(
-        default=0, ge=0, description="Calls that one client may have under way, streams aside; 0: no limit."
+        default=0, ge=0, description="Maximum concurrent calls of one client, not counting streams; 0: no limit."
     )
-    client_streams: int = Field(default=0, ge=0, description="Streams that one client may have open; 0: no limit.")
+    client_streams: int = Field(default=0, ge=0, description="Maximum open streams of one client; 0: no limit.")
 
     log_format: Literal["text", "json"] = Field(
-        default="text", description="How the log is written: text, or json with one object a line."
+        default="text", description="Format of the log: text, or json with one object per line."
     )
-    log_calls: bool = Field(default=False, description="Whether the log has a line for each call that has ended.")
+    log_calls: bool = Field(default=False, description="Write a log line for each call.")
     metrics_port: int | None = Field(
         default=None,
         ge=0,
         le=MAX_PORT,
-        description="Port on which Prometheus scrapes /metrics; a second process uses the next; empty: none.",
+        description="Port of the Prometheus endpoint /metrics; a second process uses the next port; empty: none.",
     )
-    channelz: bool = Field(
-        default=False, description="Whether to answer gRPC's channelz service: connections, calls and sockets."
-    )
+    channelz: bool = Field(default=False, description="Serve gRPC's channelz service: connections, calls and sockets.")
     tls_cert: str = Field(default="", description="File of the server's certificate chain, in PEM. Empty: no TLS.")
     tls_key: str = Field(default="", description="File of the certificate's private key, in PEM.")
     tls_client_ca: str = Field(
-        default="", description="File of the authority that every client's certificate must come from, in PEM."
+        default="", description="File of the authority that must have issued every client's certificate, in PEM."
     )
     jwt_keys: str = Field(
-        default="", description="Keys of an identity provider whose JWTs are taken: a JWK set's file or https URL."
+        default="", description="Keys of the identity provider whose JWTs are accepted: file or https URL of a JWK set."
     )
-    jwt_issuer: str = Field(default="", description="Issuer that those JWTs must name.")
-    jwt_audience: str = Field(default="modelward", description="Audience that they must name.")
+    jwt_issuer: str = Field(default="", description="Required issuer of the JWTs.")
+    jwt_audience: str = Field(default="modelward", description="Required audience of the JWTs.")
     auth: bool = Field(
         default=False,
         validate_default=True,
-        description="Whether every caller must show a token, a JWT or a certificate.",
+        description="Require a token, a JWT or a certificate of every client.",
     )
 
     @field_validator("database_url")
     @classmethod
     def check_database(cls, url: str) -> str:
         if url and not is_database_url(url):
-            raise ValueError("must be an SQLAlchemy URL, as postgresql+psycopg://user:password@host:5432/database")
+            raise ValueError("must be an SQLAlchemy URL such as postgresql+psycopg://user:password@host:5432/database")
         return url
 
     @field_validator("tls_client_ca")
@@ -234,12 +232,12 @@ class Settings(BaseSettings):
     @field_validator("auth")
     @classmethod
     def guard_the_network(cls, value: bool, info: ValidationInfo) -> bool:
-        """Refuse to listen where others can reach an open server."""
+        """Refuse to listen on a network without TLS and authentication."""
         host, cert = info.data.get("host", ""), info.data.get("tls_cert")
         proven = value or info.data.get("tls_client_ca") or info.data.get("jwt_keys")
         if not is_loopback(host) and not (cert and proven):
             raise ValueError(
-                f"listening on {host} needs --tls-cert and --tls-key, and a proof of who calls: "
+                f"listening on {host} needs --tls-cert and --tls-key, and authentication: "
                 "--auth true for tokens, --tls-client-ca for certificates or --jwt-keys; or use 127.0.0.1"
             )
         return value
@@ -263,7 +261,9 @@ class Settings(BaseSettings):
             try:
                 Location.parse(uri)
             except ValueError as error:
-                raise ValueError(f"{uri!r} {error}; give URIs, as file:///srv/models or s3://bucket/models") from None
+                raise ValueError(
+                    f"{uri!r} {error}; give URIs such as file:///srv/models or s3://bucket/models"
+                ) from None
         return uris
 
     @field_validator("webhooks")

@@ -127,7 +127,7 @@ def test_commands_take_their_certificates_from_the_environment(
     [
         (
             ["--host", "0.0.0.0"],
-            "(MODELWARD_AUTH): listening on 0.0.0.0 needs --tls-cert and --tls-key, and a proof of who calls",
+            "(MODELWARD_AUTH): listening on 0.0.0.0 needs --tls-cert and --tls-key, and authentication",
         ),
         (["--tls-cert", "cert.pem"], "TLS needs both --tls-cert and --tls-key"),
         (

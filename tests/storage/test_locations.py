@@ -234,7 +234,7 @@ def test_who_is_limited_reads_from_own_models_only_whatever_field_it_came_by() -
 
 @pytest.mark.parametrize("uri", ["/srv/models", "srv", "s3://models/../x", "file://host/srv", "runs://x/"])
 def test_a_place_that_is_no_plain_uri_is_a_wrong_setting(uri: str) -> None:
-    with pytest.raises(ValueError, match="give URIs, as file:///srv/models"):
+    with pytest.raises(ValueError, match="give URIs such as file:///srv/models"):
         Settings(allowed_sources=(uri,))
 
 
