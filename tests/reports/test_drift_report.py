@@ -220,11 +220,11 @@ async def test_what_users_write_is_text_and_never_markup(client: Either, version
 async def test_picture_has_the_expected_size(client: Either, version: VersionRef, kept: Kept) -> None:
     report_id = kept.keep(quarters(version))
     whole = _picture(await client.render_drift_report(report_id, format="png"))
-    assert (whole.format, whole.size) == ("PNG", (2400, 1830))
+    assert (whole.format, whole.size) == ("PNG", (2400, 1870))
     colours = {colour for _, colour in whole.convert("RGB").getcolors(whole.width * whole.height) or []}
     assert {(0x15, 0x59, 0xB0), (0xCC, 0xD3, 0xDB), (0xB3, 0x26, 0x1E)} <= colours
     one = of(version, FEATURES[:1])
-    assert _picture(await client.render_drift_report(kept.keep([one]), format="png")).size == (2400, 1370)
+    assert _picture(await client.render_drift_report(kept.keep([one]), format="png")).size == (2400, 1410)
 
 
 async def test_report_without_distributions_or_other_references_says_so(

@@ -1,4 +1,4 @@
-"""What follows from the intervals: verdicts, broken guardrails, and the result in a sentence."""
+"""Verdicts on A/B tests from confidence sequences, violated guardrails, and the summary of a result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from modelward_server.statistics.confidence_sequences import MIN_UNITS
 
 
 def judge(low: float, high: float, metric: AbMetric) -> Verdict:
-    """Say how a challenger stands to the control, by the interval of its difference."""
+    """Return the verdict on a challenger from the interval of its difference from the control."""
     worst, best = oriented(low, high, metric)
     if worst > 0:
         return Verdict.SUPERIOR
@@ -21,17 +21,17 @@ def judge(low: float, high: float, metric: AbMetric) -> Verdict:
 
 
 def breaks(estimate: AbEstimate, metric: AbMetric) -> bool:
-    """Whether a guardrail is broken: worse than the control by more than the margin, and not by luck."""
+    """Return whether a guardrail is violated: significantly worse than the control by more than the margin."""
     return oriented(estimate.low, estimate.high, metric)[1] < -metric.margin
 
 
 def oriented(low: float, high: float, metric: AbMetric) -> tuple[float, float]:
-    """Return the worst and the best that an interval leaves open, so that above zero is better than the control."""
+    """Return the worst and the best end of an interval, oriented so that above zero is better than the control."""
     return (-high, -low) if metric.lower_is_better else (low, high)
 
 
 def broken_guardrails(test: AbTest, result: VariantResult) -> tuple[str, ...]:
-    """Return the keys of the guardrails that a challenger breaks."""
+    """Return the keys of the guardrails that a challenger violates."""
     if result.variant == test.control.name:
         return ()
     return tuple(metric.key for metric in test.guardrails if breaks(result[metric.key], metric))
@@ -39,7 +39,7 @@ def broken_guardrails(test: AbTest, result: VariantResult) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Split:
-    """How the units came out."""
+    """The units of each variant, with the tests of the sample ratio."""
 
     units: Sequence[int]
     p_value: float
@@ -49,10 +49,10 @@ class Split:
 
 
 def summarize(test: AbTest, results: Sequence[VariantResult], leader: VariantResult | None, split: Split) -> str:
-    """Say in a few sentences how a test stands.
+    """Summarize the current result of a test in a few sentences.
 
     Args:
-        leader: the best challenger; None when none can be judged.
+        leader: the best challenger; None if none can be compared with the control.
     """
     if split.broken:
         sentences = [_broken(test, split)]

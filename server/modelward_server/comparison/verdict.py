@@ -1,4 +1,4 @@
-"""The verdict: each model's metrics, its differences to the baseline, and what follows, in plain words."""
+"""The verdict of a comparison: metrics, differences from the baseline, and the conclusion as a sentence."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,14 +24,14 @@ from modelward_server.statistics.model_confidence_set import confidence_set, sup
 from modelward_server.statistics.rounding import equalize, size_of, zero_rounding_errors
 
 MUCH_UNDEFINED = 0.01
-"""The share of draws without a metric from which on the reader is told."""
+"""Minimum share of bootstrap draws without a defined metric that is reported in the notes."""
 FEW_ROWS = 100
-"""With fewer, the reader is told that intervals of so few rows are rough."""
+"""With fewer rows, a note says that the intervals are approximations."""
 
 
 @dataclass(frozen=True)
 class Terms:
-    """How a comparison is to be judged."""
+    """The parameters of a comparison's statistics."""
 
     metrics: Sequence[Metric]
     primary: Metric
@@ -39,13 +39,13 @@ class Terms:
     margin: float
     confidence_level: float
     block_rows: float
-    """0: told from the data."""
+    """Mean block length; 0: estimated from the data."""
     seed: int
 
 
 @dataclass(frozen=True)
 class Judged:
-    """What came out for one model."""
+    """The result for one model."""
 
     metrics: tuple[MetricEstimate, ...]
     differences: tuple[MetricDifference, ...] = ()
@@ -55,23 +55,23 @@ class Judged:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came out as a whole."""
+    """The result of the comparison."""
 
     models: Mapping[VersionRef, Judged]
-    """The best by the primary metric first."""
+    """Sorted by the primary metric, best first."""
     conclusion: Conclusion
     resampling: Resampling
     notes: tuple[str, ...]
     confidence_set: tuple[VersionRef, ...] = ()
-    """None of these can be ruled out as the best."""
+    """The model confidence set: versions that cannot be ruled out as the best."""
     spa_p_value: float | None = None
 
 
 def decide(scored: Mapping[VersionRef, Scored], terms: Terms) -> Outcome:
-    """Judge models that were measured on the same rows.
+    """Compare models that were evaluated on the same rows.
 
     Args:
-        scored: at least two, the baseline among them.
+        scored: at least two models, including the baseline.
     """
     baseline = scored[terms.baseline]
     block_rows = terms.block_rows or bootstrap.block_length(
@@ -93,9 +93,9 @@ def decide(scored: Mapping[VersionRef, Scored], terms: Terms) -> Outcome:
 def _taken_together(
     scored: Mapping[VersionRef, Scored], terms: Terms, block_rows: float
 ) -> tuple[dict[VersionRef, float], float | None]:
-    """Return with which p-value each version would leave those that could be the best, and that of none being better.
+    """Return each version's p-value in the model confidence set, and the p-value of the SPA test.
 
-    Of a metric that is not a mean over the rows there is neither.
+    Both are undefined for a metric that is not a mean over the rows.
     """
     losses = {version: mean_losses(terms.primary, one) for version, one in scored.items()}
     known = {version: one for version, one in losses.items() if one is not None}
@@ -123,7 +123,7 @@ def _without_rounding(values: Floats) -> Floats:
 
 
 class _Court:
-    """The measured models, and the questions that are put to them."""
+    """The evaluated models, with their estimates, tests and verdicts."""
 
     def __init__(
         self, scored: Mapping[VersionRef, Scored], terms: Terms, block_rows: float, values: Floats, draws: Floats
@@ -159,9 +159,9 @@ class _Court:
         return Judged(metrics, differences, self._verdict(found[self._terms.primary]))
 
     def conclude(self) -> Conclusion:
-        """Hold the best against the baseline; where the baseline is the best, against the one that comes next.
+        """Compare the best version with the baseline, or the baseline, if it is the best, with the second best.
 
-        The difference is always the version's minus the baseline's; it is judged as the best sees it.
+        The difference is always the version's minus the baseline's; the verdict is on the best version.
         """
         best, second, *_ = self.ranking()
         challenger, against = (best, self._terms.baseline) if best != self._terms.baseline else (second, second)
@@ -247,7 +247,7 @@ def _advice(found: Conclusion, margin: float) -> str:
 
 
 def _undefined(metrics: Sequence[Metric], draws: Floats) -> Iterator[str]:
-    """Name the metrics that many draws do not define, as when few rows have a loss."""
+    """Yield a note for each metric that is undefined in many bootstrap draws, for example if few rows have a loss."""
     for metric, share in zip(metrics, np.isnan(draws).mean(axis=0).max(axis=0), strict=True):
         if share >= MUCH_UNDEFINED:
             part = in_words(percent(float(share)))

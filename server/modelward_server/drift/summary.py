@@ -1,4 +1,4 @@
-"""A finding in plain words: which features drive it, and what limits it."""
+"""Summary and caveats of a drift report as sentences."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,14 +7,14 @@ from modelward.shared.figures import beside, in_words, percent
 
 FEW_ROWS = 10
 NAMED = 3
-"""Features that the summary speaks of."""
+"""Maximum number of features that a sentence names."""
 
 
 def summary(features: Sequence[FeatureDrift], joint: JointDrift, confidence: float) -> str:
-    """Say what was found.
+    """Return the summary of a drift report.
 
     Args:
-        features: those that drifted first, the strongest first.
+        features: drifted features first, each group sorted by effect, largest first.
     """
     drifted = [feature for feature in features if feature.drifted]
     if not drifted and not joint.drifted:
@@ -56,10 +56,10 @@ def _with_threshold(value: float, threshold: float, unit: str = "") -> str:
 
 
 def caveats(features: Sequence[FeatureDrift], rows: int, strangers: Sequence[str]) -> Iterator[str]:
-    """Say what limits the finding.
+    """Yield the caveats of a drift report.
 
     Args:
-        strangers: features that the thresholds name and the reference lacks.
+        strangers: features with thresholds that the reference does not contain.
     """
     if rows < FEW_ROWS:
         yield f"only {rows} row{'s' * (rows > 1)}: only a large difference can be statistically significant"

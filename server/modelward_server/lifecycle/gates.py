@@ -1,4 +1,4 @@
-"""Promotion gates: each looks at one condition of the policy and says, with evidence, whether it holds."""
+"""Promotion gates: each evaluates one condition of the policy and returns the result with its evidence."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ class Verdict:
     """What a candidate's comparison, or its A/B test, with the version in production found."""
 
     source: str
-    """Where it stands, as "comparison comparison-0123" or "A/B test spx-exits"."""
+    """The id of the source, such as "comparison comparison-0123" or "A/B test spx-exits"."""
     no_worse: bool
     summary: str
 

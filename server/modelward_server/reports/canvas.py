@@ -43,12 +43,12 @@ class Canvas:
         self._picture.text(*place, drawable(text), parse_math=False, va="top", **look)
 
     def head(self, eyebrow: str, title: str, summary: str, facts: Sequence[str], colour: str = INK) -> None:
-        """Write what every report begins with; it takes two inches."""
+        """Write the head of a report, which takes at most 1.8 inches."""
         self.write(0.35, eyebrow, color=SOFT, fontsize=9)
         self.write(0.56, title, color=colour, fontsize=min(18, 18 * TITLE_SIGNS / len(title)), weight="bold")
-        lines = textwrap.wrap(summary, 140, max_lines=2, placeholder=" …")
+        lines = textwrap.wrap(summary, 140, max_lines=3, placeholder=" …")
         self.write(0.97, "\n".join(lines), color=INK, fontsize=10, linespacing=1.4)
-        self.write(1.4, "   ·   ".join(facts), color=SOFT, fontsize=9)
+        self.write(1.03 + 0.19 * len(lines), "   ·   ".join(facts), color=SOFT, fontsize=9)
 
     def png(self) -> bytes:
         content = io.BytesIO()

@@ -13,7 +13,7 @@ from modelward_server.reports.picture import draw_intervals
 from modelward_server.reports.wording import count, instant, level, probability, short, ticks
 from modelward_server.statistics.rounding import unit_of
 
-HEAD, COURSE, LINE_HEIGHT, AROUND = 1.9, 2.6, 0.36, 0.95
+HEAD, COURSE, LINE_HEIGHT, AROUND = 2.1, 2.6, 0.36, 0.95
 """In inches: the head, one challenger's course, one interval, and what stands above and below a chart."""
 COLUMNS, METRICS_DRAWN, COURSES_DRAWN = 3, 6, 3
 

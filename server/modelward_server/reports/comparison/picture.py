@@ -10,7 +10,7 @@ from modelward_server.reports.picture import draw_intervals
 from modelward_server.reports.wording import change, count, instant, probability, short
 
 COLUMNS, METRICS_DRAWN = 3, 6
-HEAD, LINE, AROUND = 1.9, 0.36, 0.95
+HEAD, LINE, AROUND = 2.1, 0.36, 0.95
 """In inches: the head, one interval, and what stands above and below a chart."""
 VERSIONS_DRAWN = 12
 
@@ -42,7 +42,8 @@ def _draw_head(canvas: Canvas, comparison: Comparison) -> None:
         f"{instant(comparison.created_at)} UTC"
         + (f", {short(comparison.created_by, 40)}" if comparison.created_by else ""),
     )
-    eyebrow = f"Comparison  /  {len(comparison.results)} versions  /  by {wording.named(comparison.primary_metric)}"
+    metric = wording.named(comparison.primary_metric)
+    eyebrow = f"Comparison  /  {len(comparison.results)} versions  /  primary metric {metric}"
     canvas.head(eyebrow, wording.headline(comparison), comparison.summary, facts, INK)
 
 

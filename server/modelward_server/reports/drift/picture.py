@@ -38,7 +38,7 @@ from modelward_server.reports.wording import (
 )
 
 FEATURES_DRAWN, COLUMNS = 6, 3
-HEAD, FEATURE, COURSE = 2.15, 2.3, 2.4
+HEAD, FEATURE, COURSE = 2.35, 2.3, 2.4
 """How high the parts of the picture are, in inches."""
 
 LEGEND = "grey: reference   ·   blue: live   ·   each statistic is followed by its threshold   ·   p is adjusted"
@@ -80,7 +80,7 @@ def _draw_head(canvas: Canvas, report: DriftReport) -> None:
     )
     eyebrow = f"Drift report  /  {report.version}  /  reference {report.reference}"
     canvas.head(eyebrow, f"{verdict} in {subject}", report.summary, facts, DRIFT if report.drift_detected else INK)
-    canvas.write(1.72, LEGEND, color=SOFT, fontsize=8)
+    canvas.write(1.92, LEGEND, color=SOFT, fontsize=8)
 
 
 def _draw_feature(axes: Any, feature: FeatureDrift) -> None:
