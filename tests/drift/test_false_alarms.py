@@ -15,6 +15,8 @@ from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.sample import count_live
 from tests.support.scale import FULL
 
+pytestmark = pytest.mark.system  # Hundreds of tables are drawn.
+
 REFERENCE_ROWS, ROWS, RUNS = 1000, 63, 60
 TABLES = 36 if FULL else 18
 ANY_EFFECT = DriftThresholds(ks=1e-9, kl=1e-9, significance=0.05)

@@ -13,6 +13,7 @@ from modelward import Client, ModelVersion, Stage, errors
 from modelward_server.mlflow.registry import MlflowRegistry
 from modelward_server.settings import Settings
 from modelward_server.storage.sources import Sources
+from tests.support.mlflow_tables import write_mlflow_tables
 from tests.support.running_server import RunningServer
 
 
@@ -28,6 +29,7 @@ def mlflow(settings: Settings) -> Any:
     from modelward_server.mlflow.client import connect
 
     settings.data_dir.mkdir(parents=True)
+    write_mlflow_tables(settings.data_dir / "mlflow.db")
     return connect(settings.tracking_uri)
 
 
