@@ -22,7 +22,7 @@ for _name in [name for name in os.environ if name.upper().startswith("MODELWARD_
         del os.environ[_name]  # A setting of a real server that whoever runs the tests may have.
 
 
-NEED_PROCESSES = {"confinement", "postgres", "serve", "tracking_server"}
+NEED_PROCESSES = {"confinement", "postgres", "tracking_server"}
 """Fixtures that start a process; a test that has one of them is marked `system`."""
 
 

@@ -17,7 +17,7 @@ from modelward.comparison import ModelKind
 from modelward_server.comparison.cluster import _joined
 from modelward_server.sandbox.sandbox import Run
 from tests.support.comparison_models import SKOPS, crashing
-from tests.support.server_process import ServerProcess
+from tests.support.forked_server import ForkedServer
 
 RANDOM = np.random.default_rng(3)
 FEATURES = RANDOM.normal(size=(2000, 2))
@@ -42,8 +42,8 @@ def clients(folder: Path) -> Iterator[tuple[Client, Client]]:
     env = {"MODELWARD_ALLOWED_SOURCES": folder.as_uri()}
     with start(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0") as cluster:
         scheduler = {"MODELWARD_DASK_SCHEDULER": cluster.scheduler_address}
-        clustered = ServerProcess(folder / "clustered", folder / "clustered.log", env=env | scheduler)
-        alone = ServerProcess(folder / "alone", folder / "alone.log", env=env)
+        clustered = ForkedServer(folder / "clustered", folder / "clustered.log", env=env | scheduler)
+        alone = ForkedServer(folder / "alone", folder / "alone.log", env=env)
         with Client(clustered.target) as one, Client(alone.target) as other:
             for client in (one, other):
                 client.register("spx", LogisticRegression().fit(FEATURES, TRUTH))

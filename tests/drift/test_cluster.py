@@ -24,7 +24,7 @@ from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.sample import Live
 from modelward_server.storage.arrow_tables import arrow_columns
 from modelward_server.storage.parquet_process import open_parquet
-from tests.support.server_process import ServerProcess
+from tests.support.forked_server import ForkedServer
 
 pytestmark = pytest.mark.system
 
@@ -61,9 +61,9 @@ def scheduler() -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-def _served(folder: Path, name: str, scheduler: str) -> ServerProcess:
+def _served(folder: Path, name: str, scheduler: str) -> ForkedServer:
     env = {"MODELWARD_ALLOWED_SOURCES": folder.as_uri(), "MODELWARD_DASK_SCHEDULER": scheduler}
-    return ServerProcess(folder / name, folder / f"{name}.log", env=env)
+    return ForkedServer(folder / name, folder / f"{name}.log", env=env)
 
 
 @pytest.fixture(scope="module")

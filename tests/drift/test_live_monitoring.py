@@ -19,9 +19,9 @@ from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward_server.statistics.sequential_detector import Detector, from_bytes, to_bytes
 from tests.support.clients import Either
-from tests.support.postgres import DATABASES, new_database
+from tests.support.forked_server import ForkedServer
+from tests.support.postgres import new_database
 from tests.support.running_server import RunningServer
-from tests.support.server_process import ServerProcess
 from tests.system.conftest import serve  # noqa: F401 - the fixture
 
 random = np.random.default_rng(21)
@@ -185,10 +185,11 @@ async def test_bad_input_names_the_field(client: Either, version: str) -> None:
     assert (await observer.add(calm(1))).acknowledged == 1
 
 
-@pytest.mark.parametrize("kind", DATABASES)
+@pytest.mark.system
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_what_was_acknowledged_survives_a_kill(
     kind: str,
-    serve: Callable[..., ServerProcess],  # noqa: F811
+    serve: Callable[..., ForkedServer],  # noqa: F811
     request: pytest.FixtureRequest,
     tmp_path: Any,
 ) -> None:

@@ -27,9 +27,9 @@ from modelward_server.security import grants
 from modelward_server.security.admin_session import administering
 from modelward_server.settings import Settings
 from tests.security.test_tokens import token_of
+from tests.support.forked_server import ForkedServer
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
-from tests.support.server_process import ServerProcess
 
 MESSAGES, AT_ONCE, MEGABYTES = (1_000, 32, 60) if FULL else (48, 32, 60)
 MAX_GROWTH_MB = 200
@@ -196,14 +196,12 @@ async def test_errors_and_their_requests_are_gone_without_a_collection(guarded: 
         gc.enable()
 
 
-def resident_mb(server: ServerProcess) -> float:
-    status = Path(f"/proc/{server.process.pid}/status").read_text()
+def resident_mb(server: ForkedServer) -> float:
+    status = Path(f"/proc/{server.pid}/status").read_text()
     return int(next(line.split()[1] for line in status.splitlines() if line.startswith("VmRSS"))) / 1024
 
 
-def flood(
-    server: ServerProcess, method: str, metadata: tuple[tuple[str, str], ...], gzip: bool = False
-) -> Counter[str]:
+def flood(server: ForkedServer, method: str, metadata: tuple[tuple[str, str], ...], gzip: bool = False) -> Counter[str]:
     """Send many messages, many at a time and each on a connection of its own, and count what they end with."""
     payload, left = b"\x0a\x00" * (MEGABYTES << 19), itertools.count()
     how = grpc.Compression.Gzip if gzip else None
@@ -225,7 +223,7 @@ def flood(
 
 @pytest.mark.system
 def test_large_messages_that_are_refused_leave_the_servers_memory_alone(tmp_path: Path) -> None:
-    server = ServerProcess(tmp_path / "data", tmp_path / "log", "--auth", "true")
+    server = ForkedServer(tmp_path / "data", tmp_path / "log", "--auth", "true")
     with administering(Settings(data_dir=server.data_dir)) as (session, caller):
         token = grants.create_token(session, "vera", Role.VIEWER, (), None, caller)
     before, peak, over = resident_mb(server), [0.0], threading.Event()

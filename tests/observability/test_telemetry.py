@@ -17,7 +17,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from modelward import Client
 from modelward.errors import ModelNotFound
-from tests.support.server_process import ServerProcess
+from tests.support.forked_server import ForkedServer
 
 pytestmark = pytest.mark.system
 
@@ -73,7 +73,7 @@ def collected(tmp_path_factory: pytest.TempPathFactory, called: InMemorySpanExpo
     """What a collector has when a server has served a little and stopped."""
     folder, collector = tmp_path_factory.mktemp("telemetry"), Collector()
     env = {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.server_port}", "MODELWARD_GRACE_SECONDS": "1"}
-    server = ServerProcess(folder / "data", folder / "log", env=env)
+    server = ForkedServer(folder / "data", folder / "log", env=env)
     rows = {"x": np.arange(100.0)}
     with Client(server.target) as client:
         version = client.register("spx", "README.md", reference=rows)

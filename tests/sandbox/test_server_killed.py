@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from modelward import Client
+from tests.support.forked_server import ForkedServer
 from tests.support.sandbox_attacks import write
-from tests.support.server_process import ServerProcess
 
 WAIT_SECONDS = 30.0
 NO_BUBBLEWRAP = {"PATH": str(Path(sys.executable).parent)}
@@ -21,13 +21,13 @@ NO_BUBBLEWRAP = {"PATH": str(Path(sys.executable).parent)}
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("env", [{}, NO_BUBBLEWRAP], ids=["bubblewrap", "landlock"])
 def test_no_process_stays_when_the_server_is_killed(env: dict[str, str], tmp_path: Path) -> None:
-    served = ServerProcess(tmp_path / "data", tmp_path / "log", env={"MODELWARD_ALLOW_PICKLE": "true", **env})
+    served = ForkedServer(tmp_path / "data", tmp_path / "log", env={"MODELWARD_ALLOW_PICKLE": "true", **env})
     with Client(served.target) as client:
         client.register("spx", write(tmp_path / "spx", "import time\nwhile True: time.sleep(1)"))
         asking = threading.Thread(target=_benchmark, args=(client,))
         asking.start()
-        _wait(lambda: len(_forked(served.process.pid)) >= 3)  # The nursery, who watches, and the model.
-        started = set(_descendants(served.process.pid))
+        _wait(lambda: len(_forked(served.pid)) >= 3)  # The nursery, who watches, and the model.
+        started = set(_descendants(served.pid))
         served.kill()
         _wait(lambda: not any(Path(f"/proc/{process}").exists() for process in started))
     asking.join()

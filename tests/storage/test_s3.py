@@ -13,7 +13,7 @@ from moto.server import ThreadedMotoServer
 
 from modelward import AsyncClient, Client, ModelFormat, errors
 from tests.support.clients import Either
-from tests.support.server_process import ServerProcess
+from tests.support.forked_server import ForkedServer
 
 pytestmark = pytest.mark.system
 
@@ -39,17 +39,17 @@ def bucket(endpoint: str) -> Any:
 
 
 @pytest.fixture(scope="module")
-def served(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def served(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedServer]:
     """A server that may read from the bucket."""
     folder = tmp_path_factory.mktemp("s3")
     env = {**KEYS, "MLFLOW_S3_ENDPOINT_URL": endpoint, "MODELWARD_ALLOWED_SOURCES": "s3://models/"}
-    served = ServerProcess(folder / "data", folder / "server.log", env=env)
+    served = ForkedServer(folder / "data", folder / "server.log", env=env)
     yield served
     served.kill()
 
 
 @pytest.fixture(params=["sync", "async"])
-async def client(request: pytest.FixtureRequest, served: ServerProcess) -> AsyncIterator[Either]:
+async def client(request: pytest.FixtureRequest, served: ForkedServer) -> AsyncIterator[Either]:
     if request.param == "async":
         async with AsyncClient(served.target) as client:
             yield Either(client)

@@ -24,7 +24,7 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.rpc.datasets import join_batches
 from modelward_server.storage.table_memory import MEMORY, MemoryReservation
 from tests.support.decompression_bombs import ARROW, BROKEN, BUDGET_MB, GROWING, PARQUET, arrow
-from tests.support.server_process import ServerProcess
+from tests.support.forked_server import ForkedServer
 
 pytestmark = pytest.mark.system
 
@@ -43,7 +43,7 @@ VERSION = ModelVersionRef(model="spx", version=1)
 class Target:
     """A server with a small budget, and what it keeps files in."""
 
-    served: ServerProcess
+    served: ForkedServer
     folder: Path
 
     def __post_init__(self) -> None:
@@ -54,11 +54,11 @@ class Target:
 
     def memory(self, name: str) -> int:
         """Return a figure of the server's process in bytes."""
-        lines = Path(f"/proc/{self.served.process.pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{self.served.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith(name))
 
     def forget_peak(self) -> None:
-        Path(f"/proc/{self.served.process.pid}/clear_refs").write_text("5")
+        Path(f"/proc/{self.served.pid}/clear_refs").write_text("5")
 
     def upload(self, content: bytes) -> str:
         digest = hashlib.sha256(content).hexdigest()
@@ -83,14 +83,14 @@ class Target:
 def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     folder = tmp_path_factory.mktemp("bombs")
     flags = ["--table-memory-mb", str(BUDGET_MB), "--allowed-sources", folder.as_uri()]
-    target = Target(ServerProcess(folder / "data", folder / "log", *flags), folder)
+    target = Target(ForkedServer(folder / "data", folder / "log", *flags), folder)
     (folder / "model.bin").write_bytes(b"model")
     with Client(target.served.target, timeout=SECONDS) as client:
         client.register("spx", folder / "model.bin", reference={"a": np.random.default_rng(0).normal(size=500)})
         client.register("spx", folder / "model.bin")
         client.detect_drift("spx/1", {"a": np.zeros(50)})  # What is loaded at the first need is there.
     most = target.memory("VmData") + ROOM
-    resource.prlimit(target.served.process.pid, resource.RLIMIT_DATA, (most, most))
+    resource.prlimit(target.served.pid, resource.RLIMIT_DATA, (most, most))
     yield target
     target.channel.close()
     target.served.kill()

@@ -1,23 +1,20 @@
 """The ordinary server, that dies at a step which a test names.
 
-The servers are forked from one process that has imported everything, which saves seconds at each start. The step is
-found by wrapping the function that does it; the server's own code knows nothing of this.
+The step is found by wrapping the function that does it; the server's own code knows nothing of this.
 """
 
 import itertools
-import multiprocessing
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from alembic.ddl.sqlite import SQLiteImpl
 from sqlalchemy.orm import Session
 
-from modelward.cli import main
 from modelward_server import app
 from modelward_server.lifecycle import promotion, versions
 from modelward_server.mlflow.client import load_mlflow
@@ -25,10 +22,8 @@ from modelward_server.mlflow.mirror_task import MirrorWorker
 from modelward_server.rpc import idempotency
 from modelward_server.storage import audit, unit_of_work
 from modelward_server.storage.incoming_blob import IncomingBlob
-from tests.support.server_process import STOP_SECONDS, ReadyServer, bare_environment
+from tests.support.forked_server import ForkedServer, nothing
 
-forked = multiprocessing.get_context("forkserver")
-forked.set_forkserver_preload([__name__])
 MLFLOW = load_mlflow().MlflowClient
 
 
@@ -98,38 +93,22 @@ STEPS = (
 )
 
 
-class KillableServer(ReadyServer):
-    """One `modelward serve` in a process of its own, which kills itself when it comes to a step of `STEPS`."""
+class KillableServer(ForkedServer):
+    """A server that kills itself when it comes to a step of `STEPS`."""
+
+    has_mlflow_tables = False
 
     def __init__(self, data_dir: Path, log: Path, *flags: str, step: str = "") -> None:
-        command = ["modelward", "serve", "--port", "0", "--data-dir", str(data_dir), *flags]
-        self._process = forked.Process(target=_serve, args=[command, log, step], daemon=True)
-        log.touch()
-        self._process.start()
-        super().__init__(log, self._process.is_alive)
+        super().__init__(data_dir, log, *flags, prepare=partial(_kill_at, step) if step else nothing)
 
     def wait_until_killed(self) -> None:
         """Wait until it has killed itself."""
-        self._process.join(STOP_SECONDS)
-        assert self._process.exitcode == -signal.SIGKILL, self.log.read_text()
-
-    def kill(self) -> None:
-        """End it as a power cut would."""
-        self._process.kill()
-        self._process.join(STOP_SECONDS)
+        assert self.wait() == -signal.SIGKILL, self.log.read_text()
 
 
-def _serve(command: list[str], log: Path, step: str) -> None:
-    for output in (sys.stdout, sys.stderr):
-        with log.open("ab") as sink:
-            os.dup2(sink.fileno(), output.fileno())
-    for name in os.environ.keys() - bare_environment().keys():
-        del os.environ[name]
-    if step:
-        deadly = STEPS[step]
-        setattr(deadly.owner, deadly.function, _deadly(getattr(deadly.owner, deadly.function), deadly))
-    sys.argv = command
-    main()
+def _kill_at(step: str) -> None:
+    deadly = STEPS[step]
+    setattr(deadly.owner, deadly.function, _deadly(getattr(deadly.owner, deadly.function), deadly))
 
 
 def _deadly(function: Callable[..., Any], step: Step) -> Callable[..., Any]:

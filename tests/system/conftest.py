@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.server_process import ServerProcess
+from tests.support.forked_server import ForkedServer
 
-Serve = Callable[..., ServerProcess]
+Serve = Callable[..., ForkedServer]
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
@@ -17,10 +17,10 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 @pytest.fixture
 def serve(tmp_path: Path) -> Iterator[Serve]:
     """Give a function that starts a server on a data folder."""
-    started: list[ServerProcess] = []
+    started: list[ForkedServer] = []
 
-    def start(*flags: str, data_dir: Path = tmp_path / "data", env: dict[str, str] | None = None) -> ServerProcess:
-        started.append(ServerProcess(data_dir, tmp_path / f"server-{len(started)}.log", *flags, env=env))
+    def start(*flags: str, data_dir: Path = tmp_path / "data", env: dict[str, str] | None = None) -> ForkedServer:
+        started.append(ForkedServer(data_dir, tmp_path / f"server-{len(started)}.log", *flags, env=env))
         return started[-1]
 
     yield start

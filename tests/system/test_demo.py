@@ -14,7 +14,7 @@ import pytest
 from matplotlib.image import imread
 
 from modelward import Client, FollowUpState, Stage
-from tests.support.server_process import ServerProcess
+from tests.support.forked_server import ForkedServer
 
 MODEL = "spx-direction"
 LIMIT_SECONDS = 120
@@ -43,7 +43,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
 @pytest.fixture(scope="module")
 def client(told: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client of a new server on the data that the demo kept."""
-    server = ServerProcess(told.folder, tmp_path_factory.mktemp("again") / "log")
+    server = ForkedServer(told.folder, tmp_path_factory.mktemp("again") / "log")
     with Client(server.target) as client:
         yield client
     server.kill()

@@ -26,11 +26,11 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server import app
 from modelward_server.settings import Settings
 from tests.support.flaky_proxy import FlakyProxy
+from tests.support.forked_server import ForkedServer
 from tests.support.fuzz_requests import Known, RawCaller, RequestFuzzer, methods
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
-from tests.support.server_process import ServerProcess
 
 REQUESTS = 200_000 if FULL else 1_000
 THREADS = 4
@@ -45,7 +45,7 @@ FAULTS_OF_OURS = {grpc.StatusCode.UNKNOWN, grpc.StatusCode.INTERNAL, grpc.Status
 class Filled:
     """A server with something of everything in it."""
 
-    served: ServerProcess
+    served: ForkedServer
     known: Known
 
     def check(self) -> None:
@@ -56,7 +56,7 @@ class Filled:
         assert "Traceback" not in self.served.log.read_text()
 
     def resident_mb(self) -> int:
-        lines = Path(f"/proc/{self.served.process.pid}/status").read_text().splitlines()
+        lines = Path(f"/proc/{self.served.pid}/status").read_text().splitlines()
         [line] = [line for line in lines if line.startswith("VmRSS")]
         return int(line.split()[1]) // 1024
 
@@ -67,7 +67,7 @@ def filled(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     flags = []
     if request.param == "postgresql":
         flags = ["--database-url", new_database(request.getfixturevalue("postgres"))]
-    served = ServerProcess(folder / "data", folder / "log", *flags)
+    served = ForkedServer(folder / "data", folder / "log", *flags)
     yield Filled(served, _fill(served.target))
     served.kill()
 

@@ -11,9 +11,9 @@ from modelward import Client
 from modelward.errors import LimitReached
 from modelward_server.storage import disk_reserve
 from modelward_server.storage.disk_reserve import DiskReserve
-from tests.support.server_process import ServerProcess
+from tests.support.forked_server import ForkedServer
 
-Serve = Callable[..., ServerProcess]
+Serve = Callable[..., ForkedServer]
 SECONDS = 60.0
 DISK_BYTES = 16 << 20
 

@@ -13,7 +13,7 @@ import pytest
 import skops.io
 from sklearn.linear_model import LogisticRegression
 
-from tests.support.server_process import ServerProcess
+from tests.support.forked_server import ForkedServer
 
 BINARY = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or shutil.which("grpcurl")
 
@@ -67,7 +67,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def grpcurl(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[Grpcurl]:
     folder = tmp_path_factory.mktemp("server")
-    server = ServerProcess(folder / "data", folder / "log", env={"MODELWARD_ALLOWED_SOURCES": f"{models.as_uri()}/"})
+    server = ForkedServer(folder / "data", folder / "log", env={"MODELWARD_ALLOWED_SOURCES": f"{models.as_uri()}/"})
     yield Grpcurl(server.target)
     server.kill()
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from modelward import Client, Job, JobState, errors
+from tests.support.forked_server import ForkedServer
 from tests.support.job_worker import work_until_killed
 from tests.support.postgres import DATABASES, new_database
-from tests.support.server_process import ServerProcess
 from tests.system.conftest import Serve
 
 JOBS = 30
@@ -27,7 +27,7 @@ choice = random.Random(3)
 
 
 @pytest.fixture(params=DATABASES)
-def servers(request: pytest.FixtureRequest, serve: Serve) -> list[ServerProcess]:
+def servers(request: pytest.FixtureRequest, serve: Serve) -> list[ForkedServer]:
     """Two servers on one ledger and one folder."""
     env = {}
     if request.param == "postgresql":
@@ -38,7 +38,7 @@ def servers(request: pytest.FixtureRequest, serve: Serve) -> list[ServerProcess]
 class Crew:
     """Workers; whoever is killed has a successor."""
 
-    def __init__(self, servers: list[ServerProcess], folder: Path) -> None:
+    def __init__(self, servers: list[ForkedServer], folder: Path) -> None:
         self._context = multiprocessing.get_context("forkserver")  # Forked before gRPC has threads.
         self._context.set_forkserver_preload(["tests.support.job_worker"])
         self._arguments = [server.target for server in servers], QUEUE, folder
@@ -64,13 +64,13 @@ class Crew:
 
 
 @pytest.fixture
-def crew(servers: list[ServerProcess], tmp_path: Path) -> Iterator[Crew]:
+def crew(servers: list[ForkedServer], tmp_path: Path) -> Iterator[Crew]:
     crew = Crew(servers, tmp_path)
     yield crew
     crew.dismiss()
 
 
-def test_every_job_is_done_once_whoever_dies(servers: list[ServerProcess], crew: Crew, tmp_path: Path) -> None:
+def test_every_job_is_done_once_whoever_dies(servers: list[ForkedServer], crew: Crew, tmp_path: Path) -> None:
     with Client(servers[0].target, actor="ada", timeout=60) as client:
         asked = [_asked(client, f"race-{number}") for number in range(JOBS)]
         servers[1].kill()

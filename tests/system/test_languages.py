@@ -14,7 +14,7 @@ from tests.support.abtest_known_answers import HASHES, NAMESPACES
 from tests.support.document_runner import TARGET
 from tests.support.documents import ROOT, blocks
 from tests.support.flaky_proxy import FlakyProxy
-from tests.support.server_process import ServerProcess
+from tests.support.forked_server import ForkedServer
 
 MODEL = "spx-direction"
 DESCRIPTORS = ROOT / "protos" / "modelward.binpb"
@@ -70,7 +70,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=["cpp", "node", "go"])
-def program(request: pytest.FixtureRequest, checkout: Path, served: ServerProcess, version: ModelVersion) -> Program:
+def program(request: pytest.FixtureRequest, checkout: Path, served: ForkedServer, version: ModelVersion) -> Program:
     build = {"cpp": built_cpp, "node": installed_node, "go": built_go}[request.param]
     return build(checkout, served.target)
 
@@ -120,15 +120,15 @@ def _need(*programs: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedServer]:
     folder = tmp_path_factory.mktemp("served")
-    running = ServerProcess(folder / "data", folder / "log")
+    running = ForkedServer(folder / "data", folder / "log")
     yield running
     running.kill()
 
 
 @pytest.fixture(scope="module")
-def version(served: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> ModelVersion:
+def version(served: ForkedServer, tmp_path_factory: pytest.TempPathFactory) -> ModelVersion:
     """A version in production."""
     path = tmp_path_factory.mktemp("model") / "model.bin"
     path.write_bytes(b"weights")
@@ -138,12 +138,12 @@ def version(served: ServerProcess, tmp_path_factory: pytest.TempPathFactory) -> 
         return client.promote(version, to="production").version
 
 
-def test_it_resolves(program: Program, served: ServerProcess, version: ModelVersion) -> None:
+def test_it_resolves(program: Program, served: ForkedServer, version: ModelVersion) -> None:
     assert program.run(served.target, "resolve", MODEL) == f"{MODEL}/1 {version.digest}"
 
 
 def test_it_watches_and_goes_on_after_a_break(
-    program: Program, served: ServerProcess, version: ModelVersion, tmp_path: Path
+    program: Program, served: ForkedServer, version: ModelVersion, tmp_path: Path
 ) -> None:
     model, network = f"watched-{tmp_path.name}", FlakyProxy(served.target)
     (tmp_path / "model.bin").write_bytes(b"weights")
@@ -162,20 +162,20 @@ def test_it_watches_and_goes_on_after_a_break(
 
 
 def test_it_records_outcomes_once(
-    program: Program, served: ServerProcess, version: ModelVersion, tmp_path: Path
+    program: Program, served: ForkedServer, version: ModelVersion, tmp_path: Path
 ) -> None:
     outcome = (served.target, "record", MODEL, 1, tmp_path.name, 1.5, 2.0)
     assert program.run(*outcome) == "predictions 1 labels 1"
     assert program.run(*outcome) == "predictions 0 labels 0"
 
 
-def test_it_reads_why_a_model_was_not_found(program: Program, served: ServerProcess) -> None:
+def test_it_reads_why_a_model_was_not_found(program: Program, served: ForkedServer) -> None:
     status, *details = program.refused(served.target, "resolve", "none-such")
     assert status.startswith("status: 5 ")
     assert details == ["reason: MODEL_NOT_FOUND", "fact: model=none-such"]
 
 
-def test_it_reads_which_field_is_wrong(program: Program, served: ServerProcess) -> None:
+def test_it_reads_which_field_is_wrong(program: Program, served: ForkedServer) -> None:
     status, reason, field = program.refused(served.target, "resolve", "no/name")
     assert status.startswith("status: 3 ")
     assert reason == "reason: INVALID_FIELD"
@@ -210,7 +210,7 @@ def test_it_knows_who_belongs_to_a_namespace(program: Program, unit: str, namesp
 
 
 @pytest.mark.parametrize("kind", ["plain", "namespace", "shadow", "concluded", "nobody"])
-def test_it_assigns_as_the_server_does(program: Program, served: ServerProcess, tmp_path: Path, kind: str) -> None:
+def test_it_assigns_as_the_server_does(program: Program, served: ForkedServer, tmp_path: Path, kind: str) -> None:
     test = f"{kind}-{tmp_path.name}"
     with Client(served.target) as client:
         _create_ab_test(client, test, kind)
@@ -245,7 +245,7 @@ def _create_ab_test(client: Client, test: str, kind: str) -> None:
         client.conclude_ab_test(test, winner="challenger", reason="by hand")
 
 
-def test_it_records_outcomes_of_a_test_once(program: Program, served: ServerProcess, tmp_path: Path) -> None:
+def test_it_records_outcomes_of_a_test_once(program: Program, served: ForkedServer, tmp_path: Path) -> None:
     test = f"ab-{tmp_path.name}"
     with Client(served.target) as client:
         _create_ab_test(client, test, "everyone")

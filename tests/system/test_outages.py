@@ -27,13 +27,13 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.runtime.background import TaskState
 from modelward_server.settings import Settings
 from modelward_server.storage import audit, postgres
+from tests.support.forked_server import ForkedServer
 from tests.support.postgres import NOT_INSTALLED, controlled_postgres, new_database, programs
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
-from tests.support.server_process import ServerProcess
 from tests.support.waiting import eventually
 
-Serve = Callable[..., ServerProcess]
+Serve = Callable[..., ForkedServer]
 
 SECONDS = 60.0
 WRITERS = 4

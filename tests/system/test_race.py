@@ -16,11 +16,11 @@ import pytest
 from sqlalchemy import NullPool, create_engine, text
 
 from modelward import Client, Stage
+from tests.support.forked_server import ForkedServer
 from tests.support.linearizability import Timed, first_impossible
 from tests.support.postgres import new_database
 from tests.support.race_client import VERSIONS, Scale, race
 from tests.support.scale import FULL
-from tests.support.server_process import ServerProcess
 from tests.support.stage_history import Event, Moved, Standing, check_told, replay, step
 
 SCALE = Scale(8, 50, 200, 10) if FULL else Scale(3, 2, 30, 2)
@@ -42,7 +42,7 @@ def arena(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Arena]:
     if request.param != "sqlite":
         url = new_database(request.getfixturevalue("postgres"))
     with ExitStack() as stack:
-        servers = [ServerProcess(data, tmp_path / f"log{i}", "--database-url", url) for i in range(count)]
+        servers = [ForkedServer(data, tmp_path / f"log{i}", "--database-url", url) for i in range(count)]
         for server in servers:
             stack.callback(server.stop)
         yield Arena([server.target for server in servers], url)

@@ -11,8 +11,8 @@ import pytest
 
 from modelward import AsyncClient, Client, Stage
 from modelward.errors import ModelHalted
+from tests.support.forked_server import ForkedServer
 from tests.support.postgres import new_database
-from tests.support.server_process import ServerProcess
 
 VERSIONS = 8
 
@@ -24,7 +24,7 @@ def targets(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[st
     if request.param != "sqlite":
         flags = ["--database-url", new_database(request.getfixturevalue("postgres"))]
     with ExitStack() as stack:
-        servers = [ServerProcess(tmp_path / "data", tmp_path / f"log{i}", *flags) for i in range(2 if flags else 1)]
+        servers = [ForkedServer(tmp_path / "data", tmp_path / f"log{i}", *flags) for i in range(2 if flags else 1)]
         for server in servers:
             stack.callback(server.stop)
         yield servers[0].target, servers[-1].target

@@ -11,7 +11,7 @@ import pytest
 
 from modelward import AsyncClient, Client, ModelVersion
 from tests.support.flaky_proxy import FlakyProxy
-from tests.support.server_process import ServerProcess
+from tests.support.forked_server import ForkedServer
 
 MODEL = "spx"
 PATIENCE_SECONDS = 60.0
@@ -25,9 +25,9 @@ class Outage:
         self.server = self._serve()
         self.network = FlakyProxy(self.server.target)
 
-    def _serve(self) -> ServerProcess:
+    def _serve(self) -> ForkedServer:
         env = {"MODELWARD_ALLOWED_SOURCES": f"{self._folder.as_uri()}/"}
-        return ServerProcess(self._folder / "data", self._folder / f"{time.monotonic_ns()}.log", env=env)
+        return ForkedServer(self._folder / "data", self._folder / f"{time.monotonic_ns()}.log", env=env)
 
     def strike(self, call: Callable[[], Any], done: Callable[[Client], bool]) -> Any:
         """Make a call whose first answer is lost; `done` asks the server itself whether it has acted."""

@@ -18,9 +18,25 @@ from modelward import Client, ModelwardError, Stage
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.mlflow.client import connect
+from tests.support.forked_server import ForkedServer
 from tests.support.server_process import ServerProcess
+from tests.support.waiting import eventually
 
-Serve = Callable[..., ServerProcess]
+Serve = Callable[..., ForkedServer]
+
+
+@pytest.fixture
+def launch(tmp_path: Path) -> Iterator[Callable[..., ServerProcess]]:
+    """Give a function that starts a server as an operator does."""
+    started: list[ServerProcess] = []
+
+    def start(data_dir: Path = tmp_path / "data", env: dict[str, str] | None = None) -> ServerProcess:
+        started.append(ServerProcess(data_dir, tmp_path / f"server-{len(started)}.log", env=env))
+        return started[-1]
+
+    yield start
+    for server in started:
+        server.kill()
 
 
 def model_file(folder: Path) -> Path:
@@ -29,19 +45,21 @@ def model_file(folder: Path) -> Path:
     return path
 
 
-def test_it_serves_on_a_fresh_data_folder(serve: Serve, tmp_path: Path) -> None:
-    server = serve(data_dir=tmp_path / "not" / "there" / "yet")
+def test_it_serves_on_a_fresh_data_folder(launch: Callable[..., ServerProcess], tmp_path: Path) -> None:
+    server = launch(data_dir=tmp_path / "not" / "there" / "yet")
     with Client(server.target) as client:
         assert list(client.list_models()) == []
 
 
-def test_sigterm_stops_it_with_exit_code_zero(serve: Serve) -> None:
-    assert serve().stop() == 0
+def test_sigterm_stops_it_with_exit_code_zero(launch: Callable[..., ServerProcess]) -> None:
+    assert launch().stop() == 0
 
 
-def test_settings_come_from_the_environment_and_a_flag_wins(serve: Serve, tmp_path: Path) -> None:
+def test_settings_come_from_the_environment_and_a_flag_wins(
+    launch: Callable[..., ServerProcess], tmp_path: Path
+) -> None:
     env = {"MODELWARD_DATA_DIR": str(tmp_path / "env"), "MODELWARD_ALLOWED_SOURCES": f"file://{tmp_path}/"}
-    server = serve(data_dir=tmp_path / "flag", env=env)
+    server = launch(data_dir=tmp_path / "flag", env=env)
     with Client(server.target) as client:
         version = client.register_uri("by-uri", model_file(tmp_path).as_uri())
     assert version.version == 1
@@ -70,26 +88,35 @@ def test_a_setting_that_makes_no_sense_is_an_error_that_names_it(tmp_path: Path)
     assert "Traceback" not in done.stderr
 
 
+def is_refused(target: str) -> bool:
+    """Return whether a new connection is made no more."""
+    try:
+        with Client(target, timeout=1) as client:
+            return next(client.list_models(), None) is not None
+    except ModelwardError:
+        return True
+
+
 def test_a_call_in_flight_finishes_while_new_ones_are_refused(serve: Serve) -> None:
-    server, content, go_on = serve(), b"x" * 1000, threading.Event()
+    server, content = serve(), b"x" * 1000
+    under_way, go_on = threading.Event(), threading.Event()
     digest = hashlib.sha256(content).hexdigest()
 
     def slowly() -> Iterator[pb.UploadBlobsRequest]:
         yield pb.UploadBlobsRequest(header=pb.BlobHeader(sha256=digest, size_bytes=len(content)))
         yield pb.UploadBlobsRequest(chunk=content[:500])
-        go_on.wait(20)
+        under_way.set()
+        go_on.wait(60)
         yield pb.UploadBlobsRequest(chunk=content[500:])
 
     with grpc.insecure_channel(server.target) as channel, ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(LifecycleServiceStub(channel).UploadBlobs, slowly(), timeout=30)
-        time.sleep(0.5)  # The upload is under way.
+        answer = pool.submit(LifecycleServiceStub(channel).UploadBlobs, slowly(), timeout=60)
+        under_way.wait(60)
         server.tell_to_stop()
-        time.sleep(0.5)  # The server has begun to stop.
-        with pytest.raises(ModelwardError), Client(server.target, timeout=1) as client:
-            list(client.list_models())
+        eventually(lambda: is_refused(server.target))
         go_on.set()
-        assert [blob.sha256 for blob in answer.result(30).blobs] == [digest]
-    assert server.process.wait(30) == 0
+        assert [blob.sha256 for blob in answer.result(60).blobs] == [digest]
+    assert server.wait(60) == 0
 
 
 def test_a_restart_keeps_everything(serve: Serve, tmp_path: Path) -> None:
@@ -120,7 +147,7 @@ def test_a_clean_stop_leaves_mlflow_with_the_last_promotion(serve: Serve, tmp_pa
         client.promote(version, to="staging")
         client.promote(version, to="production")
     server.tell_to_stop()
-    assert server.process.wait(90) == 0
+    assert server.wait(120) == 0
     aliases = connect(f"sqlite:///{server.data_dir}/mlflow.db").get_registered_model("shown").aliases
     assert set(aliases) == {"production"}
 

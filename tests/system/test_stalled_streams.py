@@ -21,10 +21,10 @@ from modelward.v1 import common_pb2, drift_pb2, lifecycle_pb2
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.rpc.upload_streams import MAX_UPLOADS
 from modelward_server.settings import Settings
+from tests.support.forked_server import ForkedServer
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
-from tests.support.server_process import ServerProcess
 from tests.support.stalled_streams import (
     DRIFT,
     KINDS,
@@ -189,7 +189,7 @@ async def test_server_ends_within_its_grace_whatever_hangs(tmp_path: Path) -> No
     """MLflow takes connections and answers none: the mirror hangs, and so does who imports from it."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         mlflow = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        served = ServerProcess(tmp_path / "data", tmp_path / "log", "--mlflow-uri", mlflow, "--grace-seconds", "2")
+        served = ForkedServer(tmp_path / "data", tmp_path / "log", "--mlflow-uri", mlflow, "--grace-seconds", "2")
         version = _registered(served.target, tmp_path)
         async with grpc.aio.insecure_channel(served.target) as channel:
             hanging = LifecycleServiceStub(channel).ImportMlflow(lifecycle_pb2.ImportMlflowRequest())

@@ -13,8 +13,8 @@ import pytest
 from modelward import AsyncClient, Client, ModelVersion, errors
 from tests.support.clients import Either
 from tests.support.flaky_proxy import FlakyProxy
+from tests.support.forked_server import ForkedServer
 from tests.support.running_server import RunningServer
-from tests.support.server_process import ServerProcess
 from tests.system.conftest import Serve
 
 MIB = 1 << 20
@@ -216,7 +216,7 @@ def test_upload_outlives_the_death_of_the_server(serve: Serve, tmp_path: Path, m
     network.close()
 
 
-def _held(served: ServerProcess) -> int:
+def _held(served: ForkedServer) -> int:
     """Return how much a server has on its disk of an upload."""
     return sum(part.stat().st_size for part in (served.data_dir / "blobs" / "incoming").glob("*.part"))
 
