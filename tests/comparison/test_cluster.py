@@ -44,7 +44,7 @@ def clients(folder: Path) -> Iterator[tuple[Client, Client]]:
         scheduler = {"MODELWARD_DASK_SCHEDULER": cluster.scheduler_address}
         clustered = ForkedServer(folder / "clustered", folder / "clustered.log", env=env | scheduler)
         alone = ForkedServer(folder / "alone", folder / "alone.log", env=env)
-        with Client(clustered.target) as one, Client(alone.target) as other:
+        with Client(clustered.target, timeout=300) as one, Client(alone.target, timeout=300) as other:
             for client in (one, other):
                 client.register("spx", LogisticRegression().fit(FEATURES, TRUTH))
                 client.register("spx", LogisticRegression().fit(FEATURES[:, ::-1] * 0.1, TRUTH))

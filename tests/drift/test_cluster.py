@@ -70,7 +70,7 @@ def _served(folder: Path, name: str, scheduler: str) -> ForkedServer:
 def client(folder: Path, scheduler: str) -> Iterator[Client]:
     """A client of a server that has a cluster."""
     served = _served(folder, "clustered", scheduler)
-    with Client(served.target) as client:
+    with Client(served.target, timeout=300) as client:
         yield client
     served.stop()
 
@@ -106,7 +106,7 @@ def test_folder_is_judged_by_all_of_its_files(client: Client, folder: Path) -> N
 
 def test_cluster_that_is_away_is_an_unavailable_store(folder: Path) -> None:
     served = _served(folder, "alone", "tcp://127.0.0.1:1")
-    with Client(served.target) as client:
+    with Client(served.target, timeout=300) as client:
         version = _version(client, folder)
     asked = pb.DetectDriftRequest(data=Dataset(uri=(folder / "live").as_uri()))
     asked.version.model, asked.version.version = version.model, version.version
