@@ -27,7 +27,7 @@ from rpc_rates import resident_mb, running
 
 from modelward_server.identity import Role
 from modelward_server.security import grants
-from modelward_server.security.admin_session import administering
+from modelward_server.security.admin_session import admin_session
 from modelward_server.settings import Settings
 
 TRAINERS, VIEWERS = "/modelward.v1.ComparisonService/BenchmarkModels", "/modelward.v1.LifecycleService/WatchModels"
@@ -84,7 +84,7 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         settings, port = Settings(data_dir=Path(folder)), _free_port()
-        with administering(settings) as (session, caller):
+        with admin_session(settings) as (session, caller):
             token = grants.create_token(session, "vera", Role.VIEWER, (), None, caller)
         command = [
             sys.executable,

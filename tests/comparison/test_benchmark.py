@@ -119,7 +119,7 @@ def test_few_times_end_at_the_least_and_the_greatest() -> None:
     ],
 )
 def test_what_is_no_time_is_not_taken_for_one(answer: dict[str, object]) -> None:
-    with pytest.raises(ModelProcessError, match="no positive numbers"):
+    with pytest.raises(ModelProcessError, match="not positive numbers"):
         read_numbers(answer, ("times", "peak_bytes"))
     found = read_numbers({"times": [0.1, 2], "peak_bytes": 3}, ("times", "peak_bytes"))
     assert found == {"times": [0.1, 2.0], "peak_bytes": [3.0]}

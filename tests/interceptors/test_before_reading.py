@@ -24,7 +24,7 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.identity import Role
 from modelward_server.interceptors import validation
 from modelward_server.security import grants
-from modelward_server.security.admin_session import administering
+from modelward_server.security.admin_session import admin_session
 from modelward_server.settings import Settings
 from tests.security.test_tokens import token_of
 from tests.support.forked_server import ForkedServer
@@ -224,7 +224,7 @@ def flood(server: ForkedServer, method: str, metadata: tuple[tuple[str, str], ..
 @pytest.mark.system
 def test_large_messages_that_are_refused_leave_the_servers_memory_alone(tmp_path: Path) -> None:
     server = ForkedServer(tmp_path / "data", tmp_path / "log", "--auth", "true")
-    with administering(Settings(data_dir=server.data_dir)) as (session, caller):
+    with admin_session(Settings(data_dir=server.data_dir)) as (session, caller):
         token = grants.create_token(session, "vera", Role.VIEWER, (), None, caller)
     before, peak, over = resident_mb(server), [0.0], threading.Event()
 

@@ -177,7 +177,7 @@ OBSERVERS: dict[str, tuple[Any, str]] = {
     "end of a span": (BatchSpanProcessor, "on_end"),
     "exporter of spans": (OTLPSpanExporter, "export"),
     "exporter of metrics": (OTLPMetricExporter, "export"),
-    "filter": (logs.WithFacts, "filter"),
+    "filter": (logs.WithContext, "filter"),
     "formatter": (logs.JsonLines, "format"),
     "redaction": (logs, "redact"),
     "handler": (logs.Lines, "emit"),

@@ -21,7 +21,7 @@ from modelward.v1.retraining_pb2 import LeaseJobRequest
 from modelward_server.identity import Role
 from modelward_server.lifecycle import models
 from modelward_server.observability import logs
-from modelward_server.security.admin_session import administering
+from modelward_server.security.admin_session import admin_session
 from modelward_server.settings import Settings
 from modelward_server.storage.security_tables import GrantRow
 from tests.security.test_tokens import token_of
@@ -129,16 +129,16 @@ async def test_a_call_with_a_token_that_has_ended_is_logged_under_whose_it_was(
 ) -> None:
     token = token_of(server, "leaver", Role.VIEWER)
     _, grant, _ = token.split("_", 2)
-    with administering(server.settings) as (session, caller):
+    with admin_session(server.settings) as (session, caller):
         setattr(session.get(GrantRow, grant), ended, caller.at)
     async with AsyncClient(server.target, actor="mallory", token=token) as client:
         with pytest.raises(errors.NotAuthenticated, match=f"the token {grant} {how}"):
             await client.get_model("spx")
     line = log.of_call("GetModel")
-    assert (line["actor"], line["refused"]) == ("leaver", f"the token {grant} {how}; ask for another one")
+    assert (line["actor"], line["refused"]) == ("leaver", f"the token {grant} {how}; request a new one")
     other = AsyncClient(server.target, token=token[:-1] + ("A" if token[-1] != "A" else "B"))
     async with other as client:  # To know the id alone proves nothing, and tells nothing.
-        with pytest.raises(errors.NotAuthenticated, match="is not known here"):
+        with pytest.raises(errors.NotAuthenticated, match="is unknown to this server"):
             await anext(client.list_models())
     assert log.of_call("ListModels")["actor"] == "unauthenticated"
 

@@ -70,5 +70,5 @@ def test_a_function_of_somebody_elses_is_not_built(tmp_path: Path) -> None:
 
 def test_a_model_of_several_outputs_is_refused() -> None:
     model = KNeighborsClassifier().fit(MATRIX, np.column_stack([labels(DATA), labels(DATA)]))
-    with pytest.raises(ValueError, match="one label a row"):
+    with pytest.raises(ValueError, match="expected one label per row"):
         Estimator(model).outputs(MATRIX)

@@ -96,8 +96,8 @@ async def test_probabilities_of_unknown_classes_are_left_out_and_it_says_so(
     truth = asked(untold_classes())["label"]
     found = await solo.compare(versions, pd.DataFrame(FEATURES), truth)
     assert found.result(versions[0].ref)["accuracy"] == 1.0
-    why = "needs probabilities, and which class each column of its output 'prob' is of cannot be told from the model"
-    assert f"log_loss is omitted: it {why}" in found.notes
+    why = "needs probabilities, and the model does not define the class of each column of its output 'prob'"
+    assert f"log_loss is left out: it {why}" in found.notes
     with pytest.raises(errors.InvalidField, match=rf"metrics\[0\]: log_loss {why}"):
         await solo.compare(versions, pd.DataFrame(FEATURES), truth, metrics=["log_loss"])
 
@@ -191,7 +191,7 @@ def test_a_net_of_probabilities_alone_classifies_where_its_metadata_name_the_cla
     runner, found = outputs(named, tmp_path)
     assert (runner.kind, runner.classes) == ("classification", ["down", "flat", "up"])
     assert (found["predicted"] == found["probabilities"].argmax(axis=1)).all()
-    with pytest.raises(ValueError, match=r"numbers of shape \(300, 3\) for 300 rows; one number a row is compared"):
+    with pytest.raises(ValueError, match=r"numbers of shape \(300, 3\) for 300 rows; expected one number per row"):
         outputs(graph_model(SCORES, [X], [PROB], [WEIGHTS]), tmp_path)
 
 
@@ -199,7 +199,7 @@ def test_scores_that_are_no_probabilities_leave_the_labels(tmp_path: Path) -> No
     runner, found = outputs(graph_model([classifier([-1, 0, 1], "NONE")], [X], [LABEL, PROB]), tmp_path)
     assert set(found) == {"predicted"}
     assert runner.classes == [-1, 0, 1]
-    assert runner.no_probabilities == "its output 'prob' holds scores that are no probabilities"
+    assert runner.no_probabilities == "its output 'prob' holds scores that are not probabilities"
 
 
 def test_probabilities_in_half_precision_add_up(tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def _not_read() -> dict[str, tuple[bytes, str]]:
         "three dimensions": (graph_model([same], [deep], [value("Y", "float", "n", 2, 3)]), "'X' of 3 dimensions"),
         "sequence in": (graph_model([at], [sequence("S")], [number], [constant("i", [0], 1)]), r"'S' as seq\(tensor"),
         "sequence out": (graph_model([node("SequenceConstruct", ["X"], ["S"])], [X], [sequence("S")]), "no prediction"),
-        "two numbers": (graph_model(twice, [X], [PROB, other], [WEIGHTS]), "several outputs of numbers, prob, other"),
+        "two numbers": (graph_model(twice, [X], [PROB, other], [WEIGHTS]), "several numeric outputs, prob, other"),
         "two labels": (
             graph_model(counts, [X], [value("a", "int64", 2), value("b", "int64")]),
             "several labels for each row, a, b",

@@ -162,13 +162,13 @@ async def test_cancelling_ends_the_process(tmp_path: Path) -> None:
 
 
 def _models() -> set[str]:
-    """Return the processes of models that this process asked for: a nursery forks keepers, and those fork models."""
-    keepers = (keeper for nursery in _nurseries(os.getpid()) for keeper in _children(nursery))
+    """Return the processes of models that this process asked for: a fork server forks keepers, those fork models."""
+    keepers = (keeper for fork_server in _fork_servers(os.getpid()) for keeper in _children(fork_server))
     return {model for keeper in keepers for model in _children(keeper)}
 
 
-def _nurseries(parent: int | str) -> list[str]:
-    """Return the nurseries below a process, which may be inside bubblewrap."""
+def _fork_servers(parent: int | str) -> list[str]:
+    """Return the fork_servers below a process, which may be inside bubblewrap."""
     found = []
     for child in _children(parent):
         try:
@@ -176,7 +176,7 @@ def _nurseries(parent: int | str) -> list[str]:
         except OSError:
             continue  # It has ended since.
         if b"modelward_server.sandbox.fork_server" in words:
-            found += _nurseries(child) if words[0].endswith(b"bwrap") else [child]
+            found += _fork_servers(child) if words[0].endswith(b"bwrap") else [child]
     return found
 
 
@@ -189,6 +189,6 @@ def _children(parent: int | str) -> list[str]:
 async def test_models_run_on_when_what_they_are_forked_from_was_killed(tmp_path: Path) -> None:
     model = LinearRegression().fit(MATRIX, DATA["x0"])
     await run(saved(model, tmp_path))
-    for nursery in _nurseries(os.getpid()):
-        os.kill(int(nursery), signal.SIGKILL)
+    for fork_server in _fork_servers(os.getpid()):
+        os.kill(int(fork_server), signal.SIGKILL)
     assert (await run(saved(model, tmp_path))).predicted.shape == (200,)

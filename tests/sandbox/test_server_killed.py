@@ -26,7 +26,7 @@ def test_no_process_stays_when_the_server_is_killed(env: dict[str, str], tmp_pat
         client.register("spx", write(tmp_path / "spx", "import time\nwhile True: time.sleep(1)"))
         asking = threading.Thread(target=_benchmark, args=(client,))
         asking.start()
-        _wait(lambda: len(_forked(served.pid)) >= 3)  # The nursery, who watches, and the model.
+        _wait(lambda: len(_forked(served.pid)) >= 3)  # The fork server, who watches, and the model.
         started = set(_descendants(served.pid))
         served.kill()
         _wait(lambda: not any(Path(f"/proc/{process}").exists() for process in started))
@@ -39,10 +39,10 @@ def _benchmark(client: Client) -> None:
 
 
 def _forked(parent: int) -> list[list[bytes]]:
-    """Return the commands of the processes that a nursery forked, and its own."""
+    """Return the commands of the processes that a fork server forked, and its own."""
     commands = map(_words, _descendants(parent))
-    nurseries = (words for words in commands if b"modelward_server.sandbox.fork_server" in words)
-    return [words for words in nurseries if not words[0].endswith(b"bwrap")]
+    fork_servers = (words for words in commands if b"modelward_server.sandbox.fork_server" in words)
+    return [words for words in fork_servers if not words[0].endswith(b"bwrap")]
 
 
 def _words(process: int) -> list[bytes]:

@@ -126,7 +126,7 @@ def asking(keys: str) -> IdentityProvider:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Let keys be read again at once."""
-    monkeypatch.setattr(jwks, "BETWEEN_SECONDS", 0.0)
+    monkeypatch.setattr(jwks, "MIN_INTERVAL_SECONDS", 0.0)
     return monkeypatch
 
 
@@ -292,7 +292,7 @@ async def test_who_is_known_does_not_wait_for_a_provider_that_hangs(
     provider.answering.clear()
     provider.called.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(jwks, "BETWEEN_SECONDS", 0.0)
+        patch.setattr(jwks, "MIN_INTERVAL_SECONDS", 0.0)
         stranger = asyncio.create_task(asked.claims(signed(NEXT, kid="next")))
         assert await asyncio.to_thread(provider.called.wait, 10)
     monkeypatch.setattr(jwks, "FRESH_SECONDS", 0.0)

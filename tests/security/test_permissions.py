@@ -20,7 +20,7 @@ from modelward.v1 import common_pb2, comparison_pb2, drift_pb2, lifecycle_pb2, r
 from modelward_server.app import App
 from modelward_server.identity import Identity, Role
 from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
-from modelward_server.security.scope import BY_ID, Meaning, check_request, kept, meaning_of
+from modelward_server.security.scope import BY_ID, Meaning, check_request, meaning_of, visible_part
 from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
 
@@ -217,8 +217,8 @@ def test_lists_show_the_callers_own_part() -> None:
         assert own or method.name == "PreviewSchedule", method.name  # It shows times, of no model or a named schedule.
         if method.name == "LeaseJob":
             continue  # What it answers is one job, which it chose among the caller's own.
-        assert all(kept(answer, LIMITED) == answer for answer in own), method.name
-        assert not any(kept(answer, LIMITED).ListFields() for answer in foreign), method.name
+        assert all(visible_part(answer, LIMITED) == answer for answer in own), method.name
+        assert not any(visible_part(answer, LIMITED).ListFields() for answer in foreign), method.name
 
 
 def test_the_documentation_shows_each_call_under_its_role() -> None:

@@ -32,7 +32,7 @@ from modelward_server.app import App
 from modelward_server.identity import Role
 from modelward_server.lifecycle.queries import list_models
 from modelward_server.security import grants, scope
-from modelward_server.security.admin_session import administering
+from modelward_server.security.admin_session import admin_session
 from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
 from modelward_server.settings import Settings
 from modelward_server.storage.ledger import Ledger
@@ -107,7 +107,7 @@ def foreign_file(guarded: RunningServer) -> str:
 
 
 def token_of(running: RunningServer, name: str, *models: str, role: Role = Role.ADMIN) -> str:
-    with administering(running.settings) as (session, caller):
+    with admin_session(running.settings) as (session, caller):
         return grants.create_token(session, name, role, models, None, caller)
 
 
@@ -131,7 +131,7 @@ def test_reflection_is_for_viewers_and_channelz_for_unlimited_admins() -> None:
 def test_no_retraining_policy_reads_what_its_author_may_not(desk: Client, founder: Client, foreign_file: str) -> None:
     asked = replace(desk.get_retraining_policy("spx-trend"), follow_up=FollowUpAction.COMPARE, label="salary")
     for place in (foreign_file, "models:/ndx-trend/1", "runs:/0123/model", "models:/spx-trend/1/../../ndx-trend/1"):
-        with pytest.raises(ModelNotAllowed, match="is no place of theirs"):
+        with pytest.raises(ModelNotAllowed, match="is not in one of them"):
             desk.set_retraining_policy(replace(asked, evaluation_uri=place))
     kept = desk.set_retraining_policy(replace(asked, evaluation_uri="models:/spx-trend/1/data.parquet"))
     founder.set_retraining_policy(replace(kept, evaluation_uri=foreign_file))
@@ -209,14 +209,14 @@ def test_a_request_id_gives_its_answer_to_who_got_it_and_to_nobody_else(guarded:
     request = lifecycle_pb2.HaltModelRequest(model="spx-trend", reason="secret reason", request_id=str(uuid4()))
     first = ask(guarded, "HaltModel", request, token_of(guarded, "ada"))
     assert ask(guarded, "HaltModel", request, token_of(guarded, "ada")) == first  # Her next token is hers too.
-    with administering(guarded.settings) as (session, _):
+    with admin_session(guarded.settings) as (session, _):
         kept = session.get_one(RequestRow, request.request_id)
         assert kept.owner == "ada"
     for name, limit in (("eve", ()), ("eve", ("spx-",)), ("ad", ())):
         with pytest.raises(grpc.RpcError) as refused:
             ask(guarded, "HaltModel", request, token_of(guarded, name, *limit))
         assert (reason_of(refused), "secret" in str(refused.value)) == ("REQUEST_ID_REUSED", False)
-    with administering(guarded.settings) as (session, _):
+    with admin_session(guarded.settings) as (session, _):
         session.get_one(RequestRow, request.request_id).owner = ""  # As a row of an earlier version is.
     with pytest.raises(grpc.RpcError) as refused:
         ask(guarded, "HaltModel", request, token_of(guarded, "ada"))
@@ -366,7 +366,7 @@ def test_to_know_a_digest_is_not_to_have_the_bytes(guarded: RunningServer) -> No
     assert upload(guarded, desk, data, asks=True).complete
     request = lifecycle_pb2.RegisterModelVersionRequest(model="spx-trend", manifest=manifest_of(data))
     assert ask(guarded, "RegisterModelVersion", request, desk).version.files
-    with administering(guarded.settings) as (session, caller):
+    with admin_session(guarded.settings) as (session, caller):
         assert sweep_uploads(session, caller.at - timedelta(days=1)) == 0
         assert sweep_uploads(session, caller.at + timedelta(days=1)) > 0
     assert not upload(guarded, desk, data, asks=True).complete  # A proof is kept for a time only.

@@ -20,7 +20,7 @@ from modelward import AsyncClient, Client
 from modelward.errors import NotAuthenticated, RoleTooLow, Unavailable
 from modelward_server.identity import Role
 from modelward_server.security import authentication
-from modelward_server.security.admin_session import administering
+from modelward_server.security.admin_session import admin_session
 from modelward_server.security.grants import allow_certificate, list_grants, revoke
 from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
@@ -72,19 +72,19 @@ async def test_clients_need_a_certificate_and_a_rotated_one_is_served(
     both = grpc.ssl_channel_credentials(authority, key, cert)
     with pytest.raises(RoleTooLow, match="localhost is a viewer"), Client(target, credentials=both) as client:
         client.create_model("spx")  # Nobody gave the certificate a role.
-    with administering(Settings(data_dir=folders[0].parent / "data")) as (session, caller):
+    with admin_session(Settings(data_dir=folders[0].parent / "data")) as (session, caller):
         allow_certificate(session, "localhost", Role.OPERATOR, (), caller)
     await asyncio.sleep(KEPT)
     with Client(target, actor="mallory", credentials=both) as client:
         client.create_model("spx")
         record = list(client.export_audit_log())[-1]
     assert record.actor == "localhost"  # As the client's certificate names it, whatever the client says.
-    with administering(Settings(data_dir=folders[0].parent / "data")) as (session, caller):
+    with admin_session(Settings(data_dir=folders[0].parent / "data")) as (session, caller):
         revoke(session, list_grants(session)[0].id, caller)
     await asyncio.sleep(KEPT)
     with pytest.raises(NotAuthenticated, match="was revoked"), Client(target, credentials=both) as client:
         client.get_model("spx")  # Which a certificate that nobody ever saw may do.
-    with administering(Settings(data_dir=folders[0].parent / "data")) as (session, caller):
+    with admin_session(Settings(data_dir=folders[0].parent / "data")) as (session, caller):
         allow_certificate(session, "localhost", Role.VIEWER, (), caller)
     await asyncio.sleep(KEPT)
     bare = grpc.ssl_channel_credentials(authority)

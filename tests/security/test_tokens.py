@@ -20,7 +20,7 @@ from modelward import AsyncClient, Client
 from modelward.errors import InvalidField, ModelNotAllowed, ModelNotFound, NotAuthenticated, NotDue, RoleTooLow
 from modelward_server.identity import Identity, Role
 from modelward_server.security import authentication, grants
-from modelward_server.security.admin_session import administering
+from modelward_server.security.admin_session import admin_session
 from modelward_server.settings import Settings
 from modelward_server.storage.security_tables import GrantRow
 from tests.support.postgres import DATABASES, new_database
@@ -47,7 +47,7 @@ def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFac
 
 
 def token_of(running: RunningServer, name: str, role: Role, *models: str, expires_at: datetime | None = None) -> str:
-    with administering(running.settings) as (session, caller):
+    with admin_session(running.settings) as (session, caller):
         return grants.create_token(session, name, role, models, expires_at, caller)
 
 
@@ -64,7 +64,7 @@ async def test_who_shows_nothing_is_told_what_to_show(guarded: RunningServer) ->
 async def test_a_role_may_do_what_it_may_and_no_more(guarded: RunningServer) -> None:
     async with AsyncClient(guarded.target, token=token_of(guarded, "engine-7", Role.VIEWER)) as client:
         assert [model.name async for model in client.list_models()] == ["ndx-trend", "spx-trend"]
-        with pytest.raises(RoleTooLow, match="engine-7 is a viewer, and this call takes a operator"):
+        with pytest.raises(RoleTooLow, match="engine-7 is a viewer, and this call requires a operator"):
             await client.promote("spx-trend/1", to="staging")
     operator = token_of(guarded, "ada", Role.OPERATOR)
     with Client(guarded.target, token=lambda: operator, actor="mallory") as client:
@@ -81,7 +81,7 @@ async def test_who_is_limited_to_some_models_neither_sees_nor_changes_others(gua
         events = client.watch([])
         assert (await anext(events)).model == "spx-trend"
         await events.aclose()
-        with pytest.raises(ModelNotAllowed, match=r"desk may reach spx-\* only: 'ndx-trend' is not one of them"):
+        with pytest.raises(ModelNotAllowed, match=r"desk may only reach spx-\*: 'ndx-trend' is not one of them"):
             await client.get_model("ndx-trend")
         with pytest.raises(ModelNotAllowed, match="name one in the request"):
             [record async for record in client.export_audit_log()]
@@ -124,14 +124,14 @@ def test_a_token_ends_when_it_expires(guarded: RunningServer) -> None:
     token = token_of(guarded, "guest", Role.VIEWER, expires_at=end)
     with Client(guarded.target, token=token) as client:
         client.get_model("spx-trend")
-    with administering(guarded.settings) as (session, _):
+    with admin_session(guarded.settings) as (session, _):
         assert grants.holder_of_token(session, token, end - timedelta(microseconds=1)) == Identity("guest", Role.VIEWER)
         assert grants.holder_of_token(session, token, end) is None
 
 
 def test_a_certificate_whose_grant_has_ended_is_no_stranger_again(guarded: RunningServer) -> None:
     now = datetime.now(UTC)
-    with administering(guarded.settings) as (session, caller):
+    with admin_session(guarded.settings) as (session, caller):
         assert grants.holder_of_certificate(session, "new", now) == Identity("new", Role.VIEWER)
         given = grants.allow_certificate(session, "leaver", Role.ADMIN, ("spx-",), caller)
         assert grants.holder_of_certificate(session, "leaver", now) == Identity("leaver", Role.ADMIN, ("spx-",))
@@ -145,9 +145,9 @@ def test_a_certificate_whose_grant_has_ended_is_no_stranger_again(guarded: Runni
 
 @pytest.mark.parametrize("prefix", ["", " ", "\t", "-spx", "spx-,ndx-", "spx*", "ä", "x" * 129])
 def test_nobody_is_limited_to_what_is_no_beginning_of_a_name(guarded: RunningServer, prefix: str) -> None:
-    with administering(guarded.settings) as (session, caller):
+    with admin_session(guarded.settings) as (session, caller):
         for models in ((prefix,), ("spx-", prefix)):
-            with pytest.raises(InvalidField, match="is no beginning of a model's name"):
+            with pytest.raises(InvalidField, match="is no prefix of a model's name"):
                 grants.create_token(session, "ada", Role.ADMIN, models, None, caller)
             with pytest.raises(InvalidField, match="models"):
                 grants.allow_certificate(session, "ada", Role.ADMIN, models, caller)
@@ -157,7 +157,7 @@ def test_nobody_is_limited_to_what_is_no_beginning_of_a_name(guarded: RunningSer
 
 def test_a_grant_of_an_earlier_version_that_limits_nobody_is_refused(guarded: RunningServer) -> None:
     token = token_of(guarded, "ada", Role.ADMIN, "spx-")
-    with administering(guarded.settings) as (session, _):
+    with admin_session(guarded.settings) as (session, _):
         session.get_one(GrantRow, token.split("_")[1]).models = ["spx-", ""]
     with Client(guarded.target, token=token) as client, pytest.raises(NotAuthenticated):
         client.get_model("ndx-trend")
@@ -168,7 +168,7 @@ def test_a_revoked_token_ends_an_open_watch_before_it_tells_anything_more(guarde
     with Client(guarded.target, token=token) as client:
         events = client.watch(["spx-trend"])
         next(events)
-        with administering(guarded.settings) as (session, caller):
+        with admin_session(guarded.settings) as (session, caller):
             grants.revoke(session, token.split("_")[1], caller)
         time.sleep(KEPT)
         with Client(guarded.target, token=token_of(guarded, "founder", Role.ADMIN)) as other:
@@ -212,9 +212,9 @@ def test_the_commands_make_list_and_revoke_tokens(tmp_path: Path) -> None:
     assert token.split("_", 2)[2] not in json.dumps(grant)
     assert run("token", "revoke", grant["id"], *place).returncode == 0
     again = run("token", "revoke", grant["id"], *place)
-    assert "there is no live grant" in again.stderr
+    assert "there is no active grant" in again.stderr
     empty = run("token", "create", "eve", "--models", "", *place)
-    assert (empty.returncode, empty.stdout, "is no beginning" in empty.stderr) == (1, "", True)
+    assert (empty.returncode, empty.stdout, "is no prefix" in empty.stderr) == (1, "", True)
     running.stop()
 
 

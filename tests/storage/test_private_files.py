@@ -12,7 +12,7 @@ from modelward import Client
 from modelward_server.app import App
 from modelward_server.backup import back_up
 from modelward_server.sandbox.scratch import next_user, share
-from modelward_server.security.admin_session import administering
+from modelward_server.security.admin_session import admin_session
 from modelward_server.settings import Settings
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.private_files import make_private_folder, private_umask
@@ -53,7 +53,7 @@ def test_all_that_a_server_writes_is_for_its_user_only(open_umask: None, tmp_pat
 
 
 def test_commands_make_private_files_before_any_server_did(open_umask: None, tmp_path: Path) -> None:
-    with administering(Settings(data_dir=tmp_path / "data")):
+    with admin_session(Settings(data_dir=tmp_path / "data")):
         assert open_to_others(tmp_path / "data") == {}
 
 

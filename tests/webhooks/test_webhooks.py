@@ -22,7 +22,7 @@ from modelward_server.storage.audit import Kind
 from modelward_server.storage.tables import AuditRow
 from modelward_server.webhooks import sending
 from modelward_server.webhooks.addresses import is_public
-from modelward_server.webhooks.messages import is_told, message_of
+from modelward_server.webhooks.messages import is_delivered, message_of
 from modelward_server.webhooks.sending import DeliveryError, Sender
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
@@ -144,7 +144,7 @@ async def test_a_private_address_is_not_called(receiver: Receiver) -> None:
     # However the address is spelled: by name, as one number, hexadecimal, octal, short, in IPv6.
     spelled = ["127.0.0.1", "localhost", "2130706433", "0x7f000001", "0177.0.0.1", "127.1"]
     for url in (receiver.url.replace("127.0.0.1", host) for host in [*spelled, "[::ffff:127.0.0.1]", "[::1]"]):
-        with pytest.raises(DeliveryError, match="is not a public address; MODELWARD_WEBHOOKS_PRIVATE allows such"):
+        with pytest.raises(DeliveryError, match="is not public; MODELWARD_WEBHOOKS_PRIVATE allows private ones"):
             await Sender(allow_private=False).post(url, b"{}", {})
     assert receiver.calls == []
 
@@ -309,10 +309,10 @@ def _record(sequence: int, at: datetime, kind: Kind) -> AuditRow:
 def test_hash_of_each_record_that_is_told_goes_with_it_and_the_head_is_told_now_and_then() -> None:
     noon = datetime(2026, 3, 2, 12, tzinfo=UTC)
     move, policy = _record(7, noon, Kind.TRANSITION), _record(8, noon, Kind.POLICY)
-    assert (is_told(move, noon), is_told(policy, noon), is_told(policy, None)) == (True, False, False)
+    assert (is_delivered(move, noon), is_delivered(policy, noon), is_delivered(policy, None)) == (True, False, False)
     said = json.loads(message_of(move).body)
     assert (said["type"], said["data"]["hash"], said["data"]["actor"]) == ("transition", f"{7:064x}", "ada")
-    assert is_told(policy, noon - timedelta(days=1))
-    assert is_told(_record(300, noon, Kind.POLICY), noon)
+    assert is_delivered(policy, noon - timedelta(days=1))
+    assert is_delivered(_record(300, noon, Kind.POLICY), noon)
     head = json.loads(message_of(policy).body)
     assert (head["type"], head["data"]) == ("audit.head", {"sequence": 8, "hash": f"{8:064x}"})

@@ -87,10 +87,10 @@ def revoke(grant_id: str, **flags: str | None) -> None:
 @contextmanager
 def _writing(flags: Mapping[str, str | None]) -> Iterator[Any]:
     """Open a transaction on the server's database, and say who makes the change."""
-    from modelward_server.security.admin_session import administering
+    from modelward_server.security.admin_session import admin_session
 
     try:
-        with administering(settings_of(flags)) as opened:
+        with admin_session(settings_of(flags)) as opened:
             yield opened
     except ModelwardError as error:
         raise Failure(error.message) from None

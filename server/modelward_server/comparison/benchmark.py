@@ -19,7 +19,7 @@ from modelward.data import Columns
 from modelward.errors import ModelFailed
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward_server.comparison.compare import main_file
-from modelward_server.sandbox.answers import ModelProcessError, numbers, seconds, words
+from modelward_server.sandbox.answers import ModelProcessError, failure_text, numbers, seconds
 from modelward_server.sandbox.sandbox import Limits, write_job
 from modelward_server.sandbox.sandbox_process import ModelProcess, start_process
 from modelward_server.sandbox.scratch import job_folder
@@ -59,7 +59,7 @@ class Timing:
 
     async def ask(self, rows: int) -> None:
         """Time calls of so many rows for one turn."""
-        self.process.ask({"rows": rows, "seconds": TURN_SECONDS})
+        self.process.send({"rows": rows, "seconds": TURN_SECONDS})
         answer = await self._next("times", "peak_bytes")
         if answer:
             self.times[rows] += answer["times"]
@@ -89,7 +89,7 @@ def read_numbers(answer: Mapping[str, Any], names: Sequence[str]) -> dict[str, l
         ModelProcessError: the answer says that the model failed, or holds what is no number above zero.
     """
     if "failure" in answer:
-        raise ModelProcessError(words(answer["failure"]))
+        raise ModelProcessError(failure_text(answer["failure"]))
     read = {name: numbers if name == "peak_bytes" else seconds for name in names}
     return {name: read[name](answer.get(name), name) for name in names}
 

@@ -15,7 +15,7 @@ from modelward.kinds import is_time, kind_of
 from modelward.lifecycle import VersionRef
 from modelward.shared.row_ids import id_texts
 from modelward_server.comparison.scoring import count_missing
-from modelward_server.sandbox.sandbox import GREATEST, Run
+from modelward_server.sandbox.sandbox import MAX_PREDICTION, Run
 from modelward_server.statistics.trading import Floats
 
 PREDICTION, PROBABILITY, POSITION = "prediction", "probability", "position"
@@ -145,8 +145,8 @@ def _finite(values: NDArray[Any], field: str) -> Floats:
     if values.dtype == object or is_time(values):
         raise InvalidField(FieldViolation(field, f"holds {kind_of(values)}; send numbers"))
     found = values.astype(np.float64)
-    if not (np.abs(found) < GREATEST).all():
-        fix = f"holds NaN, infinity or more than {GREATEST:g}; leave those rows out"
+    if not (np.abs(found) < MAX_PREDICTION).all():
+        fix = f"holds NaN, infinity or more than {MAX_PREDICTION:g}; leave those rows out"
         raise InvalidField(FieldViolation(field, fix))
     return found
 

@@ -12,7 +12,7 @@ from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.kinds import is_time
 from modelward.lifecycle import VersionRef
-from modelward_server.sandbox.sandbox import GREATEST, Run
+from modelward_server.sandbox.sandbox import MAX_PREDICTION, Run
 from modelward_server.statistics.metric_applicability import (
     TRADING_METRICS,
     applies_to,
@@ -42,7 +42,9 @@ def split_column(columns: Columns, name: str, field: str) -> tuple[NDArray[Any],
         raise InvalidField(FieldViolation(f"data[{name!r}]", "holds times; send numbers, text or truth values"))
     missing = count_missing(taken)
     if missing:
-        fix = f"is missing, infinite or beyond {GREATEST:g} in {missing:,} of {len(taken):,} rows; leave those out"
+        fix = (
+            f"is missing, infinite or beyond {MAX_PREDICTION:g} in {missing:,} of {len(taken):,} rows; leave those out"
+        )
         raise InvalidField(FieldViolation(f"data[{name!r}]", fix))
     return taken, others
 
@@ -158,7 +160,7 @@ def _first(ask: Callable[[Metric, Scored], str], metric: Metric, scored: Sequenc
 def count_missing(truth: NDArray[Any]) -> int:
     if truth.dtype == object:
         return sum(value is None for value in truth)
-    return int(np.count_nonzero(~(np.abs(truth.astype(np.float64)) < GREATEST)))
+    return int(np.count_nonzero(~(np.abs(truth.astype(np.float64)) < MAX_PREDICTION)))
 
 
 def _some(values: Any) -> str:

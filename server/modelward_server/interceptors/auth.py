@@ -7,7 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 from modelward_server.interceptors.base import Behavior, Call, Interceptor
-from modelward_server.security.authentication import Authentication, Visit
+from modelward_server.security.authentication import Authentication, CallAuthorization
 from modelward_server.security.permissions import permission_of
 
 HEALTH = "/grpc.health.v1.Health/"
@@ -23,24 +23,24 @@ class Auth(Interceptor):
         return not method.startswith(HEALTH)
 
     @asynccontextmanager
-    async def around(self, call: Call) -> AsyncIterator[Visit]:
-        call.visit = Visit(self._authentication, permission_of(call.method), call.context)
-        await call.visit.begin()
-        yield call.visit
+    async def around(self, call: Call) -> AsyncIterator[CallAuthorization]:
+        call.authorization = CallAuthorization(self._authentication, permission_of(call.method), call.context)
+        await call.authorization.begin()
+        yield call.authorization
 
     def _single(self, inner: Behavior) -> Behavior:
         async def behavior(call: Call) -> Any:
-            async with self.around(call) as visit:
-                return visit.only_own(await inner(call))
+            async with self.around(call) as authorization:
+                return authorization.visible_part(await inner(call))
 
         return behavior
 
     def _stream(self, inner: Behavior) -> Behavior:
         async def behavior(call: Call) -> AsyncIterator[Any]:
-            async with self.around(call) as visit, aclosing(inner(call)) as answers:
+            async with self.around(call) as authorization, aclosing(inner(call)) as answers:
                 async for answer in answers:
-                    shown = await visit.shown(answer)
-                    if shown is not None:
-                        yield shown
+                    visible = await authorization.visible_update(answer)
+                    if visible is not None:
+                        yield visible
 
         return behavior

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from grpc import aio
 
 if TYPE_CHECKING:
-    from modelward_server.security.authentication import Visit
+    from modelward_server.security.authentication import CallAuthorization
 
 OUR_METHODS = "/modelward."
 
@@ -41,7 +41,7 @@ class Call:
     context: Context
     request: Any = None
     """The message, or the iterator over a stream of them; None until the call is authorized and was read."""
-    visit: Visit | None = None
+    authorization: CallAuthorization | None = None
     """The client's identity and permissions once known; None where the server does not authenticate."""
 
     @property

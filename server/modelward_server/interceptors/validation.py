@@ -97,8 +97,8 @@ async def _messages(call: Call) -> AsyncIterator[Any]:
 
 async def _check(call: Call, message: Message, *, first: bool) -> None:
     check_message(message)
-    if call.visit:
-        await call.visit.check(message, first=first)
+    if call.authorization:
+        await call.authorization.check(message, first=first)
 
 
 def _parse(call: Call, data: bytes) -> Any:

@@ -1,1 +1,1 @@
-"""What an operator sees of a running server."""
+"""Observability: health, logs and metrics of a running server."""

@@ -1,4 +1,4 @@
-"""How the background tasks fare, at the moment of a scrape."""
+"""Metrics of the background tasks, collected at each scrape."""
 
 from collections.abc import Iterable
 
@@ -9,14 +9,14 @@ from modelward_server.runtime.background import Background, TaskState
 
 
 class BackgroundMetrics(Collector):
-    """Reads the states of the background tasks at each scrape."""
+    """Collects the states of the background tasks at each scrape."""
 
     NAMES = (
         "modelward_background_task_up",
         "modelward_background_task_failures",
         "modelward_background_task_last_failure_timestamp_seconds",
     )
-    """All that it may tell."""
+    """The names of all its metrics."""
 
     def __init__(self, background: Background) -> None:
         self._background = background

@@ -1,6 +1,4 @@
-"""What the health service tells: the server and its services as long as the ledger answers; MLflow and each background
-task by itself.
-"""
+"""Health checks: the server and its services depend on the ledger; MLflow and background tasks have their own state."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -22,21 +20,21 @@ from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.tables import AuditHeadRow
 
 DATABASE, MLFLOW = "database", "mlflow"
-"""What health calls the stores behind the server."""
+"""The health service's names of the stores behind the server."""
 CONFINEMENT = "modelward.sandbox."
-"""What the health service puts before each part of what may confine models, which serves where it holds."""
+"""Prefix of the health services for the sandbox's mechanisms, which are SERVING where they are in effect."""
 SECONDS = 2.0
-"""How often each is asked."""
+"""Interval of the checks."""
 PATIENCE_SECONDS = 3.0
-"""After which one that has not answered counts as away."""
+"""Timeout after which a store counts as unavailable."""
 MESSAGES: Any = health_pb2
-"""The types of the health service's messages do not know those of its call `List`."""
+"""The type stubs of the health service's messages omit those of its method `List`."""
 
 Check = Callable[[], bool]
 
 
 class HealthServicer(health.aio.HealthServicer):
-    """The standard health service, with its call that lists every service and its state."""
+    """The standard health service, including its method that lists every service and its state."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,23 +43,23 @@ class HealthServicer(health.aio.HealthServicer):
     async def List(self, request: object, context: "aio.ServicerContext[Any, Any]") -> Any:  # noqa: N802 - gRPC's name
         answer = MESSAGES.HealthListResponse()
         for name in self._names:
-            found = await self.Check(health_pb2.HealthCheckRequest(service=name), context)
-            answer.statuses[name].CopyFrom(found)
+            response = await self.Check(health_pb2.HealthCheckRequest(service=name), context)
+            answer.statuses[name].CopyFrom(response)
         return answer
 
     async def show(self, name: str, well: bool) -> None:
-        """Say whether a service is well."""
+        """Set whether a service is healthy."""
         answer = health_pb2.HealthCheckResponse
         self._names.add(name)
         await self.set(name, answer.SERVING if well else answer.NOT_SERVING)
 
 
 class Health:
-    """Asks the stores again and again.
+    """Checks the stores periodically.
 
     Args:
         servicer: the health service.
-        services: those that need the ledger.
+        services: the services that depend on the ledger.
         mlflow: the tracking URI.
     """
 
@@ -72,21 +70,21 @@ class Health:
         self._mlflow = mlflow
 
     async def begin(self, background: Background) -> None:
-        """Say that all is well, as the ledger was just migrated and MLflow is not needed to begin; and begin to ask.
+        """Report all as healthy, since the ledger was just migrated and MLflow is not needed to start; begin checking.
 
-        Each store is asked by a task of its own, so that one that hangs keeps nobody from asking the other.
+        Each store is checked by a task of its own, so that one that hangs does not delay the other check.
         """
         needing_ledger = ["", *self._services, DATABASE]
-        await self._tell([*needing_ledger, MLFLOW], True)
+        await self._show([*needing_ledger, MLFLOW], True)
         background.start("health-database", lambda: self._keep(lambda: answers(self._ledger), needing_ledger))
         background.start("health-mlflow", lambda: self._keep(lambda: is_reached(self._mlflow), [MLFLOW]))
-        background.start("confinement", self._tell_confinement)
+        background.start("confinement", self._show_confinement)
 
-    async def _tell_confinement(self) -> None:
-        """Say once what confines models here, which does not change while the server runs."""
+    async def _show_confinement(self) -> None:
+        """Report once the sandbox's mechanisms, which do not change while the server runs."""
         found = await in_own_thread(level)
         for name, holds in found.parts.items():
-            await self._tell([f"{CONFINEMENT}{name}"], holds)
+            await self._show([f"{CONFINEMENT}{name}"], holds)
         await progressed()
         await asyncio.Event().wait()
 
@@ -94,18 +92,18 @@ class Health:
         while True:
             running = asyncio.create_task(in_own_thread(check))
             done, _ = await asyncio.wait({running}, timeout=PATIENCE_SECONDS)
-            await self._tell(names, bool(done) and running.exception() is None and running.result())
-            await running  # One that hangs must not be asked again by another thread, and yet another.
+            await self._show(names, bool(done) and running.exception() is None and running.result())
+            await running  # A check that hangs must not be started again in another thread, and yet another.
             await progressed()
             await asyncio.sleep(SECONDS)
 
-    async def _tell(self, names: Sequence[str], well: bool) -> None:
+    async def _show(self, names: Sequence[str], well: bool) -> None:
         for name in names:
             await self._servicer.show(name, well)
 
 
 def answers(ledger: Ledger) -> bool:
-    """Ask the ledger's database for one row; a question for nothing would not find out that it is damaged."""
+    """Return whether the ledger's database answers; reads one row, since a constant query would not detect damage."""
     try:
         with ledger.reading() as session:
             session.execute(select(AuditHeadRow.sequence)).first()
@@ -115,7 +113,7 @@ def answers(ledger: Ledger) -> bool:
 
 
 def is_reached(tracking_uri: str) -> bool:
-    """Find out whether a tracking server or database answers; of a store of another kind nothing is asked."""
+    """Return whether a tracking server or database answers; True for stores of other kinds, which are not checked."""
     if tracking_uri.startswith(("http://", "https://")):
         return _answers_http(f"{tracking_uri.rstrip('/')}/health")
     return "://" not in tracking_uri or tracking_uri.startswith("file:") or _answers_sql(tracking_uri)
@@ -125,7 +123,7 @@ def _answers_http(url: str) -> bool:
     try:
         urlopen(url, timeout=PATIENCE_SECONDS).close()  # noqa: S310 - the operator's own URL, http or https
     except HTTPError as error:
-        return error.code < 500  # Somebody is there, who wants a password or knows no such page.
+        return error.code < 500  # The server answers, but requires a password or lacks this page.
     except (OSError, ValueError):
         return False
     return True
@@ -134,7 +132,7 @@ def _answers_http(url: str) -> bool:
 def _answers_sql(url: str) -> bool:
     database = make_url(url).database or ""
     if url.startswith("sqlite:") and not Path(database).exists():
-        return True  # The mirror makes it when there is something to show; to look into it would make an empty one.
+        return True  # The mirror creates it when needed; connecting to it here would create an empty one.
     try:
         with create_engine(url, poolclass=NullPool).connect() as connection:
             connection.execute(select(1))

@@ -1,4 +1,4 @@
-"""What the ledger says at the moment of a scrape: versions in production, drift, jobs, and how far MLflow lags."""
+"""Metrics read from the ledger at each scrape: versions in production, drift, jobs, and the lag of MLflow."""
 
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
@@ -21,10 +21,10 @@ OPEN = ("pending", "leased")
 
 
 class LedgerMetrics(Collector):
-    """Reads the ledger at each scrape.
+    """Collects metrics from the ledger at each scrape.
 
     Args:
-        behind: returns how many versions MLflow has not been shown as they are.
+        behind: returns the number of versions whose changes MLflow does not show yet.
     """
 
     NAMES = (
@@ -35,24 +35,24 @@ class LedgerMetrics(Collector):
         "modelward_jobs_open",
         "modelward_oldest_job_seconds",
     )
-    """All that it may tell."""
+    """The names of all its metrics."""
 
     def __init__(self, ledger: Ledger, behind: Callable[[], int]) -> None:
         self._ledger = ledger
         self._behind = behind
 
     def describe(self) -> Iterable[Metric]:
-        """Name nothing beforehand: the database may be away when the server starts."""
+        """Return no metrics in advance: the database may be unavailable when the server starts."""
         return ()
 
     def collect(self) -> Iterable[Metric]:
-        found = best_effort(self._found)()
+        from_ledger = best_effort(self._from_ledger)()
         up = GaugeMetricFamily("modelward_database_up", "Whether the database answered this scrape.")
-        up.add_metric([], int(bool(found)))
-        return [up, *(found or ()), *(best_effort(self._lag)() or ())]
+        up.add_metric([], int(bool(from_ledger)))
+        return [up, *(from_ledger or ()), *(best_effort(self._lag)() or ())]
 
-    def _found(self) -> list[Metric]:
-        """Return what the ledger says; nothing while its database is away."""
+    def _from_ledger(self) -> list[Metric]:
+        """Return the ledger's metrics; empty while its database is unavailable."""
         try:
             with self._ledger.reading() as session:
                 return [_in_production(session), _drift(session), *_jobs(session)]
@@ -60,7 +60,7 @@ class LedgerMetrics(Collector):
             return []
 
     def _lag(self) -> list[Metric]:
-        """Return how far MLflow lags; nothing while that cannot be told."""
+        """Return the lag of MLflow; empty while it is unknown."""
         family = GaugeMetricFamily("modelward_mlflow_versions_behind", "Versions that MLflow does not show yet.")
         try:
             family.add_metric([], self._behind())
@@ -78,7 +78,7 @@ def _in_production(session: Session) -> GaugeMetricFamily:
 
 
 def _drift(session: Session) -> GaugeMetricFamily:
-    """Return the newest score of each version in production."""
+    """Return the newest drift score of each version in production."""
     family = GaugeMetricFamily("modelward_drift_score", "The newest drift score in production.", labels=["model"])
     newest = func.row_number().over(partition_by=DriftReportRow.model, order_by=DriftReportRow.created_at.desc())
     ranked = (

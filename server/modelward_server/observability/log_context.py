@@ -1,23 +1,23 @@
-"""What every log line of one call says of it: begun with the call, and added to where more is known."""
+"""Context of a call's log lines: started with the call, and extended as more is known."""
 
 from collections.abc import Mapping
 from contextvars import ContextVar
 
-_facts: ContextVar[dict[str, str] | None] = ContextVar("facts", default=None)
+_context: ContextVar[dict[str, str] | None] = ContextVar("log_context", default=None)
 
 
-def begin(**known: str) -> Mapping[str, str]:
-    """Begin the facts of a call and return them; what is noted later is seen in them."""
-    _facts.set(known)
-    return known
+def begin(**fields: str) -> Mapping[str, str]:
+    """Start the context of a call and return it; fields that are noted later appear in it."""
+    _context.set(fields)
+    return fields
 
 
-def note(**more: str) -> None:
-    """Add to the facts of the call at hand; outside of one, or where calls are not logged, nothing happens."""
-    if (known := _facts.get()) is not None:
-        known.update(more)
+def note(**fields: str) -> None:
+    """Add fields to the context of the current call; without effect outside of one, or where calls are not logged."""
+    if (context := _context.get()) is not None:
+        context.update(fields)
 
 
 def current() -> Mapping[str, str]:
-    """Return the facts of the call at hand; none outside of one."""
-    return _facts.get() or {}
+    """Return the context of the current call; empty outside of one."""
+    return _context.get() or {}

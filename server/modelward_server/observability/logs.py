@@ -1,4 +1,4 @@
-"""How the server logs: lines for people or one JSON object a line, with the facts of the call, without secrets."""
+"""Logging: text lines or one JSON object per line, with the context of the call, without secrets."""
 
 import json
 import logging
@@ -12,12 +12,12 @@ from modelward_server.observability import log_context
 from modelward_server.observability.redaction import redact
 
 CALLS = "modelward_server.interceptors.access_log"
-TOLD_OF = ("modelward_server.storage.audit_logging", CALLS)
-"""What is logged from INFO on; all else from WARNING on."""
+INFO_LOGGERS = ("modelward_server.storage.audit_logging", CALLS)
+"""Loggers whose level is INFO; that of all others is WARNING."""
 
 
 class TextFormatter(logging.Formatter):
-    """A line for people."""
+    """Formats a record as a text line."""
 
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
@@ -31,7 +31,7 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonLines(JsonFormatter):
-    """A JSON object with the line's time in UTC, level, logger and message, and whatever else is known."""
+    """Formats a record as a JSON object with its time in UTC, level, logger and message, and all further fields."""
 
     def __init__(self) -> None:
         names = {"levelname": "level", "name": "logger", "exc_info": "exception"}
@@ -41,19 +41,19 @@ class JsonLines(JsonFormatter):
         return redact(super().jsonify_log_record(log_data))
 
 
-class WithFacts(logging.Filter):
-    """Adds to each line what is known of the call that it is about."""
+class WithContext(logging.Filter):
+    """Adds the context of the current call to each record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.__dict__.update(log_context.current())
-        with suppress(Exception):  # A module that another thread is importing is there, and has nothing in it yet.
+        with suppress(Exception):  # A module that another thread is importing exists, but is still empty.
             if trace_id := _trace_id():
                 record.__dict__["trace_id"] = trace_id
         return True
 
 
 class Lines(logging.StreamHandler[TextIO]):
-    """Writes lines. One that cannot be written fails nobody's call; its content may be a secret and is not shown."""
+    """Writes lines. A failure fails no call, and is logged without the record, whose content may be a secret."""
 
     def handle(self, record: logging.LogRecord) -> bool:
         try:
@@ -65,28 +65,28 @@ class Lines(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging names it
         with suppress(Exception):
             failure = getattr(sys.exc_info()[0], "__name__", "nothing")
-            said = {"level": "ERROR", "logger": record.name, "message": f"a line of the log failed with {failure}"}
-            self.stream.write(json.dumps(said) + "\n")
+            line = {"level": "ERROR", "logger": record.name, "message": f"a line of the log failed with {failure}"}
+            self.stream.write(json.dumps(line) + "\n")
 
 
 def handler(log_format: str, stream: TextIO) -> logging.Handler:
-    """Return what writes log lines to a stream, as `text` or as `json`."""
-    made = Lines(stream)
-    made.setFormatter(JsonLines() if log_format == "json" else TextFormatter())
-    made.addFilter(WithFacts())
-    return made
+    """Return a handler that writes log lines to a stream, as `text` or as `json`."""
+    lines = Lines(stream)
+    lines.setFormatter(JsonLines() if log_format == "json" else TextFormatter())
+    lines.addFilter(WithContext())
+    return lines
 
 
 def configure(log_format: str) -> None:
     """Send every log line of the process to stderr, as `text` or as `json`."""
     logging.basicConfig(level=logging.WARNING, handlers=[handler(log_format, sys.stderr)], force=True)
     logging.captureWarnings(True)
-    for name in TOLD_OF:
+    for name in INFO_LOGGERS:
         logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _trace_id() -> str:
-    """Return the id of OpenTelemetry's current trace; empty without one, and where nothing uses OpenTelemetry."""
+    """Return the id of OpenTelemetry's current trace; empty without one, and where OpenTelemetry is not in use."""
     trace = sys.modules.get("opentelemetry.trace")
     found = trace.get_current_span().get_span_context() if trace else None
     return format(found.trace_id, "032x") if found and found.is_valid else ""

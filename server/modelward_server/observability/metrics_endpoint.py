@@ -12,16 +12,16 @@ class MetricsEndpoint:
             collector(registry=self.registry)
 
     def serve(self, host: str, port: int) -> int:
-        """Begin to answer scrapes at `/metrics`, and return the port.
+        """Start to serve scrapes at `/metrics`, and return the port.
 
         Raises:
-            OSError: one cannot listen there.
+            OSError: the address cannot be used.
         """
         self._server, self._thread = start_http_server(port, host, self.registry)
         return int(self._server.server_address[1])
 
     def close(self) -> None:
-        """Answer no more."""
+        """Stop serving."""
         self._server.shutdown()
         self._server.server_close()
         self._thread.join()

@@ -1,4 +1,4 @@
-"""What this server's threads have to do, and what it has swept, at the moment of a scrape."""
+"""Metrics of this server's executors and retention, collected at each scrape."""
 
 from collections.abc import Iterable
 
@@ -10,10 +10,10 @@ from modelward_server.storage.retention import Retention
 
 
 class RuntimeMetrics(Collector):
-    """Reads the executors and the retention at each scrape."""
+    """Collects metrics of the executors and the retention at each scrape."""
 
     NAMES = ("modelward_executor_work", "modelward_retention_seconds", "modelward_retention_swept")
-    """All that it may tell."""
+    """The names of all its metrics."""
 
     def __init__(self, executors: Executors, retention: Retention) -> None:
         self._executors = executors

@@ -17,7 +17,7 @@ from modelward_server import identity
 from modelward_server.actor_context import ActorContext
 from modelward_server.identity import Identity
 from modelward_server.runtime.cancellation import CancellationToken
-from modelward_server.security.scope import names_only_own
+from modelward_server.security.scope import names_only_visible
 from modelward_server.storage import audit
 from modelward_server.storage.prepared import Outdated
 from modelward_server.storage.retention import EXPIRED, check_not_expired, expired
@@ -211,7 +211,7 @@ def _same_answer(row: RequestRow, digest: str, who: Identity | None) -> Any:
     if row.answer_type == EXPIRED:
         raise expired(row.request_id)
     answer = GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(row.answer_type)).FromString(row.answer)
-    if who and not names_only_own(answer, who):
+    if who and not names_only_visible(answer, who):
         raise _reused(row)
     return answer
 

@@ -1,1 +1,1 @@
-"""The confinement of processes in which models run: what the kernel lets them reach, and how much they may take."""
+"""Sandbox for processes in which models run: access restrictions enforced by the kernel, and resource limits."""

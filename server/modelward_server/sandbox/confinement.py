@@ -1,7 +1,7 @@
-"""What a process does to itself before a model is loaded in it, from which there is no way back.
+"""Confinement that a process applies to itself before a model is loaded in it; it cannot be reverted.
 
-Nothing here knows the server: it runs in a process that was forked for one model, which then may read Python and the
-job's folder, write to nothing but its standard input's socket, and start nothing.
+This module is independent of the server: it runs in a process that was forked for one model. Afterwards the process can
+read Python's files and the job's folder, write only to the socket of its standard input, and start no process.
 """
 
 import os
@@ -25,26 +25,26 @@ from modelward_server.sandbox.system import (
 )
 
 MAX_THREADS = 256
-"""Of a model that has a user of its own."""
+"""Limit for a model that runs as a user of its own."""
 MAX_THREADS_OF_SHARED_USER = 4096
-"""Of all processes of the server's user together, where a model runs as that: the kernel counts by user."""
+"""Limit for all processes of the server's user together, where a model runs as that user: the kernel counts by user."""
 MAX_OPEN_FILES = 256
 MAX_STACK_BYTES = 8 << 20
 SPARE_ADDRESS_BYTES = 2 << 30
-"""Addresses beside those that hold data: BLAS and the C library reserve what they never use."""
+"""Address space in addition to that for data: BLAS and the C library reserve what they never use."""
 CAP_DAC_READ_SEARCH = 1 << 2
 SYSTEM_FILES = ("/dev/null", "/dev/urandom", "/proc/cpuinfo", "/proc/meminfo", "/sys/devices/system/cpu")
-"""What libraries look at, beside their own files."""
+"""Files that libraries read in addition to their own."""
 
 
 @dataclass(frozen=True)
 class Budget:
-    """What a process may take.
+    """The resources that a process may use.
 
     Args:
-        memory_bytes: beside what it holds already, in private memory of any kind.
-        mapped_bytes: addresses for files that it maps.
-        cpu_seconds: of all its threads together.
+        memory_bytes: private memory of any kind, in addition to what the process holds already.
+        mapped_bytes: address space for mapped files.
+        cpu_seconds: processor time of all its threads together.
     """
 
     memory_bytes: int
@@ -54,10 +54,10 @@ class Budget:
 
 @dataclass(frozen=True)
 class Layers:
-    """Which means of the kernel took hold.
+    """The kernel's mechanisms that took effect.
 
     Args:
-        landlock: the version of its interface; 0: it did not.
+        landlock: the version of its ABI; 0: it is not in effect.
     """
 
     landlock: int
@@ -69,22 +69,22 @@ class Layers:
 
 
 def confine(budget: Budget, readable: Sequence[Path], user: int | None) -> Layers:
-    """Confine this process, which must have one thread, as far as the kernel can.
+    """Confine this process, which must be single-threaded, as far as the kernel supports.
 
     Args:
         readable: files and folders that it may read.
-        user: the user and group to become, where this process may; None: stay who it is.
+        user: the user and group to switch to, where permitted; None: keep the current user.
 
     Raises:
-        OSError: the user cannot be had, or could not read what it must; then the process is in no state to go on.
+        OSError: switching to the user failed, or it cannot read required files; the process must then not continue.
     """
     with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")  # When memory runs out, models go before servers do.
+        Path("/proc/self/oom_score_adj").write_text("1000")  # The OOM killer then chooses models before servers.
     _limit(budget, MAX_THREADS if user is not None else MAX_THREADS_OF_SHARED_USER)
     version = landlock.abi()
     ruleset = landlock.open_ruleset([*readable, *map(Path, SYSTEM_FILES)]) if version else None
     if ON_LINUX:
-        _give_up_privileges(user, readable, may_read_all=ruleset is not None)
+        _drop_privileges(user, readable, may_read_all=ruleset is not None)
     if ruleset is not None:
         landlock.restrict(ruleset)
     if seccomp.is_known_machine():
@@ -93,10 +93,10 @@ def confine(budget: Budget, readable: Sequence[Path], user: int | None) -> Layer
 
 
 def _limit(budget: Budget, threads: int) -> None:
-    """Set every limit of resources.
+    """Set all resource limits.
 
-    The memory limit is on data (RLIMIT_DATA). What that does not count is refused: shared memory, and files to write.
-    The one on addresses (RLIMIT_AS) bounds the kernel's own tables.
+    The memory limit is on data (RLIMIT_DATA). Memory that it does not count, shared memory and written files, is denied
+    otherwise. The limit on address space (RLIMIT_AS) bounds the kernel's page tables.
     """
     data, addresses = _memory("VmData"), _memory("VmSize")
     limits = {
@@ -114,21 +114,21 @@ def _limit(budget: Budget, threads: int) -> None:
         "NICE": 0,
         "RTPRIO": 0,
     }
-    for name, most in limits.items():
+    for name, maximum in limits.items():
         kind = getattr(resource, f"RLIMIT_{name}", None)
-        if kind is not None and most is not None:
-            _lower(kind, most)
+        if kind is not None and maximum is not None:
+            _lower(kind, maximum)
 
 
-def _lower(kind: int, most: int) -> None:
+def _lower(kind: int, maximum: int) -> None:
     _, hard = resource.getrlimit(kind)
-    most = most if hard == resource.RLIM_INFINITY else min(most, hard)
-    with suppress(ValueError):  # macOS knows limits that it does not set.
-        resource.setrlimit(kind, (most, most))
+    maximum = maximum if hard == resource.RLIM_INFINITY else min(maximum, hard)
+    with suppress(ValueError):  # macOS defines limits that it does not let be set.
+        resource.setrlimit(kind, (maximum, maximum))
 
 
 def _memory(name: str) -> int:
-    """Return a figure of this process's memory in bytes; 0 where the system does not tell."""
+    """Return a memory figure of this process in bytes; 0 where the system does not report it."""
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
@@ -136,11 +136,11 @@ def _memory(name: str) -> int:
     return next(int(line.split()[1]) << 10 for line in status.splitlines() if line.startswith(name))
 
 
-def _give_up_privileges(user: int | None, readable: Sequence[Path], may_read_all: bool) -> None:
-    """Become the user, and give up every capability and every way to one.
+def _drop_privileges(user: int | None, readable: Sequence[Path], may_read_all: bool) -> None:
+    """Switch to the user, and drop every capability and every way to gain one.
 
     Args:
-        may_read_all: let the user read the files even where only root may, since Landlock allows it no others.
+        may_read_all: let the user read files that only root can read, since Landlock denies it all others.
     """
     kept = 0
     if user is not None:
@@ -153,7 +153,7 @@ def _give_up_privileges(user: int | None, readable: Sequence[Path], may_read_all
     keep_capabilities(kept)
     prctl(PR_SET_NO_NEW_PRIVS, 1)
     prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    prctl(PR_SET_DUMPABLE, 0)  # Else others of the same user could look into it.
+    prctl(PR_SET_DUMPABLE, 0)  # Otherwise other processes of the same user could inspect it.
 
 
 def _refuse(user: int) -> int:

@@ -1,10 +1,10 @@
 """The process that model processes are forked from: `python -m modelward_server.sandbox.fork_server RUNTIME READABLE`.
 
-Importing what runs a model takes seconds, far longer than most models run. So it is imported once, here, where no model
-is ever loaded; each model then gets a copy of this process for itself, which confines itself before it loads the model.
-The server asks over a socket that is this process's standard input, and sends with each request the ends of two other
-sockets: over one a keeper tells of the model's process, and ends it when the server says so or is gone; over the other
-the model's process answers.
+Importing a model's runtime takes seconds, far longer than most models run. So it is imported once, here, where no model
+is ever loaded; each model then gets a fork of this process, which confines itself before it loads the model. The server
+sends requests over a socket that is this process's standard input, and with each request the ends of two other sockets:
+over one, a supervisor process reports on the model's process, and kills it when the server closes the socket or dies;
+over the other, the model's process answers.
 """
 
 import gc
@@ -25,7 +25,7 @@ from modelward_server.sandbox.confinement import Budget, confine
 
 PROGRAMS = {"work": "modelward_server.sandbox.model_process", "time": "modelward_server.sandbox.latency_benchmark"}
 RUNTIMES = {"skops": ("skops.io", "pandas"), "onnx": ("onnxruntime",), "pickle": ()}
-"""What the models of a format need."""
+"""Modules that the models of a format need."""
 REQUEST_BYTES = 1 << 16
 MAX_DESCRIPTORS = 1 << 16
 HUNG_UP = select.POLLHUP | getattr(select, "POLLRDHUP", 0)
@@ -33,44 +33,44 @@ HUNG_UP = select.POLLHUP | getattr(select, "POLLRDHUP", 0)
 
 def main() -> None:
     control = socket.socket(fileno=os.dup(0))
-    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # What is forked must not hold the socket when this process is gone.
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # Forked processes must not hold the socket when this one has ended.
     for module in (*PROGRAMS.values(), *RUNTIMES[sys.argv[1]]):
         importlib.import_module(module)
     readable = [Path(path) for path in json.loads(sys.argv[2])]
-    gc.freeze()  # Or the first collection would copy every page that the processes share.
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # Nobody asks how a keeper ended.
+    gc.freeze()  # Otherwise the first collection would copy every page that the processes share.
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # The exit status of a supervisor is not used.
     while True:
         request, ends, _, _ = socket.recv_fds(control, REQUEST_BYTES, 2)
         if not request:
-            return  # The server is gone.
+            return  # The server has ended.
         if os.fork() == 0:
             control.close()
             watch, conversation = ends
-            _keep(watch, conversation, readable, **json.loads(request))
+            _supervise(watch, conversation, readable, **json.loads(request))
         for end in ends:
             os.close(end)
 
 
-def _keep(watch: int, conversation: int, readable: Sequence[Path], program: str, folder: str) -> Never:
-    """Start a model's process, end it when the server hangs up, and tell how it ended."""
+def _supervise(watch: int, conversation: int, readable: Sequence[Path], program: str, folder: str) -> Never:
+    """Start a model's process, kill it when the server closes the connection, and report its exit status."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     child = os.fork()
     if child == 0:
-        _become(conversation, program, Path(folder), readable)
+        _become_model(conversation, program, Path(folder), readable)
     os.close(conversation)
-    with socket.socket(fileno=watch) as told:
-        _tell(told, {"begun": True})
-        _tell(told, {"ended": os.waitstatus_to_exitcode(_wait(child, watch))})
+    with socket.socket(fileno=watch) as server:
+        _report(server, {"begun": True})
+        _report(server, {"ended": os.waitstatus_to_exitcode(_wait(child, watch))})
     os._exit(0)
 
 
-def _tell(told: socket.socket, news: Mapping[str, object]) -> None:
-    with suppress(OSError):  # Whoever asked may be gone.
-        told.sendall(json.dumps(news).encode() + b"\n")
+def _report(server: socket.socket, event: Mapping[str, object]) -> None:
+    with suppress(OSError):  # The server may have closed the connection.
+        server.sendall(json.dumps(event).encode() + b"\n")
 
 
 def _wait(child: int, watch: int) -> int:
-    """Wait for the end of a process, and bring it about when the other end of the socket is closed."""
+    """Wait for the end of a process, and kill it when the other end of the socket is closed."""
     ended = os.pidfd_open(child)
     waiting = select.poll()
     waiting.register(ended, select.POLLIN)
@@ -80,8 +80,8 @@ def _wait(child: int, watch: int) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def _become(conversation: int, program: str, folder: Path, readable: Sequence[Path]) -> Never:
-    """Be the process of a model, with the conversation as its standard input and nothing else of this one's."""
+def _become_model(conversation: int, program: str, folder: Path, readable: Sequence[Path]) -> Never:
+    """Run as the process of a model, with the conversation as its standard input and no other inherited descriptor."""
     code = 1
     try:
         os.setsid()

@@ -1,7 +1,7 @@
-"""Landlock: a process gives up the file system, but for what it names, and TCP, and signals to others.
+"""Landlock: a process drops its access to the file system except for listed files, to TCP, and to signals to others.
 
-The interface is described in https://docs.kernel.org/userspace-api/landlock.html. What it does depends on the kernel:
-its ABI tells (1 since Linux 5.13, 4 with TCP since 6.7, 6 with signals and abstract sockets since 6.12).
+The interface is described in https://docs.kernel.org/userspace-api/landlock.html. Its features depend on the kernel's
+ABI version (1 since Linux 5.13, 4 with TCP since 6.7, 6 with signals and abstract sockets since 6.12).
 """
 
 import ctypes
@@ -18,13 +18,13 @@ RULE_PATH_BENEATH = 1
 FLAG_VERSION = 1
 READ_FILE, READ_DIR = 1 << 2, 1 << 3
 FILE_ACCESS = {1: (1 << 13) - 1, 2: (1 << 14) - 1, 3: (1 << 15) - 1, 5: (1 << 16) - 1}
-"""All rights to files that an ABI knows, from the first ABI that does."""
+"""All file access rights of an ABI, keyed by the first ABI with them."""
 TCP_ACCESS, SCOPES = 0b11, 0b11
-"""To bind and to connect; abstract sockets and signals."""
+"""Bind and connect; abstract sockets and signals."""
 
 
 def abi() -> int:
-    """Return the version of the kernel's interface; 0 where there is none, or none is allowed."""
+    """Return the kernel's ABI version; 0 where Landlock is not available or not permitted."""
     if not ON_LINUX:
         return 0
     try:
@@ -34,15 +34,15 @@ def abi() -> int:
 
 
 def open_ruleset(readable: Iterable[Path]) -> int:
-    """Return a set of rules: these files and folders may be read, everything else that Landlock knows is refused.
+    """Return a ruleset: these files and folders may be read, everything else that Landlock handles is denied.
 
     Raises:
-        OSError: Landlock is not there.
+        OSError: Landlock is not available.
     """
     version = abi()
     files = FILE_ACCESS[max(known for known in FILE_ACCESS if known <= max(1, version))]
-    wanted = [files, *([TCP_ACCESS] if version >= 4 else []), *([SCOPES] if version >= 6 else [])]
-    attributes = (ctypes.c_uint64 * len(wanted))(*wanted)
+    access = [files, *([TCP_ACCESS] if version >= 4 else []), *([SCOPES] if version >= 6 else [])]
+    attributes = (ctypes.c_uint64 * len(access))(*access)
     ruleset = call("syscall", CREATE_RULESET, attributes, ctypes.c_size_t(ctypes.sizeof(attributes)), 0)
     for path in readable:
         with suppress(FileNotFoundError):
@@ -51,7 +51,7 @@ def open_ruleset(readable: Iterable[Path]) -> int:
 
 
 def restrict(ruleset: int) -> None:
-    """Put this thread, and what it starts, under the rules for good; it needs no_new_privs.
+    """Apply the ruleset to this thread and its descendants permanently; requires no_new_privs.
 
     Raises:
         OSError: the kernel refuses.

@@ -1,4 +1,4 @@
-"""How far models can be confined on this machine: tried once, by confining a process."""
+"""Detection of the confinement that this machine supports, by confining a probe process once."""
 
 import json
 import logging
@@ -18,13 +18,13 @@ log = logging.getLogger(__name__)
 
 PROBE_SECONDS = 20
 KEPT_CAPABILITIES = ("CAP_SETUID", "CAP_SETGID", "CAP_KILL", "CAP_DAC_READ_SEARCH")
-"""What a fork server of root keeps inside bubblewrap: enough to give each model a user, and to end it."""
+"""Capabilities of a root fork server inside bubblewrap: enough to give each model a user, and to kill it."""
 KEPT_ENVIRONMENT = ("PATH", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
-"""What a model may know of the server's environment, which may hold passwords."""
+"""Environment variables passed to a model; others of the server may hold passwords."""
 MODEL_ENVIRONMENT = {
-    # Latencies compare when each model has one core; and a thread of BLAS takes memory for itself.
+    # Latencies are comparable when each model uses one core; and each BLAS thread takes memory of its own.
     **dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1"),
-    # Arrow's own allocators set aside a gigabyte at a time, which would count against the memory limit.
+    # Arrow's own allocators reserve a gigabyte at a time, which would count against the memory limit.
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "2",
     "HOME": "/",
@@ -33,14 +33,14 @@ MODEL_ENVIRONMENT = {
 
 @dataclass(frozen=True)
 class Level:
-    """What holds a model's process, beside the limits of resources, which always do."""
+    """The mechanisms that confine a model's process, in addition to the resource limits, which always apply."""
 
     bubblewrap: bool
     layers: Layers
 
     @property
     def parts(self) -> dict[str, bool]:
-        """Return the name of each part, and whether it holds."""
+        """Return the name of each mechanism, and whether it is in effect."""
         layers = self.layers
         optional = {"landlock": bool(layers.landlock), "seccomp": layers.seccomp, "own_user": layers.own_user}
         return {"bubblewrap": self.bubblewrap, **optional}
@@ -51,12 +51,12 @@ class Level:
 
 @cache
 def level() -> Level:
-    """Return the best level that works here. The first call takes a moment."""
-    tried = (found for wrapped, user in _candidates() if (found := _try(wrapped, user)))
-    found = next(tried, Level(False, Layers(0, False, False)))
-    hidden = found.bubblewrap or found.layers.landlock
-    log.log(logging.INFO if hidden else logging.WARNING, "models are confined by: %s", found)
-    return found
+    """Return the strongest level that works here. The first call takes a moment."""
+    working = (found for wrapped, user in _candidates() if (found := _try(wrapped, user)))
+    strongest = next(working, Level(False, Layers(0, False, False)))
+    hides_files = strongest.bubblewrap or strongest.layers.landlock
+    log.log(logging.INFO if hides_files else logging.WARNING, "models are confined by: %s", strongest)
+    return strongest
 
 
 def _candidates() -> Iterator[tuple[bool, int | None]]:
@@ -65,7 +65,7 @@ def _candidates() -> Iterator[tuple[bool, int | None]]:
 
 
 def _try(wrapped: bool, user: int | None) -> Level | None:
-    """Confine a process that says what took hold; None when that does not work."""
+    """Confine a probe process and return what took effect; None when it failed."""
     try:
         question = json.dumps({"readable": list(map(str, readable())), "user": user})
         done = subprocess.run(
@@ -83,17 +83,17 @@ def _try(wrapped: bool, user: int | None) -> Level | None:
 
 
 def may_switch_user() -> bool:
-    """Whether this process could give another a user of its own."""
+    """Whether this process can run others as a different user."""
     return os.geteuid() == 0
 
 
 def bubblewrap() -> str | None:
-    """Return where bubblewrap is installed."""
+    """Return the path of bubblewrap; None where it is not installed."""
     return shutil.which("bwrap")
 
 
 def command(module: str, *arguments: str, wrapped: bool) -> list[str]:
-    """Return the command that runs a module of Python, inside bubblewrap or not."""
+    """Return the command that runs a Python module, inside bubblewrap or not."""
     inner = [sys.executable, "-P", "-m", module, *arguments]
     return [*_wrapping(), "--", *inner] if wrapped else inner
 
@@ -101,7 +101,7 @@ def command(module: str, *arguments: str, wrapped: bool) -> list[str]:
 def _wrapping() -> Iterator[str]:
     """Yield bubblewrap and its options.
 
-    Without --die-with-parent, which would end it with the thread that began it; it ends when its standard input does.
+    --die-with-parent is not used: it would end it with the thread that started it. It ends with its standard input.
     """
     yield bubblewrap() or "bwrap"
     yield from ("--unshare-ipc", "--unshare-pid", "--unshare-net", "--unshare-uts", "--unshare-cgroup-try")
@@ -112,13 +112,13 @@ def _wrapping() -> Iterator[str]:
         yield "--unshare-user"
     yield from ("--proc", "/proc", "--dev-bind", "/dev/null", "/dev/null", "--dev-bind", "/dev/urandom", "/dev/urandom")
     yield from ("--ro-bind-try", "/sys/devices/system/cpu", "/sys/devices/system/cpu")
-    yield from ("--size", str(1 << 20), "--tmpfs", "/dev/shm")  # noqa: S108 - joblib tries it when it is imported
+    yield from ("--size", str(1 << 20), "--tmpfs", "/dev/shm")  # noqa: S108 - joblib tests it when it is imported
     for path in (*map(str, readable()), str(scratch())):
         yield from ("--ro-bind", path, path)
     yield from ("--remount-ro", "/", "--chdir", "/")
 
 
 def environment() -> dict[str, str]:
-    """Return the whole environment of a model's process."""
+    """Return the complete environment of a model's process."""
     kept = {name: value for name, value in os.environ.items() if name in KEPT_ENVIRONMENT}
     return kept | MODEL_ENVIRONMENT | {"PYTHONPATH": python_path()}

@@ -1,8 +1,8 @@
-"""The process in which one model runs; a nursery forks it, and it has confined itself before this begins.
+"""The process in which one model runs; forked by the fork server, and confined before this module runs.
 
-It reads `features.arrow` and the model from the folder, predicts, takes the time, and answers with a line of JSON and
-then, when the model predicted, with the bytes of the arrays whose shapes the line tells. It knows nothing of the
-server; who started it looks after the clock, and ends it when the time is up.
+It reads `features.arrow` and the model from the folder, predicts, measures latencies, and answers with a line of JSON
+and then, when the model predicted, with the bytes of the arrays whose shapes are in that line. It is independent of the
+server; its supervisor enforces the time limit.
 """
 
 import json
@@ -19,18 +19,18 @@ from modelward_server.sandbox.model_runners import Runner, import_runtime, load
 from modelward_server.sandbox.model_tables import WrongDataError
 
 ROW_CALLS = 200
-"""How many calls with one row are timed, if they are quick enough: the least of which two lie above the p99."""
+"""Number of timed calls with one row, if they are fast enough: the minimum with two above the p99."""
 BATCH_CALLS = 20
 SECONDS_OF_TIMING = 0.5
-"""How long either timing goes on at the most, once it has begun its last call."""
+"""Time after which no further call is timed, for rows and for batches each."""
 
 
 def main(job: Mapping[str, Any], folder: Path, answers: BinaryIO) -> None:
-    """Run the model that lies in the folder."""
+    """Run the model in the folder."""
     arrays: Mapping[str, NDArray[Any]] = {}
     try:
-        told, arrays = _run(job, folder)
-        answer = json.dumps(told)
+        result, arrays = _run(job, folder)
+        answer = json.dumps(result)
     except BaseException as error:  # A model may raise anything, also SystemExit.
         answer = json.dumps(failure_of(error, job["memory_mb"]))
     answers.write(answer.encode() + b"\n")
@@ -39,7 +39,7 @@ def main(job: Mapping[str, Any], folder: Path, answers: BinaryIO) -> None:
 
 
 def failure_of(error: BaseException, memory_mb: int) -> dict[str, str]:
-    """Return what is answered when a model raised."""
+    """Return the answer for an exception that a model raised."""
     if isinstance(error, WrongDataError):
         return {"wrong_data": str(error)}
     if isinstance(error, MemoryError):
@@ -53,7 +53,7 @@ def load_model(job: Mapping[str, Any], folder: Path) -> Runner:
 
 
 def load_table(runner: Runner, job: Mapping[str, Any], folder: Path) -> Any:
-    """Return the job's features as the model takes them."""
+    """Return the job's features in the form that the model takes."""
     with pa.memory_map(str(folder / "features.arrow")) as features, pa.ipc.open_stream(features) as reader:
         return runner.table(reader.read_all(), job["names"])
 
@@ -62,7 +62,7 @@ def _run(job: Mapping[str, Any], folder: Path) -> tuple[dict[str, object], Mappi
     runner = load_model(job, folder)
     table = load_table(runner, job, folder)
     arrays = runner.outputs(table)
-    runner.predict(table[:1])  # One call warms up; of whole batches there was one already.
+    runner.predict(table[:1])  # One call to warm up; whole batches already had one.
     row_times = _times(runner, lambda call: table[call % len(table) :][:1], ROW_CALLS)
     batch_times = _times(runner, lambda _: table, BATCH_CALLS)
     shapes = {name: list(array.shape) for name, array in arrays.items()}
@@ -71,10 +71,10 @@ def _run(job: Mapping[str, Any], folder: Path) -> tuple[dict[str, object], Mappi
     return {**known, "shapes": shapes, **times}, arrays
 
 
-def _times(runner: Runner, rows_of: Callable[[int], Any], most: int) -> list[float]:
+def _times(runner: Runner, rows_of: Callable[[int], Any], max_calls: int) -> list[float]:
     """Time calls, in seconds."""
     times: list[float] = []
-    while len(times) < most and sum(times) < SECONDS_OF_TIMING:
+    while len(times) < max_calls and sum(times) < SECONDS_OF_TIMING:
         rows = rows_of(len(times))
         begin = perf_counter()
         runner.predict(rows)

@@ -1,4 +1,4 @@
-"""How a model of each format is loaded, fed and asked. Runs in the worker process only."""
+"""Loading and calling a model of each format. Runs in the sandboxed process only."""
 
 import importlib
 from collections.abc import Mapping, Sequence
@@ -27,24 +27,24 @@ class Runner(Protocol):
     classes: list[Any]
     """The classes, in the order of the probabilities."""
     no_probabilities: str
-    """Why a classifier's probabilities are not told; empty when they are, or when it has none."""
+    """Why a classifier's probabilities are not reported; empty when they are, or when it has none."""
 
     def table(self, data: pa.Table, names: Sequence[str] = ()) -> Any:
-        """Return the features as the model takes them; slices of it are rows.
+        """Return the features in the form that the model takes; slices of it are rows.
 
         Args:
             names: the columns of the version's reference, for a model that does not know its own by name.
         """
 
     def predict(self, rows: Any) -> Any:
-        """Make the call that is timed."""
+        """Perform the call that is timed."""
 
     def outputs(self, rows: Any) -> Mapping[str, NDArray[Any]]:
-        """Return `predicted`: numbers, or positions in `classes`; of classes also `probabilities`, if there are any."""
+        """Return `predicted`: numbers, or indices into `classes`; for classes also `probabilities`, if any."""
 
 
 def import_runtime(format_: str) -> ModuleType:
-    """Import what runs models of a format, which is large; the limits shall count what the model takes beside it."""
+    """Import the runtime of a format, which is large, so that the limits count only the model's own memory."""
     return importlib.import_module({"skops": "skops.io", "onnx": "onnxruntime", "pickle": "pickle"}[format_])
 
 
@@ -55,15 +55,15 @@ def load(runtime: ModuleType, path: Path) -> Runner:
 
 
 def _load_pickle(pickle: Any, path: Path) -> Any:
-    """Run the code of whoever wrote the pickle: the server asks for it only where its operator allows that."""
+    """Run the code of the pickle's author: the server requests this only where its operator allows pickles."""
     with path.open("rb") as file:
         return pickle.load(file)
 
 
 def _load_skops(io: Any, path: Path) -> Any:
-    strange = untrusted_types(io, path)
-    if strange:
-        raise TypeError(f"it holds types that this server does not trust: {', '.join(strange)}")
+    untrusted = untrusted_types(io, path)
+    if untrusted:
+        raise TypeError(f"it holds types that this server does not trust: {', '.join(untrusted)}")
     return io.load(path, trusted=list(TRUSTED_TYPES))
 
 
@@ -100,9 +100,9 @@ def _classes(model: Any) -> list[Any]:
     """Return a classifier's classes, in the order of its probabilities."""
     found = getattr(model, "classes_", None)
     if found is None:
-        raise ValueError("it is a classifier without classes_, so that nothing tells which classes it knows")
+        raise ValueError("it is a classifier without classes_, so the classes that it predicts are unknown")
     if isinstance(found, list) and np.ndim(found[0]):
-        raise ValueError(f"it predicts {len(found)} labels for each row; one label a row is compared")
+        raise ValueError(f"it predicts {len(found)} labels for each row; expected one label per row")
     return list(np.asarray(found).tolist())
 
 
@@ -126,7 +126,7 @@ class OnnxModel:
     def _read(self, path: Path) -> OnnxGraph:
         parsed = parse(path)
         if any(locations(parsed)):
-            raise ValueError("its weights lie in other files; save the model with its weights inside")
+            raise ValueError("its weights are in other files; save the model with its weights inside")
         return OnnxGraph(parsed)
 
     def table(self, data: pa.Table, names: Sequence[str] = ()) -> OnnxRows:

@@ -1,4 +1,4 @@
-"""Features as a model takes them and predictions as they are judged. Runs in the worker process only."""
+"""Conversion of features for a model, and checks of its predictions. Runs in the sandboxed process only."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 
 class WrongDataError(Exception):
-    """The data are not what the model takes."""
+    """The data do not match what the model takes."""
 
 
 def chosen(data: pa.Table, names: Sequence[str]) -> pa.Table:
-    """Return the columns of those names in that order.
+    """Return the columns with these names, in that order.
 
     Raises:
-        WrongDataError: one is not there.
+        WrongDataError: one is missing.
     """
     missing = [name for name in names if name not in data.column_names]
     if missing:
@@ -27,8 +27,8 @@ def chosen(data: pa.Table, names: Sequence[str]) -> pa.Table:
 def in_reference_order(data: pa.Table, names: Sequence[str]) -> pa.Table:
     """Return the columns in the order of the reference, for a model that does not know its columns by name.
 
-    A reference of more or fewer columns is not what the model takes, and where no name is the same, the order is all
-    that is known; both leave the data as they are.
+    A reference with more or fewer columns does not match the model, and where no name is the same, only the order is
+    known; in both cases the data are returned unchanged.
 
     Raises:
         WrongDataError: some columns have the names of the reference and others do not.
@@ -39,7 +39,7 @@ def in_reference_order(data: pa.Table, names: Sequence[str]) -> pa.Table:
 
 
 def matrix(data: pa.Table, width: int | None) -> NDArray[Any]:
-    """Return all columns in their order as one matrix of float64, or of objects where there is text.
+    """Return all columns in order as one matrix of float64, or of objects where a column holds text.
 
     Raises:
         WrongDataError: there are more or fewer than `width`.
@@ -51,7 +51,7 @@ def matrix(data: pa.Table, width: int | None) -> NDArray[Any]:
 
 
 def check_width(data: pa.Table, width: int | None) -> None:
-    """Refuse a table of another number of columns.
+    """Refuse a table with another number of columns.
 
     Raises:
         WrongDataError: there are more or fewer than `width`.
@@ -64,7 +64,7 @@ def numbers(predicted: NDArray[Any], rows: int) -> NDArray[np.float64]:
     """Return predicted numbers as a vector."""
     if predicted.size != rows:
         raise ValueError(
-            f"it predicted numbers of shape {predicted.shape} for {rows} rows; one number a row is compared"
+            f"it predicted numbers of shape {predicted.shape} for {rows} rows; expected one number per row"
         )
     return predicted.astype(np.float64).ravel()
 
@@ -72,11 +72,11 @@ def numbers(predicted: NDArray[Any], rows: int) -> NDArray[np.float64]:
 def labels(predicted: NDArray[Any], rows: int) -> NDArray[Any]:
     """Return predicted classes as a vector."""
     if predicted.size != rows:
-        raise ValueError(f"it predicted labels of shape {predicted.shape} for {rows} rows; one label a row is compared")
+        raise ValueError(f"it predicted labels of shape {predicted.shape} for {rows} rows; expected one label per row")
     return predicted.ravel()
 
 
 def positions(predicted: NDArray[Any], classes: Sequence[Any]) -> NDArray[np.int64]:
-    """Return the place of each predicted class among the classes."""
-    place = {name: number for number, name in enumerate(classes)}
-    return np.array([place[value] for value in predicted.tolist()], np.int64)
+    """Return the index of each predicted class in the classes."""
+    index = {name: number for number, name in enumerate(classes)}
+    return np.array([index[value] for value in predicted.tolist()], np.int64)

@@ -1,8 +1,8 @@
-"""What an ONNX graph says of its outputs: which classes there are, and in which order their probabilities stand.
+"""Analysis of an ONNX graph's outputs: the classes, and the order of their probabilities.
 
-A classifier's node has its classes as an attribute. Where the class is looked up by the number of the greatest score,
-the list that it is looked up in has them. A model of neither kind may name them in its metadata, as a JSON list under
-`classes`, and its inputs' columns under `feature_names`. What none of these tells is unknown: nothing is guessed.
+A classifier's node has its classes as an attribute. Where the class is looked up by the index of the greatest score,
+the lookup table has them. Any other model may name them in its metadata, as a JSON list under `classes`, and its
+inputs' columns under `feature_names`. What none of these defines is unknown: nothing is guessed.
 """
 
 import json
@@ -16,15 +16,15 @@ Class: TypeAlias = str | int
 CLASSES, FEATURE_NAMES = "classes", "feature_names"
 """Keys of a model's metadata."""
 UNCHANGED = {b"Identity", b"Cast", b"Reshape", b"Squeeze", b"Unsqueeze", b"Flatten"}
-"""Operators after which a label still means the same class."""
+"""Operators that do not change the class that a label means."""
 LOOK_UPS = {b"ArrayFeatureExtractor", b"Gather"}
 CLASS_ATTRIBUTES = {b"classlabels_strings", b"classlabels_int64s", b"classlabels_ints"}
 RAW_INTEGERS: Mapping[int, type[np.generic]] = {6: np.int32, 7: np.int64}
-"""From onnx.proto's numbers of data types."""
+"""Data types by their numbers in onnx.proto."""
 
 
 class OnnxGraph:
-    """The part of a parsed model that tells of its outputs."""
+    """The part of a parsed model that defines its outputs."""
 
     def __init__(self, model: Any) -> None:
         graphs = list(model.graph)
@@ -37,7 +37,7 @@ class OnnxGraph:
         }
 
     def classes(self, label: str) -> list[Class] | None:
-        """Return the classes, in the order of their probabilities, of the output that is the label."""
+        """Return the classes of the label output, in the order of their probabilities."""
         node = self._origin(label.encode())
         if node is None:
             return self.named(CLASSES)
@@ -48,11 +48,11 @@ class OnnxGraph:
         return self._looked_up(node) or self.named(CLASSES)
 
     def is_column_number(self, label: str) -> bool:
-        """Whether the label is the number of the column with the greatest score."""
+        """Whether the label is the index of the column with the greatest score."""
         return _is_arg_max(self._origin(label.encode()))
 
     def named(self, key: str) -> list[Any] | None:
-        """Return a list of texts or of whole numbers, each once, from the model's metadata; None without one."""
+        """Return a list of unique strings or integers from the model's metadata; None without one."""
         try:
             found = json.loads(self._metadata.get(key, b"null"))
         except (ValueError, RecursionError):
@@ -62,7 +62,7 @@ class OnnxGraph:
         return found if len(set(found)) == len(found) else None
 
     def _looked_up(self, node: Any) -> list[Class] | None:
-        """Return the list in which the column with the greatest score is looked up."""
+        """Return the table in which the class is looked up by the column with the greatest score."""
         if not set(node.op_type) & LOOK_UPS or len(node.input) != 2 or not _is_arg_max(self._origin(node.input[1])):
             return None
         tensor = self._constant(node.input[0])
@@ -77,14 +77,14 @@ class OnnxGraph:
         return held[0] if node is not None and node.op_type[:] == [b"Constant"] and len(held) == 1 else None
 
     def _origin(self, name: bytes) -> Any:
-        """Return the node that decides a value, behind those that leave it as it is."""
+        """Return the node that computes a value, skipping operators that leave it unchanged."""
         for earlier in self._unchanged(name):
             name = earlier
         node = self._made_by.get(name)
         return node if node is not None and node.output[0] == name else None
 
     def _unchanged(self, name: bytes) -> Iterator[bytes]:
-        """Yield the names under which a value went before, the latest first."""
+        """Yield the earlier names of a value, latest first."""
         seen: set[bytes] = set()
         while name not in seen and (node := self._made_by.get(name)) is not None:
             seen.add(name)
@@ -110,7 +110,7 @@ def _class_labels(node: Any) -> list[Class] | None:
 
 
 def _values(tensor: Any) -> list[Class] | None:
-    """Return a constant's texts or whole numbers; None of any other."""
+    """Return a constant's strings or integers; None for any other type."""
     if tensor.string_data:
         return [text.decode(errors="replace") for text in tensor.string_data]
     kind = RAW_INTEGERS.get(next(iter(tensor.data_type), 0))

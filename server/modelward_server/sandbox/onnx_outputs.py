@@ -1,4 +1,4 @@
-"""Which of an ONNX model's outputs are the prediction, and what they mean. Runs in the worker process only."""
+"""Selection and interpretation of an ONNX model's prediction outputs. Runs in the sandboxed process only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -14,15 +14,15 @@ NUMBERS = {"tensor(float)", "tensor(double)", "tensor(float16)"}
 LABELS = {f"tensor({kind})" for kind in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")}
 LABELS |= {"tensor(string)", "tensor(bool)"}
 MAPS = "seq(map("
-"""What the type begins with of one map a row, from classes to their probabilities."""
+"""Prefix of the type with one map per row, from classes to their probabilities."""
 TOLERANCE = 1e-3
 HALF_TOLERANCE = 1e-2
-"""How far from 1 probabilities may add up, in float16 also."""
+"""Maximum deviation of the sum of probabilities from 1, for float16 outputs also."""
 
 
 @dataclass(frozen=True)
 class Predicted:
-    """Classes that were predicted, and their probabilities or why there are none."""
+    """Predicted classes, and their probabilities or the reason why there are none."""
 
     classes: Sequence[Class]
     positions: NDArray[np.int64]
@@ -35,13 +35,13 @@ class OnnxOutputs:
     """The outputs that are read."""
 
     label: str
-    """The output with the classes; empty when the scores alone tell, or numbers are predicted."""
+    """The output with the classes; empty when they follow from the scores, or numbers are predicted."""
     scores: str
-    """The output with probabilities, or with the numbers that are predicted; empty when there is none."""
+    """The output with probabilities, or with the predicted numbers; empty when there is none."""
     classes: Sequence[Class] | None
-    """In the order of the scores' columns; None where the model does not tell."""
+    """The classes in the order of the scores' columns; None where the model does not define them."""
     numbered: bool
-    """Whether the label is the number of a column, and no class by itself."""
+    """Whether the label is the index of a column, not a class itself."""
     classifies: bool
     no_scores: str = ""
     """Why there are no probabilities."""
@@ -51,7 +51,7 @@ class OnnxOutputs:
         probabilities, classes, why = self._probabilities(answers.get(self.scores), rows)
         if not self.label:
             if probabilities is None or classes is None:
-                raise ValueError(f"it gives no labels, and {why}")
+                raise ValueError(f"it returns no labels, and {why}")
             return Predicted(classes, probabilities.argmax(axis=1).astype(np.int64), probabilities)
         label = labels(np.asarray(answers[self.label]), rows)
         if self.numbered and classes is not None:
@@ -64,7 +64,7 @@ class OnnxOutputs:
         return Predicted(seen, positions(label, seen), None, why)
 
     def _probabilities(self, scores: Any, rows: int) -> tuple[NDArray[np.float64] | None, Sequence[Class] | None, str]:
-        """Return the probabilities, the classes in their order, and why there is either of them not."""
+        """Return the probabilities, the classes in their order, and why either of them is missing."""
         if scores is None:
             return None, self.classes, self.no_scores
         classes, found = self.classes, np.asarray([])
@@ -78,22 +78,22 @@ class OnnxOutputs:
         return (None, self.classes, why) if why else (found, classes, "")
 
     def _refused(self, found: NDArray[np.float64], classes: Sequence[Class] | None, rows: int) -> str:
-        """Say why scores are not taken for the probabilities of the classes."""
+        """Return why scores are not accepted as the probabilities of the classes; empty when they are."""
         if found.ndim != 2 or len(found) != rows:
-            return f"its output {self.scores!r} has not one row of probabilities for each row"
+            return f"its output {self.scores!r} does not have one row of probabilities for each row"
         if classes is None:
-            return f"which class each column of its output {self.scores!r} is of cannot be told from the model"
+            return f"the model does not define the class of each column of its output {self.scores!r}"
         if found.shape[1] != len(classes):
             return f"its output {self.scores!r} has {found.shape[1]} columns for {len(classes)} classes"
-        is_wrong = (found < 0).any() or (np.abs(found.sum(axis=1) - 1) > TOLERANCE).any()  # NaN is told by the server.
-        return f"its output {self.scores!r} holds scores that are no probabilities" if is_wrong else ""
+        is_wrong = (found < 0).any() or (np.abs(found.sum(axis=1) - 1) > TOLERANCE).any()  # The server detects NaN.
+        return f"its output {self.scores!r} holds scores that are not probabilities" if is_wrong else ""
 
 
 def choose_outputs(graph: OnnxGraph, declared: Sequence[Any]) -> OnnxOutputs:
-    """Find the outputs that are the prediction.
+    """Choose the outputs that are the prediction.
 
     Raises:
-        ValueError: none is, or it cannot be told which one.
+        ValueError: there is none, or it is ambiguous.
     """
     named = [one.name for one in declared if one.type in LABELS]
     maps = [one.name for one in declared if one.type.startswith(MAPS)]
@@ -118,7 +118,7 @@ def _with_label(
         classes = list(map(str, classes)) if kind == "tensor(string)" else None
     fitting = [one.name for one in tensors if classes and one.shape[1:] == [len(classes)]]
     scores = next((one for one in (maps, [one.name for one in tensors], fitting) if len(one) == 1), [""])[0]
-    several = f"it gives several outputs of numbers, {_listed([one.name for one in tensors])}, and none is known to be"
+    several = f"it returns several numeric outputs, {_listed([one.name for one in tensors])}, and none is known to be"
     no_scores = f"{several} the probabilities" if len(tensors) > 1 else ""
     return OnnxOutputs(label, scores, classes, numbered, True, "" if scores else no_scores)
 
@@ -128,7 +128,7 @@ def _only_label(graph: OnnxGraph, names: Sequence[str]) -> str:
     for found in (names, known):
         if len(found) == 1:
             return found[0]
-    raise ValueError(f"it gives several labels for each row, {_listed(names)}; one label a row is compared")
+    raise ValueError(f"it returns several labels for each row, {_listed(names)}; expected one label per row")
 
 
 def _only_number(tensors: Sequence[Any], declared: Sequence[Any]) -> str:
@@ -137,14 +137,14 @@ def _only_number(tensors: Sequence[Any], declared: Sequence[Any]) -> str:
         if len(found) == 1:
             return str(found[0].name)
     if tensors:
-        fix = "one number a row is compared"
-        raise ValueError(f"it gives several outputs of numbers, {_listed([one.name for one in tensors])}; {fix}")
+        fix = "expected one number per row"
+        raise ValueError(f"it returns several numeric outputs, {_listed([one.name for one in tensors])}; {fix}")
     kinds = _listed(f"{one.name} as {one.type}" for one in declared)
-    raise ValueError(f"it gives {kinds}, of which no prediction is read; give a tensor of labels or of numbers")
+    raise ValueError(f"it returns {kinds}, none of which is a prediction; return labels or numbers as a tensor")
 
 
 def _adding_up(scores: NDArray[Any]) -> NDArray[np.float64]:
-    """Return scores as float64; those of float16 that nearly add up to 1 do so then."""
+    """Return scores as float64; float16 scores that nearly add up to 1 are normalised."""
     found = scores.astype(np.float64)
     totals = found.sum(axis=1, keepdims=True)
     if scores.dtype == np.float16 and (np.abs(totals - 1) < HALF_TOLERANCE).all():

@@ -1,4 +1,4 @@
-"""What an ONNX model takes, filled from the columns of a table. Runs in the worker process only."""
+"""Inputs of an ONNX model, filled from the columns of a table. Runs in the sandboxed process only."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ DTYPES: Mapping[str, type[np.generic]] = {
     "tensor(bool)": np.bool_,
     "tensor(string)": np.object_,
 }
-"""What ONNX calls the types of its inputs."""
+"""ONNX's names of its input types."""
 
 
 class OnnxRows:
-    """Rows of features, by the inputs that they are for."""
+    """Rows of features, keyed by the inputs that they are for."""
 
     def __init__(self, inputs: Mapping[str, NDArray[Any]]) -> None:
         self.inputs = inputs
@@ -48,18 +48,18 @@ class OnnxInput:
     name: str
     dtype: type[np.generic]
     width: int | None
-    """How many columns it takes; None where the model leaves that open."""
+    """Number of columns that it takes; None where the model does not fix it."""
     vector: bool
 
     @classmethod
     def of(cls, declared: Any) -> Self:
-        """Read what the runtime tells of an input.
+        """Parse the runtime's description of an input.
 
         Raises:
-            ValueError: rows of a table cannot be given to it.
+            ValueError: it cannot take rows of a table.
         """
         if declared.type not in DTYPES:
-            fix = "is given numbers, text and truth values as tensors only"
+            fix = "can take numbers, text and booleans as tensors only"
             raise ValueError(f"it takes {declared.name!r} as {declared.type}, but a model {fix}")
         shape = declared.shape
         if len(shape) > 2:
@@ -69,10 +69,10 @@ class OnnxInput:
         return cls(declared.name, DTYPES[declared.type], width, vector)
 
     def filled(self, data: pa.Table) -> NDArray[Any]:
-        """Return all columns in their order as the input takes them.
+        """Return all columns in order in the form that the input takes.
 
         Raises:
-            WrongDataError: there are more or fewer, or they hold what the input does not take.
+            WrongDataError: there are more or fewer, or they hold values that the input does not take.
         """
         check_width(data, self.width)
         columns = [
@@ -85,14 +85,14 @@ class OnnxInput:
 def rows_of(
     data: pa.Table, inputs: Sequence[OnnxInput], own_names: Sequence[str], reference: Sequence[str]
 ) -> OnnxRows:
-    """Return the features as a model takes them: by the names of its inputs, or of the columns of its only one.
+    """Return the features in the form that a model takes: by its inputs' names, or its only input's column names.
 
     Args:
         own_names: the columns of the only input, where the model names them.
         reference: the columns of the version's reference.
 
     Raises:
-        WrongDataError: a column is missing, or is not of the type that its input takes.
+        WrongDataError: a column is missing, or does not have the type that its input takes.
     """
     if len(inputs) > 1:
         return OnnxRows({one.name: one.filled(chosen(data, [one.name])) for one in inputs})
@@ -104,13 +104,13 @@ def rows_of(
 
 
 def check_inputs(inputs: Sequence[OnnxInput]) -> None:
-    """Refuse a model of which it is unknown which columns its inputs are.
+    """Refuse a model whose inputs cannot be mapped to columns.
 
     Raises:
-        ValueError: it takes nothing, or one of several inputs takes many columns at once.
+        ValueError: it has no input, or one of several inputs takes many columns at once.
     """
     if not inputs:
-        raise ValueError("it has no input, so it predicts nothing of the data")
+        raise ValueError("it has no input, so its predictions do not depend on the data")
     wide = [one for one in inputs if one.width not in {None, 1}] if len(inputs) > 1 else []
     if wide:
         fix = "give each column an input of its name, or all columns one input"
@@ -118,7 +118,7 @@ def check_inputs(inputs: Sequence[OnnxInput]) -> None:
 
 
 def _typed(name: str, values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
-    """Return a column in the type of its input; nothing is cut off, and nothing becomes text or a number."""
+    """Return a column in the type of its input; nothing is truncated, and text and numbers are not converted."""
     if (values.dtype == object) != (dtype is np.object_):
         found, taken = ("text", "numbers") if values.dtype == object else ("numbers", "text")
         raise WrongDataError(f"has {found} in the column {name!r}, where the model takes {taken}")

@@ -1,4 +1,4 @@
-"""Confine this process and say what took hold: `python -m modelward_server.sandbox.probe QUESTION`."""
+"""Confine this process and report what took effect: `python -m modelward_server.sandbox.probe REQUEST`."""
 
 import importlib
 import json
@@ -9,10 +9,10 @@ from modelward_server.sandbox.confinement import Budget, confine
 
 
 def main() -> None:
-    asked = json.loads(sys.argv[1])
+    request = json.loads(sys.argv[1])
     budget = Budget(memory_bytes=256 << 20, mapped_bytes=0, cpu_seconds=60)
-    layers = confine(budget, list(map(Path, asked["readable"])), asked["user"])
-    importlib.import_module("numpy")  # A user who cannot read Python's files is of no use.
+    layers = confine(budget, list(map(Path, request["readable"])), request["user"])
+    importlib.import_module("numpy")  # Fails for a user who cannot read Python's files.
     print(json.dumps(layers.as_dict()))
 
 

@@ -1,6 +1,6 @@
-"""Runs one model over data in a worker process of its own, with limits of time and memory.
+"""Runs one model over data in a sandboxed process of its own, with limits of time and memory.
 
-Nothing of a model is loaded in the server: what comes back are arrays of numbers, which are checked like any input.
+Nothing of a model is loaded in the server: the process returns arrays of numbers, which are checked like any input.
 """
 
 import asyncio
@@ -22,53 +22,60 @@ from modelward.data import Columns, to_arrow
 from modelward.errors import FieldViolation, InvalidField, ModelFailed
 from modelward.lifecycle import ModelVersion
 from modelward_server.runtime.tracing import span
-from modelward_server.sandbox.answers import ModelProcessError, classes, read_array, refuse_shape, seconds, words
+from modelward_server.sandbox.answers import (
+    ModelProcessError,
+    check_shape,
+    classes,
+    failure_text,
+    read_array,
+    seconds,
+)
 from modelward_server.sandbox.level import level
 from modelward_server.sandbox.sandbox_process import ModelProcess, start_process
 from modelward_server.sandbox.scratch import job_folder, next_user, share
 
-GREATEST = 1e150
-"""Numbers beyond it have no finite square, so no error could be told."""
+MAX_PREDICTION = 1e150
+"""Numbers beyond it have no finite square, so no error could be computed."""
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model may take."""
+    """Resources that a model may use."""
 
     seconds: float
-    """From the start of its process to its end."""
+    """Time from the start of its process to its end."""
     memory_mb: int
-    """Memory in MiB for itself, beside the interpreter and the libraries."""
+    """Memory in MiB for the model itself, in addition to the interpreter and the libraries."""
     allow_pickle: bool = False
     """Whether it may be a pickle, which runs its author's code."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a model answered."""
+    """The result of running a model."""
 
     kind: ModelKind
     classes: tuple[Any, ...]
     predicted: NDArray[Any]
-    """int64 positions in `classes`, or finite float64."""
+    """int64 indices into `classes`, or finite float64."""
     probabilities: NDArray[np.float64] | None
-    """Of shape (rows, classes), rows adding up to 1; None where the model gives none."""
+    """Shape (rows, classes), with rows that add up to 1; None where the model gives none."""
     latency: Latency | None
-    """None of what was predicted elsewhere."""
+    """None for predictions that were made elsewhere."""
     no_probabilities: str = ""
-    """Why a model's probabilities are not taken; empty when they are, or when it gives none."""
+    """Why a model's probabilities are not used; empty when they are, or when it gives none."""
 
 
 async def run_model(
     version: ModelVersion, model: Path, columns: Columns, limits: Limits, names: Sequence[str] = ()
 ) -> Run:
-    """Run a version over every row of `columns`. When it is cancelled, the process is ended.
+    """Run a version over every row of `columns`. When the call is cancelled, the process is ended.
 
     Args:
-        names: the columns of the version's reference, in their order.
+        names: the columns of the version's reference, in order.
 
     Raises:
-        ModelFailed: it did not load, raised, died, took more than its limits, or answered nonsense.
+        ModelFailed: it did not load, raised, crashed, exceeded its limits, or gave an invalid answer.
         InvalidField: the data lack a column that it needs.
     """
     rows = len(next(iter(columns.values())))
@@ -90,9 +97,9 @@ def write_job(
     run_seconds: float,
     names: Sequence[str] = (),
 ) -> None:
-    """Write what a process needs into its folder; `run_seconds` is how long it may use every core.
+    """Write the inputs of a process into its folder; `run_seconds` is how long it may use every core.
 
-    The model is copied, since its process must see nothing of the folder where it is kept.
+    The model is copied, since its process must not have access to the folder where it is stored.
     """
     with (folder / "features.arrow").open("wb") as file:
         file.writelines(to_arrow(columns))
@@ -113,45 +120,45 @@ def write_job(
 
 
 async def _work(version: ModelVersion, folder: Path, rows: int, limits: Limits) -> Run:
-    """Run the worker and read what it answers, or end it."""
-    async with start_process(version.format, "work", folder) as worker:
+    """Run the model's process and read its answer, or end it."""
+    async with start_process(version.format, "work", folder) as process:
         try:
             async with asyncio.timeout(limits.seconds):
-                return await _read_answer(worker, version, rows)
+                return await _read_answer(process, version, rows)
         except TimeoutError:
             raise ModelProcessError(f"was stopped after {limits.seconds:g} s, the time limit") from None
 
 
-async def _read_answer(worker: ModelProcess, version: ModelVersion, rows: int) -> Run:
-    answer = await worker.answer()
+async def _read_answer(process: ModelProcess, version: ModelVersion, rows: int) -> Run:
+    answer = await process.answer()
     if "wrong_data" in answer:
-        raise InvalidField(FieldViolation("data", f"{words(answer['wrong_data'])} ({version})"))
+        raise InvalidField(FieldViolation("data", f"{failure_text(answer['wrong_data'])} ({version})"))
     kind = next((kind for kind in ModelKind if kind == answer.get("kind")), None)
     if kind is None:
-        raise ModelProcessError(words(answer.get("failure")))
+        raise ModelProcessError(failure_text(answer.get("failure")))
     known = classes(answer.get("classes"))
     latency = _latency(answer, rows)
     shapes = answer["shapes"] if isinstance(answer.get("shapes"), dict) else {}
-    refuse_shape(shapes, "predicted", (rows,))
+    check_shape(shapes, "predicted", (rows,))
     dtype = np.int64 if kind is ModelKind.CLASSIFICATION else np.float64
-    predicted = _checked_predictions(await read_array(worker.reader, dtype, (rows,)), kind, len(known))
+    predicted = _checked_predictions(await read_array(process.reader, dtype, (rows,)), kind, len(known))
     probabilities = None
     if "probabilities" in shapes:
-        refuse_shape(shapes, "probabilities", (rows, len(known)))
-        probabilities = _checked_probabilities(await read_array(worker.reader, np.float64, (rows, len(known))))
+        check_shape(shapes, "probabilities", (rows, len(known)))
+        probabilities = _checked_probabilities(await read_array(process.reader, np.float64, (rows, len(known))))
     why = answer.get("no_probabilities")
-    return Run(kind, known, predicted, probabilities, latency, words(why) if why else "")
+    return Run(kind, known, predicted, probabilities, latency, failure_text(why) if why else "")
 
 
 def _checked_predictions(predicted: NDArray[Any], kind: ModelKind, known: int) -> NDArray[Any]:
     if kind is ModelKind.CLASSIFICATION:
         if not ((predicted >= 0) & (predicted < known)).all():
-            raise ModelProcessError("predicted classes that it does not know itself")
+            raise ModelProcessError("predicted classes that are not among its own")
         return predicted
-    bad = np.count_nonzero(~(np.abs(predicted) < GREATEST))
+    bad = np.count_nonzero(~(np.abs(predicted) < MAX_PREDICTION))
     if bad:
         raise ModelProcessError(
-            f"predicted NaN, infinity or more than {GREATEST:g} in {bad:,} of {len(predicted):,} rows"
+            f"predicted NaN, infinity or more than {MAX_PREDICTION:g} in {bad:,} of {len(predicted):,} rows"
         )
     return predicted
 
@@ -172,6 +179,6 @@ def _latency(answer: Mapping[str, Any], rows: int) -> Latency:
 
 
 def _percentiles(times: list[float]) -> tuple[timedelta, timedelta]:
-    """Return p50 and p99; of fewer than 100 calls the p99 is the longest."""
+    """Return p50 and p99; for fewer than 100 calls the p99 is the maximum."""
     p50, p99 = np.quantile(times, [0.5, 0.99], method="higher")
     return timedelta(seconds=float(p50)), timedelta(seconds=float(p99))

@@ -1,4 +1,4 @@
-"""A model's process as the server sees it: how it is started, heard and ended."""
+"""A model's process from the server's side: its start, communication and end."""
 
 import asyncio
 import atexit
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modelward.errors import StoreUnavailable
-from modelward_server.sandbox.answers import MAX_LINE_BYTES, ModelProcessError, how_it_died, read_object
+from modelward_server.sandbox.answers import MAX_LINE_BYTES, ModelProcessError, describe_exit, read_object
 from modelward_server.sandbox.fork_server import RUNTIMES
 from modelward_server.sandbox.level import command, environment, level
 from modelward_server.sandbox.visible import readable
@@ -24,11 +24,11 @@ log = logging.getLogger(__name__)
 END_SECONDS = 10
 START_SECONDS = 60
 STARTS = 2
-"""How often a process is asked for: the nursery may have been ended since the last."""
+"""Attempts to start a process: the fork server may have been killed since the last one."""
 
 
-class Nursery:
-    """The process that the models of one format are forked from; started when it is first needed."""
+class ForkServer:
+    """The process that the models of one format are forked from; started on first use."""
 
     def __init__(self, format_: str) -> None:
         self._format = format_
@@ -37,8 +37,8 @@ class Nursery:
         self._control: socket.socket | None = None
         atexit.register(self.close)
 
-    def ask(self, program: str, folder: Path) -> tuple[socket.socket, socket.socket]:
-        """Ask for a process; return the socket of who watches it, and the one over which it will answer."""
+    def fork(self, program: str, folder: Path) -> tuple[socket.socket, socket.socket]:
+        """Request a process; return the socket of its supervisor, and the one over which it answers."""
         pairs = socket.socketpair(), socket.socketpair()
         ours, theirs = zip(*pairs, strict=True)
         request = json.dumps({"program": program, "folder": str(folder)}).encode()
@@ -58,7 +58,7 @@ class Nursery:
             with theirs:
                 self._process = subprocess.Popen(
                     command("modelward_server.sandbox.fork_server", *arguments, wrapped=level().bubblewrap),
-                    stdin=theirs.fileno(),  # The nursery ends when our end closes, should the server be killed.
+                    stdin=theirs.fileno(),  # The fork server ends when our end closes, also when this server is killed.
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
                     env=environment(),
@@ -67,7 +67,7 @@ class Nursery:
         return self._control
 
     def close(self) -> None:
-        """End the nursery, and inside bubblewrap the models' processes with it."""
+        """End the fork server, and inside bubblewrap the models' processes with it."""
         if self._control and self._process:
             self._control.close()
             self._process.kill()
@@ -75,19 +75,19 @@ class Nursery:
         self._control = self._process = None
 
 
-NURSERIES = {format_: Nursery(format_) for format_ in RUNTIMES}
-"""The nursery of each format, one in each process of the server."""
+FORK_SERVERS = {format_: ForkServer(format_) for format_ in RUNTIMES}
+"""The fork server of each format, one in each process of the server."""
 
 
 @dataclass
 class ModelProcess:
-    """A running process; what it says is read under a budget, since a model may say anything.
+    """A running process; its output is untrusted and read under a size budget.
 
     Args:
-        reader: of what it answers.
-        writer: of what it is asked.
-        watch: to who watches it, and ends it when this is closed.
-        status: how it ended, once it has: negative for a signal, None if nobody could tell.
+        reader: of its answers.
+        writer: of requests to it.
+        watch: connection to its supervisor, which kills it when this is closed.
+        status: its exit status once it has ended: negative for a signal, None if unknown.
     """
 
     reader: asyncio.StreamReader
@@ -95,22 +95,22 @@ class ModelProcess:
     watch: asyncio.StreamWriter
     status: "asyncio.Task[int | None]"
 
-    def ask(self, question: Mapping[str, object]) -> None:
-        self.writer.write(json.dumps(question).encode() + b"\n")
+    def send(self, request: Mapping[str, object]) -> None:
+        self.writer.write(json.dumps(request).encode() + b"\n")
 
     async def answer(self) -> dict[str, Any]:
-        """Return what it says next.
+        """Return its next answer.
 
         Raises:
-            ModelProcessError: it said something else than a JSON object, or ended.
+            ModelProcessError: the answer is not a JSON object, or the process ended.
         """
         answer = await read_object(self.reader)
         if answer is None:
-            raise ModelProcessError(how_it_died(await self.ended()))
+            raise ModelProcessError(describe_exit(await self.ended()))
         return answer
 
     async def ended(self) -> int | None:
-        """Wait for its end and return its status."""
+        """Wait for its end and return its exit status."""
         return await asyncio.shield(self.status)
 
     def end(self) -> None:
@@ -124,7 +124,7 @@ async def start_process(format_: str, program: Literal["work", "time"], folder: 
     """Run a program for models of a format in a process of its own, and end it with the block.
 
     Args:
-        folder: one of `job_folder`, with a job in it.
+        folder: a folder of `job_folder`, with a job in it.
 
     Raises:
         StoreUnavailable: it cannot be started.
@@ -133,7 +133,7 @@ async def start_process(format_: str, program: Literal["work", "time"], folder: 
     try:
         process = await asyncio.shield(starting)
     except asyncio.CancelledError:
-        await _end(await starting)  # It is on its way, and nobody else would end it.
+        await _end(await starting)  # It is still starting, and nothing else would end it.
         raise
     try:
         yield process
@@ -147,7 +147,7 @@ async def _end(process: ModelProcess) -> None:
         async with asyncio.timeout(END_SECONDS):
             await process.ended()
     except TimeoutError:
-        log.error("a model's process was told to end and has not, after %d s", END_SECONDS)
+        log.error("a model's process did not end within %d s of being asked to", END_SECONDS)
     finally:
         process.writer.close()
         process.watch.close()
@@ -155,7 +155,7 @@ async def _end(process: ModelProcess) -> None:
 
 async def _start(format_: str, program: str, folder: Path) -> ModelProcess:
     for _ in range(STARTS):
-        watch, conversation = await asyncio.to_thread(NURSERIES[format_].ask, program, folder)
+        watch, conversation = await asyncio.to_thread(FORK_SERVERS[format_].fork, program, folder)
         watching, watch_writer = await asyncio.open_connection(sock=watch)
         reader, writer = await asyncio.open_connection(sock=conversation, limit=MAX_LINE_BYTES)
         if await _has_begun(watching):

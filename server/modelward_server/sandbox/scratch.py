@@ -1,4 +1,4 @@
-"""The folder of this server in which each job of a model has one of its own, and who may read that."""
+"""Temporary folders for the jobs of models, one for each job, and their permissions."""
 
 import atexit
 import fcntl
@@ -14,15 +14,15 @@ from pathlib import Path
 
 PREFIX = "modelward-sandbox-"
 UNUSED_SECONDS = 60
-"""A younger folder may be that of a server which is about to hold it."""
+"""A younger folder may belong to a server that is about to lock it."""
 FIRST_USER, USERS = 61184, 4096
-"""Ids for users that exist only while a process runs, as systemd gives them out; nothing else belongs to them."""
+"""User ids that exist only while a process runs, from systemd's range for dynamic users; nothing else has them."""
 _users = count(os.getpid())
 
 
 @cache
 def scratch() -> Path:
-    """Return the folder, made when it is first asked for; what servers left that were killed is removed."""
+    """Return the root folder, created on first use; folders left behind by killed servers are removed."""
     for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):
             _remove_unused(left)
@@ -34,35 +34,35 @@ def scratch() -> Path:
 
 
 def _remove_unused(folder: Path) -> None:
-    """Remove a folder of this user that no process holds.
+    """Remove a folder of this user that no process has locked.
 
     Raises:
-        OSError: one does, or it cannot be looked into.
+        OSError: a process has, or it cannot be inspected.
     """
-    held = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
-        fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        found = os.fstat(held)
-        if found.st_uid == os.geteuid() and time.time() - found.st_mtime > UNUSED_SECONDS:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        status = os.fstat(descriptor)
+        if status.st_uid == os.geteuid() and time.time() - status.st_mtime > UNUSED_SECONDS:
             shutil.rmtree(folder)
     finally:
-        os.close(held)
+        os.close(descriptor)
 
 
 @contextmanager
 def job_folder() -> Iterator[Path]:
-    """Give a folder for one job, which goes with the block."""
+    """Yield a folder for one job, removed with the block."""
     with tempfile.TemporaryDirectory(dir=scratch()) as name:
         yield Path(name)
 
 
 def next_user() -> int:
-    """Return the id of the user and group for a job, other than those of the jobs before it."""
+    """Return the user and group id for a job, different from those of the jobs before it."""
     return FIRST_USER + next(_users) % USERS
 
 
 def share(folder: Path, user: int) -> None:
-    """Let a group read a folder of ours with its files, and nobody else; the umask lets only us."""
+    """Let a group read a folder of ours with its files, and no other user; by the umask only we can."""
     for path in (folder, *folder.iterdir()):
         os.chown(path, -1, user)
         path.chmod(0o750 if path.is_dir() else 0o640)

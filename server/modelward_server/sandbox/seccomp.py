@@ -1,6 +1,6 @@
-"""A filter of system calls: no new process or program, no socket, no memory that the limits do not count.
+"""System call filter: denies new processes and programs, sockets, and memory that the limits do not count.
 
-Each refused call fails with EPERM, so that a model which tries one raises an ordinary error. See
+Each denied call fails with EPERM, so that a model which tries one raises an ordinary error. See
 https://docs.kernel.org/userspace-api/seccomp_filter.html; the numbers are those of the kernel's unistd.h.
 """
 
@@ -17,7 +17,7 @@ MODE_FILTER = 2
 MACHINES = {"x86_64": (0, 0xC000003E), "aarch64": (1, 0xC00000B7)}
 """The column of a machine in the tables below, and its audit architecture."""
 REFUSED: dict[str, tuple[int | None, int | None]] = {
-    # Other processes: to make one, to become another program, to look into one or to change how it runs.
+    # Other processes: creating one, becoming another program, inspecting one or changing how it runs.
     "fork": (57, None),
     "vfork": (58, None),
     "execve": (59, 221),
@@ -42,7 +42,7 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "connect": (42, 203),
     "bind": (49, 200),
     "listen": (50, 201),
-    # What Landlock does not look at: to change files that the user owns, to cut them off, and to watch or flush them.
+    # What Landlock does not control: changing or truncating files that the user owns, and watching or flushing them.
     "chmod": (90, None),
     "fchmod": (91, 52),
     "fchmodat": (268, 53),
@@ -69,7 +69,7 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "inotify_add_watch": (254, 27),
     "sync": (162, 81),
     "syncfs": (306, 267),
-    # Memory, or a way to it, that no limit of the process counts.
+    # Memory, or access to it, that no limit of the process counts.
     "memfd_create": (319, 279),
     "memfd_secret": (447, 447),
     "shmget": (29, 194),
@@ -87,7 +87,7 @@ REFUSED: dict[str, tuple[int | None, int | None]] = {
     "mq_unlink": (241, 181),
     "io_setup": (206, 0),
     "io_uring_setup": (425, 425),
-    # Parts of the kernel that no model needs, and that have been a way out.
+    # Parts of the kernel that no model needs, and that have allowed escapes.
     "userfaultfd": (323, 282),
     "bpf": (321, 280),
     "perf_event_open": (298, 241),
@@ -122,7 +122,7 @@ OF_ITSELF = {
     "sched_setaffinity": (203, 122),
     "sched_setattr": (314, 274),
 }
-"""Calls whose first argument is a process: allowed for 0 and for the process itself."""
+"""Calls whose first argument is a process id: allowed for 0 and for the process itself."""
 CLONE, CLONE3, MMAP = (56, 220), (435, 435), (9, 222)
 OPEN, OPENAT, OPENAT2, SOCKETPAIR = (2, None), (257, 56), (437, 437), (53, 199)
 O_TRUNC, SOCK_TYPE_MASK, SOCK_STREAM = 0o1000, 0xF, 1
@@ -130,22 +130,22 @@ CLONE_THREAD = 0x10000
 MAP_SHARED_ANONYMOUS, MAP_GROWSDOWN = 0x21, 0x100
 """Mappings that RLIMIT_DATA does not count."""
 X32_CALLS = 0x40000000
-"""From here on x86-64 has the same calls once more, for another ABI."""
+"""Offset from which x86-64 has the same calls again, for the x32 ABI."""
 
 _LOAD, _AND, _EQUALS, _AT_LEAST, _HAS_BITS, _RETURN = 0x20, 0x54, 0x15, 0x35, 0x45, 0x06
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
 _NUMBER, _ARCHITECTURE, _ARGUMENTS = 0, 4, 16
 Instruction = tuple[int, int, int, int]
-"""Code, how many to skip when true and when false, and a constant."""
+"""Operation code, instructions to skip when true and when false, and a constant."""
 
 
 def is_known_machine() -> bool:
-    """Whether the filter is written for this machine."""
+    """Whether the filter supports this machine."""
     return ON_LINUX and platform.machine() in MACHINES
 
 
 def restrict() -> None:
-    """Put this thread, and what it starts, under the filter for good; it needs no_new_privs.
+    """Apply the filter to this thread and its descendants permanently; requires no_new_privs.
 
     Raises:
         OSError: the kernel refuses.
@@ -167,12 +167,12 @@ def _program(machine: str, pid: int) -> list[Instruction]:
         checks += _when(numbers[column], [denied])
     for numbers in OF_ITSELF.values():
         checks += _when(numbers[column], [_load_argument(0), (_EQUALS, 1, 0, 0), (_EQUALS, 0, 1, pid), *_either()])
-    for unseen in (CLONE3, OPENAT2):  # Their flags are out of sight; the C library then uses the older calls.
-        checks += _when(unseen[column], [_result(_ERRNO | ENOSYS)])
+    for opaque in (CLONE3, OPENAT2):  # The filter cannot read their flags; the C library falls back to the older calls.
+        checks += _when(opaque[column], [_result(_ERRNO | ENOSYS)])
     checks += _when(CLONE[column], [_load_argument(0), (_HAS_BITS, 0, 1, CLONE_THREAD), *_either()])
     checks += _when(OPEN[column], [_load_argument(1), (_HAS_BITS, 1, 0, O_TRUNC), *_either()])
     checks += _when(OPENAT[column], [_load_argument(2), (_HAS_BITS, 1, 0, O_TRUNC), *_either()])
-    # A pair of datagram sockets could be turned to an address; one of streams reaches nobody else.
+    # A datagram socket pair could be connected to an address; a stream pair reaches nothing else.
     stream = [(_AND, 0, 0, SOCK_TYPE_MASK), (_EQUALS, 0, 1, SOCK_STREAM)]
     checks += _when(SOCKETPAIR[column], [_load_argument(1), *stream, *_either()])
     checks += _when(MMAP[column], _mapping())
@@ -180,7 +180,7 @@ def _program(machine: str, pid: int) -> list[Instruction]:
 
 
 def _when(number: int | None, body: Sequence[Instruction]) -> list[Instruction]:
-    """Run the body, which ends with a result, when that is the number of the call."""
+    """Run the body, which ends with a result, when the call has that number."""
     return [] if number is None else [(_EQUALS, 0, len(body), number), *body]
 
 

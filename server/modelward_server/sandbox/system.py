@@ -1,4 +1,4 @@
-"""System calls of Linux that Python has no function for."""
+"""Linux system calls that Python has no function for."""
 
 import ctypes
 import os
@@ -41,7 +41,7 @@ def prctl(option: int, value: int, argument: bytes | None = None) -> None:
 
 
 def keep_capabilities(mask: int) -> None:
-    """Give up every capability of this thread but those of the mask (bits 0 to 31).
+    """Drop every capability of this thread except those in the mask (bits 0 to 31).
 
     Raises:
         OSError: a capability of the mask is not held.

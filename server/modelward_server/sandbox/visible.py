@@ -1,4 +1,4 @@
-"""Which files a model's process may read: Python's, the system's libraries, and nothing of the server."""
+"""The files that a model's process may read: Python's, the system's libraries, and nothing of the server's data."""
 
 import os
 import site
@@ -17,7 +17,7 @@ _hidden: set[Path] = set()
 
 
 def hide(*paths: Path) -> None:
-    """Leave files and folders of the server out, even where a folder of Python's holds them."""
+    """Exclude files and folders of the server, even inside a folder of Python's."""
     _hidden.update(path.absolute().resolve() for path in paths)
 
 
@@ -37,25 +37,25 @@ def readable() -> list[Path]:
 
 
 def python_path() -> str:
-    """Return what `PYTHONPATH` must be for these files to be found, also from another folder."""
+    """Return the `PYTHONPATH` with which these files are found, also from another folder."""
     packages = (Path(str(package.__file__)).parent.parent for package in (modelward, modelward_server))
     return os.pathsep.join(dict.fromkeys(map(str, (*_named_path(), *packages))))
 
 
 def _named_path() -> Iterator[Path]:
-    """Yield what the operator put on Python's path."""
+    """Yield the operator's entries in `PYTHONPATH`."""
     return (Path(entry).absolute() for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry)
 
 
 def _linked() -> Iterator[Path]:
-    """Yield the folders that packages in Python's own folders point to, as those do that are installed for editing."""
+    """Yield the folders that `.pth` files in Python's own folders refer to, such as those of editable installs."""
     files = (file for folder in site.getsitepackages() for file in Path(folder).glob("*.pth"))
     lines = (line for file in files for line in file.read_text(errors="replace").splitlines())
     return (Path(line) for line in lines if Path(line).is_absolute())
 
 
 def _without(root: Path, hidden: Iterable[Path]) -> Iterator[Path]:
-    """Yield the folder, or where something hidden is in it, all that is beside that."""
+    """Yield the folder, or where something hidden is in it, everything else in it."""
     inside = [path for path in hidden if path.is_relative_to(root.resolve())]
     if not inside:
         yield root

@@ -1,1 +1,1 @@
-"""Who may reach the server."""
+"""Authentication, authorization and TLS."""

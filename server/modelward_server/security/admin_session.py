@@ -1,4 +1,4 @@
-"""A transaction on the ledger for who sits at the server's machine."""
+"""Transactions on the ledger for an administrator on the server's machine."""
 
 import getpass
 from collections.abc import Iterator
@@ -14,8 +14,8 @@ from modelward_server.storage.private_files import make_private_folder
 
 
 @contextmanager
-def administering(settings: Settings) -> Iterator[tuple[Session, ActorContext]]:
-    """Open a transaction, also before a server was ever started, and say who will have made its changes."""
+def admin_session(settings: Settings) -> Iterator[tuple[Session, ActorContext]]:
+    """Open a transaction, also before a server was ever started, and yield it with the actor of its changes."""
     make_private_folder(settings.data_dir)
     ledger = Ledger(settings.ledger_url)
     try:

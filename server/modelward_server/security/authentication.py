@@ -1,4 +1,4 @@
-"""Finds out who calls, whether they may, and keeps them to their models."""
+"""Authentication of clients, and enforcement of their role and their restriction to some models."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from modelward_server.storage.ledger import Ledger
 AUTHORIZATION = "authorization"
 BEARER = "bearer "
 SECONDS_KEPT = 5.0
-"""How long a credential is believed without another look: the longest that one lives on after it was revoked."""
+"""How long a checked credential is cached: the maximum time that one stays valid after it was revoked."""
 CREDENTIALS_KEPT = 10_000
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
@@ -34,7 +34,7 @@ class Authentication:
 
     Args:
         executor: the threads in which credentials are looked up.
-        provider: whose JWTs are taken; None for none.
+        provider: the identity provider whose JWTs are accepted; None for none.
     """
 
     def __init__(self, ledger: Ledger, executor: BoundedExecutor, provider: IdentityProvider | None = None) -> None:
@@ -44,41 +44,41 @@ class Authentication:
         self._known: TTLCache[tuple[str, str], Identity] = TTLCache(CREDENTIALS_KEPT, SECONDS_KEPT)
 
     async def identify(self, context: Context) -> Identity:
-        """Return who calls.
+        """Return the identity of the client.
 
         Raises:
-            NotAuthenticated: there is no credential, or none that is good.
+            NotAuthenticated: there is no valid credential.
         """
         credential = _credential(context)
         known = self._known.get(credential)
         if known is None:
-            known = self._known[credential] = await self._look(*credential)
+            known = self._known[credential] = await self._look_up(*credential)
         return known
 
-    async def check(self, who: Identity, request: Message, reach: Reach, *, first: bool) -> None:
-        """Keep a caller to its models.
+    async def check(self, client: Identity, request: Message, reach: Reach, *, first: bool) -> None:
+        """Restrict a client to its models.
 
         Raises:
             ModelNotAllowed: the request is about another.
         """
-        if who.models and reach is not Reach.NONE:
-            await self._executor.run(self._check, who, request, reach, first)
+        if client.models and reach is not Reach.NONE:
+            await self._executor.run(self._check, client, request, reach, first)
 
-    def _check(self, who: Identity, request: Message, reach: Reach, first: bool) -> None:
+    def _check(self, client: Identity, request: Message, reach: Reach, first: bool) -> None:
         with self._ledger.reading() as session:
-            scope.check_request(session, who, request, reach, first=first)
+            scope.check_request(session, client, request, reach, first=first)
 
-    async def _look(self, kind: str, shown: str) -> Identity:
+    async def _look_up(self, kind: str, credential: str) -> Identity:
         if kind == "certificate":
-            log_context.note(actor=shown)  # The handshake has proved that name, whatever is granted to it.
-            if known := await self._executor.run(self._holder_of_certificate, shown):
+            log_context.note(actor=credential)  # The handshake has proved that name, whatever is granted to it.
+            if known := await self._executor.run(self._holder_of_certificate, credential):
                 return known
-            raise NotAuthenticated("what was granted to this certificate has expired or was revoked; ask for it anew")
-        if self._provider and shown.count(".") == 2:
-            return await self._provider.identity(shown)
-        # What is no token by its looks is not worth a thread, for which others would wait.
-        if TOKEN.fullmatch(shown):
-            return await self._executor.run(self._holder_of_token, shown)
+            raise NotAuthenticated("the grant of this certificate has expired or was revoked; request a new one")
+        if self._provider and credential.count(".") == 2:
+            return await self._provider.identity(credential)
+        # A malformed token is refused without occupying a thread that others would wait for.
+        if TOKEN.fullmatch(credential):
+            return await self._executor.run(self._holder_of_token, credential)
         raise _unknown()
 
     def _holder_of_certificate(self, name: str) -> Identity | None:
@@ -91,17 +91,17 @@ class Authentication:
             if found := holder_of_token(session, token, now):
                 return found
             if ended := ended_token(session, token, now):
-                log_context.note(actor=ended.name)  # Its secret has proved that name.
-                raise NotAuthenticated(f"the token {ended.id} {ended.how}; ask for another one")
+                log_context.note(actor=ended.name)  # The token's secret has proved that name.
+                raise NotAuthenticated(f"the token {ended.id} {ended.how}; request a new one")
         raise _unknown()
 
 
 def _unknown() -> NotAuthenticated:
-    return NotAuthenticated("the token is not known here; ask for another one")
+    return NotAuthenticated("the token is unknown to this server; request a new one")
 
 
-class Visit:
-    """One call: who makes it, and what they may do with it."""
+class CallAuthorization:
+    """The client of one call, and the checks of what it may do."""
 
     def __init__(self, authentication: Authentication, permission: Permission, context: Context) -> None:
         self._authentication = authentication
@@ -109,45 +109,45 @@ class Visit:
         self._context = context
 
     async def begin(self) -> None:
-        """Find out who calls, for the rest of the call too.
+        """Authenticate the client, for the rest of the call too.
 
         Raises:
-            NotAuthenticated: there is no credential, or none that is good.
-            RoleTooLow: they may not make this call.
+            NotAuthenticated: there is no valid credential.
+            RoleTooLow: the client may not make this call.
         """
         try:
-            self._who = await self._authentication.identify(self._context)
+            self._client = await self._authentication.identify(self._context)
         except NotAuthenticated as error:
             log_context.note(refused=error.message)
             raise
-        log_context.note(actor=self._who.name)  # Also of a call that is refused.
+        log_context.note(actor=self._client.name)  # Also for a call that is refused.
         if self._permission.role is None:
-            raise NotServed("the server does not know what this call may do, so nobody may make it")
-        if not self._who.role.covers(self._permission.role):
-            said = f"{self._who.name} is a {self._who.role}, and this call takes a {self._permission.role}"
-            raise RoleTooLow(said, role=self._who.role, needed=self._permission.role)
-        identity.current.set(self._who)
+            raise NotServed("the server has no permission rule for this call, so nobody may make it")
+        if not self._client.role.covers(self._permission.role):
+            message = f"{self._client.name} is a {self._client.role}, and this call requires a {self._permission.role}"
+            raise RoleTooLow(message, role=self._client.role, needed=self._permission.role)
+        identity.current.set(self._client)
 
     async def check(self, request: Message, *, first: bool = True) -> None:
-        """Check a request; of those behind the first one, also whether the credential is still good."""
+        """Check a request; for those after the first one, also whether the credential is still valid."""
         if not first:
             await self.begin()
-        await self._authentication.check(self._who, request, self._permission.reach, first=first)
+        await self._authentication.check(self._client, request, self._permission.reach, first=first)
 
-    async def shown(self, answer: Message) -> Message | None:
-        """Return what of an answer to a long call the caller is shown, if the credential is still good."""
+    async def visible_update(self, answer: Message) -> Message | None:
+        """Return the part of a streamed answer that the client may see, if the credential is still valid."""
         await self.begin()
-        seen = self.only_own(answer)
-        return None if seen is not answer and not seen.ListFields() else seen
+        visible = self.visible_part(answer)
+        return None if visible is not answer and not visible.ListFields() else visible
 
-    def only_own(self, answer: Message) -> Message:
-        """Return an answer without what is about models that are not the caller's."""
-        limited = self._who.models and self._permission.reach is Reach.LISTED
-        return scope.kept(answer, self._who) if limited else answer
+    def visible_part(self, answer: Message) -> Message:
+        """Return an answer without the entries about models that the client may not see."""
+        is_limited = self._client.models and self._permission.reach is Reach.LISTED
+        return scope.visible_part(answer, self._client) if is_limited else answer
 
 
 def _credential(context: Context) -> tuple[str, str]:
-    """Return the credential and its kind; a token goes before the certificate of the connection."""
+    """Return the credential and its kind; a token takes precedence over the certificate of the connection."""
     given = dict(context.invocation_metadata() or ()).get(AUTHORIZATION, "")
     text = given.decode(errors="replace") if isinstance(given, bytes) else given
     if text[: len(BEARER)].lower() == BEARER:

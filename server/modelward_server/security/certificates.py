@@ -1,4 +1,4 @@
-"""TLS credentials that follow their files, so that a certificate is rotated without a restart."""
+"""TLS credentials that are reloaded when their files change, so that rotating a certificate needs no restart."""
 
 import logging
 from pathlib import Path
@@ -10,7 +10,7 @@ log = logging.getLogger(__name__)
 
 
 class Certificates:
-    """The server's certificate and key, and the authority that clients' certificates must come from, if any."""
+    """The server's certificate and key, and the authority for clients' certificates, if any."""
 
     def __init__(self, cert: str, key: str, client_ca: str) -> None:
         self._cert, self._key = Path(cert), Path(key)
@@ -18,12 +18,12 @@ class Certificates:
         self._seen = self._stamps()
 
     def credentials(self) -> grpc.ServerCredentials:
-        """Return what the server listens with.
+        """Return the server's credentials.
 
         Raises:
             OSError: a file cannot be read.
         """
-        changed: Any = self._changed  # The stubs forget that it may give None.
+        changed: Any = self._changed  # The type stubs omit that it may return None.
         return grpc.dynamic_ssl_server_credentials(self._read(), changed, self._client_ca is not None)
 
     def _read(self) -> grpc.ServerCertificateConfiguration:
@@ -35,7 +35,7 @@ class Certificates:
         return [file.stat().st_mtime_ns for file in (self._cert, self._key, self._client_ca) if file]
 
     def _changed(self) -> grpc.ServerCertificateConfiguration | None:
-        """Give what is new, at each handshake; None keeps what is in use."""
+        """Return a new configuration at a handshake after a change; None keeps the current one."""
         try:
             stamps = self._stamps()
             if stamps == self._seen:

@@ -1,7 +1,7 @@
-"""Tokens and certificates: what they let their holders do, given and taken back in the ledger.
+"""Grants: tokens and certificates with their permissions, created and revoked in the ledger.
 
-A token is `mw_<id>_<secret>`. The ledger has the id and a SHA-256 of the secret, which is 32 random bytes: nothing that
-can be guessed, so a slow hash would only slow every call.
+A token is `mw_<id>_<secret>`. The ledger has the id and a SHA-256 of the secret, which is 32 random bytes: it cannot be
+guessed, so a slow hash would only slow down every call.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ SECRET_BYTES = 32
 
 @dataclass(frozen=True)
 class Grant:
-    """What somebody was given."""
+    """The permissions given to a token or a certificate."""
 
     id: str
     name: str
@@ -43,7 +43,7 @@ class Grant:
 
 @dataclass(frozen=True)
 class RecordedGrant(Grant):
-    """A grant as it is recorded: also which secret it is for, so that none can be put in its place."""
+    """A grant as recorded in the audit log, with the hash of its secret, so that none can be substituted."""
 
     secret_sha256: str
     """Empty for a certificate."""
@@ -52,7 +52,7 @@ class RecordedGrant(Grant):
 def create_token(
     session: Session, name: str, role: Role, models: tuple[str, ...], expires_at: datetime | None, actor: ActorContext
 ) -> str:
-    """Make a token and return it; it cannot be shown again."""
+    """Create a token and return it; it cannot be shown again."""
     secret = secrets.token_urlsafe(SECRET_BYTES)
     grant = _add(session, name, role, models, _digest(secret), expires_at, actor)
     return f"mw_{grant.id}_{secret}"
@@ -66,32 +66,32 @@ def allow_certificate(
     actor: ActorContext,
     expires_at: datetime | None = None,
 ) -> Grant:
-    """Give whoever has a certificate with this common name a role, in place of what was given before."""
+    """Give a role to the holders of certificates with this common name, replacing the previous grant."""
     for row in session.scalars(_of_certificate(name).where(GrantRow.revoked_at.is_(None))):
         _revoke(session, row, actor)
     return _add(session, name, role, models, "", expires_at, actor)
 
 
 def revoke(session: Session, grant_id: str, actor: ActorContext) -> Grant:
-    """Take a grant back.
+    """Revoke a grant.
 
     Raises:
-        NotFound: there is none, or it was taken back before.
+        NotFound: it does not exist, or was revoked before.
     """
     row = session.get(GrantRow, grant_id)
     if row is None or row.revoked_at:
-        raise NotFound(f"there is no live grant {grant_id!r}; `modelward token list` shows them")
+        raise NotFound(f"there is no active grant {grant_id!r}; `modelward token list` shows them")
     return _revoke(session, row, actor)
 
 
 def list_grants(session: Session) -> list[Grant]:
-    """Return every grant, the newest first."""
+    """Return every grant, newest first."""
     rows = session.scalars(select(GrantRow).order_by(GrantRow.created_at.desc(), GrantRow.grant_id))
     return list(map(_to_grant, rows))
 
 
 def holder_of_token(session: Session, token: str, now: datetime) -> Identity | None:
-    """Return whose token it is; None for one that is not, no longer, or never was good."""
+    """Return the holder of a token; None for one that is invalid or no longer valid."""
     row = _row_of_token(session, token)
     return None if row is None else _identity(row, now)
 
@@ -106,16 +106,16 @@ def _row_of_token(session: Session, token: str) -> GrantRow | None:
 
 @dataclass(frozen=True)
 class Ended:
-    """A token that was good once."""
+    """A token that was valid earlier."""
 
     id: str
     name: str
     how: str
-    """As "has expired"."""
+    """Such as "has expired"."""
 
 
 def ended_token(session: Session, token: str, now: datetime) -> Ended | None:
-    """Return how a token has ended, to whoever shows its secret; None for one that has not, or never was good."""
+    """Return why a token is no longer valid, when its secret matches; None for one that still is, or never was."""
     row = _row_of_token(session, token)
     if row is None or _identity(row, now):
         return None
@@ -123,9 +123,9 @@ def ended_token(session: Session, token: str, now: datetime) -> Ended | None:
 
 
 def holder_of_certificate(session: Session, name: str, now: datetime) -> Identity | None:
-    """Return who has a certificate: what was granted, or a viewer of everything if nothing ever was.
+    """Return the holder of a certificate: by its grant, or as a viewer of everything if none ever existed.
 
-    None for one whose grant was revoked or has expired: taking it back must not give more than it gave.
+    None for one whose grant was revoked or has expired: revoking must not give more than the grant did.
     """
     rows = session.scalars(_of_certificate(name)).all()
     live = [found for row in rows if (found := _identity(row, now))]
@@ -141,13 +141,13 @@ def _identity(row: GrantRow, now: datetime) -> Identity | None:
 
 
 def _how_ended(row: GrantRow, now: datetime) -> str:
-    """Say why a grant is good no more; nothing of one that is."""
+    """Return why a grant is no longer valid; empty for one that is."""
     if row.revoked_at:
         return "was revoked"
     if row.expires_at and row.expires_at <= now:
         return "has expired"
-    if not all(map(is_prefix, row.models)):  # Earlier versions took the empty text, which limits nobody.
-        return "limits its holder to what is no beginning of a model's name"
+    if not all(map(is_prefix, row.models)):  # Earlier versions accepted the empty text, which limits nothing.
+        return "restricts its holder to something that is not a prefix of a model's name"
     return ""
 
 
@@ -179,17 +179,17 @@ def _check(name: str, models: tuple[str, ...], now: datetime, expires_at: dateti
     if not (0 < len(name) <= 128 and name.isprintable() and name == name.strip()):
         problems.append(FieldViolation("name", "must have 1 to 128 printable characters, without spaces around them"))
     if wrong := [prefix for prefix in models if not is_prefix(prefix)]:
-        fix = f"{wrong[0]!r} is no beginning of a model's name; leave it out for every model, repeat it for several"
+        fix = f"{wrong[0]!r} is no prefix of a model's name; leave it out for every model, repeat it for several"
         problems.append(FieldViolation("models", fix))
     if expires_at and expires_at <= now:
-        problems.append(FieldViolation("expires", "must lie in the future"))
+        problems.append(FieldViolation("expires", "must be in the future"))
     if problems:
         raise InvalidField(*problems)
 
 
 def _revoke(session: Session, row: GrantRow, actor: ActorContext) -> Grant:
     row.revoked_at = actor.at
-    session.flush()  # Before another takes its place.
+    session.flush()  # Before another grant replaces it.
     return _recorded(session, row, actor)
 
 
@@ -200,7 +200,7 @@ def _recorded(session: Session, row: GrantRow, actor: ActorContext) -> Grant:
 
 
 def to_record(row: GrantRow) -> RecordedGrant:
-    """Return what the audit log keeps of a grant."""
+    """Return the audit record of a grant."""
     return RecordedGrant(**vars(_to_grant(row)), secret_sha256=row.digest)
 
 

@@ -1,4 +1,4 @@
-"""JWTs of an identity provider (RFC 7519), checked with the keys that it publishes (RFC 7517)."""
+"""JWTs of an identity provider (RFC 7519), verified with its published keys (RFC 7517)."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,34 +12,34 @@ from modelward_server.observability import log_context
 from modelward_server.security.jwks import PublishedKeys
 
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
-"""Only those that sign with a private key: with the others, whoever can check a token can make one."""
+"""Only asymmetric algorithms: with the others, whoever can verify a token can create one."""
 LEEWAY_SECONDS = 30
-"""How far the provider's clock may be from ours."""
+"""Accepted difference between the provider's clock and ours."""
 REQUIRED = ["exp", "iss", "aud", "sub"]
 ROLE_CLAIM = "modelward_role"
 MODELS_CLAIM = "modelward_models"
-LONGEST_SUBJECT = 256
+MAX_SUBJECT_LENGTH = 256
 
 
 @dataclass(frozen=True)
 class Claims:
-    """What a JWT says of its bearer."""
+    """The verified claims of a JWT."""
 
     subject: str
-    """Who it is: the actor of what they do."""
+    """The identity of the bearer: the actor of its changes."""
     role: Role
     models: tuple[str, ...]
-    """What the names of their models begin with; empty for every model."""
+    """Name prefixes of the bearer's models; empty for every model."""
     expires_at: datetime
-    """When the JWT ends, in UTC; it is taken for `LEEWAY_SECONDS` more."""
+    """Expiry of the JWT in UTC; it is accepted for `LEEWAY_SECONDS` more."""
 
 
 class IdentityProvider:
-    """An issuer of JWTs whose `modelward_role` and `modelward_models` say what their bearers may do.
+    """An issuer of JWTs whose `modelward_role` and `modelward_models` define the permissions of their bearers.
 
     Args:
-        issuer: what `iss` must be.
-        audience: what `aud` must be or contain.
+        issuer: the required `iss`.
+        audience: the value that `aud` must be or contain.
         keys: its JWK set: a file, or an https URL; http on this machine only.
 
     Raises:
@@ -52,20 +52,20 @@ class IdentityProvider:
         self._keys = PublishedKeys(keys)
 
     async def identity(self, token: str) -> Identity:
-        """Return whom a JWT names.
+        """Return the identity of a JWT's bearer.
 
         Raises:
-            NotAuthenticated: it is not a good one.
+            NotAuthenticated: the JWT is not valid.
             StoreUnavailable: the provider's keys cannot be read.
         """
-        said = await self.claims(token)
-        return Identity(said.subject, said.role, said.models)
+        claims = await self.claims(token)
+        return Identity(claims.subject, claims.role, claims.models)
 
     async def claims(self, token: str) -> Claims:
-        """Return what a JWT says, if the provider signed it for us and it has not ended.
+        """Return the claims of a JWT, if the provider signed it for this server and it has not expired.
 
         Raises:
-            NotAuthenticated: it is not a good one.
+            NotAuthenticated: the JWT is not valid.
             StoreUnavailable: the provider's keys cannot be read.
         """
         try:
@@ -76,11 +76,11 @@ class IdentityProvider:
 
     def _checked(self, token: str, key: jwt.PyJWK) -> Claims:
         try:
-            found = self._decoded(token, key)
+            claims = self._decoded(token, key)
         except jwt.ExpiredSignatureError:
-            log_context.note(actor=_subject(self._decoded(token, key, verify_exp=False)))  # Who it was, for the log.
+            log_context.note(actor=_subject(self._decoded(token, key, verify_exp=False)))  # For the log.
             raise
-        return Claims(_subject(found), _role(found), _models(found), datetime.fromtimestamp(int(found["exp"]), UTC))
+        return Claims(_subject(claims), _role(claims), _models(claims), datetime.fromtimestamp(int(claims["exp"]), UTC))
 
     def _decoded(self, token: str, key: jwt.PyJWK, *, verify_exp: bool = True) -> dict[str, Any]:
         return jwt.decode(
@@ -96,8 +96,8 @@ class IdentityProvider:
 
 def _subject(claims: dict[str, Any]) -> str:
     subject: str = claims["sub"]
-    if not subject or len(subject) > LONGEST_SUBJECT or not subject.isprintable():
-        raise ValueError(f"its sub must have 1 to {LONGEST_SUBJECT} characters, all printable")
+    if not subject or len(subject) > MAX_SUBJECT_LENGTH or not subject.isprintable():
+        raise ValueError(f"its sub must have 1 to {MAX_SUBJECT_LENGTH} characters, all printable")
     return subject
 
 
@@ -109,10 +109,10 @@ def _role(claims: dict[str, Any]) -> Role:
 
 
 def _models(claims: dict[str, Any]) -> tuple[str, ...]:
-    """Return the prefixes; an empty list is refused, for it would give every model to who has none."""
+    """Return the name prefixes; an empty list is refused, since it would give every model to a bearer of none."""
     if MODELS_CLAIM not in claims:
         return ()
-    found = claims[MODELS_CLAIM]
-    if not isinstance(found, list) or not found or not all(map(is_prefix, found)):
-        raise ValueError(f"its {MODELS_CLAIM} must list what names of models begin with; leave it out for every model")
-    return tuple(found)
+    prefixes = claims[MODELS_CLAIM]
+    if not isinstance(prefixes, list) or not prefixes or not all(map(is_prefix, prefixes)):
+        raise ValueError(f"its {MODELS_CLAIM} must list prefixes of models' names; leave it out for every model")
+    return tuple(prefixes)

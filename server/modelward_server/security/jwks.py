@@ -1,4 +1,4 @@
-"""The keys that an identity provider publishes, read again as they change."""
+"""The published keys of an identity provider (JWKS), refreshed as they change."""
 
 import asyncio
 import json
@@ -16,11 +16,11 @@ from modelward_server.settings import check_keys_place
 log = logging.getLogger(__name__)
 
 FRESH_SECONDS = 300.0
-"""How long keys are used before they are read again."""
+"""Age at which keys are read again."""
 KEPT_SECONDS = 3600.0
-"""How long they are used while they cannot be read again: a provider that restarts locks nobody out."""
-BETWEEN_SECONDS = 10.0
-"""The least between two reads, whatever keys the tokens of strangers name."""
+"""Maximum age of keys that cannot be read again: a restart of the provider locks nobody out."""
+MIN_INTERVAL_SECONDS = 10.0
+"""Minimum time between two reads, whatever key ids unauthenticated tokens name."""
 TIMEOUT_SECONDS = 5.0
 
 
@@ -42,11 +42,11 @@ class PublishedKeys:
         self._reading = asyncio.Lock()
 
     async def find(self, key_id: str) -> jwt.PyJWK:
-        """Return the key of that id, empty for the one without an id.
+        """Return the key with an id; an empty id means the key without one.
 
         Raises:
             InvalidKeyError: it is not published.
-            StoreUnavailable: whether it is cannot be read.
+            StoreUnavailable: the published keys cannot be read.
         """
         if key_id not in self._keys or self._is_due():
             await self._read_again()
@@ -59,28 +59,28 @@ class PublishedKeys:
 
     def _is_due(self) -> bool:
         now = time.monotonic()
-        return now - self._read_at >= FRESH_SECONDS and now - self._tried_at >= BETWEEN_SECONDS
+        return now - self._read_at >= FRESH_SECONDS and now - self._tried_at >= MIN_INTERVAL_SECONDS
 
     async def _read_again(self) -> None:
-        """Read the keys unless it was just tried; who comes meanwhile with a key that is known does not wait."""
+        """Read the keys unless that was just attempted; calls with a known key do not wait for it."""
         async with self._reading:
-            if time.monotonic() - self._tried_at >= BETWEEN_SECONDS:
+            if time.monotonic() - self._tried_at >= MIN_INTERVAL_SECONDS:
                 self._tried_at = time.monotonic()
                 await asyncio.to_thread(self._read)
 
     def _read(self) -> None:
-        began = self._tried_at
+        started = self._tried_at
         try:
-            found = self._fetch() if self._remote else self._load()
-            keys = {str(key.key_id or ""): key for key in found.keys if key.public_key_use in {None, "sig"}}
-        except Exception as error:  # Whatever others publish: the keys that are known stay in use for a while.
+            published = self._fetch() if self._remote else self._load()
+            keys = {str(key.key_id or ""): key for key in published.keys if key.public_key_use in {None, "sig"}}
+        except Exception as error:  # The content is not ours: known keys stay in use for a while.
             log.warning("the identity provider's keys could not be read: %s: %.200s", type(error).__name__, error)
             return
-        self._keys, self._read_at = keys, began
+        self._keys, self._read_at = keys, started
 
     def _fetch(self) -> jwt.PyJWKSet:
         return jwt.PyJWKClient(self._place, cache_jwk_set=False, timeout=TIMEOUT_SECONDS).get_jwk_set()
 
     def _load(self) -> jwt.PyJWKSet:
-        found = json.loads(Path(self._place).read_text())
-        return jwt.PyJWKSet.from_dict(found if isinstance(found, dict) else {})
+        content = json.loads(Path(self._place).read_text())
+        return jwt.PyJWKSet.from_dict(content if isinstance(content, dict) else {})

@@ -1,4 +1,4 @@
-"""What each call asks of its caller: the least role, and how it keeps to a caller's models."""
+"""The permission required by each call: the minimum role, and how it applies to clients restricted to some models."""
 
 from enum import Enum
 from typing import NamedTuple
@@ -7,17 +7,17 @@ from modelward_server.identity import Role
 
 
 class Reach(Enum):
-    """What a call reaches of the registry, for callers that are limited to some models."""
+    """The models that a call can reach, for clients that are restricted to some."""
 
     NAMED = "the models that its request names; it must name some"
-    LISTED = "what its request names, or else everything: a limited caller is shown its own part"
-    WHOLE = "the whole registry: a limited caller is refused, unless its request names a model"
+    LISTED = "those that its request names, or else everything: a restricted client sees its own part"
+    WHOLE = "the whole registry: a restricted client is refused, unless its request names a model"
     NONE = "no model"
 
 
 class Permission(NamedTuple):
     role: Role | None
-    """The least role; None: nobody may."""
+    """The minimum role; None: no client may make the call."""
     reach: Reach = Reach.NAMED
 
 
@@ -112,16 +112,16 @@ PERMISSIONS = {
 PACKAGE = "modelward.v1."
 ELSEWHERE = {
     "grpc.reflection.v1alpha.ServerReflection": Permission(Role.VIEWER, Reach.NONE),  # The contract, which is public.
-    "grpc.channelz.v1.Channelz": Permission(Role.ADMIN, Reach.WHOLE),  # Addresses and calls of everybody.
+    "grpc.channelz.v1.Channelz": Permission(Role.ADMIN, Reach.WHOLE),  # Addresses and calls of all clients.
 }
-"""What services beside the contract ask. Health asks nothing, since what looks after servers has no token."""
+"""Services beside the contract. Health requires no permission, since probes of servers have no token."""
 UNKNOWN = Permission(None, Reach.WHOLE)
 
 
 def permission_of(method: str) -> Permission:
-    """Return what a call asks, named as on the wire: `/modelward.v1.DriftService/DetectDrift`.
+    """Return the permission for a call, named as on the wire: `/modelward.v1.DriftService/DetectDrift`.
 
-    What stands nowhere here is refused to everybody.
+    A call without an entry is refused to all clients.
     """
     service, _, name = method.removeprefix("/").rpartition("/")
     if service in ELSEWHERE:

@@ -1,4 +1,4 @@
-"""Which models a message is about, so that a caller who is limited to some is kept from the others."""
+"""Determination of the models that a message is about, to enforce the restriction of clients to some models."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from enum import Enum
@@ -23,18 +23,18 @@ from modelward_server.storage.retraining_tables import JobRow, ScheduleRow
 
 PACKAGE = "modelward.v1"
 NAMES = {"model", "models"}
-"""What the contract calls fields that hold the names of models."""
+"""The contract's names for fields that hold names of models."""
 MODEL_NAME = "modelward.v1.Model.name"
-"""The one field that calls the name of a model just that."""
+"""The only field for the name of a model that is called differently."""
 
 
 class Meaning(Enum):
-    """What a field says of whose models a message is about."""
+    """How a field relates a message to models."""
 
     MODEL = "the name of a model"
     LOCATION = "a URI from which the server reads: the contract marks these fields"
     CONTENT = "the SHA-256 of an uploaded content: the contract marks these fields"
-    ID = "the id of something that belongs to models"
+    ID = "the id of an entity that belongs to models"
 
 
 ModelsOf = Callable[[str], Select[str]]
@@ -53,58 +53,59 @@ BY_ID: Mapping[str, ModelsOf] = {
         .where(AbTestRow.test == key)
     ),
 }
-"""From the fields that name something of a model to the models that it is of."""
+"""Maps fields with the id of an entity to a query for the entity's models."""
 
 
 def check_request(session: Session, identity: Identity, request: Message, reach: Reach, *, first: bool) -> None:
-    """Refuse a request about models that the caller may not reach.
+    """Refuse a request about models that the client may not reach.
 
-    What the caller may not reach and what does not exist are refused alike, so that a refusal tells nothing.
+    Models that the client may not reach and those that do not exist are refused identically, so that a refusal reveals
+    nothing.
 
     Args:
-        first: whether it is the first message of its call; those that follow need name nothing.
+        first: whether it is the first message of its call; the following ones need not name a model.
 
     Raises:
         ModelNotAllowed: it names such a model, or names none where that means all of them.
-        BlobsMissing: it refers to a content of which the caller has not shown to have the bytes.
+        BlobsMissing: it refers to a content for which the client has not proved possession of the bytes.
     """
-    said = list(mentions(request))
-    for field, meaning, value in said:
+    mentioned = list(mentions(request))
+    for field, meaning, value in mentioned:
         if meaning is Meaning.MODEL and not identity.may_reach(value):
             raise _refusal(identity, f"{value!r} is not one of them")
         if meaning is Meaning.LOCATION and not _is_own(identity, model_of(value)):
-            raise _refusal(identity, f"{value!r} is no place of theirs; upload the files, or name models:/ of theirs")
+            raise _refusal(identity, f"{value!r} is not in one of them; upload the files, or name their models:/ URI")
         if meaning is Meaning.ID and not _owns(session, identity, field, value, request):
             raise _refusal(identity, f"the {field} {value!r} is not of one of them")
-    contents = {value for _, meaning, value in said if meaning is Meaning.CONTENT}
-    models = {value for _, meaning, value in said if meaning is Meaning.MODEL}
+    contents = {value for _, meaning, value in mentioned if meaning is Meaning.CONTENT}
+    models = {value for _, meaning, value in mentioned if meaning is Meaning.MODEL}
     if missing := contents and not_owned(session, identity.name, contents, models):
         fix = "were not sent by you, and are in no version of the models that you name; upload them first (UploadBlobs)"
         raise BlobsMissing(f"{len(missing)} of {len(contents)} contents {fix}", missing=",".join(sorted(missing)))
-    if first and not said and reach in {Reach.NAMED, Reach.WHOLE}:
+    if first and not mentioned and reach in {Reach.NAMED, Reach.WHOLE}:
         raise _refusal(identity, "name one in the request")
 
 
-def names_only_own(message: Message, identity: Identity) -> bool:
-    """Whether every model that a message names is one that the caller may reach."""
+def names_only_visible(message: Message, identity: Identity) -> bool:
+    """Whether the client may reach every model that a message names."""
     return all(identity.may_reach(value) for _, meaning, value in mentions(message) if meaning is Meaning.MODEL)
 
 
-def kept(answer: Message, identity: Identity) -> Message:
-    """Return an answer without the entries that are about other models."""
-    shown = type(answer)()
-    shown.CopyFrom(answer)
+def visible_part(answer: Message, identity: Identity) -> Message:
+    """Return an answer without the entries about models that the client may not reach."""
+    visible = type(answer)()
+    visible.CopyFrom(answer)
     for field, value in answer.ListFields():
         if field.message_type and field.is_repeated and not _is_map(field):
-            entries = [entry for entry in value if names_only_own(entry, identity)]
-            shown.ClearField(field.name)
-            getattr(shown, field.name).extend(entries)
-    return shown
+            entries = [entry for entry in value if names_only_visible(entry, identity)]
+            visible.ClearField(field.name)
+            getattr(visible, field.name).extend(entries)
+    return visible
 
 
 def _refusal(identity: Identity, why: str) -> ModelNotAllowed:
     allowed = " or ".join(f"{prefix}*" for prefix in identity.models)
-    return ModelNotAllowed(f"{identity.name} may reach {allowed} only: {why}", models=",".join(identity.models))
+    return ModelNotAllowed(f"{identity.name} may only reach {allowed}: {why}", models=",".join(identity.models))
 
 
 def _is_own(identity: Identity, model: str | None) -> bool:
@@ -112,14 +113,14 @@ def _is_own(identity: Identity, model: str | None) -> bool:
 
 
 def _owns(session: Session, identity: Identity, field: str, key: str, request: Message) -> bool:
-    """Whether what has an id belongs to the caller's models alone; what is to be made under it is nobody's yet."""
+    """Whether an entity belongs only to the client's models; one that is to be created has no owner yet."""
     owners = list(session.scalars(BY_ID[field](key)))
     is_made = request.DESCRIPTOR.name.startswith("Create")
     return all(map(identity.may_reach, owners)) and (bool(owners) or is_made)
 
 
 def mentions(message: Any) -> Iterator[tuple[str, Meaning, str]]:
-    """Give what a message says of models, as deep as it lies: the field's name, its meaning and the value."""
+    """Yield each relation to models in a message, at any depth: the field's name, its meaning and the value."""
     for field, meaning in _fields(message.DESCRIPTOR):
         value = getattr(message, field.name)
         if meaning is None:
@@ -138,14 +139,14 @@ def _nested(message: Any, field: FieldDescriptor, value: Any) -> Iterable[Any]:
 
 @cache
 def _fields(kind: Descriptor) -> list[tuple[FieldDescriptor, Meaning | None]]:
-    """Return the fields that say something of models, and with None those whose messages may do so."""
+    """Return the fields that relate to models, and with None those whose messages may contain such fields."""
     texts = [(field, meaning_of(field)) for field in kind.fields if not field.message_type]
     nested = [(field, None) for field in kind.fields if field.message_type and _is_ours(field)]
     return [pair for pair in texts if pair[1]] + nested
 
 
 def meaning_of(field: Any) -> Meaning | None:
-    """Return what a field says of models; None for nothing."""
+    """Return how a field relates to models; None if it does not."""
     marks = field.GetOptions().Extensions
     if marks[common_pb2.location]:
         return Meaning.LOCATION

@@ -1,1 +1,1 @@
-"""Tells others over HTTP what happened: alarms, jobs, promotions."""
+"""Webhooks: delivery of events over HTTP, such as alarms, jobs and promotions."""

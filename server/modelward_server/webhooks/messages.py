@@ -1,4 +1,4 @@
-"""What a webhook says, and how it is signed: by the rules of Standard Webhooks 1.0.0.
+"""Messages of webhooks and their signatures, by Standard Webhooks 1.0.0.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -14,55 +14,55 @@ from datetime import datetime
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.tables import AuditRow
 
-TOLD = {
+TYPES = {
     Kind.DRIFT_ALARM: "alarm.drift",
     Kind.PERFORMANCE_ALARM: "alarm.performance",
     Kind.JOB: "job",
     Kind.TRANSITION: "transition",
 }
-"""The records that are told, and the `type` that each is told as."""
+"""The kinds of records that are delivered, and the `type` of their messages."""
 
 
-HEAD_TOLD = "audit.head"
-HEAD_EACH = 100
-"""Every so many records the head of the log is told, and at each day's first one."""
+HEAD_TYPE = "audit.head"
+HEAD_INTERVAL = 100
+"""The head of the log is delivered once in this many records, and with the first record of each day."""
 
 
-def is_told(row: AuditRow, previous: datetime | None) -> bool:
-    """Tell whether a record is told.
+def is_delivered(row: AuditRow, previous: datetime | None) -> bool:
+    """Return whether a record is delivered.
 
     Args:
-        previous: when the record before was made; None where there is none.
+        previous: the time of the preceding record; None where there is none.
     """
     new_day = previous is not None and row.happened_at.date() != previous.date()
-    return row.kind in TOLD or row.sequence % HEAD_EACH == 0 or new_day
+    return row.kind in TYPES or row.sequence % HEAD_INTERVAL == 0 or new_day
 
 
 @dataclass(frozen=True)
 class Message:
-    """One call of a webhook; a repeat has the same id."""
+    """One request to a webhook; a retry has the same id."""
 
     message_id: str
     body: bytes
 
 
 def message_of(row: AuditRow) -> Message:
-    """Return what a record of the audit log is told as: one that is not told otherwise, as the log's head then."""
-    told, place = TOLD.get(Kind(row.kind)), {"sequence": row.sequence, "hash": row.hash}
+    """Return the message of an audit record; a kind without a type of its own is delivered as the log's head."""
+    message_type, head = TYPES.get(Kind(row.kind)), {"sequence": row.sequence, "hash": row.hash}
     about = {"model": row.model, "version": row.version, "actor": row.actor, row.kind: json.loads(row.payload)}
-    said = {
-        "type": told or HEAD_TOLD,
+    body = {
+        "type": message_type or HEAD_TYPE,
         "timestamp": row.happened_at.isoformat(),
-        "data": place | about if told else place,
+        "data": head | about if message_type else head,
     }
-    return Message(f"modelward_{row.sequence}", json.dumps(said, ensure_ascii=False).encode())
+    return Message(f"modelward_{row.sequence}", json.dumps(body, ensure_ascii=False).encode())
 
 
 def headers(message: Message, secret: bytes, at: datetime) -> Mapping[str, str]:
-    """Return the headers that name the message and, with a secret, sign it."""
+    """Return the headers that identify the message and, with a secret, sign it."""
     seconds = str(int(at.timestamp()))
-    told = {"content-type": "application/json", "webhook-id": message.message_id, "webhook-timestamp": seconds}
-    return told | ({"webhook-signature": _signature(message, secret, seconds)} if secret else {})
+    unsigned = {"content-type": "application/json", "webhook-id": message.message_id, "webhook-timestamp": seconds}
+    return unsigned | ({"webhook-signature": _signature(message, secret, seconds)} if secret else {})
 
 
 def _signature(message: Message, secret: bytes, seconds: str) -> str:

@@ -1,4 +1,4 @@
-"""One HTTP request to an address that was looked at first: a name that means an inside address is not called."""
+"""HTTP requests to addresses that were checked first: a name that resolves to an internal address is not called."""
 
 import asyncio
 import socket
@@ -11,13 +11,13 @@ from modelward_server.runtime.background import in_own_thread
 from modelward_server.webhooks.addresses import is_public
 
 DEADLINE_SECONDS = 10.0
-"""How long the whole exchange may take: looking up the name, connecting, TLS, the request, and the answer's head."""
+"""Timeout of the whole exchange: name resolution, connection, TLS, request, and the response's headers."""
 HEAD_BYTES = 64 << 10
-"""How long the answer's head may be; its body is not read."""
+"""Maximum size of the response's headers; its body is not read."""
 
 
 class DeliveryError(Exception):
-    """The message did not arrive, or was not taken."""
+    """The message was not delivered, or not accepted."""
 
 
 @dataclass(frozen=True)
@@ -25,17 +25,17 @@ class Sender:
     """Posts messages.
 
     Args:
-        allow_private: whether addresses of the own machine and network may be called.
+        allow_private: whether addresses of this machine and of private networks may be called.
     """
 
     allow_private: bool
 
     async def post(self, url: str, body: bytes, headers: Mapping[str, str]) -> None:
-        """Post a message; whatever the answer's body or a redirect says is not followed.
+        """Post a message; the response's body and redirects are ignored.
 
         Raises:
-            DeliveryError: the URL means an address that may not be called, nobody answers in time, or the answer is no
-                2xx.
+            DeliveryError: the URL resolves to an address that may not be called, no response arrives in time, or its
+                status is not 2xx.
         """
         host = "the webhook"
         try:
@@ -63,33 +63,33 @@ class Sender:
             await writer.drain()
             return await _status(reader)
         finally:
-            writer.transport.abort()  # Nobody waits for a polite end.
+            writer.transport.abort()  # A graceful close is not needed.
 
     async def _address(self, host: str, port: int) -> str:
-        """Look up a host and return an address to connect to, so that no second look-up can say another.
+        """Resolve a host and return the address to connect to, so that a second resolution cannot give another.
 
         Raises:
-            DeliveryError: one of its addresses lies inside.
+            DeliveryError: one of its addresses is internal.
         """
         answers = await in_own_thread(lambda: socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
-        found = [str(info[4][0]) for info in answers]
-        inside = [address for address in found if not is_public(address)]
-        if inside and not self.allow_private:
+        resolved = [str(info[4][0]) for info in answers]
+        internal = [address for address in resolved if not is_public(address)]
+        if internal and not self.allow_private:
             raise DeliveryError(
-                f"{host} means {inside[0]}, which is not a public address; MODELWARD_WEBHOOKS_PRIVATE allows such"
+                f"{host} resolves to {internal[0]}, which is not public; MODELWARD_WEBHOOKS_PRIVATE allows private ones"
             )
-        return found[0]
+        return resolved[0]
 
 
 def _request(parts: SplitResult, body: bytes, headers: Mapping[str, str]) -> bytes:
     target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
-    told = {"host": parts.netloc, "content-length": str(len(body)), "connection": "close", **headers}
-    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in told.items()), "", ""]
+    fields = {"host": parts.netloc, "content-length": str(len(body)), "connection": "close", **headers}
+    lines = [f"POST {target} HTTP/1.1", *(f"{name}: {value}" for name, value in fields.items()), "", ""]
     return "\r\n".join(lines).encode("ascii") + body
 
 
 async def _status(reader: asyncio.StreamReader) -> int:
-    """Return the status of the answer, once its head is there; what is only informational is passed over."""
+    """Return the status of the response, once its headers have arrived; informational responses are skipped."""
     while True:
         head = await reader.readuntil(b"\r\n\r\n")
         version, _, rest = head.partition(b" ")

@@ -1,4 +1,4 @@
-"""The task, in every server, that calls the webhooks."""
+"""The background tasks, in every server, that deliver webhooks."""
 
 import asyncio
 from collections.abc import Sequence
@@ -18,16 +18,16 @@ from modelward_server.webhooks.sending import DeliveryError, Sender
 
 POLL_SECONDS = 1.0
 FIRST_PAUSE_SECONDS = 1.0
-LONGEST_PAUSE_SECONDS = 300.0
+MAX_PAUSE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
 class Webhooks:
-    """Tells every URL what happened, in its order.
+    """Delivers events to every URL, in order.
 
     Args:
         secret: signs the messages; empty for none.
-        allow_private: whether addresses of the own machine and network may be called.
+        allow_private: whether addresses of this machine and of private networks may be called.
     """
 
     ledger: Ledger
@@ -36,12 +36,12 @@ class Webhooks:
     allow_private: bool
 
     def begin(self, background: Background) -> None:
-        """Start a task for each URL, named after its place in the settings: what a URL says may be secret."""
+        """Start a task for each URL, named after its position in the settings, since the URL may contain a secret."""
         for number, url in enumerate(self.urls, 1):
             background.start(f"webhook-{number}", partial(self._serve, url))
 
     async def _serve(self, url: str) -> None:
-        """Tell one URL everything; while it is away, try again and again, and less and less often."""
+        """Deliver all events to one URL; while it is unavailable, retry with increasing pauses."""
         pause = FIRST_PAUSE_SECONDS
         while True:
             try:
@@ -54,7 +54,7 @@ class Webhooks:
             except (DeliveryError, ModelwardError, SQLAlchemyError) as error:
                 await stalled(error)
                 await asyncio.sleep(pause)
-                pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+                pause = min(pause * 2, MAX_PAUSE_SECONDS)
 
     def _begin(self, url: str) -> None:
         with self.ledger.reading() as session:
@@ -64,26 +64,26 @@ class Webhooks:
             delivery.add(session, url)
 
     async def _deliver_next(self, url: str) -> bool:
-        """Tell the next thing; return whether there may be more.
+        """Deliver the next message; return whether there may be more.
 
         Raises:
-            DeliveryError: it was not taken.
+            DeliveryError: it was not accepted.
             StoreUnavailable: the ledger does not answer.
         """
         if not await in_own_thread(self._claim, url):
             return False
-        told = 0
+        delivered = 0
         try:
             message, sequence = await in_own_thread(self._next, url)
             if message is not None:
                 await self._post(url, message)
-            told = sequence
-        finally:  # Also when the server stops: nobody need wait until the claim is over.
-            await in_own_thread(self._note, url, told)
+            delivered = sequence
+        finally:  # Also when the server stops: another need not wait until the claim expires.
+            await in_own_thread(self._note, url, delivered)
         return True
 
     def _claim(self, url: str) -> bool:
-        """Take the delivery in hand; False when there is nothing to tell, or another server has it."""
+        """Claim the delivery; False when there is nothing to deliver, or another server has claimed it."""
         with self.ledger.reading() as session:
             if not delivery.has_more(session, url):
                 return False
@@ -94,10 +94,10 @@ class Webhooks:
         with self.ledger.reading() as session:
             return delivery.next_message(session, url)
 
-    def _note(self, url: str, told: int) -> None:
+    def _note(self, url: str, delivered: int) -> None:
         with self.ledger.writing() as session:
-            delivery.note(session, url, told)
+            delivery.note(session, url, delivered)
 
     async def _post(self, url: str, message: Message) -> None:
-        told = headers(message, secret_bytes(self.secret), datetime.now(UTC))
-        await Sender(self.allow_private).post(url, message.body, told)
+        signed = headers(message, secret_bytes(self.secret), datetime.now(UTC))
+        await Sender(self.allow_private).post(url, message.body, signed)
