@@ -97,7 +97,7 @@ async def test_probabilities_of_unknown_classes_are_left_out_and_it_says_so(
     found = await solo.compare(versions, pd.DataFrame(FEATURES), truth)
     assert found.result(versions[0].ref)["accuracy"] == 1.0
     why = "needs probabilities, and the model does not define the class of each column of its output 'prob'"
-    assert f"log_loss is left out: it {why}" in found.notes
+    assert f"log_loss is omitted: it {why}" in found.notes
     with pytest.raises(errors.InvalidField, match=rf"metrics\[0\]: log_loss {why}"):
         await solo.compare(versions, pd.DataFrame(FEATURES), truth, metrics=["log_loss"])
 
@@ -219,7 +219,10 @@ def _not_read() -> dict[str, tuple[bytes, str]]:
     return {
         "three dimensions": (graph_model([same], [deep], [value("Y", "float", "n", 2, 3)]), "'X' of 3 dimensions"),
         "sequence in": (graph_model([at], [sequence("S")], [number], [constant("i", [0], 1)]), r"'S' as seq\(tensor"),
-        "sequence out": (graph_model([node("SequenceConstruct", ["X"], ["S"])], [X], [sequence("S")]), "no prediction"),
+        "sequence out": (
+            graph_model([node("SequenceConstruct", ["X"], ["S"])], [X], [sequence("S")]),
+            "none of which is a prediction",
+        ),
         "two numbers": (graph_model(twice, [X], [PROB, other], [WEIGHTS]), "several numeric outputs, prob, other"),
         "two labels": (
             graph_model(counts, [X], [value("a", "int64", 2), value("b", "int64")]),
