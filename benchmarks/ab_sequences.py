@@ -122,8 +122,8 @@ SCENARIOS: dict[str, tuple[AbTest, Callable[..., Drawn]]] = {
     "independent, normal": (TEST, partial(each_its_own, normal)),
     "independent, exponential": (TEST, partial(each_its_own, skewed)),
     "independent, t with 3 degrees": (TEST, partial(each_its_own, heavy)),
-    "GARCH(1, 1), units dealt": (TEST, partial(each_its_own, garch)),
-    "AR(1) 0.8, units dealt": (TEST, partial(each_its_own, autoregressive)),
+    "GARCH(1, 1), units randomized": (TEST, partial(each_its_own, garch)),
+    "AR(1) 0.8, units randomized": (TEST, partial(each_its_own, autoregressive)),
     "300 units, 20 outcomes each": (TEST, repeated),
     "AR(1) 0.8, two books, no blocks": (TEST, partial(two_books, autoregressive)),
     "AR(1) 0.8, two books, blocks of 60": (HOURLY, partial(two_books, autoregressive)),
@@ -177,17 +177,17 @@ def repeat(pool: Any, name: str, lift: float, runs: int) -> Any:
 
 
 def print_errors(pool: Any, runs: int) -> None:
-    print(f"\nNo difference, 200 looks, {runs} tests each: share ever misled at 95 %\n")
-    print("| outcomes | sequence ever misses 0 | t-test ever below 0.05 | t-test at the end |\n|---|---:|---:|---:|")
+    print(f"\nNo difference, 200 looks, {runs} tests each: share with any false positive at 95 %\n")
+    print("| outcomes | sequence ever excludes 0 | t-test ever below 0.05 | t-test at the end |\n|---|---:|---:|---:|")
     for name in SCENARIOS:
         missed, naive, _, last = repeat(pool, name, 0.0, runs).T
         print(f"| {name} | {missed.mean():.3f} | {naive.mean():.3f} | {last.mean():.3f} |", flush=True)
 
 
 def print_power(pool: Any, runs: int) -> None:
-    print(f"\nA real difference, {runs} tests each: share that is superior by the end, and how far the test was\n")
+    print(f"\nA real difference, {runs} tests each: share superior by the end, and how far the test had run\n")
     print(
-        "| outcomes | difference | superior | half of those by | t-test at the end alone |\n|---|---:|---:|---:|---:|"
+        "| outcomes | difference | superior | half of these after | t-test at the end alone |\n|---|---:|---:|---:|---:|"
     )
     cases = [("independent, normal", lift) for lift in (0.05, 0.1, 0.15, 0.2, 0.4)]
     cases += [("300 units, 20 outcomes each", 0.5), ("AR(1) 0.8, two books, blocks of 60", 0.3)]
@@ -200,8 +200,8 @@ def print_power(pool: Any, runs: int) -> None:
 
 
 def print_past(runs: int) -> None:
-    print(f"\nCUPED, 2,000 units, {runs} tests each: how values from before the test narrow the sequence\n")
-    print("| correlation with the past | variance explained | width against none |\n|---:|---:|---:|")
+    print(f"\nCUPED, 2,000 units, {runs} tests each: narrower sequences from values before the test\n")
+    print("| correlation with the past | variance explained | width relative to none |\n|---:|---:|---:|")
     for correlation in (0.3, 0.5, 0.7, 0.9):
         found = np.array([_with_past(np.random.default_rng(seed), correlation) for seed in range(min(runs, 100))])
         print(f"| {correlation:g} | {found[:, 0].mean():.3f} | {found[:, 1].mean():.3f} |")
@@ -219,7 +219,9 @@ def _with_past(random: Random, correlation: float, size: int = 2000) -> tuple[fl
 
 
 def print_split(runs: int) -> None:
-    print(f"\nSplit of 1 to 1, 20,000 units, a look every 100, {runs} tests each: share ever called broken\n")
+    print(
+        f"\nSample ratio of 1 to 1, 20,000 units, a look every 100, {runs} tests each: share with a mismatch at any look\n"
+    )
     print("| units of the first arm | sequential, below 0.01 | chi-square ever below 0.001 |\n|---:|---:|---:|")
     for share in (0.5, 0.51, 0.52, 0.55):
         found = np.array([_ever_broken(np.random.default_rng(seed), share) for seed in range(runs)])
@@ -247,7 +249,7 @@ def print_assignment(salts: int = 200, units: int = 10_000) -> None:
     pairs = zip(dealt[::2], dealt[1::2], strict=True)
     apart = [chi2_contingency(_table(one, two), correction=False).pvalue for one, two in pairs]
     print("| chi-square tests of | tests | below 0.05 | uniform p-values, Kolmogorov-Smirnov |\n|---|---:|---:|---:|")
-    for what, p_values in (("buckets filled evenly, by hundredths", even), ("independence of two tests", apart)):
+    for what, p_values in (("uniform bucket counts, by hundredths", even), ("independence of two tests", apart)):
         below, uniform = np.mean(np.array(p_values) < 0.05), kstest(p_values, "uniform").pvalue
         print(f"| {what} | {len(p_values)} | {below:.3f} | p = {uniform:.2f} |")
 

@@ -52,6 +52,7 @@ NOT_RUN = {
     "pip install -e '.[server]' && modelward demo    # run the demo on ten years of the S&P 500": (
         "installs, which .ci/run does, and takes a minute; test_demo.py runs the demo"
     ),
+    "rpc             servicers: convert a request, call a rule, convert its result": "the picture of the layers",
     "mlflow ui --backend-store-uri sqlite:///my-registry/mlflow.db": "MLflow's own; test_demo.py reads the same",
     "modelward worker --queue gpu --dask tcp://10.0.0.5:8786 trading.models:train": (
         "needs a cluster; tests/retraining starts one"
