@@ -187,7 +187,7 @@ def print_errors(pool: Any, runs: int) -> None:
 def print_power(pool: Any, runs: int) -> None:
     print(f"\nA real difference, {runs} tests each: share superior by the end, and how far the test had run\n")
     print(
-        "| outcomes | difference | superior | half of these after | t-test at the end alone |\n|---|---:|---:|---:|---:|"
+        "| outcomes | difference | superior | half of these by | t-test at the end alone |\n|---|---:|---:|---:|---:|"
     )
     cases = [("independent, normal", lift) for lift in (0.05, 0.1, 0.15, 0.2, 0.4)]
     cases += [("300 units, 20 outcomes each", 0.5), ("AR(1) 0.8, two books, blocks of 60", 0.3)]
@@ -219,9 +219,7 @@ def _with_past(random: Random, correlation: float, size: int = 2000) -> tuple[fl
 
 
 def print_split(runs: int) -> None:
-    print(
-        f"\nSample ratio of 1 to 1, 20,000 units, a look every 100, {runs} tests each: share with a mismatch at any look\n"
-    )
+    print(f"\nSample ratio of 1 to 1, 20,000 units, a look every 100, {runs} tests each: share with any mismatch\n")
     print("| units of the first arm | sequential, below 0.01 | chi-square ever below 0.001 |\n|---:|---:|---:|")
     for share in (0.5, 0.51, 0.52, 0.55):
         found = np.array([_ever_broken(np.random.default_rng(seed), share) for seed in range(runs)])
