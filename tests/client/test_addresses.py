@@ -65,7 +65,7 @@ async def test_calls_take_turns_and_go_on_when_a_server_is_gone(client: Either, 
     ways[0].break_all()
     begun = time.monotonic()
     await _carried(client, ways)
-    assert time.monotonic() - begun < 2
+    assert time.monotonic() - begun < 20  # Not the 30 seconds of a call that waits for a server.
     ways[0].target = ways[1].target
     async with asyncio.timeout(10):
         while not all(await _carried(client, ways)):

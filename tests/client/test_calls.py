@@ -175,7 +175,7 @@ def test_call_waits_for_a_server_that_comes_up_late(tmp_path: Path) -> None:
     settings = Settings(port=port, data_dir=tmp_path)
     timer = threading.Timer(0.5, lambda: started.append(RunningServer(settings)))
     timer.start()
-    with Client(f"127.0.0.1:{port}", timeout=20) as client:
+    with Client(f"127.0.0.1:{port}", timeout=120) as client:
         assert client.create_model("spx").name == "spx"
     timer.join()
     started[0].stop()
@@ -186,4 +186,4 @@ async def test_server_that_is_away_is_unavailable_within_the_timeout() -> None:
     async with AsyncClient(f"127.0.0.1:{_free_port()}", timeout=0.4) as client:
         with pytest.raises((errors.Unavailable, errors.DeadlineExceeded)):
             await client.get_model("spx")
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - begun < 20  # Not the 30 seconds of a client that was told nothing.

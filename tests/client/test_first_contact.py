@@ -21,8 +21,8 @@ from tests.security.test_tls import issue
 from tests.support.running_server import RunningServer
 from tests.system.test_grpcurl import BINARY
 
-MAX_SECONDS = 10
-"""Two are meant; machines that test are busy."""
+MAX_SECONDS = 25
+"""Two are meant, and a call that waits for its server takes 30; machines that test are busy."""
 CALLS: dict[str, Callable[[Client], Any]] = {
     "a call": lambda client: client.get_model("spx"),
     "a list": lambda client: next(client.list_models()),

@@ -65,11 +65,11 @@ def retry_delay(error: Any) -> float:
 
 
 async def test_a_client_over_its_rate_is_told_how_long_to_wait_and_the_sdk_waits(serve: Serve) -> None:
-    server = serve(client_rate=5.0)
-    error: Any = spend(server.target, 60)  # 50 at once, and what comes while they are made.
+    server = serve(client_rate=1.0)
+    error: Any = spend(server.target, 60)  # Ten at once, and what comes while they are made.
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "MODELWARD_CLIENT_RATE" in error.details()
-    assert 0 < retry_delay(error) <= 0.2
+    assert 0 < retry_delay(error) <= 1
     async with AsyncClient(server.target) as client:
         assert [model async for model in client.list_models()] == []
     with Client(server.target) as client:
@@ -81,11 +81,11 @@ async def test_a_client_over_its_rate_is_told_how_long_to_wait_and_the_sdk_waits
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_a_watch_that_is_refused_for_its_rate_begins_when_it_may(serve: Serve, kind: str) -> None:
-    server = serve(client_rate=5.0)
+    server = serve(client_rate=1.0)
     async with AsyncClient(server.target) as client:
         await client.create_model("spx")
         assert spend(server.target, 60) is not None
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             if kind == "async":
                 assert (await anext(client.watch(["spx"]))).model == "spx"
             else:

@@ -1,8 +1,7 @@
 """An MLflow registry that was there before, adopted; and one that was tampered with, mended."""
 
 import math
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from modelward_server.settings import Settings
 from modelward_server.storage.sources import Sources
 from tests.support.mlflow_tables import write_mlflow_tables
 from tests.support.running_server import RunningServer
+from tests.support.waiting import eventually
 
 
 @pytest.fixture
@@ -58,17 +58,9 @@ def _register(mlflow: Any, folder: Path, name: str, content: bytes) -> str:
     return str(mlflow.create_model_version(name, source, run.info.run_id, tags={"asset": "SPX"}).version)
 
 
-def _wait_until(condition: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if condition():
-            return
-        time.sleep(0.05)
-    raise AssertionError("it did not come about in 20 s")
-
-
 def _shown(client: Client, version: str) -> ModelVersion:
     """Return a version once MLflow shows it."""
-    _wait_until(lambda: bool(client.get_version(version).mlflow_version))
+    eventually(lambda: bool(client.get_version(version).mlflow_version))
     return client.get_version(version)
 
 
@@ -96,7 +88,7 @@ def test_registry_of_mlflow_is_adopted_with_files_facts_and_stages(client: Clien
     assert (version.tags, version.mlflow_version) == ({"asset": "SPX"}, "2")
     assert (client.download(version, tmp_path / "copy") / "model.pkl").read_bytes() == b"two"
     assert client.import_mlflow() == ()
-    _wait_until(lambda: mlflow.get_registered_model("spx").aliases.get("production") in {2, "2"})
+    eventually(lambda: mlflow.get_registered_model("spx").aliases.get("production") in {2, "2"})
     assert len(mlflow.search_model_versions("name='spx'")) == 3
     assert mlflow.get_model_version("spx", "2").run_id == version.run_id
 
@@ -189,7 +181,7 @@ def test_version_whose_files_are_gone_is_told_and_left(client: Client, mlflow: A
 
 def test_alias_of_staging_points_to_the_version_that_came_last(client: Client, mlflow: Any, tmp_path: Path) -> None:
     def shown() -> str:
-        _wait_until(lambda: not client.reconcile_mlflow("spx", dry_run=True).differences)
+        eventually(lambda: not client.reconcile_mlflow("spx", dry_run=True).differences)
         return str(mlflow.get_model_version_by_alias("spx", "staging").tags["modelward.version"])
 
     (tmp_path / "model.bin").write_bytes(b"model")
@@ -211,7 +203,7 @@ def test_what_somebody_changed_in_mlflow_is_found_and_mended(client: Client, mlf
         client.promote(version, to="staging")
     client.promote("spx/1", to="production")
     first, second = _shown(client, "spx/1"), _shown(client, "spx/2")
-    _wait_until(lambda: not client.reconcile_mlflow(dry_run=True).differences)
+    eventually(lambda: not client.reconcile_mlflow(dry_run=True).differences)
     mlflow.set_registered_model_alias("spx", "production", second.mlflow_version)
     mlflow.set_model_version_tag("spx", first.mlflow_version, "modelward.stage", "archived")
     mlflow.delete_run(second.run_id)

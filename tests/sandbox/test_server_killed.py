@@ -2,8 +2,7 @@
 
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import pytest
 from modelward import Client
 from tests.support.forked_server import ForkedServer
 from tests.support.sandbox_attacks import write
+from tests.support.waiting import eventually
 
 WAIT_SECONDS = 30.0
 NO_BUBBLEWRAP = {"PATH": str(Path(sys.executable).parent)}
@@ -26,10 +26,10 @@ def test_no_process_stays_when_the_server_is_killed(env: dict[str, str], tmp_pat
         client.register("spx", write(tmp_path / "spx", "import time\nwhile True: time.sleep(1)"))
         asking = threading.Thread(target=_benchmark, args=(client,))
         asking.start()
-        _wait(lambda: len(_forked(served.pid)) >= 3)  # The fork server, who watches, and the model.
+        eventually(lambda: len(_forked(served.pid)) >= 3)  # The fork server, who watches, and the model.
         started = set(_descendants(served.pid))
         served.kill()
-        _wait(lambda: not any(Path(f"/proc/{process}").exists() for process in started))
+        eventually(lambda: not any(Path(f"/proc/{process}").exists() for process in started))
     asking.join()
 
 
@@ -61,10 +61,3 @@ def _descendants(parent: int) -> Iterator[int]:
         for child in map(int, below):
             yield child
             yield from _descendants(child)
-
-
-def _wait(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + WAIT_SECONDS
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.05)

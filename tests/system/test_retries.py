@@ -12,6 +12,7 @@ import pytest
 from modelward import AsyncClient, Client, ModelVersion
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.forked_server import ForkedServer
+from tests.support.waiting import eventually
 
 MODEL = "spx"
 PATIENCE_SECONDS = 60.0
@@ -34,7 +35,7 @@ class Outage:
         with ThreadPoolExecutor(1) as pool:
             answer = pool.submit(call)
             with Client(self.server.target) as observer:
-                _wait_until(lambda: done(observer))
+                eventually(lambda: done(observer))
             self.server.kill()
             self.server = self._serve()
             self.network.target = self.server.target
@@ -44,13 +45,6 @@ class Outage:
     def end(self) -> None:
         self.server.kill()
         self.network.close()
-
-
-def _wait_until(true: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not true():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 @pytest.fixture
