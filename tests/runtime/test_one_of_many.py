@@ -25,8 +25,6 @@ from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
 from tests.support.webhook_receiver import Receiver
 
-WAIT_SECONDS = 120.0
-
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:

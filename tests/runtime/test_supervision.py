@@ -29,7 +29,6 @@ from modelward_server.webhooks.webhooks import Webhooks
 from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
 
-WAIT_SECONDS = 60.0
 PLACES: dict[str, tuple[Any, str]] = {
     "feed": (model_events, "events_after"),
     "mirror": (mirror_task.MirrorWorker, "sync_pending"),

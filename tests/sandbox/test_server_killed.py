@@ -13,7 +13,6 @@ from tests.support.forked_server import ForkedServer
 from tests.support.sandbox_attacks import write
 from tests.support.waiting import eventually
 
-WAIT_SECONDS = 30.0
 NO_BUBBLEWRAP = {"PATH": str(Path(sys.executable).parent)}
 
 
