@@ -7,12 +7,12 @@ from typing import Self
 
 @dataclass(frozen=True)
 class ActorContext:
-    """Who makes a change, and when, as the record names them."""
+    """The actor and time of a change, as recorded."""
 
     name: str
     at: datetime
-    """When the change entered the write lock, in UTC."""
+    """Time at which the change acquired the write lock, in UTC."""
 
     def not_before(self, instant: datetime) -> Self:
-        """Return the context at `instant` or later: servers' clocks differ, and history must not run backwards."""
+        """Return the context at `instant` or later: servers' clocks differ, and timestamps must not decrease."""
         return replace(self, at=max(self.at, instant))

@@ -32,7 +32,7 @@ from modelward_server.interceptors.grpc_metrics import CallMetrics
 from modelward_server.interceptors.validation import MAX_RECEIVED, Validation
 from modelward_server.mlflow.client import MlflowFiles, load_mlflow
 from modelward_server.mlflow.mirror import MlflowMirror
-from modelward_server.mlflow.mirror_task import MirrorWorker
+from modelward_server.mlflow.mirror_task import MirrorTask
 from modelward_server.mlflow.registry import MlflowRegistry
 from modelward_server.observability.background_metrics import BackgroundMetrics
 from modelward_server.observability.health import Health, HealthServicer
@@ -196,7 +196,7 @@ class App:
     def _start_tasks(self) -> None:
         own = self._settings.own_artifacts
         mirror = MlflowMirror(self._settings.tracking_uri, str(own) if own else None)
-        self.mirror = MirrorWorker(self.ledger, self.blobs, mirror)
+        self.mirror = MirrorTask(self.ledger, self.blobs, mirror)
         self.background.start("mirror", self.mirror.run)
         self.retention = Retention(self.ledger, self.blobs, self._settings.lifetimes)
         self.background.start("retention", partial(retention_task.run, self.retention))

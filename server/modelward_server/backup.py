@@ -1,4 +1,4 @@
-"""A copy of what servers keep, made while they serve."""
+"""Backup of a server's data, made while servers run."""
 
 import os
 import shutil
@@ -23,31 +23,31 @@ from modelward_server.storage.verification import is_blob, verify
 DUMP = "ledger.dump"
 
 
-class BackupFailed(Exception):  # noqa: N818 - what happened
-    """A database could not be copied; the text says why."""
+class BackupFailed(Exception):  # noqa: N818 - named for the event
+    """A database could not be copied; the message names the cause."""
 
 
 @dataclass(frozen=True)
 class BackedUp:
-    """What is in the copy."""
+    """The contents of a backup."""
 
     databases: tuple[str, ...]
     files: int
-    """Contents of models and tables."""
+    """Number of blobs: files of models, and tables."""
     fresh: int
-    """How many of them an earlier copy in the same folder did not have."""
+    """Number of blobs that an earlier backup in the same folder did not have."""
 
 
 def back_up(settings: Settings, to: Path) -> BackedUp:
-    """Copy the ledger, MLflow where it is local, and all files into a folder; an earlier copy is brought up to date.
+    """Copy the ledger, a local MLflow, and all files into a folder; an earlier backup there is updated.
 
-    The order makes the copy consistent while writers go on. MLflow comes before the ledger: what it lacks of the
-    ledger can be added, but not taken away. Files come last: they are stored before the ledger names them, and never
-    change.
+    The order makes the backup consistent under concurrent writes. MLflow comes before the ledger: what it lacks of the
+    ledger can be added later, but not removed. Files come last: they are stored before the ledger refers to them, and
+    never change.
 
     Raises:
         BackupFailed: a database could not be copied.
-        DigestMismatch: a file is lost or damaged; all else was copied.
+        DigestMismatch: a file is missing or damaged; everything else was copied.
         OSError: a folder cannot be read or written.
     """
     with private_umask():
@@ -64,7 +64,7 @@ def _back_up(settings: Settings, to: Path) -> BackedUp:
     if not settings.mlflow_uri:
         _copy_tree(settings.data_dir / "mlflow-artifacts", to / "mlflow-artifacts")
     sync_folder(to)
-    _check_whole(damaged, _lost(settings))
+    _check_complete(damaged, _missing(settings))
     return BackedUp(tuple(databases), len(list(_blobs_in(to / "blobs"))), fresh)
 
 
@@ -75,7 +75,7 @@ def _copy_ledger(url: URL, to: Path) -> str:
 
 
 def _copy_sqlite(source: Path, target: Path) -> str:
-    """Copy one consistent state of a database that is in use; an older copy is replaced when the new one is whole."""
+    """Copy a consistent snapshot of a database in use; an older copy is replaced once the new one is complete."""
     if not source.is_file():
         raise BackupFailed(f"there is no database {source}")
     fresh = _beside(target)
@@ -89,17 +89,17 @@ def _copy_sqlite(source: Path, target: Path) -> str:
 
 
 def _check_sound(copy: sqlite3.Connection, source: Path) -> None:
-    """Refuse a damaged database: its pages would be copied as they are, over an older copy that is sound."""
-    [(found,)] = copy.execute("PRAGMA quick_check(1)").fetchall()
-    if found != "ok":
-        raise BackupFailed(f"{source} is damaged: {found.splitlines()[-1]}; restore a backup")
+    """Refuse a damaged database: its pages would be copied unchanged, over an older, intact copy."""
+    [(result,)] = copy.execute("PRAGMA quick_check(1)").fetchall()
+    if result != "ok":
+        raise BackupFailed(f"{source} is damaged: {result.splitlines()[-1]}; restore a backup")
 
 
 def _dump_postgres(url: URL, target: Path) -> str:
-    """Let PostgreSQL's own program copy one consistent state; the password is for nobody's list of processes."""
+    """Dump a consistent snapshot with PostgreSQL's pg_dump; the password must not appear in the list of processes."""
     fresh = _beside(target)
-    place = url.set(drivername="postgresql", password=None).render_as_string()
-    command = ["pg_dump", "--format=custom", f"--file={fresh}", f"--dbname={place}"]
+    database = url.set(drivername="postgresql", password=None).render_as_string()
+    command = ["pg_dump", "--format=custom", f"--file={fresh}", f"--dbname={database}"]
     password = {"PGPASSWORD": url.password} if url.password else {}
     try:
         done = subprocess.run(command, env=os.environ | password, capture_output=True, text=True, check=False)
@@ -111,10 +111,10 @@ def _dump_postgres(url: URL, target: Path) -> str:
 
 
 def _copy_blobs(source: Path, target: Path) -> tuple[int, dict[Path, str]]:
-    """Copy every blob that is not there yet, or not whole; a damaged one keeps no other back.
+    """Copy every blob that the target lacks or has damaged; a damaged source blob does not prevent the others.
 
     Returns:
-        how many were copied, and the SHA-256 of each one in `source` that is damaged.
+        the number of copied blobs, and the SHA-256 of each damaged blob in `source`.
     """
     store, fresh, damaged = BlobStore(target), 0, dict[Path, str]()
     for path in _blobs_in(source):
@@ -126,7 +126,7 @@ def _copy_blobs(source: Path, target: Path) -> tuple[int, dict[Path, str]]:
 
 
 def _copy_blob(path: Path, store: BlobStore) -> bool:
-    """Copy a blob unless it is there, and return whether that was needed; the blob itself is read in any case."""
+    """Copy a blob unless the target has it, and return whether it did; the source blob is verified in any case."""
     if store.is_whole(path.name, path.stat().st_size):
         verify(path, in_place=True)
         return False
@@ -134,23 +134,23 @@ def _copy_blob(path: Path, store: BlobStore) -> bool:
     return True
 
 
-def _lost(settings: Settings) -> set[str]:
-    """Return the blobs that the ledger names and that the server does not have."""
+def _missing(settings: Settings) -> set[str]:
+    """Return the blobs that the ledger refers to and that the server does not have."""
     ledger, folder, named = Ledger(settings.ledger_url), settings.blobs_folder, set[str]()
     try:
-        with suppress(SchemaMismatch), ledger.reading() as session:  # Of an older server; the next one migrates it.
+        with suppress(SchemaMismatch), ledger.reading() as session:  # An older schema; the next server migrates it.
             named = named_blobs(session)
     finally:
         ledger.close()
     return {name for name in named if not (folder / name[:2] / name).exists()}
 
 
-def _check_whole(damaged: Mapping[Path, str], lost: Collection[str]) -> None:
+def _check_complete(damaged: Mapping[Path, str], missing: Collection[str]) -> None:
     for path, actual in damaged.items():
-        message = f"{path} is damaged, its SHA-256 is {actual or 'another'}; all else was copied"
+        message = f"{path} is damaged, its SHA-256 is {actual or 'another'}; everything else was copied"
         raise DigestMismatch(message, expected=path.name, actual=actual)
-    for sha256 in sorted(lost):
-        message = f"the server has lost the file {sha256}, and {len(lost) - 1} more; all else was copied"
+    for sha256 in sorted(missing):
+        message = f"the server lacks the file {sha256}, and {len(missing) - 1} more; everything else was copied"
         raise DigestMismatch(message, expected=sha256, actual="")
 
 
@@ -159,7 +159,7 @@ def _blobs_in(folder: Path) -> Iterator[Path]:
 
 
 def _copy_tree(source: Path, target: Path) -> None:
-    """Copy the files of a folder that are not there yet; what MLflow has stored it does not change."""
+    """Copy the files of a folder that the target lacks; MLflow does not change files that it has stored."""
     for path in source.rglob("*"):
         copy = target / path.relative_to(source)
         if path.is_file() and not (copy.exists() and copy.stat().st_size == path.stat().st_size):
@@ -168,14 +168,14 @@ def _copy_tree(source: Path, target: Path) -> None:
 
 
 def _beside(target: Path) -> Path:
-    """Return where a file is written before it has its name; what was begun there before goes."""
+    """Return the temporary path under which a file is written; an unfinished earlier one is removed."""
     fresh = target.with_name(f"{target.name}.new")
     fresh.unlink(missing_ok=True)
     return fresh
 
 
 def _put(fresh: Path, target: Path) -> str:
-    """Give a file its name when it is safe on the disk, and return the name."""
+    """Rename a file to its final name once it is flushed to disk, and return the name."""
     with fresh.open("rb") as file:
         os.fsync(file.fileno())
     fresh.replace(target)

@@ -1,4 +1,4 @@
-"""Who calls: a name for the record, a role, and the models that it is about."""
+"""Identity of a client: a name for the record, a role, and a restriction to some models."""
 
 import re
 from contextvars import ContextVar
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Role(StrEnum):
-    """What somebody may do; each role may do what those before it may."""
+    """Permissions of a client; each role includes the permissions of those before it."""
 
     VIEWER = "viewer"
     TRAINER = "trainer"
@@ -15,42 +15,42 @@ class Role(StrEnum):
     ADMIN = "admin"
 
     def covers(self, needed: "Role") -> bool:
-        """Whether who has this role may do what `needed` may."""
+        """Whether this role includes the permissions of `needed`."""
         order = list(Role)
         return order.index(self) >= order.index(needed)
 
 
 PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
-"""What the name of a model may begin with. The empty text is none: every name begins with it."""
+"""Format of a model name's prefix. The empty text is not a prefix: it would match every name."""
 
 
 def is_prefix(value: object) -> bool:
-    """Whether a value can limit a caller to the models whose names begin so."""
+    """Whether a value can restrict a client to the models with that name prefix."""
     return isinstance(value, str) and PREFIX.fullmatch(value) is not None
 
 
 @dataclass(frozen=True)
 class Identity:
-    """A caller that has proved who it is.
+    """An authenticated client.
 
     Raises:
-        ValueError: a prefix limits nobody.
+        ValueError: a prefix would restrict nothing.
     """
 
     name: str
-    """The actor of what it does."""
+    """The actor of its changes."""
     role: Role
     models: tuple[str, ...] = ()
-    """What the names of its models begin with; empty for every model."""
+    """Name prefixes of its models; empty for every model."""
 
     def __post_init__(self) -> None:
         if not all(map(is_prefix, self.models)):
-            raise ValueError(f"models of {self.name}: {self.models!r} are no beginnings of names")
+            raise ValueError(f"models of {self.name}: {self.models!r} are not prefixes of names")
 
     def may_reach(self, model: str) -> bool:
-        """Whether a model is one of its own."""
+        """Whether the client may reach a model."""
         return not self.models or model.startswith(self.models)
 
 
 current: ContextVar[Identity | None] = ContextVar("identity", default=None)
-"""Who the call at hand is from; None where the server asks nobody for a proof."""
+"""The client of the current call; None where the server does not authenticate."""

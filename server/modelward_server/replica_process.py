@@ -14,30 +14,30 @@ from modelward_server.settings import Settings
 
 
 def main() -> None:
-    """Serve with the settings that come as a line of JSON, until told to stop or the supervisor is gone."""
-    told = os.dup(1)
-    os.dup2(2, 1)  # Whatever is printed from here on belongs to the log.
+    """Serve with the settings that arrive as a line of JSON, until stopped or until the supervisor ends."""
+    supervisor = os.dup(1)
+    os.dup2(2, 1)  # Everything printed from here on belongs to the log.
     settings = Settings.model_validate_json(_line())
     threading.Thread(target=_end_with_supervisor, daemon=True).start()
     try:
-        run_server(serve(settings, lambda _port: _tell(told), shares_port=True), settings)
+        run_server(serve(settings, lambda _port: _report_ready(supervisor), shares_port=True), settings)
     except click.ClickException as error:
         error.show()
         sys.exit(error.exit_code)
 
 
-def _tell(told: int) -> None:
-    os.write(told, READY)
-    os.close(told)
+def _report_ready(supervisor: int) -> None:
+    os.write(supervisor, READY)
+    os.close(supervisor)
 
 
 def _line() -> bytes:
-    """Read a line without a buffer: a thread that waits for more in one would hold up the end of the process."""
+    """Read a line unbuffered: a thread that waits inside a buffered read would delay the end of the process."""
     read = b""
     while not read.endswith(b"\n"):
         more = os.read(0, 1 << 16)
         if not more:
-            sys.exit("the supervisor is gone")
+            sys.exit("the supervisor has ended")
         read += more
     return read
 

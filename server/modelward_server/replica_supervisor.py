@@ -1,4 +1,4 @@
-"""Several server processes on one port: they are started, replaced when they die, and stopped together."""
+"""Supervision of several server processes on one port: started, replaced when they die, and stopped together."""
 
 import asyncio
 import logging
@@ -19,21 +19,21 @@ log = logging.getLogger(__name__)
 READY = b"serving\n"
 """What a process writes when it serves."""
 FIRST_PAUSE_SECONDS = 0.1
-LONGEST_PAUSE_SECONDS = 5.0
-SOUND_SECONDS = 60.0
-"""A process that ran this long was sound: its successor starts without a pause."""
+MAX_PAUSE_SECONDS = 5.0
+STABLE_SECONDS = 60.0
+"""After a run of this length, a process is replaced without the longer pause for repeated failures."""
 STOP_SECONDS = 20.0
-"""Time beyond the grace after which a process that does not stop is killed."""
+"""Time beyond the grace period after which a process that does not stop is killed."""
 
 
 async def supervise(settings: Settings, on_start: Callable[[int], None]) -> None:
-    """Serve with `settings.processes` processes until SIGTERM or SIGINT; `on_start` is told the port.
+    """Serve with `settings.processes` processes until SIGTERM or SIGINT; `on_start` is called with the port.
 
     Raises:
-        ChildProcessError: one of them did not begin to serve; it has said why itself.
-        OSError: one cannot listen there.
+        ChildProcessError: one of them could not start; it has logged the cause itself.
+        OSError: the address cannot be used.
     """
-    with held_port(settings.host, settings.port) as port:
+    with reserved_port(settings.host, settings.port) as port:
         await asyncio.to_thread(_migrate, settings)
         supervisor = Supervisor(settings.model_copy(update={"port": port}))
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -42,15 +42,15 @@ async def supervise(settings: Settings, on_start: Callable[[int], None]) -> None
 
 
 @contextmanager
-def held_port(host: str, port: int) -> Iterator[int]:
-    """Take a port that nobody has, for oneself and the processes, and return its number; 0 takes a free one.
+def reserved_port(host: str, port: int) -> Iterator[int]:
+    """Reserve a port for this process and its children, and yield its number; 0 chooses a free one.
 
-    The socket does not listen, so no call comes to it. It is bound alone and opened for sharing only then: of two
-    supervisors that start at once the second fails.
+    The socket does not listen, so it receives no connections. It is bound exclusively and opened for sharing only
+    then: of two supervisors that start at once the second fails.
     """
     bare = host.strip("[]")
     with socket.socket(socket.AF_INET6 if ":" in bare else socket.AF_INET) as held:
-        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # Connections of a server before are no reason.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # A former server's connections do not block it.
         held.bind((bare, port))
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -77,7 +77,7 @@ class Supervisor:
         self._stopping.set()
 
     async def run(self, on_start: Callable[[], None]) -> None:
-        """Start every process, call `on_start` when all of them serve, and keep them until told to stop."""
+        """Start every process, call `on_start` when all of them serve, and keep them running until stopped."""
         numbers = range(self._settings.processes)
         keeping: list[asyncio.Task[None]] = []
         try:
@@ -94,12 +94,12 @@ class Supervisor:
     async def _start(self, number: int) -> None:
         """Start a process and wait until it serves."""
         command = (sys.executable, "-P", "-m", "modelward_server.replica_process")
-        # In a session of its own, so that Ctrl-C is the supervisor's to handle.
+        # In a session of its own, so that only the supervisor handles Ctrl-C.
         process = await asyncio.create_subprocess_exec(*command, stdin=PIPE, stdout=PIPE, start_new_session=True)
         self._processes[number] = process
         assert process.stdin is not None
         assert process.stdout is not None
-        # Not as arguments, which everybody on the machine may read. It stays open: its end tells of the supervisor's.
+        # Not as arguments, which every user of the machine can read. The pipe stays open: it ends with the supervisor.
         process.stdin.write(_settings_of(self._settings, number).model_dump_json().encode() + b"\n")
         if await process.stdout.readline() != READY:
             raise ChildProcessError(f"process {number} could not begin to serve")
@@ -110,15 +110,15 @@ class Supervisor:
         while True:
             begun = time.monotonic()
             code = await self._processes[number].wait()
-            pause = FIRST_PAUSE_SECONDS if time.monotonic() - begun > SOUND_SECONDS else pause
+            pause = FIRST_PAUSE_SECONDS if time.monotonic() - begun > STABLE_SECONDS else pause
             log.warning("process %d %s; another one starts in %.1f s", number, _how(code), pause)
             await asyncio.sleep(pause)
-            pause = min(pause * 2, LONGEST_PAUSE_SECONDS)
+            pause = min(pause * 2, MAX_PAUSE_SECONDS)
             with suppress(OSError):
                 await self._start(number)
 
     async def _end(self, process: Process) -> None:
-        """Stop a process, within the grace and a little more."""
+        """Stop a process, and kill it when it exceeds the grace period by `STOP_SECONDS`."""
         with suppress(ProcessLookupError):
             process.terminate()
         try:
@@ -130,7 +130,7 @@ class Supervisor:
 
 
 def _settings_of(settings: Settings, number: int) -> Settings:
-    """Each process has metrics of its own, on a port of its own."""
+    """Return the settings of one process: each has its own metrics endpoint, on its own port."""
     metrics_port = settings.metrics_port + number if settings.metrics_port else settings.metrics_port
     return settings.model_copy(update={"metrics_port": metrics_port})
 

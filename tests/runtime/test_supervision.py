@@ -31,7 +31,7 @@ from tests.support.waiting import eventually
 
 PLACES: dict[str, tuple[Any, str]] = {
     "feed": (model_events, "events_after"),
-    "mirror": (mirror_task.MirrorWorker, "sync_pending"),
+    "mirror": (mirror_task.MirrorTask, "sync_pending"),
     "ticker": (Ticker, "tick"),
     "follow-ups": (PostTraining, "_work"),
     "webhook-1": (Webhooks, "_claim"),

@@ -151,7 +151,7 @@ def test_nobody_is_limited_to_what_is_no_beginning_of_a_name(guarded: RunningSer
                 grants.create_token(session, "ada", Role.ADMIN, models, None, caller)
             with pytest.raises(InvalidField, match="models"):
                 grants.allow_certificate(session, "ada", Role.ADMIN, models, caller)
-    with pytest.raises(ValueError, match="no beginnings of names"):
+    with pytest.raises(ValueError, match="not prefixes of names"):
         Identity("ada", Role.ADMIN, (prefix,))
 
 

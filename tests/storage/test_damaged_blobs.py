@@ -278,4 +278,4 @@ def test_a_backup_tells_what_is_damaged_since_the_last_and_what_is_lost(
     assert copy.read_bytes() == b"abc"  # Of the backup before; from here it is put back.
     blob.unlink()
     told = backed_up(tmp_path)
-    assert (told.returncode, f"lost the file {file.sha256}" in told.stderr) == (1, True), told.stderr
+    assert (told.returncode, f"lacks the file {file.sha256}" in told.stderr) == (1, True), told.stderr

@@ -18,7 +18,7 @@ from sqlalchemy.orm import Session
 from modelward_server import app
 from modelward_server.lifecycle import promotion, versions
 from modelward_server.mlflow.client import load_mlflow
-from modelward_server.mlflow.mirror_task import MirrorWorker
+from modelward_server.mlflow.mirror_task import MirrorTask
 from modelward_server.rpc import idempotency
 from modelward_server.storage import audit, unit_of_work
 from modelward_server.storage.incoming_blob import IncomingBlob
@@ -71,17 +71,17 @@ MIRROR_REGISTRATION = {
     "metrics logged": Step(MLFLOW, "log_batch"),
     "run ended": Step(MLFLOW, "set_terminated"),
     "model version created": Step(MLFLOW, "create_model_version"),
-    "registration shown": Step(MirrorWorker, "_note", before=True),
-    "registration noted": Step(MirrorWorker, "_note"),
+    "registration shown": Step(MirrorTask, "_note", before=True),
+    "registration noted": Step(MirrorTask, "_note"),
 }
 """The steps by which MLflow is made to show the first version of a model."""
 MIRROR_PROMOTION = {
     "stage tag set": Step(MLFLOW, "set_model_version_tag"),
     "alias set": Step(MLFLOW, "set_registered_model_alias"),
     "alias taken": Step(MLFLOW, "delete_registered_model_alias"),
-    "first version shown": Step(MirrorWorker, "_note", before=True),
-    "second version shown": Step(MirrorWorker, "_note", before=True, nth=2),
-    "promotion noted": Step(MirrorWorker, "_note", nth=2),
+    "first version shown": Step(MirrorTask, "_note", before=True),
+    "second version shown": Step(MirrorTask, "_note", before=True, nth=2),
+    "promotion noted": Step(MirrorTask, "_note", nth=2),
 }
 """The steps by which MLflow is made to show a promotion."""
 STEPS = (

@@ -153,7 +153,7 @@ async def test_sender_that_is_silent_for_too_long_is_sent_away(impatient: Runnin
             await stalled.call
     error = error_of(caught.value)
     assert isinstance(error, DeadlineExceeded)
-    assert error.message == "nothing came for 0.2 s; send the rest without such a pause, or begin anew"
+    assert error.message == "nothing arrived for 0.2 s; send the rest without such a pause, or start again"
 
 
 async def test_upload_beyond_the_bound_is_told_to_come_again(

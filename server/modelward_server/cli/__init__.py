@@ -1,1 +1,1 @@
-"""Commands that run on a server's machine; the `modelward` command finds them by their entry points."""
+"""Commands for a server's machine; the `modelward` command finds them by their entry points."""

@@ -1,4 +1,4 @@
-"""The command that copies what servers keep."""
+"""The command that backs up a server's data."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from modelward_server.cli.serve import ServeCommand, settings_of
 
 
 class BackupCommand(ServeCommand):
-    """A command with the settings that say where a server keeps things."""
+    """A command with the settings that locate a server's data."""
 
     takes = ("data_dir", "blobs_dir", "database_url", "mlflow_uri")
 
@@ -20,7 +20,7 @@ class BackupCommand(ServeCommand):
 def backup(folder: Path, **flags: str | None) -> None:
     """Copy the ledger and all files, also while servers run.
 
-    FOLDER takes the copy; one that has an older copy is brought up to date. Give it the settings of the server.
+    FOLDER receives the copy; an older copy in it is updated. Use the settings of the server.
     """
     settings = settings_of(flags)
     try:

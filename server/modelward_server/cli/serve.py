@@ -14,21 +14,21 @@ from modelward.errors import ModelwardError
 
 TLS_FILES = ("tls_cert", "tls_key", "tls_client_ca")
 PRIVATE = 0o077
-"""The umask of servers and what they start: what they write is for their user only, whatever the operator's is."""
+"""The umask of servers and their child processes: files are for their user only, whatever the operator's umask is."""
 METAVARS = {int: "NUMBER", float: "NUMBER"}
 
 
 class BadSetting(Failure):
-    """A setting that the server cannot run with."""
+    """A setting with an invalid value."""
 
     exit_code = 2
 
 
 class ServeCommand(click.Command):
-    """A command with a flag for each setting; only it pays for importing them."""
+    """A command with a flag for each setting; only its use imports them."""
 
     takes: tuple[str, ...] = ()
-    """The settings that matter to it; all when it is empty."""
+    """The settings that it uses; all when empty."""
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         return [*_flags(self.takes), *super().get_params(ctx)]
@@ -64,7 +64,7 @@ def _shown(default: object) -> str:
 
 
 def _settings() -> tuple[Any, dict[str, str]]:
-    """Import the class of the settings, and the names that changed."""
+    """Import the settings class, and the names that changed."""
     try:
         from modelward_server.settings import RENAMED, Settings
     except ImportError:
@@ -84,7 +84,7 @@ def run_server(serving: Coroutine[Any, Any, None], settings: Any) -> None:
     """Run a server to its end.
 
     Raises:
-        Failure: it could not start; says which setting is to blame.
+        Failure: it could not start; names the setting that caused it.
     """
     os.umask(PRIVATE)
     _begin_to_log(settings.log_format)
@@ -106,10 +106,10 @@ def _begin_to_log(log_format: str) -> None:
 
 
 def settings_of(flags: Mapping[str, str | None]) -> Any:
-    """Make the settings of the flags that were given and of the environment.
+    """Create the settings from the given flags and the environment.
 
     Raises:
-        BadSetting: one of them makes no sense.
+        BadSetting: one of them is invalid.
     """
     settings_class, renamed = _settings()
     from pydantic import ValidationError
@@ -124,7 +124,7 @@ def settings_of(flags: Mapping[str, str | None]) -> Any:
 
 
 def _by_current_names(flags: Mapping[str, str | None], renamed: Mapping[str, str]) -> dict[str, str]:
-    """Return the flags that were given, and what is set under an old name where the current one is not set."""
+    """Return the given flags, and values under an old name where the current one is not set."""
     given = {name: value for name, value in flags.items() if value is not None}
     for old, new in renamed.items():
         value = given.pop(old, os.environ.get(_variable(old)))
@@ -137,10 +137,10 @@ def _by_current_names(flags: Mapping[str, str | None], renamed: Mapping[str, str
 
 
 def _problem(problem: Any, shown: bool) -> str:
-    """Put a problem into words; what our own checks say names what was given where that matters.
+    """Describe a validation error; messages of our own validators include the value where that matters.
 
     Args:
-        shown: whether what was given may be shown; it may hold a password.
+        shown: whether the value may be shown; it may contain a password.
     """
     if problem["type"] == "value_error" and not shown:
         return str(problem["ctx"]["error"])
@@ -150,12 +150,12 @@ def _problem(problem: Any, shown: bool) -> str:
 
 
 def _named(setting: str) -> str:
-    """Name a setting both ways that it can be given."""
+    """Return both names of a setting: flag and environment variable."""
     return f"{_option(setting)} ({_variable(setting)})"
 
 
 def _check_address(host: str, port: int) -> None:
-    """Find out whether one can listen there; gRPC would say less, after much more work."""
+    """Check that the address can be used; gRPC would report less, after much more work."""
     bare = host.strip("[]")
     try:
         socket.create_server((bare, port), family=socket.AF_INET6 if ":" in bare else socket.AF_INET).close()
@@ -177,15 +177,15 @@ async def _served(settings: Any) -> None:
         raise Failure(NEEDS_SERVER) from None
 
     def started(port: int) -> None:
-        mlflow = redact(settings.tracking_uri)  # A password is for nobody's log.
-        place = f"{settings.host}:{port}"
-        click.echo(f"Modelward listens on {place}, data in {data}, MLflow at {mlflow}")
+        mlflow = redact(settings.tracking_uri)  # It may contain a password.
+        address = f"{settings.host}:{port}"
+        click.echo(f"Modelward listens on {address}, data in {data}, MLflow at {mlflow}")
 
     await run(settings, started)
 
 
 def _explained(error: Exception, settings: Any) -> str | None:
-    """Say which setting keeps the server from starting; None for what no setting explains."""
+    """Name the setting that prevents the start; None for errors that no setting explains."""
     from sqlalchemy.exc import SQLAlchemyError
 
     if isinstance(error, ModelwardError):
@@ -196,7 +196,7 @@ def _explained(error: Exception, settings: Any) -> str | None:
     if isinstance(error, ModuleNotFoundError):
         return f"{_named('database_url')}: needs the Python package {error.name}"
     if isinstance(error, ChildProcessError):
-        return str(error)  # A worker has said why itself.
+        return str(error)  # The process has logged the cause itself.
     if isinstance(error, OSError):
         named = _named(_setting_of(error.filename, settings))
         return f"{named}: {error.filename or settings.data_dir}: {error.strerror}"
@@ -204,7 +204,7 @@ def _explained(error: Exception, settings: Any) -> str | None:
 
 
 def _setting_of(path: object, settings: Any) -> str:
-    """Return which setting named a file or folder."""
+    """Return the name of the setting with that file or folder."""
     if settings.blobs_dir and str(path).startswith(settings.blobs_dir):
         return "blobs_dir"
     return next((name for name in TLS_FILES if getattr(settings, name) == str(path)), "data_dir")

@@ -1,4 +1,4 @@
-"""Commands for tokens. They work on the server's database, so whoever can run them needs no token."""
+"""Commands for tokens. They use the server's database directly, so they need no token."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,48 +16,48 @@ AS_JSON = click.option("--json", "as_json", is_flag=True, help="Write one JSON d
 
 
 class LedgerCommand(ServeCommand):
-    """A command with the settings that say which database."""
+    """A command with the settings that locate the database."""
 
     takes = ("data_dir", "database_url")
 
 
 @click.group()
 def token() -> None:
-    """Make, list and revoke tokens, on a server's machine."""
+    """Create, list and revoke tokens, on a server's machine."""
 
 
 @token.command(cls=LedgerCommand)
 @click.argument("name")
-@click.option("--role", type=click.Choice(ROLES), default="viewer", show_default=True, help="What its holder may do.")
-@click.option("--models", multiple=True, metavar="PREFIX", help="Only models whose names begin so; may be repeated.")
-@click.option("--expires", type=click.IntRange(min=1), metavar="DAYS", help="After how many days it ends.")
-@click.option("--certificate", is_flag=True, help="For who has a certificate of that common name, in place of a token.")
+@click.option("--role", type=click.Choice(ROLES), default="viewer", show_default=True, help="Role of its holder.")
+@click.option("--models", multiple=True, metavar="PREFIX", help="Only models with this name prefix; may be repeated.")
+@click.option("--expires", type=click.IntRange(min=1), metavar="DAYS", help="Days until it expires.")
+@click.option("--certificate", is_flag=True, help="Grant to certificates with that common name, instead of a token.")
 def create(
     name: str, role: str, models: tuple[str, ...], expires: int | None, certificate: bool, **flags: str | None
 ) -> None:
-    """Make a token for NAME, who will be the actor of what is done with it, and print it this once."""
+    """Create a token for NAME, the actor of changes made with it, and print it this once."""
     from modelward_server.identity import Role
     from modelward_server.security import grants
 
-    with _writing(flags) as (session, caller):
-        ends = datetime.now(UTC) + timedelta(days=expires) if expires else None
+    with _writing(flags) as (session, actor):
+        expires_at = datetime.now(UTC) + timedelta(days=expires) if expires else None
         if certificate:
-            grants.allow_certificate(session, name, Role(role), models, caller, ends)
+            grants.allow_certificate(session, name, Role(role), models, actor, expires_at)
             return
-        made = grants.create_token(session, name, Role(role), models, ends, caller)
-    click.echo(made)
+        created = grants.create_token(session, name, Role(role), models, expires_at, actor)
+    click.echo(created)
 
 
 @token.command("list", cls=LedgerCommand)
 @AS_JSON
 def list_(as_json: bool, **flags: str | None) -> None:
-    """List who was given what; the tokens themselves are nowhere."""
+    """List all grants; the tokens themselves are not stored."""
     from modelward_server.security.grants import list_grants
 
     with _writing(flags) as (session, _):
-        found = list_grants(session)
+        listed = list_grants(session)
     Output(as_json).rows(
-        found,
+        listed,
         ["id", "name", "kind", "role", "models", "created", "expires", "revoked"],
         lambda grant: [
             grant.id,
@@ -69,24 +69,24 @@ def list_(as_json: bool, **flags: str | None) -> None:
             grant.expires_at,
             grant.revoked_at,
         ],
-        none="nobody was given anything",
+        none="there are no grants",
     )
 
 
 @token.command(cls=LedgerCommand)
 @click.argument("grant_id", metavar="ID")
 def revoke(grant_id: str, **flags: str | None) -> None:
-    """Revoke the token or certificate's role with this id; servers take note within five seconds."""
+    """Revoke the token or the certificate's role with this id; servers apply it within five seconds."""
     from modelward_server.security import grants
 
-    with _writing(flags) as (session, caller):
-        revoked = grants.revoke(session, grant_id, caller)
+    with _writing(flags) as (session, actor):
+        revoked = grants.revoke(session, grant_id, actor)
     click.echo(f"the {revoked.kind} of {revoked.name} is revoked")
 
 
 @contextmanager
 def _writing(flags: Mapping[str, str | None]) -> Iterator[Any]:
-    """Open a transaction on the server's database, and say who makes the change."""
+    """Open a transaction on the server's database, with the actor of its changes."""
     from modelward_server.security.admin_session import admin_session
 
     try:

@@ -1,1 +1,1 @@
-"""Everything that imports MLflow: the mirror of the registry, the import from it, and reading its files."""
+"""MLflow integration, and the only package that imports MLflow: mirror, import, and reading of artifacts."""

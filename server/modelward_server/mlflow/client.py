@@ -1,4 +1,4 @@
-"""The way to MLflow: imported late and kept quiet, its failures in one error. No other module imports it at its top."""
+"""Access to MLflow: imported lazily, its logging reduced, its failures translated. No module imports it at the top."""
 
 import logging
 import os
@@ -19,17 +19,17 @@ from modelward_server.observability.redaction import redact
 from modelward_server.storage.ledger import ALEMBIC_LOCK
 
 MAX_HOPS = 5
-"""How often a URI of MLflow's own may stand for another one, as a registered model's for a run's."""
+"""Maximum number of MLflow URIs that refer to each other, such as a registered model's to a run's."""
 
 _SEEN: set[str] = set()
-"""URIs of local databases that were there before."""
+"""URIs of local databases that existed before."""
 
 
 _GLOBAL_URI_LOCK = Lock()
 
 
 class MlflowConnection:
-    """The way to one MLflow, which may be away for a while."""
+    """A connection to an MLflow server or database, which may be unavailable for a while."""
 
     def __init__(self, tracking_uri: str) -> None:
         self._uri = tracking_uri
@@ -37,7 +37,7 @@ class MlflowConnection:
 
     @property
     def client(self) -> Any:
-        """A client of it, made when it is first needed.
+        """The client, created on first use.
 
         Raises:
             StoreUnavailable: the file of its database is gone.
@@ -49,11 +49,11 @@ class MlflowConnection:
 
 
 def connect(tracking_uri: str) -> Any:
-    """Return a client of a tracking server or database, which is also its registry."""
-    if _local_database(tracking_uri):  # A connection that is kept would go on with a file that was replaced.
+    """Return a client of a tracking server or database, which is also used as the registry."""
+    if _local_database(tracking_uri):  # A pooled connection would keep using a file that was replaced.
         os.environ.setdefault("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")
-    with ALEMBIC_LOCK:  # The first calls make the tables of a database.
-        _make_local_database(tracking_uri)
+    with ALEMBIC_LOCK:  # The first calls create a database's tables.
+        _create_local_database(tracking_uri)
         client = _opened(tracking_uri)
     _check_there(tracking_uri)
     return client
@@ -66,23 +66,23 @@ def _opened(tracking_uri: str) -> Any:
     return client
 
 
-def _make_local_database(tracking_uri: str) -> None:
-    """Make a SQLite database that is not there yet, whole or not at all.
+def _create_local_database(tracking_uri: str) -> None:
+    """Create a missing SQLite database, atomically.
 
-    MLflow makes its tables in many steps, and a file that was left between two of them serves it no more.
+    MLflow creates its tables in many steps, and cannot use a file that was left between two of them.
     """
     path = _local_database(tracking_uri)
     if path is None or path.exists():
         return
     with TemporaryDirectory(dir=path.parent, prefix=f"{path.name}-") as folder:
-        made = Path(folder, path.name)
-        _opened(f"sqlite:///{made.resolve()}")
-        with suppress(FileExistsError):  # Another server was faster, and may have used it already.
-            path.hardlink_to(made)
+        created = Path(folder, path.name)
+        _opened(f"sqlite:///{created.resolve()}")
+        with suppress(FileExistsError):  # Another server was faster, and may be using it already.
+            path.hardlink_to(created)
 
 
 def _check_there(tracking_uri: str) -> None:
-    """Refuse a database whose file was there before and is gone: whoever opens it makes an empty one in its place.
+    """Refuse a database whose file existed before and is gone: opening it would create an empty one in its place.
 
     Raises:
         StoreUnavailable: it is gone.
@@ -101,17 +101,17 @@ def _local_database(tracking_uri: str) -> Path | None:
 
 
 class MlflowFiles:
-    """Artifacts as one MLflow finds them.
+    """Artifacts, resolved by one MLflow.
 
     Args:
-        tracking_uri: its tracking server or database.
+        tracking_uri: URI of its tracking server or database.
     """
 
     def __init__(self, tracking_uri: str) -> None:
         self._uri = tracking_uri
 
     def download(self, uri: str, to: Path) -> Path:
-        """Fetch what MLflow can read, such as `runs:/...`, `models:/...` or `s3://...`, and return where it lies.
+        """Download a URI that MLflow can read, such as `runs:/...`, `models:/...` or `s3://...`; return the local path.
 
         Raises:
             InvalidField: nothing can be read there.
@@ -121,10 +121,10 @@ class MlflowFiles:
             return Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(to), tracking_uri=self._uri))
 
     def locate(self, uri: str) -> tuple[str, Sequence[str]]:
-        """Return a URI of MLflow's own with a number in place of an alias, and every place that it leads to.
+        """Return the URI with a version number in place of an alias, and every location that it resolves to.
 
         Raises:
-            InvalidField: it leads nowhere.
+            InvalidField: it does not resolve.
         """
         mlflow = self._mlflow()
         with _reading(uri):
@@ -134,7 +134,7 @@ class MlflowFiles:
 
     def _mlflow(self) -> Any:
         _check_there(self._uri)
-        with global_uri(self._uri):  # `models:/` is looked up there, whatever an argument says.
+        with global_uri(self._uri):  # `models:/` is resolved there, whatever an argument says.
             return load_mlflow()
 
 
@@ -145,13 +145,13 @@ def _reading(uri: str) -> Iterator[None]:
     except Exception as error:
         if getattr(error, "error_code", "") == "TEMPORARILY_UNAVAILABLE" or isinstance(error, SQLAlchemyError):
             raise StoreUnavailable(f"MLflow: {first_line(error)}", store="mlflow") from error
-        # Each kind of store raises its own errors; what they share is that the URI did not lead to files.
+        # Each kind of store raises its own exceptions; all mean that the URI did not lead to files.
         fix = f"nothing can be read at {uri!r}: {first_line(error)}"
         raise InvalidField(FieldViolation("source_uri", fix)) from error
 
 
 def _with_version(client: Any, uri: str) -> str:
-    """Put the version's number in place of an alias or a stage, which may be moved at any moment."""
+    """Replace an alias or a stage, which may be moved at any moment, by the version's number."""
     from mlflow.store.artifact import models_artifact_repo
     from mlflow.store.artifact.utils import models
 
@@ -162,12 +162,12 @@ def _with_version(client: Any, uri: str) -> str:
 
 
 def _places(client: Any, uri: str, hops: int) -> Iterator[str]:
-    """Give the URIs that one of MLflow's own stands for, which may in turn be of that kind."""
+    """Yield the URIs that an MLflow URI refers to, recursively."""
     scheme = urlsplit(uri).scheme
     if scheme not in {"models", "runs"}:
         yield uri
     elif not hops:
-        raise ValueError("it leads from one URI of MLflow to the next without an end")
+        raise ValueError("its MLflow URIs refer to each other without an end")
     else:
         for place in (_places_of_model if scheme == "models" else _places_of_run)(client, uri):
             yield from _places(client, place, hops - 1)
@@ -182,7 +182,7 @@ def _places_of_model(client: Any, uri: str) -> Iterator[str]:
 
 
 def _places_of_run(client: Any, uri: str) -> Iterator[str]:
-    """Give the place of a run's artifacts, and those of the models that it logged under the name in the path."""
+    """Yield the location of a run's artifacts, and those of the models that it logged under the name in the path."""
     from mlflow.exceptions import MlflowException
     from mlflow.store.artifact import runs_artifact_repo
 
@@ -191,7 +191,7 @@ def _places_of_run(client: Any, uri: str) -> Iterator[str]:
     run = client.get_run(run_id)
     yield _below(run.info.artifact_uri, path or "")
     if name := (path or "").partition("/")[0]:
-        with suppress(MlflowException):  # An older server, which has no such models.
+        with suppress(MlflowException):  # An older server without logged models.
             logged = list(_logged_models(client, run.info.experiment_id, name))
             yield from [model.artifact_location for model in logged if model.source_run_id == run_id]
 
@@ -209,21 +209,21 @@ def _below(uri: str, path: str) -> str:
 
 
 def load_mlflow() -> Any:
-    """Import MLflow, which takes a second, and keep it quiet."""
+    """Import MLflow, which takes a second, and reduce its logging."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # The worker tries again by itself.
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # Seconds; its 120 would hold up a stop of the server.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # The mirror retries by itself.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")  # Seconds; its 120 would delay a stop of the server.
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     mlflow = load("mlflow")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # It logs what it raises, with a traceback.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)  # It logs the exceptions that it raises.
     return mlflow
 
 
 @contextmanager
 def global_uri(tracking_uri: str) -> Iterator[None]:
-    """Set MLflow's global URI, and let nobody set another one within the block."""
+    """Set MLflow's global URI, and prevent other threads from setting another one within the block."""
     with _GLOBAL_URI_LOCK:
         load_mlflow().set_tracking_uri(tracking_uri)
         yield
@@ -241,5 +241,5 @@ def answering() -> Iterator[None]:
 
 
 def first_line(error: Exception) -> str:
-    """Return what an error says first; MLflow's own name its URL, with the password in it."""
+    """Return the first line of an error, redacted: MLflow's errors name its URL, with the password in it."""
     return redact(str(error).partition("\n")[0])

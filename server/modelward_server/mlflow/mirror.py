@@ -1,7 +1,7 @@
-"""MLflow as the window for data scientists: it is made to show what the ledger says.
+"""The mirror that shows the ledger's state in MLflow for data scientists.
 
-The mirror works from state, not from events: it looks at what MLflow has and adds what is missing. So it may be
-called again at any time, and it finishes what an earlier call left half done.
+It works from state, not from events: it compares with what MLflow has and adds what is missing. So it is idempotent,
+and completes what an interrupted call left unfinished.
 """
 
 import json
@@ -23,16 +23,16 @@ DIGEST_TAG = "modelward.digest"
 LOG_TAG = "mlflow.modelward.log"
 LOG_FILE = "training.log"
 TAGS_TAG = "mlflow.modelward.tags"
-"""Keys of the tags that are ours. MLflow's pages hide what begins with its own name, as this should be."""
+"""Keys of our tags. MLflow's pages hide tags that begin with `mlflow.`, as intended for the last two."""
 ALIASED = (Stage.STAGING, Stage.PRODUCTION)
-"""Stages that show as an alias too: an alias points to one version, and these are the ones that are asked for."""
+"""Stages that are also shown as an alias: an alias points to one version, and clients resolve these stages."""
 TEXT_LIMIT = 5000
-"""Characters that MLflow's database takes in a description."""
+"""Maximum length of a description in MLflow's database."""
 
 
 @dataclass(frozen=True)
 class Mirrored:
-    """Where a version is to be found in MLflow."""
+    """Where MLflow shows a version."""
 
     run_id: str
     mlflow_version: str
@@ -42,7 +42,7 @@ class MlflowMirror:
     """Shows versions in one MLflow.
 
     Args:
-        tracking_uri: of its tracking server or database, which is also its registry.
+        tracking_uri: URI of its tracking server or database, which is also its registry.
         artifact_root: folder for the files of new experiments; None leaves the choice to MLflow.
     """
 
@@ -59,25 +59,25 @@ class MlflowMirror:
         holders: Sequence[ModelVersion],
         log: Path | None = None,
     ) -> Mirrored:
-        """Make MLflow show a version as it is; calling it again changes nothing.
+        """Make MLflow show the current state of a version; idempotent.
 
         Args:
-            files: where the content of each file lies, by its path in the artifact.
-            holders: the versions of the model that the aliases of stages mean.
-            log: what the retraining job printed that the version came of; shown as the run's `training.log`.
+            files: the path of each file's content, by its path in the artifact.
+            holders: the versions of the model that the stages' aliases point to.
+            log: output of the retraining job that created the version; shown as the run's `training.log`.
 
         Raises:
             StoreUnavailable: MLflow does not answer, or refuses.
-            DigestMismatch: a file or the log is lost or damaged; it is not shown.
+            DigestMismatch: a file or the log is missing or damaged; it is not shown.
         """
         with answering():
             experiment_id = self._experiment(model)
             self._show_model(model)
             run = self._run(experiment_id, version)
             registered = self._registered(version)
-            # What is registered has its files; of an adopted version they lie where MLflow had them before.
+            # A registered version has its files; those of an imported one are where MLflow had them before.
             model_id = registered.model_id if registered else self._logged_model(experiment_id, version, run, files)
-            self._show_facts(run, version, model_id)
+            self._show_run_data(run, version, model_id)
             if log is not None:
                 self._show_log(run, log)
             number = str(registered.version) if registered else self._register(version, run.info.run_id, model_id)
@@ -90,11 +90,11 @@ class MlflowMirror:
         return self._connection.client
 
     def _experiment(self, model: Model) -> str:
-        """Return the experiment of a model, which has its name."""
+        """Return the experiment of a model, which has the model's name."""
         found = self._client.get_experiment_by_name(model.name)
         if found is None:
             location = None if self._artifact_root is None else f"{self._artifact_root}/{model.name}"
-            kind = {"mlflow.experimentKind": "custom_model_development"}  # Its pages show training then, not chats.
+            kind = {"mlflow.experimentKind": "custom_model_development"}  # Its pages then show training, not chats.
             return str(self._client.create_experiment(model.name, artifact_location=location, tags=kind))
         if found.lifecycle_stage == "deleted":
             self._client.restore_experiment(found.experiment_id)
@@ -115,7 +115,7 @@ class MlflowMirror:
             self._client.delete_registered_model_tag(model.name, key)
 
     def _run(self, experiment_id: str, version: ModelVersion) -> Any:
-        """Return the run of a version: the one that is known, or the one with its tag, or a new one."""
+        """Return the run of a version: the known one, or the one with its tag, or a new one."""
         by_tag = f"tags.`{VERSION_TAG}` = '{version.version}'"
         everything = load_mlflow().entities.ViewType.ALL
         found = self._known_run(version.run_id) or self._client.search_runs([experiment_id], by_tag, everything, 1)
@@ -132,11 +132,11 @@ class MlflowMirror:
         return self._client.create_run(experiment_id, _millis(version.created_at), tags, name)
 
     def _known_run(self, run_id: str) -> list[Any]:
-        """Return the run of that id in a list, which is empty when somebody removed it for good."""
+        """Return the run with that id in a list, which is empty when it was deleted permanently."""
         try:
             return [self._client.get_run(run_id)] if run_id else []
         except load_mlflow().exceptions.MlflowException as error:
-            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # One that only does not answer is no reason for another.
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":  # An outage is no reason for another run.
                 raise
             return []
 
@@ -146,14 +146,14 @@ class MlflowMirror:
         ready = [model for model in found if model.tags.get(DIGEST_TAG) == version.digest]
         if ready:
             return str(ready[0].model_id)
-        for half_done in found:
-            self._client.delete_logged_model(half_done.model_id)
+        for incomplete in found:
+            self._client.delete_logged_model(incomplete.model_id)
         return self._log_model(experiment_id, version, run.info.run_id, files)
 
     def _log_model(self, experiment_id: str, version: ModelVersion, run_id: str, files: Mapping[str, Path]) -> str:
         from mlflow.entities import LoggedModelOutput
 
-        name = f"{version.model}-v{version.version}".replace(".", "-")  # A dot is refused here.
+        name = f"{version.model}-v{version.version}".replace(".", "-")  # MLflow refuses a dot here.
         params = {key: value for key, value in version.params.items() if len(value) <= 250}
         logged = self._client.create_logged_model(experiment_id, name, run_id, params=params)
         with tempfile.TemporaryDirectory() as folder:
@@ -169,13 +169,13 @@ class MlflowMirror:
         self._client.set_logged_model_tags(logged.model_id, {DIGEST_TAG: version.digest})
         return str(logged.model_id)
 
-    def _show_facts(self, run: Any, version: ModelVersion, model_id: str) -> None:
-        """Log what the run lacks of the version's params, metrics and tags, and end it."""
+    def _show_run_data(self, run: Any, version: ModelVersion, model_id: str) -> None:
+        """Log the params, metrics and tags of the version that the run lacks, and end the run."""
         from mlflow.entities import Metric, Param, RunTag
 
         shown, run_id = run.data, run.info.run_id
         tags = _tags(version) | {"mlflow.note.content": version.description[:TEXT_LIMIT]}
-        now = _millis(datetime.now(UTC))  # Not when they changed: MLflow refuses two values of one instant.
+        now = _millis(datetime.now(UTC))  # Not the time of their change: MLflow refuses two values with one timestamp.
         metrics = [
             Metric(key, value, now, 0, model_id=model_id)
             for key, value in version.metrics.items()
@@ -189,35 +189,35 @@ class MlflowMirror:
             self._client.set_terminated(run_id, "FINISHED", _millis(version.created_at))
 
     def _show_log(self, run: Any, log: Path) -> None:
-        """Put a log beside the run's artifacts, unless it is there."""
+        """Add a log to the run's artifacts, unless it is there."""
         if run.data.tags.get(LOG_TAG) == log.name:
             return
         self._client.log_text(run.info.run_id, read_verified(log).decode(), LOG_FILE)
         self._client.set_tag(run.info.run_id, LOG_TAG, log.name)  # Last: with this tag the log counts as complete.
 
     def _registered(self, version: ModelVersion) -> Any:
-        """Return the version in MLflow's registry, by its number where that is known, or by its tag; None without."""
+        """Return the version in MLflow's registry, by its number if known, or by its tag; None without."""
         by_tag = f"name='{version.model}' and tags.`{VERSION_TAG}` = '{version.version}'"
         known = self._numbered(version.model, version.mlflow_version)
         return known or next(iter(self._client.search_model_versions(by_tag)), None)
 
     def _numbered(self, model: str, number: str) -> Any:
-        """Return the version of that number in MLflow's registry; None when it is unknown, or gone from there."""
+        """Return the version with that number in MLflow's registry; None when it is unknown, or gone from there."""
         query = f"name='{model}' and version_number = {number}"
         return next(iter(self._client.search_model_versions(query)), None) if number else None
 
     def _register(self, version: ModelVersion, run_id: str, model_id: str) -> str:
-        """Register a version and return its number, which is MLflow's to give."""
+        """Register a version and return its number, which MLflow assigns."""
         description = version.description[:TEXT_LIMIT]
         source = f"models:/{model_id}"
-        with global_uri(self._uri):  # A local database looks up the source there, whatever the client's is.
+        with global_uri(self._uri):  # A local database resolves the source there, whatever the client's URI is.
             created = self._client.create_model_version(
                 version.model, source, run_id, _tags(version), description=description, model_id=model_id
             )
         return str(created.version)
 
     def _show_registered(self, found: Any, version: ModelVersion) -> None:
-        """Mend the facts of what was registered before."""
+        """Update the description and tags of a version that was registered before."""
         if found is None:
             return
         description, tags = version.description[:TEXT_LIMIT], _tags(version)
@@ -229,7 +229,7 @@ class MlflowMirror:
             self._client.delete_model_version_tag(version.model, found.version, key)
 
     def _show_aliases(self, version: ModelVersion, number: str, holders: Sequence[ModelVersion]) -> None:
-        """Point each stage's alias to the version that it means, which need not be this one."""
+        """Point each stage's alias to the version that holds the stage, which need not be this one."""
         aliases = self._client.get_registered_model(version.model).aliases
         numbers = {held.stage: number if held.ref == version.ref else held.mlflow_version for held in holders}
         for stage in ALIASED:
@@ -245,16 +245,16 @@ def _tags(version: ModelVersion) -> dict[str, str]:
 
 
 def _owned(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags with the list of their keys, by which a later sync knows which ones are gone."""
+    """Return the tags with a list of their keys, from which a later sync derives removed ones."""
     return {**tags, TAGS_TAG: json.dumps(sorted(tags))}
 
 
 def _dropped(wanted: Mapping[str, str], shown: Mapping[str, str]) -> list[str]:
-    """Return the keys that an earlier sync set and that are gone; tags that others set are left alone."""
+    """Return the keys that an earlier sync set and that were removed since; tags set by others are kept."""
     try:
         before = json.loads(shown.get(TAGS_TAG, "[]"))
     except ValueError:
-        before = []  # Somebody has written over it.
+        before = []  # The tag was overwritten in MLflow.
     return [key for key in before if key in shown and key not in wanted] if isinstance(before, list) else []
 
 

@@ -1,4 +1,4 @@
-"""The worker that keeps MLflow in step with the ledger, off the path of every request."""
+"""The background task that keeps MLflow in sync with the ledger, outside the path of every request."""
 
 import asyncio
 import threading
@@ -25,15 +25,15 @@ from modelward_server.storage.tables import VersionRow
 
 FIRST_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 30.0
-"""The pauses after which a version that could not be shown is tried again."""
+"""Pauses between the retries of a version that could not be shown."""
 POLL_SECONDS = 10.0
-"""How often it looks for what another server left undone; our own changes wake it at once."""
+"""Interval at which it checks for changes of other servers; this server's own changes wake it at once."""
 WATCHERS_FIRST_SECONDS = 0.5
-"""How long MLflow waits after a change: its client's work would hold up the news for engines that watch."""
+"""Delay of MLflow after a change: its client's work would delay the events for watching engines."""
 
 
 class Shown(Protocol):
-    """Where a version is to be found in MLflow."""
+    """Where MLflow shows a version."""
 
     @property
     def run_id(self) -> str: ...
@@ -42,7 +42,7 @@ class Shown(Protocol):
 
 
 class Mirror(Protocol):
-    """What shows the ledger's truth elsewhere."""
+    """Shows the ledger's state elsewhere."""
 
     def sync(
         self,
@@ -52,19 +52,19 @@ class Mirror(Protocol):
         holders: Sequence[ModelVersion],
         log: Path | None = None,
     ) -> Shown:
-        """Make the mirror show the version as it is; calling it again changes nothing.
+        """Make the mirror show the current state of the version; idempotent.
 
         Args:
-            holders: the versions of the model that the aliases of stages mean.
-            log: what the retraining job printed that the version came of.
+            holders: the versions of the model that the stages' aliases point to.
+            log: output of the retraining job that created the version.
         """
         ...
 
 
-class MirrorWorker:
-    """Syncs every version whose changes the mirror has not seen, and tries again while the mirror is away.
+class MirrorTask:
+    """Syncs every version with changes that the mirror has not shown, and retries while the mirror is unavailable.
 
-    One version is shown at a time, of all servers: two that find something missing would both add it.
+    Of all servers, only one syncs a version at a time: two that find something missing would both add it.
     """
 
     def __init__(self, ledger: Ledger, blobs: BlobStore, mirror: Mirror) -> None:
@@ -77,16 +77,16 @@ class MirrorWorker:
         self._retries = Retries[VersionRef]("showing MLflow", FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS)
 
     def wake(self) -> None:
-        """Tell it that something changed."""
+        """Signal that something changed."""
         self._changed.set()
 
     def drain(self) -> None:
-        """Let `run` end when it has shown what changed until now, or has tried to."""
+        """Let `run` end when it has shown all changes up to now, or has tried to."""
         self._draining.set()
         self._changed.set()
 
     async def run(self) -> None:
-        """Work until told to drain; when cancelled, end with the version that is being shown."""
+        """Work until asked to drain; when cancelled, end after the version that is being shown."""
         self._cancelled.clear()
         try:
             while not self._draining.is_set():
@@ -97,17 +97,17 @@ class MirrorWorker:
             raise
 
     async def _work(self) -> None:
-        """Show what is due, and wait for the next change or for what is to be tried again."""
+        """Show the versions that are due, and wait for the next change or retry."""
         self._changed.clear()
-        well = await self._pass()
-        pause = min(POLL_SECONDS, self._retries.seconds_left()) if well else FIRST_PAUSE_SECONDS
+        succeeded = await self._pass()
+        pause = min(POLL_SECONDS, self._retries.seconds_left()) if succeeded else FIRST_PAUSE_SECONDS
         with suppress(TimeoutError):
             await asyncio.wait_for(self._changed.wait(), pause)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._draining.wait(), WATCHERS_FIRST_SECONDS)
 
     async def _pass(self, *, everything: bool = False) -> bool:
-        """Sync once and return whether the ledger said what is to be synced."""
+        """Sync once and return whether the pending versions could be read from the ledger."""
         try:
             await in_own_thread(self.sync_pending, everything=everything)
         except (ModelwardError, SQLAlchemyError) as error:
@@ -117,12 +117,12 @@ class MirrorWorker:
         return True
 
     def sync_pending(self, *, everything: bool = False) -> None:
-        """Sync every version that needs it; one that fails holds up no other.
+        """Sync every version that needs it; one that fails does not delay the others.
 
-        A change that comes meanwhile ends the pass, so that what is new comes before what has failed.
+        A concurrent change ends the pass, so that new changes are synced before failed ones.
 
         Args:
-            everything: also those whose pause is not over.
+            everything: also sync versions whose pause is not over.
         """
         pending = self._pending()
         self._retries.retain(pending)
@@ -134,7 +134,7 @@ class MirrorWorker:
                 return
 
     def behind(self) -> int:
-        """Return how many versions the mirror has not been shown as they are."""
+        """Return the number of versions with changes that the mirror has not shown."""
         return len(self._pending())
 
     def _pending(self) -> list[VersionRef]:
@@ -175,7 +175,7 @@ class MirrorWorker:
         self._note(ref, shown, wanted)
 
     def _note(self, ref: VersionRef, shown: Shown, wanted: int) -> None:
-        """Remember what was shown; a change that came meanwhile keeps the version pending."""
+        """Record what was shown; a concurrent change keeps the version pending."""
         row = (VersionRow.model == ref.model) & (VersionRow.version == ref.version)
         values = {"mirror_done": wanted, "run_id": shown.run_id, "mlflow_version": shown.mlflow_version}
         with self._ledger.writing() as session:

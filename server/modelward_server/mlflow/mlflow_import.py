@@ -1,4 +1,4 @@
-"""Versions that come from another registry: registered here with the stage that they had there."""
+"""Import of versions from another registry: registered here with the stage that they had there."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,13 +23,13 @@ Value = TypeVar("Value")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/ -]{0,127}")
 MAX_TAGS, MAX_VALUES, MAX_TEXT, MAX_DESCRIPTION = 100, 1000, 5000, 10_000
-"""What the contract allows in a version that is registered by a call."""
+"""The contract's limits for a version that is registered by a call."""
 MAX_NAMED = 10
-"""How many things that were left out are named."""
+"""Maximum number of omitted items that are named."""
 
 
 def is_known(session: Session, foreign: ForeignVersion) -> bool:
-    """Tell whether a version of MLflow's registry is one of ours already."""
+    """Return whether a version of MLflow's registry is registered here already."""
     known = select(VersionRow.version).where(
         VersionRow.model == foreign.model, VersionRow.mlflow_version == foreign.mlflow_version
     )
@@ -37,14 +37,14 @@ def is_known(session: Session, foreign: ForeignVersion) -> bool:
 
 
 def problem_of(foreign: ForeignVersion) -> str:
-    """Say why a version cannot be adopted; empty when it can."""
+    """Return why a version cannot be imported; empty when it can."""
     if foreign.problem or NAME.fullmatch(foreign.model):
         return foreign.problem
-    return "its model's name has characters that a name here may not have; rename it in MLflow"
+    return "its model's name has characters that are not allowed here; rename it in MLflow"
 
 
 def fitting(foreign: ForeignVersion) -> tuple[ForeignVersion, tuple[str, ...]]:
-    """Return a version with what the contract allows, and name what was left out."""
+    """Return a version reduced to what the contract allows, and name what was left out."""
     metrics = {key: value for key, value in foreign.metrics.items() if KEY.fullmatch(key) and isfinite(value)}
     kept = replace(
         foreign,
@@ -68,8 +68,8 @@ def _texts(given: Mapping[str, str]) -> dict[str, str]:
     return dict(compress(given.items(), fits))
 
 
-def _first(given: Mapping[str, Value], most: int) -> dict[str, Value]:
-    return dict(islice(given.items(), most))
+def _first(given: Mapping[str, Value], max_items: int) -> dict[str, Value]:
+    return dict(islice(given.items(), max_items))
 
 
 def _lost(kind: str, given: Mapping[str, object], kept: Mapping[str, object]) -> list[str]:
@@ -79,7 +79,7 @@ def _lost(kind: str, given: Mapping[str, object], kept: Mapping[str, object]) ->
 def adopt(
     session: Session, foreign: ForeignVersion, files: Sequence[ArtifactFile], actor: ActorContext
 ) -> AdoptedVersion:
-    """Register a version, whose files are here, and put it where it was; not where another one is in production."""
+    """Register a version whose files are stored, and move it to its stage; not where another is in production."""
     new = NewVersion(
         model=foreign.model,
         files=files,
@@ -93,8 +93,8 @@ def adopt(
     version = register(session, new, actor)
     row = version_row(session, VersionRef(version.model, version.version))
     row.run_id, row.mlflow_version = foreign.run_id, foreign.mlflow_version
-    # An adoption must not change what trades here already.
-    taken = foreign.stage is Stage.PRODUCTION and in_production(session, row.model) is not None
-    if foreign.stage is not Stage.TRAINING and not taken:
+    # An import must not change the version in production here.
+    occupied = foreign.stage is Stage.PRODUCTION and in_production(session, row.model) is not None
+    if foreign.stage is not Stage.TRAINING and not occupied:
         move(session, row, foreign.stage, f"adopted from MLflow's version {foreign.mlflow_version}", actor)
     return AdoptedVersion(foreign.model, foreign.mlflow_version, version.version, Stage(row.stage))

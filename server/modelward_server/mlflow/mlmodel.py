@@ -1,4 +1,4 @@
-"""The files by which MLflow knows a folder as a model: `MLmodel` and `requirements.txt`."""
+"""The files that make a folder an MLflow model: `MLmodel` and `requirements.txt`."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ from modelward.lifecycle import ModelFormat, ModelVersion
 
 
 def describe_model(version: ModelVersion, folder: Path, run_id: str, model_id: str) -> None:
-    """Write MLflow's description of a model beside its files, unless they bring one."""
+    """Write MLflow's description of a model beside its files, unless they include one."""
     from mlflow.models import Model
 
     if (folder / "MLmodel").exists():
@@ -30,7 +30,7 @@ def describe_model(version: ModelVersion, folder: Path, run_id: str, model_id: s
 
 
 def _requirements(version: ModelVersion) -> list[str]:
-    """Name what loads the model. Letting MLflow infer it would cost seconds and a child process for each model."""
+    """Return the packages that load the model. MLflow's inference would cost seconds and a child process per model."""
     if version.format is ModelFormat.SKOPS:
         return [f"scikit-learn=={_release(version)}" if _release(version) else "scikit-learn", "skops"]
     return ["onnxruntime"] if version.format is ModelFormat.ONNX else []

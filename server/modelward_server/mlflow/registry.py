@@ -1,4 +1,4 @@
-"""What MLflow's registry has: compared with the ledger, and read for adoption."""
+"""MLflow's registry: compared with the ledger, and read for import."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,9 +13,9 @@ STAGE_OF_MLFLOW = {"Production": Stage.PRODUCTION, "Staging": Stage.STAGING, "Ar
 """MLflow's own stages, which older registries use in place of aliases."""
 
 SAME_MEANING = {"champion": Stage.PRODUCTION, "challenger": Stage.STAGING}
-"""Names of MLflow's own guides for the aliases of stages."""
+"""Names in MLflow's own guides for the aliases of stages."""
 PAGE_SIZE = 1000
-"""The most models that MLflow gives at once."""
+"""Maximum page size of MLflow for models."""
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class ForeignVersion:
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
-    """As MLflow has them: a run that diverged often has one that is not finite."""
+    """As stored in MLflow: a run that diverged often has one that is not finite."""
     run_id: str
     uri: str
-    """Where its files are, for a download by MLflow."""
+    """URI of its files, for a download by MLflow."""
     aliases: frozenset[str] = frozenset()
-    """The names that point to it."""
+    """The aliases that point to it."""
     problem: str = ""
-    """Why what MLflow has of it cannot be read."""
+    """Why MLflow's data of it cannot be read."""
 
 
 class MlflowRegistry:
@@ -50,10 +50,10 @@ class MlflowRegistry:
         return self._connection.client
 
     def differences(self, version: ModelVersion, holders: Sequence[ModelVersion]) -> list[str]:
-        """Say in words where MLflow does not show a version as it is.
+        """Describe where MLflow does not show the current state of a version.
 
         Args:
-            holders: the versions of the model that the aliases of stages mean.
+            holders: the versions of the model that the stages' aliases point to.
 
         Raises:
             StoreUnavailable: MLflow does not answer.
@@ -103,7 +103,7 @@ class MlflowRegistry:
                 yield f"the alias {stage} points to it"
 
     def versions(self, model: str) -> Iterator[ForeignVersion]:
-        """Give every version of the registry, or of one registered model, the oldest first.
+        """Yield every version of the registry, or of one registered model, oldest first.
 
         Raises:
             StoreUnavailable: MLflow does not answer.
@@ -114,7 +114,7 @@ class MlflowRegistry:
                 yield from _one_production(self._versions_of(registered))
 
     def _versions_of(self, registered: Any) -> list[ForeignVersion]:
-        """Read the versions of a model; what is wrong with one model hides no other."""
+        """Read the versions of a model; a failure of one model does not hide the others."""
         try:
             found = list(_all(self._client.search_model_versions, f"name={_quoted(registered.name)}"))
         except Exception as error:
@@ -125,7 +125,7 @@ class MlflowRegistry:
         return [self._readable(version, registered.aliases) for version in ordered]
 
     def retire_aliases(self, model: str) -> None:
-        """Remove the aliases of a model that mean the same as one of a stage that is shown.
+        """Remove the aliases of a model that mean the same as a shown stage's alias.
 
         Raises:
             StoreUnavailable: MLflow does not answer.
@@ -137,7 +137,7 @@ class MlflowRegistry:
                     self._client.delete_registered_model_alias(model, name)
 
     def _readable(self, version: Any, aliases: Mapping[str, Any]) -> ForeignVersion:
-        """Read a version; what is wrong with one hides no other, but an MLflow that is away is told of as that."""
+        """Read a version; a failure of one does not hide the others, but an unavailable MLflow is reported as such."""
         try:
             return self._foreign(version, aliases)
         except Exception as error:
@@ -146,7 +146,7 @@ class MlflowRegistry:
             return _unreadable(version.name, str(version.version), error)
 
     def check(self) -> None:
-        """Ask MLflow for next to nothing.
+        """Check that MLflow answers, by a minimal request.
 
         Raises:
             StoreUnavailable: it does not answer.
@@ -171,7 +171,7 @@ class MlflowRegistry:
 
 
 def _stage(version: Any, aliases: Mapping[str, Any]) -> Stage:
-    """Tell the stage by MLflow's aliases, by the name `champion` that its own guides use, or by its older stages."""
+    """Return the stage by MLflow's aliases, by the name `champion` of its own guides, or by its older stages."""
     meant = {SAME_MEANING.get(alias, alias) for alias in _names(version, aliases)}
     for stage in (Stage.PRODUCTION, Stage.STAGING):
         if stage in meant:
@@ -189,7 +189,7 @@ def _unreadable(model: str, number: str, error: Exception) -> ForeignVersion:
 
 
 def _all(search: Callable[..., Any], query: str | None) -> Iterator[Any]:
-    """Yield what a search of MLflow finds, page by page."""
+    """Yield the results of a search in MLflow, page by page."""
     token: str | None = None
     while token != "":
         page = search(query, max_results=PAGE_SIZE, page_token=token)
@@ -198,12 +198,12 @@ def _all(search: Callable[..., Any], query: str | None) -> Iterator[Any]:
 
 
 def _quoted(name: str) -> str:
-    """Write a name as a filter takes it, which has two kinds of quotes and no way to write one within."""
+    """Quote a name for a filter, which has two kinds of quotes and no way to escape one."""
     return f'"{name}"' if "'" in name else f"'{name}'"
 
 
 def _one_production(versions: Sequence[ForeignVersion]) -> Iterator[ForeignVersion]:
-    """Leave the newest of a model in production; MLflow's older stages let several be there."""
+    """Keep only the newest version of a model in production; MLflow's older stages allow several."""
     newest = max((i for i, version in enumerate(versions) if version.stage is Stage.PRODUCTION), default=-1)
     for i, version in enumerate(versions):
         superseded = version.stage is Stage.PRODUCTION and i != newest

@@ -1,1 +1,1 @@
-"""The border: servicers, interceptors and what turns messages into values."""
+"""The RPC layer: servicers that convert between messages and values, and call the rules."""

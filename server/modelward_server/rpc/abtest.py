@@ -1,4 +1,4 @@
-"""The comparison service's calls about A/B tests."""
+"""The comparison service's methods for A/B tests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 
 
 class AbTestServicer(ComparisonServiceServicer):
-    """Tests of versions on live traffic."""
+    """Methods for A/B tests of versions on live traffic."""
 
     _unit_of_work: RequestUnitOfWork
 

@@ -1,4 +1,4 @@
-"""Tables and files that arrive in chunks: kept until they are whole, without a thread that waits for the next chunk."""
+"""Buffering of streamed tables until they are complete, without a thread that waits for the next chunk."""
 
 import hashlib
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
@@ -14,15 +14,15 @@ from modelward_server.runtime.executors import Executors
 from modelward_server.storage.arrow_tables import arrow_columns
 
 HELD_BYTES = 256 << 10
-"""What one stream keeps in memory; more of it goes into a file that has no name, so that none is left by a crash."""
+"""Memory for one stream; a larger stream is moved to an unnamed file, so that a crash leaves none behind."""
 
 Result = TypeVar("Result")
 
 
 class Spool:
-    """Bytes of a stream that has not ended: in memory, or in a file when there are many.
+    """The bytes of an incoming stream: in memory, or in a file when there are many.
 
-    It ends with its last reference: whoever leaves it need not know whether a thread still writes.
+    The file is closed with the last reference: a cancelled call need not know whether a thread is still writing.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,7 +34,7 @@ class Spool:
         self._file.close()
 
     def has_room(self, chunk: bytes) -> bool:
-        """Tell whether a chunk stays in memory, so that no disk is waited for."""
+        """Return whether a chunk stays in memory, so that no disk access is needed."""
         return self._size + len(chunk) <= HELD_BYTES
 
     def write(self, chunk: bytes) -> None:
@@ -44,14 +44,14 @@ class Spool:
 
     @property
     def sha256(self) -> str:
-        """The SHA-256 of what was written."""
+        """The SHA-256 of the written bytes."""
         return self._content.hexdigest()
 
     def read(self, field: str, work: Callable[[Iterator[Columns]], Result], ignored: Collection[str] = ()) -> Result:
-        """Run `work` on the batches of the Arrow IPC stream that was written, without the columns that are ignored.
+        """Run `work` on the batches of the written Arrow IPC stream, without the ignored columns.
 
         Raises:
-            InvalidField: it is no Arrow IPC stream or breaks off, and whatever `work` raises.
+            InvalidField: it is not an Arrow IPC stream or is truncated. Exceptions of `work` propagate.
         """
         self._file.seek(0)
         batches = arrow_batches(pa.PythonFile(self._file, mode="r"), field, ignored)
@@ -59,10 +59,10 @@ class Spool:
 
 
 async def spooled(chunks: AsyncIterator[bytes], executors: Executors, folder: Path) -> Spool:
-    """Keep what arrives until it has ended. The sender waits while a chunk is written.
+    """Buffer the chunks of a stream until its end. The sender waits while a chunk is written.
 
     Raises:
-        LimitReached: too much waits for the disk.
+        LimitReached: too many writes wait for the disk.
     """
     spool = Spool(folder)
     async for chunk in chunks:

@@ -1,4 +1,4 @@
-"""The registry's calls about its audit log."""
+"""The registry's methods for its audit log."""
 
 from collections.abc import AsyncIterator
 from functools import partial
@@ -12,7 +12,7 @@ from modelward_server.storage import audit
 
 
 class AuditServicer(LifecycleServiceServicer):
-    """What was recorded, and whether the record holds."""
+    """Methods that export and verify the audit log."""
 
     _unit_of_work: RequestUnitOfWork
 

@@ -1,4 +1,4 @@
-"""Read the tables of requests: typed columns, Arrow bytes and Parquet become named columns of known types."""
+"""Reading of the tables in requests: typed columns, Arrow bytes and Parquet become named columns of known types."""
 
 from collections.abc import Collection, Iterator
 from functools import partial
@@ -31,26 +31,26 @@ def read_columns(
     """Read a whole table.
 
     Args:
-        field: where the dataset stands in its request, for errors.
-        only: of Parquet files just these columns.
+        field: the path of the dataset in its request, for errors.
+        only: the columns to read from Parquet files; None for all.
         ignored: columns to leave out, whatever they hold; `PresentColumns` must be in the data.
 
     Returns:
-        one-dimensional arrays of one length, at least 1, each of a kind that `modelward.kinds` describes.
+        one-dimensional arrays of equal length, at least 1, each of a kind that `modelward.kinds` describes.
 
     Raises:
-        InvalidField: the data cannot be read, or are no table of numbers, text, truth values and times.
-        SourceNotAllowed: the URI does not lie in a place that the operator allows.
+        InvalidField: the data cannot be read, or are not a table of numbers, text, booleans and times.
+        SourceNotAllowed: the URI is not in a location that the operator allows.
     """
     return join_batches(read_batches(dataset, field, sources, only, ignored), field)
 
 
 def join_batches(batches: Iterator[Columns], field: str) -> Columns:
-    """Put the parts of a table together, and count its memory until nobody has it any more.
+    """Concatenate the parts of a table, and reserve its memory for the lifetime of the arrays.
 
     Raises:
-        InvalidField: there is no row, and whatever reading the batches raises.
-        LimitReached: the table takes more memory than one may, or others hold too much.
+        InvalidField: there is no row, or reading a batch failed.
+        LimitReached: the table takes more memory than one may, or other tables hold too much.
     """
     with MemoryReservation(field) as reservation:
         parts = []
@@ -71,10 +71,10 @@ def read_batches(
     only: Collection[str] | None = None,
     ignored: Collection[str] = (),
 ) -> Iterator[Columns]:
-    """Read a table in parts of the same columns, so that one larger than memory can be worked through.
+    """Read a table in parts with the same columns, so that one larger than memory can be processed.
 
     Raises:
-        as `read_columns`.
+        See `read_columns`.
     """
     source = dataset.WhichOneof("source")
     if source == "columns":
@@ -89,10 +89,10 @@ def read_batches(
 
 
 def typed_columns(table: pb.ColumnTable, field: str, ignored: Collection[str] = ()) -> Columns:
-    """Convert the columns that a person types.
+    """Convert the columns of a table with typed values.
 
     Raises:
-        InvalidField: a name comes twice, lengths differ, there is no row, or a row is missing that is not there.
+        InvalidField: a name occurs twice, lengths differ, there is no row, or a missing row's index is out of range.
     """
     check_ignored([column.name for column in table.columns], ignored)
     columns: Columns = {}
@@ -112,15 +112,14 @@ def arrow_batches(source: pa.NativeFile, field: str, ignored: Collection[str] = 
     """Read the batches of an Arrow IPC stream.
 
     Raises:
-        InvalidField: it is no such stream, it breaks off, or a column holds something else than numbers, text, truth
-            values or times.
-        LimitReached: a batch takes more memory than one may, or others hold too much.
+        InvalidField: it is no such stream, is truncated, or holds values other than numbers, text, booleans or times.
+        LimitReached: a batch takes more memory than one may, or other tables hold too much.
     """
     return read_arrow(source, field, ignored)
 
 
 def _arrow(source: pa.NativeFile, field: str, ignored: Collection[str] = ()) -> Iterator[Columns]:
-    # No name of its own for a batch, which would keep it while the next one is read.
+    # The batch is bound to no local name, which would keep it in memory while the next one is read.
     return map(partial(arrow_columns, field=field, ignored=ignored), arrow_batches(source, field, ignored))
 
 
@@ -140,32 +139,32 @@ class DatasetTable:
         self.is_parquet = is_parquet(dataset)
 
     async def read(self, only: Collection[str] | None = None) -> Columns:
-        """Read the table as `read_columns` does."""
+        """Read the table; see `read_columns`."""
         executor = reading_executor(self._executors, self._dataset)
         return await executor.run(read_columns, self._dataset, self._field, self._sources, only, self._ignored)
 
     async def pieces(self) -> list[Piece]:
-        """Return its Parquet files as `parquet_pieces` does."""
+        """Return the pieces of its Parquet files; see `parquet_pieces`."""
         field = f"{self._field}.uri"
         uri, ignored = self._dataset.uri, self._ignored
         return await self._executors.remote.run(parquet_pieces, uri, field, self._sources, ignored)
 
 
 def is_parquet(dataset: pb.Dataset) -> bool:
-    """Tell whether a table lies in Parquet files that others than this server can reach."""
+    """Return whether a table is in Parquet files that other machines can read."""
     return dataset.WhichOneof("source") == "uri" and not dataset.uri.startswith(MLFLOW_SCHEMES)
 
 
 def reading_executor(executors: Executors, dataset: pb.Dataset) -> BoundedExecutor:
-    """Return the threads in which a table is read: one that lies elsewhere may keep its reader waiting."""
+    """Return the executor for reading a table: remote sources may block their thread."""
     return executors.remote if dataset.WhichOneof("source") == "uri" else executors.compute
 
 
 def parquet_pieces(uri: str, field: str, sources: Sources, ignored: Collection[str] = ()) -> list[Piece]:
-    """Take a Parquet file or folder apart.
+    """Split a Parquet file or folder into pieces.
 
     Raises:
-        as `read_columns`.
+        See `read_columns`.
     """
     with sources.readable_uri(uri, field) as place:
         return pieces(place, field, ignored)

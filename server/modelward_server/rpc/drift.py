@@ -1,4 +1,4 @@
-"""Drift's servicer: convert, call, convert."""
+"""The servicer of the drift service: convert, call, convert."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
 from functools import partial
@@ -82,7 +82,7 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
                 work = partial((await self._spooled(parts)).read, "arrow_ipc", store, ignored)
         profile = await reading_executor(self._executors, header.data).run(work)
         ref, name = ref_from_proto(header.version), header.name
-        header.data.uri = profile.digest  # The id of the call stands for these data, however they came.
+        header.data.uri = profile.digest  # Included in the request's digest, whatever the source of the data.
         return await self._unit_of_work.run_idempotent(
             header,
             context,
@@ -135,22 +135,22 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
         )
 
     async def _reporter(
-        self, asked: pb.DetectDriftRequest | pb.DetectDriftHeader, field: str
+        self, request: pb.DetectDriftRequest | pb.DetectDriftHeader, field: str
     ) -> tuple[Callable[[Take], DriftReport], frozenset[str]]:
-        """Return what makes the report that was asked for, once the data are there, and which columns are ignored."""
-        ref = ref_from_proto(asked.version)
-        reference, others = await self._unit_of_work.read(lambda session: _references(session, ref, asked.reference))
-        thresholds = await self._thresholds(asked, reference)
+        """Return a function that makes the requested report from the data, and the ignored columns."""
+        ref = ref_from_proto(request.version)
+        reference, others = await self._unit_of_work.read(lambda session: _references(session, ref, request.reference))
+        thresholds = await self._thresholds(request, reference)
 
         def make(take: Take) -> DriftReport:
             profile = references.load_profile(self._blobs, reference.digest)
             regimes = {other.name: references.load_profile(self._blobs, other.digest) for other in others}
-            return reports.make_report(reference, profile, take, field, thresholds, asked.label, regimes)
+            return reports.make_report(reference, profile, take, field, thresholds, request.label, regimes)
 
-        return make, frozenset(reference.ignored_columns) | frozenset(asked.ignored_columns)
+        return make, frozenset(reference.ignored_columns) | frozenset(request.ignored_columns)
 
     def _reader(self, data: Dataset, ignored: Collection[str]) -> Take:
-        """Return what reads live data: this machine, or the cluster when it has one and they lie where it reaches."""
+        """Return the function that reads live data: on this machine, or on the cluster if it can reach them."""
         if not self._scheduler or not is_parquet(data):
             return reports.from_batches(read_batches(data, "data", self._sources, ignored=ignored))
         return partial(self._count_on_cluster, data.uri, ignored)
@@ -162,11 +162,12 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
         return count_on_cluster(self._scheduler, found, partial(arrow_columns, field=f"{field}.uri"), profiles, field)
 
     async def _thresholds(
-        self, asked: pb.DetectDriftRequest | pb.DetectDriftHeader, reference: Reference
+        self, request: pb.DetectDriftRequest | pb.DetectDriftHeader, reference: Reference
     ) -> DriftThresholds:
-        if asked.HasField("thresholds"):
-            return _known(thresholds_from_proto(asked.thresholds), reference)
-        policy = await self._unit_of_work.read(lambda session: policies.get_drift_policy(session, asked.version.model))
+        if request.HasField("thresholds"):
+            return _known(thresholds_from_proto(request.thresholds), reference)
+        model = request.version.model
+        policy = await self._unit_of_work.read(lambda session: policies.get_drift_policy(session, model))
         return policy.thresholds
 
     async def GetDriftPolicy(self, request: pb.GetDriftPolicyRequest, context: Context) -> pb.GetDriftPolicyResponse:
@@ -203,13 +204,13 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
 
 
 def _references(session: Session, ref: VersionRef, name: str) -> tuple[Reference, list[Reference]]:
-    """Return the reference that is asked for and, when none is named, the others, to say which is the nearest."""
+    """Return the requested reference and, when none is named, the others, to determine the nearest one."""
     reference = references.get_reference(session, ref, name)
     return reference, [] if name else references.other_references(session, reference)
 
 
 def _known(thresholds: DriftThresholds, reference: Reference) -> DriftThresholds:
-    """Refuse thresholds of what is no feature, which would hold for nothing."""
+    """Refuse thresholds for unknown features, which would have no effect."""
     names = [feature.name for feature in reference.features]
     unknown = [
         FieldViolation(
@@ -224,7 +225,7 @@ def _known(thresholds: DriftThresholds, reference: Reference) -> DriftThresholds
 
 
 def _whole_request(header: pb.DetectDriftHeader, digest: str) -> pb.DetectDriftRequest:
-    """Return what a stream asked for: the id of the call stands for its data, too."""
+    """Return the request of a stream, with the digest of its data, so that the request id covers them."""
     return pb.DetectDriftRequest(
         version=header.version,
         reference=header.reference,
@@ -237,10 +238,10 @@ def _whole_request(header: pb.DetectDriftHeader, digest: str) -> pb.DetectDriftR
 
 
 async def _header(parts: AsyncIterator[Any]) -> Any:
-    """Return the header, which comes first.
+    """Return the header, which must be the first message.
 
     Raises:
-        InvalidField: something else came, or nothing.
+        InvalidField: the first message is not a header, or there is none.
     """
     async for part in parts:
         if part.HasField("header"):
@@ -252,5 +253,5 @@ async def _header(parts: AsyncIterator[Any]) -> Any:
 async def _chunks(parts: AsyncIterator[Any]) -> AsyncIterator[bytes]:
     async for part in parts:
         if part.HasField("header"):
-            raise InvalidField(FieldViolation("header", "came twice; send it once, and then the data"))
+            raise InvalidField(FieldViolation("header", "was sent twice; send it once, and then the data"))
         yield part.arrow_ipc

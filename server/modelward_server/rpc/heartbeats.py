@@ -1,4 +1,4 @@
-"""Signs of life in a stream of answers, so that long work does not look like a server that hangs."""
+"""Heartbeats in response streams, so that long work is not mistaken for a server that hangs."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -8,36 +8,36 @@ from typing import TypeVar
 Answer = TypeVar("Answer")
 
 HEARTBEAT_SECONDS = 15.0
-"""How long a stream of progress is silent at the most; clients may give up one that is for a minute."""
+"""Maximum silence of a progress stream; clients may abandon one after a minute."""
 
 
 async def with_heartbeats(answers: AsyncGenerator[Answer, None], first: Answer) -> AsyncIterator[Answer]:
-    """Give answers as they come, and the last one again while the next is long in coming.
+    """Yield responses as they arrive, and repeat the last one while the next is pending.
 
     Args:
-        first: given for as long as there was none.
+        first: repeated until there is a response.
     """
     last = first
-    coming = asyncio.ensure_future(anext(answers))
+    pending = asyncio.ensure_future(anext(answers))
     try:
         while True:
-            done, _ = await asyncio.wait({coming}, timeout=HEARTBEAT_SECONDS)
+            done, _ = await asyncio.wait({pending}, timeout=HEARTBEAT_SECONDS)
             if done:
                 try:
-                    last = coming.result()
+                    last = pending.result()
                 except StopAsyncIteration:
                     return
-                coming = asyncio.ensure_future(anext(answers))
+                pending = asyncio.ensure_future(anext(answers))
             yield last
     finally:
-        await _end(coming)
+        await _end(pending)
         await answers.aclose()
 
 
-async def _end(coming: asyncio.Future[Answer]) -> None:
-    if not coming.done():
-        coming.cancel()
+async def _end(pending: asyncio.Future[Answer]) -> None:
+    if not pending.done():
+        pending.cancel()
         with suppress(asyncio.CancelledError, StopAsyncIteration, Exception):
-            await coming
-    elif not coming.cancelled():  # Never awaited again: that would take the traceback from what it raised.
-        coming.exception()
+            await pending
+    elif not pending.cancelled():  # Not awaited again, which would add to the traceback of its exception.
+        pending.exception()

@@ -33,14 +33,14 @@ Answer = TypeVar("Answer", bound=Message)
 
 
 class Mutation(Protocol):
-    """A request that changes something; most have a `request_id`."""
+    """A request for a change; most have a `request_id`."""
 
     def SerializeToString(self, *, deterministic: bool = ...) -> bytes: ...
     def ByteSize(self) -> int: ...
 
 
 class RequestUnitOfWork(UnitOfWork):
-    """Runs the changes that requests ask for, each request id once."""
+    """Runs the changes that requests ask for, once for each request id."""
 
     async def run_idempotent(
         self,
@@ -60,7 +60,7 @@ class RequestUnitOfWork(UnitOfWork):
             urgent: whether it stops losses: it has an executor of its own, and may use a full disk's reserve.
 
         Raises:
-            RequestIdReused: the id came before with another request.
+            RequestIdReused: the id was used before with another request.
             ConcurrentChange: it conflicted with other writers each time.
         """
         actor = actor_of(context)
@@ -91,7 +91,7 @@ class RequestUnitOfWork(UnitOfWork):
             prepare, change, at_first: as for `run_prepared_as_system`.
 
         Raises:
-            as `run_idempotent`.
+            See `run_idempotent`.
         """
         run, key = self.dry_run if dry_run else self.run_idempotent, await self._key(request)
 
@@ -113,7 +113,7 @@ class RequestUnitOfWork(UnitOfWork):
         """Return the answer recorded under the request id, or None; for changes that need long work beforehand.
 
         Raises:
-            RequestIdReused: the id came before with another request.
+            RequestIdReused: the id was used before with another request.
         """
         key = await self._key(request)
         return await self.read(lambda session: _recorded_answer(session, key))
@@ -126,7 +126,7 @@ class RequestUnitOfWork(UnitOfWork):
         *,
         urgent: bool = False,
     ) -> Answer:
-        """Run a change, return what it would answer, and roll it back."""
+        """Run a change, return the answer it would give, and roll it back."""
         actor = actor_of(context)
 
         def rolled_back(session: Session) -> Answer:
@@ -149,8 +149,8 @@ def actor_of(context: Context) -> str:
     Raises:
         InvalidField: the name is longer than 256 characters.
     """
-    if who := identity.current.get():
-        return who.name
+    if client := identity.current.get():
+        return client.name
     actor = actor_in(dict(context.invocation_metadata() or ())) or context.peer()
     if len(actor) > 256:
         raise InvalidField(FieldViolation(ACTOR_HEADER, "must have 256 characters at most"))
@@ -164,25 +164,25 @@ class _RequestKey:
         given = getattr(request, "request_id", "")
         self.request_id = str(UUID(given)) if given else ""
         self.digest = _digest(request) if given else ""
-        self.who = identity.current.get()
+        self.client = identity.current.get()
 
 
 def _run_once(
-    session: Session, key: _RequestKey, change: Callable[[Session, ActorContext], Answer], caller: ActorContext
+    session: Session, key: _RequestKey, change: Callable[[Session, ActorContext], Answer], actor: ActorContext
 ) -> Answer:
     recorded: Answer | None = _recorded_answer(session, key)
     if recorded is not None:
         return recorded
-    answer = change(session, caller)
+    answer = change(session, actor)
     if key.request_id:
         session.add(
             RequestRow(
                 request_id=key.request_id,
-                owner=key.who.name if key.who else "",
+                owner=key.client.name if key.client else "",
                 digest=key.digest,
                 answer_type=answer.DESCRIPTOR.full_name,
                 answer=answer.SerializeToString(),
-                answered_at=caller.at,
+                answered_at=actor.at,
             )
         )
     return answer
@@ -195,30 +195,31 @@ def _recorded_answer(session: Session, key: _RequestKey) -> Any:
     if row is None:
         check_not_expired(session, key.request_id)
         return None
-    return _same_answer(row, key.digest, key.who)
+    return _same_answer(row, key.digest, key.client)
 
 
 def _digest(request: Mutation) -> str:
-    """Return the SHA-256 of the request's kind and content."""
+    """Return the SHA-256 of the request's type and content."""
     content = request.SerializeToString(deterministic=True)
     return hashlib.sha256(type(request).__name__.encode() + b"\0" + content).hexdigest()
 
 
-def _same_answer(row: RequestRow, digest: str, who: Identity | None) -> Any:
-    """Return the answer that was given, to whoever it was given to, of models that they may still reach."""
-    if row.digest != digest or row.owner != (who.name if who else ""):
+def _same_answer(row: RequestRow, digest: str, client: Identity | None) -> Any:
+    """Return the recorded answer to the client that it was given to, if it may still reach the models in it."""
+    if row.digest != digest or row.owner != (client.name if client else ""):
+        raise _reused(row)
         raise _reused(row)
     if row.answer_type == EXPIRED:
         raise expired(row.request_id)
     answer = GetMessageClass(descriptor_pool.Default().FindMessageTypeByName(row.answer_type)).FromString(row.answer)
-    if who and not names_only_visible(answer, who):
+    if client and not names_only_visible(answer, client):
         raise _reused(row)
     return answer
 
 
 def _reused(row: RequestRow) -> RequestIdReused:
     return RequestIdReused(
-        f"the request id {row.request_id} came before with another request, or from somebody else; "
-        "make a new one for each call",
+        f"the request id {row.request_id} was used before with another request, or by another client; "
+        "use a new one for each call",
         request_id=row.request_id,
     )

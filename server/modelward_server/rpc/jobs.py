@@ -31,7 +31,7 @@ from modelward_server.storage.paging import visible_prefixes
 
 
 class JobServicer(RetrainingServiceServicer):
-    """Jobs: asked for, leased, kept, ended, listed; and the policy that says what they are like."""
+    """Methods for jobs, from request to end, and for retraining policies."""
 
     _unit_of_work: RequestUnitOfWork
     _blobs: BlobStore
@@ -90,7 +90,7 @@ class JobServicer(RetrainingServiceServicer):
         most: int,
         leased: Callable[[Session, ActorContext, timedelta, Prospects], Answer],
     ) -> Answer:
-        """Lease now, or as soon as there is a job in the time that the request waits."""
+        """Lease now, or as soon as there is a job within the request's waiting time."""
         span = optional_span(request, "lease") or DEFAULT_LEASE
 
         async def lease() -> Answer:
@@ -205,10 +205,10 @@ class JobServicer(RetrainingServiceServicer):
 
 
 def holding(request: pb.HeartbeatJobRequest | pb.CompleteJobRequest | pb.FailJobRequest) -> Holding:
-    """Return who says that a job is theirs, by which lease."""
+    """Return the lease by which a request claims to hold the job."""
     return Holding(request.holder, request.attempt, request.fence)
 
 
 def optional_span(request: Message, field: str) -> timedelta | None:
-    """Return a span of time that a request may leave out."""
+    """Return a duration that a request may omit."""
     return span_from_proto(getattr(request, field)) if request.HasField(field) else None

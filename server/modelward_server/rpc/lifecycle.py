@@ -1,6 +1,6 @@
-"""The registry's servicer, put together from its groups of calls."""
+"""The servicer of the registry, composed of its groups of methods."""
 
-from modelward_server.mlflow.mirror_task import MirrorWorker
+from modelward_server.mlflow.mirror_task import MirrorTask
 from modelward_server.mlflow.registry import MlflowRegistry
 from modelward_server.rpc.audit import AuditServicer
 from modelward_server.rpc.idempotency import RequestUnitOfWork
@@ -25,7 +25,7 @@ class LifecycleServicer(RegistryServicer, StageServicer, WatchServicer, AuditSer
         sources: Sources,
         watches: ModelWatches,
         registry: MlflowRegistry,
-        mirror: MirrorWorker,
+        mirror: MirrorTask,
         uploads: Uploads,
     ) -> None:
         self._uploads = uploads

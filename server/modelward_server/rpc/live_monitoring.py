@@ -1,4 +1,4 @@
-"""The call that takes live data: batches in, acknowledgements and reports of windows out."""
+"""The method that receives live data: batches in, acknowledgements and reports of windows out."""
 
 import zlib
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
@@ -33,11 +33,11 @@ from modelward_server.storage.sources import Sources
 from modelward_server.storage.table_memory import MIB, bytes_of
 
 MAX_BATCH_BYTES = 64 * MIB
-"""Rows of one batch, unpacked: the ledger keeps them until their window is compared."""
+"""Maximum decoded size of one batch: the ledger stores its rows until their window is compared."""
 
 
 class LiveMonitoringServicer(DriftServiceServicer):
-    """What live data come to."""
+    """The method that monitors live data."""
 
     _unit_of_work: RequestUnitOfWork
     _blobs: BlobStore
@@ -50,11 +50,11 @@ class LiveMonitoringServicer(DriftServiceServicer):
         watch = _Watch(observer, profile)
         await self._open(observer, context)
         async for answer in self._close_windows(watch, context):
-            yield answer  # Of windows that closed before a server died.
+            yield answer  # Windows that closed before a server died.
         yield await self._unit_of_work.read(watch.standing)
         async for part in request_iterator:
             if part.HasField("header"):
-                raise InvalidField(FieldViolation("header", "came twice; send it once, and then the batches"))
+                raise InvalidField(FieldViolation("header", "was sent twice; send it once, and then the batches"))
             taken = await self._take(watch, part.batch, context)
             if not taken.closes:
                 yield taken.answer()
@@ -88,11 +88,11 @@ class LiveMonitoringServicer(DriftServiceServicer):
         )
 
     def _rows(self, reference: Profile, data: Dataset) -> Columns:
-        """Read a batch under the kinds of the reference.
+        """Read a batch with the column kinds of the reference.
 
         Raises:
-            as `read_columns` and `fit_columns`.
-            LimitReached: the ledger would have to keep too much.
+            LimitReached: the ledger would have to store too much.
+            See also `read_columns` and `fit_columns`.
         """
         columns = read_columns(data, "batch.data", self._sources, ignored=reference.ignored)
         fitted = fit_columns(reference, columns, "batch.data")
@@ -100,7 +100,7 @@ class LiveMonitoringServicer(DriftServiceServicer):
         return fitted
 
     async def _close_windows(self, watch: "_Watch", context: Context) -> AsyncIterator[pb.ObserveResponse]:
-        """Compare one closed window after the other; each report is kept before the next window is looked at."""
+        """Compare the closed windows one after the other; each report is stored before the next window is processed."""
         while (closed := await self._unit_of_work.analyse(watch.prepare_close)) is not None:
             seen: list[_Closed | None] = [closed]
             answer = await self._unit_of_work.run_prepared_as_system(
@@ -117,10 +117,10 @@ async def _nothing() -> AsyncIterator[pb.ObserveResponse]:
 
 @dataclass(frozen=True)
 class _Taken:
-    """What a batch comes to.
+    """The prepared state change for a batch.
 
     Attributes:
-        before: the number of the last batch that was taken before.
+        before: the number of the last batch that was accepted before.
         parts: its rows as Arrow, each part with its window.
         closes: whether it closes a window.
     """
@@ -138,26 +138,26 @@ class _Taken:
 
 @dataclass(frozen=True)
 class _Closed:
-    """What a window comes to, and how its sender stands."""
+    """The prepared report of a window, and the state of its sender."""
 
     window: Window
     standing: pb.ObserveResponse
 
 
 class _Watch:
-    """One sender's live data: what becomes of them, worked out while nobody waits for it, and written down."""
+    """One sender's live data: changes are prepared outside the write transaction, and then stored."""
 
     def __init__(self, observer: Observer, profile: Profile) -> None:
         self.observer, self.profile = observer, profile
 
     def standing(self, session: Session) -> pb.ObserveResponse:
-        """Say how far the sender is."""
+        """Return the sender's current state."""
         place = self._place(session)
         evidence = _detector(place, self.profile).evidence
         return pb.ObserveResponse(acknowledged=place.acknowledged, sequential_evidence=evidence)
 
     def prepare(self, session: Session, number: int, columns: Columns, seen_at: datetime) -> _Taken:
-        """Work out what a batch comes to."""
+        """Prepare the state change for a batch."""
         place = self._place(session)
         before, opened, detector = place.acknowledged, place.window, _detector(place, self.profile)
         if not live_monitoring.is_new(place, number):
@@ -169,10 +169,10 @@ class _Watch:
         return _Taken(before, place, detector.evidence, seen_at, parts, place.window > opened)
 
     def take(self, session: Session, actor: ActorContext, taken: _Taken) -> _Taken:
-        """Keep a batch.
+        """Store a batch.
 
         Raises:
-            Outdated: other batches of the sender came meanwhile.
+            Outdated: other batches of the sender were stored meanwhile.
         """
         row = live_monitoring.open_observer(session, self.observer)
         if row.acknowledged != taken.before:
@@ -183,7 +183,7 @@ class _Watch:
         return taken
 
     def prepare_close(self, session: Session) -> _Closed | None:
-        """Work out what the oldest closed window comes to; None when all are compared."""
+        """Prepare the report of the oldest closed window; None when all are compared."""
         observer, place = self.observer, self._place(session)
         number = live_monitoring.closed_window(session, observer, place.window)
         if number is None:
@@ -199,10 +199,10 @@ class _Watch:
         return _Closed(Window(number, len(kept.tables), report), self.standing(session))
 
     def close(self, session: Session, actor: ActorContext, closed: _Closed | None) -> pb.ObserveResponse | None:
-        """Keep what a window came to; None when somebody else did.
+        """Store the report of a window; None when another server did.
 
         Raises:
-            Outdated: other rows of the window are in the ledger than were compared.
+            Outdated: the ledger has other rows of the window than were compared.
         """
         if closed is None:
             return None
@@ -214,14 +214,14 @@ class _Watch:
 
     def _place(self, session: Session) -> Place:
         place = live_monitoring.place_of(session, self.observer)
-        if place is None:  # It was opened at the beginning of the call.
+        if place is None:  # It was created at the beginning of the call.
             raise Outdated
         return place
 
 
 def _check_size(columns: Columns) -> None:
     if bytes_of(columns) > MAX_BATCH_BYTES:
-        fix = f"unpacks to more than {MAX_BATCH_BYTES // MIB} MiB, which the ledger would keep; send smaller batches"
+        fix = f"decodes to more than {MAX_BATCH_BYTES // MIB} MiB, which the ledger would store; send smaller batches"
         raise LimitReached(f"batch.data: {fix}", limit="observed_batch", field="batch.data")
 
 
@@ -251,7 +251,7 @@ def _label(observer: Observer, first: datetime, last: datetime) -> str:
 
 
 def _detector(place: Place, profile: Profile) -> sequential_detector.Detector:
-    """Return a sender's detector; it begins anew when the reference was replaced."""
+    """Return a sender's detector; it starts again when the reference was replaced."""
     reference = reference_cells(profile)
     if place.detector and (known := sequential_detector.from_bytes(place.detector)).grew_from(reference):
         return known

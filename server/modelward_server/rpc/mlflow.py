@@ -1,4 +1,4 @@
-"""The registry's calls about MLflow: reconcile what it shows, adopt what it has."""
+"""The registry's methods for MLflow: repair what it shows, and import what it has."""
 
 from dataclasses import replace
 from functools import partial
@@ -15,7 +15,7 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import model_row
 from modelward_server.lifecycle.resolve import alias_holders
 from modelward_server.lifecycle.versions import get_version
-from modelward_server.mlflow.mirror_task import MirrorWorker
+from modelward_server.mlflow.mirror_task import MirrorTask
 from modelward_server.mlflow.mlflow_import import adopt, fitting, is_known, problem_of
 from modelward_server.mlflow.registry import SAME_MEANING, ForeignVersion, MlflowRegistry
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
@@ -26,13 +26,13 @@ from modelward_server.storage.tables import VersionRow
 
 
 class MlflowServicer(LifecycleServiceServicer):
-    """MLflow beside the ledger."""
+    """Methods that reconcile MLflow with the ledger and import its versions."""
 
     _unit_of_work: RequestUnitOfWork
     _blobs: BlobStore
     _sources: Sources
     _registry: MlflowRegistry
-    _mirror: MirrorWorker
+    _mirror: MirrorTask
 
     async def ReconcileMlflow(self, request: pb.ReconcileMlflowRequest, context: Context) -> pb.ReconcileMlflowResponse:
         refs = await self._unit_of_work.read(partial(_refs, model=request.model))
@@ -44,18 +44,18 @@ class MlflowServicer(LifecycleServiceServicer):
         return answer
 
     async def _reconciled(self, ref: VersionRef, dry_run: bool) -> tuple[list[str], list[str]]:
-        """Return what differed of a version, and what still does; one that cannot be looked at hides no other."""
+        """Return the differences of a version, and those that remain; a failure of one does not hide the others."""
         problems: list[str] = []
         try:
             problems += await self._differences(ref)
-            left = await self._mend(ref) if problems and not dry_run else problems
+            left = await self._repair(ref) if problems and not dry_run else problems
         except Exception as error:
             failure = await self._failure(f"reconciling {ref}", error)
             return [*problems, failure], [*problems, failure]
         return problems, left
 
     async def _failure(self, what: str, error: Exception) -> str:
-        """Put into words why one version of many failed.
+        """Describe why one version of many failed.
 
         Raises:
             StoreUnavailable: the ledger or MLflow does not answer, so that the others would fail too.
@@ -67,7 +67,7 @@ class MlflowServicer(LifecycleServiceServicer):
         if isinstance(error, ModelwardError):
             return error.message
         log_once(what, "unexpectedly", error)
-        return f"{what} failed: {type(error).__name__}; the server's log says more"
+        return f"{what} failed: {type(error).__name__}; the server's log has the details"
 
     async def _differences(self, ref: VersionRef) -> list[str]:
         version, holders = await self._unit_of_work.read(
@@ -75,8 +75,8 @@ class MlflowServicer(LifecycleServiceServicer):
         )
         return await self._unit_of_work.executors.remote.run(self._registry.differences, version, holders)
 
-    async def _mend(self, ref: VersionRef) -> list[str]:
-        """Have MLflow show a version, and return what still differs."""
+    async def _repair(self, ref: VersionRef) -> list[str]:
+        """Sync a version to MLflow, and return what still differs."""
         await self._unit_of_work.executors.remote.run(self._mirror.sync, ref)
         return await self._differences(ref)
 
@@ -92,9 +92,9 @@ class MlflowServicer(LifecycleServiceServicer):
         return answer
 
     async def _retire_aliases(self, model: str) -> None:
-        """Show a model's stages by their own aliases, and remove those that mean the same.
+        """Show a model's stages by their own aliases, and remove aliases with the same meaning.
 
-        Where that fails, the versions are adopted all the same, and the next import does it.
+        Where that fails, the versions are imported nevertheless, and the next import retries it.
         """
         try:
             for held in await self._unit_of_work.read(partial(alias_holders, model=model)):
@@ -106,7 +106,7 @@ class MlflowServicer(LifecycleServiceServicer):
     async def _adopted(
         self, foreign: ForeignVersion, request: pb.ImportMlflowRequest, context: Context
     ) -> pb.AdoptedVersion:
-        """Adopt a version, or say why that cannot be done; the others are adopted all the same."""
+        """Import a version, or describe why that failed; the others are imported nevertheless."""
         try:
             return await self._adopt(foreign, request, context)
         except Exception as error:

@@ -18,7 +18,7 @@ from modelward_server.storage.unit_of_work import UnitOfWork
 BATCH_SIZE = 500
 MAX_MESSAGE_BYTES = 1 << 20
 MAX_SHARED_BATCHES = 64
-"""Batches kept as messages: watchers of the same models ask for them at the same time."""
+"""Maximum number of batches kept as messages: watchers of the same models request them at the same time."""
 
 
 class AuditEvents:
@@ -75,10 +75,10 @@ class ModelWatches:
 
     async def _position(self, token: str) -> int:
         if not (token.isascii() and token.isdigit() and len(token) < 19):
-            raise InvalidField(FieldViolation("resume_token", "is not one that WatchModels gave; send the last one"))
+            raise InvalidField(FieldViolation("resume_token", "is not one of WatchModels; send the last one received"))
         head = await self._events.last_sequence()
         if int(token) > head:
-            raise ResumeTokenExpired(f"the log goes up to {head}; watch anew, without a token", oldest=0)
+            raise ResumeTokenExpired(f"the log goes up to {head}; watch again, without a token", oldest=0)
         return int(token)
 
 
@@ -89,7 +89,7 @@ def _protos(events: Iterable[ModelEvent]) -> Iterator[pb.ModelEvent]:
             yield event_to_proto(event)
         except Exception as error:
             note_failure(error)
-            log_once("telling watchers of the record", event.sequence, error)
+            log_once("sending watchers the record", event.sequence, error)
 
 
 def _messages(events: Iterable[pb.ModelEvent]) -> list[pb.WatchModelsResponse]:

@@ -1,4 +1,4 @@
-"""The calls of drift's servicer about predictions and their labels: convert, call, convert."""
+"""The drift service's methods for predictions and their labels: convert, call, convert."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -15,7 +15,7 @@ DEFAULT_PERIOD = timedelta(days=1)
 
 
 class OutcomeServicer(DriftServiceServicer):
-    """Serves the calls about outcomes."""
+    """Methods for outcomes of predictions."""
 
     _unit_of_work: RequestUnitOfWork
 
@@ -32,9 +32,9 @@ class OutcomeServicer(DriftServiceServicer):
         return answer
 
     async def _watch_performance(self, periods: Periods, context: Context) -> None:
-        """Judge the newest complete period: outside the change that completed it, since that may read a million rows.
+        """Evaluate the newest complete period, outside the change that completed it: it may read a million rows.
 
-        When the server dies before, the period is judged with the next outcomes, or when these come again.
+        When the server dies before, the period is evaluated with the next outcomes, or when these are sent again.
         """
         judged = await self._unit_of_work.read(lambda session: judge_newest(session, periods, datetime.now(UTC)))
         if judged is not None:

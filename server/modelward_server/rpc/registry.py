@@ -1,4 +1,4 @@
-"""The registry's calls about models, versions and files: convert, call, convert."""
+"""The registry's methods for models, versions and files: convert, call, convert."""
 
 from collections.abc import AsyncIterator
 
@@ -26,7 +26,7 @@ from modelward_server.storage.sources import Sources
 
 
 class RegistryServicer(LifecycleServiceServicer):
-    """What a model and a version are."""
+    """Methods for models, versions and their files."""
 
     _unit_of_work: RequestUnitOfWork
     _blobs: BlobStore
@@ -88,9 +88,11 @@ class RegistryServicer(LifecycleServiceServicer):
         return pb.UploadBlobsResponse(blobs=received)
 
     def _own_blobs(self) -> BlobStore:
-        """Return the blobs as the actor may know of them."""
-        who = identity.current.get()
-        return OwnBlobs(self._blobs, self._unit_of_work.ledger, who.name) if who and who.models else self._blobs
+        """Return the blob store as the client may see it."""
+        client = identity.current.get()
+        if client and client.models:
+            return OwnBlobs(self._blobs, self._unit_of_work.ledger, client.name)
+        return self._blobs
 
     async def DownloadArtifact(
         self, request: pb.DownloadArtifactRequest, context: Context

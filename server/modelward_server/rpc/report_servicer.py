@@ -1,4 +1,4 @@
-"""The calls that draw: drift reports, comparisons and A/B tests, as pages and as pictures."""
+"""Rendering methods: drift reports, comparisons and A/B tests, as pages and as images."""
 
 from sqlalchemy.orm import Session
 
@@ -18,7 +18,7 @@ from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 
 
 class DriftRendering(DriftServiceServicer):
-    """How a drift report looks."""
+    """Renders drift reports."""
 
     _unit_of_work: RequestUnitOfWork
 
@@ -35,7 +35,7 @@ class DriftRendering(DriftServiceServicer):
 
 
 class ComparisonRendering(ComparisonServiceServicer):
-    """How a comparison looks."""
+    """Renders comparisons."""
 
     _unit_of_work: RequestUnitOfWork
 
@@ -48,7 +48,7 @@ class ComparisonRendering(ComparisonServiceServicer):
 
 
 class AbTestRendering(ComparisonServiceServicer):
-    """How an A/B test looks."""
+    """Renders A/B tests."""
 
     _unit_of_work: RequestUnitOfWork
 
@@ -63,27 +63,27 @@ class AbTestRendering(ComparisonServiceServicer):
         return comparison_pb2.RenderAbTestResponse(content=content, media_type=media_type(request.format))
 
 
-def media_type(drawn_as: ReportFormat.ValueType) -> str:
-    return "image/png" if drawn_as == REPORT_FORMAT_PNG else "text/html"
+def media_type(report_format: ReportFormat.ValueType) -> str:
+    return "image/png" if report_format == REPORT_FORMAT_PNG else "text/html"
 
 
-def _draw_report(report: DriftReport, scores: tuple[Score, ...], drawn_as: ReportFormat.ValueType) -> bytes:
-    # Imported here: jinja and matplotlib would delay the server's first answer.
+def _draw_report(report: DriftReport, scores: tuple[Score, ...], report_format: ReportFormat.ValueType) -> bytes:
+    # Imported here: jinja and matplotlib would delay the server's first response.
     from modelward_server.reports.drift.page import draw_page
     from modelward_server.reports.drift.picture import draw_picture
 
-    return (draw_picture if drawn_as == REPORT_FORMAT_PNG else draw_page)(report, scores)
+    return (draw_picture if report_format == REPORT_FORMAT_PNG else draw_page)(report, scores)
 
 
-def _draw_comparison(found: Comparison, drawn_as: ReportFormat.ValueType) -> bytes:
+def _draw_comparison(found: Comparison, report_format: ReportFormat.ValueType) -> bytes:
     from modelward_server.reports.comparison.page import draw_page
     from modelward_server.reports.comparison.picture import draw_picture
 
-    return (draw_picture if drawn_as == REPORT_FORMAT_PNG else draw_page)(found)
+    return (draw_picture if report_format == REPORT_FORMAT_PNG else draw_page)(found)
 
 
-def _draw_ab_test(test: AbTest, result: AbTestResult, drawn_as: ReportFormat.ValueType) -> bytes:
+def _draw_ab_test(test: AbTest, result: AbTestResult, report_format: ReportFormat.ValueType) -> bytes:
     from modelward_server.reports.abtest.page import draw_page
     from modelward_server.reports.abtest.picture import draw_picture
 
-    return (draw_picture if drawn_as == REPORT_FORMAT_PNG else draw_page)(test, result)
+    return (draw_picture if report_format == REPORT_FORMAT_PNG else draw_page)(test, result)

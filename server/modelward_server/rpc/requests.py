@@ -1,4 +1,4 @@
-"""What requests of the registry ask for, as values."""
+"""Conversion of the registry's requests into values."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modelward_server.lifecycle.versions import NewVersion
 
 
 def optional_time(request: Message, field: str) -> datetime | None:
-    """Return an instant that a request may leave out."""
+    """Return a timestamp that a request may omit."""
     return time_from_proto(getattr(request, field)) if request.HasField(field) else None
 
 
@@ -27,7 +27,7 @@ def stages_of(values: Iterable[common_pb2.Stage.ValueType]) -> list[Stage]:
 
 
 def selector(request: pb.ResolveModelRequest) -> Selector:
-    """Return what the request selects by: production when it does not say."""
+    """Return the selector of a request: production by default."""
     chosen = request.WhichOneof("selector")
     if chosen == "version":
         return request.version
@@ -37,7 +37,7 @@ def selector(request: pb.ResolveModelRequest) -> Selector:
 
 
 def new_version(request: pb.RegisterModelVersionRequest, copied: Sequence[ArtifactFile] | None) -> NewVersion:
-    """Return what is to be registered; `copied` are the files that came from a URI instead of a manifest."""
+    """Return the version to register; `copied` are files copied from a URI instead of a manifest."""
     return NewVersion(
         model=request.model,
         files=[file_from_proto(file) for file in request.manifest.files] if copied is None else copied,

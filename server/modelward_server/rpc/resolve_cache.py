@@ -1,8 +1,8 @@
-"""Which version is meant, answered again without work while nothing changed.
+"""Cached resolution of versions, served without further reads while nothing changed.
 
-An answer is kept with the state of the ledger that it was read from. It is given again only after a look at the ledger,
-made for that very call, finds the same state: so whoever asks after a change was acknowledged, here or by another
-server, is told of it.
+An answer is cached with the state of the ledger that it was read from. It is served again only after a read of the
+ledger, made for that very call, returns the same state: so a client that resolves after a change was acknowledged, here
+or by another server, gets the new version.
 """
 
 from typing import Any, NamedTuple
@@ -18,9 +18,9 @@ from modelward_server.rpc.requests import optional_time, selector
 from modelward_server.storage.audit import HEAD
 from modelward_server.storage.tables import AuditHeadRow, VersionRow
 
-ANSWERS_KEPT = 1_000
+MAX_ANSWERS = 1_000
 
-# The log's last hash stands for all that was ever recorded; what MLflow calls a version is noted without a record.
+# The log's last hash covers everything recorded; the names of a version in MLflow are stored without a record.
 STATE = (
     select(AuditHeadRow.hash, VersionRow.run_id, VersionRow.mlflow_version)
     .join(VersionRow, literal(True))
@@ -28,43 +28,43 @@ STATE = (
 )
 
 
-class Kept(NamedTuple):
-    """An answer, and the state of the ledger that it holds for."""
+class CachedAnswer(NamedTuple):
+    """An answer, and the state of the ledger for which it is valid."""
 
     answer: pb.ResolveModelResponse
     state: tuple[Any, ...]
 
 
 class Resolver:
-    """Says which version is meant."""
+    """Resolves versions, with a cache."""
 
     def __init__(self, unit_of_work: RequestUnitOfWork) -> None:
         self._unit_of_work = unit_of_work
-        self._kept: dict[bytes, Kept] = {}
+        self._cache: dict[bytes, CachedAnswer] = {}
 
     async def resolve(self, request: pb.ResolveModelRequest) -> pb.ResolveModelResponse:
-        """Answer as `modelward_server.lifecycle.resolve` does."""
-        asked = request.SerializeToString(deterministic=True)
-        kept = self._kept.get(asked)
-        if kept and await self._unit_of_work.fetch_one(STATE, _place(kept.answer)) == kept.state:
-            return kept.answer
-        found = await self._unit_of_work.read(lambda session: _read(session, request), urgent=True)
+        """Resolve a request; see `modelward_server.lifecycle.resolve`."""
+        key = request.SerializeToString(deterministic=True)
+        cached = self._cache.get(key)
+        if cached and await self._unit_of_work.fetch_one(STATE, _parameters(cached.answer)) == cached.state:
+            return cached.answer
+        fresh = await self._unit_of_work.read(lambda session: _read(session, request), urgent=True)
         if not request.HasField("as_of"):
-            self._keep(asked, found)
-        return found.answer
+            self._store(key, fresh)
+        return fresh.answer
 
-    def _keep(self, asked: bytes, found: Kept) -> None:
-        self._kept.pop(asked, None)
-        if len(self._kept) == ANSWERS_KEPT:
-            del self._kept[next(iter(self._kept))]  # The one that was read longest ago.
-        self._kept[asked] = found
-
-
-def _read(session: Session, request: pb.ResolveModelRequest) -> Kept:
-    found = resolve(session, request.model, selector(request), optional_time(request, "as_of"))
-    answer = pb.ResolveModelResponse(version=version_to_proto(found.version), sequence=found.sequence)
-    return Kept(answer, tuple(session.execute(STATE, _place(answer)).one()))
+    def _store(self, key: bytes, fresh: CachedAnswer) -> None:
+        self._cache.pop(key, None)
+        if len(self._cache) == MAX_ANSWERS:
+            del self._cache[next(iter(self._cache))]  # The oldest one.
+        self._cache[key] = fresh
 
 
-def _place(answer: pb.ResolveModelResponse) -> dict[str, str | int]:
+def _read(session: Session, request: pb.ResolveModelRequest) -> CachedAnswer:
+    resolved = resolve(session, request.model, selector(request), optional_time(request, "as_of"))
+    answer = pb.ResolveModelResponse(version=version_to_proto(resolved.version), sequence=resolved.sequence)
+    return CachedAnswer(answer, tuple(session.execute(STATE, _parameters(answer)).one()))
+
+
+def _parameters(answer: pb.ResolveModelResponse) -> dict[str, str | int]:
     return {"model": answer.version.model, "version": answer.version.version}

@@ -1,4 +1,4 @@
-"""The retraining service's calls: convert, call, convert."""
+"""The servicer of the retraining service: convert, call, convert."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The registry's calls about stages: moves, halts, policies, and which version is meant."""
+"""The registry's methods for stages: transitions, halts, policies, and resolution of versions."""
 
 from functools import partial
 
@@ -23,7 +23,7 @@ from modelward_server.rpc.resolve_cache import Resolver
 
 
 class StageServicer(LifecycleServiceServicer):
-    """Where versions stand, and who put them there."""
+    """Methods for the stages of versions and their history."""
 
     _unit_of_work: RequestUnitOfWork
     _resolver: Resolver

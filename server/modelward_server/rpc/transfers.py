@@ -1,4 +1,4 @@
-"""Bytes of artifacts on their way in and out, a chunk at a time."""
+"""Chunked upload and download of artifacts."""
 
 import threading
 from collections.abc import AsyncIterator
@@ -15,16 +15,16 @@ from modelward_server.storage.verification import BlobReader
 async def receive_blobs(
     blobs: BlobStore, parts: AsyncIterator[pb.UploadBlobsRequest], files: BoundedExecutor
 ) -> list[pb.BlobStatus]:
-    """Store the blobs of an upload and say what the server holds of each. What came before a break stays.
+    """Store the blobs of an upload and return the status of each. Bytes received before an interruption are kept.
 
     Args:
-        files: the threads in which each part is written; none is held while the next one is waited for.
+        files: the executor in which each part is written; no thread is occupied while waiting for the next one.
 
     Raises:
-        InvalidField: a chunk comes before any header, or the offset or the size is not the announced blob's.
+        InvalidField: a chunk precedes any header, or the offset or the size does not match the declared blob.
         ConcurrentChange: another upload of a blob has just ended.
-        DigestMismatch: the bytes do not have the announced SHA-256.
-        LimitReached: too much waits for the disk.
+        DigestMismatch: the bytes do not have the declared SHA-256.
+        LimitReached: too many writes wait for the disk.
     """
     upload = _Upload(blobs)
     try:
@@ -36,13 +36,13 @@ async def receive_blobs(
     except Exception:
         upload.close()
         raise
-    except BaseException:  # A part may still be being written: what closes the file waits for that, and nobody for it.
+    except BaseException:  # A write may still be running: closing the file waits for it, and must not delay this call.
         files.submit_always(upload.close)
         raise
 
 
 class _Upload:
-    """One upload stream: the blob that is coming in, and the ones before it. Each method may run in any thread."""
+    """One upload stream: the current blob, and the headers of all. Each method may run in any thread."""
 
     def __init__(self, blobs: BlobStore) -> None:
         self._blobs = blobs
@@ -59,7 +59,7 @@ class _Upload:
                 self._write(part.chunk)
 
     def read_existing(self) -> bool:
-        """Take the next mebibyte of what the server has already; False when there is no more."""
+        """Read the next mebibyte that the server has already; False when there is no more."""
         with self._lock:
             return self._blob is not None and self._blob.read_existing()
 
@@ -73,7 +73,7 @@ class _Upload:
             self._close()
 
     def _begin(self, header: pb.BlobHeader) -> None:
-        """Announce a blob; without an offset it may be just a question, so nothing is touched yet."""
+        """Start a blob; a header without an offset may only be a query, so nothing is modified yet."""
         self._finish_blob()
         self._headers.append(header)
         if header.size_bytes == 0:
@@ -83,7 +83,7 @@ class _Upload:
 
     def _write(self, chunk: bytes) -> None:
         if not self._headers:
-            raise InvalidField(FieldViolation("chunk", "came before any header; send the blob's header first"))
+            raise InvalidField(FieldViolation("chunk", "precedes any header; send the blob's header first"))
         header = self._headers[-1]
         if self._blob is None and self._is_here(header):
             return  # Another upload was faster.
@@ -107,7 +107,7 @@ class _Upload:
             self._blob = None
 
     def _is_here(self, header: pb.BlobHeader) -> bool:
-        """Tell whether a blob is here whose bytes come; from its beginning they replace one that is damaged."""
+        """Return whether the blob being sent is stored; an upload from its beginning replaces a damaged one."""
         if header.offset or header.sha256 in self._checked:
             return self._complete(header)
         self._checked.add(header.sha256)
@@ -123,12 +123,12 @@ class _Upload:
 
 
 async def send_chunks(path: Path, size_bytes: int, offset: int, files: BoundedExecutor) -> AsyncIterator[bytes]:
-    """Read a blob from `offset` on, in chunks of a mebibyte, and verify it: the last comes only when all is right.
+    """Read a blob from `offset` on, in chunks of a mebibyte; the last one is sent only when the blob is verified.
 
     Raises:
-        DigestMismatch: it is lost, short or changed.
+        DigestMismatch: it is missing, truncated or changed.
         StoreUnavailable: it cannot be read now.
-        LimitReached: too much waits for the disk.
+        LimitReached: too many reads wait for the disk.
     """
     with BlobReader(path, size_bytes) as blob:  # Not in a thread: a cancelled call would leave it open.
         while await files.run(blob.skip, offset):

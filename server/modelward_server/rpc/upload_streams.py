@@ -1,4 +1,4 @@
-"""Streams of requests: how many may be open, and how long one may be silent."""
+"""Limits of upload streams: how many may be open, and how long one may be silent."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -11,14 +11,14 @@ from modelward_server.runtime.admission import Admission
 Part = TypeVar("Part")
 
 MAX_UPLOADS = 512
-"""Uploads of files and tables that may be open at once; each holds some hundred kilobytes."""
+"""Maximum number of open uploads of files and tables; each takes some hundred kilobytes."""
 
 
 class Uploads:
-    """The uploads of files and tables that are under way.
+    """The open uploads of files and tables.
 
     Args:
-        max_silence: seconds that one may send nothing.
+        max_silence: maximum time in seconds without a message.
     """
 
     def __init__(self, max_silence: float) -> None:
@@ -27,16 +27,16 @@ class Uploads:
 
     @property
     def open(self) -> int:
-        """How many are under way."""
+        """Number of open uploads."""
         return self._admission.open
 
     @asynccontextmanager
     async def admit(self, parts: AsyncIterator[Part]) -> AsyncIterator[AsyncIterator[Part]]:
-        """Take in an upload and give its parts.
+        """Admit an upload and yield its parts.
 
         Raises:
-            LimitReached: as many are open as may be.
-            DeadlineExceeded: while the parts are read, when none came for too long.
+            LimitReached: the maximum number of uploads is open.
+            DeadlineExceeded: while the parts are read, when none arrived for too long.
         """
         with self._admission.admit():
             async with aclosing(within_silence(parts, self._max_silence)) as coming:
@@ -44,10 +44,10 @@ class Uploads:
 
 
 async def within_silence(parts: AsyncIterator[Part], seconds: float) -> AsyncGenerator[Part, None]:
-    """Give the parts of a stream as they come.
+    """Yield the parts of a stream as they arrive.
 
     Raises:
-        DeadlineExceeded: none came for so many seconds.
+        DeadlineExceeded: none arrived within the given time.
     """
     while True:
         try:
@@ -56,6 +56,6 @@ async def within_silence(parts: AsyncIterator[Part], seconds: float) -> AsyncGen
         except StopAsyncIteration:
             return
         except TimeoutError:
-            said = f"nothing came for {seconds:g} s; send the rest without such a pause, or begin anew"
-            raise DeadlineExceeded(said) from None
+            message = f"nothing arrived for {seconds:g} s; send the rest without such a pause, or start again"
+            raise DeadlineExceeded(message) from None
         yield part

@@ -1,4 +1,4 @@
-"""The registry's calls about changes as they come, and about the engines that follow them."""
+"""The registry's methods for watching changes, and for the engines that follow them."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from modelward_server.rpc.model_events import ModelWatches
 
 
 class WatchServicer(LifecycleServiceServicer):
-    """What changes, and who has noticed."""
+    """Methods that stream changes and report their rollout to engines."""
 
     _unit_of_work: RequestUnitOfWork
     _watches: ModelWatches
