@@ -21,7 +21,7 @@ from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import decide
 from modelward_server.drift.profile_builder import build_profile
-from modelward_server.drift.sample import Live
+from modelward_server.drift.sample import LiveSample
 from modelward_server.storage.arrow_tables import arrow_columns
 from modelward_server.storage.parquet_process import open_parquet
 from tests.support.forked_server import ForkedServer
@@ -83,7 +83,7 @@ def test_cluster_finds_what_one_machine_finds(client: Client, folder: Path) -> N
     ours = client.detect_drift_uri(_version(client, folder), (folder / "live").as_uri())
     profile = build_profile(TRAINING)
     batches = (arrow_columns(batch, "data") for batch in open_parquet(str(folder / "live")).to_batches())
-    taken = Live({"default": profile}, "data", kept_bytes=1)  # One machine, too, counts what it cannot keep.
+    taken = LiveSample({"default": profile}, "data", kept_bytes=1)  # One machine, too, counts what it cannot keep.
     for batch in batches:
         taken.add(batch)
     theirs = decide(compare(profile, taken, "default"), DriftThresholds())
@@ -98,7 +98,7 @@ def test_cluster_finds_what_one_machine_finds(client: Client, folder: Path) -> N
 
 def test_folder_is_judged_by_all_of_its_files(client: Client, folder: Path) -> None:
     version, strange = _version(client, folder), (folder / "strange").as_uri()
-    with pytest.raises(InvalidField, match=r"\['age'\]: is no feature of the reference"):
+    with pytest.raises(InvalidField, match=r"\['age'\]: is not a feature of the reference"):
         client.detect_drift_uri(version, strange)
     report = client.detect_drift_uri(version, strange, ignore=["age"])
     assert report.feature("venue").missing_share == 2 / 11, "one row of ten, and the file that lacks the column"

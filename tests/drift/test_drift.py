@@ -156,7 +156,7 @@ async def test_comparison_without_a_reference_says_how_to_set_one(client: Either
     ("change", "field", "said"),
     [
         (lambda d: d.drop(columns="ret"), "data", "lacks the feature 'ret'"),
-        (lambda d: d.assign(extra=1.0), "data['extra']", "is no feature of the reference"),
+        (lambda d: d.assign(extra=1.0), "data['extra']", "is not a feature of the reference"),
         (lambda d: d.assign(ret="text"), "data['ret']", "holds categories where the reference holds numbers"),
         (lambda d: d.assign(regime=1.0), "data['regime']", "holds numbers where the reference holds categories"),
         (lambda d: d.head(0), "data", "has no rows"),

@@ -209,9 +209,9 @@ def test_what_was_acknowledged_survives_a_kill(
         assert [report.rows for report in closed.reports] == [100]
 
 
-def _watched(reference: Any, places: Any) -> float:
+def _watched(reference: Any, normalized_ranks: Any) -> float:
     detector = Detector(reference)
-    for number, part in enumerate(np.array_split(places, 4)):
+    for number, part in enumerate(np.array_split(normalized_ranks, 4)):
         detector.update(part, number)
         detector = from_bytes(to_bytes(detector))
     return detector.evidence
@@ -222,9 +222,9 @@ def test_detector_keeps_its_promise_on_exchangeable_rows() -> None:
     for seed in range(runs):
         own = np.random.default_rng(seed)
         values, live = own.normal(size=300), own.normal(size=(200, 1))
-        places = np.searchsorted(np.sort(values), live) / 300
+        normalized_ranks = np.searchsorted(np.sort(values), live) / 300
         cells = np.bincount((np.arange(300) / 300 * 64).astype(int), minlength=64)[None]
-        alarms += _watched(cells, places) >= 0.9
+        alarms += _watched(cells, normalized_ranks) >= 0.9
     assert alarms <= 21  # A rate of 10 %, which is Ville's bound, gives more in one of a thousand runs.
 
 
@@ -232,5 +232,5 @@ def test_detector_keeps_its_promise_on_exchangeable_rows() -> None:
 def test_detector_sees_a_change(change: str) -> None:
     own = np.random.default_rng(5)
     live = own.normal(1.0, 1.0, (200, 1)) if change == "level" else own.normal(0.0, 2.5, (200, 1))
-    places = np.searchsorted(np.sort(own.normal(size=1000)), live) / 1000
-    assert _watched(np.full((1, 64), 1000 // 64), places) > 0.999
+    normalized_ranks = np.searchsorted(np.sort(own.normal(size=1000)), live) / 1000
+    assert _watched(np.full((1, 64), 1000 // 64), normalized_ranks) > 0.999

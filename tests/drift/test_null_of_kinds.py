@@ -10,9 +10,9 @@ from scipy.stats import binom
 from modelward.drift import DriftThresholds
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import Decision, decide
-from modelward_server.drift.multivariate import places, reference_cells
+from modelward_server.drift.multivariate import normalized_ranks, reference_cells
 from modelward_server.drift.profile_builder import build_profile
-from modelward_server.drift.sample import Live, count_live
+from modelward_server.drift.sample import LiveSample, count_live
 from tests.support.scale import FULL
 
 RUNS = 200 if FULL else 3
@@ -98,7 +98,7 @@ def test_no_mix_alarms_by_itself(found: dict[str, list[Decision]], mix: str) -> 
 def test_rows_have_the_same_places_as_reference_and_as_live_rows() -> None:
     columns = _table(tuple(COLUMNS), np.random.default_rng(0), REFERENCE_ROWS)
     profile = build_profile(columns)
-    placed = places(profile.features, count_live({"default": profile}, [columns], "data").sample())
+    placed = normalized_ranks(profile.features, count_live({"default": profile}, [columns], "data").sample())
     assert placed.dtype == profile.joint.sample.dtype
     assert np.array_equal(placed, profile.joint.sample)
     cells = [np.bincount(np.minimum((column * 64).astype(int), 63), minlength=64) for column in placed.T]
@@ -120,7 +120,7 @@ def _decided(names: tuple[str, ...], seed: int) -> Decision:
 def test_what_differs_by_rounding_alone_is_no_drift(kept_bytes: int) -> None:
     tenths = np.arange(REFERENCE_ROWS) % 10
     profile = build_profile({"constant": np.full(REFERENCE_ROWS, 0.3), "tenths": tenths / 10})
-    live = Live({"default": profile}, "data", kept_bytes)
+    live = LiveSample({"default": profile}, "data", kept_bytes)
     for part in np.split(tenths[:ROWS], 2):
         live.add({"constant": np.full(len(part), 0.1 + 0.2), "tenths": part * 0.1})
     found = decide(compare(profile, live, "default"), ANY_EFFECT)

@@ -100,7 +100,7 @@ async def test_same_again_is_fine_and_other_values_keep_nothing_of_the_call(clie
         columns = {key: value if key == "predicted_at" else [1, *value] for key, value in other.items()}  # type: ignore[misc]
         if "probabilities" in columns:
             columns["probabilities"] = [0.5, *other["probabilities"]]  # type: ignore[misc]
-        with pytest.raises(errors.InvalidField, match="came before with") as caught:
+        with pytest.raises(errors.InvalidField, match="was recorded with") as caught:
             await client.record_outcomes(version, ["new", "a"], **columns)
         assert [violation.field for violation in caught.value.violations] == ["outcomes[1].prediction_id"]
     [found] = await client.list_performance(version)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from modelward_server.drift.performance_test import SIGNIFICANCE, PeriodLoss, independent_periods, judge
+from modelward_server.drift.performance_test import SIGNIFICANCE, PeriodLoss, compare_period, independent_periods
 from tests.support.scale import FULL
 
 SERIES = 4000 if FULL else 1000
@@ -29,7 +29,7 @@ def estimate_numeric(errors: np.ndarray) -> list[PeriodLoss]:
 
 
 def declined(periods: list[PeriodLoss], classes: bool) -> bool:
-    found = judge(periods[:-1], periods[-1], classes=classes)
+    found = compare_period(periods[:-1], periods[-1], classes=classes)
     assert found is not None
     return found.declined
 
@@ -77,9 +77,9 @@ def test_the_first_error_of_a_faultless_model_is_none() -> None:
 
 
 def test_few_periods_or_rows_are_no_baseline() -> None:
-    assert judge(of_classes(np.zeros(2), 1000), PeriodLoss(9, 9, 9), classes=True) is None
-    assert judge(of_classes(np.zeros(3), 33), PeriodLoss(9, 9, 9), classes=True) is None
-    assert judge(of_classes(np.zeros(3), 34), PeriodLoss(9, 9, 9), classes=True) is not None
+    assert compare_period(of_classes(np.zeros(2), 1000), PeriodLoss(9, 9, 9), classes=True) is None
+    assert compare_period(of_classes(np.zeros(3), 33), PeriodLoss(9, 9, 9), classes=True) is None
+    assert compare_period(of_classes(np.zeros(3), 34), PeriodLoss(9, 9, 9), classes=True) is not None
 
 
 def test_dependent_periods_are_worth_fewer() -> None:

@@ -10,13 +10,13 @@ from hypothesis.extra.numpy import arrays
 from scipy import stats
 
 from modelward.drift import DriftThresholds, FeatureDrift, FeatureKind, FeatureThresholds
-from modelward_server.drift.compare import Comparison, compare
+from modelward_server.drift.compare import FeatureComparison, compare
 from modelward_server.drift.decision import Decision, decide
-from modelward_server.drift.histogram_sample import CountedNumbers
+from modelward_server.drift.histogram_sample import NumericHistogramSample
 from modelward_server.drift.profile import Profile
 from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.profile_serialization import from_bytes, to_bytes
-from modelward_server.drift.sample import Live, count_live
+from modelward_server.drift.sample import LiveSample, count_live
 from modelward_server.statistics.distances import (
     js_divergence,
     kl_divergence,
@@ -36,10 +36,10 @@ few_values = st.sampled_from([0.0, 1.0, 1.5, 2.0, 7.0])
 weird = far | st.sampled_from([np.nan, np.inf, -np.inf])
 
 
-def _compare(reference: Any, live: Any, parts: int = 1, kept_bytes: int = 1 << 30) -> Comparison:
+def _compare(reference: Any, live: Any, parts: int = 1, kept_bytes: int = 1 << 30) -> FeatureComparison:
     """Compare one feature; with few bytes that may be kept, by counts that add up."""
     profile = build_profile({"x": np.asarray(reference)})
-    taken = Live({"default": profile}, "data", kept_bytes)
+    taken = LiveSample({"default": profile}, "data", kept_bytes)
     for part in np.array_split(np.asarray(live), parts):
         taken.add({"x": part})
     return compare(profile, taken, "default").features[0]
@@ -169,7 +169,7 @@ def test_identical_data_give_zero(values: Any, kept_bytes: int) -> None:
 @example(np.array([8.98846567e307]), np.zeros(2), 1)
 def test_no_input_gives_nan_or_crashes(reference: Any, live: Any, kept_bytes: int) -> None:
     profile = build_profile({"x": reference, "same": reference})
-    taken = Live({"default": profile}, "data", kept_bytes)
+    taken = LiveSample({"default": profile}, "data", kept_bytes)
     taken.add({"x": live, "same": live})
     decision = decide(compare(profile, taken, "default"), DriftThresholds())
     _check_sane(decision.features[0])
@@ -321,9 +321,9 @@ def test_parts_that_were_counted_elsewhere_add_up() -> None:
     live = {"x": random.standard_t(3, size=5000), "c": random.choice(["a", "b", "new"], 5000).astype(object)}
     live["x"][::7] = np.nan
     profile = build_profile(reference)
-    whole = Live({"default": profile}, "data", kept_bytes=1)
+    whole = LiveSample({"default": profile}, "data", kept_bytes=1)
     whole.add(live)
-    parts = [Live({"default": profile}, "data") for _ in range(3)]
+    parts = [LiveSample({"default": profile}, "data") for _ in range(3)]
     for part, rows in zip(parts, (slice(0, 11), slice(11, 3000), slice(3000, None)), strict=True):
         part.add({name: values[rows] for name, values in live.items()})
     parts[0].merge(parts[1])
@@ -333,7 +333,7 @@ def test_parts_that_were_counted_elsewhere_add_up() -> None:
         for field in ("ks", "kl", "js", "psi", "chi_square", "missing_share", "new_categories", "histogram", "p_value"):
             assert getattr(ours, field) == getattr(theirs, field), field
         assert ours.wasserstein == pytest.approx(theirs.wasserstein, rel=1e-12)
-    assert isinstance(whole.of("default")["x"], CountedNumbers)
+    assert isinstance(whole.of("default")["x"], NumericHistogramSample)
 
 
 def test_categories_are_told_apart_to_the_last_character() -> None:

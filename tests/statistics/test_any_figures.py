@@ -18,7 +18,7 @@ from modelward_server.comparison.trading_returns import add_trading_returns, def
 from modelward_server.comparison.verdict import Outcome, Terms, decide
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import decide as decide_drift
-from modelward_server.drift.performance_test import PeriodLoss, judge
+from modelward_server.drift.performance_test import PeriodLoss, compare_period
 from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.sample import count_live
 from modelward_server.sandbox.sandbox import Run
@@ -193,7 +193,7 @@ def test_drift_answers_whatever_the_figures(table: Floats, scale: float) -> None
 def test_errors_that_differ_by_rounding_are_no_decline(usual: float) -> None:
     """A faultless model whose errors are 1e-16 now, and one whose error is always the same."""
     earlier = [_period(50, usual, size=1e6) for _ in range(5)]
-    found = judge(earlier, _period(50, usual * (1 + 1e-15) + 1e-16, size=1e6), classes=False)
+    found = compare_period(earlier, _period(50, usual * (1 + 1e-15) + 1e-16, size=1e6), classes=False)
     assert found is not None
     assert found.p_value >= 0.5
     assert not found.declined

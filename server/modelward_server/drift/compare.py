@@ -1,4 +1,4 @@
-"""The statistics of live data against the profile of a reference, before it is decided what counts."""
+"""Compute the drift statistics of live data against the profile of a reference."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -7,10 +7,17 @@ from typing import Any
 import numpy as np
 
 from modelward.drift import FeatureKind, Histogram
-from modelward_server.drift.histogram_sample import CountedCategories
-from modelward_server.drift.multivariate import ROWS_LEARNT, area_under_curve, can_join, discrepancy, places, thinned
+from modelward_server.drift.histogram_sample import CategoricalHistogramSample
+from modelward_server.drift.multivariate import (
+    MAX_CLASSIFIER_ROWS,
+    can_compare_jointly,
+    classifier_auc,
+    normalized_ranks,
+    squared_mmd,
+    thin,
+)
 from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile
-from modelward_server.drift.sample import Live, LiveFeature, LiveNumbers
+from modelward_server.drift.sample import FeatureSample, LiveSample, NumericSample
 from modelward_server.statistics.distances import (
     Floats,
     Ints,
@@ -28,16 +35,16 @@ from modelward_server.statistics.null_distribution import (
     sidak_p_value,
 )
 
-NAMES_SHOWN = 100
-CATEGORIES_DRAWN = 12
+MAX_NAMES_SHOWN = 100
+MAX_CATEGORIES_DRAWN = 12
 OTHER = "(other)"
 KS, KL, MISSING, WASSERSTEIN = range(4)
-"""Places of the statistics in a feature's null."""
+"""Indexes of the statistics in a feature's null distribution."""
 
 
 @dataclass(frozen=True)
-class Critical:
-    """What stretches of the reference exceed with a given probability, for each statistic."""
+class CriticalValues:
+    """The critical values of the statistics: segments of the reference exceed them with a given probability."""
 
     ks: float
     kl: float
@@ -46,8 +53,13 @@ class Critical:
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """What was measured of one feature. The fields are those of `FeatureDrift`."""
+class FeatureComparison:
+    """The statistics of one feature. The fields are those of `FeatureDrift`, and its null distributions.
+
+    Attributes:
+        values: the null distribution for the number of rows with a value.
+        rows: the null distribution for the number of all rows.
+    """
 
     name: str
     kind: FeatureKind
@@ -71,8 +83,8 @@ class Comparison:
     values: NullQuantiles
     rows: NullQuantiles
 
-    def critical(self, probability: float) -> Critical:
-        return Critical(
+    def critical(self, probability: float) -> CriticalValues:
+        return CriticalValues(
             ks=min(self.values.critical(KS, probability) ** 0.5, 1.0),
             kl=self.values.critical(KL, probability),
             missing=min(self.rows.critical(MISSING, probability) ** 0.5, 1.0),
@@ -82,10 +94,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class JointComparison:
-    """What was measured of all features together.
+    """The statistics of all features together.
 
     Attributes:
-        of_all: whether the classifier saw every feature, as the null of the discrepancy did.
+        of_all: whether the classifier used every feature, as the null distribution of the discrepancy did.
     """
 
     auc: float = 0.5
@@ -97,68 +109,71 @@ class JointComparison:
 
 @dataclass(frozen=True)
 class TableComparison:
-    """What was measured of a table.
+    """The statistics of a table.
 
     Attributes:
-        tests: how many independent tests the features are worth, at least 1.
+        tests: the equivalent number of independent tests of the features, at least 1.
     """
 
-    features: tuple[Comparison, ...]
+    features: tuple[FeatureComparison, ...]
     joint: JointComparison
     rows: int
     tests: float
 
 
-def compare(profile: Profile, live: Live, name: str, ignored: Collection[str] = ()) -> TableComparison:
-    """Compare live data with the reference that they were taken in for under that name.
+def compare(profile: Profile, live: LiveSample, name: str, ignored: Collection[str] = ()) -> TableComparison:
+    """Compare live data with a reference.
 
     Args:
-        ignored: features that the classifier does not see.
+        profile: the profile of the reference.
+        live: live data that were added with this profile.
+        name: the name of the profile in `live`.
+        ignored: features that the classifier does not use.
     """
     features = compare_features(profile, live, name)
-    return TableComparison(features, compare_together(profile, live, ignored), live.rows, profile.tests)
+    return TableComparison(features, compare_jointly(profile, live, ignored), live.rows, profile.tests)
 
 
-def compare_features(profile: Profile, live: Live, name: str) -> tuple[Comparison, ...]:
-    """Compare each feature by itself."""
-    counted: Mapping[str, LiveFeature] = live.of(name)
-    return tuple(_compare(profile, feature, counted[feature.name]) for feature in profile.features)
+def compare_features(profile: Profile, live: LiveSample, name: str) -> tuple[FeatureComparison, ...]:
+    """Compare each feature separately."""
+    samples: Mapping[str, FeatureSample] = live.of(name)
+    return tuple(_compare(profile, feature, samples[feature.name]) for feature in profile.features)
 
 
-def compare_together(profile: Profile, live: Live, ignored: Collection[str]) -> JointComparison:
-    """Compare all features together; nothing is measured where there are too few rows or features."""
-    seen = [feature.name not in ignored for feature in profile.features]
-    if not can_join(profile.joint, live.rows) or sum(seen) < 2:
+def compare_jointly(profile: Profile, live: LiveSample, ignored: Collection[str]) -> JointComparison:
+    """Compare all features jointly; the result is empty with too few rows or features."""
+    used = [feature.name not in ignored for feature in profile.features]
+    if not can_compare_jointly(profile.joint, live.rows) or sum(used) < 2:
         return JointComparison()
-    placed = places(profile.features, live.sample())
-    mmd = discrepancy(profile.joint, placed)
-    null = null_for_rows(profile.joint.null, len(placed), profile.rows)
-    auc = area_under_curve(profile.joint.sample[:, seen], thinned(placed, ROWS_LEARNT)[:, seen])
-    p_value = max(null.exceedance(0, mmd), _least_together(profile, len(placed)))
-    return JointComparison(auc, mmd, p_value, len(placed), all(seen))
+    ranks = normalized_ranks(profile.features, live.sample())
+    mmd = squared_mmd(profile.joint, ranks)
+    null = null_for_rows(profile.joint.null, len(ranks), profile.rows)
+    auc = classifier_auc(profile.joint.sample[:, used], thin(ranks, MAX_CLASSIFIER_ROWS)[:, used])
+    p_value = max(null.exceedance(0, mmd), _min_joint_p_value(profile, len(ranks)))
+    return JointComparison(auc, mmd, p_value, len(ranks), all(used))
 
 
-def _least_together(profile: Profile, rows: int) -> float:
-    """Return the least p-value that so many live rows can show, by the most dependent of the features."""
+def _min_joint_p_value(profile: Profile, rows: int) -> float:
+    """Return the smallest p-value that a number of live rows can attain, given the most dependent feature."""
     independence = min(feature.null.independence for feature in profile.features)
     effective, known = (max(independence * n, 1.0) for n in (rows, profile.rows))
     return min_attainable_p_value(effective, known)
 
 
-def _compare(profile: Profile, feature: Feature, live: LiveFeature) -> Comparison:
+def _compare(profile: Profile, feature: Feature, live: FeatureSample) -> FeatureComparison:
     if isinstance(feature, NumberProfile):
-        assert not isinstance(live, CountedCategories)
+        assert not isinstance(live, CategoricalHistogramSample)
         return _numbers(profile.rows, feature, live)
-    assert isinstance(live, CountedCategories)
+    assert isinstance(live, CategoricalHistogramSample)
     return _categories(profile.rows, feature, live)
 
 
-def _numbers(reference_rows: int, feature: NumberProfile, live: LiveNumbers) -> Comparison:
+def _numbers(reference_rows: int, feature: NumberProfile, live: NumericSample) -> FeatureComparison:
     p_value, method = live.ks_p_value()
     both = bool(live.present and feature.present)
     shares = smoothed(live.bins()), smoothed(feature.counts)
     shift = _in_deviations(live.wasserstein(), feature)
-    return Comparison(
+    return FeatureComparison(
         name=feature.name,
         kind=FeatureKind.NUMBER,
         ks=live.ks,
@@ -179,15 +194,15 @@ def _numbers(reference_rows: int, feature: NumberProfile, live: LiveNumbers) -> 
     )
 
 
-def _categories(reference_rows: int, feature: CategoryProfile, live: CountedCategories) -> Comparison:
+def _categories(reference_rows: int, feature: CategoryProfile, live: CategoricalHistogramSample) -> FeatureComparison:
     counts, reference = live.counts(), np.append(feature.counts, 0)
     both = bool(live.present and feature.present)
     distance = _distance(counts, reference) if both else 0.0
     statistic, p_value = chi_square(counts, reference)
     shares = _smoothed_categories(counts, reference)
     tested, known = feature.pooled(counts), feature.pooled(reference)
-    surprise = _kl(*_smoothed_categories(tested, known), both)
-    return Comparison(
+    divergence = _kl(*_smoothed_categories(tested, known), both)
+    return FeatureComparison(
         name=feature.name,
         kind=FeatureKind.CATEGORY,
         ks=distance,
@@ -197,9 +212,9 @@ def _categories(reference_rows: int, feature: CategoryProfile, live: CountedCate
         chi_square=statistic,
         **_divergences(*shares, both),
         **_shares(reference_rows, feature, live),
-        **_certainty(reference_rows, feature, live, _distance(tested, known) if both else 0.0, surprise, 0.0),
-        new_categories=live.new[:NAMES_SHOWN],
-        vanished_categories=live.vanished[:NAMES_SHOWN],
+        **_certainty(reference_rows, feature, live, _distance(tested, known) if both else 0.0, divergence, 0.0),
+        new_categories=live.new[:MAX_NAMES_SHOWN],
+        vanished_categories=live.vanished[:MAX_NAMES_SHOWN],
         histogram=_bars(feature, counts, reference),
     )
 
@@ -209,21 +224,21 @@ def _distance(counts: Ints, reference: Ints) -> float:
 
 
 def _in_deviations(distance: float, feature: NumberProfile) -> float:
-    """Return a distance in standard deviations of the reference; of a constant in its size, or as it is."""
+    """Return a distance in standard deviations of the reference; for a constant relative to it, for 0 unscaled."""
     mean, deviation = feature.moments[:2]
     with np.errstate(over="ignore"):
         return float(min(distance / (deviation or abs(mean) or np.float64(1.0)), np.finfo(float).max))
 
 
 def _smoothed_categories(counts: Ints, reference: Ints) -> tuple[Floats, Floats]:
-    """Smooth both; the bin of new categories is there only when some came, so that identical data give zero."""
+    """Smooth both; the bin of new categories is included only if it has rows, so that identical data give zero."""
     if counts[-1] == 0 and reference[-1] == 0 and len(counts) > 1:
         counts, reference = counts[:-1], reference[:-1]
     return smoothed(counts), smoothed(reference)
 
 
 def _divergences(p: Floats, q: Floats, both: bool) -> dict[str, Any]:
-    """Return the divergences of shares, or zeros where a side has no value."""
+    """Return the divergences of shares, or zeros if a side has no value."""
     if not both:
         return {"kl": 0.0, "kl_reverse": 0.0, "js": 0.0, "psi": 0.0}
     return {"kl": _kl(p, q, both), "kl_reverse": _kl(q, p, both), "js": js_divergence(p, q), "psi": psi(p, q)}
@@ -233,7 +248,7 @@ def _kl(p: Floats, q: Floats, both: bool) -> float:
     return float(kl_divergence(p, q)) if both else 0.0
 
 
-def _shares(reference_rows: int, feature: Feature, live: LiveFeature) -> dict[str, Any]:
+def _shares(reference_rows: int, feature: Feature, live: FeatureSample) -> dict[str, Any]:
     return {
         "missing_share": live.missing / live.rows,
         "reference_missing_share": feature.missing / reference_rows,
@@ -242,9 +257,9 @@ def _shares(reference_rows: int, feature: Feature, live: LiveFeature) -> dict[st
 
 
 def _certainty(
-    reference_rows: int, feature: Feature, live: LiveFeature, ks: float, kl: float, shift: float
+    reference_rows: int, feature: Feature, live: FeatureSample, ks: float, kl: float, shift: float
 ) -> dict[str, Any]:
-    """Return what stretches of the reference say of the effects: the least p-value, corrected for being the least."""
+    """Return the significance of the effects: the smallest p-value against the null distributions, Sidak-corrected."""
     values = null_for_rows(feature.null, live.present, feature.present)
     rows = null_for_rows(feature.null, live.rows, reference_rows)
     change = live.missing / live.rows - feature.missing / reference_rows
@@ -260,8 +275,8 @@ def _certainty(
 
 
 def _bars(feature: CategoryProfile, counts: Ints, reference: Ints) -> Histogram:
-    """Return the most frequent categories of the reference, and all others together."""
-    shown = feature.categories[:CATEGORIES_DRAWN]
+    """Return the most frequent categories of the reference, and one bar for all others."""
+    shown = feature.categories[:MAX_CATEGORIES_DRAWN]
     live, known = (np.append(side[: len(shown)], side[len(shown) :].sum()) for side in (counts, reference))
     names = (*shown, OTHER)
     if not live[-1] and not known[-1]:

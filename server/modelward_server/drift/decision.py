@@ -1,13 +1,15 @@
-"""What counts as drift, how far it goes, and how sure that is.
+"""Decide which features drifted, with a score and a confidence.
 
-A feature drifted when an effect size, the Kolmogorov-Smirnov statistic, the Kullback-Leibler divergence, the
-Wasserstein distance or the change of the missing share, reaches its threshold, and when the difference is significant
-at the accepted rate of false discoveries among the features. The p-value comes from stretches of the reference itself
-(`null.py`), so it knows how neighbouring rows depend. All features drifted together when a classifier tells live rows
-from reference rows well, and the difference is significant in the same way.
+A feature drifted if an effect size (the Kolmogorov-Smirnov statistic, the Kullback-Leibler divergence, the Wasserstein
+distance or the change of the missing share) reaches its threshold, and the difference is significant at the accepted
+false discovery rate among the features. The p-value is computed against segments of the reference itself
+(`statistics/null_distribution.py`), so it accounts for the dependence of neighbouring rows. All features drifted
+together if a classifier separates live rows from reference rows well, and the difference is significant in the same
+way.
 
-The score measures the effect: 1 - 2 ** -(effect / threshold), so 0.5 at the threshold. The confidence measures the
-certainty: one less the probability that stretches of the reference differ so much in at least one feature.
+The score measures the effect: 1 - 2 ** -(effect / threshold), which is 0.5 at the threshold. The confidence measures
+the
+certainty: one minus the probability that segments of the reference differ as much in at least one feature.
 """
 
 from collections.abc import Sequence
@@ -17,26 +19,26 @@ import numpy as np
 import scipy
 
 from modelward.drift import DriftThresholds, FeatureDrift, FeatureKind, FeatureThresholds, JointDrift
-from modelward_server.drift.compare import Comparison, JointComparison, TableComparison
+from modelward_server.drift.compare import FeatureComparison, JointComparison, TableComparison
 from modelward_server.drift.summary import caveats, summary
 from modelward_server.statistics.null_distribution import sidak_p_value
 
 DEFAULT_KS = 0.2
-"""A fifth of the probability lies elsewhere; below, a model rarely notices."""
+"""The distribution functions differ by 0.2; smaller differences rarely affect a model."""
 DEFAULT_KL = 0.2
 """In nats; near the 0.25 of the population stability index that credit risk calls a major shift (Siddiqi, 2006)."""
 DEFAULT_MISSING = 0.1
 DEFAULT_WASSERSTEIN = 0.5
-"""Half a standard deviation: of normal values that are shifted so far, Kolmogorov-Smirnov is 0.2."""
+"""Half a standard deviation: for normal values shifted by that, the Kolmogorov-Smirnov statistic is 0.2."""
 DEFAULT_AUC = 0.75
-"""Half-way between telling nothing apart and telling everything."""
+"""Half-way between no separation (0.5) and perfect separation (1)."""
 DEFAULT_SIGNIFICANCE = 0.05
-NULLS = ("values", "rows")
+NULL_FIELDS = ("values", "rows")
 
 
 @dataclass(frozen=True)
 class Decision:
-    """What a comparison of all features comes to."""
+    """The decision about drift, from the comparison of all features."""
 
     drift_detected: bool
     score: float
@@ -49,13 +51,21 @@ class Decision:
 
 
 def decide(compared: TableComparison, thresholds: DriftThresholds) -> Decision:
-    """Decide about every feature and about all together."""
+    """Decide for every feature, and for all features together, whether it drifted.
+
+    Args:
+        compared: the statistics of the table.
+        thresholds: the thresholds of the model; the defaults apply where none is set.
+    """
     thresholds = with_defaults(thresholds)
-    counted = [not _own(thresholds, feature.name).ignored for feature in compared.features]
-    *adjusted, together = _adjusted(compared, counted)
-    judged = [_judge(f, thresholds, p, c) for f, p, c in zip(compared.features, adjusted, counted, strict=True)]
+    counts_towards_drift = [not _own_thresholds(thresholds, feature.name).ignored for feature in compared.features]
+    *adjusted, together = _adjusted_p_values(compared, counts_towards_drift)
+    judged = [
+        _judge_feature(f, thresholds, p, c)
+        for f, p, c in zip(compared.features, adjusted, counts_towards_drift, strict=True)
+    ]
     joint = _judge_joint(compared.joint, thresholds, together)
-    deciding = [feature for feature, counts in zip(judged, counted, strict=True) if counts]
+    deciding = [feature for feature, counts in zip(judged, counts_towards_drift, strict=True) if counts]
     judged.sort(key=lambda feature: (not feature.drifted, -feature.score, feature.name))
     drivers = tuple(feature.name for feature in judged if feature.drifted)
     confidence = _confidence(deciding, compared)
@@ -67,12 +77,12 @@ def decide(compared: TableComparison, thresholds: DriftThresholds) -> Decision:
         features=tuple(judged),
         joint=joint,
         summary=summary(judged, joint, confidence),
-        caveats=tuple(caveats(deciding, compared.rows, _strangers(compared, thresholds))),
+        caveats=tuple(caveats(deciding, compared.rows, _unknown_features(compared, thresholds))),
     )
 
 
 def with_defaults(thresholds: DriftThresholds) -> DriftThresholds:
-    """Fill in what was left out."""
+    """Return thresholds with the defaults where none is set."""
     return DriftThresholds(
         ks=DEFAULT_KS if thresholds.ks is None else thresholds.ks,
         kl=DEFAULT_KL if thresholds.kl is None else thresholds.kl,
@@ -84,20 +94,22 @@ def with_defaults(thresholds: DriftThresholds) -> DriftThresholds:
     )
 
 
-def _judge(compared: Comparison, thresholds: DriftThresholds, adjusted: float, counts: bool) -> FeatureDrift:
-    own, significance = _own(thresholds, compared.name), _known(thresholds.significance)
-    least = compared.critical(significance)
-    ks = max(_known(own.ks, thresholds.ks), least.ks)
-    kl = max(_known(own.kl, thresholds.kl), least.kl)
-    missing = max(_known(own.missing, thresholds.missing), least.missing)
-    wasserstein = max(_known(own.wasserstein, thresholds.wasserstein), least.wasserstein)
+def _judge_feature(
+    compared: FeatureComparison, thresholds: DriftThresholds, adjusted: float, counts: bool
+) -> FeatureDrift:
+    own, significance = _own_thresholds(thresholds, compared.name), _first_set(thresholds.significance)
+    critical = compared.critical(significance)
+    ks = max(_first_set(own.ks, thresholds.ks), critical.ks)
+    kl = max(_first_set(own.kl, thresholds.kl), critical.kl)
+    missing = max(_first_set(own.missing, thresholds.missing), critical.missing)
+    wasserstein = max(_first_set(own.wasserstein, thresholds.wasserstein), critical.wasserstein)
     change = abs(compared.missing_share - compared.reference_missing_share)
-    reached = max(compared.ks / ks, compared.kl / kl, change / missing, compared.wasserstein / wasserstein)
-    measured = {f.name: getattr(compared, f.name) for f in fields(compared) if f.name not in NULLS}
+    effect = max(compared.ks / ks, compared.kl / kl, change / missing, compared.wasserstein / wasserstein)
+    measured = {f.name: getattr(compared, f.name) for f in fields(compared) if f.name not in NULL_FIELDS}
     return FeatureDrift(
         **measured,
-        drifted=counts and reached >= 1 and adjusted <= significance,
-        score=float(1 - 2**-reached),
+        drifted=counts and effect >= 1 and adjusted <= significance,
+        score=float(1 - 2**-effect),
         ks_threshold=ks,
         kl_threshold=kl,
         missing_threshold=missing,
@@ -107,9 +119,9 @@ def _judge(compared: Comparison, thresholds: DriftThresholds, adjusted: float, c
 
 
 def _judge_joint(compared: JointComparison, thresholds: DriftThresholds, adjusted: float) -> JointDrift:
-    threshold = _known(thresholds.auc)
+    threshold = _first_set(thresholds.auc)
     return JointDrift(
-        drifted=compared.auc >= threshold and adjusted <= _known(thresholds.significance),
+        drifted=compared.auc >= threshold and adjusted <= _first_set(thresholds.significance),
         auc=compared.auc,
         auc_threshold=threshold,
         mmd=compared.mmd,
@@ -122,21 +134,21 @@ def _joint_score(joint: JointDrift) -> float:
     return float(1 - 2 ** -((joint.auc - 0.5) / (joint.auc_threshold - 0.5)))
 
 
-def _adjusted(compared: TableComparison, counted: Sequence[bool]) -> list[float]:
-    """Control the false discovery rate (Benjamini and Hochberg, 1995) among what counts.
+def _adjusted_p_values(compared: TableComparison, counts_towards_drift: Sequence[bool]) -> list[float]:
+    """Control the false discovery rate (Benjamini and Hochberg, 1995) among the tests that count.
 
     Returns:
-        the adjusted p-values of the features and, at the end, that of all features together.
+        The adjusted p-values of the features, followed by that of all features together.
     """
     adjusted = np.array([*(feature.p_value for feature in compared.features), compared.joint.p_value])
-    mask = np.array([*counted, _joined(compared)])
+    mask = np.array([*counts_towards_drift, _joined(compared)])
     if mask.any():
         adjusted[mask] = scipy.stats.false_discovery_control(adjusted[mask])
     return [float(p) for p in adjusted]
 
 
 def _joined(compared: TableComparison) -> bool:
-    """Say whether what was found of all features together is one more test: its null knows no ignored features."""
+    """Return whether the joint comparison is an additional test: its null distribution includes ignored features."""
     return compared.joint.rows > 0 and compared.joint.of_all
 
 
@@ -147,14 +159,14 @@ def _confidence(deciding: Sequence[FeatureDrift], compared: TableComparison) -> 
     return 1.0 - sidak_p_value(least, tests)
 
 
-def _strangers(compared: TableComparison, thresholds: DriftThresholds) -> list[str]:
-    """Return names that the thresholds know and the reference does not."""
+def _unknown_features(compared: TableComparison, thresholds: DriftThresholds) -> list[str]:
+    """Return the features for which there are thresholds but which the reference lacks."""
     return sorted(set(thresholds.features) - {feature.name for feature in compared.features})
 
 
-def _own(thresholds: DriftThresholds, feature: str) -> FeatureThresholds:
+def _own_thresholds(thresholds: DriftThresholds, feature: str) -> FeatureThresholds:
     return thresholds.features.get(feature, FeatureThresholds())
 
 
-def _known(*values: float | None) -> float:
+def _first_set(*values: float | None) -> float:
     return next(value for value in values if value is not None)

@@ -1,4 +1,4 @@
-"""Live numbers that fit into memory: sorted once, then compared exactly."""
+"""An in-memory sample of a numeric feature: sorted once, then compared exactly."""
 
 from functools import cached_property
 
@@ -16,17 +16,18 @@ from modelward_server.statistics.distances import (
 )
 
 
-class SortedNumbers:
-    """A feature's live values.
+class ExactSample:
+    """The live values of a numeric feature, held in memory.
 
     Args:
-        ascending: the values, NaN last.
+        feature: the profile of the feature in the reference.
+        ascending: the values, ascending, NaN last, shape (rows,).
     """
 
     def __init__(self, feature: NumberProfile, ascending: Floats) -> None:
         self._feature = feature
         self.rows = len(ascending)
-        # NaN is sorted behind infinity.
+        # NaN is sorted after infinity.
         self.present = int(np.searchsorted(ascending, np.nan))
         self._values = ascending[: self.present]
 
@@ -39,24 +40,27 @@ class SortedNumbers:
         return ks_statistic(self._feature.values, self._feature.cumulative, self._values)
 
     def ks_p_value(self) -> tuple[float, str]:
-        """Return the p-value for independent rows, and the name of its method."""
+        """Return the Kolmogorov-Smirnov p-value for independent rows, and the name of its method."""
         p_value, method = ks_p_value(self.ks, self.present, self._feature.present)
-        # Near 1, where it is of no use, rounding keeps scipy from the exact one.
+        # Near 1, where the exact p-value is not needed, rounding errors make scipy's computation fail.
         if max(self.present, self._feature.present) <= EXACT_ROWS and p_value < 0.9:
             return exact_ks_p_value(self._feature.sample, self._values), "exact"
         return p_value, method
 
     def wasserstein(self) -> float:
-        """Return the distance of the finite values, in the feature's unit."""
+        """Return the Wasserstein distance of the finite values, in the feature's unit."""
         return wasserstein(_finite(self._values), _finite(self._feature.sample))
 
     def bins(self) -> Ints:
+        """Return the number of rows in each bin of the reference, shape (b,)."""
         return self._counts(self._feature.edges)
 
     def bars(self) -> Ints:
+        """Return the number of rows in each bar of the histogram, shape (h,)."""
         return self._counts(self._feature.bars)
 
     def out_of_range(self) -> int:
+        """Return the number of rows outside the reference's range."""
         if not self._feature.present:
             return self.present
         first, last = self._feature.values[[0, -1]]
@@ -64,7 +68,7 @@ class SortedNumbers:
         return int(below + self.present - above)
 
     def _counts(self, edges: Floats) -> Ints:
-        """Count the rows between edges, each with its upper one."""
+        """Count the rows between edges; each interval includes its upper edge."""
         ends = np.searchsorted(self._values, edges, "right")
         return np.diff(ends, prepend=0, append=self.present)
 

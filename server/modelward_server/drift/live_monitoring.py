@@ -1,10 +1,10 @@
-"""Live data into windows: rows are kept until their window is compared, and alarms are raised after several windows.
+"""Live monitoring: rows are stored until their window is compared, and alarms are raised after several windows.
 
-Which windows the rows of a batch belong to, and what the detector makes of them, is worked out outside of any
-transaction; one transaction then keeps the rows and acknowledges the batch, if the sender still stands where it stood.
-A window that is closed is compared outside of any transaction, too; its report, the end of its rows and the alarm that
-it may raise are one transaction. So a server that dies in between forgets nothing, and the next call about the same
-sender compares what is still there.
+The windows to which the rows of a batch belong, and the detector's new state, are computed outside of any transaction;
+one transaction then stores the rows and acknowledges the batch, provided the sender's state has not changed in between.
+A closed window is also compared outside of any transaction; storing its report, deleting its rows and raising an alarm
+are one transaction. A server that crashes in between therefore loses nothing, and the next call for the same sender
+compares the rows that are still stored.
 """
 
 from collections.abc import Iterator
@@ -29,16 +29,18 @@ from modelward_server.storage.prepared import Outdated
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 ALARM_AFTER, ALARM_OF = 2, 3
-"""Windows with drift, of the last ones, that raise an alarm when the sender does not say."""
+"""Default alarm rule: windows with drift, and the number of last windows among which they are counted."""
 
 
 @dataclass(frozen=True)
 class Observer:
-    """Who sends live data of which version, and how they are cut into windows.
+    """The sender of live data of a version, and how the data are divided into windows.
 
     Attributes:
-        rows: after which a window closes; 0 when it closes by time.
-        span: after which it closes; windows begin at multiples of it since 1970 in UTC.
+        rows: the number of rows after which a window closes; 0 if it closes by time.
+        span: the duration after which it closes; windows begin at multiples of it since 1970 in UTC.
+        alarm_after: the number of windows with drift that raise an alarm.
+        alarm_of: the number of last windows among which they are counted.
     """
 
     version: VersionRef
@@ -51,8 +53,8 @@ class Observer:
 
 
 @dataclass(frozen=True)
-class Kept:
-    """The rows of a window that are in the ledger, one Arrow IPC stream for each batch, and when each was seen."""
+class WindowRows:
+    """The rows of a window that are in the ledger, one Arrow IPC stream per batch, and when each was received."""
 
     seen_at: tuple[datetime, ...]
     tables: tuple[bytes, ...]
@@ -60,10 +62,10 @@ class Kept:
 
 @dataclass(frozen=True)
 class Window:
-    """A window that closes, and what it came to.
+    """A window that closes, and its report.
 
     Attributes:
-        batches: how many of its batches are in the ledger.
+        batches: the number of its batches in the ledger.
     """
 
     number: int
@@ -71,11 +73,11 @@ class Window:
     report: DriftReport
 
 
-def checked(observer: Observer) -> Observer:
-    """Fill in how many windows raise an alarm.
+def with_alarm_defaults(observer: Observer) -> Observer:
+    """Return an observer with the default alarm rule where none is set.
 
     Raises:
-        InvalidField: more windows are to drift than are looked at.
+        InvalidField: more windows must drift than are counted.
     """
     after, of = observer.alarm_after or ALARM_AFTER, observer.alarm_of or max(ALARM_OF, observer.alarm_after)
     if after > of:
@@ -85,10 +87,10 @@ def checked(observer: Observer) -> Observer:
 
 
 def open_observer(session: Session, observer: Observer) -> ObserverRow:
-    """Return the row of a sender, which is made when it is new; other writers of the model wait.
+    """Return the row of a sender, creating it if it is new, and lock the model for other writers.
 
     Raises:
-        ModelNotFound, VersionNotFound, ReferenceNotFound: what is named does not exist.
+        ModelNotFound, VersionNotFound, ReferenceNotFound: the named object does not exist.
     """
     version_row(session, observer.version, lock=True)
     row = session.get(ObserverRow, _key(observer), populate_existing=True)
@@ -102,14 +104,15 @@ def open_observer(session: Session, observer: Observer) -> ObserverRow:
 
 
 @dataclass
-class Place:
-    """Where a sender stands.
+class ObserverState:
+    """The state of a sender.
 
     Attributes:
-        acknowledged: the number of the last batch that was taken.
-        window: the number of the window that is open; those before it are closed.
-        window_rows: how many rows it has.
-        window_opened: when it began, where windows close by time.
+        acknowledged: the number of the last batch that was stored.
+        window: the number of the open window; those before it are closed.
+        window_rows: the number of rows in the open window.
+        window_opened: when the open window began, if windows close by time.
+        detector: the serialized state of the sequential detector.
     """
 
     acknowledged: int
@@ -119,33 +122,33 @@ class Place:
     detector: bytes
 
     def parts(self, observer: Observer, rows: int, seen_at: datetime) -> Iterator[tuple[int, slice]]:
-        """Give the window of each part of a batch, and the part, and move to what is open after it."""
+        """Yield the window and the rows of each part of a batch, and advance to the window that is open after it."""
         if observer.rows:
             yield from self._parts_by_rows(observer.rows, rows)
         else:
             opened = EPOCH + (seen_at - EPOCH) // observer.span * observer.span
             if self.window_opened is not None and opened > self.window_opened and self.window_rows:
                 self.window, self.window_rows = self.window + 1, 0
-            self.window_opened = max(opened, self.window_opened or opened)  # A late batch counts into the open window.
+            self.window_opened = max(opened, self.window_opened or opened)  # A late batch belongs to the open window.
             self.window_rows += rows
             yield self.window, slice(0, rows)
 
-    def _parts_by_rows(self, most: int, rows: int) -> Iterator[tuple[int, slice]]:
+    def _parts_by_rows(self, max_rows: int, rows: int) -> Iterator[tuple[int, slice]]:
         begin = 0
         while begin < rows:
-            end = min(rows, begin + max(most - self.window_rows, 1))
+            end = min(rows, begin + max(max_rows - self.window_rows, 1))
             yield self.window, slice(begin, end)
             self.window_rows += end - begin
-            if self.window_rows >= most:
+            if self.window_rows >= max_rows:
                 self.window, self.window_rows = self.window + 1, 0
             begin = end
 
 
-def is_new(place: Place, number: int) -> bool:
-    """Tell whether a batch is the next one; one that came before is taken once.
+def is_new(place: ObserverState, number: int) -> bool:
+    """Return whether a batch is the next one; false for a repeated batch, which is already stored.
 
     Raises:
-        InvalidField: batches between are lacking.
+        InvalidField: batches in between are missing.
     """
     if number > place.acknowledged + 1:
         fix = f"is {number}, but {place.acknowledged + 1} comes next; send the batches in order, counted from 1"
@@ -153,59 +156,59 @@ def is_new(place: Place, number: int) -> bool:
     return number == place.acknowledged + 1
 
 
-def place_of(session: Session, observer: Observer) -> Place | None:
-    """Return where a sender stands; None when nothing was heard of it yet.
+def observer_state(session: Session, observer: Observer) -> ObserverState | None:
+    """Return the state of a sender; None if it has not sent anything yet.
 
     Raises:
-        ModelNotFound, VersionNotFound: what is named does not exist.
+        ModelNotFound, VersionNotFound: the named version does not exist.
     """
     version_row(session, observer.version)
     row = session.get(ObserverRow, _key(observer))
     if row is None:
         return None
-    return Place(row.acknowledged, row.window, row.window_rows, row.window_opened, row.detector)
+    return ObserverState(row.acknowledged, row.window, row.window_rows, row.window_opened, row.detector)
 
 
-def move(row: ObserverRow, to: Place) -> None:
-    """Write down where a sender stands."""
+def move(row: ObserverRow, to: ObserverState) -> None:
+    """Store the state of a sender."""
     row.acknowledged, row.detector = to.acknowledged, to.detector
     row.window, row.window_rows, row.window_opened = to.window, to.window_rows, to.window_opened
 
 
 def keep_rows(session: Session, row: ObserverRow, window: int, seen_at: datetime, table: bytes) -> None:
-    """Keep rows of a window until it is compared."""
+    """Store rows of a window until it is compared."""
     own = {"model": row.model, "version": row.version, "reference": row.reference, "sender": row.sender}
     session.add(ObservedRowsRow(window=window, seen_at=seen_at, table=table, **own))
 
 
 def closed_window(session: Session, observer: Observer, before: int) -> int | None:
-    """Return the oldest window before the one that is open whose rows are in the ledger."""
+    """Return the oldest closed window, before the given one, whose rows are still in the ledger."""
     windows = select(func.min(ObservedRowsRow.window)).where(*_of(observer), ObservedRowsRow.window < before)
     return session.scalar(windows)
 
 
-def kept_rows(session: Session, observer: Observer, window: int) -> Kept:
-    """Return the rows of a window that are in the ledger."""
+def kept_rows(session: Session, observer: Observer, window: int) -> WindowRows:
+    """Return the stored rows of a window."""
     rows = select(ObservedRowsRow.seen_at, ObservedRowsRow.table).where(
         *_of(observer), ObservedRowsRow.window == window
     )
-    found = session.execute(rows.order_by(ObservedRowsRow.id)).all()
-    return Kept(tuple(row[0] for row in found), tuple(row[1] for row in found))
+    stored = session.execute(rows.order_by(ObservedRowsRow.id)).all()
+    return WindowRows(tuple(row[0] for row in stored), tuple(row[1] for row in stored))
 
 
 def close_window(
     session: Session, observer: Observer, row: ObserverRow, window: Window, actor: ActorContext
 ) -> tuple[DriftReport, bool]:
-    """Keep the report of a window, forget its rows, and raise an alarm where it is due.
+    """Store the report of a window, delete its rows, and raise an alarm if the rule requires it.
 
     Returns:
-        the report and whether it raised an alarm.
+        The report and whether it raised an alarm.
 
     Raises:
-        Outdated: other rows of the window are in the ledger than were compared.
+        Outdated: the rows of the window in the ledger are not the ones that were compared.
     """
-    gone = session.execute(delete(ObservedRowsRow).where(*_of(observer), ObservedRowsRow.window == window.number))
-    if gone.rowcount != window.batches:  # type: ignore[attr-defined]
+    deleted = session.execute(delete(ObservedRowsRow).where(*_of(observer), ObservedRowsRow.window == window.number))
+    if deleted.rowcount != window.batches:  # type: ignore[attr-defined]
         raise Outdated
     kept = keep_report(session, window.report, actor, observed=True)
     row.drifted = [*row.drifted, kept.drift_detected][-observer.alarm_of :]
@@ -215,7 +218,7 @@ def close_window(
 def _raise_alarm(
     session: Session, observer: Observer, row: ObserverRow, report: DriftReport, actor: ActorContext
 ) -> bool:
-    """Raise an alarm when none stands and enough windows drifted, end it when none of them did."""
+    """Raise an alarm if none is active and enough windows drifted; end it if none of them did."""
     if not any(row.drifted):
         row.alarm_report, row.alarm_since = "", None
     if row.alarm_report or sum(row.drifted) < observer.alarm_after:
@@ -226,8 +229,8 @@ def _raise_alarm(
     return True
 
 
-def standing_drift_alarm(session: Session, version: VersionRef) -> tuple[DriftAlarm, datetime] | None:
-    """Return the newest alarm that live data raised about a version and that still stands, and since when."""
+def active_drift_alarm(session: Session, version: VersionRef) -> tuple[DriftAlarm, datetime] | None:
+    """Return the newest active alarm of a version that live data raised, and since when it has been active."""
     rows = select(ObserverRow).where(
         ObserverRow.model == version.model, ObserverRow.version == version.version, ObserverRow.alarm_report != ""
     )

@@ -1,4 +1,4 @@
-"""Predictions and the labels that come later, joined by prediction id in whatever order they arrive."""
+"""Outcomes: predictions and their later labels, joined by prediction id in any order of arrival."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
@@ -13,21 +13,21 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import version_row
 from modelward_server.storage.outcome_tables import OutcomeRow
 
-SAID = tuple(field.name for field in fields(Outcome) if field.name != "prediction_id")
-NEEDS = {"probability": "prediction", "predicted_at": "prediction", "labelled_at": "label"}
-"""What says nothing without another field."""
-MOST_VIOLATIONS = 20
-"""How many are told of one call: the trailers have room for a few thousand bytes."""
+OUTCOME_FIELDS = tuple(field.name for field in fields(Outcome) if field.name != "prediction_id")
+REQUIRED_FIELDS = {"probability": "prediction", "predicted_at": "prediction", "labelled_at": "label"}
+"""Fields that require another field."""
+MAX_VIOLATIONS = 20
+"""Maximum number of violations reported for one call: the trailers have room for a few thousand bytes."""
 
 
 def record_outcomes(
     session: Session, ref: VersionRef, outcomes: Sequence[Outcome], actor: ActorContext
 ) -> RecordedOutcomes:
-    """Keep predictions and labels that were checked, all of them or none.
+    """Store validated predictions and labels, all of them or none.
 
     Raises:
         ModelNotFound, VersionNotFound: the version does not exist.
-        InvalidField: an outcome says other than what came before under its id.
+        InvalidField: an outcome contradicts an earlier one of the same id.
     """
     version_row(session, ref)
     before = _known(session, ref, {outcome.prediction_id for outcome in outcomes})
@@ -37,38 +37,38 @@ def record_outcomes(
 
 
 def check(outcomes: Iterable[Outcome]) -> None:
-    """Refuse outcomes that say nothing, or half of something.
+    """Validate that outcomes are not empty and have all required fields.
 
     Raises:
-        InvalidField: names them, `MOST_VIOLATIONS` at the most.
+        InvalidField: names at most `MAX_VIOLATIONS` invalid ones.
     """
     violations = [violation for i, outcome in enumerate(outcomes) for violation in _defects(i, outcome)]
     if violations:
-        raise InvalidField(*violations[:MOST_VIOLATIONS])
+        raise InvalidField(*violations[:MAX_VIOLATIONS])
 
 
 def _defects(i: int, outcome: Outcome) -> Iterator[FieldViolation]:
     if outcome.prediction is None and outcome.label is None:
-        yield FieldViolation(f"outcomes[{i}]", "has neither prediction nor label; give one or both")
-    for field, needed in NEEDS.items():
+        yield FieldViolation(f"outcomes[{i}]", "has neither prediction nor label; send one or both")
+    for field, needed in REQUIRED_FIELDS.items():
         if getattr(outcome, field) is not None and getattr(outcome, needed) is None:
-            yield FieldViolation(f"outcomes[{i}].{field}", f"says nothing without {needed}; give both")
+            yield FieldViolation(f"outcomes[{i}].{field}", f"requires {needed}; send both")
 
 
 def _known(session: Session, ref: VersionRef, ids: set[str]) -> dict[str, Outcome]:
-    columns = [getattr(OutcomeRow, field) for field in ("prediction_id", *SAID)]
+    columns = [getattr(OutcomeRow, field) for field in ("prediction_id", *OUTCOME_FIELDS)]
     rows = select(*columns).where(
         OutcomeRow.model == ref.model, OutcomeRow.version == ref.version, OutcomeRow.prediction_id.in_(ids)
     )
-    found = (dict(row._mapping) for row in session.execute(rows))
-    return {row["prediction_id"]: Outcome(**row) for row in found}
+    stored = (dict(row._mapping) for row in session.execute(rows))
+    return {row["prediction_id"]: Outcome(**row) for row in stored}
 
 
 def _joined(before: dict[str, Outcome], outcomes: Iterable[Outcome], actor: ActorContext) -> dict[str, Outcome]:
-    """Return what is known of each id once the outcomes are added.
+    """Return the outcome of each id after the new ones are merged into it.
 
     Raises:
-        InvalidField: names outcomes that contradict what came before, `MOST_VIOLATIONS` at the most.
+        InvalidField: names at most `MAX_VIOLATIONS` outcomes that contradict earlier ones.
     """
     after: dict[str, Outcome] = {}
     violations: list[FieldViolation] = []
@@ -77,38 +77,40 @@ def _joined(before: dict[str, Outcome], outcomes: Iterable[Outcome], actor: Acto
         violations += _contradictions(i, known, outcome)
         after[outcome.prediction_id] = _merged(known, outcome, actor)
     if violations:
-        raise InvalidField(*violations[:MOST_VIOLATIONS])
+        raise InvalidField(*violations[:MAX_VIOLATIONS])
     return after
 
 
 def _contradictions(i: int, known: Outcome, outcome: Outcome) -> Iterator[FieldViolation]:
-    """Yield why an outcome cannot be added; a time that is left out contradicts nothing."""
+    """Yield why an outcome contradicts the known one; an omitted time contradicts nothing."""
     for part, times in ((("prediction", "probability"), "predicted_at"), (("label",), "labelled_at")):
         if getattr(known, part[0]) is None or getattr(outcome, part[0]) is None:
             continue
-        told = [*part, times] if getattr(outcome, times) else [*part]
-        other = [field for field in told if getattr(known, field) != getattr(outcome, field)]
+        compared_fields = [*part, times] if getattr(outcome, times) else [*part]
+        other = [field for field in compared_fields if getattr(known, field) != getattr(outcome, field)]
         if other:
-            differences = ", ".join(f"{field} {_said(known, field)}, now {_said(outcome, field)}" for field in other)
+            differences = ", ".join(
+                f"{field} {_as_text(known, field)}, now {_as_text(outcome, field)}" for field in other
+            )
             yield FieldViolation(
                 f"outcomes[{i}].prediction_id",
-                f"{outcome.prediction_id!r} came before with {differences}; give each prediction an id of its own",
+                f"{outcome.prediction_id!r} was recorded with {differences}; use a unique id for each prediction",
             )
 
 
-def _said(outcome: Outcome, field: str) -> str:
+def _as_text(outcome: Outcome, field: str) -> str:
     value = getattr(outcome, field)
     return "none" if value is None else f"{value}"
 
 
 def _merged(known: Outcome, outcome: Outcome, actor: ActorContext) -> Outcome:
-    says = known if outcome.prediction is None or known.prediction is not None else outcome
+    predictions = known if outcome.prediction is None or known.prediction is not None else outcome
     labels = known if outcome.label is None or known.label is not None else outcome
     return Outcome(
         prediction_id=known.prediction_id,
-        prediction=says.prediction,
-        probability=says.probability,
-        predicted_at=None if says.prediction is None else says.predicted_at or actor.at,
+        prediction=predictions.prediction,
+        probability=predictions.probability,
+        predicted_at=None if predictions.prediction is None else predictions.predicted_at or actor.at,
         label=labels.label,
         labelled_at=None if labels.label is None else labels.labelled_at or actor.at,
     )

@@ -1,4 +1,4 @@
-"""How good predictions were, once their labels are there, and how good they promise to be before."""
+"""Performance metrics of predictions with labels, and estimates of them before the labels arrive."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,16 +11,16 @@ from modelward_server.libraries import load
 from modelward_server.statistics.metric_applicability import inapplicable_reason
 from modelward_server.statistics.metrics import Floats, Scored, estimator
 
-LEAST_LABELLED = 200
-"""Labelled rows without which probabilities are not calibrated, and nothing is estimated."""
-MOST_LABELLED = 50_000
-"""Labelled rows, the newest, that calibrate probabilities: more would take memory and change little."""
+MIN_LABELLED = 200
+"""Minimum number of labelled rows: with fewer, probabilities are not calibrated and nothing is estimated."""
+MAX_LABELLED = 50_000
+"""Maximum number of labelled rows, the newest, that calibrate probabilities: more take memory and change little."""
 BINS = 10
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Predictions of one period, row by row; NaN where there is no probability or label."""
+class PredictionRows:
+    """The predictions of one period, each array of shape (rows,); NaN where there is no probability or label."""
 
     predictions: Floats
     probabilities: Floats
@@ -28,66 +28,74 @@ class Rows:
     matured: NDArray[np.bool_]
 
     @property
-    def judged(self) -> "Rows":
+    def judged(self) -> "PredictionRows":
         """Return the matured rows that have a label."""
         return self._only(self.matured & ~np.isnan(self.labels))
 
     @property
-    def with_probability(self) -> "Rows":
+    def with_probability(self) -> "PredictionRows":
         return self._only(~np.isnan(self.probabilities))
 
     @property
-    def right(self) -> NDArray[np.bool_]:
-        """Return whether each prediction is the label."""
+    def correct(self) -> NDArray[np.bool_]:
+        """Return whether each prediction equals its label."""
         return np.asarray(self.predictions == self.labels)
 
     def __len__(self) -> int:
         return len(self.predictions)
 
-    def _only(self, wanted: NDArray[np.bool_]) -> "Rows":
-        return Rows(self.predictions[wanted], self.probabilities[wanted], self.labels[wanted], self.matured[wanted])
+    def _only(self, wanted: NDArray[np.bool_]) -> "PredictionRows":
+        return PredictionRows(
+            self.predictions[wanted], self.probabilities[wanted], self.labels[wanted], self.matured[wanted]
+        )
 
 
-def metrics_of(rows: Rows, kind: ModelKind) -> dict[str, float]:
-    """Return the metrics of judged rows; those that they do not define are left out."""
+def metrics_of(rows: PredictionRows, kind: ModelKind) -> dict[str, float]:
+    """Return the metrics of matured rows with labels; metrics that are undefined for them are left out."""
     if not len(rows):
         return {}
-    return _of_classes(rows) if kind is ModelKind.CLASSIFICATION else _of_numbers(rows)
+    return _classification_metrics(rows) if kind is ModelKind.CLASSIFICATION else _regression_metrics(rows)
 
 
-def _of_numbers(rows: Rows) -> dict[str, float]:
+def _regression_metrics(rows: PredictionRows) -> dict[str, float]:
     scored = Scored(rows.labels, rows.predictions)
-    found = _measured(scored, Metric.MAE, Metric.MSE, Metric.R2)
-    return {"mae": found["mae"], "rmse": float(np.sqrt(found["mse"]))} | {k: v for k, v in found.items() if k == "r2"}
+    values = _evaluate(scored, Metric.MAE, Metric.MSE, Metric.R2)
+    return {"mae": values["mae"], "rmse": float(np.sqrt(values["mse"]))} | {
+        k: v for k, v in values.items() if k == "r2"
+    }
 
 
-def _of_classes(rows: Rows) -> dict[str, float]:
-    """Measure classes. Only the predicted class has a probability, so log loss and Brier's score are those of its
-    being right: of two classes they equal the usual ones, of more they are those of top-label calibration.
+def _classification_metrics(rows: PredictionRows) -> dict[str, float]:
+    """Return the metrics of a classifier.
+
+    Only the predicted class has a probability, so log loss and Brier score are those of the event that it is correct:
+    for two classes they equal the usual ones, for more they are those of top-label calibration.
     """
-    found = {"accuracy": float(rows.right.mean())}
-    sure = rows.with_probability
-    if len(sure):
-        found |= _measured(_as_two(sure.right, sure.probabilities), Metric.LOG_LOSS, Metric.BRIER)
-        found |= _roc_auc(sure)
-    return found
+    metrics = {"accuracy": float(rows.correct.mean())}
+    with_probabilities = rows.with_probability
+    if len(with_probabilities):
+        metrics |= _evaluate(
+            _as_binary(with_probabilities.correct, with_probabilities.probabilities), Metric.LOG_LOSS, Metric.BRIER
+        )
+        metrics |= _roc_auc(with_probabilities)
+    return metrics
 
 
-def _roc_auc(rows: Rows) -> dict[str, float]:
-    """Measure how well the probability of the greater of two classes ranks the rows."""
+def _roc_auc(rows: PredictionRows) -> dict[str, float]:
+    """Return the area under the ROC curve of the probability of the greater of two classes."""
     classes = np.union1d(rows.labels, rows.predictions)
     if len(classes) != 2:
         return {}
     greater = np.where(rows.predictions == classes[1], rows.probabilities, 1 - rows.probabilities)
-    return _measured(_as_two(rows.labels == classes[1], greater), Metric.ROC_AUC)
+    return _evaluate(_as_binary(rows.labels == classes[1], greater), Metric.ROC_AUC)
 
 
-def _as_two(truth: NDArray[np.bool_], probability: Floats) -> Scored:
+def _as_binary(truth: NDArray[np.bool_], probability: Floats) -> Scored:
     both = np.column_stack([1 - probability, probability])
     return Scored(truth.astype(np.int64), both.argmax(axis=1), (0, 1), both)
 
 
-def _measured(scored: Scored, *metrics: Metric) -> dict[str, float]:
+def _evaluate(scored: Scored, *metrics: Metric) -> dict[str, float]:
     once = np.ones((1, scored.rows))
     return {
         metric.value: float(estimator(metric, scored)(once)[0])
@@ -96,45 +104,54 @@ def _measured(scored: Scored, *metrics: Metric) -> dict[str, float]:
     }
 
 
-def calibration_error(rows: Rows) -> float | None:
-    """Return the expected calibration error of judged rows, over ten bins of equal width.
+def calibration_error(rows: PredictionRows) -> float | None:
+    """Return the expected calibration error of matured rows with labels, over ten bins of equal width.
 
-    That is the mean distance of the probabilities from how often the predicted class was right (Naeini, Cooper and
-    Hauskrecht 2015, Obtaining well calibrated probabilities using Bayesian binning). None without probabilities.
+    That is the mean absolute difference between the probabilities and the share of correct predictions (Naeini, Cooper
+    and Hauskrecht 2015, Obtaining well calibrated probabilities using Bayesian binning). None without probabilities.
     """
-    sure = rows.with_probability
-    if not len(sure):
+    with_probabilities = rows.with_probability
+    if not len(with_probabilities):
         return None
-    bins = np.minimum((sure.probabilities * BINS).astype(np.int64), BINS - 1)
-    gaps = np.bincount(bins, sure.right - sure.probabilities)
-    return float(np.abs(gaps).sum() / len(sure))
+    bins = np.minimum((with_probabilities.probabilities * BINS).astype(np.int64), BINS - 1)
+    gaps = np.bincount(bins, with_probabilities.correct - with_probabilities.probabilities)
+    return float(np.abs(gaps).sum() / len(with_probabilities))
 
 
 class Calibration:
-    """What probabilities are worth, learnt from labelled rows."""
+    """An isotonic calibration of probabilities, fitted to labelled rows.
 
-    def __init__(self, probabilities: Floats, right: NDArray[np.bool_]) -> None:
-        self._curve = load("sklearn.isotonic").IsotonicRegression(out_of_bounds="clip").fit(probabilities, right)
+    Args:
+        probabilities: of the predicted classes, shape (rows,).
+        correct: whether each prediction was correct, shape (rows,).
+    """
+
+    def __init__(self, probabilities: Floats, correct: NDArray[np.bool_]) -> None:
+        self._curve = load("sklearn.isotonic").IsotonicRegression(out_of_bounds="clip").fit(probabilities, correct)
 
     def expected_accuracy(self, probabilities: Floats) -> float:
         """Estimate the accuracy of predictions without labels: the mean of their calibrated probabilities.
 
         The idea is confidence-based performance estimation, as NannyML describes it, and the average confidence of
-        Guillory et al. 2021, Predicting with confidence on unseen distributions. It holds while probabilities mean
-        what they meant; it does not see that the world behind the features has changed.
+        Guillory et al. 2021, Predicting with confidence on unseen distributions. It is valid while the probabilities
+        stay calibrated; it does not detect that the relation between features and labels has changed (concept drift).
         """
         return float(self._curve.predict(probabilities).mean())
 
 
-def calibrated(labelled: Rows) -> Calibration | None:
-    """Learn what probabilities are worth; None from fewer than `LEAST_LABELLED` rows."""
-    sure = labelled.with_probability
-    return Calibration(sure.probabilities, sure.right) if len(sure) >= LEAST_LABELLED else None
+def calibrated(labelled: PredictionRows) -> Calibration | None:
+    """Fit a calibration; None for fewer than `MIN_LABELLED` rows with probabilities."""
+    with_probabilities = labelled.with_probability
+    return (
+        Calibration(with_probabilities.probabilities, with_probabilities.correct)
+        if len(with_probabilities) >= MIN_LABELLED
+        else None
+    )
 
 
-def estimated(rows: Rows, calibration: Calibration | None) -> Mapping[str, float]:
-    """Estimate the metrics of rows without labels; nothing without calibration or probabilities."""
-    sure = rows.with_probability
-    if calibration is None or not len(sure):
+def estimated(rows: PredictionRows, calibration: Calibration | None) -> Mapping[str, float]:
+    """Estimate the metrics of rows without labels; empty without calibration or probabilities."""
+    with_probabilities = rows.with_probability
+    if calibration is None or not len(with_probabilities):
         return {}
-    return {Metric.ACCURACY.value: calibration.expected_accuracy(sure.probabilities)}
+    return {Metric.ACCURACY.value: calibration.expected_accuracy(with_probabilities.probabilities)}

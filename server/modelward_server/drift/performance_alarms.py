@@ -1,4 +1,4 @@
-"""Alarms for versions that perform worse than they did."""
+"""Performance alarms: raised for versions whose performance declined."""
 
 from datetime import datetime
 
@@ -8,35 +8,44 @@ from sqlalchemy.orm import Session
 from modelward.comparison import ModelKind
 from modelward.lifecycle import PerformanceAlarm, VersionRef
 from modelward_server.actor_context import ActorContext
-from modelward_server.drift.performance_test import Judgement, judge
+from modelward_server.drift.performance_test import PerformanceTestResult, compare_period
 from modelward_server.drift.periods import Periods
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.outcome_tables import JudgedPeriodRow
 
 
-def judge_newest(session: Session, periods: Periods, now: datetime) -> tuple[datetime, Judgement] | None:
-    """Judge the newest complete period; None when there is none, or it was judged already, or nothing can be said."""
+def evaluate_newest_period(
+    session: Session, periods: Periods, now: datetime
+) -> tuple[datetime, PerformanceTestResult] | None:
+    """Test the newest complete period for a decline.
+
+    Returns:
+        The start of the period and the result; None if there is no such period, it was tested already, or there are too
+        few rows or periods.
+    """
     start = newest_complete(session, periods, now)
     if start is None or session.get(JudgedPeriodRow, _key(periods, start)) is not None:
         return None
     classes = periods.kind(session) is ModelKind.CLASSIFICATION
     *earlier, (_, newest) = periods.losses(session, start, classes=classes)
-    found = judge([loss for _, loss in earlier], newest, classes=classes)
+    found = compare_period([loss for _, loss in earlier], newest, classes=classes)
     return None if found is None else (start, found)
 
 
-def keep_judgement(session: Session, periods: Periods, start: datetime, found: Judgement, actor: ActorContext) -> None:
-    """Keep what was found of a period, once, and raise an alarm when the version declined in it."""
+def keep_test_result(
+    session: Session, periods: Periods, start: datetime, found: PerformanceTestResult, actor: ActorContext
+) -> None:
+    """Store the result of a period's test, once, and raise an alarm if the version declined in it."""
     if session.get(JudgedPeriodRow, _key(periods, start)) is None:
         _keep(session, periods, start, found, actor)
 
 
 def newest_complete(session: Session, periods: Periods, now: datetime) -> datetime | None:
-    """Return when the newest period begins that is old enough and whose labels are there.
+    """Return the start of the newest period that has matured and whose labels have arrived.
 
-    Labels come in the order of time by and large: when a later period has some already, those that are still missing
-    are not waited for.
+    Labels arrive approximately in the order of time: if a later period already has some, labels that are still missing
+    in an earlier one are not waited for.
     """
     due = periods.start_of(now - periods.horizon)
     newest = periods.newest_before(session, due, labelled=True)
@@ -45,17 +54,21 @@ def newest_complete(session: Session, periods: Periods, now: datetime) -> dateti
     return newest
 
 
-def standing_alarm(session: Session, ref: VersionRef, since: datetime) -> tuple[PerformanceAlarm, datetime] | None:
-    """Return the alarm of the period that was judged last, and when it was raised; None when that is well or older."""
-    mine = select(JudgedPeriodRow).where(JudgedPeriodRow.model == ref.model, JudgedPeriodRow.version == ref.version)
-    latest = mine.order_by(JudgedPeriodRow.judged_at.desc(), JudgedPeriodRow.starts_at.desc()).limit(1)
+def active_performance_alarm(
+    session: Session, ref: VersionRef, since: datetime
+) -> tuple[PerformanceAlarm, datetime] | None:
+    """Return the alarm of the period tested last, and when it was raised; None if it did not decline or is older."""
+    own_rows = select(JudgedPeriodRow).where(JudgedPeriodRow.model == ref.model, JudgedPeriodRow.version == ref.version)
+    latest = own_rows.order_by(JudgedPeriodRow.judged_at.desc(), JudgedPeriodRow.starts_at.desc()).limit(1)
     row = session.scalar(latest)
     if row is None or not row.declined or row.judged_at <= since:
         return None
     return _alarm(row), row.judged_at
 
 
-def _keep(session: Session, periods: Periods, start: datetime, found: Judgement, actor: ActorContext) -> None:
+def _keep(
+    session: Session, periods: Periods, start: datetime, found: PerformanceTestResult, actor: ActorContext
+) -> None:
     model, version, starts_at, ends_at = _key(periods, start)
     row = JudgedPeriodRow(
         model=model,

@@ -1,4 +1,4 @@
-"""Outcomes cut into periods, and how a version performed in each."""
+"""Outcomes divided into periods, and the performance of a version in each."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,9 +14,9 @@ from modelward.comparison import ModelKind
 from modelward.drift import Performance
 from modelward.lifecycle import Page, VersionRef
 from modelward_server.drift.performance import (
-    MOST_LABELLED,
+    MAX_LABELLED,
     Calibration,
-    Rows,
+    PredictionRows,
     calibrated,
     calibration_error,
     estimated,
@@ -27,28 +27,29 @@ from modelward_server.lifecycle.repository import version_row
 from modelward_server.storage.outcome_tables import EPOCH, MICROSECOND, JudgedPeriodRow, OutcomeRow
 from modelward_server.storage.paging import lazy_page
 
-LEAST_ERROR = 1e-60
-"""Errors below it are none: PostgreSQL refuses to square what has no square."""
-MOST_PERIODS = 1000
-"""How far back a baseline reaches, so that judging a period takes no longer the older a version is."""
+MIN_ERROR = 1e-60
+"""Smaller errors count as 0: PostgreSQL raises an error if a square underflows."""
+MAX_PERIODS = 1000
+"""Maximum number of periods in a baseline, so that testing a period does not take longer as a version ages."""
 _microseconds = type_coerce(OutcomeRow.predicted_at, BigInteger)
 
 
 @dataclass(frozen=True)
 class Periods:
-    """The outcomes of a version, cut into periods that count from 1970 in UTC."""
+    """The outcomes of a version, divided into periods that begin at multiples of their length since 1970 in UTC."""
 
     ref: VersionRef
     length: timedelta
     horizon: timedelta
-    """How long after a prediction its label is known."""
+    """The time after a prediction at which its label is known."""
 
     def start_of(self, at: datetime) -> datetime:
+        """Return the start of the period that contains a time."""
         return EPOCH + (at - EPOCH) // self.length * self.length
 
     def newest_before(self, session: Session, end: datetime | None, *, labelled: bool = False) -> datetime | None:
-        """Return when the newest period begins that has a prediction (with a label) before `end`."""
-        query = select(func.max(OutcomeRow.predicted_at)).where(self._mine())
+        """Return the start of the newest period that has a prediction (if `labelled`, with a label) before `end`."""
+        query = select(func.max(OutcomeRow.predicted_at)).where(self._own_rows())
         if end is not None:
             query = query.where(OutcomeRow.predicted_at < end)
         if labelled:
@@ -57,70 +58,72 @@ class Periods:
         return None if newest is None else self.start_of(newest)
 
     def before(self, session: Session, end: datetime | None) -> Iterator[datetime]:
-        """Yield when each period begins that has a prediction before `end`, the newest first."""
+        """Yield the start of each period that has a prediction before `end`, the newest first."""
         while (end := self.newest_before(session, end)) is not None:
             yield end
 
-    def rows(self, session: Session, start: datetime, now: datetime) -> Rows:
+    def rows(self, session: Session, start: datetime, now: datetime) -> PredictionRows:
         """Fetch the predictions of one period."""
         return _fetch(session, self._columns(now).where(self.within(start)))
 
-    def newest_labelled(self, session: Session, now: datetime) -> Rows:
-        """Fetch the newest matured predictions whose labels have come, `MOST_LABELLED` at the most."""
-        wanted = self._columns(now).where(OutcomeRow.label.is_not(None), self._matured(now))
-        return _fetch(session, wanted.order_by(OutcomeRow.predicted_at.desc()).limit(MOST_LABELLED))
+    def newest_labelled(self, session: Session, now: datetime) -> PredictionRows:
+        """Fetch the newest matured predictions with labels, at most `MAX_LABELLED`."""
+        labelled = self._columns(now).where(OutcomeRow.label.is_not(None), self._matured(now))
+        return _fetch(session, labelled.order_by(OutcomeRow.predicted_at.desc()).limit(MAX_LABELLED))
 
     def kind(self, session: Session) -> ModelKind:
-        """Say what is predicted: classes where there are probabilities, or where all that is labelled is integers."""
-        joined = and_(self._mine(), OutcomeRow.predicted_at.is_not(None))
+        """Return the kind of model: a classifier if there are probabilities or all labelled values are integers."""
+        joined = and_(self._own_rows(), OutcomeRow.predicted_at.is_not(None))
         if session.scalar(select(exists().where(joined, OutcomeRow.probability.is_not(None)))):
             return ModelKind.CLASSIFICATION
-        broken = [func.round(column) != column for column in (OutcomeRow.label, OutcomeRow.prediction)]
-        fractions = select(exists().where(joined, OutcomeRow.label.is_not(None), broken[0] | broken[1]))
+        fractional = [func.round(column) != column for column in (OutcomeRow.label, OutcomeRow.prediction)]
+        fractions = select(exists().where(joined, OutcomeRow.label.is_not(None), fractional[0] | fractional[1]))
         return ModelKind.REGRESSION if session.scalar(fractions) else ModelKind.CLASSIFICATION
 
     def losses(self, session: Session, last: datetime, *, classes: bool) -> list[tuple[datetime, PeriodLoss]]:
-        """Return the losses of the labelled predictions in each period up to `last`, the oldest first."""
+        """Return the start and the loss of each period with labelled predictions up to `last`, the oldest first."""
         length = self.length // MICROSECOND
         divisor = literal_column(str(length), BigInteger)
         start = _microseconds - (_microseconds % divisor + divisor) % divisor  # Before 1970 the first % is negative.
         loss = _loss(classes)
         query = (
             select(start, func.count(), func.sum(loss), func.sum(loss * loss), func.max(func.abs(OutcomeRow.label)))
-            .where(self._mine(), OutcomeRow.label.is_not(None), OutcomeRow.predicted_at < last + self.length)
-            .where(_microseconds >= (last - EPOCH) // MICROSECOND - MOST_PERIODS * length)
+            .where(self._own_rows(), OutcomeRow.label.is_not(None), OutcomeRow.predicted_at < last + self.length)
+            .where(_microseconds >= (last - EPOCH) // MICROSECOND - MAX_PERIODS * length)
             .group_by(start)
             .order_by(start)
         )
-        found = ((row[0], row[1:]) for row in session.execute(query).all())
-        return [(EPOCH + at * MICROSECOND, PeriodLoss(*sums)) for at, sums in found]
+        rows = ((row[0], row[1:]) for row in session.execute(query).all())
+        return [(EPOCH + at * MICROSECOND, PeriodLoss(*sums)) for at, sums in rows]
 
     def lacks_labels(self, session: Session, start: datetime) -> bool:
+        """Return whether a period has a prediction without a label."""
         return bool(session.scalar(select(exists().where(self.within(start), OutcomeRow.label.is_(None)))))
 
     def within(self, start: datetime) -> ColumnElement[bool]:
+        """Return the condition that a row is an outcome of one period."""
         end = start + self.length
-        return and_(self._mine(), OutcomeRow.predicted_at >= start, OutcomeRow.predicted_at < end)
+        return and_(self._own_rows(), OutcomeRow.predicted_at >= start, OutcomeRow.predicted_at < end)
 
-    def _mine(self) -> ColumnElement[bool]:
+    def _own_rows(self) -> ColumnElement[bool]:
         return and_(OutcomeRow.model == self.ref.model, OutcomeRow.version == self.ref.version)
 
     def _matured(self, now: datetime) -> ColumnElement[bool]:
         return OutcomeRow.predicted_at <= now - self.horizon
 
     def _columns(self, now: datetime) -> Select[Any]:
-        figures = (OutcomeRow.prediction, OutcomeRow.probability, OutcomeRow.label)
-        return select(*figures, case((self._matured(now), 1), else_=0)).where(self._mine())
+        values = (OutcomeRow.prediction, OutcomeRow.probability, OutcomeRow.label)
+        return select(*values, case((self._matured(now), 1), else_=0)).where(self._own_rows())
 
 
 def list_performance(
     session: Session, periods: Periods, page_size: int, page_token: str, now: datetime
 ) -> Page[Performance]:
-    """Return a page of how a version performed, the newest period first; periods without a prediction are left out.
+    """Return a page of the performance of a version, the newest period first, without periods that lack predictions.
 
     Raises:
         ModelNotFound, VersionNotFound: the version does not exist.
-        InvalidField: the token is not one of this list's.
+        InvalidField: the page token does not belong to this list.
     """
     version_row(session, periods.ref)
     reader = _Reader(session, periods, now)
@@ -128,7 +131,7 @@ def list_performance(
 
 
 class _Reader:
-    """Measures one period after the other, with one at a time in memory."""
+    """Computes the performance period by period, with one period at a time in memory."""
 
     def __init__(self, session: Session, periods: Periods, now: datetime) -> None:
         self._session = session
@@ -141,7 +144,7 @@ class _Reader:
 
     @cached_property
     def _calibration(self) -> Calibration | None:
-        """What probabilities are worth: learnt when the first period without labels is met."""
+        """The calibration of probabilities, fitted when the first period without labels is reached."""
         return calibrated(self._periods.newest_labelled(self._session, self._now))
 
     def behind(self, end: datetime | None) -> Iterator[Performance]:
@@ -150,15 +153,15 @@ class _Reader:
     def _performance(self, start: datetime) -> Performance:
         rows = self._periods.rows(self._session, start, self._now)
         judged, classes = rows.judged, self._kind is ModelKind.CLASSIFICATION
-        promised = estimated(rows, self._calibration) if classes and not len(judged) else {}
+        estimates = estimated(rows, self._calibration) if classes and not len(judged) else {}
         return Performance(
             start=start,
             end=start + self._periods.length,
             predictions=len(rows),
             matured=int(rows.matured.sum()),
             labelled=len(judged),
-            metrics=promised or metrics_of(judged, self._kind),
-            estimated=bool(promised),
+            metrics=estimates or metrics_of(judged, self._kind),
+            estimated=bool(estimates),
             calibration_error=calibration_error(judged) if classes else None,
             declined=self._declined(start),
         )
@@ -169,14 +172,14 @@ class _Reader:
         return row is not None and row.declined
 
 
-def _fetch(session: Session, query: Select[Any]) -> Rows:
-    rows = [tuple(row) for row in session.execute(query)]  # From tuples numpy makes an array ten times as fast.
-    found = np.array(rows, np.float64).reshape(-1, 4)  # None becomes NaN.
-    return Rows(found[:, 0], found[:, 1], found[:, 2], found[:, 3] > 0)
+def _fetch(session: Session, query: Select[Any]) -> PredictionRows:
+    rows = [tuple(row) for row in session.execute(query)]  # numpy converts tuples ten times as fast as rows.
+    table = np.array(rows, np.float64).reshape(-1, 4)  # None becomes NaN.
+    return PredictionRows(table[:, 0], table[:, 1], table[:, 2], table[:, 3] > 0)
 
 
 def _loss(classes: bool) -> ColumnElement[float]:
     if classes:
         return case((OutcomeRow.prediction == OutcomeRow.label, 0.0), else_=1.0)
     error = OutcomeRow.prediction - OutcomeRow.label
-    return case((func.abs(error) < LEAST_ERROR, 0.0), else_=error * error)
+    return case((func.abs(error) < MIN_ERROR, 0.0), else_=error * error)

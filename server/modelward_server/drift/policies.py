@@ -1,4 +1,4 @@
-"""The thresholds of a model: read and replace."""
+"""Drift policies: read and replace the thresholds of a model."""
 
 from pydantic import TypeAdapter
 from sqlalchemy.orm import Session
@@ -15,10 +15,10 @@ _json = TypeAdapter(DriftThresholds)
 
 
 def get_drift_policy(session: Session, model: str) -> DriftPolicy:
-    """Return a model's thresholds, with the defaults where nothing was set.
+    """Return a model's thresholds, with the defaults where none is set.
 
     Raises:
-        ModelNotFound: there is no such model.
+        ModelNotFound: the model does not exist.
     """
     model_row(session, model)
     row = session.get(DriftPolicyRow, model)
@@ -30,8 +30,8 @@ def set_drift_policy(session: Session, policy: DriftPolicy, actor: ActorContext)
     """Replace a model's thresholds.
 
     Raises:
-        ModelNotFound: there is no such model.
-        EtagMismatch: they changed since the given etag was read.
+        ModelNotFound: the model does not exist.
+        EtagMismatch: they have changed since the given etag was read.
     """
     model_row(session, policy.model, lock=True)
     row = session.get(DriftPolicyRow, policy.model) or DriftPolicyRow(model=policy.model, thresholds={}, revision=0)

@@ -1,4 +1,4 @@
-"""The profile of reference data: what detection needs of it."""
+"""The profile of reference data: the summary that drift detection uses."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -6,35 +6,36 @@ from functools import cached_property
 import numpy as np
 
 from modelward.drift import FeatureKind, FeatureProfile
-from modelward_server.statistics.distances import Floats, Ints, Places
+from modelward_server.statistics.distances import Floats, Ints, NormalizedRanks
 from modelward_server.statistics.null_distribution import NullDistribution
 from modelward_server.statistics.rounding import snap_to
 
-CATEGORIES_SHOWN = 100
+MAX_CATEGORIES_SHOWN = 100
 RECURRENCE = 2
-"""Rows for each distinct value from which on they are taken to recur."""
-LEAST_COUNT = 5
-"""Categories with fewer rows in the reference are tested together, with those that it lacks (Cochran, 1954)."""
+"""Rows per distinct value from which values count as recurring."""
+MIN_CATEGORY_COUNT = 5
+"""Categories with fewer rows in the reference are pooled for the test, with those that it lacks (Cochran, 1954)."""
 
 
-def recurs(distinct: int, rows: int) -> bool:
-    """Say whether values come again and again, as those on a grid do and measurements do not."""
+def values_recur(distinct: int, rows: int) -> bool:
+    """Return whether values recur, such as those on a grid, in contrast to measurements."""
     return rows >= RECURRENCE * distinct > 0
 
 
 @dataclass(frozen=True)
 class NumberProfile:
-    """A feature of numbers.
+    """The profile of a numeric feature.
 
     Attributes:
-        values: the distinct values, ascending, infinities included, shape (k,).
-        cumulative: rows at or below each value, shape (k,).
-        missing: rows in which it is missing.
+        values: the distinct values, ascending, including infinities, shape (k,).
+        cumulative: the number of rows at or below each value, shape (k,).
+        missing: the number of rows in which it is missing.
         edges: the upper edges of all bins but the last, themselves values of the reference, ascending, shape (b - 1,).
-        counts: rows in each bin, shape (b,).
+        counts: the number of rows in each bin, shape (b,).
         bars: the edges of the histogram, ascending, shape (h - 1,).
-        heights: rows in each bar of the histogram, shape (h,).
-        moments: mean, standard deviation, least and greatest of the finite values.
+        heights: the number of rows in each bar of the histogram, shape (h,).
+        moments: mean, standard deviation, minimum and maximum of the finite values, shape (4,).
+        null: the null distribution of its statistics.
     """
 
     name: str
@@ -53,12 +54,12 @@ class NumberProfile:
         return int(self.cumulative[-1]) if len(self.cumulative) else 0
 
     def read(self, values: Floats) -> Floats:
-        """Return values as they compare with the reference: rounding is no difference where its values recur."""
-        return snap_to(values, self.values) if recurs(len(self.values), self.present) else values
+        """Return values for comparison with the reference: if its values recur, rounding errors are removed."""
+        return snap_to(values, self.values) if values_recur(len(self.values), self.present) else values
 
     @cached_property
     def sample(self) -> Floats:
-        """Return all values that are present, ascending."""
+        """Return all non-missing values, ascending, shape (present,)."""
         if self.present == len(self.values):
             return self.values
         return np.repeat(self.values, np.diff(self.cumulative, prepend=0))
@@ -66,12 +67,13 @@ class NumberProfile:
 
 @dataclass(frozen=True)
 class CategoryProfile:
-    """A feature of categories.
+    """The profile of a categorical feature.
 
     Attributes:
-        categories: the most frequent first.
-        counts: rows of each category, shape (k,).
-        missing: rows in which it is missing.
+        categories: the names of the categories, the most frequent first.
+        counts: the number of rows of each category, shape (k,).
+        missing: the number of rows in which it is missing.
+        null: the null distribution of its statistics.
     """
 
     name: str
@@ -85,14 +87,16 @@ class CategoryProfile:
         return int(self.counts.sum())
 
     def pooled(self, counts: Ints) -> Ints:
-        """Return counts of rows by category, as they are tested: the rare ones of the reference and all behind them
-        together. Of a name with a row or two nobody knows how frequent it is, and many are absent by chance."""
+        """Return counts by category as they are tested, with rare categories of the reference and new ones pooled.
+
+        The frequency of a name with one or two rows is unknown, and many such names are absent by chance.
+        """
         return pooled(counts, self.counts)
 
 
 def pooled(counts: Ints, reference: Ints) -> Ints:
-    """Put the counts of categories together that are rare in the reference, whose most frequent ones come first."""
-    frequent = int(np.count_nonzero(reference >= LEAST_COUNT))
+    """Pool the counts of categories that are rare in the reference, whose most frequent categories come first."""
+    frequent = int(np.count_nonzero(reference >= MIN_CATEGORY_COUNT))
     return np.append(counts[:frequent], counts[frequent:].sum())
 
 
@@ -101,17 +105,18 @@ Feature = NumberProfile | CategoryProfile
 
 @dataclass(frozen=True)
 class JointProfile:
-    """All features together, as random Fourier features of their places in the reference (`joint.py`).
+    """The joint profile: random Fourier features of the normalized ranks in the reference (`multivariate.py`).
 
     Attributes:
-        sample: places of reference rows, evenly spread over time, shape (s, f); no row where there is nothing to join.
-        frequencies: shape (f, d).
-        phases: shape (d,).
+        sample: the ranks of reference rows, evenly spread over time, shape (s, f); without rows if features are not
+            compared jointly.
+        frequencies: the frequencies of the Fourier features, shape (f, d).
+        phases: their phases, shape (d,).
         centre: the mean embedding of the reference, shape (d,).
-        null: of the squared maximum mean discrepancy.
+        null: the null distribution of the squared maximum mean discrepancy.
     """
 
-    sample: Places
+    sample: NormalizedRanks
     frequencies: Floats
     phases: Floats
     centre: Floats
@@ -120,11 +125,11 @@ class JointProfile:
 
 @dataclass(frozen=True)
 class Profile:
-    """Everything that detection needs of a reference.
+    """The profile of a reference.
 
     Attributes:
-        tests: how many independent tests its features are worth, at least 1.
-        ignored: columns that are no features, which live data may have.
+        tests: the equivalent number of independent tests of its features, at least 1.
+        ignored: columns that are not features, which live data may contain.
     """
 
     rows: int
@@ -135,7 +140,7 @@ class Profile:
 
 
 def describe(profile: Profile) -> tuple[FeatureProfile, ...]:
-    """Return what a caller is told of each feature."""
+    """Return the public summary of each feature."""
     return tuple(_describe(feature, profile.rows) for feature in profile.features)
 
 
@@ -158,4 +163,4 @@ def _describe(feature: Feature, rows: int) -> FeatureProfile:
 def _shares(feature: CategoryProfile) -> dict[str, float]:
     present = max(feature.present, 1)
     shares = zip(feature.categories, feature.counts, strict=True)
-    return {name: float(rows / present) for name, rows in list(shares)[:CATEGORIES_SHOWN]}
+    return {name: float(rows / present) for name, rows in list(shares)[:MAX_CATEGORIES_SHOWN]}

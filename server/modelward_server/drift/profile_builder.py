@@ -1,4 +1,4 @@
-"""Reference data become a profile, once, when the reference is set."""
+"""Build the profile of reference data, once, when the reference is set."""
 
 from collections import Counter
 from collections.abc import Collection
@@ -9,7 +9,7 @@ import numpy as np
 from modelward.data import Columns
 from modelward.kinds import category_labels, is_time
 from modelward_server.drift.multivariate import build_joint
-from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile, pooled, recurs
+from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile, pooled, values_recur
 from modelward_server.statistics.block_bootstrap import NullEstimator
 from modelward_server.statistics.distances import Floats, Ints
 from modelward_server.statistics.rounding import merge_near_duplicates
@@ -17,17 +17,17 @@ from modelward_server.statistics.rounding import merge_near_duplicates
 BINS = 10
 """Deciles, as is usual for the population stability index (Siddiqi, 2006)."""
 BARS = 28
-"""Bars of a histogram between its two open ends, which hold half a percent of the reference each."""
+"""Number of bars of a histogram between its two open ends, each of which contains half a percent of the reference."""
 
 
 def build_profile(columns: Columns, ignored: Collection[str] = ()) -> Profile:
-    """Profile reference data.
+    """Build the profile of reference data.
 
     Args:
-        columns: of one length, in the order of time, at least one that is a feature. Numbers may hold NaN, which is
-            missing, and infinities, which are values like any other; text and truth values are categories; times are
-            no features.
-        ignored: other columns that are no features, whether they are there or not.
+        columns: columns of one length, in the order of time, with at least one feature. Numbers may contain NaN, which
+            is missing, and infinities, which are ordinary values; text and booleans are categories; times are not
+            features.
+        ignored: other columns that are not features; they need not be present.
     """
     rows = len(next(iter(columns.values())))
     estimator = NullEstimator(rows)
@@ -44,15 +44,15 @@ def _profile(name: str, values: Any, estimator: NullEstimator) -> Feature:
 
 
 def _numbers(name: str, ordered: Floats, estimator: NullEstimator) -> NumberProfile:
-    here = ~np.isnan(ordered)
-    values, inverse, counts = np.unique(ordered[here], return_inverse=True, return_counts=True)
-    if recurs(len(values), len(inverse)):
+    present = ~np.isnan(ordered)
+    values, inverse, counts = np.unique(ordered[present], return_inverse=True, return_counts=True)
+    if values_recur(len(values), len(inverse)):
         values, inverse, counts = np.unique(
             merge_near_duplicates(values)[inverse], return_inverse=True, return_counts=True
         )
     cumulative = counts.cumsum()
     ranks = np.full(len(ordered), -1, np.int32)
-    ranks[here] = inverse
+    ranks[present] = inverse
     edges = bin_edges(values, cumulative)
     bins = np.searchsorted(edges, values).astype(np.int32)
     bars, moments = bar_edges(values, cumulative), _moments(values, counts)
@@ -60,7 +60,7 @@ def _numbers(name: str, ordered: Floats, estimator: NullEstimator) -> NumberProf
         name=name,
         values=values,
         cumulative=cumulative,
-        missing=len(ordered) - int(here.sum()),
+        missing=len(ordered) - int(present.sum()),
         edges=edges,
         counts=np.bincount(bins, weights=counts, minlength=len(edges) + 1).astype(np.int64),
         bars=bars,
@@ -71,7 +71,7 @@ def _numbers(name: str, ordered: Floats, estimator: NullEstimator) -> NumberProf
 
 
 def _scaled(values: Floats, moments: Floats) -> Floats:
-    """Return values in standard deviations from the mean; infinities as the outermost finite ones."""
+    """Return values in standard deviations from the mean; infinities become the outermost finite values."""
     mean, deviation, least, greatest = moments
     with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
         scaled = (values.clip(least, greatest) - mean) / deviation
@@ -79,16 +79,26 @@ def _scaled(values: Floats, moments: Floats) -> Floats:
 
 
 def bin_edges(values: Floats, cumulative: Ints) -> Floats:
-    """Return the deciles of a sample of distinct values, each an actual value, without the greatest."""
+    """Return the deciles of a sample, each an actual value, without the maximum.
+
+    Args:
+        values: the distinct values, ascending, shape (k,).
+        cumulative: the number of rows at or below each, shape (k,).
+    """
     if not len(values):
         return np.empty(0)
-    wanted = np.arange(1, BINS) / BINS * cumulative[-1]
-    edges = np.unique(values[np.searchsorted(cumulative, wanted - 1e-9)])
+    positions = np.arange(1, BINS) / BINS * cumulative[-1]
+    edges = np.unique(values[np.searchsorted(cumulative, positions - 1e-9)])
     return np.asarray(edges[edges < values[-1]])
 
 
 def bar_edges(values: Floats, cumulative: Ints) -> Floats:
-    """Return the edges of a histogram: between few values one each, else of equal widths."""
+    """Return the edges of a histogram: one between each pair of few values, otherwise edges of equal widths.
+
+    Args:
+        values: the distinct values, ascending, shape (k,).
+        cumulative: the number of rows at or below each, shape (k,).
+    """
     finite = np.isfinite(values)
     if finite.sum() < 2:
         return np.empty(0)
@@ -108,7 +118,7 @@ def _moments(values: Floats, counts: Ints) -> Floats:
     if not finite.any():
         return np.zeros(4)
     values, counts = values[finite], counts[finite]
-    unit = np.abs(values).max() or 1.0  # So that squares of very large values do not overflow.
+    unit = np.abs(values).max() or 1.0  # Keeps squares of very large values from overflowing.
     mean = np.average(values / unit, weights=counts)
     deviation = np.sqrt(np.average((values / unit - mean) ** 2, weights=counts)) if len(values) > 1 else 0.0
     return np.array([mean * unit, deviation * unit, values[0], values[-1]])
@@ -116,17 +126,17 @@ def _moments(values: Floats, counts: Ints) -> Floats:
 
 def _categories(name: str, values: Any, estimator: NullEstimator) -> CategoryProfile:
     labels = category_labels(values)
-    counted = count_categories(labels)
-    missing = counted.pop(None, 0)
-    categories = sorted(counted, key=lambda label: (-counted[label], str(label)))
+    rows_by_label = count_categories(labels)
+    missing = rows_by_label.pop(None, 0)
+    categories = sorted(rows_by_label, key=lambda label: (-rows_by_label[label], str(label)))
     index: dict[str | None, int] = {label: i for i, label in enumerate(categories)} | {None: -1}
     codes = np.array([index[label] for label in labels], np.int32)
-    counts = np.array([counted[label] for label in categories], np.int64)
+    counts = np.array([rows_by_label[label] for label in categories], np.int64)
     tested = pooled(counts, counts)
     null = estimator.estimate_categorical(np.minimum(codes, len(tested) - 1), tested[: len(tested) - (tested[-1] == 0)])
     return CategoryProfile(name, tuple(map(str, categories)), counts, missing, null)
 
 
 def count_categories(labels: list[str | None]) -> dict[str | None, int]:
-    """Count labels as Python text: an array of text is as wide as its longest one, and drops NULs at the end."""
+    """Count labels as Python strings: a numpy array of text is as wide as its longest item and drops trailing NULs."""
     return dict(Counter(labels))

@@ -1,4 +1,4 @@
-"""Profiles on their way to the disk and back: an npz file, which runs no code when it is read."""
+"""Serialization of profiles as npz files, whose deserialization runs no code."""
 
 import io
 import json
@@ -9,19 +9,19 @@ from typing import Any
 import numpy as np
 
 from modelward.errors import ReferenceNotFound
-from modelward_server.drift.multivariate import nothing_to_join
+from modelward_server.drift.multivariate import empty_joint_profile
 from modelward_server.drift.profile import CategoryProfile, Feature, JointProfile, NumberProfile, Profile
 from modelward_server.statistics.null_distribution import NullDistribution
 
 FORMAT = 4
-"""Counts up when a profile holds something else than before."""
+"""The version of the format; incremented when the content of a profile changes."""
 WITHOUT_JOINT = 3
-"""The format whose places of categories were others: such a profile has nothing to join until it is set again."""
+"""The format with a different rank of categories: its profiles are not compared jointly until they are set again."""
 KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (NumberProfile, CategoryProfile)}
 
 
 def to_bytes(profile: Profile) -> bytes:
-    """Pack a profile."""
+    """Serialize a profile."""
     arrays: dict[str, Any] = {}
     header = {
         "format": FORMAT,
@@ -38,7 +38,7 @@ def to_bytes(profile: Profile) -> bytes:
 
 
 def _header(prefix: str, part: Feature | JointProfile, arrays: dict[str, Any]) -> dict[str, Any]:
-    """Put the arrays of a part beside those of others, and return the rest of it."""
+    """Add the arrays of a part to `arrays`, and return its other fields."""
     plain = dict(_plain(part))
     arrays |= {prefix + key: value for key, value in plain.items() if isinstance(value, np.ndarray)}
     rest = {key: value for key, value in plain.items() if not isinstance(value, np.ndarray)}
@@ -46,16 +46,16 @@ def _header(prefix: str, part: Feature | JointProfile, arrays: dict[str, Any]) -
 
 
 def _plain(part: Any) -> Iterator[tuple[str, Any]]:
-    """Give a part's fields, those of its null beside its own."""
+    """Yield a part's fields, and those of its null distribution."""
     for one in (part, part.null):
         yield from ((field.name, getattr(one, field.name)) for field in fields(one) if field.name != "null")
 
 
 def from_bytes(packed: bytes) -> Profile:
-    """Unpack a profile.
+    """Deserialize a profile.
 
     Raises:
-        ReferenceNotFound: it was packed by a version whose profiles held something else.
+        ReferenceNotFound: it was serialized by a server version with an incompatible format.
     """
     with np.load(io.BytesIO(packed), allow_pickle=False) as arrays:
         header = json.loads(arrays["header"].tobytes())
@@ -66,7 +66,7 @@ def from_bytes(packed: bytes) -> Profile:
         features = tuple(_unpacked(f"{i}.", plain, arrays) for i, plain in enumerate(header["features"]))
         joint = _unpacked("joint.", header["joint"], arrays)
         if header["format"] == WITHOUT_JOINT:
-            joint = nothing_to_join(len(features))
+            joint = empty_joint_profile(len(features))
     return Profile(header["rows"], features, joint, header["tests"], tuple(header.get("ignored", ())))
 
 

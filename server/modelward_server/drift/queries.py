@@ -1,4 +1,4 @@
-"""How a version's drift went before a report, without reading the earlier reports whole."""
+"""The scores of a version's earlier drift reports, read without loading the whole reports."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -10,12 +10,12 @@ from modelward.drift import DriftReport
 from modelward_server.storage.drift_tables import DriftReportRow
 
 REPORTS_SHOWN = 60
-"""How many reports a drawing shows over time: more would not be told apart."""
+"""Maximum number of reports in a chart over time: more could not be distinguished."""
 
 
 @dataclass(frozen=True)
-class Score:
-    """What one report came to."""
+class ReportScore:
+    """The score of one report."""
 
     label: str
     created_at: datetime
@@ -23,16 +23,17 @@ class Score:
     drift_detected: bool
 
 
-def scores_until(session: Session, report: DriftReport) -> tuple[Score, ...]:
-    """Return what the reports of the same version and reference came to, the oldest first and the given one last."""
-    row = DriftReportRow
-    label, reference = row.report["label"].as_string(), row.report["reference"].as_string()
+def scores_until(session: Session, report: DriftReport) -> tuple[ReportScore, ...]:
+    """Return the scores of the reports of the same version and reference, the oldest first and the given one last."""
+    table = DriftReportRow
+    label, reference = table.report["label"].as_string(), table.report["reference"].as_string()
     earlier = (
-        select(label, row.created_at, row.score, row.drift_detected)
-        .where(row.model == report.version.model, row.version == report.version.version)
-        .where(reference == report.reference, row.created_at <= report.created_at, row.report_id != report.report_id)
-        .order_by(row.created_at.desc(), row.report_id.desc())
+        select(label, table.created_at, table.score, table.drift_detected)
+        .where(table.model == report.version.model, table.version == report.version.version)
+        .where(reference == report.reference, table.created_at <= report.created_at)
+        .where(table.report_id != report.report_id)
+        .order_by(table.created_at.desc(), table.report_id.desc())
         .limit(REPORTS_SHOWN - 1)
     )
-    before = [Score(*found) for found in session.execute(earlier)]
-    return (*reversed(before), Score(report.label, report.created_at, report.score, report.drift_detected))
+    before = [ReportScore(*row) for row in session.execute(earlier)]
+    return (*reversed(before), ReportScore(report.label, report.created_at, report.score, report.drift_detected))

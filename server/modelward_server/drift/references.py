@@ -1,4 +1,4 @@
-"""References of versions: set, read, and their profiles fetched for a comparison."""
+"""References of versions: set and read them, and load their profiles."""
 
 import threading
 from collections.abc import Collection
@@ -41,7 +41,7 @@ _lock = threading.Lock()
 
 @dataclass(frozen=True)
 class StoredProfile:
-    """A profile that is safe in the blob store."""
+    """A profile that is stored in the blob store."""
 
     rows: int
     features: tuple[FeatureProfile, ...]
@@ -50,7 +50,7 @@ class StoredProfile:
 
 
 def store_profile(blobs: BlobStore, columns: Columns, field: str, ignored: Collection[str] = ()) -> StoredProfile:
-    """Profile reference data and store the profile; nothing refers to it yet.
+    """Build and store the profile of reference data, to which nothing refers yet.
 
     Args:
         field: how errors name the data.
@@ -69,7 +69,7 @@ def store_profile(blobs: BlobStore, columns: Columns, field: str, ignored: Colle
 def set_reference(
     session: Session, ref: VersionRef, name: str, profile: StoredProfile, actor: ActorContext
 ) -> Reference:
-    """Make a stored profile a version's reference; one of the same name is replaced.
+    """Make a stored profile a version's reference, replacing one of the same name.
 
     Observed rows that wait for their window are forgotten when the features are others now: they cannot be compared.
 
@@ -109,7 +109,7 @@ def _kinds(row: ReferenceRow) -> dict[str, str]:
 
 
 def get_reference(session: Session, ref: VersionRef, name: str) -> Reference:
-    """Return what is known of a version's reference.
+    """Return a version's reference, without its profile.
 
     Raises:
         ModelNotFound, VersionNotFound: the version does not exist.
@@ -123,15 +123,15 @@ def get_reference(session: Session, ref: VersionRef, name: str) -> Reference:
             if version.references
             else "set one with set_reference (SetReference)"
         )
-        wanted = name or DEFAULT_REFERENCE
+        missing = name or DEFAULT_REFERENCE
         raise ReferenceNotFound(
-            f"{ref} has no reference {wanted!r}; {has}", model=ref.model, version=ref.version, reference=wanted
+            f"{ref} has no reference {missing!r}; {has}", model=ref.model, version=ref.version, reference=missing
         )
     return _to_reference(row)
 
 
 def reference_columns(session: Session, ref: VersionRef) -> list[str]:
-    """Return the names of the features of a version's default reference, in the order in which they came."""
+    """Return the names of the features of a version's default reference, in the order of the data."""
     row = session.get(ReferenceRow, (ref.model, ref.version, DEFAULT_REFERENCE))
     return [str(feature["name"]) for feature in row.features] if row is not None else []
 
@@ -140,8 +140,10 @@ def other_references(session: Session, reference: Reference) -> list[Reference]:
     """Return the version's other references that have the same features."""
     ref = reference.version
     rows = select(ReferenceRow).where(ReferenceRow.model == ref.model, ReferenceRow.version == ref.version)
-    found = map(_to_reference, session.scalars(rows.order_by(ReferenceRow.name)))
-    return [other for other in found if other.name != reference.name and _features_of(other) == _features_of(reference)]
+    references = map(_to_reference, session.scalars(rows.order_by(ReferenceRow.name)))
+    return [
+        other for other in references if other.name != reference.name and _features_of(other) == _features_of(reference)
+    ]
 
 
 def _features_of(reference: Reference) -> dict[str, FeatureKind]:
@@ -149,7 +151,7 @@ def _features_of(reference: Reference) -> dict[str, FeatureKind]:
 
 
 def load_profile(blobs: BlobStore, digest: str) -> Profile:
-    """Return a stored profile; those used last are kept in memory.
+    """Return a stored profile; recently used ones are cached in memory.
 
     Raises:
         ReferenceNotFound: it was stored by an older server.
@@ -159,7 +161,7 @@ def load_profile(blobs: BlobStore, digest: str) -> Profile:
             return known.profile
     packed = blobs.read_bytes(digest)
     profile = from_bytes(packed)
-    with _lock, suppress(ValueError):  # One that is too large for the cache is read each time.
+    with _lock, suppress(ValueError):  # A profile that is too large for the cache is read each time.
         _profiles[digest] = _Cached(profile, len(packed))
     return profile
 

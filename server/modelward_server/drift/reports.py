@@ -1,4 +1,4 @@
-"""Drift reports: made, kept, read and listed."""
+"""Drift reports: create, store, read and list them."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import Decision, decide
 from modelward_server.drift.profile import Profile
-from modelward_server.drift.sample import Live, count_live
+from modelward_server.drift.sample import LiveSample, count_live
 from modelward_server.lifecycle.repository import model_row, version_row
 from modelward_server.storage.drift_tables import DriftReportRow
 from modelward_server.storage.paging import Key, fetch_page
@@ -26,12 +26,12 @@ from modelward_server.storage.paging import Key, fetch_page
 _json = TypeAdapter(DriftReport)
 
 
-Take = Callable[[Mapping[str, Profile], str], Live]
-"""Takes in live data against profiles, by name; errors name the data by the second argument."""
+SampleReader = Callable[[Mapping[str, Profile], str], LiveSample]
+"""Reads live data into a sample relative to profiles, by name; the second argument names the data in errors."""
 
 
-def from_batches(batches: Iterable[Columns]) -> Take:
-    """Return what takes in batches that are read here."""
+def from_batches(batches: Iterable[Columns]) -> SampleReader:
+    """Return a reader of batches in this process."""
     return lambda profiles, field: count_live(profiles, batches, field)
 
 
@@ -48,20 +48,25 @@ class ReportFilter:
 def make_report(
     reference: Reference,
     profile: Profile,
-    take: Take,
+    take: SampleReader,
     field: str,
     thresholds: DriftThresholds,
     label: str,
     others: Mapping[str, Profile] = MappingProxyType({}),
 ) -> DriftReport:
-    """Compare live data with a reference; who asked, and when, is filled in when the report is kept.
+    """Compare live data with a reference; author and time are filled in when the report is stored.
 
     Args:
-        take: takes the live data in, as `count_live` does of batches.
-        others: profiles of the version's other references with the same features, to say which is the nearest.
+        reference: the reference.
+        profile: its profile.
+        take: reads the live data, as `count_live` does for batches.
+        field: the name of the data in errors.
+        thresholds: the thresholds of the model.
+        label: the label of the report.
+        others: profiles of the version's other references with the same features, to find the nearest one.
 
     Raises:
-        InvalidField: the data do not have the columns of the reference, or no row.
+        InvalidField: the data do not have the columns of the reference, or have no row.
     """
     profiles = {reference.name: profile, **others}
     live = take(profiles, field)
@@ -95,10 +100,10 @@ def _distance(name: str, decision: Decision) -> ReferenceDistance:
 
 
 def keep_report(session: Session, report: DriftReport, actor: ActorContext, *, observed: bool = False) -> DriftReport:
-    """Keep a report under its id.
+    """Store a report under its id.
 
     Args:
-        observed: whether it is of a window of live data, whose alarms wait for several windows.
+        observed: whether it is the report of a window of live data, whose alarms depend on several windows.
     """
     kept = replace(report, created_at=actor.at, created_by=actor.name)
     session.add(
@@ -120,7 +125,7 @@ def get_report(session: Session, report_id: str) -> DriftReport:
     """Return a report.
 
     Raises:
-        ReportNotFound: there is none of that id.
+        ReportNotFound: no report has that id.
     """
     row = session.get(DriftReportRow, report_id)
     if row is None:
@@ -128,30 +133,30 @@ def get_report(session: Session, report_id: str) -> DriftReport:
     return _json.validate_python(row.report)
 
 
-def list_reports(session: Session, wanted: ReportFilter, page_size: int, page_token: str) -> Page[DriftReport]:
+def list_reports(session: Session, report_filter: ReportFilter, page_size: int, page_token: str) -> Page[DriftReport]:
     """Return a page of a model's reports, the newest first.
 
     Raises:
-        ModelNotFound, VersionNotFound: what is named does not exist.
+        ModelNotFound, VersionNotFound: the named object does not exist.
     """
-    model_row(session, wanted.model)
-    if wanted.version:
-        version_row(session, VersionRef(wanted.model, wanted.version))
-    rows = select(DriftReportRow).where(DriftReportRow.model == wanted.model)
-    if wanted.version:
-        rows = rows.where(DriftReportRow.version == wanted.version)
-    if wanted.drift_detected_only:
+    model_row(session, report_filter.model)
+    if report_filter.version:
+        version_row(session, VersionRef(report_filter.model, report_filter.version))
+    rows = select(DriftReportRow).where(DriftReportRow.model == report_filter.model)
+    if report_filter.version:
+        rows = rows.where(DriftReportRow.version == report_filter.version)
+    if report_filter.drift_detected_only:
         rows = rows.where(DriftReportRow.drift_detected)
-    if wanted.created_after is not None:
-        rows = rows.where(DriftReportRow.created_at >= wanted.created_after)
+    if report_filter.created_after is not None:
+        rows = rows.where(DriftReportRow.created_at >= report_filter.created_after)
     keys = [Key(DriftReportRow.created_at, descending=True), Key(DriftReportRow.report_id, descending=True)]
-    page = fetch_page(session, rows, keys, page_size, page_token, wanted)
+    page = fetch_page(session, rows, keys, page_size, page_token, report_filter)
     return Page(tuple(_json.validate_python(row.report) for row in page.items), page.next_page_token)
 
 
 @dataclass(frozen=True)
-class ReportHead:
-    """What a report came to, without its features."""
+class ReportSummary:
+    """The result of a report, without its features."""
 
     report_id: str
     created_at: datetime
@@ -159,11 +164,11 @@ class ReportHead:
     score: float
 
 
-def latest_report(session: Session, model: str, version: int) -> ReportHead | None:
-    """Return what the newest report of a version came to that somebody asked for; None when there is none."""
-    row = DriftReportRow
-    heads = select(row.report_id, row.created_at, row.drift_detected, row.score).where(
-        row.model == model, row.version == version, row.observed.is_(False)
+def latest_report(session: Session, model: str, version: int) -> ReportSummary | None:
+    """Return the result of a version's newest requested report (not one of live monitoring); None if there is none."""
+    table = DriftReportRow
+    summaries = select(table.report_id, table.created_at, table.drift_detected, table.score).where(
+        table.model == model, table.version == version, table.observed.is_(False)
     )
-    found = session.execute(heads.order_by(row.created_at.desc(), row.report_id.desc()).limit(1)).first()
-    return None if found is None else ReportHead(*found)
+    newest = session.execute(summaries.order_by(table.created_at.desc(), table.report_id.desc()).limit(1)).first()
+    return None if newest is None else ReportSummary(*newest)

@@ -1,8 +1,8 @@
-"""Live data of any size against profiles: exact, and in bounded memory.
+"""Samples of live data of any size relative to profiles, in bounded memory.
 
-Rows are kept until they take `KEPT_BYTES`; what fits is sorted once and compared exactly. What does not fit is folded,
-part by part, into counts on the values of the reference, which add up exactly too: counts of parts that were counted
-elsewhere may be merged.
+Rows are held in memory up to `MAX_EXACT_BYTES`; what fits is sorted once and compared exactly. What does not fit is
+folded, part by part, into counts at the values of the reference. Counts are additive, so those of parts that were
+counted elsewhere can be merged.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,49 +14,49 @@ import numpy as np
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.kinds import Kind, category_labels, kind_of, missing_in
-from modelward_server.drift.exact_sample import SortedNumbers
-from modelward_server.drift.histogram_sample import CountedCategories, CountedNumbers
+from modelward_server.drift.exact_sample import ExactSample
+from modelward_server.drift.histogram_sample import CategoricalHistogramSample, NumericHistogramSample
 from modelward_server.drift.profile import Feature, NumberProfile, Profile
 from modelward_server.storage.table_memory import bytes_of
 
-KEPT_BYTES = 96 << 20
-"""Live data up to this size are kept whole."""
-ROWS_SAMPLED = 4096
-"""Rows that are looked at together; of more, evenly spread ones."""
+MAX_EXACT_BYTES = 96 << 20
+"""Live data up to this size are held in memory."""
+MAX_ROWS_SAMPLED = 4096
+"""Maximum number of rows in the joint comparison; more rows are thinned evenly."""
 
-LiveNumbers = SortedNumbers | CountedNumbers
-LiveFeature = LiveNumbers | CountedCategories
+NumericSample = ExactSample | NumericHistogramSample
+FeatureSample = NumericSample | CategoricalHistogramSample
 
 
 @dataclass(frozen=True)
-class Parts:
-    """Counts without the profiles that they were made against.
+class SampleCounts:
+    """The state of a sample without the profiles to which it is relative.
 
     Attributes:
-        counted: the state of each counter, by the names of its profile and feature.
+        counted: the state of each histogram sample, by the names of its profile and feature.
     """
 
     counted: Mapping[tuple[str, str], Mapping[str, Any]]
-    sample: "Sample"
+    sample: "SystematicSample"
     rows: int
 
 
-class Live:
-    """Live data on their way in.
+class LiveSample:
+    """A sample of live data, to which batches are added.
 
     Args:
-        profiles: of references with the same features, by name.
-        field: how errors name the data.
-        kept_bytes: how much may be kept before it is folded.
-        sample: takes the rows that are looked at together.
+        profiles: the profiles of references with the same features, by name.
+        field: the name of the data in errors.
+        kept_bytes: the number of bytes held in memory before rows are folded into counts.
+        sample: collects the rows for the joint comparison.
     """
 
     def __init__(
         self,
         profiles: Mapping[str, Profile],
         field: str,
-        kept_bytes: int = KEPT_BYTES,
-        sample: "Sample | None" = None,
+        kept_bytes: int = MAX_EXACT_BYTES,
+        sample: "SystematicSample | None" = None,
     ) -> None:
         self._profiles = profiles
         self._field = field
@@ -65,15 +65,15 @@ class Live:
         self._features = self._reference.features
         self._kept: list[Columns] = []
         self._kept_bytes = 0
-        self._counted: dict[tuple[str, str], CountedNumbers | CountedCategories] = {}
-        self._sample = sample or Sample()
+        self._counted: dict[tuple[str, str], NumericHistogramSample | CategoricalHistogramSample] = {}
+        self._sample = sample or SystematicSample()
         self.rows = 0
 
     def add(self, batch: Columns) -> None:
-        """Take the next rows.
+        """Add the next rows.
 
         Raises:
-            InvalidField: a feature is lacking, unknown or of another kind.
+            InvalidField: a feature is missing, unknown or of another kind.
         """
         batch = fit_columns(self._reference, batch, self._field)
         rows = len(next(iter(batch.values())))
@@ -87,7 +87,7 @@ class Live:
             self.fold()
 
     def fold(self) -> None:
-        """Turn the rows that are kept into counts."""
+        """Fold the rows held in memory into counts."""
         for feature in self._features:
             values = self._column(feature.name)
             counted = _prepared(feature, values)
@@ -95,18 +95,18 @@ class Live:
                 self._counter(name, _named(profile, feature.name)).add(counted)
         self._kept, self._kept_bytes = [], 0
 
-    def of(self, profile: str) -> Mapping[str, LiveFeature]:
-        """Return each feature as it compares with the reference of that name."""
+    def of(self, profile: str) -> Mapping[str, FeatureSample]:
+        """Return the sample of each feature relative to the profile of that name."""
         if self._counted and self._kept:
             self.fold()
         return {feature.name: self._feature(profile, feature) for feature in self._profiles[profile].features}
 
     def sample(self) -> Columns:
-        """Return rows to be looked at together, evenly spread over all."""
+        """Return the rows for the joint comparison, evenly spread over all."""
         return self._sample.columns()
 
-    def merge(self, other: "Live") -> None:
-        """Add rows that came elsewhere; both sides are folded."""
+    def merge(self, other: "LiveSample") -> None:
+        """Add the rows of another sample; both samples are folded."""
         for side in (self, other):
             if side._kept:
                 side.fold()
@@ -115,25 +115,25 @@ class Live:
         self._sample.merge(other._sample)
         self.rows += other.rows
 
-    def parts(self) -> Parts:
-        """Return the counts of all rows, to be sent elsewhere and taken there."""
+    def parts(self) -> SampleCounts:
+        """Return the counts of all rows, to be sent to another process and restored there."""
         if self._kept:
             self.fold()
-        return Parts({key: counted.state() for key, counted in self._counted.items()}, self._sample, self.rows)
+        return SampleCounts({key: counted.state() for key, counted in self._counted.items()}, self._sample, self.rows)
 
-    def take(self, parts: Parts) -> None:
-        """Take counts that were made elsewhere against the same profiles, in place of what there is."""
+    def take(self, parts: SampleCounts) -> None:
+        """Replace the content by counts of another process that are relative to the same profiles."""
         for (profile, name), state in parts.counted.items():
             self._counter(profile, _named(self._profiles[profile], name)).restore(state)
         self._sample, self.rows = parts.sample, parts.rows
 
-    def _feature(self, profile: str, feature: Feature) -> LiveFeature:
+    def _feature(self, profile: str, feature: Feature) -> FeatureSample:
         if self._counted:
             return self._counted[profile, feature.name]
         values = self._column(feature.name)
         if isinstance(feature, NumberProfile):
-            return SortedNumbers(feature, feature.read(_prepared(feature, values)))
-        counted = CountedCategories(feature)
+            return ExactSample(feature, feature.read(_prepared(feature, values)))
+        counted = CategoricalHistogramSample(feature)
         counted.add(_prepared(feature, values))
         return counted
 
@@ -145,7 +145,7 @@ class Live:
         key = (profile, feature.name)
         if key not in self._counted:
             numbers = isinstance(feature, NumberProfile)
-            self._counted[key] = CountedNumbers(feature) if numbers else CountedCategories(feature)  # type: ignore[arg-type]
+            self._counted[key] = NumericHistogramSample(feature) if numbers else CategoricalHistogramSample(feature)  # type: ignore[arg-type]
         return self._counted[key]
 
 
@@ -159,11 +159,12 @@ def _named(profile: Profile, name: str) -> Feature:
     return next(feature for feature in profile.features if feature.name == name)
 
 
-class Sample:
-    """Every k-th row: of few rows all, and k doubles whenever there are too many.
+class SystematicSample:
+    """A systematic sample: every k-th row, where k doubles whenever there would be more than `MAX_ROWS_SAMPLED`.
 
     Args:
-        first_row: how many rows come before, which other samples take.
+        first_row: the number of preceding rows, which belong to other samples.
+        every: the initial k.
     """
 
     def __init__(self, first_row: int = 0, every: int = 1) -> None:
@@ -172,14 +173,14 @@ class Sample:
         self._rows = 0
 
     def add(self, batch: Columns, rows: int) -> None:
-        while rows > ROWS_SAMPLED * self._every:
+        while rows > MAX_ROWS_SAMPLED * self._every:
             self._thin()
         first = -self._seen % self._every
         self._seen += rows
-        # Copies, or else a slice would keep its whole batch in memory.
+        # Copied, because a slice would keep its whole batch in memory.
         self._keep({name: values[first :: self._every].copy() for name, values in batch.items()})
 
-    def merge(self, other: "Sample") -> None:
+    def merge(self, other: "SystematicSample") -> None:
         for part in other._parts:
             self._keep(part)
 
@@ -189,7 +190,7 @@ class Sample:
     def _keep(self, part: Columns) -> None:
         self._parts.append(part)
         self._rows += len(next(iter(part.values())))
-        while self._rows > ROWS_SAMPLED:
+        while self._rows > MAX_ROWS_SAMPLED:
             self._thin()
 
     def _thin(self) -> None:
@@ -200,25 +201,25 @@ class Sample:
 
 
 def sampled_every(rows: int) -> int:
-    """Return k so that every k-th of so many rows is the sample that is left of them in the end."""
+    """Return the final k of a systematic sample of a number of rows."""
     every = 1
-    while -(-rows // every) > ROWS_SAMPLED:
+    while -(-rows // every) > MAX_ROWS_SAMPLED:
         every *= 2
     return every
 
 
-def count_live(profiles: Mapping[str, Profile], batches: Iterable[Columns], field: str) -> Live:
-    """Take in live data.
+def count_live(profiles: Mapping[str, Profile], batches: Iterable[Columns], field: str) -> LiveSample:
+    """Return a sample of live data.
 
     Args:
-        profiles: of references with the same features, by name.
-        batches: tables with every feature, by name, and no others.
-        field: how errors name the data.
+        profiles: the profiles of references with the same features, by name.
+        batches: tables with a column for every feature, and no other columns.
+        field: the name of the data in errors.
 
     Raises:
-        InvalidField: a feature is lacking, unknown or of another kind, or there is no row.
+        InvalidField: a feature is missing, unknown or of another kind, or there is no row.
     """
-    live = Live(profiles, field)
+    live = LiveSample(profiles, field)
     for batch in batches:
         live.add(batch)
     if not live.rows:
@@ -227,29 +228,31 @@ def count_live(profiles: Mapping[str, Profile], batches: Iterable[Columns], fiel
 
 
 def fit_columns(reference: Profile, batch: Columns, field: str) -> Columns:
-    """Read a table under the kinds that the reference decided.
+    """Return the features of a table, checked against the kinds in the reference.
 
-    Columns that are no features are left out. A column that is missing in every row is of the reference's kind.
+    Columns that are not features are left out. A column that is missing in every row has the reference's kind.
 
     Raises:
-        InvalidField: a feature is lacking, unknown or of another kind.
+        InvalidField: a feature is missing, unknown or of another kind.
     """
     known = {feature.name for feature in reference.features}
     others = [name for name in batch if name not in known and name not in reference.ignored]
     names = ", ".join(feature.name for feature in reference.features)
-    fix = f"is no feature of the reference, which has {names}; leave it out, or name it as ignored"
+    fix = f"is not a feature of the reference, which has {names}; leave it out, or name it as ignored"
     unknown = [FieldViolation(f"{field}[{name!r}]", fix) for name in others if kind_of(batch[name]) is not Kind.TIME]
-    lacking = [FieldViolation(field, f"lacks the feature {name!r}; send it") for name in sorted(known - batch.keys())]
+    missing = [FieldViolation(field, f"lacks the feature {name!r}; send it") for name in sorted(known - batch.keys())]
     present = [feature for feature in reference.features if feature.name in batch]
     fitted = {feature.name: _fitted(feature, batch[feature.name]) for feature in present}
-    mistaken = [_mistaken(feature, batch[feature.name], field) for feature in present if fitted[feature.name] is None]
-    if violations := [*lacking, *unknown, *mistaken]:
+    wrong_kind = [
+        _kind_violation(feature, batch[feature.name], field) for feature in present if fitted[feature.name] is None
+    ]
+    if violations := [*missing, *unknown, *wrong_kind]:
         raise InvalidField(*violations)
     return {name: values for name, values in fitted.items() if values is not None}
 
 
 def _fitted(feature: Feature, values: Any) -> Any:
-    """Return a column of the kind of a feature; None when it is of another."""
+    """Return a column if it is of the kind of a feature, otherwise None."""
     kind = kind_of(values)
     numbers = isinstance(feature, NumberProfile)
     if kind is not Kind.TIME and (kind is Kind.NUMBER) == numbers:
@@ -259,8 +262,8 @@ def _fitted(feature: Feature, values: Any) -> Any:
     return None
 
 
-def _mistaken(feature: Feature, values: Any, field: str) -> FieldViolation:
-    wanted = "numbers" if isinstance(feature, NumberProfile) else "categories"
+def _kind_violation(feature: Feature, values: Any, field: str) -> FieldViolation:
+    expected = "numbers" if isinstance(feature, NumberProfile) else "categories"
     held = "categories" if kind_of(values) is Kind.TRUTH else kind_of(values)
     but = "" if feature.present else " (no value of it: set the reference again from rows that have some)"
-    return FieldViolation(f"{field}[{feature.name!r}]", f"holds {held} where the reference holds {wanted}{but}")
+    return FieldViolation(f"{field}[{feature.name!r}]", f"holds {held} where the reference holds {expected}{but}")

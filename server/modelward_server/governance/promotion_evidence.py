@@ -14,7 +14,7 @@ from modelward_server.abtest.readings import Reading, read_test
 from modelward_server.abtest.repository import list_ab_tests
 from modelward_server.abtest.verdict import broken_guardrails
 from modelward_server.comparison.repository import list_comparisons
-from modelward_server.drift.live_monitoring import standing_drift_alarm
+from modelward_server.drift.live_monitoring import active_drift_alarm
 from modelward_server.drift.reports import latest_report
 from modelward_server.lifecycle.gates import Verdict
 from modelward_server.lifecycle.policies import get_policy
@@ -137,7 +137,7 @@ def _newest(session: Session, model: str) -> tuple[int, int]:
 
 def drift_alarm(session: Session, candidate: VersionRef) -> DriftAlarm | None:
     """Return the alarm that stands for a version: of its live data, or its newest report, when that found drift."""
-    if standing := standing_drift_alarm(session, candidate):
+    if standing := active_drift_alarm(session, candidate):
         return standing[0]
     report = latest_report(session, candidate.model, candidate.version)
     return DriftAlarm(candidate, report.report_id, report.score) if report and report.drift_detected else None

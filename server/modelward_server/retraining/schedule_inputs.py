@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from modelward.lifecycle import Stage, VersionRef
 from modelward.retraining import DueModel, DueReason, OnDrift, OnPerformance, Schedule
-from modelward_server.drift.live_monitoring import standing_drift_alarm
-from modelward_server.drift.performance_alarms import standing_alarm
+from modelward_server.drift.live_monitoring import active_drift_alarm
+from modelward_server.drift.performance_alarms import active_performance_alarm
 from modelward_server.drift.reports import latest_report
 from modelward_server.lifecycle.repository import model_row
 from modelward_server.retraining.clock import spell
@@ -197,7 +197,7 @@ def _trained_version(session: Session, model: str) -> tuple[VersionRow | None, b
 
 
 def _report(session: Session, row: VersionRow, since: datetime) -> Reported | None:
-    if standing := standing_drift_alarm(session, VersionRef(row.model, row.version)):
+    if standing := active_drift_alarm(session, VersionRef(row.model, row.version)):
         alarm, raised_at = standing
         if raised_at > since:
             return Reported(alarm.report_id, raised_at, alarm.score, detected=True)
@@ -222,7 +222,7 @@ def _registered(session: Session, row: VersionRow) -> Mapping[str, float]:
 
 
 def _declined(session: Session, row: VersionRow, since: datetime) -> Mapping[str, Declined]:
-    found = standing_alarm(session, VersionRef(row.model, row.version), since)
+    found = active_performance_alarm(session, VersionRef(row.model, row.version), since)
     if found is None:
         return {}
     alarm, raised_at = found

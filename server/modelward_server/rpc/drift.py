@@ -24,8 +24,8 @@ from modelward.v1.common_pb2 import Dataset
 from modelward_server.drift import policies, references, reports
 from modelward_server.drift.cluster import count_on_cluster
 from modelward_server.drift.profile import Profile
-from modelward_server.drift.reports import Take
-from modelward_server.drift.sample import Live
+from modelward_server.drift.reports import SampleReader
+from modelward_server.drift.sample import LiveSample
 from modelward_server.rpc.arrow_stream import Spool, spooled
 from modelward_server.rpc.datasets import (
     is_parquet,
@@ -136,20 +136,20 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
 
     async def _reporter(
         self, request: pb.DetectDriftRequest | pb.DetectDriftHeader, field: str
-    ) -> tuple[Callable[[Take], DriftReport], frozenset[str]]:
+    ) -> tuple[Callable[[SampleReader], DriftReport], frozenset[str]]:
         """Return a function that makes the requested report from the data, and the ignored columns."""
         ref = ref_from_proto(request.version)
         reference, others = await self._unit_of_work.read(lambda session: _references(session, ref, request.reference))
         thresholds = await self._thresholds(request, reference)
 
-        def make(take: Take) -> DriftReport:
+        def make(take: SampleReader) -> DriftReport:
             profile = references.load_profile(self._blobs, reference.digest)
             regimes = {other.name: references.load_profile(self._blobs, other.digest) for other in others}
             return reports.make_report(reference, profile, take, field, thresholds, request.label, regimes)
 
         return make, frozenset(reference.ignored_columns) | frozenset(request.ignored_columns)
 
-    def _reader(self, data: Dataset, ignored: Collection[str]) -> Take:
+    def _reader(self, data: Dataset, ignored: Collection[str]) -> SampleReader:
         """Return the function that reads live data: on this machine, or on the cluster if it can reach them."""
         if not self._scheduler or not is_parquet(data):
             return reports.from_batches(read_batches(data, "data", self._sources, ignored=ignored))
@@ -157,7 +157,7 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
 
     def _count_on_cluster(
         self, uri: str, ignored: Collection[str], profiles: Mapping[str, Profile], field: str
-    ) -> Live:
+    ) -> LiveSample:
         found = parquet_pieces(uri, f"{field}.uri", self._sources, ignored)
         return count_on_cluster(self._scheduler, found, partial(arrow_columns, field=f"{field}.uri"), profiles, field)
 

@@ -18,8 +18,8 @@ from modelward.v1.common_pb2 import Dataset
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.actor_context import ActorContext
 from modelward_server.drift import live_monitoring, policies, references, reports
-from modelward_server.drift.live_monitoring import Observer, Place, Window
-from modelward_server.drift.multivariate import places, reference_cells
+from modelward_server.drift.live_monitoring import Observer, ObserverState, Window
+from modelward_server.drift.multivariate import normalized_ranks, reference_cells
 from modelward_server.drift.profile import Profile
 from modelward_server.drift.sample import fit_columns
 from modelward_server.rpc.datasets import arrow_batches, read_columns, reading_executor
@@ -62,7 +62,7 @@ class LiveMonitoringServicer(DriftServiceServicer):
                 yield answer
 
     async def _observer(self, header: pb.ObserveHeader, context: Context) -> tuple[Observer, Profile]:
-        observer = live_monitoring.checked(_observer_of(header))
+        observer = live_monitoring.with_alarm_defaults(_observer_of(header))
         reference = await self._unit_of_work.read(
             lambda session: references.get_reference(session, observer.version, observer.reference)
         )
@@ -71,7 +71,7 @@ class LiveMonitoringServicer(DriftServiceServicer):
         )
 
     async def _open(self, observer: Observer, context: Context) -> None:
-        if await self._unit_of_work.read(lambda session: live_monitoring.place_of(session, observer)) is None:
+        if await self._unit_of_work.read(lambda session: live_monitoring.observer_state(session, observer)) is None:
             await self._unit_of_work.run_as_system(
                 actor_of(context), lambda session, _: live_monitoring.open_observer(session, observer).sender
             )
@@ -126,7 +126,7 @@ class _Taken:
     """
 
     before: int
-    place: Place
+    place: ObserverState
     evidence: float
     seen_at: datetime
     parts: Sequence[tuple[int, bytes]] = ()
@@ -164,7 +164,9 @@ class _Watch:
             return _Taken(before, place, detector.evidence, seen_at)
         rows = len(next(iter(columns.values())))
         parts = [(window, _packed(columns, part)) for window, part in place.parts(self.observer, rows, seen_at)]
-        detector.update(places(self.profile.features, columns), zlib.crc32(f"{self.observer.sender} {number}".encode()))
+        detector.update(
+            normalized_ranks(self.profile.features, columns), zlib.crc32(f"{self.observer.sender} {number}".encode())
+        )
         place.acknowledged, place.detector = number, sequential_detector.to_bytes(detector)
         return _Taken(before, place, detector.evidence, seen_at, parts, place.window > opened)
 
@@ -212,8 +214,8 @@ class _Watch:
         answer.MergeFrom(closed.standing)
         return answer
 
-    def _place(self, session: Session) -> Place:
-        place = live_monitoring.place_of(session, self.observer)
+    def _place(self, session: Session) -> ObserverState:
+        place = live_monitoring.observer_state(session, self.observer)
         if place is None:  # It was created at the beginning of the call.
             raise Outdated
         return place
@@ -250,7 +252,7 @@ def _label(observer: Observer, first: datetime, last: datetime) -> str:
     return f"{observer.sender}, {first:%Y-%m-%d %H:%M} to {last:{end}}"[:256]
 
 
-def _detector(place: Place, profile: Profile) -> sequential_detector.Detector:
+def _detector(place: ObserverState, profile: Profile) -> sequential_detector.Detector:
     """Return a sender's detector; it starts again when the reference was replaced."""
     reference = reference_cells(profile)
     if place.detector and (known := sequential_detector.from_bytes(place.detector)).grew_from(reference):

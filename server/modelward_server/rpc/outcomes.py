@@ -7,7 +7,7 @@ from modelward.shared.convert.outcomes import outcome_from_proto, performance_to
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.drift.outcomes import check, record_outcomes
-from modelward_server.drift.performance_alarms import judge_newest, keep_judgement
+from modelward_server.drift.performance_alarms import evaluate_newest_period, keep_test_result
 from modelward_server.drift.periods import Periods, list_performance
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork, actor_of
 
@@ -36,10 +36,12 @@ class OutcomeServicer(DriftServiceServicer):
 
         When the server dies before, the period is evaluated with the next outcomes, or when these are sent again.
         """
-        judged = await self._unit_of_work.read(lambda session: judge_newest(session, periods, datetime.now(UTC)))
+        judged = await self._unit_of_work.read(
+            lambda session: evaluate_newest_period(session, periods, datetime.now(UTC))
+        )
         if judged is not None:
             await self._unit_of_work.run_as_system(
-                actor_of(context), lambda session, actor: keep_judgement(session, periods, *judged, actor)
+                actor_of(context), lambda session, actor: keep_test_result(session, periods, *judged, actor)
             )
 
     async def ListPerformance(self, request: pb.ListPerformanceRequest, context: Context) -> pb.ListPerformanceResponse:

@@ -12,7 +12,7 @@ from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.abtest.outcomes import get_ab_result
 from modelward_server.abtest.repository import get_ab_test
 from modelward_server.comparison.repository import get_comparison
-from modelward_server.drift.queries import Score, scores_until
+from modelward_server.drift.queries import ReportScore, scores_until
 from modelward_server.drift.reports import get_report
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 
@@ -25,7 +25,7 @@ class DriftRendering(DriftServiceServicer):
     async def RenderDriftReport(
         self, request: drift_pb2.RenderDriftReportRequest, context: Context
     ) -> drift_pb2.RenderDriftReportResponse:
-        def read(session: Session) -> tuple[DriftReport, tuple[Score, ...]]:
+        def read(session: Session) -> tuple[DriftReport, tuple[ReportScore, ...]]:
             report = get_report(session, request.report_id)
             return report, scores_until(session, report)
 
@@ -67,7 +67,7 @@ def media_type(report_format: ReportFormat.ValueType) -> str:
     return "image/png" if report_format == REPORT_FORMAT_PNG else "text/html"
 
 
-def _draw_report(report: DriftReport, scores: tuple[Score, ...], report_format: ReportFormat.ValueType) -> bytes:
+def _draw_report(report: DriftReport, scores: tuple[ReportScore, ...], report_format: ReportFormat.ValueType) -> bytes:
     # Imported here: jinja and matplotlib would delay the server's first response.
     from modelward_server.reports.drift.page import draw_page
     from modelward_server.reports.drift.picture import draw_picture

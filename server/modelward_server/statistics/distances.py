@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.integer[Any]]
-Places = NDArray[np.float32]
+NormalizedRanks = NDArray[np.float32]
 """Normalized ranks of values in the reference, from 0 to 1 (see `drift/multivariate.py`)."""
 
 SMOOTHING = 0.5

@@ -15,7 +15,7 @@ import io
 
 import numpy as np
 
-from modelward_server.statistics.distances import Floats, Ints, Places
+from modelward_server.statistics.distances import Floats, Ints, NormalizedRanks
 
 BETS = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])
 """The strategies: the stake on high ranks, as a share of the capital times two."""
@@ -51,7 +51,7 @@ class Detector:
         """
         return self.counts.shape == reference.shape and bool((self.counts >= reference).all())
 
-    def update(self, places: Places, seed: int) -> None:
+    def update(self, places: NormalizedRanks, seed: int) -> None:
         """Update the state with the next rows.
 
         Args:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from modelward.drift import FeatureDrift, Histogram
-from modelward_server.drift.queries import Score
+from modelward_server.drift.queries import ReportScore
 from modelward_server.reports.wording import instant, percent, short, tick, ticks
 from modelward_server.reports.wording import score as score_text
 
@@ -70,7 +70,7 @@ class Point:
     x: float
     y: float
     """In per cent from the top."""
-    score: Score
+    score: ReportScore
     wide: bool
     """Whether its label is shown on a desk."""
     narrow: bool
@@ -172,7 +172,7 @@ def fewer(histogram: Histogram) -> list[tuple[str, float, float]]:
     return [*head, (f"{len(rest)} others", sum(part[1] for part in rest), sum(part[2] for part in rest))]
 
 
-def course(scores: Sequence[Score]) -> Course:
+def course(scores: Sequence[ReportScore]) -> Course:
     """Lay out scores over time, one beside the other; the last always has a label."""
     points = tuple(
         Point(
@@ -197,5 +197,5 @@ def labelled(number: int, numbers: int, room: int) -> bool:
     return (numbers - 1 - number) % -(-numbers // room) == 0
 
 
-def _named(score: Score) -> str:
+def _named(score: ReportScore) -> str:
     return short(score.label, 24) or instant(score.created_at)

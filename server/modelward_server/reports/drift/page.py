@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from modelward.drift import DriftReport
-from modelward_server.drift.queries import Score
+from modelward_server.drift.queries import ReportScore
 from modelward_server.reports.drift import charts
 from modelward_server.reports.page import templates
 
@@ -15,7 +15,7 @@ DRIVERS_NAMED = 12
 _templates = templates(__package__)
 
 
-def draw_page(report: DriftReport, scores: Sequence[Score]) -> bytes:
+def draw_page(report: DriftReport, scores: Sequence[ReportScore]) -> bytes:
     """Draw a report as UTF-8 HTML of `PAGE_BYTES` at the most; a longer table is cut, and the page says so.
 
     Args:
@@ -29,7 +29,7 @@ def draw_page(report: DriftReport, scores: Sequence[Score]) -> bytes:
     return page
 
 
-def _fill(report: DriftReport, scores: Sequence[Score], rows: int) -> bytes:
+def _fill(report: DriftReport, scores: Sequence[ReportScore], rows: int) -> bytes:
     page = _templates.get_template("drift_report.html.jinja").render(
         report=report,
         drawn=report.features[:FEATURES_DRAWN],

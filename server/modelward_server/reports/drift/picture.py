@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from modelward.drift import DriftReport, FeatureDrift
-from modelward_server.drift.queries import Score
+from modelward_server.drift.queries import ReportScore
 from modelward_server.reports.canvas import (
     DRIFT,
     GROUND,
@@ -44,7 +44,7 @@ HEAD, FEATURE, COURSE = 2.35, 2.3, 2.4
 LEGEND = "grey: reference   ·   blue: live   ·   each statistic is followed by its threshold   ·   p is adjusted"
 
 
-def draw_picture(report: DriftReport, scores: Sequence[Score]) -> bytes:
+def draw_picture(report: DriftReport, scores: Sequence[ReportScore]) -> bytes:
     """Draw a report as a PNG 2400 pixels wide.
 
     Args:
@@ -141,7 +141,7 @@ def _draw_bars(axes: Any, feature: FeatureDrift) -> None:
     axes.invert_yaxis()
 
 
-def _draw_course(axes: Any, scores: Sequence[Score]) -> None:
+def _draw_course(axes: Any, scores: Sequence[ReportScore]) -> None:
     plain(axes)
     places, heights = np.arange(len(scores)), np.array([score.score for score in scores])
     found = np.array([score.drift_detected for score in scores])
@@ -159,5 +159,5 @@ def _draw_course(axes: Any, scores: Sequence[Score]) -> None:
     label(axes, -0.028, 1.2, title, color=INK, fontsize=10, weight="bold")
 
 
-def _named(score: Score) -> str:
+def _named(score: ReportScore) -> str:
     return drawable(f"{short(score.label or 'unlabelled', 12)}\n{instant(score.created_at)[5:]}")
