@@ -21,7 +21,7 @@ from scipy.stats import norm, ttest_rel
 
 from modelward.comparison import Metric
 from modelward.lifecycle import VersionRef
-from modelward_server.comparison.verdict import Terms, decide
+from modelward_server.comparison.verdict import EvaluationTerms, evaluate
 from modelward_server.statistics.losses import mean_losses
 from modelward_server.statistics.metrics import Scored
 from modelward_server.statistics.trading import compute_trading_returns
@@ -87,8 +87,8 @@ def _rates(
     for seed in track(range(runs), f"{name}, {loudness:g}", console=Console(stderr=True), transient=True):
         drawn = noise(np.random.default_rng(seed), (3, rows)) * np.array([[1.0], [1.0], [loudness]])
         for scored, metrics in ((_classified(drawn), CLASSES), (_predicted(drawn), NUMBERS)):
-            terms = Terms(metrics, metrics[0], OLD, 0.0, 0.95, 0.0, seed)
-            for one in decide(scored, terms).models[NEW].differences:
+            terms = EvaluationTerms(metrics, metrics[0], OLD, 0.0, 0.95, 0.0, seed)
+            for one in evaluate(scored, terms).models[NEW].differences:
                 found[one.metric].append((one.p_value <= LEVEL, _naive(one.metric, scored)))
     return {metric: (np.mean([ours for ours, _ in told]).item(), _share(told)) for metric, told in found.items()}
 

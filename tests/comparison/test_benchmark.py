@@ -11,7 +11,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
 
 from modelward import AsyncClient, errors
-from modelward_server.comparison.benchmark import Timing, read_numbers
+from modelward_server.comparison.benchmark import VersionTiming, read_numbers
 from modelward_server.sandbox.answers import ModelProcessError
 from modelward_server.sandbox.sandbox import Limits, write_job
 from modelward_server.sandbox.sandbox_process import start_process
@@ -130,7 +130,7 @@ async def test_a_version_that_hangs_is_ended_before_the_others_are_timed(tmp_pat
     with job_folder() as folder:
         write_job(folder, SKOPS, saved(endless(), tmp_path), DATA, limits, 30)
         async with start_process("skops", "time", folder) as process:
-            timing = Timing(SKOPS, process, limits, {1: []})
+            timing = VersionTiming(SKOPS, process, limits, {1: []})
             await timing.begin()
             assert timing.failure == "was stopped after 3 s, the time limit"
             assert await asyncio.wait_for(process.ended(), 5) == -signal.SIGKILL

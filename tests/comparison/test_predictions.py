@@ -120,8 +120,8 @@ async def test_a_version_that_is_run_is_held_against_one_that_was_sent(client: E
 @pytest.mark.parametrize(
     ("sent", "truth", "field", "words"),
     [
-        ({"id": [1, 2], "prediction": [0.1, 0.2]}, [1.0, 2.0], "predictions", "share no id"),
-        ({"id": [0, 0], "prediction": [0.1, 0.2]}, [1.0, 2.0], "predictions[1].data['id']", "names a row twice"),
+        ({"id": [1, 2], "prediction": [0.1, 0.2]}, [1.0, 2.0], "predictions", "have no id in common"),
+        ({"id": [0, 0], "prediction": [0.1, 0.2]}, [1.0, 2.0], "predictions[1].data['id']", "contains an id twice"),
         ({"prediction": [0.1, 0.2]}, [1.0, 2.0], "predictions[1].data", "no column 'id'"),
         ({"id": [0, 1], "value": [0.1, 0.2]}, [1.0, 2.0], "predictions[1].data", "no column 'prediction'"),
         ({"id": [0, 1], "prediction": [0.1, np.nan]}, [1.0, 2.0], "predictions[1].data['prediction']", "NaN"),
@@ -143,8 +143,8 @@ async def test_a_version_that_is_run_is_held_against_one_that_was_sent(client: E
 async def test_predictions_that_are_none_are_refused_by_name(
     client: Either, versions: list[str], sent: Any, truth: list[Any], field: str, words: str
 ) -> None:
-    known = {"id": [5, 6] if words == "share no id" else [0, 1], "prediction": truth}
-    ids = [5, 6] if words == "share no id" else None
+    known = {"id": [5, 6] if words == "have no id in common" else [0, 1], "prediction": truth}
+    ids = [5, 6] if words == "have no id in common" else None
     with pytest.raises(errors.InvalidField, match=words) as refused:
         await compared(client, versions, [known, sent], truth, ids=ids)
     assert refused.value.violations[0].field == field

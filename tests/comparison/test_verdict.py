@@ -11,7 +11,7 @@ from modelward.comparison import Latency, Metric, ModelKind, Verdict
 from modelward.errors import InvalidField
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column
-from modelward_server.comparison.verdict import Outcome, Terms, decide
+from modelward_server.comparison.verdict import Evaluation, EvaluationTerms, evaluate
 from modelward_server.sandbox.sandbox import Run
 
 OLD, NEW, THIRD = (VersionRef("spx", number) for number in (3, 4, 5))
@@ -29,8 +29,8 @@ def numbers_run(predicted: Any) -> Run:
 
 def verdict(
     runs: dict[VersionRef, Run], truth: NDArray[Any], primary: Metric, margin: float = 0.0, block_rows: float = 1.0
-) -> Outcome:
-    return decide(score_runs(runs, truth), Terms([primary], primary, OLD, margin, 0.95, block_rows, seed=0))
+) -> Evaluation:
+    return evaluate(score_runs(runs, truth), EvaluationTerms([primary], primary, OLD, margin, 0.95, block_rows, seed=0))
 
 
 def up_or_down(rows: int = 400, accuracy: float = 0.5, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -15,7 +15,7 @@ from modelward.drift import DriftThresholds
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison.scoring import choose_metrics, score_runs
 from modelward_server.comparison.trading_returns import add_trading_returns, deflated_sharpes
-from modelward_server.comparison.verdict import Outcome, Terms, decide
+from modelward_server.comparison.verdict import Evaluation, EvaluationTerms, evaluate
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import decide as decide_drift
 from modelward_server.drift.performance_test import PeriodLoss, compare_period
@@ -53,16 +53,16 @@ def numbers(values: Floats) -> Run:
     return Run(ModelKind.REGRESSION, (), values, None, None)
 
 
-def judged(runs: dict[VersionRef, Run], truth: Any, returns: Floats | None = None) -> Outcome:
+def judged(runs: dict[VersionRef, Run], truth: Any, returns: Floats | None = None) -> Evaluation:
     scored = score_runs(runs, truth)
     if returns is not None:
         scored = add_trading_returns(scored, {}, returns, 0.0, 252.0)
     metrics, primary, _ = choose_metrics([], None, list(scored.values()))
     deflated_sharpes(scored, {"model": 3})
-    return decide(scored, Terms(metrics, primary, OLD, 0.0, 0.95, 1.0, seed=0))
+    return evaluate(scored, EvaluationTerms(metrics, primary, OLD, 0.0, 0.95, 1.0, seed=0))
 
 
-def check(outcome: Outcome) -> None:
+def check(outcome: Evaluation) -> None:
     for model in outcome.models.values():
         for estimate in model.metrics:
             assert np.isfinite([estimate.value, estimate.low, estimate.high]).all(), estimate

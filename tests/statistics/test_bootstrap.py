@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 
 from modelward.comparison import Verdict
-from modelward_server.comparison.difference_tests import judge
+from modelward_server.comparison.difference_tests import verdict_of
 from modelward_server.statistics.bootstrap import (
     PairedDifference,
     block_length,
@@ -84,7 +84,7 @@ def test_the_interval_of_few_rows_is_as_wide_as_students_t() -> None:
 
 
 def _verdict(found: PairedDifference, lower_is_better: bool, margin: float) -> Verdict:
-    return judge(found, found.p_value, lower_is_better, margin, 0.95)
+    return verdict_of(found, found.p_value, lower_is_better, margin, 0.95)
 
 
 @pytest.mark.parametrize(("disagreements", "p_value"), [(1, 1.0), (4, 0.125), (5, 0.0625)])
@@ -116,8 +116,8 @@ def test_more_comparisons_ask_for_more_evidence() -> None:
     one, many = (paired_difference(2.3, draws, 1e6, 50, comparisons, 0.95) for comparisons in (1, 10))
     assert many.p_value == one.p_value
     assert many.low < one.low
-    assert judge(one, one.p_value, False, 0.0, 0.95) is Verdict.SUPERIOR
-    assert judge(many, 10 * many.p_value, False, 0.0, 0.95) is Verdict.INCONCLUSIVE
+    assert verdict_of(one, one.p_value, False, 0.0, 0.95) is Verdict.SUPERIOR
+    assert verdict_of(many, 10 * many.p_value, False, 0.0, 0.95) is Verdict.INCONCLUSIVE
 
 
 def test_no_difference_at_all_is_certainly_luck() -> None:
@@ -143,5 +143,5 @@ def test_two_equal_models_are_seldom_told_apart(dependence: float, most: float) 
     for number in range(300):
         losses = lfilter([1], [1, -dependence], random.normal(size=450))[50:]
         found = mean_difference(losses, block_length([losses]), draws=300, seed=number)
-        alarms += judge(found, found.p_value, True, 0.0, 0.95) is not Verdict.INCONCLUSIVE
+        alarms += verdict_of(found, found.p_value, True, 0.0, 0.95) is not Verdict.INCONCLUSIVE
     assert alarms / 300 < most

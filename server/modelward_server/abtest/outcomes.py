@@ -1,4 +1,4 @@
-"""Outcomes of A/B tests in the ledger: each id counts once, whatever comes late or again."""
+"""Outcomes of A/B tests in the ledger: each id counts once, even if outcomes are late or repeated."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -13,50 +13,52 @@ from modelward.assignment import assign
 from modelward.errors import FieldViolation, InvalidField
 from modelward_server.abtest.outcome_reader import NUMBER, read_outcomes
 from modelward_server.abtest.repository import get_ab_test, running_test
-from modelward_server.abtest.result import MOST_LOOKS, assess
+from modelward_server.abtest.result import MAX_LOOKS, assess
 from modelward_server.actor_context import ActorContext
 from modelward_server.storage.ab_tables import AB_OUTCOMES
 
-MOST_VIOLATIONS = 20
-"""How many are told of one call: the trailers have room for a few thousand bytes."""
+MAX_VIOLATIONS = 20
+"""Maximum number of violations reported for one call: the trailers have room for a few thousand bytes."""
 
 
 @dataclass(frozen=True)
-class Dealt:
-    """Outcomes of a test, as the rows that are to be kept."""
+class AssignedOutcomes:
+    """Outcomes of a test with their arms, as rows to be stored."""
 
     test: str
     rows: Sequence[dict[str, Any]]
     outside: int
-    """How many were left out."""
+    """The number of outcomes that were left out."""
 
 
-def deal(session: Session, name: str, outcomes: Sequence[AbOutcome]) -> Dealt:
-    """Give each outcome its arm, before others wait for them to be kept; what the test says of that never changes.
+def assign_outcomes(session: Session, name: str, outcomes: Sequence[AbOutcome]) -> AssignedOutcomes:
+    """Assign each outcome to its arm, outside of the transaction that stores them; assignments never change.
 
-    A unit that takes no part in the test and names no variant is left out. A variant that is named counts, though the
-    assignment may give the unit another one: it is what happened. How many units that befell is part of the result.
+    An outcome is left out if its unit is not in the test and it names no variant. A named variant counts even if the
+    unit was assigned another one, because it is the one that was used. The number of such units is part of the result.
 
     Raises:
-        AbTestNotFound: there is no such test.
-        AbTestConcluded: it has ended.
-        InvalidField: a variant or a metric is not one of the test's.
+        AbTestNotFound: the test does not exist.
+        AbTestConcluded: it has been concluded.
+        InvalidField: a variant or a metric does not belong to the test.
     """
     _, test = running_test(session, name)
     _check(test, outcomes)
-    rows = [row for outcome in outcomes if (row := _dealt(test, outcome)) is not None]
-    return Dealt(name, rows, len(outcomes) - len(rows))
+    rows = [row for outcome in outcomes if (row := _assigned_row(test, outcome)) is not None]
+    return AssignedOutcomes(name, rows, len(outcomes) - len(rows))
 
 
-def record_ab_outcomes(session: Session, dealt: Dealt, actor: ActorContext) -> RecordedAbOutcomes:
-    """Keep outcomes, all of them or none; of those with one id the first.
+def record_ab_outcomes(
+    session: Session, assigned_outcomes: AssignedOutcomes, actor: ActorContext
+) -> RecordedAbOutcomes:
+    """Store outcomes, all of them or none; of several with the same id, the first.
 
     Raises:
-        AbTestConcluded: the test has ended.
+        AbTestConcluded: the test has been concluded.
     """
-    test, _ = running_test(session, dealt.test)
-    known = _known(session, test.sequence, [row["outcome_id"] for row in dealt.rows])
-    new = {row["outcome_id"]: row for row in reversed(dealt.rows) if row["outcome_id"] not in known}
+    test, _ = running_test(session, assigned_outcomes.test)
+    known = _known(session, test.sequence, [row["outcome_id"] for row in assigned_outcomes.rows])
+    new = {row["outcome_id"]: row for row in reversed(assigned_outcomes.rows) if row["outcome_id"] not in known}
     for row in new.values():
         row.update(test=test.sequence, observed_at=row["observed_at"] or actor.at)
     if new:
@@ -64,21 +66,21 @@ def record_ab_outcomes(session: Session, dealt: Dealt, actor: ActorContext) -> R
     test.outcomes += len(new)
     return RecordedAbOutcomes(
         recorded=len(new),
-        repeated_ids=len(dealt.rows) - len(new),
+        repeated_ids=len(assigned_outcomes.rows) - len(new),
         mismatched=sum(row["mismatched"] for row in new.values()),
-        outside=dealt.outside,
+        outside=assigned_outcomes.outside,
     )
 
 
 def _check(test: AbTest, outcomes: Sequence[AbOutcome]) -> None:
-    """Refuse what the test does not know.
+    """Validate the variants and metrics of outcomes.
 
     Raises:
-        InvalidField: names it, `MOST_VIOLATIONS` at the most.
+        InvalidField: names at most `MAX_VIOLATIONS` unknown ones.
     """
     violations = [violation for i, outcome in enumerate(outcomes) for violation in _defects(test, i, outcome)]
     if violations:
-        raise InvalidField(*violations[:MOST_VIOLATIONS])
+        raise InvalidField(*violations[:MAX_VIOLATIONS])
 
 
 def _defects(test: AbTest, i: int, outcome: AbOutcome) -> Iterator[FieldViolation]:
@@ -95,8 +97,8 @@ def _defects(test: AbTest, i: int, outcome: AbOutcome) -> Iterator[FieldViolatio
             )
 
 
-def _dealt(test: AbTest, outcome: AbOutcome) -> dict[str, Any] | None:
-    """Return an outcome's row; None for a unit that takes no part."""
+def _assigned_row(test: AbTest, outcome: AbOutcome) -> dict[str, Any] | None:
+    """Return an outcome's row; None if its unit is not in the test."""
     assigned = assign(test, outcome.unit)
     if not outcome.variant and not assigned.in_test:
         return None
@@ -114,7 +116,7 @@ def _dealt(test: AbTest, outcome: AbOutcome) -> dict[str, Any] | None:
 
 def _packed(test: AbTest, outcome: AbOutcome) -> bytes:
     keys = [metric.key for metric in test.metrics]
-    numbers = [told.get(key, np.nan) for told in (outcome.metrics, outcome.before) for key in keys]
+    numbers = [values.get(key, np.nan) for values in (outcome.metrics, outcome.before) for key in keys]
     return np.array(numbers, NUMBER).tobytes()
 
 
@@ -124,20 +126,20 @@ def _known(session: Session, test: int, ids: Sequence[str]) -> set[str]:
 
 
 def get_ab_result(session: Session, name: str) -> AbTestResult:
-    """Say how a test stands; of a concluded one, how it stood then.
+    """Return the result of a test; for a concluded one, its result at the conclusion.
 
     Raises:
-        AbTestNotFound: there is no such test.
+        AbTestNotFound: the test does not exist.
     """
     test = get_ab_test(session, name)
     return test.conclusion.result if test.conclusion else result_of(session, test)
 
 
-def result_of(session: Session, test: AbTest, most_looks: int = MOST_LOOKS) -> AbTestResult:
-    """Say how a test stands, by all of its outcomes.
+def result_of(session: Session, test: AbTest, max_looks: int = MAX_LOOKS) -> AbTestResult:
+    """Compute the result of a test from all of its outcomes.
 
     Args:
-        most_looks: how often to say how it stood on the way.
+        max_looks: the maximum number of intermediate looks in the result.
     """
-    taken = read_outcomes(session, test)
-    return assess(test, taken.outcomes, taken.units, taken.mismatched, most_looks)
+    read = read_outcomes(session, test)
+    return assess(test, read.outcomes, read.units, read.mismatched, max_looks)

@@ -1,4 +1,4 @@
-"""How a test stood when it was read, and whether that still counts a moment later, when something is decided by it."""
+"""Readings: the result of a test at one moment, and whether it is still valid when a decision is based on it."""
 
 from dataclasses import dataclass
 
@@ -7,47 +7,47 @@ from sqlalchemy.orm import Session
 
 from modelward.abtest import AbTest, AbTestResult
 from modelward_server.abtest.outcomes import result_of
-from modelward_server.abtest.result import MOST_LOOKS
+from modelward_server.abtest.result import MAX_LOOKS
 from modelward_server.storage.ab_tables import AbTestRow
 from modelward_server.storage.prepared import Outdated
 
 MAX_LATER_SHARE = 0.01
-"""How many outcomes more a test may have by then, of those that were read. Its intervals hold at every number of
-outcomes, so what was read stays true; but a test with traffic could else never be read in time, and what decides shall
-be no older than that."""
+"""Maximum number of additional outcomes of a test since it was read, as a share of those that were read. Its intervals
+are valid at any number of outcomes, so the result remains valid, and a test under traffic could otherwise never be read
+in time; but a decision should not be based on an older result than this."""
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A running test, and how it stood."""
+    """A running test and its result."""
 
     test: AbTest
     result: AbTestResult
     outcomes: int
-    """How many it had."""
+    """The number of outcomes in the result."""
 
     def check(self, session: Session) -> None:
-        """Refuse it once the test was concluded, or has many more outcomes.
+        """Check that the test has not changed since, and does not have many more outcomes.
 
         Raises:
             Outdated: it must be read again.
         """
-        outcomes, revision = _standing(session, self.test)
+        outcomes, revision = _outcomes_and_revision(session, self.test)
         if f"r{revision}" != self.test.etag or outcomes > self.outcomes * (1 + MAX_LATER_SHARE):
             raise Outdated
 
 
-def read_test(session: Session, test: AbTest, most_looks: int = MOST_LOOKS) -> Reading:
-    """Work out how a running test stands by all of its outcomes.
+def read_test(session: Session, test: AbTest, max_looks: int = MAX_LOOKS) -> Reading:
+    """Compute the result of a running test from all of its outcomes.
 
     Args:
-        most_looks: how often to say how it stood on the way.
+        max_looks: the maximum number of intermediate looks in the result.
     """
-    outcomes, _ = _standing(session, test)
-    return Reading(test, result_of(session, test, most_looks), outcomes)
+    outcomes, _ = _outcomes_and_revision(session, test)
+    return Reading(test, result_of(session, test, max_looks), outcomes)
 
 
-def _standing(session: Session, test: AbTest) -> tuple[int, int]:
+def _outcomes_and_revision(session: Session, test: AbTest) -> tuple[int, int]:
     row = select(AbTestRow.outcomes, AbTestRow.revision).where(AbTestRow.test == test.test)
     outcomes, revision = session.execute(row).one()
     return outcomes, revision

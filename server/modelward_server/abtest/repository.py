@@ -22,27 +22,27 @@ DEFAULT_CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Started:
-    """What the audit log keeps of the start of a test."""
+    """The audit record of a started test."""
 
     test: str
     variants: tuple[tuple[str, VersionRef], ...]
     shadow: bool
 
 
-def create_ab_test(session: Session, wanted: AbTest, actor: ActorContext) -> AbTest:
-    """Start a test.
+def create_ab_test(session: Session, test_spec: AbTest, actor: ActorContext) -> AbTest:
+    """Create and start a test.
 
     Raises:
-        AbTestExists: the name is taken.
+        AbTestExists: a test of that name exists.
         ModelNotFound, VersionNotFound: a variant's version does not exist.
-        InvalidField: a metric is named twice.
+        InvalidField: a metric occurs twice.
     """
-    _check_metrics(wanted)
-    for variant in wanted.variants:
+    _check_metrics(test_spec)
+    for variant in test_spec.variants:
         version_row(session, variant.version)
-    if _row(session, wanted.test) is not None:
-        raise AbTestExists(f"the A/B test {wanted.test!r} exists; choose another name", test=wanted.test)
-    test = _started(wanted, actor)
+    if _row(session, test_spec.test) is not None:
+        raise AbTestExists(f"the A/B test {test_spec.test!r} exists; choose another name", test=test_spec.test)
+    test = _started(test_spec, actor)
     row = AbTestRow(test=test.test, state=test.state, created_at=actor.at, found=_json(test), revision=1)
     session.add(row)
     session.flush()
@@ -53,13 +53,13 @@ def create_ab_test(session: Session, wanted: AbTest, actor: ActorContext) -> AbT
     return _to_test(row)
 
 
-def _started(wanted: AbTest, actor: ActorContext) -> AbTest:
-    """Return the test with the defaults that the contract names, and what the server sets."""
+def _started(test_spec: AbTest, actor: ActorContext) -> AbTest:
+    """Return the test with the defaults of the contract and the fields that the server sets."""
     return replace(
-        wanted,
-        variants=tuple(replace(variant, weight=variant.weight or 1.0) for variant in wanted.variants),
-        salt=wanted.salt or wanted.test,
-        confidence_level=wanted.confidence_level or DEFAULT_CONFIDENCE,
+        test_spec,
+        variants=tuple(replace(variant, weight=variant.weight or 1.0) for variant in test_spec.variants),
+        salt=test_spec.salt or test_spec.test,
+        confidence_level=test_spec.confidence_level or DEFAULT_CONFIDENCE,
         state=AbTestState.RUNNING,
         conclusion=None,
         created_by=actor.name,
@@ -68,18 +68,18 @@ def _started(wanted: AbTest, actor: ActorContext) -> AbTest:
     )
 
 
-def _check_metrics(wanted: AbTest) -> None:
-    """Refuse a key that stands for two metrics.
+def _check_metrics(test_spec: AbTest) -> None:
+    """Validate that each key names one metric.
 
     Raises:
-        InvalidField: names it.
+        InvalidField: a key is repeated.
     """
-    if violations := list(_repeated_metrics(wanted)):
+    if violations := list(_repeated_metrics(test_spec)):
         raise InvalidField(*violations)
 
 
-def _repeated_metrics(wanted: AbTest) -> Iterator[FieldViolation]:
-    keys = [metric.key for metric in wanted.metrics]
+def _repeated_metrics(test_spec: AbTest) -> Iterator[FieldViolation]:
+    keys = [metric.key for metric in test_spec.metrics]
     for number, key in enumerate(keys[1:]):
         if key in keys[: number + 1]:
             yield FieldViolation(f"ab_test.guardrails[{number}].key", f"{key!r} is a metric of the test already")
@@ -89,7 +89,7 @@ def get_ab_test(session: Session, name: str) -> AbTest:
     """Return a test.
 
     Raises:
-        AbTestNotFound: there is none of that name.
+        AbTestNotFound: no test has that name.
     """
     return _to_test(ab_test_row(session, name))
 
@@ -97,10 +97,10 @@ def get_ab_test(session: Session, name: str) -> AbTest:
 def list_ab_tests(
     session: Session, model: str, state: AbTestState | None, page_size: int, page_token: str
 ) -> Page[AbTest]:
-    """Return a page of tests, the newest first; of all models, or of those with a version of one.
+    """Return a page of tests, the newest first: all, or those that include a version of `model`.
 
     Raises:
-        ModelNotFound: there is no such model.
+        ModelNotFound: the model does not exist.
     """
     foreign = select(AbTestModelRow.sequence).where(not_(is_visible(AbTestModelRow.model)))
     rows = select(AbTestRow).where(AbTestRow.sequence.not_in(foreign)) if visible_prefixes() else select(AbTestRow)
@@ -118,20 +118,20 @@ def ab_test_row(session: Session, name: str) -> AbTestRow:
     """Fetch a test.
 
     Raises:
-        AbTestNotFound: there is none of that name.
+        AbTestNotFound: no test has that name.
     """
     row = _row(session, name)
     if row is None:
-        raise AbTestNotFound(f"there is no A/B test {name!r}; ListAbTests shows those that there are", test=name)
+        raise AbTestNotFound(f"there is no A/B test {name!r}; ListAbTests lists the existing ones", test=name)
     return row
 
 
 def running_test(session: Session, name: str) -> tuple[AbTestRow, AbTest]:
-    """Fetch a test that goes on.
+    """Fetch a running test.
 
     Raises:
-        AbTestNotFound: there is none of that name.
-        AbTestConcluded: it has ended.
+        AbTestNotFound: no test has that name.
+        AbTestConcluded: it has been concluded.
     """
     row = ab_test_row(session, name)
     test = _to_test(row)
@@ -146,7 +146,7 @@ def running_test(session: Session, name: str) -> tuple[AbTestRow, AbTest]:
 
 
 def update(row: AbTestRow, test: AbTest) -> AbTest:
-    """Write down a test that has changed."""
+    """Store a changed test."""
     row.state, row.found, row.revision = test.state, _json(test), row.revision + 1
     return _to_test(row)
 

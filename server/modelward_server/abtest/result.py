@@ -1,4 +1,4 @@
-"""How a test stands, worked out from its outcomes."""
+"""Compute the result of an A/B test from its outcomes."""
 
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
@@ -6,31 +6,34 @@ from datetime import datetime
 import numpy as np
 
 from modelward.abtest import AbEstimate, AbLook, AbMetric, AbTest, AbTestResult, VariantResult
-from modelward_server.abtest.verdict import Split, broken_guardrails, judge, oriented, summarize, weights
+from modelward_server.abtest.verdict import Split, broken_guardrails, interval_verdict, oriented, summarize, weights
 from modelward_server.statistics import sample_ratio
 from modelward_server.statistics.arm_statistics import Arm, Integers, Outcomes, estimate_difference
 from modelward_server.statistics.confidence_sequences import DifferenceEstimate
 from modelward_server.statistics.scaling import Scale, scale_of
 from modelward_server.storage.outcome_tables import EPOCH, MICROSECOND
 
-MOST_LOOKS = 200
+MAX_LOOKS = 200
 
 
 def assess(
-    test: AbTest, outcomes: Outcomes, units: Sequence[int], mismatched: int, most_looks: int = MOST_LOOKS
+    test: AbTest, outcomes: Outcomes, units: Sequence[int], mismatched: int, max_looks: int = MAX_LOOKS
 ) -> AbTestResult:
-    """Say how a test stands.
+    """Compute the result of a test.
 
     Args:
-        units: how many units each variant has.
-        mismatched: how many units got another variant than the assignment gives them.
-        most_looks: how often to say how it stood on the way, which takes longer than all else; 0 for a verdict alone.
+        test: the test.
+        outcomes: its outcomes.
+        units: the number of units of each variant.
+        mismatched: the number of units that got another variant than assigned.
+        max_looks: the maximum number of intermediate looks in the result, which take most of the time; 0 for the
+            verdict only.
     """
-    return _Assessment(test, outcomes, _split(test, units, mismatched), most_looks).result()
+    return _Assessment(test, outcomes, _split(test, units, mismatched), max_looks).result()
 
 
 def _split(test: AbTest, units: Sequence[int], mismatched: int) -> Split:
-    if test.shadow:  # Every unit is in every arm: there is no split that could break.
+    if test.shadow:  # Every unit is in every arm, so there is no split to test.
         return Split(units, 1.0, 1.0, False, mismatched)
     shares = weights(test.variants)
     sequential = sample_ratio.sequential_p_value(units, shares)
@@ -44,13 +47,13 @@ def _split(test: AbTest, units: Sequence[int], mismatched: int) -> Split:
 
 
 class _Assessment:
-    """A test, its outcomes, and the questions that are put to them."""
+    """Computes the estimates, the verdicts and the looks of a test from its outcomes."""
 
-    def __init__(self, test: AbTest, outcomes: Outcomes, split: Split, most_looks: int) -> None:
-        self._test, self._outcomes, self._split, self._most_looks = test, outcomes, split, most_looks
+    def __init__(self, test: AbTest, outcomes: Outcomes, split: Split, max_looks: int) -> None:
+        self._test, self._outcomes, self._split, self._most_looks = test, outcomes, split, max_looks
         self._keys = int(outcomes.keys.max()) + 1 if len(outcomes) else 0
         self._scales = [scale_of(column) for column in outcomes.values.T]
-        # Bonferroni: so that of many challengers none is called better by luck more often than of one.
+        # Bonferroni: keeps the rate of false positives over many challengers at that of a single one.
         self._alpha = (1 - test.confidence_level) / len(test.challengers)
 
     def result(self) -> AbTestResult:
@@ -80,7 +83,7 @@ class _Assessment:
         ]
 
     def _metric(self, column: int, metric: AbMetric) -> list[AbEstimate]:
-        """Return one metric of every variant."""
+        """Return the estimates of one metric for every variant."""
         scale = self._scales[column]
         arms = self._filled_arms(column)
         control = AbEstimate(metric.key, *_counted(arms[0], scale), 0.0, 0.0, 0.0, None, 0.0)
@@ -95,7 +98,7 @@ class _Assessment:
             difference=scale.difference(found.difference),
             low=low,
             high=high,
-            verdict=None if self._split.broken or not found.units else judge(low, high, metric),
+            verdict=None if self._split.broken or not found.units else interval_verdict(low, high, metric),
             variance_explained=found.variance_explained,
         )
 
@@ -103,7 +106,7 @@ class _Assessment:
         return estimate_difference(control, challenger, paired=self._paired(control, challenger))
 
     def _paired(self, control: Arm, challenger: Arm) -> bool:
-        """Whether the arms share their keys: units in a shadow test; blocks of time, unless blocks are dealt out."""
+        """Return whether the arms share keys: units in a shadow test; blocks of time, unless blocks were assigned."""
         if self._test.shadow or self._test.block is None:
             return self._test.shadow
         both, either = control.seen & challenger.seen, control.seen | challenger.seen
@@ -115,20 +118,20 @@ class _Assessment:
         return arms
 
     def _arms(self, column: int) -> tuple[list[Arm], Callable[[slice], None]]:
-        """Return empty arms of a metric, and what adds rows of outcomes to them."""
-        taken, scale, past = self._outcomes, self._scales[column], scale_of(self._outcomes.before[:, column])
+        """Return empty arms of a metric, and a function that adds rows of outcomes to them."""
+        outcomes, scale, past = self._outcomes, self._scales[column], scale_of(self._outcomes.before[:, column])
         arms = [Arm(self._keys, scale.size, past.size) for _ in self._test.variants]
-        values, before = scale.to_scaled(taken.values[:, column]), past.to_scaled(taken.before[:, column])
+        values, before = scale.to_scaled(outcomes.values[:, column]), past.to_scaled(outcomes.before[:, column])
 
         def add(rows: slice) -> None:
             for place, arm in enumerate(arms):
-                own = taken.arms[rows] == place
-                arm.add(taken.keys[rows][own], values[rows][own], before[rows][own])
+                own = outcomes.arms[rows] == place
+                arm.add(outcomes.keys[rows][own], values[rows][own], before[rows][own])
 
         return arms, add
 
     def _leader(self, variants: Sequence[VariantResult]) -> VariantResult | None:
-        """Return the challenger that measures best; of equals the one named first."""
+        """Return the challenger with the best estimate; among equals, the one named first."""
         judged = [result for result in variants[1:] if result.metrics[0].verdict is not None]
         return max(judged, key=self._lead, default=None)
 
@@ -145,7 +148,7 @@ class _Assessment:
         return tuple(metric.key for metric in self._test.guardrails if metric.key in broken)
 
     def _looks(self) -> Iterator[AbLook]:
-        """Yield how the challengers stood by the primary metric, as often as a picture needs."""
+        """Yield the challengers' estimates of the primary metric over time, as many as a chart needs."""
         (arms, add), start = self._arms(0), 0
         for end in _look_ends(self._outcomes.at, self._most_looks // len(self._test.challengers)):
             add(slice(start, end))
@@ -164,16 +167,16 @@ class _Assessment:
 
 
 def _counted(arm: Arm, scale: Scale) -> tuple[int, float]:
-    """Return how many keys an arm has, and the mean of their means."""
+    """Return the number of keys of an arm, and the mean of their means."""
     seen = arm.seen
     return int(seen.sum()), scale.value(float(arm.means(seen).mean())) if seen.any() else 0.0
 
 
-def _look_ends(at: Integers, most: int) -> Integers:
-    """Return where to look: behind the last outcome of an instant, at even numbers of outcomes."""
+def _look_ends(at: Integers, max_ends: int) -> Integers:
+    """Return the ends of the looks: after the last outcome of an instant, at evenly spaced numbers of outcomes."""
     ends: Integers = np.append(np.flatnonzero(np.diff(at)) + 1, len(at))[: len(at)]
-    if not most:
+    if not max_ends:
         return ends[:0]
-    if len(ends) <= most:
+    if len(ends) <= max_ends:
         return ends
-    return np.take(ends, np.linspace(0, len(ends) - 1, most).round().astype(np.int64))
+    return np.take(ends, np.linspace(0, len(ends) - 1, max_ends).round().astype(np.int64))

@@ -1,4 +1,4 @@
-"""Verdicts on A/B tests from confidence sequences, violated guardrails, and the summary of a result."""
+"""Verdicts and violated guardrails from confidence intervals, and the summary of a result."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +10,8 @@ from modelward.shared.figures import metric as figure
 from modelward_server.statistics.confidence_sequences import MIN_UNITS
 
 
-def judge(low: float, high: float, metric: AbMetric) -> Verdict:
-    """Return the verdict on a challenger from the interval of its difference from the control."""
+def interval_verdict(low: float, high: float, metric: AbMetric) -> Verdict:
+    """Return the verdict on a challenger, from the confidence interval of its difference to the control."""
     worst, best = oriented(low, high, metric)
     if worst > 0:
         return Verdict.SUPERIOR
@@ -39,7 +39,7 @@ def broken_guardrails(test: AbTest, result: VariantResult) -> tuple[str, ...]:
 
 @dataclass(frozen=True)
 class Split:
-    """The units of each variant, with the tests of the sample ratio."""
+    """The split of the units between the variants, and its tests."""
 
     units: Sequence[int]
     p_value: float
@@ -49,10 +49,10 @@ class Split:
 
 
 def summarize(test: AbTest, results: Sequence[VariantResult], leader: VariantResult | None, split: Split) -> str:
-    """Summarize the current result of a test in a few sentences.
+    """Summarize the result of a test in a few sentences.
 
     Args:
-        leader: the best challenger; None if none can be compared with the control.
+        leader: the challenger with the best estimate; None if there is none.
     """
     if split.broken:
         sentences = [_broken(test, split)]

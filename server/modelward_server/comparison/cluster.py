@@ -1,7 +1,7 @@
-"""The same predictions, made by a dask cluster, for test data that one machine would not hold.
+"""Run models on a dask cluster, for test data that do not fit on one machine.
 
-Each task reads a row group and runs one version over it, in a process with limits as on the server. What comes back are
-predictions alone: the server keeps those and the labels, and judges them as it judges its own.
+Each task reads a row group and runs one version over it, in a process with the same limits as on the server. Only the
+predictions are returned: the server holds them and the labels, and evaluates them as it evaluates its own.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from modelward_server.sandbox.sandbox import Limits, Run, run_model
 from modelward_server.storage.parquet import Piece
 
 Read = Callable[[Any], Columns]
-"""Turns an Arrow batch into columns."""
+"""Converts an Arrow batch into columns."""
 
 
 async def run_on_cluster(
@@ -40,14 +40,19 @@ async def run_on_cluster(
     """Run a version over every row of a Parquet dataset.
 
     Args:
-        scheduler: its address, as `tcp://10.0.0.5:8786`.
-        others: the columns that are no features.
+        scheduler: the address of the scheduler, such as `tcp://10.0.0.5:8786`.
+        pieces: the row groups of the dataset.
+        read: converts an Arrow batch into columns.
+        others: the columns that are not features.
+        version: the version to run.
+        model: the path of its model file.
+        limits: the limits of the model's processes.
         names: the columns of the version's reference, in their order.
 
     Raises:
-        ModelFailed: it failed on some piece.
+        ModelFailed: the model failed on a row group.
         InvalidField: the data lack a column that it needs.
-        StoreUnavailable: the cluster does not answer.
+        StoreUnavailable: the cluster does not respond.
     """
     content = await asyncio.to_thread(model.read_bytes)
     return await asyncio.to_thread(_run, scheduler, pieces, read, others, version, content, limits, names)
@@ -75,7 +80,7 @@ def _gathered(client: Any, parts: Sequence[Any], version: ModelVersion) -> list[
     """Wait for the runs.
 
     Raises:
-        StoreUnavailable: the cluster lost its workers, its scheduler or the work.
+        StoreUnavailable: the cluster lost its workers, its scheduler or the tasks.
     """
     from distributed import KilledWorker
     from distributed.client import FutureCancelledError
@@ -83,7 +88,7 @@ def _gathered(client: Any, parts: Sequence[Any], version: ModelVersion) -> list[
     try:
         runs: list[Run] = client.gather(parts)
     except (OSError, KilledWorker, FutureCancelledError) as error:
-        raise StoreUnavailable(f"the dask cluster gave up on {version}: {error}", store="dask") from error
+        raise StoreUnavailable(f"the dask cluster failed to run {version}: {error}", store="dask") from error
     return runs
 
 
@@ -96,7 +101,7 @@ def _run_piece(
     limits: Limits,
     names: Sequence[str],
 ) -> Run:
-    """Run the version over a piece; done by a worker."""
+    """Run the version over a row group; executed by a dask worker."""
     batches = [read(batch) for batch in piece.batches()]
     joined = {name: np.concatenate([one[name] for one in batches]) for name in batches[0] if name not in others}
     features = without_times(joined)
@@ -107,15 +112,15 @@ def _run_piece(
 
 
 def _joined(runs: Sequence[Run], version: ModelVersion) -> Run:
-    """Put the runs of pieces together; the first one's latency stands for all."""
+    """Concatenate the runs of all row groups; the latency is that of the first one."""
     first = runs[0]
     if all(run.probabilities is None for run in runs):
-        runs = _of_all_classes(runs)  # What a model that does not tell its classes predicts differs by the piece.
+        runs = _with_all_classes(runs)  # A model without a list of classes has those it predicted.
     if any((run.kind, run.classes) != (first.kind, runs[0].classes) for run in runs):
-        raise ModelFailed(f"{version} named its classes otherwise on another part of the data")
+        raise ModelFailed(f"{version} reported different classes on another part of the data")
     probabilities = [run.probabilities for run in runs if run.probabilities is not None]
     if len(probabilities) not in {0, len(runs)}:
-        raise ModelFailed(f"{version} gave probabilities for a part of the data alone")
+        raise ModelFailed(f"{version} returned probabilities only for a part of the data")
     return Run(
         first.kind,
         runs[0].classes,
@@ -126,15 +131,15 @@ def _joined(runs: Sequence[Run], version: ModelVersion) -> Run:
     )
 
 
-def _of_all_classes(runs: Sequence[Run]) -> list[Run]:
-    """Return the runs with the classes of them all."""
+def _with_all_classes(runs: Sequence[Run]) -> list[Run]:
+    """Return the runs with the union of their classes."""
     classes = tuple(sorted({value for run in runs for value in run.classes}))
-    places = {value: place for place, value in enumerate(classes)}
-    return [replace(run, classes=classes, predicted=_moved(run, places)) for run in runs]
+    positions = {value: place for place, value in enumerate(classes)}
+    return [replace(run, classes=classes, predicted=_renumbered(run, positions)) for run in runs]
 
 
-def _moved(run: Run, places: Mapping[Any, int]) -> NDArray[Any]:
+def _renumbered(run: Run, positions: Mapping[Any, int]) -> NDArray[Any]:
     if run.kind is ModelKind.REGRESSION:
         return run.predicted
-    moved = np.array([places[value] for value in run.classes], np.int64)
-    return np.asarray(moved[run.predicted])
+    renumbered = np.array([positions[value] for value in run.classes], np.int64)
+    return np.asarray(renumbered[run.predicted])

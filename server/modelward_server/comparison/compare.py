@@ -1,4 +1,4 @@
-"""One comparison from its question to its verdict: run the models one after the other, measure, judge."""
+"""Run one comparison: run the models one after the other, compute their metrics, evaluate the differences."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -14,10 +14,10 @@ from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField, 
 from modelward.kinds import without_times
 from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion, Stage, VersionRef
 from modelward.shared.model_files import MAIN_FILES
-from modelward_server.comparison.prediction_alignment import Sent, align, read_predictions
+from modelward_server.comparison.prediction_alignment import SentPredictions, align, read_predictions
 from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column
 from modelward_server.comparison.trading_returns import add_trading_returns, deflated_sharpes
-from modelward_server.comparison.verdict import Outcome, Terms, decide
+from modelward_server.comparison.verdict import Evaluation, EvaluationTerms, evaluate
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.runtime.tracing import span
 from modelward_server.sandbox.sandbox import Limits, Run, run_model
@@ -27,12 +27,12 @@ DEFAULT_CONFIDENCE = 0.95
 DEFAULT_PERIODS = 252.0
 """Trading days of a year."""
 DEFAULT_ID = "id"
-"""The column of ids when predictions are sent and no other is named."""
+"""The column of ids if predictions are sent and no other column is named."""
 
 
 @dataclass(frozen=True)
-class Question:
-    """What a comparison is asked."""
+class ComparisonRequest:
+    """The request of a comparison."""
 
     versions: Sequence[VersionRef]
     label: str = DEFAULT_LABEL
@@ -41,7 +41,7 @@ class Question:
     primary: Metric | None = None
     """None: the first of the metrics."""
     baseline: VersionRef | None = None
-    """None: the version in production, or the first when none of them is."""
+    """None: the version in production, or the first if none of them is."""
     margin: float = 0.0
     confidence_level: float = DEFAULT_CONFIDENCE
     block_rows: float = 0.0
@@ -55,19 +55,21 @@ class Question:
     periods_per_year: float = DEFAULT_PERIODS
 
     def check(self) -> None:
-        """Refuse a baseline that is not compared.
+        """Validate that the baseline is among the compared versions.
 
         Raises:
-            InvalidField: naming those that are.
+            InvalidField: it is not; the message names the versions that are.
         """
         if self.baseline is not None and self.baseline not in self.versions:
             names = ", ".join(map(str, self.versions))
-            raise InvalidField(FieldViolation("baseline", f"{self.baseline} is not compared; choose one of {names}"))
+            raise InvalidField(
+                FieldViolation("baseline", f"{self.baseline} is not among the compared versions; choose one of {names}")
+            )
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What a comparison found, before it is given an id and written down."""
+class ComparisonResult:
+    """The result of a comparison, before it gets an id and is stored."""
 
     kind: ModelKind
     rows: int
@@ -76,36 +78,40 @@ class Answer:
     primary: Metric
     results: tuple[ModelResult, ...]
     """The best by the primary metric first, those that failed last."""
-    outcome: Outcome
+    evaluation: Evaluation
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True)
-class _Work:
-    """What is left to be done, and what is known already."""
+class _Prepared:
+    """The prepared inputs: labels, features, returns and the predictions that were sent."""
 
     truth: NDArray[Any]
     features: Columns
     returns: NDArray[Any] | None
-    sent: Mapping[VersionRef, Sent]
+    sent: Mapping[VersionRef, SentPredictions]
     left_out: int
 
 
 @dataclass
-class Comparing:
-    """A comparison at work: iterate over `progress`, then there is an `answer`.
+class RunningComparison:
+    """A running comparison: iterate over `progress`; afterwards `answer` is set.
 
     Args:
-        blob_path: from a file's SHA-256 to where its content lies; it verifies it.
-        turn: limits how many models run at once on this server; latencies are no use when they crowd each other out.
-        predictions: of versions that were run elsewhere; those are not run.
-        trials: how many versions each model has.
-        run: from a version and its file to its predictions, where not this machine makes them; then `columns` need
-            no features.
+        request: the request of the comparison.
+        versions: the compared versions.
+        columns: the test data.
+        limits: the limits of each model's process.
+        blob_path: maps the SHA-256 of a file to the path of its verified content.
+        turn: limits how many models run at once on this server; concurrent models would distort the latencies.
+        predictions: the predictions of versions that were run elsewhere and are not run here.
+        trials: the number of versions of each model.
+        run: computes the predictions of a version from its file, if not on this machine; `columns` then need no
+            features.
         names: the columns of the reference of each version that has one, in their order.
     """
 
-    question: Question
+    request: ComparisonRequest
     versions: Sequence[ModelVersion]
     columns: Columns
     limits: Limits
@@ -115,14 +121,14 @@ class Comparing:
     trials: Mapping[str, int] = field(default_factory=dict)
     run: Callable[[ModelVersion, Path], Awaitable[Run]] | None = None
     names: Mapping[VersionRef, Sequence[str]] = field(default_factory=dict)
-    answer: Answer = field(init=False)
+    answer: ComparisonResult = field(init=False)
 
     async def progress(self) -> AsyncIterator[ComparisonProgress]:
-        """Do the work, and say what was done.
+        """Run the comparison, and yield its progress.
 
         Raises:
             FormatNotExecutable: the server does not run a version's format.
-            ModelFailed: fewer than two models answered; the text says what befell the others.
+            ModelFailed: fewer than two models answered; the message states the failures of the others.
             InvalidField: the data, the label or the metrics do not fit the models.
         """
         to_run = [version for version in self.versions if version.ref not in self.predictions]
@@ -141,18 +147,18 @@ class Comparing:
             self.answer = await asyncio.to_thread(self._answer, runs, failures, work)
         yield ComparisonProgress(1.0, "measured and judged")
 
-    def _prepare(self, runs: bool) -> _Work:
-        """Align what was sent, and take the test set apart; `runs` says whether a model needs features."""
-        question, columns, left_out = self.question, self.columns, 0
+    def _prepare(self, runs: bool) -> _Prepared:
+        """Align the predictions that were sent, and split the test data; `runs` states if a model needs features."""
+        request, columns, left_out = self.request, self.columns, 0
         tables: Mapping[VersionRef, Columns] = self.predictions
         if tables:
-            aligned = align(columns, tables, question.id or DEFAULT_ID)
+            aligned = align(columns, tables, request.id or DEFAULT_ID)
             columns, tables, left_out = aligned.columns, aligned.predictions, aligned.left_out
-        columns = {name: values for name, values in columns.items() if name != question.id}
-        truth, features = split_column(columns, question.label, "label")
+        columns = {name: values for name, values in columns.items() if name != request.id}
+        truth, features = split_column(columns, request.label, "label")
         returns = None
-        if question.returns:
-            returns, features = split_column(features, question.returns, "returns")
+        if request.returns:
+            returns, features = split_column(features, request.returns, "returns")
         features = without_times(features)
         if runs and not features:
             raise InvalidField(FieldViolation("data", "has no column of features; send those too"))
@@ -160,7 +166,7 @@ class Comparing:
             version: read_predictions(table, truth, f"predictions[{number}].data")
             for number, (version, table) in enumerate(tables.items())
         }
-        return _Work(truth, features, returns, sent, left_out)
+        return _Prepared(truth, features, returns, sent, left_out)
 
     async def _run(self, version: ModelVersion, file: ArtifactFile, features: Columns) -> Run:
         path = await asyncio.to_thread(self.blob_path, file.sha256)
@@ -169,36 +175,38 @@ class Comparing:
         async with self.turn:
             return await run_model(version, path, features, self.limits, self.names.get(version.ref, ()))
 
-    def _answer(self, runs: Mapping[VersionRef, Run], failures: Mapping[VersionRef, str], work: _Work) -> Answer:
+    def _answer(
+        self, runs: Mapping[VersionRef, Run], failures: Mapping[VersionRef, str], work: _Prepared
+    ) -> ComparisonResult:
         if len(runs) < 2:
-            told = "; ".join(failures.values())
-            raise ModelFailed(f"fewer than two models answered, so there is nothing to compare: {told}")
-        question = self.question
+            reasons = "; ".join(failures.values())
+            raise ModelFailed(f"fewer than two models answered, so there is nothing to compare: {reasons}")
+        request = self.request
         scored = score_runs(runs, work.truth)
         if work.returns is not None:
-            scored = add_trading_returns(scored, work.sent, work.returns, question.cost_bps, question.periods_per_year)
-        metrics, primary, notes = choose_metrics(question.metrics, question.primary, list(scored.values()))
+            scored = add_trading_returns(scored, work.sent, work.returns, request.cost_bps, request.periods_per_year)
+        metrics, primary, notes = choose_metrics(request.metrics, request.primary, list(scored.values()))
         baseline = self._baseline(runs)
-        terms = Terms(
-            metrics, primary, baseline, question.margin, question.confidence_level, question.block_rows, question.seed
+        terms = EvaluationTerms(
+            metrics, primary, baseline, request.margin, request.confidence_level, request.block_rows, request.seed
         )
-        outcome = decide(scored, terms)
+        evaluation = evaluate(scored, terms)
         latencies = {version: run.latency for version, run in runs.items()}
         deflated = deflated_sharpes(scored, self.trials)
-        results = _results(outcome, latencies, deflated, failures)
-        all_notes = (*_left_out(work), *outcome.notes, *notes)
+        results = _results(evaluation, latencies, deflated, failures)
+        all_notes = (*_left_out(work), *evaluation.notes, *notes)
         rows = len(work.truth)
         kind = ModelKind.CLASSIFICATION if scored[baseline].classes else ModelKind.REGRESSION
-        return Answer(kind, rows, question.label, baseline, primary, results, outcome, all_notes)
+        return ComparisonResult(kind, rows, request.label, baseline, primary, results, evaluation, all_notes)
 
     def _baseline(self, runs: Mapping[VersionRef, Run]) -> VersionRef:
-        """Return the baseline that was asked for, or the champion, or else the first.
+        """Return the requested baseline, or the version in production, or the first version.
 
         Raises:
-            ModelFailed: it did not answer.
+            ModelFailed: the baseline did not answer.
         """
         champions = [version.ref for version in self.versions if version.stage is Stage.PRODUCTION]
-        baseline = self.question.baseline or next(iter(champions), None) or next(iter(runs))
+        baseline = self.request.baseline or next(iter(champions), None) or next(iter(runs))
         if baseline not in runs:
             raise ModelFailed(
                 f"the baseline {baseline} did not answer; fix it or choose another baseline",
@@ -212,8 +220,8 @@ def main_file(version: ModelVersion, allow_pickle: bool) -> ArtifactFile:
     """Return the file of a version that is run.
 
     Raises:
-        ArtifactDeleted: its files are gone.
-        FormatNotExecutable: its format is only stored here, or the file is not there.
+        ArtifactDeleted: its files were deleted.
+        FormatNotExecutable: the server does not run its format, or the file is missing.
     """
     check_not_deleted(version)
     if version.format is ModelFormat.PICKLE and not allow_pickle:
@@ -232,13 +240,13 @@ def _not_run(version: ModelVersion, why: str) -> FormatNotExecutable:
     return FormatNotExecutable(f"{version} {why}", model=version.model, version=version.version, format=version.format)
 
 
-def _left_out(work: _Work) -> tuple[str, ...]:
+def _left_out(work: _Prepared) -> tuple[str, ...]:
     of = f"of {len(work.truth) + work.left_out:,} rows lack a prediction of some version and are excluded"
     return (f"{work.left_out:,} {of}",) if work.left_out else ()
 
 
 def _results(
-    outcome: Outcome,
+    evaluation: Evaluation,
     latencies: Mapping[VersionRef, Latency | None],
     deflated: Mapping[VersionRef, DeflatedSharpe],
     failures: Mapping[VersionRef, str],
@@ -254,7 +262,7 @@ def _results(
             confidence_set_p_value=judged.confidence_set_p_value,
             deflated_sharpe=deflated.get(version),
         )
-        for version, judged in outcome.models.items()
+        for version, judged in evaluation.models.items()
     )
     failed = (ModelResult(version, (), (), None, None, failure) for version, failure in failures.items())
     return (*answered, *failed)

@@ -1,4 +1,4 @@
-"""Each version's difference to the baseline in each metric, put to the test that suits it."""
+"""Test each version's difference to the baseline in each metric, by the test that applies to the metric."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,12 +14,12 @@ from modelward_server.statistics.paired_tests import PairedTestResult, diebold_m
 from modelward_server.statistics.sharpe import sharpe_difference
 
 DEPENDENT_ROWS = 2.0
-"""From this mean length of blocks on rows count as dependent: tests that take them for independent are not used."""
+"""Mean block length from which rows count as dependent: tests that assume independence are then not used."""
 
 
 @dataclass(frozen=True)
-class Difference:
-    """What is known of one difference to the baseline."""
+class TestedDifference:
+    """One difference to the baseline: its bootstrap interval and its significance test."""
 
     drawn: bootstrap.PairedDifference
     tested: PairedTestResult
@@ -38,30 +38,34 @@ class Difference:
             statistic=tested.statistic,
         )
 
-    def turned(self) -> "Difference":
-        """Return the baseline's difference to the version."""
+    def negated(self) -> "TestedDifference":
+        """Return the difference in the opposite direction: the baseline's to the version."""
         drawn, tested = self.drawn, self.tested
-        turned = replace(drawn, value=0.0 - drawn.value, low=0.0 - drawn.high, high=0.0 - drawn.low)  # No -0.
-        return replace(self, drawn=turned, tested=replace(tested, statistic=0.0 - tested.statistic))
+        negated = replace(drawn, value=0.0 - drawn.value, low=0.0 - drawn.high, high=0.0 - drawn.low)  # No -0.
+        return replace(self, drawn=negated, tested=replace(tested, statistic=0.0 - tested.statistic))
 
 
-Differences = Mapping[tuple[VersionRef, Metric], Difference]
+TestedDifferences = Mapping[tuple[VersionRef, Metric], TestedDifference]
 
 
-def put_to_test(
+def tested_difference(
     metric: Metric, scored: Scored, baseline: Scored, drawn: bootstrap.PairedDifference, block_rows: float, seed: int
-) -> Difference:
+) -> TestedDifference:
     """Test one difference.
 
     Args:
-        drawn: what the paired bootstrap made of it, which is the test where no better one is known.
-        block_rows: the mean number of neighbouring rows that hang together.
+        metric: the metric.
+        scored: the predictions of the version.
+        baseline: the predictions of the baseline.
+        drawn: the result of the paired bootstrap, which is the test for metrics without a specific one.
+        block_rows: the mean number of dependent neighbouring rows.
+        seed: the same seed gives the same result.
     """
     found = _test(metric, scored, baseline, block_rows, seed)
     if found is None:
-        return Difference(drawn, PairedTestResult(SignificanceTest.BOOTSTRAP, 0.0, drawn.p_value))
+        return TestedDifference(drawn, PairedTestResult(SignificanceTest.BOOTSTRAP, 0.0, drawn.p_value))
     least = min_p_value(informative_rows(metric, scored, baseline) / block_rows)
-    return Difference(drawn, replace(found, p_value=max(found.p_value, least)))
+    return TestedDifference(drawn, replace(found, p_value=max(found.p_value, least)))
 
 
 def _test(metric: Metric, scored: Scored, baseline: Scored, block_rows: float, seed: int) -> PairedTestResult | None:
@@ -73,7 +77,7 @@ def _test(metric: Metric, scored: Scored, baseline: Scored, block_rows: float, s
     if losses is None or others is None:
         return None
     found = diebold_mariano(losses, others, ceil(block_rows))
-    # Of what earns, more is better: the sign is that of the difference.
+    # Losses of metrics where higher is better are negated: the sign is that of the difference.
     return found if metric.lower_is_better else replace(found, statistic=-found.statistic)
 
 
@@ -85,30 +89,33 @@ def _test_independent(metric: Metric, scored: Scored, baseline: Scored) -> Paire
     return delong(scored.truth == 1, scored.probabilities[:, 1], baseline.probabilities[:, 1])
 
 
-def adjusted(found: Differences, primary: Metric) -> dict[tuple[VersionRef, Metric], Difference]:
-    """Correct the p-values: those of the primary metric for all versions, which it alone decides; the others for all.
+def holm_adjusted(found: TestedDifferences, primary: Metric) -> dict[tuple[VersionRef, Metric], TestedDifference]:
+    """Correct the p-values by Holm's method: of the primary metric over all versions; of the others over all tests.
 
-    The primary metric comes first, as a gatekeeper, so that looking at more metrics costs the verdict nothing.
+    The primary metric is tested first, as a gatekeeper, so additional metrics do not weaken the verdict.
     """
     first = {key: one for key, one in found.items() if key[1] is primary}
     return _corrected(found) | _corrected(first)
 
 
-def _corrected(found: Differences) -> dict[tuple[VersionRef, Metric], Difference]:
+def _corrected(found: TestedDifferences) -> dict[tuple[VersionRef, Metric], TestedDifference]:
     p_values = holm([one.tested.p_value for one in found.values()])
     return {
         key: replace(one, adjusted_p_value=p_value) for (key, one), p_value in zip(found.items(), p_values, strict=True)
     }
 
 
-def judge(
+def verdict_of(
     found: bootstrap.PairedDifference, p_value: float, lower_is_better: bool, margin: float, level: float
 ) -> Verdict:
-    """Say how a version stands to what it is held against.
+    """Return the verdict on a version, from its difference to another version.
 
     Args:
-        p_value: of the test that decides, corrected.
-        margin: how much worse still counts as good; 0 for none.
+        found: the difference with its confidence interval.
+        p_value: the corrected p-value of the significance test.
+        lower_is_better: the direction of the metric.
+        margin: the non-inferiority margin in the unit of the metric; 0 for none.
+        level: the confidence level, such as 0.95.
     """
     worst = -found.high if lower_is_better else found.low
     best = -found.low if lower_is_better else found.high

@@ -1,4 +1,4 @@
-"""Predictions that were made elsewhere: read, checked, and set beside the truth by the ids of their rows."""
+"""Read and validate predictions that were computed elsewhere, and align them with the labels by row id."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -20,72 +20,77 @@ from modelward_server.statistics.trading import Floats
 
 PREDICTION, PROBABILITY, POSITION = "prediction", "probability", "position"
 BY_CLASS = f"{PROBABILITY}:"
-"""What the name of a column with the probability of one class begins with."""
+"""The prefix of the names of columns with the probability of one class."""
 
 
 @dataclass(frozen=True)
-class Sent:
-    """One version's predictions, one for each row."""
+class SentPredictions:
+    """The predictions of one version, one per row, and its positions if it sent any."""
 
     run: Run
     positions: Floats | None
 
 
 @dataclass(frozen=True)
-class Aligned:
-    """The rows that the test data and all predictions share, in the order of the test data."""
+class AlignedTables:
+    """The rows that the test data and all predictions have in common, in the order of the test data."""
 
     columns: Columns
     """The test data without its ids."""
     predictions: Mapping[VersionRef, Columns]
     left_out: int
-    """How many rows of the test data have no prediction of every version."""
+    """The number of rows of the test data that lack a prediction of some version."""
 
 
-def align(data: Columns, predictions: Mapping[VersionRef, Columns], name: str) -> Aligned:
+def align(data: Columns, predictions: Mapping[VersionRef, Columns], name: str) -> AlignedTables:
     """Join tables by the ids of their rows.
 
     Args:
+        data: the test data.
+        predictions: the predictions of each version.
         name: the column of ids in every table.
 
     Raises:
-        InvalidField: a table has no ids or one twice, or no row is in all tables.
+        InvalidField: a table has no ids or a repeated one, or no row is in all tables.
     """
     fields = {version: f"predictions[{number}].data" for number, version in enumerate(predictions)}
     ids = _ids(data, name, "data")
-    places = {version: _places(_ids(table, name, fields[version])) for version, table in predictions.items()}
-    shared = reduce(lambda kept, known: kept & known.keys(), places.values(), set(ids))
+    positions = {version: _positions(_ids(table, name, fields[version])) for version, table in predictions.items()}
+    shared = reduce(lambda kept, known: kept & known.keys(), positions.values(), set(ids))
     rows = np.array([row for row, key in enumerate(ids) if key in shared], np.int64)
     if not len(rows):
-        raise InvalidField(FieldViolation("predictions", f"share no {name} with the data; send the ids of its rows"))
+        raise InvalidField(
+            FieldViolation("predictions", f"have no {name} in common with the data; send the ids of its rows")
+        )
     found = {
-        version: _taken(table, np.array([places[version][ids[row]] for row in rows]), name)
+        version: _select_rows(table, np.array([positions[version][ids[row]] for row in rows]), name)
         for version, table in predictions.items()
     }
-    return Aligned(_taken(data, rows, name), found, len(ids) - len(rows))
+    return AlignedTables(_select_rows(data, rows, name), found, len(ids) - len(rows))
 
 
-def read_predictions(table: Columns, truth: NDArray[Any], field: str) -> Sent:
-    """Read one version's predictions: text, truth values and whole numbers are classes, other numbers are numbers.
+def read_predictions(table: Columns, truth: NDArray[Any], field: str) -> SentPredictions:
+    """Read one version's predictions: text, booleans and integers are classes, other numbers are numeric predictions.
 
     Args:
-        table: aligned with the truth.
-        field: where the table stands in the request, for errors.
+        table: the predictions, aligned with the labels.
+        truth: the labels, shape (rows,).
+        field: the path of the table in the request, for errors.
 
     Raises:
-        InvalidField: a column is missing, or holds what is no prediction.
+        InvalidField: a column is missing or contains invalid predictions.
     """
     if PREDICTION not in table:
         raise InvalidField(FieldViolation(field, f"has no column {PREDICTION!r}; it has {', '.join(sorted(table))}"))
     if is_time(table[PREDICTION]):
         fix = "holds times; send numbers, text or truth values"
         raise InvalidField(FieldViolation(f"{field}[{PREDICTION!r}]", fix))
-    predicted, given = table[PREDICTION], any(name.startswith(PROBABILITY) for name in table)
+    predicted, has_probabilities = table[PREDICTION], any(name.startswith(PROBABILITY) for name in table)
     positions = _finite(table[POSITION], f"{field}[{POSITION!r}]") if POSITION in table else None
-    if predicted.dtype == np.float64 and not given:
+    if predicted.dtype == np.float64 and not has_probabilities:
         numbers = _finite(predicted, f"{field}[{PREDICTION!r}]")
-        return Sent(Run(ModelKind.REGRESSION, (), numbers, None, None), positions)
-    return Sent(_classes(table, predicted, truth, field), positions)
+        return SentPredictions(Run(ModelKind.REGRESSION, (), numbers, None, None), positions)
+    return SentPredictions(_classes(table, predicted, truth, field), positions)
 
 
 def _classes(table: Columns, predicted: NDArray[Any], truth: NDArray[Any], field: str) -> Run:
@@ -102,22 +107,22 @@ def _classes(table: Columns, predicted: NDArray[Any], truth: NDArray[Any], field
     place = {value: number for number, value in enumerate(classes)}
     run = Run(ModelKind.CLASSIFICATION, classes, np.array([place[answer] for answer in answers], np.int64), None, None)
     if named:
-        return replace(run, probabilities=_by_class(table, named, classes, field))
-    return replace(run, probabilities=_of_the_greater(table, classes, field)) if PROBABILITY in table else run
+        return replace(run, probabilities=_class_probabilities(table, named, classes, field))
+    return replace(run, probabilities=_binary_probabilities(table, classes, field)) if PROBABILITY in table else run
 
 
 def _labels(values: NDArray[Any]) -> list[Any]:
-    """Return classes; whole numbers that came as floats are whole."""
+    """Return classes; integers that were sent as floats become integers."""
     if values.dtype == np.float64 and np.array_equal(values, np.round(values)):
         return [int(value) for value in values]
     found: list[Any] = values.tolist()
     return found
 
 
-def _by_class(table: Columns, named: Mapping[str, str], classes: tuple[Any, ...], field: str) -> Floats:
+def _class_probabilities(table: Columns, named: Mapping[str, str], classes: tuple[Any, ...], field: str) -> Floats:
     absent = np.zeros(len(table[PREDICTION]))
     columns = [
-        _share(table[named[str(value)]], f"{field}[{named[str(value)]!r}]") if str(value) in named else absent
+        _probabilities(table[named[str(value)]], f"{field}[{named[str(value)]!r}]") if str(value) in named else absent
         for value in classes
     ]
     found = np.column_stack(columns)
@@ -126,15 +131,15 @@ def _by_class(table: Columns, named: Mapping[str, str], classes: tuple[Any, ...]
     return found
 
 
-def _of_the_greater(table: Columns, classes: tuple[Any, ...], field: str) -> Floats:
+def _binary_probabilities(table: Columns, classes: tuple[Any, ...], field: str) -> Floats:
     if len(classes) != 2:
-        fix = f"is of two classes, but there are {len(classes)}; name a column for each, as '{BY_CLASS}up'"
+        fix = f"requires two classes, but there are {len(classes)}; send a column for each, such as '{BY_CLASS}up'"
         raise InvalidField(FieldViolation(f"{field}[{PROBABILITY!r}]", fix))
-    greater = _share(table[PROBABILITY], f"{field}[{PROBABILITY!r}]")
+    greater = _probabilities(table[PROBABILITY], f"{field}[{PROBABILITY!r}]")
     return np.column_stack([1 - greater, greater])
 
 
-def _share(values: NDArray[Any], field: str) -> Floats:
+def _probabilities(values: NDArray[Any], field: str) -> Floats:
     found = _finite(values, field)
     if ((found < 0) | (found > 1)).any():
         raise InvalidField(FieldViolation(field, "holds probabilities below 0 or above 1"))
@@ -156,13 +161,13 @@ def _ids(table: Columns, name: str, field: str) -> list[str]:
         raise InvalidField(FieldViolation(field, f"has no column {name!r} with the ids of its rows"))
     found = id_texts(table[name], f"{field}[{name!r}]")
     if len(set(found)) < len(found):
-        raise InvalidField(FieldViolation(f"{field}[{name!r}]", "names a row twice; each row needs an id of its own"))
+        raise InvalidField(FieldViolation(f"{field}[{name!r}]", "contains an id twice; each row needs a unique id"))
     return found
 
 
-def _places(ids: list[str]) -> dict[str, int]:
+def _positions(ids: list[str]) -> dict[str, int]:
     return {key: place for place, key in enumerate(ids)}
 
 
-def _taken(table: Columns, rows: NDArray[np.int64], name: str) -> Columns:
+def _select_rows(table: Columns, rows: NDArray[np.int64], name: str) -> Columns:
     return {column: values[rows] for column, values in table.items() if column != name}

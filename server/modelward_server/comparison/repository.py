@@ -1,4 +1,4 @@
-"""Comparisons in the ledger."""
+"""Comparisons in the ledger: store, read and list them."""
 
 from uuid import uuid4
 
@@ -9,15 +9,15 @@ from modelward.comparison import Comparison
 from modelward.errors import ComparisonNotFound
 from modelward.lifecycle import Page
 from modelward_server.actor_context import ActorContext
-from modelward_server.comparison.compare import Answer
+from modelward_server.comparison.compare import ComparisonResult
 from modelward_server.lifecycle.repository import model_row
 from modelward_server.storage.comparison_tables import ComparedModelRow, ComparisonRow
 from modelward_server.storage.documents import COMPARISON
 from modelward_server.storage.paging import Key, fetch_page, is_visible, visible_prefixes
 
 
-def save_comparison(session: Session, answer: Answer, actor: ActorContext) -> Comparison:
-    """Give a comparison an id and write it down."""
+def save_comparison(session: Session, answer: ComparisonResult, actor: ActorContext) -> Comparison:
+    """Store a comparison under a new id."""
     comparison = Comparison(
         comparison_id=f"comparison-{uuid4().hex[:16]}",
         kind=answer.kind,
@@ -27,13 +27,13 @@ def save_comparison(session: Session, answer: Answer, actor: ActorContext) -> Co
         baseline=answer.baseline,
         results=answer.results,
         best=answer.results[0].version,
-        conclusion=answer.outcome.conclusion,
-        resampling=answer.outcome.resampling,
+        conclusion=answer.evaluation.conclusion,
+        resampling=answer.evaluation.resampling,
         notes=answer.notes,
         created_by=actor.name,
         created_at=actor.at,
-        confidence_set=answer.outcome.confidence_set,
-        spa_p_value=answer.outcome.spa_p_value,
+        confidence_set=answer.evaluation.confidence_set,
+        spa_p_value=answer.evaluation.spa_p_value,
     )
     row = ComparisonRow(comparison_id=comparison.comparison_id, created_at=actor.at, found=COMPARISON.dump(comparison))
     session.add(row)
@@ -47,22 +47,22 @@ def get_comparison(session: Session, comparison_id: str) -> Comparison:
     """Return a comparison.
 
     Raises:
-        ComparisonNotFound: there is none of that id.
+        ComparisonNotFound: no comparison has that id.
     """
     row = session.scalar(select(ComparisonRow).where(ComparisonRow.comparison_id == comparison_id))
     if row is None:
         raise ComparisonNotFound(
-            f"there is no comparison {comparison_id!r}; ListComparisons shows those that there are",
+            f"there is no comparison {comparison_id!r}; ListComparisons lists the existing ones",
             comparison_id=comparison_id,
         )
     return _to_comparison(row)
 
 
 def list_comparisons(session: Session, model: str, page_size: int, page_token: str) -> Page[Comparison]:
-    """Return a page of comparisons, the newest first, of all models or of those with a version of one.
+    """Return a page of comparisons, the newest first: all, or those that include a version of `model`.
 
     Raises:
-        ModelNotFound: there is no such model.
+        ModelNotFound: the model does not exist.
     """
     foreign = select(ComparedModelRow.sequence).where(not_(is_visible(ComparedModelRow.model)))
     rows = (
@@ -72,8 +72,8 @@ def list_comparisons(session: Session, model: str, page_size: int, page_token: s
     )
     if model:
         model_row(session, model)
-        about = select(ComparedModelRow.sequence).where(ComparedModelRow.model == model)
-        rows = rows.where(ComparisonRow.sequence.in_(about))
+        matching = select(ComparedModelRow.sequence).where(ComparedModelRow.model == model)
+        rows = rows.where(ComparisonRow.sequence.in_(matching))
     newest_first = [Key(ComparisonRow.sequence, descending=True)]
     page = fetch_page(session, rows, newest_first, page_size, page_token, ("comparisons", model))
     return Page(tuple(map(_to_comparison, page.items)), page.next_page_token)

@@ -1,4 +1,4 @@
-"""From what models answered and what was true to what can be measured."""
+"""Score the answers of models against the labels, and choose the metrics to compute."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -22,35 +22,41 @@ from modelward_server.statistics.metric_applicability import (
 from modelward_server.statistics.metrics import Scored
 from modelward_server.statistics.rounding import equalize, size_of
 
-MOST_CLASSES = 100
-"""With more, it is a number that the label holds, and no class."""
+MAX_CLASSES = 100
+"""Maximum number of classes: a label with more distinct values is a number, not a class."""
 
 
 def split_column(columns: Columns, name: str, field: str) -> tuple[NDArray[Any], Columns]:
-    """Take a column out of a table and return it with the others.
+    """Split one column from a table, and return it and the other columns.
 
     Args:
-        field: of the request, that names the column.
+        columns: the table.
+        name: the name of the column.
+        field: the field of the request that names the column.
 
     Raises:
-        InvalidField: it is not there, is missing in some row, or is not finite.
+        InvalidField: the column does not exist, or has a value that is missing or not finite.
     """
     if name not in columns:
-        raise InvalidField(FieldViolation(field, f"{name!r} is not a column; there are {_some(columns)}"))
-    taken, others = columns[name], {other: values for other, values in columns.items() if other != name}
-    if is_time(taken):
+        raise InvalidField(FieldViolation(field, f"{name!r} is not a column; there are {_first_few(columns)}"))
+    column, others = columns[name], {other: values for other, values in columns.items() if other != name}
+    if is_time(column):
         raise InvalidField(FieldViolation(f"data[{name!r}]", "holds times; send numbers, text or truth values"))
-    missing = count_missing(taken)
+    missing = count_missing(column)
     if missing:
         fix = (
-            f"is missing, infinite or beyond {MAX_PREDICTION:g} in {missing:,} of {len(taken):,} rows; leave those out"
+            f"is missing, infinite or beyond {MAX_PREDICTION:g} in {missing:,} of {len(column):,} rows; leave those out"
         )
         raise InvalidField(FieldViolation(f"data[{name!r}]", fix))
-    return taken, others
+    return column, others
 
 
 def score_runs(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[VersionRef, Scored]:
-    """Set the answers of several models beside the truth, with their classes in one common order.
+    """Combine the answers of several models with the labels, with their classes in one common order.
+
+    Args:
+        runs: the answers of each version.
+        truth: the labels, shape (rows,).
 
     Raises:
         InvalidField: some predict classes and others numbers, or the label is of another kind than they predict.
@@ -66,36 +72,37 @@ def score_runs(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[Vers
 
 
 def choose_metrics(
-    asked: Sequence[Metric], primary: Metric | None, scored: Sequence[Scored]
+    requested: Sequence[Metric], primary: Metric | None, scored: Sequence[Scored]
 ) -> tuple[list[Metric], Metric, list[str]]:
-    """Return what to measure, what decides, and notes on what had to be left out.
+    """Return the metrics to compute, the primary metric, and notes on metrics that had to be left out.
 
     Args:
-        asked: empty for all that make sense.
-        primary: None for the first of `asked` that the rows define, or accuracy for classes and MSE for numbers.
+        requested: the requested metrics; empty for all that apply.
+        primary: None for the first of `requested` that is defined, or accuracy for classes and MSE for numbers.
+        scored: the predictions of all versions.
 
     Raises:
-        InvalidField: a metric that was asked for makes no sense for these models, or the rows define none of them or
-            not the one that decides.
+        InvalidField: a requested metric does not apply to these models, or none of them, or not the primary one, is
+            defined on these rows.
     """
-    for number, metric in enumerate(asked):
+    for number, metric in enumerate(requested):
         _refuse(f"metrics[{number}]", metric, _first(unsuitable_reason, metric, scored))
     if primary is not None:
         _refuse("primary_metric", primary, _first(inapplicable_reason, primary, scored))
-    traded = all(one.trading_returns for one in scored)
-    suiting = [
+    has_returns = all(one.trading_returns for one in scored)
+    applicable = [
         metric
         for metric in Metric
-        if applies_to(metric, classes=bool(scored[0].classes)) and (traded or metric not in TRADING_METRICS)
+        if applies_to(metric, classes=bool(scored[0].classes)) and (has_returns or metric not in TRADING_METRICS)
     ]
-    reasons = {metric: _first(inapplicable_reason, metric, scored) for metric in asked or suiting}
+    reasons = {metric: _first(inapplicable_reason, metric, scored) for metric in requested or applicable}
     chosen = [metric for metric, why in reasons.items() if not why]
     notes = [f"{metric} is omitted: it {why}" for metric, why in reasons.items() if why]
     if not chosen and primary is None:
         raise InvalidField(FieldViolation("metrics", f"has none that these rows define; {'; '.join(notes)}"))
     decides = primary or chosen[0]  # In the order of their definition, accuracy and MSE come first and always work.
-    if asked and primary is None and decides is not asked[0]:
-        notes.append(f"the primary metric is {decides}, because {asked[0]} is omitted")
+    if requested and primary is None and decides is not requested[0]:
+        notes.append(f"the primary metric is {decides}, because {requested[0]} is omitted")
     return (chosen if decides in chosen else [decides, *chosen]), decides, notes
 
 
@@ -104,7 +111,7 @@ def _score_numbers(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[
         raise InvalidField(FieldViolation("label", "holds text, but the models predict numbers"))
     numbers, predicted = truth.astype(np.float64), np.array([run.predicted for run in runs.values()])
     errors = numbers - predicted
-    # Twins, and errors of the same size to either side, differ in their last digits: that is no difference.
+    # Equal models, and errors of equal size and opposite sign, differ in their last digits, which does not count.
     errors = np.copysign(equalize(np.abs(errors), size_of(numbers, predicted)), errors)
     return {
         version: Scored(numbers, run.predicted, errors=missed)
@@ -116,18 +123,18 @@ def _score_classes(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[
     present = set(truth.tolist())
     for version, run in runs.items():
         if not present & set(run.classes):
-            fix = f"holds {_some(present)}, none of which is a class of {version}: {_some(run.classes)}"
+            fix = f"holds {_first_few(present)}, none of which is a class of {version}: {_first_few(run.classes)}"
             raise InvalidField(FieldViolation("label", fix))
     classes = sorted(present.union(*(run.classes for run in runs.values())))
-    if len(classes) > MOST_CLASSES:
-        raise InvalidField(FieldViolation("label", f"holds {len(classes):,} classes; {MOST_CLASSES} are the most"))
+    if len(classes) > MAX_CLASSES:
+        raise InvalidField(FieldViolation("label", f"holds {len(classes):,} classes; {MAX_CLASSES} are the most"))
     place = {value: number for number, value in enumerate(classes)}
     positions = np.array([place[value] for value in truth.tolist()], np.int64)
     return _without_rounding({version: _in_order(run, positions, classes, place) for version, run in runs.items()})
 
 
 def _without_rounding(scored: Mapping[VersionRef, Scored]) -> dict[VersionRef, Scored]:
-    """Make probabilities that differ by rounding alone the same for all versions."""
+    """Make probabilities equal across versions that differ only by rounding errors."""
     given = {version: one.probabilities for version, one in scored.items() if one.probabilities is not None}
     if not given:
         return dict(scored)
@@ -137,7 +144,7 @@ def _without_rounding(scored: Mapping[VersionRef, Scored]) -> dict[VersionRef, S
 
 
 def _in_order(run: Run, truth: NDArray[np.int64], classes: Sequence[Any], place: Mapping[Any, int]) -> Scored:
-    """Move a model's classes to their common places; a class that it does not know has no probability."""
+    """Renumber a model's classes to the common order; classes that it does not know have probability 0."""
     moved = np.array([place[value] for value in run.classes], np.int64)
     probabilities = None
     if run.probabilities is not None:
@@ -153,7 +160,7 @@ def _refuse(field: str, metric: Metric, why: str) -> None:
 
 
 def _first(ask: Callable[[Metric, Scored], str], metric: Metric, scored: Sequence[Scored]) -> str:
-    """Return why some model has no such metric; empty when all have."""
+    """Return why a metric cannot be computed for some model; empty if it can for all."""
     return next((why for one in scored if (why := ask(metric, one))), "")
 
 
@@ -163,7 +170,7 @@ def count_missing(truth: NDArray[Any]) -> int:
     return int(np.count_nonzero(~(np.abs(truth.astype(np.float64)) < MAX_PREDICTION)))
 
 
-def _some(values: Any) -> str:
-    """Name the first few of many values."""
+def _first_few(values: Any) -> str:
+    """Format the first ten of many values."""
     named = sorted(map(repr, values))
     return ", ".join(named[:10]) + (", ..." if len(named) > 10 else "")

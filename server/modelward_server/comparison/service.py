@@ -1,4 +1,4 @@
-"""Comparisons and benchmarks of versions, for requests and for the server's own use."""
+"""The comparison service: comparisons and benchmarks, for requests and for retraining."""
 
 import asyncio
 import os
@@ -14,9 +14,9 @@ from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.kinds import without_times
 from modelward.lifecycle import ModelVersion, VersionRef
-from modelward_server.comparison.benchmark import Asked, Benchmark
+from modelward_server.comparison.benchmark import Benchmark, BenchmarkOptions
 from modelward_server.comparison.cluster import run_on_cluster
-from modelward_server.comparison.compare import Answer, Comparing, Question
+from modelward_server.comparison.compare import ComparisonRequest, ComparisonResult, RunningComparison
 from modelward_server.drift.references import reference_columns
 from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.versions import get_version
@@ -28,21 +28,21 @@ from modelward_server.storage.parquet import Piece
 from modelward_server.storage.unit_of_work import UnitOfWork
 
 MAX_COMPARISONS = 32
-"""Comparisons and benchmarks that run or wait for a turn; each holds its tables in memory."""
+"""Maximum number of comparisons and benchmarks that run or wait; each holds its tables in memory."""
 
 
 class Table(Protocol):
-    """A table that was sent, or is stored elsewhere."""
+    """A table that was sent with a request or is stored elsewhere."""
 
     is_parquet: bool
-    """Whether it is in Parquet files that other machines can read."""
+    """Whether it consists of Parquet files that other machines can read."""
 
     async def read(self, only: Collection[str] | None = None) -> Columns:
-        """Read the table, or of Parquet files `only` these columns."""
+        """Read the table; from Parquet files, `only` these columns."""
         ...
 
     async def pieces(self) -> list[Piece]:
-        """Return the pieces of its Parquet files."""
+        """Return the row groups of its Parquet files."""
         ...
 
 
@@ -50,11 +50,13 @@ class ComparisonService:
     """Compares and benchmarks versions.
 
     Args:
-        limits: for each model's process.
-        scheduler: address of the dask cluster that runs models over Parquet data; empty: this machine runs them.
+        unit_of_work: the transactions of the ledger.
+        blobs: the blob store.
+        limits: the limits of each model's process.
+        scheduler: the address of the dask cluster that runs models over Parquet data; empty: this machine runs them.
 
     Attributes:
-        admission: the bound on comparisons and benchmarks of clients.
+        admission: the limit on concurrent comparisons and benchmarks of clients.
     """
 
     def __init__(self, unit_of_work: UnitOfWork, blobs: BlobStore, limits: Limits, scheduler: str = "") -> None:
@@ -62,60 +64,68 @@ class ComparisonService:
         self._blobs = blobs
         self._limits = limits
         self._scheduler = scheduler
-        # Half of the cores, so that models neither slow down each other's clocks nor starve the server.
+        # Half of the cores, so that models neither distort each other's latencies nor starve the server.
         self._turn = asyncio.Semaphore(max(1, (os.cpu_count() or 1) // 2))
         self.admission = Admission("comparisons and benchmarks", "comparisons", MAX_COMPARISONS)
 
-    async def begin(self, question: Question, data: Table, predictions: Mapping[VersionRef, Table]) -> Comparing:
-        """Read what a comparison needs, and return the comparison, which runs as its progress is iterated over.
+    async def begin(
+        self, request: ComparisonRequest, data: Table, predictions: Mapping[VersionRef, Table]
+    ) -> RunningComparison:
+        """Read the inputs of a comparison, and return the comparison, which runs while its progress is iterated over.
 
         Args:
-            predictions: of versions that were run elsewhere, each a table with the column of ids.
+            request: the request of the comparison.
+            data: the test data.
+            predictions: the predictions of versions that were run elsewhere, each a table with the column of ids.
 
         Raises:
-            InvalidField: the baseline is not compared, or a table cannot be read.
-            ModelNotFound, VersionNotFound: what is named does not exist.
+            InvalidField: the baseline is not among the compared versions, or a table cannot be read.
+            ModelNotFound, VersionNotFound: the named object does not exist.
         """
-        question.check()
-        versions, trials, names = await self._unit_of_work.read(lambda session: _versions(session, question.versions))
+        request.check()
+        versions, trials, names = await self._unit_of_work.read(lambda session: _versions(session, request.versions))
         run, only = None, None
         if self._scheduler and data.is_parquet and not predictions:
-            only = {question.label, question.returns, question.id} - {""}
+            only = {request.label, request.returns, request.id} - {""}
             run = self._cluster_run(await data.pieces(), sorted(only), names)
         columns = await data.read(only)
         sent = {version: await table.read() for version, table in predictions.items()}
         files = self._blobs.verified
-        return Comparing(question, versions, columns, self._limits, files, self._turn, sent, trials, run, names=names)
+        return RunningComparison(
+            request, versions, columns, self._limits, files, self._turn, sent, trials, run, names=names
+        )
 
-    async def compare(self, question: Question, data: Table) -> Answer:
-        """Compare without a client to report progress to.
+    async def compare(self, request: ComparisonRequest, data: Table) -> ComparisonResult:
+        """Run a comparison without reporting progress.
 
         Raises:
-            as `begin` and `Comparing.progress`.
+            as `begin` and `RunningComparison.progress`.
         """
-        comparing = await self.begin(question, data, {})
-        async for _ in comparing.progress():
+        running = await self.begin(request, data, {})
+        async for _ in running.progress():
             pass
-        return comparing.answer
+        return running.answer
 
-    async def benchmark(self, asked: Asked, refs: Sequence[VersionRef], data: Table) -> list[ModelBenchmark]:
+    async def benchmark(
+        self, options: BenchmarkOptions, refs: Sequence[VersionRef], data: Table
+    ) -> list[ModelBenchmark]:
         """Measure the latency and memory of versions on a table of features.
 
         Raises:
             InvalidField: the table cannot be read or has no feature.
-            ModelNotFound, VersionNotFound: what is named does not exist.
+            ModelNotFound, VersionNotFound: the named object does not exist.
         """
         versions, _, names = await self._unit_of_work.read(lambda session: _versions(session, refs))
         columns = without_times(await data.read())
         if not columns:
             raise InvalidField(FieldViolation("data", "has no column of features, only times; send those too"))
         async with self._turn:
-            return await Benchmark(asked, versions, columns, self._limits, self._blobs.verified, names).run()
+            return await Benchmark(options, versions, columns, self._limits, self._blobs.verified, names).run()
 
     def _cluster_run(
         self, pieces: list[Piece], others: list[str], names: Mapping[VersionRef, Sequence[str]]
     ) -> Callable[[ModelVersion, Path], Awaitable[Run]]:
-        """Return what runs a version over Parquet data on the cluster."""
+        """Return a function that runs a version over Parquet data on the cluster."""
         read = partial(arrow_columns, field="data.uri")
 
         def run(version: ModelVersion, model: Path) -> Awaitable[Run]:
@@ -128,7 +138,7 @@ class ComparisonService:
 def _versions(
     session: Session, refs: Sequence[VersionRef]
 ) -> tuple[list[ModelVersion], dict[str, int], dict[VersionRef, list[str]]]:
-    """Return the versions, how many each of their models has, and the columns of their references."""
+    """Return the versions, the number of versions of each of their models, and the columns of their references."""
     trials = {name: get_model(session, name).latest_version for name in {ref.model for ref in refs}}
-    names = {ref: found for ref in refs if (found := reference_columns(session, ref))}
+    names = {ref: columns for ref in refs if (columns := reference_columns(session, ref))}
     return [get_version(session, ref) for ref in refs], trials, names

@@ -1,4 +1,4 @@
-"""What the compared models' positions came to."""
+"""Trading returns of the compared models, from their positions."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,30 +10,39 @@ from numpy.typing import NDArray
 from modelward.comparison import DeflatedSharpe
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
-from modelward_server.comparison.prediction_alignment import Sent
+from modelward_server.comparison.prediction_alignment import SentPredictions
 from modelward_server.statistics.metrics import Scored
 from modelward_server.statistics.rounding import equalize, size_of, varies
 from modelward_server.statistics.sharpe import deflated_sharpe, variance_of_ratios
 from modelward_server.statistics.trading import Floats, TradingReturns, compute_trading_returns
 
 MIN_ROWS = 3
-"""Fewer returns have no skewness."""
+"""Minimum number of returns: fewer have no skewness."""
 
 
 def add_trading_returns(
     scored: Mapping[VersionRef, Scored],
-    sent: Mapping[VersionRef, Sent],
+    sent: Mapping[VersionRef, SentPredictions],
     returns: NDArray[Any],
     cost_bps: float,
     periods_per_year: float,
 ) -> dict[VersionRef, Scored]:
-    """Give each model its book: of the positions that were sent, or else of the sides of zero that it predicted.
+    """Add trading returns to each model's predictions.
+
+    The positions are those that were sent, or otherwise the signs of the predictions.
+
+    Args:
+        scored: the predictions of each version.
+        sent: the predictions that were sent, with their positions.
+        returns: the return of a position of 1 over each row, as a fraction, shape (rows,).
+        cost_bps: the cost of changing the position by 1, in basis points.
+        periods_per_year: the number of rows in a year.
 
     Raises:
         InvalidField: the returns are text, or a model has no positions and predicts text.
     """
     if returns.dtype == object:
-        raise InvalidField(FieldViolation("returns", "names a column of text; returns are numbers, as shares"))
+        raise InvalidField(FieldViolation("returns", "names a column of text; returns are numbers, as fractions"))
     earned = returns.astype(np.float64)
     all_returns = [
         compute_trading_returns(_positions(one, version, sent), earned, cost_bps, periods_per_year)
@@ -47,14 +56,14 @@ def add_trading_returns(
 
 
 def _without_rounding(nets: Floats) -> Floats:
-    """Return net returns of which those that differ by rounding alone are the same for all versions."""
+    """Return net returns with those made equal across versions that differ only by rounding errors."""
     return np.copysign(equalize(np.abs(nets), size_of(nets)), nets)
 
 
-def _positions(scored: Scored, version: VersionRef, sent: Mapping[VersionRef, Sent]) -> Floats:
-    given = sent[version].positions if version in sent else None
-    if given is not None:
-        return given
+def _positions(scored: Scored, version: VersionRef, sent: Mapping[VersionRef, SentPredictions]) -> Floats:
+    positions = sent[version].positions if version in sent else None
+    if positions is not None:
+        return positions
     if not scored.classes:
         return np.sign(np.asarray(scored.predicted, np.float64))
     if any(isinstance(value, str) for value in scored.classes):
@@ -69,7 +78,8 @@ def deflated_sharpes(
     """Return the deflated Sharpe ratio of each model whose net returns vary.
 
     Args:
-        trials: how many versions each model has: so often somebody tried.
+        scored: the predictions of each version, with their trading returns.
+        trials: the number of versions of each model, which counts as the number of trials.
     """
     varying = {
         version: one.trading_returns

@@ -1,4 +1,4 @@
-"""The verdict of a comparison: metrics, differences from the baseline, and the conclusion as a sentence."""
+"""Evaluate the compared models: metrics, differences to the baseline, the verdict and its summary."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,22 +16,22 @@ from modelward.comparison import (
 from modelward.lifecycle import VersionRef
 from modelward.shared.figures import beside, difference, in_words, level, p_equals, percent
 from modelward.shared.figures import metric as metric_text
-from modelward_server.comparison.difference_tests import Difference, adjusted, judge, put_to_test
+from modelward_server.comparison.difference_tests import TestedDifference, holm_adjusted, tested_difference, verdict_of
 from modelward_server.statistics import bootstrap
 from modelward_server.statistics.losses import informative_rows, mean_losses, row_losses
 from modelward_server.statistics.metrics import Floats, Scored, estimator
 from modelward_server.statistics.model_confidence_set import confidence_set, superior_predictive_ability
 from modelward_server.statistics.rounding import equalize, size_of, zero_rounding_errors
 
-MUCH_UNDEFINED = 0.01
-"""Minimum share of bootstrap draws without a defined metric that is reported in the notes."""
+MIN_UNDEFINED_SHARE = 0.01
+"""Minimum share of draws without a defined metric that is noted in the result."""
 FEW_ROWS = 100
-"""With fewer rows, a note says that the intervals are approximations."""
+"""With fewer rows, the result notes that the intervals are inaccurate."""
 
 
 @dataclass(frozen=True)
-class Terms:
-    """The parameters of a comparison's statistics."""
+class EvaluationTerms:
+    """The terms of an evaluation."""
 
     metrics: Sequence[Metric]
     primary: Metric
@@ -39,13 +39,13 @@ class Terms:
     margin: float
     confidence_level: float
     block_rows: float
-    """Mean block length; 0: estimated from the data."""
+    """The mean block length in rows; 0: estimated from the data."""
     seed: int
 
 
 @dataclass(frozen=True)
-class Judged:
-    """The result for one model."""
+class ModelEvaluation:
+    """The evaluation of one model."""
 
     metrics: tuple[MetricEstimate, ...]
     differences: tuple[MetricDifference, ...] = ()
@@ -54,11 +54,11 @@ class Judged:
 
 
 @dataclass(frozen=True)
-class Outcome:
-    """The result of the comparison."""
+class Evaluation:
+    """The evaluation of all models."""
 
-    models: Mapping[VersionRef, Judged]
-    """Sorted by the primary metric, best first."""
+    models: Mapping[VersionRef, ModelEvaluation]
+    """The best by the primary metric first."""
     conclusion: Conclusion
     resampling: Resampling
     notes: tuple[str, ...]
@@ -67,35 +67,36 @@ class Outcome:
     spa_p_value: float | None = None
 
 
-def decide(scored: Mapping[VersionRef, Scored], terms: Terms) -> Outcome:
-    """Compare models that were evaluated on the same rows.
+def evaluate(scored: Mapping[VersionRef, Scored], terms: EvaluationTerms) -> Evaluation:
+    """Evaluate models on the same rows.
 
     Args:
-        scored: at least two models, including the baseline.
+        scored: the predictions of at least two versions, including the baseline.
+        terms: the terms of the evaluation.
     """
     baseline = scored[terms.baseline]
     block_rows = terms.block_rows or bootstrap.block_length(
         [row_losses(one) - row_losses(baseline) for one in scored.values() if one is not baseline]
     )
     values, draws = _measured(list(scored.values()), terms, block_rows)
-    court = _Court(scored, terms, block_rows, values, draws)
-    staying, spa = _taken_together(scored, terms, block_rows)
+    evaluator = _Evaluator(scored, terms, block_rows, values, draws)
+    set_p_values, spa = _confidence_set_and_spa(scored, terms, block_rows)
     models = {
-        version: replace(court.judge(version), confidence_set_p_value=staying.get(version))
-        for version in court.ranking()
+        version: replace(evaluator.evaluate(version), confidence_set_p_value=set_p_values.get(version))
+        for version in evaluator.ranking()
     }
-    could_be_best = tuple(version for version in models if staying.get(version, 0.0) > 1 - terms.confidence_level)
+    could_be_best = tuple(version for version in models if set_p_values.get(version, 0.0) > 1 - terms.confidence_level)
     resampling = Resampling(bootstrap.draws_for(baseline.rows), block_rows, terms.seed, terms.confidence_level)
     notes = (*_notes(baseline.rows, block_rows), *_undefined(terms.metrics, draws))
-    return Outcome(models, court.conclude(), resampling, notes, could_be_best, spa)
+    return Evaluation(models, evaluator.conclude(), resampling, notes, could_be_best, spa)
 
 
-def _taken_together(
-    scored: Mapping[VersionRef, Scored], terms: Terms, block_rows: float
+def _confidence_set_and_spa(
+    scored: Mapping[VersionRef, Scored], terms: EvaluationTerms, block_rows: float
 ) -> tuple[dict[VersionRef, float], float | None]:
-    """Return each version's p-value in the model confidence set, and the p-value of the SPA test.
+    """Return the model confidence set p-value of each version, and the p-value of no version being better.
 
-    Both are undefined for a metric that is not a mean over the rows.
+    Both exist only for metrics that are means over the rows.
     """
     losses = {version: mean_losses(terms.primary, one) for version, one in scored.items()}
     known = {version: one for version, one in losses.items() if one is not None}
@@ -106,7 +107,7 @@ def _taken_together(
     return confidence_set(known, block_rows, terms.seed), spa
 
 
-def _measured(scored: Sequence[Scored], terms: Terms, block_rows: float) -> tuple[Floats, Floats]:
+def _measured(scored: Sequence[Scored], terms: EvaluationTerms, block_rows: float) -> tuple[Floats, Floats]:
     """Return the metrics, shape (models, metrics), and their draws, shape (draws, models, metrics)."""
     estimators = [estimator(metric, one) for one in scored for metric in terms.metrics]
     shape, rows = (len(scored), len(terms.metrics)), scored[0].rows
@@ -118,15 +119,20 @@ def _measured(scored: Sequence[Scored], terms: Terms, block_rows: float) -> tupl
 
 
 def _without_rounding(values: Floats) -> Floats:
-    """Return metrics, shape (models, metrics), of which those that differ by rounding alone are the same."""
+    """Return metrics, shape (models, metrics), with those made equal that differ only by rounding errors."""
     return np.column_stack([equalize(column[:, None], size_of(column))[:, 0] for column in values.T])
 
 
-class _Court:
-    """The evaluated models, with their estimates, tests and verdicts."""
+class _Evaluator:
+    """Computes the ranking, the estimates and the verdicts from the metrics and their bootstrap draws."""
 
     def __init__(
-        self, scored: Mapping[VersionRef, Scored], terms: Terms, block_rows: float, values: Floats, draws: Floats
+        self,
+        scored: Mapping[VersionRef, Scored],
+        terms: EvaluationTerms,
+        block_rows: float,
+        values: Floats,
+        draws: Floats,
     ) -> None:
         self._scored, self._terms, self._block_rows = scored, terms, block_rows
         self._values, self._draws = values, draws
@@ -135,10 +141,10 @@ class _Court:
         self._comparisons = len(scored) - 1
         challengers = [version for version in scored if version != terms.baseline]
         found = {(version, metric): self._test(version, metric) for version in challengers for metric in terms.metrics}
-        self._differences = adjusted(found, terms.primary)
+        self._differences = holm_adjusted(found, terms.primary)
 
     def ranking(self) -> list[VersionRef]:
-        """Return the versions, the best first; of equals the baseline, then the one named first."""
+        """Return the versions, the best first; among equals the baseline, then the one named first."""
         sign = 1 if self._terms.primary.lower_is_better else -1
         column = self._terms.metrics.index(self._terms.primary)
         return sorted(
@@ -150,23 +156,23 @@ class _Court:
             ),
         )
 
-    def judge(self, version: VersionRef) -> Judged:
+    def evaluate(self, version: VersionRef) -> ModelEvaluation:
         metrics = tuple(self._estimate(version, column) for column in range(len(self._terms.metrics)))
         if version == self._terms.baseline:
-            return Judged(metrics)
+            return ModelEvaluation(metrics)
         found = {metric: self._differences[version, metric] for metric in self._terms.metrics}
         differences = tuple(difference.public(metric) for metric, difference in found.items())
-        return Judged(metrics, differences, self._verdict(found[self._terms.primary]))
+        return ModelEvaluation(metrics, differences, self._verdict(found[self._terms.primary]))
 
     def conclude(self) -> Conclusion:
-        """Compare the best version with the baseline, or the baseline, if it is the best, with the second best.
+        """Compare the best version with the baseline, or, if the baseline is the best, with the second best.
 
-        The difference is always the version's minus the baseline's; the verdict is on the best version.
+        The difference is always the version's minus the baseline's; the verdict is that of the best version.
         """
         best, second, *_ = self.ranking()
         challenger, against = (best, self._terms.baseline) if best != self._terms.baseline else (second, second)
         found = self._differences[challenger, self._terms.primary]
-        verdict, rows = self._verdict(found if challenger == best else found.turned()), self._scored[best].rows
+        verdict, rows = self._verdict(found if challenger == best else found.negated()), self._scored[best].rows
         decided = verdict is not Verdict.INCONCLUSIVE
         needed = 0 if decided else bootstrap.rows_needed(found.drawn, rows, self._comparisons, self._level)
         conclusion = Conclusion(best, against, verdict, found.public(self._terms.primary), needed, "")
@@ -183,12 +189,12 @@ class _Court:
         )
         return MetricEstimate(self._terms.metrics[column], float(found.value), found.low, found.high)
 
-    def _test(self, version: VersionRef, metric: Metric) -> Difference:
+    def _test(self, version: VersionRef, metric: Metric) -> TestedDifference:
         scored, baseline = self._scored[version], self._scored[self._terms.baseline]
-        mine, theirs = self._place[version], self._place[self._terms.baseline]
+        own, theirs = self._place[version], self._place[self._terms.baseline]
         column = self._terms.metrics.index(metric)
-        pair = self._values[[mine, theirs], column]
-        draws = self._draws[:, mine, column] - self._draws[:, theirs, column]
+        pair = self._values[[own, theirs], column]
+        draws = self._draws[:, own, column] - self._draws[:, theirs, column]
         drawn = bootstrap.paired_difference(
             float(pair[0] - pair[1]),
             zero_rounding_errors(draws, size_of(pair)),
@@ -197,19 +203,19 @@ class _Court:
             self._comparisons,
             self._level,
         )
-        return put_to_test(metric, scored, baseline, drawn, self._block_rows, self._terms.seed)
+        return tested_difference(metric, scored, baseline, drawn, self._block_rows, self._terms.seed)
 
-    def _verdict(self, found: Difference) -> Verdict:
+    def _verdict(self, found: TestedDifference) -> Verdict:
         lower_is_better = self._terms.primary.lower_is_better
-        return judge(found.drawn, found.adjusted_p_value, lower_is_better, self._terms.margin, self._level)
+        return verdict_of(found.drawn, found.adjusted_p_value, lower_is_better, self._terms.margin, self._level)
 
     def _in_words(self, found: Conclusion) -> str:
         column = self._terms.metrics.index(self._terms.primary)
         best, other = (float(self._values[self._place[version], column]) for version in (found.version, found.against))
-        mine, theirs = beside(best, other, metric_text)
+        own, theirs = beside(best, other, metric_text)
         one = found.difference
         figures = (
-            f"{self._terms.primary.replace('_', ' ')} {mine} compared with {theirs}, difference from the baseline "
+            f"{self._terms.primary.replace('_', ' ')} {own} compared with {theirs}, difference from the baseline "
             f"{difference(one.difference)} ({level(self._level)} confidence interval {metric_text(one.low)} to "
             f"{metric_text(one.high)}, adjusted {p_equals(one.adjusted_p_value)}, {one.test.label})"
         )
@@ -247,9 +253,9 @@ def _advice(found: Conclusion, margin: float) -> str:
 
 
 def _undefined(metrics: Sequence[Metric], draws: Floats) -> Iterator[str]:
-    """Yield a note for each metric that is undefined in many bootstrap draws, for example if few rows have a loss."""
+    """Name the metrics that are undefined in many draws, for example because few rows have a loss."""
     for metric, share in zip(metrics, np.isnan(draws).mean(axis=0).max(axis=0), strict=True):
-        if share >= MUCH_UNDEFINED:
+        if share >= MIN_UNDEFINED_SHARE:
             part = in_words(percent(float(share)))
             yield f"{metric} is undefined in {part} of the bootstrap draws; these count for neither version"
 

@@ -104,7 +104,7 @@ class _Gathering:
 
     def _read(self, test: AbTest) -> Reading:
         known = self._known is not None and self._known.test.test == test.test
-        self._running.append(self._known if known and self._known else read_test(self._session, test, most_looks=0))
+        self._running.append(self._known if known and self._known else read_test(self._session, test, max_looks=0))
         return self._running[-1]
 
     def _by_test_set(self) -> Verdict | None:

@@ -16,7 +16,7 @@ from modelward.errors import GatesFailed, IllegalTransition
 from modelward.lifecycle import Stage, VersionRef
 from modelward.retraining import FollowUp, FollowUpAction, FollowUpState, Job, RetrainingPolicy
 from modelward_server.actor_context import ActorContext
-from modelward_server.comparison.compare import DEFAULT_LABEL, Answer, Question
+from modelward_server.comparison.compare import DEFAULT_LABEL, ComparisonRequest, ComparisonResult
 from modelward_server.comparison.repository import get_comparison, save_comparison
 from modelward_server.lifecycle.gates import Evidence
 from modelward_server.lifecycle.policies import get_policy
@@ -37,7 +37,7 @@ UNFINISHED = (FollowUpState.PENDING, FollowUpState.STAGED, FollowUpState.COMPARE
 class ComparisonTask:
     """The comparison of a job's successor with the version in production."""
 
-    question: Question
+    question: ComparisonRequest
     evaluation: bytes | None
     """The test set that the job brought, as a serialized `modelward.v1.Dataset`."""
     evaluation_uri: str
@@ -87,7 +87,7 @@ def release(session: Session, job_id: str) -> None:
     _locked(session, job_id).claimed_until = None
 
 
-def compared(session: Session, job_id: str, answer: Answer, actor: ActorContext) -> None:
+def compared(session: Session, job_id: str, answer: ComparisonResult, actor: ActorContext) -> None:
     """Note what a comparison found, unless another server has noted its own."""
     row = _locked(session, job_id)
     if row.follow_up != FollowUpState.STAGED:
@@ -129,7 +129,7 @@ def _ask(session: Session, row: JobRow, policy: RetrainingPolicy, actor: ActorCo
         return None
     row.claimed_until = actor.at + CLAIM
     baseline = VersionRef(row.model, champion)
-    question = Question(
+    question = ComparisonRequest(
         versions=(baseline, _successor(row)),
         label=row.evaluation_label or policy.label or DEFAULT_LABEL,
         primary=policy.primary_metric,

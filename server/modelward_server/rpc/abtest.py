@@ -15,8 +15,8 @@ from modelward.shared.convert.abtest import (
 )
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceServicer
-from modelward_server.abtest.conclude import Asked, conclude_ab_test, prepare_conclusion
-from modelward_server.abtest.outcomes import deal, get_ab_result, record_ab_outcomes
+from modelward_server.abtest.conclude import ConclusionRequest, conclude_ab_test, prepare_conclusion
+from modelward_server.abtest.outcomes import assign_outcomes, get_ab_result, record_ab_outcomes
 from modelward_server.abtest.repository import create_ab_test, get_ab_test, list_ab_tests
 from modelward_server.governance.promotion_evidence import gather
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
@@ -58,7 +58,7 @@ class AbTestServicer(ComparisonServiceServicer):
         return await self._unit_of_work.run_idempotent_prepared(
             request,
             context,
-            lambda session: deal(session, request.test, outcomes),
+            lambda session: assign_outcomes(session, request.test, outcomes),
             lambda session, actor, dealt: recorded_to_proto(record_ab_outcomes(session, dealt, actor)),
         )
 
@@ -67,7 +67,7 @@ class AbTestServicer(ComparisonServiceServicer):
         return pb.GetAbTestResultResponse(result=ab_result_to_proto(result))
 
     async def ConcludeAbTest(self, request: pb.ConcludeAbTestRequest, context: Context) -> pb.ConcludeAbTestResponse:
-        asked = Asked(
+        asked = ConclusionRequest(
             request.test, request.winner, action_from_proto(request.action), request.reason, expected_etag=request.etag
         )
         return await self._unit_of_work.run_idempotent_prepared(

@@ -13,8 +13,8 @@ from modelward.shared.convert.comparison import comparison_to_proto, metric_from
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.common_pb2 import Dataset
 from modelward_server.actor_context import ActorContext
-from modelward_server.comparison.benchmark import Asked
-from modelward_server.comparison.compare import DEFAULT_CONFIDENCE, DEFAULT_LABEL, DEFAULT_PERIODS, Question
+from modelward_server.comparison.benchmark import BenchmarkOptions
+from modelward_server.comparison.compare import DEFAULT_CONFIDENCE, DEFAULT_LABEL, DEFAULT_PERIODS, ComparisonRequest
 from modelward_server.comparison.repository import get_comparison, list_comparisons, save_comparison
 from modelward_server.comparison.service import ComparisonService, Table
 from modelward_server.rpc.abtest import AbTestServicer
@@ -81,14 +81,14 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
         return tables
 
     async def BenchmarkModels(self, request: pb.BenchmarkModelsRequest, context: Context) -> pb.BenchmarkModelsResponse:
-        asked = Asked(
+        options = BenchmarkOptions(
             batch_rows=tuple(request.batch_rows) or DEFAULT_BATCHES,
             seconds=span_from_proto(request.duration).total_seconds() or DEFAULT_SECONDS,
             level=request.confidence_level or DEFAULT_CONFIDENCE,
         )
         refs = tuple(map(ref_from_proto, request.versions))
         with self._service.admission.admit():
-            found = await self._service.benchmark(asked, refs, self._features(request))
+            found = await self._service.benchmark(options, refs, self._features(request))
         return pb.BenchmarkModelsResponse(benchmarks=map(benchmark_to_proto, found))
 
     async def GetComparison(self, request: pb.GetComparisonRequest, context: Context) -> pb.GetComparisonResponse:
@@ -104,10 +104,10 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
         )
 
 
-def question_of(request: pb.CompareModelsRequest) -> Question:
+def question_of(request: pb.CompareModelsRequest) -> ComparisonRequest:
     """Return what a request asks, with the defaults that the contract names."""
     metrics = (metric_from_proto(value) for value in request.metrics)
-    return Question(
+    return ComparisonRequest(
         versions=tuple(map(ref_from_proto, request.versions)),
         label=request.label or DEFAULT_LABEL,
         metrics=tuple(metric for metric in metrics if metric is not None),
