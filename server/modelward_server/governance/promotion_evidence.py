@@ -8,7 +8,7 @@ from sqlalchemy.orm import Session
 
 from modelward.abtest import AbTest, VariantResult
 from modelward.comparison import Comparison, ModelResult
-from modelward.comparison import Verdict as Outcome
+from modelward.comparison import EvidenceVerdict as Outcome
 from modelward.lifecycle import DriftAlarm, VersionRef
 from modelward_server.abtest.readings import Reading, read_test
 from modelward_server.abtest.repository import list_ab_tests
@@ -16,7 +16,7 @@ from modelward_server.abtest.verdict import broken_guardrails
 from modelward_server.comparison.repository import list_comparisons
 from modelward_server.drift.live_monitoring import active_drift_alarm
 from modelward_server.drift.reports import latest_report
-from modelward_server.lifecycle.gates import Verdict
+from modelward_server.lifecycle.gates import EvidenceVerdict
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import production_version
 from modelward_server.storage.ab_tables import AbTestModelRow
@@ -35,13 +35,13 @@ class Gathered:
     candidate: VersionRef
     production: VersionRef | None = None
     """None: no gate asked for a verdict."""
-    found: Verdict | None = None
+    found: EvidenceVerdict | None = None
     newest: tuple[int, int] = (0, 0)
     """The newest A/B test and the newest comparison of the model."""
     running: tuple[Reading, ...] = ()
     """The running tests that were looked at."""
 
-    def verdict(self, session: Session, candidate: VersionRef, production: VersionRef) -> Verdict | None:
+    def verdict(self, session: Session, candidate: VersionRef, production: VersionRef) -> EvidenceVerdict | None:
         """Return the verdict, if it would be the same now.
 
         Raises:
@@ -89,11 +89,11 @@ class _Gathering:
         newest = _newest(self._session, self._candidate.model)
         return Gathered(self._candidate, self._production, found, newest, tuple(self._running))
 
-    def _by_traffic(self) -> Verdict | None:
+    def _by_traffic(self) -> EvidenceVerdict | None:
         tests = list_ab_tests(self._session, self._candidate.model, None, RECENT, "").items
         return next((said for test in tests for said in self._of_test(test)), None)
 
-    def _of_test(self, test: AbTest) -> Iterator[Verdict]:
+    def _of_test(self, test: AbTest) -> Iterator[EvidenceVerdict]:
         arms = [variant.name for variant in test.challengers if variant.version == self._candidate]
         if test.control.version != self._production or not arms:
             return
@@ -107,21 +107,21 @@ class _Gathering:
         self._running.append(self._known if known and self._known else read_test(self._session, test, max_looks=0))
         return self._running[-1]
 
-    def _by_test_set(self) -> Verdict | None:
+    def _by_test_set(self) -> EvidenceVerdict | None:
         for comparison in list_comparisons(self._session, self._candidate.model, RECENT, "").items:
             if comparison.baseline == self._production and (result := _result(comparison, self._candidate)):
                 summary = f"{self._candidate} is {result.verdict} to {self._production} by {comparison.primary_metric}"
-                return Verdict(f"comparison {comparison.comparison_id}", result.verdict in NO_WORSE, summary)
+                return EvidenceVerdict(f"comparison {comparison.comparison_id}", result.verdict in NO_WORSE, summary)
         return None
 
 
-def _said(test: AbTest, found: VariantResult, sentence: str) -> Verdict | None:
+def _said(test: AbTest, found: VariantResult, sentence: str) -> EvidenceVerdict | None:
     """Return what a test says of a challenger; None while it says nothing."""
     verdict, broken = found.metrics[0].verdict, broken_guardrails(test, found)
     if verdict in {None, Outcome.INCONCLUSIVE}:
         return None
     summary = sentence.format(verdict) + (f", but violates the guardrail {', '.join(broken)}" if broken else "")
-    return Verdict(f"A/B test {test.test}", verdict in NO_WORSE and not broken, summary)
+    return EvidenceVerdict(f"A/B test {test.test}", verdict in NO_WORSE and not broken, summary)
 
 
 def _result(comparison: Comparison, candidate: VersionRef) -> ModelResult | None:

@@ -1,4 +1,4 @@
-"""Files of archived versions: deleted to free their space, while the record and the digests stay."""
+"""Delete the files of archived versions to free space; the record and the digests are kept."""
 
 from sqlalchemy.orm import Session
 
@@ -13,18 +13,18 @@ from modelward_server.lifecycle.versions import record_change
 def delete_artifact(
     session: Session, ref: VersionRef, reason: str, expected_etag: str, actor: ActorContext
 ) -> ModelVersion:
-    """Give up the files of an archived version; they go when no other version refers to them.
+    """Delete the files of an archived version; their content is removed once no other version refers to it.
 
-    Of a version whose files were deleted already, nothing changes.
+    If the files were deleted already, nothing changes.
 
     Raises:
-        ModelNotFound, VersionNotFound: it does not exist.
+        ModelNotFound, VersionNotFound: the version does not exist.
         InvalidField: the reason is blank.
-        EtagMismatch: it changed since `expected_etag` was read.
-        IllegalTransition: it is not archived.
+        EtagMismatch: the version has changed since `expected_etag` was read.
+        IllegalTransition: the version is not archived.
     """
     if not reason.strip():
-        raise InvalidField(FieldViolation("reason", "is blank; say why, for the record"))
+        raise InvalidField(FieldViolation("reason", "is blank; state why, for the record"))
     row = version_row(session, ref, lock=True)
     check_etag(expected_etag, etag(row))
     if row.artifact_deleted_at is not None:
@@ -36,15 +36,17 @@ def delete_artifact(
 
 
 def check_not_deleted(version: ModelVersion) -> None:
-    """Refuse what needs the files of a version without files.
+    """Check that the files of a version have not been deleted.
 
     Raises:
-        ArtifactDeleted: with who deleted them and why.
+        ArtifactDeleted: they have; the error states by whom and why.
     """
     if deletion := version.artifact_deletion:
-        said = f"the files of {version} were deleted by {deletion.deleted_by} at {deletion.deleted_at.isoformat()}"
+        deletion_text = (
+            f"the files of {version} were deleted by {deletion.deleted_by} at {deletion.deleted_at.isoformat()}"
+        )
         raise ArtifactDeleted(
-            f"{said}: {deletion.reason}; register them again as a new version",
+            f"{deletion_text}: {deletion.reason}; register them again as a new version",
             model=version.model,
             version=version.version,
             deleted_by=deletion.deleted_by,

@@ -1,4 +1,4 @@
-"""What the audit log says, as events for those who watch."""
+"""Convert audit records to events for watchers."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -37,17 +37,17 @@ SUBJECTS: dict[str, tuple[EventKind, type]] = {
     Kind.DRIFT_ALARM: (EventKind.DRIFT_ALARM, DriftAlarm),
     Kind.PERFORMANCE_ALARM: (EventKind.PERFORMANCE_ALARM, PerformanceAlarm),
 }
-"""What each kind of record tells a watcher; records of other kinds are not for watchers."""
+"""The event and the payload type of each kind of audit record; other kinds are not sent to watchers."""
 
 
 def events_after(session: Session, sequence: int, limit: int) -> tuple[list[ModelEvent], int]:
-    """Return the next events, and the number of the last record that was looked at."""
+    """Return the next events, and the number of the last record that was read."""
     rows = audit.read_after(session, sequence, limit)
     return list(_events(rows)), rows[-1].sequence if rows else sequence
 
 
 def _events(rows: Iterable[AuditRow]) -> Iterator[ModelEvent]:
-    """Read records; one that cannot be read is logged, and holds up none of those behind it."""
+    """Convert records; one that cannot be read is logged and skipped, so that it does not block those after it."""
     for row in rows:
         try:
             if row.kind in SUBJECTS:
@@ -63,17 +63,17 @@ def _event(row: AuditRow) -> ModelEvent:
     if isinstance(subject, Resumption):
         subject = subject.model
     if isinstance(subject, Transition):
-        subject = replace(subject, sequence=row.sequence)  # Its number was not known when the record was made.
+        subject = replace(subject, sequence=row.sequence)  # Its number was not known when the record was written.
     return ModelEvent(row.sequence, row.happened_at, row.model, kind, subject, str(row.sequence))
 
 
 def current_states(session: Session, models: Sequence[str]) -> tuple[list[ModelEvent], int]:
-    """Return how the models stand, all when none is named, and the number of the last change that this shows."""
+    """Return the state of the named models, or of all, and the number of the last change that it includes."""
     rows = select(ModelRow).order_by(ModelRow.name)
     if models:
         rows = rows.where(ModelRow.name.in_(models))
     head = audit.last_sequence(session)
-    found = [to_model(row, production_version(session, row.name)) for row in session.scalars(rows)]
-    states = [ModelEvent(head, model.updated_at, model.name, EventKind.STATE, model) for model in found]
-    # Only the last one carries a token: a watch that breaks off before begins anew.
+    models = [to_model(row, production_version(session, row.name)) for row in session.scalars(rows)]
+    states = [ModelEvent(head, model.updated_at, model.name, EventKind.STATE, model) for model in models]
+    # Only the last one carries a resume token: a watch that is interrupted before it starts again.
     return [*states[:-1], *(replace(state, resume_token=str(head)) for state in states[-1:])], head

@@ -1,4 +1,4 @@
-"""The files of a version: which names they may have, and which of them a download means."""
+"""The files of a version: valid paths, and the selection for a download."""
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -8,55 +8,57 @@ from modelward.lifecycle import ArtifactFile, ModelVersion
 
 MAX_PATH_CHARACTERS = 512
 MAX_PART_BYTES = 255
-"""What file systems allow for one name."""
+"""The maximum length of one name in common file systems."""
 MAX_FILES = 10_000
 
 
 def check_paths(files: Sequence[ArtifactFile]) -> None:
-    """Refuse files that cannot lie in one folder, also where they do not come by a manifest.
+    """Validate that files can be stored in one folder, also if they were not sent as a manifest.
 
     Raises:
-        InvalidField: a path leads elsewhere, is too long or holds what a name may not, or one is another's folder.
+        InvalidField: a path leaves the folder, is too long, contains invalid characters, or is the folder of another.
     """
     paths = {file.path for file in files}
     if len(files) > MAX_FILES:
         raise InvalidField(FieldViolation("files", f"are {len(files):,}; {MAX_FILES:,} are the most"))
-    wrong = [FieldViolation(f"files[{path[:100]!r}]", fix) for path in sorted(paths) if (fix := _defect(path, paths))]
-    if wrong:
-        raise InvalidField(*wrong[:20])
+    violations = [
+        FieldViolation(f"files[{path[:100]!r}]", fix) for path in sorted(paths) if (fix := _path_defect(path, paths))
+    ]
+    if violations:
+        raise InvalidField(*violations[:20])
 
 
-def _defect(path: str, paths: set[str]) -> str:
-    """Say what is wrong with a path; empty when nothing is."""
+def _path_defect(path: str, paths: set[str]) -> str:
+    """Return what is wrong with a path; empty if it is valid."""
     parts = path.split("/")
     if not {"", ".", ".."}.isdisjoint(parts) or "\\" in path:
         return "must be a relative path that stays in its folder"
     if any(ord(one) < 32 or 127 <= ord(one) < 160 or "\ud800" <= one <= "\udfff" for one in path):
-        return "holds a control character, or what is no text; rename the file"
+        return "contains a control character or invalid text; rename the file"
     if len(path) > MAX_PATH_CHARACTERS or max(len(part.encode()) for part in parts) > MAX_PART_BYTES:
         return f"is too long: {MAX_PATH_CHARACTERS} characters are the most, and {MAX_PART_BYTES} bytes between slashes"
     folders = [folder for folder in map(str, PurePosixPath(path).parents) if folder in paths]
-    return f"lies in {folders[0]!r}, which is a file, too; rename one of them" if folders else ""
+    return f"is in {folders[0]!r}, which is a file, too; rename one of them" if folders else ""
 
 
-def chosen(version: ModelVersion, path: str, offset: int) -> Sequence[ArtifactFile]:
-    """Return the file at `path`, or all files when it is empty.
+def selected_files(version: ModelVersion, path: str, offset: int) -> Sequence[ArtifactFile]:
+    """Return the file at `path`, or all files if it is empty.
 
     Raises:
-        FileNotInArtifact: the version has no such file.
-        InvalidField: an offset without a path, or behind the file's end.
+        FileNotInArtifact: the version has no file at that path.
+        InvalidField: an offset without a path, or beyond the end of the file.
     """
     if not path:
         _check(offset == 0, "needs a path; without one all files are sent from their beginning")
         return version.files
-    found = [file for file in version.files if file.path == path]
-    if not found:
+    matching = [file for file in version.files if file.path == path]
+    if not matching:
         has = ", ".join(file.path for file in version.files[:10])
         raise FileNotInArtifact(
             f"{version} has no file {path!r}; it has {has}", model=version.model, version=version.version, path=path
         )
-    _check(offset <= found[0].size_bytes, f"lies behind the end; the file has {found[0].size_bytes} bytes")
-    return found
+    _check(offset <= matching[0].size_bytes, f"is beyond the end; the file has {matching[0].size_bytes} bytes")
+    return matching
 
 
 def _check(holds: bool, fix: str) -> None:

@@ -1,4 +1,4 @@
-"""Promotion gates: each evaluates one condition of the policy and returns the result with its evidence."""
+"""Promotion gates: each evaluates one condition of the policy and states, with evidence, whether it is met."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,59 +22,59 @@ from modelward_server.statistics.rounding import differs, size_of
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What a candidate's comparison, or its A/B test, with the version in production found."""
+class EvidenceVerdict:
+    """The verdict of a candidate's comparison, or its A/B test, with the version in production."""
 
     source: str
-    """The id of the source, such as "comparison comparison-0123" or "A/B test spx-exits"."""
+    """The source, such as "comparison comparison-0123" or "A/B test spx-exits"."""
     no_worse: bool
     summary: str
 
 
 class Evidence(Protocol):
-    """What the other services found about a candidate. It is read before the promotion, which only asks for it."""
+    """Evidence of other services about a candidate; it is read before the promotion's transaction."""
 
-    def verdict(self, session: Session, candidate: VersionRef, production: VersionRef) -> Verdict | None:
-        """Return what the candidate's newest A/B test or comparison with the version in production found.
+    def verdict(self, session: Session, candidate: VersionRef, production: VersionRef) -> EvidenceVerdict | None:
+        """Return the verdict of the candidate's newest A/B test or comparison with the version in production.
 
         Raises:
-            Outdated: it was not read, or what it was read from has changed.
+            Outdated: it was not read, or its source has changed since.
         """
         ...
 
     def drift_alarm(self, session: Session, candidate: VersionRef) -> DriftAlarm | None:
-        """Return the alarm that stands for the candidate."""
+        """Return the active drift alarm of the candidate."""
         ...
 
 
 @dataclass(frozen=True)
-class Facts:
-    """What the gates look at."""
+class GateInputs:
+    """The inputs of the gates."""
 
     candidate: ModelVersion
     production: ModelVersion | None
     actor: str
     at: datetime
-    verdict: Verdict | None = None
+    verdict: EvidenceVerdict | None = None
     drift_alarm: DriftAlarm | None = None
 
 
-def evaluate(policy: PromotionPolicy, facts: Facts) -> tuple[GateResult, ...]:
-    """Look at every condition of the policy; a condition that cannot be judged does not hold."""
-    return tuple(_results(policy, facts))
+def evaluate(policy: PromotionPolicy, inputs: GateInputs) -> tuple[GateResult, ...]:
+    """Evaluate every condition of the policy; a condition that cannot be evaluated is not met."""
+    return tuple(_results(policy, inputs))
 
 
-def _results(policy: PromotionPolicy, facts: Facts) -> Iterator[GateResult]:
-    yield from (_metric(bounds, facts.candidate) for bounds in policy.metrics)
-    yield from (_no_worse(margin, facts) for margin in policy.no_worse_than_production)
+def _results(policy: PromotionPolicy, inputs: GateInputs) -> Iterator[GateResult]:
+    yield from (_metric(bounds, inputs.candidate) for bounds in policy.metrics)
+    yield from (_no_worse(margin, inputs) for margin in policy.no_worse_than_production)
     if policy.require_comparison:
-        yield _comparison(facts)
+        yield _comparison(inputs)
     if policy.forbid_drift_alarm:
-        yield _drift(facts)
-    yield from (_tag(tag, facts.candidate) for tag in policy.required_tags)
-    yield from (_freeze(window, facts.at) for window in policy.freezes)
+        yield _drift(inputs)
+    yield from (_tag(tag, inputs.candidate) for tag in policy.required_tags)
+    yield from (_freeze(window, inputs.at) for window in policy.freezes)
     if policy.material:
-        yield _second_person(facts)
+        yield _second_person(inputs)
 
 
 def _metric(bounds: MetricRange, candidate: ModelVersion) -> GateResult:
@@ -93,34 +93,39 @@ def _outside(key: str, value: float, side: str, bound: float) -> str:
     return f"{key} {value_text} is {side} {bound_text}"
 
 
-def _no_worse(margin: MetricMargin, facts: Facts) -> GateResult:
+def _no_worse(margin: MetricMargin, inputs: GateInputs) -> GateResult:
     gate = f"no_worse_than_production.{margin.key}"
-    if facts.production is None:
+    if inputs.production is None:
         return GateResult(gate, True, "no version is in production to compare with")
-    ours, theirs = facts.candidate.metrics.get(margin.key), facts.production.metrics.get(margin.key)
-    if ours is None or theirs is None:
-        lacking = facts.candidate if ours is None else facts.production
+    candidate_value, production_value = (
+        inputs.candidate.metrics.get(margin.key),
+        inputs.production.metrics.get(margin.key),
+    )
+    if candidate_value is None or production_value is None:
+        lacking = inputs.candidate if candidate_value is None else inputs.production
         return GateResult(gate, False, f"{lacking} has no metric {margin.key}")
-    worse_by = ours - theirs if margin.lower_is_better else theirs - ours
-    mine, other = beside(ours, theirs, metric)
-    evidence = f"{margin.key} {mine}, {other} of {facts.production}; the allowed deterioration is {margin.margin:g}"
-    allowed = worse_by <= margin.margin or not differs(worse_by, margin.margin, size_of([ours, theirs]))
+    worse_by = candidate_value - production_value if margin.lower_is_better else production_value - candidate_value
+    candidate_text, production_text = beside(candidate_value, production_value, metric)
+    evidence = f"{margin.key} {candidate_text}, {production_text} of {inputs.production}; the allowed deterioration is {margin.margin:g}"
+    allowed = worse_by <= margin.margin or not differs(
+        worse_by, margin.margin, size_of([candidate_value, production_value])
+    )
     return GateResult(gate, allowed, evidence)
 
 
-def _comparison(facts: Facts) -> GateResult:
+def _comparison(inputs: GateInputs) -> GateResult:
     gate = "require_comparison"
-    if facts.production is None:
+    if inputs.production is None:
         return GateResult(gate, True, "no version is in production to compare with")
-    if facts.verdict is None:
-        return GateResult(gate, False, f"there is no comparison of {facts.candidate} with {facts.production}")
-    return GateResult(gate, facts.verdict.no_worse, f"{facts.verdict.summary} ({facts.verdict.source})")
+    if inputs.verdict is None:
+        return GateResult(gate, False, f"there is no comparison of {inputs.candidate} with {inputs.production}")
+    return GateResult(gate, inputs.verdict.no_worse, f"{inputs.verdict.summary} ({inputs.verdict.source})")
 
 
-def _drift(facts: Facts) -> GateResult:
-    alarm = facts.drift_alarm
+def _drift(inputs: GateInputs) -> GateResult:
+    alarm = inputs.drift_alarm
     if alarm is None:
-        return GateResult("forbid_drift_alarm", True, f"{facts.candidate} has no active drift alarm")
+        return GateResult("forbid_drift_alarm", True, f"{inputs.candidate} has no active drift alarm")
     evidence = f"active drift alarm: report {alarm.report_id} has a score of {score(alarm.score)}"
     return GateResult("forbid_drift_alarm", False, evidence)
 
@@ -133,13 +138,13 @@ def _tag(tag: str, candidate: ModelVersion) -> GateResult:
 
 def _freeze(window: FreezeWindow, at: datetime) -> GateResult:
     frozen = window.start <= at < window.end
-    span = f"{window.start.isoformat()} to {window.end.isoformat()}"
+    period = f"{window.start.isoformat()} to {window.end.isoformat()}"
     reason = f" ({window.reason})" if window.reason else ""
-    return GateResult("freezes", not frozen, f"{'within' if frozen else 'outside'} the freeze window {span}{reason}")
+    return GateResult("freezes", not frozen, f"{'within' if frozen else 'outside'} the freeze window {period}{reason}")
 
 
-def _second_person(facts: Facts) -> GateResult:
-    author = facts.candidate.created_by
-    if facts.actor == author:
-        return GateResult("material", False, f"{author} registered {facts.candidate}; another person must promote it")
-    return GateResult("material", True, f"promoted by {facts.actor}, registered by {author}")
+def _second_person(inputs: GateInputs) -> GateResult:
+    author = inputs.candidate.created_by
+    if inputs.actor == author:
+        return GateResult("material", False, f"{author} registered {inputs.candidate}; another person must promote it")
+    return GateResult("material", True, f"promoted by {inputs.actor}, registered by {author}")

@@ -1,4 +1,4 @@
-"""Halts: a model that nobody may use until it is resumed."""
+"""Halts: a halted model must not be used until it is resumed."""
 
 from dataclasses import dataclass
 
@@ -16,21 +16,21 @@ from modelward_server.storage.tables import ModelRow
 
 @dataclass(frozen=True)
 class Resumption:
-    """What the record keeps of the end of a halt."""
+    """The audit record of the end of a halt."""
 
     model: Model
     reason: str
 
 
 def halt_model(session: Session, name: str, reason: str, actor: ActorContext) -> Model:
-    """Forbid the use of a model at once. A model that is halted stays so, with the newer reason.
+    """Halt a model with immediate effect; a model that is halted already stays so, with the new reason.
 
     Raises:
-        ModelNotFound: there is no such model.
+        ModelNotFound: the model does not exist.
         InvalidField: the reason is blank.
     """
     if not reason.strip():
-        raise InvalidField(FieldViolation("reason", "is blank; say why, for everyone whose call is refused"))
+        raise InvalidField(FieldViolation("reason", "is blank; state why, for all whose calls are rejected"))
     row = model_row(session, name, lock=True)
     row.halted_by, row.halt_reason, row.halted_at = actor.name, reason, actor.at
     touch_model(row, actor)
@@ -39,10 +39,10 @@ def halt_model(session: Session, name: str, reason: str, actor: ActorContext) ->
 
 
 def resume_model(session: Session, name: str, reason: str, actor: ActorContext) -> Model:
-    """End a halt; of a model that is not halted, nothing changes.
+    """End the halt of a model; if it is not halted, nothing changes.
 
     Raises:
-        ModelNotFound: there is no such model.
+        ModelNotFound: the model does not exist.
     """
     row = model_row(session, name, lock=True)
     if row.halted_at is not None:
@@ -54,10 +54,10 @@ def resume_model(session: Session, name: str, reason: str, actor: ActorContext) 
 
 
 def check_not_halted(row: ModelRow) -> None:
-    """Refuse the use of a halted model.
+    """Check that a model is not halted.
 
     Raises:
-        ModelHalted: with who halted it and why.
+        ModelHalted: it is; the error states by whom and why.
     """
     if row.halted_at is not None:
         raise ModelHalted(

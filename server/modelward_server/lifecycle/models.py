@@ -1,4 +1,4 @@
-"""Models: create, read, list, update."""
+"""Models: create, read and update them."""
 
 from collections.abc import Collection, Mapping
 
@@ -18,7 +18,7 @@ def create_model(session: Session, name: str, description: str, tags: Mapping[st
     """Create a model without versions.
 
     Raises:
-        ModelExists: the name is taken.
+        ModelExists: a model of that name exists.
     """
     if session.get(ModelRow, name) is not None:
         raise ModelExists(f"the model {name!r} exists; change it with UpdateModel", model=name)
@@ -30,6 +30,7 @@ def create_model(session: Session, name: str, description: str, tags: Mapping[st
 def add_model(
     session: Session, name: str, actor: ActorContext, description: str = "", tags: Mapping[str, str] | None = None
 ) -> ModelRow:
+    """Add the row of a new model to the ledger."""
     row = ModelRow(name=name, description=description, tags=dict(tags or {}), created_at=actor.at, updated_at=actor.at)
     session.add(row)
     session.flush()
@@ -41,7 +42,7 @@ def get_model(session: Session, name: str) -> Model:
     """Return a model.
 
     Raises:
-        ModelNotFound: there is none of that name.
+        ModelNotFound: no model has that name.
     """
     return to_model(model_row(session, name), production_version(session, name))
 
@@ -55,12 +56,12 @@ def update_model(
     expected_etag: str,
     actor: ActorContext,
 ) -> Model:
-    """Replace those of a model's description and tags that `paths` names.
+    """Replace the fields of a model that `paths` names: its description, its tags, or both.
 
     Raises:
         InvalidField: `paths` is empty.
-        ModelNotFound: there is none of that name.
-        EtagMismatch: it changed since `expected_etag` was read.
+        ModelNotFound: no model has that name.
+        EtagMismatch: the model has changed since `expected_etag` was read.
     """
     check_mask(paths)
     row = model_row(session, name, lock=True)
@@ -77,12 +78,12 @@ def update_model(
 
 
 def touch_model(row: ModelRow, actor: ActorContext) -> None:
-    """Note that the model, or the stage of one of its versions, changed."""
+    """Record that the model, or the stage of one of its versions, has changed."""
     row.revision += 1
     row.updated_at = max(row.updated_at, actor.at)
 
 
 def _show_in_mlflow(session: Session, row: ModelRow) -> None:
-    """Have MLflow show the model's facts, which it does with those of the latest version."""
+    """Schedule the mirroring of the model's fields to MLflow, which happens with the latest version."""
     if row.latest_version:
         session.get_one(VersionRow, (row.name, row.latest_version)).mirror_wanted += 1

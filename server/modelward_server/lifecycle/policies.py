@@ -1,4 +1,4 @@
-"""The promotion policy of a model: read and replace."""
+"""Promotion policies: read and replace the policy of a model."""
 
 from dataclasses import replace
 
@@ -17,10 +17,10 @@ _json = TypeAdapter(PromotionPolicy)
 
 
 def get_policy(session: Session, model: str) -> PromotionPolicy:
-    """Return a model's policy; one without conditions when none was set.
+    """Return a model's policy; without conditions if none was set.
 
     Raises:
-        ModelNotFound: there is no such model.
+        ModelNotFound: the model does not exist.
     """
     model_row(session, model)
     row = session.get(PolicyRow, model)
@@ -31,8 +31,8 @@ def set_policy(session: Session, policy: PromotionPolicy, actor: ActorContext) -
     """Replace a model's policy.
 
     Raises:
-        ModelNotFound: there is no such model.
-        EtagMismatch: it changed since the given etag was read.
+        ModelNotFound: the model does not exist.
+        EtagMismatch: the policy has changed since the given etag was read.
         InvalidField: a range or a freeze ends before it begins.
     """
     _check(policy)

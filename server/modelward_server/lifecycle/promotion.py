@@ -1,4 +1,4 @@
-"""Moves between stages, and the record of them."""
+"""Stage transitions: promotion, rollback, and their records."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -17,7 +17,7 @@ from modelward.lifecycle import (
 )
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.deletion import check_not_deleted
-from modelward_server.lifecycle.gates import Evidence, Facts, evaluate
+from modelward_server.lifecycle.gates import Evidence, GateInputs, evaluate
 from modelward_server.lifecycle.models import touch_model
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import (
@@ -46,18 +46,24 @@ def transition(
     actor: ActorContext,
     evidence: Evidence | None = None,
 ) -> TransitionResult:
-    """Move a version to another stage; into production, the version there is archived in the same transaction.
+    """Move a version to another stage; a promotion to production archives the version there in the same transaction.
 
     Args:
-        evidence: what the gates may ask for; it was read before this transaction, in which others wait.
+        session: the transaction.
+        ref: the version.
+        to: the new stage.
+        reason: the reason, for the record.
+        expected_etag: the etag of the version on which the request is based; empty for any.
+        actor: the author and time of the change.
+        evidence: the evidence for the gates; it was read before this transaction, which blocks other writers.
 
     Raises:
-        Outdated: a gate asks for evidence that was not read, or that does not hold any more.
-        ModelNotFound, VersionNotFound: it does not exist.
-        EtagMismatch: it changed since `expected_etag` was read.
-        IllegalTransition: the stage machine forbids the move.
-        ArtifactDeleted: its files are gone.
-        GatesFailed: the model's policy forbids it; every gate that failed is named with its evidence.
+        Outdated: a gate requires evidence that was not read, or that is no longer valid.
+        ModelNotFound, VersionNotFound: the version does not exist.
+        EtagMismatch: it has changed since `expected_etag` was read.
+        IllegalTransition: the stage machine does not allow the move.
+        ArtifactDeleted: its files were deleted.
+        GatesFailed: the model's policy is not met; the error names every failed gate with its evidence.
     """
     row = version_row(session, ref, lock=True)
     check_etag(expected_etag, etag(row))
@@ -72,16 +78,16 @@ def transition(
 
 
 def rollback(session: Session, model: str, reason: str, expected_etag: str, actor: ActorContext) -> RollbackResult:
-    """Put the predecessor back into production and archive what is there.
+    """Move the predecessor back into production and archive the current version.
 
-    The predecessor is the version that the one in production displaced when it was promoted; so repeated rollbacks go
-    back further and further. Gates are not asked: going back must always be possible.
+    The predecessor is the version that the one in production displaced when it was promoted, so repeated rollbacks go
+    back step by step. Gates are not evaluated: a rollback must always be possible.
 
     Raises:
-        ModelNotFound: there is no such model.
-        EtagMismatch: it changed since `expected_etag` was read.
-        NoPredecessor: nothing was in production before.
-        ArtifactDeleted: its files are gone.
+        ModelNotFound: the model does not exist.
+        EtagMismatch: it has changed since `expected_etag` was read.
+        NoPredecessor: no version was in production before.
+        ArtifactDeleted: the predecessor's files were deleted.
     """
     held = model_row(session, model, lock=True)
     check_etag(expected_etag, etag(held))
@@ -91,7 +97,7 @@ def rollback(session: Session, model: str, reason: str, expected_etag: str, acto
     actor = actor.not_before(held.updated_at)
     note = f"rolled back to {model}/{target.version}" + (f": {reason}" if reason else "")
     if target.stage != Stage.ARCHIVED:
-        # A move from staging would read as a promotion, and the next rollback would come back here.
+        # A move from staging would count as a promotion, and the next rollback would return to this version.
         move(session, target, Stage.ARCHIVED, note, actor)
     result = put_into_production(session, target, f"rollback: {reason}" if reason else "rollback", note, actor)
     return RollbackResult(result.version, result.archived, result.transition)
@@ -100,7 +106,7 @@ def rollback(session: Session, model: str, reason: str, expected_etag: str, acto
 def put_into_production(
     session: Session, row: VersionRow, reason: str, note: str, actor: ActorContext, gates: Sequence[GateResult] = ()
 ) -> TransitionResult:
-    """Move a version into production, and the version there, if any, to the archive, with `note` as its reason."""
+    """Move a version into production, and archive the version there, if any, with `note` as the reason."""
     predecessor = in_production(session, row.model)
     if predecessor is not None:
         move(session, predecessor, Stage.ARCHIVED, note, actor, displaced_by=row.version)
@@ -117,6 +123,7 @@ def _result(
 
 
 def in_production(session: Session, model: str) -> VersionRow | None:
+    """Return the version in production, or None."""
     return session.scalar(select(VersionRow).where(VersionRow.model == model, VersionRow.stage == Stage.PRODUCTION))
 
 
@@ -129,7 +136,7 @@ def move(
     displaced_by: int = 0,
     gates: Sequence[GateResult] = (),
 ) -> TransitionRow:
-    """Change a version's stage and record it. What may move where is for the caller to know."""
+    """Change a version's stage and record the transition; the caller checks that the move is allowed."""
     done = Transition(
         sequence=0,
         version=VersionRef(row.model, row.version),
@@ -143,7 +150,7 @@ def move(
     )
     row.stage, row.stage_since = to, actor.at
     touch_version(row, actor)
-    session.flush()  # At once: the predecessor must have left production before the successor comes.
+    session.flush()  # Flushed so that the predecessor leaves production before the successor enters it.
     sequence = audit.append(session, Kind.TRANSITION, row.model, done, actor, row.version)
     record = from_transition(replace(done, sequence=sequence))
     session.add(record)
@@ -154,19 +161,19 @@ def _pass_gates(
     session: Session, row: VersionRow, actor: ActorContext, evidence: Evidence | None
 ) -> tuple[GateResult, ...]:
     policy, production = get_policy(session, row.model), in_production(session, row.model)
-    facts = Facts(to_version(row), None if production is None else to_version(production), actor.name, actor.at)
+    inputs = GateInputs(to_version(row), None if production is None else to_version(production), actor.name, actor.at)
     if policy.require_comparison and production is not None:
-        facts = replace(facts, verdict=_given(evidence).verdict(session, _ref(row), _ref(production)))
+        inputs = replace(inputs, verdict=_require(evidence).verdict(session, _ref(row), _ref(production)))
     if policy.forbid_drift_alarm:
-        facts = replace(facts, drift_alarm=_given(evidence).drift_alarm(session, _ref(row)))
-    gates = evaluate(policy, facts)
+        inputs = replace(inputs, drift_alarm=_require(evidence).drift_alarm(session, _ref(row)))
+    gates = evaluate(policy, inputs)
     failed = [gate for gate in gates if not gate.passed]
     if failed:
         raise GatesFailed(*failed, model=row.model, version=row.version)
     return gates
 
 
-def _given(evidence: Evidence | None) -> Evidence:
+def _require(evidence: Evidence | None) -> Evidence:
     if evidence is None:
         raise Outdated
     return evidence
@@ -177,7 +184,11 @@ def _ref(row: VersionRow) -> VersionRef:
 
 
 def _predecessor(session: Session, model: str, current: VersionRow | None) -> VersionRow:
-    """Find the version to go back to."""
+    """Return the version to roll back to.
+
+    Raises:
+        NoPredecessor: no version was in production before.
+    """
     moves = select(TransitionRow).where(TransitionRow.model == model).order_by(TransitionRow.sequence.desc()).limit(1)
     if current is None:
         last = session.scalar(moves.where(TransitionRow.from_stage == Stage.PRODUCTION))
@@ -192,5 +203,7 @@ def _predecessor(session: Session, model: str, current: VersionRow | None) -> Ve
         last = promoted and session.get(TransitionRow, promoted.sequence - 1)
         last = last if last is not None and last.displaced_by == current.version and last.model == model else None
     if last is None:
-        raise NoPredecessor(f"nothing was in production of {model!r} before, so there is no way back", model=model)
+        raise NoPredecessor(
+            f"no version of {model!r} was in production before, so there is nothing to roll back to", model=model
+        )
     return session.get_one(VersionRow, (model, last.version))

@@ -1,4 +1,4 @@
-"""Lists of models and of versions, with conditions."""
+"""Filtered lists of models and versions."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,7 +21,7 @@ MEASURED = (VersionMetricRow.model, VersionMetricRow.version)
 
 @dataclass(frozen=True)
 class VersionFilter:
-    """Conditions on versions; those that are set must all hold."""
+    """Conditions on versions; all conditions that are set must be met."""
 
     model: str = ""
     name_prefix: str = ""
@@ -40,8 +40,8 @@ def list_models(
     page_size: int,
     page_token: str,
 ) -> Page[Model]:
-    """Return a page of the models that meet every condition, by name."""
-    asked = ("models", name_prefix, sorted(stages), sorted(tags.items()))
+    """Return a page of the models that meet every condition, ordered by name."""
+    list_key = ("models", name_prefix, sorted(stages), sorted(tags.items()))
     page = search_page(
         session,
         [Key(ModelRow.name)],
@@ -49,7 +49,7 @@ def list_models(
         list(_model_conditions(stages, tags)),
         page_size,
         page_token,
-        asked,
+        list_key,
     )
     in_production = _production_versions(session, [row.name for row in page.items])
     return Page(tuple(to_model(row, in_production.get(row.name, 0)) for row in page.items), page.next_page_token)
@@ -70,37 +70,43 @@ def _production_versions(session: Session, models: list[str]) -> dict[str, int]:
     return dict(session.execute(query).all())
 
 
-def list_versions(session: Session, wanted: VersionFilter, page_size: int, page_token: str) -> Page[ModelVersion]:
-    """Return a page of the versions that meet every condition: by model, the highest number first."""
+def list_versions(
+    session: Session, version_filter: VersionFilter, page_size: int, page_token: str
+) -> Page[ModelVersion]:
+    """Return a page of the versions that meet every condition, ordered by model and by descending number."""
     page = search_page(
         session,
         [Key(VersionRow.model), Key(VersionRow.version, descending=True)],
-        lambda model: _among(model, wanted),
-        list(_version_conditions(wanted)),
+        lambda model: _model_matches(model, version_filter),
+        list(_version_conditions(version_filter)),
         page_size,
         page_token,
-        wanted,
+        version_filter,
     )
     return Page(tuple(map(to_version, page.items)), page.next_page_token)
 
 
-def _among(model: ColumnElement[str], wanted: VersionFilter) -> ColumnElement[bool]:
-    named = [model == wanted.model] if wanted.model else []
-    return and_(is_visible(model), *named, *([starts_with(model, wanted.name_prefix)] if wanted.name_prefix else []))
+def _model_matches(model: ColumnElement[str], version_filter: VersionFilter) -> ColumnElement[bool]:
+    named = [model == version_filter.model] if version_filter.model else []
+    return and_(
+        is_visible(model),
+        *named,
+        *([starts_with(model, version_filter.name_prefix)] if version_filter.name_prefix else []),
+    )
 
 
-def _version_conditions(wanted: VersionFilter) -> Iterator[Condition]:
-    for key, value in wanted.tags.items():
+def _version_conditions(version_filter: VersionFilter) -> Iterator[Condition]:
+    for key, value in version_filter.tags.items():
         tagged = (VersionTagRow.key == key) & (VersionTagRow.digest == value_digest(value))
         yield Condition(TAGGED, tagged, TAGGED, in_order=True)
-    if wanted.stages:
-        # Of several stages the index gives one after the other.
-        alone = len(wanted.stages) == 1
-        yield Condition(NAMED, VersionRow.stage.in_(wanted.stages), NAMED if alone else (), in_order=alone)
-    for bounds in wanted.metrics:
+    if version_filter.stages:
+        # With several stages, the index yields one stage after the other.
+        alone = len(version_filter.stages) == 1
+        yield Condition(NAMED, VersionRow.stage.in_(version_filter.stages), NAMED if alone else (), in_order=alone)
+    for bounds in version_filter.metrics:
         yield Condition(MEASURED, and_(*_within(bounds)), (VersionMetricRow.value, *MEASURED))
-    if wanted.created_after is not None or wanted.created_before is not None:
-        yield Condition(NAMED, and_(*_created_within(wanted)), (VersionRow.created_at, *NAMED))
+    if version_filter.created_after is not None or version_filter.created_before is not None:
+        yield Condition(NAMED, and_(*_created_within(version_filter)), (VersionRow.created_at, *NAMED))
 
 
 def _within(bounds: MetricRange) -> Iterator[ColumnElement[bool]]:
@@ -111,8 +117,8 @@ def _within(bounds: MetricRange) -> Iterator[ColumnElement[bool]]:
         yield VersionMetricRow.value <= bounds.at_most
 
 
-def _created_within(wanted: VersionFilter) -> Iterator[ColumnElement[bool]]:
-    if wanted.created_after is not None:
-        yield VersionRow.created_at >= wanted.created_after
-    if wanted.created_before is not None:
-        yield VersionRow.created_at < wanted.created_before
+def _created_within(version_filter: VersionFilter) -> Iterator[ColumnElement[bool]]:
+    if version_filter.created_after is not None:
+        yield VersionRow.created_at >= version_filter.created_after
+    if version_filter.created_before is not None:
+        yield VersionRow.created_at < version_filter.created_before

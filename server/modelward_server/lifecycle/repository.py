@@ -1,4 +1,4 @@
-"""Reads of models and versions, and what a row of the ledger means to a caller."""
+"""Read models and versions from the ledger, and convert its rows to the public dataclasses."""
 
 from collections.abc import Iterable
 from dataclasses import asdict
@@ -24,14 +24,14 @@ from modelward_server.storage.paging import is_visible
 from modelward_server.storage.tables import ModelRow, TransitionRow, VersionRow
 
 MAX_NEIGHBOURS = 50
-"""Names on each side of one that does not exist among which the nearest is looked for."""
+"""Number of names before and after a name that does not exist, among which the nearest is suggested."""
 
 
 def model_row(session: Session, name: str, *, lock: bool = False) -> ModelRow:
-    """Fetch a model, and with `lock` keep other writers of it waiting until this transaction ends.
+    """Fetch a model; with `lock`, block other writers of it until this transaction ends.
 
     Raises:
-        ModelNotFound: there is none of that name.
+        ModelNotFound: no model has that name.
     """
     row = session.get(ModelRow, name, with_for_update=lock, populate_existing=lock)
     if row is None:
@@ -41,7 +41,7 @@ def model_row(session: Session, name: str, *, lock: bool = False) -> ModelRow:
 
 
 def _neighbours(session: Session, name: str) -> list[str]:
-    """Return the names of the client's models that are next to a name in alphabetical order."""
+    """Return the names of visible models that are next to a name in alphabetical order."""
     own = select(ModelRow.name).where(is_visible(ModelRow.name)).limit(MAX_NEIGHBOURS)
     before = own.where(ModelRow.name < name).order_by(ModelRow.name.desc())
     after = own.where(ModelRow.name > name).order_by(ModelRow.name)
@@ -49,11 +49,11 @@ def _neighbours(session: Session, name: str) -> list[str]:
 
 
 def version_row(session: Session, ref: VersionRef, *, lock: bool = False) -> VersionRow:
-    """Fetch a version, and with `lock` keep other writers of its model waiting.
+    """Fetch a version; with `lock`, block other writers of its model until this transaction ends.
 
     Raises:
-        ModelNotFound: there is no such model.
-        VersionNotFound: the model has no such version.
+        ModelNotFound: the model does not exist.
+        VersionNotFound: the model has no version of that number.
     """
     model = model_row(session, ref.model, lock=lock)
     row = session.get(VersionRow, (ref.model, ref.version), populate_existing=lock)
@@ -64,19 +64,19 @@ def version_row(session: Session, ref: VersionRef, *, lock: bool = False) -> Ver
 
 
 def check_etag(given: str, current: str) -> None:
-    """Refuse a change that was decided on an older state; an empty etag accepts any.
+    """Check that a change is based on the current state; an empty etag accepts any.
 
     Raises:
-        EtagMismatch: with the current etag in its metadata.
+        EtagMismatch: it is not; the metadata contain the current etag.
     """
     if given and given != current:
         raise EtagMismatch(
-            "it was changed since its etag was read; read it again and decide anew", current_etag=current
+            "it was changed since its etag was read; read it again and repeat the change", current_etag=current
         )
 
 
 def check_mask(paths: Iterable[str]) -> None:
-    """Refuse an update that names nothing to change.
+    """Check that an update names a field to change.
 
     Raises:
         InvalidField: the mask is empty.

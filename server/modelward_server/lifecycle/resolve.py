@@ -1,4 +1,4 @@
-"""Which version a model's name means: by stage, alias or number, now or at a past instant."""
+"""Resolve a model to a version: by stage, alias or number, now or at a past instant."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -23,16 +23,19 @@ Selector = Stage | int | str
 
 
 def resolve(session: Session, model: str, selector: Selector, as_of: datetime | None) -> Resolved:
-    """Say which version is meant.
+    """Resolve a model to a version.
 
     Args:
-        as_of: the instant to look back to; None means now.
+        session: the transaction.
+        model: the name of the model.
+        selector: a stage, a version's number, or an alias.
+        as_of: the past instant at which to resolve; None means now.
 
     Raises:
-        ModelNotFound: there is no such model.
-        VersionNotFound: the number names no version, or none that existed then.
-        NothingResolved: nothing holds the stage or alias.
-        ModelHalted: the model is halted; the past may still be asked for.
+        ModelNotFound: the model does not exist.
+        VersionNotFound: no version has that number, or it did not exist at that instant.
+        NothingResolved: no version holds the stage or alias.
+        ModelHalted: the model is halted; past instants can still be resolved.
     """
     row = model_row(session, model)
     if as_of is None:
@@ -45,7 +48,7 @@ def resolve(session: Session, model: str, selector: Selector, as_of: datetime | 
 
 
 def _plain(selector: Selector) -> Selector:
-    """Turn the alias of a stage into the stage."""
+    """Replace the alias of a stage by the stage."""
     if isinstance(selector, int | Stage):
         return selector
     return STAGE_OF_ALIAS.get(selector, selector)
@@ -55,23 +58,23 @@ def _now(session: Session, model: str, selector: Selector, latest: int) -> tuple
     if isinstance(selector, int):
         return selector, None
     if isinstance(selector, Stage):
-        named = holder(session, model, selector)
-        found = None if named is None else named.version
+        row = stage_holder(session, model, selector)
+        number = None if row is None else row.version
     else:
-        found = latest if selector == LATEST else None
-    return found or _nothing(model, selector), None
+        number = latest if selector == LATEST else None
+    return number or _nothing(model, selector), None
 
 
-def holder(session: Session, model: str, stage: Stage) -> VersionRow | None:
-    """Return the version that a stage's name means: of those in the stage, the one that came last."""
+def stage_holder(session: Session, model: str, stage: Stage) -> VersionRow | None:
+    """Return the version to which a stage resolves: of those in the stage, the one that entered it last."""
     rows = select(VersionRow).where(VersionRow.model == model, VersionRow.stage == stage)
     return session.scalar(rows.order_by(VersionRow.stage_since.desc(), VersionRow.version.desc()).limit(1))
 
 
 def alias_holders(session: Session, model: str) -> list[ModelVersion]:
-    """Return the versions that the aliases of stages mean, one of each stage that is not empty."""
-    found = (holder(session, model, stage) for stage in STAGE_OF_ALIAS.values())
-    return [to_version(row) for row in found if row is not None]
+    """Return the versions to which the aliases of stages resolve, one for each stage that is not empty."""
+    rows = (stage_holder(session, model, stage) for stage in STAGE_OF_ALIAS.values())
+    return [to_version(row) for row in rows if row is not None]
 
 
 def _then(session: Session, model: str, selector: Selector, as_of: datetime) -> tuple[int, Stage | None]:
@@ -87,7 +90,7 @@ def _then(session: Session, model: str, selector: Selector, as_of: datetime) -> 
 
 
 def _stages_at(session: Session, model: str, as_of: datetime) -> dict[int, Stage]:
-    """Return the stage of each version at that instant, the version that moved last at the end."""
+    """Return the stage of each version at an instant, ordered by the time of its last move."""
     last_moves = (
         select(func.max(TransitionRow.sequence))
         .where(TransitionRow.model == model, TransitionRow.moved_at <= as_of)
@@ -101,7 +104,7 @@ def _nothing(model: str, selector: Selector, as_of: datetime | None = None) -> N
     kind = "stage" if isinstance(selector, Stage) else "alias"
     when = f" at {as_of.isoformat()}" if as_of else ""
     raise NothingResolved(
-        f"no version of {model!r} holds the {kind} {selector!s}{when}; ListModelVersions shows where each stands",
+        f"no version of {model!r} holds the {kind} {selector!s}{when}; ListModelVersions shows the stage of each",
         **{"model": model, kind: selector},
     )
 

@@ -1,4 +1,4 @@
-"""Which engines run the version that they should."""
+"""Rollout: the versions that engines run, compared with the one that they should run."""
 
 from datetime import datetime, timedelta
 
@@ -10,15 +10,15 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import model_row, production_version, version_row
 from modelward_server.storage.tables import EngineRow
 
-LONGEST_SILENCE = timedelta(days=36_500)
-"""A span that leads past the last year that a clock shows means as much as this one."""
+MAX_SILENCE = timedelta(days=36_500)
+"""Maximum duration: a longer one could exceed the range of timestamps."""
 DEFAULT_SILENCE = timedelta(minutes=1)
 
 
 def report_active(
     session: Session, ref: VersionRef, engine: str, silent_after: timedelta | None, actor: ActorContext
 ) -> VersionRef | None:
-    """Note which version an engine runs, and return the one that it should run.
+    """Record which version an engine runs, and return the one that it should run.
 
     Raises:
         ModelNotFound, VersionNotFound: the version does not exist.
@@ -30,17 +30,17 @@ def report_active(
             engine=engine,
             version=ref.version,
             reported_at=actor.at,
-            gone_at=actor.at + min(silent_after or DEFAULT_SILENCE, LONGEST_SILENCE),
+            gone_at=actor.at + min(silent_after or DEFAULT_SILENCE, MAX_SILENCE),
         )
     )
     return _expected(session, ref.model)
 
 
 def get_rollout(session: Session, model: str, now: datetime) -> Rollout:
-    """Say how each engine that ever reported stands to what is expected.
+    """Return the status of each engine that has ever reported, relative to the expected version.
 
     Raises:
-        ModelNotFound: there is no such model.
+        ModelNotFound: the model does not exist.
     """
     expected = _expected(session, model)
     rows = session.scalars(select(EngineRow).where(EngineRow.model == model).order_by(EngineRow.engine))

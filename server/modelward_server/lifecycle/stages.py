@@ -1,4 +1,4 @@
-"""The stage machine: which moves are legal."""
+"""The stage machine: the legal moves between stages."""
 
 from modelward.errors import IllegalTransition
 from modelward.lifecycle import Stage, VersionRef
@@ -9,19 +9,19 @@ LEGAL_MOVES: dict[Stage, tuple[Stage, ...]] = {
     Stage.PRODUCTION: (Stage.ARCHIVED,),
     Stage.ARCHIVED: (Stage.STAGING,),
 }
-"""From each stage, the stages that a version may be moved to."""
+"""For each stage, the stages to which a version may be moved from it."""
 
 
 def check_move(version: VersionRef, current: Stage, to: Stage) -> None:
-    """Refuse a move that the stage machine does not know.
+    """Check that the stage machine allows a move.
 
     Raises:
-        IllegalTransition: with the legal stages in its metadata.
+        IllegalTransition: it does not; the metadata contain the legal stages.
     """
     legal = LEGAL_MOVES[current]
     if to not in legal:
-        open_ways = " or ".join(legal)
+        targets = " or ".join(legal)
         raise IllegalTransition(
-            f"{version} is in {current} and cannot be moved to {to}; from {current} it can go to {open_ways}",
+            f"{version} is in {current} and cannot be moved to {to}; from {current} it can go to {targets}",
             **{"from": current, "to": to, "legal": ",".join(legal)},
         )

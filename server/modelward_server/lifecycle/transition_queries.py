@@ -1,4 +1,4 @@
-"""The record of stage changes, as a list."""
+"""Lists of stage transitions."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -24,28 +24,35 @@ def list_transitions(
     page_size: int,
     page_token: str,
 ) -> Page[Transition]:
-    """Return a page of the stage changes, the newest first.
+    """Return a page of stage transitions, the newest first.
 
     Args:
-        ref: the model and version to show; an empty model means all models, version 0 all versions.
+        session: the transaction.
+        ref: the model and version; an empty model means all models, version 0 all versions.
+        moved_after: the earliest time, inclusive.
+        moved_before: the latest time, exclusive.
+        page_size: the number of transitions per page.
+        page_token: the token of the page.
 
     Raises:
-        ModelNotFound, VersionNotFound: what `ref` names does not exist.
+        ModelNotFound, VersionNotFound: the model or version of `ref` does not exist.
     """
     _check_exists(session, ref)
     conditions = list(_conditions(ref, moved_after, moved_before))
     newest_first = [Key(TransitionRow.sequence, descending=True)]
-    asked = ("transitions", ref, moved_after, moved_before)
+    list_key = ("transitions", ref, moved_after, moved_before)
     newest = _newest_before(session, moved_before)
-    page = search_page(session, newest_first, lambda number: number <= newest, conditions, page_size, page_token, asked)
+    page = search_page(
+        session, newest_first, lambda number: number <= newest, conditions, page_size, page_token, list_key
+    )
     return Page(tuple(map(to_transition, page.items)), page.next_page_token)
 
 
 def _newest_before(session: Session, moved_before: datetime | None) -> int:
-    """Return the highest number of a change before that instant, where a walk begins: what is newer may be much."""
+    """Return the number of the last transition before an instant, where the scan starts: many may be newer."""
     if moved_before is None:
         return last_sequence(session)
-    # As a list of its own, so that the index of times is read and not every row from the newest on.
+    # A subquery, so that the index of times is used instead of reading every row from the newest on.
     earlier = select(TransitionRow.sequence).where(TransitionRow.moved_at < moved_before)
     numbers = earlier.order_by(TransitionRow.moved_at).offset(0).subquery()
     return session.scalar(select(func.max(numbers.c.sequence))) or 0

@@ -1,4 +1,4 @@
-"""Versions: register, read, list, update, log metrics."""
+"""Versions: register, read and update them, and log their metrics."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -35,12 +35,12 @@ FORMAT_OF_FILE = {name: known for known, name in MAIN_FILES.items()}
 
 @dataclass(frozen=True)
 class NewVersion:
-    """What a version is registered with."""
+    """The content of a version to be registered."""
 
     model: str
     files: Sequence[ArtifactFile]
     format: ModelFormat | None
-    """None: told by the files' names."""
+    """None: derived from the names of the files."""
     framework: str
     description: str
     tags: Mapping[str, str]
@@ -54,11 +54,11 @@ class NewVersion:
 
 
 def prepare_registration(blobs: BlobStore, new: NewVersion) -> NewVersion:
-    """Look at the disk, and hash the manifest, before others wait for the registration.
+    """Check the uploaded files and hash the manifest, outside of the transaction that registers the version.
 
     Raises:
-        InvalidField: files cannot lie in one folder.
-        BlobsMissing: a file's content was not uploaded.
+        InvalidField: the files cannot be stored in one folder.
+        BlobsMissing: the content of a file was not uploaded.
     """
     check_paths(new.files)
     _check_uploaded(blobs, new.files)
@@ -67,7 +67,7 @@ def prepare_registration(blobs: BlobStore, new: NewVersion) -> NewVersion:
 
 
 def register(session: Session, new: NewVersion, actor: ActorContext) -> ModelVersion:
-    """Register the next version of a model, which is created when it is new; its files were looked for before."""
+    """Register the next version of a model, creating the model if it is new; its files were checked before."""
     model = session.get(ModelRow, new.model, with_for_update=True) or add_model(session, new.model, actor)
     actor = actor.not_before(model.updated_at)
     model.latest_version += 1
@@ -127,7 +127,7 @@ def _registration(row: VersionRow, actor: ActorContext, sequence: int) -> Transi
 
 
 def format_of(files: Sequence[ArtifactFile]) -> ModelFormat:
-    """Tell the format by the name of the file at the artifact's root."""
+    """Return the format implied by the name of the file at the artifact's root."""
     known = (FORMAT_OF_FILE[file.path] for file in files if file.path in FORMAT_OF_FILE)
     return next(known, ModelFormat.OTHER)
 
@@ -136,7 +136,7 @@ def get_version(session: Session, ref: VersionRef) -> ModelVersion:
     """Return a version.
 
     Raises:
-        ModelNotFound, VersionNotFound: it does not exist.
+        ModelNotFound, VersionNotFound: the version does not exist.
     """
     return to_version(version_row(session, ref))
 
@@ -150,12 +150,12 @@ def update_version(
     expected_etag: str,
     actor: ActorContext,
 ) -> ModelVersion:
-    """Replace those of a version's description and tags that `paths` names.
+    """Replace the fields of a version that `paths` names: its description, its tags, or both.
 
     Raises:
         InvalidField: `paths` is empty.
-        ModelNotFound, VersionNotFound: it does not exist.
-        EtagMismatch: it changed since `expected_etag` was read.
+        ModelNotFound, VersionNotFound: the version does not exist.
+        EtagMismatch: the version has changed since `expected_etag` was read.
     """
     check_mask(paths)
     row = version_row(session, ref, lock=True)
@@ -170,10 +170,10 @@ def update_version(
 def log_metrics(
     session: Session, ref: VersionRef, metrics: Mapping[str, float], measured_at: datetime | None, actor: ActorContext
 ) -> ModelVersion:
-    """Add values of metrics; of each key the one that was measured last is the version's.
+    """Add values of metrics; the value of each key that was measured last becomes the version's.
 
     Raises:
-        ModelNotFound, VersionNotFound: it does not exist.
+        ModelNotFound, VersionNotFound: the version does not exist.
     """
     row = version_row(session, ref, lock=True)
     _record_metrics(session, row, metrics, measured_at or actor.at)
@@ -189,7 +189,7 @@ def _record_metrics(session: Session, row: VersionRow, metrics: Mapping[str, flo
 
 
 def _latest(session: Session, ref: VersionRef, key: str) -> float:
-    """Return the value of a metric that was measured last, however many there are."""
+    """Return the value of a metric that was measured last."""
     values = select(MetricRow.value).where(
         MetricRow.model == ref.model, MetricRow.version == ref.version, MetricRow.key == key
     )
@@ -197,7 +197,7 @@ def _latest(session: Session, ref: VersionRef, key: str) -> float:
 
 
 def record_change(session: Session, row: VersionRow, actor: ActorContext) -> ModelVersion:
-    """Note a change of a version's facts, in the log and for MLflow."""
+    """Record a change of a version in the audit log, and schedule its mirroring to MLflow."""
     touch_version(row, actor)
     changed = to_version(row)
     audit.append(session, Kind.VERSION, row.model, changed, actor, row.version)
@@ -205,7 +205,7 @@ def record_change(session: Session, row: VersionRow, actor: ActorContext) -> Mod
 
 
 def touch_version(row: VersionRow, actor: ActorContext) -> None:
-    """Note that something about the version changed, which MLflow shall show too."""
+    """Increment the revision of a changed version, and schedule its mirroring to MLflow."""
     row.revision += 1
     row.mirror_wanted += 1
     row.updated_at = actor.at

@@ -100,7 +100,7 @@ class RegistryServicer(LifecycleServiceServicer):
         ref = ref_from_proto(request.version)
         version = await self._unit_of_work.read(lambda session: versions.get_version(session, ref))
         check_not_deleted(version)
-        for file in files.chosen(version, request.path, request.offset):
+        for file in files.selected_files(version, request.path, request.offset):
             yield pb.DownloadArtifactResponse(file=file_to_proto(file))
             blob, size = self._blobs.path(file.sha256), file.size_bytes
             async for chunk in send_chunks(blob, size, request.offset, self._unit_of_work.executors.files):
