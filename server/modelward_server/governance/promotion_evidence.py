@@ -7,8 +7,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from modelward.abtest import AbTest, VariantResult
-from modelward.comparison import Comparison, ModelResult
-from modelward.comparison import EvidenceVerdict as Outcome
+from modelward.comparison import Comparison, ModelResult, Verdict
 from modelward.lifecycle import DriftAlarm, VersionRef
 from modelward_server.abtest.readings import Reading, read_test
 from modelward_server.abtest.repository import list_ab_tests
@@ -25,7 +24,7 @@ from modelward_server.storage.prepared import Outdated
 
 RECENT = 50
 """How many comparisons and tests of a model are looked at, the newest first."""
-NO_WORSE = {Outcome.SUPERIOR, Outcome.NON_INFERIOR}
+NO_WORSE = {Verdict.SUPERIOR, Verdict.NON_INFERIOR}
 
 
 @dataclass(frozen=True)
@@ -118,7 +117,7 @@ class _Gathering:
 def _said(test: AbTest, found: VariantResult, sentence: str) -> EvidenceVerdict | None:
     """Return what a test says of a challenger; None while it says nothing."""
     verdict, broken = found.metrics[0].verdict, broken_guardrails(test, found)
-    if verdict in {None, Outcome.INCONCLUSIVE}:
+    if verdict in {None, Verdict.INCONCLUSIVE}:
         return None
     summary = sentence.format(verdict) + (f", but violates the guardrail {', '.join(broken)}" if broken else "")
     return EvidenceVerdict(f"A/B test {test.test}", verdict in NO_WORSE and not broken, summary)

@@ -73,7 +73,7 @@ def current_states(session: Session, models: Sequence[str]) -> tuple[list[ModelE
     if models:
         rows = rows.where(ModelRow.name.in_(models))
     head = audit.last_sequence(session)
-    models = [to_model(row, production_version(session, row.name)) for row in session.scalars(rows)]
-    states = [ModelEvent(head, model.updated_at, model.name, EventKind.STATE, model) for model in models]
+    current = [to_model(row, production_version(session, row.name)) for row in session.scalars(rows)]
+    states = [ModelEvent(head, model.updated_at, model.name, EventKind.STATE, model) for model in current]
     # Only the last one carries a resume token: a watch that is interrupted before it starts again.
     return [*states[:-1], *(replace(state, resume_token=str(head)) for state in states[-1:])], head

@@ -97,19 +97,14 @@ def _no_worse(margin: MetricMargin, inputs: GateInputs) -> GateResult:
     gate = f"no_worse_than_production.{margin.key}"
     if inputs.production is None:
         return GateResult(gate, True, "no version is in production to compare with")
-    candidate_value, production_value = (
-        inputs.candidate.metrics.get(margin.key),
-        inputs.production.metrics.get(margin.key),
-    )
-    if candidate_value is None or production_value is None:
-        lacking = inputs.candidate if candidate_value is None else inputs.production
+    candidate, production = (one.metrics.get(margin.key) for one in (inputs.candidate, inputs.production))
+    if candidate is None or production is None:
+        lacking = inputs.candidate if candidate is None else inputs.production
         return GateResult(gate, False, f"{lacking} has no metric {margin.key}")
-    worse_by = candidate_value - production_value if margin.lower_is_better else production_value - candidate_value
-    candidate_text, production_text = beside(candidate_value, production_value, metric)
-    evidence = f"{margin.key} {candidate_text}, {production_text} of {inputs.production}; the allowed deterioration is {margin.margin:g}"
-    allowed = worse_by <= margin.margin or not differs(
-        worse_by, margin.margin, size_of([candidate_value, production_value])
-    )
+    worse_by = candidate - production if margin.lower_is_better else production - candidate
+    own, other = beside(candidate, production, metric)
+    evidence = f"{margin.key} {own}, {other} of {inputs.production}; the allowed deterioration is {margin.margin:g}"
+    allowed = worse_by <= margin.margin or not differs(worse_by, margin.margin, size_of([candidate, production]))
     return GateResult(gate, allowed, evidence)
 
 
