@@ -41,7 +41,7 @@ from modelward_server.observability.metrics_endpoint import MetricsEndpoint
 from modelward_server.observability.runtime_metrics import RuntimeMetrics
 from modelward_server.retraining.job_waiters import JobWaiters
 from modelward_server.retraining.post_training_task import PostTraining
-from modelward_server.retraining.scheduler import Ticker
+from modelward_server.retraining.scheduler import Scheduler
 from modelward_server.rpc.comparison import ComparisonServicer
 from modelward_server.rpc.datasets import stored_table
 from modelward_server.rpc.drift import DriftServicer
@@ -239,7 +239,7 @@ class App:
         add_DriftServiceServicer_to_server(servicer, self._server)
 
     def _add_retraining_service(self) -> None:
-        self.background.start("ticker", Ticker(self.ledger, self._settings.schedule_seconds, self._wake).run)
+        self.background.start("ticker", Scheduler(self.ledger, self._settings.schedule_seconds, self._wake).run)
         table = partial(stored_table, sources=self._sources, executors=self.executors)
         own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)
         post_training = PostTraining(own, self._comparisons, gather, table)

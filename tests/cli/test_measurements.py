@@ -197,6 +197,6 @@ def test_jobs_are_shown_and_tried_again(commands: Commands, in_production: str, 
         assert fact in shown
     assert commands.said("jobs", "retry", job.job_id) == f"{job.job_id} waits in the queue gpu for attempt 2\n"
     assert commands.refused("jobs", "retry", job.job_id) == [
-        f"the job {job.job_id} is pending; only a job that failed for good can be tried again"
+        f"the job {job.job_id} is pending; only a permanently failed job can be retried"
     ]
     assert [found["job_id"] for found in commands.json("jobs", "--queue", "gpu", in_production)] == [job.job_id]

@@ -24,9 +24,9 @@ from modelward_server.retraining import jobs, schedules
 from modelward_server.retraining.firings import list_firings
 from modelward_server.retraining.job_dispatch import lease_job
 from modelward_server.retraining.job_queries import JobQuery
-from modelward_server.retraining.job_states import Holding
+from modelward_server.retraining.job_states import LeaseClaim
 from modelward_server.retraining.schedule_inputs import due_model
-from modelward_server.retraining.scheduler import Ticker
+from modelward_server.retraining.scheduler import Scheduler
 from modelward_server.storage import audit
 from modelward_server.storage.documents import TRIGGER
 from modelward_server.storage.ledger import Ledger
@@ -76,7 +76,7 @@ class World:
 
     def __init__(self, ledger: Ledger, *triggers: Trigger, policy: SchedulePolicy = SchedulePolicy()) -> None:  # noqa: B008
         self.ledger, self.clock = ledger, Clock()
-        self.ticker = Ticker(ledger, 1.0, lambda: None, self.clock)
+        self.ticker = Scheduler(ledger, 1.0, lambda: None, self.clock)
         with ledger.writing() as session:
             create_model(session, "spx", "", {}, self.ada)
             schedules.create_schedule(session, "spx", "daily", "", triggers, self.ada, policy)
@@ -96,7 +96,7 @@ class World:
     def end_job(self) -> None:
         with self.ledger.writing() as session:
             job = lease_job(session, JobQuery("spx"), "worker", HOUR, self.ada)
-            jobs.fail_job(session, job.job_id, Holding("worker", job.attempt), "no data", True, self.ada)
+            jobs.fail_job(session, job.job_id, LeaseClaim("worker", job.attempt), "no data", True, self.ada)
 
     def due(self, now: datetime) -> DueModel | None:
         with self.ledger.reading() as session:
@@ -255,7 +255,7 @@ def test_a_calendar_that_this_server_does_not_know_is_a_problem_and_no_crash(led
     world.do(lambda session: session.execute(update(ScheduleRow).values(triggers=unknown)))
     world.tick(T0 + 12 * HOUR)
     told, fired = sorted(world.history(), key=lambda one: one.trigger)
-    assert "this server knows no calendar XMARS" in told.summary
+    assert "this server does not know the calendar XMARS" in told.summary
     assert (fired.trigger, fired.outcome) == (1, FIRED)
 
 
@@ -303,10 +303,10 @@ def test_the_database_itself_refuses_a_second_firing_of_one_time(ledger: Ledger)
 def test_of_four_servers_that_look_at_once_each_time_fires_once(ledger: Ledger, url: str) -> None:
     world = World(ledger, NOON, Cron("0 12 * * *", "Europe/London"), policy=SchedulePolicy(jitter=3 * MINUTE))
     others = [Ledger(url) for _ in range(4)]
-    tickers = [Ticker(one, 1.0, lambda: None, world.clock) for one in others]
+    tickers = [Scheduler(one, 1.0, lambda: None, world.clock) for one in others]
     together = threading.Barrier(len(tickers))
 
-    def look(ticker: Ticker) -> int:
+    def look(ticker: Scheduler) -> int:
         together.wait(timeout=60)
         return ticker.tick()
 

@@ -10,7 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from modelward.errors import JobAlreadyLeased, JobNotHeld, ModelwardError, NotDue
 from modelward.retraining import Job, JobState
 from modelward_server.retraining import job_states as life
-from modelward_server.retraining.job_states import Holding
+from modelward_server.retraining.job_states import LeaseClaim
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 HOLDERS = st.sampled_from(["ada", "bob"])
@@ -35,7 +35,7 @@ class JobLife(RuleBasedStateMachine):
 
     @rule(holder=HOLDERS, span=SPANS)
     def somebody_leases(self, holder: str, span: timedelta) -> None:
-        before = life.settled(self.job, self.now)
+        before = life.job_at(self.job, self.now)
         free = before.state is JobState.PENDING and self.now >= before.available_at
         try:
             self.job = life.lease(self.job, holder, span, 1, self.now)
@@ -50,7 +50,7 @@ class JobLife(RuleBasedStateMachine):
     @rule(holder=HOLDERS, stale=st.integers(0, 2), span=SPANS)
     def somebody_beats(self, holder: str, stale: int, span: timedelta) -> None:
         attempt = max(self.leases - stale, 0)
-        if self._tried(holder, attempt, lambda: life.heartbeat(self.job, Holding(holder, attempt), span, self.now)):
+        if self._tried(holder, attempt, lambda: life.heartbeat(self.job, LeaseClaim(holder, attempt), span, self.now)):
             assert self.job.lease_expires_at is not None
             assert self.job.lease_expires_at >= self.until
             self.until = self.job.lease_expires_at
@@ -58,7 +58,7 @@ class JobLife(RuleBasedStateMachine):
     @rule(holder=HOLDERS, stale=st.integers(0, 2))
     def somebody_completes(self, holder: str, stale: int) -> None:
         attempt = max(self.leases - stale, 0)
-        if self._tried(holder, attempt, lambda: life.complete(self.job, Holding(holder, attempt), 4, self.now)):
+        if self._tried(holder, attempt, lambda: life.complete(self.job, LeaseClaim(holder, attempt), 4, self.now)):
             assert self.job.state is JobState.SUCCEEDED
             self.holder, self.done = "", True
 
@@ -66,7 +66,7 @@ class JobLife(RuleBasedStateMachine):
     def somebody_fails(self, holder: str, stale: int, give_up: bool) -> None:
         attempt = max(self.leases - stale, 0)
         if self._tried(
-            holder, attempt, lambda: life.fail(self.job, Holding(holder, attempt), "no data", give_up, self.now)
+            holder, attempt, lambda: life.fail(self.job, LeaseClaim(holder, attempt), "no data", give_up, self.now)
         ):
             assert (self.job.state is JobState.FAILED) == (give_up or self.leases == life.MAX_ATTEMPTS)
             assert self.job.failures[-1].reason == "no data"
@@ -84,13 +84,13 @@ class JobLife(RuleBasedStateMachine):
 
     @invariant()
     def what_has_ended_stays_as_it_was(self) -> None:
-        seen = life.settled(self.job, self.now)
-        assert life.settled(seen, self.now + timedelta(days=9999)) == seen or life.is_open(seen)
+        seen = life.job_at(self.job, self.now)
+        assert life.job_at(seen, self.now + timedelta(days=9999)) == seen or life.is_open(seen)
         assert (seen.ended_at is None) == life.is_open(seen)
 
     @invariant()
     def looking_early_or_late_shows_the_same(self) -> None:
-        assert life.settled(life.settled(self.job, self.now), self.now) == life.settled(self.job, self.now)
+        assert life.job_at(life.job_at(self.job, self.now), self.now) == life.job_at(self.job, self.now)
 
     @invariant()
     def attempts_are_bounded(self) -> None:
@@ -109,22 +109,22 @@ TestJobLife = JobLife.TestCase
 
 def test_a_holder_that_beats_keeps_the_job_past_its_first_lease() -> None:
     job = life.lease(new_job(), "ada", timedelta(minutes=10), 1, T0)
-    job = life.heartbeat(job, Holding("ada", 1), timedelta(minutes=10), T0 + timedelta(minutes=9))
-    assert life.complete(job, Holding("ada", 1), 4, T0 + timedelta(minutes=18)).successor == 4
+    job = life.heartbeat(job, LeaseClaim("ada", 1), timedelta(minutes=10), T0 + timedelta(minutes=9))
+    assert life.complete(job, LeaseClaim("ada", 1), 4, T0 + timedelta(minutes=18)).successor == 4
 
 
 def test_a_worker_that_lost_its_lease_cannot_complete_in_its_successors_place() -> None:
     job = life.lease(new_job(), "ada", timedelta(minutes=1), 1, T0)
     job = life.lease(job, "ada", timedelta(minutes=10), 1, T0 + timedelta(minutes=2))
     with pytest.raises(JobNotHeld, match="attempt 2, not 1"):
-        life.complete(job, Holding("ada", 1), 4, T0 + timedelta(minutes=3))
+        life.complete(job, LeaseClaim("ada", 1), 4, T0 + timedelta(minutes=3))
 
 
 def test_waits_double_with_each_failure_and_the_third_is_final() -> None:
     job, now, waits = new_job(), T0, []
     while life.is_open(job):
         job = life.lease(job, "ada", timedelta(minutes=10), 1, now)
-        job = life.fail(job, Holding("ada", 0), "no data", False, now)
+        job = life.fail(job, LeaseClaim("ada", 0), "no data", False, now)
         waits.append(job.available_at - now)
         now = job.available_at
     assert waits == [timedelta(minutes=1), timedelta(minutes=2), timedelta(minutes=4)]
@@ -133,8 +133,8 @@ def test_waits_double_with_each_failure_and_the_third_is_final() -> None:
 
 def test_a_lease_that_runs_out_ends_its_attempt_at_that_instant_whoever_looks_when() -> None:
     job = life.lease(new_job(), "ada", timedelta(minutes=1), 1, T0)
-    assert life.settled(job, T0 + timedelta(seconds=59)) == job
-    seen = life.settled(job, T0 + timedelta(minutes=1))
-    assert seen == life.settled(job, T0 + timedelta(days=365))
+    assert life.job_at(job, T0 + timedelta(seconds=59)) == job
+    seen = life.job_at(job, T0 + timedelta(minutes=1))
+    assert seen == life.job_at(job, T0 + timedelta(days=365))
     assert seen.state is JobState.PENDING
     assert seen.failures[0].failed_at == T0 + timedelta(minutes=1)

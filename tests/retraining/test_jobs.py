@@ -141,7 +141,7 @@ async def test_a_held_job_is_refused_to_others(client: Either, name: str) -> Non
 
 async def test_a_model_that_is_not_due_has_no_job(client: Either, name: str) -> None:
     await client.create_model(name)
-    with pytest.raises(errors.NotDue, match="RequestRetraining does so by hand") as caught:
+    with pytest.raises(errors.NotDue, match="request it with RequestRetraining") as caught:
         await client.lease_job(name, holder="trainer-1")
     assert caught.value.metadata == {"model": name}
     assert await client.list_jobs(name) == []

@@ -18,7 +18,7 @@ from modelward_server.lifecycle.versions import NewVersion, log_metrics, registe
 from modelward_server.retraining import jobs, schedules
 from modelward_server.retraining.job_dispatch import lease_job
 from modelward_server.retraining.job_queries import JobQuery
-from modelward_server.retraining.job_states import Holding
+from modelward_server.retraining.job_states import LeaseClaim
 from modelward_server.retraining.repository import new_job
 from modelward_server.retraining.schedule_inputs import due_model
 from modelward_server.storage.blobs import BlobStore
@@ -99,7 +99,7 @@ def test_a_year_of_weekly_trainings_fires_once_a_week_over_both_clock_changes(le
             jobs.complete_job(
                 session,
                 job.job_id,
-                Holding("worker", job.attempt),
+                LeaseClaim("worker", job.attempt),
                 jobs.Result(successor),
                 ada(now + timedelta(minutes=30)),
             )

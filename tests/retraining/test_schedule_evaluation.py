@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from modelward.lifecycle import FreezeWindow
 from modelward.retraining import AtSession, Cron, Every, Job, JobState, OnDrift, Schedule, Trigger
 from modelward.schedules import CatchUp, FiringOutcome, Overlap, SchedulePolicy
-from modelward_server.retraining.schedule_evaluation import Decision, Plan, decide
-from modelward_server.retraining.triggers import Facts, Reported
+from modelward_server.retraining.schedule_evaluation import FiringDecision, Plan, decide_firings
+from modelward_server.retraining.triggers import DriftInput, ScheduleInputs
 from tests.support.scale import examples
 
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
@@ -37,32 +37,32 @@ class Model:
 
     def __init__(self, *schedules: Schedule, trained: datetime = T0) -> None:
         self.plans = [Plan(one, one.created_at) for one in schedules]
-        self.facts = Facts(version=1, trained_at=trained)
-        self.history: list[Decision] = []
+        self.inputs = ScheduleInputs(version=1, trained_at=trained)
+        self.history: list[FiringDecision] = []
 
-    def look(self, now: datetime) -> list[Decision]:
+    def look(self, now: datetime) -> list[FiringDecision]:
         """Decide what fires up to now, and remember it as the ledger does."""
-        decisions = decide(self.plans, self.facts, now).decisions
+        decisions = decide_firings(self.plans, self.inputs, now).decisions
         self.plans = [self._remember(plan, decisions, now) for plan in self.plans]
         if any(one.outcome is FIRED for one in decisions):
-            self.facts = replace(self.facts, job=job(now), jobs_made=(*self.facts.jobs_made, now))
+            self.inputs = replace(self.inputs, job=job(now), jobs_made=(*self.inputs.jobs_made, now))
         self.history += decisions
         return list(decisions)
 
-    def _remember(self, plan: Plan, decisions: tuple[Decision, ...], now: datetime) -> Plan:
+    def _remember(self, plan: Plan, decisions: tuple[FiringDecision, ...], now: datetime) -> Plan:
         mine = [one for one in decisions if one.schedule is plan.schedule]
         if not mine:
             return plan
         queued = [(one.trigger, one.at, one.reason) for one in mine if one.outcome is QUEUED]
-        released = {(one.trigger, one.at) for one in mine if one.waited}
-        waiting = [one for one in plan.waiting if one[:2] not in released]
+        earliest_firing = {(one.trigger, one.at) for one in mine if one.waited}
+        waiting = [one for one in plan.waiting if one[:2] not in earliest_firing]
         decided = dict(plan.decided) | {one.trigger: one.at for one in mine}
         through = plan.through if all(one.waited for one in mine) else now
         return replace(plan, through=through, decided=decided, waiting=(*waiting, *queued))
 
     def finish(self, now: datetime) -> None:
         """End the open job."""
-        self.facts = replace(self.facts, job=None, ended_at=now, trained_at=now)
+        self.inputs = replace(self.inputs, job=None, ended_at=now, trained_at=now)
 
     def outcomes(self) -> list[tuple[datetime, FiringOutcome]]:
         return [(one.at, one.outcome) for one in self.history]
@@ -96,8 +96,8 @@ def test_four_years_fire_once_each_local_day_over_every_clock_change(zone: str, 
     end = T0 + 4 * 366 * DAY
     for now in steps(T0, end, 18 * HOUR):
         model.look(now)
-        if model.facts.job and now.day % 5 == 0:
-            model.facts = replace(model.facts, job=None)  # It ends without a training.
+        if model.inputs.job and now.day % 5 == 0:
+            model.inputs = replace(model.inputs, job=None)  # It ends without a training.
     local = ZoneInfo(zone)
     days = [(T0 - DAY).date() + number * DAY for number in range(4 * 366 + 3)]
     expected = [one for day in days if T0 < (one := wall(day, at, local)) <= model.history[-1].at]
@@ -175,19 +175,19 @@ def test_nothing_fires_before_the_start_in_a_freeze_and_after_the_end() -> None:
 def test_drift_waits_for_the_end_of_a_freeze_and_of_the_cool_down() -> None:
     freeze = FreezeWindow(T0, T0 + 5 * DAY)
     model = Model(schedule(OnDrift(), policy=SchedulePolicy(freezes=(freeze,), cool_down=8 * DAY)))
-    model.facts = replace(model.facts, report=Reported("report-1", T0 + DAY, 0.9, True))
+    model.inputs = replace(model.inputs, report=DriftInput("report-1", T0 + DAY, 0.9, True))
     assert [model.look(T0 + day * DAY) for day in range(1, 5)] == [[]] * 4
     [one] = model.look(T0 + 5 * DAY)
     assert (one.at, one.reason.since, one.outcome) == (T0 + 5 * DAY, T0 + DAY, FIRED)
     model.finish(T0 + 6 * DAY)
-    model.facts = replace(model.facts, report=Reported("report-2", T0 + 7 * DAY, 0.9, True))
+    model.inputs = replace(model.inputs, report=DriftInput("report-2", T0 + 7 * DAY, 0.9, True))
     assert [model.look(T0 + day * DAY) for day in range(7, 14)] == [[]] * 7
     assert [one.at for one in model.look(T0 + 14 * DAY)] == [T0 + 14 * DAY]
 
 
 def test_drift_that_holds_on_fires_once_while_its_job_is_open() -> None:
     model = Model(schedule(OnDrift(), policy=SchedulePolicy(overlap=Overlap.SKIP)))
-    model.facts = replace(model.facts, report=Reported("report-1", T0 + DAY, 0.9, True), job=job(T0))
+    model.inputs = replace(model.inputs, report=DriftInput("report-1", T0 + DAY, 0.9, True), job=job(T0))
     decisions = [model.look(T0 + day * DAY) for day in range(1, 5)]
     assert [len(one) for one in decisions] == [1, 0, 0, 0]
     assert decisions[0][0].outcome is SKIPPED
@@ -197,7 +197,7 @@ def test_the_cool_down_counts_from_the_end_of_the_job() -> None:
     model = Model(schedule(NOON, policy=SchedulePolicy(cool_down=2 * DAY)))
     for day in range(6):
         model.look(noon(day))
-        if model.facts.job:
+        if model.inputs.job:
             model.finish(noon(day) + HOUR)
     assert [outcome for _, outcome in model.outcomes()] == [FIRED, SKIPPED, SKIPPED, FIRED, SKIPPED, SKIPPED]
 
@@ -207,7 +207,7 @@ def test_the_budget_is_of_a_day_in_the_zone_of_the_schedule() -> None:
     model = Model(schedule(Cron("0 * * * *"), policy=policy))
     for now in steps(T0 + HOUR, T0 + 3 * DAY, HOUR):
         model.look(now)
-        if model.facts.job:
+        if model.inputs.job:
             model.finish(now + MINUTE)
     zone = ZoneInfo("America/New_York")
     fired = [at.astimezone(zone) for at, outcome in model.outcomes() if outcome is FIRED]
@@ -227,7 +227,7 @@ def test_a_year_of_half_days_with_a_job_for_each_session() -> None:
     model = Model(schedule(AtSession("XNYS", after_close=15 * MINUTE), policy=SchedulePolicy()))
     for now in steps(T0, T0 + 366 * DAY, 4 * MINUTE * 60):
         model.look(now)
-        if model.facts.job:
+        if model.inputs.job:
             model.finish(now + MINUTE)
     fired = {at.astimezone(ZoneInfo("America/New_York")) for at, outcome in model.outcomes() if outcome is FIRED}
     assert len(fired) == 252
@@ -237,7 +237,7 @@ def test_a_year_of_half_days_with_a_job_for_each_session() -> None:
 def test_past_its_horizon_a_calendar_is_a_problem_and_the_other_triggers_fire() -> None:
     now = datetime(2100, 1, 1, tzinfo=UTC)
     model = schedule(AtSession("XNYS", after_close=15 * MINUTE), Every(DAY))
-    verdict = decide([Plan(model, now - DAY, now - DAY)], Facts(version=1, trained_at=now - DAY), now)
+    verdict = decide_firings([Plan(model, now - DAY, now - DAY)], ScheduleInputs(version=1, trained_at=now - DAY), now)
     assert [one.trigger for one in verdict.decisions] == [1]
     [problem] = verdict.problems
     assert (problem.schedule_id, problem.trigger) == ("daily", 0)
@@ -269,7 +269,7 @@ def test_however_often_somebody_looks_each_time_is_decided_once(gaps: list[timed
         now += gap
         model.look(now)
         assert model.look(now) == []
-        if number % 3 == 2 and model.facts.job:
+        if number % 3 == 2 and model.inputs.job:
             model.finish(now)
             model.look(now)
     times = [one.at for one in model.history if not one.waited]

@@ -8,7 +8,7 @@ import pytest
 
 from modelward.errors import CalendarEnds, InvalidField
 from modelward.retraining import AtSession, SessionChoice
-from modelward_server.retraining.clock import describe, firings, local
+from modelward_server.retraining.clock import describe, firing_times, format_local
 from modelward_server.retraining.trading_sessions import check_calendar
 
 NEW_YORK, LONDON, TOKYO = ZoneInfo("America/New_York"), ZoneInfo("Europe/London"), ZoneInfo("Asia/Tokyo")
@@ -45,7 +45,7 @@ def nyse_days() -> list[date]:
 def fired(trigger: AtSession) -> list[datetime]:
     """Return the firings of 2023 to 2025 in New York."""
     end = at(date(2026, 1, 1), 0, 0, NEW_YORK)
-    return list(takewhile(lambda one: one < end, firings(trigger, at(date(2023, 1, 1), 0, 0, NEW_YORK))))
+    return list(takewhile(lambda one: one < end, firing_times(trigger, at(date(2023, 1, 1), 0, 0, NEW_YORK))))
 
 
 def test_three_years_of_minutes_after_the_close_honour_holidays_half_days_and_clock_changes() -> None:
@@ -69,7 +69,7 @@ def test_the_first_session_of_the_week_is_tuesday_after_a_holiday() -> None:
 
 
 def test_london_closes_at_half_past_noon_before_christmas_and_new_year() -> None:
-    times = islice(firings(AtSession("XLON", after_close=timedelta(0)), at(date(2024, 12, 23), 0, 0, LONDON)), 7)
+    times = islice(firing_times(AtSession("XLON", after_close=timedelta(0)), at(date(2024, 12, 23), 0, 0, LONDON)), 7)
     assert [one.astimezone(LONDON).strftime("%m-%d %H:%M") for one in times] == [
         "12-23 16:30",
         "12-24 12:30",
@@ -82,23 +82,23 @@ def test_london_closes_at_half_past_noon_before_christmas_and_new_year() -> None
 
 
 def test_tokyo_closes_half_an_hour_later_since_november_2024() -> None:
-    times = islice(firings(AtSession("XTKS", after_close=timedelta(0)), at(date(2024, 11, 1), 0, 0, TOKYO)), 2)
+    times = islice(firing_times(AtSession("XTKS", after_close=timedelta(0)), at(date(2024, 11, 1), 0, 0, TOKYO)), 2)
     assert list(times) == [at(date(2024, 11, 1), 15, 0, TOKYO), at(date(2024, 11, 5), 15, 30, TOKYO)]
 
 
 def test_an_offset_over_midnight_belongs_to_the_session_before() -> None:
     trigger = AtSession("XNYS", after_close=timedelta(hours=20))
-    assert next(firings(trigger, at(date(2024, 7, 6), 11, 0, NEW_YORK))) == at(date(2024, 7, 6), 12, 0, NEW_YORK)
+    assert next(firing_times(trigger, at(date(2024, 7, 6), 11, 0, NEW_YORK))) == at(date(2024, 7, 6), 12, 0, NEW_YORK)
 
 
 def test_behind_its_last_session_and_before_its_first_one_a_calendar_fails_loudly() -> None:
     trigger = AtSession("XNYS", after_close=timedelta(0))
     for instant in (datetime(2100, 1, 1, tzinfo=UTC), datetime(1900, 1, 1, tzinfo=UTC)):
         with pytest.raises(CalendarEnds, match="XNYS has sessions from") as caught:
-            next(firings(trigger, instant))
+            next(firing_times(trigger, instant))
         assert caught.value.metadata.keys() == {"calendar", "first_session", "last_session"}
     with pytest.raises(CalendarEnds):
-        list(firings(trigger, datetime(2024, 1, 1, tzinfo=UTC)))
+        list(firing_times(trigger, datetime(2024, 1, 1, tzinfo=UTC)))
 
 
 @pytest.mark.parametrize("name", ["", "NYSE", "XXXX", "../XNYS", "xnys"])
@@ -112,6 +112,6 @@ def test_a_calendar_that_there_is_not_is_refused_by_its_field(name: str) -> None
 def test_triggers_by_sessions_are_put_into_words() -> None:
     trigger = AtSession("XNYS", SessionChoice.FIRST_OF_MONTH, after_open=timedelta(minutes=90))
     assert describe(trigger) == "1:30:00 after the opening of the first session of the month, XNYS"
-    assert local(trigger, datetime(2024, 7, 3, 17, 30, tzinfo=UTC)) == "2024-07-03 13:30 America/New_York"
+    assert format_local(trigger, datetime(2024, 7, 3, 17, 30, tzinfo=UTC)) == "2024-07-03 13:30 America/New_York"
     with pytest.raises(InvalidField, match="exactly one"):
         AtSession("XNYS")

@@ -20,7 +20,7 @@ from modelward.cli.commands import cli
 from modelward_server.mlflow import mirror_task
 from modelward_server.observability import health
 from modelward_server.retraining.post_training_task import PostTraining
-from modelward_server.retraining.scheduler import Ticker
+from modelward_server.retraining.scheduler import Scheduler
 from modelward_server.rpc import model_events
 from modelward_server.runtime import background
 from modelward_server.settings import Settings
@@ -32,7 +32,7 @@ from tests.support.waiting import eventually
 PLACES: dict[str, tuple[Any, str]] = {
     "feed": (model_events, "events_after"),
     "mirror": (mirror_task.MirrorTask, "sync_pending"),
-    "ticker": (Ticker, "tick"),
+    "ticker": (Scheduler, "tick"),
     "follow-ups": (PostTraining, "_work"),
     "webhook-1": (Webhooks, "_claim"),
     "webhook-2": (Webhooks, "_claim"),

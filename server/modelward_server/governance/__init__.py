@@ -1,1 +1,1 @@
-"""What proves to an auditor that the registry stands as its record says."""
+"""Governance: evidence for promotion gates, and verification of the registry against its audit log."""

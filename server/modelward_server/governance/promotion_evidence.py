@@ -1,4 +1,4 @@
-"""What the other services found about a candidate, for the promotion gates: read before its promotion has the lock."""
+"""Evidence of other services about a candidate, for the promotion gates; read before its promotion locks the model."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,29 +22,29 @@ from modelward_server.storage.ab_tables import AbTestModelRow
 from modelward_server.storage.comparison_tables import ComparedModelRow
 from modelward_server.storage.prepared import Outdated
 
-RECENT = 50
-"""How many comparisons and tests of a model are looked at, the newest first."""
+MAX_RECENT = 50
+"""Maximum number of comparisons and tests of a model that are considered, the newest first."""
 NO_WORSE = {Verdict.SUPERIOR, Verdict.NON_INFERIOR}
 
 
 @dataclass(frozen=True)
-class Gathered:
-    """The evidence about a candidate against a version in production, and what it was read from."""
+class GatheredEvidence:
+    """The evidence about a candidate compared with the version in production, and its sources."""
 
     candidate: VersionRef
     production: VersionRef | None = None
-    """None: no gate asked for a verdict."""
+    """None: no gate requires a verdict."""
     found: EvidenceVerdict | None = None
     newest: tuple[int, int] = (0, 0)
     """The newest A/B test and the newest comparison of the model."""
     running: tuple[Reading, ...] = ()
-    """The running tests that were looked at."""
+    """The running tests that were read."""
 
     def verdict(self, session: Session, candidate: VersionRef, production: VersionRef) -> EvidenceVerdict | None:
-        """Return the verdict, if it would be the same now.
+        """Return the verdict, if it is still valid.
 
         Raises:
-            Outdated: it was not read, or of other versions, or there are newer tests or comparisons by now.
+            Outdated: it was not read, or for other versions, or there are newer tests or comparisons now.
         """
         if (candidate, production) != (self.candidate, self.production):
             raise Outdated
@@ -55,67 +55,69 @@ class Gathered:
         return self.found
 
     def drift_alarm(self, session: Session, candidate: VersionRef) -> DriftAlarm | None:
-        """Return the alarm that stands now: two rows that an index finds are sooner read than checked."""
+        """Return the alarm that is active now: reading two indexed rows again is faster than validating them."""
         return drift_alarm(session, candidate)
 
 
-def gather(session: Session, candidate: VersionRef, known: Reading | None = None) -> Gathered:
-    """Read what the gates of the candidate's model ask for, and nothing else.
+def gather(session: Session, candidate: VersionRef, known: Reading | None = None) -> GatheredEvidence:
+    """Read the evidence that the gates of the candidate's model require, and nothing else.
 
     Args:
+        session: the transaction.
+        candidate: the version to be promoted.
         known: a test that was read in this session.
 
     Raises:
-        ModelNotFound: there is no such model.
+        ModelNotFound: the model does not exist.
     """
     production = production_version(session, candidate.model)
     if not production or not get_policy(session, candidate.model).require_comparison:
-        return Gathered(candidate)
-    return _Gathering(session, candidate, VersionRef(candidate.model, production), known).done()
+        return GatheredEvidence(candidate)
+    return _EvidenceReader(session, candidate, VersionRef(candidate.model, production), known).done()
 
 
-class _Gathering:
+class _EvidenceReader:
     def __init__(self, session: Session, candidate: VersionRef, production: VersionRef, known: Reading | None) -> None:
         self._session, self._candidate, self._production, self._known = session, candidate, production, known
         self._running: list[Reading] = []
 
-    def done(self) -> Gathered:
-        """Take what the newest A/B test that says anything found, or else the newest comparison.
+    def done(self) -> GatheredEvidence:
+        """Return the verdict of the newest conclusive A/B test, or otherwise of the newest comparison.
 
-        Live traffic tells more than a test set: a comparison counts where no A/B test says anything.
+        Live traffic is stronger evidence than a test set: a comparison counts only without a conclusive A/B test.
         """
-        found = self._by_traffic() or self._by_test_set()
+        found = self._ab_test_verdict() or self._comparison_verdict()
         newest = _newest(self._session, self._candidate.model)
-        return Gathered(self._candidate, self._production, found, newest, tuple(self._running))
+        return GatheredEvidence(self._candidate, self._production, found, newest, tuple(self._running))
 
-    def _by_traffic(self) -> EvidenceVerdict | None:
-        tests = list_ab_tests(self._session, self._candidate.model, None, RECENT, "").items
-        return next((said for test in tests for said in self._of_test(test)), None)
+    def _ab_test_verdict(self) -> EvidenceVerdict | None:
+        tests = list_ab_tests(self._session, self._candidate.model, None, MAX_RECENT, "").items
+        return next((verdict for test in tests for verdict in self._test_verdicts(test)), None)
 
-    def _of_test(self, test: AbTest) -> Iterator[EvidenceVerdict]:
+    def _test_verdicts(self, test: AbTest) -> Iterator[EvidenceVerdict]:
         arms = [variant.name for variant in test.challengers if variant.version == self._candidate]
         if test.control.version != self._production or not arms:
             return
         result = test.conclusion.result if test.conclusion else self._read(test).result
         sentence = f"{self._candidate} is {{}} to {self._production} by {test.primary_metric.key}"
-        if said := _said(test, result[arms[0]], sentence):
-            yield said
+        if verdict := _test_verdict(test, result[arms[0]], sentence):
+            yield verdict
 
     def _read(self, test: AbTest) -> Reading:
         known = self._known is not None and self._known.test.test == test.test
         self._running.append(self._known if known and self._known else read_test(self._session, test, max_looks=0))
         return self._running[-1]
 
-    def _by_test_set(self) -> EvidenceVerdict | None:
-        for comparison in list_comparisons(self._session, self._candidate.model, RECENT, "").items:
+    def _comparison_verdict(self) -> EvidenceVerdict | None:
+        for comparison in list_comparisons(self._session, self._candidate.model, MAX_RECENT, "").items:
             if comparison.baseline == self._production and (result := _result(comparison, self._candidate)):
                 summary = f"{self._candidate} is {result.verdict} to {self._production} by {comparison.primary_metric}"
                 return EvidenceVerdict(f"comparison {comparison.comparison_id}", result.verdict in NO_WORSE, summary)
         return None
 
 
-def _said(test: AbTest, found: VariantResult, sentence: str) -> EvidenceVerdict | None:
-    """Return what a test says of a challenger; None while it says nothing."""
+def _test_verdict(test: AbTest, found: VariantResult, sentence: str) -> EvidenceVerdict | None:
+    """Return a test's verdict on a challenger; None while it is inconclusive."""
     verdict, broken = found.metrics[0].verdict, broken_guardrails(test, found)
     if verdict in {None, Verdict.INCONCLUSIVE}:
         return None
@@ -135,7 +137,7 @@ def _newest(session: Session, model: str) -> tuple[int, int]:
 
 
 def drift_alarm(session: Session, candidate: VersionRef) -> DriftAlarm | None:
-    """Return the alarm that stands for a version: of its live data, or its newest report, when that found drift."""
+    """Return the active drift alarm of a version: of its live data, or its newest report, if that detected drift."""
     if standing := active_drift_alarm(session, candidate):
         return standing[0]
     report = latest_report(session, candidate.model, candidate.version)

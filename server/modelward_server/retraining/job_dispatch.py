@@ -1,4 +1,4 @@
-"""Leases: which job a worker gets."""
+"""Job dispatch: lease free jobs to retraining workers."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,70 +12,82 @@ from modelward.retraining import Job
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import model_row
 from modelward_server.retraining import job_states as life
-from modelward_server.retraining.firings import scheduled
-from modelward_server.retraining.job_queries import LOOKED_AT, JobQuery, free_models, free_rows
-from modelward_server.retraining.jobs import fire_model, recorded
+from modelward_server.retraining.firings import scheduled_models
+from modelward_server.retraining.job_queries import MAX_CANDIDATES, JobQuery, free_models, free_rows
+from modelward_server.retraining.jobs import fire_model, record_job
 from modelward_server.retraining.repository import to_job, write_job
-from modelward_server.retraining.schedule_inputs import Look, look
+from modelward_server.retraining.schedule_inputs import ScheduleEvaluation, evaluate_schedules
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.prepared import Outdated
 from modelward_server.storage.tables import ModelRow
 
-NOTHING_FREE = "no model is due whose job is free; ListDueModels shows those that are held or wait"
+NO_FREE_JOB = "no model is due whose job is free; ListDueModels shows those that are held or wait"
 
 
 @dataclass(frozen=True)
-class Prospects:
-    """Where a job may be free, as it was found before others had to wait.
+class JobCandidates:
+    """Models whose job may be free, found before the transaction that leases it.
 
     Attributes:
-        models: the models to try, in turn; None when nobody has looked yet.
-        looks: what the schedules of those that have some say.
+        models: the models to try, in order; None if they have not been searched yet.
+        evaluations: the evaluated schedules of those models that have any.
     """
 
     models: Sequence[str] | None = None
-    looks: Mapping[str, Look] = field(default_factory=dict)
+    evaluations: Mapping[str, ScheduleEvaluation] = field(default_factory=dict)
 
 
-UNSEEN = Prospects()
-"""What is enough where jobs of models without schedules are free."""
+NOT_SEARCHED = JobCandidates()
+"""No search: sufficient if jobs of models without schedules are free."""
 
 
-def prospects(session: Session, query: JobQuery, most: int, now: datetime) -> Prospects:
-    """Look where up to `most` jobs may be free.
+def find_candidates(session: Session, query: JobQuery, most: int, now: datetime) -> JobCandidates:
+    """Find models where up to `most` jobs may be free.
 
     Raises:
-        ModelNotFound: there is no such model.
+        ModelNotFound: the model of the query does not exist.
     """
     if query.model:
         model_row(session, query.model)
         models = [query.model]
     else:
-        models = list(islice(free_models(session, query, now), most + LOOKED_AT))
-    with_schedules = set(scheduled(session)).intersection(models)
-    return Prospects(models, {model: look(session, model, now) for model in with_schedules})
+        models = list(islice(free_models(session, query, now), most + MAX_CANDIDATES))
+    with_schedules = set(scheduled_models(session)).intersection(models)
+    return JobCandidates(models, {model: evaluate_schedules(session, model, now) for model in with_schedules})
 
 
 def lease_job(
-    session: Session, query: JobQuery, holder: str, span: timedelta, actor: ActorContext, found: Prospects | None = None
+    session: Session,
+    query: JobQuery,
+    holder: str,
+    duration: timedelta,
+    actor: ActorContext,
+    found: JobCandidates | None = None,
 ) -> Job:
-    """Give a due model's job to a holder, and make the job where there is none yet.
+    """Lease a due model's job to a holder, creating the job if there is none yet.
 
     Args:
-        query: without a model, the oldest free job, or else that of the model that is due the longest.
-        found: where to look for it; None to find that out now.
+        session: the transaction.
+        query: the jobs that the worker takes; without a model, the oldest free job is leased, or otherwise that of the
+            model that has been due the longest.
+        holder: the name of the worker.
+        duration: the duration of the lease.
+        actor: the author and time of the change.
+        found: the candidates; None to search now.
 
     Raises:
-        Outdated: there is no job where it was found to be, but there may be one elsewhere.
-        ModelNotFound: there is no such model.
+        Outdated: no candidate has a free job any more, but another model may have one.
+        ModelNotFound: the model of the query does not exist.
         NotDue: the model is not due, or its job waits after a failure or is in another queue; or there is no job.
-        JobAlreadyLeased: somebody holds the model's job.
+        JobAlreadyLeased: another worker holds the model's job.
     """
     if query.model:
-        model_row(session, query.model, lock=True)  # So that of two at once, the second sees what the first did.
-        return _lease(session, query.model, query, holder, span, actor, found)
-    return lease_jobs(session, query, 1, holder, span, actor, found)[0]
+        model_row(
+            session, query.model, lock=True
+        )  # So that the second of two concurrent calls sees the first one's changes.
+        return _lease(session, query.model, query, holder, duration, actor, found)
+    return lease_jobs(session, query, 1, holder, duration, actor, found)[0]
 
 
 def lease_jobs(
@@ -83,54 +95,51 @@ def lease_jobs(
     query: JobQuery,
     most: int,
     holder: str,
-    span: timedelta,
+    duration: timedelta,
     actor: ActorContext,
-    found: Prospects | None = None,
+    found: JobCandidates | None = None,
 ) -> list[Job]:
-    """Give up to `most` jobs to a holder, the oldest first.
-
-    Args:
-        found: where to look for them; None to find that out now.
+    """Lease up to `most` jobs to a holder, the oldest first; the other arguments as in `lease_job`.
 
     Raises:
-        Outdated: there is no job where it was found to be, but there may be one elsewhere.
-        NotDue: there is none.
+        Outdated: no candidate has a free job any more, but another model may have one.
+        NotDue: there is no free job.
     """
-    found = found or prospects(session, query, most, actor.at)
-    leased, outdated = _lease_at_once(session, query, most, holder, span, actor), False
+    found = found or find_candidates(session, query, most, actor.at)
+    leased, outdated = _lease_unscheduled(session, query, most, holder, duration, actor), False
     if found.models is None and len(leased) < most:
         raise Outdated
     for model in found.models or ():
-        if len(leased) < most and _lock_at_once(session, model):
+        if len(leased) < most and _try_lock(session, model):
             try:
-                leased.append(_lease(session, model, query, holder, span, actor, found))
+                leased.append(_lease(session, model, query, holder, duration, actor, found))
             except Outdated:
                 outdated = True
-            except (JobAlreadyLeased, NotDue):  # It waits, or was taken a moment ago: the next one may be free.
+            except (JobAlreadyLeased, NotDue):  # It waits or was just taken; the next one may be free.
                 continue
     if not leased:
-        raise Outdated if outdated else NotDue(NOTHING_FREE, model="")
+        raise Outdated if outdated else NotDue(NO_FREE_JOB, model="")
     return leased
 
 
-def _lease_at_once(
-    session: Session, query: JobQuery, most: int, holder: str, span: timedelta, actor: ActorContext
+def _lease_unscheduled(
+    session: Session, query: JobQuery, most: int, holder: str, duration: timedelta, actor: ActorContext
 ) -> list[Job]:
-    """Lease free jobs of models that have no schedules: nothing has to be looked up for each of them."""
+    """Lease free jobs of models without schedules, which need no evaluation for each model."""
     fence = audit.next_sequence(session)
     rows = free_rows(session, query, most, actor.at)
     leased = [
-        life.lease(to_job(row, actor.at), holder, span, fence + number, actor.at) for number, row in enumerate(rows)
+        life.lease(to_job(row, actor.at), holder, duration, fence + number, actor.at) for number, row in enumerate(rows)
     ]
     for row, job in zip(rows, leased, strict=True):
         write_job(row, job)
-        row.lease_seconds = span.total_seconds()
+        row.lease_seconds = duration.total_seconds()
     audit.append_all(session, Kind.JOB, [(job.model, job.version, job) for job in leased], actor)
     return leased
 
 
-def _lock_at_once(session: Session, model: str) -> bool:
-    """Lock a model if nobody has it: who walks along many models must wait for none, or two would for each other."""
+def _try_lock(session: Session, model: str) -> bool:
+    """Lock a model unless it is locked: a call that locks many models must not wait, or two could deadlock."""
     return session.get(ModelRow, model, with_for_update={"skip_locked": True}, populate_existing=True) is not None
 
 
@@ -139,26 +148,26 @@ def _lease(
     model: str,
     query: JobQuery,
     holder: str,
-    span: timedelta,
+    duration: timedelta,
     actor: ActorContext,
-    found: Prospects | None,
+    found: JobCandidates | None,
 ) -> Job:
-    """Lease the job of a model that is locked."""
-    looked = found.looks.get(model) if found else None
-    row = fire_model(session, model, actor, looked)
+    """Lease the job of a locked model."""
+    evaluation = found.evaluations.get(model) if found else None
+    row = fire_model(session, model, actor, evaluation)
     if row is None:
-        raise _not_due(model, looked or look(session, model, actor.at))
-    if not query.suits(row.queue, row.labels):
+        raise _not_due(model, evaluation or evaluate_schedules(session, model, actor.at))
+    if not query.matches(row.queue, row.labels):
         raise NotDue(f"the job of {model} is in another queue or lacks a label", model=model)
-    fence = audit.next_sequence(session)  # The number of this lease's own record.
-    job = life.lease(to_job(row, actor.at), holder, span, fence, actor.at)
+    fence = audit.next_sequence(session)  # The number of this lease's audit record.
+    job = life.lease(to_job(row, actor.at), holder, duration, fence, actor.at)
     write_job(row, job)
-    row.lease_seconds = span.total_seconds()
-    return recorded(session, job, actor)
+    row.lease_seconds = duration.total_seconds()
+    return record_job(session, job, actor)
 
 
-def _not_due(model: str, looked: Look) -> NotDue:
-    """Say that nothing makes a model due, and which of its schedules cannot tell."""
-    problems = "".join(f"; {problem.summary}" for problem in looked.verdict.problems)
-    fix = "RequestRetraining does so by hand, PreviewSchedule shows when"
+def _not_due(model: str, evaluation: ScheduleEvaluation) -> NotDue:
+    """Return the error that nothing makes a model due, with the problems of its schedules."""
+    problems = "".join(f"; {problem.summary}" for problem in evaluation.decided.problems)
+    fix = "request it with RequestRetraining, or see its next firings with PreviewSchedule"
     return NotDue(f"no schedule makes {model} due now; {fix}{problems}", model=model)

@@ -1,4 +1,4 @@
-"""What is asked of a new job, what a worker asks for, and which jobs suit it."""
+"""Job specifications and queries: the properties of a new job, and the free jobs that match a worker."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -19,13 +19,13 @@ from modelward_server.storage.tables import ModelRow
 
 Row = TypeVar("Row", bound=Any)
 
-LOOKED_AT = 32
-"""How many free jobs are tried; the others are for those that come next."""
+MAX_CANDIDATES = 32
+"""Maximum number of free jobs that one call tries."""
 
 
 @dataclass(frozen=True)
-class Order:
-    """What somebody who asks for a job says of it; the model's policy says the rest."""
+class JobSpec:
+    """The requested properties of a job; the model's policy supplies the others."""
 
     queue: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -34,64 +34,64 @@ class Order:
     data_until: datetime | None = None
 
     def check(self) -> None:
-        """Refuse data that end before they begin.
+        """Validate that the data do not end before they begin.
 
         Raises:
-            InvalidField: naming the field.
+            InvalidField: they do; the error names the field.
         """
         if self.data_from and self.data_until and self.data_until <= self.data_from:
             raise InvalidField(FieldViolation("data_until", "must be later than data_from"))
 
-    def give(self, row: JobRow) -> None:
-        """Write what is asked for into a job that nobody has."""
+    def apply_to(self, row: JobRow) -> None:
+        """Apply the properties to a job that is not leased."""
         row.queue = self.queue or row.queue
         row.labels = {**row.labels, **self.labels}
         row.parameters = {**row.parameters, **self.parameters}
         row.data_from, row.data_until = self.data_from or row.data_from, self.data_until or row.data_until
 
 
-BY_POLICY = Order()
-"""A job of which only the model's policy says what it is like."""
+POLICY_DEFAULTS = JobSpec()
+"""A job with the properties of the model's policy only."""
 
 
 @dataclass(frozen=True)
 class JobQuery:
-    """Which jobs a worker takes."""
+    """The jobs that a worker takes."""
 
     model: str = ""
     """Empty: of any model."""
     queue: str = ""
     """Empty: of any queue."""
     labels: Mapping[str, str] = field(default_factory=dict)
-    """Those that a job must have."""
+    """Labels that a job must have."""
     prefixes: tuple[str, ...] = ()
-    """What the names of the models begin with; empty: of all."""
+    """Prefixes of the names of the models; empty: all models."""
 
-    def takes(self, model: str) -> bool:
+    def matches_model(self, model: str) -> bool:
         return self.model in {"", model} and (not self.prefixes or model.startswith(self.prefixes))
 
-    def suits(self, queue: str, labels: Mapping[str, str]) -> bool:
+    def matches(self, queue: str, labels: Mapping[str, str]) -> bool:
         return self.queue in {"", queue} and self.labels.items() <= labels.items()
 
 
 def free_models(session: Session, query: JobQuery, now: datetime) -> Iterator[str]:
-    """Yield the models whose job a worker may try to lease: the oldest jobs first, then models that lack a job."""
+    """Yield the models whose job a worker may try to lease: the oldest jobs first, then due models without a job."""
     yield from free_jobs(session, query, now)
     yield from due_without_job(session, query, now)
 
 
 def free_jobs(session: Session, query: JobQuery, now: datetime) -> list[str]:
-    """Return the models whose jobs suit a worker and are free, the oldest jobs first."""
+    """Return the models whose jobs match a worker and are free, the oldest jobs first."""
     rows = _free(select(JobRow.model, JobRow.queue, JobRow.labels), query, now)
     if not query.labels:
-        rows = rows.limit(LOOKED_AT)
-    return [model for model, queue, labels in session.execute(rows) if query.suits(queue, labels)][:LOOKED_AT]
+        rows = rows.limit(MAX_CANDIDATES)
+    return [model for model, queue, labels in session.execute(rows) if query.matches(queue, labels)][:MAX_CANDIDATES]
 
 
 def free_rows(session: Session, query: JobQuery, most: int, now: datetime) -> list[JobRow]:
-    """Lock and return free jobs of models without schedules, the oldest first; those that others have are left out.
+    """Lock and return free jobs of models without schedules, the oldest first; locked jobs are skipped.
 
-    Labels are not looked for here: of workers that want some, nobody asks.
+    Queries with labels are not supported here: the result is then empty.
     """
     if query.labels:
         return []
@@ -113,38 +113,38 @@ def _free(rows: Select[Row], query: JobQuery, now: datetime) -> Select[Row]:
 
 
 def due_without_job(session: Session, query: JobQuery, now: datetime) -> list[str]:
-    """Return the models whose schedules make them due and that have no open job yet, the longest due first."""
-    found = [due.model for due in due_models(session, query.model, now) if due.reasons and not due.job_id]
-    return [model for model in found if policy_suits(session, model, query)]
+    """Return the models that schedules make due and that have no open job yet, the longest due first."""
+    models = [due.model for due in due_models(session, query.model, now) if due.reasons and not due.job_id]
+    return [model for model in models if policy_matches(session, model, query)]
 
 
-def policy_suits(session: Session, model: str, query: JobQuery) -> bool:
-    """Tell whether the jobs of a model suit a worker."""
-    if not query.takes(model):
+def policy_matches(session: Session, model: str, query: JobQuery) -> bool:
+    """Return whether the jobs of a model match a worker."""
+    if not query.matches_model(model):
         return False
     try:
         policy = get_retraining_policy(session, model)
     except SQLAlchemyError:
-        raise  # Of the database as a whole, and not of this model.
+        raise  # The database fails, not only this model.
     except Exception as error:
         log_once("reading the retraining policy of", model, error)
         return False
-    return query.suits(policy.queue, policy.labels)
+    return query.matches(policy.queue, policy.labels)
 
 
 def is_free(now: datetime) -> ColumnElement[bool]:
-    """Express in SQL that a job may be leased at `now`."""
-    waits = and_(JobRow.state == JobState.PENDING, JobRow.available_at <= now)
-    ran_out = and_(JobRow.state == JobState.LEASED, JobRow.lease_expires_at <= now)
-    again = and_(ran_out, JobRow.attempt < JobRow.max_attempts)
-    return and_(JobRow.state.in_([JobState.PENDING, JobState.LEASED]), or_(waits, again))
+    """Return the SQL condition that a job may be leased at `now`."""
+    available = and_(JobRow.state == JobState.PENDING, JobRow.available_at <= now)
+    expired = and_(JobRow.state == JobState.LEASED, JobRow.lease_expires_at <= now)
+    retryable = and_(expired, JobRow.attempt < JobRow.max_attempts)
+    return and_(JobRow.state.in_([JobState.PENDING, JobState.LEASED]), or_(available, retryable))
 
 
 def state_at(now: datetime) -> ColumnElement[str]:
-    """Express `lease.settled` in SQL: the state at `now` of a job that nobody touched since its lease ran out."""
-    ran_out = (JobRow.state == JobState.LEASED) & (JobRow.lease_expires_at <= now)
+    """Return the SQL expression of `job_states.job_at`: the state of a job at `now`, after an expired lease."""
+    expired = (JobRow.state == JobState.LEASED) & (JobRow.lease_expires_at <= now)
     return case(
-        (ran_out & (JobRow.attempt >= JobRow.max_attempts), JobState.FAILED.value),
-        (ran_out, JobState.PENDING.value),
+        (expired & (JobRow.attempt >= JobRow.max_attempts), JobState.FAILED.value),
+        (expired, JobState.PENDING.value),
         else_=JobRow.state,
     )

@@ -1,7 +1,7 @@
-"""The life of a job: pending, leased, and succeeded or failed. Pure functions of a job and of an explicit now.
+"""The state machine of a job: pending, leased, and succeeded or failed. Pure functions of a job and of a given time.
 
-A lease that runs out ends its attempt at that very instant, whenever somebody looks next: `settled` says how a job
-stands, so every replica and every reader agrees without anybody's clock having to tick.
+A lease that expires ends its attempt at that instant, no matter when the job is read next: `job_at` computes the state
+at a time, so every replica and every reader agrees without a background task.
 """
 
 from dataclasses import dataclass, replace
@@ -11,26 +11,26 @@ from modelward.errors import JobAlreadyLeased, JobHasVersion, JobNotHeld, JobNot
 from modelward.retraining import Job, JobFailure, JobState
 
 MAX_ATTEMPTS = 3
-"""How often a job is tried: once, and twice more for what passes by itself, as a lost machine."""
+"""Maximum number of attempts: one, and two more for transient failures such as a lost machine."""
 FIRST_WAIT = timedelta(minutes=1)
-"""How long a job waits after its first failure; the wait doubles with each further one."""
-LONGEST_WAIT = timedelta(hours=6)
+"""The delay after the first failure of a job; it doubles with each further one."""
+MAX_WAIT = timedelta(hours=6)
 DEFAULT_LEASE = timedelta(minutes=10)
 
 
 @dataclass(frozen=True)
-class Holding:
-    """Who says that a job is theirs, by which lease."""
+class LeaseClaim:
+    """The claim of a worker to hold a job, by which lease."""
 
     holder: str
     attempt: int = 0
-    """0: whichever the holder has."""
+    """0: any attempt of the holder."""
     fence: int = 0
-    """0: whichever the holder has."""
+    """0: any fence of the holder."""
 
 
-def settled(job: Job, now: datetime) -> Job:
-    """Return how a job stands at `now`: one whose lease has run out is no longer held."""
+def job_at(job: Job, now: datetime) -> Job:
+    """Return the state of a job at `now`: a job whose lease has expired is no longer held."""
     expiry = job.lease_expires_at
     if job.state is not JobState.LEASED or expiry is None or now < expiry:
         return job
@@ -41,18 +41,22 @@ def is_open(job: Job) -> bool:
     return job.state in {JobState.PENDING, JobState.LEASED}
 
 
-def lease(job: Job, holder: str, span: timedelta, fence: int, now: datetime) -> Job:
-    """Give a pending job to a holder.
+def lease(job: Job, holder: str, duration: timedelta, fence: int, now: datetime) -> Job:
+    """Lease a pending job to a holder.
 
     Args:
-        fence: a number greater than that of every lease before.
+        job: the job.
+        holder: the name of the worker.
+        duration: the duration of the lease.
+        fence: a number greater than that of every earlier lease.
+        now: the time of the lease.
 
     Raises:
-        JobAlreadyLeased: somebody holds it.
+        JobAlreadyLeased: another worker holds it.
         NotDue: it waits after a failure.
         JobNotHeld: it has ended.
     """
-    job = settled(job, now)
+    job = job_at(job, now)
     if job.state is JobState.LEASED:
         raise JobAlreadyLeased(
             f"{job.holder} has the job until {job.lease_expires_at:%Y-%m-%d %H:%M:%S} UTC",
@@ -63,13 +67,13 @@ def lease(job: Job, holder: str, span: timedelta, fence: int, now: datetime) -> 
     if not is_open(job):
         raise _not_held(job, f"has {job.state}")
     if now < job.available_at:
-        waits = f"after a failure its job waits until {job.available_at:%Y-%m-%d %H:%M:%S} UTC"
-        raise NotDue(f"{job.model} is due, but {waits}", model=job.model)
+        why = f"after a failure its job waits until {job.available_at:%Y-%m-%d %H:%M:%S} UTC"
+        raise NotDue(f"{job.model} is due, but {why}", model=job.model)
     return replace(
         job,
         state=JobState.LEASED,
         holder=holder,
-        lease_expires_at=now + span,
+        lease_expires_at=now + duration,
         attempt=job.attempt + 1,
         fence=fence,
         progress=0.0,
@@ -78,25 +82,25 @@ def lease(job: Job, holder: str, span: timedelta, fence: int, now: datetime) -> 
     )
 
 
-def heartbeat(job: Job, by: Holding, span: timedelta, now: datetime) -> Job:
-    """Let a lease hold for `span` from now on, never for less than it does already.
+def heartbeat(job: Job, by: LeaseClaim, duration: timedelta, now: datetime) -> Job:
+    """Extend a lease to `duration` from now; it is never shortened.
 
     Raises:
         JobNotHeld: this holder does not have it, or not in this attempt.
     """
     job = held(job, by, now)
     assert job.lease_expires_at is not None
-    return replace(job, lease_expires_at=max(job.lease_expires_at, now + span), updated_at=now)
+    return replace(job, lease_expires_at=max(job.lease_expires_at, now + duration), updated_at=now)
 
 
 def registered(job: Job, fence: int, version: int, now: datetime) -> Job:
-    """Note the version that is registered for a job, which is the only one.
+    """Record the version that is registered for a job; there is only one.
 
     Raises:
         JobNotHeld: the lease of that fence has ended.
-        JobHasVersion: there was one before.
+        JobHasVersion: a version was registered before.
     """
-    job = settled(job, now)
+    job = job_at(job, now)
     if job.state is not JobState.LEASED or job.fence != fence:
         raise _not_held(job, f"is {job.state} with the fence {job.fence}; the lease of the fence {fence} has ended")
     if job.successor:
@@ -109,8 +113,8 @@ def registered(job: Job, fence: int, version: int, now: datetime) -> Job:
     return replace(job, successor=version, updated_at=now)
 
 
-def complete(job: Job, by: Holding, successor: int, now: datetime) -> Job:
-    """End a job with the version that came of it.
+def complete(job: Job, by: LeaseClaim, successor: int, now: datetime) -> Job:
+    """Complete a job with the version that it produced.
 
     Raises:
         JobNotHeld: this holder does not have it, or not in this attempt.
@@ -124,8 +128,8 @@ def complete(job: Job, by: Holding, successor: int, now: datetime) -> Job:
     )
 
 
-def fail(job: Job, by: Holding, reason: str, give_up: bool, now: datetime) -> Job:
-    """End an attempt: the job waits for the next one, or has failed for good.
+def fail(job: Job, by: LeaseClaim, reason: str, give_up: bool, now: datetime) -> Job:
+    """End an attempt: the job waits for the next one, or has failed permanently.
 
     A version that was registered for it is no longer its result.
 
@@ -133,12 +137,12 @@ def fail(job: Job, by: Holding, reason: str, give_up: bool, now: datetime) -> Jo
         JobNotHeld: this holder does not have it, or not in this attempt.
     """
     job = replace(held(job, by, now), successor=0)
-    wait = min(FIRST_WAIT * 2 ** (job.attempt - 1), LONGEST_WAIT)
+    wait = min(FIRST_WAIT * 2 ** (job.attempt - 1), MAX_WAIT)
     return _attempt_failed(job, reason, now, available_at=now + wait, give_up=give_up)
 
 
-def release(job: Job, by: Holding, reason: str, now: datetime) -> Job:
-    """Give a job back: it may be leased at once, and the attempt does not count.
+def release(job: Job, by: LeaseClaim, reason: str, now: datetime) -> Job:
+    """Release a job: it may be leased immediately, and the attempt does not count.
 
     Raises:
         JobNotHeld: this holder does not have it, or not in this attempt.
@@ -149,25 +153,25 @@ def release(job: Job, by: Holding, reason: str, now: datetime) -> Job:
 
 
 def retry(job: Job, now: datetime) -> Job:
-    """Let a job that failed for good be tried again, as often as it was at first.
+    """Make a permanently failed job pending again, with the initial number of attempts.
 
     Raises:
-        JobNotRetryable: it did not fail for good.
+        JobNotRetryable: it has not failed permanently.
     """
-    job = settled(job, now)
+    job = job_at(job, now)
     if job.state is not JobState.FAILED:
-        raise not_retryable(job, f"is {job.state}; only a job that failed for good can be tried again")
+        raise not_retryable(job, f"is {job.state}; only a permanently failed job can be retried")
     attempts = job.attempt + MAX_ATTEMPTS
     return replace(job, state=JobState.PENDING, max_attempts=attempts, available_at=now, updated_at=now, ended_at=None)
 
 
-def held(job: Job, by: Holding, now: datetime) -> Job:
-    """Return the job as it stands, if this holder has it in this lease.
+def held(job: Job, by: LeaseClaim, now: datetime) -> Job:
+    """Return the state of a job, if this holder has it in this lease.
 
     Raises:
-        JobNotHeld: it has ended, its lease ran out, or another has it.
+        JobNotHeld: it has ended, its lease has expired, or another worker holds it.
     """
-    job = settled(job, now)
+    job = job_at(job, now)
     if job.state is not JobState.LEASED:
         raise _not_held(job, f"is {job.state}; the lease of attempt {job.attempt} has ended")
     if job.holder != by.holder:

@@ -1,4 +1,4 @@
-"""Workers that wait for a job."""
+"""Long polling of retraining workers for a job."""
 
 import asyncio
 import time
@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TypeVar
 
 from modelward.errors import JobAlreadyLeased, NotDue
-from modelward_server.retraining.job_queries import JobQuery, due_without_job, free_jobs, policy_suits
+from modelward_server.retraining.job_queries import JobQuery, due_without_job, free_jobs, policy_matches
 from modelward_server.runtime.waiters import POLL_SECONDS, Waiters
 from modelward_server.storage.unit_of_work import UnitOfWork
 
@@ -15,7 +15,7 @@ Value = TypeVar("Value")
 
 
 class JobWaiters(Waiters):
-    """The workers that wait for a job on one server."""
+    """The retraining workers that wait for a job on one server."""
 
     def __init__(self, unit_of_work: UnitOfWork) -> None:
         super().__init__(retry_on=(NotDue, JobAlreadyLeased))
@@ -25,10 +25,10 @@ class JobWaiters(Waiters):
         self._looking = asyncio.Lock()
 
     async def lease(self, query: JobQuery, attempt: Callable[[], Awaitable[Value]], seconds: float) -> Value:
-        """Lease a job as soon as there is one.
+        """Lease a job as soon as one is free, for up to a number of seconds.
 
         Raises:
-            NotDue, JobAlreadyLeased: there was no job in all that time.
+            NotDue, JobAlreadyLeased: no job became free in that time.
             Unavailable: the server stops.
         """
         return await self.first(attempt, lambda: self._may_be_one(query), seconds)
@@ -39,11 +39,11 @@ class JobWaiters(Waiters):
             return True
         due = await self._due_without_job()
         return bool(due) and await self._unit_of_work.read(
-            lambda session: any(policy_suits(session, model, query) for model in due)
+            lambda session: any(policy_matches(session, model, query) for model in due)
         )
 
     async def _due_without_job(self) -> list[str]:
-        """Return the models that schedules make due; read once a second for all waiters."""
+        """Return the models that schedules make due; read once per second for all waiters."""
         async with self._looking:
             if time.monotonic() >= self._due_known_until:
                 now = datetime.now(UTC)

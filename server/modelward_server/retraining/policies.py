@@ -1,4 +1,4 @@
-"""The retraining policy of a model: read and replace."""
+"""Retraining policies: read and replace the policy of a model."""
 
 from dataclasses import replace
 
@@ -14,10 +14,10 @@ from modelward_server.storage.retraining_tables import RetrainingPolicyRow
 
 
 def get_retraining_policy(session: Session, model: str) -> RetrainingPolicy:
-    """Return a model's policy; the defaults when none was set.
+    """Return a model's policy; the defaults if none was set.
 
     Raises:
-        ModelNotFound: there is no such model.
+        ModelNotFound: the model does not exist.
     """
     model_row(session, model)
     row = session.get(RetrainingPolicyRow, model)
@@ -28,8 +28,8 @@ def set_retraining_policy(session: Session, policy: RetrainingPolicy, actor: Act
     """Replace a model's policy.
 
     Raises:
-        ModelNotFound: there is no such model.
-        EtagMismatch: it changed since the given etag was read.
+        ModelNotFound: the model does not exist.
+        EtagMismatch: the policy has changed since the given etag was read.
     """
     model_row(session, policy.model, lock=True)
     row = session.get(RetrainingPolicyRow, policy.model)

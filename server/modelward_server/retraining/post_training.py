@@ -1,7 +1,7 @@
-"""What follows a job that succeeded: staging, comparison, promotion, one step in a transaction.
+"""The follow-up of a job that succeeded: staging, comparison, promotion, with one transaction per step.
 
-How far a job is stands in the ledger, and each step first looks whether it is still the next one. So any server may
-take any step at any time, and each takes effect once.
+The progress of a follow-up is stored in the ledger, and each step first checks that it is still the next one. Any
+server may therefore take any step at any time, and each step takes effect once.
 """
 
 from collections.abc import Sequence
@@ -28,8 +28,8 @@ from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.retraining_tables import JobRow
 
-CLAIM = timedelta(seconds=15)
-"""How long a server that compares keeps others from doing the same, without saying so again."""
+CLAIM_DURATION = timedelta(seconds=15)
+"""The duration for which a comparing server's claim keeps others from the same comparison, unless it is renewed."""
 UNFINISHED = (FollowUpState.PENDING, FollowUpState.STAGED, FollowUpState.COMPARED)
 
 
@@ -37,30 +37,30 @@ UNFINISHED = (FollowUpState.PENDING, FollowUpState.STAGED, FollowUpState.COMPARE
 class ComparisonTask:
     """The comparison of a job's successor with the version in production."""
 
-    question: ComparisonRequest
+    request: ComparisonRequest
     evaluation: bytes | None
-    """The test set that the job brought, as a serialized `modelward.v1.Dataset`."""
+    """The test set of the completed job, as a serialized `modelward.v1.Dataset`."""
     evaluation_uri: str
-    """The policy's test set, for jobs that brought none."""
+    """The policy's test set, for jobs without one."""
 
 
-def unfinished(session: Session, now: datetime) -> Sequence[str]:
-    """Return the jobs that something follows and that no server has in hand, the oldest first."""
+def unfinished_jobs(session: Session, now: datetime) -> Sequence[str]:
+    """Return the jobs with an unfinished follow-up that no server has claimed, the oldest first."""
     free = or_(JobRow.claimed_until.is_(None), JobRow.claimed_until <= now)
     jobs = select(JobRow.job_id).where(JobRow.follow_up.in_(UNFINISHED), free)
     return list(session.scalars(jobs.order_by(JobRow.sequence)))
 
 
 def successor_of(session: Session, job_id: str) -> VersionRef:
-    """Return the version that came of a job."""
+    """Return the version that a job produced."""
     return _successor(job_row(session, job_id))
 
 
 def advance(session: Session, job_id: str, evidence: Evidence | None, actor: ActorContext) -> ComparisonTask | None:
-    """Take the next step of what follows a job; where that is a comparison, claim it and return what to ask.
+    """Take the next step of a job's follow-up; if that is a comparison, claim it and return its task.
 
     Raises:
-        Outdated: a gate asks for evidence that was not read, or that does not hold any more.
+        Outdated: a gate requires evidence that was not read, or that is no longer valid.
     """
     row = _locked(session, job_id)
     if row.claimed_until is not None and row.claimed_until > actor.at:
@@ -69,92 +69,96 @@ def advance(session: Session, job_id: str, evidence: Evidence | None, actor: Act
     if row.follow_up == FollowUpState.PENDING:
         _stage(session, row, policy, actor)
     elif row.follow_up == FollowUpState.STAGED:
-        return _ask(session, row, policy, actor)
+        return _request_comparison(session, row, policy, actor)
     elif row.follow_up == FollowUpState.COMPARED:
         _decide(session, row, policy, evidence, actor)
     return None
 
 
-def keep(session: Session, job_id: str, actor: ActorContext) -> None:
-    """Say that the comparison goes on."""
+def renew_claim(session: Session, job_id: str, actor: ActorContext) -> None:
+    """Renew the claim of a comparison."""
     row = _locked(session, job_id)
     if row.follow_up == FollowUpState.STAGED:
-        row.claimed_until = actor.at + CLAIM
+        row.claimed_until = actor.at + CLAIM_DURATION
 
 
 def release(session: Session, job_id: str) -> None:
-    """Leave the comparison to another server."""
+    """Release the claim of a comparison, so that another server can take it."""
     _locked(session, job_id).claimed_until = None
 
 
-def compared(session: Session, job_id: str, answer: ComparisonResult, actor: ActorContext) -> None:
-    """Note what a comparison found, unless another server has noted its own."""
+def record_comparison(session: Session, job_id: str, result: ComparisonResult, actor: ActorContext) -> None:
+    """Record the result of a comparison, unless another server has recorded its own."""
     row = _locked(session, job_id)
     if row.follow_up != FollowUpState.STAGED:
         return
-    found = save_comparison(session, answer, actor)
-    _note(session, row, FollowUpState.COMPARED, _verdict(found, _successor(row)), actor, found.comparison_id)
+    found = save_comparison(session, result, actor)
+    _set_follow_up(session, row, FollowUpState.COMPARED, _verdict(found, _successor(row)), actor, found.comparison_id)
 
 
-def leave_to_a_person(session: Session, job_id: str, reason: str, actor: ActorContext) -> None:
-    """Note why a comparison could not be made."""
+def wait_for_review(session: Session, job_id: str, reason: str, actor: ActorContext) -> None:
+    """Record why a comparison was not possible; a person must decide."""
     row = _locked(session, job_id)
     if row.follow_up == FollowUpState.STAGED:
-        _note(session, row, FollowUpState.WAITING, reason, actor)
+        _set_follow_up(session, row, FollowUpState.WAITING, reason, actor)
 
 
 def _stage(session: Session, row: JobRow, policy: RetrainingPolicy, actor: ActorContext) -> None:
     ref = _successor(row)
     stage = Stage(version_row(session, ref).stage)
     if stage not in {Stage.TRAINING, Stage.STAGING}:
-        _note(session, row, FollowUpState.WAITING, f"somebody moved {ref} to {stage} already", actor)
+        _set_follow_up(session, row, FollowUpState.WAITING, f"somebody moved {ref} to {stage} already", actor)
         return
     if stage is Stage.TRAINING:
         transition(session, ref, Stage.STAGING, f"came of the job {row.job_id}", "", actor)
     goes_on = policy.follow_up in {FollowUpAction.COMPARE, FollowUpAction.PROMOTE}
-    said = f"{ref} is in staging"
+    summary = f"{ref} is in staging"
     state = FollowUpState.STAGED if goes_on else FollowUpState.WAITING
-    _note(session, row, state, said if goes_on else f"{said}; a person goes on", actor)
+    _set_follow_up(session, row, state, summary if goes_on else f"{summary}; a person goes on", actor)
 
 
-def _ask(session: Session, row: JobRow, policy: RetrainingPolicy, actor: ActorContext) -> ComparisonTask | None:
-    """Claim the comparison and say what it is asked, or note that there is none to make."""
+def _request_comparison(
+    session: Session, row: JobRow, policy: RetrainingPolicy, actor: ActorContext
+) -> ComparisonTask | None:
+    """Claim the comparison and return its task, or record that there is nothing to compare."""
     champion = production_version(session, row.model)
     if not champion:
-        _note(session, row, FollowUpState.COMPARED, "nothing is in production to compare with", actor)
+        _set_follow_up(session, row, FollowUpState.COMPARED, "nothing is in production to compare with", actor)
         return None
     if not (row.evaluation or policy.evaluation_uri):
         lacking = "there is no test set: CompleteJob brought none, and the retraining policy names none"
-        _note(session, row, FollowUpState.WAITING, lacking, actor)
+        _set_follow_up(session, row, FollowUpState.WAITING, lacking, actor)
         return None
-    row.claimed_until = actor.at + CLAIM
+    row.claimed_until = actor.at + CLAIM_DURATION
     baseline = VersionRef(row.model, champion)
-    question = ComparisonRequest(
+    request = ComparisonRequest(
         versions=(baseline, _successor(row)),
         label=row.evaluation_label or policy.label or DEFAULT_LABEL,
         primary=policy.primary_metric,
         baseline=baseline,
         margin=policy.margin,
     )
-    return ComparisonTask(question, row.evaluation, policy.evaluation_uri)
+    return ComparisonTask(request, row.evaluation, policy.evaluation_uri)
 
 
 def _decide(
     session: Session, row: JobRow, policy: RetrainingPolicy, evidence: Evidence | None, actor: ActorContext
 ) -> None:
-    """Promote, refuse, or leave it to a person."""
+    """Promote the version, refuse it, or leave the decision to a person."""
     if policy.follow_up is not FollowUpAction.PROMOTE:
-        _note(session, row, FollowUpState.WAITING, f"{row.follow_up_reason}; a person decides", actor)
+        _set_follow_up(session, row, FollowUpState.WAITING, f"{row.follow_up_reason}; a person decides", actor)
         return
     champion = production_version(session, row.model)
     found = get_comparison(session, row.comparison_id) if row.comparison_id else None
     if champion and (found is None or found.baseline != VersionRef(row.model, champion)):
-        said = f"{row.model}/{champion} went into production meanwhile; it is compared with that"
-        _note(session, row, FollowUpState.STAGED, said, actor)
+        summary = f"{row.model}/{champion} went into production meanwhile; it is compared with that"
+        _set_follow_up(session, row, FollowUpState.STAGED, summary, actor)
     elif champion and found and found.result(_successor(row)).verdict not in policy.promote_on:
-        _note(session, row, FollowUpState.REFUSED, row.follow_up_reason, actor)
+        _set_follow_up(session, row, FollowUpState.REFUSED, row.follow_up_reason, actor)
     elif get_policy(session, row.model).material:
-        _note(session, row, FollowUpState.WAITING, f"{row.follow_up_reason}; it is material: a person decides", actor)
+        _set_follow_up(
+            session, row, FollowUpState.WAITING, f"{row.follow_up_reason}; it is material: a person decides", actor
+        )
     else:
         _promote(session, row, evidence, actor)
 
@@ -164,9 +168,9 @@ def _promote(session: Session, row: JobRow, evidence: Evidence | None, actor: Ac
     try:
         transition(session, _successor(row), Stage.PRODUCTION, reason, "", actor, evidence)
     except (GatesFailed, IllegalTransition) as error:
-        _note(session, row, FollowUpState.WAITING, f"{row.follow_up_reason}; {error.message}", actor)
+        _set_follow_up(session, row, FollowUpState.WAITING, f"{row.follow_up_reason}; {error.message}", actor)
     else:
-        _note(session, row, FollowUpState.PROMOTED, row.follow_up_reason, actor)
+        _set_follow_up(session, row, FollowUpState.PROMOTED, row.follow_up_reason, actor)
 
 
 def _verdict(found: Comparison, successor: VersionRef) -> str:
@@ -176,10 +180,10 @@ def _verdict(found: Comparison, successor: VersionRef) -> str:
     return f"{successor} is {result.verdict} to {found.baseline} by {found.primary_metric}"
 
 
-def _note(
+def _set_follow_up(
     session: Session, row: JobRow, state: FollowUpState, reason: str, actor: ActorContext, comparison_id: str = ""
 ) -> None:
-    """Write how far it is now, into the job and the history."""
+    """Record the state of the follow-up in the job and the audit log."""
     session.flush()
     follow_up = FollowUp(state, reason, comparison_id or row.comparison_id, actor.at)
     job: Job = replace(to_job(row, actor.at), follow_up=follow_up, updated_at=actor.at)
@@ -189,7 +193,7 @@ def _note(
 
 
 def _locked(session: Session, job_id: str) -> JobRow:
-    """Lock the model and then the job, in the order that every writer has."""
+    """Lock the model and then the job, in the same order as every other writer."""
     model_row(session, job_row(session, job_id).model, lock=True)
     return job_row(session, job_id, lock=True)
 

@@ -1,4 +1,4 @@
-"""The background task of every server that takes the steps after a job: staging, comparison, promotion."""
+"""The background task that takes the follow-up steps of completed jobs: staging, comparison, promotion."""
 
 import asyncio
 import logging
@@ -23,18 +23,21 @@ log = logging.getLogger(__name__)
 ACTOR = "modelward"
 """The actor recorded for what the server does by a policy."""
 POLL_SECONDS = 1.0
-"""Interval at which it looks for what another server left; a job that ends here wakes it at once."""
+"""Interval at which it looks for steps that other servers left; a job that ends here wakes it immediately."""
 MAX_PAUSE_SECONDS = 300.0
-"""The longest pause between attempts at a step that fails."""
+"""Maximum pause between attempts of a step that fails."""
 Gather = Callable[[Session, VersionRef], Evidence]
-"""Reads the evidence that the promotion gates ask for about a candidate."""
+"""Reads the evidence that the promotion gates require about a candidate."""
 
 
 class PostTraining:
-    """Takes the next step after each job that has one.
+    """Takes the next follow-up step of each job that has one.
 
     Args:
-        table: returns the table of a serialized `Dataset`, or of a URI where there is none.
+        unit_of_work: the transactions of the ledger.
+        comparisons: the comparison service.
+        gather: reads the evidence for the promotion gates.
+        table: returns the table of a serialized `Dataset`, or of a URI if there is none.
     """
 
     def __init__(
@@ -52,11 +55,11 @@ class PostTraining:
         self._retries = Retries[str]("what follows the job", POLL_SECONDS, MAX_PAUSE_SECONDS)
 
     def wake(self) -> None:
-        """Look at once: a job has ended."""
+        """Check immediately, because a job has ended."""
         self._changed.set()
 
     async def run(self) -> None:
-        """Work until cancelled; another server goes on with what is not finished then."""
+        """Run until cancelled; another server continues with steps that are not finished then."""
         while True:
             self._changed.clear()
             try:
@@ -76,7 +79,7 @@ class PostTraining:
                     await self._advance(job_id)
 
     async def _due(self) -> list[str]:
-        jobs = await self._unit_of_work.read(lambda session: post_training.unfinished(session, datetime.now(UTC)))
+        jobs = await self._unit_of_work.read(lambda session: post_training.unfinished_jobs(session, datetime.now(UTC)))
         return list(filter(self._retries.is_due, jobs))
 
     async def _advance(self, job_id: str) -> None:
@@ -89,9 +92,9 @@ class PostTraining:
         if task is None:
             return
         try:
-            async with alongside(lambda: self._keep(job_id)):
+            async with alongside(lambda: self._renew_claim(job_id)):
                 await self._compare(job_id, task)
-        except asyncio.CancelledError:  # The server stops: another need not wait until the claim is over.
+        except asyncio.CancelledError:  # The server stops: another one need not wait for the claim to expire.
             await self._unit_of_work.run_as_system(ACTOR, lambda session, actor: post_training.release(session, job_id))
             raise
 
@@ -99,29 +102,29 @@ class PostTraining:
         """Run the comparison and record its result."""
         try:
             table = self._table(task.evaluation, task.evaluation_uri)
-            answer = await self._comparisons.compare(task.question, table)
+            result = await self._comparisons.compare(task.request, table)
         except Unavailable:
             raise
         except ModelwardError as error:
-            await self._leave(job_id, f"the comparison failed: {error.message}")
+            await self._wait_for_review(job_id, f"the comparison failed: {error.message}")
         except Exception:
             log.exception("the comparison that follows %s failed", job_id)
-            await self._leave(job_id, "the comparison failed; the server's log says why")
+            await self._wait_for_review(job_id, "the comparison failed; see the server's log")
         else:
             await self._unit_of_work.run_as_system(
-                ACTOR, lambda session, actor: post_training.compared(session, job_id, answer, actor)
+                ACTOR, lambda session, actor: post_training.record_comparison(session, job_id, result, actor)
             )
 
-    async def _leave(self, job_id: str, reason: str) -> None:
+    async def _wait_for_review(self, job_id: str, reason: str) -> None:
         await self._unit_of_work.run_as_system(
-            ACTOR, lambda session, actor: post_training.leave_to_a_person(session, job_id, reason, actor)
+            ACTOR, lambda session, actor: post_training.wait_for_review(session, job_id, reason, actor)
         )
 
-    async def _keep(self, job_id: str) -> None:
-        """Renew the claim, which keeps other servers from the same work, until cancelled."""
+    async def _renew_claim(self, job_id: str) -> None:
+        """Renew the claim, which keeps other servers from the same comparison, until cancelled."""
         while True:
-            await asyncio.sleep(post_training.CLAIM.total_seconds() / 3)
+            await asyncio.sleep(post_training.CLAIM_DURATION.total_seconds() / 3)
             with suppress(ModelwardError):
                 await self._unit_of_work.run_as_system(
-                    ACTOR, lambda session, actor: post_training.keep(session, job_id, actor)
+                    ACTOR, lambda session, actor: post_training.renew_claim(session, job_id, actor)
                 )

@@ -1,4 +1,4 @@
-"""Rows of schedules and jobs, and what they mean to a caller."""
+"""Read schedules and jobs from the ledger, and convert their rows to the public dataclasses."""
 
 from collections.abc import Sequence
 from datetime import datetime
@@ -12,24 +12,24 @@ from modelward.errors import JobNotFound, ScheduleNotFound
 from modelward.retraining import DueReason, FollowUp, FollowUpState, Job, JobState, Schedule
 from modelward.schedules import FiringOutcome, FiringRecord, ScheduleProblem
 from modelward_server.actor_context import ActorContext
-from modelward_server.retraining.job_states import MAX_ATTEMPTS, is_open, settled
+from modelward_server.retraining.job_states import MAX_ATTEMPTS, is_open, job_at
 from modelward_server.retraining.policies import get_retraining_policy
-from modelward_server.retraining.schedule_evaluation import Plan, unforeseen
+from modelward_server.retraining.schedule_evaluation import Plan, unexpected_problem
 from modelward_server.storage.documents import DUE_REASON, JOB_FAILURE, SCHEDULE_POLICY, TRIGGER
 from modelward_server.storage.retraining_tables import FiringRow, JobRow, ScheduleRow
 
 
 def plans_of(session: Session, model: str) -> tuple[list[Plan], list[ScheduleProblem]]:
-    """Return a model's schedules, each with how far its firings are decided, and those that cannot be read."""
+    """Return a model's schedules, each with its decided firings, and problems of those that cannot be read."""
     schedules = select(ScheduleRow).where(ScheduleRow.model == model, ScheduleRow.paused.is_(False))
     plans, problems = [], []
     for row in session.scalars(schedules.order_by(ScheduleRow.schedule_id)).all():
         try:
             plans.append(_plan(session, row))
         except SQLAlchemyError:
-            raise  # Of the database as a whole, and not of this row.
+            raise  # The database fails, not only this row.
         except Exception as error:
-            problems.append(unforeseen(row.schedule_id, 0, row.created_at, error))
+            problems.append(unexpected_problem(row.schedule_id, 0, row.created_at, error))
     return plans, problems
 
 
@@ -51,7 +51,7 @@ def _plan(session: Session, row: ScheduleRow) -> Plan:
 
 
 def reason_of(row: FiringRow) -> DueReason:
-    """Return why a firing fired."""
+    """Return the reason of a firing."""
     return DUE_REASON.load(row.reason)
 
 
@@ -69,15 +69,15 @@ def to_firing(row: FiringRow) -> FiringRecord:
 
 
 def schedule_row(session: Session, schedule_id: str, *, lock: bool = False) -> ScheduleRow:
-    """Fetch a schedule, and with `lock` keep other writers of it waiting until this transaction ends.
+    """Fetch a schedule; with `lock`, block other writers of it until this transaction ends.
 
     Raises:
-        ScheduleNotFound: there is none of that id.
+        ScheduleNotFound: no schedule has that id.
     """
     row = session.get(ScheduleRow, schedule_id, with_for_update=lock, populate_existing=lock)
     if row is None:
         raise ScheduleNotFound(
-            f"there is no schedule {schedule_id!r}; ListSchedules shows those that there are", schedule_id=schedule_id
+            f"there is no schedule {schedule_id!r}; ListSchedules lists the existing ones", schedule_id=schedule_id
         )
     return row
 
@@ -103,36 +103,36 @@ def etag(row: ScheduleRow) -> str:
 
 
 def job_row(session: Session, job_id: str, *, lock: bool = False) -> JobRow:
-    """Fetch a job, and with `lock` keep other writers of it waiting until this transaction ends.
+    """Fetch a job; with `lock`, block other writers of it until this transaction ends.
 
     Raises:
-        JobNotFound: there is none of that id.
+        JobNotFound: no job has that id.
     """
     row = _first(session, select(JobRow).where(JobRow.job_id == job_id), lock)
     if row is None:
-        raise JobNotFound(f"there is no job {job_id!r}; ListJobs shows those that there are", job_id=job_id)
+        raise JobNotFound(f"there is no job {job_id!r}; ListJobs lists the existing ones", job_id=job_id)
     return row
 
 
 def latest_job(session: Session, model: str, *, lock: bool = False) -> JobRow | None:
-    """Fetch the newest job of a model; if any is open, it is this one."""
+    """Fetch the newest job of a model, which is the only one that can be open."""
     return _first(session, select(JobRow).where(JobRow.model == model).order_by(JobRow.sequence.desc()), lock)
 
 
 def _first(session: Session, rows: Select[JobRow], lock: bool) -> JobRow | None:
     rows = rows.limit(1)
-    # A row that is locked is read anew: another writer may have changed it while this one waited.
+    # A locked row is read again: another writer may have changed it while this one waited.
     return session.scalar(rows.with_for_update().execution_options(populate_existing=True) if lock else rows)
 
 
 def last_end(session: Session, model: str, now: datetime) -> datetime | None:
-    """Return when the model's last job ended, or None before the first did."""
+    """Return when the model's last ended job ended, or None if none has ended."""
     newest = session.scalars(select(JobRow).where(JobRow.model == model).order_by(JobRow.sequence.desc()).limit(2))
     return next((end for row in newest if (end := to_job(row, now).ended_at)), None)
 
 
 def new_job(session: Session, model: str, version: int, reasons: Sequence[DueReason], actor: ActorContext) -> JobRow:
-    """Add a pending job by the model's policy; the database refuses a second open one of the same model."""
+    """Add a pending job with the properties of the model's policy; the database rejects a second open job."""
     policy = get_retraining_policy(session, model)
     row = JobRow(
         job_id=f"job-{uuid4().hex[:16]}",
@@ -168,8 +168,8 @@ def new_job(session: Session, model: str, version: int, reasons: Sequence[DueRea
 
 
 def to_job(row: JobRow, now: datetime) -> Job:
-    """Return the job as it stands at `now`."""
-    return settled(
+    """Return the state of the job at `now`."""
+    return job_at(
         Job(
             job_id=row.job_id,
             model=row.model,
@@ -214,7 +214,7 @@ def open_job(row: JobRow | None, now: datetime) -> Job | None:
 
 
 def write_job(row: JobRow, job: Job) -> None:
-    """Write what changes in the life of a job back to its row."""
+    """Write the mutable fields of a job to its row."""
     row.state, row.holder, row.attempt, row.successor = job.state, job.holder, job.attempt, job.successor
     row.lease_expires_at, row.available_at = job.lease_expires_at, job.available_at
     row.updated_at, row.ended_at, row.max_attempts = job.updated_at, job.ended_at, job.max_attempts

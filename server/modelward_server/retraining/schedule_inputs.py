@@ -1,4 +1,4 @@
-"""Gathers from the ledger what the schedules look at, and says which models are due."""
+"""Read the inputs of the schedules from the ledger, and determine which models are due."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +14,10 @@ from modelward_server.drift.live_monitoring import active_drift_alarm
 from modelward_server.drift.performance_alarms import active_performance_alarm
 from modelward_server.drift.reports import latest_report
 from modelward_server.lifecycle.repository import model_row
-from modelward_server.retraining.clock import spell
+from modelward_server.retraining.clock import format_duration
 from modelward_server.retraining.repository import last_end, latest_job, open_job, plans_of
-from modelward_server.retraining.schedule_evaluation import Verdict, decide, unforeseen
-from modelward_server.retraining.triggers import Declined, Facts, Measured, Reported, merged
+from modelward_server.retraining.schedule_evaluation import FiringDecisions, decide_firings, unexpected_problem
+from modelward_server.retraining.triggers import DeclineInput, DriftInput, MetricInput, ScheduleInputs, merged
 from modelward_server.storage.drift_tables import DriftReportRow, ReferenceRow
 from modelward_server.storage.monitoring_tables import ObservedRowsRow
 from modelward_server.storage.prepared import Outdated
@@ -29,10 +29,12 @@ def due_models(session: Session, model: str, now: datetime) -> list[DueModel]:
     """Return the models that are due at `now`, the longest due first.
 
     Args:
-        model: only this one; empty for all.
+        session: the transaction.
+        model: only this model; empty for all.
+        now: the time of the evaluation.
 
     Raises:
-        ModelNotFound: there is no such model.
+        ModelNotFound: the model does not exist.
     """
     if model:
         model_row(session, model)
@@ -41,58 +43,60 @@ def due_models(session: Session, model: str, now: datetime) -> list[DueModel]:
 
 
 def due_model(session: Session, model: str, now: datetime) -> DueModel | None:
-    """Return why a model is due at `now`: the firings that nobody decided yet, and what its open job was made for.
+    """Return why a model is due at `now`: its undecided firings, and the reasons of its open job.
 
-    So it does not matter whether a server has made the job already. A model whose schedules cannot tell has problems
-    and no reasons.
+    The result therefore does not depend on whether a server has created the job already. A model whose schedules cannot
+    be evaluated has problems and no reasons.
     """
-    found = look(session, model, now)
-    facts, verdict = found.facts, found.verdict
-    reasons = merged(facts.job.reasons, verdict.reasons) if facts.job else verdict.reasons
-    return _due(session, model, facts, reasons, verdict, now) if reasons or verdict.problems else None
+    found = evaluate_schedules(session, model, now)
+    inputs, decided = found.inputs, found.decided
+    reasons = merged(inputs.job.reasons, decided.reasons) if inputs.job else decided.reasons
+    return _due(session, model, inputs, reasons, decided, now) if reasons or decided.problems else None
 
 
 def _due_or_problem(session: Session, model: str, now: datetime) -> DueModel | None:
-    """Return why a model is due; a model that cannot be looked at is shown with that, and hides no other."""
+    """Return why a model is due; a model that cannot be evaluated is returned with a problem and affects no other."""
     try:
         return due_model(session, model, now)
     except SQLAlchemyError:
-        raise  # Of the database as a whole, and not of this model.
+        raise  # The database fails, not only this model.
     except Exception as error:
-        problem = unforeseen("", 0, now, error, f"the schedules of {model}")
+        problem = unexpected_problem("", 0, now, error, f"the schedules of {model}")
         return DueModel(model, 0, now, None, (), "", None, None, None, problem.summary, (problem,))
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is known of a model, and what its firings up to a time do that nobody decided yet."""
+class ScheduleEvaluation:
+    """The inputs of a model's schedules, and the decisions about its undecided firings up to a time."""
 
     at: datetime
-    facts: Facts
-    verdict: Verdict
+    inputs: ScheduleInputs
+    decided: FiringDecisions
     newest: tuple[int, str]
-    """The last record about the model, and its newest drift report, which has none."""
+    """The model's last audit record, and its newest drift report, which has no audit record."""
 
     def check(self, session: Session, model: str, job_id: str) -> None:
-        """Refuse it once anything about the model has changed.
+        """Check that nothing about the model has changed since.
 
         Args:
-            job_id: of the job that is open now; empty for none.
+            session: the transaction.
+            model: the name of the model.
+            job_id: the job that is open now; empty for none.
 
         Raises:
-            Outdated: it must be looked at again.
+            Outdated: the schedules must be evaluated again.
         """
-        if (self.facts.job.job_id if self.facts.job else "", self.newest) != (job_id, _newest(session, model)):
+        if (self.inputs.job.job_id if self.inputs.job else "", self.newest) != (job_id, _newest(session, model)):
             raise Outdated
 
 
-def look(session: Session, model: str, now: datetime) -> Look:
-    """Decide what the firings of a model up to `now` do that nobody decided yet."""
+def evaluate_schedules(session: Session, model: str, now: datetime) -> ScheduleEvaluation:
+    """Decide the firings of a model up to `now` that are not decided yet."""
     plans, unreadable = plans_of(session, model)
-    facts = gather(session, model, [plan.schedule for plan in plans], now)
-    verdict = decide(plans, facts, now)
-    verdict = replace(verdict, problems=(*unreadable, *verdict.problems))
-    return Look(now, facts, verdict, _newest(session, model))
+    inputs = gather_inputs(session, model, [plan.schedule for plan in plans], now)
+    decided = decide_firings(plans, inputs, now)
+    decided = replace(decided, problems=(*unreadable, *decided.problems))
+    return ScheduleEvaluation(now, inputs, decided, _newest(session, model))
 
 
 def _newest(session: Session, model: str) -> tuple[int, str]:
@@ -102,21 +106,23 @@ def _newest(session: Session, model: str) -> tuple[int, str]:
     return session.scalar(record) or 0, session.scalar(newest) or ""
 
 
-def gather(session: Session, model: str, schedules: Sequence[Schedule], now: datetime) -> Facts:
-    """Gather what the schedules look at; what none of them needs is not read."""
+def gather_inputs(session: Session, model: str, schedules: Sequence[Schedule], now: datetime) -> ScheduleInputs:
+    """Read the inputs of the schedules; inputs that none of them needs are not read."""
     row, in_production = _trained_version(session, model)
     ended = last_end(session, model, now)
-    known = Facts(
+    known = ScheduleInputs(
         trained_at=max((at for at in (row.created_at if row else None, ended) if at), default=None),
         job=open_job(latest_job(session, model), now),
         ended_at=ended,
         jobs_made=_jobs_made(session, model, now) if any(one.policy.jobs_per_day for one in schedules) else (),
     )
-    return _looked_at(session, row, known, schedules) if row is not None and in_production else known
+    return _with_trigger_inputs(session, row, known, schedules) if row is not None and in_production else known
 
 
-def _looked_at(session: Session, row: VersionRow, known: Facts, schedules: Sequence[Schedule]) -> Facts:
-    """Add what triggers look at of the version in production."""
+def _with_trigger_inputs(
+    session: Session, row: VersionRow, known: ScheduleInputs, schedules: Sequence[Schedule]
+) -> ScheduleInputs:
+    """Add the inputs of condition triggers about the version in production."""
     since = max(row.created_at, known.ended_at) if known.ended_at else row.created_at
     triggers = [trigger for schedule in schedules for trigger in schedule.triggers]
     keys = {trigger.metric for trigger in triggers if isinstance(trigger, OnPerformance)}
@@ -138,30 +144,35 @@ def _candidates(session: Session) -> Iterator[str]:
 
 
 def _due(
-    session: Session, model: str, facts: Facts, reasons: tuple[DueReason, ...], verdict: Verdict, now: datetime
+    session: Session,
+    model: str,
+    inputs: ScheduleInputs,
+    reasons: tuple[DueReason, ...],
+    decided: FiringDecisions,
+    now: datetime,
 ) -> DueModel:
-    job, newest = facts.job, _newest_data(session, model)
-    said = [*(reason.summary for reason in reasons), *(problem.summary for problem in verdict.problems)]
-    ages = (("last trained", facts.trained_at), ("newest data", newest))
+    job, newest = inputs.job, _newest_data(session, model)
+    said = [*(reason.summary for reason in reasons), *(problem.summary for problem in decided.problems)]
+    ages = (("last trained", inputs.trained_at), ("newest data", newest))
     return DueModel(
         model=model,
-        version=facts.version,
-        due_since=reasons[0].since if reasons else min(one.since for one in verdict.problems),
-        last_trained_at=facts.trained_at,
+        version=inputs.version,
+        due_since=reasons[0].since if reasons else min(one.since for one in decided.problems),
+        last_trained_at=inputs.trained_at,
         reasons=reasons,
         job_id=job.job_id if job else "",
         job_state=job.state if job else None,
         newest_data_at=newest,
         data_age=None if newest is None else max(now - newest, timedelta(0)),
         summary="; ".join([*said, *(f"{what} {_ago(now - at)}" for what, at in ages if at)]),
-        problems=verdict.problems,
+        problems=decided.problems,
     )
 
 
 def _ago(span: timedelta) -> str:
-    """Put an age into words, without what is too small to matter beside it."""
+    """Format an age, rounded to days, or to seconds below a day."""
     unit = timedelta(days=1) if span >= timedelta(days=1) else timedelta(seconds=1)
-    return f"{spell(max(span, timedelta(0)) // unit * unit)} ago"
+    return f"{format_duration(max(span, timedelta(0)) // unit * unit)} ago"
 
 
 def _newest_data(session: Session, model: str) -> datetime | None:
@@ -182,13 +193,13 @@ def _newest_data(session: Session, model: str) -> datetime | None:
 
 
 def _jobs_made(session: Session, model: str, now: datetime) -> tuple[datetime, ...]:
-    """Return when the jobs of the last two days were made: enough to know those of one day in any zone."""
+    """Return when the jobs of the last two days were created, which covers one day in any time zone."""
     made = select(JobRow.created_at).where(JobRow.model == model, JobRow.created_at > now - timedelta(days=2))
     return tuple(session.scalars(made))
 
 
 def _trained_version(session: Session, model: str) -> tuple[VersionRow | None, bool]:
-    """Return the version in production, or else the newest one, and whether it is in production."""
+    """Return the version in production, or otherwise the newest one, and whether it is in production."""
     versions = select(VersionRow).where(VersionRow.model == model)
     production = session.scalar(versions.where(VersionRow.stage == Stage.PRODUCTION))
     if production is not None:
@@ -196,24 +207,24 @@ def _trained_version(session: Session, model: str) -> tuple[VersionRow | None, b
     return session.scalar(versions.order_by(VersionRow.version.desc()).limit(1)), False
 
 
-def _report(session: Session, row: VersionRow, since: datetime) -> Reported | None:
+def _report(session: Session, row: VersionRow, since: datetime) -> DriftInput | None:
     if standing := active_drift_alarm(session, VersionRef(row.model, row.version)):
         alarm, raised_at = standing
         if raised_at > since:
-            return Reported(alarm.report_id, raised_at, alarm.score, detected=True)
+            return DriftInput(alarm.report_id, raised_at, alarm.score, detected=True)
     report = latest_report(session, row.model, row.version)
     if report is None or report.created_at <= since:
         return None
-    return Reported(report.report_id, report.created_at, report.score, report.drift_detected)
+    return DriftInput(report.report_id, report.created_at, report.score, report.drift_detected)
 
 
-def _measured(session: Session, row: VersionRow, key: str, since: datetime) -> Measured | None:
+def _measured(session: Session, row: VersionRow, key: str, since: datetime) -> MetricInput | None:
     """Return the latest value of a metric, if it was measured after `since`."""
     query = _metrics(row).where(MetricRow.key == key).order_by(MetricRow.measured_at.desc(), MetricRow.id.desc())
     latest = session.scalar(query.limit(1))
     if latest is None or latest.measured_at <= since:
         return None
-    return Measured(latest.value, latest.measured_at)
+    return MetricInput(latest.value, latest.measured_at)
 
 
 def _registered(session: Session, row: VersionRow) -> Mapping[str, float]:
@@ -221,12 +232,12 @@ def _registered(session: Session, row: VersionRow) -> Mapping[str, float]:
     return {metric.key: metric.value for metric in found}
 
 
-def _declined(session: Session, row: VersionRow, since: datetime) -> Mapping[str, Declined]:
+def _declined(session: Session, row: VersionRow, since: datetime) -> Mapping[str, DeclineInput]:
     found = active_performance_alarm(session, VersionRef(row.model, row.version), since)
     if found is None:
         return {}
     alarm, raised_at = found
-    return {alarm.metric: Declined(alarm.value, alarm.baseline, raised_at)}
+    return {alarm.metric: DeclineInput(alarm.value, alarm.baseline, raised_at)}
 
 
 def _metrics(row: VersionRow) -> Select[MetricRow]:

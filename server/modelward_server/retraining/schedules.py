@@ -1,4 +1,4 @@
-"""Schedules: create, read, list, change, pause."""
+"""Schedules: create, read, list, update, pause, resume and delete them."""
 
 from collections.abc import Collection, Sequence
 from uuid import uuid4
@@ -13,7 +13,7 @@ from modelward.schedules import SchedulePolicy
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import check_etag, model_row
 from modelward_server.retraining.clock import check_cron
-from modelward_server.retraining.firings import drop_waiting
+from modelward_server.retraining.firings import skip_queued_firings
 from modelward_server.retraining.repository import etag, schedule_row, to_schedule
 from modelward_server.retraining.schedule_policy import check_policy
 from modelward_server.retraining.trading_sessions import check_calendar
@@ -35,11 +35,11 @@ def create_schedule(
     actor: ActorContext,
     policy: SchedulePolicy = NO_POLICY,
 ) -> Schedule:
-    """Create a schedule; an empty id lets the server make one.
+    """Create a schedule; with an empty id, the server generates one.
 
     Raises:
-        ModelNotFound: there is no such model.
-        ScheduleExists: the id is taken.
+        ModelNotFound: the model does not exist.
+        ScheduleExists: a schedule of that id exists.
     """
     model_row(session, model)
     if schedule_id and session.get(ScheduleRow, schedule_id) is not None:
@@ -65,23 +65,27 @@ def create_schedule(
 
 
 def check_schedule(triggers: Sequence[Trigger], policy: SchedulePolicy, field: str = "") -> None:
-    """Refuse what the contract's constraints cannot see; calendars take long to load, so before others wait.
+    """Validate triggers and policy beyond the constraints of the contract.
+
+    It is called outside of transactions that block others, because calendars are slow to load.
 
     Args:
-        field: where both stand in the request, as "draft.".
+        triggers: the triggers.
+        policy: the policy.
+        field: the path of both in the request, such as "draft.".
 
     Raises:
-        InvalidField: a cron expression, a zone or a calendar means nothing, or something ends before it begins.
+        InvalidField: a cron expression, a time zone or a calendar is invalid, or a period ends before it begins.
     """
     check_triggers(triggers, f"{field}triggers")
     check_policy(policy, f"{field}policy")
 
 
 def check_triggers(triggers: Sequence[Trigger], field: str) -> None:
-    """Refuse what the contract's constraints cannot see.
+    """Validate triggers beyond the constraints of the contract.
 
     Raises:
-        InvalidField: a cron expression, its zone or an exchange's calendar means nothing.
+        InvalidField: a cron expression, its time zone or an exchange's calendar is invalid.
     """
     for number, trigger in enumerate(triggers):
         if isinstance(trigger, Cron):
@@ -94,16 +98,16 @@ def get_schedule(session: Session, schedule_id: str) -> Schedule:
     """Return a schedule.
 
     Raises:
-        ScheduleNotFound: there is none of that id.
+        ScheduleNotFound: no schedule has that id.
     """
     return to_schedule(schedule_row(session, schedule_id))
 
 
 def list_schedules(session: Session, model: str, page_size: int, page_token: str) -> Page[Schedule]:
-    """Return a page of schedules by id, of one model or of all.
+    """Return a page of the schedules of one model or of all, ordered by id.
 
     Raises:
-        ModelNotFound: there is no such model.
+        ModelNotFound: the model does not exist.
     """
     rows = select(ScheduleRow)
     if model:
@@ -123,12 +127,12 @@ def update_schedule(
     actor: ActorContext,
     policy: SchedulePolicy = NO_POLICY,
 ) -> Schedule:
-    """Replace a schedule's description, its triggers, which then count from now on, and its policy.
+    """Replace a schedule's description, its triggers, which then count from now, or its policy.
 
     Raises:
-        ScheduleNotFound: there is none of that id.
-        EtagMismatch: it changed since `expected_etag` was read.
-        InvalidField: nothing is to be changed, or no trigger would be left.
+        ScheduleNotFound: no schedule has that id.
+        EtagMismatch: the schedule has changed since `expected_etag` was read.
+        InvalidField: the mask is empty, or no trigger would remain.
     """
     if not mask:
         raise InvalidField(FieldViolation("update_mask", 'is empty; name "triggers", "description" or "policy"'))
@@ -146,15 +150,15 @@ def update_schedule(
 
 
 def delete_schedule(session: Session, schedule_id: str, expected_etag: str, actor: ActorContext) -> Schedule:
-    """Delete a schedule and return it as it was.
+    """Delete a schedule and return its last state.
 
     Raises:
-        ScheduleNotFound: there is none of that id.
-        EtagMismatch: it changed since `expected_etag` was read.
+        ScheduleNotFound: no schedule has that id.
+        EtagMismatch: the schedule has changed since `expected_etag` was read.
     """
     row = schedule_row(session, schedule_id, lock=True)
     check_etag(expected_etag, etag(row))
-    drop_waiting(session, schedule_id, actor)
+    skip_queued_firings(session, schedule_id, actor)
     session.delete(row)
     return _recorded(session, row, actor, Kind.SCHEDULE_DELETED)
 
@@ -162,11 +166,11 @@ def delete_schedule(session: Session, schedule_id: str, expected_etag: str, acto
 def pause_schedule(
     session: Session, schedule_id: str, reason: str, expected_etag: str, actor: ActorContext
 ) -> Schedule:
-    """Stop a schedule from making its model due.
+    """Pause a schedule, so that it does not make its model due.
 
     Raises:
-        ScheduleNotFound: there is none of that id.
-        EtagMismatch: it changed since `expected_etag` was read.
+        ScheduleNotFound: no schedule has that id.
+        EtagMismatch: the schedule has changed since `expected_etag` was read.
     """
     row = _changed(session, schedule_id, expected_etag, actor)
     row.paused, row.pause_reason = True, reason
@@ -174,11 +178,11 @@ def pause_schedule(
 
 
 def resume_schedule(session: Session, schedule_id: str, expected_etag: str, actor: ActorContext) -> Schedule:
-    """End a pause.
+    """Resume a paused schedule.
 
     Raises:
-        ScheduleNotFound: there is none of that id.
-        EtagMismatch: it changed since `expected_etag` was read.
+        ScheduleNotFound: no schedule has that id.
+        EtagMismatch: the schedule has changed since `expected_etag` was read.
     """
     row = _changed(session, schedule_id, expected_etag, actor)
     if row.paused:
@@ -187,7 +191,7 @@ def resume_schedule(session: Session, schedule_id: str, expected_etag: str, acto
 
 
 def _changed(session: Session, schedule_id: str, expected_etag: str, actor: ActorContext) -> ScheduleRow:
-    """Fetch a schedule that is about to change, and count the change."""
+    """Fetch a schedule to change it, and increment its revision."""
     row = schedule_row(session, schedule_id, lock=True)
     check_etag(expected_etag, etag(row))
     row.revision, row.updated_at = row.revision + 1, actor.at
@@ -195,7 +199,7 @@ def _changed(session: Session, schedule_id: str, expected_etag: str, actor: Acto
 
 
 def _recorded(session: Session, row: ScheduleRow, actor: ActorContext, kind: Kind = Kind.SCHEDULE) -> Schedule:
-    """Note in the audit log how a schedule stands after its change, or stood before it was deleted."""
+    """Record the state of a schedule after its change, or before its deletion, in the audit log."""
     schedule = to_schedule(row)
     audit.append(session, kind, schedule.model, schedule, actor)
     return schedule

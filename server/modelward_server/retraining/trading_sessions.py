@@ -1,6 +1,6 @@
-"""When the sessions of exchanges open and close, as `exchange_calendars` has it, with early closes and late openings.
+"""Opening and closing times of trading sessions, by `exchange_calendars`, with early closes and late openings.
 
-Its calendars end about a year ahead of today, some sooner. What lies behind is not guessed: `CalendarEnds` is raised.
+Its calendars end about a year ahead of today, some sooner. Later sessions are not guessed: `CalendarEnds` is raised.
 """
 
 import logging
@@ -19,7 +19,7 @@ from modelward_server.libraries import load
 
 log = logging.getLogger(__name__)
 
-IN_WORDS = {
+SESSION_PHRASES = {
     SessionChoice.EVERY: "each session",
     SessionChoice.FIRST_OF_WEEK: "the first session of the week",
     SessionChoice.FIRST_OF_MONTH: "the first session of the month",
@@ -29,14 +29,15 @@ UPDATE = "update the exchange_calendars package of the server"
 
 
 def check_calendar(mic: str, field: str) -> None:
-    """Refuse the name of no calendar, and one that this server cannot build or that has no sessions to come.
+    """Validate the name of a calendar.
 
     Raises:
-        InvalidField: naming the field.
+        InvalidField: it is unknown, cannot be built by this server, or has no future sessions; the error names the
+            field.
     """
     exchange_calendars = load("exchange_calendars")
     if mic not in exchange_calendars.get_calendar_names(include_aliases=False):
-        fix = f"{mic!r} is no calendar; name the exchange by its MIC, as 'XNYS', 'XLON' or 'XTKS'"
+        fix = f"{mic!r} is not a calendar; name the exchange by its MIC, such as 'XNYS', 'XLON' or 'XTKS'"
         raise InvalidField(FieldViolation(field, fix))
     try:
         _, last = _bounds(mic, _month())
@@ -47,10 +48,10 @@ def check_calendar(mic: str, field: str) -> None:
 
 
 def session_times(trigger: AtSession, after: datetime) -> Iterator[datetime]:
-    """Yield the instants in UTC, all behind `after`, at which a trigger fires.
+    """Yield the instants in UTC, all later than `after`, at which a trigger fires.
 
     Raises:
-        CalendarEnds: when `after` lies before the calendar's first session, and behind its last one.
+        CalendarEnds: `after` is before the calendar's first session, or its last session has been yielded.
     """
     if after < _bounds(trigger.calendar, _month())[0]:
         raise calendar_ends(trigger)
@@ -60,7 +61,7 @@ def session_times(trigger: AtSession, after: datetime) -> Iterator[datetime]:
 
 
 def last_known(trigger: AtSession) -> datetime | None:
-    """Return the end of the calendar's last session, up to which its firings are known; None without a calendar."""
+    """Return the end of the calendar's last session, until which its firings are known; None without a calendar."""
     with suppress(CalendarEnds):
         return _bounds(trigger.calendar, _month())[1]
     return None
@@ -72,15 +73,15 @@ def zone_of(trigger: AtSession) -> Any:
 
 
 def calendar_ends(trigger: AtSession) -> CalendarEnds:
-    """Make the error that says how far a trigger's calendar reaches."""
+    """Return the error that states the range of a trigger's calendar."""
     first, last = (f"{bound:%Y-%m-%d}" for bound in _bounds(trigger.calendar, _month()))
-    fix = f"ask for fewer firings, or {UPDATE}"
+    fix = f"request fewer firings, or {UPDATE}"
     message = f"the calendar {trigger.calendar} has sessions from {first} to {last} only; {fix}"
     return CalendarEnds(message, calendar=trigger.calendar, first_session=first, last_session=last)
 
 
 def _month() -> date:
-    """Return what a calendar is kept for: it reaches a year behind the day on which it was made."""
+    """Return the cache key of a calendar: it extends to a year after the day on which it was built."""
     return datetime.now(UTC).date().replace(day=1)
 
 
@@ -90,22 +91,22 @@ def _calendar(mic: str, month: date) -> Any:
     Raises:
         CalendarEnds: this server does not know it, or its package cannot build it.
     """
-    found = _built(mic, month)
-    if isinstance(found, str):
-        raise CalendarEnds(found, calendar=mic)
-    return found
+    calendar = _built(mic, month)
+    if isinstance(calendar, str):
+        raise CalendarEnds(calendar, calendar=mic)
+    return calendar
 
 
 @lru_cache(maxsize=128)
 def _built(mic: str, month: date) -> Any:
-    """Build a calendar, or say why that cannot be done; some of the package's own cannot be built."""
+    """Build a calendar, or return why it cannot be built; some of the package's calendars cannot."""
     exchange_calendars = load("exchange_calendars")
     try:
         kind = type(exchange_calendars.get_calendar(mic))
-        calendar = kind()  # Made anew: `get_calendar` keeps what it made, however long ago.
+        calendar = kind()  # Built again: `get_calendar` caches calendars indefinitely.
         assert calendar.last_session_close > calendar.first_session_open
-    except exchange_calendars.errors.InvalidCalendarName:  # Another server, with a newer package, knew it.
-        return f"this server knows no calendar {mic}; {UPDATE}"
+    except exchange_calendars.errors.InvalidCalendarName:  # It was known to another server, with a newer package.
+        return f"this server does not know the calendar {mic}; {UPDATE}"
     except Exception as error:
         log.warning("the calendar %s cannot be built: %s: %.200s", mic, type(error).__name__, error)
         package = f"exchange_calendars {version('exchange_calendars')}"
@@ -121,7 +122,7 @@ def _bounds(mic: str, month: date) -> tuple[datetime, datetime]:
 
 @lru_cache(maxsize=512)
 def _moments(mic: str, sessions: SessionChoice, at_open: bool, month: date) -> Sequence[datetime]:
-    """Return the openings or closes of the chosen sessions, in order."""
+    """Return the opening or closing times of the chosen sessions, in order."""
     calendar = _calendar(mic, month)
     times = (calendar.opens if at_open else calendar.closes).dt.to_pydatetime()
     days = [session.date() for session in calendar.sessions]
@@ -131,7 +132,7 @@ def _moments(mic: str, sessions: SessionChoice, at_open: bool, month: date) -> S
 
 
 def _group(day: date, sessions: SessionChoice) -> Hashable:
-    """Return what a session is the first one of."""
+    """Return the key of the group of which a session may be the first."""
     if sessions is SessionChoice.FIRST_OF_WEEK:
         return day - timedelta(days=day.weekday())
     return (day.year, day.month) if sessions is SessionChoice.FIRST_OF_MONTH else day

@@ -19,9 +19,9 @@ from modelward.v1 import retraining_pb2 as pb
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceServicer
 from modelward_server.actor_context import ActorContext
 from modelward_server.retraining import jobs, policies
-from modelward_server.retraining.job_dispatch import UNSEEN, Prospects, lease_job, lease_jobs, prospects
-from modelward_server.retraining.job_queries import JobQuery, Order
-from modelward_server.retraining.job_states import DEFAULT_LEASE, Holding
+from modelward_server.retraining.job_dispatch import NOT_SEARCHED, JobCandidates, find_candidates, lease_job, lease_jobs
+from modelward_server.retraining.job_queries import JobQuery, JobSpec
+from modelward_server.retraining.job_states import DEFAULT_LEASE, LeaseClaim
 from modelward_server.retraining.job_waiters import JobWaiters
 from modelward_server.retraining.post_training_task import PostTraining
 from modelward_server.rpc.idempotency import Answer, Context, RequestUnitOfWork
@@ -41,7 +41,7 @@ class JobServicer(RetrainingServiceServicer):
     async def RequestRetraining(
         self, request: pb.RequestRetrainingRequest, context: Context
     ) -> pb.RequestRetrainingResponse:
-        order = Order(
+        order = JobSpec(
             request.queue,
             dict(request.labels),
             dict(request.parameters),
@@ -88,7 +88,7 @@ class JobServicer(RetrainingServiceServicer):
         context: Context,
         query: JobQuery,
         most: int,
-        leased: Callable[[Session, ActorContext, timedelta, Prospects], Answer],
+        leased: Callable[[Session, ActorContext, timedelta, JobCandidates], Answer],
     ) -> Answer:
         """Lease now, or as soon as there is a job within the request's waiting time."""
         span = optional_span(request, "lease") or DEFAULT_LEASE
@@ -97,9 +97,9 @@ class JobServicer(RetrainingServiceServicer):
             return await self._unit_of_work.run_idempotent_prepared(
                 request,
                 context,
-                lambda session: prospects(session, query, most, datetime.now(UTC)),
+                lambda session: find_candidates(session, query, most, datetime.now(UTC)),
                 lambda session, actor, found: leased(session, actor, span, found),
-                at_first=[] if query.model else [UNSEEN],
+                at_first=[] if query.model else [NOT_SEARCHED],
             )
 
         return await self._job_waiters.lease(query, lease, span_from_proto(request.wait).total_seconds())
@@ -204,9 +204,9 @@ class JobServicer(RetrainingServiceServicer):
         )
 
 
-def holding(request: pb.HeartbeatJobRequest | pb.CompleteJobRequest | pb.FailJobRequest) -> Holding:
+def holding(request: pb.HeartbeatJobRequest | pb.CompleteJobRequest | pb.FailJobRequest) -> LeaseClaim:
     """Return the lease by which a request claims to hold the job."""
-    return Holding(request.holder, request.attempt, request.fence)
+    return LeaseClaim(request.holder, request.attempt, request.fence)
 
 
 def optional_span(request: Message, field: str) -> timedelta | None:

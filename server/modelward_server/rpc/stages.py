@@ -14,7 +14,7 @@ from modelward.shared.convert.lifecycle import (
 from modelward.shared.convert.policy import policy_from_proto, policy_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
-from modelward_server.governance.promotion_evidence import Gathered, gather
+from modelward_server.governance.promotion_evidence import GatheredEvidence, gather
 from modelward_server.lifecycle import halts, policies, promotion, transition_queries
 from modelward_server.lifecycle.deletion import delete_artifact
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
@@ -39,7 +39,7 @@ class StageServicer(LifecycleServiceServicer):
             lambda session, actor, evidence: transition_result_to_proto(
                 promotion.transition(session, ref, to, request.reason, request.etag, actor, evidence)
             ),
-            at_first=[Gathered(ref)],
+            at_first=[GatheredEvidence(ref)],
             dry_run=request.dry_run,
         )
 
