@@ -188,7 +188,7 @@ async def test_the_successor_must_be_a_version_that_the_job_can_have_made(
     job = await client.lease_job(name, holder="trainer-1")
     with pytest.raises(errors.VersionNotFound, match="its versions go up to 1"):
         await client.complete_job(job, 2)
-    with pytest.raises(errors.InvalidField, match=r"successor: .*registered before the job"):
+    with pytest.raises(errors.InvalidField, match=r"successor: .*older than the job"):
         await client.complete_job(job, f"{name}/1")
     with pytest.raises(errors.InvalidField, match="successor: other/1 is not a version of"):
         await client.complete_job(job, "other/1")
