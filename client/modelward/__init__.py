@@ -1,6 +1,6 @@
 """Modelward: a model registry for trading.
 
-`Client` and `AsyncClient` do everything; what they return are frozen dataclasses, what they raise stands in
+`Client` and `AsyncClient` provide every operation. Results are frozen dataclasses; exceptions are defined in
 `modelward.errors`.
 """
 

@@ -1,4 +1,4 @@
-"""`python -m modelward` is the `modelward` command."""
+"""Run the `modelward` command as `python -m modelward`."""
 
 from modelward.cli import main
 

@@ -1,4 +1,4 @@
-"""A/B tests and their outcomes as requests."""
+"""Convert A/B tests and their outcomes to requests."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modelward.v1 import comparison_pb2 as pb
 
 BATCH = 10_000
 BATCH_BYTES = 3 << 20
-"""What one call takes: so many outcomes, and well under the 4 MiB of a message."""
+"""Maximum number of outcomes in one call, which keeps a message well under the 4 MiB limit."""
 
 
 def name_of(test: AbTest | str) -> str:
@@ -30,17 +30,17 @@ def as_metric(metric: AbMetric | str) -> AbMetric:
 
 
 def to_variants(variants: Mapping[str, AnyVersion], weights: Mapping[str, float]) -> list[pb.Variant]:
-    """Make a variant of each name and version.
+    """Create the variants from versions by name.
 
     Raises:
-        InvalidField: a weight is not above 0, or of something that is no variant.
+        InvalidField: a weight is not above 0, or names an unknown variant.
     """
     for name, weight in weights.items():
         if name not in variants:
-            fix = f"{name!r} is not a variant; there are {', '.join(variants)}{nearest(name, variants)}"
+            fix = f"{name!r} is not a variant; the variants are {', '.join(variants)}{nearest(name, variants)}"
             raise InvalidField(FieldViolation("weights", fix))
         if not weight > 0:
-            raise InvalidField(FieldViolation("weights", f"{name} has {weight}; give it more than 0"))
+            raise InvalidField(FieldViolation("weights", f"{name} has the weight {weight}; give more than 0"))
     return [
         pb.Variant(name=name, version=ref_to_proto(as_ref(version)), weight=weights.get(name, 1.0))
         for name, version in variants.items()
@@ -48,7 +48,7 @@ def to_variants(variants: Mapping[str, AnyVersion], weights: Mapping[str, float]
 
 
 def batches(outcomes: Iterable[AbOutcome]) -> Iterator[Sequence[pb.AbOutcome]]:
-    """Yield the outcomes in parts that one call takes."""
+    """Yield the outcomes in batches of the size of one call."""
     batch: list[pb.AbOutcome] = []
     size = 0
     for number, outcome in enumerate(outcomes):
@@ -64,7 +64,7 @@ def batches(outcomes: Iterable[AbOutcome]) -> Iterator[Sequence[pb.AbOutcome]]:
 
 
 def _message(outcome: AbOutcome, field: str) -> pb.AbOutcome:
-    """Convert an outcome; what is wrong with it is looked for only when that fails, as there may be many."""
+    """Convert an outcome; validated only if the conversion fails, because there may be many."""
     named = replace(outcome, outcome_id=id_text(outcome.outcome_id, f"{field}.outcome_id"))
     if isinstance(outcome.metrics, Mapping) and isinstance(outcome.before, Mapping):
         metrics, before = (as_metrics(getattr(outcome, name), f"{field}.{name}") for name in ("metrics", "before"))
@@ -76,7 +76,7 @@ def _message(outcome: AbOutcome, field: str) -> pb.AbOutcome:
 
 
 def total(recorded: Sequence[RecordedAbOutcomes]) -> RecordedAbOutcomes:
-    """Add up what became of several batches."""
+    """Sum the results of several batches."""
     return RecordedAbOutcomes(
         recorded=sum(one.recorded for one in recorded),
         repeated_ids=sum(one.repeated_ids for one in recorded),

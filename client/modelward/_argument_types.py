@@ -1,8 +1,8 @@
-"""What the SDK's arguments may be: each annotation becomes a type that converts a value, or says what is wrong with it.
+"""Argument types of the SDK: each annotation becomes a type that converts a value, or reports what is wrong with it.
 
-Values of several forms are accepted where only one meaning is possible: numpy's numbers, ISO 8601 text for an instant,
-`"7d"` for a duration, the value of an enumeration as text, one item where a list is expected. Everything else is
-refused with the name of the argument and what to give in its place.
+Values of several forms are accepted where only one meaning is possible: numpy numbers, ISO 8601 text for a timestamp,
+`"7d"` for a duration, the value of an enumeration as text, one item where a list is expected. Every other value is
+rejected with the name of the argument and the fix.
 """
 
 import dataclasses
@@ -31,25 +31,25 @@ from modelward.shared.row_ids import is_absent, plain
 from modelward.shared.suggestions import nearest
 
 SequenceNumber = Annotated[int, 63]
-"""A record's number in the audit log, which has 63 bits; other whole numbers have 31."""
+"""Sequence numbers of audit records have 63 bits; other whole numbers have 31."""
 MAX_DURATION = timedelta(seconds=315_576_000_000)
-"""The longest that the contract can hold, about 10,000 years."""
+"""The longest duration that the contract can represent, about 10,000 years."""
 CHECKED_LATER = (AbOutcome, AbTest, Job, ModelVersion)
-"""What a server answered, or comes in great numbers: only its class is looked at here."""
+"""Types of server responses, or of values that come in large numbers: only their class is checked."""
 
 
 @dataclasses.dataclass(frozen=True)
 class ArgumentType:
-    """What an argument may be."""
+    """The type of an argument."""
 
     name: str
     """What to give, in words."""
     convert: Callable[[Any, str], Any]
-    """Return the value to use for a value and the name of its argument; raises `InvalidField`."""
+    """Converts a value, given the name of its argument; raises `InvalidField`."""
 
 
 def refused(field: str, value: object, fix: str) -> InvalidField:
-    """Return the error of a value that cannot be used."""
+    """Return the error for a value that cannot be used."""
     shown = str(value) if isinstance(value, date | timedelta) else reprlib.repr(value)
     kind = "" if value is None else f" ({type(value).__name__})"
     return InvalidField(FieldViolation(field, f"is {shown}{kind}; {fix}"))
@@ -94,10 +94,10 @@ def _anything(value: Any, field: str) -> Any:
 
 def _text(value: Any, field: str) -> str:
     if not isinstance(value, str):
-        shown = f", as {str(value)!r}" if isinstance(value, numbers.Number) else ""
+        shown = f", for example {str(value)!r}" if isinstance(value, numbers.Number) else ""
         raise refused(field, value, f"give text{shown}")
     if has_surrogate(value):
-        raise refused(field, value, "has half of a surrogate pair, which is no character; give text that UTF-8 holds")
+        raise refused(field, value, "contains a lone surrogate; give text that can be encoded as UTF-8")
     return value
 
 
@@ -126,7 +126,7 @@ def _number(value: Any, field: str) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise refused(field, value, "give a number that a float can hold") from None
+        raise refused(field, value, "give a number in the range of a float") from None
 
 
 def _truth(value: Any, field: str) -> bool:
@@ -140,14 +140,14 @@ def _instant(value: Any, field: str) -> datetime:
     try:
         instant = parse_instant(value) if isinstance(value, str) else value
         if type(value).__name__ == "datetime64":
-            raise refused(field, value, "has no time zone; give it one, as pandas.to_datetime(..., utc=True) does")
+            raise refused(field, value, "has no time zone; add one, for example with pandas.to_datetime(..., utc=True)")
         if not isinstance(instant, datetime) or instant != instant:  # noqa: PLR0124 - pandas' NaT is no instant
             raise ValueError
-        instant.astimezone(UTC)  # Near the ends of time another zone may have no such time.
+        instant.astimezone(UTC)  # Near the limits of datetime the conversion to another zone may overflow.
     except (ValueError, OverflowError):
         raise refused(field, value, f"give {BASIC[datetime].name}") from None
     if instant.tzinfo is None:
-        raise refused(field, value, "has no time zone; give it one, as datetime(..., tzinfo=UTC)")
+        raise refused(field, value, "has no time zone; add one, for example datetime(..., tzinfo=UTC)")
     return instant
 
 
@@ -162,10 +162,10 @@ def _duration(value: Any, field: str) -> timedelta:
 
 
 def as_path(value: Any, field: str) -> Path:
-    """Return a path that the operating system takes.
+    """Return a path that the operating system accepts.
 
     Raises:
-        InvalidField: it is none.
+        InvalidField: it is not a path.
     """
     text = str(value) if isinstance(value, str | os.PathLike) else ""
     if not text or "\0" in text or has_surrogate(text):
@@ -191,10 +191,10 @@ BASIC: dict[Any, ArgumentType] = {
     int: _whole_number(31),
     float: ArgumentType("a number", _number),
     bool: ArgumentType("True or False", _truth),
-    datetime: ArgumentType("a datetime with its time zone, or ISO 8601 text, as '2026-11-01T10:00Z'", _instant),
-    timedelta: ArgumentType("a timedelta, or text, as '90m', '24h' or '7d'", _duration),
+    datetime: ArgumentType("a datetime with its time zone, or ISO 8601 text such as '2026-11-01T10:00Z'", _instant),
+    timedelta: ArgumentType("a timedelta, or text such as '90m', '24h' or '7d'", _duration),
     Path: ArgumentType("a path", as_path),
-    VersionRef: ArgumentType("a version, as 'spx-direction/3'", _version),
+    VersionRef: ArgumentType("a version such as 'spx-direction/3'", _version),
 }
 
 
@@ -214,7 +214,7 @@ def _one_of(values: Iterable[str], make: Callable[[str], Any]) -> ArgumentType:
 
 
 def _union(hints: tuple[Any, ...]) -> ArgumentType:
-    """Make a type of several; where text stands for a version, an enumeration or a path, that one reads it."""
+    """Create a union type; text is read as a version, an enumeration or a path where one of them is possible."""
     reads_text = any(h in {VersionRef, Path} or (isinstance(h, type) and issubclass(h, Enum)) for h in hints)
     redundant = {types.NoneType, *((str, ModelVersion, tuple[str, int]) if reads_text else ())}
     kinds = [argument_type(hint) for hint in hints if hint not in redundant]
@@ -235,7 +235,7 @@ def _union(hints: tuple[Any, ...]) -> ArgumentType:
 
 
 def _most_precise(errors: list[InvalidField], field: str) -> InvalidField | None:
-    """Return the error about a part of the value, or the one that all types agree on; None when they differ."""
+    """Return the error about a part of the value, or the one that all types report; None when they differ."""
     inner = (error for error in errors if any(violation.field != field for violation in error.violations))
     agreed = errors[0] if len({error.message for error in errors}) == 1 else None
     return next(inner, agreed)
@@ -245,23 +245,25 @@ def _mapping(keys: ArgumentType, values: ArgumentType) -> ArgumentType:
     def convert(value: Any, field: str) -> dict[Any, Any]:
         if isinstance(value, type) or not (hasattr(value, "keys") and hasattr(value, "__getitem__")):
             raise refused(field, value, f"give a dictionary whose values are {values.name}")
-        found: dict[Any, Any] = {}
+        converted: dict[Any, Any] = {}
         for key in value.keys():  # noqa: SIM118 - iterating over a pandas Series gives its values
             name = keys.convert(key, f"{field} (its key)")
-            if name in found:
+            if name in converted:
                 raise InvalidField(FieldViolation(field, f"names {name} twice"))
-            found[name] = values.convert(value[key], f"{field}[{key if isinstance(key, VersionRef) else repr(key)}]")
-        return found
+            converted[name] = values.convert(
+                value[key], f"{field}[{key if isinstance(key, VersionRef) else repr(key)}]"
+            )
+        return converted
 
     return ArgumentType("a dictionary", convert)
 
 
 def _sequence(item_hint: Any, origin: type) -> ArgumentType:
-    """Make the type of a list. One item alone is a list of one, and a text is one item."""
+    """Create the type of a list. A single item is a list of one; a text is one item."""
     item = argument_type(item_hint)
     name = "a list" if item is ANYTHING else f"a list, each item {item.name}"
     whole = tuple if origin is tuple else list
-    lazy = isinstance(item_hint, type) and item_hint in CHECKED_LATER  # It may be a stream without an end.
+    lazy = isinstance(item_hint, type) and item_hint in CHECKED_LATER  # It may be an infinite iterator.
 
     def convert(value: Any, field: str) -> Any:
         if value is None or isinstance(value, Mapping | type):
@@ -288,7 +290,7 @@ def _named(cls: type) -> str:
 
 
 def dataclass_type(cls: Any) -> ArgumentType:
-    """Make the type of a dataclass that callers fill in; its fields are arguments like others."""
+    """Create the type of a dataclass that callers construct; its fields are checked like arguments."""
 
     def convert(value: Any, field: str) -> Any:
         if not isinstance(value, cls):
@@ -313,7 +315,7 @@ def _instance(cls: type) -> ArgumentType:
 
 
 def parameter_types(function: Callable[..., Any]) -> Iterator[tuple[str, ArgumentType]]:
-    """Yield each parameter of a method but the first, and its type."""
+    """Yield each parameter of a method except the first, with its type."""
     hints = typing.get_type_hints(function, include_extras=True)
     for name in list(inspect.signature(function).parameters)[1:]:
         yield name, argument_type(hints[name])

@@ -1,4 +1,4 @@
-"""Checks the arguments of every public method before it does anything."""
+"""Check the arguments of every public method before its body runs."""
 
 import functools
 import inspect
@@ -13,10 +13,10 @@ Class = TypeVar("Class", bound=type)
 
 
 def checks_arguments(cls: Class) -> Class:
-    """Let every public method of a class, and those that it inherits, convert its arguments by their annotations.
+    """Convert the arguments of every public method of a class, inherited ones included, by their annotations.
 
-    What cannot be converted is an `InvalidField` with a violation for each argument, instead of whatever error Python
-    would meet further inside.
+    Values that cannot be converted raise one `InvalidField` with a violation for each argument, instead of an arbitrary
+    Python error deeper inside.
     """
     for name in dir(cls):
         method = inspect.getattr_static(cls, name)
@@ -29,7 +29,7 @@ def _checked(method: Callable[..., Any]) -> Callable[..., Any]:
     signature = inspect.signature(method)
 
     @functools.cache
-    def types() -> Mapping[str, ArgumentType]:  # At the first call: annotations take a while to evaluate.
+    def types() -> Mapping[str, ArgumentType]:  # At the first call, because evaluating annotations takes time.
         return dict(parameter_types(method))
 
     def converted(args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
@@ -71,11 +71,11 @@ def _misnamed(
     kwargs: dict[str, Any],
     error: TypeError,
 ) -> InvalidField:
-    """Say which argument is unknown or missing."""
+    """Report which argument is unknown or missing."""
     call, names = f"{method.__name__}()", list(signature.parameters)[1:]
     unknown = [name for name in kwargs if name not in names]
     if unknown:
-        fix = f"is no argument of {call}{nearest(unknown[0], names)}; it has {', '.join(names)}"
+        fix = f"is not an argument of {call}{nearest(unknown[0], names)}; its arguments are {', '.join(names)}"
         return InvalidField(FieldViolation(unknown[0], fix))
     given = {*kwargs, *names[: len(args) - 1]}
     required = (name for name in names if signature.parameters[name].default is inspect.Parameter.empty)

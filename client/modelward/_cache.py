@@ -1,8 +1,8 @@
-"""The copy of followed versions on the disk: files by digest, and of each model the last version that was good.
+"""Disk cache of followed versions: files by digest, and for each model the last good version.
 
-The cache is the user's alone, and nothing in it is believed unseen: files are verified each time that a version is
-taken from it, and a record of the last good version counts only when it is whole, of this model, stage and server, and
-all its files are there.
+The cache is private to the user, and its contents are always verified: files each time a version is taken from it, and
+a record of the last good version is valid only when it is complete, belongs to this model, stage and server, and all of
+its files are present.
 """
 
 import hashlib
@@ -23,15 +23,15 @@ from modelward.v1 import lifecycle_pb2 as pb
 log = logging.getLogger(__name__)
 
 MAGIC = b"modelward last good version 1\n"
-"""What a record begins with, before a SHA-256 over key and content, and the content."""
+"""The header of a record; followed by a SHA-256 over key and content, and the content."""
 DIGEST_BYTES = 32
 
 
 class Cache:
-    """Versions on the disk.
+    """Disk cache of versions.
 
     Args:
-        folder: where; `modelward` in the user's cache folder when it is None.
+        folder: its location; None means `modelward` in the user's cache folder.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -40,10 +40,10 @@ class Cache:
         self._last_good = self._folder / "last-good"
 
     def open(self) -> None:
-        """Make the cache, or check that what is there can be trusted. Call it before anything else.
+        """Create the cache, or check that an existing one can be trusted. Call this before any other method.
 
         Raises:
-            InvalidField: the cache, or a folder in it, belongs to another user, or others may write there.
+            InvalidField: the cache, or a folder in it, belongs to another user, or is writable by others.
         """
         make_private_folder(self._folder)
         check_trusted(self._folder)
@@ -53,10 +53,10 @@ class Cache:
             folder.chmod(FOLDER_MODE)
 
     def artifact(self, version: ModelVersion) -> Path:
-        """Return the folder for the files of a version; versions of the same files share it.
+        """Return the folder for the files of a version; versions with the same files share it.
 
         Raises:
-            InvalidField, DigestMismatch: what is said of the files makes no sense.
+            InvalidField, DigestMismatch: the version's manifest is invalid.
         """
         check_manifest(version)
         folder = self._artifacts / version.digest
@@ -65,30 +65,30 @@ class Cache:
         return folder
 
     def remember(self, key: str, version: ModelVersion) -> None:
-        """Keep a version as the last one that was good. A disk that takes nothing more ends no following."""
+        """Record a version as the last good one. A full disk does not stop the follower."""
         content = version_to_proto(version).SerializeToString()
         try:
             write_private(self._record(key), MAGIC + _checksum(key, content) + content)
         except OSError as error:
-            log.warning("%s is used, but not kept as the last good version: %s", version, error)
+            log.warning("%s is used, but could not be recorded as the last good version: %s", version, error)
 
     def last_good(self, key: str, model: str) -> ModelVersion | None:
-        """Return the last version that was good, if its record is whole and its files still are good."""
+        """Return the last good version, if its record and all of its files are intact."""
         path = self._record(key)
         if not path.exists():
             return None
         try:
             return self._checked(_read(key, path.read_bytes()), model)
         except (OSError, ValueError, DecodeError, ModelwardError) as error:
-            log.warning("the last good version in %s is left alone: %s", path, error)
+            log.warning("the last good version in %s is ignored: %s", path, error)
             return None
 
     def _checked(self, version: ModelVersion, model: str) -> ModelVersion:
         folder = self.artifact(version)
         if version.model != model:
-            raise ValueError(f"it is {version!r}, and {model!r} is followed")
+            raise ValueError(f"the record is of {version!r}, but {model!r} is followed")
         if not all(holds(inside(folder, file.path), file) for file in version.files):
-            raise ValueError(f"files of {version} are lacking or damaged")
+            raise ValueError(f"files of {version} are missing or damaged")
         return version
 
     def _record(self, key: str) -> Path:
@@ -98,7 +98,7 @@ class Cache:
 def _read(key: str, record: bytes) -> ModelVersion:
     content = record[len(MAGIC) + DIGEST_BYTES :]
     if record != MAGIC + _checksum(key, content) + content:
-        raise ValueError("the record is not whole, or not of this model, stage and server")
+        raise ValueError("the record is incomplete, or not of this model, stage and server")
     return version_from_proto(pb.ModelVersion.FromString(content))
 
 
@@ -107,6 +107,6 @@ def _checksum(key: str, content: bytes) -> bytes:
 
 
 def _home() -> Path:
-    """Return the user's cache folder; a relative one in the environment does not count, as XDG has it."""
+    """Return the user's cache folder; a relative one is ignored, as the XDG specification requires."""
     named = Path(os.environ.get("XDG_CACHE_HOME", ""))
     return named if named.is_absolute() else Path.home() / ".cache"

@@ -1,4 +1,4 @@
-"""How callers may name versions, stages and jobs' states."""
+"""Convert the accepted forms of versions, stages and job states."""
 
 import operator
 from collections.abc import Collection
@@ -16,10 +16,10 @@ def as_ref(version: object, field: str = "version") -> VersionRef:
 
     Args:
         version: one of `AnyVersion`.
-        field: how errors name the argument.
+        field: the name of the argument in error messages.
 
     Raises:
-        InvalidField: it is something else, or the text is not of the form `name/3`.
+        InvalidField: it has another type, or the text is not of the form `name/3`.
     """
     if isinstance(version, ModelVersion):
         return version.ref
@@ -31,9 +31,9 @@ def as_ref(version: object, field: str = "version") -> VersionRef:
         model, _, number = version.rpartition("/")
         digits = number.isascii() and number.isdigit() and len(number) < 11
         return _ref(model, int(number) if digits else None, version, field)
-    found = getattr(version, "version", None)
-    fix = "give its .version" if isinstance(found, ModelVersion) else "give 'model/3', or the version itself"
-    raise InvalidField(FieldViolation(field, f"is a {type(version).__name__}, which is no version; {fix}"))
+    version_of = getattr(version, "version", None)
+    fix = "give its .version" if isinstance(version_of, ModelVersion) else "give 'model/3', or the version itself"
+    raise InvalidField(FieldViolation(field, f"is a {type(version).__name__}, not a version; {fix}"))
 
 
 def _ref(model: object, number: object, version: object, field: str) -> VersionRef:
@@ -47,46 +47,46 @@ def _ref(model: object, number: object, version: object, field: str) -> VersionR
 
 
 def as_names(names: Collection[str], field: str) -> list[str]:
-    """Return names of columns; a single one may be given as it is.
+    """Return names of columns; a single name is accepted as it is.
 
     Raises:
-        InvalidField: one is no text.
+        InvalidField: a name is not text.
     """
     listed = [names] if isinstance(names, str) else list(names)
-    strange = [name for name in listed if not isinstance(name, str)]
-    if strange:
-        raise InvalidField(FieldViolation(field, f"names columns by text, and {strange[0]!r} is none"))
+    invalid = [name for name in listed if not isinstance(name, str)]
+    if invalid:
+        raise InvalidField(FieldViolation(field, f"must contain column names as text, but {invalid[0]!r} is not text"))
     return listed
 
 
 def as_stage(stage: Stage | str) -> Stage:
-    """Return the stage of that name.
+    """Return the stage with a name.
 
     Raises:
-        InvalidField: there is none.
+        InvalidField: there is no such stage.
     """
     try:
         return Stage(stage)
     except ValueError:
         names = ", ".join(Stage)
-        raise InvalidField(FieldViolation("stage", f"{stage!r} is not a stage; there are {names}")) from None
+        raise InvalidField(FieldViolation("stage", f"{stage!r} is not a stage; the stages are {names}")) from None
 
 
 def as_job_state(state: JobState | str) -> JobState:
-    """Return the job state of that name.
+    """Return the job state with a name.
 
     Raises:
-        InvalidField: there is none.
+        InvalidField: there is no such state.
     """
     try:
         return JobState(state)
     except ValueError:
         names = ", ".join(JobState)
-        raise InvalidField(FieldViolation("states", f"{state!r} is not a state; there are {names}")) from None
+        raise InvalidField(FieldViolation("states", f"{state!r} is not a job state; the states are {names}")) from None
 
 
 def successor_number(job: Job, successor: AnyVersion | int) -> int:
-    """Return the number of the version that came of a job.
+    """Return the version number of a job's successor.
 
     Raises:
         InvalidField: it is a version of another model.

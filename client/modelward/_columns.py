@@ -1,4 +1,4 @@
-"""Single columns of values, as arrays, Series and lists hold them."""
+"""Single columns of values from arrays, Series and lists."""
 
 import numbers
 import reprlib
@@ -11,10 +11,10 @@ from modelward.shared.row_ids import is_missing, plain
 
 
 def as_column(values: Any, field: str) -> Any:
-    """Return values that have one dimension; an array of shape (n, 1) is such a column, too.
+    """Return one-dimensional values; an array of shape (n, 1) is also accepted.
 
     Raises:
-        InvalidField: they are no column.
+        InvalidField: they are not a single column.
     """
     shape = getattr(values, "shape", None)
     if hasattr(values, "columns") or hasattr(values, "column_names") or isinstance(values, Mapping):
@@ -30,19 +30,19 @@ def as_column(values: Any, field: str) -> Any:
 
 
 def as_numbers(values: Any, field: str) -> list[float | None]:
-    """Return a column of numbers, None where one is missing, as NaN, None, `pd.NA` or masked.
+    """Return a column of numbers, with None for values that are missing (NaN, None, `pd.NA` or masked).
 
     Raises:
-        InvalidField: it is no column, or a value is no number that a float holds.
+        InvalidField: it is not a column, or a value is not a number in the range of a float.
     """
     return [_number(value, f"{field}[{row}]") for row, value in enumerate(as_column(values, field))]
 
 
 def as_metrics(values: Mapping[str, Any], field: str) -> dict[str, float]:
-    """Return numbers by their names.
+    """Return numbers by name.
 
     Raises:
-        InvalidField: one is missing, or is no number.
+        InvalidField: a value is missing, or not a number.
     """
     return {
         key: value if type(value) is float and value == value else _metric(value, f"{field}[{key!r}]")  # noqa: PLR0124
@@ -53,7 +53,7 @@ def as_metrics(values: Mapping[str, Any], field: str) -> dict[str, float]:
 def _metric(value: Any, field: str) -> float:
     value = plain(value)
     if is_missing(value):
-        raise InvalidField(FieldViolation(field, "is missing; leave it out of the outcome"))
+        raise InvalidField(FieldViolation(field, "is missing; leave it out, or give a finite number"))
     return _float(value, field)
 
 
@@ -64,11 +64,11 @@ def _number(value: Any, field: str) -> float | None:
     if is_missing(value):
         return None
     if isinstance(value, str):
-        fix = "give classes as whole numbers, each class the same one always, as {'down': 0, 'up': 1}[value]"
+        fix = "give classes as whole numbers, always the same for a class, such as {'down': 0, 'up': 1}[value]"
         raise InvalidField(FieldViolation(field, f"is {value!r}, but outcomes are numbers; {fix}"))
     number = _float(value, field)
     if isinstance(value, numbers.Integral) and int(number) != int(value):
-        fix = f"is {value}, which the nearest float, {number:.0f}, would replace; give a smaller number for each class"
+        fix = f"is {value}, but the nearest float is {number:.0f}; give a smaller number for each class"
         raise InvalidField(FieldViolation(field, fix))
     return None if number != number else number  # noqa: PLR0124
 
@@ -80,4 +80,6 @@ def _float(value: Any, field: str) -> float:
     try:
         return float(value)
     except OverflowError:
-        raise InvalidField(FieldViolation(field, f"is {reprlib.repr(value)}, beyond a float; scale it")) from None
+        raise InvalidField(
+            FieldViolation(field, f"is {reprlib.repr(value)}, out of a float's range; scale it")
+        ) from None

@@ -1,4 +1,4 @@
-"""What a comparison sends: the test set in one table, and the predictions that were made elsewhere."""
+"""Requests of comparisons: the test set as one table, and predictions made elsewhere."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 def as_metric(metric: Metric | str, field: str) -> Metric:
-    """Return the metric of a name.
+    """Return the metric with a name.
 
     Raises:
-        InvalidField: there is none.
+        InvalidField: there is no such metric.
     """
     try:
         return Metric(metric)
     except ValueError:
         names = ", ".join(Metric)
-        raise InvalidField(FieldViolation(field, f"{metric!r} is not a metric; there are {names}")) from None
+        raise InvalidField(FieldViolation(field, f"{metric!r} is not a metric; the metrics are {names}")) from None
 
 
 def put_data(
@@ -39,17 +39,18 @@ def put_data(
     predictions: Mapping[AnyVersion, Any],
     ignore: Sequence[str] = (),
 ) -> None:
-    """Put features, truth, returns and ids into one table, those that are no features under names that none has.
+    """Combine features, labels, returns and ids in one table; columns that are not features get unused names.
 
     Raises:
-        InvalidField: something is not of as many rows as the truth, or a column to ignore is not there.
+        InvalidField: a column differs from the labels in its number of rows, or an ignored column does not exist.
     """
     if isinstance(features, str):
         _put_uri(request, features, truth, returns, ids)
         request.ignored_columns.extend(ignore)
         _put_predictions(request, predictions, None)
         return
-    from modelward.data import to_dataset  # Here: numpy takes as long to import as all the rest.
+    # Imported here, because importing numpy takes as long as the rest of the package.
+    from modelward.data import to_dataset
 
     columns = {} if features is None else feature_columns(features, ignore)
     truth = as_column(truth, "y")
@@ -67,10 +68,10 @@ def put_data(
 
 
 def feature_columns(features: Any, ignore: Sequence[str]) -> Columns:
-    """Take the features of a test set apart, without columns that are none.
+    """Return the feature columns of a test set.
 
     Raises:
-        InvalidField: they are no table, or a column to ignore is not there.
+        InvalidField: they are not a table, or an ignored column does not exist.
     """
     from modelward.data import checked_ignore, named_columns, to_columns
 
@@ -81,7 +82,7 @@ def feature_columns(features: Any, ignore: Sequence[str]) -> Columns:
 def _put_uri(request: pb.CompareModelsRequest, uri: str, label: Any, returns: Any, ids: Any) -> None:
     for field, name in (("y", label), ("returns", returns or ""), ("ids", ids or "")):
         if not isinstance(name, str):
-            raise InvalidField(FieldViolation(field, "names a column, as X is a URI"))
+            raise InvalidField(FieldViolation(field, "must be the name of a column, because X is a URI"))
     request.data.uri, request.label, request.returns, request.id = uri, label, returns or "", ids or ""
 
 
@@ -96,8 +97,8 @@ def _column(values: Any, field: str, rows: int, has_features: bool) -> Any:
 
     [named] = to_columns({field: as_column(values, field)}, field=field).values()
     if len(named) != rows:
-        whole = f"X has {rows:,} rows" if has_features else f"y has {rows:,} values"
-        raise InvalidField(FieldViolation(field, f"has {len(named):,} values, but {whole}"))
+        expected = f"X has {rows:,} rows" if has_features else f"y has {rows:,} values"
+        raise InvalidField(FieldViolation(field, f"has {len(named):,} values, but {expected}"))
     return named
 
 
@@ -107,12 +108,12 @@ def _put_predictions(
     """Add predictions with the ids of their rows.
 
     Args:
-        ids: of the rows of the test set; None when only the server reads them.
+        ids: of the rows of the test set; None when only the server reads the test set.
     """
     from modelward.data import to_dataset
 
     if predictions and not request.id:
-        raise InvalidField(FieldViolation("ids", "is missing; name the column of ids, by which predictions are found"))
+        raise InvalidField(FieldViolation("ids", "is missing; name the column of ids, by which predictions are joined"))
     for version, sent in predictions.items():
         table = _prediction_table(sent, request.id, ids, f"predictions[{as_ref(version)}]")
         request.predictions.add(version=ref_to_proto(as_ref(version)), data=to_dataset(table))
@@ -129,7 +130,7 @@ def _prediction_table(sent: Any, id_name: str, ids: list[str] | None, field: str
             table[id_name] = id_texts(as_column(table.pop(name), f"{field}[{name!r}]"), f"{field}[{name!r}]")
         return to_columns(table, field=field)
     if ids is None:
-        fix = "is no table; give one with a column 'id', as the test set is read by the server"
+        fix = "is not a table; give one with a column 'id', because the test set is read by the server"
         raise InvalidField(FieldViolation(field, fix))
     values = _column(sent, field, len(ids), has_features=False)
     return to_columns({"prediction": values, id_name: ids}, field=field)

@@ -1,4 +1,4 @@
-"""How clients prove who they are, and how commands find their proof: in the environment."""
+"""Client credentials, and how commands read them from the environment."""
 
 import getpass
 import os
@@ -13,17 +13,17 @@ from modelward.shared.targets import is_loopback
 
 
 class Proof(TypedDict):
-    """What a client is given to prove who it is."""
+    """The credentials of a client."""
 
     credentials: grpc.ChannelCredentials | None
     token: str | None
 
 
 def proof_from_environment() -> Proof:
-    """Return what `MODELWARD_CA` asks for, with `MODELWARD_CERT` and `MODELWARD_KEY` where the server wants them.
+    """Return the credentials from `MODELWARD_CA`, with `MODELWARD_CERT` and `MODELWARD_KEY` for mutual TLS.
 
-    The token is in `MODELWARD_TOKEN`; on a command line others could read it. Without `MODELWARD_CA` the connection is
-    not encrypted.
+    The token is in `MODELWARD_TOKEN`, because others could read it from a command line. Without `MODELWARD_CA` the
+    connection is not encrypted.
 
     Raises:
         OSError: a file cannot be read.
@@ -36,18 +36,18 @@ def proof_from_environment() -> Proof:
 def check_token_travels_safely(
     target: str, credentials: grpc.ChannelCredentials | None, token: str | Callable[[], str] | None
 ) -> None:
-    """Refuse to send a token where others could read it.
+    """Refuse to send a token that others could read.
 
     Raises:
         InvalidField: the connection is not encrypted and leaves this machine.
     """
     if token and credentials is None and not all(map(_is_local, target.rpartition("/")[2].split(","))):
-        fix = f"a token goes to {target} over TLS only; give credentials=grpc.ssl_channel_credentials(...)"
+        fix = f"a token is sent to {target} over TLS only; pass credentials=grpc.ssl_channel_credentials(...)"
         raise InvalidField(FieldViolation("credentials", fix))
 
 
 def login_name() -> str:
-    """Return the name that the user of this process goes by; in a container a user may have only a number."""
+    """Return the login name of the process's user; in a container a user may have only a numeric id."""
     try:
         return getpass.getuser()
     except (KeyError, OSError, ImportError):

@@ -1,8 +1,9 @@
-"""What both followers share: the model that is current, and what makes it of files."""
+"""State shared by both followers: the current model, and the loader of its files."""
 
 import json
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -14,30 +15,30 @@ from modelward.lifecycle import ModelFormat, ModelVersion
 from modelward.shared import model_files
 
 Loader = Callable[[ModelVersion, Path], Any]
-"""Makes a model of a version's files in a folder."""
+"""Loads a model from a version's files in a folder."""
 
 
 @dataclass(frozen=True)
 class Followed:
-    """The version to use now. It stays usable by who holds it, also when another one becomes current."""
+    """The version to use now. Its files and model remain usable after another version becomes current."""
 
     version: ModelVersion
     folder: Path
-    """Where its files lie, verified."""
+    """The folder of its verified files."""
     model: Any
-    """What the loader made of them; None for a format that is not loaded here."""
+    """The loaded model; None for a format that is not loaded here."""
 
 
-class Holder:
-    """Holds what is current. One attribute is swapped, which is atomic, so readers take no lock.
+class CurrentModel:
+    """Holds the current version. It is replaced by an atomic assignment, so readers need no lock.
 
     Args:
-        longest_staleness: how long what is current may be used while the server cannot be asked; None: without end.
+        max_staleness: how long the current version may be used while the server is unavailable; None means no limit.
     """
 
-    def __init__(self, longest_staleness: timedelta | None) -> None:
-        self._limit = None if longest_staleness is None else longest_staleness.total_seconds()
-        self._state: Followed | ModelwardError = Unavailable("nothing was fetched yet")
+    def __init__(self, max_staleness: timedelta | None) -> None:
+        self._limit = None if max_staleness is None else max_staleness.total_seconds()
+        self._state: Followed | ModelwardError = Unavailable("nothing has been fetched yet")
         self._lost_at: float | None = None
 
     @property
@@ -46,8 +47,8 @@ class Holder:
 
         Raises:
             ModelHalted: the model was halted.
-            NothingResolved: nothing is in the stage that is followed.
-            Unavailable: the server was away for longer than is accepted.
+            NothingResolved: no version holds the followed stage.
+            Unavailable: the server has been unavailable for longer than `max_staleness`.
         """
         state = self._state
         if self._lost_at is not None and self._limit is not None:
@@ -59,14 +60,14 @@ class Holder:
     def _check_fresh(self, lost_at: float, limit: float) -> None:
         stale = time.monotonic() - lost_at
         if stale > limit:
-            raise Unavailable(f"the server was away for {stale:.1f} s, and {limit:g} s are accepted")
+            raise Unavailable(f"the server was unavailable for {stale:.1f} s; max_staleness is {limit:g} s")
 
     def put(self, state: Followed | ModelwardError) -> None:
-        """Make it current."""
+        """Make a version current."""
         self._state = state
 
     def keeps(self, version: ModelVersion) -> bool:
-        """Tell whether a version is current already; if so, note what else is known of it now."""
+        """Return whether a version is already current; if so, update its other attributes."""
         state = self._state
         if not isinstance(state, Followed) or state.version.ref != version.ref:
             return False
@@ -74,33 +75,41 @@ class Holder:
         return True
 
     def connected(self) -> None:
-        """Note that the server answers: from now on what is current is fresh."""
+        """Record that the server responds: from now on the current version is fresh."""
         self._lost_at = None
 
     def lost(self) -> None:
-        """Note that the server does not answer."""
+        """Record that the server does not respond."""
         if self._lost_at is None:
             self._lost_at = time.monotonic()
 
 
+def renamed_staleness(max_staleness: timedelta | None, longest_staleness: timedelta | None) -> timedelta | None:
+    """Return `max_staleness`, or the value of its former name, which is deprecated."""
+    if longest_staleness is None:
+        return max_staleness
+    warnings.warn("longest_staleness is deprecated; use max_staleness", DeprecationWarning, stacklevel=4)
+    return longest_staleness
+
+
 def start_thread(run: Callable[[], None]) -> threading.Thread:
-    """Run a function in a thread that does not keep the process alive."""
+    """Run a function in a daemon thread."""
     thread = threading.Thread(target=run, name="modelward-follow", daemon=True)
     thread.start()
     return thread
 
 
 def cache_key(target: str, model: str, stage: str) -> str:
-    """Return what tells one followed model from another on the same machine."""
+    """Return the key that distinguishes one followed model from another on the same machine."""
     return json.dumps([target, model, stage])
 
 
-def load_known(trusted: Sequence[str], allow_pickle: bool) -> Loader:
-    """Return the loader of the formats that are loaded here; of others it makes None."""
+def load_supported(trusted: Sequence[str], allow_pickle: bool) -> Loader:
+    """Return the loader of supported formats; it returns None for others."""
     formats = model_files.MAIN_FILES.keys() - (set() if allow_pickle else {ModelFormat.PICKLE})
 
     def load(version: ModelVersion, folder: Path) -> Any:
-        known = version.format in formats
-        return model_files.load(version, folder, trusted, allow_pickle) if known else None
+        supported = version.format in formats
+        return model_files.load(version, folder, trusted, allow_pickle) if supported else None
 
     return load

@@ -1,4 +1,4 @@
-"""Arrays of predictions and labels as outcomes, in batches that one call takes."""
+"""Convert arrays of predictions and labels to outcomes, in batches of the size of one call."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
@@ -11,14 +11,14 @@ from modelward.shared.row_ids import id_texts
 
 BATCH = 10_000
 ARGUMENTS = {"prediction": "predictions", "probability": "probabilities", "label": "labels"}
-"""How callers know the columns."""
+"""Parameter names of the columns."""
 
 
 def to_outcomes(ids: Iterable[object], **columns: Any) -> list[Outcome]:
-    """Make an outcome of each row; a column is None, one instant for all rows, or a value for each.
+    """Create an outcome for each row; a column is None, one timestamp for all rows, or a value for each row.
 
     Raises:
-        InvalidField: an id is missing, a column has another length than `ids`, or a value is no number.
+        InvalidField: an id is missing, a column has another length than `ids`, or a value is not a number.
     """
     names = id_texts(as_column(ids, "ids"))
     values = {field: _column(field, column, len(names)) for field, column in columns.items()}
@@ -27,13 +27,13 @@ def to_outcomes(ids: Iterable[object], **columns: Any) -> list[Outcome]:
 
 
 def batches(outcomes: Sequence[Outcome]) -> Iterator[Sequence[Outcome]]:
-    """Yield the outcomes in parts that one call takes."""
+    """Yield the outcomes in batches of the size of one call."""
     for start in range(0, len(outcomes), BATCH):
         yield outcomes[start : start + BATCH]
 
 
 def total(recorded: Sequence[RecordedOutcomes]) -> RecordedOutcomes:
-    """Add up what several calls kept."""
+    """Sum the results of several calls."""
     return RecordedOutcomes(
         sum(one.predictions for one in recorded),
         sum(one.labels for one in recorded),
@@ -52,7 +52,7 @@ def _column(field: str, column: Any, rows: int) -> list[Any]:
 
 
 def _outcome(name: str, row: dict[str, Any]) -> Outcome:
-    """Leave out the instants of what is not there: one for all rows is meant for those that have it."""
+    """Omit the timestamps of absent values: one timestamp for all rows applies only to rows that have a value."""
     predicted_at = row["predicted_at"] if row["prediction"] is not None else None
     labelled_at = row["labelled_at"] if row["label"] is not None else None
     return Outcome(name, **row | {"predicted_at": predicted_at, "labelled_at": labelled_at})

@@ -1,4 +1,4 @@
-"""Files and folders that only this user may read, and that are whole or absent after a power cut."""
+"""Private files and folders that are complete or absent after a power failure."""
 
 import os
 import stat
@@ -13,7 +13,7 @@ FILE_MODE = 0o600
 
 
 def make_private_folder(folder: Path) -> None:
-    """Make a folder for this user alone, whatever the umask; folders above it are made alike where they are lacking."""
+    """Create a folder for this user only, whatever the umask; missing parent folders are created likewise."""
     if not folder.parent.exists():
         make_private_folder(folder.parent)
     try:
@@ -24,22 +24,22 @@ def make_private_folder(folder: Path) -> None:
 
 
 def check_trusted(folder: Path) -> None:
-    """Check that nobody else can have written what is in a folder.
+    """Check that no other user can have written the contents of a folder.
 
     Raises:
-        InvalidField: it is a file or belongs to another user, or others may write there.
+        InvalidField: it is a file, belongs to another user, or is writable by others.
     """
-    found = folder.stat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise _refused(folder, "is no folder")
-    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
-        raise _refused(folder, f"belongs to user {found.st_uid}")
-    if hasattr(os, "geteuid") and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _refused(folder, "may be written by others; chmod go-w it")
+    status = folder.stat()
+    if not stat.S_ISDIR(status.st_mode):
+        raise _refused(folder, "is not a folder")
+    if hasattr(os, "geteuid") and status.st_uid != os.geteuid():
+        raise _refused(folder, f"belongs to user {status.st_uid}")
+    if hasattr(os, "geteuid") and status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise _refused(folder, "is writable by others; run chmod go-w on it")
 
 
 def write_private(path: Path, content: bytes) -> None:
-    """Write a file so that it is whole or absent, also after a power cut."""
+    """Write a file atomically: it is complete or absent, also after a power failure."""
     with NamedTemporaryFile(dir=path.parent, delete=False) as file:
         written = Path(file.name)
         try:
@@ -55,7 +55,7 @@ def write_private(path: Path, content: bytes) -> None:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a folder's entries safe from a power cut, where the system can do so."""
+    """Flush a folder's entries to disk, where the system supports it."""
     with suppress(OSError):
         handle = os.open(folder, os.O_RDONLY)
         try:
@@ -65,4 +65,4 @@ def sync_folder(folder: Path) -> None:
 
 
 def _refused(folder: Path, problem: str) -> InvalidField:
-    return InvalidField(FieldViolation("cache", f"{folder} {problem}, or give another folder: a cache is yours alone"))
+    return InvalidField(FieldViolation("cache", f"{folder} {problem}, or give another folder: a cache must be private"))

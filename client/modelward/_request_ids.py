@@ -1,4 +1,4 @@
-"""The ids of requests: UUIDs of version 7, which say when they were made."""
+"""Request ids: UUIDs of version 7, which contain their creation time."""
 
 import os
 import time
@@ -8,7 +8,8 @@ from uuid import UUID
 def new_request_id() -> str:
     """Return a new id (RFC 9562, section 5.7): 48 bits of milliseconds since 1970, and 74 random bits.
 
-    A server forgets the answers of old requests. By its time it knows an old id, and refuses to run its request again.
+    A server eventually discards the stored answers of old requests. It recognizes an old id by its time, and refuses
+    to run the request again.
     """
     milliseconds = time.time_ns() // 1_000_000
     random = int.from_bytes(os.urandom(10))

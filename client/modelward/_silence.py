@@ -1,4 +1,4 @@
-"""How long a stream may be silent: a server that hangs says nothing, and no deadline of its own ends a long stream."""
+"""Idle timeout of streams: a server that hangs sends nothing, and a long stream has no deadline that would end it."""
 
 import asyncio
 import threading
@@ -8,17 +8,17 @@ from typing import Protocol, Self
 
 
 class Timer(Protocol):
-    """What runs out at some time."""
+    """A timer that can be cancelled."""
 
     def cancel(self) -> object: ...
 
 
-class Silence:
-    """Ends a call that says nothing for too long. Use it in a `with` block around what waits for the call.
+class IdleTimeout:
+    """Ends a call that receives nothing for too long. Use it in a `with` block around the code that waits for the call.
 
     Args:
         end: ends the call.
-        seconds: how long it may be silent; infinite where it may be so for ever.
+        seconds: the idle timeout; infinite for none.
     """
 
     def __init__(self, end: Callable[[], object], seconds: float) -> None:
@@ -28,7 +28,7 @@ class Silence:
         self._timer: Timer | None = None
         self._over = False
         self.expired = 0.0
-        """The seconds of silence that it was ended for; else 0."""
+        """The idle time in seconds after which the call was ended; 0 if it was not."""
 
     def __enter__(self) -> Self:
         self.resume()
@@ -42,15 +42,15 @@ class Silence:
             self._timer.cancel()
 
     def pause(self) -> None:
-        """Note that something came; what the caller does with it is nobody's silence."""
+        """Stop the clock when a message arrives: the time that the caller takes to process it does not count."""
         self._since = None
 
     def resume(self) -> None:
-        """Note that the caller waits."""
+        """Start the clock when the caller waits."""
         self._since = time.monotonic()
 
     def _look(self) -> None:
-        """See how long it has been silent: the timer is not set anew for each message, which would cost more."""
+        """Check the idle time. The timer is not restarted for each message, which would cost more."""
         since = self._since
         left = self._seconds if since is None else since + self._seconds - time.monotonic()
         if self._over:
@@ -68,8 +68,8 @@ class Silence:
         return timer
 
 
-class AsyncSilence(Silence):
-    """The same on an event loop, without threads."""
+class AsyncIdleTimeout(IdleTimeout):
+    """An idle timeout on an event loop, without threads."""
 
     def _start_timer(self, seconds: float) -> Timer:
         return asyncio.get_running_loop().call_later(seconds, self._look)

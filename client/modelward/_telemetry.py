@@ -1,4 +1,4 @@
-"""Spans of calls, and the trace that a server goes on with, for applications that use OpenTelemetry; else nothing."""
+"""Call spans and trace propagation for applications that use OpenTelemetry; without it, no-ops."""
 
 import sys
 from contextlib import AbstractContextManager, nullcontext
@@ -10,9 +10,9 @@ from google.protobuf.message import Message
 
 
 def call_span(request: Message) -> AbstractContextManager[object]:
-    """Return what one logical call, with all its attempts, is to run in.
+    """Return the context of one logical call, with all of its attempts.
 
-    The names are those of OpenTelemetry's semantic conventions for RPC.
+    The names follow OpenTelemetry's semantic conventions for RPC.
     """
     trace = _loaded()
     if trace is None:
@@ -26,7 +26,7 @@ def call_span(request: Message) -> AbstractContextManager[object]:
 
 
 def trace_headers() -> tuple[tuple[str, str], ...]:
-    """Return the metadata that say which trace a call belongs to, as W3C's `traceparent`."""
+    """Return the metadata that propagate the trace of a call, in W3C `traceparent` form."""
     if _loaded() is None:
         return ()
     from opentelemetry import propagate
@@ -37,15 +37,15 @@ def trace_headers() -> tuple[tuple[str, str], ...]:
 
 
 def _loaded() -> Any:
-    """Return OpenTelemetry if the application has imported it, and to its end; it is not for a client to do so."""
+    """Return OpenTelemetry if the application has completely imported it; a client must not import it by itself."""
     trace = sys.modules.get("opentelemetry.trace")
-    return trace if hasattr(trace, "use_span") else None  # What its module defines last.
+    return trace if hasattr(trace, "use_span") else None  # The last name that its module defines.
 
 
 @cache
 def _method(request: Descriptor) -> str:
-    """Name the call that takes requests of a type: each call of the contract has a type of its own."""
+    """Name the call by its request type, which is method in the contract."""
     services = request.file.services_by_name.values()
     methods = (method for service in services for method in service.methods if method.input_type == request)
-    found = next(methods)
-    return f"{found.containing_service.full_name}/{found.name}"
+    method = next(methods)
+    return f"{method.containing_service.full_name}/{method.name}"

@@ -1,4 +1,4 @@
-"""Instants and durations as people write them."""
+"""Parse timestamps and durations in their text form."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -11,19 +11,19 @@ def parse_instant(text: str) -> datetime:
     """Parse an ISO 8601 time; without a zone it is in UTC.
 
     Raises:
-        ValueError: the text is not such a time.
+        ValueError: the text is not an ISO 8601 time.
     """
     instant = datetime.fromisoformat(text)
     return instant if instant.tzinfo else instant.replace(tzinfo=UTC)
 
 
 def parse_duration(text: str) -> timedelta:
-    """Parse a duration, as 90m, 24h or 7d.
+    """Parse a duration, such as 90m, 24h or 7d.
 
     Raises:
-        ValueError: the text is not such a duration.
+        ValueError: the text is not a duration.
     """
-    found = DURATION.fullmatch(text)
-    if not found:
+    match = DURATION.fullmatch(text)
+    if not match:
         raise ValueError(f"{text!r} is not a duration")
-    return int(found[1]) * UNITS[found[2]]
+    return int(match[1]) * UNITS[match[2]]

@@ -1,4 +1,4 @@
-"""Features and truth as one table, and logs that fit into a message."""
+"""Combine features and labels in one table, and truncate logs to the size of a message."""
 
 from typing import Any, Protocol
 
@@ -6,22 +6,25 @@ from modelward.errors import FieldViolation, InvalidField
 from modelward.v1.common_pb2 import Dataset
 
 LOG_BYTES = 1 << 20
-"""What a message carries of a log."""
+"""Maximum size of a log in a message."""
 
 
 class Labelled(Protocol):
-    """A request that names the column with the truth."""
+    """A request that names the label column."""
 
     label: str
 
 
 def put_labelled(dataset: Dataset, request: Labelled, features: Any, truth: Any) -> None:
-    """Put features and truth into one table, the truth under a name that no feature has.
+    """Combine features and labels in one table, with the labels under a name that no feature has.
 
     Raises:
-        InvalidField: the features have another number of rows than the truth.
+        InvalidField: features and labels differ in their number of rows.
     """
-    from modelward.data import to_columns, to_dataset  # Here: numpy takes as long to import as all the rest.
+    from modelward.data import (  # Imported here, because importing numpy takes as long as the rest of the package.
+        to_columns,
+        to_dataset,
+    )
 
     columns, label = to_columns(features, field="X"), "label"
     while label in columns:
@@ -35,5 +38,5 @@ def put_labelled(dataset: Dataset, request: Labelled, features: Any, truth: Any)
 
 
 def end_of(log: str) -> str:
-    """Return as much of a log's end as a message carries."""
+    """Return the end of a log, truncated to the size of a message."""
     return log.encode()[-LOG_BYTES:].decode(errors="ignore")

@@ -1,4 +1,4 @@
-"""Files on their way to the server and back, each from where the last attempt broke off."""
+"""Resumable transfers of files to and from the server."""
 
 import hashlib
 import os
@@ -27,10 +27,10 @@ CHUNK_BYTES = 1 << 20
 """Bytes of a file in one message, well under gRPC's limit of 4 MiB."""
 
 MIN_BYTES_PER_SECOND = 10_000
-"""How fast a transfer that has no timeout of its own must be on the whole."""
+"""Minimum average speed of a transfer without its own timeout."""
 
 MESSAGE_BYTES = 3 << 20
-"""From this size on the tables of a request are uploaded beforehand; gRPC takes 4 MiB."""
+"""Tables of a request are uploaded separately from this size on; gRPC's limit is 4 MiB."""
 
 Rest = tuple[ArtifactFile, int]
 """A file, and how many of its bytes the server has."""
@@ -42,14 +42,14 @@ def upload_header(file: ArtifactFile, offset: int = 0) -> pb.UploadBlobsRequest:
 
 
 def rest_of(files: Sequence[ArtifactFile], answer: pb.UploadBlobsResponse) -> list[Rest]:
-    """Return what the server lacks, each content once.
+    """Return the files that the server lacks, each content once.
 
     Raises:
-        UnexpectedError: the answer is not about these files.
+        UnexpectedError: the answer does not match the files.
     """
     held = [blob.received_bytes for blob in answer.blobs]
     if len(held) != len(files) or not all(0 <= n <= file.size_bytes for n, file in zip(held, files, strict=True)):
-        raise UnexpectedError("what the server says it holds is not about the files that it was asked about")
+        raise UnexpectedError("the server's answer about the content that it has does not match the requested files")
     lacking = {
         file.sha256: (file, blob.received_bytes)
         for file, blob in zip(files, answer.blobs, strict=True)
@@ -59,7 +59,7 @@ def rest_of(files: Sequence[ArtifactFile], answer: pb.UploadBlobsResponse) -> li
 
 
 def upload_parts(folder: Path, rest: Iterable[Rest]) -> Iterator[pb.UploadBlobsRequest]:
-    """Give the messages that upload files: of each its header, then the bytes that the server lacks."""
+    """Yield the messages that upload files: for each its header, then the bytes that the server lacks."""
     for file, offset in rest:
         yield upload_header(file, offset)
         with (folder / file.path).open("rb") as content:
@@ -69,7 +69,7 @@ def upload_parts(folder: Path, rest: Iterable[Rest]) -> Iterator[pb.UploadBlobsR
 
 
 def late_arrival(error: InvalidField) -> ConcurrentChange | None:
-    """Return what to retry on, if the end of an upload that broke off came in after the server had been asked."""
+    """Return a retryable error, if data of an interrupted upload arrived after the server was asked; else None."""
     if any(violation.field == "header.offset" for violation in error.violations):
         return ConcurrentChange(error.message)
     return None
@@ -78,8 +78,8 @@ def late_arrival(error: InvalidField) -> ConcurrentChange | None:
 class IncomingFile:
     """A file that is being downloaded, as `<path>.part` until it is verified. Use it in a `with` block.
 
-    The part may stem from an earlier process. Should two write it at once, they write the same bytes to the same
-    places.
+    The partial file may stem from an earlier process. Two concurrent processes write the same bytes at the same
+    offsets.
     """
 
     def __init__(self, path: Path, file: ArtifactFile, *, private: bool = False) -> None:
@@ -90,16 +90,16 @@ class IncomingFile:
         self._hash = hashlib.sha256()
         self._resumed = False
         self.received = 0
-        """How many bytes are here."""
+        """The number of bytes downloaded so far."""
         self.done = False
-        """Whether it is whole, verified and has its name."""
+        """Whether it is complete, verified and under its final name."""
 
     def __enter__(self) -> Self:
         if self._private:
             make_private_folder(self._path.parent)
         self._path.parent.mkdir(parents=True, exist_ok=True)
         if self._part.is_symlink():
-            self._part.unlink()  # It could lead out of the folder.
+            self._part.unlink()  # A link could lead out of the folder.
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
         self._content = os.fdopen(os.open(self._part, flags, 0o666), "r+b")
         if self._private:
@@ -110,11 +110,11 @@ class IncomingFile:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._content.close()
-        if isinstance(error, DataLoss):  # What came may be of what is damaged.
+        if isinstance(error, DataLoss):  # The bytes may be of a damaged file.
             self._part.unlink(missing_ok=True)
 
     def take_held(self) -> None:
-        """Count what is here already; what is too long cannot be of this file."""
+        """Return the size of the partial file; discard one that is too long for this file."""
         self._hash = hashlib.file_digest(self._content, "sha256")
         self.received = self._content.tell()
         self._resumed = self.received > 0
@@ -122,15 +122,15 @@ class IncomingFile:
             self._restart()
 
     def write(self, chunk: bytes) -> None:
-        """Add the next bytes.
+        """Append the next bytes.
 
         Raises:
-            DigestMismatch: more bytes come than the file has; what came is removed.
+            DigestMismatch: the file would exceed its size; the partial file is removed.
         """
         if self.received + len(chunk) > self._file.size_bytes:
             self._part.unlink(missing_ok=True)
             raise DigestMismatch(
-                f"{self._path.name} goes on behind its {self._file.size_bytes:,} bytes; download it again",
+                f"{self._path.name} exceeds its {self._file.size_bytes:,} bytes; download it again",
                 expected=self._file.sha256,
             )
         self._hash.update(chunk)
@@ -138,10 +138,11 @@ class IncomingFile:
         self.received += len(chunk)
 
     def finish(self) -> None:
-        """Verify the file and give it its name; a part from elsewhere that does not hold is begun anew.
+        """Verify the file and rename it; an invalid partial file of an earlier process is downloaded from the
+        beginning.
 
         Raises:
-            DigestMismatch: what arrived is not what was registered; it is removed.
+            DigestMismatch: the downloaded bytes are not those registered; they are removed.
         """
         if self._hash.hexdigest() == self._file.sha256:
             self._name()
@@ -153,12 +154,12 @@ class IncomingFile:
             raise self._mismatch()
 
     def _name(self) -> None:
-        """Give the file its name; what is private must also outlive a power cut."""
+        """Rename the file; a private file must also survive a power failure."""
         self._content.flush()
         if self._private:
             os.fsync(self._content.fileno())
         self._content.close()
-        with suppress(FileNotFoundError):  # Another download of it was faster.
+        with suppress(FileNotFoundError):  # A concurrent download of the file finished first.
             self._part.replace(self._path)
         if self._private:
             sync_folder(self._path.parent)
@@ -171,7 +172,7 @@ class IncomingFile:
     def _mismatch(self) -> DigestMismatch:
         actual = self._hash.hexdigest()
         return DigestMismatch(
-            f"{self._path.name} came with SHA-256 {actual}, not {self._file.sha256}; download it again",
+            f"{self._path.name} arrived with SHA-256 {actual}, not {self._file.sha256}; download it again",
             expected=self._file.sha256,
             actual=actual,
         )
@@ -183,7 +184,7 @@ def describe_file(path: Path, name: str) -> ArtifactFile:
 
 
 def holds(path: Path, file: ArtifactFile) -> bool:
-    """Tell whether a file is there and is what it should be."""
+    """Return whether a file exists and matches its size and digest."""
     if not path.is_file() or path.stat().st_size != file.size_bytes:
         return False
     return describe_file(path, file.path).sha256 == file.sha256
@@ -193,13 +194,13 @@ def inside(folder: Path, name: str) -> Path:
     """Return the path of a file in a folder.
 
     Raises:
-        InvalidField: the name, or a link that is in the folder, would lead out of it.
+        InvalidField: the name, or a link in the folder, would lead out of it.
     """
     check_name(name)
     path = folder.joinpath(*name.split("/"))
     try:
         leads_out = not path.parent.resolve().is_relative_to(folder.resolve())
-    except RuntimeError:  # Links that lead to each other.
+    except RuntimeError:  # A loop of links.
         leads_out = True
     if leads_out:
         raise InvalidField(FieldViolation("path", f"a link in {folder} leads {name!r} out of it; remove the link"))
@@ -207,7 +208,7 @@ def inside(folder: Path, name: str) -> Path:
 
 
 def check_room(folder: Path, files: Sequence[ArtifactFile]) -> None:
-    """Check that the disk has room for what a folder lacks of files, as the server announces them.
+    """Check that the disk has room for the missing files, by the sizes that the server announces.
 
     Raises:
         ResourceExhausted: it has not.
@@ -216,11 +217,11 @@ def check_room(folder: Path, files: Sequence[ArtifactFile]) -> None:
     existing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     free = shutil.disk_usage(existing).free
     if lacking > free:
-        raise ResourceExhausted(f"{folder} lacks {lacking:,} bytes of the files, and its disk has room for {free:,}")
+        raise ResourceExhausted(f"{folder} lacks {lacking:,} bytes of the files; its disk has {free:,} bytes free")
 
 
 def transfer_seconds(files: Sequence[ArtifactFile]) -> float:
-    """Return how long files may take at the slowest that is accepted."""
+    """Return the timeout of a transfer at the minimum speed."""
     return sum(file.size_bytes for file in files) / MIN_BYTES_PER_SECOND
 
 
@@ -229,7 +230,7 @@ def _size(path: Path) -> int | None:
 
 
 def _part_of(path: Path, file: ArtifactFile) -> Path:
-    """Return where to put what there is of a file; its name may be as long as one can be, or a folder's by then."""
+    """Return the path of the partial file; the usual name may be too long, or that of a folder."""
     part = path.with_name(f"{path.name}.part")
     fits = len(os.fsencode(part.name)) <= MAX_PART_BYTES and not part.is_dir()
     return part if fits else path.with_name(f"{file.sha256}.part")

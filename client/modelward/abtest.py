@@ -1,4 +1,4 @@
-"""What an A/B test knows: its variants, who gets which, the outcomes, and how sure the difference is."""
+"""Dataclasses of A/B tests: variants, assignment, outcomes, and results with their uncertainty."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,30 +10,30 @@ from modelward.lifecycle import VersionRef
 
 
 class AbTestState(StrEnum):
-    """How an A/B test stands."""
+    """The state of an A/B test."""
 
     RUNNING = "running"
-    """Units are assigned and outcomes taken."""
+    """Units are assigned and outcomes accepted."""
     CONCLUDED = "concluded"
-    """It has ended: every unit gets the variant that was chosen."""
+    """It has ended: every unit gets the chosen variant."""
 
 
 class AbAction(StrEnum):
-    """What follows from the end of a test."""
+    """The action that concluding a test takes."""
 
     NONE = "none"
-    """Only the record: nothing is moved."""
+    """Only record the conclusion; no stage changes."""
     PROMOTE = "promote"
-    """The winner is promoted to production, through the usual gates."""
+    """Promote the winner to production, through the usual gates."""
     ROLL_BACK = "roll-back"
-    """The model is rolled back."""
+    """Roll the model back."""
     BY_RULE = "by-rule"
-    """As the result says; asked for, never recorded."""
+    """Act as the result indicates; used in requests, never recorded."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """One arm of a test: a version, and its share of the units relative to the other arms'."""
+    """One arm of a test: a version, and its share of the units relative to the other arms."""
 
     name: str
     version: VersionRef
@@ -42,13 +42,13 @@ class Variant:
 
 @dataclass(frozen=True)
 class AbNamespace:
-    """A share of the units that is set aside for one of several tests."""
+    """A share of the units that is reserved for one of several tests."""
 
     name: str
     start: float
-    """Where the share begins, from 0."""
+    """Start of the share, from 0."""
     until: float
-    """Where the share ends, up to 1."""
+    """End of the share, up to 1."""
 
 
 @dataclass(frozen=True)
@@ -58,104 +58,104 @@ class AbMetric:
     key: str
     lower_is_better: bool = False
     margin: float = 0.0
-    """How much worse than the control is still as good, in the metric's own unit."""
+    """Non-inferiority margin: how much worse than the control is still acceptable, in the metric's own unit."""
 
 
 @dataclass(frozen=True)
 class AbEstimate:
-    """One metric of one variant; its interval holds at every look at once."""
+    """The estimate of one metric for one variant; its interval is valid at every look simultaneously."""
 
     key: str
     outcomes: int
-    """How many units, or blocks of time, are counted."""
+    """Number of units, or blocks of time, that are counted."""
     mean: float
-    """Their mean."""
+    """Mean over these."""
     difference: float
-    """The mean minus the control's, less what the values from before the test explain; 0 for the control itself."""
+    """Mean minus the control's, adjusted for the pre-test values; 0 for the control itself."""
     low: float
-    """Lower end of the difference's confidence sequence; -inf while there is too little to say."""
+    """Lower limit of the difference's confidence sequence; -inf while there are too few outcomes."""
     high: float
-    """Upper end of the difference's confidence sequence."""
+    """Upper limit of the difference's confidence sequence."""
     verdict: Verdict | None
-    """How it stands to the control; None for the control itself."""
+    """Verdict against the control; None for the control itself."""
     variance_explained: float
-    """The share of the variance that the values from before the test explained away (CUPED), from 0 to 1."""
+    """Share of the variance explained by the pre-test values (CUPED), from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class VariantResult:
-    """How one variant stands."""
+    """The result of one variant."""
 
     variant: str
     units: int
-    """How many units were seen."""
+    """Number of units seen."""
     metrics: tuple[AbEstimate, ...]
-    """The primary one first, then the guardrails."""
+    """The primary metric first, then the guardrails."""
 
     def __getitem__(self, key: str) -> AbEstimate:
-        """Return one metric, as `result["pnl_bps"]`.
+        """Return the estimate of one metric, for example `result["pnl_bps"]`.
 
         Raises:
             KeyError: the test has no such metric.
         """
-        return {found.key: found for found in self.metrics}[key]
+        return {result.key: result for result in self.metrics}[key]
 
 
 @dataclass(frozen=True)
 class AbLook:
-    """How one challenger stood to the control at one instant."""
+    """The comparison of one challenger with the control at one point in time."""
 
     variant: str
     at: datetime
-    """Up to when outcomes were counted."""
+    """Outcomes up to this time were counted."""
     outcomes: int
-    """How many units, or blocks of time, of both were counted."""
+    """Number of units, or blocks of time, of both that were counted."""
     difference: float
-    """The mean minus the control's."""
+    """Mean minus the control's."""
     low: float
     high: float
 
 
 @dataclass(frozen=True)
 class AbTestResult:
-    """How a test stands; it may be looked at at any time without spoiling the answer."""
+    """The result of a test at a point in time; looking at it often does not invalidate it."""
 
     test: str
     as_of: datetime
-    """Up to when outcomes are counted."""
+    """Outcomes up to this time are counted."""
     variants: tuple[VariantResult, ...]
     """The control first."""
     sample_ratio_p_value: float
-    """How likely a split so far from the weights is by luck, at one look (chi-square)."""
+    """The p-value of the observed split under the weights, for a single look (chi-square)."""
     sample_ratio_sequential_p_value: float
-    """The same, good for any number of looks (Lindon and Malek 2022)."""
+    """The same p-value, valid for any number of looks (Lindon and Malek 2022)."""
     sample_ratio_broken: bool
-    """Whether the split is broken; then there is no verdict."""
+    """Whether there is a sample ratio mismatch; if so, there is no verdict."""
     mismatched_units: int
-    """How many units got another variant than the assignment gives them."""
+    """Number of units that got a variant other than the assigned one."""
     verdict: Verdict | None
-    """The best challenger's standing to the control by the primary metric; None when there is none."""
+    """Verdict of the best challenger against the control by the primary metric; None when there is none."""
     best: str
-    """The variant that is best by the primary metric, be it by luck or not."""
+    """The variant with the best primary metric, statistically significant or not."""
     broken_guardrails: tuple[str, ...]
-    """Keys of the guardrails that a challenger broke."""
+    """Keys of the guardrails that a challenger violated."""
     summary: str
-    """The result in a sentence or two."""
+    """The result in one or two sentences."""
     looks: tuple[AbLook, ...] = ()
-    """How the challengers stood to the control by the primary metric as outcomes came, the oldest first."""
+    """The challengers' comparisons with the control by the primary metric over time, the oldest first."""
 
     def __getitem__(self, variant: str) -> VariantResult:
-        """Return how one variant stands, as `result["challenger"]`.
+        """Return the result of one variant, for example `result["challenger"]`.
 
         Raises:
             KeyError: the test has no such variant.
         """
-        return {found.variant: found for found in self.variants}[variant]
+        return {result.variant: result for result in self.variants}[variant]
 
 
 @dataclass(frozen=True)
 class AbConclusion:
-    """What was decided at the end of a test."""
+    """The decision that concluded a test."""
 
     winner: str
     action: AbAction
@@ -163,12 +163,12 @@ class AbConclusion:
     reason: str
     concluded_at: datetime
     result: AbTestResult
-    """How the test stood then."""
+    """The test's result at that time."""
 
 
 @dataclass(frozen=True)
 class AbTest:
-    """A test of versions on live traffic."""
+    """An A/B test of versions on live traffic."""
 
     test: str
     """Its name, unique on the server."""
@@ -185,10 +185,10 @@ class AbTest:
     primary_metric: AbMetric
     guardrails: tuple[AbMetric, ...]
     shadow: bool
-    """Whether the control decides for every unit and the others only look on."""
+    """Whether the control decides for every unit while the other variants run in shadow."""
     confidence_level: float
     block: timedelta | None
-    """Outcomes within so long a span of time count as one."""
+    """Outcomes within each block of this length count as one; None for no blocks."""
     state: AbTestState
     conclusion: AbConclusion | None
     created_by: str
@@ -197,7 +197,7 @@ class AbTest:
 
     @property
     def control(self) -> Variant:
-        """What the challengers are held against."""
+        """The variant that challengers are compared with."""
         return self.variants[0]
 
     @property
@@ -211,55 +211,55 @@ class AbTest:
         return (self.primary_metric, *self.guardrails)
 
     def variant(self, name: str) -> Variant:
-        """Return the variant of that name.
+        """Return the variant with a name.
 
         Raises:
-            KeyError: there is none.
+            KeyError: there is no such variant.
         """
-        for found in self.variants:
-            if found.name == name:
-                return found
+        for variant in self.variants:
+            if variant.name == name:
+                return variant
         raise KeyError(name)
 
 
 @dataclass(frozen=True)
 class Assignment:
-    """The variant that a unit gets."""
+    """The assigned variant."""
 
     variant: Variant
     """The control when the unit takes no part."""
     in_test: bool
     """Whether the unit takes part."""
     bucket: int
-    """The bucket that the unit fell into, from 0 to 9,999."""
+    """The unit's bucket, from 0 to 9,999."""
 
 
 @dataclass(frozen=True)
 class AbOutcome:
-    """What came of one decision for one unit."""
+    """The outcome of one decision for one unit."""
 
     outcome_id: str
-    """An id that came before is not counted again."""
+    """Unique id; a repeated id is not counted again."""
     unit: str
     metrics: Mapping[str, float]
     """Values by metric key, each finite."""
     before: Mapping[str, float] = field(default_factory=dict)
-    """The same metrics of the unit from before the test (CUPED)."""
+    """Pre-test values of the same metrics for the unit (CUPED)."""
     variant: str = ""
-    """The variant that the unit got, or in a shadow test the one whose decision this is. Empty: the assigned one."""
+    """The variant that the unit got, or in a shadow test the one that made this decision. Empty: the assigned one."""
     observed_at: datetime | None = None
-    """When it was seen; None is when the server takes it."""
+    """Time of the observation; None means the time of receipt by the server."""
 
 
 @dataclass(frozen=True)
 class RecordedAbOutcomes:
-    """What became of outcomes."""
+    """The number of outcomes recorded, by how they were counted."""
 
     recorded: int
-    """How many were new."""
+    """Number of new outcomes."""
     repeated_ids: int
-    """How many were known by their id, and did not count again."""
+    """Number of outcomes with a known id, which were not counted again."""
     mismatched: int
-    """How many of the new ones name another variant than the assignment gives their unit."""
+    """Number of new outcomes whose variant differs from the assigned one."""
     outside: int
-    """How many were left out, because their unit takes no part in the test and they name no variant."""
+    """Number of outcomes left out, because their unit takes no part in the test and they name no variant."""

@@ -1,9 +1,9 @@
-"""Which variant of an A/B test a unit gets: GrowthBook's public scheme, so that other languages can do it too.
+"""Assign the units of an A/B test to variants by GrowthBook's public scheme, which other languages can reproduce.
 
-A unit falls into one of 10,000 buckets by FNV-1a of 32 bits, taken twice (GrowthBook's hash version 2). The variants
-share the buckets by their weights, each from where its share begins; a coverage below 1 leaves the rest of each share
-out, so that units which take part still do when the coverage grows. Text is hashed as its UTF-8 bytes. Weights are
-added up from the first to the last, each sum rounded to a double, as every language does it by itself.
+A unit falls into one of 10,000 buckets by FNV-1a of 32 bits, applied twice (GrowthBook's hash version 2). The variants
+share the buckets by their weights, each from the start of its share; a coverage below 1 leaves out the rest of each
+share, so that units that take part still do when the coverage grows. Text is hashed as its UTF-8 bytes. Weights are
+summed from the first to the last, each sum rounded to a double, which is the default in every language.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,13 +19,13 @@ OFFSET_BASIS, PRIME, WORD = 2_166_136_261, 16_777_619, 0xFFFFFFFF
 
 
 def assign(test: AbTest, unit: str) -> Assignment:
-    """Say which variant a unit gets; the same unit always gets the same one.
+    """Return the variant that a unit gets; the same unit always gets the same one.
 
-    A unit that takes no part gets the control, as does every unit of a shadow test. Of a concluded test every unit
-    gets the variant that was chosen.
+    A unit that takes no part gets the control, as does every unit of a shadow test. In a concluded test every unit
+    gets the chosen variant.
 
     Raises:
-        InvalidField: the unit is no text of 1 to 256 characters.
+        InvalidField: the unit is not text of 1 to 256 characters.
     """
     check_unit(unit)
     place = bucket(test.salt, unit)
@@ -38,7 +38,7 @@ def assign(test: AbTest, unit: str) -> Assignment:
 
 
 def check_unit(unit: object, field: str = "unit") -> None:
-    """Refuse what the server takes for no unit either.
+    """Reject a unit that the server would not accept.
 
     Raises:
         InvalidField: naming the field.
@@ -50,7 +50,7 @@ def check_unit(unit: object, field: str = "unit") -> None:
         fix = f"must have from 1 to {MAX_UNIT_CHARACTERS} characters, not {len(unit)}"
         raise InvalidField(FieldViolation(field, fix))
     if any("\ud800" <= character <= "\udfff" for character in unit):
-        raise InvalidField(FieldViolation(field, "has half of a surrogate pair, which is no character"))
+        raise InvalidField(FieldViolation(field, "contains a lone surrogate, which is not a character"))
 
 
 def _dealt(test: AbTest, unit: str, place: int) -> Variant | None:
@@ -66,26 +66,26 @@ def _holds(start: float, end: float, place: int) -> bool:
 
 
 def bucket(salt: str, unit: str) -> int:
-    """Return the bucket that a unit falls into, from 0 to 9,999."""
+    """Return the bucket of a unit, from 0 to 9,999."""
     return fnv1a_32(str(fnv1a_32(salt + unit))) % BUCKETS
 
 
 def in_namespace(unit: str, namespace: AbNamespace) -> bool:
-    """Whether a unit belongs to a share of a namespace."""
+    """Return whether a unit belongs to a share of a namespace."""
     place = fnv1a_32(f"{unit}__{namespace.name}") % NAMESPACE_BUCKETS / NAMESPACE_BUCKETS
     return namespace.start <= place < namespace.until
 
 
 def ranges(weights: Sequence[float], coverage: float) -> Iterator[tuple[float, float]]:
-    """Yield each variant's share of the buckets, from its start up to but without its end."""
-    *_, total = accumulate(weights)  # `sum` corrects its rounding since Python 3.12, which would deal anew.
+    """Yield each variant's share of the buckets, from its start up to but excluding its end."""
+    *_, total = accumulate(weights)  # `sum` compensates its rounding since Python 3.12, which would change assignments.
     shares = [weight / total for weight in weights]
     for start, share in zip(accumulate(shares, initial=0.0), shares, strict=False):
         yield start, start + coverage * share
 
 
 def fnv1a_32(text: str) -> int:
-    """Hash text as FNV-1a does, with 32 bits."""
+    """Return the FNV-1a hash of a text, with 32 bits."""
     value = OFFSET_BASIS
     for byte in text.encode():
         value = (value ^ byte) * PRIME & WORD

@@ -1,4 +1,4 @@
-"""What a comparison knows: metrics with their uncertainty, differences, verdicts, latency."""
+"""Dataclasses of comparisons: metrics with their uncertainty, differences, verdicts and latency."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,7 +8,7 @@ from modelward.lifecycle import VersionRef
 
 
 class Metric(StrEnum):
-    """What a prediction is measured by; `comparison.proto` defines each."""
+    """A metric of predictions; `comparison.proto` defines each."""
 
     ACCURACY = "accuracy"
     BALANCED_ACCURACY = "balanced_accuracy"
@@ -33,7 +33,7 @@ class Metric(StrEnum):
 
     @property
     def lower_is_better(self) -> bool:
-        """Whether it is a loss."""
+        """Whether lower is better."""
         return self in _LOSSES
 
 
@@ -50,7 +50,7 @@ _LOSSES = {
 
 
 class SignificanceTest(StrEnum):
-    """How a difference was put to the test; `comparison.proto` names the sources."""
+    """The significance test of a difference; `comparison.proto` names the sources."""
 
     MCNEMAR_EXACT = "mcnemar_exact"
     MCNEMAR = "mcnemar"
@@ -61,7 +61,7 @@ class SignificanceTest(StrEnum):
 
     @property
     def label(self) -> str:
-        """Its name for people."""
+        """Display name of the test."""
         return _TEST_LABELS[self]
 
 
@@ -83,16 +83,16 @@ class ModelKind(StrEnum):
 
 
 class Verdict(StrEnum):
-    """How a version stands to what it is compared with."""
+    """The verdict on a version against the baseline."""
 
     SUPERIOR = "superior"
-    """Better, and not by luck."""
+    """Better; the difference is statistically significant."""
     NON_INFERIOR = "non-inferior"
-    """Perhaps not better, but worse by less than the margin at most."""
+    """Not shown to be better, but worse by at most the margin."""
     INFERIOR = "inferior"
-    """Worse, and not by luck."""
+    """Worse; the difference is statistically significant."""
     INCONCLUSIVE = "inconclusive"
-    """The difference may well be luck."""
+    """The difference is not statistically significant."""
 
 
 @dataclass(frozen=True)
@@ -107,17 +107,17 @@ class MetricEstimate:
 
 @dataclass(frozen=True)
 class MetricDifference:
-    """A version's metric minus the baseline's, on the same rows; of a loss, below zero is better."""
+    """A version's metric minus the baseline's, on the same rows; for a loss, negative values are better."""
 
     metric: Metric
     difference: float
     low: float
-    """Lower end of the confidence interval, which is widened for the number of versions compared."""
+    """Lower limit of the confidence interval, which is widened for the number of versions compared."""
     high: float
     p_value: float
-    """How likely so great a difference is by luck, by the test."""
+    """The p-value of the difference by the test."""
     adjusted_p_value: float
-    """The same corrected for all metrics and versions of the comparison (Holm 1979)."""
+    """The p-value adjusted for all metrics and versions of the comparison (Holm 1979)."""
     test: SignificanceTest
     statistic: float
     """The test's statistic; 0 for the bootstrap, which has none."""
@@ -125,7 +125,7 @@ class MetricDifference:
 
 @dataclass(frozen=True)
 class Latency:
-    """How fast a version answered in the server's worker process, without the network."""
+    """Latency of a version's predictions in the server's sandbox process, without the network."""
 
     row_p50: timedelta
     row_p99: timedelta
@@ -141,72 +141,72 @@ class DeflatedSharpe:
     """The deflated Sharpe ratio of Bailey and Lopez de Prado (2014)."""
 
     probability: float
-    """The chance that the true ratio is above the one that the best of `trials` lucky tries would show."""
+    """Probability that the true ratio exceeds the expected maximum of `trials` strategies without skill."""
     trials: int
-    """How many versions of the model the registry holds."""
+    """Number of versions of the model in the registry."""
     expected_by_luck: float
-    """The ratio, for a year, that the best of so many tries without any skill would show."""
+    """Expected maximum of the annualized ratio over so many trials without any skill."""
 
 
 @dataclass(frozen=True)
 class ModelResult:
-    """How one version did."""
+    """The result of one version."""
 
     version: VersionRef
     metrics: tuple[MetricEstimate, ...]
     """Empty when it failed."""
     differences: tuple[MetricDifference, ...]
-    """To the baseline; empty for the baseline itself and when it failed."""
+    """Differences from the baseline; empty for the baseline itself and when it failed."""
     verdict: Verdict | None
-    """By the primary metric; None for the baseline itself and when it failed."""
+    """Verdict by the primary metric; None for the baseline itself and when it failed."""
     latency: Latency | None
     failure: str
     """Why it has no metrics; empty when it ran."""
     confidence_set_p_value: float | None = None
-    """The p-value with which it would leave the model confidence set; None where there is no such set."""
+    """The p-value at which it would leave the model confidence set; None where there is no such set."""
     deflated_sharpe: DeflatedSharpe | None = None
     """None without returns."""
 
     def __getitem__(self, metric: Metric | str) -> float:
-        """Return a metric's value, as `result["accuracy"]`.
+        """Return a metric's value, for example `result["accuracy"]`.
 
         Raises:
             KeyError: it was not measured.
         """
-        for found in self.metrics:
-            if found.metric == metric:
-                return found.value
+        for result in self.metrics:
+            if result.metric == metric:
+                return result.value
         raise KeyError(metric)
 
 
 @dataclass(frozen=True)
 class Conclusion:
-    """Which of two versions is better, and how sure that is."""
+    """The comparison of the two leading versions, with its uncertainty."""
 
     version: VersionRef
     against: VersionRef
     verdict: Verdict
     difference: MetricDifference
-    """The version that is not the baseline minus the baseline, whichever of them is the best."""
+    """The other version minus the baseline, whichever of the two is the best."""
     rows_needed: int
-    """About how many rows would settle it with 80 % power; 0 when it is settled or no number would do."""
+    """Approximate number of rows for 80 % power; 0 when the question is settled or no number would suffice."""
     summary: str
 
 
 @dataclass(frozen=True)
 class Resampling:
-    """How the uncertainty was found."""
+    """How the uncertainty was estimated."""
 
     draws: int
     block_rows: float
-    """The mean number of neighbouring rows drawn together."""
+    """Mean block length of the resampling, in rows."""
     seed: int
     confidence_level: float
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison found."""
+    """The result of a comparison."""
 
     comparison_id: str
     kind: ModelKind
@@ -215,7 +215,7 @@ class Comparison:
     primary_metric: Metric
     baseline: VersionRef
     results: tuple[ModelResult, ...]
-    """The best by the primary metric first, those that failed last."""
+    """The best by the primary metric first, failed versions last."""
     best: VersionRef
     conclusion: Conclusion
     resampling: Resampling
@@ -223,30 +223,30 @@ class Comparison:
     created_by: str
     created_at: datetime
     confidence_set: tuple[VersionRef, ...] = ()
-    """The versions of which none can be ruled out as the best (Hansen, Lunde and Nason 2011)."""
+    """The model confidence set: versions that cannot be excluded as the best (Hansen, Lunde and Nason 2011)."""
     spa_p_value: float | None = None
-    """That no version beats the baseline, all taken together (Hansen 2005)."""
+    """The p-value of the hypothesis that no version beats the baseline, over all versions jointly (Hansen 2005)."""
 
     @property
     def summary(self) -> str:
-        """The conclusion in a sentence or two."""
+        """The conclusion in one or two sentences."""
         return self.conclusion.summary
 
     def result(self, version: VersionRef | str) -> ModelResult:
-        """Return how one version did, named as `spx-direction/3`.
+        """Return the result of one version, given as `spx-direction/3`.
 
         Raises:
             KeyError: it was not compared.
         """
-        for found in self.results:
-            if str(found.version) == str(version):
-                return found
+        for result in self.results:
+            if str(result.version) == str(version):
+                return result
         raise KeyError(str(version))
 
 
 @dataclass(frozen=True)
 class DurationEstimate:
-    """A time in seconds with its confidence interval."""
+    """A duration in seconds with its confidence interval."""
 
     value: float
     low: float
@@ -255,11 +255,11 @@ class DurationEstimate:
 
 @dataclass(frozen=True)
 class BatchBenchmark:
-    """How fast a version is with batches of one size."""
+    """The latency of a version for batches of one size."""
 
     batch_rows: int
     calls: int
-    """How many were timed."""
+    """Number of timed calls."""
     p50: DurationEstimate
     p95: DurationEstimate
     p99: DurationEstimate
@@ -268,20 +268,20 @@ class BatchBenchmark:
 
 @dataclass(frozen=True)
 class ModelBenchmark:
-    """How fast one version is and what it needs."""
+    """Latency and resource use of one version."""
 
     version: VersionRef
     load_seconds: float
     size_bytes: int
-    """Of its files."""
+    """Total size of its files."""
     peak_memory_bytes: int
-    """The most memory that its process held, with the interpreter and the libraries."""
+    """Peak memory of its process, including the interpreter and the libraries."""
     batches: tuple[BatchBenchmark, ...]
     failure: str
     """Why it has no measurements; empty when it ran."""
 
     def __getitem__(self, batch_rows: int) -> BatchBenchmark:
-        """Return the measurements with batches of so many rows.
+        """Return the measurements for one batch size.
 
         Raises:
             KeyError: there are none.
@@ -294,9 +294,9 @@ class ModelBenchmark:
 
 @dataclass(frozen=True)
 class ComparisonProgress:
-    """How far a comparison is."""
+    """The progress of a comparison."""
 
     fraction: float
     """From 0 to 1."""
     message: str
-    """What was done last, in words."""
+    """The last completed step, in words."""

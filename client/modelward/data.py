@@ -1,4 +1,4 @@
-"""Tables on their way to the server: whatever holds named columns becomes typed columns or Arrow batches."""
+"""Convert tables for the server: any table with named columns becomes typed columns or Arrow batches."""
 
 import importlib.util
 from collections import Counter
@@ -15,9 +15,9 @@ from modelward.shared.typed_columns import to_typed
 from modelward.v1 import common_pb2 as pb
 
 BATCH_BYTES = 1 << 20
-"""About how large one Arrow batch of a stream is."""
+"""Approximate size of one Arrow batch of a stream."""
 INLINE_BYTES = 2 << 20
-"""Up to this size a table travels in one message; gRPC takes 4 MiB."""
+"""Tables up to this size are sent in one message; gRPC's limit is 4 MiB."""
 
 Columns = dict[str, NDArray[Any]]
 
@@ -25,21 +25,21 @@ Columns = dict[str, NDArray[Any]]
 def to_columns(
     data: Any, names: Sequence[str] | None = None, field: str = "data", ignore: Collection[str] = ()
 ) -> Columns:
-    """Take a table apart into named columns.
+    """Convert a table to named columns.
 
     Args:
         data: a mapping of names to sequences, a two-dimensional array of shape (rows, columns), or a pandas, polars
             or Arrow table.
-        names: the columns of an array; `x0`, `x1`, ... when they are left out.
-        field: how errors name the argument.
-        ignore: columns to leave out, whatever they hold.
+        names: the columns of an array; `x0`, `x1`, ... by default.
+        field: the name of the argument in error messages.
+        ignore: columns to leave out, whatever their values.
 
     Returns:
         one-dimensional arrays of the same length, each of a kind that `modelward.kinds` describes.
 
     Raises:
-        InvalidField: there is no row or no column, lengths differ, a name comes twice, or a column holds something
-            else than numbers, text, truth values or times.
+        InvalidField: there is no row or no column, lengths differ, a name occurs twice, or a column contains values
+            other than numbers, text, booleans or times.
     """
     named = named_columns(data, names, field)
     columns = {name: to_column(values, f"{field}[{name!r}]") for name, values in named.items() if name not in ignore}
@@ -54,10 +54,10 @@ def to_columns(
 def to_reference_columns(
     data: Any, names: Sequence[str] | None = None, field: str = "data", ignore: Collection[str] = ()
 ) -> Columns:
-    """Take a table apart as `to_columns` does, with the columns to ignore as ones that hold nothing: their names count.
+    """Convert a table as `to_columns` does, with the ignored columns as empty ones, so that their names are kept.
 
     Raises:
-        as `to_columns`, and InvalidField: a column to ignore is not there.
+        the errors of `to_columns`, and InvalidField: an ignored column does not exist.
     """
     table = named_columns(data, names, field)
     columns = to_columns(table, field=field, ignore=checked_ignore(ignore, table))
@@ -69,7 +69,7 @@ def checked_ignore(ignore: Collection[str], names: Collection[str]) -> Collectio
     """Return the columns to ignore.
 
     Raises:
-        InvalidField: one is not there.
+        InvalidField: one does not exist.
     """
     if unknown := unknown_columns(ignore, list(names)):
         raise InvalidField(*(FieldViolation("ignore", fix) for fix in unknown))
@@ -77,7 +77,7 @@ def checked_ignore(ignore: Collection[str], names: Collection[str]) -> Collectio
 
 
 def unsendable(table: Mapping[str, Any], names: Collection[str]) -> list[str]:
-    """Return which of the named columns hold what cannot be sent."""
+    """Return those of the named columns whose values cannot be sent."""
     return [name for name in names if name in table and not _can_be_sent(table[name])]
 
 
@@ -90,10 +90,10 @@ def _can_be_sent(values: Any) -> bool:
 
 
 def named_columns(data: Any, names: Sequence[str] | None = None, field: str = "data") -> dict[str, Any]:
-    """Take a table apart into its columns as they are.
+    """Return the columns of a table without conversion.
 
     Raises:
-        InvalidField: it is no table, or a name comes twice or is no text.
+        InvalidField: it is not a table, or a name occurs twice or is not text.
     """
     named = list(_named(data, names, field))
     _check_names([name for name, _ in named], field)
@@ -117,15 +117,15 @@ def _named(data: Any, names: Sequence[str] | None, field: str) -> Iterator[tuple
 
 
 def _check_is_here(data: Any, field: str) -> None:
-    """Refuse a table that is only a plan to compute or read one."""
+    """Reject a lazy table, which is only a plan to compute or read one."""
     for word in ("collect", "compute", "read_all", "to_table"):
         if hasattr(data, word) and not hasattr(data, "to_numpy") and not hasattr(data, "to_pydict"):
-            fix = f"is a {type(data).__name__}, whose rows are not there yet; send .{word}() of it"
+            fix = f"is a {type(data).__name__}, whose rows are not computed yet; send its .{word}()"
             raise InvalidField(FieldViolation(field, fix))
 
 
 def _rows(data: Any, field: str) -> NDArray[Any]:
-    """Return a sequence of rows as an array of objects, so that no number becomes text beside one."""
+    """Return a sequence of rows as an array of objects, so that numbers next to text do not become text."""
     try:
         return np.array(data, dtype=object)
     except ValueError:
@@ -150,19 +150,19 @@ def _check_names(names: Sequence[str], field: str) -> None:
         try:
             name.encode()
         except UnicodeEncodeError:
-            fix = f"has a column {name!a}, whose name is no Unicode text (a lone surrogate); rename it"
+            fix = f"has a column {name!a}, whose name contains a lone surrogate; rename it"
             raise InvalidField(FieldViolation(field, fix)) from None
 
 
 def to_dataset(columns: Columns) -> pb.Dataset:
-    """Put columns into one message: as Arrow where pyarrow is installed, else typed."""
+    """Convert columns to one message: as Arrow where pyarrow is installed, otherwise typed."""
     if importlib.util.find_spec("pyarrow"):
         return pb.Dataset(arrow_ipc=b"".join(to_arrow(columns)))
     return pb.Dataset(columns=to_typed(columns))
 
 
 def to_arrow(columns: Columns) -> Iterator[bytes]:
-    """Give columns as one Arrow IPC stream, in parts of about a mebibyte.
+    """Yield columns as one Arrow IPC stream, in chunks of about a mebibyte.
 
     Raises:
         ImportError: pyarrow is not installed.
@@ -181,7 +181,7 @@ def to_arrow(columns: Columns) -> Iterator[bytes]:
 
 
 def size_of(columns: Columns) -> int:
-    """Return about how many bytes the columns take on the wire."""
+    """Return the approximate size of the columns on the wire, in bytes."""
     return sum(values.nbytes if values.dtype != object else _text_bytes(values) for values in columns.values())
 
 

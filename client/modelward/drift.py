@@ -1,4 +1,4 @@
-"""Drift: what is known of reference data, and how live data compare with it."""
+"""Dataclasses of drift detection: profiles of reference data, and comparisons of live data with them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,11 +8,11 @@ from enum import StrEnum
 from modelward.lifecycle import VersionRef
 
 DEFAULT_REFERENCE = "default"
-"""The name of the reference that is meant when none is named."""
+"""The name of the default reference."""
 
 
 class FeatureKind(StrEnum):
-    """What kind of values a feature has."""
+    """The kind of a feature's values."""
 
     NUMBER = "number"
     CATEGORY = "category"
@@ -20,28 +20,28 @@ class FeatureKind(StrEnum):
 
 @dataclass(frozen=True)
 class FeatureProfile:
-    """What is known of one feature of a reference."""
+    """The profile of one feature of a reference."""
 
     name: str
     kind: FeatureKind
     missing_share: float
     """The share of rows in which it is missing, from 0 to 1."""
     mean: float
-    """Of the finite values, as all that follows; 0 for categories."""
+    """Number of finite values, on which all fields below are based; 0 for categories."""
     standard_deviation: float
     minimum: float
     maximum: float
     bin_edges: tuple[float, ...]
     """The edges between the bins of the reference's quantiles; none for categories."""
     categories: Mapping[str, float]
-    """Each category's share, the most frequent first, 100 at the most; none for numbers."""
+    """Each category's share, the most frequent first, at most 100; none for numbers."""
     effective_rows: float
-    """How many independent rows the reference is worth."""
+    """Effective sample size of the reference, in rows."""
 
 
 @dataclass(frozen=True)
 class Reference:
-    """What is known of a version's reference data."""
+    """The profile of a version's reference data."""
 
     version: VersionRef
     name: str
@@ -52,43 +52,43 @@ class Reference:
     digest: str
     """SHA-256 of the stored profile."""
     ignored_columns: tuple[str, ...] = ()
-    """Columns that are no features, which live data may have or not: those that were named so, and times."""
+    """Columns that are not features and that live data may contain: those declared so, and times."""
 
 
 @dataclass(frozen=True)
 class FeatureThresholds:
-    """The thresholds of one feature; what is None is that of the policy."""
+    """The thresholds of one feature; None means the policy's threshold."""
 
     ks: float | None = None
     kl: float | None = None
     ignored: bool = False
-    """Whether the feature is left out of the decision; its statistics are reported all the same."""
+    """Whether the feature is excluded from the decision; its statistics are still reported."""
     missing: float | None = None
     wasserstein: float | None = None
 
 
 @dataclass(frozen=True)
 class DriftThresholds:
-    """What counts as drift; what is None has its default."""
+    """Drift thresholds; None means the default."""
 
     ks: float | None = None
     """For the Kolmogorov-Smirnov statistic, in (0, 1]."""
     kl: float | None = None
     """For the Kullback-Leibler divergence, in nats."""
     significance: float | None = None
-    """The rate of false discoveries that is accepted among the features, in (0, 1)."""
+    """The accepted false discovery rate among the features, in (0, 1)."""
     features: Mapping[str, FeatureThresholds] = field(default_factory=dict)
     missing: float | None = None
-    """For the change of the share of rows in which a feature is missing, in (0, 1]."""
+    """For the change in the share of rows in which a feature is missing, in (0, 1]."""
     auc: float | None = None
-    """For how well a classifier tells live rows from reference rows, in (0.5, 1]."""
+    """For the AUC of a classifier that separates live rows from reference rows, in (0.5, 1]."""
     wasserstein: float | None = None
     """For the Wasserstein distance, in standard deviations of the reference."""
 
 
 @dataclass(frozen=True)
 class DriftPolicy:
-    """What counts as drift of a model."""
+    """A model's drift policy."""
 
     model: str
     thresholds: DriftThresholds
@@ -97,7 +97,7 @@ class DriftPolicy:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How values are distributed; the shares of each side add up to 1, unless all values are missing."""
+    """The distribution of values on both sides; the shares of each side add up to 1, unless all values are missing."""
 
     edges: tuple[float, ...] = ()
     """Between bins, one fewer than bins: the first and the last bin are open. None for categories."""
@@ -109,17 +109,17 @@ class Histogram:
 
 @dataclass(frozen=True)
 class FeatureDrift:
-    """How one feature compares with the reference."""
+    """The comparison of one feature with the reference."""
 
     name: str
     kind: FeatureKind
     drifted: bool
     score: float
-    """How far it is from the reference, from 0 to 1; 0.5 at its threshold."""
+    """Distance from the reference, from 0 to 1; 0.5 at its threshold."""
     ks: float
     """The Kolmogorov-Smirnov statistic; for categories the total variation distance. From 0 to 1."""
     ks_threshold: float
-    """What it must reach to count: the policy's, or more where stretches of the reference wander further."""
+    """The value at which the statistic counts: the policy's, or more where segments of the reference vary more."""
     ks_p_value: float
     """The p-value if all rows were independent."""
     ks_method: str
@@ -136,57 +136,57 @@ class FeatureDrift:
     wasserstein: float
     """The Wasserstein distance, in standard deviations of the reference; 0 for categories."""
     p_value: float
-    """How often stretches of the reference differ from it at least so much, by the block bootstrap."""
+    """Share of reference segments that differ from the reference at least as much, by the block bootstrap."""
     adjusted_p_value: float
-    """`p_value` after control of the false discovery rate over all features."""
+    """`p_value` adjusted for the false discovery rate over all features."""
     effective_rows: float
-    """How many independent rows the live data are worth."""
+    """Effective sample size of the live data, in rows."""
     missing_share: float
     reference_missing_share: float
     out_of_range_share: float
-    """The share of live values outside the reference's range, or in no category of it."""
+    """The share of live values outside the reference's range, or in none of its categories."""
     new_categories: tuple[str, ...] = ()
     vanished_categories: tuple[str, ...] = ()
     chi_square: float = 0.0
-    """Pearson's statistic of the categories; 0 for numbers."""
+    """Pearson's chi-square statistic of the categories; 0 for numbers."""
     missing_threshold: float = 1.0
-    """What the change of the missing share must reach to count."""
+    """The value at which the change in the missing share counts."""
     histogram: Histogram = Histogram()
     wasserstein_threshold: float = 0.0
-    """What the Wasserstein distance must reach to count; 0 for categories."""
+    """The value at which the Wasserstein distance counts; 0 for categories."""
 
 
 @dataclass(frozen=True)
 class ReferenceDistance:
-    """How near one of a version's references is."""
+    """The distance from one of a version's references."""
 
     name: str
     drift_detected: bool
     score: float
     confidence: float
     distance: float
-    """The mean over the features of the Kolmogorov-Smirnov statistic, from 0 to 1."""
+    """Mean of the Kolmogorov-Smirnov statistic over the features, from 0 to 1."""
 
 
 @dataclass(frozen=True)
 class JointDrift:
-    """How the features compare together."""
+    """The multivariate comparison of all features together."""
 
     drifted: bool = False
     auc: float = 0.5
-    """How well a classifier tells live rows from reference rows, from 0.5 (not) to 1 (always)."""
+    """AUC of a classifier that separates live rows from reference rows, from 0.5 (no separation) to 1 (perfect)."""
     auc_threshold: float = 1.0
     mmd: float = 0.0
     """The squared maximum mean discrepancy."""
     p_value: float = 1.0
-    """How often stretches of the reference show at least so much, by the block bootstrap."""
+    """Share of reference segments with at least this statistic, by the block bootstrap."""
     rows: int = 0
-    """How many live rows were looked at."""
+    """Number of live rows examined."""
 
 
 @dataclass(frozen=True)
 class DriftReport:
-    """How a table compares with a reference."""
+    """The comparison of a table with a reference."""
 
     report_id: str
     version: VersionRef
@@ -198,24 +198,24 @@ class DriftReport:
     reference_rows: int
     drift_detected: bool
     score: float
-    """How far the data are from the reference, from 0 to 1; 0.5 where the strongest feature is at its threshold."""
+    """Distance of the data from the reference, from 0 to 1; 0.5 where the strongest feature is at its threshold."""
     confidence: float
-    """One less the probability that stretches of the reference would differ so much by themselves."""
+    """One minus the probability that segments of the reference differ as much under no drift."""
     drivers: tuple[str, ...]
     """The features that drifted, the strongest first."""
     summary: str
     features: tuple[FeatureDrift, ...]
-    """Each feature, the strongest first."""
+    """All features, the strongest first."""
     caveats: tuple[str, ...]
-    """What limits the finding, in words."""
+    """Limitations of the result, in words."""
     references: tuple[ReferenceDistance, ...] = ()
-    """How near the version's references are, the nearest first; just the one that was named when one was."""
+    """Distances from the version's references, the nearest first; only the named one when one was named."""
     joint: JointDrift = JointDrift()
-    """How the features compare together."""
+    """The multivariate comparison of all features."""
 
     @property
     def nearest_reference(self) -> str:
-        """Return the name of the nearest reference, as "calm" or "crisis"."""
+        """Return the name of the nearest reference, such as "calm" or "crisis"."""
         return self.references[0].name if self.references else self.reference
 
     def feature(self, name: str) -> FeatureDrift:
@@ -224,74 +224,76 @@ class DriftReport:
         Raises:
             KeyError: the report has no such feature.
         """
-        found = {feature.name: feature for feature in self.features}
-        return found[name]
+        return {feature.name: feature for feature in self.features}[name]
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What became of live data."""
+    """The result of observing live data."""
 
     acknowledged: int
-    """The number of the last batch that is kept and survives a restart."""
+    """The number of the last batch that is stored durably."""
     reports: tuple[DriftReport, ...] = ()
-    """Of the windows that closed."""
+    """Reports of the windows that closed."""
     alarm: bool = False
     """Whether one of them raised an alarm."""
     sequential_evidence: float = 0.0
-    """What a detector of every row says between the windows, from 0 to 1: one less the probability that rows which are
-    exchangeable with the reference would ever look so."""
+    """The change detector's score between windows, from 0 to 1: one minus the probability that rows exchangeable with
+    the reference would ever produce it.
+    """
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """A prediction, the label that came for it, or both."""
+    """A prediction, its label that arrives later, or both."""
 
     prediction_id: str
     prediction: float | None = None
     probability: float | None = None
-    """How probable the predicted class was said to be, from 0 to 1."""
+    """The predicted probability of the predicted class, from 0 to 1."""
     predicted_at: datetime | None = None
-    """None: when the server got it."""
+    """None means the time of receipt by the server."""
     label: float | None = None
     labelled_at: datetime | None = None
-    """None: when the server got it."""
+    """None means the time of receipt by the server."""
 
 
 @dataclass(frozen=True)
 class RecordedOutcomes:
-    """What was kept."""
+    """The number of outcomes recorded, by how they were joined."""
 
     predictions: int
-    """How many were new."""
+    """Number of new ones."""
     labels: int
-    """How many were joined to a prediction."""
+    """Number of labels joined to a prediction."""
     waiting: int
-    """How many of the labels that were sent wait for their prediction."""
+    """Number of the sent labels that wait for their prediction."""
 
 
 @dataclass(frozen=True)
 class Performance:
-    """How a version performed in one period."""
+    """The performance of a version in one period."""
 
     start: datetime
     end: datetime
-    """The instant after its last."""
+    """End of the period, exclusive."""
     predictions: int
     matured: int
-    """Predictions that are as old as the horizon."""
+    """Number of predictions that are older than the horizon."""
     labelled: int
-    """Matured predictions whose label has come."""
+    """Number of these whose label has arrived."""
     metrics: Mapping[str, float]
-    """On those: accuracy, log_loss, brier, roc_auc of classes; mae, rmse, r2 of numbers. None without a label."""
+    """Based on these labels: accuracy, log_loss, brier, roc_auc of classes; mae, rmse, r2 of numbers. None without a
+    label.
+    """
     estimated: bool
-    """Whether the metrics are an estimate without labels, from calibrated probabilities."""
+    """Whether the metrics are estimated without labels, from calibrated probabilities."""
     calibration_error: float | None
     """The expected calibration error, from 0 to 1; None without probabilities and labels."""
     declined: bool
-    """Whether the version was found to have declined in it."""
+    """Whether a decline of the version was detected in this period."""
 
     @property
     def coverage(self) -> float:
-        """Return the share of the matured predictions whose label has come; 0 while none is matured."""
+        """Return the share of the matured predictions whose label has arrived; 0 if none has matured."""
         return self.labelled / self.matured if self.matured else 0.0

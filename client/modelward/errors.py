@@ -1,4 +1,4 @@
-"""Every error that Modelward raises: the server raises these classes, and the client raises the same ones again.
+"""Exceptions of Modelward: the server raises these classes, and the client raises the same ones again.
 
 ModelwardError
 ├── InvalidArgument
@@ -59,7 +59,7 @@ ModelwardError
 │   ├── RoleTooLow
 │   └── ModelNotAllowed
 ├── DeadlineExceeded
-└── UnexpectedError             a status or an answer that Modelward does not send by itself
+└── UnexpectedError             a status or an answer that Modelward itself does not send
 """
 
 from dataclasses import dataclass
@@ -76,25 +76,25 @@ DOMAIN = "modelward"
 
 @dataclass(frozen=True)
 class FieldViolation:
-    """One field of a request and what would make it right."""
+    """One field of a request and how to fix it."""
 
     field: str
-    """Path of the field in the request, as `columns[2].doubles`."""
+    """Path of the field in the request, for example `columns[2].doubles`."""
     description: str
-    """What is wrong and how to mend it."""
+    """What is wrong and how to fix it."""
 
     def __str__(self) -> str:
         return f"{self.field}: {self.description}"
 
 
 class ModelwardError(Exception):
-    """The root of the hierarchy.
+    """The root of the exception hierarchy.
 
     Attributes:
         message: a sentence for people.
-        metadata: facts for programs; the keys stand beside each reason in `errors.proto`.
-        status: the gRPC status that carries it.
-        reason: its stable name, empty for an error that no Modelward server described.
+        metadata: details for programs; `errors.proto` documents the keys of each reason.
+        status: the gRPC status of the error.
+        reason: its stable identifier, empty for an error that no Modelward server described.
     """
 
     status: ClassVar[grpc.StatusCode] = grpc.StatusCode.UNKNOWN
@@ -108,13 +108,13 @@ class ModelwardError(Exception):
 
     def __init_subclass__(cls, reason: str = "") -> None:
         if reason:
-            errors_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")  # A reason that the contract lacks fails here.
+            errors_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")  # Fails here for a reason that the contract lacks.
             cls.reason = reason
             cls.by_reason[reason] = cls
 
 
 class UntrustedTypesWarning(UserWarning):
-    """A model was registered that loads only where the types in it are named as trusted."""
+    """A registered model can only be loaded when the types in it are named as trusted."""
 
 
 class InvalidArgument(ModelwardError):
@@ -132,33 +132,33 @@ class InvalidField(InvalidArgument, reason="INVALID_FIELD"):
 
 
 class MessageTooLarge(InvalidArgument, reason="MESSAGE_TOO_LARGE"):
-    """One message is over the server's limit; send the data as a stream or by URI."""
+    """One message exceeds the server's limit; send the data as a stream or by URI."""
 
 
 class RequestIdReused(InvalidArgument, reason="REQUEST_ID_REUSED"):
-    """The request id came before with another request; make a new one for each logical call."""
+    """The request id was already used with another request; create a new id for each logical call."""
 
 
 class NotFound(ModelwardError):
-    """What the request names does not exist."""
+    """A resource that the request names does not exist."""
 
     status = grpc.StatusCode.NOT_FOUND
 
 
 class ModelNotFound(NotFound, reason="MODEL_NOT_FOUND"):
-    """No model has that name."""
+    """There is no model with this name."""
 
 
 class VersionNotFound(NotFound, reason="VERSION_NOT_FOUND"):
-    """The model has no version of that number."""
+    """The model has no version with this number."""
 
 
 class NothingResolved(NotFound, reason="NOTHING_RESOLVED"):
-    """No version holds the stage or alias asked for."""
+    """No version holds the requested stage or alias."""
 
 
 class FileNotInArtifact(NotFound, reason="FILE_NOT_FOUND"):
-    """The version's artifact has no file of that path."""
+    """The version's artifact has no file with this path."""
 
 
 class ReferenceNotFound(NotFound, reason="REFERENCE_NOT_FOUND"):
@@ -166,55 +166,55 @@ class ReferenceNotFound(NotFound, reason="REFERENCE_NOT_FOUND"):
 
 
 class ReportNotFound(NotFound, reason="REPORT_NOT_FOUND"):
-    """No drift report has that id."""
+    """There is no drift report with this id."""
 
 
 class ScheduleNotFound(NotFound, reason="SCHEDULE_NOT_FOUND"):
-    """No schedule has that id."""
+    """There is no schedule with this id."""
 
 
 class JobNotFound(NotFound, reason="JOB_NOT_FOUND"):
-    """No retraining job has that id."""
+    """There is no retraining job with this id."""
 
 
 class ComparisonNotFound(NotFound, reason="COMPARISON_NOT_FOUND"):
-    """No comparison has that id."""
+    """There is no comparison with this id."""
 
 
 class AbTestNotFound(NotFound, reason="AB_TEST_NOT_FOUND"):
-    """No A/B test has that name."""
+    """There is no A/B test with this name."""
 
 
 class AlreadyExists(ModelwardError):
-    """What the request would create is there already."""
+    """The resource that the request would create already exists."""
 
     status = grpc.StatusCode.ALREADY_EXISTS
 
 
 class ModelExists(AlreadyExists, reason="MODEL_EXISTS"):
-    """A model of that name exists."""
+    """A model with this name already exists."""
 
 
 class ScheduleExists(AlreadyExists, reason="SCHEDULE_EXISTS"):
-    """A schedule of that id exists."""
+    """A schedule with this id already exists."""
 
 
 class AbTestExists(AlreadyExists, reason="AB_TEST_EXISTS"):
-    """An A/B test of that name exists."""
+    """An A/B test with this name already exists."""
 
 
 class FailedPrecondition(ModelwardError):
-    """The request is well formed, but the state of things forbids it."""
+    """The request is valid, but the current state does not allow it."""
 
     status = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class IllegalTransition(FailedPrecondition, reason="ILLEGAL_TRANSITION"):
-    """The stage machine forbids the move; `metadata["legal"]` says which stages are open."""
+    """The stage machine does not allow the transition; `metadata["legal"]` lists the allowed stages."""
 
 
 class ArtifactDeleted(FailedPrecondition, reason="ARTIFACT_DELETED"):
-    """The version's files were deleted; its record and digests are there."""
+    """The version's files were deleted; its record and digests remain."""
 
 
 class BlobsMissing(FailedPrecondition, reason="BLOBS_MISSING"):
@@ -222,7 +222,7 @@ class BlobsMissing(FailedPrecondition, reason="BLOBS_MISSING"):
 
 
 class SourceNotAllowed(FailedPrecondition, reason="SOURCE_NOT_ALLOWED"):
-    """The server may not read from that URI; the operator allows places with `MODELWARD_ALLOWED_SOURCES`."""
+    """The server may not read from this URI; the operator allows locations with `MODELWARD_ALLOWED_SOURCES`."""
 
 
 class FormatNotExecutable(FailedPrecondition, reason="FORMAT_NOT_EXECUTABLE"):
@@ -230,7 +230,7 @@ class FormatNotExecutable(FailedPrecondition, reason="FORMAT_NOT_EXECUTABLE"):
 
 
 class ModelFailed(FailedPrecondition, reason="MODEL_FAILED"):
-    """The model did not load, raised, or broke its limits of time or memory."""
+    """The model did not load, raised an exception, or exceeded its time or memory limit."""
 
 
 class NotDue(FailedPrecondition, reason="NOT_DUE"):
@@ -238,62 +238,62 @@ class NotDue(FailedPrecondition, reason="NOT_DUE"):
 
 
 class JobNotHeld(FailedPrecondition, reason="JOB_NOT_HELD"):
-    """The job has ended, or the lease ran out and another may hold it."""
+    """The job has ended, or the lease has expired and another worker may hold it."""
 
 
 class JobHasVersion(FailedPrecondition, reason="JOB_HAS_VERSION"):
-    """A version was registered for the job before; `metadata` names it."""
+    """A version was already registered for the job; `metadata` names it."""
 
 
 class JobNotRetryable(FailedPrecondition, reason="JOB_NOT_RETRYABLE"):
-    """The job did not fail for good, or its model has a newer job."""
+    """The job has not failed permanently, or its model has a newer job."""
 
 
 class ModelHalted(FailedPrecondition, reason="MODEL_HALTED"):
-    """The model is halted; nobody may trade on it until it is resumed."""
+    """The model is halted and must not be used until it is resumed."""
 
 
 class GatesFailed(FailedPrecondition, reason="GATES_FAILED"):
-    """The promotion policy refuses the move; `gates` has every gate that failed, with its evidence."""
+    """The promotion policy rejects the transition; `gates` lists every gate that failed, with its evidence."""
 
     def __init__(self, *gates: GateResult, message: str = "", **metadata: object) -> None:
         failed = "; ".join(f"{gate.gate}: {gate.evidence}" for gate in gates)
-        super().__init__(message or f"the promotion policy refuses it: {failed}", **metadata)
+        super().__init__(message or f"the promotion policy rejects it: {failed}", **metadata)
         self.gates = gates
 
 
 class NoPredecessor(FailedPrecondition, reason="NO_PREDECESSOR"):
-    """Nothing was in production before."""
+    """There is no earlier production version."""
 
 
 class AbTestConcluded(FailedPrecondition, reason="AB_TEST_CONCLUDED"):
-    """The A/B test has ended; `metadata["winner"]` is the variant that was chosen."""
+    """The A/B test has ended; `metadata["winner"]` is the chosen variant."""
 
 
 class AbTestUndecided(FailedPrecondition, reason="AB_TEST_UNDECIDED"):
-    """The rule decides nothing about the A/B test yet; it goes on."""
+    """The rule does not decide the A/B test yet; it continues."""
 
 
 class CalendarEnds(FailedPrecondition, reason="CALENDAR_ENDS"):
-    """The exchange's calendar does not reach that far; `metadata` names it and its first and last session."""
+    """The exchange calendar does not reach that far; `metadata` names it and its first and last session."""
 
 
 class StoreReadOnly(FailedPrecondition, reason="STORE_READ_ONLY"):
-    """A store behind the server takes no changes, as a standby or a file without the right to write."""
+    """A store behind the server accepts no writes, such as a standby or a file without write permission."""
 
 
 class SchemaMismatch(FailedPrecondition, reason="SCHEMA_MISMATCH"):
-    """The ledger's tables are not those of this server's version."""
+    """The ledger's schema is not that of this server's version."""
 
 
 class Aborted(ModelwardError):
-    """Somebody else was faster; read again and decide anew."""
+    """A concurrent change came first; read again and decide again."""
 
     status = grpc.StatusCode.ABORTED
 
 
 class EtagMismatch(Aborted, reason="ETAG_MISMATCH"):
-    """The resource changed since its etag was read; `metadata["current_etag"]` is the one that holds."""
+    """The resource changed since its etag was read; `metadata["current_etag"]` is the current one."""
 
 
 class JobAlreadyLeased(Aborted, reason="JOB_ALREADY_LEASED"):
@@ -301,17 +301,17 @@ class JobAlreadyLeased(Aborted, reason="JOB_ALREADY_LEASED"):
 
 
 class ConcurrentChange(Aborted, reason="CONCURRENT_CHANGE"):
-    """Two writers met; a retry with the same request id is safe."""
+    """Two writers conflicted; a retry with the same request id is safe."""
 
 
 class DataLoss(ModelwardError):
-    """Bytes are not what they should be."""
+    """Data are corrupted or lost."""
 
     status = grpc.StatusCode.DATA_LOSS
 
 
 class DigestMismatch(DataLoss, reason="DIGEST_MISMATCH"):
-    """Content does not have its SHA-256; `metadata["actual"]` is empty when it is lost."""
+    """Content does not match its SHA-256; `metadata["actual"]` is empty when it is lost."""
 
 
 class StoreDamaged(DataLoss, reason="STORE_DAMAGED"):
@@ -328,7 +328,8 @@ class LimitReached(ResourceExhausted, reason="LIMIT_REACHED"):
     """A limit of the server was reached; `metadata["limit"]` names it.
 
     Attributes:
-        retry_seconds: after how long another attempt may help, where the server knows; clients wait for so long.
+        retry_seconds: the time after which another attempt may succeed, where the server knows it; clients wait so
+            long.
     """
 
     def __init__(self, message: str, retry_seconds: float | None = None, **metadata: object) -> None:
@@ -337,57 +338,57 @@ class LimitReached(ResourceExhausted, reason="LIMIT_REACHED"):
 
 
 class Unavailable(ModelwardError):
-    """The server, or a store behind it, does not answer; a retry may."""
+    """The server, or a store behind it, does not respond; a retry may succeed."""
 
     status = grpc.StatusCode.UNAVAILABLE
 
 
 class StoreUnavailable(Unavailable, reason="STORE_UNAVAILABLE"):
-    """A store behind the server does not answer."""
+    """A store behind the server does not respond."""
 
 
 class OutOfRange(ModelwardError):
-    """The position asked for lies outside what exists."""
+    """The requested position is outside the existing range."""
 
     status = grpc.StatusCode.OUT_OF_RANGE
 
 
 class ResumeTokenExpired(OutOfRange, reason="RESUME_TOKEN_EXPIRED"):
-    """The resume token is older than what the server keeps."""
+    """The resume token is older than the oldest event that the server keeps."""
 
 
 class Unimplemented(ModelwardError):
-    """The server does not serve the call."""
+    """The server does not provide the call."""
 
     status = grpc.StatusCode.UNIMPLEMENTED
 
 
 class NotServed(Unimplemented, reason="NOT_SERVED"):
-    """The contract has the call; this server does not serve it yet."""
+    """The contract contains the call, but this server does not provide it yet."""
 
 
 class Unauthenticated(ModelwardError):
-    """Who calls is not known."""
+    """The caller is not authenticated."""
 
     status = grpc.StatusCode.UNAUTHENTICATED
 
 
 class NotAuthenticated(Unauthenticated, reason="NOT_AUTHENTICATED"):
-    """The call has no credential, or one that is not good."""
+    """The call has no credential, or an invalid one."""
 
 
 class PermissionDenied(ModelwardError):
-    """Who calls is known, and may not do this."""
+    """The caller is authenticated, but not permitted to do this."""
 
     status = grpc.StatusCode.PERMISSION_DENIED
 
 
 class RoleTooLow(PermissionDenied, reason="ROLE_TOO_LOW"):
-    """The call is for another role."""
+    """The call requires another role."""
 
 
 class ModelNotAllowed(PermissionDenied, reason="MODEL_NOT_ALLOWED"):
-    """The caller may reach some models only, and this is none of them."""
+    """The caller may access some models only, and this is not one of them."""
 
 
 class DeadlineExceeded(ModelwardError):
@@ -397,4 +398,4 @@ class DeadlineExceeded(ModelwardError):
 
 
 class UnexpectedError(ModelwardError):
-    """A status or an answer that Modelward does not send by itself: a proxy's, or a defect of the server."""
+    """A status or an answer that Modelward itself does not send: from a proxy, or due to a defect of the server."""

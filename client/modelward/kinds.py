@@ -1,8 +1,8 @@
-"""What kind of values a column holds, by the type that it comes in: one table for every way of arrival.
+"""Kinds of column values by input type: one table for every input format.
 
-A column is a one-dimensional array: float64 (NaN is missing) or int64 for numbers, bool for truth values, datetime64 in
-microseconds or nanoseconds for times (UTC; NaT is missing), and objects for text or truth values of which some may be
-None. `docs/contract.md` has the table for readers.
+A column is a one-dimensional array: float64 (NaN is missing) or int64 for numbers, bool for booleans, datetime64 in
+microseconds or nanoseconds for times (UTC; NaT is missing), and objects for text or booleans of which some may be
+None. `docs/contract.md` documents the table.
 """
 
 import datetime as dt
@@ -18,16 +18,16 @@ from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.row_ids import ABSENT
 
 Column = NDArray[Any]
-TAKEN = "send numbers, text, truth values or times, or leave the column out"
+TAKEN = "send numbers, text, booleans or times, or leave the column out"
 MAX_INT64 = np.iinfo(np.int64).max
 
 
 class Kind(StrEnum):
-    """What kind of values a column holds."""
+    """The kind of values that a column contains."""
 
     NUMBER = "numbers"
     CATEGORY = "categories"
-    TRUTH = "truth values"
+    TRUTH = "booleans"
     TIME = "times"
 
 
@@ -35,7 +35,7 @@ DURATIONS = "durations; send them as numbers of seconds"
 TIMES_OF_DAY = "times of day; send them as text or numbers"
 BYTES = "bytes; decode them to text"
 NESTED = "nested values; give each part a column of its own"
-COMPLEX = "complex numbers; give real and imaginary part a column each"
+COMPLEX = "complex numbers; send the real and imaginary parts as two columns"
 SEQUENCES = (list, tuple, dict, set, np.ndarray)
 
 PYTHON: tuple[tuple[tuple[type, ...], Kind | str], ...] = (
@@ -49,7 +49,7 @@ PYTHON: tuple[tuple[tuple[type, ...], Kind | str], ...] = (
     (SEQUENCES, NESTED),
     ((complex, np.complexfloating), COMPLEX),
 )
-"""The kind of Python's values, or why they are refused; the first line that fits holds."""
+"""The kind of Python values, or the reason for which they are rejected; the first match applies."""
 NUMPY: dict[str, Kind | str] = {
     "b": Kind.TRUTH,
     "i": Kind.NUMBER,
@@ -63,16 +63,16 @@ NUMPY: dict[str, Kind | str] = {
     "V": NESTED,
     "c": COMPLEX,
 }
-"""The same of the kinds of numpy's types; objects ("O") are looked at one by one."""
+"""The kind of numpy types; objects ("O") are examined one by one."""
 DECLARED = {
     **dict.fromkeys(("int", "uint", "float", "double", "halffloat", "decimal"), "f8"),
     **dict.fromkeys(("date", "timestamp"), "M8[us]"),
 }
-"""How the names of types begin, in pandas and polars, whose columns numpy takes for objects when all is missing."""
+"""Prefixes of type names in pandas and polars, whose columns numpy converts to objects when all values are missing."""
 
 
 def kind_of(column: Column) -> Kind:
-    """Return the kind of a column that `to_column` or `from_arrow` made."""
+    """Return the kind of a column that `to_column` or `from_arrow` created."""
     if column.dtype.kind != "O":
         return NUMPY_KINDS[column.dtype.kind]
     first = next((value for value in column if value is not None), None)
@@ -83,7 +83,7 @@ NUMPY_KINDS = {code: kind for code, kind in NUMPY.items() if isinstance(kind, Ki
 
 
 def category_labels(column: Column) -> list[str | None]:
-    """Return categories as text, truth values as "true" and "false", None where they are missing."""
+    """Return categories as text, booleans as "true" and "false", None where they are missing."""
     labels: list[Any] = column.tolist()
     return [TRUTHS[value] for value in labels] if kind_of(column) is Kind.TRUTH else labels
 
@@ -92,7 +92,7 @@ TRUTHS = {True: "true", False: "false", None: None}
 
 
 def is_time(column: Column) -> bool:
-    """Tell whether a column holds times, which are no feature."""
+    """Return whether a column contains times, which are not features."""
     return column.dtype.kind == "M"
 
 
@@ -102,7 +102,7 @@ def without_times(columns: dict[str, Column]) -> dict[str, Column]:
 
 
 def missing_in(column: Column) -> NDArray[np.bool_]:
-    """Return in which rows a column is missing."""
+    """Return a mask of the rows in which a column is missing."""
     if column.dtype.kind == "f":
         return np.isnan(column)
     if column.dtype.kind == "M":
@@ -113,10 +113,10 @@ def missing_in(column: Column) -> NDArray[np.bool_]:
 
 
 def to_column(values: Any, field: str) -> Column:
-    """Make a column of whatever holds values: a sequence, an array of numpy, pandas or Arrow, a series.
+    """Convert values to a column: a sequence, an array of numpy, pandas or Arrow, a series.
 
     Raises:
-        InvalidField: it is nested, mixes kinds, or holds something else than numbers, text, truth values or times.
+        InvalidField: it is nested, mixes kinds, or contains values other than numbers, text, booleans or times.
     """
     if hasattr(values, "to_pylist"):
         return from_arrow(values, field)
@@ -127,15 +127,15 @@ def to_column(values: Any, field: str) -> Column:
         mask = np.ma.getmaskarray(array)
         return with_missing(to_column(np.ma.getdata(array)[~mask], field), mask)
     declared = str(getattr(values, "dtype", "")).lower()
-    if array.dtype.kind in "OUT" or declared == "null":  # polars gives floats for what has no type.
+    if array.dtype.kind in "OUT" or declared == "null":  # polars returns floats for a column without a type.
         return _from_objects(array, field, _empty_of(declared))
     return _from_typed(array, field)
 
 
 def _empty_of(declared: str) -> Column:
-    """Return a column without rows of the kind that a type declares, for columns in which all is missing.
+    """Return an empty column of the kind that a type declares, for columns in which all values are missing.
 
-    Those of no type are text.
+    Columns without a type are text.
     """
     code = next((code for beginning, code in DECLARED.items() if declared.startswith(beginning)), "O")
     return np.empty(0, code)
@@ -152,8 +152,8 @@ def _array(values: Any, field: str) -> NDArray[Any]:
         _refuse(field, f"is {values!r:.40}; a column is a sequence of values")
     listed = list(values)
     if any(map(_is_nested, listed)):
-        _refuse(field, f"holds {NESTED}; a column has one dimension")
-    return np.array([*listed, None], object)[:-1]  # With None, numpy looks no further into what it is given.
+        _refuse(field, f"contains {NESTED}; a column has one dimension")
+    return np.array([*listed, None], object)[:-1]  # At None, numpy stops examining the nested values.
 
 
 def _is_nested(value: object) -> bool:
@@ -163,7 +163,7 @@ def _is_nested(value: object) -> bool:
 def _from_series(values: Any) -> NDArray[Any]:
     try:
         return np.asarray(values.to_numpy())
-    except Exception:  # Of types that numpy lacks, as polars' whole numbers of 128 bits.
+    except Exception:  # A type that numpy lacks, such as polars' 128-bit integers.
         return np.asarray(values.to_list(), dtype=object)
 
 
@@ -171,7 +171,7 @@ def _from_typed(array: NDArray[Any], field: str) -> Column:
     """Convert an array of one of numpy's own types."""
     kind = NUMPY[array.dtype.kind]
     if not isinstance(kind, Kind):
-        _refuse(field, f"holds {kind}")
+        _refuse(field, f"contains {kind}")
     if kind is Kind.TIME:
         return _times(array, field)
     if array.dtype.kind == "f":
@@ -185,10 +185,10 @@ def _floats(array: NDArray[Any], field: str) -> Column:
     if array.dtype.itemsize <= 8:
         return array.astype(np.float64, copy=False)
     with np.errstate(over="ignore"):
-        found = array.astype(np.float64)
-    if (np.isinf(found) & ~np.isinf(array)).any():
-        _refuse(field, "holds numbers beyond the range of 64-bit floats; scale them")
-    return found
+        result = array.astype(np.float64)
+    if (np.isinf(result) & ~np.isinf(array)).any():
+        _refuse(field, "contains numbers outside the range of 64-bit floats; scale them")
+    return result
 
 
 def _times(array: NDArray[Any], field: str) -> Column:
@@ -200,14 +200,14 @@ def _is_fine(dtype: np.dtype[Any]) -> bool:
 
 
 def _in_unit(array: NDArray[Any], unit: str, field: str) -> Column:
-    found = array.astype(f"M8[{unit}]")
-    if ((found.astype(array.dtype) != array) & ~np.isnat(array)).any():
-        _refuse(field, "holds times that are finer than a nanosecond or too far away; round them or leave them out")
-    return found
+    result = array.astype(f"M8[{unit}]")
+    if ((result.astype(array.dtype) != array) & ~np.isnat(array)).any():
+        _refuse(field, "contains times that are finer than a nanosecond or out of range; round them or leave them out")
+    return result
 
 
 def _from_objects(array: NDArray[Any], field: str, empty: Column) -> Column:
-    """Convert Python's values, of which some may be missing; where all are, the column is like `empty`."""
+    """Convert Python values, of which some may be missing; if all are missing, the column is like `empty`."""
     values = array.tolist()
     mask = np.fromiter(map(_is_missing, values), np.bool_, len(values))
     present = [value for value, gone in zip(values, mask, strict=True) if not gone] if mask.any() else values
@@ -228,16 +228,16 @@ def _is_missing(value: Any) -> bool:
 
 
 def _kind_of_types(types: Iterable[type], field: str) -> Kind:
-    found = {_kind_of_type(one, field) for one in types}
-    if len(found) > 1:
-        _refuse(field, f"mixes {' and '.join(sorted(found))}; make it one of them")
-    return found.pop()
+    kinds = {_kind_of_type(one, field) for one in types}
+    if len(kinds) > 1:
+        _refuse(field, f"mixes {' and '.join(sorted(kinds))}; convert them to one kind")
+    return kinds.pop()
 
 
 def _kind_of_type(one: type, field: str) -> Kind:
     kind = next((kind for types, kind in PYTHON if issubclass(one, types)), None)
     if not isinstance(kind, Kind):
-        _refuse(field, f"holds {kind}" if kind else f"holds values of type {one.__name__}; {TAKEN}")
+        _refuse(field, f"contains {kind}" if kind else f"contains values of type {one.__name__}; {TAKEN}")
     return kind
 
 
@@ -246,14 +246,14 @@ def _numbers(values: list[Any], field: str) -> Column:
         try:
             return np.array(values, np.int64)
         except OverflowError:
-            pass  # Beyond 64 bits: the nearest float, as the statistics take them.
+            pass  # Beyond 64 bits: the nearest float, as the statistics use it.
     try:
-        found = np.array([float(value) for value in values])
+        result = np.array([float(value) for value in values])
     except OverflowError:
-        found = np.array([np.inf])
-    if np.isinf(found).any() and not all(map(_is_infinite, np.array(values, object)[np.isinf(found)])):
-        _refuse(field, "holds numbers beyond the range of 64-bit floats; scale them")
-    return found
+        result = np.array([np.inf])
+    if np.isinf(result).any() and not all(map(_is_infinite, np.array(values, object)[np.isinf(result)])):
+        _refuse(field, "contains numbers outside the range of 64-bit floats; scale them")
+    return result
 
 
 def _is_infinite(value: Any) -> bool:
@@ -265,28 +265,28 @@ def _text(values: list[Any], field: str) -> Column:
         "".join(values).encode()
     except UnicodeEncodeError as error:
         bad = ascii(error.object[error.start])
-        _refuse(field, f"holds {bad}, half a character (a lone surrogate); decode the text with its right encoding")
+        _refuse(field, f"contains {bad}, a lone surrogate; decode the text with its correct encoding")
     return np.array([*values, None], object)[:-1]
 
 
 def _python_times(values: list[Any], field: str) -> Column:
     zoned = {getattr(value, "tzinfo", None) is not None for value in values if isinstance(value, dt.datetime)}
     if len(zoned) > 1:
-        _refuse(field, "mixes times with and without a time zone; give all of them one")
+        _refuse(field, "mixes times with and without a time zone; make them uniform")
     try:
-        found = [_time(value) for value in values]
+        times = [_time(value) for value in values]
     except OverflowError:
-        _refuse(field, "holds times before year 1 or after 9999 in UTC; leave them out")
-    if len({value.dtype for value in found}) == 1:
-        return _times(np.array(found), field)
-    unit = "ns" if any(_is_fine(value.dtype) for value in found) else "us"
-    return np.concatenate([_in_unit(np.array([value]), unit, field) for value in found])
+        _refuse(field, "contains times before year 1 or after 9999 in UTC; leave them out")
+    if len({value.dtype for value in times}) == 1:
+        return _times(np.array(times), field)
+    unit = "ns" if any(_is_fine(value.dtype) for value in times) else "us"
+    return np.concatenate([_in_unit(np.array([value]), unit, field) for value in times])
 
 
 def _time(value: Any) -> np.datetime64:
-    if hasattr(value, "to_datetime64"):  # pandas' Timestamp, which may have nanoseconds.
-        found: np.datetime64 = value.to_datetime64()
-        return found
+    if hasattr(value, "to_datetime64"):  # A pandas Timestamp, which may have nanoseconds.
+        result: np.datetime64 = value.to_datetime64()
+        return result
     if isinstance(value, dt.datetime) and value.tzinfo is not None:
         value = value.astimezone(dt.UTC).replace(tzinfo=None)
     return np.datetime64(value)
@@ -300,21 +300,21 @@ _CONVERT = {Kind.NUMBER: _numbers, Kind.CATEGORY: _text, Kind.TIME: _python_time
 
 
 def with_missing(present: Column, mask: NDArray[np.bool_]) -> Column:
-    """Spread the values of a column over the rows that a mask leaves; the others are missing."""
+    """Distribute the values of a column over the rows that the mask does not mark as missing."""
     if not mask.any():
         return present
     code = present.dtype.kind
     dtype = present.dtype if code in "fM" else np.dtype(np.float64 if code == "i" else object)
-    found = np.full(len(mask), {"f": np.nan, "M": np.datetime64("NaT")}.get(dtype.kind), dtype)
-    found[~mask] = present
-    return found
+    result = np.full(len(mask), {"f": np.nan, "M": np.datetime64("NaT")}.get(dtype.kind), dtype)
+    result[~mask] = present
+    return result
 
 
 def from_arrow(values: Any, field: str) -> Column:
-    """Convert an array of Arrow's, in one piece or several.
+    """Convert an Arrow array, contiguous or chunked.
 
     Raises:
-        InvalidField: it holds something else than numbers, text, truth values or times.
+        InvalidField: it contains values other than numbers, text, booleans or times.
     """
     import pyarrow as pa
 
@@ -341,13 +341,13 @@ def _from_chunk(values: Any, field: str) -> Column:
     try:
         array = values.to_numpy(zero_copy_only=False)
     except (UnicodeDecodeError, pa.ArrowException):
-        _refuse(field, "holds text that is not UTF-8; decode it with its right encoding")
-    # Arrow's text is Unicode, its truth values are Python's, and what is missing is None: as it should be.
+        _refuse(field, "contains text that is not UTF-8; decode it with its correct encoding")
+    # Arrow text is Unicode, booleans are Python's, and missing values are None: no conversion is needed.
     return array if array.dtype.kind == "O" else _from_typed(array, field)
 
 
 def _decoded(values: Any) -> Any:
-    """Decode a dictionary; of views, which Arrow cannot take from, as of plain text."""
+    """Decode a dictionary array; view types, which Arrow cannot index, are decoded as plain text."""
     import pyarrow as pa
 
     known = values.dictionary
@@ -355,7 +355,7 @@ def _decoded(values: Any) -> Any:
 
 
 def why_not_arrow(kind: Any) -> str:
-    """Return why a column of one of Arrow's types is refused; empty for those that are taken."""
+    """Return the reason for which an Arrow type is rejected; empty for an accepted type."""
     import pyarrow as pa
 
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -376,7 +376,7 @@ def why_not_arrow(kind: Any) -> str:
 
 
 def is_arrow_text(kind: Any) -> bool:
-    """Tell whether a type of Arrow's is text."""
+    """Return whether an Arrow type is text."""
     import pyarrow as pa
 
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

@@ -1,4 +1,4 @@
-"""What the registry knows: models, versions, their files and stages."""
+"""Dataclasses of the registry: models, versions, their files and stages."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 class Stage(StrEnum):
-    """Where a version stands in its life; the order of the members is the way that it goes."""
+    """The stage of a version; the order of the members is the usual order of transitions."""
 
     TRAINING = "training"
     STAGING = "staging"
@@ -19,7 +19,7 @@ class Stage(StrEnum):
 
 
 class ModelFormat(StrEnum):
-    """How a model is stored, which decides who can load and run it."""
+    """The format in which a model is stored; it determines who can load and run it."""
 
     SKOPS = "skops"
     ONNX = "onnx"
@@ -29,7 +29,7 @@ class ModelFormat(StrEnum):
 
 @dataclass(frozen=True)
 class VersionRef:
-    """Names one version of one model; written `spx-direction/3`."""
+    """A reference to one version of one model; written `spx-direction/3`."""
 
     model: str
     version: int
@@ -51,7 +51,7 @@ class ArtifactFile:
 
 @dataclass(frozen=True)
 class Halt:
-    """Why nobody may use a model."""
+    """A halt: the reason why a model must not be used."""
 
     actor: str
     reason: str
@@ -60,7 +60,7 @@ class Halt:
 
 @dataclass(frozen=True)
 class Model:
-    """A named line of versions that do one job."""
+    """A registered model: a named sequence of versions for one task."""
 
     name: str
     description: str
@@ -68,7 +68,7 @@ class Model:
     created_at: datetime
     updated_at: datetime
     latest_version: int
-    """The highest version number; 0 when there is none yet."""
+    """The highest version number; 0 when there is no version yet."""
     production_version: int
     """The version in production; 0 when there is none."""
     halt: Halt | None
@@ -80,7 +80,7 @@ class Model:
 
 @dataclass(frozen=True)
 class ArtifactDeletion:
-    """How a version came to have no files."""
+    """The deletion of a version's files."""
 
     deleted_by: str
     reason: str
@@ -89,7 +89,7 @@ class ArtifactDeletion:
 
 @dataclass(frozen=True)
 class ModelVersion:
-    """One version of a model: files that never change, and facts about them."""
+    """One version of a model: immutable files and their metadata."""
 
     model: str
     version: int
@@ -101,7 +101,7 @@ class ModelVersion:
     files: tuple[ArtifactFile, ...]
     format: ModelFormat
     framework: str
-    """What made it, as `scikit-learn 1.7.2`."""
+    """The library that created it, such as `scikit-learn 1.7.2`."""
     digest: str
     """SHA-256 over the sorted manifest."""
     created_by: str
@@ -109,14 +109,14 @@ class ModelVersion:
     updated_at: datetime
     stage_since: datetime
     run_id: str
-    """The MLflow run that shows it; empty until MLflow has caught up."""
+    """The MLflow run of the version; empty until the mirror has created it."""
     mlflow_version: str
-    """Its number in MLflow's registry; empty until MLflow has caught up."""
+    """Its number in MLflow's registry; empty until the mirror has created it."""
     references: tuple[str, ...]
-    """Names of the reference data sets that drift is measured against."""
+    """Names of its reference data sets for drift detection."""
     etag: str
     artifact_deletion: ArtifactDeletion | None = None
-    """None while its files are there."""
+    """None while its files exist."""
 
     @property
     def ref(self) -> VersionRef:
@@ -140,7 +140,7 @@ class MetricRange:
 
 @dataclass(frozen=True)
 class GateResult:
-    """How one promotion gate came out."""
+    """The result of one promotion gate."""
 
     gate: str
     passed: bool
@@ -149,25 +149,25 @@ class GateResult:
 
 @dataclass(frozen=True)
 class Transition:
-    """The record of one stage change."""
+    """The record of one stage transition."""
 
     sequence: int
-    """Its place in the server's order of all changes."""
+    """Its position in the server's order of all changes."""
     version: VersionRef
     from_stage: Stage | None
-    """The stage that it left; None for its registration."""
+    """The previous stage; None for the registration."""
     to_stage: Stage
     actor: str
     reason: str
     moved_at: datetime
     displaced_by: int
-    """The version whose promotion archived this one; 0 when it moved of itself."""
+    """The version whose promotion archived this one; 0 when it was moved on its own."""
     gates: tuple[GateResult, ...] = ()
 
 
 @dataclass(frozen=True)
 class TransitionResult:
-    """What a move did, or with `dry_run` would do."""
+    """The result of a transition, actual or with `dry_run` hypothetical."""
 
     version: ModelVersion
     archived: ModelVersion | None
@@ -178,46 +178,46 @@ class TransitionResult:
 
 @dataclass(frozen=True)
 class MetricMargin:
-    """How much worse a metric may be than in production."""
+    """A non-regression condition: how much worse than in production a metric may be."""
 
     key: str
     margin: float
-    """The difference that is still accepted, in the metric's own unit; 0 means no worse at all."""
+    """The accepted difference, in the metric's own unit; 0 means no worse at all."""
     lower_is_better: bool = False
 
 
 @dataclass(frozen=True)
 class FreezeWindow:
-    """A span of time in which nothing is promoted, or no schedule fires."""
+    """A freeze: a period in which nothing is promoted, or no schedule fires."""
 
     start: datetime
     end: datetime
-    """The instant after the last."""
+    """End of the period, exclusive."""
     reason: str = ""
 
 
 @dataclass(frozen=True)
 class PromotionPolicy:
-    """The conditions that a version must meet before it goes into production."""
+    """The promotion policy: conditions that a version must meet before it goes into production."""
 
     model: str
     metrics: tuple[MetricRange, ...] = ()
-    """Ranges in which the version's metrics must lie."""
+    """Ranges for the version's metrics."""
     no_worse_than_production: tuple[MetricMargin, ...] = ()
     require_comparison: bool = False
-    """Whether a comparison must have found it no worse than the version in production."""
+    """Whether a comparison must have shown that it is no worse than the version in production."""
     forbid_drift_alarm: bool = False
-    """Whether a standing drift alarm of the version forbids it."""
+    """Whether an active drift alarm of the version blocks it."""
     required_tags: tuple[str, ...] = ()
     freezes: tuple[FreezeWindow, ...] = ()
     material: bool = False
-    """Whether somebody other than who registered the version must promote it."""
+    """Whether it must be promoted by someone other than the person who registered it."""
     etag: str = ""
 
 
 @dataclass(frozen=True)
 class RollbackResult:
-    """What a rollback did, or with `dry_run` would do."""
+    """The result of a rollback, actual or with `dry_run` hypothetical."""
 
     version: ModelVersion
     """The version that is in production again."""
@@ -228,36 +228,36 @@ class RollbackResult:
 
 @dataclass(frozen=True)
 class AuditDefect:
-    """A record of the audit log that does not hold, or a row that does not stand as the records say."""
+    """An invalid record of the audit log, or a row that does not match its records."""
 
     sequence: int
-    """Number of the record: the one that does not hold, or the last one about the row; 0 when there is none."""
+    """Number of the record: the invalid one, or the last one about the row; 0 when there is none."""
     problem: str
     table: str = ""
-    """The table of the row; empty for a record of the log itself."""
+    """The row's table; empty for a record of the log itself."""
     key: str = ""
     field: str = ""
-    """Which of the row's fields; empty when the row is gone, or no record tells of it."""
+    """The row's field; empty when the row is missing, or has no record."""
     recorded: str = ""
-    """What the records say, as JSON, shortened."""
+    """The value according to the records, as JSON, shortened."""
     found: str = ""
-    """What the row says, as JSON, shortened."""
+    """The value in the row, as JSON, shortened."""
 
 
 @dataclass(frozen=True)
 class AuditVerification:
-    """What a check of the audit log found."""
+    """The result of verifying the audit log."""
 
     records: int
     head_hash: str
-    """Hash of the last record; kept elsewhere, it proves later that nothing before it changed."""
+    """Hash of the last record; stored elsewhere, it proves later that no record before it was changed."""
     defects: tuple[AuditDefect, ...]
     head_sequence: int = 0
     """Number of the last record."""
     expected_sequence: int = 0
-    """Number of the record that has the expected hash; 0 when none has it or none was given."""
+    """Number of the record with the expected hash; 0 when there is none or no hash was given."""
     rows: int = 0
-    """How many rows of other tables were held against the records; 0 when only a part of the log was checked."""
+    """Number of rows of other tables compared with the records; 0 when only a part of the log was verified."""
 
     @property
     def intact(self) -> bool:
@@ -266,7 +266,7 @@ class AuditVerification:
 
 @dataclass(frozen=True)
 class AuditRecord:
-    """One change, as the audit log keeps it."""
+    """One change in the audit log."""
 
     sequence: int
     happened_at: datetime
@@ -275,14 +275,14 @@ class AuditRecord:
     model: str
     version: int
     payload: str
-    """What holds after the change, as canonical JSON."""
+    """The state after the change, as canonical JSON."""
     previous_hash: str
     hash: str
 
 
 @dataclass(frozen=True)
 class DriftAlarm:
-    """Live data has left the training data."""
+    """Live data have drifted from the training data."""
 
     version: VersionRef
     report_id: str
@@ -291,27 +291,27 @@ class DriftAlarm:
 
 @dataclass(frozen=True)
 class PerformanceAlarm:
-    """A version performs worse than it did, by labels that have come."""
+    """The performance of a version has declined, based on labels that arrived."""
 
     version: VersionRef
     metric: str
-    """What declined: `accuracy` of classes, `rmse` of numbers."""
+    """The metric that declined: `accuracy` of classes, `rmse` of numbers."""
     value: float
     """Its value in the period."""
     baseline: float
     """Its value over the labelled predictions before the period."""
     start: datetime
     end: datetime
-    """The instant after the period's last."""
+    """End of the period, exclusive."""
     p_value: float
-    """How often a period would be at least so bad if nothing had changed."""
+    """The probability of at least so bad a period if nothing had changed (p-value)."""
 
 
 class EventKind(StrEnum):
-    """What an event is about."""
+    """The kind of an event."""
 
     STATE = "state"
-    """The model as it is now."""
+    """The model's current state."""
     REGISTERED = "registered"
     VERSION_CHANGED = "version_changed"
     TRANSITION = "transition"
@@ -324,21 +324,21 @@ class EventKind(StrEnum):
 
 @dataclass(frozen=True)
 class ModelEvent:
-    """Something that happened to a model."""
+    """An event about a model."""
 
     sequence: int
-    """Its place in the server's order of all changes."""
+    """Its position in the server's order of all changes."""
     happened_at: datetime
     model: str
     kind: EventKind
     subject: Model | ModelVersion | Transition | Halt | PromotionPolicy | DriftAlarm | PerformanceAlarm
-    """The model, version, transition, halt, policy or alarm that it is about."""
+    """The model, version, transition, halt, policy or alarm concerned."""
     resume_token: str = ""
-    """Continues a watch behind this event; empty while the watch still tells how things stand."""
+    """Resumes a watch after this event; empty while the watch still reports the initial state."""
 
 
 class RolloutState(StrEnum):
-    """How an engine stands to what is expected of it."""
+    """The state of an engine relative to the expected version."""
 
     CONVERGED = "converged"
     LAGGING = "lagging"
@@ -347,7 +347,7 @@ class RolloutState(StrEnum):
 
 @dataclass(frozen=True)
 class EngineStatus:
-    """What one engine runs."""
+    """The version that one engine runs."""
 
     engine: str
     version: int
@@ -357,16 +357,16 @@ class EngineStatus:
 
 @dataclass(frozen=True)
 class Rollout:
-    """How far a promotion has reached the engines."""
+    """The rollout: which engines run the expected version."""
 
     expected: VersionRef | None
-    """The version that all should run; None when nothing is in production or the model is halted."""
+    """The version that all engines should run; None when nothing is in production or the model is halted."""
     engines: tuple[EngineStatus, ...]
 
 
 @dataclass(frozen=True)
 class MlflowDifference:
-    """Where MLflow did not show what the registry says."""
+    """A difference between MLflow and the registry."""
 
     version: VersionRef
     problem: str
@@ -375,35 +375,35 @@ class MlflowDifference:
 
 @dataclass(frozen=True)
 class Reconciliation:
-    """What a comparison of MLflow with the registry found."""
+    """The result of comparing MLflow with the registry."""
 
     versions: int
-    """How many versions were looked at."""
+    """Number of versions examined."""
     differences: tuple[MlflowDifference, ...]
 
 
 @dataclass(frozen=True)
 class AdoptedVersion:
-    """A version of MLflow's registry and what became of it."""
+    """A version of MLflow's registry, and the result of its adoption."""
 
     model: str
     mlflow_version: str
     version: int
-    """The number that it has here; 0 when it was not adopted, or in a dry run."""
+    """Its version number in this registry; 0 when it was not adopted, or in a dry run."""
     stage: Stage
     problem: str = ""
     """Why it was not adopted."""
     left_out: tuple[str, ...] = ()
-    """What of it was left out because it is not allowed here, as `metric loss (nan)`."""
+    """Attributes that were left out because they are not allowed here, such as `metric loss (nan)`."""
 
 
 @dataclass(frozen=True)
 class Resolved:
-    """The version that a model's name meant when it was asked."""
+    """The resolved version of a model."""
 
     version: ModelVersion
     sequence: int
-    """The place in the server's order of changes up to which this answer holds."""
+    """The position in the server's order of changes at which this answer is valid."""
 
 
 @dataclass(frozen=True)
@@ -412,4 +412,4 @@ class Page(Generic[T]):
 
     items: tuple[T, ...]
     next_page_token: str = field(default="")
-    """Asks for the next page; empty when this is the last one."""
+    """Requests the next page; empty on the last one."""

@@ -1,4 +1,4 @@
-"""What retraining knows: schedules and their triggers, why a model is due, and jobs."""
+"""Dataclasses of retraining: schedules and their triggers, due reasons, and jobs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,23 +13,23 @@ from modelward.schedules import SchedulePolicy, ScheduleProblem
 
 @dataclass(frozen=True)
 class Every:
-    """Due so long after the last training."""
+    """Due this long after the last training."""
 
     span: timedelta
 
 
 @dataclass(frozen=True)
 class Cron:
-    """Due at each time that a cron expression names, if no training came after it already."""
+    """Due at each time of a cron expression, unless a training took place since then."""
 
     expression: str
-    """Minute, hour, day of the month, month, day of the week, as `30 17 * * FRI`."""
+    """Minute, hour, day of month, month, day of week, for example `30 17 * * FRI`."""
     time_zone: str = "UTC"
-    """The zone of its clock by its IANA name, as `America/New_York`."""
+    """IANA name of its time zone, for example `America/New_York`."""
 
 
 class SessionChoice(StrEnum):
-    """Which of an exchange's sessions."""
+    """Which of an exchange's sessions count."""
 
     EVERY = "every"
     FIRST_OF_WEEK = "first_of_week"
@@ -39,10 +39,10 @@ class SessionChoice(StrEnum):
 
 @dataclass(frozen=True)
 class AtSession:
-    """Due by the sessions of an exchange, early closes honoured; give exactly one of the moments, up to a day."""
+    """Due at sessions of an exchange, early closes included; give exactly one of the offsets, at most a day."""
 
     calendar: str
-    """The exchange by its MIC, as `XNYS`."""
+    """MIC of the exchange, for example `XNYS`."""
     sessions: SessionChoice = SessionChoice.EVERY
     after_open: timedelta | None = None
     after_close: timedelta | None = None
@@ -53,32 +53,32 @@ class AtSession:
 
     @property
     def offset(self) -> timedelta:
-        """How long after the opening or the close."""
+        """The offset after the open or the close."""
         return self.after_open if self.after_open is not None else self.after_close or timedelta(0)
 
 
 @dataclass(frozen=True)
 class OnDrift:
-    """Due when the latest drift report of the version in production says so."""
+    """Due when the latest drift report of the version in production reports drift."""
 
     min_score: float | None = None
-    """The least score, from 0 to 1; None: the report's own decision counts."""
+    """The minimum score, from 0 to 1; None means the report's own decision."""
 
 
 @dataclass(frozen=True)
 class OnPerformance:
-    """Due when the latest logged value of a metric of the version in production is bad; give exactly one bound.
+    """Due when the latest logged value of a metric of the version in production breaks a bound; give exactly one.
 
-    Due too while the alarm of a decline in the metric stands, `accuracy` or `rmse`, that `record_outcomes` raised.
+    Also due while a performance alarm for the metric, `accuracy` or `rmse`, raised by `record_outcomes`, is active.
     """
 
     metric: str
     below: float | None = None
     above: float | None = None
     fallen_by: float | None = None
-    """Lower than at registration by this much or more."""
+    """Lower than at registration by this amount or more."""
     risen_by: float | None = None
-    """Higher than at registration by this much or more."""
+    """Higher than at registration by this amount or more."""
 
     def __post_init__(self) -> None:
         if len(self._bounds()) != 1:
@@ -87,7 +87,7 @@ class OnPerformance:
 
     @property
     def bound(self) -> tuple[str, float]:
-        """The bound's name and value, as `("below", 0.5)`."""
+        """The bound's name and value, such as `("below", 0.5)`."""
         return self._bounds()[0]
 
     def _bounds(self) -> list[tuple[str, float]]:
@@ -101,7 +101,7 @@ Trigger: TypeAlias = ByClock | OnDrift | OnPerformance
 
 @dataclass(frozen=True)
 class Schedule:
-    """When a model is to be retrained; any one of the triggers makes it due."""
+    """A model's retraining schedule; any one of the triggers makes the model due."""
 
     schedule_id: str
     model: str
@@ -118,42 +118,42 @@ class Schedule:
 
 @dataclass(frozen=True)
 class PeriodicEvidence:
-    """Why the clock makes a model due."""
+    """Evidence of a periodic, cron or session trigger."""
 
     fired_at: datetime
-    """When the trigger fired."""
+    """The time when the trigger fired."""
     last_trained_at: datetime
-    """The last training before; the schedule's creation when there was none."""
+    """The previous training; the schedule's creation when there was none."""
 
 
 @dataclass(frozen=True)
 class DriftEvidence:
-    """Why drift makes a model due."""
+    """Evidence of a drift trigger."""
 
     report_id: str
     version: int
     score: float
     min_score: float | None
-    """The least score that the trigger asks for; None: the report's own decision counted."""
+    """The trigger's minimum score; None when the report's own decision counted."""
 
 
 @dataclass(frozen=True)
 class PerformanceEvidence:
-    """Why a metric makes a model due."""
+    """Evidence of a performance trigger."""
 
     metric: str
     version: int
     value: float
     threshold: float
-    """The bound that the value broke; of an alarm, the value before the decline."""
+    """The bound that the value broke; for an alarm, the value before the decline."""
     registered: float | None
-    """The value at registration, where the trigger counts from it."""
+    """The value at registration, where the trigger is relative to it."""
     measured_at: datetime
 
 
 @dataclass(frozen=True)
 class RequestEvidence:
-    """Who asked for retraining."""
+    """Evidence of a manual request."""
 
     actor: str
     reason: str
@@ -167,19 +167,19 @@ class DueReason:
     """One reason why a model is due."""
 
     schedule_id: str
-    """The schedule that says so; empty when somebody asked by hand."""
+    """The schedule concerned; empty for a manual request."""
     summary: str
-    """The reason in words with figures."""
+    """The reason in words with numbers."""
     since: datetime
     evidence: Evidence
     rule: str = ""
-    """The trigger in words; empty when somebody asked by hand."""
+    """The trigger in words; empty for a manual request."""
     trigger: int = 0
-    """Which trigger of the schedule, counted from 0."""
+    """Index of the trigger in the schedule, from 0."""
 
 
 class JobState(StrEnum):
-    """How a job stands."""
+    """The state of a job."""
 
     PENDING = "pending"
     LEASED = "leased"
@@ -189,33 +189,33 @@ class JobState(StrEnum):
 
 @dataclass(frozen=True)
 class DueModel:
-    """A model that is due, or one of whose schedules cannot tell: that one has `problems`, and no reason."""
+    """A model that is due, or one with a schedule that cannot be evaluated: that one has `problems`, and no reason."""
 
     model: str
     version: int
     """The version in production; 0 when there is none."""
     due_since: datetime
     last_trained_at: datetime | None
-    """When it was last trained, as the triggers count it; None when it has no version."""
+    """The last training, as the triggers count it; None when the model has no version."""
     reasons: tuple[DueReason, ...]
     """Every reason, the oldest first."""
     job_id: str
-    """The job that is open for it; empty when there is none yet."""
+    """Its open job; empty when there is none yet."""
     job_state: JobState | None
-    """How the open job stands; None when there is none."""
+    """The state of the open job; None when there is none."""
     newest_data_at: datetime | None = None
-    """The newest of its version's registration, its references and its observed live rows; None without a version."""
+    """The latest of its version's registration, its references and its observed live rows; None without a version."""
     data_age: timedelta | None = None
-    """How old these data were when the server answered."""
+    """Age of these data at the time of the server's answer."""
     summary: str = ""
-    """All of it in words."""
+    """A summary in words."""
     problems: tuple[ScheduleProblem, ...] = ()
-    """The triggers that cannot tell, as one whose exchange calendar has ended."""
+    """The triggers that cannot be evaluated, for example because their exchange calendar has ended."""
 
 
 @dataclass(frozen=True)
 class JobFailure:
-    """An attempt that failed."""
+    """A failed attempt."""
 
     attempt: int
     holder: str
@@ -224,11 +224,11 @@ class JobFailure:
 
 
 class FollowUpAction(StrEnum):
-    """What follows a job that succeeded; each does what those before it do."""
+    """The follow-up of a successful job; each action includes those before it."""
 
     NONE = "none"
     STAGE = "stage"
-    """The new version is moved to staging, and a person goes on."""
+    """The new version is moved to staging; a person decides about the rest."""
     COMPARE = "compare"
     """It is compared with the version in production."""
     PROMOTE = "promote"
@@ -236,21 +236,21 @@ class FollowUpAction(StrEnum):
 
 
 class FollowUpState(StrEnum):
-    """How far that is which follows a job."""
+    """The state of a job's follow-up."""
 
     PENDING = "pending"
     STAGED = "staged"
     COMPARED = "compared"
     PROMOTED = "promoted"
     WAITING = "waiting"
-    """A person decides; the reason says why."""
+    """A person must decide; the reason is given."""
     REFUSED = "refused"
-    """The new version was found not good enough."""
+    """The new version was judged not good enough."""
 
 
 @dataclass(frozen=True)
 class FollowUp:
-    """What was done with a job's new version."""
+    """The follow-up of a job: what was done with its new version."""
 
     state: FollowUpState
     reason: str
@@ -261,26 +261,26 @@ class FollowUp:
 
 @dataclass(frozen=True)
 class RetrainingPolicy:
-    """What a model's jobs are made with, and what follows them."""
+    """A model's retraining policy: the inputs of its jobs and their follow-up."""
 
     model: str
     queue: str = "default"
     labels: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
-    """What its jobs train with."""
+    """The parameters of its trainings."""
     data_window: timedelta | None = None
-    """How far back the data of a job reaches from when it is made; None: to the beginning."""
+    """Length of a job's training data before its creation; None means from the beginning."""
     follow_up: FollowUpAction = FollowUpAction.NONE
     promote_on: tuple[Verdict, ...] = (Verdict.SUPERIOR,)
-    """The verdicts, against the version in production, that promote; superior and non-inferior are possible."""
+    """The verdicts against the version in production that lead to promotion; superior and non-inferior are possible."""
     evaluation_uri: str = ""
-    """The test set, Parquet that the server may read, where `complete_job` brings none."""
+    """The test set, Parquet that the server may read, used where `complete_job` passes none."""
     label: str = "label"
-    """The test set's column with the truth."""
+    """The test set's label column."""
     primary_metric: Metric | None = None
-    """What decides; None: accuracy for classes and MSE for numbers."""
+    """The deciding metric; None means accuracy for classes and MSE for numbers."""
     margin: float = 0.0
-    """How much worse than the version in production is still as good, in the metric's own unit."""
+    """How much worse than the version in production is still acceptable, in the metric's own unit."""
     etag: str = ""
 
 
@@ -291,21 +291,21 @@ class Job:
     job_id: str
     model: str
     version: int
-    """The version in production when the job was made; 0 when there was none."""
+    """The version in production when the job was created; 0 when there was none."""
     state: JobState
     reasons: tuple[DueReason, ...]
     holder: str
-    """Who holds it, or held it last."""
+    """The worker that holds it, or held it last."""
     lease_expires_at: datetime | None
-    """Until when the lease holds; None when nobody holds it."""
+    """Expiry of the lease; None when nobody holds the job."""
     attempt: int
-    """How often it was leased; the number tells a lease from those before and after it."""
+    """Number of leases so far; it distinguishes a lease from those before and after it."""
     max_attempts: int
     available_at: datetime
-    """Not to be leased before."""
+    """The job cannot be leased before this time."""
     failures: tuple[JobFailure, ...]
     successor: int
-    """The version that came of it; 0 until it is complete, or until a version is registered for it."""
+    """The version that the job produced; 0 until the job is complete or a version is registered for it."""
     created_by: str
     created_at: datetime
     updated_at: datetime
@@ -313,18 +313,18 @@ class Job:
     queue: str = "default"
     labels: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, str] = field(default_factory=dict)
-    """What it is to be trained with."""
+    """The training parameters."""
     data_from: datetime | None = None
-    """Where the data to train on begins; None: with the first there is."""
+    """Start of the training data; None means from the first row."""
     data_until: datetime | None = None
-    """Where they end."""
+    """End of the training data."""
     fence: int = 0
-    """The number of the last lease, greater than that of every lease of any job before it; 0 before the first."""
+    """The number of the last lease, greater than that of every earlier lease of any job; 0 before the first."""
     progress: float = 0.0
-    """How far the worker is, from 0 to 1, as it said."""
+    """Progress from 0 to 1, as the worker reported it."""
     progress_message: str = ""
     follow_up: FollowUp | None = None
-    """What follows its success; None until then, and when nothing does."""
+    """The follow-up of its success; None until then, and without a follow-up."""
 
     def __hash__(self) -> int:
         return hash(self.job_id)
@@ -337,24 +337,24 @@ def triggers_of(
     drift: bool | float | OnDrift | None = None,
     performance: OnPerformance | Sequence[OnPerformance] = (),
 ) -> tuple[Trigger, ...]:
-    """Gather the triggers that the SDK's keywords describe.
+    """Build triggers from the SDK's keyword arguments.
 
     Args:
-        every: so long after the last training.
-        cron: at the times of an expression, in UTC when it is only a string.
-        session: by the sessions of an exchange.
-        drift: True for the report's own decision, a number for the least score.
+        every: the time after the last training.
+        cron: a cron expression, in UTC when it is a plain string.
+        session: sessions of an exchange.
+        drift: True for the report's own decision, a number for the minimum score.
         performance: bounds on metrics.
     """
-    found: list[Trigger] = []
+    triggers: list[Trigger] = []
     if every is not None:
-        found.append(Every(every))
+        triggers.append(Every(every))
     if cron is not None:
-        found.append(Cron(cron) if isinstance(cron, str) else cron)
+        triggers.append(Cron(cron) if isinstance(cron, str) else cron)
     if session is not None:
-        found.append(session)
+        triggers.append(session)
     if isinstance(drift, OnDrift):
-        found.append(drift)
+        triggers.append(drift)
     elif drift is not None and drift is not False:
-        found.append(OnDrift() if drift is True else OnDrift(float(drift)))
-    return (*found, *([performance] if isinstance(performance, OnPerformance) else performance))
+        triggers.append(OnDrift() if drift is True else OnDrift(float(drift)))
+    return (*triggers, *([performance] if isinstance(performance, OnPerformance) else performance))

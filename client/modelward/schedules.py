@@ -1,4 +1,4 @@
-"""What becomes of a schedule's firings: its policy, its preview and its history."""
+"""Dataclasses of schedule firings: policy, preview and history."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -8,45 +8,45 @@ from modelward.lifecycle import FreezeWindow
 
 
 class CatchUp(StrEnum):
-    """What becomes of times that were missed by more than five minutes, without a server or in a pause."""
+    """The handling of firings missed by more than five minutes, without a server or during a pause."""
 
     SKIP = "skip"
     ONCE = "once"
-    """The first one of each trigger fires, the others are skipped."""
+    """The first missed one of each trigger fires, the others are skipped."""
     ALL = "all"
-    """Each one fires: the first makes a job, and the overlap policy says what becomes of the others."""
+    """Each missed one fires: the first creates a job, and the overlap policy applies to the others."""
 
 
 class Overlap(StrEnum):
-    """What becomes of a firing while a job of the model is open."""
+    """The handling of a firing while a job of the model is open."""
 
     COALESCE = "coalesce"
-    """It is one reason more for the open job."""
+    """It is added to the open job as a reason."""
     SKIP = "skip"
     QUEUE = "queue"
-    """It waits; when the job has ended, those that wait make one job together."""
+    """It waits; when the job has ended, the waiting firings create one job together."""
 
 
 @dataclass(frozen=True)
 class SchedulePolicy:
-    """What becomes of a schedule's firings; by default none is held back, and what was missed is made good once."""
+    """The firing policy of a schedule; by default firings are not delayed, and missed ones are made up for once."""
 
     starts_at: datetime | None = None
-    """In force from then on; None: from its creation."""
+    """Start of the schedule; None means from its creation."""
     ends_at: datetime | None = None
-    """No longer in force from then on; None: it has no end."""
+    """End of the schedule; None means no end."""
     freezes: tuple[FreezeWindow, ...] = ()
-    """When nothing may fire: a time of the clock within is skipped, drift and decline wait until the end."""
+    """Periods without firings: clock times within are skipped, drift and performance triggers wait until the end."""
     jitter: timedelta = timedelta(0)
-    """Each firing comes later by a part of this, which only the schedule's id, the trigger and the time decide."""
+    """Maximum random delay of each firing, determined by the schedule's id, the trigger and the time only."""
     catch_up: CatchUp = CatchUp.ONCE
     overlap: Overlap = Overlap.COALESCE
     cool_down: timedelta = timedelta(0)
-    """How long after the end of a job of the model no firing makes another."""
+    """The time after the end of a model's job in which no firing creates another."""
     jobs_per_day: int = 0
-    """How many jobs the model may get in a day, whoever made them, before firings make no more; 0: no bound."""
+    """Maximum number of the model's jobs per day, counting manual ones, before firings create no more; 0: no limit."""
     time_zone: str = "UTC"
-    """The zone of that day by its IANA name."""
+    """IANA name of the time zone of that day."""
 
 
 @dataclass(frozen=True)
@@ -55,17 +55,17 @@ class Firing:
 
     at: datetime
     trigger: int
-    """Which trigger, counted from 0."""
+    """Index of the trigger, from 0."""
     summary: str
     skipped: str = ""
-    """Why it would be skipped, as far as can be foreseen; empty: it would fire."""
+    """Why it would be skipped, as far as can be predicted; empty if it would fire."""
     nominal_at: datetime | None = None
-    """When it would come without the jitter."""
+    """The time without jitter."""
 
 
 @dataclass(frozen=True)
 class SchedulePreview:
-    """When a schedule would fire by the clock."""
+    """The upcoming clock firings of a schedule."""
 
     firings: tuple[Firing, ...]
     conditions: tuple[str, ...]
@@ -73,12 +73,12 @@ class SchedulePreview:
 
 
 class FiringOutcome(StrEnum):
-    """What became of a firing."""
+    """The outcome of a firing."""
 
     FIRED = "fired"
-    """It made a job."""
+    """It created a job."""
     JOINED = "joined"
-    """It is a reason of a job that was there already."""
+    """It was added as a reason to an existing job."""
     QUEUED = "queued"
     """It waits for the end of the open job."""
     SKIPPED = "skipped"
@@ -86,28 +86,28 @@ class FiringOutcome(StrEnum):
 
 @dataclass(frozen=True)
 class FiringRecord:
-    """What became of one firing; a schedule fires once at most for each trigger and time."""
+    """The record of one firing; a schedule fires at most once for each trigger and time."""
 
     schedule_id: str
     model: str
     trigger: int
-    """Which trigger, counted from 0."""
+    """Index of the trigger, from 0."""
     fired_at: datetime
     outcome: FiringOutcome
     job_id: str
-    """The job that it made or joined; empty when there is none."""
+    """The job that it created or joined; empty when there is none."""
     summary: str
-    """Why it fired, and why it was skipped if it was, in words."""
+    """Why it fired, and if it was skipped, why, in words."""
     decided_at: datetime
 
 
 @dataclass(frozen=True)
 class ScheduleProblem:
-    """A trigger that cannot tell whether its model is due, as one whose exchange calendar has ended."""
+    """A trigger that cannot be evaluated, for example because its exchange calendar has ended."""
 
     schedule_id: str
     trigger: int
-    """Which trigger, counted from 0."""
+    """Index of the trigger, from 0."""
     summary: str
-    """What is wrong and how to mend it."""
+    """What is wrong and how to fix it."""
     since: datetime

@@ -260,7 +260,7 @@ async def test_unit_that_takes_no_part_is_left_out_unless_it_says_what_it_got(
 NO_UNITS: dict[object, str] = {
     "": "must have from 1 to 256 characters, not 0",
     "u" * 257: "must have from 1 to 256 characters, not 257",
-    "\ud800": "half of a surrogate pair",
+    "\ud800": "lone surrogate",
     17: "int.*give.* text",
     17.5: "float",
     True: "bool",

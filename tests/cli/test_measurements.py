@@ -55,7 +55,7 @@ def test_drift_is_drawn_into_a_file(commands: Commands, trained: str, live: Path
     picture, page = tmp_path / "drift.png", tmp_path / "drift.html"
     found = commands.json("drift", f"{trained}/1", live, "--save", picture)
     assert picture.read_bytes().startswith(b"\x89PNG")
-    assert commands.said("report", found["report_id"], "--save", page) == f"{page} holds the report\n"
+    assert commands.said("report", found["report_id"], "--save", page) == f"the report is in {page}\n"
     assert found["summary"] in page.read_text()
 
 
@@ -102,7 +102,7 @@ def test_performance_is_listed_by_period(commands: Commands, trained: str, sdk: 
     [day] = commands.json("performance", version, "--limit", "1")
     assert (day["predictions"], day["labelled"], day["metrics"]) == (3, 2, {"accuracy": 0.5})
     result = commands.run("performance", version, "--period", "fortnight")
-    assert (result.exit_code, "is not a span of time" in result.stderr) == (2, True)
+    assert (result.exit_code, "is not a duration" in result.stderr) == (2, True)
 
 
 def test_compare_sets_versions_side_by_side(commands: Commands, trained: str, held_out: Path) -> None:
@@ -128,7 +128,7 @@ def test_due_schedules_and_jobs_say_why(commands: Commands, in_production: str, 
     [row] = [line for line in said.splitlines() if line.startswith(in_production)]
     assert "after the split" in row
     schedule = commands.said("schedules", in_production)
-    assert "7 days after the last training, or on drift with a score from 0.8" in schedule
+    assert "7 days after the last training, or on drift with a score of at least 0.8" in schedule
     [job] = commands.json("jobs", in_production)
     assert (job["state"], job["version"]) == ("pending", 2)
     assert job["job_id"] in commands.said("jobs", in_production)
@@ -144,7 +144,7 @@ def test_schedules_are_made_looked_at_paused_and_resumed(commands: Commands, in_
     commands.said("schedule", "pause", in_production, "--reason", "year end")
     assert "year end" in commands.said("schedule", "list", in_production)
     assert "the schedule is paused: year end" in commands.said("schedule", "preview", in_production)
-    assert "what was missed: once" in commands.said("schedule", "resume", in_production)
+    assert "missed firings: once" in commands.said("schedule", "resume", in_production)
     [schedule] = commands.json("schedule", "list", in_production)
     assert schedule["policy"]["cool_down"] == 86_400.0
     [freeze] = schedule["policy"]["freezes"]
@@ -154,7 +154,7 @@ def test_schedules_are_made_looked_at_paused_and_resumed(commands: Commands, in_
 
 
 def test_firings_say_what_became_of_them(commands: Commands, in_production: str, sdk: Client) -> None:
-    assert "nothing has fired" in commands.said("firings", in_production)
+    assert "there is no firing" in commands.said("firings", in_production)
     sdk.create_schedule(in_production, performance=OnPerformance("accuracy", below=0.5))
     sdk.log_metrics(f"{in_production}/2", {"accuracy": 0.4})
     assert "newest data 0:0" in commands.said("due")

@@ -21,4 +21,4 @@ def test_reconcile_and_import_say_when_there_is_nothing_to_do(
     assert commands.json("reconcile", in_production, "--dry-run") == []
     assert "shows all" in commands.said("reconcile", in_production)
     assert commands.json("import", in_production, "--dry-run") == []
-    assert "nothing that is not known here" in commands.said("import", in_production)
+    assert "no versions that are not known here" in commands.said("import", in_production)

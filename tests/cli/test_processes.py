@@ -67,7 +67,7 @@ def test_a_server_that_hangs_is_one_line_that_says_so() -> None:
         for arguments in (["models"], ["models", "--json"], ["audit", "export"]):
             done = modelward(*arguments, "--server", odd.target, "--timeout", "0.5")
             assert (done.returncode, done.stdout) == (1, "")
-            assert done.stderr == f"{odd.target} did not answer within 0.5 s; --timeout gives it longer\n"
+            assert done.stderr == f"{odd.target} did not respond within 0.5 s; increase the limit with --timeout\n"
 
 
 def test_a_reader_that_has_enough_is_no_error(server: RunningServer) -> None:
@@ -100,7 +100,7 @@ def test_without_the_servers_packages_it_says_what_to_install(command: str, miss
 def test_help_names_every_command() -> None:
     said = modelward("--help", COLUMNS="80").stdout
     assert re.findall(r"^  ([a-z]+) +[A-Z]", said, re.MULTILINE) == list(MODULES)
-    assert "..." not in said.partition("Look:")[2]
+    assert "..." not in said.partition("Inspect:")[2]
 
 
 def test_serve_has_a_flag_and_a_variable_for_each_setting() -> None:

@@ -35,7 +35,7 @@ def test_each_failed_gate_has_a_line_of_its_own(
     third = sdk.register(in_production, weights, metrics={"log_loss": 0.7})
     sdk.promote(third, to="staging")
     first, *gates = commands.refused("promote", third, "--to", "production")
-    assert first == "the promotion policy refuses it:"
+    assert first == "the promotion policy rejects it:"
     assert len(gates) == 3
     assert sum("log_loss" in gate for gate in gates) == 1
 
@@ -77,7 +77,7 @@ def test_resolve_answers_for_a_stage_an_alias_and_the_past(
 
 def test_history_tells_who_moved_what_and_why(commands: Commands, in_production: str) -> None:
     heading, _, newest, *_ = commands.said("history", in_production).splitlines()
-    assert heading.split() == ["when", "(UTC)", "version", "from", "to", "who", "why"]
+    assert heading.split() == ["time", "(UTC)", "version", "from", "to", "who", "why"]
     assert newest.split()[2:] == [f"{in_production}/2", "staging", "production", "sdk", "it", "is", "better"]
     assert len(commands.json("history", in_production, "--limit", 3)) == 3
 

@@ -104,7 +104,7 @@ def test_csv_is_read_under_the_kinds_of_the_reference(
     assert "leave it out" in commands.refused("drift", version, tmp_path / "live.data")[0]
     (tmp_path / "wrong.csv").write_text("code,digits,n,t,text\n1,1,many,true,a\n")
     [said] = commands.refused("drift", version, tmp_path / "wrong.csv")
-    assert "holds 'many' in column 'n', where the reference holds numbers" in said
+    assert "contains 'many' in column 'n', where the reference has numbers" in said
 
 
 def test_csv_of_every_type_is_what_was_written(sdk: Client, name: str, tmp_path: Path) -> None:

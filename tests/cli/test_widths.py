@@ -115,10 +115,10 @@ def test_end_asks_for_a_reason_and_on_a_terminal_for_a_yes(
     without = commands.run("ab", "conclude", name)
     assert (without.exit_code, "--reason" in without.stderr) == (2, True)
     assert commands.run("prune", str(version)).exit_code == 2
-    monkeypatch.setattr(options, "somebody_looks_on", lambda: True)
+    monkeypatch.setattr(options, "is_interactive", lambda: True)
     refused = commands.run("ab", "conclude", name, "--reason", "enough", typed="n\n")
     assert refused.exit_code == 1
-    assert f"End {name} for good?" in refused.stderr
+    assert f"Conclude {name} permanently?" in refused.stderr
     assert sdk.get_ab_test(name).conclusion is None
     assert commands.run("ab", "conclude", name, typed="enough\ny\n").exit_code == 0
     conclusion = sdk.get_ab_test(name).conclusion

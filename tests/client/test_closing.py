@@ -200,5 +200,5 @@ async def test_token_that_is_not_known_any_more_is_dropped(
 @pytest.mark.parametrize("kind", ["sync", "async"])
 async def test_answer_about_another_model_is_not_followed(odd: MisbehavingServer, kind: str, tmp_path: Path) -> None:
     odd.has(file("f"), model="other")
-    with pytest.raises(errors.UnexpectedError, match="'m' is followed, and the server answers with 'other'"):
+    with pytest.raises(errors.UnexpectedError, match="'m' is followed, but the server returned 'other'"):
         await _enter(kind, odd.target, cache=tmp_path)

@@ -55,7 +55,7 @@ def test_array_columns_are_named_by_place_or_as_told() -> None:
         (np.zeros((2, 2)), ["a"], "1 names were given"),
         (np.zeros((2, 2)), ["a", "a"], "same name: a"),
         ({"a": [[1], [2]]}, None, "one dimension"),
-        ({"a": [object()]}, None, "numbers, text, truth values or times"),
+        ({"a": [object()]}, None, "numbers, text, booleans or times"),
         ({"a": [1 + 2j]}, None, "complex numbers"),
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), None, "same name: a"),
     ],

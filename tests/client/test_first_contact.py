@@ -52,21 +52,21 @@ def unreached(words: str) -> Iterator[None]:
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_wrong_port_is_told_at_once(call: Callable[[Client], Any]) -> None:
     address = free_address()
-    with Client(address) as client, unreached(f"no Modelward server answers at {address}: nothing listens there"):
+    with Client(address) as client, unreached(f"no Modelward server answers at {address}: nothing is listening there"):
         call(client)
 
 
 async def test_wrong_port_is_told_at_once_without_threads() -> None:
     address = free_address()
     async with AsyncClient(address) as client:
-        with unreached("nothing listens there"):
+        with unreached("nothing is listening there"):
             await client.get_model("spx")
-        with unreached("nothing listens there"):
+        with unreached("nothing is listening there"):
             await anext(client.watch())
 
 
 def test_name_that_no_host_has_is_told() -> None:
-    with Client("nowhere.invalid:50061") as client, unreached("no host has that name"):
+    with Client("nowhere.invalid:50061") as client, unreached("the host name cannot be resolved"):
         client.get_model("spx")
 
 
@@ -84,9 +84,9 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, b
 def test_tls_that_one_side_only_speaks_is_told(encrypted: tuple[str, bytes], server: RunningServer) -> None:
     address, certificate = encrypted
     trusted = grpc.ssl_channel_credentials(certificate)
-    with Client(address) as client, unreached("as one with TLS does; give credentials"):
+    with Client(address) as client, unreached("suggests that it requires TLS; pass credentials"):
         client.get_model("spx")
-    with Client(server.target, credentials=trusted) as client, unreached("without TLS; leave credentials out"):
+    with Client(server.target, credentials=trusted) as client, unreached("does not use TLS; omit the credentials"):
         client.get_model("spx")
     other = address.replace("localhost", "127.0.0.1")
     with Client(other, credentials=grpc.ssl_channel_credentials()) as client, unreached("do not trust"):
@@ -98,7 +98,7 @@ def test_tls_that_one_side_only_speaks_is_told(encrypted: tuple[str, bytes], ser
 def test_server_of_http_is_told() -> None:
     other = HTTPServer(("127.0.0.1", 0), Quiet)
     threading.Thread(target=other.serve_forever, daemon=True).start()
-    with Client(f"127.0.0.1:{other.server_port}") as client, unreached("of HTTP/1"):
+    with Client(f"127.0.0.1:{other.server_port}") as client, unreached("an HTTP/1 server"):
         client.get_model("spx")
     other.shutdown()
     other.server_close()

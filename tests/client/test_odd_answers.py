@@ -31,7 +31,7 @@ from modelward import (
     errors,
 )
 from modelward.shared.convert.abtest import ab_test_from_proto
-from modelward.shared.retry import MAX_RETRY_SECONDS, Pauses, pause_before_watching
+from modelward.shared.retry import MAX_RETRY_SECONDS, Backoff, pause_before_watching
 from modelward.v1 import comparison_pb2, drift_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from tests.support.clients import Either
@@ -249,13 +249,13 @@ async def test_odd_details_of_an_error_are_an_error_of_ours(
 @pytest.mark.parametrize("seconds", [-1e300, math.inf, 1e300])
 def test_watch_is_not_told_to_wait_for_ever(seconds: float) -> None:
     error = errors.LimitReached("later", max(seconds, 0.0))
-    assert 0 <= pause_before_watching(error, Pauses(), begun=True) < MAX_RETRY_SECONDS + 1
+    assert 0 <= pause_before_watching(error, Backoff(), started=True) < MAX_RETRY_SECONDS + 1
 
 
 async def test_list_without_an_end_ends(odd: MisbehavingServer, hasty: Either) -> None:
     odd.answers["ListModels"] = lambda *_: [pb.ListModelsResponse(next_page_token="more")]
     begun = time.monotonic()
-    with pytest.raises(errors.DeadlineExceeded, match="gets nowhere"):
+    with pytest.raises(errors.DeadlineExceeded, match="makes no progress"):
         await hasty.list_models()
     assert time.monotonic() - begun < 60
 
@@ -266,7 +266,7 @@ async def test_answers_to_live_data_without_an_end_are_not_collected(
     for module in ("_async", "_sync"):
         monkeypatch.setattr(f"modelward.{module}.connection.MAX_EXCHANGED_BYTES", 1 << 20)
     odd.answers["Observe"] = lambda *_: repeat(drift_pb2.ObserveResponse())
-    with pytest.raises(errors.UnexpectedError, match="1 MiB and no end"):
+    with pytest.raises(errors.UnexpectedError, match="exceed 1 MiB without an end"):
         await asking.observe("m/1", sender="s", rows=9)
     odd.answers["Observe"] = lambda *_: repeat(drift_pb2.ObserveResponse(acknowledged=1), 1000)
     assert (await asking.observe("m/1", sender="s", rows=9)).acknowledged == 1
@@ -276,9 +276,9 @@ async def test_comparison_that_tells_nothing_ends(
     odd: MisbehavingServer, hasty: Either, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("_async", "_sync"):
-        monkeypatch.setattr(f"modelward.{module}.comparison.MAX_SILENCE_SECONDS", 0.5)
+        monkeypatch.setattr(f"modelward.{module}.comparison.MAX_IDLE_SECONDS", 0.5)
     odd.answers["CompareModels"] = lambda *_: odd.silence()
-    with pytest.raises(errors.DeadlineExceeded, match=r"said nothing for 0\.5 s"):
+    with pytest.raises(errors.DeadlineExceeded, match=r"sent nothing for 0\.5 s"):
         await hasty.compare(["m/1", "m/2"], TABLE, [0, 1, 0])
 
 
@@ -286,7 +286,7 @@ async def test_audit_log_that_stops_coming_ends_and_a_slow_reader_does_not_end_i
     odd: MisbehavingServer, hasty: Either
 ) -> None:
     odd.answers["ExportAuditLog"] = lambda *_: odd.silence()
-    with pytest.raises(errors.DeadlineExceeded, match="said nothing for 1 s"):
+    with pytest.raises(errors.DeadlineExceeded, match="sent nothing for 1 s"):
         await hasty.export_audit_log()
     record = pb.AuditRecord(sequence=1)
     odd.answers["ExportAuditLog"] = lambda *_: [pb.ExportAuditLogResponse(records=[record])] * 2
@@ -300,5 +300,5 @@ async def test_audit_log_that_stops_coming_ends_and_a_slow_reader_does_not_end_i
 @pytest.mark.parametrize("actor", ["a\nb", "\x1b"])
 @pytest.mark.parametrize("kind", [Client, AsyncClient])
 def test_name_that_no_header_takes_is_refused(actor: str, kind: type[Any]) -> None:
-    with pytest.raises(errors.InvalidField, match="actor: has a character"):
+    with pytest.raises(errors.InvalidField, match="actor: contains a character"):
         kind("127.0.0.1:1", actor=actor)

@@ -68,7 +68,7 @@ def test_a_cluster_finds_what_one_machine_finds(clients: tuple[Client, Client], 
 
 @pytest.mark.system
 def test_columns_of_a_uri_are_named(clients: tuple[Client, Client], folder: Path) -> None:
-    with pytest.raises(errors.InvalidField, match="names a column"):
+    with pytest.raises(errors.InvalidField, match="must be the name of a column"):
         clients[0].compare(["spx/1", "spx/2"], (folder / "test").as_uri(), TRUTH)
     with pytest.raises(errors.InvalidField, match="has no column 'down'; it has x0"):
         clients[0].compare(["spx/1", "spx/2"], (folder / "test").as_uri(), "down")

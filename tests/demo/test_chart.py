@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.image import imread
 
-from modelward.demo.chart import QuarterOfDrift, Reign, draw
+from modelward.demo.chart import ProductionPeriod, QuarterOfDrift, draw
 
 
 def test_the_picture_is_a_png_with_something_on_it(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_the_picture_is_a_png_with_something_on_it(tmp_path: Path) -> None:
         tmp_path / "drift.png",
         pd.Series(range(len(days)), days, dtype=float),
         quarters,
-        [Reign("1", days[0], days[-1])],
+        [ProductionPeriod("1", days[0], days[-1])],
     )
     picture = imread(tmp_path / "drift.png")
     assert picture.shape[0] > 500

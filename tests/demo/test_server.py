@@ -46,7 +46,7 @@ def test_a_demo_that_is_told_to_stop_leaves_no_server_and_no_folder(tmp_path: Pa
 def _told_target(demo: "subprocess.Popen[str]") -> str:
     """Return the address that the demo's first sentence names."""
     assert demo.stdout
-    found = re.search(r"runs on (\S+),", demo.stdout.readline())
+    found = re.search(r"is running on (\S+),", demo.stdout.readline())
     assert found
     return found[1]
 

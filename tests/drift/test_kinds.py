@@ -179,10 +179,10 @@ async def test_column_to_ignore_that_is_not_there_is_refused_with_the_nearest(
     client: Either, model: Path, name: str
 ) -> None:
     table = pa.table({"a": NUMBERS, "symbol": TEXT, "raw": [[1]] * ROWS})
-    why = r"ignore: names 'symbl', which is no column of the data \(did you mean 'symbol'\?\); it has a, symbol, raw"
+    why = r"ignore: names 'symbl', which is not in the data \(did you mean 'symbol'\?\); the columns are a, symbol, raw"
     with pytest.raises(errors.InvalidField, match=why):
         await client.register(name, model, reference=table, ignore=["symbl", "raw"])
-    with pytest.raises(errors.InvalidField, match="ignore: says nothing without reference"):
+    with pytest.raises(errors.InvalidField, match="ignore: has no effect without reference"):
         await client.register(name, model, ignore="raw")
     version = await client.register(name, model, reference=table, ignore=["symbol", "raw"])
     reference = await client.get_reference(version)
@@ -198,7 +198,7 @@ def test_column_to_ignore_that_is_not_there_is_refused_on_every_way(door: Door, 
     table = pa.table({"a": NUMBERS, "symbol": TEXT})
     data = MESSAGES[way](door.folder, table)
     header = drift_pb2.ReferenceHeader(version=door.ref, name="typo", data=data, ignored_columns=["symbl"])
-    why = r"ignored_columns:? names 'symbl', which is no column of the data \(did you mean 'symbol'\?\)"
+    why = r"ignored_columns:? names 'symbl', which is not in the data \(did you mean 'symbol'\?\)"
     with pytest.raises(errors.InvalidField, match=why):
         asked(door.client._drift.SetReference, iter([drift_pb2.SetReferenceRequest(header=header)]))
     header.ignored_columns[:] = ["symbol"]

@@ -87,7 +87,7 @@ def test_ids_of_every_type(door: Door, way: str) -> None:
         if name in TEXTS:
             door.client.record_outcomes(version, column(way, f"{name} no"), labels=labels)
         else:
-            with pytest.raises(errors.InvalidField, match=r"^ids\[[01]\]: is .*no id; give text or a whole number"):
+            with pytest.raises(errors.InvalidField, match=r"^ids\[[01]\]: is .*not an id; give text or a whole number"):
                 door.client.record_outcomes(version, column(way, f"{name} no"), labels=labels)
     texts = sorted({text for texts in TEXTS.values() for text in texts})
     assert door.client.record_outcomes(version, texts, predictions=[1.0] * len(texts)).labels == len(texts)
@@ -179,7 +179,7 @@ async def test_predictions_are_found_in_files_of_the_server_by_whatever_has_the_
         again = await client.compare([], path.as_uri(), "label", ids="day", predictions=predictions)
         with pytest.raises(errors.InvalidField, match=r"^ids: is missing"):
             await client.compare([], path.as_uri(), "label", predictions=predictions)
-        with pytest.raises(errors.InvalidField, match="is no table"):
+        with pytest.raises(errors.InvalidField, match="is not a table"):
             await client.compare([], path.as_uri(), "label", ids="day", predictions={"kinds/1": label})
     assert again.results == found.results
 

@@ -122,7 +122,7 @@ def test_what_no_file_can_name_is_refused() -> None:
         return x
 
     for function in (lambda x: x, inner):
-        with pytest.raises(errors.InvalidField, match=r"model: holds .*, which no file can name: define it at the top"):
+        with pytest.raises(errors.InvalidField, match=r"model: contains .*, which cannot be found by name"):
             there_and_back(make_pipeline(FunctionTransformer(function), LOG), X)
 
 

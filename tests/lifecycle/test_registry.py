@@ -182,7 +182,7 @@ async def test_every_field_that_is_wrong_is_named_at_once(client: Either, folder
 
 
 async def test_object_that_is_no_model_is_refused_before_anything_is_sent(client: Either, name: str) -> None:
-    with pytest.raises(errors.InvalidField, match="neither a path, a scikit-learn estimator nor an ONNX model"):
+    with pytest.raises(errors.InvalidField, match="is not a path, a scikit-learn estimator or an ONNX model"):
         await client.register(name, {"not": "a model"})
 
 

@@ -117,7 +117,7 @@ async def test_gates_and_material_models_leave_it_to_a_person(client: Either, na
     await client.set_promotion_policy(PromotionPolicy(name, required_tags=("reviewed",)))
     found = await _followed(client, await _completed(client, name, GOOD, evaluation=(X, Y)))
     assert found.state is FollowUpState.WAITING
-    assert f"the promotion policy refuses it: required_tags.reviewed: {name}/2 has no tag reviewed" in found.reason
+    assert f"the promotion policy rejects it: required_tags.reviewed: {name}/2 has no tag reviewed" in found.reason
     await client.set_promotion_policy(PromotionPolicy(name, material=True))
     found = await _followed(client, await _completed(client, name, GOOD, evaluation=(X, Y)))
     assert found.state is FollowUpState.WAITING

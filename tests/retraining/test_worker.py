@@ -125,7 +125,7 @@ def test_a_worker_that_is_told_to_stop_gives_its_job_back_at_once(sdk: Client, n
     worker.terminate()
     assert worker.wait(PATIENCE_SECONDS) == 0
     back = sdk.get_job(job.job_id)
-    assert (back.state, back.failures[0].reason) == (JobState.PENDING, "the worker was told to stop")
+    assert (back.state, back.failures[0].reason) == (JobState.PENDING, "the worker was stopped")
     start("tests.support.training_functions:train_slowly")
     assert _until(sdk, job, lambda seen: seen.state is JobState.SUCCEEDED).attempt == 2
 

@@ -41,7 +41,7 @@ def test_every_way_to_external_data_is_seen(way: str, folder: Path) -> None:
     for location in OUTSIDE:
         model.write_bytes(external_model(way, location))
         assert external_files(model) == {location}
-        with pytest.raises(errors.InvalidField, match="which is no file beside it"):
+        with pytest.raises(errors.InvalidField, match="which is not a file in the model's folder"):
             check_confined(model)
     model.write_bytes(external_model(way, "deep/weights"))
     check_confined(model)
@@ -52,7 +52,7 @@ def test_a_model_with_its_weights_inside_names_no_file(tmp_path: Path) -> None:
     assert external_files(tmp_path / "model.onnx") == set()
     for content in (b"no model", b"\x3a" * 1000):
         (tmp_path / "model.onnx").write_bytes(content)
-        with pytest.raises(errors.InvalidField, match="is no ONNX model"):
+        with pytest.raises(errors.InvalidField, match="is not an ONNX model"):
             external_files(tmp_path / "model.onnx")
 
 

@@ -100,7 +100,7 @@ class Callers:
         model = self._version.model
         with (
             Client(self._targets, timeout=PATIENCE_SECONDS) as client,
-            client.follow(model, cache=self._cache, longest_staleness=STALE) as live,
+            client.follow(model, cache=self._cache, max_staleness=STALE) as live,
         ):
             while not self._ended.wait(0.01):
                 if live.current.version.ref not in self.followed[-1:]:

@@ -72,7 +72,7 @@ def test_drift_is_seen_in_2008_and_not_before(told: Told, client: Client) -> Non
 def test_every_promotion_that_it_tells_is_on_record(told: Told, client: Client) -> None:
     moves = [move for move in client.list_transitions(MODEL) if move.to_stage is Stage.PRODUCTION]
     promoted = [move.version.version for move in reversed(moves)]
-    assert promoted[1:] == [int(number) for number in re.findall(r"Version (\d+) goes into production", told.output)]
+    assert promoted[1:] == [int(number) for number in re.findall(r"Version (\d+) is promoted", told.output)]
     assert len(promoted) > 1
     assert all(move.reason for move in moves)
     assert client.resolve(MODEL).version.version == promoted[-1]

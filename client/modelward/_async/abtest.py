@@ -1,4 +1,4 @@
-"""The calls about A/B tests: versions on live traffic."""
+"""Client methods for A/B tests of versions on live traffic."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ PAGE_SIZE = 50
 
 
 class AsyncAbTests(AsyncConnection):
-    """Tests of versions on live traffic."""
+    """A/B tests of versions on live traffic."""
 
     async def create_ab_test(
         self,
@@ -63,22 +63,23 @@ class AsyncAbTests(AsyncConnection):
 
         Args:
             test: its name, unique on the server.
-            variants: the version of each variant by its name; the first is the control.
-            primary_metric: what decides, by its key or with its margin; higher is better unless it says otherwise.
+            variants: the version of each variant by the variant's name; the first is the control.
+            primary_metric: the deciding metric, by key or with its margin; higher is better unless the metric is
+                defined otherwise.
             guardrails: metrics that must not become worse than the control's by more than their margins.
-            weights: how many units a variant gets relative to the others; 1 when it is left out.
-            coverage: the share of the units that take part, from 0 for nobody up to 1.
-            salt: the seed of the assignment; the test's name when it is empty.
-            namespace: a share of the units that other tests leave alone.
-            unit: what a unit is, in words, as "account", "symbol" or "hour".
-            shadow: the control decides for every unit and the others only look on; they are compared unit by unit.
+            weights: number of units that a variant gets relative to the others; 1 by default.
+            coverage: the share of the units that take part, from 0 for none up to 1.
+            salt: the seed of the assignment; the test's name when empty.
+            namespace: a share of the units that other tests do not use.
+            unit: what a unit is, in words, such as "account", "symbol" or "hour".
+            shadow: the control decides for every unit while the others run in shadow; they are compared unit by unit.
             confidence_level: of intervals and verdict, from 0.5 to 0.999.
-            block: outcomes within so long a span of time count as one, for outcomes that hang together.
+            block: outcomes within each block of this length count as one, for serially dependent outcomes.
 
         Raises:
             AbTestExists: the name is taken.
             ModelNotFound, VersionNotFound: a version does not exist.
-            InvalidField: a name, a weight, a share or a metric is not what it should be.
+            InvalidField: a name, a weight, a share or a metric is invalid.
         """
         message = pb.AbTest(
             test=test,
@@ -101,13 +102,13 @@ class AsyncAbTests(AsyncConnection):
         """Return a test.
 
         Raises:
-            AbTestNotFound: there is none of that name.
+            AbTestNotFound: there is no test with this name.
         """
         request = pb.GetAbTestRequest(test=test)
         return ab_test_from_proto((await self._call(self._comparison.GetAbTest, request)).ab_test)
 
     async def list_ab_tests(self, model: str = "", *, state: AbTestState | None = None) -> AsyncIterator[AbTest]:
-        """Iterate over tests, the newest first; of those with a version of one model, or of all.
+        """Iterate over tests, the newest first: those with a version of one model, or all.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -118,26 +119,27 @@ class AsyncAbTests(AsyncConnection):
                 yield ab_test_from_proto(test)
 
     def assign(self, test: AbTest, unit: str) -> Assignment:
-        """Say which variant a unit gets, without a call: the same unit always gets the same one.
+        """Return the variant that a unit gets, without a call: the same unit always gets the same one.
 
-        A unit that takes no part gets the control, as does every unit of a shadow test. Of a concluded test every unit
-        gets the variant that was chosen; so read the test again now and then.
+        A unit that takes no part gets the control, as does every unit of a shadow test. In a concluded test every unit
+        gets the chosen variant, so fetch the test again from time to time.
 
         Raises:
-            InvalidField: the unit is no text of 1 to 256 characters.
-            UnexpectedError: the test has no variants, weights or winner, as none has that Modelward gives.
+            InvalidField: the unit is not text of 1 to 256 characters.
+            UnexpectedError: the test lacks variants, weights or a winner; tests that Modelward returned always have
+                them.
         """
         try:
             return assign(test, unit)
         except (LookupError, ValueError, ZeroDivisionError) as error:
-            raise UnexpectedError(f"{test.test!r} is no test that Modelward gives") from error
+            raise UnexpectedError(f"{test.test!r} is not a test that Modelward returned") from error
 
     async def assign_variant(self, test: AbTest | str, unit: str) -> Assignment:
-        """Ask the server which variant a unit gets; it says the same as `assign`.
+        """Return the variant that a unit gets, as computed by the server; the result is that of `assign`.
 
         Raises:
             AbTestNotFound: there is no such test.
-            InvalidField: the unit is no text of 1 to 256 characters.
+            InvalidField: the unit is not text of 1 to 256 characters.
         """
         check_unit(unit)
         request = pb.AssignVariantRequest(test=name_of(test), unit=unit)
@@ -146,11 +148,11 @@ class AsyncAbTests(AsyncConnection):
     async def record_ab_outcomes(
         self, test: AbTest | str, outcomes: Iterable[AbOutcome], *, timeout: float | None = None
     ) -> RecordedAbOutcomes:
-        """Send what came of decisions; late is as good, and the same may be sent again.
+        """Record outcomes of decisions; they may arrive late and be sent repeatedly.
 
-        Each outcome id counts once, with the values that came first. A variant that an outcome names counts, though
-        the assignment may give its unit another one; how many units that befell is part of the result. Up to 10,000
-        outcomes are kept all or none; more travel in several calls.
+        Each outcome id counts once, with the values that arrived first. If an outcome names a variant, it counts for
+        that variant even if another one is assigned to its unit; the result reports the number of such units. Up to
+        10,000 outcomes are recorded atomically; more are sent in several calls.
 
         Args:
             timeout: seconds for each call.
@@ -167,7 +169,7 @@ class AsyncAbTests(AsyncConnection):
         return total(recorded)
 
     async def ab_test_result(self, test: AbTest | str, *, timeout: float | None = None) -> AbTestResult:
-        """Say how a test stands; look as often as you like, the answer does not suffer.
+        """Return a test's current result; looking at it often does not affect its validity.
 
         Raises:
             AbTestNotFound: there is no such test.
@@ -180,18 +182,18 @@ class AsyncAbTests(AsyncConnection):
         test: AbTest | str,
         format: Literal["html", "png"] = "html",  # noqa: A002 - the word of the contract
     ) -> bytes:
-        """Draw how a test stands.
+        """Render a test's current result.
 
         Args:
-            format: `html` for a page that needs nothing else, light or dark as the reader likes it, with every figure;
-                `png` for a picture, 2400 pixels wide, with the verdict, its course and the intervals.
+            format: `html` for a self-contained page with every number, in the reader's light or dark theme; `png` for
+                an image, 2400 pixels wide, with the verdict, its timeline and the intervals.
 
         Returns:
             The file's content.
 
         Raises:
             AbTestNotFound: there is no such test.
-            InvalidField: the format is another one.
+            InvalidField: the format is unknown.
         """
         request = pb.RenderAbTestRequest(test=name_of(test), format=report_format_to_proto(format))
         return (await self._call(self._comparison.RenderAbTest, request)).content
@@ -206,22 +208,22 @@ class AsyncAbTests(AsyncConnection):
         etag: str = "",
         timeout: float | None = None,
     ) -> AbTest:
-        """End a test and record what was decided.
+        """Conclude a test and record the decision.
 
         Args:
-            winner: the variant that is chosen; the superior one when it is empty, or else the control.
-            action: `"none"` only records, `"promote"` puts the winner into production through the usual gates,
-                `"roll-back"` puts the predecessor back, `"by-rule"` does what the result says: a superior variant is
-                promoted, and a guardrail that is broken by what is in production rolls back.
-            etag: the test's, so that only what was looked at is concluded; any when it is empty.
+            winner: the chosen variant; when empty, the superior one, or else the control.
+            action: `"none"` only records, `"promote"` promotes the winner to production through the usual gates,
+                `"roll-back"` restores the predecessor, `"by-rule"` acts as the result indicates: a superior variant is
+                promoted, and a guardrail violated by the version in production rolls back.
+            etag: the test's, so that the test is only concluded as it was read; empty accepts any.
 
         Raises:
             AbTestNotFound: there is no such test.
-            AbTestConcluded: it has ended already.
-            AbTestUndecided: the rule decides nothing yet; the test goes on.
-            GatesFailed, IllegalTransition, NoPredecessor: the action is not possible; the test goes on.
+            AbTestConcluded: it has already ended.
+            AbTestUndecided: the rule does not decide yet; the test continues.
+            GatesFailed, IllegalTransition, NoPredecessor: the action is not possible; the test continues.
             EtagMismatch: the test changed since it was read.
-            InvalidField: the winner is no variant.
+            InvalidField: the winner is not a variant.
         """
         request = pb.ConcludeAbTestRequest(
             test=name_of(test),

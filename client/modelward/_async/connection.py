@@ -1,4 +1,4 @@
-"""The channel to the server: deadlines, retries, errors."""
+"""The connection to the server: deadlines, retries, errors."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from grpc import aio
 
 from modelward._contact import Contact
 from modelward._credentials import check_token_travels_safely, login_name
-from modelward._silence import AsyncSilence
+from modelward._silence import AsyncIdleTimeout
 from modelward._telemetry import call_span, trace_headers
 from modelward.errors import ModelwardError
 from modelward.shared.retry import (
     CALL_ERRORS,
     Attempts,
-    Outgoing,
+    RequestStream,
     actor_header,
+    answers_too_large,
     check_header,
     client_closed,
-    endless,
     failure_of,
-    name_request,
     read,
+    set_request_id,
 )
 from modelward.shared.targets import channel_target
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
@@ -45,29 +45,29 @@ if TYPE_CHECKING:  # The types of asynchronous stubs exist for type checkers onl
 DEFAULT_TARGET = "localhost:50061"
 DEFAULT_TIMEOUT_SECONDS = 30.0
 MAX_MESSAGE_BYTES = 512 << 20
-"""The largest answer that is taken; the longest of honest ones have a few megabytes."""
+"""Maximum size of one answer; legitimate ones have at most a few megabytes."""
 MAX_EXCHANGED_BYTES = 256 << 20
-"""The most that all answers of one exchange may have together, which are kept until it ends."""
+"""Maximum total size of the answers of one exchange, which are kept in memory until it ends."""
 ANSWER_BYTES = 1 << 10
-"""What each of them counts for beside its own bytes, so that empty ones have an end too."""
+"""Minimum size attributed to each answer, so that a stream of empty ones is limited, too."""
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
 
 
 class AsyncConnection:
-    """A connection to a Modelward server or to several of one database, and the ways to call them.
+    """A connection to a Modelward server, or to several servers of one database, with the methods to call them.
 
     Args:
-        target: the server, as `host:port`; several with commas, as `models-1:50061,models-2:50061`. Calls take turns
-            at those that answer, and what breaks off goes on at another.
-        timeout: seconds that one call may take with all its attempts, where the call does not say otherwise.
-        actor: who acts, for the record; the login name when it is left out.
+        target: the server, as `host:port`; several separated by commas, such as `models-1:50061,models-2:50061`. Calls
+            rotate over the available servers, and an interrupted call continues at another one.
+        timeout: seconds for one call with all its attempts, unless the call sets its own timeout.
+        actor: the actor in the audit log; the login name by default.
         credentials: for TLS; without them the connection is not encrypted.
-        token: a token or JWT that proves who calls, or what gives one anew for each call.
+        token: a token or JWT that authenticates the caller, or a function that returns one for each call.
 
     Raises:
-        InvalidField: an argument is not what it should be, or a token would be sent unencrypted over a network.
+        InvalidField: an argument is invalid, or a token would be sent unencrypted over a network.
     """
 
     def __init__(
@@ -80,22 +80,22 @@ class AsyncConnection:
         token: str | Callable[[], str] | None = None,
     ) -> None:
         check_token_travels_safely(target, credentials, token)
-        place, spread = channel_target(target)
+        address, target_options = channel_target(target)
         self.actor = actor or login_name()
         self._actor_header = actor_header(self.actor)
         options = [
-            *spread,
+            *target_options,
             ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-            # A watch may be silent for hours: pings, and as many as it takes, tell a quiet server from a dead one.
+            # A watch may be idle for hours: an unlimited number of pings distinguishes a quiet server from a dead one.
             ("grpc.keepalive_time_ms", 20_000),
             ("grpc.keepalive_timeout_ms", 5_000),
-            ("grpc.http2.ping_timeout_ms", 10_000),  # The one that counts; by default it is a minute.
+            ("grpc.http2.ping_timeout_ms", 10_000),  # The effective timeout; a minute by default.
             ("grpc.http2.max_pings_without_data", 0),
         ]
         if credentials is None:
-            self._channel = aio.insecure_channel(place, options=options)
+            self._channel = aio.insecure_channel(address, options=options)
         else:
-            self._channel = aio.secure_channel(place, credentials, options=options)
+            self._channel = aio.secure_channel(address, credentials, options=options)
         self.target = target
         self._timeout = timeout
         self._credentials = credentials
@@ -115,7 +115,7 @@ class AsyncConnection:
         return (self._actor_header, *proof, *trace_headers())
 
     async def close(self) -> None:
-        """Close the connection; calls in flight, and all after them, raise `FailedPrecondition`."""
+        """Close the connection; calls in progress and all later calls raise `FailedPrecondition`."""
         self._closed = True
         await self._channel.close()
 
@@ -135,9 +135,9 @@ class AsyncConnection:
         self._contact.made()
         return read(answer)
 
-    def _failure(self, error: BaseException, silence: float = 0.0) -> ModelwardError:
-        """Turn what ended a call into our error; see `failure_of`."""
-        return self._contact.explained(failure_of(error, closed=self._closed, silence=silence), error)
+    def _failure(self, error: BaseException, idle_seconds: float = 0.0) -> ModelwardError:
+        """Convert the exception that ended a call; see `failure_of`."""
+        return self._contact.explained(failure_of(error, closed=self._closed, idle_seconds=idle_seconds), error)
 
     async def _call(
         self,
@@ -145,8 +145,8 @@ class AsyncConnection:
         request: Request,
         timeout: float | None = None,
     ) -> Response:
-        """Call once, and again with the same request id while the server is away."""
-        name_request(request)
+        """Make a unary call, and retry it with the same request id while the server is unavailable."""
+        set_request_id(request)
         attempts = Attempts(self._timeout if timeout is None else timeout)
         with call_span(request):
             while True:
@@ -161,15 +161,15 @@ class AsyncConnection:
     async def _pages(
         self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request
     ) -> AsyncIterator[Response]:
-        """Call until the server has no further page, and give each page."""
-        asked: Any = request
+        """Yield the pages of a list, until the server returns no further page token."""
+        paged: Any = request
         attempts = Attempts(math.inf, patience=self._timeout)
         while True:
             page: Any = await self._call(method, request)
             yield page
             if not page.next_page_token:
                 return
-            asked.page_token = page.next_page_token
+            paged.page_token = page.next_page_token
             if len(page.ListFields()) > 1:
                 attempts.progressed()
             attempts.check_patience()
@@ -180,7 +180,7 @@ class AsyncConnection:
         requests: Callable[[], Iterable[Request]],
         timeout: float | None = None,
     ) -> Response:
-        """Send a stream; `requests` gives it anew for each attempt."""
+        """Send a stream; `requests` creates it for each attempt."""
         attempts = Attempts(self._timeout if timeout is None else timeout)
         while True:
             try:
@@ -195,10 +195,10 @@ class AsyncConnection:
         requests: Sequence[Request],
         timeout: float | None = None,
     ) -> list[Response]:
-        """Send all of a stream and receive all that comes back; the server must take what it knows only once.
+        """Send a whole stream and receive all answers; the server must handle repeated requests idempotently.
 
         Raises:
-            UnexpectedError: the answers have no end.
+            UnexpectedError: the answers exceed `MAX_EXCHANGED_BYTES`.
         """
         attempts = Attempts(self._timeout if timeout is None else timeout)
         while True:
@@ -212,7 +212,7 @@ class AsyncConnection:
                     size += response.ByteSize() + ANSWER_BYTES
                     if size > MAX_EXCHANGED_BYTES:
                         call.cancel()
-                        raise endless(MAX_EXCHANGED_BYTES)
+                        raise answers_too_large(MAX_EXCHANGED_BYTES)
                 return received
             except CALL_ERRORS as error:
                 pause = attempts.pause_before_next(self._failure(error))
@@ -222,49 +222,49 @@ class AsyncConnection:
         self, method: aio.StreamUnaryMultiCallable[Request, Response], requests: Iterable[Request], attempts: Attempts
     ) -> Response:
         self._check_open()
-        metadata, outgoing = self._metadata, Outgoing(requests)
+        metadata, outgoing = self._metadata, RequestStream(requests)
         try:
             call = method(outgoing, timeout=attempts.remaining(), metadata=metadata)
-            with AsyncSilence(call.cancel, self._timeout) as outgoing.listening:
+            with AsyncIdleTimeout(call.cancel, self._timeout) as outgoing.idle_timeout:
                 return self._read(await call)
         except CALL_ERRORS as error:
-            silence = outgoing.listening.expired if outgoing.listening else 0.0
-            raise outgoing.failure or self._failure(error, silence) from None
+            idle_seconds = outgoing.idle_timeout.expired if outgoing.idle_timeout else 0.0
+            raise outgoing.failure or self._failure(error, idle_seconds) from None
 
     async def _receive(
         self,
         method: aio.UnaryStreamMultiCallable[Request, Response],
         request: Request,
         timeout: float | None = None,
-        silence: float = math.inf,
+        idle_seconds: float = math.inf,
     ) -> AsyncGenerator[Response, None]:
-        """Receive a stream. What was received is not asked for again, so a break ends it with an error.
+        """Receive a stream. An interruption ends it with an error, because received messages are not requested again.
 
         Args:
-            timeout: seconds for the whole stream; an infinite one is none.
-            silence: seconds for which the server may say nothing; without end where it has nothing to say, and then
-                pings tell whether it is there.
+            timeout: seconds for the whole stream; infinite for none.
+            idle_seconds: seconds without any message; infinite where the server may have nothing to send, in which case
+                pings detect its failure.
         """
-        name_request(request)
+        set_request_id(request)
         self._check_open()
         seconds = self._timeout if timeout is None else timeout
         call = self._begin(method, request, seconds if seconds < math.inf else None)
-        listening = AsyncSilence(call.cancel, silence)
+        idle_timeout = AsyncIdleTimeout(call.cancel, idle_seconds)
         try:
-            with listening:
+            with idle_timeout:
                 async for response in call:
-                    listening.pause()
+                    idle_timeout.pause()
                     yield self._read(response)
-                    listening.resume()
+                    idle_timeout.resume()
         except CALL_ERRORS as error:
-            raise self._failure(error, listening.expired) from None
+            raise self._failure(error, idle_timeout.expired) from None
         finally:
             call.cancel()
 
     def _begin(
         self, method: aio.UnaryStreamMultiCallable[Request, Response], request: Request, seconds: float | None
     ) -> Any:
-        """Begin a call that receives a stream; its type has no public name in both forms of gRPC."""
+        """Start a call that receives a stream; its type has no public name common to both forms of gRPC."""
         metadata = self._metadata
         try:
             return method(request, timeout=seconds, metadata=metadata)

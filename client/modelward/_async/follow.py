@@ -1,4 +1,4 @@
-"""Following a model: what is to be used now, in memory, without the network."""
+"""Follow a model: keep the current version in memory, usable without the network."""
 
 import asyncio
 import logging
@@ -14,7 +14,7 @@ from modelward._async.lifecycle import AsyncLifecycle
 from modelward._async.watching import AsyncWatching
 from modelward._cache import Cache
 from modelward._coerce import as_stage
-from modelward._follow import Followed, Holder, Loader, cache_key, load_known
+from modelward._follow import CurrentModel, Followed, Loader, cache_key, load_supported, renamed_staleness
 from modelward._text import one_line
 from modelward._transfers import transfer_seconds
 from modelward.errors import (
@@ -29,25 +29,25 @@ from modelward.errors import (
 from modelward.lifecycle import ModelVersion, Stage
 from modelward.shared.convert.common import stage_to_proto
 from modelward.shared.convert.lifecycle import version_from_proto
-from modelward.shared.retry import Attempts, Pauses
+from modelward.shared.retry import Attempts, Backoff
 from modelward.v1 import lifecycle_pb2 as pb
 
 log = logging.getLogger(__name__)
 
 CLOSE_SECONDS = 5.0
-"""How long the end of the block waits for a loader that is at work."""
+"""How long leaving the block waits for a running loader."""
 
 
 class AsyncSource(AsyncLifecycle, AsyncWatching):
-    """The calls that following needs."""
+    """The calls that a follower needs."""
 
 
 class AsyncFollower:
-    """Keeps the version of a stage at hand; use it in a `with` block.
+    """Keeps the current version of a stage in memory; use it in a `with` block.
 
-    It watches the registry. When another version comes to the stage, it fetches the files to a cache, verifies them,
-    loads the model and only then makes it current. While the server is away, what is current stays so; a process that
-    starts then takes the last version that was good from the disk.
+    It watches the registry. When another version enters the stage, it downloads the files to a cache, verifies them,
+    loads the model and only then makes it current. While the server is unavailable, the current version stays; a
+    process that starts during an outage uses the last good version from the disk.
     """
 
     def __init__(
@@ -58,7 +58,7 @@ class AsyncFollower:
         stage: Stage,
         cache: Cache,
         load: Loader,
-        holder: Holder,
+        current_model: CurrentModel,
         engine: str,
     ) -> None:
         self._connect = connect
@@ -66,23 +66,23 @@ class AsyncFollower:
         self._stage = stage
         self._cache = cache
         self._load = load
-        self._holder = holder
+        self._current_model = current_model
         self._engine = engine
         self._key = cache_key(target, model, stage)
         self._token = ""
-        self._pauses = Pauses()
+        self._pauses = Backoff()
         self._closed = False
 
     @property
     def current(self) -> Followed:
-        """The version to use now: an attribute is read, no lock is taken and no network is asked.
+        """The version to use now: reads an attribute, without locks and without the network.
 
         Raises:
             ModelHalted: the model was halted.
-            NothingResolved: nothing is in the stage.
-            Unavailable: the server was away for longer than is accepted.
+            NothingResolved: no version holds the stage.
+            Unavailable: the server has been unavailable for longer than `max_staleness`.
         """
-        return self._holder.current
+        return self._current_model.current
 
     async def __aenter__(self) -> Self:
         await asyncio.to_thread(self._cache.open)
@@ -104,61 +104,61 @@ class AsyncFollower:
         await asyncio.wait([self._task], timeout=CLOSE_SECONDS)
 
     async def _start(self) -> None:
-        """Take what is in the stage now; while the server is away, the last version that was good."""
+        """Use the version in the stage; while the server is unavailable, the last good version."""
         try:
             await self._refresh()
         except (Unavailable, DeadlineExceeded):
             version = await asyncio.to_thread(self._cache.last_good, self._key, self._model)
             if version is None:
                 raise
-            self._holder.lost()
+            self._current_model.lost()
             await self._use(version, self._cache.artifact(version))
 
     async def _run(self) -> None:
-        """Watch until closed. Whatever fails must not end the following; what is current may only grow stale."""
+        """Watch until closed. No failure may end the follower; it only makes the current version stale."""
         while not self._closed:
             try:
                 await self._watch()
             except Exception as error:
                 if isinstance(error, OutOfRange | InvalidArgument):
-                    self._token = ""  # The server does not know it, or no more: watch anew.
+                    self._token = ""  # The server does not know the token, or no longer: start a new watch.
                 await self._wait_after(error)
 
     async def _wait_after(self, error: Exception) -> None:
-        if not self._closed:  # Closing the connection ends the watch, too.
-            log.warning("following %s goes on in a moment: %s", self._model, one_line(str(error)))
-            self._holder.lost()
+        if not self._closed:  # Closing the connection also ends the watch.
+            log.warning("the follower of %s will retry shortly: %s", self._model, one_line(str(error)))
+            self._current_model.lost()
             await asyncio.sleep(self._pauses.next())
 
     async def _watch(self) -> None:
-        """Look now, and again after every change of the model."""
+        """Refresh now, and again after every change of the model."""
         await self._refresh()
         request = pb.WatchModelsRequest(models=[self._model], resume_token=self._token)
         async for response in self._connection._receive(self._connection._lifecycle.WatchModels, request, math.inf):
             if response.events:
-                self._pauses.begin_anew()
+                self._pauses.reset()
                 await self._refresh()
                 self._token = response.events[-1].resume_token or self._token
 
     async def _refresh(self) -> None:
-        """Ask what is in the stage now, and make it current."""
+        """Resolve the stage and make the result current."""
         request = pb.ResolveModelRequest(model=self._model, stage=stage_to_proto(self._stage))
         try:
             answer = await self._connection._call(self._connection._lifecycle.ResolveModel, request)
         except (ModelHalted, NothingResolved) as error:
-            self._holder.put(error)
+            self._current_model.put(error)
         else:
-            await self._take(self._asked_for(version_from_proto(answer.version)))
-        self._holder.connected()
+            await self._take(self._checked(version_from_proto(answer.version)))
+        self._current_model.connected()
 
-    def _asked_for(self, version: ModelVersion) -> ModelVersion:
+    def _checked(self, version: ModelVersion) -> ModelVersion:
         if version.model != self._model:
-            raise UnexpectedError(f"{self._model!r} is followed, and the server answers with {version.model!r}")
+            raise UnexpectedError(f"{self._model!r} is followed, but the server returned {version.model!r}")
         return version
 
     async def _take(self, version: ModelVersion) -> None:
-        """Fetch what the disk lacks of a version's files, use them, and keep it as the last version that was good."""
-        if self._holder.keeps(version):
+        """Download the missing files of a version, use it, and record it as the last good version."""
+        if self._current_model.keeps(version):
             return
         folder = await asyncio.to_thread(self._cache.artifact, version)
         attempts = Attempts(self._connection._timeout + transfer_seconds(version.files), self._connection._timeout)
@@ -168,9 +168,9 @@ class AsyncFollower:
         await self._report(version)
 
     async def _use(self, version: ModelVersion, folder: Path) -> None:
-        """Load files that were verified, and swap."""
+        """Load verified files and make the version current."""
         model = await asyncio.to_thread(self._load, version, folder)
-        self._holder.put(Followed(version, folder, model))
+        self._current_model.put(Followed(version, folder, model))
 
     async def _report(self, version: ModelVersion) -> None:
         if self._engine:
@@ -178,7 +178,7 @@ class AsyncFollower:
 
 
 class AsyncFollowing(AsyncConnection):
-    """Follows models."""
+    """Followers of models."""
 
     def follow(
         self,
@@ -189,28 +189,31 @@ class AsyncFollowing(AsyncConnection):
         load: Loader | None = None,
         trusted: Sequence[str] = (),
         allow_pickle: bool = False,
-        longest_staleness: timedelta | None = None,
+        max_staleness: timedelta | None = None,
         engine: str = "",
+        longest_staleness: timedelta | None = None,
     ) -> AsyncFollower:
-        """Keep the version that is in production at hand, in memory, and swap it when another one comes.
+        """Follow the version in production: keep it in memory and replace it when another one is promoted.
 
             with mw.follow("spx-direction") as live:
                 live.current.model.predict(x)  # no network here
 
         Args:
             stage: the stage to follow.
-            cache: folder for files; `modelward` in the user's cache folder when it is left out.
-            load: makes a model of a version's files; scikit-learn (skops) and ONNX are known, of others
-                `current.model` is None and `current.folder` has the files.
-            trusted: names of further types that a skops file may hold.
-            allow_pickle: also load pickles, which runs code of their authors, whoever they will be.
-            longest_staleness: how long what is current may be used while the server is away; without end by default.
-            engine: when given, the server is told under this name which version runs.
+            cache: folder for files; `modelward` in the user's cache folder by default.
+            load: loads a model from a version's files; by default scikit-learn (skops) and ONNX are supported, and for
+                other formats `current.model` is None and `current.folder` has the files.
+            trusted: names of further types that a skops file may contain.
+            allow_pickle: also load pickles, which runs the code of their authors, current and future.
+            max_staleness: how long the current version may be used while the server is unavailable; no limit by
+                default.
+            engine: when given, the running version is reported to the server under this name.
+            longest_staleness: deprecated spelling of `max_staleness`.
 
         Raises:
-            ModelNotFound: when the block is entered and there is no such model.
-            Unavailable: when the block is entered, the server is away and the disk has no version that was good.
-            InvalidField: when the block is entered and others may write to the cache.
+            ModelNotFound: on entering the block, if there is no such model.
+            Unavailable: on entering the block, if the server is unavailable and the disk has no good version.
+            InvalidField: on entering the block, if the cache is writable by others.
             FailedPrecondition: the client is closed.
         """
         self._check_open()
@@ -220,13 +223,13 @@ class AsyncFollowing(AsyncConnection):
             model,
             as_stage(stage),
             Cache(None if cache is None else Path(cache)),
-            load or load_known(trusted, allow_pickle),
-            Holder(longest_staleness),
+            load or load_supported(trusted, allow_pickle),
+            CurrentModel(renamed_staleness(max_staleness, longest_staleness)),
             engine,
         )
 
     def _another(self) -> AsyncSource:
-        """Open a connection of its own, which ends with the following."""
+        """Open a separate connection, which is closed with the follower."""
         return AsyncSource(
             self.target, timeout=self._timeout, actor=self.actor, credentials=self._credentials, token=self._token
         )

@@ -1,4 +1,4 @@
-"""The registry's calls: register, read, list, move, resolve, download, load."""
+"""Client methods of the registry: register, read, list, download and load."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ PAGE_SIZE = 200
 
 
 class AsyncLifecycle(AsyncUploading):
-    """Models, versions and the stages that they pass through."""
+    """Models, versions and their files."""
 
     async def create_model(self, name: str, *, description: str = "", tags: Mapping[str, str] | None = None) -> Model:
-        """Create a model without versions; `register` does it too when the model is new.
+        """Create a model without versions; `register` also does this for a new model.
 
         Raises:
             ModelExists: the name is taken.
-            InvalidField: the name is empty, too long or has a character that it may not have.
+            InvalidField: the name is empty, too long or contains a character that is not allowed.
         """
         request = pb.CreateModelRequest(model=name, description=description, tags=tags or {})
         return model_from_proto((await self._call(self._lifecycle.CreateModel, request)).model)
@@ -58,7 +58,7 @@ class AsyncLifecycle(AsyncUploading):
         """Return a model.
 
         Raises:
-            ModelNotFound: there is none of that name.
+            ModelNotFound: there is no model with this name.
         """
         return model_from_proto((await self._call(self._lifecycle.GetModel, pb.GetModelRequest(model=name))).model)
 
@@ -69,7 +69,7 @@ class AsyncLifecycle(AsyncUploading):
 
         Args:
             stages: only models with a version in one of these.
-            tags: only models that carry all of these.
+            tags: only models with all of these tags.
         """
         request = pb.ListModelsRequest(
             name_prefix=name_prefix, stages=_stages(stages), tags=tags or {}, page_size=PAGE_SIZE
@@ -81,10 +81,10 @@ class AsyncLifecycle(AsyncUploading):
     async def update_model(
         self, name: str, *, description: str | None = None, tags: Mapping[str, str] | None = None, etag: str = ""
     ) -> Model:
-        """Replace a model's description or tags; what is None stays.
+        """Replace a model's description or tags; None leaves them unchanged.
 
         Raises:
-            ModelNotFound: there is none of that name.
+            ModelNotFound: there is no model with this name.
             EtagMismatch: it changed since `etag` was read.
         """
         request = pb.UpdateModelRequest(
@@ -133,19 +133,19 @@ class AsyncLifecycle(AsyncUploading):
         job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
-        """Register a version from files that the server reads by itself.
+        """Register a version from files that the server itself reads.
 
         Args:
-            source_uri: `runs:/<id>/model` or `models:/<name>/<version>` of the server's MLflow, or a place that its
-                operator allows, as `file:///srv/models/spx` or `s3://bucket/models/spx`.
-            format: how the model is stored; None lets the server tell it by the files' names.
-            job: the retraining job that this is the result of, as `lease_job` returned it.
+            source_uri: `runs:/<id>/model` or `models:/<name>/<version>` of the server's MLflow, or a location that its
+                operator allows, such as `file:///srv/models/spx` or `s3://bucket/models/spx`.
+            format: the format of the model; None lets the server detect it by the names of the files.
+            job: the retraining job that produced the version, as returned by `lease_job`.
 
         Raises:
             SourceNotAllowed: the operator does not allow the server to read there.
-            InvalidField: nothing is there, or another argument is wrong.
+            InvalidField: there are no files, or another argument is invalid.
             JobNotHeld: the job's lease has ended.
-            JobHasVersion: a version was registered for the job before.
+            JobHasVersion: a version was already registered for the job.
         """
         request = pb.RegisterModelVersionRequest(
             model=name,
@@ -203,7 +203,7 @@ class AsyncLifecycle(AsyncUploading):
         tags: Mapping[str, str] | None = None,
         etag: str = "",
     ) -> ModelVersion:
-        """Replace a version's description or tags; what is None stays.
+        """Replace a version's description or tags; None leaves them unchanged.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
@@ -221,11 +221,11 @@ class AsyncLifecycle(AsyncUploading):
     async def log_metrics(
         self, version: AnyVersion, metrics: Mapping[str, float], *, measured_at: datetime | None = None
     ) -> ModelVersion:
-        """Add metrics as they come in after training; of each key the value measured last is the version's.
+        """Log metrics measured after training; for each key the value measured last is the version's.
 
         Args:
             metrics: finite values.
-            measured_at: when they were measured, with its time zone; now when it is left out.
+            measured_at: time of the measurement, with its time zone; now by default.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
@@ -237,25 +237,26 @@ class AsyncLifecycle(AsyncUploading):
         return version_from_proto((await self._call(self._lifecycle.LogMetrics, request)).version)
 
     async def download(self, version: AnyVersion, to: Path | str, *, timeout: float | None = None) -> Path:
-        """Write a version's files into a folder, verify each, and return the folder.
+        """Download a version's files to a folder, verify each, and return the folder.
 
-        A file that is there already is not fetched again, and one that broke off, as `<path>.part`, is continued.
+        Existing files are not downloaded again, and partial ones, as `<path>.part`, are resumed.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
             InvalidField: a file's name, or a link in the folder, leads out of the folder.
-            DigestMismatch: what arrived, or was said of it before, is not what was registered.
+            DigestMismatch: the downloaded bytes, or the manifest, do not match the registered digests.
             ResourceExhausted: the disk has no room for the files.
         """
-        found = version if isinstance(version, ModelVersion) else await self.get_version(version)
+        resolved = version if isinstance(version, ModelVersion) else await self.get_version(version)
         attempts = Attempts(self._timeout if timeout is None else timeout, patience=self._timeout)
-        await self._download(found, Path(to), attempts)
+        await self._download(resolved, Path(to), attempts)
         return Path(to)
 
     async def _download(self, version: ModelVersion, to: Path, attempts: Attempts, *, private: bool = False) -> None:
         check_manifest(version)
         check_room(to, version.files)
-        for file in sorted(version.files, key=lambda file: file.path):  # `x` before an `x.part` that is no part of it.
+        # Sorted, so that `x` comes before an `x.part` that is not its partial file.
+        for file in sorted(version.files, key=lambda file: file.path):
             path = inside(to, file.path)
             if not await asyncio.to_thread(holds, path, file):
                 with IncomingFile(path, file, private=private) as incoming:
@@ -264,7 +265,7 @@ class AsyncLifecycle(AsyncUploading):
     async def _fetch(
         self, version: ModelVersion, file: ArtifactFile, incoming: IncomingFile, attempts: Attempts
     ) -> None:
-        """Receive what a file lacks; after a break go on from there."""
+        """Receive the rest of a file; resume after an interruption."""
         await asyncio.to_thread(incoming.take_held)
         request = pb.DownloadArtifactRequest(version=ref_to_proto(version.ref), path=file.path)
         while not incoming.done:
@@ -292,19 +293,19 @@ class AsyncLifecycle(AsyncUploading):
         """Download a version, verify it, and load its model: a scikit-learn estimator, or an ONNX session.
 
         Args:
-            trusted: names of further types that a skops file may hold, as `my_package.MyTransformer`.
-            allow_pickle: also load `model.pkl`. A pickle runs code of its author, here and now: only allow it for
+            trusted: names of further types that a skops file may contain, such as `my_package.MyTransformer`.
+            allow_pickle: also load `model.pkl`. A pickle runs its author's code in this process: only allow it for
                 authors whom you would let use this machine.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
-            FormatNotExecutable: loading this format would run code of its author, it is not known, or it holds types
-                that are not trusted; the text names them.
+            FormatNotExecutable: loading this format would run its author's code, or the format is unknown, or the file
+                contains types that are not trusted; the message names them.
         """
-        found = version if isinstance(version, ModelVersion) else await self.get_version(version)
+        resolved = version if isinstance(version, ModelVersion) else await self.get_version(version)
         with TemporaryDirectory() as folder:
-            await self.download(found, folder, timeout=timeout)
-            return await asyncio.to_thread(model_files.load, found, Path(folder), trusted, allow_pickle)
+            await self.download(resolved, folder, timeout=timeout)
+            return await asyncio.to_thread(model_files.load, resolved, Path(folder), trusted, allow_pickle)
 
 
 def _stages(stages: Sequence[Stage | str]) -> list[common_pb2.Stage.ValueType]:

@@ -1,4 +1,4 @@
-"""The registry's calls about MLflow."""
+"""Client methods for MLflow: reconciliation and import."""
 
 from modelward._async.connection import AsyncConnection
 from modelward.lifecycle import AdoptedVersion, MlflowDifference, Reconciliation, Stage
@@ -9,20 +9,20 @@ LONG_SECONDS = 3600.0
 
 
 class AsyncMlflow(AsyncConnection):
-    """MLflow beside the registry."""
+    """Reconciliation with MLflow, and import from it."""
 
     async def reconcile_mlflow(
         self, model: str = "", *, dry_run: bool = False, timeout: float = LONG_SECONDS
     ) -> Reconciliation:
-        """Find where MLflow does not show what the registry says, and mend it.
+        """Detect and repair differences between MLflow and the registry.
 
         Args:
-            model: only this one; all when it is empty.
-            dry_run: only say what differs.
+            model: only this model; all when empty.
+            dry_run: only report the differences.
 
         Raises:
             ModelNotFound: there is no such model.
-            StoreUnavailable: MLflow does not answer.
+            StoreUnavailable: MLflow does not respond.
         """
         request = pb.ReconcileMlflowRequest(model=model, dry_run=dry_run)
         answer = await self._call(self._lifecycle.ReconcileMlflow, request, timeout)
@@ -32,20 +32,21 @@ class AsyncMlflow(AsyncConnection):
     async def import_mlflow(
         self, model: str = "", *, dry_run: bool = False, timeout: float = LONG_SECONDS
     ) -> tuple[AdoptedVersion, ...]:
-        """Adopt the versions of the server's MLflow registry that are not known here, with files, runs and stages.
+        """Adopt versions of the server's MLflow registry that are not known here, with files, runs and stages.
 
-        The aliases `production` and `champion`, `staging` and `challenger` tell the stage, and MLflow's older stages.
-        From then on MLflow shows the stages by `production` and `staging` alone, which follow every change; the import
-        removes `champion` and `challenger`, so point what loads by those names to the others first.
-        What was adopted before is left alone, so the call may be repeated. A version that cannot be adopted says why
-        and keeps no other from it; a metric that is not finite, and what else is not allowed here, is left out.
+        The aliases `production` and `champion`, `staging` and `challenger` determine the stage, as do MLflow's older
+        stages. From then on MLflow shows the stages by `production` and `staging` only, which follow every change; the
+        import removes `champion` and `challenger`, so switch consumers of these names to the others first. Versions
+        adopted before are skipped, so the call may be repeated. For a version that cannot be adopted the reason is
+        returned, and the others are still adopted; a metric that is not finite, or any other attribute that is not
+        allowed here, is left out.
 
         Args:
-            model: only this registered model; all when it is empty.
-            dry_run: only say what would be adopted.
+            model: only this registered model; all when empty.
+            dry_run: only report what would be adopted.
 
         Raises:
-            StoreUnavailable: MLflow does not answer.
+            StoreUnavailable: MLflow does not respond.
         """
         request = pb.ImportMlflowRequest(model=model, dry_run=dry_run)
         answer = await self._call(self._lifecycle.ImportMlflow, request, timeout)

@@ -1,4 +1,4 @@
-"""The calls that send live data."""
+"""Client methods that send live data."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modelward.v1 import drift_pb2 as pb
 
 
 class AsyncObserving(AsyncConnection):
-    """Live data as they come."""
+    """Live monitoring."""
 
     async def observe(
         self,
@@ -31,18 +31,19 @@ class AsyncObserving(AsyncConnection):
         alarm_after: int = 0,
         alarm_of: int = 0,
     ) -> AsyncObserver:
-        """Begin, or go on, to send the live data that a version sees; each window that closes is compared.
+        """Start or continue to send the live data of a version; each window is compared when it closes.
 
         Args:
-            sender: who sends, as "engine-ny4-07"; each sender has windows of its own, and one process at a time.
-            rows: a window closes after so many rows; or
-            span: after so much time, at multiples of it since 1970 in UTC.
-            reference: the reference's name; "default" when it is empty.
-            alarm_after: how many of the last `alarm_of` windows must drift for an alarm; 2 of 3 when left out.
+            sender: the sender's name, such as "engine-ny4-07"; each sender has its own windows, and one process at a
+                time.
+            rows: a window closes after this number of rows; or
+            span: after this duration, at multiples of it since 1970 in UTC.
+            reference: the reference's name; "default" when empty.
+            alarm_after: number of the last `alarm_of` windows that must drift for an alarm; 2 of 3 by default.
 
         Raises:
-            ModelNotFound, VersionNotFound, ReferenceNotFound: what is named does not exist.
-            InvalidField: neither or both of `rows` and `span` are given, or another argument is wrong.
+            ModelNotFound, VersionNotFound, ReferenceNotFound: a resource does not exist.
+            InvalidField: neither or both of `rows` and `span` are given, or another argument is invalid.
         """
         if (rows > 0) == (span is not None):
             raise InvalidField(FieldViolation("rows", "give either rows or span, so that windows close"))
@@ -67,7 +68,7 @@ class AsyncObserver:
     """Sends one sender's live data.
 
     Attributes:
-        acknowledged: the number of the last batch that the server keeps, which survives its restart.
+        acknowledged: the number of the last batch that the server has stored durably.
     """
 
     def __init__(self, connection: AsyncConnection, header: pb.ObserveHeader) -> None:
@@ -85,16 +86,16 @@ class AsyncObserver:
         ignore: Collection[str] = (),
         timeout: float | None = None,
     ) -> Observed:
-        """Send the next rows; when it returns they are kept, and windows that they closed are compared.
+        """Send the next rows; on return they are stored, and the windows that they closed are compared.
 
         Args:
-            data: a table with every feature of the reference, as `detect_drift` takes it.
-            seen_at: when the rows were seen; now when it is left out.
+            data: a table with every feature of the reference, as for `detect_drift`.
+            seen_at: time of the observation; now by default.
             names: the columns of an array.
-            ignore: columns of the data that are no features, beside those that the reference remembers.
+            ignore: columns of the data that are not features, in addition to those stored with the reference.
 
         Raises:
-            InvalidField: a feature is lacking, unknown or of another type, or there is no row.
+            InvalidField: a feature is missing, unknown or of another type, or there is no row.
         """
         from modelward.data import to_dataset
 
@@ -109,7 +110,7 @@ class AsyncObserver:
         return await self._send([batch], timeout)
 
     async def _send(self, batches: Sequence[pb.ObserveBatch], timeout: float | None = None) -> Observed:
-        """Send batches with their numbers; those that the server has it takes no second time."""
+        """Send numbered batches; the server ignores those that it already has."""
         parts = [pb.ObserveRequest(header=self._header), *(pb.ObserveRequest(batch=batch) for batch in batches)]
         observed = observed_from_proto(
             await self._connection._exchange(self._connection._drift.Observe, parts, timeout)

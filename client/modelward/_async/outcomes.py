@@ -1,4 +1,4 @@
-"""The calls about predictions and the labels that come later."""
+"""Client methods for predictions and their labels, which arrive later."""
 
 from collections.abc import AsyncIterator, Iterable
 from datetime import datetime, timedelta
@@ -16,7 +16,7 @@ PAGE_SIZE = 50
 
 
 class AsyncOutcomes(AsyncConnection):
-    """How good were the predictions, now that the labels are there?"""
+    """Performance monitoring: predictions joined with labels that arrive later."""
 
     async def record_outcomes(
         self,
@@ -32,28 +32,29 @@ class AsyncOutcomes(AsyncConnection):
         horizon: timedelta | None = None,
         timeout: float | None = None,
     ) -> RecordedOutcomes:
-        """Keep predictions, labels, or both; they are joined by id in whatever order they come.
+        """Record predictions, labels, or both; they are joined by id in any order of arrival.
 
-        The same may be sent again. The newest period whose labels are there is compared with those before it, once;
-        when the version declined, watchers get a `PERFORMANCE_ALARM`. Up to 10,000 rows are kept all or none; more
-        travel in several calls.
+        They may be sent repeatedly. The newest period with labels is compared with the earlier ones, once; if the
+        performance has declined, watchers receive a `PERFORMANCE_ALARM`. Up to 10,000 rows are recorded atomically;
+        more are sent in several calls.
 
         Args:
-            ids: what names each prediction, unique in the version: text, whole numbers (7, 7.0 and "7" are the same),
+            ids: an id for each prediction, unique in the version: text, whole numbers (7, 7.0 and "7" are the same),
                 UUIDs, dates or times; none missing.
             predictions: one value for each id, or a class as a whole number; None, NaN, `pd.NA` or masked where there
                 is none. A list, an array, a pandas or polars Series, an Arrow array.
-            probabilities: how probable each predicted class was said to be, as `predict_proba(X).max(axis=1)`.
-            labels: what really happened, where it is known.
-            predicted_at: one instant for all, or one for each; now when it is left out.
-            labelled_at: the same of labels.
-            period: the length of the periods that are watched for a decline; a day when it is left out.
-            horizon: how long after a prediction its label is known; at once when it is left out.
+            probabilities: the predicted probability of each predicted class, for example
+                `predict_proba(X).max(axis=1)`.
+            labels: the actual outcomes, where known.
+            predicted_at: one timestamp for all, or one for each; now by default.
+            labelled_at: likewise for the labels.
+            period: the length of the periods that are monitored for a decline; a day by default.
+            horizon: the time from a prediction until its label is known; zero by default.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
             InvalidField: an id is missing, an array has another length than `ids`, a class is text, a time has no
-                zone, a row says nothing, or other than before.
+                zone, a row has no value, or one that contradicts an earlier one.
         """
         rows = to_outcomes(
             ids,
@@ -77,12 +78,12 @@ class AsyncOutcomes(AsyncConnection):
     async def list_performance(
         self, version: AnyVersion, *, period: timedelta | None = None, horizon: timedelta | None = None
     ) -> AsyncIterator[Performance]:
-        """Iterate over how a version performed, the newest period first; periods without a prediction are left out.
+        """Iterate over the performance of a version, the newest period first; periods without a prediction are left
+        out.
 
         Args:
-            period: the length of one period, which are counted from 1970 in UTC; a day when it is left out.
-            horizon: how long after a prediction its label is known, younger rows do not count; at once when it is left
-                out.
+            period: the length of one period, counted from 1970 in UTC; a day by default.
+            horizon: the time from a prediction until its label is known, younger rows do not count; zero by default.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.

@@ -1,4 +1,4 @@
-"""The registry's calls about stages: moves, halts, policies, history, and which version is meant."""
+"""Client methods for stages: transitions, halts, policies, history and resolution."""
 
 import asyncio
 import math
@@ -43,23 +43,23 @@ MAX_SEQUENCE = 2**63 - 1
 
 
 class AsyncStages(AsyncConnection):
-    """Where versions stand, who put them there, and which one is to be used."""
+    """Stage transitions, their history, and the resolution of versions."""
 
     async def promote(
         self, version: AnyVersion, *, to: Stage | str, reason: str = "", etag: str = "", dry_run: bool = False
     ) -> TransitionResult:
-        """Move a version to another stage; into production, the version there is archived in the same instant.
+        """Move a version to another stage; on promotion to production, the version there is archived atomically.
 
         Args:
-            reason: why, for the record.
-            etag: the one that the version must still have; empty accepts any.
-            dry_run: only say what would happen.
+            reason: the reason, for the audit log.
+            etag: the version's expected etag; empty accepts any.
+            dry_run: only return what would happen.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
-            IllegalTransition: the stage machine forbids the move.
+            IllegalTransition: the stage machine does not allow the transition.
             EtagMismatch: it changed since `etag` was read.
-            InvalidField: there is no stage of that name.
+            InvalidField: there is no stage with this name.
         """
         request = pb.TransitionModelVersionRequest(
             version=ref_to_proto(as_ref(version)),
@@ -71,20 +71,20 @@ class AsyncStages(AsyncConnection):
         return transition_result_from_proto(await self._call(self._lifecycle.TransitionModelVersion, request))
 
     async def rollback(self, model: str, *, reason: str = "", etag: str = "", dry_run: bool = False) -> RollbackResult:
-        """Put the version that was in production before back, and archive the one that is there.
+        """Roll back to the previous production version, and archive the current one.
 
-        Repeated rollbacks go back further and further. Promotion gates are not asked.
+        Repeated rollbacks go back further and further. Promotion gates are not evaluated.
 
         Raises:
             ModelNotFound: there is no such model.
-            NoPredecessor: nothing was in production before.
+            NoPredecessor: there is no earlier production version.
             EtagMismatch: the model changed since `etag` was read.
         """
         request = pb.RollbackModelRequest(model=model, reason=reason, etag=etag, dry_run=dry_run)
         return rollback_result_from_proto(await self._call(self._lifecycle.RollbackModel, request))
 
     async def halt(self, model: str, *, reason: str) -> Model:
-        """Forbid the use of a model at once: it no longer resolves until it is resumed.
+        """Halt a model immediately: it no longer resolves until it is resumed.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -103,7 +103,7 @@ class AsyncStages(AsyncConnection):
         return model_from_proto((await self._call(self._lifecycle.ResumeModel, request)).model)
 
     async def delete_artifact(self, version: AnyVersion, *, reason: str, etag: str = "") -> ModelVersion:
-        """Delete the files of an archived version to free their space; its record and digests stay.
+        """Delete the files of an archived version to free their space; its record and digests remain.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
@@ -115,7 +115,7 @@ class AsyncStages(AsyncConnection):
         return version_from_proto((await self._call(self._lifecycle.DeleteArtifact, request)).version)
 
     async def get_promotion_policy(self, model: str) -> PromotionPolicy:
-        """Return what a version must meet before it goes into production.
+        """Return a model's promotion policy.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -124,7 +124,7 @@ class AsyncStages(AsyncConnection):
         return policy_from_proto((await self._call(self._lifecycle.GetPromotionPolicy, request)).policy)
 
     async def set_promotion_policy(self, policy: PromotionPolicy) -> PromotionPolicy:
-        """Replace what a version must meet before it goes into production.
+        """Replace a model's promotion policy: the conditions for going into production.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -143,14 +143,14 @@ class AsyncStages(AsyncConnection):
         alias: str | None = None,
         as_of: datetime | None = None,
     ) -> Resolved:
-        """Say which version is meant: the one in production, or that of a stage, a number or an alias.
+        """Resolve a model to a version: the one in production, or that of a stage, a number or an alias.
 
         Args:
-            as_of: the past instant to answer for, with its time zone; now when it is left out.
+            as_of: a past time to answer for, with its time zone; now by default.
 
         Raises:
-            ModelNotFound, VersionNotFound: what is named does not exist.
-            NothingResolved: nothing holds that stage or alias.
+            ModelNotFound, VersionNotFound: it does not exist.
+            NothingResolved: no version holds that stage or alias.
         """
         request = pb.ResolveModelRequest(model=model, as_of=time_to_proto(as_of))
         if version is not None:
@@ -170,10 +170,10 @@ class AsyncStages(AsyncConnection):
         moved_after: datetime | None = None,
         moved_before: datetime | None = None,
     ) -> AsyncIterator[Transition]:
-        """Iterate over stage changes, the newest first: which version moved, by whom and why.
+        """Iterate over stage transitions, the newest first: the version, the actor and the reason.
 
         Raises:
-            ModelNotFound, VersionNotFound: what is named does not exist.
+            ModelNotFound, VersionNotFound: it does not exist.
         """
         request = pb.ListTransitionsRequest(
             model=model,
@@ -189,16 +189,16 @@ class AsyncStages(AsyncConnection):
     async def verify_audit_log(
         self, *, from_sequence: SequenceNumber = 0, to_sequence: SequenceNumber = 0, expected_hash: str = ""
     ) -> AuditVerification:
-        """Check that no record of the audit log was changed, removed or moved, and that all stands as the log says.
+        """Verify that no record of the audit log was changed, removed or moved, and that all rows match the log.
 
-        Models, stages, files, policies, halts, schedules, jobs, A/B tests and grants are held against the records when
-        all of the log is checked.
+        Models, stages, files, policies, halts, schedules, jobs, A/B tests and grants are compared with the records when
+        the whole log is verified.
 
         Args:
-            from_sequence: the first record to check; 0 for the beginning.
+            from_sequence: the first record to verify; 0 for the beginning.
             to_sequence: the last one; 0 for the end.
-            expected_hash: of a record that must be among them, as it was told before and kept elsewhere: so records
-                that were cut off are missed.
+            expected_hash: the hash of a record, obtained earlier and stored elsewhere, that must be among them; this
+                detects truncation of the log.
         """
         request = pb.VerifyAuditLogRequest(
             from_sequence=from_sequence, to_sequence=to_sequence, expected_hash=expected_hash

@@ -1,4 +1,4 @@
-"""Files and large tables on their way to the server."""
+"""Uploads of files and large tables."""
 
 import asyncio
 from collections.abc import Iterable
@@ -13,10 +13,10 @@ from modelward.v1.common_pb2 import Dataset
 
 
 class AsyncUploading(AsyncConnection):
-    """Sends contents, each once and each from where the last attempt broke off."""
+    """Uploads content, each blob once, resuming where the last attempt was interrupted."""
 
     async def _upload(self, saved: Saved, timeout: float | None) -> None:
-        """Send what the server lacks of the contents; after a break ask again, and go on from there."""
+        """Upload the blobs that the server lacks; after an interruption ask again, and resume."""
         attempts = Attempts(self._timeout if timeout is None else timeout)
         while True:
             try:
@@ -37,7 +37,7 @@ class AsyncUploading(AsyncConnection):
                 raise (late_arrival(error) or error) from None
 
     async def _upload_tables(self, tables: Iterable[Dataset], timeout: float | None) -> None:
-        """Send tables that are too large for a message beforehand, and let the message name them by their digests."""
+        """Upload tables that are too large for a message, and replace them in the message by their digests."""
         with TemporaryDirectory() as folder:
             saved = await asyncio.to_thread(save_tables, tables, folder)
             if saved.files:

@@ -1,5 +1,5 @@
 # Derived from modelward/_async/client.py by client/unasync.py: change that one.
-"""The whole client."""
+"""The complete client."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -38,10 +38,10 @@ class Client(
     Retraining,
     Mlflow,
 ):
-    """Everything that Modelward does, as methods of one object.
+    """A client with every operation of Modelward as a method.
 
-    Each method may raise `Unavailable` when the server does not answer within the timeout, and `DeadlineExceeded`.
-    Changes are safe to retry: every attempt of a call carries the same request id, and the server answers it once.
+    Every method may raise `Unavailable`, when the server does not respond within the timeout, and `DeadlineExceeded`.
+    Mutations are safe to retry: all attempts of a call carry the same request id, and the server runs it only once.
     """
 
     def register(
@@ -63,27 +63,28 @@ class Client(
         Args:
             name: the model's name; a model that does not exist is created.
             model: a scikit-learn estimator (saved by skops), an ONNX model, or a path to a file or folder.
-            metrics: how good it is; finite values.
-            params: how it was trained; an estimator tells its own when they are left out.
+            metrics: measures of its quality; finite values.
+            params: its training parameters; an estimator's own by default.
             tags: free labels.
-            description: what is particular about it.
-            reference: the data that it was trained on, which drift is measured against; a frame, a mapping of columns,
-                an Arrow table or an array. It is checked before anything is registered.
-            ignore: columns of `reference` that are no features, as "symbol", whatever they hold.
-            job: the retraining job that this is the result of, as `lease_job` returned it: only its holder may register
+            description: what distinguishes this version.
+            reference: its training data, the reference for drift detection; a frame, a mapping of columns, an Arrow
+                table or an array. It is checked before anything is registered.
+            ignore: columns of `reference` that are not features, such as "symbol", whatever their values.
+            job: the retraining job that produced the version, as returned by `lease_job`: only its holder may register
                 it, and a job has one version.
-            timeout: seconds for each of the calls that this takes.
+            timeout: seconds for each of the calls involved.
 
         Raises:
-            InvalidField: the name, a metric, the model or the reference is not what it should be.
+            InvalidField: the name, a metric, the model or the reference is invalid.
             JobNotHeld: the job's lease has ended.
-            JobHasVersion: a version was registered for the job before.
+            JobHasVersion: a version was already registered for the job.
         """
-        from modelward.data import to_reference_columns  # Here: numpy takes as long to import as all the rest.
+        # Imported here, because importing numpy takes as long as the rest of the package.
+        from modelward.data import to_reference_columns
 
         ignored = as_names(ignore, "ignore")
         if ignored and reference is None:
-            raise InvalidField(FieldViolation("ignore", "says nothing without reference; give both"))
+            raise InvalidField(FieldViolation("ignore", "has no effect without reference; give both"))
         columns = None if reference is None else to_reference_columns(reference, None, "reference", ignored)
         version = self.register_files(
             name, model, metrics=metrics, params=params, tags=tags, description=description, job=job, timeout=timeout

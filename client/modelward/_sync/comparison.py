@@ -1,5 +1,5 @@
 # Derived from modelward/_async/comparison.py by client/unasync.py: change that one.
-"""The comparison calls: which version is better, and is it luck."""
+"""Client methods for comparisons and benchmarks of versions."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from modelward.shared.retry import Attempts
 from modelward.v1 import comparison_pb2 as pb
 
 COMPARE_TIMEOUT_SECONDS = 900.0
-"""How long a comparison may take by default: models are loaded and run one after the other."""
-MAX_SILENCE_SECONDS = 60.0
-"""How long a comparison may tell nothing; the server repeats where it stands several times in between."""
+"""Default timeout of a comparison, which loads and runs models one after the other."""
+MAX_IDLE_SECONDS = 60.0
+"""Idle timeout of a comparison; the server repeats its progress several times within it."""
 PAGE_SIZE = 50
 
 
@@ -51,42 +51,44 @@ class Comparisons(Uploading):
         on_progress: Callable[[ComparisonProgress], None] | None = None,
         timeout: float = COMPARE_TIMEOUT_SECONDS,
     ) -> Comparison:
-        """Run versions on a test set, in the server, and say which is better and whether that is luck.
+        """Run versions on a test set, in the server, and test their differences for statistical significance.
 
         Args:
-            versions: 2 to 50, of one model or of several, as `"spx-direction/3"` or as they were returned.
+            versions: 2 to 50, of one model or of several, as `"spx-direction/3"` or as returned by the client.
             X: the features, shape (rows, features): a pandas or polars frame, an Arrow table, a mapping of columns, or
-                an array. Columns are found by the names that a model was trained with, where it knows them. Rows are
-                taken to be in the order of time. None when all versions have predictions. Or the URI of Parquet files
-                that the server may read; then `y`, `returns` and `ids` name columns of theirs.
-            y: the truth, shape (rows,): classes or finite numbers, none missing.
-            predictions: what versions predicted elsewhere, by version; those are not run, and not named in `versions`
-                again. A sequence has one prediction for each row. A table has the columns `id` and `prediction`, of
-                classes perhaps `probability` (of the greater of two) or `probability:CLASS` for each, and perhaps
-                `position`; its rows are found by their ids, and rows that a version lacks are left out for all. Where
-                `X` is a URI they are tables.
-            ids: of the rows of `X` and `y`, each once; numbered from 0 when they are left out. Text, whole numbers (7,
-                7.0 and "7" are the same), UUIDs, dates or times; none missing.
-            returns: what a position of 1 made over each row, as a share, for the trading metrics. Positions are those
-                that were sent, or else the sides of zero that were predicted.
-            cost_bps: what a change of the position by 1 costs, in basis points.
-            periods_per_year: how many rows make a year.
-            metrics: what to measure; all that make sense when it is empty.
-            primary: what decides; the first of `metrics`, or accuracy for classes and MSE for numbers.
-            baseline: what the others are held against; the version in production, or else the first.
-            margin: how much worse than the baseline is still as good, in the primary metric's own unit.
+                an array. Columns are matched by the names that a model was trained with, where it knows them. Rows are
+                assumed to be in time order. None when all versions have predictions. Or the URI of Parquet files that
+                the server may read; then `y`, `returns` and `ids` are names of its columns.
+            y: the labels, shape (rows,): classes or finite numbers, none missing.
+            predictions: predictions made elsewhere, by version; these versions are not run, and must not be repeated in
+                `versions`. A sequence has one prediction for each row. A table has the columns `id` and `prediction`,
+                for classes optionally `probability` (of the greater of two) or `probability:CLASS` for each, and
+                optionally `position`; its rows are joined by their ids, and rows that a version lacks are excluded for
+                all. Where `X` is a URI they are tables.
+            ids: of the rows of `X` and `y`, each once; numbered from 0 by default. Text, whole numbers (7, 7.0 and "7"
+                are the same), UUIDs, dates or times; none missing.
+            returns: the return of a position of 1 over each row, as a share, for the trading metrics. Positions are
+                those sent, or else the signs of the predictions.
+            cost_bps: transaction cost of changing the position by 1, in basis points.
+            periods_per_year: number of rows per year.
+            metrics: the metrics to compute; all applicable ones when empty.
+            primary: the deciding metric; by default the first of `metrics`, or accuracy for classes and MSE for
+                numbers.
+            baseline: the version to compare with; the version in production by default, or else the first.
+            margin: how much worse than the baseline is still acceptable, in the primary metric's own unit.
             confidence_level: of intervals and verdict, from 0.5 to 0.999.
-            block_rows: how many neighbouring rows hang together, 1 for none; 0 lets the server tell it from the data.
-            seed: of the resampling; the same seed and data give the same answer.
-            ignore: columns of `X` that are no features, as "symbol", whatever they hold.
+            block_rows: mean block length of the bootstrap in rows, 1 for independent rows; 0 lets the server estimate
+                it.
+            seed: of the resampling; the same seed and data give the same result.
+            ignore: columns of `X` that are not features, such as "symbol", whatever their values.
             on_progress: called after each step.
-            timeout: seconds for all of it; a server that says nothing for a minute ends it before.
+            timeout: seconds in total; the call ends earlier if the server sends nothing for a minute.
 
         Raises:
             VersionNotFound, ModelNotFound: a version does not exist.
             FormatNotExecutable: the server does not run a version's format.
-            ModelFailed: fewer than two of the models answered.
-            InvalidField: the data, the label or a metric does not fit the models.
+            ModelFailed: fewer than two of the models produced predictions.
+            InvalidField: the data, the label or a metric does not match the models.
         """
         sent = dict(predictions or {})
         named = [as_ref(version) for version in versions]
@@ -105,7 +107,7 @@ class Comparisons(Uploading):
         )
         put_data(request, X, y, returns, ids, sent, as_names(ignore, "ignore"))
         if request.ByteSize() > MESSAGE_BYTES:
-            self._upload_tables([request.data, *(one.data for one in request.predictions)], timeout)
+            self._upload_tables([request.data, *(prediction.data for prediction in request.predictions)], timeout)
         answer = self._compared(request, on_progress or (lambda _: None), timeout)
         if not answer.HasField("comparison"):
             raise UnexpectedError("the server ended the comparison without a verdict")
@@ -114,19 +116,19 @@ class Comparisons(Uploading):
     def _compared(
         self, request: pb.CompareModelsRequest, on_progress: Callable[[ComparisonProgress], None], timeout: float
     ) -> pb.CompareModelsResponse:
-        """Return the last of what a comparison answers; one that breaks off begins anew, and counts once."""
+        """Return the last message of a comparison's answer; an interrupted comparison is restarted, and counts once."""
         attempts = Attempts(timeout, patience=self._timeout)
-        answer, told = pb.CompareModelsResponse(), None
+        answer, progress = pb.CompareModelsResponse(), None
         while True:
             parts = self._receive(
-                self._comparison.CompareModels, request, attempts.remaining(), silence=MAX_SILENCE_SECONDS
+                self._comparison.CompareModels, request, attempts.remaining(), idle_seconds=MAX_IDLE_SECONDS
             )
             try:
                 for answer in parts:
                     attempts.progressed()
-                    if answer.progress.fraction and answer.progress != told:  # Else it is a sign of life.
-                        told = answer.progress
-                        on_progress(progress_from_proto(told))
+                    if answer.progress.fraction and answer.progress != progress:  # Otherwise it is a heartbeat.
+                        progress = answer.progress
+                        on_progress(progress_from_proto(progress))
                 return answer
             except ModelwardError as error:
                 time.sleep(attempts.pause_before_next(error))
@@ -142,21 +144,22 @@ class Comparisons(Uploading):
         ignore: Collection[str] = (),
         timeout: float = COMPARE_TIMEOUT_SECONDS,
     ) -> list[ModelBenchmark]:
-        """Measure how fast versions answer in the server, in turns, so that drift of the machine hits all alike.
+        """Measure the latency of versions in the server, alternating between them so that load changes affect all
+        alike.
 
         Args:
             versions: 1 to 20.
-            X: features to predict, as `compare` takes them; they are used over and over.
-            batch_rows: how many rows a call has, each size measured for itself.
-            seconds: how long each version is measured at each size.
+            X: the features, as for `compare`; they are used repeatedly.
+            batch_rows: rows per call; each size is measured separately.
+            seconds: duration of the measurement for each version and size.
             confidence_level: of the intervals, from 0.5 to 0.999.
-            ignore: columns of `X` that are no features, whatever they hold.
-            timeout: seconds for all of it.
+            ignore: columns of `X` that are not features, whatever their values.
+            timeout: seconds in total.
 
         Raises:
             VersionNotFound, ModelNotFound: a version does not exist.
             FormatNotExecutable: the server does not run a version's format.
-            ModelFailed: no version answered. One that fails while others answer says so in its `failure`.
+            ModelFailed: no version ran. If some do, the reason of each other is in its `failure`.
         """
         from modelward.data import to_dataset
 
@@ -176,7 +179,7 @@ class Comparisons(Uploading):
         """Return a stored comparison.
 
         Raises:
-            ComparisonNotFound: there is none of that id.
+            ComparisonNotFound: there is no comparison with this id.
         """
         request = pb.GetComparisonRequest(comparison_id=comparison_id)
         return comparison_from_proto((self._call(self._comparison.GetComparison, request)).comparison)
@@ -186,24 +189,24 @@ class Comparisons(Uploading):
         comparison_id: str,
         format: Literal["html", "png"] = "html",  # noqa: A002 - the word of the contract
     ) -> bytes:
-        """Draw a stored comparison.
+        """Render a stored comparison.
 
         Args:
-            format: `html` for a page that needs nothing else, light or dark as the reader likes it, with every figure;
-                `png` for a picture, 2400 pixels wide, with the verdict and the intervals.
+            format: `html` for a self-contained page with every number, in the reader's light or dark theme; `png` for
+                an image, 2400 pixels wide, with the verdict and the intervals.
 
         Returns:
             The file's content.
 
         Raises:
-            ComparisonNotFound: there is none of that id.
-            InvalidField: the format is another one.
+            ComparisonNotFound: there is no comparison with this id.
+            InvalidField: the format is unknown.
         """
         request = pb.RenderComparisonRequest(comparison_id=comparison_id, format=report_format_to_proto(format))
         return (self._call(self._comparison.RenderComparison, request)).content
 
     def list_comparisons(self, model: str = "") -> Iterator[Comparison]:
-        """Iterate over stored comparisons, the newest first; of those with a version of one model, or of all.
+        """Iterate over stored comparisons, the newest first: those with a version of one model, or all.
 
         Raises:
             ModelNotFound: there is no such model.

@@ -1,5 +1,5 @@
 # Derived from modelward/_async/drift.py by client/unasync.py: change that one.
-"""The calls about drift."""
+"""Client methods for drift detection."""
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
@@ -25,10 +25,10 @@ PAGE_SIZE = 50
 
 
 class Drift(Connection):
-    """Has the world left the training data?
+    """Drift detection: compare live data with the training data.
 
     Where a method takes a table, it may be a pandas or polars frame, an Arrow table, a mapping of names to columns or a
-    two-dimensional array whose columns `names` names. What is missing is None, NaN, NaT or NA.
+    two-dimensional array whose columns are named by `names`. Missing values are None, NaN, NaT or NA.
     """
 
     def set_reference(
@@ -41,19 +41,19 @@ class Drift(Connection):
         ignore: Collection[str] = (),
         timeout: float | None = None,
     ) -> Reference:
-        """Store reference data of a version as a profile that later data are compared with.
+        """Store reference data of a version as a profile, with which later data are compared.
 
         Args:
-            data: a table of at least one row, its rows in the order of time.
-            name: the reference's name, as "calm" or "crisis"; "default" when it is empty. One of that name is replaced.
-            names: the columns of an array; `x0`, `x1`, ... when they are left out.
-            ignore: columns of the data that are no features, as "symbol", whatever they hold. The reference remembers
-                them: live data may have them or not. Times are no features in any case.
+            data: a table of at least one row, in time order.
+            name: the reference's name, such as "calm" or "crisis"; "default" when empty. An existing one is replaced.
+            names: the columns of an array; `x0`, `x1`, ... by default.
+            ignore: columns of the data that are not features, such as "symbol", whatever their values. The reference
+                stores their names: live data may contain them or not. Times are never features.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
-            InvalidField: the data are no table of numbers, text, truth values and times, have no row, or lack a column
-                that is to be ignored.
+            InvalidField: the data are not a table of numbers, text, booleans and times, have no row, or lack an ignored
+                column.
         """
         from modelward.data import INLINE_BYTES, size_of, to_arrow, to_dataset, to_reference_columns
 
@@ -74,11 +74,11 @@ class Drift(Connection):
         return reference_from_proto((self._send(self._drift.SetReference, parts, timeout)).reference)
 
     def get_reference(self, version: AnyVersion, *, name: str = "") -> Reference:
-        """Return what is known of a version's reference.
+        """Return the profile of a version's reference.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
-            ReferenceNotFound: it has no reference of that name.
+            ReferenceNotFound: it has no reference with this name.
         """
         request = pb.GetReferenceRequest(version=ref_to_proto(as_ref(version)), name=name)
         return reference_from_proto((self._call(self._drift.GetReference, request)).reference)
@@ -95,20 +95,20 @@ class Drift(Connection):
         ignore: Collection[str] = (),
         timeout: float | None = None,
     ) -> DriftReport:
-        """Compare a table with a version's reference, feature by feature; the server keeps the report.
+        """Compare a table with a version's reference, feature by feature; the server stores the report.
 
-        A small table travels in one message, a large one as a stream.
+        A small table is sent in one message, a large one as a stream.
 
         Args:
-            data: every feature of the reference, by name, and no others but times and what is ignored.
-            reference: the reference's name; "default" when it is empty.
+            data: every feature of the reference, by name; other columns only if they are times or ignored.
+            reference: the reference's name; "default" when empty.
             thresholds: for this call, in place of the model's policy.
-            label: what the data are, as "2008Q4", for people who read the report.
-            ignore: columns of the data that are no features, beside those that the reference remembers.
+            label: what the data are, such as "2008Q4", for people who read the report.
+            ignore: columns of the data that are not features, in addition to those stored with the reference.
 
         Raises:
-            ModelNotFound, VersionNotFound, ReferenceNotFound: what is named does not exist.
-            InvalidField: a feature is lacking, unknown or of another type, or there is no row.
+            ModelNotFound, VersionNotFound, ReferenceNotFound: a resource does not exist.
+            InvalidField: a feature is missing, unknown or of another type, or there is no row.
         """
         from modelward.data import INLINE_BYTES, size_of, to_arrow, to_dataset
 
@@ -140,10 +140,10 @@ class Drift(Connection):
         ignore: Collection[str] = (),
         timeout: float | None = None,
     ) -> DriftReport:
-        """Compare a Parquet file or folder that the server reads by itself, as `file:///data/q3.parquet`.
+        """Compare a Parquet file or folder that the server itself reads, such as `file:///data/q3.parquet`.
 
         Raises:
-            as `detect_drift`, and SourceNotAllowed: the operator does not allow the server to read there.
+            the errors of `detect_drift`, and SourceNotAllowed: the operator does not allow the server to read there.
         """
         request = pb.DetectDriftRequest(
             version=ref_to_proto(as_ref(version)),
@@ -156,10 +156,10 @@ class Drift(Connection):
         return report_from_proto((self._call(self._drift.DetectDrift, request, timeout)).report)
 
     def get_drift_report(self, report_id: str) -> DriftReport:
-        """Return a report that was kept.
+        """Return a stored report.
 
         Raises:
-            ReportNotFound: there is none of that id.
+            ReportNotFound: there is no report with this id.
         """
         request = pb.GetDriftReportRequest(report_id=report_id)
         return report_from_proto((self._call(self._drift.GetDriftReport, request)).report)
@@ -175,7 +175,7 @@ class Drift(Connection):
         """Iterate over the reports of a model, the newest first.
 
         Raises:
-            ModelNotFound, VersionNotFound: what is named does not exist.
+            ModelNotFound, VersionNotFound: the model or version does not exist.
         """
         request = pb.ListDriftReportsRequest(
             model=model,
@@ -193,24 +193,24 @@ class Drift(Connection):
         report_id: str,
         format: Literal["html", "png"] = "html",  # noqa: A002 - the word of the contract
     ) -> bytes:
-        """Draw a report that was kept.
+        """Render a stored report.
 
         Args:
-            format: `html` for a page that needs nothing else, light or dark as the reader likes it, with every figure;
-                `png` for a picture, 2400 pixels wide, with the finding, its strongest features and the scores so far.
+            format: `html` for a self-contained page with every number, in the reader's light or dark theme; `png` for
+                an image, 2400 pixels wide, with the result, its strongest features and the scores over time.
 
         Returns:
             The file's content.
 
         Raises:
-            ReportNotFound: there is none of that id.
-            InvalidField: the format is another one.
+            ReportNotFound: there is no report with this id.
+            InvalidField: the format is unknown.
         """
         request = pb.RenderDriftReportRequest(report_id=report_id, format=report_format_to_proto(format))
         return (self._call(self._drift.RenderDriftReport, request)).content
 
     def get_drift_policy(self, model: str) -> DriftPolicy:
-        """Return what counts as drift of a model, with the defaults where nothing was set.
+        """Return a model's drift policy, with the defaults where nothing was set.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -219,7 +219,7 @@ class Drift(Connection):
         return drift_policy_from_proto((self._call(self._drift.GetDriftPolicy, request)).policy)
 
     def set_drift_policy(self, policy: DriftPolicy) -> DriftPolicy:
-        """Replace what counts as drift of a model.
+        """Replace a model's drift policy.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -239,17 +239,17 @@ def live_columns(
     ignore: Sequence[str],
     known: Sequence[str] = (),
 ) -> tuple[dict[str, Any], Sequence[str]]:
-    """Take live data apart, without columns that the reference remembers as ignored and that could not be sent.
+    """Convert live data to columns, without unsendable columns that the reference lists as ignored.
 
     Args:
-        known: which columns it is known to remember; it is read anew only when these are not enough.
+        known: ignored columns of the reference, as read before; read again only when these do not suffice.
 
     Returns:
-        the columns, and which ones the reference is known to remember now.
+        the columns, and the ignored columns of the reference as known now.
 
     Raises:
-        ModelNotFound, VersionNotFound, ReferenceNotFound: what is named does not exist.
-        InvalidField: the data are no table of numbers, text, truth values and times, or have no row.
+        ModelNotFound, VersionNotFound, ReferenceNotFound: a resource does not exist.
+        InvalidField: the data are not a table of numbers, text, booleans and times, or have no row.
     """
     from modelward.data import named_columns, to_columns, unsendable
 
@@ -258,7 +258,7 @@ def live_columns(
         return to_columns(table, ignore=[*ignore, *unsendable(table, known)]), known
     except InvalidField:
         request = pb.GetReferenceRequest(version=ref_to_proto(version), name=reference)
-        found = (connection._call(connection._drift.GetReference, request)).reference.ignored_columns
-        if set(found) <= {*ignore, *known}:
+        stored = (connection._call(connection._drift.GetReference, request)).reference.ignored_columns
+        if set(stored) <= {*ignore, *known}:
             raise
-        return to_columns(table, ignore=[*ignore, *unsendable(table, found)]), list(found)
+        return to_columns(table, ignore=[*ignore, *unsendable(table, stored)]), list(stored)

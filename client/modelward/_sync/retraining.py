@@ -1,5 +1,5 @@
 # Derived from modelward/_async/retraining.py by client/unasync.py: change that one.
-"""The client's methods for retraining: who is due, jobs."""
+"""Client methods for retraining: due models and jobs."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Retraining(Connection):
     """Due models and retraining jobs."""
 
     def list_due(self, model: str = "") -> Iterator[DueModel]:
-        """Iterate over the models that are due, the longest due first, with every reason why.
+        """Iterate over the models that are due, the longest due first, with every reason.
 
         Args:
-            model: only this one; all when it is empty.
+            model: only this model; all when empty.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -52,20 +52,20 @@ class Retraining(Connection):
         data_from: datetime | None = None,
         data_until: datetime | None = None,
     ) -> Job:
-        """Make a model due by hand, and return its open job, new or with one reason more.
+        """Request the retraining of a model, and return its open job, which is new or has an additional reason.
 
         Args:
             model: the model's name.
-            reason: why, for the record.
-            queue: where the job waits; by the model's retraining policy when it is empty.
-            labels: what workers choose it by, beside the policy's.
-            parameters: what to train with, beside the policy's and before them.
-            data_from: where the data to train on begins; by the policy's window when it is left out.
-            data_until: where they end; now when it is left out.
+            reason: the reason, for the audit log.
+            queue: the job's queue; that of the model's retraining policy when empty.
+            labels: labels for the selection by workers, in addition to the policy's.
+            parameters: training parameters, in addition to the policy's and overriding them.
+            data_from: start of the training data; from the policy's window by default.
+            data_until: end of the training data; now by default.
 
         Raises:
             ModelNotFound: there is no such model.
-            InvalidField: the data end before they begin.
+            InvalidField: the data end before they start.
         """
         request = pb.RequestRetrainingRequest(
             model=model,
@@ -88,19 +88,19 @@ class Retraining(Connection):
         labels: Mapping[str, str] | None = None,
         wait: timedelta = timedelta(0),
     ) -> Job:
-        """Take the job of a due model; nobody else gets it while the lease holds.
+        """Lease the job of a due model; nobody else gets it while the lease is valid.
 
         Args:
-            model: empty for the oldest job that is free, or else that of the model that is due the longest.
-            holder: who takes it, as `"trainer-7"`.
-            lease: how long it holds without a heartbeat, from a second to a day; ten minutes when it is left out.
-            queue: only a job of this queue; of any when it is empty.
-            labels: only a job that has all of these.
+            model: when empty, the oldest free job, or else that of the model that has been due the longest.
+            holder: the name of the worker, such as `"trainer-7"`.
+            lease: its duration without a heartbeat, from a second to a day; ten minutes by default.
+            queue: only a job of this queue; any when empty.
+            labels: only a job with all of these labels.
             wait: how long to wait for a job, up to five minutes.
 
         Raises:
-            NotDue: the model is not due or its job waits after a failure; without a model, nothing is to be had.
-            JobAlreadyLeased: somebody holds the model's job.
+            NotDue: the model is not due or its job waits after a failure; without a model, no job is available.
+            JobAlreadyLeased: another worker holds the model's job.
             ModelNotFound: there is no such model.
         """
         request = pb.LeaseJobRequest(
@@ -124,15 +124,15 @@ class Retraining(Connection):
         labels: Mapping[str, str] | None = None,
         wait: timedelta = timedelta(0),
     ) -> list[Job]:
-        """Take several jobs at once, the oldest first, as for handing them on to many machines.
+        """Lease several jobs at once, the oldest first, for example to distribute them to many machines.
 
         Args:
-            holder: who takes them; each is then kept and ended by itself.
-            max_jobs: how many at the most, from 1 to 100.
+            holder: the name of the worker; each job has its own lease and is completed separately.
+            max_jobs: maximum number of jobs, from 1 to 100.
             lease, queue, labels, wait: as for `lease_job`; the wait is for the first job.
 
         Raises:
-            NotDue: nothing is to be had.
+            NotDue: no job is available.
         """
         request = pb.LeaseJobsRequest(
             holder=holder,
@@ -148,16 +148,16 @@ class Retraining(Connection):
     def heartbeat_job(
         self, job: Job, *, lease: timedelta | None = None, progress: float | None = None, message: str = ""
     ) -> Job:
-        """Say that the worker is alive: the lease then holds from now on.
+        """Send a heartbeat, which extends the lease from now on.
 
         Args:
-            job: as `lease_job` returned it.
-            lease: how long from now on; as long as it was leased for when it is left out.
-            progress: how far the work is, from 0 to 1; as before when it is left out.
-            message: what is being done; as before when it is empty.
+            job: as returned by `lease_job`.
+            lease: the duration from now on; that of the original lease by default.
+            progress: the progress of the work, from 0 to 1; unchanged by default.
+            message: the current step; unchanged when empty.
 
         Raises:
-            JobNotHeld: the lease has run out, or the job has ended.
+            JobNotHeld: the lease has expired, or the job has ended.
         """
         request = pb.HeartbeatJobRequest(
             job_id=job.job_id,
@@ -178,18 +178,18 @@ class Retraining(Connection):
         evaluation: tuple[Any, Any] | str | None = None,
         log: str = "",
     ) -> Job:
-        """End a job with the version that came of it, which is registered already.
+        """Complete a job with the version that it produced, which is already registered.
 
         Args:
-            job: as `lease_job` returned it.
+            job: as returned by `lease_job`.
             successor: a version of the job's model, or only its number.
             evaluation: the test set on which the model's policy compares the version with the one in production:
-                features and truth as `compare` takes them, or the URI of Parquet with the policy's label; the policy's
-                own test set when it is left out.
-            log: what the work printed, which MLflow then shows with the version's run; only its end, when it is long.
+                features and labels as for `compare`, or the URI of Parquet with the policy's label; the policy's own
+                test set by default.
+            log: the output of the work, which MLflow then shows with the version's run; truncated to its end.
 
         Raises:
-            JobNotHeld: the lease has run out, or the job has ended.
+            JobNotHeld: the lease has expired, or the job has ended.
             JobHasVersion: another version was registered for the job.
             VersionNotFound: the model has no such version.
             InvalidField: it is a version of another model, or older than the job.
@@ -209,16 +209,16 @@ class Retraining(Connection):
         return job_from_proto((self._call(self._retraining.CompleteJob, request)).job)
 
     def fail_job(self, job: Job, reason: str, *, give_up: bool = False, release: bool = False) -> Job:
-        """End an attempt without success; the job waits for the next one, or has failed for good.
+        """Report a failed attempt; the job waits for the next one, or has failed permanently.
 
         Args:
-            job: as `lease_job` returned it.
+            job: as returned by `lease_job`.
             reason: what went wrong.
-            give_up: whether to try no more, though attempts are left.
-            release: whether the job is only given back: another may take it at once, and the attempt does not count.
+            give_up: whether to stop retrying, even if attempts are left.
+            release: whether to only return the job: another worker may take it at once, and the attempt does not count.
 
         Raises:
-            JobNotHeld: the lease has run out, or the job has ended.
+            JobNotHeld: the lease has expired, or the job has ended.
         """
         request = pb.FailJobRequest(
             job_id=job.job_id,
@@ -232,14 +232,14 @@ class Retraining(Connection):
         return job_from_proto((self._call(self._retraining.FailJob, request)).job)
 
     def retry_job(self, job: Job | str) -> Job:
-        """Let a job that failed for good be tried again.
+        """Retry a job that failed permanently.
 
         Args:
             job: the job, or its id.
 
         Raises:
-            JobNotFound: there is none of that id.
-            JobNotRetryable: it did not fail for good, or the model has a newer job.
+            JobNotFound: there is no job with this id.
+            JobNotRetryable: it has not failed permanently, or the model has a newer job.
         """
         request = pb.RetryJobRequest(job_id=job if isinstance(job, str) else job.job_id)
         return job_from_proto((self._call(self._retraining.RetryJob, request)).job)
@@ -248,7 +248,7 @@ class Retraining(Connection):
         """Return a job.
 
         Raises:
-            JobNotFound: there is none of that id.
+            JobNotFound: there is no job with this id.
         """
         return job_from_proto((self._call(self._retraining.GetJob, pb.GetJobRequest(job_id=job_id))).job)
 
@@ -256,8 +256,8 @@ class Retraining(Connection):
         """Iterate over the jobs of one model, or of all, the newest first.
 
         Args:
-            states: only jobs in one of these; all when it is empty.
-            queue: only jobs of this one; of all when it is empty.
+            states: only jobs in one of these; all when empty.
+            queue: only jobs of this queue; all when empty.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -269,7 +269,7 @@ class Retraining(Connection):
                 yield job_from_proto(job)
 
     def get_retraining_policy(self, model: str) -> RetrainingPolicy:
-        """Return what a model's jobs are made with and what follows them; the defaults when nobody said.
+        """Return a model's retraining policy; the defaults when none was set.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -283,7 +283,7 @@ class Retraining(Connection):
         Raises:
             ModelNotFound: there is no such model.
             EtagMismatch: it changed since the policy's etag was read.
-            InvalidField: a part of it makes no sense.
+            InvalidField: a part of it is invalid.
         """
         request = pb.SetRetrainingPolicyRequest(policy=retraining_policy_to_proto(policy))
         return retraining_policy_from_proto((self._call(self._retraining.SetRetrainingPolicy, request)).policy)

@@ -1,5 +1,5 @@
 # Derived from modelward/_async/uploading.py by client/unasync.py: change that one.
-"""Files and large tables on their way to the server."""
+"""Uploads of files and large tables."""
 
 import time
 from collections.abc import Iterable
@@ -14,10 +14,10 @@ from modelward.v1.common_pb2 import Dataset
 
 
 class Uploading(Connection):
-    """Sends contents, each once and each from where the last attempt broke off."""
+    """Uploads content, each blob once, resuming where the last attempt was interrupted."""
 
     def _upload(self, saved: Saved, timeout: float | None) -> None:
-        """Send what the server lacks of the contents; after a break ask again, and go on from there."""
+        """Upload the blobs that the server lacks; after an interruption ask again, and resume."""
         attempts = Attempts(self._timeout if timeout is None else timeout)
         while True:
             try:
@@ -38,7 +38,7 @@ class Uploading(Connection):
                 raise (late_arrival(error) or error) from None
 
     def _upload_tables(self, tables: Iterable[Dataset], timeout: float | None) -> None:
-        """Send tables that are too large for a message beforehand, and let the message name them by their digests."""
+        """Upload tables that are too large for a message, and replace them in the message by their digests."""
         with TemporaryDirectory() as folder:
             saved = save_tables(tables, folder)
             if saved.files:

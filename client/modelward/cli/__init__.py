@@ -4,7 +4,7 @@ import sys
 
 
 def main() -> None:
-    """Run the command line; without its packages, say in one line what to install."""
+    """Run the command line; without its dependencies, print in one line what to install."""
     try:
         from modelward.cli.commands import cli
 

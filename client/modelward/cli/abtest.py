@@ -1,4 +1,4 @@
-"""Commands about A/B tests: how they stand, and their end."""
+"""Commands for A/B tests."""
 
 from itertools import islice
 from pathlib import Path
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from modelward import AbAction, AbEstimate, AbTest, AbTestResult, AbTestState, Client
 from modelward.cli.drift import FORMATS, SAVE
-from modelward.cli.options import Confirm, ending, limit
+from modelward.cli.options import Confirm, irreversible, limit
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.shared.figures import difference, p_equals, probability
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @click.group()
 def ab() -> None:
-    """Look at tests of versions on live traffic, and end them."""
+    """Show and conclude A/B tests on live traffic."""
 
 
 @ab.command("list")
@@ -30,10 +30,10 @@ def ab() -> None:
 @limit(20)
 @remote
 def list_tests(client: Client, out: Output, model: str, state: str | None, limit: int) -> None:
-    """List the A/B tests of MODEL, or of all, the newest first."""
+    """List the A/B tests of MODEL, or of all models, the newest first."""
     out.rows(
         list(islice(client.list_ab_tests(model, state=AbTestState(state) if state else None), limit)),
-        ["test", "state", "control", "challengers", "decided by", "started (UTC)", "winner"],
+        ["test", "state", "control", "challengers", "primary metric", "started (UTC)", "winner"],
         lambda test: [
             test.test,
             test.state,
@@ -51,26 +51,26 @@ def list_tests(client: Client, out: Output, model: str, state: str | None, limit
 @click.argument("test")
 @remote
 def show(client: Client, out: Output, test: str) -> None:
-    """Show how TEST stands; it may be looked at at any time."""
-    found, result = client.get_ab_test(test), client.ab_test_result(test)
+    """Show the current result of TEST."""
+    ab_test, result = client.get_ab_test(test), client.ab_test_result(test)
     facts = {
-        "state": found.state,
-        "of": ", ".join(f"{variant.name} {variant.version}" for variant in found.variants),
-        "decided by": found.primary_metric.key,
-        "coverage": found.coverage,
-        "shadow": found.shadow,
-        "block": found.block,
+        "state": ab_test.state,
+        "variants": ", ".join(f"{variant.name} {variant.version}" for variant in ab_test.variants),
+        "primary metric": ab_test.primary_metric.key,
+        "coverage": ab_test.coverage,
+        "shadow": ab_test.shadow,
+        "block": ab_test.block,
         "split": _split(result),
         "outcomes up to": result.as_of,
-        "winner": found.conclusion.winner if found.conclusion else "",
+        "winner": ab_test.conclusion.winner if ab_test.conclusion else "",
     }
-    out.record(result, facts, make_table(_HEADINGS, _rows(found, result)), result.summary)
+    out.record(result, facts, make_table(_HEADINGS, _rows(ab_test, result)), result.summary)
 
 
 def _split(result: AbTestResult) -> str:
-    stands = "broken" if result.sample_ratio_broken else "as it should be"
+    state = "broken" if result.sample_ratio_broken else "as expected"
     at_any_look = probability(result.sample_ratio_sequential_p_value)
-    return f"{stands}: {p_equals(result.sample_ratio_p_value)}, {at_any_look} at any look"
+    return f"{state}: {p_equals(result.sample_ratio_p_value)}, {at_any_look} at any look"
 
 
 _HEADINGS = ["metric", "variant", "counted", "mean", "difference", "from", "to", "verdict"]
@@ -83,55 +83,60 @@ def _rows(test: AbTest, result: AbTestResult) -> "Iterator[list[object]]":
             yield [Text(metric.key, style), variant.variant, *_figures(variant[metric.key], test, variant.variant)]
 
 
-def _figures(found: AbEstimate, test: AbTest, variant: str) -> list[object]:
+def _figures(estimate: AbEstimate, test: AbTest, variant: str) -> list[object]:
     if variant == test.control.name:
-        return [found.outcomes, found.mean, "", "", "", "control"]
-    return [found.outcomes, found.mean, difference(found.difference), found.low, found.high, found.verdict or "none"]
+        return [estimate.outcomes, estimate.mean, "", "", "", "control"]
+    return [
+        estimate.outcomes,
+        estimate.mean,
+        difference(estimate.difference),
+        estimate.low,
+        estimate.high,
+        estimate.verdict or "none",
+    ]
 
 
 @ab.command("report")
 @click.argument("test")
 @SAVE
-@click.option("--open", "opened", is_flag=True, help="Open the file that was saved.")
+@click.option("--open", "open_file", is_flag=True, help="Open the rendered file.")
 @remote
-def draw_test(client: Client, out: Output, test: str, save: Path | None, opened: bool) -> None:
-    """Draw how TEST stands as a page or a picture.
+def render_test(client: Client, out: Output, test: str, save: Path | None, open_file: bool) -> None:
+    """Render the result of TEST as an HTML page or a PNG image.
 
-    Without --save a page is written into the folder for temporary files and opened.
+    Without --save a page is written to the temporary folder and open_file.
     """
-    drawn = save or Path(gettempdir(), f"modelward-ab-{test}.html")
-    drawn.write_bytes(client.render_ab_test(test, FORMATS[drawn.suffix.lower()]))
-    out.say({"file": str(drawn)}, f"{drawn} holds the report")
-    if opened or not save:
-        click.launch(str(drawn))
+    path = save or Path(gettempdir(), f"modelward-ab-{test}.html")
+    path.write_bytes(client.render_ab_test(test, FORMATS[path.suffix.lower()]))
+    out.say({"file": str(path)}, f"the report is in {path}")
+    if open_file or not save:
+        click.launch(str(path))
 
 
 @ab.command()
 @click.argument("test")
-@click.option(
-    "--winner", default="", metavar="VARIANT", help="The variant that is chosen; what is superior by default."
-)
+@click.option("--winner", default="", metavar="VARIANT", help="The chosen variant; the superior one by default.")
 @click.option(
     "--action",
     type=click.Choice([action.value for action in AbAction]),
     default=AbAction.NONE.value,
     show_default=True,
-    help="What to do about it; by-rule does what the result says.",
+    help="The action to take; by-rule acts as the result indicates.",
 )
-@ending
+@irreversible
 @remote
 def conclude(client: Client, out: Output, test: str, winner: str, action: str, reason: str, confirm: Confirm) -> None:
-    """End TEST: every unit gets the winner from now on."""
-    confirm(f"{client.ab_test_result(test).summary}\nEnd {test} for good?")
-    done = client.conclude_ab_test(test, winner=winner, action=action, reason=reason)
-    out.say(done, _ended(done))
+    """Conclude TEST: every unit gets the winner from now on."""
+    confirm(f"{client.ab_test_result(test).summary}\nConclude {test} permanently?")
+    concluded = client.conclude_ab_test(test, winner=winner, action=action, reason=reason)
+    out.say(concluded, _ended(concluded))
 
 
 def _ended(test: AbTest) -> str:
     assert test.conclusion is not None
     version = test.variant(test.conclusion.winner).version
-    done = {
+    effects = {
         AbAction.PROMOTE: f"; {version} is now in production",
-        AbAction.ROLL_BACK: "; the version before is in production again",
+        AbAction.ROLL_BACK: "; the previous version is in production again",
     }
-    return f"{test.test} is concluded in favour of {test.conclusion.winner}{done.get(test.conclusion.action, '')}"
+    return f"{test.test} is concluded in favour of {test.conclusion.winner}{effects.get(test.conclusion.action, '')}"

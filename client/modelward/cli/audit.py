@@ -1,4 +1,4 @@
-"""Commands about the audit log."""
+"""Commands for the audit log."""
 
 import click
 from rich.text import Text
@@ -10,38 +10,48 @@ from modelward.cli.remote import connected, remote
 
 @click.group()
 def audit() -> None:
-    """Verify or export the record of every change."""
+    """Verify or export the audit log."""
 
 
 @audit.command()
 @click.option(
-    "--expect", "expected_hash", default="", metavar="HASH", help="A hash that was told before and kept elsewhere."
+    "--expect",
+    "expected_hash",
+    default="",
+    metavar="HASH",
+    help="The hash of a record, obtained earlier and stored elsewhere.",
 )
 @remote
 def verify(client: Client, out: Output, expected_hash: str) -> None:
-    """Check that no record was changed, removed or moved, and that all stands as the records say.
+    """Verify that no record was changed, removed or moved, and that all rows match the records.
 
-    The exit code is 1 when something does not hold.
+    The exit code is 1 if the log is not intact.
     """
-    found = client.verify_audit_log(expected_hash=expected_hash)
-    facts = {"records": found.records, "rows": found.rows, "head": f"{found.head_sequence} {found.head_hash}"}
+    verification = client.verify_audit_log(expected_hash=expected_hash)
+    facts = {
+        "records": verification.records,
+        "rows": verification.rows,
+        "head": f"{verification.head_sequence} {verification.head_hash}",
+    }
     if expected_hash:
-        facts["expected"] = f"record {found.expected_sequence}" if found.expected_sequence else "not in the log"
-    facts["verdict"] = _verdict(found)
-    defects = [[defect.sequence, defect.problem] for defect in found.defects]
+        facts["expected"] = (
+            f"record {verification.expected_sequence}" if verification.expected_sequence else "not in the log"
+        )
+    facts["verdict"] = _verdict(verification)
+    defects = [[defect.sequence, defect.problem] for defect in verification.defects]
     tables = [make_table(["record", "problem"], defects)] if defects else []
-    out.record(plain(found) | {"intact": found.intact}, facts, *tables)
-    if not found.intact:
+    out.record(plain(verification) | {"intact": verification.intact}, facts, *tables)
+    if not verification.intact:
         raise click.exceptions.Exit(1)
 
 
-def _verdict(found: AuditVerification) -> Text:
-    return Text("intact", "bold green") if found.intact else Text("not intact", "bold red")
+def _verdict(verification: AuditVerification) -> Text:
+    return Text("intact", "bold green") if verification.intact else Text("not intact", "bold red")
 
 
 @audit.command()
 @connected
 def export(client: Client) -> None:
-    """Write every record as a line of JSON."""
+    """Export every record as a line of JSON."""
     for record in client.export_audit_log():
         click.echo(as_json(record))

@@ -1,4 +1,4 @@
-"""All commands, put together; the module of one is imported when it is called."""
+"""The command group; the module of a command is imported when it is called."""
 
 import importlib
 import importlib.metadata
@@ -7,9 +7,9 @@ from keyword import iskeyword
 import click
 
 SERVER = "the server's entry points"
-"""In place of a module: the server brings the command, under `modelward.commands` in its distribution's metadata."""
+"""Used in place of a module: commands that the server registers as `modelward.commands` entry points."""
 SECTIONS = {
-    "Look": {
+    "Inspect": {
         "models": "lifecycle",
         "versions": "lifecycle",
         "show": "lifecycle",
@@ -18,7 +18,7 @@ SECTIONS = {
         "rollout": "stages",
         "audit": "audit",
     },
-    "Act": {
+    "Change": {
         "register": "lifecycle",
         "download": "lifecycle",
         "promote": "stages",
@@ -52,7 +52,7 @@ MODULES = {command: module for section in SECTIONS.values() for command, module 
 
 
 def load_command(name: str) -> click.Command:
-    """Import a command from its module, where it has its name as Python writes it."""
+    """Import a command from its module, where it has its own name (with an underscore if that is a keyword)."""
     if MODULES[name] == SERVER:
         return _server_command(name)
     module = importlib.import_module(f"modelward.cli.{MODULES[name]}")
@@ -61,7 +61,7 @@ def load_command(name: str) -> click.Command:
 
 
 def _server_command(name: str) -> click.Command:
-    """Import a command of the server, which the client knows by its entry point alone."""
+    """Import a command of the server by its entry point, the only link from client to server."""
     installed = importlib.metadata.distribution("modelward").entry_points
     [entry_point] = installed.select(group="modelward.commands", name=name)
     command: click.Command = entry_point.load()
@@ -69,7 +69,7 @@ def _server_command(name: str) -> click.Command:
 
 
 class LazyGroup(click.Group):
-    """Commands that cost nothing until one of them is called."""
+    """A command group that imports a command only when it is called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(MODULES)
@@ -97,4 +97,4 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
 @click.version_option(importlib.metadata.version("modelward"), message="%(version)s")
 def cli() -> None:
-    """Modelward: which model trades, since when, who put it there and why."""
+    """Modelward: a model registry for trading, with drift detection, comparisons and retraining."""

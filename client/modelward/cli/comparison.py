@@ -1,4 +1,4 @@
-"""Commands about comparison."""
+"""Commands for comparisons and benchmarks."""
 
 from itertools import islice
 from pathlib import Path
@@ -8,7 +8,7 @@ import click
 from rich.text import Text
 
 from modelward import Client, Comparison, Metric, ModelBenchmark, ModelResult
-from modelward.cli.drift import SAVE, draw
+from modelward.cli.drift import SAVE, render_to
 from modelward.cli.options import DATA, IGNORE, limit
 from modelward.cli.output import Cells, Output, make_table
 from modelward.cli.remote import remote
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.argument("versions", nargs=-1, required=True, metavar="MODEL/VERSION MODEL/VERSION...")
 @DATA
-@click.option("--label", required=True, metavar="COLUMN", help="The column of DATA that holds the truth.")
+@click.option("--label", required=True, metavar="COLUMN", help="The column of DATA with the labels.")
 @IGNORE
 @click.option("--primary", type=click.Choice([metric.value for metric in Metric]), help="The metric that decides.")
 @SAVE
@@ -37,27 +37,26 @@ def compare(
     primary: str | None,
     save: Path | None,
 ) -> None:
-    """Run versions on the file DATA and say which is better.
+    """Compare versions on test data, with statistical significance.
 
-    DATA is a CSV, Parquet or Arrow file with the features and the truth. How much of a difference may be luck is said
-    too.
+    DATA is a CSV, Parquet or Arrow file with the features and the labels.
     """
     table = read_table(data, ignore=ignore)
     if label not in table.column_names:
-        raise click.UsageError(f"{data} has no column {label!r}; it has {', '.join(table.column_names)}")
+        raise click.UsageError(f"{data} has no column {label!r}; its columns are {', '.join(table.column_names)}")
     truth, features = table[label], table.drop_columns([label])
-    found = _compared(client, versions, features, truth, primary)
+    comparison = _compared(client, versions, features, truth, primary)
     if save:
-        draw(client, found.comparison_id, save)
-    _show(out, found)
+        render_to(client, comparison.comparison_id, save)
+    _show(out, comparison)
 
 
 @click.command()
 @click.argument("versions", nargs=-1, required=True, metavar="MODEL/VERSION...")
 @DATA
 @click.option("--rows", "batch_rows", multiple=True, type=click.IntRange(1), default=(1, 1000), show_default=True)
-@click.option("--seconds", type=click.FloatRange(0.05), default=2.0, show_default=True, help="For each size.")
-@click.option("--label", metavar="COLUMN", help="A column of DATA that is no feature.")
+@click.option("--seconds", type=click.FloatRange(0.05), default=2.0, show_default=True, help="For each batch size.")
+@click.option("--label", metavar="COLUMN", help="A column of DATA that is not a feature.")
 @IGNORE
 @remote
 def benchmark(
@@ -70,26 +69,26 @@ def benchmark(
     label: str | None,
     ignore: tuple[str, ...],
 ) -> None:
-    """Time versions, in turns, on rows of the file DATA."""
+    """Measure the latency of versions on rows of the file DATA."""
     table = read_table(data, ignore=ignore)
     features = table.select([name for name in table.column_names if name != label])
-    found = client.benchmark(versions, features, batch_rows=batch_rows, seconds=seconds)
+    benchmarks = client.benchmark(versions, features, batch_rows=batch_rows, seconds=seconds)
     headings = ["version", "rows", "p50 ms", "p95 ms", "p99 ms", "rows/s", "load ms", "memory MiB", "files KiB"]
-    failures = (Text(f"{one.version} failed: {one.failure}", "red") for one in found if one.failure)
-    out.record(found, {}, make_table(headings, _timed(found)), *failures)
+    failures = (Text(f"{one.version} failed: {one.failure}", "red") for one in benchmarks if one.failure)
+    out.record(benchmarks, {}, make_table(headings, _timed(benchmarks)), *failures)
 
 
-def _timed(found: "list[ModelBenchmark]") -> "Iterator[list[object]]":
-    for one in found:
-        for batch in one.batches:
+def _timed(benchmarks: "list[ModelBenchmark]") -> "Iterator[list[object]]":
+    for benchmark in benchmarks:
+        for batch in benchmark.batches:
             yield [
-                str(one.version),
+                str(benchmark.version),
                 batch.batch_rows,
                 *(statistic(1000 * estimate.value) for estimate in (batch.p50, batch.p95, batch.p99)),
                 f"{batch.rows_per_second:,.0f}",
-                metric(1000 * one.load_seconds),
-                one.peak_memory_bytes >> 20,
-                one.size_bytes >> 10,
+                metric(1000 * benchmark.load_seconds),
+                benchmark.peak_memory_bytes >> 20,
+                benchmark.size_bytes >> 10,
             ]
 
 
@@ -98,10 +97,10 @@ def _timed(found: "list[ModelBenchmark]") -> "Iterator[list[object]]":
 @limit(20)
 @remote
 def comparisons(client: Client, out: Output, model: str, limit: int) -> None:
-    """List the comparisons of MODEL, or all, the newest first."""
+    """List the comparisons of MODEL or of all, the newest first."""
     out.rows(
         list(islice(client.list_comparisons(model), limit)),
-        ["comparison", "when (UTC)", "baseline", "best", "decided by", "verdict", "by"],
+        ["comparison", "time (UTC)", "baseline", "best", "primary metric", "verdict", "by"],
         lambda c: [
             c.comparison_id,
             c.created_at,
@@ -119,7 +118,7 @@ def comparisons(client: Client, out: Output, model: str, limit: int) -> None:
 def _compared(
     client: Client, versions: tuple[str, ...], features: object, truth: object, primary: str | None
 ) -> Comparison:
-    """Compare, with a progress bar where somebody looks on."""
+    """Compare, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -135,22 +134,24 @@ def _compared(
         )
 
 
-def _show(out: Output, found: Comparison) -> None:
+def _show(out: Output, comparison: Comparison) -> None:
     facts = {
-        "rows": found.rows,
-        "decided by": found.primary_metric,
-        "baseline": str(found.baseline),
-        "comparison": found.comparison_id,
+        "rows": comparison.rows,
+        "primary metric": comparison.primary_metric,
+        "baseline": str(comparison.baseline),
+        "comparison": comparison.comparison_id,
     }
-    notes = (Text(f"note: {note}", "dim") for note in found.notes)
-    failures = (Text(f"{result.version} failed: {result.failure}", "red") for result in found.results if result.failure)
-    out.record(found, facts, _table(found), found.summary, *failures, *notes)
+    notes = (Text(f"note: {note}", "dim") for note in comparison.notes)
+    failures = (
+        Text(f"{result.version} failed: {result.failure}", "red") for result in comparison.results if result.failure
+    )
+    out.record(comparison, facts, _table(comparison), comparison.summary, *failures, *notes)
 
 
-def _table(found: Comparison) -> Cells:
-    """Set versions side by side, the best first."""
-    ran = [result for result in found.results if not result.failure]
-    return make_table(["", *(str(result.version) for result in ran)], _rows(ran, found.primary_metric))
+def _table(comparison: Comparison) -> Cells:
+    """Print the versions side by side, the best first."""
+    ran = [result for result in comparison.results if not result.failure]
+    return make_table(["", *(str(result.version) for result in ran)], _rows(ran, comparison.primary_metric))
 
 
 def _rows(ran: list[ModelResult], primary: Metric) -> "Iterator[list[object]]":
@@ -159,8 +160,8 @@ def _rows(ran: list[ModelResult], primary: Metric) -> "Iterator[list[object]]":
         figures = (metric(result[estimate.metric]) for result in ran)
         yield [Text(text, style) for text in (estimate.metric, *figures)]
     yield ["ms per row, median", *(_milliseconds(result, "row_p50") for result in ran)]
-    yield ["ms per row, 99%", *(_milliseconds(result, "row_p99") for result in ran)]
-    yield ["against baseline", *(result.verdict or "" for result in ran)]
+    yield ["ms per row, p99", *(_milliseconds(result, "row_p99") for result in ran)]
+    yield ["verdict against baseline", *(result.verdict or "" for result in ran)]
 
 
 def _milliseconds(result: ModelResult, span: str) -> str:

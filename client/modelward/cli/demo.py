@@ -1,4 +1,4 @@
-"""The command that tells the demo's story."""
+"""The command that runs the demo."""
 
 import sys
 from pathlib import Path
@@ -13,10 +13,10 @@ from modelward.cli.output import NEEDS_SERVER, Failure
     "--keep",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Keep the server's data and the chart in this folder, for a look at them.",
+    help="Keep the server's data and the chart in this folder.",
 )
 def demo(keep: Path | None) -> None:
-    """Tell a model's life on the S&P 500 of 2003 to 2010."""
+    """Run a lifecycle demo on the S&P 500 of 2003 to 2010."""
     from modelward.demo import run
 
     try:

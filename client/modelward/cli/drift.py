@@ -1,4 +1,4 @@
-"""Commands about drift."""
+"""Commands for drift detection."""
 
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,7 @@ FORMATS: dict[str, Literal["html", "png"]] = {".html": "html", ".png": "png"}
 
 
 class Drawing(click.ParamType[Path]):
-    """A file to draw a report into; its ending says how."""
+    """The path of a rendered report; its extension selects the format."""
 
     name = "file"
 
@@ -32,7 +32,7 @@ class Drawing(click.ParamType[Path]):
         return path
 
 
-SAVE = click.option("--save", type=Drawing(), metavar="FILE", help="Draw the report into a .html or .png file.")
+SAVE = click.option("--save", type=Drawing(), metavar="FILE", help="Render the report to a .html or .png file.")
 
 
 @click.command()
@@ -53,68 +53,68 @@ def drift(
     ignore: tuple[str, ...],
     save: Path | None,
 ) -> None:
-    """Compare the file DATA with a version's training data.
+    """Detect drift of DATA from a version's reference data.
 
-    DATA is a CSV, Parquet or Arrow file with the features that the version was trained on. A column of CSV is read as
-    the training data have it; an empty text is a missing one.
+    DATA is a CSV, Parquet or Arrow file with the features that the version was trained on. A CSV column is read with
+    the type that it has in the reference data; an empty text is a missing value.
     """
     known = client.get_reference(version, name=reference) if is_csv(data) else None
     table = read_table(data, known, ignore)
     report = client.detect_drift(version, table, reference=reference, label=label or data.name)
     if save:
-        draw(client, report.report_id, save)
+        render_to(client, report.report_id, save)
     _show(out, report)
 
 
 @click.command()
 @click.argument("report_id")
 @SAVE
-@click.option("--open", "opened", is_flag=True, help="Open the file that was saved.")
+@click.option("--open", "open_file", is_flag=True, help="Open the rendered file.")
 @remote
-def report(client: Client, out: Output, report_id: str, save: Path | None, opened: bool) -> None:
-    """Draw a drift report or a comparison as a page or a picture.
+def report(client: Client, out: Output, report_id: str, save: Path | None, open_file: bool) -> None:
+    """Render a drift report or a comparison to HTML or PNG.
 
-    `drift`, `reports`, `compare` and `comparisons` tell its id.
+    `drift`, `reports`, `compare` and `comparisons` print its id.
 
-    Without --save a page is written into the folder for temporary files and opened.
+    Without --save a page is written to the temporary folder and open_file.
     """
-    drawn = save or Path(gettempdir(), f"modelward-{report_id}.html")
-    draw(client, report_id, drawn)
-    out.say({"file": str(drawn)}, f"{drawn} holds the report")
-    if opened or not save:
-        click.launch(str(drawn))
+    path = save or Path(gettempdir(), f"modelward-{report_id}.html")
+    render_to(client, report_id, path)
+    out.say({"file": str(path)}, f"the report is in {path}")
+    if open_file or not save:
+        click.launch(str(path))
 
 
-def draw(client: Client, report_id: str, path: Path) -> None:
-    """Draw a report, as the file's ending says; comparisons have ids that say so."""
+def render_to(client: Client, report_id: str, path: Path) -> None:
+    """Render a report in the format of the file's extension; the ids of comparisons are recognized by their prefix."""
     render = client.render_comparison if report_id.startswith("comparison-") else client.render_drift_report
     path.write_bytes(render(report_id, FORMATS[path.suffix.lower()]))
 
 
 def _show(out: Output, report: DriftReport) -> None:
-    headings = ["feature", "drift", "score", "KS", "needs", "KL", "needs", "p", "missing"]
+    headings = ["feature", "drift", "score", "KS", "limit", "KL", "limit", "p", "missing"]
     facts = {
         "version": f"{report.version}, reference {report.reference} of {report.reference_rows} rows",
         "data": f"{report.label}, {report.rows} rows".lstrip(", "),
         "drift": _yes_or_no(report.drift_detected),
         "score": score(report.score),
         "confidence": percent(report.confidence),
-        **_together(report),
+        **_multivariate(report),
         "report": report.report_id,
     }
     caveats = (Text(f"note: {caveat}", "dim") for caveat in report.caveats)
     out.record(report, facts, make_table(headings, map(_row, report.features)), report.summary, *caveats)
 
 
-def _together(report: DriftReport) -> dict[str, str]:
-    """Say how the features compare together, and which regime is the nearest, where there is something to say."""
-    joint, said = report.joint, {}
+def _multivariate(report: DriftReport) -> dict[str, str]:
+    """Return the multivariate comparison and the distances from the references, where they exist."""
+    joint, fields = report.joint, {}
     if joint.rows:
         auc, needed = beside(joint.auc, joint.auc_threshold)
-        said["together"] = f"AUC {auc} (needs {needed}), {p_equals(joint.p_value)}"
+        fields["multivariate"] = f"AUC {auc} (threshold {needed}), {p_equals(joint.p_value)}"
     if len(report.references) > 1:
-        said["nearest"] = ", ".join(f"{one.name} ({statistic(one.distance)})" for one in report.references)
-    return said
+        fields["nearest"] = ", ".join(f"{one.name} ({statistic(one.distance)})" for one in report.references)
+    return fields
 
 
 def _row(feature: FeatureDrift) -> list[object]:
@@ -141,7 +141,7 @@ def reports(client: Client, out: Output, model: str, limit: int) -> None:
     """List the drift reports of MODEL, the newest first."""
     out.rows(
         list(islice(client.list_drift_reports(model), limit)),
-        ["report", "when (UTC)", "version", "data", "rows", "drift", "score", "confidence"],
+        ["report", "time (UTC)", "version", "data", "rows", "drift", "score", "confidence"],
         lambda r: [
             r.report_id,
             r.created_at,

@@ -1,4 +1,4 @@
-"""The command that asks how a server is."""
+"""The command that checks a server's health."""
 
 from typing import Any
 
@@ -13,40 +13,40 @@ from modelward.shared.retry import error_of
 
 PARTS = {"": "server", "database": "database", "mlflow": "MLflow"}
 TASKS = "modelward.background."
-"""What the names of background tasks begin with."""
+"""Prefix of the background tasks' names."""
 LIST = "/grpc.health.v1.Health/List"
 MESSAGES: Any = health_pb2
-"""The types of the health service's messages do not know those of its call `List`."""
+"""The types of the health service's messages do not include those of its `List` call."""
 CONFINEMENT = "modelward.sandbox."
-"""What the names of the parts begin with that may confine models, beside limits of time and memory."""
+"""Prefix of the names of sandbox mechanisms, beyond the limits of time and memory."""
 
 
 @click.command()
 @remote
 def health(client: Client, out: Output) -> None:
-    """Say whether a server and what it needs are well.
+    """Show the health of a server and its dependencies.
 
-    That is whether database and MLflow answer, whether the background tasks run, and what confines models.
+    These are the database and MLflow, the background tasks, and the confinement of models.
 
-    The exit code is 1 when the server does not serve.
+    The exit code is 1 if the server is not serving.
     """
     states = _states(client)
-    found = {said: states.get(name, "unknown") for name, said in PARTS.items()}
+    parts = {part: states.get(name, "unknown") for name, part in PARTS.items()}
     tasks = {name.removeprefix(TASKS): state for name, state in states.items() if name.startswith(TASKS)}
     confined = {"models confined by": _confinement(states)}
-    out.record({**found, "background": tasks, **confined}, {**found, "background": _summary(tasks), **confined})
-    if found["server"] != "serving":
+    out.record({**parts, "background": tasks, **confined}, {**parts, "background": _summary(tasks), **confined})
+    if parts["server"] != "serving":
         raise click.exceptions.Exit(1)
 
 
 def _summary(tasks: dict[str, str]) -> str:
-    """Say that all tasks run, or name those that do not."""
+    """Report that all tasks run, or name those that do not."""
     failing = sorted(name for name, state in tasks.items() if state != "serving")
-    return "serving" if not failing else f"not serving: {', '.join(failing)}; the server's log says why"
+    return "serving" if not failing else f"not serving: {', '.join(failing)}; see the server's log"
 
 
 def _confinement(states: dict[str, str]) -> str:
-    """Name what holds models, which a server that has just begun does not know yet."""
+    """Name the mechanisms that confine models; unknown while the server is starting."""
     parts = {name.removeprefix(CONFINEMENT): state for name, state in states.items() if name.startswith(CONFINEMENT)}
     holding = [name for name, state in parts.items() if state == "serving"]
     return ", ".join((*holding, "limits")) if parts else "not known yet"

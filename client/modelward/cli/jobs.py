@@ -1,4 +1,4 @@
-"""Commands about retraining jobs."""
+"""Commands for retraining jobs."""
 
 import math
 from typing import Any
@@ -13,7 +13,7 @@ from modelward.retraining import FollowUp, JobFailure
 
 
 class JobsGroup(click.Group):
-    """`jobs MODEL` lists, as `jobs` does; `jobs show` and `jobs retry` are commands."""
+    """`jobs MODEL` is short for `jobs list MODEL`; `jobs show` and `jobs retry` are commands."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not any(arg in self.commands for arg in args[:1]) and not {"-h", "--help"} & set(args):
@@ -23,7 +23,7 @@ class JobsGroup(click.Group):
 
 @click.group(cls=JobsGroup)
 def jobs() -> None:
-    """List retraining jobs; show or retry one."""
+    """List, show or retry retraining jobs."""
 
 
 @jobs.command("list")
@@ -31,7 +31,7 @@ def jobs() -> None:
 @click.option("--queue", default="", metavar="NAME", help="Only jobs of this queue.")
 @remote
 def list_(client: Client, out: Output, model: str, queue: str) -> None:
-    """List the retraining jobs of MODEL, or of all."""
+    """List the retraining jobs of MODEL, or of all models."""
     out.rows(
         list(client.list_jobs(model, queue=queue)),
         ["job", "model", "queue", "state", "created (UTC)", "successor", "then"],
@@ -45,7 +45,7 @@ def list_(client: Client, out: Output, model: str, queue: str) -> None:
 @click.argument("job_id", metavar="JOB")
 @remote
 def show(client: Client, out: Output, job_id: str) -> None:
-    """Show all that is known of one job."""
+    """Show the details of a job."""
     job = client.get_job(job_id)
     out.record(job, _facts(job))
 
@@ -54,7 +54,7 @@ def show(client: Client, out: Output, job_id: str) -> None:
 @click.argument("job_id", metavar="JOB")
 @remote
 def retry(client: Client, out: Output, job_id: str) -> None:
-    """Let a job that failed for good be tried again."""
+    """Retry a job that failed permanently."""
     job = client.retry_job(job_id)
     out.say(job, f"{job.job_id} waits in the queue {job.queue} for attempt {job.attempt + 1}")
 

@@ -1,4 +1,4 @@
-"""Commands about models, versions and files."""
+"""Commands for models, versions and files."""
 
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,9 @@ from modelward.cli.remote import remote
 
 
 @click.command()
-@click.option("--prefix", default="", metavar="TEXT", help="Only names that start so.")
+@click.option("--prefix", default="", metavar="TEXT", help="Only names with this prefix.")
 @stages("Only models with a version in this stage.")
-@pairs("--tag", "tags", "Only models that carry this tag.")
+@pairs("--tag", "tags", "Only models with this tag.")
 @remote
 def models(client: Client, out: Output, prefix: str, stages: tuple[str, ...], tags: Any) -> None:
     """List the models."""
@@ -37,15 +37,15 @@ def models(client: Client, out: Output, prefix: str, stages: tuple[str, ...], ta
 @click.command()
 @click.argument("model")
 @stages("Only versions in this stage.")
-@pairs("--tag", "tags", "Only versions that carry this tag.")
+@pairs("--tag", "tags", "Only versions with this tag.")
 @remote
 def versions(client: Client, out: Output, model: str, stages: tuple[str, ...], tags: Any) -> None:
     """List the versions of MODEL, the newest first."""
-    found = list(client.list_versions(model, stages=stages, tags=dict(tags)))
-    if not found:
-        client.get_model(model)  # A model that does not exist is a mistake, and not one without versions.
+    listed = list(client.list_versions(model, stages=stages, tags=dict(tags)))
+    if not listed:
+        client.get_model(model)  # An unknown model is an error, unlike a model without versions.
     out.rows(
-        found,
+        listed,
         ["version", "stage", "since (UTC)", "by", "metrics"],
         lambda v: [v.version, v.stage, v.stage_since, v.created_by, v.metrics],
         none="there is no such version" if stages or tags else f"{model} has no version yet",
@@ -56,7 +56,7 @@ def versions(client: Client, out: Output, model: str, stages: tuple[str, ...], t
 @click.argument("name", metavar="MODEL[/VERSION]")
 @remote
 def show(client: Client, out: Output, name: str) -> None:
-    """Show everything about a model or a version."""
+    """Show the details of a model or a version."""
     if "/" in name:
         _show_version(out, client.get_version(name))
     else:
@@ -102,10 +102,12 @@ def _show_version(out: Output, version: ModelVersion) -> None:
 @click.command()
 @click.argument("model")
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
-@click.option("--metric", "metrics", type=Measurement(), multiple=True, metavar="KEY=NUMBER", help="How good it is.")
-@pairs("--param", "params", "How it was trained.")
+@click.option(
+    "--metric", "metrics", type=Measurement(), multiple=True, metavar="KEY=NUMBER", help="A metric of its quality."
+)
+@pairs("--param", "params", "A training parameter.")
 @pairs("--tag", "tags", "A free label.")
-@click.option("--description", default="", metavar="TEXT", help="What is particular about it.")
+@click.option("--description", default="", metavar="TEXT", help="What distinguishes this version.")
 @remote
 def register(
     client: Client, out: Output, model: str, path: Path, metrics: Any, params: Any, tags: Any, description: str
@@ -122,9 +124,9 @@ def register(
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @remote
 def download(client: Client, out: Output, version: str, folder: Path) -> None:
-    """Write the files of a version into DIR and verify each."""
-    found = client.get_version(version)
-    folder.mkdir(parents=True, exist_ok=True)  # A folder that cannot be made stops it before any byte is sent.
-    client.download(found, folder)
-    files = "1 file" if len(found.files) == 1 else f"{len(found.files)} files"
-    out.say(found, f"{files} of {found} in {folder}, verified")
+    """Download the files of a version to DIR and verify each."""
+    resolved = client.get_version(version)
+    folder.mkdir(parents=True, exist_ok=True)  # Fail before any download if the folder cannot be created.
+    client.download(resolved, folder)
+    files = "1 file" if len(resolved.files) == 1 else f"{len(resolved.files)} files"
+    out.say(resolved, f"{files} of {resolved} in {folder}, verified")

@@ -1,4 +1,4 @@
-"""Commands about MLflow beside the registry."""
+"""Commands for MLflow."""
 
 import click
 
@@ -9,26 +9,26 @@ from modelward.cli.remote import remote
 
 @click.command()
 @click.argument("model", default="")
-@click.option("--dry-run", is_flag=True, help="Only say what differs.")
+@click.option("--dry-run", is_flag=True, help="Only report the differences.")
 @remote
 def reconcile(client: Client, out: Output, model: str, dry_run: bool) -> None:
-    """Find where MLflow differs from the registry, and mend it."""
-    found = client.reconcile_mlflow(model, dry_run=dry_run)
+    """Repair differences between MLflow and the registry."""
+    reconciliation = client.reconcile_mlflow(model, dry_run=dry_run)
     out.rows(
-        found.differences,
-        ["version", "mended"],
+        reconciliation.differences,
+        ["version", "repaired"],
         lambda d: [str(d.version), d.mended],
-        prose=("what differed", lambda d: d.problem),
-        none=f"MLflow shows all {found.versions} versions as they are",
+        prose=("difference", lambda d: d.problem),
+        none=f"MLflow shows all {reconciliation.versions} versions correctly",
     )
 
 
 @click.command("import")
 @click.argument("model", default="")
-@click.option("--dry-run", is_flag=True, help="Only say what would be adopted.")
+@click.option("--dry-run", is_flag=True, help="Only report what would be adopted.")
 @remote
 def import_(client: Client, out: Output, model: str, dry_run: bool) -> None:
-    """Adopt what the server's MLflow registry has, of MODEL or all."""
+    """Import versions from MLflow's registry, of MODEL or of all."""
     out.rows(
         client.import_mlflow(model, dry_run=dry_run),
         ["model", "in MLflow", "here", "stage"],
@@ -39,7 +39,7 @@ def import_(client: Client, out: Output, model: str, dry_run: bool) -> None:
             a.stage,
         ],
         prose=("problem", lambda a: a.problem or _left_out(a)),
-        none="MLflow's registry has nothing that is not known here",
+        none="MLflow's registry has no versions that are not known here",
     )
 
 

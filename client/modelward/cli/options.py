@@ -1,4 +1,4 @@
-"""Arguments that take a form of their own on the command line."""
+"""Parameter types and options shared by the commands."""
 
 import functools
 import sys
@@ -17,13 +17,13 @@ Command = TypeVar("Command", bound=Callable[..., None])
 
 STAGE = click.Choice([stage.value for stage in Stage])
 DATA = click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
-REASON = click.option("--reason", default="", metavar="TEXT", help="Why, for the record.")
-IGNORE = click.option("--ignore", multiple=True, metavar="COLUMN", help="A column of DATA that is no feature.")
-DRY_RUN = click.option("--dry-run", is_flag=True, help="Only say what would happen.")
+REASON = click.option("--reason", default="", metavar="TEXT", help="The reason, for the audit log.")
+IGNORE = click.option("--ignore", multiple=True, metavar="COLUMN", help="A column of DATA that is not a feature.")
+DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would happen.")
 
 
 class KeyValue(click.ParamType[tuple[str, str]]):
-    """An argument of the form KEY=VALUE."""
+    """A parameter of the form KEY=VALUE."""
 
     name = "key=value"
 
@@ -35,7 +35,7 @@ class KeyValue(click.ParamType[tuple[str, str]]):
 
 
 class Measurement(KeyValue):
-    """An argument of the form KEY=NUMBER."""
+    """A parameter of the form KEY=NUMBER."""
 
     name = "key=number"
 
@@ -48,7 +48,7 @@ class Measurement(KeyValue):
 
 
 class Instant(click.ParamType[datetime]):
-    """An ISO 8601 time; without a zone it is UTC."""
+    """An ISO 8601 time; without a zone it is in UTC."""
 
     name = "time"
 
@@ -56,11 +56,11 @@ class Instant(click.ParamType[datetime]):
         try:
             return parse_instant(str(value))
         except ValueError:
-            self.fail(f"{value!r} is not an ISO 8601 time, as 2026-03-02T14:31", param, ctx)
+            self.fail(f"{value!r} is not an ISO 8601 time such as 2026-03-02T14:31", param, ctx)
 
 
 class Window(Instant):
-    """A span between two times, as ISO 8601 writes it: FROM/UNTIL."""
+    """A period between two times, in the ISO 8601 form FROM/UNTIL."""
 
     name = "window"
 
@@ -71,8 +71,8 @@ class Window(Instant):
         return super().convert(begin, param, ctx), super().convert(end, param, ctx)
 
 
-class Span(click.ParamType[timedelta]):
-    """A span of time, as 90m, 24h or 7d."""
+class Duration(click.ParamType[timedelta]):
+    """A duration, such as 90m, 24h or 7d."""
 
     name = "span"
 
@@ -80,57 +80,57 @@ class Span(click.ParamType[timedelta]):
         try:
             return parse_duration(str(value))
         except ValueError:
-            self.fail(f"{value!r} is not a span of time, as 90m, 24h or 7d", param, ctx)
+            self.fail(f"{value!r} is not a duration such as 90m, 24h or 7d", param, ctx)
 
 
-def somebody_looks_on() -> bool:
-    """Tell whether a person can answer a question."""
+def is_interactive() -> bool:
+    """Return whether the user can answer a question."""
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def ending(command: Command) -> Command:
-    """Give a command that ends something for good its reason, and ask for a yes where a person looks on.
+def irreversible(command: Command) -> Command:
+    """Add a required reason and a confirmation prompt to a command that cannot be undone.
 
     The command takes the reason as `reason`, and calls `confirm` with a question before it acts.
     """
 
-    @click.option("--reason", metavar="TEXT", help="Why, for the record; asked for on a terminal.")
-    @click.option("--yes", is_flag=True, help="Do not ask for a yes.")
+    @click.option("--reason", metavar="TEXT", help="The reason, for the audit log; prompted for on a terminal.")
+    @click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
     @functools.wraps(command)
     def run(*args: Any, reason: str | None, yes: bool, **kwargs: Any) -> None:
-        if not reason and not somebody_looks_on():
+        if not reason and not is_interactive():
             raise click.UsageError("Missing option '--reason'.")
 
         def confirm(question: str) -> None:
-            if somebody_looks_on() and not yes:
+            if is_interactive() and not yes:
                 click.confirm(visible(question), abort=True, err=True)
 
-        command(*args, reason=reason or click.prompt("Why, for the record", err=True), confirm=confirm, **kwargs)
+        command(*args, reason=reason or click.prompt("Reason, for the audit log", err=True), confirm=confirm, **kwargs)
 
     return run  # type: ignore[return-value]
 
 
 Confirm = Callable[[str], None]
-"""Asks a person whether to go on; ends the command when not."""
+"""Asks the user for confirmation; aborts the command without it."""
 
 
 def pairs(flag: str, name: str, text: str) -> Callable[[Command], Command]:
-    """Make an option that may be given often, each time as KEY=VALUE."""
+    """Create a repeatable option of the form KEY=VALUE."""
     return click.option(flag, name, type=KeyValue(), multiple=True, metavar="KEY=VALUE", help=text)
 
 
 def stages(text: str) -> Callable[[Command], Command]:
-    """Make an option that selects by stage and may be given often."""
+    """Create a repeatable option that selects by stage."""
     return click.option("--stage", "stages", type=STAGE, multiple=True, help=text)
 
 
 def limit(default: int) -> Callable[[Command], Command]:
-    """Make an option that bounds a list."""
+    """Create an option that limits the length of a list."""
     return click.option(
         "--limit",
         type=click.IntRange(min=1),
         default=default,
         metavar="NUMBER",
-        help="How many at the most.",
+        help="Maximum number of rows.",
         show_default=True,
     )

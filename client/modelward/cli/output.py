@@ -1,4 +1,4 @@
-"""What commands write: tables and facts for people, JSON for programs."""
+"""Output of the commands: tables and lists of fields for people, JSON for programs."""
 
 import dataclasses
 import json
@@ -26,30 +26,30 @@ STYLES = {"training": "cyan", "staging": "yellow", "production": "bold green", "
 NUMBER = re.compile(r"([<>]?[+-]?(\d[\d,]*(\.\d+)?(e[+-]?\d+)?%?|∞)|n/a|none)?")
 TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 MIN_PROSE = 12
-"""Columns that a shortened sentence keeps."""
+"""Minimum width of a shortened text, in terminal columns."""
 GAP = 2
 """Spaces between two columns."""
 PROSE_WIDTH = 36
-"""Columns that a sentence needs; with less room it stands below its row."""
+"""Width that a text column needs; with less room the text is printed below its row."""
 UNBOUNDED = 2000
-"""The width where no terminal sets one: what goes to a file or to grep is neither cut nor wrapped."""
+"""The width without a terminal: output to a file or a pipe is neither truncated nor wrapped."""
 NEEDS_SERVER = "this needs an extra: pip install 'modelward[server]'"
 
 
 class Failure(click.ClickException):
-    """Ends a command with red lines, the first of which says what went wrong."""
+    """Ends a command with an error message in red; its first line says what went wrong."""
 
     def show(self, file: Any = None) -> None:
         click.secho(visible(self.message), fg="red", err=True)
 
 
 def say(line: str) -> None:
-    """Write one line about what happens, as a command that goes on does."""
+    """Print a progress line of a long-running command."""
     click.echo(one_line(line))
 
 
 class Output:
-    """Writes what a command found: as tables, or with `--json` as one JSON document."""
+    """Prints the result of a command: as tables, or with `--json` as one JSON document."""
 
     def __init__(self, as_json: bool) -> None:
         self._as_json = as_json
@@ -58,55 +58,55 @@ class Output:
 
     def rows(
         self,
-        found: Sequence[T],
+        result: Sequence[T],
         headings: Sequence[str],
         row: Callable[[T], Sequence[Any]],
         *,
         prose: tuple[str, Callable[[T], str]] | None = None,
         none: str,
     ) -> None:
-        """Show a list of dataclasses, one in a row.
+        """Print a list of dataclasses, one per row.
 
         Args:
             prose: heading and text of a last column that may be long.
-            none: what to say when nothing was found.
+            none: the message for an empty list.
         """
         if self._as_json:
-            self.json(found)
-        elif not found:
+            self.json(result)
+        elif not result:
             self._console.print(one_line(none), style="dim")
         else:
-            said = [visible(prose[1](item)) for item in found] if prose else []
-            self._listed(Cells(headings, map(row, found)), prose[0] if prose else "", said)
+            texts = [visible(prose[1](item)) for item in result] if prose else []
+            self._listed(Cells(headings, map(row, result)), prose[0] if prose else "", texts)
 
-    def _listed(self, cells: "Cells", heading: str = "", said: Sequence[str] = ()) -> None:
-        """Print a table; sentences that find no room in it stand below their rows.
+    def _listed(self, cells: "Cells", heading: str = "", texts: Sequence[str] = ()) -> None:
+        """Print a table; long texts that do not fit are printed below their rows.
 
-        What does not fit is shortened where it is prose. Where ids would be cut, too, each row becomes a list of facts:
-        they are there to be copied.
+        Text is shortened where it does not fit. If ids would also be truncated, each row becomes a list of fields,
+        because ids are there to be copied.
         """
         if cells.width > self._console.width:
             cells = cells.without_empty_columns()
         widths = cells.widths_in(self._console.width)
         room = self._console.width - cells.width - GAP
         if widths is None:
-            self._stacked(cells, heading, said)
-        elif not any(said):
+            self._stacked(cells, heading, texts)
+        elif not any(texts):
             self._console.print(cells.table(widths))
-        elif room >= min(PROSE_WIDTH, max(map(len, said))):
-            self._console.print(cells.table(widths, heading, said))
+        elif room >= min(PROSE_WIDTH, max(map(len, texts))):
+            self._console.print(cells.table(widths, heading, texts))
         else:
-            self._interleaved(cells.table(widths), said)
+            self._interleaved(cells.table(widths), texts)
 
-    def _stacked(self, cells: "Cells", heading: str, said: Sequence[str]) -> None:
+    def _stacked(self, cells: "Cells", heading: str, texts: Sequence[str]) -> None:
         for i, row in enumerate(cells.facts()):
             if i:
                 self._console.print()
-            for name, value in (*row, *([(heading, Text(said[i]))] if said and said[i] else [])):
+            for name, value in (*row, *([(heading, Text(texts[i]))] if texts and texts[i] else [])):
                 self._fact(name, value)
 
     def _fact(self, name: str, value: Text) -> None:
-        """Print one cell in a line of its own; one wider than the terminal is left to it, so that copies are whole."""
+        """Print one cell on its own line; the terminal wraps one that is too wide, so that copies are complete."""
         label = Text(f"{name}: " if name else "", "dim")
         if label.cell_len + value.cell_len <= self._console.width:
             self._console.print(label + value)
@@ -114,17 +114,17 @@ class Output:
         self._console.print(label)
         self._console.print(Text(value.plain, value.style), soft_wrap=" " not in value.plain)
 
-    def _interleaved(self, table: Table, said: Sequence[str]) -> None:
+    def _interleaved(self, table: Table, texts: Sequence[str]) -> None:
         lines = self._console.render_lines(table, pad=False, new_lines=True)
-        for line, sentence in zip(lines, ["", "", *said], strict=True):  # Heading and rule have none.
+        for line, sentence in zip(lines, ["", "", *texts], strict=True):  # Heading and rule have no text.
             self._console.print(Segments(line), end="")
             if sentence:
                 self._console.print(Padding(sentence, (0, 0, 0, 4)))
 
-    def record(self, found: Any, facts: Mapping[str, Any], *more: object) -> None:
-        """Show one dataclass as a list of facts, and what else there is to see of it."""
+    def record(self, result: Any, facts: Mapping[str, Any], *more: object) -> None:
+        """Print one dataclass as a list of fields, followed by further parts."""
         if self._as_json:
-            self.json(found)
+            self.json(result)
             return
         self._facts({name: _lines(value) for name, value in facts.items() if value not in ("", None, (), {})})
         for part in more:
@@ -132,7 +132,7 @@ class Output:
             self._listed(part) if isinstance(part, Cells) else self._console.print(_visible(part))
 
     def _facts(self, facts: Mapping[str, Text | Table]) -> None:
-        """Print facts side by side with their names; below them where an id would be cut."""
+        """Print fields next to their names; below them where an id would be truncated."""
         room = self._console.width - max(map(len, facts), default=0) - GAP
         ids = (value for value in facts.values() if isinstance(value, Text) and " " not in value.plain)
         if any(value.cell_len > room for value in ids):
@@ -144,16 +144,16 @@ class Output:
             grid.add_row(Text(name, style="dim"), value)
         self._console.print(grid)
 
-    def say(self, found: Any, sentence: str) -> None:
-        """Say what was done."""
-        self.json(found) if self._as_json else self._console.print(visible(sentence))
+    def say(self, result: Any, sentence: str) -> None:
+        """Print what was done."""
+        self.json(result) if self._as_json else self._console.print(visible(sentence))
 
-    def json(self, found: Any) -> None:
-        click.echo(as_json(found, indent=2))
+    def json(self, result: Any) -> None:
+        click.echo(as_json(result, indent=2))
 
 
 class Cells:
-    """A table's cells as texts."""
+    """The cells of a table as text."""
 
     def __init__(self, headings: Sequence[str], rows: Any) -> None:
         self._headings = list(headings)
@@ -161,7 +161,7 @@ class Cells:
 
     @property
     def width(self) -> int:
-        """The columns of a terminal that it takes."""
+        """The width of the table, in terminal columns."""
         widths = [max(len(heading), *(cell.cell_len for cell in column)) for heading, column in self._columns()]
         return sum(widths) + GAP * (len(widths) - 1)
 
@@ -173,7 +173,9 @@ class Cells:
         return Cells([heading for heading, _ in full], zip(*(column for _, column in full), strict=True))
 
     def widths_in(self, room: int) -> list[int] | None:
-        """Return the columns' widths in so much room, prose shortened where it must be; None where ids would be."""
+        """Return the columns' widths for the available width, with text shortened as needed; None if ids would be
+        truncated.
+        """
         columns = self._columns()
         widths = [max(len(heading), *(cell.cell_len for cell in column)) for heading, column in columns]
         excess = self.width - room
@@ -184,12 +186,12 @@ class Cells:
         return widths if excess <= 0 else None
 
     def facts(self) -> Iterator[list[tuple[str, Text]]]:
-        """Yield each row as pairs of heading and value, without those that are empty."""
+        """Yield each row as pairs of heading and value, without empty values."""
         for row in self._rows:
             yield [(heading, cell) for heading, cell in zip(self._headings, row, strict=True) if cell]
 
-    def table(self, widths: Sequence[int], prose: str = "", said: Sequence[str] = ()) -> Table:
-        """Make the table: numbers to the right, one line for each row but for the prose."""
+    def table(self, widths: Sequence[int], prose: str = "", texts: Sequence[str] = ()) -> Table:
+        """Create the table: numbers right-aligned, one line for each row except for the text column."""
         table = Table(
             box=box.SIMPLE_HEAD, show_edge=False, padding=(0, GAP - 1, 0, 0), pad_edge=False, header_style="bold"
         )
@@ -197,30 +199,30 @@ class Cells:
             numbers = all(NUMBER.fullmatch(cell.plain) for cell in column)
             align: JustifyMethod = "right" if numbers else "left"
             table.add_column(heading, justify=align, overflow="ellipsis", no_wrap=True, width=width)
-        if said:
-            table.add_column(prose, overflow="fold", min_width=min(PROSE_WIDTH, max(map(len, said))))
+        if texts:
+            table.add_column(prose, overflow="fold", min_width=min(PROSE_WIDTH, max(map(len, texts))))
         for i, row in enumerate(self._rows):
-            table.add_row(*row, *([Text(said[i], no_wrap=False)] if said else []))
+            table.add_row(*row, *([Text(texts[i], no_wrap=False)] if texts else []))
         return table
 
 
 def _is_prose(text: str) -> bool:
-    """Tell whether a cell may be shortened: it has words, so it is no id, and it is no time."""
+    """Return whether a cell may be shortened: it has several words, so it is not an id, and it is not a time."""
     return " " in text and not TIME.fullmatch(text)
 
 
 def make_table(headings: Sequence[str], rows: Any) -> Cells:
-    """Make a table whose rows are one line each."""
+    """Create a table with one line for each row."""
     return Cells(headings, rows)
 
 
-def as_json(found: Any, indent: int | None = None) -> str:
-    """Write what the SDK returns as JSON; what does not show, or drives a terminal, is escaped."""
-    return visible_json(json.dumps(plain(found), indent=indent, ensure_ascii=False))
+def as_json(result: Any, indent: int | None = None) -> str:
+    """Format a result of the SDK as JSON; hidden and control characters are escaped."""
+    return visible_json(json.dumps(plain(result), indent=indent, ensure_ascii=False))
 
 
 def plain(value: Any) -> Any:
-    """Turn what the SDK returns into what JSON holds: times as ISO 8601, spans as seconds, NaN as null."""
+    """Convert a result of the SDK to JSON values: times as ISO 8601, durations as seconds, NaN as null."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
@@ -235,7 +237,7 @@ def plain(value: Any) -> Any:
 
 
 def as_text(value: Any) -> Text:
-    """Write a value as a person reads it, in one line."""
+    """Format a value for people, in one line."""
     if isinstance(value, Text):
         return Text(one_line(value.plain), value.style, no_wrap=True, overflow="ellipsis")
     line = one_line(_words(value))
@@ -243,7 +245,7 @@ def as_text(value: Any) -> Text:
 
 
 def _visible(part: Any) -> Any:
-    """Return a part of what is shown, nothing in its text hidden; the cells of a table are texts already."""
+    """Return a part of the output with hidden characters of its text escaped; the cells of a table are text already."""
     if isinstance(part, Text):
         return _visible_text(part)
     return visible(part) if isinstance(part, str) else part
@@ -266,7 +268,7 @@ def _words(value: Any) -> str:
 
 
 def _lines(value: Any) -> Text | Table:
-    """Write a fact: a mapping with a line for each key, anything else as long as it is."""
+    """Format a field: a mapping with a line for each key, any other value in full."""
     if isinstance(value, Text):
         return _visible_text(value)
     if not isinstance(value, Mapping):

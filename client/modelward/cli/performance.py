@@ -1,4 +1,4 @@
-"""Commands about performance."""
+"""Commands for performance monitoring."""
 
 from datetime import timedelta
 from itertools import islice
@@ -7,7 +7,7 @@ import click
 from rich.text import Text
 
 from modelward import Client, Performance
-from modelward.cli.options import Span, limit
+from modelward.cli.options import Duration, limit
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
 from modelward.shared.figures import percent
@@ -15,14 +15,21 @@ from modelward.shared.figures import percent
 
 @click.command()
 @click.argument("version", metavar="MODEL/VERSION")
-@click.option("--period", type=Span(), metavar="SPAN", help="The length of one period, as 90m or 7d.  [default: 1d]")
-@click.option("--horizon", type=Span(), metavar="SPAN", help="How long after a prediction its label is known.")
+@click.option(
+    "--period",
+    type=Duration(),
+    metavar="DURATION",
+    help="The length of one period, for example 90m or 7d.  [default: 1d]",
+)
+@click.option(
+    "--horizon", type=Duration(), metavar="DURATION", help="The time from a prediction until its label is known."
+)
 @limit(20)
 @remote
 def performance(
     client: Client, out: Output, version: str, period: timedelta | None, horizon: timedelta | None, limit: int
 ) -> None:
-    """List how a version performed, the newest period first."""
+    """List a version's performance by period, the newest first."""
     out.rows(
         list(islice(client.list_performance(version, period=period, horizon=horizon), limit)),
         ["from (UTC)", "predictions", "matured", "labelled", "declined", "estimate", "metrics"],
@@ -31,13 +38,13 @@ def performance(
     )
 
 
-def _row(found: Performance) -> list[object]:
+def _row(period: Performance) -> list[object]:
     return [
-        found.start,
-        found.predictions,
-        found.matured,
-        percent(found.coverage),
-        Text("yes", "bold red") if found.declined else Text("no", "green"),
-        found.estimated,
-        found.metrics,
+        period.start,
+        period.predictions,
+        period.matured,
+        percent(period.coverage),
+        Text("yes", "bold red") if period.declined else Text("no", "green"),
+        period.estimated,
+        period.metrics,
     ]

@@ -1,4 +1,4 @@
-"""What commands that call a server share: their options, their client, and how their failures read."""
+"""Shared by commands that call a server: options, client and error messages."""
 
 import functools
 from collections.abc import Callable, Iterator
@@ -18,14 +18,14 @@ Command = Callable[..., None]
 
 
 def connected(command: Command) -> Command:
-    """Give a command its client, and the options that say which."""
+    """Pass a client to a command, configured by options."""
 
     @click.option(
         "--server",
         envvar="MODELWARD_SERVER",
         default="localhost:50061",
         metavar="HOST:PORT",
-        help="Where the server listens; several with commas.",
+        help="The server's address; several separated by commas.",
         show_default=True,
         show_envvar=True,
     )
@@ -33,7 +33,7 @@ def connected(command: Command) -> Command:
         "--actor",
         envvar="MODELWARD_ACTOR",
         metavar="NAME",
-        help="Who acts, for the record; the login name by default.",
+        help="The actor in the audit log; the login name by default.",
         show_envvar=True,
     )
     @click.option(
@@ -41,7 +41,7 @@ def connected(command: Command) -> Command:
         type=click.FloatRange(min=0, min_open=True),
         default=30.0,
         metavar="SECONDS",
-        help="How long each call may take.",
+        help="Timeout of each call.",
         show_default=True,
     )
     @functools.wraps(command)
@@ -58,15 +58,15 @@ def _client(server: str, actor: str | None, timeout: float) -> Client:
         return Client(server, actor=actor, timeout=timeout, **proof)
     except InvalidField as error:
         if [violation.field for violation in error.violations] == ["credentials"]:
-            raise Failure(f"a token goes to {server} over TLS only: set MODELWARD_CA") from None
+            raise Failure(f"a token is sent to {server} over TLS only; set MODELWARD_CA") from None
         raise
 
 
 def remote(command: Command) -> Command:
-    """Give a command its client and its output."""
+    """Pass a client and an output to a command."""
 
     @connected
-    @click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
     @functools.wraps(command)
     def run(client: Client, *args: Any, as_json: bool, **kwargs: Any) -> None:
         command(client, Output(as_json), *args, **kwargs)
@@ -81,26 +81,26 @@ def _failures(server: str, timeout: float) -> Iterator[None]:
     except ModelwardError as error:
         raise Failure("\n".join(map(_one_line, _lines(error, server, timeout)))) from None
     except BrokenPipeError:
-        raise  # Whoever read the output has read enough; click ends quietly.
+        raise  # The reader of the output closed the pipe; click ends quietly.
     except OSError as error:
         raise Failure(f"{error.filename}: {error.strerror}" if error.filename else str(error)) from None
 
 
 def _one_line(text: str) -> str:
-    """Keep a text that somebody else wrote from making lines of its own; how far it is indented stays."""
+    """Keep text of another origin from starting its own lines; its indentation is preserved."""
     return " ".join(visible(text).splitlines())
 
 
 def _lines(error: ModelwardError, server: str, timeout: float) -> list[str]:
-    """Say what went wrong, each field and each gate on a line of its own."""
+    """Return the error message, with each field and each gate on its own line."""
     if isinstance(error, InvalidField):
         return [str(violation) for violation in error.violations] or [error.message]
     if isinstance(error, GatesFailed):
-        return ["the promotion policy refuses it:", *(f"  {gate.gate}: {gate.evidence}" for gate in error.gates)]
+        return ["the promotion policy rejects it:", *(f"  {gate.gate}: {gate.evidence}" for gate in error.gates)]
     if isinstance(error, Unreachable):
-        return [f"{error.message} (--server or MODELWARD_SERVER names another)"]
+        return [f"{error.message} (set another with --server or MODELWARD_SERVER)"]
     if isinstance(error, Unavailable) and not error.reason:
-        return [f"no Modelward server answers at {server}; --server or MODELWARD_SERVER names another"]
+        return [f"no Modelward server answers at {server}; set another with --server or MODELWARD_SERVER"]
     if isinstance(error, DeadlineExceeded) and not error.reason:
-        return [f"{server} did not answer within {timeout:g} s; --timeout gives it longer"]
+        return [f"{server} did not respond within {timeout:g} s; increase the limit with --timeout"]
     return [error.message]

@@ -1,4 +1,4 @@
-"""Commands about retraining."""
+"""Commands for due models."""
 
 import click
 
@@ -11,7 +11,7 @@ from modelward.retraining import DueReason
 @click.command()
 @remote
 def due(client: Client, out: Output) -> None:
-    """List the models that are due for retraining, and why."""
+    """List the models that are due for retraining, with reasons."""
     out.rows(
         list(client.list_due()),
         ["model", "version", "due since (UTC)", "job"],

@@ -1,4 +1,4 @@
-"""Commands about stages: who is in production, since when, and how to change it."""
+"""Commands for stages: transitions, rollback, halts, history and resolution."""
 
 from datetime import datetime
 from itertools import islice
@@ -6,21 +6,21 @@ from itertools import islice
 import click
 
 from modelward import Client, ModelVersion, TransitionResult
-from modelward.cli.options import DRY_RUN, REASON, STAGE, Confirm, Instant, ending, limit
+from modelward.cli.options import DRY_RUN, REASON, STAGE, Confirm, Instant, irreversible, limit
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
 
 
 @click.command()
 @click.argument("version", metavar="MODEL/VERSION")
-@click.option("--to", type=STAGE, required=True, help="The stage to move it to.")
+@click.option("--to", type=STAGE, required=True, help="The target stage.")
 @REASON
 @DRY_RUN
 @remote
 def promote(client: Client, out: Output, version: str, to: str, reason: str, dry_run: bool) -> None:
     """Move a version to another stage.
 
-    When it goes into production, the version there is archived in the same instant.
+    On promotion to production, the version there is archived atomically.
     """
     result = client.promote(version, to=to, reason=reason, dry_run=dry_run)
     out.say(result, _moved(result, dry_run))
@@ -42,7 +42,7 @@ def _displaced(version: ModelVersion | None, dry_run: bool) -> str:
 @DRY_RUN
 @remote
 def rollback(client: Client, out: Output, model: str, reason: str, dry_run: bool) -> None:
-    """Put the version that was in production of MODEL before back."""
+    """Roll back MODEL to its previous production version."""
     result = client.rollback(model, reason=reason, dry_run=dry_run)
     verb = "would be" if dry_run else "is"
     out.say(result, f"{result.version} {verb} in production again{_displaced(result.archived, dry_run)}")
@@ -50,10 +50,10 @@ def rollback(client: Client, out: Output, model: str, reason: str, dry_run: bool
 
 @click.command()
 @click.argument("model")
-@click.option("--reason", required=True, metavar="TEXT", help="Why; everyone whose call is refused will read it.")
+@click.option("--reason", required=True, metavar="TEXT", help="The reason, shown to everyone whose call is rejected.")
 @remote
 def halt(client: Client, out: Output, model: str, reason: str) -> None:
-    """Forbid the use of MODEL at once."""
+    """Halt MODEL: it no longer resolves until it is resumed."""
     out.say(client.halt(model, reason=reason), f"{model} is halted and no longer resolves")
 
 
@@ -62,19 +62,20 @@ def halt(client: Client, out: Output, model: str, reason: str) -> None:
 @REASON
 @remote
 def resume(client: Client, out: Output, model: str, reason: str) -> None:
-    """End a halt of MODEL."""
-    out.say(client.resume(model, reason=reason), f"{model} may be used again")
+    """End the halt of MODEL."""
+    out.say(client.resume(model, reason=reason), f"{model} is resumed")
 
 
 @click.command()
 @click.argument("version", metavar="MODEL/VERSION")
-@ending
+@irreversible
 @remote
 def prune(client: Client, out: Output, version: str, reason: str, confirm: Confirm) -> None:
     """Delete the files of an archived version.
 
-    Its record and digests stay; the server frees the space within an hour."""
-    confirm(f"The files of {version} are deleted for good. Go on?")
+    Its record and digests remain; the server frees the space within an hour.
+    """
+    confirm(f"The files of {version} will be deleted permanently. Continue?")
     deleted = client.delete_artifact(version, reason=reason)
     out.say(deleted, f"the files of {deleted} are deleted; the server frees their space within an hour")
 
@@ -82,27 +83,29 @@ def prune(client: Client, out: Output, version: str, reason: str, confirm: Confi
 @click.command()
 @click.argument("model")
 @click.option("--stage", type=STAGE, help="The version in this stage.  [default: production]")
-@click.option("--alias", metavar="NAME", help="The version with this alias, as latest.")
-@click.option("--as-of", type=Instant(), metavar="TIME", help="As things stood then, in ISO 8601; UTC without a zone.")
+@click.option("--alias", metavar="NAME", help="The version with this alias, for example latest.")
+@click.option(
+    "--as-of", type=Instant(), metavar="TIME", help="The state at this time, in ISO 8601; UTC without a zone."
+)
 @remote
 def resolve(
     client: Client, out: Output, model: str, stage: str | None, alias: str | None, as_of: datetime | None
 ) -> None:
-    """Say which version of MODEL is meant.
+    """Resolve MODEL to a version.
 
-    It is the one in production, unless an option says otherwise.
+    This is the one in production, unless an option selects another.
     """
     if stage and alias:
         raise click.UsageError("give --stage or --alias, not both")
-    found = client.resolve(model, stage=stage, alias=alias, as_of=as_of).version
+    resolved = client.resolve(model, stage=stage, alias=alias, as_of=as_of).version
     facts = {
-        "version": str(found),
-        "stage": found.stage,
-        "since (UTC)": found.stage_since if as_of is None else None,
-        "digest": found.digest,
-        "metrics": found.metrics,
+        "version": str(resolved),
+        "stage": resolved.stage,
+        "since (UTC)": resolved.stage_since if as_of is None else None,
+        "digest": resolved.digest,
+        "metrics": resolved.metrics,
     }
-    out.record(found, facts)
+    out.record(resolved, facts)
 
 
 @click.command()
@@ -110,16 +113,16 @@ def resolve(
 @limit(50)
 @remote
 def history(client: Client, out: Output, model: str, limit: int) -> None:
-    """List who moved what, when and why.
+    """List stage transitions: version, actor, time and reason.
 
     The newest first; of MODEL, or of all models.
     """
     out.rows(
         list(islice(client.list_transitions(model), limit)),
-        ["when (UTC)", "version", "from", "to", "who"],
+        ["time (UTC)", "version", "from", "to", "who"],
         lambda m: [m.moved_at, str(m.version), m.from_stage or "", m.to_stage, m.actor],
         prose=("why", lambda m: m.reason),
-        none="nothing was moved yet",
+        none="there is no stage transition",
     )
 
 
@@ -127,11 +130,11 @@ def history(client: Client, out: Output, model: str, limit: int) -> None:
 @click.argument("model")
 @remote
 def rollout(client: Client, out: Output, model: str) -> None:
-    """List which engines run the version of MODEL that they should."""
-    found = client.get_rollout(model)
+    """Show which engines run the expected version of MODEL."""
+    status = client.get_rollout(model)
     out.rows(
-        found.engines,
+        status.engines,
         ["engine", "version", "state", "reported (UTC)"],
         lambda e: [e.engine, e.version, e.state, e.reported_at],
-        none=f"no engine has reported; {found.expected or 'nothing'} is to be run",
+        none=f"no engine has reported; {status.expected or 'no version'} is expected",
     )

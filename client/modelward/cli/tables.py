@@ -1,7 +1,7 @@
-"""Files of tables: Parquet and Arrow files hold their types, a CSV file is text whose kinds are told here.
+"""Read tables from files: Parquet and Arrow files are typed, the types of CSV columns are inferred here.
 
-A column of CSV has the kind of the reference's feature of its name. Where there is none, it holds numbers when each of
-its texts is one and would be written so again: codes such as 00501 are categories.
+A CSV column has the kind of the reference's feature with its name. Without one, it contains numbers if each of its
+texts is a number in its usual notation: codes such as 00501 are categories.
 """
 
 import codecs
@@ -16,27 +16,27 @@ from modelward.shared.suggestions import unknown_columns
 
 CHUNK_BYTES = 1 << 20
 PARQUET, ARROW_FILE, ARROW_STREAM = b"PAR1", b"ARRO", b"\xff\xff\xff\xff"
-"""How files begin."""
+"""First bytes of Arrow and Parquet files."""
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 MISSING = ("NA", "N/A", "n/a", "#N/A", "#NA", "<NA>", "NaN", "nan", "-NaN", "-nan", "NULL", "null", "None")
-"""What stands for a missing number, beside nothing. In a column of text it is text."""
+"""Texts for a missing number, besides the empty one. In a text column they are text."""
 NUMBER = r"^-?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$|^-?([iI]nf|[iI]nfinity)$"
 CODE = r"^-?0\d"
-"""Digits that no number is written with."""
+"""Leading zeros, which occur in codes but not in numbers."""
 WHOLE = r"^-?\d+$"
 DAY = r"^\d{4}-\d{2}-\d{2}"
 TRUTHS = ("true", "false")
 
 
 def read_table(path: Path, reference: Reference | None = None, ignore: Collection[str] = ()) -> Any:
-    """Read a CSV, Parquet or Arrow file, told by its content, as an Arrow table.
+    """Read a CSV, Parquet or Arrow file, detected by its content, as an Arrow table.
 
     Args:
-        reference: says which kind a column of CSV is of.
-        ignore: columns to leave out, which must be there.
+        reference: determines the kind of a CSV column.
+        ignore: columns to leave out, which must exist.
 
     Raises:
-        Failure: it cannot be read, a column to leave out is not there, or pyarrow is not installed.
+        Failure: it cannot be read, a column to leave out does not exist, or pyarrow is not installed.
     """
     try:
         import pyarrow as pa
@@ -56,7 +56,7 @@ def read_table(path: Path, reference: Reference | None = None, ignore: Collectio
 
 
 def is_csv(path: Path) -> bool:
-    """Tell whether a file is one of text."""
+    """Return whether a file is a text file."""
     return _beginning(path) not in {PARQUET, ARROW_FILE, ARROW_STREAM}
 
 
@@ -91,7 +91,7 @@ def _read_csv(path: Path, reference: Reference | None, ignore: Collection[str]) 
 
     _check_encoding(path)
     names = csv.open_csv(path).schema.names
-    # Of one column an empty line is a missing value.
+    # In a single column an empty line is a missing value.
     parse = csv.ParseOptions(newlines_in_values=True, ignore_empty_lines=len(names) > 1)
     if len(names) == 1 and (";" in names[0] or "\t" in names[0]):
         raise Failure(f"{path} has one column, {names[0]!r}; separate columns by commas")
@@ -111,10 +111,10 @@ def _read_csv(path: Path, reference: Reference | None, ignore: Collection[str]) 
 
 
 def _check_encoding(path: Path) -> None:
-    """Refuse text that is not UTF-8.
+    """Reject text that is not UTF-8.
 
     Raises:
-        Failure: names the encoding that it probably has, and what to do.
+        Failure: names the probable encoding, and the fix.
     """
     import pyarrow as pa
 
@@ -138,7 +138,7 @@ def _not_utf_8(path: Path, encoding: str, where: str) -> str:
 
 
 def _column(name: str, text: Any, feature: FeatureProfile | None, path: Path) -> Any:
-    """Give a column of text its kind; None in it is missing."""
+    """Convert a text column to its kind; None in it is missing."""
     if feature is None:
         return _guessed(text)
     if feature.kind is FeatureKind.CATEGORY:
@@ -147,9 +147,9 @@ def _column(name: str, text: Any, feature: FeatureProfile | None, path: Path) ->
     numbers = _numbers(trimmed)
     if numbers is not None:
         return numbers
-    strange = next((value for value in trimmed.to_pylist() if value and not re.match(NUMBER, value)), None)
-    held = "numbers beyond 64 bits" if strange is None else repr(strange)
-    raise Failure(f"{path} holds {held} in column {name!r}, where the reference holds numbers")
+    invalid = next((value for value in trimmed.to_pylist() if value and not re.match(NUMBER, value)), None)
+    content = "numbers beyond 64 bits" if invalid is None else repr(invalid)
+    raise Failure(f"{path} contains {content} in column {name!r}, where the reference has numbers")
 
 
 def _guessed(text: Any) -> Any:
@@ -168,7 +168,7 @@ def _guessed(text: Any) -> Any:
 
 
 def _trimmed(text: Any) -> Any:
-    """Return text as numbers are written: without spaces and plus signs, None where a number is missing."""
+    """Normalize text for parsing numbers: without spaces and plus signs, None where a number is missing."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -178,10 +178,10 @@ def _trimmed(text: Any) -> Any:
 
 
 def _numbers(trimmed: Any, *, whole: bool = False) -> Any:
-    """Return whole numbers of 64 bits or floats; None where a text is none of them.
+    """Convert text to 64-bit integers or floats; None if a text is neither.
 
     Args:
-        whole: whether whole numbers beyond 64 bits are none, and not the nearest floats.
+        whole: whether integers beyond 64 bits give None instead of the nearest floats.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -210,7 +210,7 @@ def _truths(text: Any) -> Any:
 
 
 def _times(text: Any) -> Any:
-    """Return times as ISO 8601 writes them; text that is none as it is."""
+    """Convert ISO 8601 text to times; other text is unchanged."""
     import pyarrow as pa
 
     for unit in ("us", "ns"):

@@ -1,4 +1,4 @@
-"""The command that does retraining jobs."""
+"""The command that runs the retraining worker."""
 
 import importlib.util
 import os
@@ -14,27 +14,35 @@ import click
 
 from modelward import Client
 from modelward._credentials import proof_from_environment
-from modelward.cli.options import Span, pairs
+from modelward.cli.options import Duration, pairs
 from modelward.cli.output import Failure, say
 from modelward.cli.remote import connected
 from modelward.retraining import Job
 from modelward.worker import Plan, ProcessRun, Run, Worker
-from modelward.worker.process import python_command, wrong_with
+from modelward.worker.process import callable_error, python_command
 
 CALLABLE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
 
 
 @click.command()
 @click.argument("work", nargs=-1, required=True, type=click.UNPROCESSED)
-@click.option("--queue", default="", metavar="NAME", help="Take jobs of this queue only.")
-@pairs("--label", "labels", "Take jobs that have this label only.")
-@click.option("--name", metavar="NAME", help="How the worker is called; host and process id by default.")
-@click.option("--lease", type=Span(), default="1m", metavar="SPAN", help="How long a job is held without a heartbeat.")
-@click.option("--time-limit", type=Span(), metavar="SPAN", help="How long a job may run, as 2h.")
+@click.option("--queue", default="", metavar="NAME", help="Only take jobs of this queue.")
+@pairs("--label", "labels", "Only take jobs with this label.")
+@click.option("--name", metavar="NAME", help="Name of the worker; host and process id by default.")
 @click.option(
-    "--grace", type=Span(), default="30s", metavar="SPAN", help="How long a job may go on when the worker must stop."
+    "--lease", type=Duration(), default="1m", metavar="DURATION", help="How long a lease lasts without a heartbeat."
 )
-@click.option("--dask", metavar="ADDRESS", help="Run the callable on this dask cluster, as tcp://10.0.0.5:8786.")
+@click.option("--time-limit", type=Duration(), metavar="DURATION", help="Maximum duration of a job, for example 2h.")
+@click.option(
+    "--grace",
+    type=Duration(),
+    default="30s",
+    metavar="DURATION",
+    help="How long a running job may continue after SIGTERM.",
+)
+@click.option(
+    "--dask", metavar="ADDRESS", help="Run the callable on this dask cluster, for example tcp://10.0.0.5:8786."
+)
 @connected
 def worker(
     client: Client,
@@ -47,11 +55,11 @@ def worker(
     grace: timedelta,
     dask: str | None,
 ) -> None:
-    """Do retraining jobs until SIGTERM.
+    """Run retraining jobs until SIGTERM.
 
-    WORK is module:function, or -- command args… A function is called with the job and a client, and registers what it
-    trained with job=job. A command finds the job as JSON on its standard input. Each job runs in a process of its own,
-    or on a dask cluster.
+    WORK is module:function, or -- command args… A function is called with the job and a client, and registers its model
+    with job=job. A command receives the job as JSON on its standard input. Each job runs in its own process, or on a
+    dask cluster.
     """
     sys.path.insert(0, str(Path.cwd()))
     plan = Plan(name or f"{socket.gethostname()}-{os.getpid()}", queue, dict(labels), lease, time_limit, grace)
@@ -75,7 +83,7 @@ def _in_process(client: Client, work: Sequence[str]) -> Callable[[Job], Run]:
 
 def _on_dask(client: Client, work: Sequence[str], address: str) -> Callable[[Job], Run]:
     if len(work) != 1 or not CALLABLE.fullmatch(work[0]):
-        raise Failure("--dask runs a Python callable: give it as module:function")
+        raise Failure("--dask runs a Python callable; give it as module:function")
     try:
         from modelward.worker.dask import DaskCluster
 
@@ -83,19 +91,19 @@ def _on_dask(client: Client, work: Sequence[str], address: str) -> Callable[[Job
     except ModuleNotFoundError:
         raise Failure("--dask needs an extra: pip install 'modelward[dask]'") from None
     except OSError as error:
-        raise Failure(f"the dask scheduler {address} does not answer: {error}") from None
+        raise Failure(f"the dask scheduler {address} does not respond: {error}") from None
     return lambda job: cluster.start(work[0], job, client.target, client.actor)
 
 
 def _check_callable(target: str) -> None:
-    """Find a typing error now, and not by the failure of every job."""
+    """Detect an error in the callable at once, instead of in every job."""
     module = target.partition(":")[0]
     try:
-        found = importlib.util.find_spec(module)
+        spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:
-        found = None
-    if found is None:
+        spec = None
+    if spec is None:
         raise Failure(f"there is no Python module {module} here; give the work as module:function, or -- command")
-    wrong = wrong_with(target)
-    if wrong:
-        raise Failure(f"{target} cannot be called: {wrong}")
+    problem = callable_error(target)
+    if problem:
+        raise Failure(f"{target} cannot be called: {problem}")

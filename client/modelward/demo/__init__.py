@@ -1,4 +1,4 @@
-"""The demo: a real server, real market data, and a story that is told as it happens."""
+"""The demo: a real server, real market data, and a scenario reported step by step."""
 
 import signal
 import sys
@@ -16,11 +16,11 @@ PICTURE = "modelward-demo-drift.png"
 
 
 def run(keep: Path | None) -> int:
-    """Tell the demo's story on the console.
+    """Run the demo scenario and print it to the console.
 
     Args:
-        keep: an empty or new folder in which the server's data and the picture stay; None leaves nothing but the
-            picture, in the current folder.
+        keep: an empty or new folder in which the server's data and the chart are kept; None keeps only the chart, in
+            the current folder.
 
     Returns:
         the exit code: 0, or 1 when the folder is not empty or the server fails.
@@ -31,37 +31,37 @@ def run(keep: Path | None) -> int:
 
     console = Console(highlight=False)
     if keep is not None and keep.exists() and (not keep.is_dir() or any(keep.iterdir())):
-        console.print(f"[red]{keep} is not empty; name a new folder.")
+        console.print(f"[red]{keep} is not empty; give a new folder.")
         return 1
     try:
-        _tell(console, keep)
+        _run(console, keep)
     except ServerFailedError as error:
         console.print(str(error), style="red", markup=False)
         return 1
     return 0
 
 
-def _tell(console: "Console", keep: Path | None) -> None:
+def _run(console: "Console", keep: Path | None) -> None:
     from modelward import Client
-    from modelward.demo.output import Narrator
-    from modelward.demo.scenario import tell
+    from modelward.demo.output import DemoOutput
+    from modelward.demo.scenario import run_scenario
     from modelward.demo.server import running_server
 
-    narrator = Narrator(console)
+    output = DemoOutput(console)
     began = time.monotonic()
-    with _ending_in_order(), _folder(keep) as data_dir, running_server(data_dir) as target:
-        narrator.say(f"A Modelward server runs on {target}, {time.monotonic() - began:.1f} s after it was started.")
+    with _exit_on_sigterm(), _folder(keep) as data_dir, running_server(data_dir) as target:
+        output.say(f"A Modelward server is running on {target}, {time.monotonic() - began:.1f} s after its start.")
         with Client(target, actor="quant") as quant, Client(target, actor="risk") as risk:
-            tell(narrator, quant, risk, (keep or Path()) / PICTURE)
-    narrator.say(f"The server has stopped. All of it took {time.monotonic() - began:.0f} s.")
+            run_scenario(output, quant, risk, (keep or Path()) / PICTURE)
+    output.say(f"The server has stopped. Total time: {time.monotonic() - began:.0f} s.")
     if keep is not None:
-        narrator.chapter("Where to look next")
-        narrator.console.print(_next_steps(keep), soft_wrap=True, markup=False)
+        output.chapter("Next steps")
+        output.console.print(_next_steps(keep), soft_wrap=True, markup=False)
 
 
 @contextmanager
-def _ending_in_order() -> Iterator[None]:
-    """Let SIGTERM end the demo as Ctrl-C does, so that neither its server nor its folder outlives it."""
+def _exit_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM end the demo as Ctrl-C does, so that neither its server nor its folder is left behind."""
     before = signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         yield
@@ -81,11 +81,12 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 def _next_steps(keep: Path) -> str:
     ask = """'{"model": "spx-direction"}' localhost:50061 modelward.v1.LifecycleService/ResolveModel"""
     return f"""\
-   Serve it again:        modelward serve --data-dir {keep}
-   and meanwhile ask:     modelward versions spx-direction
+              Start it again:        modelward serve --data-dir {keep}
+              Then query it:         modelward versions spx-direction
                           modelward history spx-direction
                           modelward reports spx-direction
                           modelward due
-   or, with grpcurl:      grpcurl -plaintext -d {ask}
-   See it in MLflow:      mlflow ui --backend-store-uri sqlite:///{keep.resolve() / "mlflow.db"}
-   See the drift:         {keep / PICTURE}"""
+              or, with grpcurl:      grpcurl -plaintext -d {ask}
+              Open it in MLflow:     mlflow ui --backend-store-uri sqlite:///{keep.resolve() / "mlflow.db"}
+              View the drift chart:  {keep / PICTURE}
+           """

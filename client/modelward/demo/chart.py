@@ -1,4 +1,4 @@
-"""The demo's picture: the price, who was in production under it, and how far each feature had drifted by then."""
+"""The demo's chart: the price, the production versions, and each feature's drift by quarter."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,21 +16,22 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from modelward.shared.figures import score
 
 INK, FAINT, ALARM = "#1f2933", "#7b8794", "#b3261e"
-REIGNS = ("#eef1f5", "#faf2e2")
-"""Behind the price, in turns: who was in production."""
+PERIOD_COLOURS = ("#eef1f5", "#faf2e2")
+"""Alternating background colours of the production versions."""
 THRESHOLD = 0.5
 """The drift score at a feature's threshold."""
 PALE, DARK = (0.03, 0.4), (0.74, 1.0)
-"""Which blues stand for scores below the threshold and above it: the leap shows it, and leaves out the blues on which
-neither ink nor white is easy to read. Only lightness tells, so colour vision does not matter."""
+"""Ranges of the blue colour map below and above the threshold: the jump marks the threshold, and skips the blues on
+which neither dark nor white text is readable. Only lightness differs, so colour vision does not matter.
+"""
 
 
 @dataclass(frozen=True)
 class QuarterOfDrift:
-    """What the drift check found in one quarter."""
+    """The drift result of one quarter."""
 
     name: str
-    """As `2008 Q3`."""
+    """For example `2008 Q3`."""
     first: pd.Timestamp
     last: pd.Timestamp
     scores: Mapping[str, float]
@@ -38,30 +39,30 @@ class QuarterOfDrift:
     drifted: Sequence[str]
     """The features whose drift counts."""
     detected: bool
-    """Whether the data as a whole have drifted."""
+    """Whether drift of the data as a whole was detected."""
 
 
 @dataclass(frozen=True)
-class Reign:
-    """How long a version was in production."""
+class ProductionPeriod:
+    """The period of a version in production."""
 
     label: str
     first: pd.Timestamp
     last: pd.Timestamp
 
 
-def draw(path: Path, close: pd.Series, quarters: Sequence[QuarterOfDrift], reigns: Sequence[Reign]) -> None:
-    """Draw the picture into a PNG file.
+def draw(path: Path, close: pd.Series, quarters: Sequence[QuarterOfDrift], periods: Sequence[ProductionPeriod]) -> None:
+    """Draw the chart to a PNG file.
 
     Args:
-        close: the price by day, over the time of the quarters.
-        quarters: one after another.
-        reigns: who was in production, in order.
+        close: the price by day, over the period of the quarters.
+        quarters: in order.
+        periods: the production versions, in order.
     """
     figure = Figure(figsize=(13, 7.6), layout=ConstrainedLayoutEngine(h_pad=0.12, w_pad=0.1))
     FigureCanvasAgg(figure)
     price, drift = figure.subplots(2, 1, height_ratios=[1, 1.15])
-    _draw_price(price, close, quarters, reigns)
+    _draw_price(price, close, quarters, periods)
     cells = _draw_drift(drift, quarters)
     bar = figure.colorbar(cells, ax=drift, pad=0.01, aspect=18, ticks=[0, 0.25, 0.5, 0.75, 1])
     bar.outline.set_visible(False)
@@ -70,14 +71,16 @@ def draw(path: Path, close: pd.Series, quarters: Sequence[QuarterOfDrift], reign
     figure.savefig(path, dpi=144, facecolor="white")
 
 
-def _draw_price(axes: Any, close: pd.Series, quarters: Sequence[QuarterOfDrift], reigns: Sequence[Reign]) -> None:
-    at = _places(close.index, quarters)
+def _draw_price(
+    axes: Any, close: pd.Series, quarters: Sequence[QuarterOfDrift], periods: Sequence[ProductionPeriod]
+) -> None:
+    at = _axis_positions(close.index, quarters)
     axes.plot(at, close, color=INK, linewidth=1.3)
     axes.set_ylim(close.min() * 0.93, close.max() * 1.16)
-    for number, reign in enumerate(reigns):
-        start, end = _places(pd.DatetimeIndex([reign.first, reign.last]), quarters)
-        axes.axvspan(start, end, color=REIGNS[number % 2], linewidth=0, zorder=0)
-        axes.text(start + 0.08, close.max() * 1.14, reign.label, va="top", color=INK, fontsize=9.5)
+    for number, period in enumerate(periods):
+        start, end = _axis_positions(pd.DatetimeIndex([period.first, period.last]), quarters)
+        axes.axvspan(start, end, color=PERIOD_COLOURS[number % 2], linewidth=0, zorder=0)
+        axes.text(start + 0.08, close.max() * 1.14, period.label, va="top", color=INK, fontsize=9.5)
         if number:
             axes.axvline(start, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)))
     axes.set_xlim(0, len(quarters))
@@ -103,7 +106,7 @@ def _draw_drift(axes: Any, quarters: Sequence[QuarterOfDrift]) -> Any:
     axes.invert_yaxis()
     _plain(axes)
     _name_quarters(axes, quarters)
-    title = "Drift of each feature from what that version learnt   (dark: above the threshold; ▲: by more than chance)"
+    title = "Drift of each feature from the version's training data   (dark: above the threshold; ▲: significant)"
     axes.set_title(title, loc="left", color=INK, fontsize=12, weight="bold", pad=8)
     return cells
 
@@ -122,8 +125,8 @@ def _name_quarters(axes: Any, quarters: Sequence[QuarterOfDrift]) -> None:
             label.set_weight("bold")
 
 
-def _places(days: Any, quarters: Sequence[QuarterOfDrift]) -> Any:
-    """Place days on the axis of the quarters, each of which is one wide, so that price and drift stand in line."""
+def _axis_positions(days: Any, quarters: Sequence[QuarterOfDrift]) -> Any:
+    """Map days to the axis of the quarters, each of which has width one, to align price and drift."""
     edges = pd.DatetimeIndex([quarters[0].first, *(quarter.last for quarter in quarters)])
     return np.interp(days.asi8, edges.asi8, np.arange(len(quarters) + 1.0))
 

@@ -1,4 +1,4 @@
-"""The market that the demo watches: the S&P 500 by day, what a model sees of it, and what it is to foretell."""
+"""The demo's market data: the S&P 500 by day, its features, and the label to predict."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ YEAR = 252
 
 @dataclass(frozen=True)
 class Sample:
-    """Days in a row, with what was known at the close of each and what came of it the next day."""
+    """Consecutive days, with features known at the close of each and the next day's label."""
 
     features: pd.DataFrame
     """Columns `FEATURES`, by day."""
@@ -37,11 +37,11 @@ class Sample:
         return len(self.features)
 
     def between(self, first: str, last: str) -> "Sample":
-        """Return the days from `first` to `last`, both included; as `2003`, `2003-06` or `2003-06-30`."""
+        """Return the days from `first` to `last`, both included; given as `2003`, `2003-06` or `2003-06-30`."""
         return Sample(self.features.loc[first:last], self.label.loc[first:last])
 
     def split(self, rows: int) -> tuple["Sample", "Sample"]:
-        """Return the days before the last `rows`, and these."""
+        """Return the days before the last `rows`, and the last `rows`."""
         return self._cut(slice(None, -rows)), self._cut(slice(-rows, None))
 
     def until(self, rows: int) -> "Sample":
@@ -49,11 +49,11 @@ class Sample:
         return self._cut(slice(None, rows))
 
     def before(self, day: str, rows: int) -> "Sample":
-        """Return the last `rows` days up to a day, this included."""
+        """Return the last `rows` days up to and including a day."""
         return Sample(self.features.loc[:day].tail(rows), self.label.loc[:day].tail(rows))
 
     def quarters(self) -> Iterator[tuple[str, "Sample"]]:
-        """Give each calendar quarter with its name, as `2008 Q3`."""
+        """Yield each calendar quarter with its name, such as `2008 Q3`."""
         names = pd.PeriodIndex(self.features.index, freq="Q")
         for name in names.unique():
             yield f"{name.year} Q{name.quarter}", Sample(self.features[names == name], self.label[names == name])
@@ -69,7 +69,7 @@ def load_prices() -> pd.DataFrame:
 
 
 def load_market() -> Sample:
-    """Return every day on which all features and the next day's direction are known."""
+    """Return every day for which all features and the next day's direction are known."""
     prices = load_prices()
     features, label = features_of(prices), label_of(prices)
     known = features.notna().all(axis=1) & label.notna()
@@ -77,15 +77,15 @@ def load_market() -> Sample:
 
 
 def features_of(prices: pd.DataFrame) -> pd.DataFrame:
-    """Compute what is known at each day's close from that day and those before it.
+    """Compute the features known at each day's close.
 
     Args:
         prices: columns `Adj Close` and `Volume`, by day in order.
 
     Returns:
-        a frame of float64 by day, NaN where there are not enough days before. Returns are differences of log prices;
-        the volatility is the standard deviation of a month's daily returns, for a year; the volume is the logarithm,
-        in standard deviations from its mean over a quarter.
+        a frame of float64 by day, NaN where there are not enough previous days. Returns are differences of log prices;
+        the volatility is the annualized standard deviation of a month's daily returns; the volume is its logarithm, in
+        standard deviations from its mean over a quarter.
     """
     log_price, log_volume = np.log(prices["Adj Close"]), np.log(prices["Volume"])
     daily = log_price.diff()

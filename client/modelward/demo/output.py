@@ -1,4 +1,4 @@
-"""How the demo speaks: chapters, sentences, tables."""
+"""Console output of the demo: chapters, text and tables."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,11 +10,11 @@ from rich.table import Table
 from modelward.shared.figures import statistic
 
 BLOCKS = 12
-"""How many characters wide a bar is."""
+"""Width of a bar, in characters."""
 
 
-class Narrator:
-    """Tells a story on a console."""
+class DemoOutput:
+    """Prints the demo's report to a console."""
 
     def __init__(self, console: Console) -> None:
         self.console = console
@@ -29,7 +29,7 @@ class Narrator:
         self.console.print(Padding(text, (0, 0, 0, indent)))
 
     def row(self, fixed: str, text: str) -> None:
-        """Print a line of a long table: what never wraps, then what may."""
+        """Print a row of two columns, of which only the second may wrap."""
         grid = Table.grid(padding=(0, 2))
         grid.add_column(no_wrap=True)
         grid.add_column()
@@ -37,7 +37,7 @@ class Narrator:
         self.console.print(Padding(grid, (0, 0, 0, 3)))
 
     def table(self, columns: Sequence[str], rows: Iterable[Sequence[str]], numbers: Sequence[str] = ()) -> None:
-        """Print a table; the columns in `numbers` stand to the right."""
+        """Print a table; the columns in `numbers` are right-aligned."""
         table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 3, 0, 0))
         for column in columns:
             table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
@@ -47,7 +47,7 @@ class Narrator:
 
 
 def bar(share: float) -> str:
-    """Draw a share from 0 to 1."""
+    """Format a share from 0 to 1 as a bar."""
     full = round(share * BLOCKS)
     return "█" * full + "░" * (BLOCKS - full)
 
@@ -58,6 +58,6 @@ def metric_rows(models: Mapping[str, Mapping[str, float]], keys: Sequence[str]) 
 
 
 def listed(words: Sequence[str]) -> str:
-    """Return words as `a`, `a and b` or `a, b and c`."""
+    """Join words as `a`, `a and b` or `a, b and c`."""
     *others, last = words
     return f"{', '.join(others)} and {last}" if others else last

@@ -1,6 +1,6 @@
-"""The demo's story: two models, one goes into production, the market changes, and what is done about it.
+"""The demo's scenario: two models, one is promoted, the market changes, and a successor is trained and promoted.
 
-Everything goes through the SDK's `Client`, and every sentence says what was measured on the way.
+All steps use the SDK's `Client`, and every sentence reports a measured value.
 """
 
 import time
@@ -24,94 +24,92 @@ from modelward import (
 )
 from modelward.comparison import Comparison, Latency, Metric, Verdict
 from modelward.demo import chart
-from modelward.demo.backtest import MODEL, Walk, register
+from modelward.demo.backtest import MODEL, Backtest, register
 from modelward.demo.market import Sample, load_market, load_prices
-from modelward.demo.output import Narrator, listed, metric_rows
+from modelward.demo.output import DemoOutput, listed, metric_rows
 from modelward.demo.training import FOLD_DAYS, FOLDS, Trained, gradient_boosting, random_forest, train
 from modelward.retraining import OnPerformance
 from modelward.shared.figures import percent, statistic
 
 METRICS = ("accuracy", "balanced_accuracy", "roc_auc", "log_loss", "brier")
 MARGIN = 0.02
-"""How much higher a successor's log loss may be and still count as no worse; a coin's is 0.693."""
+"""Non-inferiority margin of a successor's log loss; a coin flip has 0.693."""
 WORST_LOG_LOSS = 0.75
-"""Of a quarter; a coin has 0.693, and a version above is surer of itself than it should be."""
+"""Log loss of a quarter above which a version is overconfident; a coin flip has 0.693."""
 CATCH_UP_SECONDS = 20.0
 
 
-def tell(narrator: Narrator, quant: Client, risk: Client, picture: Path) -> None:
-    """Tell it all.
+def run_scenario(output: DemoOutput, quant: Client, risk: Client, picture: Path) -> None:
+    """Run the scenario.
 
     Args:
-        quant: the client of who trains and registers.
-        risk: the client of who promotes.
-        picture: where the chart is to lie.
+        quant: the client that trains and registers.
+        risk: the client that promotes.
+        picture: the path of the chart.
     """
     market = load_market()
-    versions = _register_two(narrator, quant, market)
-    best = _compare(narrator, quant, versions, market.between("2001", "2002"))
-    _promote(narrator, risk, best)
-    _schedule(narrator, quant)
-    _set_policy(narrator, risk)
-    narrator.chapter("The market moves on: 2007 to 2010, quarter by quarter")
-    narrator.say(
-        "The bar is the drift score: at 0.50 the strongest feature is at its threshold. Drift is called where it is "
-        "also sure, which is to say more than what stretches of the training data differ by themselves. Right is the "
-        "share of days whose direction the version in production foretold.\n"
+    versions = _register_two(output, quant, market)
+    best = _compare(output, quant, versions, market.between("2001", "2002"))
+    _promote(output, risk, best)
+    _schedule(output, quant)
+    _set_policy(output, risk)
+    output.chapter("Live monitoring: 2007 to 2010, quarter by quarter")
+    output.say(
+        "The bar is the drift score: at 0.50 the strongest feature is at its threshold. Drift is reported if the "
+        "confidence is also sufficient: segments of the training data themselves rarely differ as much. Accuracy is "
+        "the share of days whose direction the production version predicted correctly.\n"
     )
     years = market.between("2007", "2010")
     with TemporaryDirectory() as cache, quant.follow(MODEL, cache=cache, engine="engine-1") as engine:
-        walk = Walk(narrator, quant, market, engine)
-        with _progress(narrator) as progress:
+        backtest = Backtest(output, quant, market, engine)
+        with _progress(output) as progress:
             for name, days in progress.track(list(years.quarters()), description="walking"):
-                walk.through(name, days)
-    _sum_up(narrator, walk, years)
-    _show_history(narrator, quant, walk)
-    _draw(narrator, walk, picture)
+                backtest.process_quarter(name, days)
+    _sum_up(output, backtest, years)
+    _show_history(output, quant, backtest)
+    _draw(output, backtest, picture)
     _wait_for_mlflow(quant)
 
 
-def _register_two(narrator: Narrator, quant: Client, market: Sample) -> list[ModelVersion]:
-    narrator.chapter("A quant trains two models on 2003 to 2006 and registers them")
+def _register_two(output: DemoOutput, quant: Client, market: Sample) -> list[ModelVersion]:
+    output.chapter("A quant trains two models on 2003 to 2006 and registers them")
     days = market.between("2003", "2006")
     trained = {"random forest": train(random_forest(), days), "gradient boosting": train(gradient_boosting(), days)}
-    description = f"Guesses whether the S&P 500 closes higher tomorrow; trained on {days.first} to {days.last}."
+    description = f"Predicts whether the S&P 500 closes higher tomorrow; trained on {days.first} to {days.last}."
     versions = [register(quant, model, algorithm, description) for algorithm, model in trained.items()]
     unseen = days.split(FOLDS * FOLD_DAYS)[1]
-    narrator.say(
-        f"Both guess whether the S&P 500 closes higher tomorrow, and learnt from {len(days):,} days. Measured walking "
-        f"forward from {unseen.first} to {unseen.last}, each time trained only on the days before:"
+    output.say(
+        f"Both predict whether the S&P 500 closes higher tomorrow, and were trained on {len(days):,} days. Measured by "
+        f"walk-forward validation from {unseen.first} to {unseen.last}, each time trained only on the days before:"
     )
     named = {f"{v.version}, {name}": v.metrics for v, name in zip(versions, trained, strict=True)}
-    narrator.table(["version", *METRICS], metric_rows(named, METRICS), METRICS)
-    narrator.say(_say_how_good(trained, unseen))
-    narrator.say(
-        "The registry keeps their files, metrics, parameters and tags, and a profile of the days they learnt from."
-    )
+    output.table(["version", *METRICS], metric_rows(named, METRICS), METRICS)
+    output.say(_accuracy_sentence(trained, unseen))
+    output.say("The registry stores their files, metrics, parameters and tags, and a profile of their training data.")
     return versions
 
 
-def _say_how_good(trained: Mapping[str, Trained], days: Sample) -> str:
+def _accuracy_sentence(trained: Mapping[str, Trained], days: Sample) -> str:
     up = float(days.label.mean())
     naive = max(up, 1 - up)
     best = max(model.metrics["accuracy"] for model in trained.values())
-    said = (
-        f"Always saying {'up' if up >= 0.5 else 'down'} would have been right on {percent(naive)} of those days; "
-        f"the better model was on {percent(best)}."
+    sentence = (
+        f"Always predicting {'up' if up >= 0.5 else 'down'} would have been correct on {percent(naive)} of those days; "
+        f"the better model was correct on {percent(best)}."
     )
-    return said if best > naive else f"{said} So neither beats the market: the demo is about how one looks after them."
+    return sentence if best > naive else f"{sentence} So neither beats the market: the demo is about operating models."
 
 
-def _compare(narrator: Narrator, quant: Client, versions: Sequence[ModelVersion], days: Sample) -> ModelVersion:
-    narrator.chapter("Which of the two? The server runs both on days that neither has seen")
-    found = quant.compare(versions, days.features, days.label, primary="log_loss")
-    show_comparison(narrator, found)
-    best = next(version for version in versions if version.ref == found.best)
-    narrator.say(f"So {best} goes on: of the two it has the lower log loss on the {found.rows} days of 2001 and 2002.")
+def _compare(output: DemoOutput, quant: Client, versions: Sequence[ModelVersion], days: Sample) -> ModelVersion:
+    output.chapter("Comparison: the server runs both on days that neither was trained on")
+    comparison = quant.compare(versions, days.features, days.label, primary="log_loss")
+    show_comparison(output, comparison)
+    best = next(version for version in versions if version.ref == comparison.best)
+    output.say(f"{best} is selected: it has the lower log loss on the {comparison.rows} days of 2001 and 2002.")
     return best
 
 
-def show_comparison(narrator: Narrator, found: Comparison) -> None:
+def show_comparison(output: DemoOutput, comparison: Comparison) -> None:
     """Print each version's metrics and latency, and the conclusion."""
     keys = ("accuracy", "roc_auc", "log_loss", "brier")
     rows = [
@@ -120,40 +118,40 @@ def show_comparison(narrator: Narrator, found: Comparison) -> None:
             *(statistic(result[key]) for key in keys),
             _latency(result.latency),
         ]
-        for result in found.results
+        for result in comparison.results
         if not result.failure
     ]
-    narrator.table(["version", *keys, "one guess takes"], rows, [*keys, "one guess takes"])
-    narrator.say(found.summary)
+    output.table(["version", *keys, "time per prediction"], rows, [*keys, "time per prediction"])
+    output.say(comparison.summary)
 
 
 def _latency(latency: Latency | None) -> str:
     return "" if latency is None else f"{latency.row_p50 / timedelta(milliseconds=1):.1f} ms"
 
 
-def _promote(narrator: Narrator, risk: Client, version: ModelVersion) -> None:
-    narrator.chapter("Through staging into production, past the gates")
+def _promote(output: DemoOutput, risk: Client, version: ModelVersion) -> None:
+    output.chapter("Promotion: through staging to production, past the gates")
     policy = PromotionPolicy(MODEL, metrics=(MetricRange("brier", at_most=0.26),), required_tags=("data",))
     risk.set_promotion_policy(policy)
     risk.promote(version, to="staging")
-    moved = risk.promote(version, to="production", reason="the better of the two on 2001 and 2002")
-    narrator.say(f"{moved.transition.actor} moved {version} to staging, then to production. The policy's gates:")
+    moved = risk.promote(version, to="production", reason="lower log loss on 2001 and 2002")
+    output.say(f"{moved.transition.actor} moved {version} to staging, then to production. The policy's gates:")
     rows = [["passed" if gate.passed else "failed", gate.gate, gate.evidence] for gate in moved.gates]
-    narrator.table(["", "gate", "evidence"], rows)
+    output.table(["", "gate", "evidence"], rows)
 
 
-def _schedule(narrator: Narrator, quant: Client) -> None:
-    narrator.chapter("When is it to be retrained?")
+def _schedule(output: DemoOutput, quant: Client) -> None:
+    output.chapter("Retraining schedule")
     schedule = quant.create_schedule(
         MODEL, every=timedelta(days=180), drift=True, performance=OnPerformance("live_log_loss", above=WORST_LOG_LOSS)
     )
     preview = quant.preview_schedule(schedule.schedule_id, count=1)
-    narrator.say(f"The schedule makes the model due: {', or '.join(preview.conditions)}.")
-    narrator.say(f"By the clock alone that would be on {preview.firings[0].at:%d %B %Y}.")
+    output.say(f"The schedule makes the model due: {', or '.join(preview.conditions)}.")
+    output.say(f"By the clock alone this is on {preview.firings[0].at:%d %B %Y}.")
 
 
-def _set_policy(narrator: Narrator, risk: Client) -> None:
-    narrator.chapter("What is to become of a successor?")
+def _set_policy(output: DemoOutput, risk: Client) -> None:
+    output.chapter("Retraining policy")
     policy = RetrainingPolicy(
         MODEL,
         follow_up=FollowUpAction.PROMOTE,
@@ -162,77 +160,81 @@ def _set_policy(narrator: Narrator, risk: Client) -> None:
         margin=MARGIN,
     )
     risk.set_retraining_policy(policy)
-    narrator.say(
-        "Nobody has to be there: when a job succeeds, the server moves the successor to staging, compares it with the "
-        "version in production on days that neither has seen, and promotes it if it is better, or if it is no worse "
-        f"by more than {MARGIN:g} of log loss, since it knows the market as it is now."
+    output.say(
+        "No manual step is needed: when a job succeeds, the server moves the successor to staging, compares it with "
+        "the production version on days that neither was trained on, and promotes it if it is better, or if it is "
+        f"worse by at most {MARGIN:g} of log loss, because it was trained on more recent data."
     )
 
 
 @contextmanager
-def _progress(narrator: Narrator) -> Iterator[Progress]:
+def _progress(output: DemoOutput) -> Iterator[Progress]:
     columns = (TextColumn("   {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=narrator.console, transient=True) as progress:
+    with Progress(*columns, console=output.console, transient=True) as progress:
         yield progress
 
 
-def _sum_up(narrator: Narrator, walk: Walk, days: Sample) -> None:
-    narrator.chapter("What was seen")
-    drifted = [quarter.name for quarter in walk.quarters if quarter.detected]
-    early = [quarter for quarter in walk.quarters if quarter.name < "2008"]
-    narrator.say(
-        f"Drift was seen in {len(drifted)} of {len(walk.quarters)} quarters"
+def _sum_up(output: DemoOutput, backtest: Backtest, days: Sample) -> None:
+    output.chapter("Results")
+    drifted = [quarter.name for quarter in backtest.quarters if quarter.detected]
+    early = [quarter for quarter in backtest.quarters if quarter.name < "2008"]
+    output.say(
+        f"Drift was detected in {len(drifted)} of {len(backtest.quarters)} quarters"
         + (f": {listed(drifted)}." if drifted else ".")
     )
     false_alarms = sum(quarter.detected for quarter in early)
-    narrator.say(
+    output.say(
         f"In the {len(early)} quarters before 2008 there was "
-        + ("no alarm." if not false_alarms else f"drift in {false_alarms} already.")
+        + ("no alarm." if not false_alarms else f"drift in {false_alarms} of them.")
     )
-    right, up = walk.right_share(), float(days.label.mean())
-    narrator.say(
-        f"What was in production was right on {percent(right)} of {len(days):,} days; the market rose on {percent(up)}."
+    accuracy, up = backtest.accuracy(), float(days.label.mean())
+    output.say(
+        f"The accuracy in production was {percent(accuracy)} over {len(days):,} days; the market rose on {percent(up)}."
     )
-    still_due = list(walk.quant.list_due(MODEL))
+    still_due = list(backtest.quant.list_due(MODEL))
     if still_due:
-        narrator.say(f"{MODEL} is due at the end too: {still_due[0].reasons[0].summary}.")
+        output.say(f"{MODEL} is due again at the end: {still_due[0].reasons[0].summary}.")
 
 
-def _show_history(narrator: Narrator, quant: Client, walk: Walk) -> None:
-    narrator.chapter("Who was in production when, and who put it there")
+def _show_history(output: DemoOutput, quant: Client, backtest: Backtest) -> None:
+    output.chapter("History: production versions, and who promoted them")
     moves = [move for move in quant.list_transitions(MODEL) if move.to_stage is Stage.PRODUCTION][::-1]
-    reigns = {reign.label: f"{reign.first:%Y-%m-%d} to {reign.last:%Y-%m-%d}" for reign in walk.reigns()}
+    periods = {
+        period.label: f"{period.first:%Y-%m-%d} to {period.last:%Y-%m-%d}" for period in backtest.production_periods()
+    }
     for move in moves:
         label = f"version {move.version.version}"
-        put = f"put there at {move.moved_at:%H:%M:%S} UTC by {move.actor}:"
-        narrator.say(f"[bold]{label}[/]  {reigns.get(label, 'from then on')}, {put}")
-        narrator.say(move.reason, indent=14)
-    narrator.say("")
-    _ask_the_past(narrator, quant, moves)
+        put = f"promoted at {move.moved_at:%H:%M:%S} UTC by {move.actor}:"
+        output.say(f"[bold]{label}[/]  {periods.get(label, 'from then on')}, {put}")
+        output.say(move.reason, indent=14)
+    output.say("")
+    _ask_the_past(output, quant, moves)
     log = quant.verify_audit_log()
-    state = "each holds the hash of the one before: nothing was changed" if log.intact else "THE CHAIN IS BROKEN"
-    narrator.say(f"The audit log has {log.records} records; {state}.")
+    state = (
+        "each contains the hash of the previous one, and none was changed" if log.intact else "THE HASH CHAIN IS BROKEN"
+    )
+    output.say(f"The audit log has {log.records} records; {state}.")
 
 
-def _ask_the_past(narrator: Narrator, quant: Client, moves: Sequence[Transition]) -> None:
-    """Ask which version was in production between the last two promotions."""
+def _ask_the_past(output: DemoOutput, quant: Client, moves: Sequence[Transition]) -> None:
+    """Resolve the production version at a time between the last two promotions."""
     if len(moves) < 2:
         return
     between = moves[-2].moved_at + (moves[-1].moved_at - moves[-2].moved_at) / 2
-    then, now = quant.resolve(MODEL, as_of=between).version, quant.resolve(MODEL).version
-    narrator.say(
-        f"Asked which version is in production, the registry says {now.version}; asked for {between:%H:%M:%S}, it says "
-        f"{then.version}."
+    past, now = quant.resolve(MODEL, as_of=between).version, quant.resolve(MODEL).version
+    output.say(
+        f"The registry resolves the production version as {now.version} now, and as of {between:%H:%M:%S} as "
+        f"{past.version}."
     )
 
 
-def _draw(narrator: Narrator, walk: Walk, picture: Path) -> None:
-    chart.draw(picture, load_prices()["Adj Close"].loc["2007":"2010"], walk.quarters, walk.reigns())
-    narrator.say(f"The picture of it all: {picture}")
+def _draw(output: DemoOutput, backtest: Backtest, picture: Path) -> None:
+    chart.draw(picture, load_prices()["Adj Close"].loc["2007":"2010"], backtest.quarters, backtest.production_periods())
+    output.say(f"The chart: {picture}")
 
 
 def _wait_for_mlflow(quant: Client) -> None:
-    """Let MLflow catch up with the registry, so that its UI shows every version."""
+    """Wait until MLflow shows every version, or a timeout."""
     deadline = time.monotonic() + CATCH_UP_SECONDS
     while any(not version.mlflow_version for version in quant.list_versions(MODEL)) and time.monotonic() < deadline:
         time.sleep(0.2)

@@ -1,4 +1,4 @@
-"""A server of the demo's own, in a process of its own."""
+"""The demo's server, in a separate process."""
 
 import os
 import socket
@@ -18,20 +18,20 @@ STOP_SECONDS = 30.0
 
 
 class ServerFailedError(Exception):
-    """The server did not start or did not stop as it should; the message ends with its log."""
+    """The server did not start or stop correctly; the message ends with its log."""
 
 
 @contextmanager
 def running_server(data_dir: Path) -> Iterator[str]:
-    """Run `modelward serve` on a free port for the time of the block, and give its `host:port`.
+    """Run `modelward serve` on a free port for the duration of the block, and yield its `host:port`.
 
-    It runs by its defaults, whatever the environment says of another server.
+    It uses the default settings and ignores those of other servers in the environment.
 
     Args:
-        data_dir: where it keeps its data; its log is written beside them as `server.log`.
+        data_dir: the folder of its data; its log is written there as `server.log`.
 
     Raises:
-        ServerFailedError: it does not answer in time, or does not stop cleanly.
+        ServerFailedError: it does not respond in time, or does not stop cleanly.
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     port, log = _free_port(), data_dir / "server.log"
@@ -46,7 +46,7 @@ def running_server(data_dir: Path) -> Iterator[str]:
 
 
 def _bare_environment() -> dict[str, str]:
-    """Leave out every setting: the demo must not write to the database that a real server uses."""
+    """Remove every setting, because the demo must not write to the database of a real server."""
     return {name: value for name, value in os.environ.items() if not name.upper().startswith("MODELWARD_")}
 
 
@@ -65,7 +65,7 @@ def _wait_until_serving(process: "subprocess.Popen[bytes]", target: str, log: Pa
             if process.poll() is not None:
                 raise _failed(f"ended with exit code {process.returncode} instead of serving", log)
             if time.monotonic() > deadline:
-                raise _failed(f"did not answer within {START_SECONDS:.0f} s", log)
+                raise _failed(f"did not respond within {START_SECONDS:.0f} s", log)
             time.sleep(0.1)
 
 
@@ -78,7 +78,7 @@ def _serving(health: Any) -> bool:
 
 
 def _stop(process: "subprocess.Popen[bytes]", log: Path) -> None:
-    """Ask the server to end, as an operator would; one that does not is killed."""
+    """Stop the server with a signal, and kill it if it does not stop."""
     process.terminate()
     try:
         process.wait(STOP_SECONDS)
@@ -89,4 +89,4 @@ def _stop(process: "subprocess.Popen[bytes]", log: Path) -> None:
 
 
 def _failed(what: str, log: Path) -> ServerFailedError:
-    return ServerFailedError(f"the server {what}; its log, {log}, says:\n{log.read_text(errors='replace')[-4000:]}")
+    return ServerFailedError(f"the server {what}; its log, {log}, contains:\n{log.read_text(errors='replace')[-4000:]}")

@@ -1,20 +1,20 @@
-"""How figures are written for people: one rule for sentences, pages, pictures and tables.
+"""Format numbers for people: the same rules for sentences, pages, charts and tables.
 
-What is shown never says more than what is meant: a share is not rounded to none or all, a p-value not to zero, and a
-figure that is shown beside its threshold has as many digits as it takes to see on which side of it it lies.
+Rounding never overstates: a share is not rounded to none or all, a p-value is not rounded to zero, and a number shown
+next to its threshold has enough digits to show on which side of the threshold it is.
 """
 
 import math
 from collections.abc import Callable
 
 MIN_DIGITS, MAX_DIGITS = 3, 17
-"""Significant digits of a figure that is shown beside another one; 17 tell any two float64 apart."""
+"""Significant digits of a number that is shown next to another; 17 digits distinguish any two float64 values."""
 
 
 def statistic(value: float) -> str:
-    """Write a score, a distance or another statistic of a known scale: three decimals, three digits where it is small.
+    """Format a score, a distance or another statistic of a known scale: three decimals, three digits where it is small.
 
-    NaN is written as `n/a`.
+    NaN is formatted as `n/a`.
     """
     if not math.isfinite(value):
         return _not_finite(value)
@@ -24,9 +24,9 @@ def statistic(value: float) -> str:
 
 
 def metric(value: float) -> str:
-    """Write a metric in its own unit: four digits, and every digit before the point below a million.
+    """Format a metric in its own unit: four digits, and every digit before the decimal point below a million.
 
-    NaN is written as `n/a`.
+    NaN is formatted as `n/a`.
     """
     if not math.isfinite(value):
         return _not_finite(value)
@@ -34,12 +34,12 @@ def metric(value: float) -> str:
 
 
 def difference(value: float) -> str:
-    """Write a difference, version minus baseline, with its sign."""
+    """Format a difference, version minus baseline, with its sign."""
     return f"+{metric(value)}" if value > 0 else metric(value)
 
 
 def percent(share: float) -> str:
-    """Write a share from 0 to 1 with one decimal; what is nearly none or nearly all is not rounded to it."""
+    """Format a share from 0 to 1 with one decimal; a share close to 0 or 1 is not rounded to it."""
     if not math.isfinite(share):
         return _not_finite(share)
     if share in {0, 1}:
@@ -50,12 +50,12 @@ def percent(share: float) -> str:
 
 
 def level(share: float) -> str:
-    """Write a level that somebody set, such as one of confidence, with all of its digits."""
+    """Format a configured level, such as a confidence level, with all of its digits."""
     return f"{100 * share:.10g}%"
 
 
 def probability(p_value: float) -> str:
-    """Write a p-value: three decimals, never rounded to zero or one."""
+    """Format a p-value: three decimals, never rounded to zero or one."""
     if not math.isfinite(p_value):
         return _not_finite(p_value)
     if p_value in {0, 1}:
@@ -66,21 +66,21 @@ def probability(p_value: float) -> str:
 
 
 def in_words(text: str) -> str:
-    """Write `<0.1%` as `under 0.1%` and `>99.9%` as `over 99.9%`, as a sentence needs it."""
+    """Replace `<0.1%` by `under 0.1%` and `>99.9%` by `over 99.9%`, for use in a sentence."""
     return text.replace("<", "under ").replace(">", "over ")
 
 
 def p_equals(p_value: float) -> str:
-    """Write a p-value as a part of a sentence, such as `p = 0.031` or `p < 0.001`."""
+    """Format a p-value as a part of a sentence, such as `p = 0.031` or `p < 0.001`."""
     text = probability(p_value)
     return f"p {text[0]} {text[1:]}" if text[0] in "<>" else f"p = {text}"
 
 
 def beside(value: float, threshold: float, write: Callable[[float], str] = statistic) -> tuple[str, str]:
-    """Write a figure and its threshold with as many digits as tell them apart.
+    """Format a number and its threshold with enough digits to distinguish them.
 
     Args:
-        write: how such figures are written where that tells them apart already.
+        write: the formatter to use where it already distinguishes them.
     """
     pair = write(value), write(threshold)
     digits = MIN_DIGITS
@@ -91,7 +91,7 @@ def beside(value: float, threshold: float, write: Callable[[float], str] = stati
 
 
 def score(value: float) -> str:
-    """Write a drift score, which is at its threshold at 0.5."""
+    """Format a drift score, whose threshold is 0.5."""
     return beside(value, 0.5)[0]
 
 

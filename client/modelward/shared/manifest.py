@@ -1,4 +1,4 @@
-"""Which files a version has: names that stay in their folder, and one digest that stands for all of them."""
+"""A version's manifest: file names that stay inside their folder, and one digest over all files."""
 
 import hashlib
 import json
@@ -13,16 +13,16 @@ from modelward.errors import DigestMismatch, FieldViolation, InvalidField
 from modelward.lifecycle import ArtifactFile, ModelVersion
 
 MAX_PATH_CHARACTERS = 512
-"""What the contract allows for a whole path."""
+"""Maximum length of a whole path; from the contract."""
 MAX_PART_BYTES = 255
-"""What file systems allow for one name."""
+"""Maximum length of one path component; the limit of common file systems."""
 SHA256 = re.compile("[0-9a-f]{64}")
 DRIVE = re.compile("[A-Za-z]:")
 RESERVED = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³])(\..*)?|.*[. ]|.*[<>:\"|?*].*")
-"""Names that Windows takes for devices, or changes."""
+"""Names that Windows reserves for devices or alters."""
 IS_WINDOWS = sys.platform == "win32"
 IGNORES_CASE = sys.platform in {"win32", "darwin"}
-"""Whether two names that differ by case name one file here."""
+"""Whether this platform treats names that differ only by case as the same file."""
 
 
 def manifest_digest(files: Sequence[ArtifactFile]) -> str:
@@ -32,30 +32,30 @@ def manifest_digest(files: Sequence[ArtifactFile]) -> str:
 
 
 def check_manifest(version: ModelVersion) -> None:
-    """Check what is said of a version's files, before a path is made of it or a byte is fetched.
+    """Check a version's manifest before building paths from it or downloading.
 
     Raises:
-        InvalidField: a name leads out of the folder, or two names cannot stand in one folder.
-        DigestMismatch: a digest is no SHA-256, or the version's is not that of its files.
+        InvalidField: a name leads out of the folder, or two names cannot coexist in one folder.
+        DigestMismatch: a digest is not a SHA-256, or the version's digest is not that of its files.
     """
     check_names([file.path for file in version.files])
     for file in version.files:
         if not SHA256.fullmatch(file.sha256) or file.size_bytes < 0:
-            raise DigestMismatch(f"{version}: {file.path!r} is described by no SHA-256 and size")
+            raise DigestMismatch(f"{version}: {file.path!r} has no valid SHA-256 and size")
     actual = manifest_digest(version.files)
     if version.digest != actual:
         raise DigestMismatch(
-            f"{version} is said to have the digest {version.digest!r}, but its files have {actual}",
+            f"{version} has the digest {version.digest!r} on record, but its files have {actual}",
             expected=version.digest,
             actual=actual,
         )
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Check that names can stand in one folder.
+    """Check that all names can coexist in one folder.
 
     Raises:
-        InvalidField: one leads out of the folder or is too long, or two are in each other's way.
+        InvalidField: a name leads out of the folder or is too long, or two names conflict.
     """
     for name in names:
         check_name(name)
@@ -63,7 +63,7 @@ def check_names(names: Sequence[str]) -> None:
     for name in names:
         folders = map(str, PurePosixPath(_identity(name)).parents)
         if files[_identity(name)] > 1 or any(folder in files for folder in folders):
-            raise _refused(name, "is in the way of another file of that name")
+            raise _invalid_path(name, "conflicts with another file of that name")
 
 
 def check_name(name: str) -> None:
@@ -74,13 +74,15 @@ def check_name(name: str) -> None:
     """
     parts = name.split("/")
     if not {"", ".", ".."}.isdisjoint(parts) or "\\" in name or DRIVE.match(name):
-        raise _refused(name, "leads out of the folder")
+        raise _invalid_path(name, "leads out of the folder")
     if any(ord(character) < 32 or "\ud800" <= character <= "\udfff" for character in name):
-        raise _refused(name, "has a control character, or one that is no Unicode")
+        raise _invalid_path(name, "contains a control character or a lone surrogate")
     if len(name) > MAX_PATH_CHARACTERS or max(map(_size, parts)) > MAX_PART_BYTES:
-        raise _refused(name, f"has more than {MAX_PATH_CHARACTERS} characters, or {MAX_PART_BYTES} bytes in one part")
+        raise _invalid_path(
+            name, f"exceeds {MAX_PATH_CHARACTERS} characters, or {MAX_PART_BYTES} bytes in one component"
+        )
     if IS_WINDOWS and any(map(RESERVED.fullmatch, parts)):
-        raise _refused(name, "is a name that Windows reserves")
+        raise _invalid_path(name, "is a name reserved by Windows")
 
 
 def _size(part: str) -> int:
@@ -88,10 +90,10 @@ def _size(part: str) -> int:
 
 
 def _identity(name: str) -> str:
-    """Return what tells one name from another here."""
+    """Return the key by which this platform distinguishes names."""
     return normalize("NFC", name).casefold() if IGNORES_CASE else name
 
 
-def _refused(name: str, problem: str) -> InvalidField:
+def _invalid_path(name: str, problem: str) -> InvalidField:
     shown = name if len(name) <= MAX_PATH_CHARACTERS else f"{name[:50]}…"
     return InvalidField(FieldViolation("path", f"{shown!r} {problem}"))

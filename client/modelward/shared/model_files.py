@@ -1,4 +1,4 @@
-"""Models on their way to files and back: what is saved, in which format, and how it is loaded."""
+"""Save models to files and load them: supported objects, formats and trust rules."""
 
 import pickle
 import sys
@@ -29,12 +29,12 @@ from modelward.v1.common_pb2 import Dataset
 MAIN_FILES = {ModelFormat.SKOPS: "model.skops", ModelFormat.ONNX: "model.onnx", ModelFormat.PICKLE: "model.pkl"}
 """The file at the artifact's root that holds the model, for each format that can be loaded and run."""
 INLINE_BYTES = 64 << 10
-"""Up to this size a table stays in its message, whatever else travels there."""
+"""Tables up to this size stay in their message, regardless of the rest of the message."""
 
 
 @dataclass(frozen=True)
 class Saved:
-    """A model as files."""
+    """A model saved as files."""
 
     folder: Path
     files: tuple[ArtifactFile, ...]
@@ -44,16 +44,19 @@ class Saved:
 
 @contextmanager
 def saved(model: object) -> Iterator[Saved]:
-    """Give a model as files for the time of the block.
+    """Save a model as files for the duration of the block.
 
     Args:
         model: a path to a file or folder, a scikit-learn estimator (saved by skops), or an ONNX model.
 
+    Yields:
+        the folder, its files, the framework and the parameters.
+
     Raises:
-        InvalidField: it is none of these, there is no file, or no file could hold it.
+        InvalidField: it is none of these, there is no file, or it cannot be saved.
     """
     if isinstance(model, str | Path):
-        yield _from_path(as_path(model, "model"))  # Empty text would be the current folder with all that is in it.
+        yield _from_path(as_path(model, "model"))  # An empty path would be the current folder with all of its contents.
         return
     with TemporaryDirectory() as folder:
         framework = _write(model, Path(folder))
@@ -73,14 +76,14 @@ def _from_path(path: Path) -> Saved:
 def _write(model: object, folder: Path) -> str:
     """Save a model into a folder and return the framework that made it."""
     if isinstance(model, type):
-        fix = f"{model.__name__} is a class; give an instance, as {model.__name__}().fit(X, y)"
+        fix = f"{model.__name__} is a class; give an instance, such as {model.__name__}().fit(X, y)"
         raise InvalidField(FieldViolation("model", fix))
     if type(model).__module__.startswith("onnx") and hasattr(model, "SerializeToString"):
         (folder / "model.onnx").write_bytes(model.SerializeToString())
         return f"onnx, by {getattr(model, 'producer_name', '') or 'unknown'}"
     if hasattr(model, "fit") and hasattr(model, "get_params"):
         return _write_estimator(model, folder / "model.skops")
-    fix = "is neither a path, a scikit-learn estimator nor an ONNX model; save it to a file and give the path"
+    fix = "is not a path, a scikit-learn estimator or an ONNX model; save it to a file and give the path"
     raise InvalidField(FieldViolation("model", f"{type(model).__name__} {fix}"))
 
 
@@ -92,53 +95,53 @@ def _write_estimator(model: object, path: Path) -> str:
         raise ImportError("saving an estimator needs the extra: pip install 'modelward[sklearn]'") from error
     try:
         io.dump(model, path)
-        strange = untrusted_types(io, path)
-    except Exception as error:  # skops and the model's own methods raise what they like.
+        untrusted = untrusted_types(io, path)
+    except Exception as error:  # skops and the model's own methods may raise any exception.
         fix = f"{type(model).__name__} cannot be saved by skops: {error}; save it to a file and give the path"
         raise InvalidField(FieldViolation("model", fix)) from error
-    _check_found_again(strange)
-    if strange:
-        warnings.warn(_told(type(model).__name__, strange), UntrustedTypesWarning, stacklevel=2)
+    _check_importable(untrusted)
+    if untrusted:
+        warnings.warn(_untrusted_message(type(model).__name__, untrusted), UntrustedTypesWarning, stacklevel=2)
     return f"scikit-learn {sklearn.__version__}"
 
 
 def untrusted_types(io: Any, path: Path, trusted: Sequence[str] = ()) -> list[str]:
-    """Return the types in a skops file that nobody trusts."""
+    """Return the untrusted types in a skops file."""
     return sorted(set(io.get_untrusted_types(file=path)) - {*TRUSTED_TYPES, *trusted})
 
 
-def _check_found_again(names: Sequence[str]) -> None:
-    """Refuse what is known by no name, so that nobody could load it, however much they trust it.
+def _check_importable(names: Sequence[str]) -> None:
+    """Reject types that cannot be found by name, because nobody could load them, even with trust.
 
     Raises:
-        InvalidField: naming it.
+        InvalidField: naming the type.
     """
     for name in names:
         module, _, own = name.rpartition(".")
         if module in sys.modules and not hasattr(sys.modules[module], own):
-            fix = f"holds {name}, which no file can name: define it at the top of a module, not as a lambda or within"
-            raise InvalidField(FieldViolation("model", f"{fix} another function"))
+            fix = f"contains {name}, which cannot be found by name; define it at the top level of a module"
+            raise InvalidField(FieldViolation("model", f"{fix}, not as a lambda or inside a function"))
 
 
-def _told(model: str, strange: Sequence[str]) -> str:
-    listed = ", ".join(map(repr, strange))
+def _untrusted_message(model: str, untrusted: Sequence[str]) -> str:
+    listed = ", ".join(map(repr, untrusted))
     return (
-        f"{model} holds types that are not trusted by themselves: the server does not run it, and load() and follow() "
+        f"{model} contains types that are not trusted by default: the server does not run it, and load() and follow() "
         f"need trusted=[{listed}]"
     )
 
 
 def _params(model: Any) -> dict[str, str]:
-    """Return an estimator's plain parameters, as it tells them."""
+    """Return an estimator's parameters of plain types, from its `get_params`."""
     params = model.get_params() if hasattr(model, "get_params") else {}
     return {key: str(value) for key, value in params.items() if isinstance(value, str | int | float | bool | None)}
 
 
 def describe(folder: Path) -> tuple[ArtifactFile, ...]:
-    """Describe every file below a folder, by path.
+    """Describe every file below a folder, sorted by path.
 
     Raises:
-        InvalidField: a name could not be downloaded again.
+        InvalidField: a file's name is not allowed in a manifest.
     """
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     check_names([path.relative_to(folder).as_posix() for path in paths])
@@ -149,18 +152,18 @@ def load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pick
     """Load a model from its files.
 
     Args:
-        trusted: names of further types that a skops file may hold, as `my_package.MyTransformer`.
-        allow_pickle: also load a pickle, which runs code of its author.
+        trusted: names of further types that a skops file may contain, such as `my_package.MyTransformer`.
+        allow_pickle: also load a pickle, which runs its author's code.
 
     Returns:
-        the estimator, for ONNX an `onnxruntime.InferenceSession`, for a pickle what it holds.
+        the estimator; for ONNX an `onnxruntime.InferenceSession`; for a pickle the unpickled object.
 
     Raises:
-        FormatNotExecutable: loading this format would run code of its author, or is not known, or the file holds types
-            that are not trusted.
-        InvalidField: an ONNX model names files that are not its own.
-        ModelFailed: the files do not hold such a model.
-        ImportError: what loads it is not installed.
+        FormatNotExecutable: loading this format would run its author's code, or the format is unknown, or the file
+            contains types that are not trusted.
+        InvalidField: an ONNX model refers to files outside of its folder.
+        ModelFailed: the files do not contain a valid model.
+        ImportError: the library that loads the format is not installed.
     """
     try:
         return _load(version, folder, trusted, allow_pickle)
@@ -198,11 +201,11 @@ def _load_skops(version: ModelVersion, path: Path, trusted: Sequence[str]) -> An
         from skops import io
     except ImportError as error:
         raise ImportError("loading an estimator needs the extra: pip install 'modelward[sklearn]'") from error
-    strange = untrusted_types(io, path, trusted)
-    if strange:
-        fix = f"if you trust its author, pass trusted=[{', '.join(map(repr, strange))}]"
+    untrusted = untrusted_types(io, path, trusted)
+    if untrusted:
+        fix = f"if you trust its author, pass trusted=[{', '.join(map(repr, untrusted))}]"
         raise FormatNotExecutable(
-            f"{version} holds types that are not trusted: {', '.join(strange)}; {fix}",
+            f"{version} contains types that are not trusted: {', '.join(untrusted)}; {fix}",
             model=version.model,
             version=version.version,
             format=version.format,
@@ -211,7 +214,7 @@ def _load_skops(version: ModelVersion, path: Path, trusted: Sequence[str]) -> An
 
 
 def save_tables(tables: Iterable[Dataset], folder: str) -> Saved:
-    """Write the Arrow bytes of large tables to files, and let the tables name them by their digests."""
+    """Write the Arrow bytes of large tables to files and replace them by their digests."""
     files = []
     for number, table in enumerate(tables):
         if len(table.arrow_ipc) > INLINE_BYTES:

@@ -1,8 +1,9 @@
-"""The structure of an ONNX file, looked at before a runtime that is not safe from hostile files sees it.
+"""Check the structure of an ONNX file before it reaches a runtime that is not safe against hostile files.
 
-Tensors may lie in other files, whose place the model names ("external data"). A hostile one names files of whoever
-loads it, or an address in memory. See https://onnx.ai/onnx/repo-docs/ExternalData.html; the numbers below are those of
-onnx.proto, of which only the ways to tensors and what tells the classes are described: all else is passed over.
+Tensors may be stored in other files, whose location the model names ("external data"). A hostile model names files of
+the user who loads it, or an address in memory. See https://onnx.ai/onnx/repo-docs/ExternalData.html; the numbers below
+are those of onnx.proto. Only the paths to tensors and the fields that give the classes are described; everything else
+is skipped.
 """
 
 from collections.abc import Iterator
@@ -50,7 +51,7 @@ MESSAGES: dict[str, dict[str, tuple[int, str]]] = {
     "Entry": {"key": (1, "bytes"), "value": (2, "bytes")},
     "Property": {"key": (1, "bytes"), "value": (2, "bytes")},
 }
-"""The fields that are read of each message, with their numbers and types."""
+"""The fields that are read from each message, with their numbers and types."""
 SCALARS = {
     "bytes": descriptor_pb2.FieldDescriptorProto.TYPE_BYTES,
     "int64": descriptor_pb2.FieldDescriptorProto.TYPE_INT64,
@@ -58,50 +59,50 @@ SCALARS = {
 
 
 def parse(path: Path) -> Any:
-    """Read an ONNX file; every field of what is returned is a list, also those that stand once.
+    """Parse an ONNX file; every field of the result is a list, singular fields included.
 
     Raises:
-        InvalidField: the file is no ONNX model, or is nested too deeply.
+        InvalidField: the file is not an ONNX model, or is nested too deeply.
     """
     model = _message_class("Model")()
     try:
         model.ParseFromString(path.read_bytes())
     except DecodeError:
-        raise InvalidField(FieldViolation("model", f"{path.name} is no ONNX model")) from None
+        raise InvalidField(FieldViolation("model", f"{path.name} is not an ONNX model")) from None
     return model
 
 
 def external_files(path: Path) -> set[str]:
-    """Return the places of external data that a model names.
+    """Return the external data locations that a model names.
 
     Raises:
-        InvalidField: the file is no ONNX model, or is nested too deeply.
+        InvalidField: the file is not an ONNX model, or is nested too deeply.
     """
     return set(locations(parse(path)))
 
 
 def check_confined(path: Path) -> None:
-    """Check that a model reaches no file but those beside it, in its own folder and below.
+    """Check that a model refers only to files in its own folder and below.
 
     Raises:
-        InvalidField: it names another, or is no ONNX model.
+        InvalidField: it names another file, or is not an ONNX model.
     """
     folder = path.resolve().parent
     for location in external_files(path):
         if not _is_inside(location, folder):
-            fix = f"{path.name} names external data at {location[:100]!r}, which is no file beside it"
+            fix = f"{path.name} names external data at {location[:100]!r}, which is not a file in the model's folder"
             raise InvalidField(FieldViolation("model", fix))
 
 
 def _is_inside(location: str, folder: Path) -> bool:
-    """Whether a place is that of a plain file in the folder or below, by no link."""
+    """Return whether a location is a regular file in the folder or below, without any link."""
     place = folder / location
     plain = bool(location) and "\0" not in location and ".." not in Path(location).parts
     return plain and place.resolve() == place and place.is_relative_to(folder) and place.is_file()
 
 
 def locations(message: Any) -> Iterator[str]:
-    """Yield the places of external data that a parsed message names."""
+    """Yield the external data locations that a parsed message names."""
     if message.DESCRIPTOR.name == "Entry":
         if b"location" in message.key:
             yield from (value.decode(errors="replace") for value in message.value)
@@ -120,7 +121,7 @@ def _message_class(name: str) -> type[Message]:
     for message, fields in MESSAGES.items():
         described = file.message_type.add(name=message)
         for field, (number, kind) in fields.items():
-            # Repeated, which also reads what stands once.
+            # Repeated also parses singular fields.
             added = described.field.add(name=field, number=number, label=3, type=SCALARS.get(kind, 11))
             if kind not in SCALARS:
                 added.type_name = f".modelward.onnx.{kind}"

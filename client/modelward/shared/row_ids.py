@@ -1,10 +1,10 @@
-"""The ids of rows as text, by one rule wherever rows are joined by their ids.
+"""Row ids as text, by one rule wherever rows are joined by their ids.
 
-Text stays as it is. A whole number is its digits, whether it comes as 7, as 7.0 or as "7", since a column of whole
-numbers becomes one of floats as soon as a value is missing. UUIDs and times are their standard text (ISO 8601), a time
-in UTC, a date as its midnight: so they stand in columns of tables, which know neither zones nor dates.
-A missing or empty id, a fraction, a truth value and anything else is refused: rows with no id of their own must never
-be joined with each other.
+Text is unchanged. A whole number becomes its digits, whether it comes as 7, as 7.0 or as "7", because a column of whole
+numbers becomes one of floats as soon as a value is missing. UUIDs and times become their standard text (ISO 8601), a
+time in UTC, a date as its midnight, as in table columns, which have neither time zones nor dates. A missing or empty
+id, a fraction, a boolean and any other value is rejected: rows without an id of their own must never be joined with
+each other.
 """
 
 import operator
@@ -18,23 +18,23 @@ from modelward._text import has_surrogate
 from modelward.errors import FieldViolation, InvalidField
 
 MAX_EXACT_FLOAT = 1 << 53
-"""Above it a float no longer tells a whole number from the next one."""
+"""Above this a float cannot distinguish consecutive whole numbers."""
 ABSENT = {"NoneType", "NAType", "NaTType", "MaskedConstant"}
-"""Types whose only value is a missing one, by their names: what has them need not be imported."""
+"""Types whose only value is a missing one, by name, so that their libraries need not be imported."""
 
 
 def plain(value: Any) -> Any:
-    """Return a scalar of Arrow's as Python's value, and anything else as it is."""
+    """Return an Arrow scalar as a Python value, and any other value unchanged."""
     return value.as_py() if hasattr(value, "as_py") else value
 
 
 def is_absent(value: object) -> bool:
-    """Tell whether a value is None, or what pandas and masked arrays have in its place."""
+    """Return whether a value is None, or its equivalent of pandas or masked arrays."""
     return value is None or type(value).__name__ in ABSENT
 
 
 def is_missing(value: object) -> bool:
-    """Tell whether a value is absent, NaN or NaT."""
+    """Return whether a value is absent, NaN or NaT."""
     return is_absent(value) or ((isinstance(value, float) or type(value).__name__ == "datetime64") and value != value)  # noqa: PLR0124
 
 
@@ -42,7 +42,7 @@ def id_texts(ids: Iterable[object], field: str = "ids") -> list[str]:
     """Return ids as text.
 
     Raises:
-        InvalidField: one is missing, or cannot be an id.
+        InvalidField: an id is missing or invalid.
     """
     return [
         one if type(one) is str and one and one.isascii() else id_text(one, f"{field}[{row}]")
@@ -54,23 +54,23 @@ def id_text(value: Any, field: str) -> str:
     """Return one id as text.
 
     Raises:
-        InvalidField: it is missing, or cannot be an id.
+        InvalidField: it is missing or invalid.
     """
     value = plain(value)
     if is_missing(value):
-        raise InvalidField(FieldViolation(field, "is missing; give every row an id of its own, or leave the row out"))
+        raise InvalidField(FieldViolation(field, "is missing; give every row its own id, or leave the row out"))
     text = _text(value)
     if text and has_surrogate(text):
-        raise InvalidField(FieldViolation(field, f"is {value!r}, which UTF-8 does not hold"))
+        raise InvalidField(FieldViolation(field, f"is {value!r}, which cannot be encoded as UTF-8"))
     if not text:
-        fix = "give text or a whole number, of a float one below 2**53" if text is None else "give it a character"
+        fix = "give text or a whole number, a float only below 2**53" if text is None else "give a character"
         shown = value.item() if getattr(value, "shape", None) == () else value
-        raise InvalidField(FieldViolation(field, f"is {shown!r}, which is no id; {fix}"))
+        raise InvalidField(FieldViolation(field, f"is {shown!r}, which is not an id; {fix}"))
     return text
 
 
 def _text(value: Any) -> str | None:
-    """Return the text of an id; None for what cannot be one."""
+    """Return the text of an id; None for a value that cannot be an id."""
     if isinstance(value, str | UUID):
         return str(value)
     if isinstance(value, date):
@@ -90,20 +90,20 @@ def _whole(value: float) -> str | None:
 
 
 def _iso(value: date) -> str | None:
-    """Write an instant in UTC: one without a zone is in UTC, a date is its midnight, as in columns of tables."""
+    """Format a time in UTC; one without a zone is in UTC, a date is its midnight, as in table columns."""
     if not isinstance(value, datetime):
         value = datetime.combine(value, time.min)
     try:
         return (value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value).isoformat()
-    except OverflowError:  # No such instant in UTC: before year 1 or after 9999.
+    except OverflowError:  # Outside the years 1 to 9999 in UTC.
         return None
 
 
 def _numpy_iso(value: Any) -> str | None:
-    """Write a time of numpy as `datetime.isoformat` does, with nanoseconds where it has some."""
+    """Format a numpy time as `datetime.isoformat` does, with nanoseconds where it has some."""
     micros = value.astype("datetime64[us]")
     nanos = int((value - micros).astype("timedelta64[ns]").astype(int))
     instant = micros.item()
-    if not isinstance(instant, datetime):  # Before year 1 or after 9999.
+    if not isinstance(instant, datetime):  # Outside the years 1 to 9999.
         return None
     return f"{instant.isoformat(timespec='microseconds')}{nanos:03}" if nanos else instant.isoformat()

@@ -1,9 +1,10 @@
-"""What skops may build beyond the types that it trusts by itself: parts of scikit-learn's models that hold numbers.
+"""Types that skops may build in addition to those that it trusts by default: parts of scikit-learn models that hold
+numbers.
 
-Objects are built without their constructors and functions are only named, so each entry answers one question: what can
-somebody do who chooses its attributes, or its arguments at predict? Losses, kernels, scorers, splitters and statistics
-compute. Frozen distributions of scipy do more and are not here: they run a text of theirs as code. The list is ours,
-on the server too: what a model says of itself does not count.
+Objects are built without calling their constructors, and functions are only referenced, so each entry must answer one
+question: what can an attacker do who chooses its attributes, or its arguments at predict? Losses, kernels, scorers,
+splitters and statistics only compute. Frozen distributions of scipy do more and are excluded: they execute a text
+attribute as code. The list is Modelward's own, on the server too: what a model declares about itself is ignored.
 """
 
 from collections.abc import Iterator, Mapping
@@ -57,7 +58,7 @@ _PARTS: Mapping[str, str] = {
     "sklearn.utils._metadata_requests": "MetadataRequest MethodMetadataRequest",
     "sklearn.utils.validation": "check_array",
 }
-"""Names by the module that skops names them with."""
+"""Type names, by the module under which skops refers to them."""
 
 
 def _names() -> Iterator[str]:

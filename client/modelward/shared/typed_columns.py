@@ -1,4 +1,4 @@
-"""Columns as the typed ones of a message, which need no Arrow."""
+"""Columns in the typed form of a message, which needs no Arrow."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ NANOSECONDS = {"us": 1_000, "ns": 1}
 
 
 def to_typed(columns: dict[str, Column]) -> pb.ColumnTable:
-    """Put columns into a message that a person could have typed."""
+    """Convert columns to a message of typed columns, the form for messages written by hand."""
     return pb.ColumnTable(columns=[_column(name, values) for name, values in columns.items()])
 
 
@@ -32,40 +32,40 @@ def _column(name: str, values: Column) -> pb.Column:
 
 
 def _times(values: Column) -> pb.TimeValues:
-    found = pb.TimeValues()
+    message = pb.TimeValues()
     nanoseconds = np.where(np.isnat(values), 0, values.astype(np.int64)).astype(object)
     for time in nanoseconds * NANOSECONDS[np.datetime_data(values.dtype)[0]]:
-        found.values.add(seconds=time // BILLION, nanos=time % BILLION)
-    return found
+        message.values.add(seconds=time // BILLION, nanos=time % BILLION)
+    return message
 
 
 def from_typed(column: pb.Column, field: str) -> Column:
-    """Take a column out of a message.
+    """Convert a message's column.
 
     Raises:
-        InvalidField: a row is said to be missing that is not there.
+        InvalidField: a row that is marked as missing does not exist.
     """
     kind = column.WhichOneof("values") or "doubles"
     values = getattr(column, kind).values
     mask = np.zeros(len(values), np.bool_)
     beyond = [row for row in column.missing if not 0 <= row < len(values)]
     if beyond:
-        fix = f"row {beyond[0]} is not there; there are {len(values)}, counted from 0"
+        fix = f"row {beyond[0]} does not exist; there are {len(values)} rows, counted from 0"
         raise InvalidField(FieldViolation(f"{field}.missing", fix))
     mask[column.missing] = True
-    found = _from_times(values, f"{field}.times") if kind == "times" else np.array(values, dtype=_DTYPES[kind])
-    return with_missing(found[~mask], mask)
+    present = _from_times(values, f"{field}.times") if kind == "times" else np.array(values, dtype=_DTYPES[kind])
+    return with_missing(present[~mask], mask)
 
 
 _DTYPES: dict[str, type] = {"doubles": np.float64, "int64s": np.int64, "strings": object, "bools": np.bool_}
 
 
 def _from_times(values: Sequence[Timestamp], field: str) -> Column:
-    """Return times in microseconds, or in nanoseconds where one has some."""
+    """Convert times to microseconds, or to nanoseconds where one has some."""
     if not any(time.nanos % 1_000 for time in values):
         return np.array([time.seconds * 1_000_000 + time.nanos // 1_000 for time in values], "M8[us]")
     try:
         return np.array([time.seconds * BILLION + time.nanos for time in values], np.int64).astype("M8[ns]")
     except OverflowError:
-        fix = "holds times to the nanosecond and some before 1678 or after 2262; round them to microseconds"
+        fix = "contains times with nanoseconds and times before 1678 or after 2262; round them to microseconds"
         raise InvalidField(FieldViolation(field, fix)) from None

@@ -1,7 +1,7 @@
-"""A worker: it leases jobs one after the other, has them done elsewhere, and says how that went.
+"""The retraining worker: it leases jobs one after the other, runs them elsewhere, and reports the results.
 
-The work itself runs in a process of its own, or on a dask cluster: it may crash, hang or fill the memory without taking
-the worker with it.
+A job runs in a separate process, or on a dask cluster: it may crash, hang or exhaust the memory without affecting the
+worker.
 """
 
 from modelward.worker.loop import Plan, Worker

@@ -1,4 +1,4 @@
-"""Calls a Python function for a job, in a process of its own or on a cluster."""
+"""Call a Python function for a job, in a separate process or on a cluster."""
 
 import importlib
 from typing import Any
@@ -11,21 +11,21 @@ SERVER, ACTOR = "MODELWARD_SERVER", "MODELWARD_ACTOR"
 
 
 def find(target: str) -> Any:
-    """Return the function that `module:function` names.
+    """Return the function named by `module:function`.
 
     Raises:
         Exception: the module cannot be imported.
         AttributeError, TypeError: it has no such function.
     """
     module, _, function = target.partition(":")
-    found = getattr(importlib.import_module(module), function)
-    if not callable(found):
-        raise TypeError(f"{function} is a {type(found).__name__} and no function")
-    return found
+    function_ = getattr(importlib.import_module(module), function)
+    if not callable(function_):
+        raise TypeError(f"{function} is a {type(function_).__name__}, not a function")
+    return function_
 
 
 def call(target: str, job_json: str, server: str, actor: str) -> None:
-    """Call `module:function` with a job and a client; it registers what it trained with `job=`."""
+    """Call `module:function` with a job and a client; it registers the trained model with `job=`."""
     work = find(target)
     with Client(server, actor=actor, **proof_from_environment()) as client:
         work(job_from_json(job_json), client)

@@ -1,4 +1,4 @@
-"""Work on a dask cluster: the callable runs there, and the worker here keeps the lease."""
+"""Run jobs on a dask cluster: the callable runs there, and the worker here keeps the lease."""
 
 from typing import Any
 
@@ -10,13 +10,13 @@ CONNECT_SECONDS = 5
 
 
 class DaskCluster:
-    """Hands jobs to a cluster whose machines have the callable's module and reach the server.
+    """Submits jobs to a cluster whose machines have the callable's module and can reach the server.
 
     Args:
-        address: of its scheduler, as `tcp://10.0.0.5:8786`.
+        address: the address of its scheduler, such as `tcp://10.0.0.5:8786`.
 
     Raises:
-        OSError: the scheduler does not answer.
+        OSError: the scheduler does not respond.
     """
 
     def __init__(self, address: str) -> None:
@@ -26,7 +26,7 @@ class DaskCluster:
         self._cluster = connect(address, timeout=CONNECT_SECONDS, set_as_default=False)
 
     def start(self, target: str, job: Job, server: str, actor: str) -> "DaskRun":
-        """Begin to call `module:function` for a job."""
+        """Start a call of `module:function` for a job."""
         key = f"{job.model}-{job.job_id}-{job.fence}"
         return DaskRun(self._cluster.submit(call, target, job_to_json(job), server, actor, key=key, pure=False))
 
@@ -35,7 +35,7 @@ class DaskCluster:
 
 
 class DaskRun:
-    """A job that a cluster works on; what it prints stays in the cluster's logs."""
+    """A job that runs on a cluster; its output remains in the cluster's logs."""
 
     def __init__(self, future: Any) -> None:
         self._future = future

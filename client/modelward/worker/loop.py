@@ -1,4 +1,4 @@
-"""The worker's loop: lease, start, keep the lease while the work runs, and say how it ended."""
+"""The worker's loop: lease a job, run it, send heartbeats while it runs, and report the result."""
 
 import threading
 import time
@@ -19,11 +19,11 @@ from modelward.retraining import Job, JobState
 from modelward.worker.running import Run
 
 IDLE_WAIT = timedelta(seconds=5)
-"""How long one call waits for a job; a worker that is told to stop has none in between."""
-LOOK_SECONDS = 0.2
-"""How often the worker looks whether the work has ended or it is told to stop."""
+"""How long one call waits for a job; a stopped worker makes no further call."""
+POLL_SECONDS = 0.2
+"""Polling interval for the end of the work and for a stop request."""
 PAUSE_SECONDS = 1.0
-"""How long the worker waits before it asks again a server that does not answer."""
+"""Delay before the next attempt when the server does not respond."""
 AWAY = (Unavailable, DeadlineExceeded)
 
 
@@ -35,31 +35,31 @@ class Plan:
     queue: str = ""
     labels: Mapping[str, str] = field(default_factory=dict)
     lease: timedelta = timedelta(minutes=1)
-    """How long a job is held without a heartbeat; one is sent after each third of it."""
+    """Duration of a lease without a heartbeat; a heartbeat is sent after each third of it."""
     time_limit: timedelta | None = None
-    """How long a job may run; None: as long as it takes."""
+    """Maximum duration of a job; None means no limit."""
     grace: timedelta = timedelta(seconds=30)
-    """How long a job may go on when the worker is told to stop; then it is given back."""
+    """How long a job may continue after the worker was stopped; then it is released."""
 
 
 @dataclass(frozen=True)
 class Interrupted:
-    """Why the worker ended work that had not ended by itself."""
+    """Why the worker ended work before it finished."""
 
     reason: str
     release: bool = False
     """Whether another worker may take the job at once."""
     lost: bool = False
-    """Whether the job is no longer held, so that there is nothing more to say."""
+    """Whether the job is no longer held, so that nothing can be reported."""
 
 
 class Worker:
-    """Does one job after the other.
+    """Runs jobs one after the other.
 
     Args:
         client: its timeout should be shorter than a third of the lease.
-        start: begins the work on a job.
-        say: is told in a line what happens.
+        start: starts the work on a job.
+        say: called with each progress line.
     """
 
     def __init__(self, client: Client, start: Callable[[Job], Run], plan: Plan, say: Callable[[str], None]) -> None:
@@ -71,12 +71,12 @@ class Worker:
         self._stop_at = float("inf")
 
     def stop(self) -> None:
-        """Let `run` return: at once without a job, and with one when it has ended or the grace is over."""
+        """Make `run` return: at once without a job, otherwise when the job has ended or the grace period is over."""
         self._stop_at = time.monotonic() + self._plan.grace.total_seconds()
         self._stopping.set()
 
     def run(self) -> None:
-        """Work until told to stop."""
+        """Run jobs until stopped."""
         while not self._stopping.is_set():
             if job := self._lease():
                 self._work(job)
@@ -98,45 +98,45 @@ class Worker:
         self._held_until = time.monotonic() + self._plan.lease.total_seconds()
         self._say(f"{job.job_id}: attempt {job.attempt} for {job.model}, because {_why(job)}")
         try:
-            self._say(f"{job.job_id}: {self._done(job)}")
+            self._say(f"{job.job_id}: {self._perform(job)}")
         except JobNotHeld as error:
             self._say(f"{job.job_id}: lost, {error}")
         except ModelwardError as error:
             self._say(f"{job.job_id}: {error}")
 
-    def _done(self, job: Job) -> str:
-        """Do a job and return what came of it."""
-        if job.successor:  # An earlier attempt died after it had registered: there is nothing left to train.
+    def _perform(self, job: Job) -> str:
+        """Run a job and return its result in words."""
+        if job.successor:  # An earlier attempt died after registering its version: there is nothing left to train.
             return self._complete(job, job.successor, "")
         try:
             run = self._start(job)
         except OSError as error:
             return self._fail(job, f"the work could not be started: {error}")
         try:
-            return self._told(job, run, self._attend(job, run))
+            return self._report(job, run, self._wait_for(job, run))
         finally:
             run.stop()
 
-    def _attend(self, job: Job, run: Run) -> Interrupted | None:
-        """Keep the lease until the work has ended; say why when it was ended before."""
+    def _wait_for(self, job: Job, run: Run) -> Interrupted | None:
+        """Send heartbeats until the work has ended; return the reason if it was interrupted."""
         beat = self._plan.lease.total_seconds() / 3
         limit = self._plan.time_limit
         end, next_beat = time.monotonic() + (limit.total_seconds() if limit else float("inf")), time.monotonic() + beat
-        while not run.finished(LOOK_SECONDS):
+        while not run.finished(POLL_SECONDS):
             now = time.monotonic()
             if now >= self._stop_at:
-                return Interrupted("the worker was told to stop", release=True)
+                return Interrupted("the worker was stopped", release=True)
             if now >= end:
                 return Interrupted(f"it took longer than {limit}")
             if now >= next_beat:
-                self._beat(job)
+                self._heartbeat(job)
                 next_beat = now + beat
             if time.monotonic() >= self._held_until:
-                return Interrupted("the server did not answer for as long as the lease held", lost=True)
+                return Interrupted("the server did not respond for the duration of the lease", lost=True)
         return None
 
-    def _beat(self, job: Job) -> None:
-        """Extend the lease; a server that is away for less than the lease does no harm."""
+    def _heartbeat(self, job: Job) -> None:
+        """Extend the lease; an outage of the server shorter than the lease is harmless."""
         sent = time.monotonic()
         try:
             self._client.heartbeat_job(job)
@@ -145,8 +145,8 @@ class Worker:
         else:
             self._held_until = sent + self._plan.lease.total_seconds()
 
-    def _told(self, job: Job, run: Run, interrupted: Interrupted | None) -> str:
-        """Tell the server how the work ended."""
+    def _report(self, job: Job, run: Run, interrupted: Interrupted | None) -> str:
+        """Report to the server how the work ended."""
         if interrupted and interrupted.lost:
             return interrupted.reason
         if interrupted:
@@ -154,30 +154,30 @@ class Worker:
             return self._fail(job, interrupted.reason, release=interrupted.release)
         if failure := run.failure():
             return self._fail(job, failure)
-        seen: Job = self._sure(lambda: self._client.get_job(job.job_id))
-        if seen.state is JobState.SUCCEEDED:
-            return f"succeeded with {seen.model}/{seen.successor}"  # The work has told the server by itself.
-        if not seen.successor:
+        current: Job = self._retried(lambda: self._client.get_job(job.job_id))
+        if current.state is JobState.SUCCEEDED:
+            return f"succeeded with {current.model}/{current.successor}"  # The work itself has completed the job.
+        if not current.successor:
             return self._fail(job, "it ended without registering a version with the job's id and fence")
-        return self._complete(job, seen.successor, run.log())
+        return self._complete(job, current.successor, run.log())
 
     def _complete(self, job: Job, successor: int, log: str) -> str:
-        self._sure(lambda: self._client.complete_job(job, successor, log=log))
+        self._retried(lambda: self._client.complete_job(job, successor, log=log))
         return f"succeeded with {job.model}/{successor}"
 
     def _fail(self, job: Job, reason: str, release: bool = False) -> str:
-        self._sure(lambda: self._client.fail_job(job, reason, release=release))
-        return f"{'given back' if release else 'failed'}: {reason}"
+        self._retried(lambda: self._client.fail_job(job, reason, release=release))
+        return f"{'released' if release else 'failed'}: {reason}"
 
-    def _sure(self, call: Callable[[], Job]) -> Job:
-        """Call until the server answers, as long as the lease holds."""
+    def _retried(self, call: Callable[[], Job]) -> Job:
+        """Repeat a call until the server responds, as long as the lease holds."""
         while True:
             try:
                 return call()
             except AWAY:
                 if time.monotonic() >= self._held_until:
                     raise
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
 
 
 def _why(job: Job) -> str:

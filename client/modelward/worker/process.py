@@ -1,4 +1,4 @@
-"""Work in a process of its own: a Python callable or any command."""
+"""Run jobs in a separate process: a Python callable or any command."""
 
 import os
 import signal
@@ -14,9 +14,9 @@ from modelward.worker.child import ACTOR, SERVER
 from modelward.worker.running import job_to_json
 
 TERMINATION_SECONDS = 5.0
-"""How long a process may tidy up when it is told to end."""
-TOLD_CHARACTERS = 2000
-"""How much of what a process printed is told as the reason of its failure."""
+"""How long a process may take to exit after SIGTERM."""
+MAX_REASON_CHARACTERS = 2000
+"""Maximum length of a process's output in the reason of its failure, in characters."""
 
 
 def python_command(target: str) -> list[str]:
@@ -24,29 +24,29 @@ def python_command(target: str) -> list[str]:
     return [sys.executable, "-m", "modelward.worker", target]
 
 
-def wrong_with(target: str) -> str:
-    """Return why `module:function` cannot be called, as its process would find out; empty when it can."""
+def callable_error(target: str) -> str:
+    """Return why `module:function` cannot be called, as determined in its own process; empty when it can."""
     command = [*python_command(target), "--check"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
-    said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
-    return said[-1] if done.returncode else ""
+    completed = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    lines = completed.stderr.strip().splitlines() or [f"exit code {completed.returncode}"]
+    return lines[-1] if completed.returncode else ""
 
 
 class ProcessRun:
-    """A job that a process works on.
+    """A job that runs in a process.
 
-    The process finds the job as JSON on its standard input, and in its environment who it is: MODELWARD_SERVER,
-    MODELWARD_ACTOR, MODELWARD_JOB_ID, MODELWARD_JOB_FENCE and MODELWARD_JOB_MODEL.
+    The process receives the job as JSON on its standard input, and in its environment its connection and identity:
+    MODELWARD_SERVER, MODELWARD_ACTOR, MODELWARD_JOB_ID, MODELWARD_JOB_FENCE and MODELWARD_JOB_MODEL.
     """
 
     def __init__(self, command: Sequence[str], job: Job, server: str, actor: str) -> None:
-        told = {
+        environment = {
             SERVER: server,
             ACTOR: actor,
             "MODELWARD_JOB_ID": job.job_id,
             "MODELWARD_JOB_FENCE": str(job.fence),
             "MODELWARD_JOB_MODEL": job.model,
-            "PYTHONUNBUFFERED": "1",  # A log must not lose its end with the process.
+            "PYTHONUNBUFFERED": "1",  # Otherwise the end of the log could be lost with the process.
         }
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process may print
         self._process = subprocess.Popen(
@@ -54,11 +54,11 @@ class ProcessRun:
             stdin=subprocess.PIPE,
             stdout=self._log,
             stderr=subprocess.STDOUT,
-            env=os.environ | told,
-            start_new_session=True,  # All that it starts ends with it, and Ctrl-C is the worker's to handle.
+            env=os.environ | environment,
+            start_new_session=True,  # Its child processes end with it, and Ctrl-C is handled by the worker.
         )
         assert self._process.stdin is not None
-        with suppress(BrokenPipeError), self._process.stdin as stdin:  # A command need not read.
+        with suppress(BrokenPipeError), self._process.stdin as stdin:  # A command need not read its input.
             stdin.write(job_to_json(job).encode())
 
     def finished(self, seconds: float) -> bool:
@@ -71,7 +71,7 @@ class ProcessRun:
         if code == 0:
             return ""
         how = f"exit code {code}" if code is None or code > 0 else f"ended by signal {-code}"
-        end = self.log().strip()[-TOLD_CHARACTERS:]
+        end = self.log().strip()[-MAX_REASON_CHARACTERS:]
         return f"{how}: {end}" if end else how
 
     def log(self) -> str:

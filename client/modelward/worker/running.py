@@ -1,4 +1,4 @@
-"""What a worker needs of work that is under way, and how a job reaches it."""
+"""The interface of running work, and the JSON form of a job."""
 
 from typing import Protocol
 
@@ -10,30 +10,30 @@ from modelward.v1 import retraining_pb2 as pb
 
 
 class Run(Protocol):
-    """Work that is under way."""
+    """Running work on a job."""
 
     def finished(self, seconds: float) -> bool:
-        """Wait so long at the most, and return whether it has ended."""
+        """Wait for at most so many seconds, and return whether it has ended."""
         ...
 
     def failure(self) -> str:
-        """Return why it failed; empty when it ended well."""
+        """Return the reason of its failure; empty when it succeeded."""
         ...
 
     def log(self) -> str:
-        """Return what it printed, or only the end of that."""
+        """Return its output, or only the end of it."""
         ...
 
     def stop(self) -> None:
-        """End it, whatever it does, and give back what it holds."""
+        """End it unconditionally, and release its resources."""
         ...
 
 
 def job_to_json(job: Job) -> str:
-    """Write a job in the contract's JSON, for work in any language."""
+    """Format a job in the contract's JSON, for work in any language."""
     return MessageToJson(job_to_proto(job), preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def job_from_json(text: str | bytes) -> Job:
-    """Read a job that `job_to_json` wrote, as a command finds it on its standard input."""
+    """Parse a job from the output of `job_to_json`, which a command receives on its standard input."""
     return job_from_proto(Parse(text, pb.Job(), ignore_unknown_fields=True))

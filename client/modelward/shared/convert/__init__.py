@@ -1,1 +1,1 @@
-"""Between the dataclasses and the messages of the contract: pairs `x_to_proto` and `x_from_proto`."""
+"""Converters between the dataclasses and the contract's messages, in pairs `x_to_proto` and `x_from_proto`."""

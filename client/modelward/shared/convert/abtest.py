@@ -1,4 +1,4 @@
-"""A/B tests between their dataclasses and messages."""
+"""Convert A/B tests between dataclasses and messages."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def state_to_proto(state: AbTestState | None) -> pb.AbTestState.ValueType:
 
 
 def state_from_proto(value: pb.AbTestState.ValueType) -> AbTestState | None:
-    """Convert a state; None for unspecified, and for one that a newer server may know."""
+    """Convert a state; return None for unspecified and for a state that only newer servers know."""
     return next((state for state, known in STATES.items() if known == value), None)
 
 
@@ -67,7 +67,7 @@ def variant_from_proto(message: pb.Variant) -> Variant:
 def namespace_to_proto(namespace: AbNamespace | None) -> pb.AbNamespace | None:
     if namespace is None:
         return None
-    # `from` is a word of Python's own.
+    # `from` is a keyword of Python.
     return pb.AbNamespace(name=namespace.name, until=namespace.until, **{"from": namespace.start})
 
 
@@ -163,7 +163,7 @@ def ab_outcome_to_proto(outcome: AbOutcome, field: str = "outcome") -> pb.AbOutc
     """Convert an outcome.
 
     Raises:
-        InvalidField: its unit is none that an assignment deals.
+        InvalidField: the assignment does not accept its unit.
     """
     check_unit(outcome.unit, f"{field}.unit")
     return pb.AbOutcome(

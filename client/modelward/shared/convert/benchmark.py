@@ -1,4 +1,4 @@
-"""Benchmarks of models between their dataclasses and messages."""
+"""Convert benchmarks of models between dataclasses and messages."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from modelward.shared.convert.common import ref_from_proto, ref_to_proto, span_f
 from modelward.v1 import comparison_pb2 as pb
 
 
-def benchmark_to_proto(found: ModelBenchmark) -> pb.ModelBenchmark:
+def benchmark_to_proto(benchmark: ModelBenchmark) -> pb.ModelBenchmark:
     return pb.ModelBenchmark(
-        version=ref_to_proto(found.version),
-        load_time=_to_span(found.load_seconds),
-        size_bytes=found.size_bytes,
-        peak_memory_bytes=found.peak_memory_bytes,
-        batches=map(_batch_to_proto, found.batches),
-        failure=found.failure,
+        version=ref_to_proto(benchmark.version),
+        load_time=_to_span(benchmark.load_seconds),
+        size_bytes=benchmark.size_bytes,
+        peak_memory_bytes=benchmark.peak_memory_bytes,
+        batches=map(_batch_to_proto, benchmark.batches),
+        failure=benchmark.failure,
     )
 
 
@@ -55,8 +55,8 @@ def _batch_from_proto(message: pb.BatchBenchmark) -> BatchBenchmark:
     )
 
 
-def _estimate_to_proto(found: DurationEstimate) -> pb.DurationEstimate:
-    return pb.DurationEstimate(value=_to_span(found.value), low=_to_span(found.low), high=_to_span(found.high))
+def _estimate_to_proto(estimate: DurationEstimate) -> pb.DurationEstimate:
+    return pb.DurationEstimate(value=_to_span(estimate.value), low=_to_span(estimate.low), high=_to_span(estimate.high))
 
 
 def _estimate_from_proto(message: pb.DurationEstimate) -> DurationEstimate:

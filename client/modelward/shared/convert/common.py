@@ -1,4 +1,4 @@
-"""What every service's converters share: instants, spans, references to versions, stages, files."""
+"""Converters shared by all services: timestamps, durations, version references, stages and files."""
 
 from __future__ import annotations
 
@@ -19,30 +19,30 @@ STAGES = {
 }
 
 FORMATS = {"html": pb.REPORT_FORMAT_HTML, "png": pb.REPORT_FORMAT_PNG}
-"""What a report can be drawn as."""
+"""The formats in which a report can be rendered."""
 
 
 def report_format_to_proto(name: str) -> pb.ReportFormat.ValueType:
-    """Convert the name of a format.
+    """Convert the name of a report format.
 
     Raises:
-        InvalidField: it is another one.
+        InvalidField: the name is not a report format.
     """
     if name not in FORMATS:
-        raise InvalidField(FieldViolation("format", f"{name!r} is no format; there are {', '.join(FORMATS)}"))
+        raise InvalidField(FieldViolation("format", f"{name!r} is not a format; use one of {', '.join(FORMATS)}"))
     return FORMATS[name]
 
 
 def time_to_proto(value: datetime | None) -> Timestamp | None:
-    """Convert an instant.
+    """Convert a datetime.
 
     Raises:
-        InvalidField: it has no zone, so nobody could know what it means.
+        InvalidField: it has no time zone, which makes it ambiguous.
     """
     if value is None:
         return None
     if value.tzinfo is None:
-        fix = f"{value} has no time zone; give it one, as datetime(..., tzinfo=UTC)"
+        fix = f"{value} has no time zone; add one, for example datetime(..., tzinfo=UTC)"
         raise InvalidField(FieldViolation("time", fix))
     message = Timestamp()
     message.FromDatetime(value)
@@ -50,15 +50,15 @@ def time_to_proto(value: datetime | None) -> Timestamp | None:
 
 
 def time_from_proto(message: Timestamp) -> datetime:
-    """Convert an instant.
+    """Convert a timestamp.
 
     Raises:
-        UnexpectedError: no clock can show it; the server refuses such requests before they are converted.
+        UnexpectedError: it is out of the range of `datetime`; the server rejects such requests before conversion.
     """
     try:
         return message.ToDatetime(UTC)
     except (ValueError, OverflowError):
-        raise UnexpectedError(f"{message.seconds} s since 1970 is no instant from the year 1 to 9999") from None
+        raise UnexpectedError(f"{message.seconds} s since 1970 is outside the years 1 to 9999") from None
 
 
 def span_to_proto(value: timedelta | None) -> Duration | None:
@@ -73,26 +73,28 @@ def seconds_to_proto(value: float, field: str) -> Duration:
     """Convert a number of seconds.
 
     Raises:
-        InvalidField: no duration is so long.
+        InvalidField: it is out of the range of a duration.
     """
     try:
         message = Duration()
         message.FromTimedelta(timedelta(seconds=value))
         return message
     except (ValueError, OverflowError):
-        raise InvalidField(FieldViolation(field, f"is {value}; give a number of seconds")) from None
+        raise InvalidField(
+            FieldViolation(field, f"is {value}; give a number of seconds in the range of a duration")
+        ) from None
 
 
 def span_from_proto(message: Duration) -> timedelta:
-    """Convert a span.
+    """Convert a duration.
 
     Raises:
-        UnexpectedError: it is too long to be one; the server refuses such requests before they are converted.
+        UnexpectedError: it is out of the range of `timedelta`; the server rejects such requests before conversion.
     """
     try:
         return message.ToTimedelta()
     except (ValueError, OverflowError):
-        raise UnexpectedError(f"{message.seconds} s is longer than any span of time") from None
+        raise UnexpectedError(f"{message.seconds} s is outside the range of a timedelta") from None
 
 
 def stage_to_proto(stage: Stage | None) -> pb.Stage.ValueType:
@@ -100,7 +102,7 @@ def stage_to_proto(stage: Stage | None) -> pb.Stage.ValueType:
 
 
 def stage_from_proto(value: pb.Stage.ValueType) -> Stage | None:
-    """Convert a stage; None for unspecified, and for one that a newer server may know."""
+    """Convert a stage; return None for unspecified and for a stage that only newer servers know."""
     return next((stage for stage, known in STAGES.items() if known == value), None)
 
 

@@ -1,4 +1,4 @@
-"""Comparisons between their dataclasses and messages."""
+"""Convert comparisons between dataclasses and messages."""
 
 from __future__ import annotations
 
@@ -39,20 +39,20 @@ def metric_to_proto(metric: Metric | None) -> pb.Metric.ValueType:
 
 
 def metric_from_proto(value: pb.Metric.ValueType) -> Metric | None:
-    """Convert a metric; None for unspecified, and for one that a newer server may know."""
+    """Convert a metric; return None for unspecified and for a metric that only newer servers know."""
     return next((metric for metric, known in METRICS.items() if known == value), None)
 
 
 def known_metric(value: pb.Metric.ValueType) -> Metric:
-    """Convert a metric without which an answer means nothing.
+    """Convert a metric that the answer requires.
 
     Raises:
-        UnexpectedError: a newer server knows it and this client does not.
+        UnexpectedError: only newer servers know the metric.
     """
     metric = metric_from_proto(value)
     if metric is None:
         raise UnexpectedError(
-            f"the server decided by metric {value}, which this client does not know: update modelward"
+            f"the server decided by metric {value}, which this client does not know; update modelward"
         )
     return metric
 
@@ -62,7 +62,7 @@ def verdict_to_proto(verdict: Verdict | None) -> pb.Verdict.ValueType:
 
 
 def verdict_from_proto(value: pb.Verdict.ValueType) -> Verdict | None:
-    """Convert a verdict; None for unspecified, and for one that a newer server may know."""
+    """Convert a verdict; return None for unspecified and for a verdict that only newer servers know."""
     return next((verdict for verdict, known in VERDICTS.items() if known == value), None)
 
 
@@ -76,16 +76,16 @@ def estimate_from_proto(message: pb.MetricEstimate) -> MetricEstimate:
     return MetricEstimate(known_metric(message.metric), message.value, message.low, message.high)
 
 
-def difference_to_proto(found: MetricDifference) -> pb.MetricDifference:
+def difference_to_proto(difference: MetricDifference) -> pb.MetricDifference:
     return pb.MetricDifference(
-        metric=metric_to_proto(found.metric),
-        difference=found.difference,
-        low=found.low,
-        high=found.high,
-        p_value=found.p_value,
-        adjusted_p_value=found.adjusted_p_value,
-        test=TESTS[found.test],
-        statistic=found.statistic,
+        metric=metric_to_proto(difference.metric),
+        difference=difference.difference,
+        low=difference.low,
+        high=difference.high,
+        p_value=difference.p_value,
+        adjusted_p_value=difference.adjusted_p_value,
+        test=TESTS[difference.test],
+        statistic=difference.statistic,
     )
 
 
@@ -103,11 +103,11 @@ def difference_from_proto(message: pb.MetricDifference) -> MetricDifference:
     )
 
 
-def deflated_to_proto(found: DeflatedSharpe | None) -> pb.DeflatedSharpe | None:
-    if found is None:
+def deflated_to_proto(sharpe: DeflatedSharpe | None) -> pb.DeflatedSharpe | None:
+    if sharpe is None:
         return None
     return pb.DeflatedSharpe(
-        probability=found.probability, trials=found.trials, expected_by_luck=found.expected_by_luck
+        probability=sharpe.probability, trials=sharpe.trials, expected_by_luck=sharpe.expected_by_luck
     )
 
 
@@ -155,7 +155,7 @@ def result_to_proto(result: ModelResult) -> pb.ModelResult:
 def result_from_proto(message: pb.ModelResult) -> ModelResult:
     return ModelResult(
         version=ref_from_proto(message.version),
-        # Lists go without the metrics that only a newer server knows.
+        # Lists omit metrics that only newer servers know.
         metrics=tuple(estimate_from_proto(one) for one in message.metrics if metric_from_proto(one.metric)),
         differences=tuple(difference_from_proto(one) for one in message.differences if metric_from_proto(one.metric)),
         verdict=verdict_from_proto(message.verdict),

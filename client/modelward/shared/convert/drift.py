@@ -1,4 +1,4 @@
-"""Drift between its dataclasses and messages."""
+"""Convert drift reports, references and policies between dataclasses and messages."""
 
 from __future__ import annotations
 
@@ -277,10 +277,10 @@ def report_from_proto(message: pb.DriftReport) -> DriftReport:
 
 
 def observed_from_proto(answers: Sequence[pb.ObserveResponse]) -> Observed:
-    """Return what all answers of a stream say.
+    """Return the field that all answers of a stream share.
 
     Raises:
-        UnexpectedError: there is none.
+        UnexpectedError: the stream has no answer.
     """
     if not answers:
         raise UnexpectedError("the server ended the stream without an answer")

@@ -1,4 +1,4 @@
-"""Events and rollouts between their dataclasses and messages."""
+"""Convert events and rollouts between dataclasses and messages."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ CONVERTERS: dict[EventKind, tuple[Any, Any]] = {
     EventKind.DRIFT_ALARM: (alarm_to_proto, alarm_from_proto),
     EventKind.PERFORMANCE_ALARM: (performance_alarm_to_proto, performance_alarm_from_proto),
 }
-"""The kinds of events by the name of their field, and what converts each."""
+"""The converter of each kind of event, by the name of its field."""
 
 
 def event_to_proto(event: ModelEvent) -> pb.ModelEvent:
@@ -92,7 +92,7 @@ def event_to_proto(event: ModelEvent) -> pb.ModelEvent:
 
 
 def event_from_proto(event: pb.ModelEvent) -> ModelEvent | None:
-    """Convert an event; None for one of a kind that only a newer client knows."""
+    """Convert an event; return None for a kind of event that only newer clients know."""
     kind = event.WhichOneof("event")
     if kind not in set(EventKind):
         return None

@@ -1,4 +1,4 @@
-"""Models, versions and transitions between their dataclasses and messages."""
+"""Convert models, versions and transitions between dataclasses and messages."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def format_to_proto(value: ModelFormat | None) -> pb.ModelFormat.ValueType:
 
 
 def format_from_proto(value: pb.ModelFormat.ValueType) -> ModelFormat | None:
-    """Convert a format; None for unspecified, and for one that a newer server may know."""
+    """Convert a format; return None for unspecified and for a format that only newer servers know."""
     return next((format_ for format_, known in FORMATS.items() if known == value), None)
 
 

@@ -1,4 +1,4 @@
-"""Predictions, labels and performance between their dataclasses and messages."""
+"""Convert predictions, labels and performance between dataclasses and messages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Promotion policies and audit records between their dataclasses and messages."""
+"""Convert promotion policies and audit records between dataclasses and messages."""
 
 from modelward.lifecycle import (
     AuditDefect,
@@ -87,15 +87,15 @@ def audit_record_from_proto(message: pb.AuditRecord) -> AuditRecord:
     )
 
 
-def verification_to_proto(found: AuditVerification) -> pb.VerifyAuditLogResponse:
+def verification_to_proto(verification: AuditVerification) -> pb.VerifyAuditLogResponse:
     return pb.VerifyAuditLogResponse(
-        intact=found.intact,
-        records=found.records,
-        head_hash=found.head_hash,
-        defects=[pb.AuditDefect(**vars(defect)) for defect in found.defects],
-        head_sequence=found.head_sequence,
-        expected_sequence=found.expected_sequence,
-        rows=found.rows,
+        intact=verification.intact,
+        records=verification.records,
+        head_hash=verification.head_hash,
+        defects=[pb.AuditDefect(**vars(defect)) for defect in verification.defects],
+        head_sequence=verification.head_sequence,
+        expected_sequence=verification.expected_sequence,
+        rows=verification.rows,
     )
 
 

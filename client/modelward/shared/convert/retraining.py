@@ -1,4 +1,4 @@
-"""Schedules, reasons and jobs between their dataclasses and messages."""
+"""Convert schedules, due reasons and jobs between dataclasses and messages."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def job_state_to_proto(state: JobState | None) -> pb.JobState.ValueType:
 
 
 def job_state_from_proto(value: pb.JobState.ValueType) -> JobState | None:
-    """Convert a state; None for unspecified, and for one that a newer server may know."""
+    """Convert a state; return None for unspecified and for a state that only newer servers know."""
     return next((state for state, known in JOB_STATES.items() if known == value), None)
 
 
@@ -212,13 +212,15 @@ def _evidence(message: pb.DueReason) -> Evidence:
         return PeriodicEvidence(time_from_proto(periodic.fired_at), time_from_proto(periodic.last_trained_at))
     if kind == "drift":
         drift = message.drift
-        least = drift.min_score if drift.HasField("min_score") else None
-        return DriftEvidence(drift.report_id, drift.version, drift.score, least)
+        min_score = drift.min_score if drift.HasField("min_score") else None
+        return DriftEvidence(drift.report_id, drift.version, drift.score, min_score)
     if kind == "performance":
-        seen = message.performance
-        registered = seen.registered if seen.HasField("registered") else None
-        measured_at = time_from_proto(seen.measured_at)
-        return PerformanceEvidence(seen.metric, seen.version, seen.value, seen.threshold, registered, measured_at)
+        performance = message.performance
+        registered = performance.registered if performance.HasField("registered") else None
+        measured_at = time_from_proto(performance.measured_at)
+        return PerformanceEvidence(
+            performance.metric, performance.version, performance.value, performance.threshold, registered, measured_at
+        )
     return RequestEvidence(message.request.actor, message.request.reason)
 
 
@@ -341,7 +343,7 @@ def follow_up_to_proto(follow_up: FollowUp) -> pb.FollowUp:
 
 
 def follow_up_from_proto(message: pb.FollowUp) -> FollowUp | None:
-    """Convert how far that is which follows; None for a state that a newer server may know."""
+    """Convert the progress of a job's follow-up; return None for a state that only newer servers know."""
     state = next((state for state, known in FOLLOW_UP_STATES.items() if known == message.state), None)
     if state is None:
         return None
@@ -366,7 +368,7 @@ def retraining_policy_to_proto(policy: RetrainingPolicy) -> pb.RetrainingPolicy:
 
 
 def retraining_policy_from_proto(message: pb.RetrainingPolicy) -> RetrainingPolicy:
-    """Convert a policy, with the defaults that the contract names."""
+    """Convert a policy, applying the contract's defaults."""
     actions = (action for action, known in FOLLOW_UP_ACTIONS.items() if known == message.follow_up)
     verdicts = tuple(verdict for value in message.promote_on if (verdict := verdict_from_proto(value)))
     return RetrainingPolicy(

@@ -1,4 +1,4 @@
-"""Schedules' policies, previews and histories between their dataclasses and messages."""
+"""Convert schedule policies, previews and firing histories between dataclasses and messages."""
 
 from __future__ import annotations
 
