@@ -317,9 +317,9 @@ async def test_what_the_test_does_not_know_is_refused_by_name(
     assert [violation.field for violation in caught.value.violations] == [field]
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf")])
-async def test_value_that_is_not_finite_is_refused(client: Either, test: AbTest, value: float) -> None:
-    with pytest.raises(errors.InvalidField, match="finite"):
+@pytest.mark.parametrize(("value", "fix"), [(float("nan"), "leave it out of the outcome"), (float("inf"), "finite")])
+async def test_value_that_is_not_finite_is_refused(client: Either, test: AbTest, value: float, fix: str) -> None:
+    with pytest.raises(errors.InvalidField, match=fix):
         await client.record_ab_outcomes(test, [AbOutcome("o", "u", {"pnl_bps": value})])
 
 
