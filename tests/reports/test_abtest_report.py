@@ -19,8 +19,8 @@ async def test_page_and_picture_show_how_a_test_stands(client: Either, name: str
     await client.record_ab_outcomes(test, outcomes(test, 300))
     result = await client.ab_test_result(test)
     page = Page(await client.render_ab_test(name))
-    for said in (result.summary, "<b>does it pay?</b>", "in pnl_bps over time", "confidence sequence", name):
-        assert said in page.text
+    for description in (result.summary, "<b>does it pay?</b>", "in pnl_bps over time", "confidence sequence", name):
+        assert description in page.text
     assert page.count("path", class_="band") == 1
     assert page.count("script") == page.count("link") == page.count("img") == 0
     for drawn in (await client.render_ab_test(test, "png"), await client.render_ab_test(name, format="png")):

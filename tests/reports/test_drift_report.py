@@ -102,7 +102,7 @@ async def test_page_tells_the_finding_its_evidence_and_its_limits(
     reports = quarters(version)
     page = Page(await client.render_drift_report(kept.keep(reports)))
     report = reports[-1]
-    for said in (
+    for description in (
         report.summary,
         *report.drivers,
         *report.caveats,
@@ -110,7 +110,7 @@ async def test_page_tells_the_finding_its_evidence_and_its_limits(
         "2026-11-23 15:07",
         "UTC, by ada",
     ):
-        assert said in page.text
+        assert description in page.text
     assert "crisis nearest no drift 0.118" in page.text
     assert "AUC 0.913 threshold 0.750" in page.text
     assert "12.5%" in page.text

@@ -1,6 +1,6 @@
-"""Which fields of which tables the audit log records, and how a row shows them in the words of its records.
+"""The fields of tables that the audit log records, and how to read them from rows and from records.
 
-What no record tells of is not here: docs/security.md lists it.
+Fields that no record covers are not listed here; docs/security.md lists them.
 """
 
 import json
@@ -27,8 +27,8 @@ from modelward_server.storage.security_tables import GrantRow
 from modelward_server.storage.tables import AuditRow, ModelRow, PolicyRow, VersionRow
 
 Fields: TypeAlias = dict[str, Any]
-"""Fields as the JSON of records has them."""
-VERSION_FACTS = (
+"""Fields in the JSON form of audit records."""
+VERSION_FIELDS = (
     "description",
     "tags",
     "params",
@@ -42,7 +42,7 @@ VERSION_FACTS = (
     "references",
     "artifact_deletion",
 )
-JOB_FACTS = (
+JOB_FIELDS = (
     "model",
     "version",
     "created_by",
@@ -55,41 +55,43 @@ JOB_FACTS = (
     "fence",
     "follow_up",
 )
-"""What heartbeats and leases that run out, which are not on record, leave alone."""
+"""The fields that are not changed by heartbeats and expired leases, which are not recorded."""
 NOT_HALTED: Fields = {"halt": None}
 
 
 @dataclass(frozen=True)
 class Aspect:
-    """Some fields of a table's rows, and the records of which the last one about a row says what they are.
+    """A group of fields of a table, and the kinds of records of which the last one about a row determines them.
 
     Attributes:
-        kinds: what a record of each kind says of the fields; None when the row is gone.
-        key: of the row that a record is about.
-        found: what a row shows of them.
-        weak: kinds that count only where no record came before.
-        without: what they are where there is no record; None where each row must have one.
+        table: the table.
+        kinds: reads the fields from a record of each kind; None if the row was deleted.
+        key: returns the key of the row to which a record refers.
+        row_key: returns the key of a row.
+        row_fields: reads the fields from a row.
+        weak: kinds that count only if no record came before.
+        default: the fields of a row without a record; None if each row must have a record.
     """
 
     table: type[Any]
     kinds: Mapping[Kind, Callable[[Fields], Fields | None]]
     key: Callable[[AuditRow], Hashable]
     row_key: Callable[[Any], Hashable]
-    found: Callable[[Session, Any], Fields]
+    row_fields: Callable[[Session, Any], Fields]
     weak: frozenset[Kind] = frozenset()
-    without: Fields | None = None
+    default: Fields | None = None
 
 
-def picked(*names: str) -> Callable[[Fields], Fields]:
-    """Return what takes these fields of a payload; one that an older server did not record is left out."""
-    return lambda said: {name: said[name] for name in names if name in said}
+def fields_of(*names: str) -> Callable[[Fields], Fields]:
+    """Return a function that selects fields of a payload; those that an older server did not record are left out."""
+    return lambda payload: {name: payload[name] for name in names if name in payload}
 
 
-def _whole(said: Fields) -> Fields:
-    return said
+def _all_fields(payload: Fields) -> Fields:
+    return payload
 
 
-def _gone(_said: Fields) -> None:
+def _deleted(_said: Fields) -> None:
     return None
 
 
@@ -102,7 +104,7 @@ def _of_version(record: AuditRow) -> Hashable:
 
 
 def _named(field: str) -> Callable[[AuditRow], Hashable]:
-    """Return what reads the key of a row from its records."""
+    """Return a function that reads the key of a row from a record's payload."""
     return lambda record: str(json.loads(record.payload)[field])
 
 
@@ -114,22 +116,24 @@ def _version_fields(_session: Session, row: VersionRow) -> Fields:
     return to_json(to_version(row))
 
 
-def _job(said: Fields) -> Fields:
-    succeeded = said["state"] == JobState.SUCCEEDED
-    return picked(*JOB_FACTS, *(["successor"] if succeeded else []))(said)
+def _job(payload: Fields) -> Fields:
+    succeeded = payload["state"] == JobState.SUCCEEDED
+    return fields_of(*JOB_FIELDS, *(["successor"] if succeeded else []))(payload)
 
 
 def _ab_test(session: Session, row: AbTestRow) -> Fields:
-    found = get_ab_test(session, row.test).conclusion
-    return {"concluded": True, "winner": found.winner, "action": found.action} if found else {"concluded": False}
+    conclusion = get_ab_test(session, row.test).conclusion
+    if conclusion is None:
+        return {"concluded": False}
+    return {"concluded": True, "winner": conclusion.winner, "action": conclusion.action}
 
 
 ASPECTS = (
     Aspect(
         ModelRow,
         {
-            Kind.MODEL: picked("description", "tags", "created_at"),
-            Kind.REGISTERED: lambda said: {"description": "", "tags": {}, "created_at": said["created_at"]},
+            Kind.MODEL: fields_of("description", "tags", "created_at"),
+            Kind.REGISTERED: lambda payload: {"description": "", "tags": {}, "created_at": payload["created_at"]},
         },
         _of_model,
         lambda row: row.name,
@@ -138,23 +142,23 @@ ASPECTS = (
     ),
     Aspect(
         ModelRow,
-        {Kind.HALTED: lambda said: {"halt": said}, Kind.RESUMED: lambda _: NOT_HALTED},
+        {Kind.HALTED: lambda payload: {"halt": payload}, Kind.RESUMED: lambda _: NOT_HALTED},
         _of_model,
         lambda row: row.name,
         _model_fields,
-        without=NOT_HALTED,
+        default=NOT_HALTED,
     ),
     Aspect(
         ModelRow,
-        {Kind.REGISTERED: lambda said: {"latest_version": said["version"]}},
+        {Kind.REGISTERED: lambda payload: {"latest_version": payload["version"]}},
         _of_model,
         lambda row: row.name,
         _model_fields,
-        without={"latest_version": 0},
+        default={"latest_version": 0},
     ),
     Aspect(
         VersionRow,
-        {Kind.REGISTERED: picked(*VERSION_FACTS), Kind.VERSION: picked(*VERSION_FACTS)},
+        {Kind.REGISTERED: fields_of(*VERSION_FIELDS), Kind.VERSION: fields_of(*VERSION_FIELDS)},
         _of_version,
         lambda row: (row.model, row.version),
         _version_fields,
@@ -162,8 +166,8 @@ ASPECTS = (
     Aspect(
         VersionRow,
         {
-            Kind.REGISTERED: picked("stage", "stage_since"),
-            Kind.TRANSITION: lambda said: {"stage": said["to_stage"], "stage_since": said["moved_at"]},
+            Kind.REGISTERED: fields_of("stage", "stage_since"),
+            Kind.TRANSITION: lambda payload: {"stage": payload["to_stage"], "stage_since": payload["moved_at"]},
         },
         _of_version,
         lambda row: (row.model, row.version),
@@ -171,28 +175,28 @@ ASPECTS = (
     ),
     Aspect(
         PolicyRow,
-        {Kind.POLICY: _whole},
+        {Kind.POLICY: _all_fields},
         _of_model,
         lambda row: row.model,
         lambda session, row: to_json(get_policy(session, row.model)),
     ),
     Aspect(
         DriftPolicyRow,
-        {Kind.DRIFT_POLICY: _whole},
+        {Kind.DRIFT_POLICY: _all_fields},
         _of_model,
         lambda row: row.model,
         lambda session, row: to_json(get_drift_policy(session, row.model)),
     ),
     Aspect(
         RetrainingPolicyRow,
-        {Kind.RETRAINING_POLICY: _whole},
+        {Kind.RETRAINING_POLICY: _all_fields},
         _of_model,
         lambda row: row.model,
         lambda session, row: to_json(get_retraining_policy(session, row.model)),
     ),
     Aspect(
         ScheduleRow,
-        {Kind.SCHEDULE: _whole, Kind.SCHEDULE_DELETED: _gone},
+        {Kind.SCHEDULE: _all_fields, Kind.SCHEDULE_DELETED: _deleted},
         _named("schedule_id"),
         lambda row: row.schedule_id,
         lambda _, row: to_json(to_schedule(row)),
@@ -208,7 +212,7 @@ ASPECTS = (
         AbTestRow,
         {
             Kind.AB_TEST: lambda _: {"concluded": False},
-            Kind.AB_TEST_CONCLUDED: lambda said: {"concluded": True, **picked("winner", "action")(said)},
+            Kind.AB_TEST_CONCLUDED: lambda payload: {"concluded": True, **fields_of("winner", "action")(payload)},
         },
         _named("test"),
         lambda row: row.test,
@@ -216,7 +220,7 @@ ASPECTS = (
     ),
     Aspect(
         GrantRow,
-        {Kind.GRANT: _whole},
+        {Kind.GRANT: _all_fields},
         _named("id"),
         lambda row: row.grant_id,
         lambda _, row: to_json(to_record(row)),

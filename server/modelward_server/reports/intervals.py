@@ -1,4 +1,4 @@
-"""Where estimates and the ends of their intervals go on a common axis."""
+"""Layout of estimates and their intervals on a common axis."""
 
 import math
 from collections.abc import Sequence
@@ -9,10 +9,10 @@ from modelward_server.reports.wording import ticks
 from modelward_server.statistics.rounding import unit_of
 
 TICKS = 5
-FURTHEST = 2.0**1021
-"""What lies further out is drawn here, since the length of an axis is a float too."""
-NARROWEST = 1e-9
-"""The least room beside the intervals, relative to where they lie: between closer places no labels fit into a float."""
+MAX_COORDINATE = 2.0**1021
+"""Larger magnitudes are drawn at this one, since the length of an axis must be a finite float."""
+MIN_MARGIN_SHARE = 1e-9
+"""Minimum margin beside the intervals, relative to their magnitude: closer tick values are not distinct as floats."""
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Interval:
     low: float
     high: float
     tone: str
-    """`better`, `worse`, `unsure`, or `neutral` where nothing is judged."""
+    """`better`, `worse`, `unsure`, or `neutral` without a verdict."""
     note: str
-    """What stands beside the name, as its verdict."""
+    """The text beside the name, such as its verdict."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Placed:
-    """An interval with its places, in per cent of the width."""
+    """An interval with its positions, in per cent of the width."""
 
     interval: Interval
     at: float
@@ -55,16 +55,17 @@ class Chart:
     rows: tuple[Placed, ...]
     ticks: tuple[Tick, ...]
     zero: float | None
-    """Where no difference lies, in per cent; None when the axis does not show it."""
+    """The position of zero, in per cent; None if the axis does not show it."""
     alt: str
 
 
 def lay_out(intervals: Sequence[Interval], what: str, *, zero: bool) -> Chart:
-    """Place intervals on an axis that holds them all.
+    """Lay out intervals on an axis that contains them all.
 
     Args:
-        what: what is drawn, for those who cannot see it.
-        zero: whether the axis must hold zero and mark it.
+        intervals: the intervals.
+        what: the subject of the chart, for its alternative text.
+        zero: whether the axis must contain and mark zero.
     """
     bottom, top, places = axis([end for one in intervals for end in (one.low, one.value, one.high)], zero=zero)
 
@@ -73,22 +74,22 @@ def lay_out(intervals: Sequence[Interval], what: str, *, zero: bool) -> Chart:
 
     rows = tuple(Placed(one, across(one.value), across(one.low), across(one.high)) for one in intervals)
     texts = ticks(places)
-    said = "; ".join(f"{one.name} {ticks([one.value, one.low, one.high])}" for one in intervals[:12])
+    description = "; ".join(f"{one.name} {ticks([one.value, one.low, one.high])}" for one in intervals[:12])
     return Chart(
         rows,
         tuple(Tick(across(place), text) for place, text in zip(places, texts, strict=True)),
         across(0.0) if zero else None,
-        f"{what}, each with its interval: {said}.",
+        f"{what}, each with its interval: {description}.",
     )
 
 
 def axis(values: Sequence[float], *, zero: bool) -> tuple[float, float, list[float]]:
-    """Return the ends of an axis that holds all finite values, and the round places between them."""
-    held = [min(max(value, -FURTHEST), FURTHEST) for value in values if math.isfinite(value)] + [0.0] * zero
-    unit = unit_of(held)  # In it neither very large nor very small figures are lost, whatever their axis is.
+    """Return the ends of an axis that contains all finite values, and the round tick values between them."""
+    held = [min(max(value, -MAX_COORDINATE), MAX_COORDINATE) for value in values if math.isfinite(value)] + [0.0] * zero
+    unit = unit_of(held)  # In this unit neither very large nor very small values lose precision.
     low, high = min(held, default=0.0) / unit, max(held, default=0.0) / unit
     size = max(abs(low), abs(high))
-    room = max(0.04 * (high - low), 0.04 * size if high == low else NARROWEST * size) or 1.0
+    room = max(0.04 * (high - low), 0.04 * size if high == low else MIN_MARGIN_SHARE * size) or 1.0
     low, high = low - room, high + room
     places = load("matplotlib.ticker").MaxNLocator(nbins=TICKS, steps=[1, 2, 2.5, 5, 10]).tick_values(low, high)
     shown = [float(place) for place in places if low <= place <= high] or [low, high]

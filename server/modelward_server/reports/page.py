@@ -1,4 +1,4 @@
-"""HTML pages that need nothing else: no script, no font, no picture from elsewhere."""
+"""Self-contained HTML pages: no script, font or picture is loaded from elsewhere."""
 
 from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
 
@@ -9,13 +9,13 @@ WORDING = (*FIGURES, "instant", "short", "middle_cut", "listed")
 
 
 def templates(package: str) -> Environment:
-    """Return the templates of a package, which may include those that all reports share."""
-    found = Environment(
+    """Return the templates of a package, which may include the templates shared by all reports."""
+    environment = Environment(
         loader=ChoiceLoader([PackageLoader(package, ""), PackageLoader(__package__, "")]),
-        autoescape=True,  # Names, labels and categories are others' texts.
+        autoescape=True,  # Names, labels and categories are untrusted texts.
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    found.filters |= {name: getattr(wording, name) for name in WORDING}
-    return found
+    environment.filters |= {name: getattr(wording, name) for name in WORDING}
+    return environment

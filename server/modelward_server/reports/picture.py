@@ -1,4 +1,4 @@
-"""Charts that several pictures have."""
+"""Charts shared by several pictures."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,20 +11,23 @@ from modelward_server.reports.wording import change, measure, middle_cut, ticks
 from modelward_server.statistics.rounding import unit_of
 
 LETTER = 0.072
-"""Inches that a letter of the labels takes."""
+"""Width of a character of the labels, in inches."""
 BETTER = "#17693a"
 COLOURS = {"better": BETTER, "worse": DRIFT, "unsure": GROUND, "neutral": GROUND}
 
 
 def draw_intervals(axes: Any, title: str, intervals: Sequence[Interval], *, zero: bool) -> None:
-    """Draw estimates with their intervals below each other, the first on top.
+    """Draw estimates with their intervals below each other, the first at the top.
 
     Args:
-        zero: whether the axis must hold zero and mark it.
+        axes: the axes of matplotlib.
+        title: the title of the chart.
+        intervals: the intervals.
+        zero: whether the axis must contain and mark zero.
     """
     plain(axes)
     bottom, top, places = axis([end for one in intervals for end in (one.low, one.value, one.high)], zero=zero)
-    unit = unit_of([bottom, top])  # Matplotlib takes no axis of 1e-300.
+    unit = unit_of([bottom, top])  # Matplotlib does not accept an axis of 1e-300.
     axes.set(xlim=(bottom / unit, top / unit), ylim=(len(intervals) - 0.3, -0.7))
     axes.set_xticks([place / unit for place in places], ticks(places))
     axes.spines["bottom"].set_visible(True)
@@ -40,7 +43,7 @@ def draw_intervals(axes: Any, title: str, intervals: Sequence[Interval], *, zero
 def _draw_interval(axes: Any, place: float, one: Interval, write: Callable[[float], str], unit: float) -> None:
     colour, beside = COLOURS[one.tone], axes.get_yaxis_transform()
     span = [end * unit for end in axes.get_xlim()]
-    low, value, high = np.clip([one.low, one.value, one.high], *span) / unit  # An end may lie at infinity.
+    low, value, high = np.clip([one.low, one.value, one.high], *span) / unit  # An end may be infinite.
     axes.plot([low, high], [place, place], color=colour, linewidth=2, marker="|", markersize=7)
     axes.plot([value], [place], "o", color=colour, markersize=6, markeredgecolor="white")
     ground = {"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8}
@@ -51,6 +54,6 @@ def _draw_interval(axes: Any, place: float, one: Interval, write: Callable[[floa
 
 
 def _fitted(one: Interval, room: int) -> str:
-    """Return an interval's name and, where there is room, its note; the end of a name, its version, is always kept."""
+    """Return an interval's name and, if there is room, its note; the end of the name, its version, is always kept."""
     noted = f"{one.name}  {one.note}"
     return noted if one.note and len(noted) <= room else middle_cut(one.name, room)

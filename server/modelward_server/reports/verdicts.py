@@ -1,4 +1,4 @@
-"""How drawings show verdicts."""
+"""The presentation of verdicts in reports."""
 
 from modelward.comparison import Verdict
 
@@ -8,11 +8,11 @@ TONES = {
     Verdict.INFERIOR: "worse",
     Verdict.INCONCLUSIVE: "unsure",
 }
-"""The class of the text, which is its colour."""
+"""The CSS class of each verdict, which determines its colour."""
 HEADLINES = {
     Verdict.SUPERIOR: "{} is better than {}",
     Verdict.NON_INFERIOR: "{} is non-inferior to {}",
     Verdict.INFERIOR: "{} is worse than {}",
     Verdict.INCONCLUSIVE: "{} compared with {}: inconclusive",
 }
-"""What a report is headed by, with the names of the two."""
+"""The headlines of reports, with the names of both sides."""

@@ -1,4 +1,4 @@
-"""How the drawings write figures, times and names."""
+"""Formatting of numbers, times and names in reports."""
 
 import math
 from collections.abc import Sequence
@@ -14,37 +14,37 @@ _WRITERS = {"figure": figures.statistic, "measure": figures.metric, "percent": p
 
 
 def figure(value: float) -> str:
-    """Write a statistic, as everywhere else but with a true minus sign."""
+    """Format a statistic, as everywhere else but with a typographic minus sign."""
     return _signed(figures.statistic(value))
 
 
 def measure(value: float) -> str:
-    """Write a metric in its own unit, likewise."""
+    """Format a metric in its own unit, likewise."""
     return _signed(figures.metric(value))
 
 
 def score(value: float) -> str:
-    """Write a drift score, likewise."""
+    """Format a drift score, likewise."""
     return figures.score(value)
 
 
 def change(value: float) -> str:
-    """Write a difference with its sign, likewise."""
+    """Format a difference with its sign, likewise."""
     return _signed(figures.difference(value))
 
 
 def against(value: float, threshold: float, written: str = "figure") -> list[str]:
-    """Write a figure and its threshold, with the digits that tell on which side of it the figure lies."""
+    """Format a value and its threshold, with enough digits to show on which side of the threshold the value is."""
     return [_signed(text) for text in figures.beside(value, threshold, _WRITERS[written])]
 
 
 def tick(value: float) -> str:
-    """Write a single place on an axis in three digits."""
+    """Format a single tick value of an axis with three digits."""
     return ticks((value,))[0]
 
 
 def ticks(values: Sequence[float]) -> list[str]:
-    """Write places on an axis with as many decimals as three digits of the greatest need."""
+    """Format the tick values of an axis, with the decimals that three digits of the largest one need."""
     greatest = max(map(abs, values))
     if greatest and not 1e-3 <= greatest < 1e6:
         return [_signed(f"{value:.3g}") for value in values]
@@ -53,28 +53,28 @@ def ticks(values: Sequence[float]) -> list[str]:
 
 
 def count(number: float) -> str:
-    """Write a number of rows."""
+    """Format a number of rows."""
     return f"{number:,.0f}"
 
 
 def instant(at: datetime) -> str:
-    """Write a time, in UTC."""
+    """Format a time, in UTC."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
 
 
 def short(text: str, length: int = 60) -> str:
-    """Cut a text that is too long for its place."""
+    """Truncate a text that is too long for its place."""
     return text if len(text) <= length else text[: length - 1].rstrip() + "…"
 
 
 def middle_cut(text: str, length: int) -> str:
-    """Cut a name that is too long for its place in its middle: versions of a model differ at the end."""
+    """Truncate a name in the middle if it is too long for its place: versions of a model differ at the end."""
     tail = min(8, length // 2)
     return text if len(text) <= length else f"{text[: length - 1 - tail]}…{text[-tail:]}"
 
 
 def listed(names: tuple[str, ...], shown: int = 3) -> str:
-    """Name the first few."""
+    """List the first few names."""
     more = f" and {len(names) - shown} more" if len(names) > shown else ""
     return ", ".join(short(name, 40) for name in names[:shown]) + more
 

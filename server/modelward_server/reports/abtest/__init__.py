@@ -1,1 +1,1 @@
-"""How an A/B test stands, drawn as a page and as a picture."""
+"""Reports of A/B tests, as an HTML page and as a picture."""

@@ -1,4 +1,4 @@
-"""How an A/B test stands, as one HTML page that needs nothing else."""
+"""The report of an A/B test as one self-contained HTML page."""
 
 from modelward.abtest import AbTest, AbTestResult
 from modelward_server.reports.abtest import wording

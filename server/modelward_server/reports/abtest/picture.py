@@ -1,4 +1,4 @@
-"""How an A/B test stands, as a PNG: the verdict, its course and its metrics, for a mail or a chat."""
+"""The report of an A/B test as a PNG: the verdict, its timeline and its metrics, for a mail or a chat."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,21 +7,21 @@ import numpy as np
 
 from modelward.abtest import AbLook, AbTest, AbTestResult
 from modelward_server.reports.abtest import wording
-from modelward_server.reports.abtest.timeline import looks_of, span
+from modelward_server.reports.abtest.timeline import axis_range, looks_of
 from modelward_server.reports.canvas import DRIFT, INK, LEFT, LINE, LIVE, RIGHT, Canvas, align_ends, drawing, plain
 from modelward_server.reports.picture import draw_intervals
 from modelward_server.reports.wording import count, instant, level, probability, short, ticks
 from modelward_server.statistics.rounding import unit_of
 
 HEAD, COURSE, LINE_HEIGHT, AROUND = 2.1, 2.6, 0.36, 0.95
-"""In inches: the head, one challenger's course, one interval, and what stands above and below a chart."""
-COLUMNS, METRICS_DRAWN, COURSES_DRAWN = 3, 6, 3
+"""Heights in inches: the head, one challenger's timeline, one interval, and the margins of a chart."""
+COLUMNS, MAX_METRICS_DRAWN, MAX_COURSES_DRAWN = 3, 6, 3
 
 
 def draw_picture(test: AbTest, result: AbTestResult) -> bytes:
     """Draw a test as a PNG 2400 pixels wide."""
-    courses = [looks for one in result.variants if len(looks := looks_of(result, one.variant)) > 1][:COURSES_DRAWN]
-    found = [(metric, wording.differences(result, metric)) for metric in test.metrics[:METRICS_DRAWN]]
+    courses = [looks for one in result.variants if len(looks := looks_of(result, one.variant)) > 1][:MAX_COURSES_DRAWN]
+    found = [(metric, wording.differences(result, metric)) for metric in test.metrics[:MAX_METRICS_DRAWN]]
     panels = [(metric, intervals) for metric, intervals in found if intervals]
     panel = len(test.challengers) * LINE_HEIGHT + AROUND
     height = HEAD + COURSE * len(courses) + panel * -(-len(panels) // COLUMNS)
@@ -51,7 +51,7 @@ def _draw_head(canvas: Canvas, test: AbTest, result: AbTestResult) -> None:
 
 def _draw_course(axes: Any, looks: Sequence[AbLook], test: AbTest) -> None:
     plain(axes)
-    bottom, top, places = span(looks)
+    bottom, top, places = axis_range(looks)
     numbers, unit = range(len(looks)), unit_of([bottom, top])
     ends = np.array([(look.low, look.high, look.difference) for look in looks]).T
     low, high, middle = np.clip(ends, bottom, top) / unit

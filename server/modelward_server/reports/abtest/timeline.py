@@ -1,4 +1,4 @@
-"""Where the course of a test goes: how each challenger stood to the control as outcomes came."""
+"""Layout of the timeline of a test: the difference of each challenger to the control over the looks."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,21 +9,21 @@ from modelward_server.reports.intervals import Tick, axis
 from modelward_server.reports.wording import change, instant, measure, short, ticks
 
 LOOKS_SHOWN = 0.1
-"""The axis holds the intervals from this share of the looks on: the first ones are so wide that all would be flat."""
+"""The axis covers the intervals after this share of the looks: the first ones are so wide that all would look flat."""
 LABELS = 4
 
 
 @dataclass(frozen=True)
 class Course:
-    """One challenger over the looks."""
+    """The timeline of one challenger."""
 
     variant: str
     band: str
-    """The path of the area that the interval covered, in a box 100 wide and 100 high."""
+    """The path of the area that the interval covers, in a box 100 wide and 100 high."""
     line: str
     """The path of the difference."""
     zero: float
-    """Where no difference lies, in per cent from the top."""
+    """The position of zero difference, in per cent from the top."""
     levels: tuple[Tick, ...]
     """Labels of the axis, in per cent from the top."""
     times: tuple[Tick, ...]
@@ -32,7 +32,7 @@ class Course:
 
 
 def courses(result: AbTestResult) -> list[Course]:
-    """Lay out every challenger that was looked at twice or more."""
+    """Lay out the timeline of every challenger with at least two looks."""
     found = (looks_of(result, one.variant) for one in result.variants)
     return [_lay_out(looks) for looks in found if len(looks) > 1]
 
@@ -41,14 +41,14 @@ def looks_of(result: AbTestResult, variant: str) -> list[AbLook]:
     return [look for look in result.looks if look.variant == variant]
 
 
-def span(looks: Sequence[AbLook]) -> tuple[float, float, list[float]]:
-    """Return the ends of the axis of differences, and the round places between them."""
-    settled = looks[int(LOOKS_SHOWN * len(looks)) :]
-    return axis([end for look in settled for end in (look.low, look.difference, look.high)], zero=True)
+def axis_range(looks: Sequence[AbLook]) -> tuple[float, float, list[float]]:
+    """Return the ends of the axis of differences, and the tick values between them."""
+    shown = looks[int(LOOKS_SHOWN * len(looks)) :]
+    return axis([end for look in shown for end in (look.low, look.difference, look.high)], zero=True)
 
 
 def _lay_out(looks: Sequence[AbLook]) -> Course:
-    bottom, top, places = span(looks)
+    bottom, top, places = axis_range(looks)
 
     def down(value: float) -> float:
         return 100 * (top - min(max(value, bottom), top)) / (top - bottom)

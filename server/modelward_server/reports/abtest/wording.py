@@ -1,4 +1,4 @@
-"""What the drawings of A/B tests say in words."""
+"""The texts of the reports of A/B tests."""
 
 from modelward.abtest import AbMetric, AbTest, AbTestResult
 from modelward_server.reports.intervals import Interval
@@ -6,7 +6,7 @@ from modelward_server.reports.verdicts import HEADLINES, TONES
 
 
 def headline(test: AbTest, result: AbTestResult) -> str:
-    """Say in a few words how the test stands."""
+    """Return the headline of the report."""
     if result.sample_ratio_broken:
         return "Sample ratio mismatch: no verdict"
     if result.broken_guardrails:
@@ -28,9 +28,9 @@ def _foremost(test: AbTest, result: AbTestResult) -> str:
 
 def differences(result: AbTestResult, metric: AbMetric) -> list[Interval]:
     """Return the challengers' differences to the control in a metric."""
-    found = ((one.variant, one[metric.key]) for one in result.variants)
+    estimates = ((one.variant, one[metric.key]) for one in result.variants)
     return [
         Interval(variant, one.difference, one.low, one.high, TONES[one.verdict], one.verdict.value)
-        for variant, one in found
+        for variant, one in estimates
         if one.verdict is not None
     ]

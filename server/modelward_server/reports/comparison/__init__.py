@@ -1,1 +1,1 @@
-"""A comparison drawn, as a page and as a picture."""
+"""Reports of comparisons, as an HTML page and as a picture."""

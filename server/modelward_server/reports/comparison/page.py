@@ -1,4 +1,4 @@
-"""A comparison as one HTML page that needs nothing else."""
+"""The report of a comparison as one self-contained HTML page."""
 
 from modelward.comparison import Comparison, Metric
 from modelward_server.reports.comparison import wording

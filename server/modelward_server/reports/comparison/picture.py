@@ -1,4 +1,4 @@
-"""A comparison as a PNG: the verdict and the intervals of every metric, for a mail or a chat."""
+"""The report of a comparison as a PNG: the verdict and the intervals of every metric, for a mail or a chat."""
 
 from typing import Any
 
@@ -9,17 +9,19 @@ from modelward_server.reports.intervals import Interval
 from modelward_server.reports.picture import draw_intervals
 from modelward_server.reports.wording import change, count, instant, probability, short
 
-COLUMNS, METRICS_DRAWN = 3, 6
+COLUMNS, MAX_METRICS_DRAWN = 3, 6
 HEAD, LINE, AROUND = 2.1, 0.36, 0.95
-"""In inches: the head, one interval, and what stands above and below a chart."""
-VERSIONS_DRAWN = 12
+"""Heights in inches: the head, one interval, and the margins of a chart."""
+MAX_VERSIONS_DRAWN = 12
 
 
 def draw_picture(comparison: Comparison) -> bytes:
-    """Draw a comparison as a PNG 2400 pixels wide; of more than `VERSIONS_DRAWN` versions the best."""
+    """Draw a comparison as a PNG 2400 pixels wide, with at most the best `MAX_VERSIONS_DRAWN` versions."""
     metrics = wording.metrics(comparison)
-    decisive = wording.differences(comparison)[:VERSIONS_DRAWN]
-    panels = [(metric, wording.estimates(comparison, metric)[:VERSIONS_DRAWN]) for metric in metrics[:METRICS_DRAWN]]
+    decisive = wording.differences(comparison)[:MAX_VERSIONS_DRAWN]
+    panels = [
+        (metric, wording.estimates(comparison, metric)[:MAX_VERSIONS_DRAWN]) for metric in metrics[:MAX_METRICS_DRAWN]
+    ]
     first, panel = len(decisive) * LINE + AROUND, len(panels[0][1]) * LINE + AROUND
     height = HEAD + first + panel * -(-len(panels) // COLUMNS)
     with drawing:

@@ -1,4 +1,4 @@
-"""What the drawings of comparisons say in words."""
+"""The texts and the data of the reports of comparisons."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from modelward_server.reports.verdicts import HEADLINES, TONES
 
 
 def headline(comparison: Comparison) -> str:
-    """Say in a few words what came out."""
+    """Return the headline of the report."""
     found = comparison.conclusion
     return HEADLINES[found.verdict].format(found.version, found.against)
 
@@ -20,23 +20,23 @@ def ran(comparison: Comparison) -> list[ModelResult]:
 
 
 def metrics(comparison: Comparison) -> list[Metric]:
-    """Return what was measured, the deciding metric first."""
+    """Return the computed metrics, the primary metric first."""
     measured = [estimate.metric for estimate in ran(comparison)[0].metrics]
     return sorted(measured, key=lambda metric: metric is not comparison.primary_metric)
 
 
 def named(metric: Metric) -> str:
-    """Write a metric's name for people."""
+    """Return the display name of a metric."""
     return metric.value.replace("_", " ")
 
 
 def difference_of(result: ModelResult, metric: Metric) -> MetricDifference | None:
-    """Return how a version differs from the baseline in a metric; None for the baseline itself."""
+    """Return a version's difference to the baseline in a metric; None for the baseline itself."""
     return next((found for found in result.differences if found.metric is metric), None)
 
 
 def decisive(comparison: Comparison) -> MetricDifference:
-    """Return the difference that decides: the challenger minus the baseline, whichever of them is better."""
+    """Return the difference in the primary metric: the challenger minus the baseline, whichever of them is better."""
     found = comparison.conclusion
     challenger = found.against if found.version == comparison.baseline else found.version
     difference = difference_of(comparison.result(challenger), comparison.primary_metric)
@@ -44,7 +44,7 @@ def decisive(comparison: Comparison) -> MetricDifference:
 
 
 def differences(comparison: Comparison) -> list[Interval]:
-    """Return the differences to the baseline in the metric that decides, the best version first."""
+    """Return the differences to the baseline in the primary metric, the best version first."""
     found = ((result, difference_of(result, comparison.primary_metric)) for result in ran(comparison))
     return [
         Interval(str(result.version), one.difference, one.low, one.high, *_judged(result))

@@ -1,7 +1,7 @@
-"""Where the lines, bars and labels of the page's charts go.
+"""Layout of the lines, bars and labels of the page's charts.
 
-Places across are percentages, so that a chart is as wide as its box and its text as large as all other text. Paths are
-drawn in a box of their own that is stretched: a histogram's is as wide as it has bins, and every box is 100 high.
+Horizontal positions are percentages, so that a chart is as wide as its box and its text has the normal size. Paths are
+drawn in a separate box that is stretched: a histogram's is as wide as its number of bins, and every box is 100 high.
 """
 
 from collections.abc import Sequence
@@ -14,9 +14,9 @@ from modelward_server.reports.wording import instant, percent, short, tick, tick
 from modelward_server.reports.wording import score as score_text
 
 TICKS = 4
-CATEGORIES_SHOWN = 7
-LABELS_WIDE, LABELS_NARROW = 12, 2
-"""How many labels stand under the scores, on a desk and on a phone."""
+MAX_CATEGORIES_SHOWN = 7
+MAX_LABELS_WIDE, MAX_LABELS_NARROW = 12, 2
+"""Maximum number of labels below the scores, on a wide and on a narrow screen."""
 CEILINGS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
 
 
@@ -31,7 +31,7 @@ class Tick:
 
 @dataclass(frozen=True)
 class Steps:
-    """The histogram of a feature of numbers."""
+    """The histogram of a numeric feature."""
 
     bins: int
     reference: str
@@ -40,13 +40,13 @@ class Steps:
     """The path of a line."""
     ticks: tuple[Tick, ...]
     ceiling: str
-    """What share the top stands for."""
+    """The share at the top of the chart."""
     alt: str
 
 
 @dataclass(frozen=True)
 class Bar:
-    """One category: how far its two bars reach, in per cent of the width, and what they stand for."""
+    """One category: the widths of its two bars, in per cent, and their labels."""
 
     name: str
     reference_width: float
@@ -57,7 +57,7 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """The histogram of a feature of categories."""
+    """The histogram of a categorical feature."""
 
     bars: tuple[Bar, ...]
     alt: str
@@ -65,16 +65,16 @@ class Bars:
 
 @dataclass(frozen=True)
 class Point:
-    """A report in the course of time, and its label when it has room."""
+    """A report on the timeline, and whether its label is shown."""
 
     x: float
     y: float
     """In per cent from the top."""
     score: ReportScore
     wide: bool
-    """Whether its label is shown on a desk."""
+    """Whether its label is shown on a wide screen."""
     narrow: bool
-    """Whether its label is shown on a phone."""
+    """Whether its label is shown on a narrow screen."""
 
     @property
     def at(self) -> datetime:
@@ -91,9 +91,9 @@ class Course:
 
 
 def steps(feature: FeatureDrift) -> Steps | None:
-    """Lay out the histogram of numbers; None when none is stored.
+    """Lay out the histogram of a numeric feature; None if none is stored.
 
-    The bins are drawn equally wide, since the first and the last have no width of their own.
+    The bins are drawn with equal widths, since the first and the last are unbounded.
     """
     stored, bins = feature.histogram, len(feature.histogram.reference)
     if not stored.edges:
@@ -110,13 +110,13 @@ def steps(feature: FeatureDrift) -> Steps | None:
 
 
 def ceiling(histogram: Histogram) -> float:
-    """Return the round share that the highest bin stays below."""
+    """Return the smallest predefined share that the highest bin does not exceed."""
     highest = max((*histogram.reference, *histogram.live), default=1.0)
     return next((level for level in CEILINGS if highest <= level), 1.0)
 
 
 def ticked(edges: int) -> list[int]:
-    """Choose the edges that are labelled: the first, the last and some between."""
+    """Return the indexes of the labelled edges: the first, the last and some between."""
     last, gaps = edges - 1, min(TICKS, edges) - 1
     return sorted({round(last * i / max(gaps, 1)) for i in range(gaps + 1)})
 
@@ -128,7 +128,7 @@ def _ticks(edges: Sequence[float], bins: int) -> tuple[Tick, ...]:
 
 
 def _outline(shares: Sequence[float], top: float) -> str:
-    """Return a path along the tops of bars, from the ground and back to it."""
+    """Return a path along the tops of bars, from the baseline and back to it."""
     return "M0 100" + "".join(f"V{100 - 100 * share / top:.2f}H{i + 1}" for i, share in enumerate(shares)) + "V100"
 
 
@@ -150,7 +150,7 @@ def _bin(edges: Sequence[float], number: int) -> str:
 
 
 def bars(feature: FeatureDrift) -> Bars | None:
-    """Lay out the histogram of categories; None when none is stored."""
+    """Lay out the histogram of a categorical feature; None if none is stored."""
     if not feature.histogram.categories:
         return None
     shares = fewer(feature.histogram)
@@ -159,41 +159,41 @@ def bars(feature: FeatureDrift) -> Bars | None:
         Bar(short(name, 40), 100 * reference / longest, 100 * live / longest, percent(reference), percent(live))
         for name, reference, live in shares
     )
-    said = "; ".join(f"{short(name, 40)}: {percent(one)} and {percent(other)}" for name, one, other in shares)
-    return Bars(tuple(laid), f"Shares of the categories of {short(feature.name)}, reference and live: {said}.")
+    description = "; ".join(f"{short(name, 40)}: {percent(one)} and {percent(other)}" for name, one, other in shares)
+    return Bars(tuple(laid), f"Shares of the categories of {short(feature.name)}, reference and live: {description}.")
 
 
 def fewer(histogram: Histogram) -> list[tuple[str, float, float]]:
-    """Return name, reference and live share of the first categories; the others are put together."""
+    """Return name, reference and live share of the first categories; the others are combined."""
     shares = list(zip(histogram.categories, histogram.reference, histogram.live, strict=True))
-    if len(shares) <= CATEGORIES_SHOWN:
+    if len(shares) <= MAX_CATEGORIES_SHOWN:
         return shares
-    head, rest = shares[: CATEGORIES_SHOWN - 1], shares[CATEGORIES_SHOWN - 1 :]
+    head, rest = shares[: MAX_CATEGORIES_SHOWN - 1], shares[MAX_CATEGORIES_SHOWN - 1 :]
     return [*head, (f"{len(rest)} others", sum(part[1] for part in rest), sum(part[2] for part in rest))]
 
 
 def course(scores: Sequence[ReportScore]) -> Course:
-    """Lay out scores over time, one beside the other; the last always has a label."""
+    """Lay out scores over time, side by side; the last always has a label."""
     points = tuple(
         Point(
             x=100 * (i + 0.5) / len(scores),
             y=100 * (1 - score.score),
             score=score,
-            wide=labelled(i, len(scores), LABELS_WIDE),
-            narrow=labelled(i, len(scores), LABELS_NARROW),
+            wide=labelled(i, len(scores), MAX_LABELS_WIDE),
+            narrow=labelled(i, len(scores), MAX_LABELS_NARROW),
         )
         for i, score in enumerate(scores)
     )
     line = "M" + "L".join(f"{point.x:.2f} {point.y:.2f}" for point in points)
     drifted = sum(score.drift_detected for score in scores)
-    words = "; ".join(f"{_named(score)} {score_text(score.score)}" for score in scores[-LABELS_WIDE:])
+    words = "; ".join(f"{_named(score)} {score_text(score.score)}" for score in scores[-MAX_LABELS_WIDE:])
     return Course(
         points, line, f"Drift score of {len(scores)} reports, drift detected in {drifted}. The latest: {words}."
     )
 
 
 def labelled(number: int, numbers: int, room: int) -> bool:
-    """Tell whether a point has a label when there is room for so many, counted from the last point."""
+    """Return whether a point has a label if there is room for `room` labels, counted from the last point."""
     return (numbers - 1 - number) % -(-numbers // room) == 0
 
 

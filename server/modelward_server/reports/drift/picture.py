@@ -1,4 +1,4 @@
-"""A drift report as a PNG: the finding, its strongest features and the scores over time, for a mail or a chat."""
+"""A drift report as a PNG: the result, its strongest features and the scores over time, for a mail or a chat."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,7 +23,7 @@ from modelward_server.reports.canvas import (
     label,
     plain,
 )
-from modelward_server.reports.drift.charts import LABELS_WIDE, ceiling, fewer, labelled, ticked
+from modelward_server.reports.drift.charts import MAX_LABELS_WIDE, ceiling, fewer, labelled, ticked
 from modelward_server.reports.wording import (
     against,
     count,
@@ -37,9 +37,9 @@ from modelward_server.reports.wording import (
     ticks,
 )
 
-FEATURES_DRAWN, COLUMNS = 6, 3
+MAX_FEATURES_DRAWN, COLUMNS = 6, 3
 HEAD, FEATURE, COURSE = 2.35, 2.3, 2.4
-"""How high the parts of the picture are, in inches."""
+"""Heights of the parts of the picture, in inches."""
 
 LEGEND = "grey: reference   ·   blue: live   ·   each statistic is followed by its threshold   ·   p is adjusted"
 
@@ -48,9 +48,10 @@ def draw_picture(report: DriftReport, scores: Sequence[ReportScore]) -> bytes:
     """Draw a report as a PNG 2400 pixels wide.
 
     Args:
-        scores: those of earlier reports and of this one, the oldest first.
+        report: the report.
+        scores: the scores of earlier reports and of this one, the oldest first.
     """
-    drawn = report.features[:FEATURES_DRAWN]
+    drawn = report.features[:MAX_FEATURES_DRAWN]
     rows = -(-len(drawn) // COLUMNS)
     height = HEAD + rows * FEATURE + COURSE
     with drawing:
@@ -95,7 +96,7 @@ def _draw_feature(axes: Any, feature: FeatureDrift) -> None:
 
 
 def _figures(feature: FeatureDrift) -> tuple[list[str], list[str]]:
-    """Return what stands below a feature's distribution, in two lines that fit under it."""
+    """Return the statistics below a feature's distribution, in two lines."""
     distances = [("KS", feature.ks, feature.ks_threshold), ("KL", feature.kl, feature.kl_threshold)]
     if feature.wasserstein_threshold:
         distances.append(("W", feature.wasserstein, feature.wasserstein_threshold))
@@ -110,8 +111,8 @@ def _draw_distribution(axes: Any, feature: FeatureDrift) -> None:
     elif stored.categories:
         _draw_bars(axes, feature)
     else:
-        said = "all values are in one bin" if stored.reference else "no distribution stored"
-        label(axes, 0.5, 0.5, said, color=SOFT, fontsize=9, ha="center")
+        description = "all values are in one bin" if stored.reference else "no distribution stored"
+        label(axes, 0.5, 0.5, description, color=SOFT, fontsize=9, ha="center")
 
 
 def _draw_steps(axes: Any, feature: FeatureDrift) -> None:
@@ -137,7 +138,7 @@ def _draw_bars(axes: Any, feature: FeatureDrift) -> None:
         shares = f"{percent(before)} → {percent(now)}"
         label(axes, 1, place, shares, beside, color=SOFT, fontsize=7.5, ha="right")
     longest = max(*reference, *live) or 1.0
-    axes.set_xlim(-0.6 * longest, 1.6 * longest)  # The names stand on the left, the shares on the right.
+    axes.set_xlim(-0.6 * longest, 1.6 * longest)  # Names on the left, shares on the right.
     axes.invert_yaxis()
 
 
@@ -153,7 +154,7 @@ def _draw_course(axes: Any, scores: Sequence[ReportScore]) -> None:
     axes.plot(places[-1:], heights[-1:], "o", color=INK, markersize=15, fillstyle="none", clip_on=False)
     axes.set(xlim=(-0.5, len(scores) - 0.5), ylim=(0, 1), yticks=[0, 0.5, 1], yticklabels=["0", "0.5", "1.0"])
     axes.spines["bottom"].set_visible(True)
-    named = [place for place in range(len(scores)) if labelled(place, len(scores), LABELS_WIDE)]
+    named = [place for place in range(len(scores)) if labelled(place, len(scores), MAX_LABELS_WIDE)]
     axes.set_xticks(named, [_named(scores[place]) for place in named], parse_math=False)
     title = "Drift over time   (dashed: threshold; ▲: drift; circled: this report)"
     label(axes, -0.028, 1.2, title, color=INK, fontsize=10, weight="bold")
