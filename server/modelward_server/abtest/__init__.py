@@ -1,1 +1,1 @@
-"""Tests of versions on live traffic: who gets which, and what came of it."""
+"""A/B tests of versions on live traffic: their outcomes, results and conclusions."""

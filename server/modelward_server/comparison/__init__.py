@@ -1,1 +1,1 @@
-"""Which version is better, and is it luck: the metrics, the statistics and the processes that run models."""
+"""Comparison of versions: their metrics, the significance of differences, and benchmarks."""

@@ -1,1 +1,1 @@
-"""Drift: profiles of reference data, statistics against them, and the decision what counts."""
+"""Drift detection: profiles of reference data, statistics relative to them, decisions, and performance monitoring."""

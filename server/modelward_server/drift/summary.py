@@ -23,10 +23,10 @@ def summary(features: Sequence[FeatureDrift], joint: JointDrift, confidence: flo
     sure = f"with a confidence of {in_words(percent(confidence))}"
     if not drifted:
         return f"Joint drift of the features, {sure}, but of no single feature: {_joint_in_words(joint)}."
-    said = "; ".join(f"{feature.name}: {_in_words(feature)}" for feature in drifted[:NAMED])
+    descriptions = "; ".join(f"{feature.name}: {_in_words(feature)}" for feature in drifted[:NAMED])
     more = f" and {len(drifted) - NAMED} more" if len(drifted) > NAMED else ""
     together = f" Joint test: {_joint_in_words(joint)}." if joint.drifted else ""
-    return f"Drift in {len(drifted)} of {len(features)} features, {sure}. {said}{more}.{together}"
+    return f"Drift in {len(drifted)} of {len(features)} features, {sure}. {descriptions}{more}.{together}"
 
 
 def _in_words(feature: FeatureDrift) -> str:
@@ -55,11 +55,11 @@ def _with_threshold(value: float, threshold: float, unit: str = "") -> str:
     return f"{value_text}{unit} (threshold {threshold_text})"
 
 
-def caveats(features: Sequence[FeatureDrift], rows: int, strangers: Sequence[str]) -> Iterator[str]:
+def caveats(features: Sequence[FeatureDrift], rows: int, unknown_features: Sequence[str]) -> Iterator[str]:
     """Yield the caveats of a drift report.
 
     Args:
-        strangers: features with thresholds that the reference does not contain.
+        unknown_features: features with thresholds that the reference does not contain.
     """
     if rows < FEW_ROWS:
         yield f"only {rows} row{'s' * (rows > 1)}: only a large difference can be statistically significant"
@@ -70,5 +70,6 @@ def caveats(features: Sequence[FeatureDrift], rows: int, strangers: Sequence[str
     empty = [feature.name for feature in features if feature.missing_share == 1]
     if empty:
         yield f"all values of {', '.join(empty[:NAMED])} are missing; only the missing share can be compared"
-    if strangers:
-        yield f"the policy has thresholds for {', '.join(strangers[:NAMED])}, which the reference does not contain"
+    if unknown_features:
+        names = ", ".join(unknown_features[:NAMED])
+        yield f"the policy has thresholds for {names}, which the reference does not contain"

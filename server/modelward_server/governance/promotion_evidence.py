@@ -138,7 +138,7 @@ def _newest(session: Session, model: str) -> tuple[int, int]:
 
 def drift_alarm(session: Session, candidate: VersionRef) -> DriftAlarm | None:
     """Return the active drift alarm of a version: of its live data, or its newest report, if that detected drift."""
-    if standing := active_drift_alarm(session, candidate):
-        return standing[0]
+    if active := active_drift_alarm(session, candidate):
+        return active[0]
     report = latest_report(session, candidate.model, candidate.version)
     return DriftAlarm(candidate, report.report_id, report.score) if report and report.drift_detected else None

@@ -1,1 +1,1 @@
-"""The rules of the registry: models, versions, stages, history."""
+"""The lifecycle rules of the registry: models, versions, stages and their history."""

@@ -20,7 +20,7 @@ def check_paths(files: Sequence[ArtifactFile]) -> None:
     """
     paths = {file.path for file in files}
     if len(files) > MAX_FILES:
-        raise InvalidField(FieldViolation("files", f"are {len(files):,}; {MAX_FILES:,} are the most"))
+        raise InvalidField(FieldViolation("files", f"are {len(files):,}; at most {MAX_FILES:,} are allowed"))
     violations = [
         FieldViolation(f"files[{path[:100]!r}]", fix) for path in sorted(paths) if (fix := _path_defect(path, paths))
     ]
@@ -36,7 +36,7 @@ def _path_defect(path: str, paths: set[str]) -> str:
     if any(ord(one) < 32 or 127 <= ord(one) < 160 or "\ud800" <= one <= "\udfff" for one in path):
         return "contains a control character or invalid text; rename the file"
     if len(path) > MAX_PATH_CHARACTERS or max(len(part.encode()) for part in parts) > MAX_PART_BYTES:
-        return f"is too long: {MAX_PATH_CHARACTERS} characters are the most, and {MAX_PART_BYTES} bytes between slashes"
+        return f"is too long: at most {MAX_PATH_CHARACTERS} characters, and {MAX_PART_BYTES} bytes between slashes"
     folders = [folder for folder in map(str, PurePosixPath(path).parents) if folder in paths]
     return f"is in {folders[0]!r}, which is a file, too; rename one of them" if folders else ""
 

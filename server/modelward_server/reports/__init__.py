@@ -1,1 +1,1 @@
-"""What all drawn reports share: how they write figures, how a page is filled, how a picture is laid out."""
+"""Reports as HTML pages and pictures; this package contains what all of them share."""

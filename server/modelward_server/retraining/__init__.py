@@ -1,1 +1,1 @@
-"""Who is due for retraining, why, and who has the job: the rules."""
+"""Retraining rules: schedules, the models that are due, jobs and their leases, and follow-ups."""

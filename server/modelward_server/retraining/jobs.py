@@ -65,7 +65,7 @@ def request_retraining(
     """
     spec.check()
     model_row(session, model, lock=True)
-    summary = f"{actor.name} asked for it" + (f": {reason}" if reason else "")
+    summary = f"requested by {actor.name}" + (f": {reason}" if reason else "")
     request_reason = DueReason("", summary, actor.at, RequestEvidence(actor.name, reason))
     row = open_row(session, model, actor.at)
     row = row or new_job(session, model, production_version(session, model), [], actor)

@@ -107,10 +107,10 @@ def _stage(session: Session, row: JobRow, policy: RetrainingPolicy, actor: Actor
     ref = _successor(row)
     stage = Stage(version_row(session, ref).stage)
     if stage not in {Stage.TRAINING, Stage.STAGING}:
-        _set_follow_up(session, row, FollowUpState.WAITING, f"somebody moved {ref} to {stage} already", actor)
+        _set_follow_up(session, row, FollowUpState.WAITING, f"{ref} was already moved to {stage}", actor)
         return
     if stage is Stage.TRAINING:
-        transition(session, ref, Stage.STAGING, f"came of the job {row.job_id}", "", actor)
+        transition(session, ref, Stage.STAGING, f"produced by the job {row.job_id}", "", actor)
     goes_on = policy.follow_up in {FollowUpAction.COMPARE, FollowUpAction.PROMOTE}
     summary = f"{ref} is in staging"
     state = FollowUpState.STAGED if goes_on else FollowUpState.WAITING
@@ -126,7 +126,7 @@ def _request_comparison(
         _set_follow_up(session, row, FollowUpState.COMPARED, "nothing is in production to compare with", actor)
         return None
     if not (row.evaluation or policy.evaluation_uri):
-        lacking = "there is no test set: CompleteJob brought none, and the retraining policy names none"
+        lacking = "there is no test set: CompleteJob sent none, and the retraining policy names none"
         _set_follow_up(session, row, FollowUpState.WAITING, lacking, actor)
         return None
     row.claimed_until = actor.at + CLAIM_DURATION
@@ -151,7 +151,7 @@ def _decide(
     champion = production_version(session, row.model)
     found = get_comparison(session, row.comparison_id) if row.comparison_id else None
     if champion and (found is None or found.baseline != VersionRef(row.model, champion)):
-        summary = f"{row.model}/{champion} went into production meanwhile; it is compared with that"
+        summary = f"{row.model}/{champion} entered production in the meantime; the comparison is repeated with it"
         _set_follow_up(session, row, FollowUpState.STAGED, summary, actor)
     elif champion and found and found.result(_successor(row)).verdict not in policy.promote_on:
         _set_follow_up(session, row, FollowUpState.REFUSED, row.follow_up_reason, actor)

@@ -152,7 +152,7 @@ def _due(
     now: datetime,
 ) -> DueModel:
     job, newest = inputs.job, _newest_data(session, model)
-    said = [*(reason.summary for reason in reasons), *(problem.summary for problem in decided.problems)]
+    summaries = [*(reason.summary for reason in reasons), *(problem.summary for problem in decided.problems)]
     ages = (("last trained", inputs.trained_at), ("newest data", newest))
     return DueModel(
         model=model,
@@ -164,7 +164,7 @@ def _due(
         job_state=job.state if job else None,
         newest_data_at=newest,
         data_age=None if newest is None else max(now - newest, timedelta(0)),
-        summary="; ".join([*said, *(f"{what} {_ago(now - at)}" for what, at in ages if at)]),
+        summary="; ".join([*summaries, *(f"{what} {_ago(now - at)}" for what, at in ages if at)]),
         problems=decided.problems,
     )
 
@@ -208,8 +208,8 @@ def _trained_version(session: Session, model: str) -> tuple[VersionRow | None, b
 
 
 def _report(session: Session, row: VersionRow, since: datetime) -> DriftInput | None:
-    if standing := active_drift_alarm(session, VersionRef(row.model, row.version)):
-        alarm, raised_at = standing
+    if active := active_drift_alarm(session, VersionRef(row.model, row.version)):
+        alarm, raised_at = active
         if raised_at > since:
             return DriftInput(alarm.report_id, raised_at, alarm.score, detected=True)
     report = latest_report(session, row.model, row.version)

@@ -1,1 +1,1 @@
-"""What statistics of every kind share. Needs nothing but numpy and scipy."""
+"""Statistics on numpy arrays, independent of the registry; they need only numpy, scipy and arch."""
