@@ -9,11 +9,14 @@ import numpy as np
 
 from modelward_server.drift.profile import CategoryProfile, NumberProfile
 from modelward_server.statistics.distances import Floats, Ints, ks_of_counts, ks_p_value
+from modelward_server.statistics.rounding import size_of
 
 MAX_NEW_CATEGORIES = 10_000
 """Maximum number of new categories that are counted by name; further ones are counted together."""
 SUM_SCALE = 2.0**-64
 """Factor for sums of distances: a power of two, which loses no precision, so that no number of rows overflows them."""
+MIN_SCALED = 2.0**-900
+"""References of smaller values are not scaled: scaled, their distances would be subnormal and lose precision."""
 
 
 class HistogramSample:
@@ -67,9 +70,14 @@ class NumericHistogramSample(HistogramSample):
         above = np.repeat(nearest, np.diff(cuts))
         with np.errstate(over="ignore", invalid="ignore"):
             distances = np.where(finite & np.isfinite(above), np.abs(above - present), 0.0)
-        scaled = np.minimum(distances, np.finfo(float).max) * SUM_SCALE
-        sums = np.concatenate(([0.0], scaled.cumsum()))
-        self._sums += sums[cuts[1:]] - sums[cuts[:-1]]
+        scaled = np.minimum(distances, np.finfo(float).max) * self._scale
+        with np.errstate(over="ignore", invalid="ignore"):  # An overflowing distance becomes the largest float.
+            sums = np.concatenate(([0.0], scaled.cumsum()))
+            self._sums += sums[cuts[1:]] - sums[cuts[:-1]]
+
+    @property
+    def _scale(self) -> float:
+        return SUM_SCALE if size_of(self._feature.values) >= MIN_SCALED else 1.0
 
     def merged(self, other: Self) -> Self:
         """Return the sum of two counts relative to the same profile."""
@@ -118,7 +126,7 @@ class NumericHistogramSample(HistogramSample):
             return 0.0
         first = int(known.argmax())
         selected = slice(first, first + len(values) + 1)
-        counts, means = self._finite[selected], self._sums[selected] / finite / SUM_SCALE
+        counts, means = self._finite[selected], self._sums[selected] / finite / self._scale
         rows = np.diff(self._feature.cumulative, prepend=0)[known]
         with np.errstate(all="ignore"):  # An overflowing distance becomes the largest float.
             ahead = counts.cumsum()[:-2] / finite - rows.cumsum()[:-1] / rows.sum()
