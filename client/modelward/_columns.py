@@ -53,7 +53,7 @@ def as_metrics(values: Mapping[str, Any], field: str) -> dict[str, float]:
 def _metric(value: Any, field: str) -> float:
     value = plain(value)
     if is_missing(value):
-        raise InvalidField(FieldViolation(field, "is missing; leave it out, or give a finite number"))
+        raise InvalidField(FieldViolation(field, "is missing; leave it out of the outcome, or give a finite number"))
     return _float(value, field)
 
 
