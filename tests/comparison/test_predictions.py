@@ -166,7 +166,7 @@ async def test_two_rows_one_class_and_no_variance_get_an_answer(client: Either, 
 async def test_a_comparison_is_drawn_as_page_and_picture(client: Either, versions: list[str]) -> None:
     found = await compared(client, versions, [BAD, GOOD], RETURNS, returns=RETURNS)
     page = (await client.render_comparison(found.comparison_id)).decode()
-    for said in (f"{versions[1]} is better than {versions[0]}", "Diebold-Mariano", "Sharpe ratios, deflated"):
+    for said in (f"{versions[1]} is better than {versions[0]}", "Diebold-Mariano", "Deflated Sharpe ratios"):
         assert said in page
     assert "http" not in page.replace("http-equiv", "")
     assert (await client.render_comparison(found.comparison_id, "png")).startswith(b"\x89PNG")
