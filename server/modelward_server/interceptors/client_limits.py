@@ -43,10 +43,10 @@ class RateLimiter:
     def take(self, client: str) -> float:
         """Take a token and return 0.0; when there is none, return the seconds until there will be one."""
         now = time.monotonic()
-        taken = max(self._full_at.get(client, now) - now, 0.0) + self._seconds
-        if taken > self._room:
-            return taken - self._room
-        self._full_at[client] = now + taken
+        until_full = max(self._full_at.get(client, now) - now, 0.0) + self._seconds
+        if until_full > self._room:
+            return until_full - self._room
+        self._full_at[client] = now + until_full
         return 0.0
 
 

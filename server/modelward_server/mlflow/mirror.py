@@ -91,38 +91,38 @@ class MlflowMirror:
 
     def _experiment(self, model: Model) -> str:
         """Return the experiment of a model, which has the model's name."""
-        found = self._client.get_experiment_by_name(model.name)
-        if found is None:
+        experiment = self._client.get_experiment_by_name(model.name)
+        if experiment is None:
             location = None if self._artifact_root is None else f"{self._artifact_root}/{model.name}"
             kind = {"mlflow.experimentKind": "custom_model_development"}  # Its pages then show training, not chats.
             return str(self._client.create_experiment(model.name, artifact_location=location, tags=kind))
-        if found.lifecycle_stage == "deleted":
-            self._client.restore_experiment(found.experiment_id)
-        return str(found.experiment_id)
+        if experiment.lifecycle_stage == "deleted":
+            self._client.restore_experiment(experiment.experiment_id)
+        return str(experiment.experiment_id)
 
     def _show_model(self, model: Model) -> None:
         description = model.description[:TEXT_LIMIT]
-        found = next(iter(self._client.search_registered_models(f"name='{model.name}'")), None)
-        if found is None:
+        registered = next(iter(self._client.search_registered_models(f"name='{model.name}'")), None)
+        if registered is None:
             self._client.create_registered_model(model.name, _owned(model.tags), description)
             return
-        if (found.description or "") != description:
+        if (registered.description or "") != description:
             self._client.update_registered_model(model.name, description)
         wanted = _owned(model.tags)
-        for key, value in _missing(wanted, found.tags):
+        for key, value in _missing(wanted, registered.tags):
             self._client.set_registered_model_tag(model.name, key, value)
-        for key in _dropped(wanted, found.tags):
+        for key in _dropped(wanted, registered.tags):
             self._client.delete_registered_model_tag(model.name, key)
 
     def _run(self, experiment_id: str, version: ModelVersion) -> Any:
         """Return the run of a version: the known one, or the one with its tag, or a new one."""
         by_tag = f"tags.`{VERSION_TAG}` = '{version.version}'"
         everything = load_mlflow().entities.ViewType.ALL
-        found = self._known_run(version.run_id) or self._client.search_runs([experiment_id], by_tag, everything, 1)
-        if found:
-            if found[0].info.lifecycle_stage == "deleted":
-                self._client.restore_run(found[0].info.run_id)
-            return found[0]
+        runs = self._known_run(version.run_id) or self._client.search_runs([experiment_id], by_tag, everything, 1)
+        if runs:
+            if runs[0].info.lifecycle_stage == "deleted":
+                self._client.restore_run(runs[0].info.run_id)
+            return runs[0]
         tags = {
             VERSION_TAG: str(version.version),
             "mlflow.user": version.created_by,
@@ -142,11 +142,11 @@ class MlflowMirror:
 
     def _logged_model(self, experiment_id: str, version: ModelVersion, run: Any, files: Mapping[str, Path]) -> str:
         """Return the logged model of a run, with all its files."""
-        found = self._client.search_logged_models([experiment_id], f"source_run_id = '{run.info.run_id}'")
-        ready = [model for model in found if model.tags.get(DIGEST_TAG) == version.digest]
+        logged = self._client.search_logged_models([experiment_id], f"source_run_id = '{run.info.run_id}'")
+        ready = [model for model in logged if model.tags.get(DIGEST_TAG) == version.digest]
         if ready:
             return str(ready[0].model_id)
-        for incomplete in found:
+        for incomplete in logged:
             self._client.delete_logged_model(incomplete.model_id)
         return self._log_model(experiment_id, version, run.info.run_id, files)
 
@@ -216,17 +216,17 @@ class MlflowMirror:
             )
         return str(created.version)
 
-    def _show_registered(self, found: Any, version: ModelVersion) -> None:
+    def _show_registered(self, registered: Any, version: ModelVersion) -> None:
         """Update the description and tags of a version that was registered before."""
-        if found is None:
+        if registered is None:
             return
         description, tags = version.description[:TEXT_LIMIT], _tags(version)
-        if (found.description or "") != description:
-            self._client.update_model_version(version.model, found.version, description)
-        for key, value in _missing(tags, found.tags):
-            self._client.set_model_version_tag(version.model, found.version, key, value)
-        for key in _dropped(tags, found.tags):
-            self._client.delete_model_version_tag(version.model, found.version, key)
+        if (registered.description or "") != description:
+            self._client.update_model_version(version.model, registered.version, description)
+        for key, value in _missing(tags, registered.tags):
+            self._client.set_model_version_tag(version.model, registered.version, key, value)
+        for key in _dropped(tags, registered.tags):
+            self._client.delete_model_version_tag(version.model, registered.version, key)
 
     def _show_aliases(self, version: ModelVersion, number: str, holders: Sequence[ModelVersion]) -> None:
         """Point each stage's alias to the version that holds the stage, which need not be this one."""

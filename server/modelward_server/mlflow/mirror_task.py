@@ -165,18 +165,18 @@ class MirrorTask:
     def _show(self, ref: VersionRef) -> None:
         with self._ledger.reading() as session:
             row = version_row(session, ref)
-            version, model, wanted = to_version(row), get_model(session, ref.model), row.mirror_wanted
+            version, model, change_count = to_version(row), get_model(session, ref.model), row.mirror_wanted
             holders = alias_holders(session, ref.model)
             files = {file.path: self._blobs.path(file.sha256) for file in version.files}
             log_sha256 = log_of(session, ref)
         log_path = self._blobs.path(log_sha256) if log_sha256 else None
         with span("show in MLflow", model=ref.model, version=ref.version):
             shown = self._mirror.sync(version, model, files, holders, log_path)
-        self._note(ref, shown, wanted)
+        self._note(ref, shown, change_count)
 
-    def _note(self, ref: VersionRef, shown: Shown, wanted: int) -> None:
+    def _note(self, ref: VersionRef, shown: Shown, change_count: int) -> None:
         """Record what was shown; a concurrent change keeps the version pending."""
         row = (VersionRow.model == ref.model) & (VersionRow.version == ref.version)
-        values = {"mirror_done": wanted, "run_id": shown.run_id, "mlflow_version": shown.mlflow_version}
+        values = {"mirror_done": change_count, "run_id": shown.run_id, "mlflow_version": shown.mlflow_version}
         with self._ledger.writing() as session:
             session.execute(update(VersionRow).where(row).values(values))

@@ -56,7 +56,7 @@ def fitting(foreign: ForeignVersion) -> tuple[ForeignVersion, tuple[str, ...]]:
     lost = [*_lost("metric", foreign.metrics, kept.metrics), *_lost("param", foreign.params, kept.params)]
     lost += _lost("tag", foreign.tags, kept.tags)
     lost += [
-        f"alias {name}, as {SAME_MEANING[name]} stands for it" for name in sorted(foreign.aliases & set(SAME_MEANING))
+        f"alias {name}, which {SAME_MEANING[name]} replaces" for name in sorted(foreign.aliases & set(SAME_MEANING))
     ]
     lost += ["a part of the description"] if foreign.description != kept.description else []
     more = [f"{len(lost) - MAX_NAMED} more"] if len(lost) > MAX_NAMED else []

@@ -87,12 +87,12 @@ class MlflowRegistry:
     def _registry_differences(self, version: ModelVersion, holders: Sequence[ModelVersion]) -> Iterator[str]:
         number = version.mlflow_version
         by_number = f"name='{version.model}' and version_number = {number}"
-        found = next(iter(self._client.search_model_versions(by_number)), None)
-        if found is None:
+        registered = next(iter(self._client.search_model_versions(by_number)), None)
+        if registered is None:
             yield f"version {number} is gone from the registry"
             return
-        if found.tags.get(STAGE_TAG) != version.stage:
-            yield f"the registry's tag says {found.tags.get(STAGE_TAG)}, not {version.stage}"
+        if registered.tags.get(STAGE_TAG) != version.stage:
+            yield f"the registry's tag says {registered.tags.get(STAGE_TAG)}, not {version.stage}"
         aliases = self._client.get_registered_model(version.model).aliases
         for stage in ALIASED:
             holds = str(aliases.get(stage, "")) == number
@@ -116,12 +116,12 @@ class MlflowRegistry:
     def _versions_of(self, registered: Any) -> list[ForeignVersion]:
         """Read the versions of a model; a failure of one model does not hide the others."""
         try:
-            found = list(_all(self._client.search_model_versions, f"name={_quoted(registered.name)}"))
+            unordered = list(_all(self._client.search_model_versions, f"name={_quoted(registered.name)}"))
         except Exception as error:
             self.check()
             log_once("reading MLflow's model", registered.name, error)
             return [_unreadable(registered.name, "0", error)]
-        ordered = sorted(found, key=lambda version: int(version.version))
+        ordered = sorted(unordered, key=lambda version: int(version.version))
         return [self._readable(version, registered.aliases) for version in ordered]
 
     def retire_aliases(self, model: str) -> None:

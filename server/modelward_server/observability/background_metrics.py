@@ -24,7 +24,7 @@ class BackgroundMetrics(Collector):
     def collect(self) -> Iterable[Metric]:
         up = GaugeMetricFamily(self.NAMES[0], "Whether the task does its work.", labels=["task"])
         failures = CounterMetricFamily(
-            self.NAMES[1], "How often the task failed, could not go on, or gave up one item of many.", labels=["task"]
+            self.NAMES[1], "How often the task failed, stalled, or gave up one item of many.", labels=["task"]
         )
         last = GaugeMetricFamily(self.NAMES[2], "When it last did so, and by which error.", labels=["task", "error"])
         for status in list(self._background.statuses):

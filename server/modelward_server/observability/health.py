@@ -47,11 +47,11 @@ class HealthServicer(health.aio.HealthServicer):
             answer.statuses[name].CopyFrom(response)
         return answer
 
-    async def show(self, name: str, well: bool) -> None:
+    async def show(self, name: str, healthy: bool) -> None:
         """Set whether a service is healthy."""
         answer = health_pb2.HealthCheckResponse
         self._names.add(name)
-        await self.set(name, answer.SERVING if well else answer.NOT_SERVING)
+        await self.set(name, answer.SERVING if healthy else answer.NOT_SERVING)
 
 
 class Health:
@@ -82,8 +82,8 @@ class Health:
 
     async def _show_confinement(self) -> None:
         """Report once the sandbox's mechanisms, which do not change while the server runs."""
-        found = await in_own_thread(level)
-        for name, holds in found.parts.items():
+        strongest = await in_own_thread(level)
+        for name, holds in strongest.parts.items():
             await self._show([f"{CONFINEMENT}{name}"], holds)
         await progressed()
         await asyncio.Event().wait()
@@ -97,9 +97,9 @@ class Health:
             await progressed()
             await asyncio.sleep(SECONDS)
 
-    async def _show(self, names: Sequence[str], well: bool) -> None:
+    async def _show(self, names: Sequence[str], healthy: bool) -> None:
         for name in names:
-            await self._servicer.show(name, well)
+            await self._servicer.show(name, healthy)
 
 
 def answers(ledger: Ledger) -> bool:

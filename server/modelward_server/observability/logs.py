@@ -88,5 +88,5 @@ def configure(log_format: str) -> None:
 def _trace_id() -> str:
     """Return the id of OpenTelemetry's current trace; empty without one, and where OpenTelemetry is not in use."""
     trace = sys.modules.get("opentelemetry.trace")
-    found = trace.get_current_span().get_span_context() if trace else None
-    return format(found.trace_id, "032x") if found and found.is_valid else ""
+    span_context = trace.get_current_span().get_span_context() if trace else None
+    return format(span_context.trace_id, "032x") if span_context and span_context.is_valid else ""

@@ -37,8 +37,8 @@ class AbTestServicer(ComparisonServiceServicer):
         )
 
     async def GetAbTest(self, request: pb.GetAbTestRequest, context: Context) -> pb.GetAbTestResponse:
-        found = await self._unit_of_work.read(lambda session: get_ab_test(session, request.test))
-        return pb.GetAbTestResponse(ab_test=ab_test_to_proto(found))
+        test = await self._unit_of_work.read(lambda session: get_ab_test(session, request.test))
+        return pb.GetAbTestResponse(ab_test=ab_test_to_proto(test))
 
     async def ListAbTests(self, request: pb.ListAbTestsRequest, context: Context) -> pb.ListAbTestsResponse:
         state = state_from_proto(request.state)
@@ -67,14 +67,14 @@ class AbTestServicer(ComparisonServiceServicer):
         return pb.GetAbTestResultResponse(result=ab_result_to_proto(result))
 
     async def ConcludeAbTest(self, request: pb.ConcludeAbTestRequest, context: Context) -> pb.ConcludeAbTestResponse:
-        asked = ConclusionRequest(
+        conclusion = ConclusionRequest(
             request.test, request.winner, action_from_proto(request.action), request.reason, expected_etag=request.etag
         )
         return await self._unit_of_work.run_idempotent_prepared(
             request,
             context,
-            lambda session: prepare_conclusion(session, asked, gather),
+            lambda session: prepare_conclusion(session, conclusion, gather),
             lambda session, actor, prepared: pb.ConcludeAbTestResponse(
-                ab_test=ab_test_to_proto(conclude_ab_test(session, asked, prepared, actor))
+                ab_test=ab_test_to_proto(conclude_ab_test(session, conclusion, prepared, actor))
             ),
         )

@@ -17,10 +17,10 @@ class AuditServicer(LifecycleServiceServicer):
     _unit_of_work: RequestUnitOfWork
 
     async def VerifyAuditLog(self, request: pb.VerifyAuditLogRequest, context: Context) -> pb.VerifyAuditLogResponse:
-        found = await self._unit_of_work.analyse(
+        verification = await self._unit_of_work.analyse(
             lambda session: verify(session, request.from_sequence, request.to_sequence, request.expected_hash)
         )
-        return verification_to_proto(found)
+        return verification_to_proto(verification)
 
     async def ExportAuditLog(
         self, request: pb.ExportAuditLogRequest, context: Context

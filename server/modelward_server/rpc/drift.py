@@ -99,8 +99,8 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
 
     async def GetReference(self, request: pb.GetReferenceRequest, context: Context) -> pb.GetReferenceResponse:
         ref = ref_from_proto(request.version)
-        found = await self._unit_of_work.read(lambda session: references.get_reference(session, ref, request.name))
-        return pb.GetReferenceResponse(reference=reference_to_proto(found))
+        reference = await self._unit_of_work.read(lambda session: references.get_reference(session, ref, request.name))
+        return pb.GetReferenceResponse(reference=reference_to_proto(reference))
 
     async def DetectDrift(self, request: pb.DetectDriftRequest, context: Context) -> pb.DetectDriftResponse:
         make, ignored = await self._reporter(request, "data")
@@ -158,8 +158,8 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
     def _count_on_cluster(
         self, uri: str, ignored: Collection[str], profiles: Mapping[str, Profile], field: str
     ) -> LiveSample:
-        found = parquet_pieces(uri, f"{field}.uri", self._sources, ignored)
-        return count_on_cluster(self._scheduler, found, partial(arrow_columns, field=f"{field}.uri"), profiles, field)
+        pieces = parquet_pieces(uri, f"{field}.uri", self._sources, ignored)
+        return count_on_cluster(self._scheduler, pieces, partial(arrow_columns, field=f"{field}.uri"), profiles, field)
 
     async def _thresholds(
         self, request: pb.DetectDriftRequest | pb.DetectDriftHeader, reference: Reference
@@ -192,11 +192,11 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
     async def ListDriftReports(
         self, request: pb.ListDriftReportsRequest, context: Context
     ) -> pb.ListDriftReportsResponse:
-        wanted = reports.ReportFilter(
+        report_filter = reports.ReportFilter(
             request.model, request.version, request.drift_detected_only, optional_time(request, "created_after")
         )
         page = await self._unit_of_work.read(
-            lambda session: reports.list_reports(session, wanted, request.page_size, request.page_token)
+            lambda session: reports.list_reports(session, report_filter, request.page_size, request.page_token)
         )
         return pb.ListDriftReportsResponse(
             reports=map(report_to_proto, page.items), next_page_token=page.next_page_token

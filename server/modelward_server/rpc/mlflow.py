@@ -81,13 +81,13 @@ class MlflowServicer(LifecycleServiceServicer):
         return await self._differences(ref)
 
     async def ImportMlflow(self, request: pb.ImportMlflowRequest, context: Context) -> pb.ImportMlflowResponse:
-        found = await self._unit_of_work.executors.remote.run(lambda: list(self._registry.versions(request.model)))
+        versions = await self._unit_of_work.executors.remote.run(lambda: list(self._registry.versions(request.model)))
         answer = pb.ImportMlflowResponse()
-        for foreign in found:
+        for foreign in versions:
             if not await self._unit_of_work.read(partial(is_known, foreign=foreign)):
                 answer.adopted.append(await self._adopted(foreign, request, context))
         if not request.dry_run:
-            for model in sorted({foreign.model for foreign in found if foreign.aliases & set(SAME_MEANING)}):
+            for model in sorted({foreign.model for foreign in versions if foreign.aliases & set(SAME_MEANING)}):
                 await self._retire_aliases(model)
         return answer
 

@@ -136,9 +136,9 @@ class RegistryServicer(LifecycleServiceServicer):
     async def ListModelVersions(
         self, request: pb.ListModelVersionsRequest, context: Context
     ) -> pb.ListModelVersionsResponse:
-        wanted = version_filter(request)
+        conditions = version_filter(request)
         page = await self._unit_of_work.read(
-            lambda session: queries.list_versions(session, wanted, request.page_size, request.page_token)
+            lambda session: queries.list_versions(session, conditions, request.page_size, request.page_token)
         )
         return pb.ListModelVersionsResponse(
             versions=map(version_to_proto, page.items), next_page_token=page.next_page_token

@@ -42,8 +42,8 @@ class ComparisonRendering(ComparisonServiceServicer):
     async def RenderComparison(
         self, request: comparison_pb2.RenderComparisonRequest, context: Context
     ) -> comparison_pb2.RenderComparisonResponse:
-        found = await self._unit_of_work.read(lambda session: get_comparison(session, request.comparison_id))
-        content = await self._unit_of_work.executors.compute.run(_draw_comparison, found, request.format)
+        comparison = await self._unit_of_work.read(lambda session: get_comparison(session, request.comparison_id))
+        content = await self._unit_of_work.executors.compute.run(_draw_comparison, comparison, request.format)
         return comparison_pb2.RenderComparisonResponse(content=content, media_type=media_type(request.format))
 
 
@@ -75,11 +75,11 @@ def _draw_report(report: DriftReport, scores: tuple[ReportScore, ...], report_fo
     return (draw_picture if report_format == REPORT_FORMAT_PNG else draw_page)(report, scores)
 
 
-def _draw_comparison(found: Comparison, report_format: ReportFormat.ValueType) -> bytes:
+def _draw_comparison(comparison: Comparison, report_format: ReportFormat.ValueType) -> bytes:
     from modelward_server.reports.comparison.page import draw_page
     from modelward_server.reports.comparison.picture import draw_picture
 
-    return (draw_picture if report_format == REPORT_FORMAT_PNG else draw_page)(found)
+    return (draw_picture if report_format == REPORT_FORMAT_PNG else draw_page)(comparison)
 
 
 def _draw_ab_test(test: AbTest, result: AbTestResult, report_format: ReportFormat.ValueType) -> bytes:

@@ -48,8 +48,8 @@ class RetrainingServicer(JobServicer):
         )
 
     async def GetSchedule(self, request: pb.GetScheduleRequest, context: Context) -> pb.GetScheduleResponse:
-        found = await self._unit_of_work.read(lambda session: schedules.get_schedule(session, request.schedule_id))
-        return pb.GetScheduleResponse(schedule=schedule_to_proto(found))
+        schedule = await self._unit_of_work.read(lambda session: schedules.get_schedule(session, request.schedule_id))
+        return pb.GetScheduleResponse(schedule=schedule_to_proto(schedule))
 
     async def ListSchedules(self, request: pb.ListSchedulesRequest, context: Context) -> pb.ListSchedulesResponse:
         page = await self._unit_of_work.read(
@@ -121,10 +121,10 @@ class RetrainingServicer(JobServicer):
                 preview.preview_draft, triggers, policy, after, request.count, now
             )
             return preview_to_proto(draft)
-        found = await self._unit_of_work.analyse(
+        scheduled = await self._unit_of_work.analyse(
             lambda session: preview.preview_schedule(session, request.schedule_id, after, request.count, now)
         )
-        return preview_to_proto(found)
+        return preview_to_proto(scheduled)
 
     async def ListFirings(self, request: pb.ListFiringsRequest, context: Context) -> pb.ListFiringsResponse:
         page = await self._unit_of_work.read(

@@ -41,5 +41,5 @@ class WatchServicer(LifecycleServiceServicer):
 
     async def GetRollout(self, request: pb.GetRolloutRequest, context: Context) -> pb.GetRolloutResponse:
         now = datetime.now(UTC)
-        found = await self._unit_of_work.read(lambda session: rollout.get_rollout(session, request.model, now))
-        return rollout_to_proto(found)
+        current = await self._unit_of_work.read(lambda session: rollout.get_rollout(session, request.model, now))
+        return rollout_to_proto(current)

@@ -90,20 +90,20 @@ class Estimator:
         predicted = np.asarray(self.predict(rows))
         if self.kind == "regression":
             return {"predicted": numbers(predicted, len(rows))}
-        found = {"predicted": positions(labels(predicted, len(rows)), self.classes)}
+        decoded = {"predicted": positions(labels(predicted, len(rows)), self.classes)}
         if hasattr(self._model, "predict_proba"):
-            found["probabilities"] = np.asarray(self._model.predict_proba(rows), np.float64)
-        return found
+            decoded["probabilities"] = np.asarray(self._model.predict_proba(rows), np.float64)
+        return decoded
 
 
 def _classes(model: Any) -> list[Any]:
     """Return a classifier's classes, in the order of its probabilities."""
-    found = getattr(model, "classes_", None)
-    if found is None:
+    classes = getattr(model, "classes_", None)
+    if classes is None:
         raise ValueError("it is a classifier without classes_, so the classes that it predicts are unknown")
-    if isinstance(found, list) and np.ndim(found[0]):
-        raise ValueError(f"it predicts {len(found)} labels for each row; expected one label per row")
-    return list(np.asarray(found).tolist())
+    if isinstance(classes, list) and np.ndim(classes[0]):
+        raise ValueError(f"it predicts {len(classes)} labels for each row; expected one label per row")
+    return list(np.asarray(classes).tolist())
 
 
 class OnnxModel:
@@ -140,7 +140,7 @@ class OnnxModel:
         answers = dict(zip(self._output_names, self.predict(rows), strict=True))
         if self.kind == "regression":
             return {"predicted": numbers(np.asarray(answers[self._outputs.scores]), len(rows))}
-        found = self._outputs.read(answers, len(rows))
-        self.classes, self.no_probabilities = list(found.classes), found.no_probabilities
-        predicted = {"predicted": found.positions}
-        return predicted if found.probabilities is None else predicted | {"probabilities": found.probabilities}
+        decoded = self._outputs.read(answers, len(rows))
+        self.classes, self.no_probabilities = list(decoded.classes), decoded.no_probabilities
+        predicted = {"predicted": decoded.positions}
+        return predicted if decoded.probabilities is None else predicted | {"probabilities": decoded.probabilities}

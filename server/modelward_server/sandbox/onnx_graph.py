@@ -54,12 +54,12 @@ class OnnxGraph:
     def named(self, key: str) -> list[Any] | None:
         """Return a list of unique strings or integers from the model's metadata; None without one."""
         try:
-            found = json.loads(self._metadata.get(key, b"null"))
+            values = json.loads(self._metadata.get(key, b"null"))
         except (ValueError, RecursionError):
             return None
-        if not isinstance(found, list) or not found or {type(value) for value in found} not in ({str}, {int}):
+        if not isinstance(values, list) or not values or {type(value) for value in values} not in ({str}, {int}):
             return None
-        return found if len(set(found)) == len(found) else None
+        return values if len(set(values)) == len(values) else None
 
     def _looked_up(self, node: Any) -> list[Class] | None:
         """Return the table in which the class is looked up by the column with the greatest score."""
@@ -73,8 +73,8 @@ class OnnxGraph:
         if name in self._constants:
             return self._constants[name]
         node = self._made_by.get(name)
-        held = [tensor for attribute in node.attribute for tensor in attribute.t] if node is not None else []
-        return held[0] if node is not None and node.op_type[:] == [b"Constant"] and len(held) == 1 else None
+        tensors = [tensor for attribute in node.attribute for tensor in attribute.t] if node is not None else []
+        return tensors[0] if node is not None and node.op_type[:] == [b"Constant"] and len(tensors) == 1 else None
 
     def _origin(self, name: bytes) -> Any:
         """Return the node that computes a value, skipping operators that leave it unchanged."""

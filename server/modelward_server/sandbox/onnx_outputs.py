@@ -56,36 +56,38 @@ class OnnxOutputs:
         label = labels(np.asarray(answers[self.label]), rows)
         if self.numbered and classes is not None:
             return Predicted(classes, _column_numbers(label, len(classes)), probabilities, why)
-        seen = np.unique(label).tolist()
-        if classes is not None and set(seen) <= set(classes):
+        predicted = np.unique(label).tolist()
+        if classes is not None and set(predicted) <= set(classes):
             return Predicted(classes, positions(label, classes), probabilities, why)
         if probabilities is not None:
             why = "it predicts labels that are not among the classes that it names"
-        return Predicted(seen, positions(label, seen), None, why)
+        return Predicted(predicted, positions(label, predicted), None, why)
 
     def _probabilities(self, scores: Any, rows: int) -> tuple[NDArray[np.float64] | None, Sequence[Class] | None, str]:
         """Return the probabilities, the classes in their order, and why either of them is missing."""
         if scores is None:
             return None, self.classes, self.no_scores
-        classes, found = self.classes, np.asarray([])
+        classes, probabilities = self.classes, np.asarray([])
         if isinstance(scores, list):
             classes = sorted(scores[0])
-            found = np.array([[row[name] for name in classes] for row in scores], np.float64)
-        elif (given := np.asarray(scores)).ndim == 2 and len(given) == rows:
-            found = _adding_up(given)
-            classes = list(range(found.shape[1])) if classes is None and self.numbered else classes
-        why = self._refused(found, classes, rows)
-        return (None, self.classes, why) if why else (found, classes, "")
+            probabilities = np.array([[row[name] for name in classes] for row in scores], np.float64)
+        elif (array := np.asarray(scores)).ndim == 2 and len(array) == rows:
+            probabilities = _adding_up(array)
+            classes = list(range(probabilities.shape[1])) if classes is None and self.numbered else classes
+        why = self._refused(probabilities, classes, rows)
+        return (None, self.classes, why) if why else (probabilities, classes, "")
 
-    def _refused(self, found: NDArray[np.float64], classes: Sequence[Class] | None, rows: int) -> str:
+    def _refused(self, probabilities: NDArray[np.float64], classes: Sequence[Class] | None, rows: int) -> str:
         """Return why scores are not accepted as the probabilities of the classes; empty when they are."""
-        if found.ndim != 2 or len(found) != rows:
+        if probabilities.ndim != 2 or len(probabilities) != rows:
             return f"its output {self.scores!r} does not have one row of probabilities for each row"
         if classes is None:
             return f"the model does not define the class of each column of its output {self.scores!r}"
-        if found.shape[1] != len(classes):
-            return f"its output {self.scores!r} has {found.shape[1]} columns for {len(classes)} classes"
-        is_wrong = (found < 0).any() or (np.abs(found.sum(axis=1) - 1) > TOLERANCE).any()  # The server detects NaN.
+        if probabilities.shape[1] != len(classes):
+            return f"its output {self.scores!r} has {probabilities.shape[1]} columns for {len(classes)} classes"
+        is_wrong = (probabilities < 0).any() or (
+            np.abs(probabilities.sum(axis=1) - 1) > TOLERANCE
+        ).any()  # The server detects NaN.
         return f"its output {self.scores!r} holds scores that are not probabilities" if is_wrong else ""
 
 
@@ -116,8 +118,8 @@ def _with_label(
     classes = graph.classes(label)
     if classes and not numbered and (kind == "tensor(string)") != isinstance(classes[0], str):
         classes = list(map(str, classes)) if kind == "tensor(string)" else None
-    fitting = [one.name for one in tensors if classes and one.shape[1:] == [len(classes)]]
-    scores = next((one for one in (maps, [one.name for one in tensors], fitting) if len(one) == 1), [""])[0]
+    matching = [one.name for one in tensors if classes and one.shape[1:] == [len(classes)]]
+    scores = next((one for one in (maps, [one.name for one in tensors], matching) if len(one) == 1), [""])[0]
     several = f"it returns several numeric outputs, {_listed([one.name for one in tensors])}, and none is known to be"
     no_scores = f"{several} the probabilities" if len(tensors) > 1 else ""
     return OnnxOutputs(label, scores, classes, numbered, True, "" if scores else no_scores)
@@ -125,17 +127,17 @@ def _with_label(
 
 def _only_label(graph: OnnxGraph, names: Sequence[str]) -> str:
     known = [name for name in names if graph.classes(name) or graph.is_column_number(name)]
-    for found in (names, known):
-        if len(found) == 1:
-            return found[0]
+    for candidates in (names, known):
+        if len(candidates) == 1:
+            return candidates[0]
     raise ValueError(f"it returns several labels for each row, {_listed(names)}; expected one label per row")
 
 
 def _only_number(tensors: Sequence[Any], declared: Sequence[Any]) -> str:
     one_each = [one for one in tensors if len(one.shape) < 2 or one.shape[1:] == [1]]
-    for found in (tensors, one_each):
-        if len(found) == 1:
-            return str(found[0].name)
+    for candidates in (tensors, one_each):
+        if len(candidates) == 1:
+            return str(candidates[0].name)
     if tensors:
         fix = "expected one number per row"
         raise ValueError(f"it returns several numeric outputs, {_listed([one.name for one in tensors])}; {fix}")
@@ -145,18 +147,18 @@ def _only_number(tensors: Sequence[Any], declared: Sequence[Any]) -> str:
 
 def _adding_up(scores: NDArray[Any]) -> NDArray[np.float64]:
     """Return scores as float64; float16 scores that nearly add up to 1 are normalised."""
-    found = scores.astype(np.float64)
-    totals = found.sum(axis=1, keepdims=True)
+    values = scores.astype(np.float64)
+    totals = values.sum(axis=1, keepdims=True)
     if scores.dtype == np.float16 and (np.abs(totals - 1) < HALF_TOLERANCE).all():
-        return np.asarray(found / totals, np.float64)
-    return found
+        return np.asarray(values / totals, np.float64)
+    return values
 
 
 def _column_numbers(label: NDArray[Any], columns: int) -> NDArray[np.int64]:
-    found = label.astype(np.int64)
-    if not ((found >= 0) & (found < columns)).all():
+    numbers = label.astype(np.int64)
+    if not ((numbers >= 0) & (numbers < columns)).all():
         raise ValueError(f"it predicted a column beyond its {columns} classes")
-    return found
+    return numbers
 
 
 def _listed(names: Any) -> str:

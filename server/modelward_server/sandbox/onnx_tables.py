@@ -120,8 +120,8 @@ def check_inputs(inputs: Sequence[OnnxInput]) -> None:
 def _typed(name: str, values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
     """Return a column in the type of its input; nothing is truncated, and text and numbers are not converted."""
     if (values.dtype == object) != (dtype is np.object_):
-        found, taken = ("text", "numbers") if values.dtype == object else ("numbers", "text")
-        raise WrongDataError(f"has {found} in the column {name!r}, where the model takes {taken}")
+        actual, expected = ("text", "numbers") if values.dtype == object else ("numbers", "text")
+        raise WrongDataError(f"has {actual} in the column {name!r}, where the model takes {expected}")
     if dtype is np.object_:
         if any(value is None for value in values):
             raise WrongDataError(f"has missing text in the column {name!r}, which the model does not take")

@@ -163,12 +163,12 @@ def _checked_predictions(predicted: NDArray[Any], kind: ModelKind, known: int) -
     return predicted
 
 
-def _checked_probabilities(found: NDArray[np.float64]) -> NDArray[np.float64]:
+def _checked_probabilities(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     with np.errstate(all="ignore"):
-        adds_up = (np.abs(found.sum(axis=1) - 1) < 1e-3).all()
-    if not (found >= 0).all() or not adds_up:
+        adds_up = (np.abs(probabilities.sum(axis=1) - 1) < 1e-3).all()
+    if not (probabilities >= 0).all() or not adds_up:
         raise ModelProcessError("gave probabilities that are below 0, NaN, or do not add up to 1")
-    return found
+    return probabilities
 
 
 def _latency(answer: Mapping[str, Any], rows: int) -> Latency:

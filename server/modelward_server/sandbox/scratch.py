@@ -23,9 +23,9 @@ _users = count(os.getpid())
 @cache
 def scratch() -> Path:
     """Return the root folder, created on first use; folders left behind by killed servers are removed."""
-    for left in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
+    for leftover in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         with suppress(OSError):
-            _remove_unused(left)
+            _remove_unused(leftover)
     folder = Path(tempfile.mkdtemp(prefix=PREFIX))
     folder.chmod(0o711)  # Models' users pass through it to their own.
     fcntl.flock(os.open(folder, os.O_RDONLY), fcntl.LOCK_SH)  # Held until this process ends.

@@ -88,8 +88,8 @@ class Authentication:
     def _holder_of_token(self, token: str) -> Identity:
         now = datetime.now(UTC)
         with self._ledger.reading() as session:
-            if found := holder_of_token(session, token, now):
-                return found
+            if holder := holder_of_token(session, token, now):
+                return holder
             if ended := ended_token(session, token, now):
                 log_context.note(actor=ended.name)  # The token's secret has proved that name.
                 raise NotAuthenticated(f"the token {ended.id} {ended.how}; request a new one")
@@ -148,8 +148,8 @@ class CallAuthorization:
 
 def _credential(context: Context) -> tuple[str, str]:
     """Return the credential and its kind; a token takes precedence over the certificate of the connection."""
-    given = dict(context.invocation_metadata() or ()).get(AUTHORIZATION, "")
-    text = given.decode(errors="replace") if isinstance(given, bytes) else given
+    header = dict(context.invocation_metadata() or ()).get(AUTHORIZATION, "")
+    text = header.decode(errors="replace") if isinstance(header, bytes) else header
     if text[: len(BEARER)].lower() == BEARER:
         return "token", text[len(BEARER) :].strip()
     for name in context.auth_context().get("x509_common_name", ()):

@@ -128,7 +128,7 @@ def holder_of_certificate(session: Session, name: str, now: datetime) -> Identit
     None for one whose grant was revoked or has expired: revoking must not give more than the grant did.
     """
     rows = session.scalars(_of_certificate(name)).all()
-    live = [found for row in rows if (found := _identity(row, now))]
+    live = [holder for row in rows if (holder := _identity(row, now))]
     return live[0] if live else None if rows else Identity(name, Role.VIEWER)
 
 

@@ -148,9 +148,9 @@ class CheckedStream:
     def _take_arriving(self, size: int) -> bytearray:
         content = bytearray()
         while len(content) < size and not self._ended:
-            wanted = min(size - len(content), READ_BYTES)
-            part = self._source.read_buffer(wanted)
-            self._ended = len(part) < wanted
+            chunk_size = min(size - len(content), READ_BYTES)
+            part = self._source.read_buffer(chunk_size)
+            self._ended = len(part) < chunk_size
             self._reservation.add(len(part))
             self._arrived += len(part)
             content += memoryview(part)

@@ -198,9 +198,9 @@ def _check_known(connection: Connection, script: ScriptDirectory) -> None:
     Raises:
         SchemaMismatch: with the found version and the newest known one.
     """
-    found = MigrationContext.configure(connection, opts={"version_table": SCHEMA_TABLE}).get_current_heads()
+    heads = MigrationContext.configure(connection, opts={"version_table": SCHEMA_TABLE}).get_current_heads()
     known = {revision.revision for revision in script.walk_revisions()}
-    if unknown := sorted(set(found) - known):
+    if unknown := sorted(set(heads) - known):
         raise SchemaMismatch(
             f"the ledger's schema is {', '.join(unknown)}, created by a newer server; modelward {version('modelward')} "
             f"supports schemas up to {script.get_current_head()}: start the newer server, or restore an older backup",

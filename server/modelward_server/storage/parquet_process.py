@@ -65,8 +65,8 @@ def limit_memory(size: int) -> None:
     """Limit the memory that the process may take from here on."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
-    taken = next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmData")), 0)
-    resource.setrlimit(resource.RLIMIT_DATA, (taken + size, taken + size))
+    in_use = next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmData")), 0)
+    resource.setrlimit(resource.RLIMIT_DATA, (in_use + size, in_use + size))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 

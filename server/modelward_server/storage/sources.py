@@ -166,11 +166,11 @@ def _existing(path: Path, uri: str, field: str) -> Path:
 def _files(root: Path) -> list[Path]:
     if root.is_file():
         return [root]
-    found = sorted(root.rglob("*"))
-    broken = [path for path in found if path.is_symlink() and not path.exists()]
+    paths = sorted(root.rglob("*"))
+    broken = [path for path in paths if path.is_symlink() and not path.exists()]
     if broken:
         raise InvalidField(FieldViolation("source_uri", f"{broken[0].name!r} is a link that leads nowhere"))
-    return [path for path in found if path.is_file()]
+    return [path for path in paths if path.is_file()]
 
 
 def _check_inside(files: Sequence[Path], base: Path) -> None:

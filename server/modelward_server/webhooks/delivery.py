@@ -43,8 +43,8 @@ def has_more(session: Session, url: str) -> bool:
 def claim(session: Session, url: str, now: datetime) -> bool:
     """Claim the delivery; False while another server has claimed it."""
     free = or_(WebhookRow.claimed_until.is_(None), WebhookRow.claimed_until <= now)
-    taken = update(WebhookRow).where(WebhookRow.url == url, free).values(claimed_until=now + CLAIM)
-    return bool(session.connection().execute(taken).rowcount)
+    statement = update(WebhookRow).where(WebhookRow.url == url, free).values(claimed_until=now + CLAIM)
+    return bool(session.connection().execute(statement).rowcount)
 
 
 def next_message(session: Session, url: str) -> tuple[Message | None, int]:

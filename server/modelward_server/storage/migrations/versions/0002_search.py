@@ -1,4 +1,4 @@
-"""Tables and indexes that lists are filtered by, filled from what the models and versions say."""
+"""Create the search tables and indexes of lists, and fill them from models and versions."""
 
 import hashlib
 from collections.abc import Callable
@@ -53,7 +53,7 @@ def upgrade() -> None:
 
 
 def _fill(table: str, column: str, convert: Callable[[Any], Any], facts: Any, *names: Any) -> None:
-    """Write a row for each entry of a JSON object, beside the names of the row that it stands in."""
+    """Insert a row for each entry of a JSON object, with the key columns of the row that contains it."""
     target = sa.table(table, *(sa.column(name.name) for name in names), sa.column("key"), sa.column(column))
     connection = op.get_bind()
     found = connection.execute(sa.select(facts.label("facts"), *names), execution_options={"yield_per": BATCH})

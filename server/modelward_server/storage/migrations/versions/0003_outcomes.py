@@ -1,4 +1,4 @@
-"""Predictions, the labels that come later, and the periods that were judged by them."""
+"""Create the tables for predictions, their labels, and the periods evaluated with them."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Live data on their way into windows."""
+"""Create the tables for live data that is collected into windows."""
 
 import sqlalchemy as sa
 from alembic import op

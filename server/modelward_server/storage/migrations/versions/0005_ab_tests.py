@@ -1,4 +1,4 @@
-"""A/B tests and their outcomes."""
+"""Create the tables for A/B tests and their outcomes."""
 
 import sqlalchemy as sa
 from alembic import op

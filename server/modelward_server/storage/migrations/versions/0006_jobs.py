@@ -1,4 +1,4 @@
-"""Queues, fences and follow-ups of jobs, retraining policies, and how far webhooks are."""
+"""Add queues, fences and follow-ups of jobs, retraining policies, and delivery positions of webhooks."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What becomes of schedules' firings."""
+"""Create the table for the outcomes of schedules' firings."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Who may call, and what."""
+"""Create the table for the grants of tokens and certificates."""
 
 import sqlalchemy as sa
 from alembic import op

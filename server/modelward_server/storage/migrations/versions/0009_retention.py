@@ -1,4 +1,4 @@
-"""What is kept for a time only."""
+"""Add the data for retention of limited duration."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""Versions whose files were deleted."""
+"""Record the deletion of versions' files."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What keeps callers apart: whose answer a request id has, the key of page tokens, who has sent which content."""
+"""Add what separates clients: owners of recorded answers, the key of page tokens, and owners of uploaded contents."""
 
 import secrets
 
@@ -9,11 +9,11 @@ revision = "0011"
 down_revision = "0010"
 
 KEY_BYTES = 64
-"""Two keys of AES-256, as AES-SIV takes them."""
+"""Length of an AES-SIV key: two AES-256 keys."""
 
 
 def upgrade() -> None:
-    # Answers from before are nobody's by name: who shows a credential is given none of them.
+    # Earlier answers have no owner: a client with a credential is given none of them.
     op.add_column("ledger_requests", sa.Column("owner", sa.Text(), nullable=False, server_default=""))
     keys = op.create_table(
         "ledger_keys",

@@ -1,4 +1,4 @@
-"""How many outcomes an A/B test has, and which drift reports somebody asked for: both without reading them all."""
+"""Store the number of an A/B test's outcomes, and mark requested drift reports, so that neither needs a full scan."""
 
 import sqlalchemy as sa
 from alembic import op

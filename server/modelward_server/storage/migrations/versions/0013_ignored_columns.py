@@ -1,4 +1,4 @@
-"""Which columns of a reference are no features."""
+"""Record the columns of a reference that are not features."""
 
 import sqlalchemy as sa
 from alembic import op
