@@ -1,7 +1,7 @@
-"""Large libraries, imported when they are first needed and by one thread at a time.
+"""Large libraries, imported on first use and by one thread at a time.
 
-Two threads that import parts of one library at once can fail: Python breaks the deadlock of modules that import each
-other by handing out one that is half made. scipy needs no such care; it loads its parts itself when they are used.
+Concurrent imports of parts of one library can fail: Python resolves the deadlock of modules that import each other by
+returning a partially initialized one. scipy needs no such protection; it loads its parts itself on first use.
 """
 
 import importlib
@@ -13,8 +13,8 @@ _imported: dict[str, Any] = {}
 
 
 def load(module: str) -> Any:
-    """Return a module of a large library; imported before, it costs no more than a look into a dictionary."""
-    if module not in _imported:  # Only then: a call must not wait while another library is being imported.
+    """Return a module of a large library; once imported, this costs a dictionary lookup."""
+    if module not in _imported:  # Checked first: a call must not wait while another library is being imported.
         with _importing:
             _imported[module] = importlib.import_module(module)
     return _imported[module]

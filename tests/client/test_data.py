@@ -126,7 +126,7 @@ def _columns(*columns: pb.Column) -> pb.Dataset:
                 pb.Column(name="a", doubles=pb.DoubleValues(values=[1])),
             ],
             "data.columns.columns[1].name",
-            "'a' comes twice",
+            "'a' occurs twice",
         ),
     ],
 )

@@ -84,8 +84,8 @@ def read_batches(
     elif source == "blob":
         yield from _blob_columns(sources.blob(dataset.blob, f"{field}.blob"), f"{field}.blob", ignored)
     else:
-        with sources.readable_uri(dataset.uri, f"{field}.uri") as place:
-            yield from _parquet_columns(place, f"{field}.uri", only, ignored)
+        with sources.readable_uri(dataset.uri, f"{field}.uri") as location:
+            yield from _parquet_columns(location, f"{field}.uri", only, ignored)
 
 
 def typed_columns(table: pb.ColumnTable, field: str, ignored: Collection[str] = ()) -> Columns:
@@ -98,13 +98,13 @@ def typed_columns(table: pb.ColumnTable, field: str, ignored: Collection[str] = 
     columns: Columns = {}
     for i, column in enumerate(table.columns):
         kind = column.WhichOneof("values") or "doubles"
-        rows, place = len(getattr(column, kind).values), f"{field}.columns[{i}]"
-        _check(column.name not in columns, f"{place}.name", f"{column.name!r} comes twice; name it once")
-        _check(rows > 0, f"{place}.{kind}", "has no rows; send at least one")
+        rows, path = len(getattr(column, kind).values), f"{field}.columns[{i}]"
+        _check(column.name not in columns, f"{path}.name", f"{column.name!r} occurs twice; name it once")
+        _check(rows > 0, f"{path}.{kind}", "has no rows; send at least one")
         before = len(next(iter(columns.values()))) if columns else rows
         fix = f"{column.name!r} has {rows} rows and the columns before it {before}; send as many for each"
-        _check(rows == before, f"{place}.{kind}", fix)
-        columns[column.name] = from_typed(column, place)
+        _check(rows == before, f"{path}.{kind}", fix)
+        columns[column.name] = from_typed(column, path)
     return {name: values for name, values in columns.items() if name not in ignored}
 
 
@@ -166,8 +166,8 @@ def parquet_pieces(uri: str, field: str, sources: Sources, ignored: Collection[s
     Raises:
         See `read_columns`.
     """
-    with sources.readable_uri(uri, field) as place:
-        return pieces(place, field, ignored)
+    with sources.readable_uri(uri, field) as location:
+        return pieces(location, field, ignored)
 
 
 def _blob_columns(path: Path, field: str, ignored: Collection[str]) -> Iterator[Columns]:
@@ -181,9 +181,9 @@ def _blob_columns(path: Path, field: str, ignored: Collection[str]) -> Iterator[
 
 
 def _parquet_columns(
-    place: str, field: str, only: Collection[str] | None, ignored: Collection[str]
+    location: str, field: str, only: Collection[str] | None, ignored: Collection[str]
 ) -> Iterator[Columns]:
-    return map(partial(arrow_columns, field=field), read_parquet(place, field, only, ignored))
+    return map(partial(arrow_columns, field=field), read_parquet(location, field, only, ignored))
 
 
 def _check(holds: bool, field: str, fix: str) -> None:

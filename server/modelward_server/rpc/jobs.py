@@ -65,8 +65,8 @@ class JobServicer(RetrainingServiceServicer):
             context,
             query,
             1,
-            lambda session, actor, span, found: pb.LeaseJobResponse(
-                job=job_to_proto(lease_job(session, query, request.holder, span, actor, found))
+            lambda session, actor, duration, candidates: pb.LeaseJobResponse(
+                job=job_to_proto(lease_job(session, query, request.holder, duration, actor, candidates))
             ),
         )
 
@@ -77,8 +77,11 @@ class JobServicer(RetrainingServiceServicer):
             context,
             query,
             request.max_jobs,
-            lambda session, actor, span, found: pb.LeaseJobsResponse(
-                jobs=map(job_to_proto, lease_jobs(session, query, request.max_jobs, request.holder, span, actor, found))
+            lambda session, actor, duration, candidates: pb.LeaseJobsResponse(
+                jobs=map(
+                    job_to_proto,
+                    lease_jobs(session, query, request.max_jobs, request.holder, duration, actor, candidates),
+                )
             ),
         )
 
@@ -87,25 +90,25 @@ class JobServicer(RetrainingServiceServicer):
         request: pb.LeaseJobRequest | pb.LeaseJobsRequest,
         context: Context,
         query: JobQuery,
-        most: int,
+        max_jobs: int,
         leased: Callable[[Session, ActorContext, timedelta, JobCandidates], Answer],
     ) -> Answer:
         """Lease now, or as soon as there is a job within the request's waiting time."""
-        span = optional_span(request, "lease") or DEFAULT_LEASE
+        duration = optional_duration(request, "lease") or DEFAULT_LEASE
 
         async def lease() -> Answer:
             return await self._unit_of_work.run_idempotent_prepared(
                 request,
                 context,
-                lambda session: find_candidates(session, query, most, datetime.now(UTC)),
-                lambda session, actor, found: leased(session, actor, span, found),
+                lambda session: find_candidates(session, query, max_jobs, datetime.now(UTC)),
+                lambda session, actor, candidates: leased(session, actor, duration, candidates),
                 at_first=[] if query.model else [NOT_SEARCHED],
             )
 
         return await self._job_waiters.lease(query, lease, span_from_proto(request.wait).total_seconds())
 
     async def HeartbeatJob(self, request: pb.HeartbeatJobRequest, context: Context) -> pb.HeartbeatJobResponse:
-        span = optional_span(request, "lease")
+        duration = optional_duration(request, "lease")
         progress = request.progress if request.HasField("progress") else None
         return await self._unit_of_work.run_idempotent(
             request,
@@ -113,7 +116,7 @@ class JobServicer(RetrainingServiceServicer):
             lambda session, actor: pb.HeartbeatJobResponse(
                 job=job_to_proto(
                     jobs.heartbeat_job(
-                        session, request.job_id, holding(request), span, actor, progress, request.message
+                        session, request.job_id, holding(request), duration, actor, progress, request.message
                     )
                 )
             ),
@@ -209,6 +212,6 @@ def holding(request: pb.HeartbeatJobRequest | pb.CompleteJobRequest | pb.FailJob
     return LeaseClaim(request.holder, request.attempt, request.fence)
 
 
-def optional_span(request: Message, field: str) -> timedelta | None:
+def optional_duration(request: Message, field: str) -> timedelta | None:
     """Return a duration that a request may omit."""
     return span_from_proto(getattr(request, field)) if request.HasField(field) else None

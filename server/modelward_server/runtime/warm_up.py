@@ -1,7 +1,7 @@
-"""Imports, once the server answers, what calls need and its start does not.
+"""Warm-up: imports of large libraries after the server's start, so that few calls have to wait for them.
 
-Statistics, models and MLflow rest on libraries that take seconds to import. Modules import them where they use them, so
-a server answers at once; this task imports them right after that, so that calls seldom have to wait for it.
+Statistics, models and MLflow depend on libraries that take seconds to import. Modules import them where they use them,
+so a server answers at once; this task imports them right afterwards.
 """
 
 import gc
@@ -17,17 +17,17 @@ LIBRARIES = (
     "arch.bootstrap",
     "matplotlib.figure",
 )
-"""In the order in which the first calls of a new server need them: drift, comparisons, pictures."""
+"""In the order in which the first calls of a new server need them: drift, comparisons, images."""
 
 
 async def warm_up(load_mlflow: Callable[[], object]) -> None:
-    """Import the libraries, one after the other in threads, so that a stop does not wait for all of them.
+    """Import the libraries one after the other, each in a thread, so that a stop does not wait for all of them.
 
     Args:
-        load_mlflow: imports MLflow, which needs some settings first.
+        load_mlflow: imports MLflow, which requires some settings first.
     """
     for library in LIBRARIES:
         await in_own_thread(load, library)
     await in_own_thread(load_mlflow)
-    gc.freeze()  # What they made lives as long as the process: no collection need look at it.
+    gc.freeze()  # The imported objects live as long as the process: collections need not traverse them.
     await progressed()
