@@ -114,7 +114,7 @@ def test_after_an_import_each_stage_has_one_alias(client: Client, mlflow: Any, t
         _register(mlflow, tmp_path, "spx", content)
     for name, number in (("champion", "2"), ("challenger", "3"), ("blessed", "1")):
         mlflow.set_registered_model_alias("spx", name, number)
-    lost = "alias champion, as production stands for it"
+    lost = "alias champion, which production replaces"
     assert client.import_mlflow(dry_run=True)[1].left_out == (lost,)
     assert aliases() == {"champion": "2", "challenger": "3", "blessed": "1"}
     assert client.import_mlflow()[1].left_out == (lost,)
@@ -163,7 +163,7 @@ def test_a_link_that_leads_nowhere_is_that_versions_problem(client: Client, mlfl
     linked, whole = client.import_mlflow()
     assert (linked.version, "'weights' is a link that leads nowhere" in linked.problem) == (0, True)
     assert (whole.version, whole.problem) == (1, "")
-    assert list(mlflow.get_registered_model("linked").aliases) == ["champion"]  # Nothing stands for it yet.
+    assert list(mlflow.get_registered_model("linked").aliases) == ["champion"]  # Nothing replaces it yet.
     with pytest.raises(errors.InvalidField, match="'weights' is a link that leads nowhere"):
         client.register_uri("linked", folder.as_uri())
 
