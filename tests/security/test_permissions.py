@@ -174,7 +174,9 @@ def test_every_field_with_the_digest_of_an_upload_is_marked_as_one() -> None:
     assert digests - no_uploads == marked
 
 
-READERS = {"copy_artifact", "readable_uri", "fetch", "blob", "read_columns", "read_batches", "parquet_pieces"}
+TABLE = "_table"
+"""What makes a servicer's table of a dataset, which is read later."""
+READERS = {TABLE, "copy_artifact", "readable_uri", "fetch", "blob", "read_columns", "read_batches", "parquet_pieces"}
 """What reads from a location or an upload that somebody named."""
 INNER = {"rpc/datasets.py": "hands on the dataset that it was given", "storage/sources.py": "checks them itself"}
 FROM_MLFLOW = "foreign.uri"
@@ -195,7 +197,8 @@ def flows(tree: ast.AST) -> Iterator[str]:
     for call in ast.walk(tree):
         names = [ast.unparse(part) for part in (call.func, *call.args)] if isinstance(call, ast.Call) else []
         for name, argument in pairwise(names):
-            if name.rpartition(".")[2] in READERS and "sources" in ast.unparse(call):
+            reader = name.rpartition(".")[2]
+            if reader in READERS and (reader == TABLE or "sources" in ast.unparse(call)):
                 yield argument
 
 

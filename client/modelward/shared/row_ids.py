@@ -63,7 +63,7 @@ def id_text(value: Any, field: str) -> str:
     if text and has_surrogate(text):
         raise InvalidField(FieldViolation(field, f"is {value!r}, which cannot be encoded as UTF-8"))
     if not text:
-        fix = "give text or a whole number, a float only below 2**53" if text is None else "give a character"
+        fix = "give text or a whole number, a float only below 2**53" if text is None else "give at least one character"
         shown = value.item() if getattr(value, "shape", None) == () else value
         raise InvalidField(FieldViolation(field, f"is {shown!r}, which is not an id; {fix}"))
     return text
