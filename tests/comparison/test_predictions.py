@@ -96,8 +96,9 @@ async def test_returns_give_trading_metrics_less_the_cost_of_turnover(client: Ei
 
 
 async def test_rows_are_found_by_their_ids_whatever_their_order(client: Either, versions: list[str]) -> None:
+    random = np.random.default_rng(0)
     ids = [f"2026-{number}" for number in range(ROWS)]
-    order = RANDOM.permutation(ROWS)[: ROWS - 50]
+    order = random.permutation(ROWS)[: ROWS - 50]
     shuffled = {"id": [ids[place] for place in order], "prediction": GOOD[order]}
     found = await compared(client, versions, [BAD, shuffled], RETURNS, ids=ids)
     assert found.rows == ROWS - 50
@@ -176,7 +177,8 @@ async def test_a_comparison_is_drawn_as_page_and_picture(client: Either, version
 
 @pytest.mark.system
 async def test_a_table_above_one_message_is_uploaded_beforehand(client: Either, versions: list[str]) -> None:
-    truth = RANDOM.normal(size=300_000)
+    random = np.random.default_rng(0)
+    truth = random.normal(size=300_000)
     found = await compared(client, versions, [truth + 1, truth + 0.5], truth, metrics=["mae"], block_rows=1)
     assert found.rows == 300_000
     assert found.result(versions[1])["mae"] == pytest.approx(0.5)

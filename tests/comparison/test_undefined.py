@@ -55,7 +55,8 @@ async def test_metric_that_was_asked_for_is_left_out_and_the_next_decides(client
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4])
 async def test_few_rows_are_answered(client: Either, versions: list[str], rows: int) -> None:
-    answers = [RANDOM.normal(size=rows), RANDOM.normal(size=rows)]
+    random = np.random.default_rng(0)
+    answers = [random.normal(size=rows), random.normal(size=rows)]
     found = await compared(client, versions, answers, LABELS[:rows], returns=LABELS[:rows])
     assert found.conclusion.verdict is Verdict.INCONCLUSIVE
 

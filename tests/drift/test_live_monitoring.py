@@ -29,6 +29,12 @@ TRAINING = {"ret": random.normal(size=500), "venue": random.choice(["X", "Y"], 5
 START = datetime(2026, 3, 2, 14, 30, tzinfo=UTC)
 
 
+@pytest.fixture(autouse=True)
+def seed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test draw the same rows, whichever ran before it."""
+    monkeypatch.setitem(globals(), "random", np.random.default_rng(22))
+
+
 def calm(rows: int) -> dict[str, Any]:
     return {"ret": random.normal(size=rows), "venue": random.choice(["X", "Y"], rows).astype(object)}
 

@@ -17,7 +17,6 @@ from tests.support.running_server import RunningServer
 
 DAY = timedelta(days=1)
 T0 = datetime(2024, 3, 4, tzinfo=UTC)
-RANDOM = np.random.default_rng(7)
 
 
 @pytest.fixture
@@ -27,8 +26,9 @@ async def version(client: Either, name: str, tmp_path: Path) -> str:
 
 
 async def test_metrics_of_two_classes_are_those_of_sklearn(client: Either, version: str) -> None:
-    positive = RANDOM.uniform(size=500)
-    labels = (RANDOM.uniform(size=500) < positive).astype(int)
+    random = np.random.default_rng(7)
+    positive = random.uniform(size=500)
+    labels = (random.uniform(size=500) < positive).astype(int)
     predictions, certainty = (positive > 0.5).astype(int), np.maximum(positive, 1 - positive)
     kept = await client.record_outcomes(
         version, ids_of(500), predictions=predictions, probabilities=certainty, labels=labels, predicted_at=T0
@@ -54,8 +54,9 @@ def expected_calibration_error(certainty: Any, right: Any) -> float:
 
 
 async def test_metrics_of_numbers_are_those_of_sklearn(client: Either, version: str) -> None:
-    labels = RANDOM.normal(0, 0.01, 300)
-    predictions = labels / 2 + RANDOM.normal(0, 0.005, 300)
+    random = np.random.default_rng(7)
+    labels = random.normal(0, 0.01, 300)
+    predictions = labels / 2 + random.normal(0, 0.005, 300)
     await client.record_outcomes(version, ids_of(300), predictions=predictions, labels=labels, predicted_at=T0)
     [found] = await client.list_performance(version)
     assert found.metrics == pytest.approx(
@@ -216,8 +217,9 @@ async def test_only_rows_as_old_as_the_horizon_count(client: Either, version: st
 
 async def test_estimate_without_labels_is_near_what_the_labels_say_later(client: Either, version: str) -> None:
     """The model says too much, p where it is right in p squared; calibration must see through that."""
-    said = RANDOM.uniform(0.5, 1, 6000)
-    right = RANDOM.uniform(size=6000) < said**2
+    random = np.random.default_rng(7)
+    said = random.uniform(0.5, 1, 6000)
+    right = random.uniform(size=6000) < said**2
     names = ids_of(6000)
     await client.record_outcomes(
         version, names[:4000], predictions=[1] * 4000, probabilities=said[:4000], labels=right[:4000], predicted_at=T0
@@ -326,12 +328,13 @@ async def test_nothing_is_judged_before_it_is_as_old_as_the_horizon(client: Eith
 
 
 async def test_numbers_decline_too_and_a_model_becomes_due(client: Either, version: str) -> None:
+    random = np.random.default_rng(7)
     model = version.partition("/")[0]
     await client.promote(version, to="staging")
     await client.promote(version, to="production")
     await client.create_schedule(model, performance=_rmse_above_a_million())
     for day, scale in enumerate([1.0, 1.1, 0.9, 1.05, 0.95, 4.0]):
-        labels = RANDOM.normal(0, scale, 100)
+        labels = random.normal(0, scale, 100)
         assert await client.list_due(model) == []
         await client.record_outcomes(
             version, ids_of(100, day), predictions=np.zeros(100), labels=labels, predicted_at=T0 + day * DAY

@@ -77,11 +77,12 @@ async def solo(server: RunningServer) -> AsyncIterator[Either]:
 async def test_log_loss_is_of_the_classes_in_the_graph_whichever_occur(
     client: Either, name: str, tmp_path: Path
 ) -> None:
+    random = np.random.default_rng(0)
     model = graph_model([classifier([-1, 0, 1])], [X], [LABEL, PROB])
     (tmp_path / "model.onnx").write_bytes(model)
     told = asked(model)
     rows = told["label"] != -1  # The first class is predicted of none of them.
-    truth = np.where(RANDOM.random(300) < 0.8, told["label"], 1 - told["label"])[rows]
+    truth = np.where(random.random(300) < 0.8, told["label"], 1 - told["label"])[rows]
     versions = [await client.register(name, tmp_path / "model.onnx") for _ in range(2)]
     found = await client.compare(versions, pd.DataFrame(FEATURES)[rows], truth)
     own = -np.log(told["prob"][rows][np.arange(rows.sum()), truth + 1]).mean()

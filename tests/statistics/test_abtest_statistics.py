@@ -9,8 +9,6 @@ from modelward_server.statistics import cuped, sample_ratio
 from modelward_server.statistics.arm_statistics import Arm, estimate_difference
 from modelward_server.statistics.confidence_sequences import MIN_UNITS, TUNED_AT, half_width, mixing_variance
 
-RNG = np.random.default_rng(7)
-
 
 def arm(values: np.ndarray, before: np.ndarray | None = None, keys: np.ndarray | None = None) -> Arm:
     """Return an arm of one outcome for each unit, or of the keys given."""
@@ -64,7 +62,8 @@ def test_split_without_units_is_not_broken() -> None:
 
 
 def test_difference_of_two_samples_has_welchs_variance() -> None:
-    control, challenger = RNG.normal(0, 1, 300), RNG.normal(0.4, 2, 200)
+    random = np.random.default_rng(7)
+    control, challenger = random.normal(0, 1, 300), random.normal(0.4, 2, 200)
     found = estimate_difference(arm(np.append(control, [])), _shifted(challenger, 300), paired=False)
     assert found.difference == pytest.approx(challenger.mean() - control.mean())
     assert found.variance == pytest.approx(control.var(ddof=1) / 300 + challenger.var(ddof=1) / 200)
@@ -79,8 +78,9 @@ def _shifted(values: np.ndarray, keys: int) -> Arm:
 
 
 def test_pairs_are_compared_with_themselves() -> None:
-    units = RNG.normal(0, 5, 400)
-    control, challenger = units + RNG.normal(0, 0.1, 400), units + 0.05 + RNG.normal(0, 0.1, 400)
+    random = np.random.default_rng(7)
+    units = random.normal(0, 5, 400)
+    control, challenger = units + random.normal(0, 0.1, 400), units + 0.05 + random.normal(0, 0.1, 400)
     found = estimate_difference(arm(control), arm(challenger), paired=True)
     statistic = ttest_rel(challenger, control).statistic
     assert found.difference / np.sqrt(found.variance) == pytest.approx(statistic)
@@ -88,8 +88,9 @@ def test_pairs_are_compared_with_themselves() -> None:
 
 
 def test_slope_of_the_past_is_that_of_least_squares_and_takes_away_the_variance_it_explains() -> None:
-    before = RNG.normal(10, 3, 2000)
-    values = 0.8 * before + RNG.normal(0, 1, 2000)
+    random = np.random.default_rng(7)
+    before = random.normal(10, 3, 2000)
+    values = 0.8 * before + random.normal(0, 1, 2000)
     [adjusted] = cuped.adjust([values], [before], cuped.slope([values], [before]))
     assert cuped.slope([values], [before]) == pytest.approx(np.polyfit(before, values, 1)[0])
     assert adjusted.mean() == pytest.approx(values.mean())
@@ -98,15 +99,17 @@ def test_slope_of_the_past_is_that_of_least_squares_and_takes_away_the_variance_
 
 
 def test_units_without_a_past_and_a_past_that_tells_nothing_are_left_as_they_are() -> None:
-    values = RNG.normal(size=50)
+    random = np.random.default_rng(7)
+    values = random.normal(size=50)
     for past in (np.full(50, np.nan), np.full(50, 3.0), np.where(np.arange(50) % 2, 0.3, 0.1 + 0.2)):
         assert cuped.slope([values], [past]) == 0
         assert np.array_equal(cuped.adjust([values], [past], 0.0)[0], values)
 
 
 def test_past_of_both_arms_sharpens_their_difference() -> None:
-    past = RNG.normal(0, 3, 4000)
-    outcomes = past + RNG.normal(0, 1, 4000) + np.repeat([0, 0.2], 2000)
+    random = np.random.default_rng(7)
+    past = random.normal(0, 3, 4000)
+    outcomes = past + random.normal(0, 1, 4000) + np.repeat([0, 0.2], 2000)
     arms = [Arm(4000), Arm(4000)]
     for place, taken in enumerate(arms):
         own = np.arange(2000) + 2000 * place
@@ -117,18 +120,20 @@ def test_past_of_both_arms_sharpens_their_difference() -> None:
 
 
 def test_unit_counts_once_however_often_it_is_seen() -> None:
-    keys, values = np.repeat(np.arange(60), 10), RNG.normal(size=600)
+    random = np.random.default_rng(7)
+    keys, values = np.repeat(np.arange(60), 10), random.normal(size=600)
     found = estimate_difference(arm(values, keys=keys), arm(values[::-1].copy(), keys=keys), paired=False)
     assert found.units == 120
     assert found.effective_outcomes == pytest.approx(1200, rel=0.35)
-    same = np.repeat(RNG.normal(size=60), 10)
+    same = np.repeat(random.normal(size=60), 10)
     assert estimate_difference(
         arm(same, keys=keys), arm(same + 1, keys=keys), paired=False
     ).effective_outcomes == pytest.approx(120)
 
 
 def test_no_interval_of_too_few_units_nor_of_outcomes_that_do_not_vary() -> None:
-    few = estimate_difference(arm(RNG.normal(size=MIN_UNITS - 1)), arm(RNG.normal(size=500)), paired=False)
+    random = np.random.default_rng(7)
+    few = estimate_difference(arm(random.normal(size=MIN_UNITS - 1)), arm(random.normal(size=500)), paired=False)
     assert few.interval(0.05) == (-np.inf, np.inf)
     constant = estimate_difference(arm(np.zeros(500)), arm(np.ones(500)), paired=True)
     assert constant.interval(0.05) == (-np.inf, np.inf)

@@ -25,7 +25,6 @@ from modelward_server.statistics.sharpe import (
 from tests.support.scale import examples
 
 ONE, TWO, THREE = (VersionRef("spx", number) for number in (1, 2, 3))
-RANDOM = np.random.default_rng(0)
 
 
 def test_mcnemar_of_the_approval_ratings_of_agresti() -> None:
@@ -62,15 +61,17 @@ def test_diebold_mariano_of_two_forecasts_of_nothing() -> None:
 
 def test_diebold_mariano_of_one_step_is_the_paired_t_test() -> None:
     """The correction turns the variance by n into that by n - 1, which Student's paired test has."""
-    losses, others = RANDOM.normal(size=(2, 50))
+    random = np.random.default_rng(0)
+    losses, others = random.normal(size=(2, 50))
     found, expected = diebold_mariano(losses, others), ttest_rel(losses, others)
     assert found.statistic == pytest.approx(expected.statistic)
     assert found.p_value == pytest.approx(expected.pvalue)
 
 
 def test_delong_equals_its_definition_by_every_pair() -> None:
-    positive = RANDOM.random(60) < 0.4
-    scores, other = np.round(RANDOM.normal(size=(2, 60)) + positive, 1)  # With ties.
+    random = np.random.default_rng(0)
+    positive = random.random(60) < 0.4
+    scores, other = np.round(random.normal(size=(2, 60)) + positive, 1)  # With ties.
     kernels = [np.sign(one[positive][:, None] - one[~positive][None, :]) / 2 + 0.5 for one in (scores, other)]
     gap = kernels[0] - kernels[1]
     rows, columns = gap.mean(axis=1), gap.mean(axis=0)
@@ -103,21 +104,24 @@ def test_sharpe_difference_of_equal_skill_is_luck_and_of_great_skill_is_not() ->
 
 
 def test_holm_multiplies_by_how_many_are_left() -> None:
+    random = np.random.default_rng(0)
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([]) == []
-    drawn = RANDOM.random(20) ** 3
+    drawn = random.random(20) ** 3
     assert holm(drawn.tolist()) == pytest.approx(multipletests(drawn, method="holm")[1])
 
 
 def test_the_confidence_set_keeps_the_best_and_drops_the_worst() -> None:
-    losses = {ONE: RANDOM.normal(1, 1, 500), TWO: RANDOM.normal(1.02, 1, 500), THREE: RANDOM.normal(2, 1, 500)}
+    random = np.random.default_rng(0)
+    losses = {ONE: random.normal(1, 1, 500), TWO: random.normal(1.02, 1, 500), THREE: random.normal(2, 1, 500)}
     found = confidence_set(losses, 1.0, seed=0)
     assert found[THREE] < 0.05 < min(found[ONE], found[TWO])
     assert max(found.values()) == 1
 
 
 def test_models_that_answer_alike_share_their_place_in_the_set() -> None:
-    losses = RANDOM.normal(1, 1, 100)
+    random = np.random.default_rng(0)
+    losses = random.normal(1, 1, 100)
     assert confidence_set({ONE: losses, TWO: losses.copy()}, 1.0, seed=0) == {ONE: 1, TWO: 1}
     found = confidence_set({ONE: losses, TWO: losses.copy(), THREE: losses + 1}, 1.0, seed=0)
     assert found == {ONE: 1, TWO: 1, THREE: 2.0**-99}  # Worse by the same on each of 100 rows: the sign test.
@@ -126,8 +130,9 @@ def test_models_that_answer_alike_share_their_place_in_the_set() -> None:
 
 
 def test_superior_ability_is_seen_and_its_absence_too() -> None:
-    baseline = RANDOM.normal(1, 1, 500)
-    worse, better = baseline + RANDOM.normal(0.2, 1, 500), baseline - RANDOM.normal(0.2, 1, 500)
+    random = np.random.default_rng(0)
+    baseline = random.normal(1, 1, 500)
+    worse, better = baseline + random.normal(0.2, 1, 500), baseline - random.normal(0.2, 1, 500)
     assert (superior_predictive_ability(baseline, {TWO: worse}, 1.0, seed=0) or 0) > 0.5
     assert (superior_predictive_ability(baseline, {TWO: worse, THREE: better}, 1.0, seed=0) or 0) < 0.05
     assert superior_predictive_ability(baseline[:5], {TWO: worse[:5]}, 1.0, seed=0) is None
