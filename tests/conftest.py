@@ -11,7 +11,7 @@ import pytest
 
 from modelward import AsyncClient, Client
 from modelward_server.settings import Settings
-from tests.support.clients import Either
+from tests.support.clients import as_async
 from tests.support.postgres import DATABASES, NOT_INSTALLED, new_database, programs, running_postgres
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
@@ -119,14 +119,14 @@ def server(tmp_path_factory: pytest.TempPathFactory, inbox: Path, database_url: 
 
 
 @pytest.fixture(params=["sync", "async"])
-async def client(request: pytest.FixtureRequest, server: RunningServer) -> AsyncIterator[Either]:
+async def client(request: pytest.FixtureRequest, server: RunningServer) -> AsyncIterator[AsyncClient]:
     """A client of the shared server, of each kind."""
     if request.param == "async":
         async with AsyncClient(server.target, actor="tester") as client:
-            yield Either(client)
+            yield as_async(client)
     else:
         with Client(server.target, actor="tester") as client:
-            yield Either(client)
+            yield as_async(client)
 
 
 @pytest.fixture

@@ -9,16 +9,17 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from modelward import AbAction, AbMetric, AbOutcome, AbTest, AbTestState, Client, Stage, Verdict, errors
+from modelward import AbAction, AbMetric, AbOutcome, AbTest, AbTestState, AsyncClient, Client, Stage, Verdict, errors
 from modelward.assignment import assign
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from tests.support.abtest_traffic import named, outcomes, register_two
-from tests.support.clients import Either
+from tests.support.clients import collect
 from tests.support.running_server import RunningServer
+from tests.support.values import present
 
 
-async def started(client: Either, name: str, folder: Path, lift: float = 0.0, **arguments: Any) -> AbTest:
+async def started(client: AsyncClient, name: str, folder: Path, lift: float = 0.0, **arguments: Any) -> AbTest:
     """Start a test of a champion in production and a challenger in staging, with a thousand outcomes."""
     versions = await register_two(client, name, folder, staged=True)
     test: AbTest = await client.create_ab_test(name, versions, **({"primary_metric": "pnl_bps"} | arguments))
@@ -26,26 +27,26 @@ async def started(client: Either, name: str, folder: Path, lift: float = 0.0, **
     return test
 
 
-async def records(client: Either, name: str) -> list[tuple[str, dict[str, Any]]]:
+async def records(client: AsyncClient, name: str) -> list[tuple[str, dict[str, Any]]]:
     """Return what the audit log says of the end of tests and of moves."""
     kinds = {"ab_test_concluded", "transition"}
-    found = await client.export_audit_log()
+    found = await collect(client.export_audit_log())
     assert (await client.verify_audit_log()).intact
     return [(r.kind, json.loads(r.payload)) for r in found if r.model == name and r.kind in kinds]
 
 
 async def test_by_hand_it_is_only_recorded_and_everybody_gets_the_winner(
-    client: Either, name: str, tmp_path: Path
+    client: AsyncClient, name: str, tmp_path: Path
 ) -> None:
     test = await started(client, name, tmp_path)
     done = await client.conclude_ab_test(test, winner="challenger", reason="cheaper to run", etag=test.etag)
-    assert (done.state, done.conclusion.winner, done.conclusion.action) == (
+    assert (done.state, present(done.conclusion).winner, present(done.conclusion).action) == (
         AbTestState.CONCLUDED,
         "challenger",
         AbAction.NONE,
     )
-    assert (done.conclusion.actor, done.conclusion.reason) == ("tester", "cheaper to run")
-    assert done.conclusion.result == await client.ab_test_result(test)
+    assert (present(done.conclusion).actor, present(done.conclusion).reason) == ("tester", "cheaper to run")
+    assert present(done.conclusion).result == await client.ab_test_result(test)
     assert done == await client.get_ab_test(name)
     assert done.etag != test.etag
     assert {assign(done, f"u{n}").variant.name for n in range(50)} == {"challenger"}
@@ -60,22 +61,26 @@ async def test_by_hand_it_is_only_recorded_and_everybody_gets_the_winner(
     )
 
 
-async def test_nothing_is_said_of_the_winner_so_the_control_stays(client: Either, name: str, tmp_path: Path) -> None:
+async def test_nothing_is_said_of_the_winner_so_the_control_stays(
+    client: AsyncClient, name: str, tmp_path: Path
+) -> None:
     test = await started(client, name, tmp_path)
-    assert (await client.conclude_ab_test(test)).conclusion.winner == "champion"
+    assert present((await client.conclude_ab_test(test)).conclusion).winner == "champion"
 
 
-async def test_by_rule_the_superior_variant_goes_into_production(client: Either, name: str, tmp_path: Path) -> None:
+async def test_by_rule_the_superior_variant_goes_into_production(
+    client: AsyncClient, name: str, tmp_path: Path
+) -> None:
     test = await started(client, name, tmp_path, lift=0.8)
     done = await client.conclude_ab_test(test, action="by-rule")
-    assert (done.conclusion.winner, done.conclusion.action) == ("challenger", AbAction.PROMOTE)
+    assert (present(done.conclusion).winner, present(done.conclusion).action) == ("challenger", AbAction.PROMOTE)
     assert (await client.get_model(name)).production_version == 2
     assert (await client.get_version(f"{name}/1")).stage is Stage.ARCHIVED
-    promoted = next(t for t in await client.list_transitions(name) if t.to_stage is Stage.PRODUCTION)
+    promoted = next(t for t in await collect(client.list_transitions(name)) if t.to_stage is Stage.PRODUCTION)
     assert f"A/B test {name}: challenger is better than champion" in promoted.reason
 
 
-async def test_by_rule_nothing_happens_while_it_may_be_luck(client: Either, name: str, tmp_path: Path) -> None:
+async def test_by_rule_nothing_happens_while_it_may_be_luck(client: AsyncClient, name: str, tmp_path: Path) -> None:
     test = await started(client, name, tmp_path)
     with pytest.raises(errors.AbTestUndecided, match="not statistically significant"):
         await client.conclude_ab_test(test, action="by-rule")
@@ -88,7 +93,9 @@ async def test_by_rule_nothing_happens_while_it_may_be_luck(client: Either, name
     assert (await client.record_ab_outcomes(test, outcomes(test, 1001))).recorded == 1
 
 
-async def test_by_rule_a_guardrail_broken_in_production_rolls_back(client: Either, name: str, tmp_path: Path) -> None:
+async def test_by_rule_a_guardrail_broken_in_production_rolls_back(
+    client: AsyncClient, name: str, tmp_path: Path
+) -> None:
     test = await started(client, name, tmp_path, guardrails=[AbMetric("loss", lower_is_better=True)])
     sent = [
         AbOutcome(f"loss-{one.outcome_id}", one.unit, {"loss": one.metrics["pnl_bps"] + worse})
@@ -100,12 +107,12 @@ async def test_by_rule_a_guardrail_broken_in_production_rolls_back(client: Eithe
         await client.conclude_ab_test(test, action="by-rule")
     await client.promote(f"{name}/2", to="production")
     done = await client.conclude_ab_test(test, action="by-rule")
-    assert (done.conclusion.winner, done.conclusion.action) == ("champion", AbAction.ROLL_BACK)
+    assert (present(done.conclusion).winner, present(done.conclusion).action) == ("champion", AbAction.ROLL_BACK)
     assert (await client.get_model(name)).production_version == 1
 
 
 async def test_gates_that_fail_leave_the_test_running_and_nothing_moved(
-    client: Either, name: str, tmp_path: Path
+    client: AsyncClient, name: str, tmp_path: Path
 ) -> None:
     test = await started(client, name, tmp_path, lift=0.8)
     policy = await client.get_promotion_policy(name)
@@ -120,7 +127,7 @@ async def test_gates_that_fail_leave_the_test_running_and_nothing_moved(
 
 
 async def test_superior_verdict_opens_the_gate_that_asks_for_a_comparison(
-    client: Either, name: str, tmp_path: Path
+    client: AsyncClient, name: str, tmp_path: Path
 ) -> None:
     test = await started(client, name, tmp_path)
     await client.set_promotion_policy(replace(await client.get_promotion_policy(name), require_comparison=True))
@@ -131,22 +138,22 @@ async def test_superior_verdict_opens_the_gate_that_asks_for_a_comparison(
     )
     await client.record_ab_outcomes(better, outcomes(better, 1000, lift=0.8))
     done = await client.conclude_ab_test(better, action="by-rule")
-    assert done.conclusion.result.verdict is Verdict.SUPERIOR
-    promoted = next(t for t in await client.list_transitions(name) if t.to_stage is Stage.PRODUCTION)
+    assert present(done.conclusion).result.verdict is Verdict.SUPERIOR
+    promoted = next(t for t in await collect(client.list_transitions(name)) if t.to_stage is Stage.PRODUCTION)
     [gate] = promoted.gates
     assert f"{name}/2 is superior to {name}/1 by pnl_bps (A/B test {better.test})" in gate.evidence
 
 
 async def test_superior_variant_that_is_in_production_already_stays_there(
-    client: Either, name: str, tmp_path: Path
+    client: AsyncClient, name: str, tmp_path: Path
 ) -> None:
     test = await started(client, name, tmp_path, lift=0.8)
     await client.promote(f"{name}/2", to="production")
     done = await client.conclude_ab_test(test, action="by-rule")
-    assert (done.conclusion.winner, done.conclusion.action) == ("challenger", AbAction.NONE)
+    assert (present(done.conclusion).winner, present(done.conclusion).action) == ("challenger", AbAction.NONE)
 
 
-async def test_concluded_test_takes_nothing_more(client: Either, name: str, tmp_path: Path) -> None:
+async def test_concluded_test_takes_nothing_more(client: AsyncClient, name: str, tmp_path: Path) -> None:
     test = await started(client, name, tmp_path)
     await client.conclude_ab_test(test)
     with pytest.raises(errors.AbTestConcluded, match="start another one") as caught:
@@ -156,7 +163,7 @@ async def test_concluded_test_takes_nothing_more(client: Either, name: str, tmp_
         await client.conclude_ab_test(test, winner="challenger")
 
 
-async def test_winner_and_etag_must_fit(client: Either, name: str, tmp_path: Path) -> None:
+async def test_winner_and_etag_must_fit(client: AsyncClient, name: str, tmp_path: Path) -> None:
     test = await started(client, name, tmp_path, lift=0.8)
     with pytest.raises(errors.InvalidField, match="champion, challenger"):
         await client.conclude_ab_test(test, winner="nobody")

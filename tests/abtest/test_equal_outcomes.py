@@ -5,10 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelward import AbAction, AbMetric, AbOutcome, AbTest, Verdict, errors
+from modelward import AbAction, AbMetric, AbOutcome, AbTest, AsyncClient, Verdict, errors
 from modelward.assignment import assign
 from tests.support.abtest_traffic import register_two
-from tests.support.clients import Either
 
 UNITS = 400
 NEARLY = 0.1 + 0.2
@@ -27,7 +26,7 @@ def _outcomes(test: AbTest, value: float, other: float, noise: bool = False) -> 
 
 @pytest.mark.parametrize(("value", "other"), [(0.3, NEARLY), (NEARLY, 0.3), (1e100, 1e100), (0.7, 0.7)])
 async def test_rule_decides_nothing_by_rounding(
-    client: Either, name: str, tmp_path: Path, value: float, other: float
+    client: AsyncClient, name: str, tmp_path: Path, value: float, other: float
 ) -> None:
     versions = await register_two(client, name, tmp_path, staged=True)
     test = await client.create_ab_test(name, versions, primary_metric="pnl", guardrails=[AbMetric("fills")])
@@ -43,7 +42,7 @@ async def test_rule_decides_nothing_by_rounding(
 
 
 async def test_constant_guardrail_that_differs_by_rounding_rolls_nothing_back(
-    client: Either, name: str, tmp_path: Path
+    client: AsyncClient, name: str, tmp_path: Path
 ) -> None:
     versions = await register_two(client, name, tmp_path, staged=True)
     await client.promote(versions["challenger"], to="production")
@@ -55,7 +54,7 @@ async def test_constant_guardrail_that_differs_by_rounding_rolls_nothing_back(
     assert (await client.get_model(name)).production_version == 2
 
 
-async def test_result_is_the_same_in_every_unit(client: Either, name: str, tmp_path: Path) -> None:
+async def test_result_is_the_same_in_every_unit(client: AsyncClient, name: str, tmp_path: Path) -> None:
     versions = await register_two(client, name, tmp_path)
     noise = np.random.default_rng(2).normal(size=UNITS)
     found = []

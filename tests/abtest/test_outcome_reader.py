@@ -7,20 +7,19 @@ import numpy as np
 import pytest
 from sqlalchemy import BigInteger, select, type_coerce
 
-from modelward import AbOutcome, AbTest
+from modelward import AbOutcome, AbTest, AsyncClient
 from modelward_server.abtest import outcome_reader
 from modelward_server.abtest.outcome_reader import NUMBER, read_outcomes
 from modelward_server.abtest.repository import ab_test_row, get_ab_test
 from modelward_server.storage.ab_tables import AB_OUTCOMES
 from tests.support.abtest_traffic import START, register_two
-from tests.support.clients import Either
 from tests.support.running_server import RunningServer
 
 UNITS = ["account-1", "b", 'quote " and, comma', "tab\tand\x1f", "Zürich 🂡", "back\\slash", "[]", "B", "x" * 256]
 
 
 @pytest.fixture(params=[None, timedelta(minutes=5)], ids=["by unit", "by block"])
-async def test(request: pytest.FixtureRequest, client: Either, name: str, tmp_path: Path) -> AbTest:
+async def test(request: pytest.FixtureRequest, client: AsyncClient, name: str, tmp_path: Path) -> AbTest:
     """A running test with outcomes whose ids, times and units are in different orders, and some times the same."""
     versions = await register_two(client, name, tmp_path)
     created: AbTest = await client.create_ab_test(
@@ -70,7 +69,9 @@ async def test_outcomes_are_read_as_rows_of_their_own_would_be(
     assert read.mismatched == len({unit for unit, other in zip(units, mismatched, strict=True) if other})
 
 
-async def test_test_without_outcomes_has_none(server: RunningServer, client: Either, name: str, tmp_path: Path) -> None:
+async def test_test_without_outcomes_has_none(
+    server: RunningServer, client: AsyncClient, name: str, tmp_path: Path
+) -> None:
     test = await client.create_ab_test(name, await register_two(client, name, tmp_path), primary_metric="pnl_bps")
     with server.app.ledger.reading() as session:
         read = read_outcomes(session, test)

@@ -14,7 +14,7 @@ from modelward import AsyncClient, Client, EventKind, errors
 from modelward.shared.targets import channel_target
 from modelward_server.settings import Settings
 from tests.security.test_tls import issue
-from tests.support.clients import Either
+from tests.support.clients import as_async, collect
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.running_server import RunningServer
 
@@ -39,26 +39,26 @@ def ways(replicas: list[RunningServer]) -> Iterator[list[FlakyProxy]]:
 
 
 @pytest.fixture(params=["sync", "async"])
-async def client(request: pytest.FixtureRequest, ways: list[FlakyProxy]) -> AsyncIterator[Either]:
+async def client(request: pytest.FixtureRequest, ways: list[FlakyProxy]) -> AsyncIterator[AsyncClient]:
     """A client of each kind, which knows both servers."""
     target = ",".join(way.address.replace("127.0.0.1", "localhost") for way in ways)
     if request.param == "sync":
         with Client(target, timeout=5) as client:
-            yield Either(client)
+            yield as_async(client)
     else:
         async with AsyncClient(target, timeout=5) as client:
-            yield Either(client)
+            yield as_async(client)
 
 
-async def _carried(client: Either, ways: list[FlakyProxy]) -> list[bool]:
+async def _carried(client: AsyncClient, ways: list[FlakyProxy]) -> list[bool]:
     """Make calls, and return which way each of some took."""
     before = [way.carried for way in ways]
     for _ in range(10):
-        await client.list_models()
+        await collect(client.list_models())
     return [way.carried > count for way, count in zip(ways, before, strict=True)]
 
 
-async def test_calls_take_turns_and_go_on_when_a_server_is_gone(client: Either, ways: list[FlakyProxy]) -> None:
+async def test_calls_take_turns_and_go_on_when_a_server_is_gone(client: AsyncClient, ways: list[FlakyProxy]) -> None:
     while not all(await _carried(client, ways)):
         pass  # The second connection may take longer than the first calls.
     ways[0].target = free_address()

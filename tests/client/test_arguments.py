@@ -28,7 +28,7 @@ from modelward import (
 )
 from modelward._async.observe import AsyncObserver
 from modelward._sync.observe import Observer
-from tests.support.clients import Either
+from tests.support.clients import as_it_is, collect
 from tests.support.running_server import RunningServer
 
 NAIVE = datetime(2026, 11, 1)  # noqa: DTZ001 - the zone is what it lacks
@@ -195,11 +195,11 @@ def fitting(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.mark.parametrize("name", [name for name in methods(AsyncClient) if name not in ENDLESS])
 async def test_wrong_value_ends_in_a_result_or_an_error_of_modelward(
-    client: Either, fitting: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+    client: AsyncClient, fitting: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     """The same for what no annotation tells, such as tables, and for values of the right type that mean nothing."""
     monkeypatch.chdir(tmp_path)  # Some values are relative paths.
-    kind = type(client.client)
+    kind = type(as_it_is(client))
     required = everything(kind, name)
     given = {one: fitting[one] for one in parameters(kind, name) if one in required or one == "model"}
     if name == "download":
@@ -208,7 +208,7 @@ async def test_wrong_value_ends_in_a_result_or_an_error_of_modelward(
     for parameter in parameters(kind, name):
         for value in WRONG if hints[parameter] in UNTOLD else EXTREME:
             with suppress(errors.ModelwardError):
-                await tried(lambda given: getattr(client.client, name)(**given), given | {parameter: value})
+                await tried(lambda given: getattr(as_it_is(client), name)(**given), given | {parameter: value})
 
 
 def test_unknown_and_missing_arguments_are_named() -> None:
@@ -226,54 +226,57 @@ def test_near_name_is_suggested() -> None:
         Client("127.0.0.1:1").promote("spx/1", to="Producton")
 
 
-async def test_version_is_taken_in_every_form(client: Either, name: str, tmp_path: Path) -> None:
+async def test_version_is_taken_in_every_form(client: AsyncClient, name: str, tmp_path: Path) -> None:
     (tmp_path / "model.txt").write_text("weights")
     version = await client.register(name, tmp_path / "model.txt")
-    for form in (version, version.ref, str(version), (name, 1), (name, np.int64(1)), [name, 1]):
+    right: list[Any] = [version, version.ref, str(version), (name, 1), (name, np.int64(1)), [name, 1]]
+    for form in right:
         assert (await client.get_version(form)).ref == version.ref
-    for form in ((name, "1"), (name, True), (name,), name, 1, {name: 1}, await client.resolve(name, version=1)):
+    wrong: list[Any] = [(name, "1"), (name, True), (name,), name, 1, {name: 1}, await client.resolve(name, version=1)]
+    for form in wrong:
         with pytest.raises(errors.InvalidField, match="version"):
             await client.get_version(form)
 
 
-async def test_texts_stand_for_instants_and_durations_as_in_the_command(client: Either, name: str) -> None:
+async def test_texts_stand_for_instants_and_durations_as_in_the_command(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     made = await client.create_schedule(name, every="7d", policy=SchedulePolicy(jitter="5m"))  # type: ignore[arg-type]
     assert made.triggers == (Every(timedelta(days=7)),)
     assert made.policy.jitter == timedelta(minutes=5)
-    preview = await client.preview_schedule(made.schedule_id, after="2030-11-01T10:00Z", count=1)
+    preview = await client.preview_schedule(made.schedule_id, after="2030-11-01T10:00Z", count=1)  # type: ignore[arg-type]
     assert preview.firings[0].at > datetime(2030, 11, 1, 10, tzinfo=UTC)
 
 
-async def test_one_item_is_a_list_of_one_and_an_iterator_is_taken_once(client: Either, name: str) -> None:
+async def test_one_item_is_a_list_of_one_and_an_iterator_is_taken_once(client: AsyncClient, name: str) -> None:
     await client.create_model(name, tags={"desk": "equities"})
-    assert [found.name for found in await client.list_models(name_prefix=name, stages="production")] == []
+    assert [found.name for found in await collect(client.list_models(name_prefix=name, stages="production"))] == []
     outcomes = (AbOutcome(str(i), "unit", {"pnl": 1.0}) for i in range(3))
     with pytest.raises(errors.AbTestNotFound):
         await client.record_ab_outcomes(name, outcomes)
 
 
-async def test_values_of_numpy_are_numbers(client: Either, name: str, tmp_path: Path) -> None:
+async def test_values_of_numpy_are_numbers(client: AsyncClient, name: str, tmp_path: Path) -> None:
     (tmp_path / "model.txt").write_text("weights")
-    version = await client.register(name, tmp_path / "model.txt", metrics={"a": np.float32(0.5), "b": np.int64(2)})
+    metrics: dict[str, Any] = {"a": np.float32(0.5), "b": np.int64(2)}
+    version = await client.register(name, tmp_path / "model.txt", metrics=metrics)
     assert version.metrics == {"a": 0.5, "b": 2.0}
 
 
-async def test_what_the_server_returns_can_be_a_key(client: Either, name: str, tmp_path: Path) -> None:
+async def test_what_the_server_returns_can_be_a_key(client: AsyncClient, name: str, tmp_path: Path) -> None:
     (tmp_path / "model.txt").write_text("weights")
     first, second = [await client.register(name, tmp_path / "model.txt") for _ in range(2)]
-    predictions = {first: np.arange(50.0), second: pd.Series(np.arange(50.0) + 1)}
+    predictions: dict[Any, Any] = {first: np.arange(50.0), second: pd.Series(np.arange(50.0) + 1)}
     found = await client.compare([], None, np.arange(50.0), predictions=predictions)
     assert {result.version for result in found.results} == {first.ref, second.ref}
     job = await client.request_retraining(name)
     assert {job: 1, await client.get_model(name): 2}[job] == 1
-    twice = {first: [1.0, 2.0], first.ref: [1.0, 2.0]}
+    twice: dict[Any, Any] = {first: [1.0, 2.0], first.ref: [1.0, 2.0]}
     with pytest.raises(errors.InvalidField, match="twice"):
         await client.compare([], None, [1.0, 2.0], predictions=twice)
 
 
 async def test_deadline_that_comes_while_a_stream_is_sent_is_an_error_of_modelward(
-    client: Either, name: str, tmp_path: Path
+    client: AsyncClient, name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "model.txt").write_text("weights")
     version = await client.register(name, tmp_path / "model.txt")

@@ -29,7 +29,6 @@ from modelward_server.interceptors.errors import STATUS_DETAILS, Errors
 from modelward_server.interceptors.status import encode
 from modelward_server.interceptors.validation import Validation
 from modelward_server.settings import Settings
-from tests.support.clients import Either
 from tests.support.running_server import RunningServer
 
 
@@ -89,13 +88,13 @@ def test_import_of_the_client_brings_no_heavy_package() -> None:
     assert done.stdout.strip() == "[]"
 
 
-async def test_overlong_text_is_refused_with_its_field(client: Either, name: str) -> None:
+async def test_overlong_text_is_refused_with_its_field(client: AsyncClient, name: str) -> None:
     with pytest.raises(errors.InvalidField) as caught:
         await client.create_model(name, description="x" * 10_001)
     assert [violation.field for violation in caught.value.violations] == ["description"]
 
 
-async def test_oversize_message_is_refused_with_what_to_do(client: Either, name: str) -> None:
+async def test_oversize_message_is_refused_with_what_to_do(client: AsyncClient, name: str) -> None:
     with pytest.raises(errors.MessageTooLarge, match="as a stream") as caught:
         await client.create_model(name, description="x" * (5 << 20))
     assert int(caught.value.metadata["size_bytes"]) > int(caught.value.metadata["limit_bytes"])

@@ -13,12 +13,11 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from modelward import AbOutcome, Client, ModelVersion, errors
+from modelward import AbOutcome, AsyncClient, Client, ModelVersion, errors
 from modelward.shared.convert.common import ref_to_proto
 from modelward.shared.row_ids import id_texts
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.common_pb2 import Column, ColumnTable, Dataset, DoubleValues, Int64Values
-from tests.support.clients import Either
 from tests.support.running_server import RunningServer
 
 NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
@@ -93,7 +92,7 @@ COLUMNS: dict[str, Callable[[list[Any]], Any]] = {
 
 
 @pytest.fixture
-async def version(client: Either, name: str, tmp_path: Path) -> ModelVersion:
+async def version(client: AsyncClient, name: str, tmp_path: Path) -> ModelVersion:
     (tmp_path / "model.txt").write_text("weights")
     found: ModelVersion = await client.register(name, tmp_path / "model.txt")
     return found
@@ -101,7 +100,7 @@ async def version(client: Either, name: str, tmp_path: Path) -> ModelVersion:
 
 @pytest.mark.parametrize("column", COLUMNS.values(), ids=COLUMNS)
 async def test_outcomes_meet_by_whole_numbers_and_never_by_what_is_missing(
-    client: Either, version: ModelVersion, column: Callable[[list[Any]], Any]
+    client: AsyncClient, version: ModelVersion, column: Callable[[list[Any]], Any]
 ) -> None:
     await client.record_outcomes(version, ["1", "2"], predictions=[0, 1])
     kept = await client.record_outcomes(version, column([1, 2]), labels=[0, 1])
@@ -123,7 +122,7 @@ VALUES = {
 
 
 @pytest.mark.parametrize("predictions", VALUES.values(), ids=VALUES)
-async def test_prediction_that_is_missing_is_none(client: Either, version: ModelVersion, predictions: Any) -> None:
+async def test_prediction_that_is_missing_is_none(client: AsyncClient, version: ModelVersion, predictions: Any) -> None:
     kept = await client.record_outcomes(version, ["a", "b"], predictions=predictions, labels=[1, 0])
     assert kept.predictions == 1
 
@@ -145,19 +144,21 @@ async def test_prediction_that_is_missing_is_none(client: Either, version: Model
     ids=lambda given: str(given)[:40],
 )
 async def test_value_that_is_no_number_is_refused_in_words(
-    client: Either, version: ModelVersion, given: dict[str, Any], message: str
+    client: AsyncClient, version: ModelVersion, given: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(errors.InvalidField, match=message):
         await client.record_outcomes(version, ["a", "b"], **given)
 
 
-async def test_instant_that_is_missing_is_the_servers(client: Either, version: ModelVersion) -> None:
+async def test_instant_that_is_missing_is_the_servers(client: AsyncClient, version: ModelVersion) -> None:
     instants = pd.Series([pd.Timestamp("2026-11-01", tz="UTC"), pd.NaT])
     kept = await client.record_outcomes(version, ["a", "b"], predictions=[1, 0], predicted_at=instants)
     assert kept.predictions == 2
 
 
-async def test_ab_outcomes_are_named_where_they_are_wrong(client: Either, version: ModelVersion, name: str) -> None:
+async def test_ab_outcomes_are_named_where_they_are_wrong(
+    client: AsyncClient, version: ModelVersion, name: str
+) -> None:
     await client.create_ab_test(name, {"a": version, "b": version}, primary_metric="pnl")
     for wrong, field in [
         (AbOutcome("", "u", {"pnl": 1.0}), "outcome_id"),
@@ -178,25 +179,25 @@ async def test_ab_outcomes_are_named_where_they_are_wrong(client: Either, versio
 Y = np.random.default_rng(0).normal(size=40)
 
 
-def answers(versions: list[ModelVersion], ids: Any, field: str = "id") -> dict[ModelVersion, dict[str, Any]]:
+def answers(versions: list[ModelVersion], ids: Any, field: str = "id") -> dict[Any, dict[str, Any]]:
     return {version: {field: ids, "prediction": Y + number} for number, version in enumerate(versions)}
 
 
 @pytest.fixture
-async def versions(client: Either, version: ModelVersion, tmp_path: Path) -> list[ModelVersion]:
+async def versions(client: AsyncClient, version: ModelVersion, tmp_path: Path) -> list[ModelVersion]:
     return [version, await client.register(version.model, tmp_path / "model.txt")]
 
 
 @pytest.mark.parametrize("sent", [range(40), np.arange(40.0), [str(row) for row in range(40)], None], ids=repr)
 async def test_comparison_joins_whole_numbers_in_any_form(
-    client: Either, versions: list[ModelVersion], sent: Any
+    client: AsyncClient, versions: list[ModelVersion], sent: Any
 ) -> None:
     predictions = answers(versions, np.arange(40) if sent is None else sent)
     found = await client.compare([], None, Y.reshape(-1, 1), ids=sent, predictions=predictions)
     assert found.rows == 40
 
 
-async def test_comparison_refuses_what_cannot_be_joined(client: Either, versions: list[ModelVersion]) -> None:
+async def test_comparison_refuses_what_cannot_be_joined(client: AsyncClient, versions: list[ModelVersion]) -> None:
     holes = pd.Series([None, *range(1, 40)], dtype="Int64")
     with pytest.raises(errors.InvalidField, match=r"ids\[0\]: is missing"):
         await client.compare([], None, Y, ids=holes, predictions=answers(versions, range(40)))

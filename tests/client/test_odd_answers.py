@@ -34,7 +34,7 @@ from modelward.shared.convert.abtest import ab_test_from_proto
 from modelward.shared.retry import MAX_RETRY_SECONDS, Backoff, pause_before_watching
 from modelward.v1 import comparison_pb2, drift_pb2
 from modelward.v1 import lifecycle_pb2 as pb
-from tests.support.clients import Either
+from tests.support.clients import collect
 from tests.support.fuzz_requests import Known, RequestFuzzer
 from tests.support.misbehaving_server import METHODS, MisbehavingServer
 from tests.support.scale import FULL
@@ -238,7 +238,7 @@ NAMES = dict.fromkeys(["message", "retry_seconds", "self", "violations", "gates"
     ],
 )
 async def test_odd_details_of_an_error_are_an_error_of_ours(
-    odd: MisbehavingServer, asking: Either, details: bytes
+    odd: MisbehavingServer, asking: AsyncClient, details: bytes
 ) -> None:
     odd.answers["GetModel"] = failing(details)
     with pytest.raises(errors.ModelwardError) as caught:
@@ -252,16 +252,16 @@ def test_watch_is_not_told_to_wait_for_ever(seconds: float) -> None:
     assert 0 <= pause_before_watching(error, Backoff(), started=True) < MAX_RETRY_SECONDS + 1
 
 
-async def test_list_without_an_end_ends(odd: MisbehavingServer, hasty: Either) -> None:
+async def test_list_without_an_end_ends(odd: MisbehavingServer, hasty: AsyncClient) -> None:
     odd.answers["ListModels"] = lambda *_: [pb.ListModelsResponse(next_page_token="more")]
     begun = time.monotonic()
     with pytest.raises(errors.DeadlineExceeded, match="makes no progress"):
-        await hasty.list_models()
+        await collect(hasty.list_models())
     assert time.monotonic() - begun < 60
 
 
 async def test_answers_to_live_data_without_an_end_are_not_collected(
-    odd: MisbehavingServer, asking: Either, monkeypatch: pytest.MonkeyPatch
+    odd: MisbehavingServer, asking: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("_async", "_sync"):
         monkeypatch.setattr(f"modelward.{module}.connection.MAX_EXCHANGED_BYTES", 1 << 20)
@@ -273,7 +273,7 @@ async def test_answers_to_live_data_without_an_end_are_not_collected(
 
 
 async def test_comparison_that_tells_nothing_ends(
-    odd: MisbehavingServer, hasty: Either, monkeypatch: pytest.MonkeyPatch
+    odd: MisbehavingServer, hasty: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for module in ("_async", "_sync"):
         monkeypatch.setattr(f"modelward.{module}.comparison.MAX_IDLE_SECONDS", 0.5)
@@ -283,11 +283,11 @@ async def test_comparison_that_tells_nothing_ends(
 
 
 async def test_audit_log_that_stops_coming_ends_and_a_slow_reader_does_not_end_it(
-    odd: MisbehavingServer, hasty: Either
+    odd: MisbehavingServer, hasty: AsyncClient
 ) -> None:
     odd.answers["ExportAuditLog"] = lambda *_: odd.silence()
     with pytest.raises(errors.DeadlineExceeded, match="sent nothing for 1 s"):
-        await hasty.export_audit_log()
+        await collect(hasty.export_audit_log())
     record = pb.AuditRecord(sequence=1)
     odd.answers["ExportAuditLog"] = lambda *_: [pb.ExportAuditLogResponse(records=[record])] * 2
     with Client(odd.target, timeout=0.2) as client:

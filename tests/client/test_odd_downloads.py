@@ -13,7 +13,6 @@ import pytest
 from modelward import ArtifactFile, AsyncClient, Client, errors
 from modelward.shared import manifest
 from modelward.v1 import lifecycle_pb2 as pb
-from tests.support.clients import Either
 from tests.support.misbehaving_server import MisbehavingServer
 
 
@@ -51,7 +50,7 @@ def listed(folder: Path) -> list[str]:
     ],
 )
 async def test_name_that_leads_out_or_cannot_be_is_refused(
-    odd: MisbehavingServer, asking: Either, names: list[str], tmp_path: Path
+    odd: MisbehavingServer, asking: AsyncClient, names: list[str], tmp_path: Path
 ) -> None:
     odd.has(*map(file, ["fine", *names]))
     odd.sends(b"x")
@@ -63,7 +62,7 @@ async def test_name_that_leads_out_or_cannot_be_is_refused(
 
 
 async def test_odd_names_that_stay_inside_are_names_like_others(
-    odd: MisbehavingServer, asking: Either, tmp_path: Path
+    odd: MisbehavingServer, asking: AsyncClient, tmp_path: Path
 ) -> None:
     names = ["~", "....", "a.part", "a", "b/c.part/d", "b/c", "n" * 255, "é", "e\u0301", "A"]
     odd.has(*map(file, names))
@@ -89,7 +88,7 @@ def test_names_that_only_some_systems_tell_apart_are_refused_there(monkeypatch: 
 
 @pytest.mark.parametrize("digest", ["", "0" * 64, "../../evil", "/tmp/evil", "A" * 64, "x\0", "é" * 64])
 async def test_digest_that_does_not_fit_the_files_is_refused(
-    odd: MisbehavingServer, asking: Either, digest: str, tmp_path: Path
+    odd: MisbehavingServer, asking: AsyncClient, digest: str, tmp_path: Path
 ) -> None:
     odd.has(file("f"), digest=digest)
     odd.sends(b"x")
@@ -102,7 +101,7 @@ async def test_digest_that_does_not_fit_the_files_is_refused(
 
 @pytest.mark.parametrize("wrong", [ArtifactFile("f", 1, "0" * 63), ArtifactFile("f", -1, "0" * 64)])
 async def test_file_that_is_described_by_no_digest_is_refused(
-    odd: MisbehavingServer, asking: Either, wrong: ArtifactFile, tmp_path: Path
+    odd: MisbehavingServer, asking: AsyncClient, wrong: ArtifactFile, tmp_path: Path
 ) -> None:
     odd.has(wrong)
     with pytest.raises(errors.DigestMismatch, match="no valid SHA-256 and size"):
@@ -111,7 +110,7 @@ async def test_file_that_is_described_by_no_digest_is_refused(
 
 @pytest.mark.parametrize("chunks", [[b"y"], [], [b"x", b"x"]])
 async def test_other_bytes_than_announced_are_not_kept(
-    odd: MisbehavingServer, asking: Either, chunks: list[bytes], tmp_path: Path
+    odd: MisbehavingServer, asking: AsyncClient, chunks: list[bytes], tmp_path: Path
 ) -> None:
     odd.has(file("f"))
     odd.sends(*chunks)
@@ -121,7 +120,7 @@ async def test_other_bytes_than_announced_are_not_kept(
 
 
 async def test_stream_without_end_is_left_at_the_announced_size(
-    odd: MisbehavingServer, asking: Either, tmp_path: Path
+    odd: MisbehavingServer, asking: AsyncClient, tmp_path: Path
 ) -> None:
     sent = 0
 
@@ -139,7 +138,7 @@ async def test_stream_without_end_is_left_at_the_announced_size(
     assert sent < 200
 
 
-async def test_stream_that_brings_nothing_ends(odd: MisbehavingServer, hasty: Either, tmp_path: Path) -> None:
+async def test_stream_that_brings_nothing_ends(odd: MisbehavingServer, hasty: AsyncClient, tmp_path: Path) -> None:
     def nothing(_: Any, context: grpc.ServicerContext) -> Iterator[pb.DownloadArtifactResponse]:
         while context.is_active():
             time.sleep(0.01)
@@ -155,7 +154,7 @@ async def test_stream_that_brings_nothing_ends(odd: MisbehavingServer, hasty: Ei
 
 
 async def test_files_larger_than_the_disk_are_refused_before_a_byte_comes(
-    odd: MisbehavingServer, asking: Either, tmp_path: Path
+    odd: MisbehavingServer, asking: AsyncClient, tmp_path: Path
 ) -> None:
     odd.has(file("f", size=2**62), file("g", size=2**62))
     with pytest.raises(errors.ResourceExhausted, match=r"lacks 9,223,372,036,854,775,808 bytes"):
@@ -163,7 +162,9 @@ async def test_files_larger_than_the_disk_are_refused_before_a_byte_comes(
     assert "DownloadArtifact" not in dict(odd.asked)
 
 
-async def test_links_that_lead_to_each_other_are_no_way(odd: MisbehavingServer, asking: Either, tmp_path: Path) -> None:
+async def test_links_that_lead_to_each_other_are_no_way(
+    odd: MisbehavingServer, asking: AsyncClient, tmp_path: Path
+) -> None:
     (tmp_path / "a").symlink_to(tmp_path / "b")
     (tmp_path / "b").symlink_to(tmp_path / "a")
     odd.has(file("a/f"))
@@ -172,7 +173,9 @@ async def test_links_that_lead_to_each_other_are_no_way(odd: MisbehavingServer, 
 
 
 @pytest.mark.parametrize("format_", [1, 2])
-async def test_files_that_hold_no_model_are_told_as_such(odd: MisbehavingServer, asking: Either, format_: int) -> None:
+async def test_files_that_hold_no_model_are_told_as_such(
+    odd: MisbehavingServer, asking: AsyncClient, format_: int
+) -> None:
     for name in ("model.skops", "model.onnx", "other"):
         odd.has(file(name, b"no model"), format=format_)
         odd.sends(b"no model")
@@ -202,7 +205,7 @@ def _asks_for_all_and_reads_nothing(odd: MisbehavingServer) -> Any:
 
 @pytest.mark.parametrize("held", [[], [-1], [2], [0, 0]])
 async def test_answer_about_other_files_is_no_answer(
-    odd: MisbehavingServer, asking: Either, held: list[int], tmp_path: Path
+    odd: MisbehavingServer, asking: AsyncClient, held: list[int], tmp_path: Path
 ) -> None:
     (tmp_path / "f").write_bytes(b"x")
     status = [pb.BlobStatus(received_bytes=count) for count in held]
@@ -211,7 +214,9 @@ async def test_answer_about_other_files_is_no_answer(
         await asking.register("m", tmp_path / "f")
 
 
-async def test_file_that_goes_while_it_is_sent_is_told(odd: MisbehavingServer, asking: Either, tmp_path: Path) -> None:
+async def test_file_that_goes_while_it_is_sent_is_told(
+    odd: MisbehavingServer, asking: AsyncClient, tmp_path: Path
+) -> None:
     (tmp_path / "f").write_bytes(b"x")
 
     def lose(requests: Any, _: Any) -> Iterator[Any]:

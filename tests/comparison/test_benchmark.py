@@ -18,7 +18,7 @@ from modelward_server.sandbox.sandbox_process import start_process
 from modelward_server.sandbox.scratch import job_folder
 from modelward_server.settings import Settings
 from modelward_server.statistics.quantiles import quantile
-from tests.support.clients import Either
+from tests.support.clients import as_async
 from tests.support.comparison_models import SKOPS, crashing, endless, features, labels, saved
 from tests.support.running_server import RunningServer
 
@@ -33,7 +33,7 @@ def slow() -> RandomForestClassifier:
     return RandomForestClassifier(100, random_state=0).fit(np.column_stack(list(DATA.values())), labels(DATA))
 
 
-async def test_versions_are_timed_in_turns_and_the_quicker_one_is_seen(client: Either, name: str) -> None:
+async def test_versions_are_timed_in_turns_and_the_quicker_one_is_seen(client: AsyncClient, name: str) -> None:
     for model in (quick(), slow()):
         await client.register(name, model)
     first, second = await client.benchmark([f"{name}/1", f"{name}/2"], DATA, batch_rows=(1, 200), seconds=0.5)
@@ -53,18 +53,18 @@ async def test_versions_are_timed_in_turns_and_the_quicker_one_is_seen(client: E
 
 
 @pytest.fixture
-async def strict(server: RunningServer, tmp_path: Path) -> AsyncIterator[Either]:
+async def strict(server: RunningServer, tmp_path: Path) -> AsyncIterator[AsyncClient]:
     """A client of a server whose models may take four seconds."""
     from modelward_server.app import App
 
     app = App(Settings(data_dir=tmp_path, port=0, sandbox_seconds=4))
     port = await app.start()
     async with AsyncClient(f"127.0.0.1:{port}") as client:
-        yield Either(client)
+        yield as_async(client)
     await app.stop()
 
 
-async def test_a_model_that_goes_wild_is_its_own_row(strict: Either, name: str) -> None:
+async def test_a_model_that_goes_wild_is_its_own_row(strict: AsyncClient, name: str) -> None:
     for model in (quick(), endless(), crashing()):
         await strict.register(name, model)
     fine, hung, crashed = await strict.benchmark([f"{name}/{n}" for n in (1, 2, 3)], DATA, batch_rows=[1], seconds=0.2)
@@ -77,7 +77,7 @@ async def test_a_model_that_goes_wild_is_its_own_row(strict: Either, name: str) 
         await strict.benchmark([f"{name}/3"], DATA, seconds=0.2)
 
 
-async def test_what_cannot_be_timed_is_named(client: Either, name: str, tmp_path: Path) -> None:
+async def test_what_cannot_be_timed_is_named(client: AsyncClient, name: str, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     await client.register(name, tmp_path / "model.bin")
     with pytest.raises(errors.FormatNotExecutable):

@@ -33,7 +33,7 @@ from modelward import (
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
 from modelward_server.settings import Settings
-from tests.support.clients import Either
+from tests.support.clients import as_async, collect
 from tests.support.comparison_models import crashing, endless, features
 from tests.support.running_server import RunningServer
 
@@ -53,7 +53,7 @@ def blind() -> LogisticRegression:
     return LogisticRegression().fit(TRAIN[["x1", "x2"]], direction(TRAIN))
 
 
-async def test_the_better_model_is_superior_and_all_figures_are_scikit_learns(client: Either, name: str) -> None:
+async def test_the_better_model_is_superior_and_all_figures_are_scikit_learns(client: AsyncClient, name: str) -> None:
     models = {1: blind(), 2: good()}
     versions = [await client.register(name, model) for model in models.values()]
     await client.promote(versions[0], to="staging")
@@ -80,17 +80,17 @@ async def test_the_better_model_is_superior_and_all_figures_are_scikit_learns(cl
     assert [step.fraction for step in told] == [1 / 3, 2 / 3, 1.0]
     assert told[0].message == f"ran {name}/2 on 300 rows"
     assert found == await client.get_comparison(found.comparison_id)
-    assert await client.list_comparisons(name) == [found]
+    assert await collect(client.list_comparisons(name)) == [found]
 
 
 @pytest.fixture
-async def solo(server: RunningServer) -> AsyncIterator[Either]:
+async def solo(server: RunningServer) -> AsyncIterator[AsyncClient]:
     """One client, where the kind of client makes no difference and running models takes seconds."""
     async with AsyncClient(server.target, actor="tester") as client:
-        yield Either(client)
+        yield as_async(client)
 
 
-async def test_regressors_of_two_models_are_compared_by_what_is_asked(solo: Either, name: str) -> None:
+async def test_regressors_of_two_models_are_compared_by_what_is_asked(solo: AsyncClient, name: str) -> None:
     target = TEST["x0"] + 0.1 * TEST["x1"]
     await solo.register(name, LinearRegression().fit(TRAIN.to_numpy(), TRAIN["x0"]))
     await solo.register(f"{name}-b", LinearRegression().fit(TRAIN.to_numpy(), TRAIN["x0"] + 0.1 * TRAIN["x1"]))
@@ -109,10 +109,12 @@ async def test_regressors_of_two_models_are_compared_by_what_is_asked(solo: Eith
     assert found.result(f"{name}/1").verdict is Verdict.INFERIOR
     assert found.result(f"{name}-b/1")["r2"] == pytest.approx(1.0)
     assert (found.resampling.seed, found.resampling.confidence_level) == (7, 0.9)
-    assert [one.comparison_id for one in await solo.list_comparisons(f"{name}-b")] == [found.comparison_id]
+    assert [one.comparison_id for one in await collect(solo.list_comparisons(f"{name}-b"))] == [found.comparison_id]
 
 
-async def test_a_model_that_crashes_is_a_row_of_its_own_and_the_others_are_compared(solo: Either, name: str) -> None:
+async def test_a_model_that_crashes_is_a_row_of_its_own_and_the_others_are_compared(
+    solo: AsyncClient, name: str
+) -> None:
     for model in (blind(), good()):
         await solo.register(name, model)
     await solo.register(name, crashing(3))
@@ -126,15 +128,17 @@ async def test_a_model_that_crashes_is_a_row_of_its_own_and_the_others_are_compa
     assert with_crash.result(f"{name}/2").metrics == found.result(f"{name}/2").metrics
 
 
-async def test_with_fewer_than_two_that_answer_there_is_nothing_to_compare(solo: Either, name: str) -> None:
+async def test_with_fewer_than_two_that_answer_there_is_nothing_to_compare(solo: AsyncClient, name: str) -> None:
     await solo.register(name, good())
     await solo.register(name, crashing(3))
     with pytest.raises(errors.ModelFailed, match=rf"fewer than two models answered.*{name}/2 crashed"):
         await solo.compare([f"{name}/1", f"{name}/2"], TEST, direction(TEST))
-    assert await solo.list_comparisons(name) == []
+    assert await collect(solo.list_comparisons(name)) == []
 
 
-async def test_a_format_that_would_run_its_authors_code_is_not_run(client: Either, name: str, tmp_path: Path) -> None:
+async def test_a_format_that_would_run_its_authors_code_is_not_run(
+    client: AsyncClient, name: str, tmp_path: Path
+) -> None:
     (tmp_path / "model.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     await client.register(name, tmp_path / "model.pkl")
     await client.register(name, good())
@@ -153,7 +157,7 @@ async def test_pickle_is_run_where_the_operator_allows_it(name: str, tmp_path: P
     await asyncio.to_thread(running.stop)
 
 
-async def _register_two(client: Either, name: str) -> list[str]:
+async def _register_two(client: AsyncClient, name: str) -> list[str]:
     return [str(await client.register(name, model)) for model in (good(), good())]
 
 
@@ -175,27 +179,27 @@ async def _register_two(client: Either, name: str) -> list[str]:
     ids=lambda value: value if isinstance(value, str) else next(iter(value)),
 )
 async def test_a_question_that_makes_no_sense_is_refused_by_its_field(
-    client: Either, name: str, changes: dict[str, Any], field: str
+    client: AsyncClient, name: str, changes: dict[str, Any], field: str
 ) -> None:
     await _register_two(client, name)
     assert await _refused(client, name, **changes) == {field}
 
 
-async def test_what_does_not_fit_the_models_is_refused_by_its_field(solo: Either, name: str) -> None:
+async def test_what_does_not_fit_the_models_is_refused_by_its_field(solo: AsyncClient, name: str) -> None:
     await _register_two(solo, name)
     assert await _refused(solo, name, X=TEST[["x0", "x1"]]) == {"data"}
     assert await _refused(solo, name, metrics=["accuracy", "mse"]) == {"metrics[1]"}
-    assert await solo.list_comparisons(name) == []
+    assert await collect(solo.list_comparisons(name)) == []
 
 
-async def _refused(client: Either, name: str, **changes: Any) -> set[str]:
+async def _refused(client: AsyncClient, name: str, **changes: Any) -> set[str]:
     question = {"X": TEST, "y": direction(TEST)} | changes
     with pytest.raises(errors.InvalidField) as caught:
         await client.compare([f"{name}/1", f"{name}/2"], **question)
     return {violation.field for violation in caught.value.violations}
 
 
-async def test_one_version_fifty_one_or_one_twice_are_refused(client: Either, name: str) -> None:
+async def test_one_version_fifty_one_or_one_twice_are_refused(client: AsyncClient, name: str) -> None:
     for versions in ([f"{name}/1"], [f"{name}/{number}" for number in range(1, 52)], [f"{name}/1"] * 2, []):
         with pytest.raises(errors.InvalidField) as caught:
             await client.compare(versions, TEST, direction(TEST))
@@ -204,7 +208,7 @@ async def test_one_version_fifty_one_or_one_twice_are_refused(client: Either, na
         await client.compare(["nonsense", f"{name}/1"], TEST, direction(TEST))
 
 
-async def test_versions_and_comparisons_that_do_not_exist_are_named(client: Either, name: str) -> None:
+async def test_versions_and_comparisons_that_do_not_exist_are_named(client: AsyncClient, name: str) -> None:
     with pytest.raises(errors.ModelNotFound):
         await client.compare([f"{name}/1", f"{name}/2"], TEST, direction(TEST))
     await client.register(name, good())
@@ -215,7 +219,7 @@ async def test_versions_and_comparisons_that_do_not_exist_are_named(client: Eith
         await client.get_comparison("comparison-nobody-made")
     assert missing.value.metadata == {"comparison_id": "comparison-nobody-made"}
     with pytest.raises(errors.ModelNotFound):
-        await client.list_comparisons("nobody-made-this")
+        await collect(client.list_comparisons("nobody-made-this"))
 
 
 def test_a_label_that_is_not_among_the_columns_is_named(server: RunningServer, name: str) -> None:
@@ -237,7 +241,7 @@ def _typed_question(server: RunningServer, name: str, column: str) -> pb.Compare
 
 
 async def test_a_parquet_file_serves_as_the_test_set(
-    server: RunningServer, solo: Either, name: str, inbox: Path
+    server: RunningServer, solo: AsyncClient, name: str, inbox: Path
 ) -> None:
     await _register_two(solo, name)
     pq.write_table(pa.Table.from_pandas(TEST.assign(up=direction(TEST))), inbox / f"{name}.parquet")
@@ -256,7 +260,7 @@ async def test_a_parquet_file_serves_as_the_test_set(
 
 
 async def test_the_same_request_id_is_answered_without_running_anything_again(
-    server: RunningServer, solo: Either, name: str
+    server: RunningServer, solo: AsyncClient, name: str
 ) -> None:
     await _register_two(solo, name)
     request = pb.CompareModelsRequest(request_id=str(uuid4()))
@@ -272,7 +276,7 @@ async def test_the_same_request_id_is_answered_without_running_anything_again(
 
     first = await asyncio.to_thread(ask)
     assert await asyncio.to_thread(ask) == first[-1:]
-    assert len(await solo.list_comparisons(name)) == 1
+    assert len(await collect(solo.list_comparisons(name))) == 1
 
 
 async def test_a_model_that_never_ends_costs_its_time_limit_and_no_more(tmp_path: Path, name: str) -> None:

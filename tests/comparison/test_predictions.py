@@ -15,8 +15,7 @@ from sklearn.metrics import (
     root_mean_squared_error,
 )
 
-from modelward import Comparison, Metric, ModelKind, SignificanceTest, Verdict, errors
-from tests.support.clients import Either
+from modelward import AsyncClient, Comparison, Metric, ModelKind, SignificanceTest, Verdict, errors
 
 RANDOM = np.random.default_rng(0)
 ROWS = 400
@@ -25,20 +24,22 @@ GOOD, BAD = (RETURNS + RANDOM.normal(0, noise, ROWS) for noise in (0.005, 0.05))
 
 
 @pytest.fixture
-async def versions(client: Either, name: str, tmp_path: Path) -> list[str]:
+async def versions(client: AsyncClient, name: str, tmp_path: Path) -> list[str]:
     """Two versions whose files nobody could run."""
     (tmp_path / "model.bin").write_bytes(b"weights")
     return [str((await client.register(name, tmp_path / "model.bin")).ref) for _ in range(2)]
 
 
-async def compared(client: Either, versions: list[str], answers: list[Any], truth: Any, **asked: Any) -> Comparison:
+async def compared(
+    client: AsyncClient, versions: list[str], answers: list[Any], truth: Any, **asked: Any
+) -> Comparison:
     found = await client.compare([], None, truth, predictions=dict(zip(versions, answers, strict=True)), **asked)
     assert isinstance(found, Comparison)
     return found
 
 
 async def test_numbers_are_measured_as_scikit_learn_does_and_tested_after_diebold_and_mariano(
-    client: Either, versions: list[str]
+    client: AsyncClient, versions: list[str]
 ) -> None:
     found = await compared(client, versions, [BAD, GOOD], RETURNS)
     assert (found.kind, found.rows, str(found.best)) == (ModelKind.REGRESSION, ROWS, versions[1])
@@ -56,7 +57,9 @@ async def test_numbers_are_measured_as_scikit_learn_does_and_tested_after_diebol
     assert found == await client.get_comparison(found.comparison_id)
 
 
-async def test_classes_with_probabilities_are_put_to_mcnemar_and_delong(client: Either, versions: list[str]) -> None:
+async def test_classes_with_probabilities_are_put_to_mcnemar_and_delong(
+    client: AsyncClient, versions: list[str]
+) -> None:
     truth = np.where(RETURNS > 0, "up", "down").astype(object)
     sure = 1 / (1 + np.exp(-GOOD / 0.01))
     table = {
@@ -77,7 +80,7 @@ async def test_classes_with_probabilities_are_put_to_mcnemar_and_delong(client: 
     assert all(one.p_value <= corrected for one, corrected in zip(good.differences, adjusted, strict=True))
 
 
-async def test_returns_give_trading_metrics_less_the_cost_of_turnover(client: Either, versions: list[str]) -> None:
+async def test_returns_give_trading_metrics_less_the_cost_of_turnover(client: AsyncClient, versions: list[str]) -> None:
     positions = np.clip(GOOD / 0.01, -1, 1)
     table = {"id": np.arange(ROWS), "prediction": GOOD, "position": positions}
     found = await compared(client, versions, [BAD, table], RETURNS, returns=RETURNS, cost_bps=5, primary="sharpe")
@@ -95,7 +98,7 @@ async def test_returns_give_trading_metrics_less_the_cost_of_turnover(client: Ei
     assert good.deflated_sharpe.probability > 0.99
 
 
-async def test_rows_are_found_by_their_ids_whatever_their_order(client: Either, versions: list[str]) -> None:
+async def test_rows_are_found_by_their_ids_whatever_their_order(client: AsyncClient, versions: list[str]) -> None:
     random = np.random.default_rng(0)
     ids = [f"2026-{number}" for number in range(ROWS)]
     order = random.permutation(ROWS)[: ROWS - 50]
@@ -107,7 +110,7 @@ async def test_rows_are_found_by_their_ids_whatever_their_order(client: Either, 
     assert found.result(versions[1])["rmse"] == pytest.approx(expected)
 
 
-async def test_a_version_that_is_run_is_held_against_one_that_was_sent(client: Either, name: str) -> None:
+async def test_a_version_that_is_run_is_held_against_one_that_was_sent(client: AsyncClient, name: str) -> None:
     features = pd.DataFrame({"x": GOOD, "id": np.arange(ROWS) % 3})  # A feature may have any name.
     await client.register(name, LinearRegression().fit(features, RETURNS))
     await client.register(name, LinearRegression().fit(features, RETURNS))
@@ -142,7 +145,7 @@ async def test_a_version_that_is_run_is_held_against_one_that_was_sent(client: E
     ],
 )
 async def test_predictions_that_are_none_are_refused_by_name(
-    client: Either, versions: list[str], sent: Any, truth: list[Any], field: str, words: str
+    client: AsyncClient, versions: list[str], sent: Any, truth: list[Any], field: str, words: str
 ) -> None:
     known = {"id": [5, 6] if words == "have no id in common" else [0, 1], "prediction": truth}
     ids = [5, 6] if words == "have no id in common" else None
@@ -151,7 +154,7 @@ async def test_predictions_that_are_none_are_refused_by_name(
     assert refused.value.violations[0].field == field
 
 
-async def test_two_rows_one_class_and_no_variance_get_an_answer(client: Either, versions: list[str]) -> None:
+async def test_two_rows_one_class_and_no_variance_get_an_answer(client: AsyncClient, versions: list[str]) -> None:
     found = await compared(client, versions, [[1.0, 2.0], [1.0, 3.0]], [1.0, 2.0])
     assert found.conclusion.verdict is Verdict.INCONCLUSIVE
     found = await compared(client, versions, [[1] * 50, [1] * 50], [1] * 50)
@@ -164,7 +167,7 @@ async def test_two_rows_one_class_and_no_variance_get_an_answer(client: Either, 
         await compared(client, versions, [[1.0, 2.0, 3.0], [1.0, 3.0]], [1.0, 2.0])
 
 
-async def test_a_comparison_is_drawn_as_page_and_picture(client: Either, versions: list[str]) -> None:
+async def test_a_comparison_is_drawn_as_page_and_picture(client: AsyncClient, versions: list[str]) -> None:
     found = await compared(client, versions, [BAD, GOOD], RETURNS, returns=RETURNS)
     page = (await client.render_comparison(found.comparison_id)).decode()
     for said in (f"{versions[1]} is better than {versions[0]}", "Diebold-Mariano", "Deflated Sharpe ratios"):
@@ -176,7 +179,7 @@ async def test_a_comparison_is_drawn_as_page_and_picture(client: Either, version
 
 
 @pytest.mark.system
-async def test_a_table_above_one_message_is_uploaded_beforehand(client: Either, versions: list[str]) -> None:
+async def test_a_table_above_one_message_is_uploaded_beforehand(client: AsyncClient, versions: list[str]) -> None:
     random = np.random.default_rng(0)
     truth = random.normal(size=300_000)
     found = await compared(client, versions, [truth + 1, truth + 0.5], truth, metrics=["mae"], block_rows=1)

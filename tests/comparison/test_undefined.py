@@ -6,9 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modelward import Metric, Verdict, errors
+from modelward import AsyncClient, Metric, Verdict, errors
 from tests.comparison.test_predictions import compared
-from tests.support.clients import Either
 
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.normal(size=250)
@@ -16,12 +15,12 @@ SPARSE = np.where(np.arange(250) == 100, 0.02, 0.0)
 
 
 @pytest.fixture
-async def versions(client: Either, name: str, tmp_path: Path) -> list[str]:
+async def versions(client: AsyncClient, name: str, tmp_path: Path) -> list[str]:
     (tmp_path / "model.bin").write_bytes(b"weights")
     return [str((await client.register(name, tmp_path / "model.bin")).ref) for _ in range(2)]
 
 
-async def drawn(client: Either, comparison_id: str) -> str:
+async def drawn(client: AsyncClient, comparison_id: str) -> str:
     assert (await client.render_comparison(comparison_id, "png")).startswith(b"\x89PNG")
     page: bytes = await client.render_comparison(comparison_id)
     return page.decode()
@@ -29,7 +28,7 @@ async def drawn(client: Either, comparison_id: str) -> str:
 
 @pytest.mark.parametrize("primary", ["sharpe", "net_return"])
 async def test_metric_that_a_version_lacks_is_left_out_by_name(
-    client: Either, versions: list[str], primary: str
+    client: AsyncClient, versions: list[str], primary: str
 ) -> None:
     """The sides of one day with a return: one version never loses, so there is no downside to divide by."""
     answers = [np.sign(LABELS[100]) * np.ones(250), -np.sign(LABELS[100]) * np.ones(250)]
@@ -41,7 +40,9 @@ async def test_metric_that_a_version_lacks_is_left_out_by_name(
     assert "sortino is omitted" in await drawn(client, found.comparison_id)
 
 
-async def test_metric_that_was_asked_for_is_left_out_and_the_next_decides(client: Either, versions: list[str]) -> None:
+async def test_metric_that_was_asked_for_is_left_out_and_the_next_decides(
+    client: AsyncClient, versions: list[str]
+) -> None:
     answers, metrics = [np.ones(250), np.full(250, 2.0)], ["sortino", "mae"]
     found = await compared(client, versions, answers, LABELS, returns=np.abs(LABELS), metrics=metrics)
     assert found.primary_metric is Metric.MAE
@@ -54,14 +55,14 @@ async def test_metric_that_was_asked_for_is_left_out_and_the_next_decides(client
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 4])
-async def test_few_rows_are_answered(client: Either, versions: list[str], rows: int) -> None:
+async def test_few_rows_are_answered(client: AsyncClient, versions: list[str], rows: int) -> None:
     random = np.random.default_rng(0)
     answers = [random.normal(size=rows), random.normal(size=rows)]
     found = await compared(client, versions, answers, LABELS[:rows], returns=LABELS[:rows])
     assert found.conclusion.verdict is Verdict.INCONCLUSIVE
 
 
-async def test_ties_are_answered_by_every_metric(client: Either, versions: list[str]) -> None:
+async def test_ties_are_answered_by_every_metric(client: AsyncClient, versions: list[str]) -> None:
     labels = np.tile([0, 0, 1, 1], 10)
     found = await compared(client, versions, [np.tile([0, 1, 1, 1], 10), np.tile([0, 0, 1, 0], 10)], labels)
     assert (found.conclusion.difference.difference, found.conclusion.difference.p_value) == (0, 1)
@@ -82,7 +83,7 @@ ANSWERS = {
 
 
 @pytest.mark.parametrize("case", ANSWERS)
-async def test_whatever_is_kept_can_be_drawn(client: Either, versions: list[str], case: str) -> None:
+async def test_whatever_is_kept_can_be_drawn(client: AsyncClient, versions: list[str], case: str) -> None:
     one, other, truth = ANSWERS[case]
     found = await compared(client, versions, [one, other], truth, returns=truth)
     page = await drawn(client, found.comparison_id)
@@ -91,7 +92,7 @@ async def test_whatever_is_kept_can_be_drawn(client: Either, versions: list[str]
         assert (found.conclusion.verdict, found.conclusion.difference.difference) == (Verdict.INCONCLUSIVE, 0)
 
 
-async def test_worse_by_the_same_on_every_row_is_judged_by_the_signs(client: Either, versions: list[str]) -> None:
+async def test_worse_by_the_same_on_every_row_is_judged_by_the_signs(client: AsyncClient, versions: list[str]) -> None:
     def answered(rows: int) -> Any:
         return compared(client, versions, [np.full(rows, 2.0), np.ones(rows)], np.zeros(rows), block_rows=1)
 
@@ -101,7 +102,7 @@ async def test_worse_by_the_same_on_every_row_is_judged_by_the_signs(client: Eit
     assert [str(one) for one in many.confidence_set] == [versions[1]]
 
 
-async def test_two_rows_of_each_class_prove_nothing(client: Either, versions: list[str]) -> None:
+async def test_two_rows_of_each_class_prove_nothing(client: AsyncClient, versions: list[str]) -> None:
     labels = np.array([0, 0, 1, 1])
     right = {"id": np.arange(4), "prediction": labels, "probability": np.array([0.1, 0.2, 0.8, 0.9])}
     wrong = right | {"prediction": 1 - labels, "probability": 1 - right["probability"]}

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modelward import Client, DriftPolicy, DriftThresholds, FeatureThresholds, errors
+from modelward import AsyncClient, Client, DriftPolicy, DriftThresholds, FeatureThresholds, errors
 from modelward.data import to_arrow, to_columns
 from modelward.shared.retry import error_of
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
-from tests.support.clients import Either
+from tests.support.clients import collect
 from tests.support.running_server import RunningServer
 
 RANDOM = np.random.default_rng(2008)
@@ -30,12 +30,12 @@ CRISIS = SAME.assign(ret=SAME["ret"] * 5, regime="crisis")
 
 
 @pytest.fixture
-async def version(client: Either, name: str, tmp_path: Path) -> str:
+async def version(client: AsyncClient, name: str, tmp_path: Path) -> str:
     (tmp_path / "model.bin").write_bytes(b"model")
     return str(await client.register(name, tmp_path / "model.bin", reference=TRAINING))
 
 
-async def test_reference_given_at_registration_is_part_of_the_version(client: Either, version: str) -> None:
+async def test_reference_given_at_registration_is_part_of_the_version(client: AsyncClient, version: str) -> None:
     assert (await client.get_version(version)).references == ("default",)
     reference = await client.get_reference(version)
     assert (reference.rows, reference.created_by) == (1000, "tester")
@@ -47,7 +47,7 @@ async def test_reference_given_at_registration_is_part_of_the_version(client: Ei
     assert regime.categories == dict(TRAINING["regime"].value_counts(normalize=True))
 
 
-async def test_live_data_like_the_training_data_are_no_drift(client: Either, version: str) -> None:
+async def test_live_data_like_the_training_data_are_no_drift(client: AsyncClient, version: str) -> None:
     report = await client.detect_drift(version, SAME, label="quiet")
     assert not report.drift_detected
     assert (report.rows, report.reference_rows, report.label, report.drivers) == (300, 1000, "quiet", ())
@@ -55,7 +55,7 @@ async def test_live_data_like_the_training_data_are_no_drift(client: Either, ver
     assert report.summary.startswith("No drift.")
 
 
-async def test_crisis_is_drift_and_the_report_says_which_features_drive_it(client: Either, version: str) -> None:
+async def test_crisis_is_drift_and_the_report_says_which_features_drive_it(client: AsyncClient, version: str) -> None:
     report = await client.detect_drift(version, CRISIS)
     assert report.drift_detected
     assert set(report.drivers) == {"ret", "regime"}
@@ -68,7 +68,7 @@ async def test_crisis_is_drift_and_the_report_says_which_features_drive_it(clien
 
 
 async def test_large_table_goes_as_a_stream_and_finds_the_same(
-    client: Either, version: str, monkeypatch: pytest.MonkeyPatch
+    client: AsyncClient, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = await client.detect_drift(version, CRISIS)
     monkeypatch.setattr("modelward.data.INLINE_BYTES", 0)
@@ -88,7 +88,7 @@ async def test_large_table_goes_as_a_stream_and_finds_the_same(
     assert reference.digest == (await client.get_reference(version)).digest
 
 
-async def test_parquet_that_the_server_reads_finds_the_same(client: Either, version: str, inbox: Path) -> None:
+async def test_parquet_that_the_server_reads_finds_the_same(client: AsyncClient, version: str, inbox: Path) -> None:
     CRISIS.to_parquet(inbox / "crisis.parquet", index=False)
     report = await client.detect_drift_uri(version, f"file://{inbox}/crisis.parquet")
     assert report.drift_detected
@@ -96,25 +96,25 @@ async def test_parquet_that_the_server_reads_finds_the_same(client: Either, vers
         await client.detect_drift_uri(version, "file:///etc/passwd")
 
 
-async def test_version_may_have_a_reference_for_each_regime(client: Either, version: str) -> None:
+async def test_version_may_have_a_reference_for_each_regime(client: AsyncClient, version: str) -> None:
     await client.set_reference(version, CRISIS, name="crisis")
     assert (await client.get_version(version)).references == ("crisis", "default")
     report = await client.detect_drift(version, CRISIS, reference="crisis")
     assert (report.reference, report.drift_detected) == ("crisis", False)
 
 
-async def test_reports_are_listed_newest_first_and_filtered(client: Either, version: str) -> None:
+async def test_reports_are_listed_newest_first_and_filtered(client: AsyncClient, version: str) -> None:
     made = [await client.detect_drift(version, data) for data in (SAME, CRISIS, SAME)]
     model = version.partition("/")[0]
-    listed = await client.list_drift_reports(model)
+    listed = await collect(client.list_drift_reports(model))
     assert [report.report_id for report in listed] == [report.report_id for report in reversed(made)]
-    drifted = await client.list_drift_reports(model, version=1, drift_detected_only=True)
+    drifted = await collect(client.list_drift_reports(model, version=1, drift_detected_only=True))
     assert [report.report_id for report in drifted] == [made[1].report_id]
     with pytest.raises(errors.VersionNotFound):
-        await client.list_drift_reports(model, version=9)
+        await collect(client.list_drift_reports(model, version=9))
 
 
-async def test_list_of_reports_goes_on_over_pages(client: Either, server: RunningServer, version: str) -> None:
+async def test_list_of_reports_goes_on_over_pages(client: AsyncClient, server: RunningServer, version: str) -> None:
     made = [await client.detect_drift(version, data) for data in (SAME, CRISIS, SAME)]
     request = pb.ListDriftReportsRequest(model=version.partition("/")[0], page_size=1)
     listed: list[str] = []
@@ -126,7 +126,7 @@ async def test_list_of_reports_goes_on_over_pages(client: Either, server: Runnin
     assert listed == [report.report_id for report in reversed(made)]
 
 
-async def test_policy_of_the_model_decides_and_a_call_may_decide_otherwise(client: Either, version: str) -> None:
+async def test_policy_of_the_model_decides_and_a_call_may_decide_otherwise(client: AsyncClient, version: str) -> None:
     model = version.partition("/")[0]
     default = await client.get_drift_policy(model)
     assert (default.thresholds.ks, default.thresholds.kl, default.thresholds.significance) == (0.2, 0.2, 0.05)
@@ -139,7 +139,9 @@ async def test_policy_of_the_model_decides_and_a_call_may_decide_otherwise(clien
         await client.set_drift_policy(DriftPolicy(model, thresholds, etag=default.etag))
 
 
-async def test_comparison_without_a_reference_says_how_to_set_one(client: Either, name: str, tmp_path: Path) -> None:
+async def test_comparison_without_a_reference_says_how_to_set_one(
+    client: AsyncClient, name: str, tmp_path: Path
+) -> None:
     (tmp_path / "m").write_bytes(b"m")
     bare = await client.register(name, tmp_path / "m")
     with pytest.raises(errors.ReferenceNotFound, match=r"set one with set_reference \(SetReference\)"):
@@ -169,23 +171,23 @@ async def test_comparison_without_a_reference_says_how_to_set_one(client: Either
     ids=["missing", "extra", "text for numbers", "numbers for text", "zero rows", "dates"],
 )
 async def test_data_that_do_not_fit_the_reference_are_refused(
-    client: Either, version: str, change: Any, field: str, said: str
+    client: AsyncClient, version: str, change: Any, field: str, said: str
 ) -> None:
     with pytest.raises(errors.InvalidField) as caught:
         await client.detect_drift(version, change(SAME))
     assert [violation.field for violation in caught.value.violations] == [field]
     assert said in caught.value.violations[0].description
-    assert await client.list_drift_reports(version.partition("/")[0]) == []
+    assert await collect(client.list_drift_reports(version.partition("/")[0])) == []
 
 
-async def test_every_misfit_is_named_at_once(client: Either, version: str) -> None:
+async def test_every_misfit_is_named_at_once(client: AsyncClient, version: str) -> None:
     with pytest.raises(errors.InvalidField) as caught:
         await client.detect_drift(version, SAME.drop(columns=["ret", "count"]).assign(regime=1.0, extra=2))
     assert len(caught.value.violations) == 4
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -0.1, 0.0, 1.5])
-async def test_thresholds_outside_their_range_are_refused(client: Either, version: str, bad: float) -> None:
+async def test_thresholds_outside_their_range_are_refused(client: AsyncClient, version: str, bad: float) -> None:
     with pytest.raises(errors.InvalidField) as caught:
         await client.detect_drift(version, SAME, thresholds=DriftThresholds(ks=bad))
     assert {violation.field for violation in caught.value.violations} == {"thresholds.ks"}
@@ -196,7 +198,7 @@ async def test_thresholds_outside_their_range_are_refused(client: Either, versio
     assert {violation.field for violation in caught.value.violations} == {'policy.thresholds.features["ret"].ks'}
 
 
-async def test_unusable_reference_registers_nothing(client: Either, name: str, tmp_path: Path) -> None:
+async def test_unusable_reference_registers_nothing(client: AsyncClient, name: str, tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(b"m")
     with pytest.raises(errors.InvalidField) as caught:
         await client.register(name, tmp_path / "m", reference={"ret": []})
@@ -219,7 +221,9 @@ def _header(version: str) -> pb.DetectDriftStreamRequest:
 
 
 @pytest.mark.parametrize("rest", [0, 10, 400], ids=["nothing", "garbage", "truncated"])
-async def test_stream_that_is_no_whole_arrow_is_refused(client: Either, version: str, stub: Any, rest: int) -> None:
+async def test_stream_that_is_no_whole_arrow_is_refused(
+    client: AsyncClient, version: str, stub: Any, rest: int
+) -> None:
     from modelward.data import to_arrow, to_columns
 
     arrow = b"".join(to_arrow(to_columns(SAME)))
@@ -241,7 +245,7 @@ def test_stream_without_a_header_is_refused(stub: Any) -> None:
     assert error.violations == (errors.FieldViolation("header", "is missing; send it first"),)
 
 
-async def test_report_says_which_regime_is_the_nearest(client: Either, version: str) -> None:
+async def test_report_says_which_regime_is_the_nearest(client: AsyncClient, version: str) -> None:
     await client.set_reference(version, CRISIS, name="crisis")
     report = await client.detect_drift(version, CRISIS.head(150))
     assert (report.reference, report.nearest_reference) == ("default", "crisis")
@@ -252,13 +256,13 @@ async def test_report_says_which_regime_is_the_nearest(client: Either, version: 
     assert [one.name for one in named.references] == ["crisis"]
 
 
-async def test_regime_with_other_features_is_left_out(client: Either, version: str) -> None:
+async def test_regime_with_other_features_is_left_out(client: AsyncClient, version: str) -> None:
     await client.set_reference(version, CRISIS[["ret"]], name="narrow")
     assert [one.name for one in (await client.detect_drift(version, SAME)).references] == ["default"]
 
 
 async def test_threshold_of_what_is_no_feature_is_refused_in_a_call_and_told_in_a_policy(
-    client: Either, version: str
+    client: AsyncClient, version: str
 ) -> None:
     strange = DriftThresholds(features={"volume": FeatureThresholds(ks=0.5)})
     with pytest.raises(errors.InvalidField, match=r"volume.*no feature of the reference, which has ret, count, reg"):

@@ -17,9 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 from sklearn.linear_model import LinearRegression
 
-from modelward import DriftReport, errors
+from modelward import AsyncClient, DriftReport, errors
 from modelward.v1 import comparison_pb2, drift_pb2
-from tests.support.clients import Either
 from tests.support.column_kinds import (
     COMPLETE,
     FEATURES,
@@ -152,7 +151,7 @@ def model(tmp_path: Path) -> Path:
 
 
 async def test_ignored_columns_are_remembered_and_live_data_may_have_them(
-    client: Either, model: Path, name: str, inbox: Path
+    client: AsyncClient, model: Path, name: str, inbox: Path
 ) -> None:
     version = await client.register(name, model)
     nested = pa.array([[1]] * ROWS)
@@ -176,7 +175,7 @@ async def test_ignored_columns_are_remembered_and_live_data_may_have_them(
 
 
 async def test_column_to_ignore_that_is_not_there_is_refused_with_the_nearest(
-    client: Either, model: Path, name: str
+    client: AsyncClient, model: Path, name: str
 ) -> None:
     table = pa.table({"a": NUMBERS, "symbol": TEXT, "raw": [[1]] * ROWS})
     why = r"ignore: names 'symbl', which is not in the data \(did you mean 'symbol'\?\); the columns are a, symbol, raw"
@@ -211,7 +210,7 @@ def test_column_to_ignore_that_is_not_there_is_refused_on_every_way(door: Door, 
             asked(getattr(door.client._comparison, call), request)
 
 
-async def test_comparisons_ignore_columns(client: Either, name: str, inbox: Path) -> None:
+async def test_comparisons_ignore_columns(client: AsyncClient, name: str, inbox: Path) -> None:
     features = pd.DataFrame({"a": np.arange(30.0), "b": np.arange(30.0) % 7})
     model = LinearRegression().fit(features.to_numpy(), features["a"])
     versions = [await client.register(name, model) for _ in range(2)]
@@ -230,7 +229,9 @@ async def test_comparisons_ignore_columns(client: Either, name: str, inbox: Path
         await client.compare(versions, uri, "label", ignore="raws")
 
 
-async def test_observer_asks_once_which_columns_its_reference_ignores(client: Either, model: Path, name: str) -> None:
+async def test_observer_asks_once_which_columns_its_reference_ignores(
+    client: AsyncClient, model: Path, name: str
+) -> None:
     version = await client.register(name, model, reference={"a": NUMBERS, "raw": [[1]] * ROWS}, ignore="raw")
     observer = await client.observe(version, sender="engine", rows=10 * ROWS)
     stub = observer._connection._drift
@@ -240,7 +241,7 @@ async def test_observer_asks_once_which_columns_its_reference_ignores(client: Ei
         calls.append(args)
         return get_reference(*args, **kwargs)
 
-    stub.GetReference = counted
+    stub.GetReference = counted  # type: ignore[assignment]
     for _ in range(3):
         await _settled(observer.add({"a": NUMBERS, "raw": [[1]] * ROWS}))
     assert (len(calls), observer.acknowledged) == (1, 3)
@@ -252,7 +253,7 @@ async def test_observer_asks_once_which_columns_its_reference_ignores(client: Ei
 
 
 async def test_observed_rows_of_features_that_a_reference_has_no_longer_hold_up_nobody(
-    client: Either, model: Path, name: str
+    client: AsyncClient, model: Path, name: str
 ) -> None:
     version = await client.register(name, model, reference={"a": NUMBERS})
     observer = await client.observe(version, sender="engine", rows=2 * ROWS)
@@ -262,7 +263,7 @@ async def test_observed_rows_of_features_that_a_reference_has_no_longer_hold_up_
     assert [(report.rows, len(report.features)) for report in observed.reports] == [(ROWS, 2)]
 
 
-async def test_large_streams_and_windows_leave_ignored_columns_out(client: Either, model: Path, name: str) -> None:
+async def test_large_streams_and_windows_leave_ignored_columns_out(client: AsyncClient, model: Path, name: str) -> None:
     version = await client.register(name, model)
     numbers = np.random.default_rng(0).normal(size=300_000)
     table = {"a": numbers, "when": np.arange(300_000).astype("M8[s]"), "symbol": np.arange(300_000)}
@@ -275,16 +276,16 @@ async def test_large_streams_and_windows_leave_ignored_columns_out(client: Eithe
     assert [one.name for one in observed.reports[0].features] == ["a"]
 
 
-async def test_reference_without_a_feature_is_refused(client: Either, model: Path, name: str) -> None:
+async def test_reference_without_a_feature_is_refused(client: AsyncClient, model: Path, name: str) -> None:
     version = await client.register(name, model)
     with pytest.raises(errors.InvalidField, match="no column that is a feature"):
         await client.set_reference(version, {"when": TIMES})
     with pytest.raises(errors.InvalidField, match="ignore"):
-        await client.set_reference(version, {"a": NUMBERS}, ignore=[1])
+        await client.set_reference(version, {"a": NUMBERS}, ignore=[1])  # type: ignore[list-item]
 
 
 async def test_column_without_a_value_is_of_any_kind_in_live_data_but_not_in_a_reference(
-    client: Either, model: Path, name: str
+    client: AsyncClient, model: Path, name: str
 ) -> None:
     version = await client.register(name, model)
     rows = 10 * ROWS

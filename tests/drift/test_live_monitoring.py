@@ -11,14 +11,14 @@ import grpc
 import numpy as np
 import pytest
 
-from modelward import Client, PromotionPolicy
+from modelward import AsyncClient, Client, PromotionPolicy
 from modelward.data import to_dataset
 from modelward.errors import GatesFailed, InvalidField, ReferenceNotFound
 from modelward.lifecycle import DriftAlarm, EventKind
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward_server.statistics.sequential_detector import Detector, from_bytes, to_bytes
-from tests.support.clients import Either
+from tests.support.clients import collect
 from tests.support.forked_server import ForkedServer
 from tests.support.postgres import new_database
 from tests.support.running_server import RunningServer
@@ -56,16 +56,16 @@ class Observing:
 
 
 @pytest.fixture
-async def version(client: Either, name: str, tmp_path: Any) -> str:
+async def version(client: AsyncClient, name: str, tmp_path: Any) -> str:
     (tmp_path / "model.bin").write_bytes(b"weights")
     return str(await client.register(name, tmp_path / "model.bin", reference=TRAINING))
 
 
-async def _observe(client: Either, version: str, **kwargs: Any) -> Observing:
+async def _observe(client: AsyncClient, version: str, **kwargs: Any) -> Observing:
     return Observing(await client.observe(version, **{"sender": "engine-1", "rows": 100, **kwargs}))
 
 
-async def test_windows_close_by_rows_also_within_a_batch(client: Either, version: str) -> None:
+async def test_windows_close_by_rows_also_within_a_batch(client: AsyncClient, version: str) -> None:
     observer = await _observe(client, version)
     first = await observer.add(calm(60))
     assert (first.acknowledged, first.reports, first.alarm) == (1, (), False)
@@ -74,12 +74,12 @@ async def test_windows_close_by_rows_also_within_a_batch(client: Either, version
     third = await observer.add(calm(90))
     assert [report.rows for report in third.reports] == [100]
     assert third.acknowledged == 3
-    kept = await client.list_drift_reports(version.partition("/")[0])
+    kept = await collect(client.list_drift_reports(version.partition("/")[0]))
     assert len(kept) == 4
     assert "engine-1" in kept[0].label
 
 
-async def test_windows_close_by_time(client: Either, version: str) -> None:
+async def test_windows_close_by_time(client: AsyncClient, version: str) -> None:
     observer = await _observe(client, version, rows=0, span=timedelta(minutes=5))
     assert not (await observer.add(calm(30), seen_at=START)).reports
     assert not (await observer.add(calm(30), seen_at=START + timedelta(minutes=4))).reports
@@ -91,7 +91,9 @@ async def test_windows_close_by_time(client: Either, version: str) -> None:
     assert [report.rows for report in again.reports] == [20]
 
 
-async def test_alarm_waits_for_two_windows_of_three_and_ends_after_three_without(client: Either, version: str) -> None:
+async def test_alarm_waits_for_two_windows_of_three_and_ends_after_three_without(
+    client: AsyncClient, version: str
+) -> None:
     observer = await _observe(client, version)
     assert not (await observer.add(crisis(100))).alarm
     assert not (await observer.add(calm(100))).alarm
@@ -105,7 +107,7 @@ async def test_alarm_waits_for_two_windows_of_three_and_ends_after_three_without
 
 
 async def test_alarm_is_an_event_and_stops_promotion_and_asks_for_retraining(
-    client: Either, server: RunningServer, version: str
+    client: AsyncClient, server: RunningServer, version: str
 ) -> None:
     model = version.partition("/")[0]
     await client.promote(version, to="staging")
@@ -120,7 +122,7 @@ async def test_alarm_is_an_event_and_stops_promotion_and_asks_for_retraining(
         alarm = next(event for event in events if event.kind is EventKind.DRIFT_ALARM).subject
     assert isinstance(alarm, DriftAlarm)
     assert alarm.report_id == raised.reports[0].report_id
-    assert [due.model for due in await client.list_due(model)] == [model]
+    assert [due.model for due in await collect(client.list_due(model))] == [model]
     await client.set_promotion_policy(PromotionPolicy(model, forbid_drift_alarm=True))
     await client.promote(version, to="archived")
     await client.promote(version, to="staging")
@@ -129,7 +131,7 @@ async def test_alarm_is_an_event_and_stops_promotion_and_asks_for_retraining(
     assert (await client.verify_audit_log()).intact
 
 
-async def test_one_window_with_drift_is_no_alarm_yet(client: Either, version: str) -> None:
+async def test_one_window_with_drift_is_no_alarm_yet(client: AsyncClient, version: str) -> None:
     await client.set_promotion_policy(PromotionPolicy(version.partition("/")[0], forbid_drift_alarm=True))
     observer = await _observe(client, version)
     assert (await observer.add(crisis(100))).reports[0].drift_detected
@@ -137,14 +139,14 @@ async def test_one_window_with_drift_is_no_alarm_yet(client: Either, version: st
     await client.promote(version, to="production")
 
 
-async def test_each_sender_has_windows_of_its_own(client: Either, version: str) -> None:
+async def test_each_sender_has_windows_of_its_own(client: AsyncClient, version: str) -> None:
     one, other = await _observe(client, version), await _observe(client, version, sender="engine-2")
     assert not (await one.add(calm(60))).reports
     assert not (await other.add(calm(60))).reports
     assert (await one.add(calm(60))).reports[0].rows == 100
 
 
-async def test_observer_goes_on_where_it_was(client: Either, version: str) -> None:
+async def test_observer_goes_on_where_it_was(client: AsyncClient, version: str) -> None:
     await (await _observe(client, version)).add(calm(60))
     again = await _observe(client, version)
     assert again.observer.acknowledged == 1
@@ -162,12 +164,12 @@ def _talk(target: str, version: str, *numbers: int) -> list[pb.ObserveResponse]:
         return list(stub.Observe(iter(parts), timeout=30))
 
 
-async def test_batch_that_comes_again_is_taken_once(client: Either, server: RunningServer, version: str) -> None:
+async def test_batch_that_comes_again_is_taken_once(client: AsyncClient, server: RunningServer, version: str) -> None:
     assert [answer.acknowledged for answer in _talk(server.target, version, 1, 1, 1)] == [0, 1, 1, 1]
     assert [answer.HasField("report") for answer in _talk(server.target, version, 1, 2)] == [False, False, True]
 
 
-async def test_gap_between_batches_is_refused(client: Either, server: RunningServer, version: str) -> None:
+async def test_gap_between_batches_is_refused(client: AsyncClient, server: RunningServer, version: str) -> None:
     with pytest.raises(grpc.RpcError) as refused:
         _talk(server.target, version, 1, 3)
     error: Any = refused.value
@@ -176,7 +178,7 @@ async def test_gap_between_batches_is_refused(client: Either, server: RunningSer
     assert [answer.acknowledged for answer in _talk(server.target, version)] == [1]
 
 
-async def test_bad_input_names_the_field(client: Either, version: str) -> None:
+async def test_bad_input_names_the_field(client: AsyncClient, version: str) -> None:
     with pytest.raises(InvalidField, match="rows"):
         await client.observe(version, sender="e")
     with pytest.raises(InvalidField, match="alarm_after"):

@@ -1,5 +1,6 @@
 """References that an older server stored are still read, or the answer says to set them again."""
 
+import inspect
 import io
 import json
 from pathlib import Path
@@ -9,9 +10,8 @@ import numpy as np
 import pytest
 from sqlalchemy import update
 
-from modelward import ModelVersion, errors
+from modelward import AsyncClient, ModelVersion, errors
 from modelward_server.storage.drift_tables import ReferenceRow
-from tests.support.clients import Either
 from tests.support.running_server import RunningServer
 
 STORED = Path(__file__).parent / "profile_format_3.npz"
@@ -28,7 +28,7 @@ def rows_like_then(seed: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-async def version(client: Either, name: str, tmp_path: Path) -> ModelVersion:
+async def version(client: AsyncClient, name: str, tmp_path: Path) -> ModelVersion:
     (tmp_path / "model.txt").write_text("weights")
     found: ModelVersion = await client.register(name, tmp_path / "model.txt", reference=rows_like_then(0))
     return found
@@ -42,7 +42,7 @@ def store(server: RunningServer, version: ModelVersion, profile: bytes) -> None:
 
 
 async def test_profile_of_format_3_is_compared_feature_by_feature(
-    client: Either, server: RunningServer, version: ModelVersion
+    client: AsyncClient, server: RunningServer, version: ModelVersion
 ) -> None:
     store(server, version, STORED.read_bytes())
     unchanged = await client.detect_drift(version, rows_like_then(1))
@@ -55,7 +55,7 @@ async def test_profile_of_format_3_is_compared_feature_by_feature(
     assert {one.name for one in report.features if one.drifted} == {"price", "open"}
     observer = await client.observe(version, sender="engine", rows=200)
     observed = observer.add(shifted)
-    [window] = (observed if not hasattr(observed, "__await__") else await observed).reports
+    [window] = (await observed if inspect.isawaitable(observed) else observed).reports
     assert window.drift_detected
     await client.set_reference(version, rows_like_then(0))
     assert (await client.detect_drift(version, rows_like_then(1))).joint.rows > 0
@@ -63,7 +63,7 @@ async def test_profile_of_format_3_is_compared_feature_by_feature(
 
 @pytest.mark.parametrize("format_", [2, 99])
 async def test_profile_of_another_format_is_refused_with_what_to_do(
-    client: Either, server: RunningServer, version: ModelVersion, format_: int
+    client: AsyncClient, server: RunningServer, version: ModelVersion, format_: int
 ) -> None:
     arrays = dict(np.load(STORED))
     header = json.loads(arrays["header"].tobytes()) | {"format": format_}

@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +19,9 @@ from modelward import (
     errors,
 )
 from modelward_server.settings import Settings
-from tests.support.clients import Either
+from tests.support.clients import collect
 from tests.support.running_server import RunningServer
+from tests.support.values import present
 
 
 @pytest.fixture
@@ -28,28 +30,28 @@ def artifact(tmp_path: Path) -> Path:
     return tmp_path / "model.bin"
 
 
-async def _promoted(client: Either, name: str, artifact: Path, **facts: object) -> str:
+async def _promoted(client: AsyncClient, name: str, artifact: Path, **facts: Any) -> str:
     version = await client.register(name, artifact, **facts)
     await client.promote(version, to="staging")
     await client.promote(version, to="production")
     return str(version)
 
 
-async def test_rollbacks_go_back_one_promotion_at_a_time(client: Either, name: str, artifact: Path) -> None:
+async def test_rollbacks_go_back_one_promotion_at_a_time(client: AsyncClient, name: str, artifact: Path) -> None:
     for _ in range(3):
         await _promoted(client, name, artifact)
     first = await client.rollback(name, reason="v3 loses money")
-    assert (first.version.version, first.archived.version) == (2, 3)
+    assert (first.version.version, present(first.archived).version) == (2, 3)
     assert first.transition.reason == "rollback: v3 loses money"
     second = await client.rollback(name)
-    assert (second.version.version, second.archived.version) == (1, 2)
+    assert (second.version.version, present(second.archived).version) == (1, 2)
     with pytest.raises(errors.NoPredecessor):
         await client.rollback(name)
     assert (await client.resolve(name)).version.version == 1
 
 
 async def test_rollback_to_a_version_in_staging_is_no_promotion_of_it(
-    client: Either, name: str, artifact: Path
+    client: AsyncClient, name: str, artifact: Path
 ) -> None:
     for _ in range(2):
         await _promoted(client, name, artifact)
@@ -59,14 +61,16 @@ async def test_rollback_to_a_version_in_staging_is_no_promotion_of_it(
         await client.rollback(name)
 
 
-async def test_rollback_brings_back_what_was_taken_out_of_production(client: Either, name: str, artifact: Path) -> None:
+async def test_rollback_brings_back_what_was_taken_out_of_production(
+    client: AsyncClient, name: str, artifact: Path
+) -> None:
     version = await _promoted(client, name, artifact)
     await client.promote(version, to="archived", reason="maintenance")
     result = await client.rollback(name)
     assert (result.version.version, result.archived) == (1, None)
 
 
-async def test_rollback_dry_run_changes_nothing(client: Either, name: str, artifact: Path) -> None:
+async def test_rollback_dry_run_changes_nothing(client: AsyncClient, name: str, artifact: Path) -> None:
     for _ in range(2):
         await _promoted(client, name, artifact)
     assert (await client.rollback(name, dry_run=True)).version.version == 1
@@ -74,7 +78,7 @@ async def test_rollback_dry_run_changes_nothing(client: Either, name: str, artif
 
 
 async def test_version_promoted_again_after_a_rollback_displaces_what_it_finds(
-    client: Either, name: str, artifact: Path
+    client: AsyncClient, name: str, artifact: Path
 ) -> None:
     for _ in range(2):
         await _promoted(client, name, artifact)
@@ -84,14 +88,16 @@ async def test_version_promoted_again_after_a_rollback_displaces_what_it_finds(
     assert (await client.rollback(name)).version.version == 1
 
 
-async def test_halted_model_does_not_resolve_until_it_is_resumed(client: Either, name: str, artifact: Path) -> None:
+async def test_halted_model_does_not_resolve_until_it_is_resumed(
+    client: AsyncClient, name: str, artifact: Path
+) -> None:
     version = await _promoted(client, name, artifact)
     halted = await client.halt(name, reason="prices are wrong")
-    assert (halted.halt.actor, halted.halt.reason) == ("tester", "prices are wrong")
+    assert (present(halted.halt).actor, present(halted.halt).reason) == ("tester", "prices are wrong")
     with pytest.raises(errors.ModelHalted, match="prices are wrong") as caught:
         await client.resolve(name)
     assert caught.value.metadata["halted_by"] == "tester"
-    assert (await client.resolve(name, as_of=halted.halt.halted_at)).version.ref == (
+    assert (await client.resolve(name, as_of=present(halted.halt).halted_at)).version.ref == (
         await client.get_version(version)
     ).ref
     assert (await client.resume(name)).halt is None
@@ -99,14 +105,14 @@ async def test_halted_model_does_not_resolve_until_it_is_resumed(client: Either,
 
 
 @pytest.mark.parametrize("reason", ["", "   "])
-async def test_halt_without_a_reason_is_refused(client: Either, name: str, reason: str) -> None:
+async def test_halt_without_a_reason_is_refused(client: AsyncClient, name: str, reason: str) -> None:
     await client.create_model(name)
     with pytest.raises(errors.InvalidField) as caught:
         await client.halt(name, reason=reason)
     assert caught.value.violations[0].field == "reason"
 
 
-async def test_refused_promotion_lists_every_gate_that_failed(client: Either, name: str, artifact: Path) -> None:
+async def test_refused_promotion_lists_every_gate_that_failed(client: AsyncClient, name: str, artifact: Path) -> None:
     await _promoted(client, name, artifact, metrics={"accuracy": 0.60, "log_loss": 0.60})
     candidate = await client.register(name, artifact, metrics={"accuracy": 0.57, "log_loss": 0.70})
     await client.promote(candidate, to="staging")
@@ -139,7 +145,7 @@ async def test_refused_promotion_lists_every_gate_that_failed(client: Either, na
 
 
 async def test_passed_gates_are_kept_with_the_transition(
-    client: Either, server: RunningServer, name: str, artifact: Path
+    client: AsyncClient, server: RunningServer, name: str, artifact: Path
 ) -> None:
     candidate = await client.register(name, artifact, metrics={"accuracy": 0.6}, tags={"reviewed": "yes"})
     await client.promote(candidate, to="staging")
@@ -155,10 +161,10 @@ async def test_passed_gates_are_kept_with_the_transition(
         ("required_tags.reviewed", True),
         ("material", True),
     ]
-    assert (await client.list_transitions(name))[0].gates == result.gates
+    assert (await collect(client.list_transitions(name)))[0].gates == result.gates
 
 
-async def test_gates_look_at_drift_reports_and_comparisons(client: Either, name: str, tmp_path: Path) -> None:
+async def test_gates_look_at_drift_reports_and_comparisons(client: AsyncClient, name: str, tmp_path: Path) -> None:
     random = np.random.default_rng(5)
     x = {"ret": random.normal(size=400), "vol": random.normal(size=400)}
     y = (x["ret"] + random.normal(size=400) > 0).astype(int)
@@ -192,7 +198,7 @@ async def test_gates_look_at_drift_reports_and_comparisons(client: Either, name:
     ],
 )
 async def test_policy_that_makes_no_sense_is_refused(
-    client: Either, name: str, policy: dict[str, object], field: str
+    client: AsyncClient, name: str, policy: dict[str, object], field: str
 ) -> None:
     await client.create_model(name)
     with pytest.raises(errors.InvalidField) as caught:
@@ -200,7 +206,7 @@ async def test_policy_that_makes_no_sense_is_refused(
     assert [violation.field for violation in caught.value.violations] == [field]
 
 
-async def test_policy_with_a_stale_etag_aborts(client: Either, name: str) -> None:
+async def test_policy_with_a_stale_etag_aborts(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     first = await client.set_promotion_policy(PromotionPolicy(name, material=True))
     await client.set_promotion_policy(PromotionPolicy(name))
@@ -208,16 +214,16 @@ async def test_policy_with_a_stale_etag_aborts(client: Either, name: str) -> Non
         await client.set_promotion_policy(first)
 
 
-async def test_audit_log_of_untouched_records_is_intact(client: Either, name: str, artifact: Path) -> None:
+async def test_audit_log_of_untouched_records_is_intact(client: AsyncClient, name: str, artifact: Path) -> None:
     await _promoted(client, name, artifact)
     verdict = await client.verify_audit_log()
     assert verdict.intact
-    records = await client.export_audit_log()
+    records = await collect(client.export_audit_log())
     assert verdict.head_hash == records[-1].hash
     assert [record.sequence for record in records] == list(range(1, len(records) + 1))
     mine = [(record.kind, record.version) for record in records if record.model == name]
     assert mine == [("registered", 1), ("transition", 1), ("transition", 1)]
-    part = await client.export_audit_log(from_sequence=2, to_sequence=3)
+    part = await collect(client.export_audit_log(from_sequence=2, to_sequence=3))
     assert [record.sequence for record in part] == [2, 3]
 
 
@@ -253,7 +259,7 @@ async def test_tampering_with_the_audit_log_is_found_and_named(tmp_path: Path, a
 
 
 async def test_registration_after_a_promotion_starts_in_training_again(
-    client: Either, name: str, artifact: Path
+    client: AsyncClient, name: str, artifact: Path
 ) -> None:
     await _promoted(client, name, artifact)
     assert (await client.register(name, artifact)).stage is Stage.TRAINING

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from modelward import AsyncClient
 from modelward.errors import ArtifactDeleted, EtagMismatch, IllegalTransition, InvalidField, VersionNotFound
 from modelward_server.storage.retention import Retention
-from tests.support.clients import Either
 from tests.support.running_server import RunningServer
+from tests.support.values import present
 
 
-async def archived(client: Either, name: str, tmp_path: Path, content: bytes) -> None:
+async def archived(client: AsyncClient, name: str, tmp_path: Path, content: bytes) -> None:
     """Register a version, and a second one that takes production over from it."""
     (tmp_path / "model.bin").write_bytes(content)
     for _ in range(2):
@@ -23,14 +24,14 @@ async def archived(client: Either, name: str, tmp_path: Path, content: bytes) ->
 
 
 async def test_files_of_an_archived_version_are_deleted_and_its_record_stays(
-    client: Either, server: RunningServer, name: str, tmp_path: Path
+    client: AsyncClient, server: RunningServer, name: str, tmp_path: Path
 ) -> None:
     await archived(client, name, tmp_path, os.urandom(100))
     before = await client.get_version(f"{name}/1")
     deleted = await client.delete_artifact(f"{name}/1", reason="the disk is small")
     assert (deleted.digest, deleted.files, deleted.stage) == (before.digest, before.files, before.stage)
-    assert deleted.artifact_deletion.deleted_by == "tester"
-    assert deleted.artifact_deletion.reason == "the disk is small"
+    assert present(deleted.artifact_deletion).deleted_by == "tester"
+    assert present(deleted.artifact_deletion).reason == "the disk is small"
     assert await client.get_version(f"{name}/1") == deleted
     assert await client.delete_artifact(f"{name}/1", reason="again") == deleted
     for refused in (
@@ -52,7 +53,7 @@ async def test_files_of_an_archived_version_are_deleted_and_its_record_stays(
 
 
 async def test_files_that_another_version_has_stay(
-    client: Either, server: RunningServer, name: str, tmp_path: Path
+    client: AsyncClient, server: RunningServer, name: str, tmp_path: Path
 ) -> None:
     content = os.urandom(100)
     await archived(client, name, tmp_path, content)
@@ -65,7 +66,7 @@ async def test_files_that_another_version_has_stay(
     await client.download(twin, tmp_path / "download")
 
 
-async def test_only_archived_versions_lose_their_files(client: Either, name: str, tmp_path: Path) -> None:
+async def test_only_archived_versions_lose_their_files(client: AsyncClient, name: str, tmp_path: Path) -> None:
     await archived(client, name, tmp_path, os.urandom(100))
     with pytest.raises(IllegalTransition, match="is in production, and only the files of archived versions"):
         await client.delete_artifact(f"{name}/2", reason="by mistake")

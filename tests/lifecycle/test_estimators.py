@@ -21,9 +21,8 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, SplineTransformer, StandardScaler
 
-from modelward import errors
+from modelward import AsyncClient, errors
 from modelward.shared.model_files import load, saved
-from tests.support.clients import Either
 from tests.support.comparison_models import SKOPS
 
 RANDOM = np.random.default_rng(0)
@@ -96,7 +95,7 @@ def test_models_of_categories_load_by_themselves(model: Any) -> None:
 
 
 async def test_types_of_ones_own_are_warned_of_and_load_once_they_are_named(
-    client: Either, name: str, tmp_path: Path
+    client: AsyncClient, name: str, tmp_path: Path
 ) -> None:
     model = make_pipeline(Doubled(), LogisticRegression()).fit(X, Y)
     with pytest.warns(errors.UntrustedTypesWarning, match=rf"load\(\) and follow\(\) need trusted=\['{DOUBLED}'\]"):
@@ -126,7 +125,7 @@ def test_what_no_file_can_name_is_refused() -> None:
             there_and_back(make_pipeline(FunctionTransformer(function), LOG), X)
 
 
-async def test_a_class_and_what_skops_cannot_save_are_refused_in_words(client: Either, name: str) -> None:
+async def test_a_class_and_what_skops_cannot_save_are_refused_in_words(client: AsyncClient, name: str) -> None:
     with pytest.raises(errors.InvalidField, match=r"model: LogisticRegression is a class; give an instance"):
         await client.register(name, LogisticRegression)
     with warnings.catch_warnings():

@@ -18,7 +18,6 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.rpc import model_events
 from modelward_server.settings import Settings
 from modelward_server.storage.audit import last_sequence
-from tests.support.clients import Either
 from tests.support.running_server import RunningServer
 
 
@@ -147,7 +146,9 @@ def test_token_that_is_none_is_refused(server: RunningServer, token: str, kind: 
     assert isinstance(error_of(caught.value), kind)
 
 
-async def test_rollout_tells_who_converged_who_lags_and_who_is_gone(client: Either, name: str, artifact: Path) -> None:
+async def test_rollout_tells_who_converged_who_lags_and_who_is_gone(
+    client: AsyncClient, name: str, artifact: Path
+) -> None:
     for _ in range(2):
         version = await client.register(name, artifact)
         await client.promote(version, to="staging")

@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from modelward import errors
+from modelward import AsyncClient, errors
 from tests.reports.test_drift_report import Page
 from tests.support.abtest_traffic import outcomes, register_two
-from tests.support.clients import Either
 
 
-async def test_page_and_picture_show_how_a_test_stands(client: Either, name: str, tmp_path: Path) -> None:
+async def test_page_and_picture_show_how_a_test_stands(client: AsyncClient, name: str, tmp_path: Path) -> None:
     test = await client.create_ab_test(
         name, await register_two(client, name, tmp_path), primary_metric="pnl_bps", description="<b>does it pay?</b>"
     )
@@ -28,4 +27,4 @@ async def test_page_and_picture_show_how_a_test_stands(client: Either, name: str
     with pytest.raises(errors.AbTestNotFound):
         await client.render_ab_test(f"{name}-none")
     with pytest.raises(errors.InvalidField, match="not one of html, png"):
-        await client.render_ab_test(test, "pdf")
+        await client.render_ab_test(test, "pdf")  # type: ignore[arg-type]

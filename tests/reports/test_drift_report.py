@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from modelward import DriftReport, FeatureDrift, VersionRef, errors
+from modelward import AsyncClient, DriftReport, FeatureDrift, VersionRef, errors
 from modelward.drift import Histogram, JointDrift
 from modelward_server.actor_context import ActorContext
 from modelward_server.drift.reports import keep_report
-from tests.support.clients import Either
 from tests.support.drift_reports import FEATURES, categories, crisis, numbers, quarters
 from tests.support.running_server import RunningServer
 
@@ -86,7 +85,7 @@ def kept(server: RunningServer) -> Kept:
 
 
 @pytest.fixture
-async def version(client: Either, name: str, tmp_path: Path) -> VersionRef:
+async def version(client: AsyncClient, name: str, tmp_path: Path) -> VersionRef:
     (tmp_path / "model.bin").write_bytes(b"model")
     registered = await client.register(name, tmp_path / "model.bin")
     return VersionRef(registered.model, registered.version)
@@ -97,7 +96,7 @@ def of(version: VersionRef, features: Sequence[FeatureDrift], **changes: Any) ->
 
 
 async def test_page_tells_the_finding_its_evidence_and_its_limits(
-    client: Either, version: VersionRef, kept: Kept
+    client: AsyncClient, version: VersionRef, kept: Kept
 ) -> None:
     reports = quarters(version)
     page = Page(await client.render_drift_report(kept.keep(reports)))
@@ -119,7 +118,7 @@ async def test_page_tells_the_finding_its_evidence_and_its_limits(
 
 
 async def test_table_has_every_figure_of_every_feature_in_the_order_of_the_report(
-    client: Either, version: VersionRef, kept: Kept
+    client: AsyncClient, version: VersionRef, kept: Kept
 ) -> None:
     report = of(version, FEATURES)
     page = Page(await client.render_drift_report(kept.keep([report])))
@@ -133,7 +132,7 @@ async def test_table_has_every_figure_of_every_feature_in_the_order_of_the_repor
 
 
 async def test_scores_over_time_are_those_of_the_same_version_and_reference_until_the_report(
-    client: Either, version: VersionRef, kept: Kept
+    client: AsyncClient, version: VersionRef, kept: Kept
 ) -> None:
     reports = quarters(version)
     other = replace(reports[0], report_id=str(uuid4()), reference="calm", label="elsewhere")
@@ -147,7 +146,9 @@ async def test_scores_over_time_are_those_of_the_same_version_and_reference_unti
     assert "Drift score of 5 reports, drift detected in 1." in str(page.elements)
 
 
-async def test_page_is_whole_by_itself_and_follows_the_reader(client: Either, version: VersionRef, kept: Kept) -> None:
+async def test_page_is_whole_by_itself_and_follows_the_reader(
+    client: AsyncClient, version: VersionRef, kept: Kept
+) -> None:
     content = (await client.render_drift_report(kept.keep(quarters(version)))).decode()
     page = Page(content.encode())
     assert not re.search(r"https?:|//\w|@import|url\(", content)
@@ -161,7 +162,7 @@ async def test_page_is_whole_by_itself_and_follows_the_reader(client: Either, ve
 
 
 async def test_text_and_lines_stand_out_from_the_paper_in_light_and_dark(
-    client: Either, version: VersionRef, kept: Kept
+    client: AsyncClient, version: VersionRef, kept: Kept
 ) -> None:
     content = (await client.render_drift_report(kept.keep([of(version, FEATURES[:1])]))).decode()
     light, dark = content.partition("@media screen and (prefers-color-scheme: dark)")[::2]
@@ -187,7 +188,7 @@ def luminance(colour: str) -> float:
 
 
 async def test_what_is_drawn_is_told_to_those_who_do_not_see_it(
-    client: Either, version: VersionRef, kept: Kept
+    client: AsyncClient, version: VersionRef, kept: Kept
 ) -> None:
     page = Page(await client.render_drift_report(kept.keep(quarters(version))))
     pictures = [given for tag, given in page.elements if tag == "svg" or given.get("role") == "img"]
@@ -202,7 +203,7 @@ async def test_what_is_drawn_is_told_to_those_who_do_not_see_it(
     assert named <= set(identifiers)
 
 
-async def test_what_users_write_is_text_and_never_markup(client: Either, version: VersionRef, kept: Kept) -> None:
+async def test_what_users_write_is_text_and_never_markup(client: AsyncClient, version: VersionRef, kept: Kept) -> None:
     features = (
         replace(numbers(NASTY, 1, 2, 1), vanished_categories=(NASTY,)),
         categories(f"b{NASTY}", {NASTY: (0.5, 0.1), "calm": (0.5, 0.3), f"new{NASTY}": (0.0, 0.6)}),
@@ -217,7 +218,7 @@ async def test_what_users_write_is_text_and_never_markup(client: Either, version
     assert _picture(await client.render_drift_report(report_id, "png")).format == "PNG"
 
 
-async def test_picture_has_the_expected_size(client: Either, version: VersionRef, kept: Kept) -> None:
+async def test_picture_has_the_expected_size(client: AsyncClient, version: VersionRef, kept: Kept) -> None:
     report_id = kept.keep(quarters(version))
     whole = _picture(await client.render_drift_report(report_id, format="png"))
     assert (whole.format, whole.size) == ("PNG", (2400, 1870))
@@ -228,7 +229,7 @@ async def test_picture_has_the_expected_size(client: Either, version: VersionRef
 
 
 async def test_report_without_distributions_or_other_references_says_so(
-    client: Either, version: VersionRef, kept: Kept
+    client: AsyncClient, version: VersionRef, kept: Kept
 ) -> None:
     bare = tuple(replace(feature, histogram=Histogram()) for feature in FEATURES[:2])
     report_id = kept.keep([of(version, bare, references=(), joint=JointDrift(), label="")])
@@ -253,7 +254,7 @@ async def test_report_without_distributions_or_other_references_says_so(
     ids=["one bin", "nothing live", "enormous", "nothing at all", "many categories"],
 )
 async def test_distribution_of_any_shape_can_be_drawn(
-    client: Either, version: VersionRef, kept: Kept, histogram: Histogram
+    client: AsyncClient, version: VersionRef, kept: Kept, histogram: Histogram
 ) -> None:
     feature = replace(FEATURES[0], histogram=histogram, psi=1e300, ks_threshold=0.0)
     report_id = kept.keep([of(version, [feature])])
@@ -261,7 +262,7 @@ async def test_distribution_of_any_shape_can_be_drawn(
     assert _picture(await client.render_drift_report(report_id, "png")).width == 2400
 
 
-async def test_thousand_features_fit_a_message(client: Either, version: VersionRef, kept: Kept) -> None:
+async def test_thousand_features_fit_a_message(client: AsyncClient, version: VersionRef, kept: Kept) -> None:
     features = [replace(FEATURES[i % len(FEATURES)], name=f"factor_{i:04}_{'x' * 40}") for i in range(1000)]
     content = await client.render_drift_report(kept.keep([of(version, features)]))
     page = Page(content)
@@ -272,7 +273,7 @@ async def test_thousand_features_fit_a_message(client: Either, version: VersionR
 
 
 async def test_table_that_a_message_cannot_hold_is_cut_and_says_so(
-    client: Either, version: VersionRef, kept: Kept
+    client: AsyncClient, version: VersionRef, kept: Kept
 ) -> None:
     named = tuple(f"{'c' * 40}{i}" for i in range(3))
     features = [
@@ -285,7 +286,7 @@ async def test_table_that_a_message_cannot_hold_is_cut_and_says_so(
     assert Page(content).count("tr", class_="yes") == int(shown.replace(",", "")) > 1000
 
 
-async def test_report_of_a_real_comparison_is_drawn(client: Either, name: str, tmp_path: Path) -> None:
+async def test_report_of_a_real_comparison_is_drawn(client: AsyncClient, name: str, tmp_path: Path) -> None:
     random = np.random.default_rng(3)
     data = {"ret": random.normal(size=500), "side": random.choice(["buy", "sell"], 500)}
     (tmp_path / "model.bin").write_bytes(b"model")
@@ -297,12 +298,12 @@ async def test_report_of_a_real_comparison_is_drawn(client: Either, name: str, t
     assert _picture(await client.render_drift_report(report.report_id, "png")).width == 2400
 
 
-async def test_unknown_report_and_unknown_format_are_refused(client: Either) -> None:
+async def test_unknown_report_and_unknown_format_are_refused(client: AsyncClient) -> None:
     for known in ("html", "png"):
         with pytest.raises(errors.ReportNotFound, match="there is no report 'absent'"):
             await client.render_drift_report("absent", known)
     with pytest.raises(errors.InvalidField, match="'pdf' is not one of html, png"):
-        await client.render_drift_report("absent", "pdf")
+        await client.render_drift_report("absent", "pdf")  # type: ignore[arg-type]
 
 
 def _picture(content: bytes) -> Image.Image:

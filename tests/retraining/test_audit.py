@@ -6,18 +6,18 @@ from pathlib import Path
 from typing import Any
 
 from modelward import AsyncClient
-from tests.support.clients import Either
+from tests.support.clients import collect
 from tests.support.running_server import RunningServer
 
 
-async def _records(client: Either, name: str) -> list[tuple[str, dict[str, Any]]]:
+async def _records(client: AsyncClient, name: str) -> list[tuple[str, dict[str, Any]]]:
     kinds = {"schedule", "schedule_deleted", "job"}
-    records = await client.export_audit_log()
+    records = await collect(client.export_audit_log())
     assert (await client.verify_audit_log()).intact
     return [(r.kind, json.loads(r.payload)) for r in records if r.model == name and r.kind in kinds]
 
 
-async def test_every_change_of_a_schedule_is_on_record_with_how_it_stands_then(client: Either, name: str) -> None:
+async def test_every_change_of_a_schedule_is_on_record_with_how_it_stands_then(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     made = await client.create_schedule(name, every=timedelta(days=1))
     await client.pause_schedule(made.schedule_id, reason="year end")
@@ -36,7 +36,7 @@ async def test_every_change_of_a_schedule_is_on_record_with_how_it_stands_then(c
 
 
 async def test_every_step_of_a_job_is_on_record_and_a_heartbeat_is_not(
-    client: Either, name: str, tmp_path: Path
+    client: AsyncClient, name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "model.bin").write_bytes(b"model")
     await client.create_model(name)

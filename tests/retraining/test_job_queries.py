@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from modelward import AsyncClient, Job, JobState, RetrainingPolicy, errors
-from tests.support.clients import Either
+from tests.support.clients import collect
 from tests.support.running_server import RunningServer
 
 SOON = timedelta(seconds=1)
@@ -20,7 +20,7 @@ def artifact(tmp_path: Path) -> Path:
     return tmp_path / "model.bin"
 
 
-async def test_a_job_carries_what_the_policy_and_the_request_say(client: Either, name: str) -> None:
+async def test_a_job_carries_what_the_policy_and_the_request_say(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     policy = RetrainingPolicy(
         name, queue="gpu", labels={"region": "eu"}, parameters={"depth": "3"}, data_window=timedelta(days=30)
@@ -38,7 +38,7 @@ async def test_a_job_carries_what_the_policy_and_the_request_say(client: Either,
         await client.request_retraining(name, data_from=end, data_until=begin)
 
 
-async def test_a_policy_is_replaced_by_its_etag(client: Either, name: str) -> None:
+async def test_a_policy_is_replaced_by_its_etag(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     first = await client.get_retraining_policy(name)
     assert first == RetrainingPolicy(name, etag="r0")
@@ -50,7 +50,7 @@ async def test_a_policy_is_replaced_by_its_etag(client: Either, name: str) -> No
         await client.get_retraining_policy("nobody-made-this")
 
 
-async def test_workers_get_jobs_of_their_queue_and_labels_only(client: Either, name: str) -> None:
+async def test_workers_get_jobs_of_their_queue_and_labels_only(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     asked = await client.request_retraining(name, queue=name, labels={"gpu": "yes"})
     for wanted in ({"queue": f"{name}-other"}, {"queue": name, "labels": {"gpu": "no"}}):
@@ -60,7 +60,7 @@ async def test_workers_get_jobs_of_their_queue_and_labels_only(client: Either, n
         await client.lease_job(name, holder="w", queue="other")
     leased = await client.lease_job(holder="w", queue=name, labels={"gpu": "yes"})
     assert leased.job_id == asked.job_id
-    assert [job.job_id for job in await client.list_jobs(queue=name)] == [asked.job_id]
+    assert [job.job_id for job in await collect(client.list_jobs(queue=name))] == [asked.job_id]
 
 
 async def test_a_worker_that_waits_gets_a_job_as_soon_as_there_is_one(server: RunningServer, name: str) -> None:
@@ -73,7 +73,7 @@ async def test_a_worker_that_waits_gets_a_job_as_soon_as_there_is_one(server: Ru
         assert (await waiting).model == name
 
 
-async def test_a_worker_waits_for_a_lease_that_runs_out(client: Either, name: str) -> None:
+async def test_a_worker_waits_for_a_lease_that_runs_out(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     await client.request_retraining(name, queue=name)
     lost = await client.lease_job(name, holder="dies", lease=SOON)
@@ -82,7 +82,7 @@ async def test_a_worker_waits_for_a_lease_that_runs_out(client: Either, name: st
     assert taken.fence > lost.fence
 
 
-async def test_waiting_ends_when_the_time_is_up(client: Either, name: str) -> None:
+async def test_waiting_ends_when_the_time_is_up(client: AsyncClient, name: str) -> None:
     begin = time.monotonic()
     with pytest.raises(errors.NotDue):
         await client.lease_job(holder="w", queue=name, wait=timedelta(seconds=0.3))
@@ -91,7 +91,7 @@ async def test_waiting_ends_when_the_time_is_up(client: Either, name: str) -> No
         await client.lease_job(holder="w", wait=timedelta(minutes=6))
 
 
-async def test_fences_rise_over_all_jobs(client: Either, name: str) -> None:
+async def test_fences_rise_over_all_jobs(client: AsyncClient, name: str) -> None:
     fences = []
     for model in (f"{name}-a", f"{name}-b"):
         await client.create_model(model)
@@ -100,14 +100,16 @@ async def test_fences_rise_over_all_jobs(client: Either, name: str) -> None:
     assert 0 < fences[0] < fences[1]
 
 
-async def test_who_lost_the_lease_can_neither_register_nor_complete(client: Either, name: str, artifact: Path) -> None:
+async def test_who_lost_the_lease_can_neither_register_nor_complete(
+    client: AsyncClient, name: str, artifact: Path
+) -> None:
     await client.create_model(name)
     await client.request_retraining(name)
     lost = await client.lease_job(name, holder="w", lease=SOON)  # The same name for both: only the fence differs.
     taken = await client.lease_job(name, holder="w", wait=timedelta(seconds=30))
     with pytest.raises(errors.JobNotHeld):
         await client.register(name, artifact, job=lost)
-    assert await client.list_versions(name) == []
+    assert await collect(client.list_versions(name)) == []
     mine = await client.register(name, artifact, job=taken)
     with pytest.raises(errors.JobNotHeld):
         await client.complete_job(lost, mine)
@@ -115,7 +117,7 @@ async def test_who_lost_the_lease_can_neither_register_nor_complete(client: Eith
     assert (done.state, done.successor) == (JobState.SUCCEEDED, 1)
 
 
-async def test_a_job_has_one_version_whoever_goes_on_with_it(client: Either, name: str, artifact: Path) -> None:
+async def test_a_job_has_one_version_whoever_goes_on_with_it(client: AsyncClient, name: str, artifact: Path) -> None:
     await client.create_model(name)
     await client.request_retraining(name)
     dies = await client.lease_job(name, holder="dies", lease=SOON)
@@ -126,11 +128,11 @@ async def test_a_job_has_one_version_whoever_goes_on_with_it(client: Either, nam
         await client.register(name, artifact, job=heir)
     assert caught.value.metadata == {"job_id": heir.job_id, "model": name, "version": "1"}
     assert (await client.complete_job(heir, heir.successor)).state is JobState.SUCCEEDED
-    assert len(await client.list_versions(name)) == 1
+    assert len(await collect(client.list_versions(name))) == 1
 
 
 async def test_a_job_of_another_model_or_without_a_fence_registers_nothing(
-    client: Either, name: str, artifact: Path
+    client: AsyncClient, name: str, artifact: Path
 ) -> None:
     await client.create_model(name)
     await client.request_retraining(name)
@@ -143,7 +145,7 @@ async def test_a_job_of_another_model_or_without_a_fence_registers_nothing(
 
 
 async def test_a_job_that_is_given_back_is_free_at_once_and_the_attempt_does_not_count(
-    client: Either, name: str
+    client: AsyncClient, name: str
 ) -> None:
     await client.create_model(name)
     await client.request_retraining(name)
@@ -154,7 +156,7 @@ async def test_a_job_that_is_given_back_is_free_at_once_and_the_attempt_does_not
     assert (back.attempt, back.max_attempts) == (4, 7)
 
 
-async def test_a_job_that_failed_for_good_is_tried_again_by_hand(client: Either, name: str) -> None:
+async def test_a_job_that_failed_for_good_is_tried_again_by_hand(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     await client.request_retraining(name)
     job = await client.lease_job(name, holder="w")
@@ -172,19 +174,19 @@ async def test_a_job_that_failed_for_good_is_tried_again_by_hand(client: Either,
         await client.retry_job(job.job_id)
 
 
-async def test_progress_is_seen_in_the_list(client: Either, name: str) -> None:
+async def test_progress_is_seen_in_the_list(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     await client.request_retraining(name)
     job = await client.lease_job(name, holder="w")
     await client.heartbeat_job(job, progress=0.4, message="fold 2 of 5")
     await client.heartbeat_job(job)
-    [seen] = await client.list_jobs(name)
+    [seen] = await collect(client.list_jobs(name))
     assert (seen.progress, seen.progress_message) == (0.4, "fold 2 of 5")
     with pytest.raises(errors.InvalidField, match="progress"):
         await client.heartbeat_job(job, progress=1.5)
 
 
-async def test_one_worker_may_take_several_jobs_at_once(client: Either, name: str, artifact: Path) -> None:
+async def test_one_worker_may_take_several_jobs_at_once(client: AsyncClient, name: str, artifact: Path) -> None:
     """Models with a schedule and without one, each job once, the oldest first, with fences that rise."""
     models = [f"{name}-{number}" for number in range(5)]
     for model in models:

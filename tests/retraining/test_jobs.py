@@ -21,8 +21,9 @@ from modelward import (
     errors,
 )
 from modelward_server.settings import Settings
-from tests.support.clients import Either
+from tests.support.clients import collect
 from tests.support.running_server import RunningServer
+from tests.support.values import present
 
 
 @pytest.fixture
@@ -31,19 +32,19 @@ def artifact(tmp_path: Path) -> Path:
     return tmp_path / "model.bin"
 
 
-async def _in_production(client: Either, name: str, artifact: Path, **registered: Any) -> None:
+async def _in_production(client: AsyncClient, name: str, artifact: Path, **registered: Any) -> None:
     version = await client.register(name, artifact, **registered)
     await client.promote(version, to="staging")
     await client.promote(version, to="production")
 
 
-async def _due(client: Either, name: str) -> DueModel | None:
-    found = await client.list_due(name)
+async def _due(client: AsyncClient, name: str) -> DueModel | None:
+    found = await collect(client.list_due(name))
     return found[0] if found else None
 
 
 async def test_a_logged_metric_below_its_bound_makes_the_model_due_with_evidence(
-    client: Either, name: str, artifact: Path
+    client: AsyncClient, name: str, artifact: Path
 ) -> None:
     await _in_production(client, name, artifact, metrics={"accuracy": 0.57})
     schedule = await client.create_schedule(name, performance=OnPerformance("accuracy", below=0.6))
@@ -61,7 +62,7 @@ async def test_a_logged_metric_below_its_bound_makes_the_model_due_with_evidence
     assert await _due(client, name) is None  # The latest value counts.
 
 
-async def test_a_fall_counts_from_the_metric_at_registration(client: Either, name: str, artifact: Path) -> None:
+async def test_a_fall_counts_from_the_metric_at_registration(client: AsyncClient, name: str, artifact: Path) -> None:
     await _in_production(client, name, artifact, metrics={"accuracy": 0.75})
     await client.create_schedule(name, performance=OnPerformance("accuracy", fallen_by=0.125))
     await client.log_metrics(f"{name}/1", {"accuracy": 0.626})
@@ -72,7 +73,9 @@ async def test_a_fall_counts_from_the_metric_at_registration(client: Either, nam
     assert "decreased by at least 0.125 from 0.75 at registration" in due.reasons[0].summary
 
 
-async def test_what_a_candidate_measures_does_not_make_its_model_due(client: Either, name: str, artifact: Path) -> None:
+async def test_what_a_candidate_measures_does_not_make_its_model_due(
+    client: AsyncClient, name: str, artifact: Path
+) -> None:
     await _in_production(client, name, artifact)
     await client.register(name, artifact)
     await client.create_schedule(name, performance=OnPerformance("accuracy", below=0.5))
@@ -80,7 +83,7 @@ async def test_what_a_candidate_measures_does_not_make_its_model_due(client: Eit
     assert await _due(client, name) is None
 
 
-async def test_drift_makes_the_model_due_and_names_the_report(client: Either, name: str, artifact: Path) -> None:
+async def test_drift_makes_the_model_due_and_names_the_report(client: AsyncClient, name: str, artifact: Path) -> None:
     random = np.random.default_rng(0)
     await _in_production(client, name, artifact, reference={"x": random.normal(size=500)})
     await client.create_schedule(name, drift=True)
@@ -92,7 +95,9 @@ async def test_drift_makes_the_model_due_and_names_the_report(client: Either, na
     assert due.reasons[0].evidence == DriftEvidence(report.report_id, 1, report.score, None)
 
 
-async def test_several_reasons_make_one_job_that_carries_them_all(client: Either, name: str, artifact: Path) -> None:
+async def test_several_reasons_make_one_job_that_carries_them_all(
+    client: AsyncClient, name: str, artifact: Path
+) -> None:
     await _in_production(client, name, artifact)
     await client.create_schedule(
         name, performance=[OnPerformance("accuracy", below=0.5), OnPerformance("log_loss", above=1.0)]
@@ -107,7 +112,7 @@ async def test_several_reasons_make_one_job_that_carries_them_all(client: Either
 
 
 async def test_a_job_goes_from_lease_to_successor_and_the_model_is_no_longer_due(
-    client: Either, name: str, artifact: Path
+    client: AsyncClient, name: str, artifact: Path
 ) -> None:
     await _in_production(client, name, artifact, metrics={"accuracy": 0.57})
     await client.create_schedule(name, performance=OnPerformance("accuracy", below=0.5))
@@ -115,12 +120,12 @@ async def test_a_job_goes_from_lease_to_successor_and_the_model_is_no_longer_due
     before = datetime.now(UTC)
     job = await client.lease_job(name, holder="trainer-1", lease=timedelta(minutes=5))
     assert (job.state, job.holder, job.attempt, job.version) == (JobState.LEASED, "trainer-1", 1, 1)
-    assert job.lease_expires_at - before == pytest.approx(timedelta(minutes=5), abs=timedelta(seconds=30))
+    assert present(job.lease_expires_at) - before == pytest.approx(timedelta(minutes=5), abs=timedelta(seconds=30))
     held = await _due(client, name)
     assert held is not None
     assert (held.job_id, held.job_state) == (job.job_id, JobState.LEASED)
     beat = await client.heartbeat_job(job, lease=timedelta(minutes=30))
-    assert beat.lease_expires_at - job.lease_expires_at > timedelta(minutes=20)
+    assert present(beat.lease_expires_at) - present(job.lease_expires_at) > timedelta(minutes=20)
     successor = await client.register(name, artifact)
     done = await client.complete_job(job, successor)
     assert (done.state, done.successor, done.lease_expires_at) == (JobState.SUCCEEDED, 2, None)
@@ -130,7 +135,7 @@ async def test_a_job_goes_from_lease_to_successor_and_the_model_is_no_longer_due
     assert await _due(client, name) is not None  # Still bad, and seen after the job: due again.
 
 
-async def test_a_held_job_is_refused_to_others(client: Either, name: str) -> None:
+async def test_a_held_job_is_refused_to_others(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     await client.request_retraining(name)
     job = await client.lease_job(name, holder="trainer-1")
@@ -139,22 +144,22 @@ async def test_a_held_job_is_refused_to_others(client: Either, name: str) -> Non
     assert caught.value.metadata == {"model": name, "job_id": job.job_id, "holder": "trainer-1"}
 
 
-async def test_a_model_that_is_not_due_has_no_job(client: Either, name: str) -> None:
+async def test_a_model_that_is_not_due_has_no_job(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     with pytest.raises(errors.NotDue, match="request it with RequestRetraining") as caught:
         await client.lease_job(name, holder="trainer-1")
     assert caught.value.metadata == {"model": name}
-    assert await client.list_jobs(name) == []
+    assert await collect(client.list_jobs(name)) == []
 
 
-async def test_a_lease_that_runs_out_frees_the_job_and_its_holder_has_lost_it(client: Either, name: str) -> None:
+async def test_a_lease_that_runs_out_frees_the_job_and_its_holder_has_lost_it(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     await client.request_retraining(name)
     lost = await client.lease_job(name, holder="trainer-1", lease=timedelta(seconds=1))
     await asyncio.sleep(1.1)
     assert (await client.get_job(lost.job_id)).state is JobState.PENDING
-    assert [job.job_id for job in await client.list_jobs(name, states=["pending"])] == [lost.job_id]
-    assert await client.list_jobs(name, states=["leased"]) == []
+    assert [job.job_id for job in await collect(client.list_jobs(name, states=["pending"]))] == [lost.job_id]
+    assert await collect(client.list_jobs(name, states=["leased"])) == []
     taken = await client.lease_job(name, holder="trainer-2")
     assert (taken.job_id, taken.attempt) == (lost.job_id, 2)
     assert taken.failures[0].reason == "the lease ran out without a heartbeat"
@@ -163,7 +168,7 @@ async def test_a_lease_that_runs_out_frees_the_job_and_its_holder_has_lost_it(cl
             await call
 
 
-async def test_a_failed_job_waits_and_one_that_is_given_up_frees_the_model(client: Either, name: str) -> None:
+async def test_a_failed_job_waits_and_one_that_is_given_up_frees_the_model(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     await client.request_retraining(name)
     failed = await client.fail_job(await client.lease_job(name, holder="trainer-1"), "no data")
@@ -181,7 +186,7 @@ async def test_a_failed_job_waits_and_one_that_is_given_up_frees_the_model(clien
 
 
 async def test_the_successor_must_be_a_version_that_the_job_can_have_made(
-    client: Either, name: str, artifact: Path
+    client: AsyncClient, name: str, artifact: Path
 ) -> None:
     await client.register(name, artifact)
     await client.request_retraining(name)
@@ -197,16 +202,16 @@ async def test_the_successor_must_be_a_version_that_the_job_can_have_made(
     assert (await client.get_job(job.job_id)).state is JobState.LEASED
 
 
-async def test_jobs_are_listed_the_newest_first_and_by_state(client: Either, name: str) -> None:
+async def test_jobs_are_listed_the_newest_first_and_by_state(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     for _ in range(2):
         await client.request_retraining(name)
         await client.fail_job(await client.lease_job(name, holder="trainer-1"), "no data", give_up=True)
     last = await client.request_retraining(name)
-    found = await client.list_jobs(name)
+    found = await collect(client.list_jobs(name))
     assert [job.state for job in found] == [JobState.PENDING, JobState.FAILED, JobState.FAILED]
     assert found[0] == last
-    assert len(await client.list_jobs(name, states=[JobState.FAILED, "succeeded"])) == 2
+    assert len(await collect(client.list_jobs(name, states=[JobState.FAILED, "succeeded"]))) == 2
 
 
 @pytest.mark.parametrize(
@@ -221,16 +226,16 @@ async def test_jobs_are_listed_the_newest_first_and_by_state(client: Either, nam
     ids=str,
 )
 async def test_a_lease_asked_for_wrongly_is_refused_by_its_field(
-    client: Either, arguments: dict[str, Any], field: str
+    client: AsyncClient, arguments: dict[str, Any], field: str
 ) -> None:
     with pytest.raises(errors.InvalidField) as caught:
         await client.lease_job(**arguments)
     assert [violation.field for violation in caught.value.violations] == [field]
 
 
-async def test_unknown_states_and_ids_are_named(client: Either) -> None:
+async def test_unknown_states_and_ids_are_named(client: AsyncClient) -> None:
     with pytest.raises(errors.InvalidField, match="is not one of pending, leased, succeeded, failed"):
-        await client.list_jobs(states=["done"])
+        await collect(client.list_jobs(states=["done"]))
     with pytest.raises(errors.JobNotFound) as caught:
         await client.get_job("job-nobody-made")
     assert caught.value.metadata == {"job_id": "job-nobody-made"}

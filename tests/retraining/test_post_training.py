@@ -22,7 +22,7 @@ from modelward import (
     Verdict,
 )
 from modelward_server.settings import Settings
-from tests.support.clients import Either
+from tests.support.clients import as_async, collect
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
@@ -42,10 +42,10 @@ def database_url() -> str:
 
 
 @pytest.fixture
-async def client(server: RunningServer) -> AsyncIterator[Either]:
+async def client(server: RunningServer) -> AsyncIterator[AsyncClient]:
     """One kind of client is enough: what follows is the server's."""
     async with AsyncClient(server.target, actor="tester") as client:
-        yield Either(client)
+        yield as_async(client)
 
 
 async def _champion(client: Any, name: str, model: object) -> None:
@@ -74,10 +74,10 @@ async def _followed(client: Any, job: Job) -> FollowUp:
 
 
 async def _stages(client: Any, name: str) -> dict[int, Stage]:
-    return {version.version: version.stage for version in await client.list_versions(name)}
+    return {version.version: version.stage for version in await collect(client.list_versions(name))}
 
 
-async def test_a_better_version_goes_into_production_by_itself(client: Either, name: str) -> None:
+async def test_a_better_version_goes_into_production_by_itself(client: AsyncClient, name: str) -> None:
     await _champion(client, name, BAD)
     await client.set_retraining_policy(RetrainingPolicy(name, follow_up=FollowUpAction.PROMOTE))
     job = await _completed(client, name, GOOD, evaluation=(X, Y))
@@ -88,12 +88,12 @@ async def test_a_better_version_goes_into_production_by_itself(client: Either, n
     assert await _stages(client, name) == {1: Stage.ARCHIVED, 2: Stage.PRODUCTION}
     compared = await client.get_comparison(found.comparison_id)
     assert compared.result(f"{name}/2").verdict is Verdict.SUPERIOR
-    moves = await client.list_transitions(name)
+    moves = await collect(client.list_transitions(name))
     into = next(move for move in moves if move.to_stage is Stage.PRODUCTION and move.version.version == 2)
     assert (into.actor, into.reason) == ("modelward", f"{found.reason} (job {job.job_id})")
 
 
-async def test_a_worse_version_is_refused_and_stays_in_staging(client: Either, name: str) -> None:
+async def test_a_worse_version_is_refused_and_stays_in_staging(client: AsyncClient, name: str) -> None:
     await _champion(client, name, GOOD)
     await client.set_retraining_policy(RetrainingPolicy(name, follow_up=FollowUpAction.PROMOTE))
     found = await _followed(client, await _completed(client, name, BAD, evaluation=(X, Y)))
@@ -101,7 +101,7 @@ async def test_a_worse_version_is_refused_and_stays_in_staging(client: Either, n
     assert await _stages(client, name) == {1: Stage.PRODUCTION, 2: Stage.STAGING}
 
 
-async def test_what_is_as_good_is_promoted_where_the_policy_says_so(client: Either, name: str) -> None:
+async def test_what_is_as_good_is_promoted_where_the_policy_says_so(client: AsyncClient, name: str) -> None:
     await _champion(client, name, GOOD)
     verdicts = (Verdict.SUPERIOR, Verdict.NON_INFERIOR)
     policy = RetrainingPolicy(name, follow_up=FollowUpAction.PROMOTE, promote_on=verdicts, margin=0.05)
@@ -111,7 +111,7 @@ async def test_what_is_as_good_is_promoted_where_the_policy_says_so(client: Eith
     assert "is non-inferior to" in found.reason
 
 
-async def test_gates_and_material_models_leave_it_to_a_person(client: Either, name: str) -> None:
+async def test_gates_and_material_models_leave_it_to_a_person(client: AsyncClient, name: str) -> None:
     await _champion(client, name, BAD)
     await client.set_retraining_policy(RetrainingPolicy(name, follow_up=FollowUpAction.PROMOTE))
     await client.set_promotion_policy(PromotionPolicy(name, required_tags=("reviewed",)))
@@ -125,7 +125,7 @@ async def test_gates_and_material_models_leave_it_to_a_person(client: Either, na
     assert (await _stages(client, name))[1] is Stage.PRODUCTION
 
 
-async def test_the_first_version_is_promoted_without_a_comparison(client: Either, name: str) -> None:
+async def test_the_first_version_is_promoted_without_a_comparison(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     await client.set_retraining_policy(RetrainingPolicy(name, follow_up=FollowUpAction.PROMOTE))
     found = await _followed(client, await _completed(client, name, GOOD))
@@ -145,7 +145,7 @@ async def test_the_first_version_is_promoted_without_a_comparison(client: Either
     ids=["stage", "compare", "no-data", "not-allowed", "wrong-data"],
 )
 async def test_a_person_goes_on_where_the_policy_ends_or_a_step_fails(
-    client: Either, name: str, action: FollowUpAction, evaluation: Any, reason: str
+    client: AsyncClient, name: str, action: FollowUpAction, evaluation: Any, reason: str
 ) -> None:
     await _champion(client, name, BAD)
     await client.set_retraining_policy(RetrainingPolicy(name, follow_up=action))
@@ -156,7 +156,7 @@ async def test_a_person_goes_on_where_the_policy_ends_or_a_step_fails(
     assert await _stages(client, name) == {1: Stage.PRODUCTION, 2: Stage.STAGING}
 
 
-async def test_without_a_policy_nothing_follows(client: Either, name: str) -> None:
+async def test_without_a_policy_nothing_follows(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     job = await _completed(client, name, GOOD)
     assert job.follow_up is None

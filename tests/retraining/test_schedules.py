@@ -7,10 +7,10 @@ from typing import Any
 import grpc
 import pytest
 
-from modelward import Client, Cron, Every, OnDrift, OnPerformance, SchedulePolicy, errors
+from modelward import AsyncClient, Client, Cron, Every, OnDrift, OnPerformance, SchedulePolicy, errors
 from modelward.v1 import retraining_pb2 as pb
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
-from tests.support.clients import Either
+from tests.support.clients import collect
 from tests.support.running_server import RunningServer
 
 WEEK = timedelta(days=7)
@@ -22,7 +22,7 @@ async def _refusal(call: Any) -> list[str]:
     return [violation.field for violation in caught.value.violations]
 
 
-async def test_created_schedule_is_returned_as_it_was_described(client: Either, name: str) -> None:
+async def test_created_schedule_is_returned_as_it_was_described(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     created = await client.create_schedule(
         name,
@@ -44,13 +44,13 @@ async def test_created_schedule_is_returned_as_it_was_described(client: Either, 
     )
 
 
-async def test_drift_alone_means_the_reports_own_decision(client: Either, name: str) -> None:
+async def test_drift_alone_means_the_reports_own_decision(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     assert (await client.create_schedule(name, drift=True)).triggers == (OnDrift(None),)
     assert (await client.create_schedule(name, drift=0.0)).triggers == (OnDrift(0.0),)
 
 
-async def test_a_schedule_id_is_given_once(client: Either, name: str) -> None:
+async def test_a_schedule_id_is_given_once(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     await client.create_schedule(name, every=WEEK, schedule_id=name)
     with pytest.raises(errors.ScheduleExists) as caught:
@@ -58,18 +58,18 @@ async def test_a_schedule_id_is_given_once(client: Either, name: str) -> None:
     assert caught.value.metadata == {"schedule_id": name}
 
 
-async def test_schedules_are_listed_by_model(client: Either, name: str) -> None:
+async def test_schedules_are_listed_by_model(client: AsyncClient, name: str) -> None:
     for model in (name, f"{name}-2"):
         await client.create_model(model)
         for number in (2, 1):
             await client.create_schedule(model, every=WEEK, schedule_id=f"{model}-{number}")
-    assert [one.schedule_id for one in await client.list_schedules(name)] == [f"{name}-1", f"{name}-2"]
-    everywhere = [one.schedule_id for one in await client.list_schedules()]
+    assert [one.schedule_id for one in await collect(client.list_schedules(name))] == [f"{name}-1", f"{name}-2"]
+    everywhere = [one.schedule_id for one in await collect(client.list_schedules())]
     assert everywhere == sorted(everywhere)
     assert {f"{name}-1", f"{name}-2-1"} <= set(everywhere)
 
 
-async def test_what_is_not_given_stays_in_an_update(client: Either, name: str) -> None:
+async def test_what_is_not_given_stays_in_an_update(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     created = await client.create_schedule(name, every=WEEK, description="weekly")
     faster = await client.update_schedule(created.schedule_id, every=timedelta(days=1))
@@ -79,7 +79,7 @@ async def test_what_is_not_given_stays_in_an_update(client: Either, name: str) -
     assert len({created.etag, faster.etag, renamed.etag}) == 3
 
 
-async def test_a_stale_etag_is_refused_and_changes_nothing(client: Either, name: str) -> None:
+async def test_a_stale_etag_is_refused_and_changes_nothing(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     created = await client.create_schedule(name, every=WEEK)
     current = await client.pause_schedule(created.schedule_id, reason="holidays", etag=created.etag)
@@ -95,7 +95,7 @@ async def test_a_stale_etag_is_refused_and_changes_nothing(client: Either, name:
     assert await client.get_schedule(created.schedule_id) == current
 
 
-async def test_pause_keeps_its_reason_until_resume(client: Either, name: str) -> None:
+async def test_pause_keeps_its_reason_until_resume(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     created = await client.create_schedule(name, every=WEEK)
     paused = await client.pause_schedule(created.schedule_id, reason="holidays")
@@ -104,7 +104,7 @@ async def test_pause_keeps_its_reason_until_resume(client: Either, name: str) ->
     assert replace(resumed, etag="", updated_at=created.updated_at) == replace(created, etag="")
 
 
-async def test_a_deleted_schedule_is_gone(client: Either, name: str) -> None:
+async def test_a_deleted_schedule_is_gone(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     created = await client.create_schedule(name, every=WEEK)
     assert await client.delete_schedule(created.schedule_id) == created
@@ -114,7 +114,9 @@ async def test_a_deleted_schedule_is_gone(client: Either, name: str) -> None:
 
 
 @pytest.mark.parametrize("jitter", [timedelta(0), timedelta(days=1)])
-async def test_previews_at_the_ends_of_time_show_what_there_is(client: Either, name: str, jitter: timedelta) -> None:
+async def test_previews_at_the_ends_of_time_show_what_there_is(
+    client: AsyncClient, name: str, jitter: timedelta
+) -> None:
     await client.create_model(name)
     policy = SchedulePolicy(jitter=jitter)
     rules = [Cron("0 0 * * *", "America/New_York"), Cron("*/30 2 * * *", "Asia/Tokyo"), Cron("* * * * *")]
@@ -133,7 +135,7 @@ async def test_previews_at_the_ends_of_time_show_what_there_is(client: Either, n
     assert (await client.preview_triggers(cron=rules[0], policy=policy, after=end)).firings == ()
 
 
-async def test_preview_of_a_schedule_shows_its_firings_in_local_time(client: Either, name: str) -> None:
+async def test_preview_of_a_schedule_shows_its_firings_in_local_time(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     created = await client.create_schedule(name, cron=Cron("30 17 * * FRI", "America/New_York"), drift=0.5)
     preview = await client.preview_schedule(created.schedule_id, after=datetime(2040, 3, 1, tzinfo=UTC), count=2)
@@ -145,7 +147,7 @@ async def test_preview_of_a_schedule_shows_its_firings_in_local_time(client: Eit
     assert preview.conditions == ("At 17:30 on Friday, America/New_York", "drift score of 0.5 or more")
 
 
-async def test_preview_of_triggers_needs_no_schedule(client: Either) -> None:
+async def test_preview_of_triggers_needs_no_schedule(client: AsyncClient) -> None:
     after = datetime(2024, 1, 1, tzinfo=UTC)
     preview = await client.preview_triggers(every=WEEK, cron="0 0 10 * *", after=after, count=3)
     assert [(firing.at.day, firing.trigger) for firing in preview.firings] == [(8, 0), (10, 1), (15, 0)]
@@ -174,37 +176,38 @@ async def test_preview_of_triggers_needs_no_schedule(client: Either) -> None:
     ids=str,
 )
 async def test_a_trigger_that_makes_no_sense_is_refused_by_its_field(
-    client: Either, name: str, trigger: dict[str, Any], field: str
+    client: AsyncClient, name: str, trigger: dict[str, Any], field: str
 ) -> None:
     await client.create_model(name)
     assert await _refusal(client.create_schedule(name, **trigger)) == [field]
-    assert await client.list_schedules(name) == []
+    assert await collect(client.list_schedules(name)) == []
 
 
-async def test_a_bad_draft_is_refused_by_its_field(client: Either) -> None:
+async def test_a_bad_draft_is_refused_by_its_field(client: AsyncClient) -> None:
     assert await _refusal(client.preview_triggers(cron="0 0 30 2 *")) == ["draft.triggers[0].periodic.cron.expression"]
     assert await _refusal(client.preview_triggers()) == ["draft.triggers"]
 
 
 @pytest.mark.parametrize("bad", ["", "a" * 129, "-leading-dash", "with space", "with/slash", "é"])
-async def test_names_outside_the_rule_are_refused(client: Either, bad: str) -> None:
+async def test_names_outside_the_rule_are_refused(client: AsyncClient, bad: str) -> None:
     assert await _refusal(client.create_schedule(bad, every=WEEK)) == ["model"]
 
 
-async def test_a_schedule_of_no_model_is_refused(client: Either, name: str) -> None:
-    for call in (client.create_schedule(name, every=WEEK), client.list_schedules(name), client.list_due(name)):
+async def test_a_schedule_of_no_model_is_refused(client: AsyncClient, name: str) -> None:
+    listed = (collect(client.list_schedules(name)), collect(client.list_due(name)))
+    for call in (client.create_schedule(name, every=WEEK), *listed):
         with pytest.raises(errors.ModelNotFound):
             await call
 
 
-async def test_an_update_that_changes_nothing_is_refused(client: Either, name: str) -> None:
+async def test_an_update_that_changes_nothing_is_refused(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     created = await client.create_schedule(name, every=WEEK)
     assert await _refusal(client.update_schedule(created.schedule_id)) == ["update_mask"]
     assert await client.get_schedule(created.schedule_id) == created
 
 
-async def test_an_update_to_a_bad_trigger_changes_nothing(client: Either, name: str) -> None:
+async def test_an_update_to_a_bad_trigger_changes_nothing(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     created = await client.create_schedule(name, every=WEEK)
     update = client.update_schedule(created.schedule_id, cron="nonsense", description="new")

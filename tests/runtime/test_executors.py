@@ -17,7 +17,6 @@ from modelward import AsyncClient
 from modelward.errors import LimitReached
 from modelward_server.runtime.admission import RETRY_SECONDS
 from modelward_server.runtime.executors import BoundedExecutor
-from tests.support.clients import Either
 from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
 
@@ -87,7 +86,7 @@ async def test_close_does_not_wait_for_what_hangs() -> None:
 
 
 async def test_what_is_urgent_is_answered_while_everything_else_is_at_its_bound(
-    client: Either, server: RunningServer, name: str, tmp_path: Path
+    client: AsyncClient, server: RunningServer, name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "model.txt").write_text("a model")
     for _ in range(2):
@@ -121,7 +120,7 @@ async def health(target: str) -> int:
     return int(answer.status)
 
 
-async def test_client_that_is_told_to_come_again_does_so(client: Either, server: RunningServer, name: str) -> None:
+async def test_client_that_is_told_to_come_again_does_so(client: AsyncClient, server: RunningServer, name: str) -> None:
     await client.create_model(name)
     reads = server.app.executors.reads
     with held(reads, reads.max_outstanding - reads.outstanding):

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from modelward import errors
+from modelward import AsyncClient, errors
 from modelward.shared.onnx_structure import check_confined, external_files
-from tests.support.clients import Either
 from tests.support.onnx_files import WAYS, external_model, linear_model
 
 OUTSIDE = (
@@ -57,7 +56,7 @@ def test_a_model_with_its_weights_inside_names_no_file(tmp_path: Path) -> None:
 
 
 async def test_neither_server_nor_client_loads_a_model_that_reads_others(
-    client: Either, name: str, folder: Path
+    client: AsyncClient, name: str, folder: Path
 ) -> None:
     (folder / "model.onnx").write_bytes(external_model("sparse constant", "../outside"))
     for _ in range(2):

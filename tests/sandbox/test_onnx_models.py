@@ -15,7 +15,7 @@ from sklearn.linear_model import LogisticRegression
 from modelward import AsyncClient, errors
 from modelward_server.sandbox.model_runners import load
 from modelward_server.sandbox.model_tables import WrongDataError
-from tests.support.clients import Either
+from tests.support.clients import as_async
 from tests.support.onnx_files import (
     ML,
     classifier,
@@ -68,14 +68,14 @@ def untold_classes() -> bytes:
 
 
 @pytest.fixture
-async def solo(server: RunningServer) -> AsyncIterator[Either]:
+async def solo(server: RunningServer) -> AsyncIterator[AsyncClient]:
     """One client, where the kind of client makes no difference and running models takes seconds."""
     async with AsyncClient(server.target, actor="tester") as client:
-        yield Either(client)
+        yield as_async(client)
 
 
 async def test_log_loss_is_of_the_classes_in_the_graph_whichever_occur(
-    client: Either, name: str, tmp_path: Path
+    client: AsyncClient, name: str, tmp_path: Path
 ) -> None:
     random = np.random.default_rng(0)
     model = graph_model([classifier([-1, 0, 1])], [X], [LABEL, PROB])
@@ -90,7 +90,7 @@ async def test_log_loss_is_of_the_classes_in_the_graph_whichever_occur(
 
 
 async def test_probabilities_of_unknown_classes_are_left_out_and_it_says_so(
-    solo: Either, name: str, tmp_path: Path
+    solo: AsyncClient, name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "model.onnx").write_bytes(untold_classes())
     versions = [await solo.register(name, tmp_path / "model.onnx") for _ in range(2)]
@@ -104,7 +104,7 @@ async def test_probabilities_of_unknown_classes_are_left_out_and_it_says_so(
 
 
 async def test_columns_go_by_the_names_of_the_reference_where_the_model_has_none(
-    client: Either, name: str, tmp_path: Path
+    client: AsyncClient, name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "model.onnx").write_bytes(linear_model([2.0, -1.0], 0.5))
     frame = pd.DataFrame(FEATURES).rename(columns={"x0": "vix", "x1": "spread"})
@@ -119,7 +119,7 @@ async def test_columns_go_by_the_names_of_the_reference_where_the_model_has_none
     assert found.result(versions[0].ref)["mse"] == pytest.approx(0.0, abs=1e-9)
 
 
-async def test_an_estimator_fitted_without_names_takes_those_of_the_reference(solo: Either, name: str) -> None:
+async def test_an_estimator_fitted_without_names_takes_those_of_the_reference(solo: AsyncClient, name: str) -> None:
     frame = pd.DataFrame(FEATURES).rename(columns={"x0": "vix", "x1": "spread"})
     truth = (frame["vix"] > 0).astype(int)
     model = LogisticRegression().fit(frame.to_numpy(), truth)

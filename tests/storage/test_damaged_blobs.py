@@ -13,7 +13,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from skops import io
 
-from modelward import Client, ModelVersion
+from modelward import AsyncClient, Client, ModelVersion
 from modelward.errors import DataLoss, DigestMismatch, InvalidField, ModelwardError, StoreUnavailable
 from modelward.shared.retry import error_of
 from modelward.v1 import common_pb2
@@ -25,7 +25,6 @@ from modelward_server.settings import Settings
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.sources import Sources
 from modelward_server.storage.verification import DAMAGED, READ_BYTES, copy_verified, read_verified
-from tests.support.clients import Either
 from tests.support.running_server import RunningServer
 from tests.support.server_process import bare_environment
 
@@ -106,7 +105,7 @@ def downloaded(raw: LifecycleServiceStub, name: str, offset: int = 0) -> tuple[b
 
 @pytest.mark.parametrize("damage", DAMAGES)
 async def test_a_damaged_file_is_data_loss_until_it_is_uploaded_again(
-    client: Either,
+    client: AsyncClient,
     raw: LifecycleServiceStub,
     blobs: BlobStore,
     name: str,

@@ -12,14 +12,13 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from modelward import Client
+from modelward import AsyncClient, Client
 from modelward.errors import LimitReached, ModelwardError, StoreReadOnly, StoreUnavailable
 from modelward.shared.retry import error_of
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward_server.settings import Settings
 from modelward_server.storage import blobs
-from tests.support.clients import Either
 from tests.support.running_server import RunningServer
 
 SECONDS = 60.0
@@ -114,7 +113,7 @@ def test_an_upload_says_what_is_wrong_with_the_disk_and_keeps_nothing_that_may_b
 
 
 async def test_every_client_hears_of_a_disk_that_fails(
-    client: Either, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: AsyncClient, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "model.bin").write_bytes(uuid4().bytes)
     with monkeypatch.context() as failing_disk:

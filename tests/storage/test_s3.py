@@ -12,7 +12,7 @@ import pytest
 from moto.server import ThreadedMotoServer
 
 from modelward import AsyncClient, Client, ModelFormat, errors
-from tests.support.clients import Either
+from tests.support.clients import as_async
 from tests.support.forked_server import ForkedServer
 
 pytestmark = pytest.mark.system
@@ -49,16 +49,16 @@ def served(endpoint: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 
 @pytest.fixture(params=["sync", "async"])
-async def client(request: pytest.FixtureRequest, served: ForkedServer) -> AsyncIterator[Either]:
+async def client(request: pytest.FixtureRequest, served: ForkedServer) -> AsyncIterator[AsyncClient]:
     if request.param == "async":
         async with AsyncClient(served.target) as client:
-            yield Either(client)
+            yield as_async(client)
     else:
         with Client(served.target) as client:
-            yield Either(client)
+            yield as_async(client)
 
 
-async def test_model_is_registered_from_a_bucket(client: Either, bucket: Any, name: str, tmp_path: Path) -> None:
+async def test_model_is_registered_from_a_bucket(client: AsyncClient, bucket: Any, name: str, tmp_path: Path) -> None:
     content = np.random.default_rng(7).bytes(10_000_000)
     bucket.put_object(Key=f"{name}/model.onnx", Body=content)
     bucket.put_object(Key=f"{name}/data/vocab.txt", Body=b"alpha beta")
@@ -71,7 +71,7 @@ async def test_model_is_registered_from_a_bucket(client: Either, bucket: Any, na
 
 
 async def test_drift_is_detected_in_a_parquet_file_in_a_bucket(
-    client: Either, bucket: Any, name: str, tmp_path: Path
+    client: AsyncClient, bucket: Any, name: str, tmp_path: Path
 ) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     values = np.random.default_rng(7).normal(size=1000)
@@ -82,12 +82,12 @@ async def test_drift_is_detected_in_a_parquet_file_in_a_bucket(
     assert (report.drift_detected, report.drivers) == (True, ("momentum",))
 
 
-async def test_what_is_not_in_the_bucket_is_a_wrong_source_uri(client: Either, bucket: Any, name: str) -> None:
+async def test_what_is_not_in_the_bucket_is_a_wrong_source_uri(client: AsyncClient, bucket: Any, name: str) -> None:
     with pytest.raises(errors.InvalidField) as caught:
         await client.register_uri(name, f"s3://models/{name}")
     assert [violation.field for violation in caught.value.violations] == ["source_uri"]
 
 
-async def test_another_bucket_is_not_allowed(client: Either, name: str) -> None:
+async def test_another_bucket_is_not_allowed(client: AsyncClient, name: str) -> None:
     with pytest.raises(errors.SourceNotAllowed):
         await client.register_uri(name, "s3://models-of-others/spx")

@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from modelward import AbOutcome, AbTest
+from modelward import AbOutcome, AbTest, AsyncClient
 from modelward.assignment import assign
-from tests.support.clients import Either
 
 START = datetime(2026, 3, 2, 9, 30, tzinfo=UTC)
 
 
-async def register_two(client: Either, name: str, folder: Path, *, staged: bool = False) -> dict[str, str]:
+async def register_two(client: AsyncClient, name: str, folder: Path, *, staged: bool = False) -> dict[str, str]:
     """Register a champion, in production when `staged`, and a challenger, then in staging."""
     (folder / "model.bin").write_bytes(b"model")
     champion, challenger = [str(await client.register(name, folder / "model.bin")) for _ in range(2)]

@@ -3,7 +3,6 @@
 import asyncio
 
 from modelward import AsyncClient, EventKind, PerformanceAlarm
-from tests.support.clients import Either
 
 
 def ids_of(count: int, day: int = 0) -> list[str]:
@@ -11,9 +10,9 @@ def ids_of(count: int, day: int = 0) -> list[str]:
     return [f"{day}-{i}" for i in range(count)]
 
 
-async def watched_alarm(client: Either, model: str, sequence: int) -> PerformanceAlarm:
+async def watched_alarm(client: AsyncClient, model: str, sequence: int) -> PerformanceAlarm:
     """Return the alarm of a sequence number as a watcher gets it."""
-    async with AsyncClient(client.client.target) as watcher, asyncio.timeout(20):
+    async with AsyncClient(client.target) as watcher, asyncio.timeout(20):
         events = watcher.watch([model], resume_token=str(sequence - 1))
         event = await anext(events)
         await events.aclose()

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from modelward import AsyncClient, Client, ModelVersion, errors
-from tests.support.clients import Either
+from tests.support.clients import as_async
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.forked_server import ForkedServer
 from tests.support.running_server import RunningServer
@@ -37,14 +37,14 @@ def network(server: RunningServer) -> Iterator[FlakyProxy]:
 
 
 @pytest.fixture(params=["sync", "async"])
-async def client(request: pytest.FixtureRequest, network: FlakyProxy) -> AsyncIterator[Either]:
+async def client(request: pytest.FixtureRequest, network: FlakyProxy) -> AsyncIterator[AsyncClient]:
     """A client of each kind, behind the network."""
     if request.param == "async":
         async with AsyncClient(network.address) as client:
-            yield Either(client)
+            yield as_async(client)
     else:
         with Client(network.address) as client:
-            yield Either(client)
+            yield as_async(client)
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def same(folder: Path, other: Path) -> bool:
 
 
 async def test_upload_that_breaks_twice_sends_each_byte_about_once(
-    client: Either, network: FlakyProxy, name: str, model: Path
+    client: AsyncClient, network: FlakyProxy, name: str, model: Path
 ) -> None:
     network.breaks_at = [SIZE // 3, SIZE * 3 // 4]
     version = await client.register(name, model)
@@ -77,7 +77,7 @@ async def test_upload_that_breaks_twice_sends_each_byte_about_once(
 
 
 async def test_uploading_the_same_again_sends_nothing(
-    client: Either, network: FlakyProxy, name: str, model: Path
+    client: AsyncClient, network: FlakyProxy, name: str, model: Path
 ) -> None:
     await client.register(name, model)
     before = network.carried
@@ -85,14 +85,16 @@ async def test_uploading_the_same_again_sends_nothing(
     assert network.carried - before < 100_000
 
 
-async def test_file_that_occurs_twice_is_sent_once(client: Either, network: FlakyProxy, name: str, model: Path) -> None:
+async def test_file_that_occurs_twice_is_sent_once(
+    client: AsyncClient, network: FlakyProxy, name: str, model: Path
+) -> None:
     (model / "weights-copy.bin").write_bytes((model / "weights.bin").read_bytes())
     await client.register(name, model)
     assert network.carried < SIZE + OVERHEAD
 
 
 async def test_download_that_breaks_twice_fetches_each_byte_about_once(
-    client: Either, network: FlakyProxy, name: str, model: Path
+    client: AsyncClient, network: FlakyProxy, name: str, model: Path
 ) -> None:
     version = await client.register(name, model)
     before = network.carried
@@ -103,7 +105,7 @@ async def test_download_that_breaks_twice_fetches_each_byte_about_once(
 
 
 async def test_download_again_fetches_only_what_is_lacking(
-    client: Either, network: FlakyProxy, name: str, model: Path
+    client: AsyncClient, network: FlakyProxy, name: str, model: Path
 ) -> None:
     version = await client.register(name, model)
     copy = await client.download(version, model.parent / "copy")
@@ -115,7 +117,7 @@ async def test_download_again_fetches_only_what_is_lacking(
 
 
 async def test_part_of_an_earlier_process_is_continued(
-    client: Either, network: FlakyProxy, name: str, model: Path
+    client: AsyncClient, network: FlakyProxy, name: str, model: Path
 ) -> None:
     version = await client.register(name, model)
     copy = model.parent / "copy"
@@ -127,7 +129,7 @@ async def test_part_of_an_earlier_process_is_continued(
 
 
 @pytest.mark.parametrize("size", [MIB, SIZE, SIZE + MIB])
-async def test_part_of_something_else_is_begun_anew(client: Either, name: str, model: Path, size: int) -> None:
+async def test_part_of_something_else_is_begun_anew(client: AsyncClient, name: str, model: Path, size: int) -> None:
     version = await client.register(name, model)
     copy = model.parent / "copy"
     copy.mkdir()
@@ -148,7 +150,7 @@ async def test_download_while_the_network_is_down_gives_up_in_time(
         assert time.monotonic() - begun < 10
 
 
-async def test_links_in_the_folder_lead_nothing_out_of_it(client: Either, name: str, model: Path) -> None:
+async def test_links_in_the_folder_lead_nothing_out_of_it(client: AsyncClient, name: str, model: Path) -> None:
     version = await client.register(name, model)
     copy, outside = model.parent / "copy", model.parent / "outside"
     copy.mkdir()
@@ -167,7 +169,7 @@ async def test_links_in_the_folder_lead_nothing_out_of_it(client: Either, name: 
 
 @pytest.mark.parametrize("rotted", [bytes(SIZE // 2), bytes(SIZE)], ids=["short", "changed"])
 async def test_blob_that_rotted_on_the_server_is_not_taken_for_the_model(
-    client: Either, server: RunningServer, name: str, model: Path, rotted: bytes
+    client: AsyncClient, server: RunningServer, name: str, model: Path, rotted: bytes
 ) -> None:
     version = await client.register(name, model)
     [weights] = [file for file in version.files if file.path == "weights.bin"]
@@ -182,14 +184,14 @@ async def test_blob_that_rotted_on_the_server_is_not_taken_for_the_model(
 
 
 async def test_two_clients_that_upload_the_same_at_once_both_succeed(
-    client: Either, network: FlakyProxy, name: str, model: Path
+    client: AsyncClient, network: FlakyProxy, name: str, model: Path
 ) -> None:
     first, second = await asyncio.gather(client.register(name, model), client.register(name, model))
     assert {first.version, second.version} == {1, 2}
     assert first.digest == second.digest
 
 
-async def test_two_downloads_into_one_folder_at_once_both_succeed(client: Either, name: str, model: Path) -> None:
+async def test_two_downloads_into_one_folder_at_once_both_succeed(client: AsyncClient, name: str, model: Path) -> None:
     version = await client.register(name, model)
     copy = model.parent / "copy"
     await asyncio.gather(*(client.download(version, copy) for _ in range(3)))
