@@ -89,6 +89,7 @@ def wall(day: date, at: time, zone: ZoneInfo) -> datetime:
     return instant
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("zone", ["America/New_York", "Europe/London", "Australia/Lord_Howe", "Asia/Tokyo"])
 @pytest.mark.parametrize("at", [time(1, 30), time(2, 15), time(0, 0), time(12, 0)], ids=str)
 def test_four_years_fire_once_each_local_day_over_every_clock_change(zone: str, at: time) -> None:
