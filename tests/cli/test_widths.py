@@ -65,7 +65,7 @@ class Shown:
             f"jobs list {self.name}": [self.job.job_id],
             f"jobs show {self.job.job_id}": [self.job.job_id],
             "audit verify": [],
-            "reconcile --dry-run": [],
+            f"reconcile {self.name} --dry-run": [],
         }
 
 

@@ -15,6 +15,7 @@ import pytest
 from grpc import aio
 
 from modelward import AsyncClient, Client, GateResult, errors
+from modelward.shared import retry
 from modelward.shared.retry import error_of
 from modelward.v1 import comparison_pb2
 from modelward.v1 import lifecycle_pb2 as pb
@@ -168,7 +169,8 @@ def _free_port() -> int:
         return port
 
 
-def test_call_waits_for_a_server_that_comes_up_late(tmp_path: Path) -> None:
+def test_call_waits_for_a_server_that_comes_up_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(retry, "FIRST_CONTACT_SECONDS", 60.0)  # A server takes longer to start on a busy machine.
     port = _free_port()
     started: list[RunningServer] = []
     settings = Settings(port=port, data_dir=tmp_path)

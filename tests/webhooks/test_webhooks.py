@@ -278,7 +278,7 @@ async def test_a_url_that_means_nothing_is_a_failed_delivery(url: str) -> None:
         ("http://127.0.0.1:99999/x", "ports range from 1 to 65535"),
         ("http://a.example:0/", "ports range from 1 to 65535"),
         ("http://a.example:secret/", "ports range from 1 to 65535"),
-        ("http://[::zz]/", "brackets hold an IPv6 address"),
+        ("http://[::zz]/", "brackets enclose an IPv6 address"),
         ("http://ada:secret@a.example/", "has a user or a password"),
         ("http://a.example/caf\u00e9", "no spaces, accents"),
     ],
