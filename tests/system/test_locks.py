@@ -144,11 +144,11 @@ def create_schedule(mw: Client, model: str, _folder: Path) -> Callable[[], objec
 SLOW: dict[str, tuple[Callable[[Client, str, Path], Callable[[], object]], Any, str]] = {
     "promotion": (promote, promotion_evidence, "read_test"),
     "conclusion": (conclude_by_rule, conclude, "read_test"),
-    "outcomes of a test": (record_ab_outcomes, outcomes, "_dealt"),
+    "outcomes of a test": (record_ab_outcomes, outcomes, "_assigned_row"),
     "live rows": (observe, Detector, "update"),
     "windows of live rows": (observe, reports, "make_report"),
-    "performance": (record_outcomes, performance, "judge_newest"),
-    "lease": (lease, job_dispatch, "look"),
+    "performance": (record_outcomes, performance, "evaluate_newest_period"),
+    "lease": (lease, job_dispatch, "evaluate_schedules"),
     "registration": (register, versions, "_check_uploaded"),
     "schedule": (create_schedule, schedules, "check_triggers"),
 }

@@ -92,7 +92,7 @@ def _start(processes: list[subprocess.Popen[Any]], folder: Path, *command: str) 
     with (folder / f"process-{len(processes)}.log").open("wb") as log:
         started = subprocess.Popen(
             [sys.executable, "-m", *command],
-            stdout=subprocess.PIPE if "loop" in command[0] else log,
+            stdout=subprocess.PIPE if "e2e_processes" in command[0] else log,
             stderr=log,
             cwd=ROOT,
             env=bare_environment(),

@@ -2,11 +2,12 @@
 
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import grpc
+import pytest
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
@@ -14,7 +15,6 @@ from modelward import Client
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import eventually
 
-Serve = Callable[..., ServerProcess]
 LARGE = (
     "arch",
     "exchange_calendars",
@@ -84,11 +84,30 @@ def state(server: ServerProcess, task: str) -> str:
     return HealthCheckResponse.ServingStatus.Name(answer.status)
 
 
-def test_a_library_that_cannot_be_imported_is_shown_and_tried_again(serve: Serve, tmp_path: Path) -> None:
-    library = tmp_path / "libraries" / "arch"
-    library.mkdir(parents=True)
+@pytest.fixture
+def libraries(tmp_path: Path) -> Path:
+    """A folder whose packages a server finds before those that are installed."""
+    folder = tmp_path / "libraries"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def server(tmp_path: Path, libraries: Path) -> Iterator[ServerProcess]:
+    """A server in a process that has imported nothing before."""
+    environment = {"PYTHONPATH": f"{libraries}:{':'.join(sys.path)}"}
+    library = libraries / "arch"
+    library.mkdir()
     (library / "__init__.py").write_text(BROKEN)
-    server = serve(env={"PYTHONPATH": f"{library.parent}:{':'.join(sys.path)}"})
+    started = ServerProcess(tmp_path / "data", tmp_path / "log", env=environment)
+    yield started
+    started.kill()
+
+
+def test_a_library_that_cannot_be_imported_is_shown_and_tried_again(
+    server: ServerProcess, libraries: Path, tmp_path: Path
+) -> None:
+    library = libraries / "arch"
     eventually(lambda: state(server, "warm-up") == "NOT_SERVING", WAIT_SECONDS)
     assert "the background task warm-up failed" in server.log.read_text()
     assert "this library is broken" in server.log.read_text()
