@@ -9,6 +9,8 @@ import pytest
 from modelward import AsyncClient, Metric, Verdict, errors
 from tests.comparison.test_predictions import compared
 
+pytestmark = pytest.mark.system  # A grid of metrics, models and data.
+
 RANDOM = np.random.default_rng(0)
 LABELS = RANDOM.normal(size=250)
 SPARSE = np.where(np.arange(250) == 100, 0.02, 0.0)

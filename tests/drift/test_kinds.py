@@ -37,6 +37,8 @@ from tests.support.column_kinds import (
     asked,
 )
 
+pytestmark = pytest.mark.system  # A grid of every type and every way of arrival.
+
 
 def _shares(report: DriftReport) -> dict[str, float]:
     return {feature.name: round(feature.missing_share * ROWS) for feature in report.features}

@@ -15,6 +15,8 @@ from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.sample import LiveSample, count_live
 from tests.support.scale import FULL
 
+pytestmark = pytest.mark.system  # Draws dozens of tables and compares each.
+
 RUNS = 200 if FULL else 3
 REFERENCE_ROWS, ROWS = 400, 200
 LEVEL = 0.05

@@ -29,6 +29,8 @@ from tests.support.column_kinds import (
     asked,
 )
 
+pytestmark = pytest.mark.system  # A grid of every type and every way of arrival.
+
 NUMBERS = {
     "int8": [0.0, 1.0, 2.0],
     "uint64": [2.0**63, 2.0**63 + 4096, 2.0**63 + 8192],

@@ -15,6 +15,8 @@ from tests.support.postgres import new_database
 from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.system  # MLflow goes away and comes back.
+
 SECONDS = 60.0
 
 

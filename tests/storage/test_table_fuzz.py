@@ -6,8 +6,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.fuzz_tables import BUDGET
 from tests.support.scale import FULL
+
+pytestmark = pytest.mark.system  # Hundreds of broken tables, each read in a process.
 
 ARROW_FILES, PARQUET_FILES = (200_000, 2_000) if FULL else (3_000, 6)
 
