@@ -383,6 +383,7 @@ def test_repeated_request_gets_the_first_answer(server: RunningServer, name: str
     assert [(answer.recorded, answer.repeated_ids) for answer in answers] == [(1, 0), (1, 0)]
 
 
+@pytest.mark.system
 @settings(max_examples=examples(10), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_whatever_is_repeated_and_in_what_batches_the_result_is_the_same(
@@ -406,6 +407,7 @@ def test_whatever_is_repeated_and_in_what_batches_the_result_is_the_same(
         assert replace(second, test=first.test) == first
 
 
+@pytest.mark.system
 async def test_more_than_one_call_takes_travels_in_several(server: RunningServer, name: str, tmp_path: Path) -> None:
     async with AsyncClient(server.target) as client:
         versions = await register_two(as_async(client), name, tmp_path)

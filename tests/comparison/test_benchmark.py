@@ -22,6 +22,8 @@ from tests.support.clients import as_async
 from tests.support.comparison_models import SKOPS, crashing, endless, features, labels, saved
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Runs models in processes.
+
 DATA = features(50, 2)
 
 

@@ -37,6 +37,8 @@ from tests.support.clients import as_async, collect
 from tests.support.comparison_models import crashing, endless, features
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Runs models in processes.
+
 TRAIN, TEST = pd.DataFrame(features(400, 3)), pd.DataFrame(features(300, 3, seed=1))
 
 

@@ -35,6 +35,7 @@ def test_the_model_that_is_kept_has_learnt_from_every_day(days: Sample) -> None:
     assert train(Parrot(), days).estimator.known_ == set(days.features.index)
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("make", [random_forest, gradient_boosting])
 def test_training_twice_gives_the_same_model(make: type, days: Sample) -> None:
     first, second = (train(make(), days.until(FOLD_DAYS * (FOLDS + 1))) for _ in range(2))

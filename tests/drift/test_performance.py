@@ -168,6 +168,7 @@ async def test_unknown_versions_are_not_found(client: AsyncClient, name: str) ->
         await collect(client.list_performance(f"{name}/1"))
 
 
+@pytest.mark.system
 async def test_more_rows_than_one_call_takes_are_split(client: AsyncClient, version: str) -> None:
     right = np.arange(25_000) % 4 > 0
     kept = await client.record_outcomes(

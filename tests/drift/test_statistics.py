@@ -292,6 +292,7 @@ def test_large_independent_sample_sees_a_shift_that_is_real_and_not_one_that_is_
     assert _decide({"x": reference}, {"x": random.normal(0.8, size=100_000)}).drift_detected
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("features", [1, 30, pytest.param(200, marks=pytest.mark.system)])
 def test_one_feature_among_many_is_found(features: int) -> None:
     random = np.random.default_rng(8)

@@ -16,6 +16,8 @@ from modelward_server.mlflow.mirror import MlflowMirror
 from tests.mlflow.conftest import free_port
 from tests.support.mlflow_tables import write_mlflow_tables
 
+pytestmark = pytest.mark.system  # Runs an MLflow server.
+
 NOW = datetime(2026, 3, 2, 14, 31, tzinfo=UTC)
 MODEL = Model("spx-direction", "Direction of the S&P 500", {"desk": "index"}, NOW, NOW, 1, 0, None, "r1")
 

@@ -30,6 +30,8 @@ from tests.support.onnx_files import (
 )
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Runs models in processes.
+
 RANDOM = np.random.default_rng(0)
 MATRIX = RANDOM.normal(size=(300, 2)).astype(np.float32)
 FEATURES = {"x0": MATRIX[:, 0].astype(np.float64), "x1": MATRIX[:, 1].astype(np.float64)}

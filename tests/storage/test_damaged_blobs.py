@@ -258,6 +258,7 @@ def backed_up(folder: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, env=bare_environment())
 
 
+@pytest.mark.system
 def test_a_backup_tells_what_is_damaged_since_the_last_and_what_is_lost(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
