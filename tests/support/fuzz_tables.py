@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from modelward.errors import InvalidField, LimitReached
-from modelward_server.rpc.datasets import arrow_batches
+from modelward_server.storage import arrow_tables
 from modelward_server.storage.arrow_tables import arrow_columns
 from modelward_server.storage.parquet import read_parquet
 from modelward_server.storage.table_memory import MEMORY
@@ -76,7 +76,7 @@ def _fitting(value: int, bits: int) -> int:
 
 def read_arrow(content: bytes) -> str:
     try:
-        for batch in arrow_batches(pa.BufferReader(content), "data"):
+        for batch in arrow_tables.read_arrow(pa.BufferReader(content), "data"):
             arrow_columns(batch, "data")
     except InvalidField:
         return "refused as wrong"

@@ -9,9 +9,8 @@ from typing import IO, TypeVar
 import pyarrow as pa
 
 from modelward.data import Columns
-from modelward_server.rpc.datasets import arrow_batches
 from modelward_server.runtime.executors import Executors
-from modelward_server.storage.arrow_tables import arrow_columns
+from modelward_server.storage.arrow_tables import arrow_columns, read_arrow
 
 HELD_BYTES = 256 << 10
 """Memory for one stream; a larger stream is moved to an unnamed file, so that a crash leaves none behind."""
@@ -54,7 +53,7 @@ class Spool:
             InvalidField: it is not an Arrow IPC stream or is truncated. Exceptions of `work` propagate.
         """
         self._file.seek(0)
-        batches = arrow_batches(pa.PythonFile(self._file, mode="r"), field, ignored)
+        batches = read_arrow(pa.PythonFile(self._file, mode="r"), field, ignored)
         return work(arrow_columns(batch, field) for batch in batches)
 
 

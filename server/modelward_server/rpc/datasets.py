@@ -108,19 +108,9 @@ def typed_columns(table: pb.ColumnTable, field: str, ignored: Collection[str] = 
     return {name: values for name, values in columns.items() if name not in ignored}
 
 
-def arrow_batches(source: pa.NativeFile, field: str, ignored: Collection[str] = ()) -> Iterator[pa.RecordBatch]:
-    """Read the batches of an Arrow IPC stream.
-
-    Raises:
-        InvalidField: it is no such stream, is truncated, or holds values other than numbers, text, booleans or times.
-        LimitReached: a batch takes more memory than one may, or other tables hold too much.
-    """
-    return read_arrow(source, field, ignored)
-
-
 def _arrow(source: pa.NativeFile, field: str, ignored: Collection[str] = ()) -> Iterator[Columns]:
     # The batch is bound to no local name, which would keep it in memory while the next one is read.
-    return map(partial(arrow_columns, field=field, ignored=ignored), arrow_batches(source, field, ignored))
+    return map(partial(arrow_columns, field=field, ignored=ignored), read_arrow(source, field, ignored))
 
 
 class DatasetTable:

@@ -22,11 +22,11 @@ from modelward_server.drift.live_monitoring import Observer, ObserverState, Wind
 from modelward_server.drift.multivariate import normalized_ranks, reference_cells
 from modelward_server.drift.profile import Profile
 from modelward_server.drift.sample import fit_columns
-from modelward_server.rpc.datasets import arrow_batches, read_columns, reading_executor
+from modelward_server.rpc.datasets import read_columns, reading_executor
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork, actor_of
 from modelward_server.rpc.requests import optional_time
 from modelward_server.statistics import sequential_detector
-from modelward_server.storage.arrow_tables import arrow_columns
+from modelward_server.storage.arrow_tables import arrow_columns, read_arrow
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.prepared import Outdated
 from modelward_server.storage.sources import Sources
@@ -266,5 +266,5 @@ def _packed(columns: Columns, rows: slice) -> bytes:
 
 def _unpacked(tables: Iterable[bytes]) -> Iterator[Columns]:
     for table in tables:
-        for batch in arrow_batches(pa.BufferReader(table), "batch.data"):
+        for batch in read_arrow(pa.BufferReader(table), "batch.data"):
             yield arrow_columns(batch, "batch.data")

@@ -71,9 +71,23 @@ def _multiscale_length(series: Floats) -> float:
 def _optimal_length(series: Floats) -> float:
     if len(series) < 10 or np.ptp(series) == 0:
         return 1.0
-    with np.errstate(all="ignore"):
-        length = float(load("arch.bootstrap").optimal_block_length(series.astype(np.float64))["stationary"].iloc[0])
+    length = optimal_block_length(series.astype(np.float64))
     return length if np.isfinite(length) else 1.0
+
+
+def optimal_block_length(series: Floats) -> float:
+    """Return the optimal mean block length of the stationary bootstrap, in rows.
+
+    Source: Politis and White (2004) with the correction of Patton, Politis and White (2009), by `arch`.
+
+    Args:
+        series: float64, shape (rows,), in the order of time, not constant; no square may overflow.
+
+    Returns:
+        The length, which may be below 1, or not finite where it cannot be estimated.
+    """
+    with np.errstate(all="ignore"):
+        return float(load("arch.bootstrap").optimal_block_length(series)["stationary"].iloc[0])
 
 
 class StationaryBootstrap:

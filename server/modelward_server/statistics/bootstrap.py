@@ -19,7 +19,7 @@ from statistics import NormalDist
 import numpy as np
 import scipy
 
-from modelward_server.libraries import load
+from modelward_server.statistics.block_bootstrap import optimal_block_length
 from modelward_server.statistics.metrics import Estimator, Floats
 from modelward_server.statistics.paired_tests import min_p_value
 from modelward_server.statistics.rounding import unit_of, varies
@@ -186,6 +186,5 @@ def block_length(series: Sequence[Floats]) -> float:
 def _block_length(values: Floats) -> float:
     if len(values) < 30 or not varies(values):  # Dependence in fewer rows cannot be distinguished from chance.
         return 1.0
-    with np.errstate(all="ignore"):
-        length = float(load("arch.bootstrap").optimal_block_length(values / unit_of(values))["stationary"].iloc[0])
+    length = optimal_block_length(values / unit_of(values))
     return float(np.clip(np.nan_to_num(length, nan=1.0), 1.0, len(values) / 10))
