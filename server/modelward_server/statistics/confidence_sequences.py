@@ -4,6 +4,7 @@ The asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy and R
 theory and asymptotic confidence sequences", Annals of Statistics 52), with Robbins' normal mixture as its boundary.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -59,4 +60,4 @@ def half_width(variance: float, effective_outcomes: float, alpha: float) -> floa
 
 def mixing_variance(alpha: float, tuned_at: float = TUNED_AT) -> float:
     """Return the paper's rho squared, which makes the sequence narrowest at `tuned_at` outcomes (its appendix B.2)."""
-    return float((-scipy.special.lambertw(-(alpha**2) / np.e, -1).real - 1) / tuned_at)
+    return float((-scipy.special.lambertw(-(alpha**2) / math.e, -1).real - 1) / tuned_at)

@@ -6,6 +6,7 @@ Newey and West, Econometrica 55 (1987); Bailey and Lopez de Prado, "The deflated
 Management 40 (2014).
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,7 +20,6 @@ from modelward_server.statistics.rounding import TOLERANCE, unit_of, varies
 SHARPE_DIFFERENCE = "sharpe_difference"
 DRAWS = 999
 CHUNK_VALUES = 1 << 22
-EULER = 0.5772156649015329
 
 
 @dataclass(frozen=True)
@@ -160,5 +160,6 @@ def expected_maximum(trials: int) -> float:
     if trials < 2:
         return 0.0
     return float(
-        (1 - EULER) * scipy.special.ndtri(1 - 1 / trials) + EULER * scipy.special.ndtri(1 - 1 / (trials * np.e))
+        (1 - np.euler_gamma) * scipy.special.ndtri(1 - 1 / trials)
+        + np.euler_gamma * scipy.special.ndtri(1 - 1 / (trials * math.e))
     )
