@@ -55,7 +55,7 @@ class AbNamespace:
 class AbMetric:
     """A metric of a test's outcomes."""
 
-    key: str
+    name: str
     lower_is_better: bool = False
     margin: float = 0.0
     """Non-inferiority margin: how much worse than the control is still acceptable, in the metric's own unit."""
@@ -65,7 +65,7 @@ class AbMetric:
 class AbEstimate:
     """The estimate of one metric for one variant; its interval is valid at every look simultaneously."""
 
-    key: str
+    metric: str
     outcomes: int
     """Number of units, or blocks of time, that are counted."""
     mean: float
@@ -98,7 +98,7 @@ class VariantResult:
         Raises:
             KeyError: the test has no such metric.
         """
-        return {result.key: result for result in self.metrics}[key]
+        return {result.metric: result for result in self.metrics}[key]
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ class AbConclusion:
 class AbTest:
     """An A/B test of versions on live traffic."""
 
-    test: str
+    name: str
     """Its name, unique on the server."""
     description: str
     variants: tuple[Variant, ...]

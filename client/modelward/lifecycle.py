@@ -133,7 +133,7 @@ class ModelVersion:
 class MetricRange:
     """A condition on one metric; versions without the metric do not meet it."""
 
-    key: str
+    metric: str
     at_least: float | None = None
     at_most: float | None = None
 
@@ -180,7 +180,7 @@ class TransitionResult:
 class MetricMargin:
     """A non-regression condition: how much worse than in production a metric may be."""
 
-    key: str
+    metric: str
     margin: float
     """The accepted difference, in the metric's own unit; 0 means no worse at all."""
     lower_is_better: bool = False

@@ -266,7 +266,7 @@ class RetrainingPolicy:
     model: str
     queue: str = "default"
     labels: Mapping[str, str] = field(default_factory=dict)
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
     """The parameters of its trainings."""
     data_window: timedelta | None = None
     """Length of a job's training data before its creation; None means from the beginning."""
@@ -312,7 +312,7 @@ class Job:
     ended_at: datetime | None
     queue: str = "default"
     labels: Mapping[str, str] = field(default_factory=dict)
-    parameters: Mapping[str, str] = field(default_factory=dict)
+    params: Mapping[str, str] = field(default_factory=dict)
     """The training parameters."""
     data_from: datetime | None = None
     """Start of the training data; None means from the first row."""
