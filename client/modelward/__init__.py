@@ -119,6 +119,9 @@ from modelward.schedules import (
     ScheduleProblem,
 )
 
+__version__ = "0.1.0"
+"""The release: that of the client, the server and the contract, which are released together."""
+
 __all__ = [
     "AbAction",
     "AbConclusion",
@@ -222,4 +225,5 @@ __all__ = [
     "VariantResult",
     "Verdict",
     "VersionRef",
+    "__version__",
 ]

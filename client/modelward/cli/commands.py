@@ -6,6 +6,8 @@ from keyword import iskeyword
 
 import click
 
+from modelward import __version__
+
 SERVER = "the server's entry points"
 """Used in place of a module: commands that the server registers as `modelward.commands` entry points."""
 SECTIONS = {
@@ -95,6 +97,6 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
-@click.version_option(importlib.metadata.version("modelward"), message="%(version)s")
+@click.version_option(__version__, message="%(version)s")
 def cli() -> None:
     """Modelward: a model registry for trading, with drift detection, comparisons and retraining."""
