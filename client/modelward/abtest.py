@@ -36,8 +36,11 @@ class Variant:
     """One arm of a test: a version, and its share of the units relative to the other arms."""
 
     name: str
+    """Its name, such as `champion`; unique in the test."""
     version: VersionRef
+    """The version that its units get."""
     weight: float = 1.0
+    """Its share relative to the other variants' weights; above 0."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class AbNamespace:
     """A share of the units that is reserved for one of several tests."""
 
     name: str
+    """Its name; tests with disjoint shares of one namespace have no unit in common."""
     start: float
     """Start of the share, from 0."""
     until: float
@@ -56,7 +60,9 @@ class AbMetric:
     """A metric of a test's outcomes."""
 
     name: str
+    """Its name, such as `pnl_bps`; outcomes have their values under it."""
     lower_is_better: bool = False
+    """Whether a lower value is better, as for a loss."""
     margin: float = 0.0
     """Non-inferiority margin: how much worse than the control is still acceptable, in the metric's own unit."""
 
@@ -66,6 +72,7 @@ class AbEstimate:
     """The estimate of one metric for one variant; its interval is valid at every look simultaneously."""
 
     metric: str
+    """The metric's name."""
     outcomes: int
     """Number of units, or blocks of time, that are counted."""
     mean: float
@@ -87,6 +94,7 @@ class VariantResult:
     """The result of one variant."""
 
     variant: str
+    """The variant's name."""
     units: int
     """Number of units seen."""
     metrics: tuple[AbEstimate, ...]
@@ -106,6 +114,7 @@ class AbLook:
     """The comparison of one challenger with the control at one point in time."""
 
     variant: str
+    """The challenger's name."""
     at: datetime
     """Outcomes up to this time were counted."""
     outcomes: int
@@ -113,7 +122,9 @@ class AbLook:
     difference: float
     """Mean minus the control's."""
     low: float
+    """Lower limit of the difference's confidence sequence; -inf while there are too few outcomes."""
     high: float
+    """Upper limit of the difference's confidence sequence; inf while there are too few outcomes."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +132,7 @@ class AbTestResult:
     """The result of a test at a point in time; looking at it often does not invalidate it."""
 
     test: str
+    """The test's name."""
     as_of: datetime
     """Outcomes up to this time are counted."""
     variants: tuple[VariantResult, ...]
@@ -158,10 +170,15 @@ class AbConclusion:
     """The decision that concluded a test."""
 
     winner: str
+    """The chosen variant's name."""
     action: AbAction
+    """The action that was taken."""
     actor: str
+    """Who concluded the test."""
     reason: str
+    """The reason given; may be empty."""
     concluded_at: datetime
+    """Time of the decision, in UTC."""
     result: AbTestResult
     """The test's result at that time."""
 
@@ -173,6 +190,7 @@ class AbTest:
     name: str
     """Its name, unique on the server."""
     description: str
+    """The question that it answers, as free text; may be empty."""
     variants: tuple[Variant, ...]
     """The first is the control."""
     coverage: float
@@ -180,20 +198,29 @@ class AbTest:
     salt: str
     """Seed of the assignment."""
     namespace: AbNamespace | None
+    """The reserved share of the units; None without a namespace."""
     unit: str
     """What a unit is, in words."""
     primary_metric: AbMetric
+    """The deciding metric."""
     guardrails: tuple[AbMetric, ...]
+    """Metrics that must not become worse than the control's by more than their margins."""
     shadow: bool
     """Whether the control decides for every unit while the other variants run in shadow."""
     confidence_level: float
+    """Confidence level of the intervals and the verdict, from 0.5 to 0.999."""
     block: timedelta | None
     """Outcomes within each block of this length count as one; None for no blocks."""
     state: AbTestState
+    """Whether it runs or is concluded."""
     conclusion: AbConclusion | None
+    """The decision that ended it; None while it runs."""
     created_by: str
+    """Who started it."""
     created_at: datetime
+    """When it was started, in UTC."""
     etag: str
+    """Changes with every change of the test; pass it with a change to detect concurrent ones."""
 
     @property
     def control(self) -> Variant:
@@ -241,6 +268,7 @@ class AbOutcome:
     outcome_id: str
     """Unique id; a repeated id is not counted again."""
     unit: str
+    """The unit that the decision was for: text of 1 to 256 characters."""
     metrics: Mapping[str, float]
     """Values by metric key, each finite."""
     before: Mapping[str, float] = field(default_factory=dict)

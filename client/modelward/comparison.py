@@ -11,25 +11,45 @@ class Metric(StrEnum):
     """A metric of predictions; `comparison.proto` defines each."""
 
     ACCURACY = "accuracy"
+    """Classification: the share of rows with the correct class."""
     BALANCED_ACCURACY = "balanced_accuracy"
+    """Classification: the mean recall over the classes."""
     PRECISION = "precision"
+    """Classification: the share of rows predicted as positive that are positive; a mean for more than two classes."""
     RECALL = "recall"
+    """Classification: the share of positive rows predicted as positive; a mean for more than two classes."""
     F1 = "f1"
+    """Classification: the harmonic mean of precision and recall; a mean for more than two classes."""
     ROC_AUC = "roc_auc"
+    """Two classes, with probabilities: the area under the ROC curve."""
     LOG_LOSS = "log_loss"
+    """Classification, with probabilities: the mean negative log probability of the true class, in nats."""
     BRIER = "brier"
+    """Classification, with probabilities: the mean squared error of the probabilities."""
     MSE = "mse"
+    """Regression: the mean squared error."""
     MAE = "mae"
+    """Regression: the mean absolute error."""
     R2 = "r2"
+    """Regression: the share of the label's variance that is explained."""
     HIT_RATE = "hit_rate"
+    """Numeric labels: the share of rows in which prediction and label agree on being above zero."""
     RMSE = "rmse"
+    """Regression: the root of the mean squared error."""
     MAPE = "mape"
+    """Regression: the mean absolute error relative to the label, as a share."""
     MEDIAN_ABSOLUTE_ERROR = "median_absolute_error"
+    """Regression: the median absolute error."""
     MATTHEWS_CORRELATION = "matthews_correlation"
+    """Classification: the Matthews correlation coefficient, from -1 to 1."""
     SHARPE = "sharpe"
+    """With returns: the annualized Sharpe ratio of the net returns."""
     SORTINO = "sortino"
+    """With returns: the annualized Sortino ratio of the net returns."""
     MAX_DRAWDOWN = "max_drawdown"
+    """With returns: the largest fall of the cumulative net returns from a peak, as a positive share."""
     NET_RETURN = "net_return"
+    """With returns: the annualized mean return of the positions after the cost of their turnover."""
 
     @property
     def lower_is_better(self) -> bool:
@@ -53,11 +73,17 @@ class SignificanceTest(StrEnum):
     """The significance test of a difference; `comparison.proto` names the sources."""
 
     MCNEMAR_EXACT = "mcnemar_exact"
+    """McNemar's test (1947) with the exact binomial distribution."""
     MCNEMAR = "mcnemar"
+    """McNemar's test with the chi-square approximation."""
     DELONG = "delong"
+    """For two ROC areas on the same rows (DeLong, DeLong and Clarke-Pearson 1988)."""
     DIEBOLD_MARIANO = "diebold_mariano"
+    """For two series of losses (Diebold and Mariano 1995), corrected for small samples."""
     BOOTSTRAP = "bootstrap"
+    """The paired stationary bootstrap (Politis and Romano 1994)."""
     SHARPE_DIFFERENCE = "sharpe_difference"
+    """For two Sharpe ratios (Ledoit and Wolf 2008)."""
 
     @property
     def label(self) -> str:
@@ -79,7 +105,9 @@ class ModelKind(StrEnum):
     """What a model predicts: a class, or a number."""
 
     CLASSIFICATION = "classification"
+    """A class."""
     REGRESSION = "regression"
+    """A number."""
 
 
 class Verdict(StrEnum):
@@ -100,9 +128,13 @@ class MetricEstimate:
     """A metric with its confidence interval."""
 
     metric: Metric
+    """The metric."""
     value: float
+    """Its value on the test set."""
     low: float
+    """Lower limit of its confidence interval."""
     high: float
+    """Upper limit of its confidence interval."""
 
 
 @dataclass(frozen=True)
@@ -110,15 +142,19 @@ class MetricDifference:
     """A version's metric minus the baseline's, on the same rows; for a loss, negative values are better."""
 
     metric: Metric
+    """The metric."""
     difference: float
+    """The difference, in the metric's own unit."""
     low: float
     """Lower limit of the confidence interval, which is widened for the number of versions compared."""
     high: float
+    """Upper limit of the confidence interval."""
     p_value: float
     """The p-value of the difference by the test."""
     adjusted_p_value: float
     """The p-value adjusted for all metrics and versions of the comparison (Holm 1979)."""
     test: SignificanceTest
+    """The test by which the p-value was computed."""
     statistic: float
     """The test's statistic; 0 for the bootstrap, which has none."""
 
@@ -128,12 +164,19 @@ class Latency:
     """Latency of a version's predictions in the server's sandbox process, without the network."""
 
     row_p50: timedelta
+    """Median time of a call with one row."""
     row_p99: timedelta
+    """99th percentile of the time of a call with one row."""
     batch_p50: timedelta
+    """Median time of a call with `batch_rows` rows."""
     batch_p99: timedelta
+    """99th percentile of these; the maximum of fewer than 100 calls."""
     batch_rows: int
+    """Number of rows in a batch."""
     row_calls: int
+    """Number of timed calls with one row."""
     batch_calls: int
+    """Number of timed calls with a batch."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +196,7 @@ class ModelResult:
     """The result of one version."""
 
     version: VersionRef
+    """The version."""
     metrics: tuple[MetricEstimate, ...]
     """Empty when it failed."""
     differences: tuple[MetricDifference, ...]
@@ -160,6 +204,7 @@ class ModelResult:
     verdict: Verdict | None
     """Verdict by the primary metric; None for the baseline itself and when it failed."""
     latency: Latency | None
+    """Its latency; None when it was not run, as with predictions made elsewhere."""
     failure: str
     """Why it has no metrics; empty when it ran."""
     confidence_set_p_value: float | None = None
@@ -184,13 +229,17 @@ class Conclusion:
     """The comparison of the two leading versions, with its uncertainty."""
 
     version: VersionRef
+    """The best version."""
     against: VersionRef
+    """The version that it is compared with: the baseline, or the second best when the baseline is the best."""
     verdict: Verdict
+    """The verdict on `version` against the other."""
     difference: MetricDifference
     """The other version minus the baseline, whichever of the two is the best."""
     rows_needed: int
     """Approximate number of rows for 80 % power; 0 when the question is settled or no number would suffice."""
     summary: str
+    """The conclusion in one or two sentences."""
 
 
 @dataclass(frozen=True)
@@ -198,10 +247,13 @@ class Resampling:
     """How the uncertainty was estimated."""
 
     draws: int
+    """Number of bootstrap draws."""
     block_rows: float
     """Mean block length of the resampling, in rows."""
     seed: int
+    """The seed; the same seed and data give the same result."""
     confidence_level: float
+    """Confidence level of the intervals, from 0.5 to 0.999."""
 
 
 @dataclass(frozen=True)
@@ -209,19 +261,31 @@ class Comparison:
     """The result of a comparison."""
 
     comparison_id: str
+    """Its id, generated by the server."""
     kind: ModelKind
+    """What the models predict."""
     rows: int
+    """Number of rows that were compared."""
     label: str
+    """Name of the label column."""
     primary_metric: Metric
+    """The deciding metric."""
     baseline: VersionRef
+    """The version that the others are compared with."""
     results: tuple[ModelResult, ...]
     """The best by the primary metric first, failed versions last."""
     best: VersionRef
+    """The best by the primary metric, statistically significant or not."""
     conclusion: Conclusion
+    """The comparison of the two leading versions."""
     resampling: Resampling
+    """How the uncertainty was estimated."""
     notes: tuple[str, ...]
+    """Limitations of the result, in words."""
     created_by: str
+    """Who requested it."""
     created_at: datetime
+    """When it was completed, in UTC."""
     confidence_set: tuple[VersionRef, ...] = ()
     """The model confidence set: versions that cannot be excluded as the best (Hansen, Lunde and Nason 2011)."""
     spa_p_value: float | None = None
@@ -249,8 +313,11 @@ class DurationEstimate:
     """A duration in seconds with its confidence interval."""
 
     value: float
+    """The estimate, in seconds."""
     low: float
+    """Lower limit of its confidence interval."""
     high: float
+    """Upper limit of its confidence interval."""
 
 
 @dataclass(frozen=True)
@@ -258,12 +325,17 @@ class BatchBenchmark:
     """The latency of a version for batches of one size."""
 
     batch_rows: int
+    """Number of rows per call."""
     calls: int
     """Number of timed calls."""
     p50: DurationEstimate
+    """Median time of a call."""
     p95: DurationEstimate
+    """95th percentile of the time of a call."""
     p99: DurationEstimate
+    """99th percentile of the time of a call."""
     rows_per_second: float
+    """Throughput: rows predicted per second."""
 
 
 @dataclass(frozen=True)
@@ -271,12 +343,15 @@ class ModelBenchmark:
     """Latency and resource use of one version."""
 
     version: VersionRef
+    """The version."""
     load_seconds: float
+    """Time to load it, in seconds."""
     size_bytes: int
     """Total size of its files."""
     peak_memory_bytes: int
     """Peak memory of its process, including the interpreter and the libraries."""
     batches: tuple[BatchBenchmark, ...]
+    """The measurements, one for each batch size."""
     failure: str
     """Why it has no measurements; empty when it ran."""
 

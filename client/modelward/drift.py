@@ -15,7 +15,9 @@ class FeatureKind(StrEnum):
     """The kind of a feature's values."""
 
     NUMBER = "number"
+    """Numbers."""
     CATEGORY = "category"
+    """Text or booleans."""
 
 
 @dataclass(frozen=True)
@@ -23,14 +25,19 @@ class FeatureProfile:
     """The profile of one feature of a reference."""
 
     name: str
+    """The feature's name."""
     kind: FeatureKind
+    """The kind of its values."""
     missing_share: float
     """The share of rows in which it is missing, from 0 to 1."""
     mean: float
-    """Number of finite values, on which all fields below are based; 0 for categories."""
+    """Mean of the finite values, on which the next three fields are based, too; 0 for categories."""
     standard_deviation: float
+    """Their standard deviation; 0 for categories."""
     minimum: float
+    """Their minimum; 0 for categories."""
     maximum: float
+    """Their maximum; 0 for categories."""
     bin_edges: tuple[float, ...]
     """The edges between the bins of the reference's quantiles; none for categories."""
     categories: Mapping[str, float]
@@ -44,11 +51,17 @@ class Reference:
     """The profile of a version's reference data."""
 
     version: VersionRef
+    """The version that it belongs to."""
     name: str
+    """Its name: `default`, or that of a regime, such as `crisis`."""
     rows: int
+    """Number of rows."""
     features: tuple[FeatureProfile, ...]
+    """Its features, in the order of the data's columns."""
     created_at: datetime
+    """When it was set, in UTC."""
     created_by: str
+    """Who set it."""
     digest: str
     """SHA-256 of the stored profile."""
     ignored_columns: tuple[str, ...] = ()
@@ -60,11 +73,15 @@ class FeatureThresholds:
     """The thresholds of one feature; None means the policy's threshold."""
 
     ks: float | None = None
+    """For the Kolmogorov-Smirnov statistic, in (0, 1]."""
     kl: float | None = None
+    """For the Kullback-Leibler divergence, in nats."""
     ignored: bool = False
     """Whether the feature is excluded from the decision; its statistics are still reported."""
     missing: float | None = None
+    """For the change in the share of rows in which it is missing, in (0, 1]."""
     wasserstein: float | None = None
+    """For the Wasserstein distance, in standard deviations of the reference."""
 
 
 @dataclass(frozen=True)
@@ -78,6 +95,7 @@ class DriftThresholds:
     significance: float | None = None
     """The accepted false discovery rate among the features, in (0, 1)."""
     features: Mapping[str, FeatureThresholds] = field(default_factory=dict)
+    """Thresholds of single features by name, in place of those of the policy."""
     missing: float | None = None
     """For the change in the share of rows in which a feature is missing, in (0, 1]."""
     auc: float | None = None
@@ -91,8 +109,11 @@ class DriftPolicy:
     """A model's drift policy."""
 
     model: str
+    """The model's name."""
     thresholds: DriftThresholds
+    """The thresholds of all its comparisons."""
     etag: str = ""
+    """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +125,9 @@ class Histogram:
     categories: tuple[str, ...] = ()
     """The most frequent of the reference first; the last may be "(other)". None for numbers."""
     live: tuple[float, ...] = ()
+    """Share of the non-missing live values in each bin or category, from 0 to 1."""
     reference: tuple[float, ...] = ()
+    """The same shares in the reference."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +135,11 @@ class FeatureDrift:
     """The comparison of one feature with the reference."""
 
     name: str
+    """The feature's name."""
     kind: FeatureKind
+    """The kind of its values."""
     drifted: bool
+    """Whether it drifted: an effect size is at its threshold, and the difference is significant."""
     score: float
     """Distance from the reference, from 0 to 1; 0.5 at its threshold."""
     ks: float
@@ -127,6 +153,7 @@ class FeatureDrift:
     kl: float
     """The Kullback-Leibler divergence D(live || reference), in nats."""
     kl_threshold: float
+    """The value at which the divergence counts, determined as `ks_threshold`."""
     kl_reverse: float
     """D(reference || live), in nats."""
     js: float
@@ -142,16 +169,21 @@ class FeatureDrift:
     effective_rows: float
     """Effective sample size of the live data, in rows."""
     missing_share: float
+    """Share of the live rows in which it is missing, from 0 to 1."""
     reference_missing_share: float
+    """The same share in the reference."""
     out_of_range_share: float
     """The share of live values outside the reference's range, or in none of its categories."""
     new_categories: tuple[str, ...] = ()
+    """Categories of the live data that the reference lacks, at most 100."""
     vanished_categories: tuple[str, ...] = ()
+    """Categories of the reference that the live data lack, at most 100."""
     chi_square: float = 0.0
     """Pearson's chi-square statistic of the categories; 0 for numbers."""
     missing_threshold: float = 1.0
     """The value at which the change in the missing share counts."""
     histogram: Histogram = Histogram()
+    """The distributions of both sides."""
     wasserstein_threshold: float = 0.0
     """The value at which the Wasserstein distance counts; 0 for categories."""
 
@@ -161,9 +193,13 @@ class ReferenceDistance:
     """The distance from one of a version's references."""
 
     name: str
+    """The reference's name."""
     drift_detected: bool
+    """Whether the data drifted from it."""
     score: float
+    """As the report's `score`, relative to this reference."""
     confidence: float
+    """As the report's `confidence`, relative to this reference."""
     distance: float
     """Mean of the Kolmogorov-Smirnov statistic over the features, from 0 to 1."""
 
@@ -173,9 +209,11 @@ class JointDrift:
     """The multivariate comparison of all features together."""
 
     drifted: bool = False
+    """Whether the features drifted jointly, even if none drifted alone."""
     auc: float = 0.5
     """AUC of a classifier that separates live rows from reference rows, from 0.5 (no separation) to 1 (perfect)."""
     auc_threshold: float = 1.0
+    """The value at which the AUC counts."""
     mmd: float = 0.0
     """The squared maximum mean discrepancy."""
     p_value: float = 1.0
@@ -189,14 +227,23 @@ class DriftReport:
     """The comparison of a table with a reference."""
 
     report_id: str
+    """Its id, generated by the server."""
     version: VersionRef
+    """The version whose reference was used."""
     reference: str
+    """The reference's name."""
     label: str
+    """What the data are, as given in the request; may be empty."""
     created_at: datetime
+    """When the comparison was made, in UTC."""
     created_by: str
+    """Who requested it."""
     rows: int
+    """Number of live rows."""
     reference_rows: int
+    """Number of rows of the reference."""
     drift_detected: bool
+    """Whether a feature drifted, or all features jointly."""
     score: float
     """Distance of the data from the reference, from 0 to 1; 0.5 where the strongest feature is at its threshold."""
     confidence: float
@@ -204,6 +251,7 @@ class DriftReport:
     drivers: tuple[str, ...]
     """The features that drifted, the strongest first."""
     summary: str
+    """The result in words."""
     features: tuple[FeatureDrift, ...]
     """All features, the strongest first."""
     caveats: tuple[str, ...]
@@ -248,12 +296,15 @@ class Outcome:
     """A prediction, its label that arrives later, or both."""
 
     prediction_id: str
+    """The prediction's id, unique in the version; it joins prediction and label."""
     prediction: float | None = None
+    """The predicted number or class; None when only the label is sent."""
     probability: float | None = None
     """The predicted probability of the predicted class, from 0 to 1."""
     predicted_at: datetime | None = None
     """None means the time of receipt by the server."""
     label: float | None = None
+    """The actual number or class; None when it is not yet known."""
     labelled_at: datetime | None = None
     """None means the time of receipt by the server."""
 
@@ -275,9 +326,11 @@ class Performance:
     """The performance of a version in one period."""
 
     start: datetime
+    """Start of the period, inclusive, in UTC."""
     end: datetime
     """End of the period, exclusive."""
     predictions: int
+    """Number of predictions in the period."""
     matured: int
     """Number of predictions that are older than the horizon."""
     labelled: int

@@ -13,18 +13,26 @@ class Stage(StrEnum):
     """The stage of a version; the order of the members is the usual order of transitions."""
 
     TRAINING = "training"
+    """Registered, not yet reviewed; every version begins here."""
     STAGING = "staging"
+    """A candidate for production."""
     PRODUCTION = "production"
+    """In use; at most one version of a model at a time."""
     ARCHIVED = "archived"
+    """No longer in use; a rollback may restore it."""
 
 
 class ModelFormat(StrEnum):
     """The format in which a model is stored; it determines who can load and run it."""
 
     SKOPS = "skops"
+    """A scikit-learn estimator as a skops file, which runs no code when it is read."""
     ONNX = "onnx"
+    """An ONNX graph."""
     PICKLE = "pickle"
+    """A pickle; reading it runs its author's code, so it is loaded only where that is allowed."""
     OTHER = "other"
+    """Any other files; they are stored and served; a loader of your own can load them."""
 
 
 @dataclass(frozen=True)
@@ -32,7 +40,9 @@ class VersionRef:
     """A reference to one version of one model; written `spx-direction/3`."""
 
     model: str
+    """The model's name."""
     version: int
+    """The version's number, from 1."""
 
     def __str__(self) -> str:
         return f"{self.model}/{self.version}"
@@ -45,6 +55,7 @@ class ArtifactFile:
     path: str
     """Path below the artifact's root, with forward slashes."""
     size_bytes: int
+    """Its size in bytes."""
     sha256: str
     """64 lowercase hexadecimal digits."""
 
@@ -54,8 +65,11 @@ class Halt:
     """A halt: the reason why a model must not be used."""
 
     actor: str
+    """Who halted the model."""
     reason: str
+    """The reason given."""
     halted_at: datetime
+    """When it was halted, in UTC."""
 
 
 @dataclass(frozen=True)
@@ -63,16 +77,23 @@ class Model:
     """A registered model: a named sequence of versions for one task."""
 
     name: str
+    """Its name, unique on the server."""
     description: str
+    """Its purpose, as free text; may be empty."""
     tags: Mapping[str, str]
+    """Free labels, such as `{"desk": "index"}`."""
     created_at: datetime
+    """When it was created, in UTC."""
     updated_at: datetime
+    """When it, or the stage of one of its versions, last changed, in UTC."""
     latest_version: int
     """The highest version number; 0 when there is no version yet."""
     production_version: int
     """The version in production; 0 when there is none."""
     halt: Halt | None
+    """The halt; None while the model may be used."""
     etag: str
+    """Changes with every change of the model; pass it with a change to detect concurrent ones."""
 
     def __hash__(self) -> int:
         return hash(self.name)
@@ -83,8 +104,11 @@ class ArtifactDeletion:
     """The deletion of a version's files."""
 
     deleted_by: str
+    """Who deleted the files."""
     reason: str
+    """The reason given."""
     deleted_at: datetime
+    """When they were deleted, in UTC."""
 
 
 @dataclass(frozen=True)
@@ -92,22 +116,35 @@ class ModelVersion:
     """One version of a model: immutable files and their metadata."""
 
     model: str
+    """The model's name."""
     version: int
+    """Its number, counted from 1 within the model and never used again."""
     stage: Stage
+    """Its stage."""
     description: str
+    """What distinguishes it, as free text; may be empty."""
     tags: Mapping[str, str]
+    """Free labels."""
     params: Mapping[str, str]
+    """Training parameters, as text."""
     metrics: Mapping[str, float]
+    """The value of each metric that was measured last; all finite."""
     files: tuple[ArtifactFile, ...]
+    """Its files, sorted by path."""
     format: ModelFormat
+    """The format of its model."""
     framework: str
     """The library that created it, such as `scikit-learn 1.7.2`."""
     digest: str
     """SHA-256 over the sorted manifest."""
     created_by: str
+    """Who registered it."""
     created_at: datetime
+    """When it was registered, in UTC."""
     updated_at: datetime
+    """When it last changed, in UTC."""
     stage_since: datetime
+    """When it entered its stage, in UTC."""
     run_id: str
     """The MLflow run of the version; empty until the mirror has created it."""
     mlflow_version: str
@@ -115,6 +152,7 @@ class ModelVersion:
     references: tuple[str, ...]
     """Names of its reference data sets for drift detection."""
     etag: str
+    """Changes with every change of the version; pass it with a change to detect concurrent ones."""
     artifact_deletion: ArtifactDeletion | None = None
     """None while its files exist."""
 
@@ -134,8 +172,11 @@ class MetricRange:
     """A condition on one metric; versions without the metric do not meet it."""
 
     metric: str
+    """The metric's name."""
     at_least: float | None = None
+    """Lower bound, inclusive; None means no bound."""
     at_most: float | None = None
+    """Upper bound, inclusive; None means no bound."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +184,11 @@ class GateResult:
     """The result of one promotion gate."""
 
     gate: str
+    """The gate's name, such as `metrics.accuracy`."""
     passed: bool
+    """Whether the version passed it."""
     evidence: str
+    """The evidence in words with figures."""
 
 
 @dataclass(frozen=True)
@@ -154,15 +198,21 @@ class Transition:
     sequence: int
     """Its position in the server's order of all changes."""
     version: VersionRef
+    """The version that was moved."""
     from_stage: Stage | None
     """The previous stage; None for the registration."""
     to_stage: Stage
+    """The new stage."""
     actor: str
+    """Who moved it."""
     reason: str
+    """The reason given; may be empty."""
     moved_at: datetime
+    """When it was moved, in UTC."""
     displaced_by: int
     """The version whose promotion archived this one; 0 when it was moved on its own."""
     gates: tuple[GateResult, ...] = ()
+    """The promotion gates that it passed, with their evidence."""
 
 
 @dataclass(frozen=True)
@@ -170,10 +220,13 @@ class TransitionResult:
     """The result of a transition, actual or with `dry_run` hypothetical."""
 
     version: ModelVersion
+    """The version, in its new stage."""
     archived: ModelVersion | None
     """The version that left production for it."""
     transition: Transition
+    """The record of the transition."""
     gates: tuple[GateResult, ...] = ()
+    """The promotion gates that were evaluated; with `dry_run` also those that failed."""
 
 
 @dataclass(frozen=True)
@@ -181,9 +234,11 @@ class MetricMargin:
     """A non-regression condition: how much worse than in production a metric may be."""
 
     metric: str
+    """The metric's name."""
     margin: float
     """The accepted difference, in the metric's own unit; 0 means no worse at all."""
     lower_is_better: bool = False
+    """Whether a lower value is better, as for a loss."""
 
 
 @dataclass(frozen=True)
@@ -191,9 +246,11 @@ class FreezeWindow:
     """A freeze: a period in which nothing is promoted, or no schedule fires."""
 
     start: datetime
+    """Start of the period, inclusive, with its time zone."""
     end: datetime
     """End of the period, exclusive."""
     reason: str = ""
+    """The reason, such as `FOMC week`; may be empty."""
 
 
 @dataclass(frozen=True)
@@ -201,18 +258,23 @@ class PromotionPolicy:
     """The promotion policy: conditions that a version must meet before it goes into production."""
 
     model: str
+    """The model's name."""
     metrics: tuple[MetricRange, ...] = ()
     """Ranges for the version's metrics."""
     no_worse_than_production: tuple[MetricMargin, ...] = ()
+    """Metrics that may be worse than in production by their margins at most."""
     require_comparison: bool = False
     """Whether a comparison must have shown that it is no worse than the version in production."""
     forbid_drift_alarm: bool = False
     """Whether an active drift alarm of the version blocks it."""
     required_tags: tuple[str, ...] = ()
+    """Tags that the version must have, with any value."""
     freezes: tuple[FreezeWindow, ...] = ()
+    """Periods in which nothing is promoted."""
     material: bool = False
     """Whether it must be promoted by someone other than the person who registered it."""
     etag: str = ""
+    """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
 
 
 @dataclass(frozen=True)
@@ -224,6 +286,7 @@ class RollbackResult:
     archived: ModelVersion | None
     """The version that left production."""
     transition: Transition
+    """The record of the transition into production."""
 
 
 @dataclass(frozen=True)
@@ -233,9 +296,11 @@ class AuditDefect:
     sequence: int
     """Number of the record: the invalid one, or the last one about the row; 0 when there is none."""
     problem: str
+    """What is wrong, in words."""
     table: str = ""
     """The row's table; empty for a record of the log itself."""
     key: str = ""
+    """The row's key, such as `spx-trend/3`; empty for a record of the log itself."""
     field: str = ""
     """The row's field; empty when the row is missing, or has no record."""
     recorded: str = ""
@@ -249,9 +314,11 @@ class AuditVerification:
     """The result of verifying the audit log."""
 
     records: int
+    """Number of records that were verified."""
     head_hash: str
     """Hash of the last record; stored elsewhere, it proves later that no record before it was changed."""
     defects: tuple[AuditDefect, ...]
+    """What is wrong, in the order of the log; empty when it is intact."""
     head_sequence: int = 0
     """Number of the last record."""
     expected_sequence: int = 0
@@ -269,15 +336,23 @@ class AuditRecord:
     """One change in the audit log."""
 
     sequence: int
+    """Its number, counted from 1 without gaps."""
     happened_at: datetime
+    """When the change was made, in UTC."""
     actor: str
+    """Who made it."""
     kind: str
+    """The kind of change, such as `transition`."""
     model: str
+    """The model's name; empty for a change that concerns none."""
     version: int
+    """The version's number; 0 for a change of the model as a whole."""
     payload: str
     """The state after the change, as canonical JSON."""
     previous_hash: str
+    """Hash of the record before; 64 zeros for the first."""
     hash: str
+    """SHA-256 of this record, as 64 hexadecimal digits; it includes `previous_hash`."""
 
 
 @dataclass(frozen=True)
@@ -285,8 +360,11 @@ class DriftAlarm:
     """Live data have drifted from the training data."""
 
     version: VersionRef
+    """The version whose live data drifted."""
     report_id: str
+    """The drift report that raised it; `get_drift_report` returns it."""
     score: float
+    """The report's score, from 0 to 1."""
 
 
 @dataclass(frozen=True)
@@ -294,6 +372,7 @@ class PerformanceAlarm:
     """The performance of a version has declined, based on labels that arrived."""
 
     version: VersionRef
+    """The version whose performance declined."""
     metric: str
     """The metric that declined: `accuracy` of classes, `rmse` of numbers."""
     value: float
@@ -301,6 +380,7 @@ class PerformanceAlarm:
     baseline: float
     """Its value over the labelled predictions before the period."""
     start: datetime
+    """Start of the period, inclusive."""
     end: datetime
     """End of the period, exclusive."""
     p_value: float
@@ -311,15 +391,23 @@ class EventKind(StrEnum):
     """The kind of an event."""
 
     STATE = "state"
-    """The model's current state."""
+    """The model as it is now: at the start of a watch, and after its description or tags changed."""
     REGISTERED = "registered"
+    """A version was registered; the subject is the version."""
     VERSION_CHANGED = "version_changed"
+    """A version's description, tags or metrics changed; the subject is the version."""
     TRANSITION = "transition"
+    """A version was moved to another stage; the subject is the transition."""
     HALTED = "halted"
+    """The model was halted; the subject is the halt."""
     RESUMED = "resumed"
+    """A halt ended; the subject is the model."""
     POLICY = "policy"
+    """The promotion policy was replaced; the subject is the policy."""
     DRIFT_ALARM = "drift_alarm"
+    """Live data drifted; the subject is the alarm."""
     PERFORMANCE_ALARM = "performance_alarm"
+    """The performance declined; the subject is the alarm."""
 
 
 @dataclass(frozen=True)
@@ -329,8 +417,11 @@ class ModelEvent:
     sequence: int
     """Its position in the server's order of all changes."""
     happened_at: datetime
+    """When it happened, in UTC."""
     model: str
+    """The model's name."""
     kind: EventKind
+    """What happened."""
     subject: Model | ModelVersion | Transition | Halt | PromotionPolicy | DriftAlarm | PerformanceAlarm
     """The model, version, transition, halt, policy or alarm concerned."""
     resume_token: str = ""
@@ -341,8 +432,11 @@ class RolloutState(StrEnum):
     """The state of an engine relative to the expected version."""
 
     CONVERGED = "converged"
+    """It runs the expected version."""
     LAGGING = "lagging"
+    """It runs another version."""
     GONE = "gone"
+    """It has not reported for longer than it announced."""
 
 
 @dataclass(frozen=True)
@@ -350,9 +444,13 @@ class EngineStatus:
     """The version that one engine runs."""
 
     engine: str
+    """The engine's name."""
     version: int
+    """The number of the version that it reported last."""
     state: RolloutState
+    """Its state relative to the expected version."""
     reported_at: datetime
+    """Time of its last report, in UTC."""
 
 
 @dataclass(frozen=True)
@@ -362,6 +460,7 @@ class Rollout:
     expected: VersionRef | None
     """The version that all engines should run; None when nothing is in production or the model is halted."""
     engines: tuple[EngineStatus, ...]
+    """Every engine that reported this model."""
 
 
 @dataclass(frozen=True)
@@ -369,8 +468,11 @@ class MlflowDifference:
     """A difference between MLflow and the registry."""
 
     version: VersionRef
+    """The version concerned."""
     problem: str
+    """What differed, in words."""
     mended: bool
+    """Whether it was repaired; False with `dry_run`."""
 
 
 @dataclass(frozen=True)
@@ -380,6 +482,7 @@ class Reconciliation:
     versions: int
     """Number of versions examined."""
     differences: tuple[MlflowDifference, ...]
+    """What differed; empty when MLflow and the registry agree."""
 
 
 @dataclass(frozen=True)
@@ -387,10 +490,13 @@ class AdoptedVersion:
     """A version of MLflow's registry, and the result of its adoption."""
 
     model: str
+    """The model's name, in MLflow and here."""
     mlflow_version: str
+    """Its number in MLflow."""
     version: int
     """Its version number in this registry; 0 when it was not adopted, or in a dry run."""
     stage: Stage
+    """Its stage here."""
     problem: str = ""
     """Why it was not adopted."""
     left_out: tuple[str, ...] = ()
@@ -402,6 +508,7 @@ class Resolved:
     """The resolved version of a model."""
 
     version: ModelVersion
+    """The version."""
     sequence: int
     """The position in the server's order of changes at which this answer is valid."""
 
@@ -411,5 +518,6 @@ class Page(Generic[T]):
     """One page of a list."""
 
     items: tuple[T, ...]
+    """The items, in the order of the list."""
     next_page_token: str = field(default="")
     """Requests the next page; empty on the last one."""

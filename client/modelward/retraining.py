@@ -16,6 +16,7 @@ class Every:
     """Due this long after the last training."""
 
     span: timedelta
+    """The time after the last training; at least a minute."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,11 @@ class SessionChoice(StrEnum):
     """Which of an exchange's sessions count."""
 
     EVERY = "every"
+    """Every session."""
     FIRST_OF_WEEK = "first_of_week"
     """The first of each week, which begins on Monday."""
     FIRST_OF_MONTH = "first_of_month"
+    """The first of each month."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +47,11 @@ class AtSession:
     calendar: str
     """MIC of the exchange, for example `XNYS`."""
     sessions: SessionChoice = SessionChoice.EVERY
+    """Which sessions count."""
     after_open: timedelta | None = None
+    """Offset after the open; None when the close counts."""
     after_close: timedelta | None = None
+    """Offset after the close, earlier on days of an early close; None when the open counts."""
 
     def __post_init__(self) -> None:
         if (self.after_open is None) == (self.after_close is None):
@@ -73,8 +79,11 @@ class OnPerformance:
     """
 
     metric: str
+    """The metric's name."""
     below: float | None = None
+    """The value is below this bound."""
     above: float | None = None
+    """The value is above this bound."""
     fallen_by: float | None = None
     """Lower than at registration by this amount or more."""
     risen_by: float | None = None
@@ -104,16 +113,27 @@ class Schedule:
     """A model's retraining schedule; any one of the triggers makes the model due."""
 
     schedule_id: str
+    """Its id."""
     model: str
+    """The model's name."""
     description: str
+    """Its purpose, as free text; may be empty."""
     triggers: tuple[Trigger, ...]
+    """Its triggers, at least one."""
     paused: bool
+    """Whether it is paused, and so does not make its model due."""
     pause_reason: str
+    """Why it was paused; empty when it is not, or no reason was given."""
     created_by: str
+    """Who created it."""
     created_at: datetime
+    """When it was created, in UTC."""
     updated_at: datetime
+    """When it last changed, in UTC."""
     etag: str
+    """Changes with every change of the schedule; pass it with a change to detect concurrent ones."""
     policy: SchedulePolicy = field(default_factory=SchedulePolicy)
+    """Its firing policy."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +151,11 @@ class DriftEvidence:
     """Evidence of a drift trigger."""
 
     report_id: str
+    """The drift report; `get_drift_report` returns it."""
     version: int
+    """The number of the version whose reference was used."""
     score: float
+    """The report's score, from 0 to 1."""
     min_score: float | None
     """The trigger's minimum score; None when the report's own decision counted."""
 
@@ -142,13 +165,17 @@ class PerformanceEvidence:
     """Evidence of a performance trigger."""
 
     metric: str
+    """The metric's name."""
     version: int
+    """The number of the version concerned."""
     value: float
+    """The latest value."""
     threshold: float
     """The bound that the value broke; for an alarm, the value before the decline."""
     registered: float | None
     """The value at registration, where the trigger is relative to it."""
     measured_at: datetime
+    """When the latest value was measured, in UTC."""
 
 
 @dataclass(frozen=True)
@@ -156,7 +183,9 @@ class RequestEvidence:
     """Evidence of a manual request."""
 
     actor: str
+    """Who requested the retraining."""
     reason: str
+    """The reason given; may be empty."""
 
 
 Evidence: TypeAlias = PeriodicEvidence | DriftEvidence | PerformanceEvidence | RequestEvidence
@@ -171,7 +200,9 @@ class DueReason:
     summary: str
     """The reason in words with numbers."""
     since: datetime
+    """Since when it holds, in UTC."""
     evidence: Evidence
+    """What the trigger was decided by."""
     rule: str = ""
     """The trigger in words; empty for a manual request."""
     trigger: int = 0
@@ -182,9 +213,13 @@ class JobState(StrEnum):
     """The state of a job."""
 
     PENDING = "pending"
+    """Not leased; a worker may lease it from `available_at` on."""
     LEASED = "leased"
+    """A worker holds it."""
     SUCCEEDED = "succeeded"
+    """It ended with a new version."""
     FAILED = "failed"
+    """It failed permanently; `retry_job` opens it again."""
 
 
 @dataclass(frozen=True)
@@ -192,9 +227,11 @@ class DueModel:
     """A model that is due, or one with a schedule that cannot be evaluated: that one has `problems`, and no reason."""
 
     model: str
+    """The model's name."""
     version: int
     """The version in production; 0 when there is none."""
     due_since: datetime
+    """Since when it is due, in UTC."""
     last_trained_at: datetime | None
     """The last training, as the triggers count it; None when the model has no version."""
     reasons: tuple[DueReason, ...]
@@ -218,15 +255,20 @@ class JobFailure:
     """A failed attempt."""
 
     attempt: int
+    """The number of the attempt, from 1."""
     holder: str
+    """The worker that held the job."""
     reason: str
+    """What the worker reported, or that its lease expired."""
     failed_at: datetime
+    """When it failed, in UTC."""
 
 
 class FollowUpAction(StrEnum):
     """The follow-up of a successful job; each action includes those before it."""
 
     NONE = "none"
+    """The new version stays where it is."""
     STAGE = "stage"
     """The new version is moved to staging; a person decides about the rest."""
     COMPARE = "compare"
@@ -239,9 +281,13 @@ class FollowUpState(StrEnum):
     """The state of a job's follow-up."""
 
     PENDING = "pending"
+    """The new version is about to be moved to staging."""
     STAGED = "staged"
+    """It is in staging, and is about to be compared."""
     COMPARED = "compared"
+    """It was compared; verdict and gates are about to decide."""
     PROMOTED = "promoted"
+    """It was promoted to production."""
     WAITING = "waiting"
     """A person must decide; the reason is given."""
     REFUSED = "refused"
@@ -253,10 +299,13 @@ class FollowUp:
     """The follow-up of a job: what was done with its new version."""
 
     state: FollowUpState
+    """How far it is."""
     reason: str
+    """Why it is in this state, in words."""
     comparison_id: str
     """The comparison with the version in production; empty when there was none."""
     updated_at: datetime
+    """When it last changed, in UTC."""
 
 
 @dataclass(frozen=True)
@@ -264,13 +313,17 @@ class RetrainingPolicy:
     """A model's retraining policy: the inputs of its jobs and their follow-up."""
 
     model: str
+    """The model's name."""
     queue: str = "default"
+    """The queue of its jobs."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels of its jobs, by which workers select them."""
     params: Mapping[str, str] = field(default_factory=dict)
     """The parameters of its trainings."""
     data_window: timedelta | None = None
     """Length of a job's training data before its creation; None means from the beginning."""
     follow_up: FollowUpAction = FollowUpAction.NONE
+    """What happens with the new version of a successful job."""
     promote_on: tuple[Verdict, ...] = (Verdict.SUPERIOR,)
     """The verdicts against the version in production that lead to promotion; superior and non-inferior are possible."""
     evaluation_uri: str = ""
@@ -282,6 +335,7 @@ class RetrainingPolicy:
     margin: float = 0.0
     """How much worse than the version in production is still acceptable, in the metric's own unit."""
     etag: str = ""
+    """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
 
 
 @dataclass(frozen=True)
@@ -289,11 +343,15 @@ class Job:
     """One retraining of one model."""
 
     job_id: str
+    """Its id, generated by the server."""
     model: str
+    """The model's name."""
     version: int
     """The version in production when the job was created; 0 when there was none."""
     state: JobState
+    """Its state."""
     reasons: tuple[DueReason, ...]
+    """Why the model is retrained, the oldest reason first."""
     holder: str
     """The worker that holds it, or held it last."""
     lease_expires_at: datetime | None
@@ -301,17 +359,25 @@ class Job:
     attempt: int
     """Number of leases so far; it distinguishes a lease from those before and after it."""
     max_attempts: int
+    """The number of attempts after which it has failed permanently."""
     available_at: datetime
     """The job cannot be leased before this time."""
     failures: tuple[JobFailure, ...]
+    """The failed attempts, the oldest first."""
     successor: int
     """The version that the job produced; 0 until the job is complete or a version is registered for it."""
     created_by: str
+    """Who requested it."""
     created_at: datetime
+    """When it was created, in UTC."""
     updated_at: datetime
+    """When it last changed, in UTC."""
     ended_at: datetime | None
+    """When it ended, in UTC; None while it is open."""
     queue: str = "default"
+    """Its queue."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    """Labels, by which workers select jobs."""
     params: Mapping[str, str] = field(default_factory=dict)
     """The training parameters."""
     data_from: datetime | None = None
@@ -323,6 +389,7 @@ class Job:
     progress: float = 0.0
     """Progress from 0 to 1, as the worker reported it."""
     progress_message: str = ""
+    """The current step, as the worker reported it; may be empty."""
     follow_up: FollowUp | None = None
     """The follow-up of its success; None until then, and without a follow-up."""
 

@@ -11,6 +11,7 @@ class CatchUp(StrEnum):
     """The handling of firings missed by more than five minutes, without a server or during a pause."""
 
     SKIP = "skip"
+    """None of them fires."""
     ONCE = "once"
     """The first missed one of each trigger fires, the others are skipped."""
     ALL = "all"
@@ -23,6 +24,7 @@ class Overlap(StrEnum):
     COALESCE = "coalesce"
     """It is added to the open job as a reason."""
     SKIP = "skip"
+    """It is skipped, and recorded so."""
     QUEUE = "queue"
     """It waits; when the job has ended, the waiting firings create one job together."""
 
@@ -40,7 +42,9 @@ class SchedulePolicy:
     jitter: timedelta = timedelta(0)
     """Maximum random delay of each firing, determined by the schedule's id, the trigger and the time only."""
     catch_up: CatchUp = CatchUp.ONCE
+    """What happens with firings that were missed."""
     overlap: Overlap = Overlap.COALESCE
+    """What happens with a firing while a job of the model is open."""
     cool_down: timedelta = timedelta(0)
     """The time after the end of a model's job in which no firing creates another."""
     jobs_per_day: int = 0
@@ -54,9 +58,11 @@ class Firing:
     """One time at which a schedule would fire."""
 
     at: datetime
+    """When it would fire, jitter included, in UTC."""
     trigger: int
     """Index of the trigger, from 0."""
     summary: str
+    """The trigger in words."""
     skipped: str = ""
     """Why it would be skipped, as far as can be predicted; empty if it would fire."""
     nominal_at: datetime | None = None
@@ -68,6 +74,7 @@ class SchedulePreview:
     """The upcoming clock firings of a schedule."""
 
     firings: tuple[Firing, ...]
+    """The firings, the next one first."""
     conditions: tuple[str, ...]
     """Each trigger in words, in their order."""
 
@@ -82,6 +89,7 @@ class FiringOutcome(StrEnum):
     QUEUED = "queued"
     """It waits for the end of the open job."""
     SKIPPED = "skipped"
+    """It had no effect; the summary says why."""
 
 
 @dataclass(frozen=True)
@@ -89,16 +97,21 @@ class FiringRecord:
     """The record of one firing; a schedule fires at most once for each trigger and time."""
 
     schedule_id: str
+    """The schedule, which may be deleted by now."""
     model: str
+    """The model's name."""
     trigger: int
     """Index of the trigger, from 0."""
     fired_at: datetime
+    """The time for which it fired, in UTC."""
     outcome: FiringOutcome
+    """What it led to."""
     job_id: str
     """The job that it created or joined; empty when there is none."""
     summary: str
     """Why it fired, and if it was skipped, why, in words."""
     decided_at: datetime
+    """When the server decided about it, in UTC."""
 
 
 @dataclass(frozen=True)
@@ -106,8 +119,10 @@ class ScheduleProblem:
     """A trigger that cannot be evaluated, for example because its exchange calendar has ended."""
 
     schedule_id: str
+    """The schedule."""
     trigger: int
     """Index of the trigger, from 0."""
     summary: str
     """What is wrong and how to fix it."""
     since: datetime
+    """Since when it cannot be evaluated, in UTC."""
