@@ -22,7 +22,7 @@ BATCH_BYTES = 3 << 20
 
 
 def name_of(test: AbTest | str) -> str:
-    return test if isinstance(test, str) else test.name
+    return test if isinstance(test, str) else test.test
 
 
 def as_metric(metric: AbMetric | str) -> AbMetric:

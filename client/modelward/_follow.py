@@ -3,6 +3,7 @@
 import json
 import threading
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
@@ -81,6 +82,14 @@ class CurrentModel:
         """Record that the server does not respond."""
         if self._lost_at is None:
             self._lost_at = time.monotonic()
+
+
+def renamed_staleness(max_staleness: timedelta | None, longest_staleness: timedelta | None) -> timedelta | None:
+    """Return `max_staleness`, or the value of its former name, which is deprecated."""
+    if longest_staleness is None:
+        return max_staleness
+    warnings.warn("longest_staleness is deprecated; use max_staleness", DeprecationWarning, stacklevel=4)
+    return longest_staleness
 
 
 def start_thread(run: Callable[[], None]) -> threading.Thread:

@@ -18,9 +18,9 @@ def to_outcomes(ids: Iterable[object], **columns: Any) -> list[Outcome]:
     """Create an outcome for each row; a column is None, one timestamp for all rows, or a value for each row.
 
     Raises:
-        InvalidField: an id is missing, a column has another length than `prediction_ids`, or a value is not a number.
+        InvalidField: an id is missing, a column has another length than `ids`, or a value is not a number.
     """
-    names = id_texts(as_column(ids, "prediction_ids"), "prediction_ids")
+    names = id_texts(as_column(ids, "ids"))
     values = {field: _column(field, column, len(names)) for field, column in columns.items()}
     rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
     return [_outcome(name, row) for name, row in zip(names, rows, strict=True)]

@@ -59,7 +59,7 @@ class AbNamespace:
 class AbMetric:
     """A metric of a test's outcomes."""
 
-    name: str
+    key: str
     """Its name, such as `pnl_bps`; outcomes have their values under it."""
     lower_is_better: bool = False
     """Whether a lower value is better, as for a loss."""
@@ -71,7 +71,7 @@ class AbMetric:
 class AbEstimate:
     """The estimate of one metric for one variant; its interval is valid at every look simultaneously."""
 
-    metric: str
+    key: str
     """The metric's name."""
     outcomes: int
     """Number of units, or blocks of time, that are counted."""
@@ -106,7 +106,7 @@ class VariantResult:
         Raises:
             KeyError: the test has no such metric.
         """
-        return {result.metric: result for result in self.metrics}[key]
+        return {result.key: result for result in self.metrics}[key]
 
 
 @dataclass(frozen=True)
@@ -187,7 +187,7 @@ class AbConclusion:
 class AbTest:
     """An A/B test of versions on live traffic."""
 
-    name: str
+    test: str
     """Its name, unique on the server."""
     description: str
     """The question that it answers, as free text; may be empty."""

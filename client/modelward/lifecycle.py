@@ -171,7 +171,7 @@ class ModelVersion:
 class MetricRange:
     """A condition on one metric; versions without the metric do not meet it."""
 
-    metric: str
+    key: str
     """The metric's name."""
     at_least: float | None = None
     """Lower bound, inclusive; None means no bound."""
@@ -233,7 +233,7 @@ class TransitionResult:
 class MetricMargin:
     """A non-regression condition: how much worse than in production a metric may be."""
 
-    metric: str
+    key: str
     """The metric's name."""
     margin: float
     """The accepted difference, in the metric's own unit; 0 means no worse at all."""

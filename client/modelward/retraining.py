@@ -318,7 +318,7 @@ class RetrainingPolicy:
     """The queue of its jobs."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels of its jobs, by which workers select them."""
-    params: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
     """The parameters of its trainings."""
     data_window: timedelta | None = None
     """Length of a job's training data before its creation; None means from the beginning."""
@@ -378,7 +378,7 @@ class Job:
     """Its queue."""
     labels: Mapping[str, str] = field(default_factory=dict)
     """Labels, by which workers select jobs."""
-    params: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, str] = field(default_factory=dict)
     """The training parameters."""
     data_from: datetime | None = None
     """Start of the training data; None means from the first row."""

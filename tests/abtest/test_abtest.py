@@ -62,14 +62,14 @@ async def test_test_is_kept_with_its_defaults_and_listed_newest_first(
         block=timedelta(minutes=5),
         description="do the new exits pay?",
     )
-    assert (first.salt, first.coverage, first.confidence_level, first.block) == (first.name, 1.0, 0.95, None)
+    assert (first.salt, first.coverage, first.confidence_level, first.block) == (first.test, 1.0, 0.95, None)
     assert (first.state, first.created_by, first.control.version) == (
         AbTestState.RUNNING,
         "tester",
         VersionRef(name, 1),
     )
     assert [variant.weight for variant in second.variants] == [1.0, 0.25]
-    assert await client.get_ab_test(second.name) == second
+    assert await client.get_ab_test(second.test) == second
     assert await collect(client.list_ab_tests(name)) == [second, first]
     assert await collect(client.list_ab_tests(name, state=AbTestState.CONCLUDED)) == []
 
@@ -138,7 +138,7 @@ async def test_late_and_repeated_outcomes_count_once_in_any_order(client: AsyncC
     recorded = [await client.record_ab_outcomes(again, shuffled[start : start + 150]) for start in (0, 150, 300)]
     assert sum(one.recorded for one in recorded) == 300
     assert sum(one.repeated_ids for one in recorded) == 100
-    assert replace(await client.ab_test_result(again), test=test.name) == expected
+    assert replace(await client.ab_test_result(again), test=test.test) == expected
 
 
 async def test_of_one_id_the_first_values_count(client: AsyncClient, test: AbTest) -> None:
@@ -292,7 +292,7 @@ async def test_a_coverage_of_zero_is_nobody_and_one_left_out_is_everybody(
     assert nobody.coverage == 0.0
     for unit in map(str, range(20)):
         assert not (await client.assign_variant(nobody, unit)).in_test
-    message = ab_test_to_proto(replace(nobody, name=f"{name}-1"))
+    message = ab_test_to_proto(replace(nobody, test=f"{name}-1"))
     message.ClearField("coverage")  # As a program of another language leaves it out.
     async with grpc.aio.insecure_channel(server.target) as channel:
         stub = ComparisonServiceStub(channel)
@@ -357,7 +357,7 @@ async def test_tests_that_make_no_sense_are_refused(client: AsyncClient, test: A
 
 async def test_start_is_on_the_record(client: AsyncClient, test: AbTest, name: str) -> None:
     [record] = [r for r in await collect(client.export_audit_log()) if r.kind == "ab_test" and r.model == name]
-    assert json.loads(record.payload)["test"] == test.name
+    assert json.loads(record.payload)["test"] == test.test
     assert (await client.verify_audit_log()).intact
 
 

@@ -16,7 +16,7 @@ from tests.support.scale import examples
 
 NOW = datetime(2026, 3, 2, 14, 31, tzinfo=UTC)
 TEST = AbTest(
-    name="spx-exits",
+    test="spx-exits",
     description="",
     variants=(Variant("champion", VersionRef("spx", 1)), Variant("challenger", VersionRef("spx", 2))),
     coverage=1.0,

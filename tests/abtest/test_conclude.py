@@ -141,7 +141,7 @@ async def test_superior_verdict_opens_the_gate_that_asks_for_a_comparison(
     assert present(done.conclusion).result.verdict is Verdict.SUPERIOR
     promoted = next(t for t in await collect(client.list_transitions(name)) if t.to_stage is Stage.PRODUCTION)
     [gate] = promoted.gates
-    assert f"{name}/2 is superior to {name}/1 by pnl_bps (A/B test {better.name})" in gate.evidence
+    assert f"{name}/2 is superior to {name}/1 by pnl_bps (A/B test {better.test})" in gate.evidence
 
 
 async def test_superior_variant_that_is_in_production_already_stays_there(

@@ -37,8 +37,8 @@ async def test_rule_decides_nothing_by_rounding(
     with pytest.raises(errors.AbTestUndecided, match="needs 30 units with varying values"):
         await client.conclude_ab_test(test, action=AbAction.BY_RULE)
     assert (await client.get_model(name)).production_version == 1
-    assert (await client.render_ab_test(test.name)).startswith(b"<!doctype html>")
-    assert (await client.render_ab_test(test.name, "png")).startswith(b"\x89PNG")
+    assert (await client.render_ab_test(test.test)).startswith(b"<!doctype html>")
+    assert (await client.render_ab_test(test.test, "png")).startswith(b"\x89PNG")
 
 
 async def test_constant_guardrail_that_differs_by_rounding_rolls_nothing_back(

@@ -50,10 +50,10 @@ async def test_outcomes_are_read_as_rows_of_their_own_would_be(
     monkeypatch.setattr(outcome_reader, "PACKED_ROWS", packed)
     of = AB_OUTCOMES.c
     with server.app.ledger.reading() as session:
-        read = read_outcomes(session, get_ab_test(session, test.name))
+        read = read_outcomes(session, get_ab_test(session, test.test))
         rows = session.execute(
             select(of.unit, of.arm, of.mismatched, type_coerce(of.observed_at, BigInteger), of.numbers)
-            .where(of.test == ab_test_row(session, test.name).sequence)
+            .where(of.test == ab_test_row(session, test.test).sequence)
             .order_by(of.observed_at, of.outcome_id)
         ).all()
     units, arms, mismatched, times, numbers = zip(*rows, strict=True)

@@ -19,13 +19,13 @@ def test(sdk: Client, name: str, weights: Path) -> AbTest:
 
 
 def test_tests_are_listed(commands: Commands, test: AbTest) -> None:
-    [row] = commands.said("ab", "list", test.name).splitlines()[2:]
-    assert row.split()[:5] == [test.name, "running", f"{test.name}/1", f"{test.name}/2", "pnl_bps"]
-    assert commands.said("ab", "list", test.name, "--state", "concluded") == "there is no A/B test\n"
+    [row] = commands.said("ab", "list", test.test).splitlines()[2:]
+    assert row.split()[:5] == [test.test, "running", f"{test.test}/1", f"{test.test}/2", "pnl_bps"]
+    assert commands.said("ab", "list", test.test, "--state", "concluded") == "there is no A/B test\n"
 
 
 def test_test_is_shown_with_its_intervals_and_in_a_sentence(commands: Commands, test: AbTest) -> None:
-    said = commands.said("ab", "show", test.name, width=120)
+    said = commands.said("ab", "show", test.test, width=120)
     rows = {
         tuple(line.split()[:2]): line.split()[2:] for line in said.splitlines() if line.startswith(("pnl", "fills"))
     }
@@ -33,18 +33,18 @@ def test_test_is_shown_with_its_intervals_and_in_a_sentence(commands: Commands, 
     assert rows["pnl_bps", "challenger"][-1] == "superior"
     assert rows["fills", "challenger"][-1] == "none"
     assert "challenger is better than champion" in " ".join(said.split())
-    assert commands.json("ab", "show", test.name)["best"] == "challenger"
+    assert commands.json("ab", "show", test.test)["best"] == "challenger"
 
 
 def test_test_is_concluded_once(commands: Commands, test: AbTest) -> None:
-    said = commands.said("ab", "conclude", test.name, "--reason", "the quarter ends")
-    assert said == f"{test.name} is concluded in favour of challenger\n"
-    [line] = commands.refused("ab", "conclude", test.name, "--reason", "the rule", "--action", "by-rule")
+    said = commands.said("ab", "conclude", test.test, "--reason", "the quarter ends")
+    assert said == f"{test.test} is concluded in favour of challenger\n"
+    [line] = commands.refused("ab", "conclude", test.test, "--reason", "the rule", "--action", "by-rule")
     assert "was concluded" in line
-    assert commands.said("ab", "list", test.name).split()[-1] == "challenger"
+    assert commands.said("ab", "list", test.test).split()[-1] == "challenger"
 
 
 def test_rule_that_cannot_act_says_why(commands: Commands, sdk: Client, test: AbTest) -> None:
-    [line] = commands.refused("ab", "conclude", test.name, "--reason", "the rule", "--action", "by-rule")
+    [line] = commands.refused("ab", "conclude", test.test, "--reason", "the rule", "--action", "by-rule")
     assert "training" in line or "staging" in line
-    assert sdk.get_ab_test(test.name).conclusion is None
+    assert sdk.get_ab_test(test.test).conclusion is None

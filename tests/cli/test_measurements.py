@@ -187,7 +187,7 @@ def test_compare_as_json_is_the_comparison_and_is_drawn_into_a_file(
 
 
 def test_jobs_are_shown_and_tried_again(commands: Commands, in_production: str, sdk: Client) -> None:
-    sdk.request_retraining(in_production, reason="new data vendor", queue="gpu", params={"depth": "3"})
+    sdk.request_retraining(in_production, reason="new data vendor", queue="gpu", parameters={"depth": "3"})
     job = sdk.lease_job(in_production, holder="trainer-1")
     sdk.heartbeat_job(job, progress=0.4, message="fold 2 of 5")
     assert "leased by trainer-1, 40% fold 2 of 5" in commands.said("jobs", in_production)

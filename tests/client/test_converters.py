@@ -179,7 +179,7 @@ AB_RESULT = AbTestResult(
     looks=(AbLook("challenger", NOW, 99, 0.1, -0.2, 0.4),),
 )
 AB_TEST = AbTest(
-    name="exits",
+    test="exits",
     description="do they pay?",
     variants=(Variant("champion", REF), Variant("challenger", VersionRef("spx-direction", 4), 0.5)),
     coverage=0.5,

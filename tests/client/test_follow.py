@@ -134,6 +134,15 @@ def test_following_what_does_not_exist_is_refused(server: RunningServer, name: s
             _ = live.current
 
 
+@pytest.mark.parametrize("kind", [Client, AsyncClient])
+async def test_follow_with_the_former_name_of_max_staleness_warns_its_caller(
+    kind: type[Client] | type[AsyncClient], tmp_path: Path
+) -> None:
+    with pytest.warns(DeprecationWarning, match="longest_staleness is deprecated; use max_staleness") as caught:
+        kind("127.0.0.1:1").follow("spx", cache=tmp_path, longest_staleness=timedelta(seconds=1))
+    assert caught[0].filename == __file__
+
+
 def test_engine_keeps_working_and_starts_while_the_server_is_away(tmp_path: Path) -> None:
     settings = Settings(port=0, data_dir=tmp_path / "data")
     running = RunningServer(settings)
@@ -141,12 +150,15 @@ def test_engine_keeps_working_and_starts_while_the_server_is_away(tmp_path: Path
     cache = tmp_path / "cache"
     with Client(running.target, timeout=1) as client:
         _promote(client, "spx", _model(0))
+        with pytest.warns(DeprecationWarning, match="use max_staleness"):
+            former = client.follow("spx", cache=cache, longest_staleness=timedelta(seconds=0.5))
         with (
             client.follow("spx", cache=cache) as live,
             client.follow("spx", cache=cache, max_staleness=timedelta(seconds=0.5)) as strict,
+            former,
         ):
             running.stop()
-            _wait_until(lambda: _raises(strict, errors.Unavailable))
+            _wait_until(lambda: _raises(strict, errors.Unavailable) and _raises(former, errors.Unavailable))
             assert _answer(live) == 0
             with client.follow("spx", cache=cache) as started:
                 assert _answer(started) == 0

@@ -101,7 +101,7 @@ async def test_regressors_of_two_models_are_compared_by_what_is_asked(solo: Asyn
         TEST.to_numpy(),
         target,
         metrics=["mae", "hit_rate"],
-        primary_metric="r2",
+        primary="r2",
         baseline=f"{name}-b/1",
         confidence_level=0.9,
         seed=7,

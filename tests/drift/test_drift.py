@@ -83,8 +83,8 @@ async def test_large_table_goes_as_a_stream_and_finds_the_same(
             other.psi,
             other.p_value,
         )
-    await client.set_reference(version, TRAINING, reference="streamed")
-    reference = await client.get_reference(version, reference="streamed")
+    await client.set_reference(version, TRAINING, name="streamed")
+    reference = await client.get_reference(version, name="streamed")
     assert reference.digest == (await client.get_reference(version)).digest
 
 
@@ -97,7 +97,7 @@ async def test_parquet_that_the_server_reads_finds_the_same(client: AsyncClient,
 
 
 async def test_version_may_have_a_reference_for_each_regime(client: AsyncClient, version: str) -> None:
-    await client.set_reference(version, CRISIS, reference="crisis")
+    await client.set_reference(version, CRISIS, name="crisis")
     assert (await client.get_version(version)).references == ("crisis", "default")
     report = await client.detect_drift(version, CRISIS, reference="crisis")
     assert (report.reference, report.drift_detected) == ("crisis", False)
@@ -246,7 +246,7 @@ def test_stream_without_a_header_is_refused(stub: Any) -> None:
 
 
 async def test_report_says_which_regime_is_the_nearest(client: AsyncClient, version: str) -> None:
-    await client.set_reference(version, CRISIS, reference="crisis")
+    await client.set_reference(version, CRISIS, name="crisis")
     report = await client.detect_drift(version, CRISIS.head(150))
     assert (report.reference, report.nearest_reference) == ("default", "crisis")
     assert [(one.name, one.drift_detected) for one in report.references] == [("crisis", False), ("default", True)]
@@ -257,7 +257,7 @@ async def test_report_says_which_regime_is_the_nearest(client: AsyncClient, vers
 
 
 async def test_regime_with_other_features_is_left_out(client: AsyncClient, version: str) -> None:
-    await client.set_reference(version, CRISIS[["ret"]], reference="narrow")
+    await client.set_reference(version, CRISIS[["ret"]], name="narrow")
     assert [one.name for one in (await client.detect_drift(version, SAME)).references] == ["default"]
 
 

@@ -84,14 +84,12 @@ def test_ids_of_every_type(door: Door, way: str) -> None:
     version, labels = door.client.register("outcomes", door.model), [1.0] * ROWS
     for name in TYPES:
         for how in ("one", "all"):
-            with pytest.raises(errors.InvalidField, match=r"^prediction_ids\[0\]: is missing"):
+            with pytest.raises(errors.InvalidField, match=r"^ids\[0\]: is missing"):
                 door.client.record_outcomes(version, column(way, f"{name} {how}"), labels=labels)
         if name in TEXTS:
             door.client.record_outcomes(version, column(way, f"{name} no"), labels=labels)
         else:
-            with pytest.raises(
-                errors.InvalidField, match=r"^prediction_ids\[[01]\]: is .*not an id; give text or a whole number"
-            ):
+            with pytest.raises(errors.InvalidField, match=r"^ids\[[01]\]: is .*not an id; give text or a whole number"):
                 door.client.record_outcomes(version, column(way, f"{name} no"), labels=labels)
     texts = sorted({text for texts in TEXTS.values() for text in texts})
     assert door.client.record_outcomes(version, texts, predictions=[1.0] * len(texts)).labels == len(texts)

@@ -121,17 +121,17 @@ def test_what_no_file_can_name_is_refused() -> None:
         return x
 
     for function in (lambda x: x, inner):
-        with pytest.raises(errors.InvalidField, match=r"artifact: contains .*, which cannot be found by name"):
+        with pytest.raises(errors.InvalidField, match=r"model: contains .*, which cannot be found by name"):
             there_and_back(make_pipeline(FunctionTransformer(function), LOG), X)
 
 
 async def test_a_class_and_what_skops_cannot_save_are_refused_in_words(client: AsyncClient, name: str) -> None:
-    with pytest.raises(errors.InvalidField, match=r"artifact: LogisticRegression is a class; give an instance"):
+    with pytest.raises(errors.InvalidField, match=r"model: LogisticRegression is a class; give an instance"):
         await client.register(name, LogisticRegression)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         birch = Birch().fit(X)
-    with pytest.raises(errors.InvalidField, match=r"artifact: Birch cannot be saved by skops: .*; save it to a file"):
+    with pytest.raises(errors.InvalidField, match=r"model: Birch cannot be saved by skops: .*; save it to a file"):
         await client.register(name, birch)
     with pytest.raises(errors.ModelNotFound):
         await client.get_model(name)

@@ -109,7 +109,7 @@ def _conditions(
     every: dict[str, Callable[[ModelVersion], bool]] = {
         "stages": lambda v: not wanted["stages"] or v.stage in wanted["stages"],
         "tags": lambda v: wanted["tags"].items() <= v.tags.items(),
-        "metrics": lambda v: all(_lies_in(v.metrics.get(bounds.metric), bounds) for bounds in wanted["metrics"]),
+        "metrics": lambda v: all(_lies_in(v.metrics.get(bounds.key), bounds) for bounds in wanted["metrics"]),
         "after": lambda v: v.created_at >= population[wanted["after"]].created_at,
         "before": lambda v: v.created_at < population[wanted["before"]].created_at,
         "model": lambda v: v.model == prefix + wanted["model"],
@@ -130,7 +130,7 @@ def _request(population: Population, prefix: str, wanted: dict[str, Any]) -> pb.
         name_prefix=prefix + wanted.get("name_prefix", ""),
         stages=[stage_to_proto(stage) for stage in wanted.get("stages", ())],
         tags=wanted.get("tags", {}),
-        metrics=[pb.MetricRange(key=m.metric, at_least=m.at_least, at_most=m.at_most) for m in wanted.get("metrics", ())],
+        metrics=[pb.MetricRange(key=m.key, at_least=m.at_least, at_most=m.at_most) for m in wanted.get("metrics", ())],
     )
     if "after" in wanted:
         request.created_after.FromDatetime(population[wanted["after"]].created_at)

@@ -23,12 +23,12 @@ def artifact(tmp_path: Path) -> Path:
 async def test_a_job_carries_what_the_policy_and_the_request_say(client: AsyncClient, name: str) -> None:
     await client.create_model(name)
     policy = RetrainingPolicy(
-        name, queue="gpu", labels={"region": "eu"}, params={"depth": "3"}, data_window=timedelta(days=30)
+        name, queue="gpu", labels={"region": "eu"}, parameters={"depth": "3"}, data_window=timedelta(days=30)
     )
     await client.set_retraining_policy(policy)
-    job = await client.request_retraining(name, labels={"size": "big"}, params={"depth": "5", "trees": "9"})
+    job = await client.request_retraining(name, labels={"size": "big"}, parameters={"depth": "5", "trees": "9"})
     assert (job.queue, job.labels) == ("gpu", {"region": "eu", "size": "big"})
-    assert job.params == {"depth": "5", "trees": "9"}
+    assert job.parameters == {"depth": "5", "trees": "9"}
     assert job.data_until == job.created_at
     assert job.data_from == job.created_at - timedelta(days=30)
     begin, end = datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 6, 1, tzinfo=UTC)

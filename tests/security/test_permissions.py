@@ -74,7 +74,7 @@ def foreign(server: RunningServer) -> dict[str, str]:
             "job_id": client.request_retraining("ndx").job_id,
             "schedule_id": client.create_schedule("ndx", drift=True).schedule_id,
             "comparison_id": client.compare([], None, [0, 1] * 50, predictions=predicted).comparison_id,
-            "test": test.name,
+            "test": test.test,
         }
 
 

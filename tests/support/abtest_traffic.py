@@ -28,7 +28,7 @@ def outcomes(test: AbTest, units: int, *, lift: float = 0.0, key: str = "pnl_bps
     noise = rng.normal(size=units).tolist()
     return [
         AbOutcome(
-            outcome_id=f"{test.name}-{number}",
+            outcome_id=f"{test.test}-{number}",
             unit=f"account-{number}",
             metrics={key: noise[number] + lift * (assign(test, f"account-{number}").variant != test.control)},
             observed_at=START + timedelta(seconds=number),

@@ -159,7 +159,7 @@ class Door:
 
     def set_reference(self, way: str, table: pa.Table) -> Reference:
         if way in FRAMES:
-            return self.client.set_reference(self.version, FRAMES[way](table), reference="other")
+            return self.client.set_reference(self.version, FRAMES[way](table), name="other")
         header = drift_pb2.ReferenceHeader(version=self.ref, name="other", data=self._sent(way, table))
         parts = iter([drift_pb2.SetReferenceRequest(header=header)])
         return reference_from_proto(asked(self.client._drift.SetReference, parts).reference)

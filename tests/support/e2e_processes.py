@@ -12,7 +12,7 @@ from modelward import Client, Job
 
 def train(job: Job, client: Client) -> None:
     """Fit a model to the data that the job's parameters name, and register it."""
-    table: Any = pq.read_table(job.params["data"])
+    table: Any = pq.read_table(job.parameters["data"])
     data = table.to_pandas()
     features, label = data[["fast", "slow"]].to_numpy(), data["label"]
     client.heartbeat_job(job, progress=0.5, message=f"{len(data)} rows read")

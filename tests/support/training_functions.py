@@ -11,11 +11,11 @@ from modelward import Client, Job
 def train(job: Job, client: Client) -> None:
     """Register what the job's parameters say, and print that."""
     client.heartbeat_job(job, progress=0.5, message="halfway")
-    print(f"trained {job.model} with {job.params}")
+    print(f"trained {job.model} with {job.parameters}")
     with TemporaryDirectory() as folder:
         file = Path(folder, "model.bin")
-        file.write_text(str(sorted(job.params.items())))
-        client.register(job.model, file, params=job.params, job=job)
+        file.write_text(str(sorted(job.parameters.items())))
+        client.register(job.model, file, params=job.parameters, job=job)
 
 
 def train_slowly(job: Job, client: Client) -> None:

@@ -81,7 +81,7 @@ def _prepare(client: Client, old: pd.DataFrame, folder: Path) -> None:
         RetrainingPolicy(
             MODEL,
             queue="nightly",
-            params={"data": str(folder / "new.parquet")},
+            parameters={"data": str(folder / "new.parquet")},
             follow_up=FollowUpAction.PROMOTE,
             evaluation_uri=(folder / "unseen.parquet").as_uri(),
         )

@@ -35,7 +35,7 @@ class AsyncDrift(AsyncConnection):
         version: AnyVersion,
         data: Any,
         *,
-        reference: str = "",
+        name: str = "",
         names: Sequence[str] | None = None,
         ignore: Collection[str] = (),
         timeout: float | None = None,
@@ -44,8 +44,7 @@ class AsyncDrift(AsyncConnection):
 
         Args:
             data: a table of at least one row, in time order.
-            reference: the reference's name, such as "calm" or "crisis"; "default" when empty. An existing one is
-                replaced.
+            name: the reference's name, such as "calm" or "crisis"; "default" when empty. An existing one is replaced.
             names: the columns of an array; `x0`, `x1`, ... by default.
             ignore: columns of the data that are not features, such as "symbol", whatever their values. The reference
                 stores their names: live data may contain them or not. Times are never features.
@@ -60,7 +59,7 @@ class AsyncDrift(AsyncConnection):
         ignored = as_names(ignore, "ignore")
         columns = to_reference_columns(data, names, ignore=ignored)
         header = pb.ReferenceHeader(
-            version=ref_to_proto(as_ref(version)), name=reference, request_id=new_request_id(), ignored_columns=ignored
+            version=ref_to_proto(as_ref(version)), name=name, request_id=new_request_id(), ignored_columns=ignored
         )
         inline = size_of(columns) <= INLINE_BYTES
         if inline:
@@ -73,14 +72,14 @@ class AsyncDrift(AsyncConnection):
 
         return reference_from_proto((await self._send(self._drift.SetReference, parts, timeout)).reference)
 
-    async def get_reference(self, version: AnyVersion, *, reference: str = "") -> Reference:
+    async def get_reference(self, version: AnyVersion, *, name: str = "") -> Reference:
         """Return the profile of a version's reference.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
             ReferenceNotFound: it has no reference with this name.
         """
-        request = pb.GetReferenceRequest(version=ref_to_proto(as_ref(version)), name=reference)
+        request = pb.GetReferenceRequest(version=ref_to_proto(as_ref(version)), name=name)
         return reference_from_proto((await self._call(self._drift.GetReference, request)).reference)
 
     async def detect_drift(

@@ -14,7 +14,7 @@ from modelward._async.lifecycle import AsyncLifecycle
 from modelward._async.watching import AsyncWatching
 from modelward._cache import Cache
 from modelward._coerce import as_stage
-from modelward._follow import CurrentModel, Followed, Loader, cache_key, load_supported
+from modelward._follow import CurrentModel, Followed, Loader, cache_key, load_supported, renamed_staleness
 from modelward._text import one_line
 from modelward._transfers import transfer_seconds
 from modelward.errors import (
@@ -191,6 +191,7 @@ class AsyncFollowing(AsyncConnection):
         allow_pickle: bool = False,
         max_staleness: timedelta | None = None,
         engine: str = "",
+        longest_staleness: timedelta | None = None,
     ) -> AsyncFollower:
         """Follow the version in production: keep it in memory and replace it when another one is promoted.
 
@@ -207,6 +208,7 @@ class AsyncFollowing(AsyncConnection):
             max_staleness: how long the current version may be used while the server is unavailable; no limit by
                 default.
             engine: when given, the running version is reported to the server under this name.
+            longest_staleness: deprecated spelling of `max_staleness`.
 
         Raises:
             ModelNotFound: on entering the block, if there is no such model.
@@ -222,7 +224,7 @@ class AsyncFollowing(AsyncConnection):
             as_stage(stage),
             Cache(None if cache is None else Path(cache)),
             load or load_supported(trusted, allow_pickle),
-            CurrentModel(max_staleness),
+            CurrentModel(renamed_staleness(max_staleness, longest_staleness)),
             engine,
         )
 

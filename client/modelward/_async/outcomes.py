@@ -21,7 +21,7 @@ class AsyncOutcomes(AsyncConnection):
     async def record_outcomes(
         self,
         version: AnyVersion,
-        prediction_ids: Iterable[object],
+        ids: Iterable[object],
         *,
         predictions: Any = None,
         probabilities: Any = None,
@@ -39,8 +39,8 @@ class AsyncOutcomes(AsyncConnection):
         more are sent in several calls.
 
         Args:
-            prediction_ids: an id for each prediction, unique in the version: text, whole numbers (7, 7.0 and "7" are
-                the same), UUIDs, dates or times; none missing.
+            ids: an id for each prediction, unique in the version: text, whole numbers (7, 7.0 and "7" are the same),
+                UUIDs, dates or times; none missing.
             predictions: one value for each id, or a class as a whole number; None, NaN, `pd.NA` or masked where there
                 is none. A list, an array, a pandas or polars Series, an Arrow array.
             probabilities: the predicted probability of each predicted class, for example
@@ -53,11 +53,11 @@ class AsyncOutcomes(AsyncConnection):
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
-            InvalidField: an id is missing, an array has another length than `prediction_ids`, a class is text, a time
-                has no zone, a row has no value, or one that contradicts an earlier one.
+            InvalidField: an id is missing, an array has another length than `ids`, a class is text, a time has no
+                zone, a row has no value, or one that contradicts an earlier one.
         """
         rows = to_outcomes(
-            prediction_ids,
+            ids,
             prediction=predictions,
             probability=probabilities,
             label=labels,

@@ -47,7 +47,7 @@ class AsyncRetraining(AsyncConnection):
         reason: str = "",
         queue: str = "",
         labels: Mapping[str, str] | None = None,
-        params: Mapping[str, str] | None = None,
+        parameters: Mapping[str, str] | None = None,
         data_from: datetime | None = None,
         data_until: datetime | None = None,
     ) -> Job:
@@ -58,7 +58,7 @@ class AsyncRetraining(AsyncConnection):
             reason: the reason, for the audit log.
             queue: the job's queue; that of the model's retraining policy when empty.
             labels: labels for the selection by workers, in addition to the policy's.
-            params: training parameters, in addition to the policy's and overriding them.
+            parameters: training parameters, in addition to the policy's and overriding them.
             data_from: start of the training data; from the policy's window by default.
             data_until: end of the training data; now by default.
 
@@ -71,7 +71,7 @@ class AsyncRetraining(AsyncConnection):
             reason=reason,
             queue=queue,
             labels=labels or {},
-            parameters=params or {},
+            parameters=parameters or {},
             data_from=time_to_proto(data_from),
             data_until=time_to_proto(data_until),
         )

@@ -133,7 +133,7 @@ class AbTests(Connection):
         try:
             return assign(test, unit)
         except (LookupError, ValueError, ZeroDivisionError) as error:
-            raise UnexpectedError(f"{test.name!r} is not a test that Modelward returned") from error
+            raise UnexpectedError(f"{test.test!r} is not a test that Modelward returned") from error
 
     def assign_variant(self, test: AbTest | str, unit: str) -> Assignment:
         """Return the variant that a unit gets, as computed by the server; the result is that of `assign`.

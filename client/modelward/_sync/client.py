@@ -46,8 +46,8 @@ class Client(
 
     def register(
         self,
-        model: str,
-        artifact: object,
+        name: str,
+        model: object,
         *,
         metrics: Mapping[str, float] | None = None,
         params: Mapping[str, str] | None = None,
@@ -61,8 +61,8 @@ class Client(
         """Register the next version of a model, in the training stage.
 
         Args:
-            model: the model's name; a model that does not exist is created.
-            artifact: a scikit-learn estimator (saved by skops), an ONNX model, or a path to a file or folder.
+            name: the model's name; a model that does not exist is created.
+            model: a scikit-learn estimator (saved by skops), an ONNX model, or a path to a file or folder.
             metrics: measures of its quality; finite values.
             params: its training parameters; an estimator's own by default.
             tags: free labels.
@@ -87,14 +87,7 @@ class Client(
             raise InvalidField(FieldViolation("ignore", "has no effect without reference; give both"))
         columns = None if reference is None else to_reference_columns(reference, None, "reference", ignored)
         version = self.register_files(
-            model,
-            artifact,
-            metrics=metrics,
-            params=params,
-            tags=tags,
-            description=description,
-            job=job,
-            timeout=timeout,
+            name, model, metrics=metrics, params=params, tags=tags, description=description, job=job, timeout=timeout
         )
         if columns is None:
             return version

@@ -41,7 +41,7 @@ class Comparisons(Uploading):
         cost_bps: float = 0.0,
         periods_per_year: float = 252.0,
         metrics: Sequence[Metric | str] = (),
-        primary_metric: Metric | str | None = None,
+        primary: Metric | str | None = None,
         baseline: AnyVersion | None = None,
         margin: float = 0.0,
         confidence_level: float = 0.95,
@@ -72,7 +72,7 @@ class Comparisons(Uploading):
             cost_bps: transaction cost of changing the position by 1, in basis points.
             periods_per_year: number of rows per year.
             metrics: the metrics to compute; all applicable ones when empty.
-            primary_metric: the deciding metric; by default the first of `metrics`, or accuracy for classes and MSE for
+            primary: the deciding metric; by default the first of `metrics`, or accuracy for classes and MSE for
                 numbers.
             baseline: the version to compare with; the version in production by default, or else the first.
             margin: how much worse than the baseline is still acceptable, in the primary metric's own unit.
@@ -96,9 +96,7 @@ class Comparisons(Uploading):
         request = pb.CompareModelsRequest(
             versions=map(ref_to_proto, named),
             metrics=[metric_to_proto(as_metric(metric, "metrics")) for metric in metrics],
-            primary_metric=metric_to_proto(
-                None if primary_metric is None else as_metric(primary_metric, "primary_metric")
-            ),
+            primary_metric=metric_to_proto(None if primary is None else as_metric(primary, "primary")),
             baseline=None if baseline is None else ref_to_proto(as_ref(baseline)),
             margin=margin,
             confidence_level=confidence_level,

@@ -12,7 +12,7 @@ from typing import Self
 
 from modelward._cache import Cache
 from modelward._coerce import as_stage
-from modelward._follow import CurrentModel, Followed, Loader, cache_key, load_supported, start_thread
+from modelward._follow import CurrentModel, Followed, Loader, cache_key, load_supported, renamed_staleness, start_thread
 from modelward._sync.connection import Connection
 from modelward._sync.lifecycle import Lifecycle
 from modelward._sync.watching import Watching
@@ -192,6 +192,7 @@ class Following(Connection):
         allow_pickle: bool = False,
         max_staleness: timedelta | None = None,
         engine: str = "",
+        longest_staleness: timedelta | None = None,
     ) -> Follower:
         """Follow the version in production: keep it in memory and replace it when another one is promoted.
 
@@ -208,6 +209,7 @@ class Following(Connection):
             max_staleness: how long the current version may be used while the server is unavailable; no limit by
                 default.
             engine: when given, the running version is reported to the server under this name.
+            longest_staleness: deprecated spelling of `max_staleness`.
 
         Raises:
             ModelNotFound: on entering the block, if there is no such model.
@@ -223,7 +225,7 @@ class Following(Connection):
             as_stage(stage),
             Cache(None if cache is None else Path(cache)),
             load or load_supported(trusted, allow_pickle),
-            CurrentModel(max_staleness),
+            CurrentModel(renamed_staleness(max_staleness, longest_staleness)),
             engine,
         )
 

@@ -45,23 +45,23 @@ PAGE_SIZE = 200
 class Lifecycle(Uploading):
     """Models, versions and their files."""
 
-    def create_model(self, model: str, *, description: str = "", tags: Mapping[str, str] | None = None) -> Model:
+    def create_model(self, name: str, *, description: str = "", tags: Mapping[str, str] | None = None) -> Model:
         """Create a model without versions; `register` also does this for a new model.
 
         Raises:
             ModelExists: the name is taken.
             InvalidField: the name is empty, too long or contains a character that is not allowed.
         """
-        request = pb.CreateModelRequest(model=model, description=description, tags=tags or {})
+        request = pb.CreateModelRequest(model=name, description=description, tags=tags or {})
         return model_from_proto((self._call(self._lifecycle.CreateModel, request)).model)
 
-    def get_model(self, model: str) -> Model:
+    def get_model(self, name: str) -> Model:
         """Return a model.
 
         Raises:
             ModelNotFound: there is no model with this name.
         """
-        return model_from_proto((self._call(self._lifecycle.GetModel, pb.GetModelRequest(model=model))).model)
+        return model_from_proto((self._call(self._lifecycle.GetModel, pb.GetModelRequest(model=name))).model)
 
     def list_models(
         self, *, name_prefix: str = "", stages: Sequence[Stage | str] = (), tags: Mapping[str, str] | None = None
@@ -80,7 +80,7 @@ class Lifecycle(Uploading):
                 yield model_from_proto(model)
 
     def update_model(
-        self, model: str, *, description: str | None = None, tags: Mapping[str, str] | None = None, etag: str = ""
+        self, name: str, *, description: str | None = None, tags: Mapping[str, str] | None = None, etag: str = ""
     ) -> Model:
         """Replace a model's description or tags; None leaves them unchanged.
 
@@ -89,14 +89,14 @@ class Lifecycle(Uploading):
             EtagMismatch: it changed since `etag` was read.
         """
         request = pb.UpdateModelRequest(
-            model=model, description=description or "", tags=tags or {}, update_mask=_mask(description, tags), etag=etag
+            model=name, description=description or "", tags=tags or {}, update_mask=_mask(description, tags), etag=etag
         )
         return model_from_proto((self._call(self._lifecycle.UpdateModel, request)).model)
 
     def register_files(
         self,
-        model: str,
-        artifact: object,
+        name: str,
+        model: object,
         *,
         metrics: Mapping[str, float] | None = None,
         params: Mapping[str, str] | None = None,
@@ -106,10 +106,10 @@ class Lifecycle(Uploading):
         timeout: float | None = None,
     ) -> ModelVersion:
         """Register a version as `register` does, without reference data."""
-        with model_files.saved(artifact) as saved:
+        with model_files.saved(model) as saved:
             self._upload(saved, timeout)
             request = pb.RegisterModelVersionRequest(
-                model=model,
+                model=name,
                 manifest=pb.ArtifactManifest(files=map(file_to_proto, saved.files)),
                 framework=saved.framework,
                 description=description,
@@ -123,7 +123,7 @@ class Lifecycle(Uploading):
 
     def register_uri(
         self,
-        model: str,
+        name: str,
         source_uri: str,
         *,
         format: ModelFormat | None = None,  # noqa: A002 - the contract's name
@@ -149,7 +149,7 @@ class Lifecycle(Uploading):
             JobHasVersion: a version was already registered for the job.
         """
         request = pb.RegisterModelVersionRequest(
-            model=model,
+            model=name,
             source_uri=source_uri,
             format=format_to_proto(format),
             description=description,

@@ -35,11 +35,11 @@ def list_tests(client: Client, out: Output, model: str, state: str | None, limit
         list(islice(client.list_ab_tests(model, state=AbTestState(state) if state else None), limit)),
         ["test", "state", "control", "challengers", "primary metric", "started (UTC)", "winner"],
         lambda test: [
-            test.name,
+            test.test,
             test.state,
             test.control.version,
             ", ".join(str(variant.version) for variant in test.challengers),
-            test.primary_metric.name,
+            test.primary_metric.key,
             test.created_at,
             test.conclusion.winner if test.conclusion else "",
         ],
@@ -56,7 +56,7 @@ def show(client: Client, out: Output, test: str) -> None:
     facts = {
         "state": ab_test.state,
         "variants": ", ".join(f"{variant.name} {variant.version}" for variant in ab_test.variants),
-        "primary metric": ab_test.primary_metric.name,
+        "primary metric": ab_test.primary_metric.key,
         "coverage": ab_test.coverage,
         "shadow": ab_test.shadow,
         "block": ab_test.block,
@@ -80,7 +80,7 @@ def _rows(test: AbTest, result: AbTestResult) -> "Iterator[list[object]]":
     for metric in test.metrics:
         for variant in result.variants:
             style = "bold" if metric == test.primary_metric else ""
-            yield [Text(metric.name, style), variant.variant, *_figures(variant[metric.name], test, variant.variant)]
+            yield [Text(metric.key, style), variant.variant, *_figures(variant[metric.key], test, variant.variant)]
 
 
 def _figures(estimate: AbEstimate, test: AbTest, variant: str) -> list[object]:
@@ -139,4 +139,4 @@ def _ended(test: AbTest) -> str:
         AbAction.PROMOTE: f"; {version} is now in production",
         AbAction.ROLL_BACK: "; the previous version is in production again",
     }
-    return f"{test.name} is concluded in favour of {test.conclusion.winner}{effects.get(test.conclusion.action, '')}"
+    return f"{test.test} is concluded in favour of {test.conclusion.winner}{effects.get(test.conclusion.action, '')}"

@@ -129,7 +129,7 @@ def _compared(
             versions,
             features,
             truth,
-            primary_metric=primary,
+            primary=primary,
             on_progress=lambda step: progress.update(task, completed=step.fraction, description=step.message),
         )
 

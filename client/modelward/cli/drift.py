@@ -58,7 +58,7 @@ def drift(
     DATA is a CSV, Parquet or Arrow file with the features that the version was trained on. A CSV column is read with
     the type that it has in the reference data; an empty text is a missing value.
     """
-    known = client.get_reference(version, reference=reference) if is_csv(data) else None
+    known = client.get_reference(version, name=reference) if is_csv(data) else None
     table = read_table(data, known, ignore)
     report = client.detect_drift(version, table, reference=reference, label=label or data.name)
     if save:

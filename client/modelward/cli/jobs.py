@@ -67,7 +67,7 @@ def _facts(job: Job) -> dict[str, Any]:
         "why": why(job.reasons),
         "queue": job.queue,
         "labels": job.labels,
-        "parameters": job.params,
+        "parameters": job.parameters,
         "data from": job.data_from,
         "data until": job.data_until,
         "champion": f"{job.model}/{job.version}" if job.version else "",

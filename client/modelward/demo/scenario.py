@@ -102,7 +102,7 @@ def _accuracy_sentence(trained: Mapping[str, Trained], days: Sample) -> str:
 
 def _compare(output: DemoOutput, quant: Client, versions: Sequence[ModelVersion], days: Sample) -> ModelVersion:
     output.chapter("Comparison: the server runs both on days that neither was trained on")
-    comparison = quant.compare(versions, days.features, days.label, primary_metric="log_loss")
+    comparison = quant.compare(versions, days.features, days.label, primary="log_loss")
     show_comparison(output, comparison)
     best = next(version for version in versions if version.ref == comparison.best)
     output.say(f"{best} is selected: it has the lower log loss on the {comparison.rows} days of 2001 and 2002.")

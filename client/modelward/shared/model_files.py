@@ -56,8 +56,7 @@ def saved(model: object) -> Iterator[Saved]:
         InvalidField: it is none of these, there is no file, or it cannot be saved.
     """
     if isinstance(model, str | Path):
-        # An empty path would be the current folder with all of its contents.
-        yield _from_path(as_path(model, "artifact"))
+        yield _from_path(as_path(model, "model"))  # An empty path would be the current folder with all of its contents.
         return
     with TemporaryDirectory() as folder:
         framework = _write(model, Path(folder))
@@ -70,7 +69,7 @@ def _from_path(path: Path) -> Saved:
         return Saved(path.parent, (describe_file(path, path.name),), "", {})
     files = describe(path)
     if not files:
-        raise InvalidField(FieldViolation("artifact", f"there is no file at {path}"))
+        raise InvalidField(FieldViolation("model", f"there is no file at {path}"))
     return Saved(path, files, "", {})
 
 
@@ -78,14 +77,14 @@ def _write(model: object, folder: Path) -> str:
     """Save a model into a folder and return the framework that made it."""
     if isinstance(model, type):
         fix = f"{model.__name__} is a class; give an instance, such as {model.__name__}().fit(X, y)"
-        raise InvalidField(FieldViolation("artifact", fix))
+        raise InvalidField(FieldViolation("model", fix))
     if type(model).__module__.startswith("onnx") and hasattr(model, "SerializeToString"):
         (folder / "model.onnx").write_bytes(model.SerializeToString())
         return f"onnx, by {getattr(model, 'producer_name', '') or 'unknown'}"
     if hasattr(model, "fit") and hasattr(model, "get_params"):
         return _write_estimator(model, folder / "model.skops")
     fix = "is not a path, a scikit-learn estimator or an ONNX model; save it to a file and give the path"
-    raise InvalidField(FieldViolation("artifact", f"{type(model).__name__} {fix}"))
+    raise InvalidField(FieldViolation("model", f"{type(model).__name__} {fix}"))
 
 
 def _write_estimator(model: object, path: Path) -> str:
@@ -99,7 +98,7 @@ def _write_estimator(model: object, path: Path) -> str:
         untrusted = untrusted_types(io, path)
     except Exception as error:  # skops and the model's own methods may raise any exception.
         fix = f"{type(model).__name__} cannot be saved by skops: {error}; save it to a file and give the path"
-        raise InvalidField(FieldViolation("artifact", fix)) from error
+        raise InvalidField(FieldViolation("model", fix)) from error
     _check_importable(untrusted)
     if untrusted:
         warnings.warn(_untrusted_message(type(model).__name__, untrusted), UntrustedTypesWarning, stacklevel=2)
@@ -121,7 +120,7 @@ def _check_importable(names: Sequence[str]) -> None:
         module, _, own = name.rpartition(".")
         if module in sys.modules and not hasattr(sys.modules[module], own):
             fix = f"contains {name}, which cannot be found by name; define it at the top level of a module"
-            raise InvalidField(FieldViolation("artifact", f"{fix}, not as a lambda or inside a function"))
+            raise InvalidField(FieldViolation("model", f"{fix}, not as a lambda or inside a function"))
 
 
 def _untrusted_message(model: str, untrusted: Sequence[str]) -> str:

@@ -68,7 +68,7 @@ def parse(path: Path) -> Any:
     try:
         model.ParseFromString(path.read_bytes())
     except DecodeError:
-        raise InvalidField(FieldViolation("artifact", f"{path.name} is not an ONNX model")) from None
+        raise InvalidField(FieldViolation("model", f"{path.name} is not an ONNX model")) from None
     return model
 
 
@@ -91,7 +91,7 @@ def check_confined(path: Path) -> None:
     for location in external_files(path):
         if not _is_inside(location, folder):
             fix = f"{path.name} names external data at {location[:100]!r}, which is not a file in the model's folder"
-            raise InvalidField(FieldViolation("artifact", fix))
+            raise InvalidField(FieldViolation("model", fix))
 
 
 def _is_inside(location: str, folder: Path) -> bool:

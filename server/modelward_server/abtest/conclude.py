@@ -105,7 +105,7 @@ def conclude_ab_test(session: Session, request: ConclusionRequest, prepared: Pre
     prepared.reading.check(session)
     result = prepared.reading.result
     decision = choose_winner(session, test, result, request.winner, request.action)
-    because = f"A/B test {test.name}: {request.reason or result.summary}"
+    because = f"A/B test {test.test}: {request.reason or result.summary}"
     _act(session, test, decision, because, prepared.evidence, actor)
     concluded = repository.update(row, _ended(test, decision, request.reason, result, actor))
     _record(session, test, decision, request.reason, result, actor)
@@ -145,7 +145,7 @@ def _by_rule(session: Session, test: AbTest, result: AbTestResult) -> WinnerDeci
             best = test.variant(result.best)
             return WinnerDecision(best, AbAction.NONE if in_production(session, best) else AbAction.PROMOTE)
     raise AbTestUndecided(
-        f"the rule does not choose a winner yet, so the test continues. {result.summary}", test=test.name
+        f"the rule does not choose a winner yet, so the test continues. {result.summary}", test=test.test
     )
 
 
@@ -184,6 +184,6 @@ def _record(
 ) -> None:
     version = decision.winner.version
     concluded_record = Concluded(
-        test.name, decision.winner.name, version, decision.action, reason, result.verdict, result.summary
+        test.test, decision.winner.name, version, decision.action, reason, result.verdict, result.summary
     )
     audit.append(session, Kind.AB_TEST_CONCLUDED, version.model, concluded_record, actor, version.version)

@@ -38,7 +38,7 @@ class TestOutcomes:
 
 def read_outcomes(session: Session, test: AbTest) -> TestOutcomes:
     """Read a test's outcomes, ordered by time and, at equal times, by id."""
-    packed = list(_packed(session, ab_test_row(session, test.name).sequence))
+    packed = list(_packed(session, ab_test_row(session, test.test).sequence))
     times = _integers(row.times for row in packed)
     order = np.argsort(times, kind="stable")  # They are read in the order of their ids.
     times, arms = times[order], _integers(row.arms for row in packed)[order]

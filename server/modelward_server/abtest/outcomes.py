@@ -89,7 +89,7 @@ def _defects(test: AbTest, i: int, outcome: AbOutcome) -> Iterator[FieldViolatio
         yield FieldViolation(
             f"outcomes[{i}].variant", f"{outcome.variant!r} is not a variant; there are {', '.join(variants)}"
         )
-    keys = [metric.name for metric in test.metrics]
+    keys = [metric.key for metric in test.metrics]
     for field in ("metrics", "before"):
         for key in getattr(outcome, field).keys() - set(keys):
             yield FieldViolation(
@@ -115,7 +115,7 @@ def _assigned_row(test: AbTest, outcome: AbOutcome) -> dict[str, Any] | None:
 
 
 def _packed(test: AbTest, outcome: AbOutcome) -> bytes:
-    keys = [metric.name for metric in test.metrics]
+    keys = [metric.key for metric in test.metrics]
     numbers = [values.get(key, np.nan) for values in (outcome.metrics, outcome.before) for key in keys]
     return np.array(numbers, NUMBER).tobytes()
 

@@ -48,6 +48,6 @@ def read_test(session: Session, test: AbTest, max_looks: int = MAX_LOOKS) -> Rea
 
 
 def _outcomes_and_revision(session: Session, test: AbTest) -> tuple[int, int]:
-    row = select(AbTestRow.outcomes, AbTestRow.revision).where(AbTestRow.test == test.name)
+    row = select(AbTestRow.outcomes, AbTestRow.revision).where(AbTestRow.test == test.test)
     outcomes, revision = session.execute(row).one()
     return outcomes, revision

@@ -40,16 +40,16 @@ def create_ab_test(session: Session, test_spec: AbTest, actor: ActorContext) -> 
     _check_metrics(test_spec)
     for variant in test_spec.variants:
         version_row(session, variant.version)
-    if _row(session, test_spec.name) is not None:
-        raise AbTestExists(f"the A/B test {test_spec.name!r} exists; choose another name", test=test_spec.name)
+    if _row(session, test_spec.test) is not None:
+        raise AbTestExists(f"the A/B test {test_spec.test!r} exists; choose another name", test=test_spec.test)
     test = _started(test_spec, actor)
-    row = AbTestRow(test=test.name, state=test.state, created_at=actor.at, found=_json(test), revision=1)
+    row = AbTestRow(test=test.test, state=test.state, created_at=actor.at, found=_json(test), revision=1)
     session.add(row)
     session.flush()
     models = sorted({variant.version.model for variant in test.variants})
     session.add_all(AbTestModelRow(sequence=row.sequence, model=model) for model in models)
     variants = tuple((variant.name, variant.version) for variant in test.variants)
-    audit.append(session, Kind.AB_TEST, test.control.version.model, Started(test.name, variants, test.shadow), actor)
+    audit.append(session, Kind.AB_TEST, test.control.version.model, Started(test.test, variants, test.shadow), actor)
     return _to_test(row)
 
 
@@ -58,7 +58,7 @@ def _started(test_spec: AbTest, actor: ActorContext) -> AbTest:
     return replace(
         test_spec,
         variants=tuple(replace(variant, weight=variant.weight or 1.0) for variant in test_spec.variants),
-        salt=test_spec.salt or test_spec.name,
+        salt=test_spec.salt or test_spec.test,
         confidence_level=test_spec.confidence_level or DEFAULT_CONFIDENCE,
         state=AbTestState.RUNNING,
         conclusion=None,
@@ -79,7 +79,7 @@ def _check_metrics(test_spec: AbTest) -> None:
 
 
 def _repeated_metrics(test_spec: AbTest) -> Iterator[FieldViolation]:
-    keys = [metric.name for metric in test_spec.metrics]
+    keys = [metric.key for metric in test_spec.metrics]
     for number, key in enumerate(keys[1:]):
         if key in keys[: number + 1]:
             yield FieldViolation(f"ab_test.guardrails[{number}].key", f"{key!r} is a metric of the test already")

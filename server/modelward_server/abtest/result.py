@@ -61,7 +61,7 @@ class _Assessment:
         leader = None if self._split.broken else self._leader(variants)
         broken = () if self._split.broken else self._broken_guardrails(variants)
         return AbTestResult(
-            test=self._test.name,
+            test=self._test.test,
             as_of=self._instant(self._outcomes.at[-1]) if len(self._outcomes) else self._test.created_at,
             variants=tuple(variants),
             sample_ratio_p_value=self._split.p_value,
@@ -86,14 +86,14 @@ class _Assessment:
         """Return the estimates of one metric for every variant."""
         scale = self._scales[column]
         arms = self._filled_arms(column)
-        control = AbEstimate(metric.name, *_counted(arms[0], scale), 0.0, 0.0, 0.0, None, 0.0)
+        control = AbEstimate(metric.key, *_counted(arms[0], scale), 0.0, 0.0, 0.0, None, 0.0)
         return [control, *(self._challenger(metric, scale, arms[0], arm) for arm in arms[1:])]
 
     def _challenger(self, metric: AbMetric, scale: Scale, control: Arm, challenger: Arm) -> AbEstimate:
         found = self._estimate_difference(control, challenger)
         low, high = map(scale.difference, found.interval(self._alpha))
         return AbEstimate(
-            metric.name,
+            metric.key,
             *_counted(challenger, scale),
             difference=scale.difference(found.difference),
             low=low,
@@ -145,7 +145,7 @@ class _Assessment:
 
     def _broken_guardrails(self, variants: Sequence[VariantResult]) -> tuple[str, ...]:
         broken = {key for result in variants for key in broken_guardrails(self._test, result)}
-        return tuple(metric.name for metric in self._test.guardrails if metric.name in broken)
+        return tuple(metric.key for metric in self._test.guardrails if metric.key in broken)
 
     def _looks(self) -> Iterator[AbLook]:
         """Yield the challengers' estimates of the primary metric over time, as many as a chart needs."""

@@ -34,7 +34,7 @@ def broken_guardrails(test: AbTest, result: VariantResult) -> tuple[str, ...]:
     """Return the keys of the guardrails that a challenger violates."""
     if result.variant == test.control.name:
         return ()
-    return tuple(metric.name for metric in test.guardrails if breaks(result[metric.name], metric))
+    return tuple(metric.key for metric in test.guardrails if breaks(result[metric.key], metric))
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def summarize(test: AbTest, results: Sequence[VariantResult], leader: VariantRes
     if split.broken:
         sentences = [_broken(test, split)]
     elif leader is None:
-        sentences = [f"There are no outcomes of {test.primary_metric.name} yet for both the control and a challenger."]
+        sentences = [f"There are no outcomes of {test.primary_metric.key} yet for both the control and a challenger."]
     else:
         sentences = [_standing(test, leader), *_guardrails(test, results)]
     return " ".join([*sentences, *_mismatched(split)])
@@ -90,7 +90,7 @@ def _standing(test: AbTest, leader: VariantResult) -> str:
     if found.high == float("inf"):
         return _too_little(test, leader)
     figures = (
-        f"{metric.name} {_interval(found)} ({level(test.confidence_level)} confidence sequence, valid at any look), "
+        f"{metric.key} {_interval(found)} ({level(test.confidence_level)} confidence sequence, valid at any look), "
         f"mean {figure(found.mean)} of {found.outcomes:,} {_counted(test)}"
     )
     return _SENTENCES[found.verdict or Verdict.INCONCLUSIVE].format(
@@ -104,10 +104,10 @@ def _standing(test: AbTest, leader: VariantResult) -> str:
 
 def _too_little(test: AbTest, leader: VariantResult) -> str:
     if leader.metrics[0].outcomes >= MIN_UNITS:
-        return f"No verdict yet: {test.primary_metric.name} needs {MIN_UNITS} {_counted(test)} with varying values."
+        return f"No verdict yet: {test.primary_metric.key} needs {MIN_UNITS} {_counted(test)} with varying values."
     return (
         f"Too few data for a verdict: {leader.variant} has {leader.metrics[0].outcomes} {_counted(test)} with "
-        f"{test.primary_metric.name}, and each variant needs {MIN_UNITS}."
+        f"{test.primary_metric.key}, and each variant needs {MIN_UNITS}."
     )
 
 

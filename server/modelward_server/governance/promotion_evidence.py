@@ -99,12 +99,12 @@ class _EvidenceReader:
         if test.control.version != self._production or not arms:
             return
         result = test.conclusion.result if test.conclusion else self._read(test).result
-        sentence = f"{self._candidate} is {{}} to {self._production} by {test.primary_metric.name}"
+        sentence = f"{self._candidate} is {{}} to {self._production} by {test.primary_metric.key}"
         if verdict := _test_verdict(test, result[arms[0]], sentence):
             yield verdict
 
     def _read(self, test: AbTest) -> Reading:
-        known = self._known is not None and self._known.test.name == test.name
+        known = self._known is not None and self._known.test.test == test.test
         self._running.append(self._known if known and self._known else read_test(self._session, test, max_looks=0))
         return self._running[-1]
 
@@ -122,7 +122,7 @@ def _test_verdict(test: AbTest, found: VariantResult, sentence: str) -> Evidence
     if verdict in {None, Verdict.INCONCLUSIVE}:
         return None
     summary = sentence.format(verdict) + (f", but violates the guardrail {', '.join(broken)}" if broken else "")
-    return EvidenceVerdict(f"A/B test {test.name}", verdict in NO_WORSE and not broken, summary)
+    return EvidenceVerdict(f"A/B test {test.test}", verdict in NO_WORSE and not broken, summary)
 
 
 def _result(comparison: Comparison, candidate: VersionRef) -> ModelResult | None:

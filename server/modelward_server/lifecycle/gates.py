@@ -78,14 +78,14 @@ def _results(policy: PromotionPolicy, inputs: GateInputs) -> Iterator[GateResult
 
 
 def _metric(bounds: MetricRange, candidate: ModelVersion) -> GateResult:
-    gate, value = f"metrics.{bounds.metric}", candidate.metrics.get(bounds.metric)
+    gate, value = f"metrics.{bounds.key}", candidate.metrics.get(bounds.key)
     if value is None:
-        return GateResult(gate, False, f"{candidate} has no metric {bounds.metric}")
+        return GateResult(gate, False, f"{candidate} has no metric {bounds.key}")
     if bounds.at_least is not None and value < bounds.at_least:
-        return GateResult(gate, False, _outside(bounds.metric, value, "below", bounds.at_least))
+        return GateResult(gate, False, _outside(bounds.key, value, "below", bounds.at_least))
     if bounds.at_most is not None and value > bounds.at_most:
-        return GateResult(gate, False, _outside(bounds.metric, value, "above", bounds.at_most))
-    return GateResult(gate, True, f"{bounds.metric} {metric(value)} is in range")
+        return GateResult(gate, False, _outside(bounds.key, value, "above", bounds.at_most))
+    return GateResult(gate, True, f"{bounds.key} {metric(value)} is in range")
 
 
 def _outside(key: str, value: float, side: str, bound: float) -> str:
@@ -94,16 +94,16 @@ def _outside(key: str, value: float, side: str, bound: float) -> str:
 
 
 def _no_worse(margin: MetricMargin, inputs: GateInputs) -> GateResult:
-    gate = f"no_worse_than_production.{margin.metric}"
+    gate = f"no_worse_than_production.{margin.key}"
     if inputs.production is None:
         return GateResult(gate, True, "no version is in production to compare with")
-    candidate, production = (one.metrics.get(margin.metric) for one in (inputs.candidate, inputs.production))
+    candidate, production = (one.metrics.get(margin.key) for one in (inputs.candidate, inputs.production))
     if candidate is None or production is None:
         lacking = inputs.candidate if candidate is None else inputs.production
-        return GateResult(gate, False, f"{lacking} has no metric {margin.metric}")
+        return GateResult(gate, False, f"{lacking} has no metric {margin.key}")
     worse_by = candidate - production if margin.lower_is_better else production - candidate
     own, other = beside(candidate, production, metric)
-    evidence = f"{margin.metric} {own}, {other} of {inputs.production}; the allowed deterioration is {margin.margin:g}"
+    evidence = f"{margin.key} {own}, {other} of {inputs.production}; the allowed deterioration is {margin.margin:g}"
     allowed = worse_by <= margin.margin or not differs(worse_by, margin.margin, size_of([candidate, production]))
     return GateResult(gate, allowed, evidence)
 

@@ -110,7 +110,7 @@ def _version_conditions(version_filter: VersionFilter) -> Iterator[Condition]:
 
 
 def _within(bounds: MetricRange) -> Iterator[ColumnElement[bool]]:
-    yield VersionMetricRow.key == bounds.metric
+    yield VersionMetricRow.key == bounds.key
     if bounds.at_least is not None:
         yield VersionMetricRow.value >= bounds.at_least
     if bounds.at_most is not None:

@@ -76,7 +76,7 @@ def namespace_from_proto(message: pb.AbNamespace) -> AbNamespace:
 
 
 def ab_metric_to_proto(metric: AbMetric) -> pb.AbMetric:
-    return pb.AbMetric(key=metric.name, lower_is_better=metric.lower_is_better, margin=metric.margin)
+    return pb.AbMetric(key=metric.key, lower_is_better=metric.lower_is_better, margin=metric.margin)
 
 
 def ab_metric_from_proto(message: pb.AbMetric) -> AbMetric:
@@ -85,7 +85,7 @@ def ab_metric_from_proto(message: pb.AbMetric) -> AbMetric:
 
 def ab_test_to_proto(test: AbTest) -> pb.AbTest:
     return pb.AbTest(
-        test=test.name,
+        test=test.test,
         description=test.description,
         variants=map(variant_to_proto, test.variants),
         coverage=test.coverage,
@@ -107,7 +107,7 @@ def ab_test_to_proto(test: AbTest) -> pb.AbTest:
 
 def ab_test_from_proto(message: pb.AbTest) -> AbTest:
     return AbTest(
-        name=message.test,
+        test=message.test,
         description=message.description,
         variants=tuple(map(variant_from_proto, message.variants)),
         coverage=message.coverage if message.HasField("coverage") else 1.0,
@@ -202,7 +202,7 @@ def recorded_from_proto(message: pb.RecordAbOutcomesResponse) -> RecordedAbOutco
 
 def ab_estimate_to_proto(estimate: AbEstimate) -> pb.AbEstimate:
     return pb.AbEstimate(
-        key=estimate.metric,
+        key=estimate.key,
         outcomes=estimate.outcomes,
         mean=estimate.mean,
         difference=estimate.difference,
@@ -215,7 +215,7 @@ def ab_estimate_to_proto(estimate: AbEstimate) -> pb.AbEstimate:
 
 def ab_estimate_from_proto(message: pb.AbEstimate) -> AbEstimate:
     return AbEstimate(
-        metric=message.key,
+        key=message.key,
         outcomes=message.outcomes,
         mean=message.mean,
         difference=message.difference,

@@ -138,7 +138,7 @@ def deletion_from_proto(message: pb.ArtifactDeletion) -> ArtifactDeletion:
 
 
 def metric_range_to_proto(bounds: MetricRange) -> pb.MetricRange:
-    return pb.MetricRange(key=bounds.metric, at_least=bounds.at_least, at_most=bounds.at_most)
+    return pb.MetricRange(key=bounds.key, at_least=bounds.at_least, at_most=bounds.at_most)
 
 
 def metric_range_from_proto(message: pb.MetricRange) -> MetricRange:

@@ -14,7 +14,7 @@ from modelward.v1 import lifecycle_pb2 as pb
 
 
 def margin_to_proto(margin: MetricMargin) -> pb.MetricMargin:
-    return pb.MetricMargin(key=margin.metric, margin=margin.margin, lower_is_better=margin.lower_is_better)
+    return pb.MetricMargin(key=margin.key, margin=margin.margin, lower_is_better=margin.lower_is_better)
 
 
 def margin_from_proto(message: pb.MetricMargin) -> MetricMargin:

@@ -13,7 +13,7 @@ def draw_page(test: AbTest, result: AbTestResult) -> bytes:
     """Draw a test as UTF-8 HTML."""
     found = ((metric, wording.differences(result, metric)) for metric in test.metrics)
     charts = [
-        (metric, lay_out(intervals, f"Difference from {test.control.name} in {metric.name}", zero=True))
+        (metric, lay_out(intervals, f"Difference from {test.control.name} in {metric.key}", zero=True))
         for metric, intervals in found
         if intervals
     ]

@@ -33,7 +33,7 @@ def draw_picture(test: AbTest, result: AbTestResult) -> bytes:
             _draw_course(canvas.axes(LEFT + 0.4, bottom + 0.6, RIGHT - LEFT - 0.4, COURSE - 1), looks, test)
         for number, (metric, intervals) in enumerate(panels):
             axes = _panel(canvas, number, height - HEAD - COURSE * len(courses), panel)
-            draw_intervals(axes, short(metric.name, 40), intervals, zero=True)
+            draw_intervals(axes, short(metric.key, 40), intervals, zero=True)
         return canvas.png()
 
 
@@ -45,7 +45,7 @@ def _draw_head(canvas: Canvas, test: AbTest, result: AbTestResult) -> None:
         f"{instant(result.as_of)} UTC",
     )
     bad = result.sample_ratio_broken or result.broken_guardrails
-    eyebrow = f"A/B test  /  {test.name}  /  {test.state.value}"
+    eyebrow = f"A/B test  /  {test.test}  /  {test.state.value}"
     canvas.head(eyebrow, wording.headline(test, result), result.summary, facts, DRIFT if bad else INK)
 
 
@@ -64,7 +64,7 @@ def _draw_course(axes: Any, looks: Sequence[AbLook], test: AbTest) -> None:
     axes.set_xticks([0, len(looks) - 1], [instant(looks[0].at), instant(looks[-1].at)])
     align_ends(axes.get_xticklabels())
     axes.spines["bottom"].set_visible(True)
-    title = f"{looks[0].variant} minus {test.control.name} in {short(test.primary_metric.name, 40)} over time"
+    title = f"{looks[0].variant} minus {test.control.name} in {short(test.primary_metric.key, 40)} over time"
     axes.set_title(title, loc="left", color=INK, fontsize=10, weight="bold", parse_math=False)
 
 

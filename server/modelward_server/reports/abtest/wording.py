@@ -22,13 +22,13 @@ def _foremost(test: AbTest, result: AbTestResult) -> str:
     if result.best in challengers:
         return result.best
     sign = -1 if test.primary_metric.lower_is_better else 1
-    key = test.primary_metric.name
+    key = test.primary_metric.key
     return max(challengers, key=lambda name: sign * result[name][key].difference)
 
 
 def differences(result: AbTestResult, metric: AbMetric) -> list[Interval]:
     """Return the challengers' differences to the control in a metric."""
-    estimates = ((one.variant, one[metric.name]) for one in result.variants)
+    estimates = ((one.variant, one[metric.key]) for one in result.variants)
     return [
         Interval(variant, one.difference, one.low, one.high, TONES[one.verdict], one.verdict.value)
         for variant, one in estimates
