@@ -1,12 +1,14 @@
 """Dataclasses of A/B tests: variants, assignment, outcomes, and results with their uncertainty."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.comparison import Verdict
 from modelward.lifecycle import VersionRef
+from modelward.shared.figures import difference, metric
 
 
 class AbTestState(StrEnum):
@@ -31,8 +33,8 @@ class AbAction(StrEnum):
     """Act as the result indicates; used in requests, never recorded."""
 
 
-@dataclass(frozen=True)
-class Variant:
+@dataclass(frozen=True, repr=False)
+class Variant(Record):
     """One arm of a test: a version, and its share of the units relative to the other arms."""
 
     name: str
@@ -42,9 +44,12 @@ class Variant:
     weight: float = 1.0
     """Its share relative to the other variants' weights; above 0."""
 
+    def _describe(self) -> str:
+        return f"{quoted(self.name)}: {quoted(self.version)}, weight {self.weight:g}"
 
-@dataclass(frozen=True)
-class AbNamespace:
+
+@dataclass(frozen=True, repr=False)
+class AbNamespace(Record):
     """A share of the units that is reserved for one of several tests."""
 
     name: str
@@ -55,8 +60,8 @@ class AbNamespace:
     """End of the share, up to 1."""
 
 
-@dataclass(frozen=True)
-class AbMetric:
+@dataclass(frozen=True, repr=False)
+class AbMetric(Record):
     """A metric of a test's outcomes."""
 
     key: str
@@ -67,8 +72,8 @@ class AbMetric:
     """Non-inferiority margin: how much worse than the control is still acceptable, in the metric's own unit."""
 
 
-@dataclass(frozen=True)
-class AbEstimate:
+@dataclass(frozen=True, repr=False)
+class AbEstimate(Record):
     """The estimate of one metric for one variant; its interval is valid at every look simultaneously."""
 
     key: str
@@ -88,9 +93,14 @@ class AbEstimate:
     variance_explained: float
     """Share of the variance explained by the pre-test values (CUPED), from 0 to 1."""
 
+    def _describe(self) -> str:
+        interval = f"{metric(self.low)} to {metric(self.high)}"
+        against = f"difference {difference(self.difference)}, {interval}, {self.verdict}" if self.verdict else "control"
+        return sentence(f"{quoted(self.key)}: mean {metric(self.mean)}", against, counted(self.outcomes, "outcome"))
 
-@dataclass(frozen=True)
-class VariantResult:
+
+@dataclass(frozen=True, repr=False)
+class VariantResult(Record):
     """The result of one variant."""
 
     variant: str
@@ -108,9 +118,15 @@ class VariantResult:
         """
         return {result.key: result for result in self.metrics}[key]
 
+    def _describe(self) -> str:
+        verdict = next((one.verdict for one in self.metrics if one.verdict), "control")
+        return (
+            f"{quoted(self.variant)}: {verdict}, {counted(self.units, 'unit')}, {counted(len(self.metrics), 'metric')}"
+        )
 
-@dataclass(frozen=True)
-class AbLook:
+
+@dataclass(frozen=True, repr=False)
+class AbLook(Record):
     """The comparison of one challenger with the control at one point in time."""
 
     variant: str
@@ -126,9 +142,13 @@ class AbLook:
     high: float
     """Upper limit of the difference's confidence sequence; inf while there are too few outcomes."""
 
+    def _describe(self) -> str:
+        interval = f"{metric(self.low)} to {metric(self.high)}"
+        return f"{quoted(self.variant)}: {difference(self.difference)}, {interval}, at {brief(self.at)}"
 
-@dataclass(frozen=True)
-class AbTestResult:
+
+@dataclass(frozen=True, repr=False)
+class AbTestResult(TableRecord):
     """The result of a test at a point in time; looking at it often does not invalidate it."""
 
     test: str
@@ -164,9 +184,28 @@ class AbTestResult:
         """
         return {result.variant: result for result in self.variants}[variant]
 
+    _html_columns = ("variant", "units", "key", "mean", "difference", "low", "high", "verdict")
 
-@dataclass(frozen=True)
-class AbConclusion:
+    def _describe(self) -> str:
+        units = counted(sum(variant.units for variant in self.variants), "unit")
+        verdict = f"best {quoted(self.best)} {self.verdict}" if self.verdict else "no verdict"
+        broken = "sample ratio mismatch" if self.sample_ratio_broken else ""
+        return sentence(f"{quoted(self.test)}: {verdict}", broken, *self._violations(), units)
+
+    def _violations(self) -> list[str]:
+        return [f"guardrail {quoted(key)} violated" for key in self.broken_guardrails[:1]]
+
+    def _rows(self) -> Sequence[Mapping[str, object]]:
+        """Return one row for each variant and metric."""
+        return [
+            {"variant": variant.variant, "units": variant.units, **vars(estimate)}
+            for variant in self.variants
+            for estimate in variant.metrics
+        ]
+
+
+@dataclass(frozen=True, repr=False)
+class AbConclusion(Record):
     """The decision that concluded a test."""
 
     winner: str
@@ -182,9 +221,13 @@ class AbConclusion:
     result: AbTestResult
     """The test's result at that time."""
 
+    def _describe(self) -> str:
+        winner = f"{quoted(self.winner)} won" if self.winner else "no winner"
+        return f"{winner}, action {self.action}, by {quoted(self.actor)}, {brief(self.concluded_at)}"
 
-@dataclass(frozen=True)
-class AbTest:
+
+@dataclass(frozen=True, repr=False)
+class AbTest(Record):
     """An A/B test of versions on live traffic."""
 
     test: str
@@ -248,9 +291,13 @@ class AbTest:
                 return variant
         raise KeyError(name)
 
+    def _describe(self) -> str:
+        variants = ", ".join(quoted(variant.name) for variant in self.variants[:3])
+        return f"{quoted(self.test)}: {self.state}, {variants} by {quoted(self.primary_metric.key)}"
 
-@dataclass(frozen=True)
-class Assignment:
+
+@dataclass(frozen=True, repr=False)
+class Assignment(Record):
     """The assigned variant."""
 
     variant: Variant
@@ -260,9 +307,14 @@ class Assignment:
     bucket: int
     """The unit's bucket, from 0 to 9,999."""
 
+    def _describe(self) -> str:
+        return (
+            f"{quoted(self.variant.name)}: {quoted(self.variant.version)}, {'' if self.in_test else 'not '}in the test"
+        )
 
-@dataclass(frozen=True)
-class AbOutcome:
+
+@dataclass(frozen=True, repr=False)
+class AbOutcome(Record):
     """The outcome of one decision for one unit."""
 
     outcome_id: str
@@ -279,8 +331,8 @@ class AbOutcome:
     """Time of the observation; None means the time of receipt by the server."""
 
 
-@dataclass(frozen=True)
-class RecordedAbOutcomes:
+@dataclass(frozen=True, repr=False)
+class RecordedAbOutcomes(Record):
     """The number of outcomes recorded, by how they were counted."""
 
     recorded: int

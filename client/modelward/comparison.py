@@ -1,10 +1,13 @@
 """Dataclasses of comparisons: metrics with their uncertainty, differences, verdicts and latency."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from modelward._record import Record, TableRecord, counted, quoted, sentence
 from modelward.lifecycle import VersionRef
+from modelward.shared.figures import difference, metric, p_equals, percent
 
 
 class Metric(StrEnum):
@@ -123,8 +126,8 @@ class Verdict(StrEnum):
     """The difference is not statistically significant."""
 
 
-@dataclass(frozen=True)
-class MetricEstimate:
+@dataclass(frozen=True, repr=False)
+class MetricEstimate(Record):
     """A metric with its confidence interval."""
 
     metric: Metric
@@ -136,9 +139,12 @@ class MetricEstimate:
     high: float
     """Upper limit of its confidence interval."""
 
+    def _describe(self) -> str:
+        return f"{self.metric} {metric(self.value)}, {metric(self.low)} to {metric(self.high)}"
 
-@dataclass(frozen=True)
-class MetricDifference:
+
+@dataclass(frozen=True, repr=False)
+class MetricDifference(Record):
     """A version's metric minus the baseline's, on the same rows; for a loss, negative values are better."""
 
     metric: Metric
@@ -158,9 +164,13 @@ class MetricDifference:
     statistic: float
     """The test's statistic; 0 for the bootstrap, which has none."""
 
+    def _describe(self) -> str:
+        interval = f"{difference(self.low)} to {difference(self.high)}"
+        return f"{self.metric} {difference(self.difference)}, {interval}, {p_equals(self.p_value)} by {self.test.label}"
 
-@dataclass(frozen=True)
-class Latency:
+
+@dataclass(frozen=True, repr=False)
+class Latency(Record):
     """Latency of a version's predictions in the server's sandbox process, without the network."""
 
     row_p50: timedelta
@@ -179,8 +189,8 @@ class Latency:
     """Number of timed calls with a batch."""
 
 
-@dataclass(frozen=True)
-class DeflatedSharpe:
+@dataclass(frozen=True, repr=False)
+class DeflatedSharpe(Record):
     """The deflated Sharpe ratio of Bailey and Lopez de Prado (2014)."""
 
     probability: float
@@ -191,8 +201,8 @@ class DeflatedSharpe:
     """Expected maximum of the annualized ratio over so many trials without any skill."""
 
 
-@dataclass(frozen=True)
-class ModelResult:
+@dataclass(frozen=True, repr=False)
+class ModelResult(Record):
     """The result of one version."""
 
     version: VersionRef
@@ -223,9 +233,14 @@ class ModelResult:
                 return result.value
         raise KeyError(metric)
 
+    def _describe(self) -> str:
+        values = (f"{one.metric} {metric(one.value)}" for one in self.metrics[:2])
+        verdict = "failed" if self.failure else self.verdict or "baseline"
+        return sentence(f"{quoted(self.version)}: {verdict}", *values)
 
-@dataclass(frozen=True)
-class Conclusion:
+
+@dataclass(frozen=True, repr=False)
+class Conclusion(Record):
     """The comparison of the two leading versions, with its uncertainty."""
 
     version: VersionRef
@@ -241,9 +256,12 @@ class Conclusion:
     summary: str
     """The conclusion in one or two sentences."""
 
+    def _describe(self) -> str:
+        return f"{quoted(self.version)} against {quoted(self.against)}: {self.verdict}, {self.difference._describe()}"
 
-@dataclass(frozen=True)
-class Resampling:
+
+@dataclass(frozen=True, repr=False)
+class Resampling(Record):
     """How the uncertainty was estimated."""
 
     draws: int
@@ -256,8 +274,8 @@ class Resampling:
     """Confidence level of the intervals, from 0.5 to 0.999."""
 
 
-@dataclass(frozen=True)
-class Comparison:
+@dataclass(frozen=True, repr=False)
+class Comparison(TableRecord):
     """The result of a comparison."""
 
     comparison_id: str
@@ -307,9 +325,23 @@ class Comparison:
                 return result
         raise KeyError(str(version))
 
+    _html_columns = ("version", "verdict", "metric", "value", "low", "high", "difference", "p_value")
 
-@dataclass(frozen=True)
-class DurationEstimate:
+    def _describe(self) -> str:
+        against = f"{quoted(self.conclusion.version)} against {quoted(self.conclusion.against)}"
+        versions = counted(len(self.results), "version")
+        verdict = f"{self.conclusion.verdict} by {self.primary_metric}"
+        return sentence(
+            f"{against}: {verdict}", versions, counted(self.rows, "row"), f"id {quoted(self.comparison_id)}"
+        )
+
+    def _rows(self) -> Sequence[Mapping[str, object]]:
+        """Return one row for each version and metric; a failed version has one row with its failure."""
+        return [row for result in self.results for row in _metric_rows(result)]
+
+
+@dataclass(frozen=True, repr=False)
+class DurationEstimate(Record):
     """A duration in seconds with its confidence interval."""
 
     value: float
@@ -319,9 +351,12 @@ class DurationEstimate:
     high: float
     """Upper limit of its confidence interval."""
 
+    def _describe(self) -> str:
+        return f"{self.value:.3g} s, {self.low:.3g} to {self.high:.3g}"
 
-@dataclass(frozen=True)
-class BatchBenchmark:
+
+@dataclass(frozen=True, repr=False)
+class BatchBenchmark(Record):
     """The latency of a version for batches of one size."""
 
     batch_rows: int
@@ -337,9 +372,12 @@ class BatchBenchmark:
     rows_per_second: float
     """Throughput: rows predicted per second."""
 
+    def _describe(self) -> str:
+        return f"batches of {counted(self.batch_rows, 'row')}: p50 {self.p50.value:.3g} s, p99 {self.p99.value:.3g} s"
 
-@dataclass(frozen=True)
-class ModelBenchmark:
+
+@dataclass(frozen=True, repr=False)
+class ModelBenchmark(TableRecord):
     """Latency and resource use of one version."""
 
     version: VersionRef
@@ -366,12 +404,46 @@ class ModelBenchmark:
                 return batch
         raise KeyError(batch_rows)
 
+    def _describe(self) -> str:
+        measured = "failed" if self.failure else counted(len(self.batches), "batch size")
+        return f"{quoted(self.version)}: {measured}, loaded in {self.load_seconds:.3g} s"
 
-@dataclass(frozen=True)
-class ComparisonProgress:
+    def _rows(self) -> Sequence[BatchBenchmark]:
+        return self.batches
+
+
+@dataclass(frozen=True, repr=False)
+class ComparisonProgress(Record):
     """The progress of a comparison."""
 
     fraction: float
     """From 0 to 1."""
     message: str
     """The last completed step, in words."""
+
+    def _describe(self) -> str:
+        return f"{percent(self.fraction)}, {quoted(self.message)}"
+
+
+def _metric_rows(result: ModelResult) -> list[dict[str, object]]:
+    """Return a result's metrics, each with its difference from the baseline; NaN where there is none."""
+    common: dict[str, object] = {"version": result.version, "verdict": result.verdict}
+    if result.failure:
+        return [{**common, "failure": result.failure}]
+    differences = {one.metric: one for one in result.differences}
+    return [
+        {**common, **vars(estimate), **_difference_row(differences.get(estimate.metric))} for estimate in result.metrics
+    ]
+
+
+def _difference_row(one: MetricDifference | None) -> dict[str, object]:
+    if one is None:
+        return {}
+    return {
+        "difference": one.difference,
+        "difference_low": one.low,
+        "difference_high": one.high,
+        "p_value": one.p_value,
+        "adjusted_p_value": one.adjusted_p_value,
+        "test": one.test,
+    }

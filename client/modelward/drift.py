@@ -1,11 +1,13 @@
 """Dataclasses of drift detection: profiles of reference data, and comparisons of live data with them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
+from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.lifecycle import VersionRef
+from modelward.shared.figures import metric, p_equals, percent, score, statistic
 
 DEFAULT_REFERENCE = "default"
 """The name of the default reference."""
@@ -20,8 +22,8 @@ class FeatureKind(StrEnum):
     """Text or booleans."""
 
 
-@dataclass(frozen=True)
-class FeatureProfile:
+@dataclass(frozen=True, repr=False)
+class FeatureProfile(Record):
     """The profile of one feature of a reference."""
 
     name: str
@@ -45,9 +47,14 @@ class FeatureProfile:
     effective_rows: float
     """Effective sample size of the reference, in rows."""
 
+    def _describe(self) -> str:
+        numbers = f"mean {metric(self.mean)}, standard deviation {metric(self.standard_deviation)}"
+        values = f"{len(self.categories)} categories" if self.kind is FeatureKind.CATEGORY else numbers
+        return f"{quoted(self.name)}: {values}, {percent(self.missing_share)} missing"
 
-@dataclass(frozen=True)
-class Reference:
+
+@dataclass(frozen=True, repr=False)
+class Reference(TableRecord):
     """The profile of a version's reference data."""
 
     version: VersionRef
@@ -67,9 +74,16 @@ class Reference:
     ignored_columns: tuple[str, ...] = ()
     """Columns that are not features and that live data may contain: those declared so, and times."""
 
+    def _describe(self) -> str:
+        size = sentence(counted(len(self.features), "feature"), counted(self.rows, "row"))
+        return f"{quoted(self.name)} of {quoted(self.version)}: {size}"
 
-@dataclass(frozen=True)
-class FeatureThresholds:
+    def _rows(self) -> Sequence[FeatureProfile]:
+        return self.features
+
+
+@dataclass(frozen=True, repr=False)
+class FeatureThresholds(Record):
     """The thresholds of one feature; None means the policy's threshold."""
 
     ks: float | None = None
@@ -84,8 +98,8 @@ class FeatureThresholds:
     """For the Wasserstein distance, in standard deviations of the reference."""
 
 
-@dataclass(frozen=True)
-class DriftThresholds:
+@dataclass(frozen=True, repr=False)
+class DriftThresholds(Record):
     """Drift thresholds; None means the default."""
 
     ks: float | None = None
@@ -104,8 +118,8 @@ class DriftThresholds:
     """For the Wasserstein distance, in standard deviations of the reference."""
 
 
-@dataclass(frozen=True)
-class DriftPolicy:
+@dataclass(frozen=True, repr=False)
+class DriftPolicy(Record):
     """A model's drift policy."""
 
     model: str
@@ -116,8 +130,8 @@ class DriftPolicy:
     """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
 
 
-@dataclass(frozen=True)
-class Histogram:
+@dataclass(frozen=True, repr=False)
+class Histogram(Record):
     """The distribution of values on both sides; the shares of each side add up to 1, unless all values are missing."""
 
     edges: tuple[float, ...] = ()
@@ -129,9 +143,12 @@ class Histogram:
     reference: tuple[float, ...] = ()
     """The same shares in the reference."""
 
+    def _describe(self) -> str:
+        return f"{len(self.live)} {'categories' if self.categories else 'bins'}"
 
-@dataclass(frozen=True)
-class FeatureDrift:
+
+@dataclass(frozen=True, repr=False)
+class FeatureDrift(Record):
     """The comparison of one feature with the reference."""
 
     name: str
@@ -187,9 +204,14 @@ class FeatureDrift:
     wasserstein_threshold: float = 0.0
     """The value at which the Wasserstein distance counts; 0 for categories."""
 
+    def _describe(self) -> str:
+        verdict = "drifted" if self.drifted else "no drift"
+        effect = f"score {score(self.score)}, ks {statistic(self.ks)}, psi {statistic(self.psi)}"
+        return f"{quoted(self.name)}: {verdict}, {effect}"
 
-@dataclass(frozen=True)
-class ReferenceDistance:
+
+@dataclass(frozen=True, repr=False)
+class ReferenceDistance(Record):
     """The distance from one of a version's references."""
 
     name: str
@@ -203,9 +225,13 @@ class ReferenceDistance:
     distance: float
     """Mean of the Kolmogorov-Smirnov statistic over the features, from 0 to 1."""
 
+    def _describe(self) -> str:
+        verdict = "drift" if self.drift_detected else "no drift"
+        return f"{quoted(self.name)}: {verdict}, score {score(self.score)}, distance {statistic(self.distance)}"
 
-@dataclass(frozen=True)
-class JointDrift:
+
+@dataclass(frozen=True, repr=False)
+class JointDrift(Record):
     """The multivariate comparison of all features together."""
 
     drifted: bool = False
@@ -221,9 +247,13 @@ class JointDrift:
     rows: int = 0
     """Number of live rows examined."""
 
+    def _describe(self) -> str:
+        verdict = "drifted" if self.drifted else "no drift"
+        return f"{verdict}, auc {statistic(self.auc)}, {p_equals(self.p_value)}, {counted(self.rows, 'row')}"
 
-@dataclass(frozen=True)
-class DriftReport:
+
+@dataclass(frozen=True, repr=False)
+class DriftReport(TableRecord):
     """The comparison of a table with a reference."""
 
     report_id: str
@@ -274,9 +304,22 @@ class DriftReport:
         """
         return {feature.name: feature for feature in self.features}[name]
 
+    _html_columns = ("name", "drifted", "score", "ks", "kl", "psi", "wasserstein", "adjusted_p_value")
 
-@dataclass(frozen=True)
-class Observed:
+    def _describe(self) -> str:
+        drifted = sum(feature.drifted for feature in self.features)
+        verdict = "drift" if self.drift_detected else "no drift"
+        share = f"{drifted:,} of {counted(len(self.features), 'feature')}"
+        return sentence(
+            f"{quoted(self.version)}: {verdict}", share, counted(self.rows, "row"), f"id {quoted(self.report_id)}"
+        )
+
+    def _rows(self) -> Sequence[FeatureDrift]:
+        return self.features
+
+
+@dataclass(frozen=True, repr=False)
+class Observed(Record):
     """The result of observing live data."""
 
     acknowledged: int
@@ -290,9 +333,16 @@ class Observed:
     the reference would ever produce it.
     """
 
+    def _describe(self) -> str:
+        drifted = sum(report.drift_detected for report in self.reports)
+        windows = (
+            f"drift in {drifted} of {counted(len(self.reports), 'window')}" if self.reports else "no window closed"
+        )
+        return sentence(f"acknowledged={self.acknowledged}", windows, "alarm" if self.alarm else "")
 
-@dataclass(frozen=True)
-class Outcome:
+
+@dataclass(frozen=True, repr=False)
+class Outcome(Record):
     """A prediction, its label that arrives later, or both."""
 
     prediction_id: str
@@ -309,8 +359,8 @@ class Outcome:
     """None means the time of receipt by the server."""
 
 
-@dataclass(frozen=True)
-class RecordedOutcomes:
+@dataclass(frozen=True, repr=False)
+class RecordedOutcomes(Record):
     """The number of outcomes recorded, by how they were joined."""
 
     predictions: int
@@ -321,8 +371,8 @@ class RecordedOutcomes:
     """Number of the sent labels that wait for their prediction."""
 
 
-@dataclass(frozen=True)
-class Performance:
+@dataclass(frozen=True, repr=False)
+class Performance(Record):
     """The performance of a version in one period."""
 
     start: datetime
@@ -350,3 +400,9 @@ class Performance:
     def coverage(self) -> float:
         """Return the share of the matured predictions whose label has arrived; 0 if none has matured."""
         return self.labelled / self.matured if self.matured else 0.0
+
+    def _describe(self) -> str:
+        values = (f"{name} {metric(value)}" for name, value in list(self.metrics.items())[:2])
+        estimated, declined = "estimated" if self.estimated else "", "declined" if self.declined else ""
+        rows = f"{counted(self.predictions, 'prediction')}, {percent(self.coverage)} labelled"
+        return sentence(f"{brief(self.start)}: {rows}", *values, estimated, declined)

@@ -67,6 +67,7 @@ from typing import ClassVar
 
 import grpc
 
+from modelward._record import Record
 from modelward.lifecycle import GateResult
 from modelward.v1 import errors_pb2
 
@@ -74,8 +75,8 @@ DOMAIN = "modelward"
 """The `domain` of every `google.rpc.ErrorInfo` that Modelward sends."""
 
 
-@dataclass(frozen=True)
-class FieldViolation:
+@dataclass(frozen=True, repr=False)
+class FieldViolation(Record):
     """One field of a request and how to fix it."""
 
     field: str

@@ -1,10 +1,13 @@
 """Dataclasses of the registry: models, versions, their files and stages."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 from typing import Generic, TypeVar
+
+from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
+from modelward.shared.figures import metric, p_equals, statistic
 
 T = TypeVar("T")
 
@@ -35,8 +38,8 @@ class ModelFormat(StrEnum):
     """Any other files; they are stored and served; a loader of your own can load them."""
 
 
-@dataclass(frozen=True)
-class VersionRef:
+@dataclass(frozen=True, repr=False)
+class VersionRef(Record):
     """A reference to one version of one model; written `spx-direction/3`."""
 
     model: str
@@ -47,9 +50,12 @@ class VersionRef:
     def __str__(self) -> str:
         return f"{self.model}/{self.version}"
 
+    def _describe(self) -> str:
+        return f"{quoted(self.model)}, {self.version}"
 
-@dataclass(frozen=True)
-class ArtifactFile:
+
+@dataclass(frozen=True, repr=False)
+class ArtifactFile(Record):
     """One file of a version."""
 
     path: str
@@ -60,8 +66,8 @@ class ArtifactFile:
     """64 lowercase hexadecimal digits."""
 
 
-@dataclass(frozen=True)
-class Halt:
+@dataclass(frozen=True, repr=False)
+class Halt(Record):
     """A halt: the reason why a model must not be used."""
 
     actor: str
@@ -72,8 +78,8 @@ class Halt:
     """When it was halted, in UTC."""
 
 
-@dataclass(frozen=True)
-class Model:
+@dataclass(frozen=True, repr=False)
+class Model(Record):
     """A registered model: a named sequence of versions for one task."""
 
     name: str
@@ -98,9 +104,14 @@ class Model:
     def __hash__(self) -> int:
         return hash(self.name)
 
+    def _describe(self) -> str:
+        in_production = f"{self.production_version} in production" if self.production_version else ""
+        versions = counted(self.latest_version, "version")
+        return sentence(quoted(self.name), versions, in_production, "halted" if self.halt else "")
 
-@dataclass(frozen=True)
-class ArtifactDeletion:
+
+@dataclass(frozen=True, repr=False)
+class ArtifactDeletion(Record):
     """The deletion of a version's files."""
 
     deleted_by: str
@@ -111,8 +122,8 @@ class ArtifactDeletion:
     """When they were deleted, in UTC."""
 
 
-@dataclass(frozen=True)
-class ModelVersion:
+@dataclass(frozen=True, repr=False)
+class ModelVersion(Record):
     """One version of a model: immutable files and their metadata."""
 
     model: str
@@ -166,9 +177,12 @@ class ModelVersion:
     def __hash__(self) -> int:
         return hash(self.ref)
 
+    def _describe(self) -> str:
+        return sentence(f"{quoted(self.ref)}: {self.stage}", self.format, counted(len(self.files), "file"))
 
-@dataclass(frozen=True)
-class MetricRange:
+
+@dataclass(frozen=True, repr=False)
+class MetricRange(Record):
     """A condition on one metric; versions without the metric do not meet it."""
 
     key: str
@@ -179,8 +193,8 @@ class MetricRange:
     """Upper bound, inclusive; None means no bound."""
 
 
-@dataclass(frozen=True)
-class GateResult:
+@dataclass(frozen=True, repr=False)
+class GateResult(Record):
     """The result of one promotion gate."""
 
     gate: str
@@ -190,9 +204,12 @@ class GateResult:
     evidence: str
     """The evidence in words with figures."""
 
+    def _describe(self) -> str:
+        return f"{quoted(self.gate)}: {'passed' if self.passed else 'failed'}, {quoted(self.evidence)}"
 
-@dataclass(frozen=True)
-class Transition:
+
+@dataclass(frozen=True, repr=False)
+class Transition(Record):
     """The record of one stage transition."""
 
     sequence: int
@@ -214,9 +231,12 @@ class Transition:
     gates: tuple[GateResult, ...] = ()
     """The promotion gates that it passed, with their evidence."""
 
+    def _describe(self) -> str:
+        return f"{quoted(self.version)}: {self.from_stage or 'registered'} to {self.to_stage}, by {quoted(self.actor)}"
 
-@dataclass(frozen=True)
-class TransitionResult:
+
+@dataclass(frozen=True, repr=False)
+class TransitionResult(Record):
     """The result of a transition, actual or with `dry_run` hypothetical."""
 
     version: ModelVersion
@@ -228,9 +248,18 @@ class TransitionResult:
     gates: tuple[GateResult, ...] = ()
     """The promotion gates that were evaluated; with `dry_run` also those that failed."""
 
+    def _describe(self) -> str:
+        failed = [gate.gate for gate in self.gates if not gate.passed]
+        archived = f"archived {quoted(self.archived)}" if self.archived else ""
+        return sentence(f"{quoted(self.version)}: {self.transition.to_stage}", archived, *map(_failed_gate, failed))
 
-@dataclass(frozen=True)
-class MetricMargin:
+
+def _failed_gate(gate: str) -> str:
+    return f"gate {quoted(gate)} failed"
+
+
+@dataclass(frozen=True, repr=False)
+class MetricMargin(Record):
     """A non-regression condition: how much worse than in production a metric may be."""
 
     key: str
@@ -241,8 +270,8 @@ class MetricMargin:
     """Whether a lower value is better, as for a loss."""
 
 
-@dataclass(frozen=True)
-class FreezeWindow:
+@dataclass(frozen=True, repr=False)
+class FreezeWindow(Record):
     """A freeze: a period in which nothing is promoted, or no schedule fires."""
 
     start: datetime
@@ -253,8 +282,8 @@ class FreezeWindow:
     """The reason, such as `FOMC week`; may be empty."""
 
 
-@dataclass(frozen=True)
-class PromotionPolicy:
+@dataclass(frozen=True, repr=False)
+class PromotionPolicy(Record):
     """The promotion policy: conditions that a version must meet before it goes into production."""
 
     model: str
@@ -277,8 +306,8 @@ class PromotionPolicy:
     """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
 
 
-@dataclass(frozen=True)
-class RollbackResult:
+@dataclass(frozen=True, repr=False)
+class RollbackResult(Record):
     """The result of a rollback, actual or with `dry_run` hypothetical."""
 
     version: ModelVersion
@@ -288,9 +317,14 @@ class RollbackResult:
     transition: Transition
     """The record of the transition into production."""
 
+    def _describe(self) -> str:
+        return f"{quoted(self.version)} in production again" + (
+            f", {quoted(self.archived)} archived" if self.archived else ""
+        )
 
-@dataclass(frozen=True)
-class AuditDefect:
+
+@dataclass(frozen=True, repr=False)
+class AuditDefect(Record):
     """An invalid record of the audit log, or a row that does not match its records."""
 
     sequence: int
@@ -309,8 +343,8 @@ class AuditDefect:
     """The value in the row, as JSON, shortened."""
 
 
-@dataclass(frozen=True)
-class AuditVerification:
+@dataclass(frozen=True, repr=False)
+class AuditVerification(TableRecord):
     """The result of verifying the audit log."""
 
     records: int
@@ -330,9 +364,16 @@ class AuditVerification:
     def intact(self) -> bool:
         return not self.defects
 
+    def _describe(self) -> str:
+        verdict = "intact" if self.intact else f"not intact, {counted(len(self.defects), 'defect')}"
+        return sentence(verdict, counted(self.records, "record"), f"head {self.head_sequence}")
 
-@dataclass(frozen=True)
-class AuditRecord:
+    def _rows(self) -> Sequence[AuditDefect]:
+        return self.defects
+
+
+@dataclass(frozen=True, repr=False)
+class AuditRecord(Record):
     """One change in the audit log."""
 
     sequence: int
@@ -354,9 +395,14 @@ class AuditRecord:
     hash: str
     """SHA-256 of this record, as 64 hexadecimal digits; it includes `previous_hash`."""
 
+    def _describe(self) -> str:
+        about = f"{self.model}/{self.version}" if self.version else self.model
+        change = f"{quoted(self.kind)} of {quoted(about)} by {quoted(self.actor)}"
+        return f"{self.sequence}: {change}, {brief(self.happened_at)}"
 
-@dataclass(frozen=True)
-class DriftAlarm:
+
+@dataclass(frozen=True, repr=False)
+class DriftAlarm(Record):
     """Live data have drifted from the training data."""
 
     version: VersionRef
@@ -366,9 +412,12 @@ class DriftAlarm:
     score: float
     """The report's score, from 0 to 1."""
 
+    def _describe(self) -> str:
+        return f"{quoted(self.version)}: score {statistic(self.score)}, report {quoted(self.report_id)}"
 
-@dataclass(frozen=True)
-class PerformanceAlarm:
+
+@dataclass(frozen=True, repr=False)
+class PerformanceAlarm(Record):
     """The performance of a version has declined, based on labels that arrived."""
 
     version: VersionRef
@@ -385,6 +434,10 @@ class PerformanceAlarm:
     """End of the period, exclusive."""
     p_value: float
     """The probability of at least so bad a period if nothing had changed (p-value)."""
+
+    def _describe(self) -> str:
+        fell = f"{quoted(self.metric)} {metric(self.value)}, before {metric(self.baseline)}"
+        return sentence(f"{quoted(self.version)}: {fell}", p_equals(self.p_value), f"from {brief(self.start)}")
 
 
 class EventKind(StrEnum):
@@ -410,8 +463,8 @@ class EventKind(StrEnum):
     """The performance declined; the subject is the alarm."""
 
 
-@dataclass(frozen=True)
-class ModelEvent:
+@dataclass(frozen=True, repr=False)
+class ModelEvent(Record):
     """An event about a model."""
 
     sequence: int
@@ -427,6 +480,9 @@ class ModelEvent:
     resume_token: str = ""
     """Resumes a watch after this event; empty while the watch still reports the initial state."""
 
+    def _describe(self) -> str:
+        return f"{self.sequence}: {self.kind} of {quoted(self.model)}, {brief(self.happened_at)}"
+
 
 class RolloutState(StrEnum):
     """The state of an engine relative to the expected version."""
@@ -439,8 +495,8 @@ class RolloutState(StrEnum):
     """It has not reported for longer than it announced."""
 
 
-@dataclass(frozen=True)
-class EngineStatus:
+@dataclass(frozen=True, repr=False)
+class EngineStatus(Record):
     """The version that one engine runs."""
 
     engine: str
@@ -452,9 +508,12 @@ class EngineStatus:
     reported_at: datetime
     """Time of its last report, in UTC."""
 
+    def _describe(self) -> str:
+        return f"{quoted(self.engine)}: {self.state}, version {self.version}"
 
-@dataclass(frozen=True)
-class Rollout:
+
+@dataclass(frozen=True, repr=False)
+class Rollout(TableRecord):
     """The rollout: which engines run the expected version."""
 
     expected: VersionRef | None
@@ -462,9 +521,18 @@ class Rollout:
     engines: tuple[EngineStatus, ...]
     """Every engine that reported this model."""
 
+    def _describe(self) -> str:
+        states = [engine.state for engine in self.engines]
+        counts = (f"{states.count(state)} {state}" for state in RolloutState if state in states)
+        expected = quoted(self.expected) if self.expected else "no version"
+        return sentence(f"{expected} expected: {counted(len(states), 'engine')}", *counts)
 
-@dataclass(frozen=True)
-class MlflowDifference:
+    def _rows(self) -> Sequence[EngineStatus]:
+        return self.engines
+
+
+@dataclass(frozen=True, repr=False)
+class MlflowDifference(Record):
     """A difference between MLflow and the registry."""
 
     version: VersionRef
@@ -475,8 +543,8 @@ class MlflowDifference:
     """Whether it was repaired; False with `dry_run`."""
 
 
-@dataclass(frozen=True)
-class Reconciliation:
+@dataclass(frozen=True, repr=False)
+class Reconciliation(TableRecord):
     """The result of comparing MLflow with the registry."""
 
     versions: int
@@ -484,9 +552,18 @@ class Reconciliation:
     differences: tuple[MlflowDifference, ...]
     """What differed; empty when MLflow and the registry agree."""
 
+    def _describe(self) -> str:
+        mended = sum(difference.mended for difference in self.differences)
+        return sentence(
+            counted(self.versions, "version"), counted(len(self.differences), "difference"), f"{mended} mended"
+        )
 
-@dataclass(frozen=True)
-class AdoptedVersion:
+    def _rows(self) -> Sequence[MlflowDifference]:
+        return self.differences
+
+
+@dataclass(frozen=True, repr=False)
+class AdoptedVersion(Record):
     """A version of MLflow's registry, and the result of its adoption."""
 
     model: str
@@ -503,14 +580,17 @@ class AdoptedVersion:
     """Attributes that were left out because they are not allowed here, such as `metric loss (nan)`."""
 
 
-@dataclass(frozen=True)
-class Resolved:
+@dataclass(frozen=True, repr=False)
+class Resolved(Record):
     """The resolved version of a model."""
 
     version: ModelVersion
     """The version."""
     sequence: int
     """The position in the server's order of changes at which this answer is valid."""
+
+    def _describe(self) -> str:
+        return f"{quoted(self.version)}: {self.version.stage}, at sequence {self.sequence}"
 
 
 @dataclass(frozen=True)

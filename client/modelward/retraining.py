@@ -6,21 +6,22 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeAlias
 
+from modelward._record import Record, brief, counted, quoted, sentence
 from modelward.comparison import Metric, Verdict
 from modelward.errors import FieldViolation, InvalidField
 from modelward.schedules import SchedulePolicy, ScheduleProblem
 
 
-@dataclass(frozen=True)
-class Every:
+@dataclass(frozen=True, repr=False)
+class Every(Record):
     """Due this long after the last training."""
 
     span: timedelta
     """The time after the last training; at least a minute."""
 
 
-@dataclass(frozen=True)
-class Cron:
+@dataclass(frozen=True, repr=False)
+class Cron(Record):
     """Due at each time of a cron expression, unless a training took place since then."""
 
     expression: str
@@ -40,8 +41,8 @@ class SessionChoice(StrEnum):
     """The first of each month."""
 
 
-@dataclass(frozen=True)
-class AtSession:
+@dataclass(frozen=True, repr=False)
+class AtSession(Record):
     """Due at sessions of an exchange, early closes included; give exactly one of the offsets, at most a day."""
 
     calendar: str
@@ -63,16 +64,16 @@ class AtSession:
         return self.after_open if self.after_open is not None else self.after_close or timedelta(0)
 
 
-@dataclass(frozen=True)
-class OnDrift:
+@dataclass(frozen=True, repr=False)
+class OnDrift(Record):
     """Due when the latest drift report of the version in production reports drift."""
 
     min_score: float | None = None
     """The minimum score, from 0 to 1; None means the report's own decision."""
 
 
-@dataclass(frozen=True)
-class OnPerformance:
+@dataclass(frozen=True, repr=False)
+class OnPerformance(Record):
     """Due when the latest logged value of a metric of the version in production breaks a bound; give exactly one.
 
     Also due while a performance alarm for the metric, `accuracy` or `rmse`, raised by `record_outcomes`, is active.
@@ -108,8 +109,8 @@ ByClock: TypeAlias = Every | Cron | AtSession
 Trigger: TypeAlias = ByClock | OnDrift | OnPerformance
 
 
-@dataclass(frozen=True)
-class Schedule:
+@dataclass(frozen=True, repr=False)
+class Schedule(Record):
     """A model's retraining schedule; any one of the triggers makes the model due."""
 
     schedule_id: str
@@ -135,9 +136,14 @@ class Schedule:
     policy: SchedulePolicy = field(default_factory=SchedulePolicy)
     """Its firing policy."""
 
+    def _describe(self) -> str:
+        triggers = ", ".join(type(trigger).__name__ for trigger in self.triggers)
+        paused = "paused" if self.paused else ""
+        return sentence(f"{quoted(self.schedule_id)} of {quoted(self.model)}: {triggers}", paused)
 
-@dataclass(frozen=True)
-class PeriodicEvidence:
+
+@dataclass(frozen=True, repr=False)
+class PeriodicEvidence(Record):
     """Evidence of a periodic, cron or session trigger."""
 
     fired_at: datetime
@@ -146,8 +152,8 @@ class PeriodicEvidence:
     """The previous training; the schedule's creation when there was none."""
 
 
-@dataclass(frozen=True)
-class DriftEvidence:
+@dataclass(frozen=True, repr=False)
+class DriftEvidence(Record):
     """Evidence of a drift trigger."""
 
     report_id: str
@@ -160,8 +166,8 @@ class DriftEvidence:
     """The trigger's minimum score; None when the report's own decision counted."""
 
 
-@dataclass(frozen=True)
-class PerformanceEvidence:
+@dataclass(frozen=True, repr=False)
+class PerformanceEvidence(Record):
     """Evidence of a performance trigger."""
 
     metric: str
@@ -178,8 +184,8 @@ class PerformanceEvidence:
     """When the latest value was measured, in UTC."""
 
 
-@dataclass(frozen=True)
-class RequestEvidence:
+@dataclass(frozen=True, repr=False)
+class RequestEvidence(Record):
     """Evidence of a manual request."""
 
     actor: str
@@ -191,8 +197,8 @@ class RequestEvidence:
 Evidence: TypeAlias = PeriodicEvidence | DriftEvidence | PerformanceEvidence | RequestEvidence
 
 
-@dataclass(frozen=True)
-class DueReason:
+@dataclass(frozen=True, repr=False)
+class DueReason(Record):
     """One reason why a model is due."""
 
     schedule_id: str
@@ -208,6 +214,9 @@ class DueReason:
     trigger: int = 0
     """Index of the trigger in the schedule, from 0."""
 
+    def _describe(self) -> str:
+        return f"{quoted(self.summary)}, since {brief(self.since)}"
+
 
 class JobState(StrEnum):
     """The state of a job."""
@@ -222,8 +231,8 @@ class JobState(StrEnum):
     """It failed permanently; `retry_job` opens it again."""
 
 
-@dataclass(frozen=True)
-class DueModel:
+@dataclass(frozen=True, repr=False)
+class DueModel(Record):
     """A model that is due, or one with a schedule that cannot be evaluated: that one has `problems`, and no reason."""
 
     model: str
@@ -249,9 +258,15 @@ class DueModel:
     problems: tuple[ScheduleProblem, ...] = ()
     """The triggers that cannot be evaluated, for example because their exchange calendar has ended."""
 
+    def _describe(self) -> str:
+        due = f"due since {brief(self.due_since)}" if self.reasons else "not due"
+        problems = counted(len(self.problems), "problem") if self.problems else ""
+        job = f"job {self.job_state}" if self.job_state else ""
+        return sentence(f"{quoted(self.model)}: {due}", counted(len(self.reasons), "reason"), problems, job)
 
-@dataclass(frozen=True)
-class JobFailure:
+
+@dataclass(frozen=True, repr=False)
+class JobFailure(Record):
     """A failed attempt."""
 
     attempt: int
@@ -262,6 +277,9 @@ class JobFailure:
     """What the worker reported, or that its lease expired."""
     failed_at: datetime
     """When it failed, in UTC."""
+
+    def _describe(self) -> str:
+        return f"attempt {self.attempt} by {quoted(self.holder)}: {quoted(self.reason)}, {brief(self.failed_at)}"
 
 
 class FollowUpAction(StrEnum):
@@ -294,8 +312,8 @@ class FollowUpState(StrEnum):
     """The new version was judged not good enough."""
 
 
-@dataclass(frozen=True)
-class FollowUp:
+@dataclass(frozen=True, repr=False)
+class FollowUp(Record):
     """The follow-up of a job: what was done with its new version."""
 
     state: FollowUpState
@@ -308,8 +326,8 @@ class FollowUp:
     """When it last changed, in UTC."""
 
 
-@dataclass(frozen=True)
-class RetrainingPolicy:
+@dataclass(frozen=True, repr=False)
+class RetrainingPolicy(Record):
     """A model's retraining policy: the inputs of its jobs and their follow-up."""
 
     model: str
@@ -338,8 +356,8 @@ class RetrainingPolicy:
     """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
 
 
-@dataclass(frozen=True)
-class Job:
+@dataclass(frozen=True, repr=False)
+class Job(Record):
     """One retraining of one model."""
 
     job_id: str
@@ -395,6 +413,12 @@ class Job:
 
     def __hash__(self) -> int:
         return hash(self.job_id)
+
+    def _describe(self) -> str:
+        holder = f"held by {quoted(self.holder)}" if self.state is JobState.LEASED else ""
+        successor = f"version {self.successor}" if self.successor else ""
+        attempts = f"attempt {self.attempt} of {self.max_attempts}"
+        return sentence(f"{quoted(self.job_id)} of {quoted(self.model)}: {self.state}", holder, successor, attempts)
 
 
 def triggers_of(

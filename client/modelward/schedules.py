@@ -1,9 +1,11 @@
 """Dataclasses of schedule firings: policy, preview and history."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.lifecycle import FreezeWindow
 
 
@@ -29,8 +31,8 @@ class Overlap(StrEnum):
     """It waits; when the job has ended, the waiting firings create one job together."""
 
 
-@dataclass(frozen=True)
-class SchedulePolicy:
+@dataclass(frozen=True, repr=False)
+class SchedulePolicy(Record):
     """The firing policy of a schedule; by default firings are not delayed, and missed ones are made up for once."""
 
     starts_at: datetime | None = None
@@ -53,8 +55,8 @@ class SchedulePolicy:
     """IANA name of the time zone of that day."""
 
 
-@dataclass(frozen=True)
-class Firing:
+@dataclass(frozen=True, repr=False)
+class Firing(Record):
     """One time at which a schedule would fire."""
 
     at: datetime
@@ -68,15 +70,25 @@ class Firing:
     nominal_at: datetime | None = None
     """The time without jitter."""
 
+    def _describe(self) -> str:
+        return f"{brief(self.at)}: {quoted(self.skipped or self.summary)}{', skipped' if self.skipped else ''}"
 
-@dataclass(frozen=True)
-class SchedulePreview:
+
+@dataclass(frozen=True, repr=False)
+class SchedulePreview(TableRecord):
     """The upcoming clock firings of a schedule."""
 
     firings: tuple[Firing, ...]
     """The firings, the next one first."""
     conditions: tuple[str, ...]
     """Each trigger in words, in their order."""
+
+    def _describe(self) -> str:
+        first = f"first {brief(self.firings[0].at)}" if self.firings else ""
+        return sentence(counted(len(self.firings), "firing"), first, counted(len(self.conditions), "trigger"))
+
+    def _rows(self) -> Sequence[Firing]:
+        return self.firings
 
 
 class FiringOutcome(StrEnum):
@@ -92,8 +104,8 @@ class FiringOutcome(StrEnum):
     """It had no effect; the summary says why."""
 
 
-@dataclass(frozen=True)
-class FiringRecord:
+@dataclass(frozen=True, repr=False)
+class FiringRecord(Record):
     """The record of one firing; a schedule fires at most once for each trigger and time."""
 
     schedule_id: str
@@ -113,9 +125,12 @@ class FiringRecord:
     decided_at: datetime
     """When the server decided about it, in UTC."""
 
+    def _describe(self) -> str:
+        return f"{quoted(self.schedule_id)} of {quoted(self.model)}: {self.outcome}, {brief(self.fired_at)}"
 
-@dataclass(frozen=True)
-class ScheduleProblem:
+
+@dataclass(frozen=True, repr=False)
+class ScheduleProblem(Record):
     """A trigger that cannot be evaluated, for example because its exchange calendar has ended."""
 
     schedule_id: str

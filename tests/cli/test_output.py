@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from modelward.cli.output import Output, plain
+from modelward.cli.output import Output
+from modelward.shared.json_values import to_json
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 REASON = "no difference is proven, and it knows the market as it is now, which the one before it does not"
@@ -95,4 +96,4 @@ def test_numbers_are_set_to_the_right(monkeypatch: Any, capsys: Any) -> None:
 
 def test_json_holds_times_as_iso_spans_as_seconds_and_no_nan() -> None:
     found = {"at": NOON, "span": timedelta(minutes=1), "values": (1.5, float("nan"), float("inf"))}
-    assert plain(found) == {"at": "2026-03-02T12:00:00+00:00", "span": 60.0, "values": [1.5, None, None]}
+    assert to_json(found) == {"at": "2026-03-02T12:00:00+00:00", "span": 60.0, "values": [1.5, None, None]}

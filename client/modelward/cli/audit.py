@@ -4,7 +4,7 @@ import click
 from rich.text import Text
 
 from modelward import AuditVerification, Client
-from modelward.cli.output import Output, as_json, make_table, plain
+from modelward.cli.output import Output, as_json, make_table
 from modelward.cli.remote import connected, remote
 
 
@@ -40,7 +40,7 @@ def verify(client: Client, out: Output, expected_hash: str) -> None:
     facts["verdict"] = _verdict(verification)
     defects = [[defect.sequence, defect.problem] for defect in verification.defects]
     tables = [make_table(["record", "problem"], defects)] if defects else []
-    out.record(plain(verification) | {"intact": verification.intact}, facts, *tables)
+    out.record(verification.to_dict() | {"intact": verification.intact}, facts, *tables)
     if not verification.intact:
         raise click.exceptions.Exit(1)
 

@@ -1,13 +1,11 @@
 """Output of the commands: tables and lists of fields for people, JSON for programs."""
 
-import dataclasses
 import json
-import math
 import os
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import click
@@ -20,6 +18,7 @@ from rich.text import Text
 
 from modelward._text import one_line, visible, visible_json
 from modelward.shared.figures import metric
+from modelward.shared.json_values import to_json
 
 T = TypeVar("T")
 STYLES = {"training": "cyan", "staging": "yellow", "production": "bold green", "archived": "dim", "failed": "red"}
@@ -218,22 +217,7 @@ def make_table(headings: Sequence[str], rows: Any) -> Cells:
 
 def as_json(result: Any, indent: int | None = None) -> str:
     """Format a result of the SDK as JSON; hidden and control characters are escaped."""
-    return visible_json(json.dumps(plain(result), indent=indent, ensure_ascii=False))
-
-
-def plain(value: Any) -> Any:
-    """Convert a result of the SDK to JSON values: times as ISO 8601, durations as seconds, NaN as null."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value.total_seconds() if isinstance(value, timedelta) else value
+    return visible_json(json.dumps(to_json(result), indent=indent, ensure_ascii=False))
 
 
 def as_text(value: Any) -> Text:

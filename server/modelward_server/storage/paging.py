@@ -15,6 +15,7 @@ from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import Page
+from modelward.shared.json_values import to_json
 from modelward_server import identity
 from modelward_server.storage.security_tables import KeyRow
 
@@ -175,7 +176,7 @@ class _Tokens:
 
     def __init__(self, session: Session, conditions: object) -> None:
         self._session = session
-        self._list = repr(conditions).encode()
+        self._list = json.dumps(to_json(conditions)).encode()
 
     def make(self, last: list[Any]) -> str:
         content = json.dumps(last, default=lambda at: {TIMESTAMP: at.astimezone(UTC).isoformat()}).encode()
