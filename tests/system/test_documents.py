@@ -52,6 +52,14 @@ NOT_RUN = {
     "pip install -e '.[server]' && modelward demo    # run the demo on ten years of the S&P 500": (
         "installs, which .ci/run does, and takes a minute; test_demo.py runs the demo"
     ),
+    "poe generate && poe image && poe protos": (
+        "writes into the checkout; tests/architecture compares the released contract"
+    ),
+    "rm -rf dist && poe build": "writes into the checkout; test_base_install.py builds and installs the wheel",
+    "python3.11 -m venv client && client/bin/pip install $CHECKOUT/dist/*.whl -c $CHECKOUT/constraints.txt": (
+        "installs for minutes; test_base_install.py installs the client, test_demo.py runs the demo"
+    ),
+    'git tag --annotate vVERSION --message "Modelward VERSION" && git push origin vVERSION': "publishes",
     "rpc             servicers: convert a request, call a rule, convert its result": "the picture of the layers",
     "mlflow ui --backend-store-uri sqlite:///my-registry/mlflow.db": "MLflow's own; test_demo.py reads the same",
     "modelward worker --queue gpu --dask tcp://10.0.0.5:8786 trading.models:train": (
