@@ -55,10 +55,11 @@ def _is_tried(item: pytest.Item) -> bool:
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Start no workers for the tests of one file, or else one more than cores: many tests wait most of their time."""
+    """Start no workers for the tests of one file, or else more than cores: many tests wait, those of processes most."""
     if len(named_files(config)) == 1:
         return 0
-    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + 1
+    waiting = 3 if config.option.markexpr == "system" else 1
+    return None if "PYTEST_XDIST_AUTO_NUM_WORKERS" in os.environ else (os.cpu_count() or 1) + waiting
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -10,6 +10,8 @@ from pyarrow import csv, parquet
 from modelward import Client, OnPerformance
 from tests.cli.conftest import Commands, columns
 
+pytestmark = pytest.mark.system  # Each test fits and compares models by commands.
+
 
 @pytest.fixture
 def live(tmp_path: Path) -> Path:

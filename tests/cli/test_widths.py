@@ -15,6 +15,8 @@ from modelward.cli.commands import MODULES
 from tests.cli.conftest import Commands, columns
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Every list at every width.
+
 WIDTHS = [40, 80, 200]
 
 

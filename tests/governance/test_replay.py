@@ -19,6 +19,8 @@ from tests.support.abtest_traffic import named
 from tests.support.postgres import new_database
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Each test replays a whole history.
+
 
 class Registry:
     """A server with something of every kind that records tell of, and its tables."""

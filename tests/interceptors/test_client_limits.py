@@ -24,6 +24,8 @@ from modelward_server.settings import Settings
 from tests.security.test_tokens import GRPCURL, token_of
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Each test starts a server with limits, and waits for them.
+
 Serve = Callable[..., RunningServer]
 
 

@@ -42,6 +42,8 @@ from modelward_server.storage import audit_logging
 from tests.security.test_tokens import token_of
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Each test starts a server that fails in its own way.
+
 SOON_SECONDS = 20.0
 """It is some milliseconds; a machine with other work must not make the test fail, and a call without an end must."""
 ODD_NAME = b"model-\xff".decode(errors="surrogateescape")

@@ -240,6 +240,7 @@ TAMPERING = {
 }
 
 
+@pytest.mark.system
 @pytest.mark.parametrize("how", TAMPERING)
 async def test_tampering_with_the_audit_log_is_found_and_named(tmp_path: Path, artifact: Path, how: str) -> None:
     running = RunningServer(Settings(port=0, data_dir=tmp_path / "data"))

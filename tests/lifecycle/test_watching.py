@@ -93,6 +93,7 @@ def test_sync_watch_sees_changes_of_others(server: RunningServer, name: str, art
         events.close()
 
 
+@pytest.mark.system
 async def test_watch_survives_a_restart_without_gap_or_repeat(tmp_path: Path, artifact: Path) -> None:
     settings = Settings(port=0, data_dir=tmp_path / "data")
     running = RunningServer(settings)

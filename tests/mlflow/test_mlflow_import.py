@@ -16,6 +16,8 @@ from tests.support.mlflow_tables import write_mlflow_tables
 from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.system  # Each test creates an MLflow store.
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:

@@ -27,6 +27,8 @@ from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
 
+pytestmark = pytest.mark.system  # Each test starts servers, and runs models in processes.
+
 random = np.random.default_rng(11)
 X = random.normal(size=(400, 2))
 Y = (X[:, 0] > 0).astype(int)

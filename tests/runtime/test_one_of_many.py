@@ -25,6 +25,8 @@ from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
 from tests.support.webhook_receiver import Receiver
 
+pytestmark = pytest.mark.system  # Each test starts a server, and waits for its background tasks.
+
 
 @pytest.fixture(scope="module")
 def receiver() -> Iterator[Receiver]:

@@ -41,6 +41,8 @@ from modelward_server.storage.tables import RequestRow
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # A grid of calls and tenants, on a server of its own.
+
 
 @pytest.fixture(scope="module", params=DATABASES)
 def guarded(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:

@@ -27,6 +27,8 @@ from modelward_server.storage.tables import RequestRow
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Each test starts a server, and waits for its sweeps.
+
 LIFETIMES = {kind: timedelta(days=2) for kind in ("answers", "reports", "logs", "blobs")}
 
 
