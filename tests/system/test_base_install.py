@@ -1,7 +1,10 @@
 """The base distribution alone, in a clean environment: what a trading engine installs."""
 
 import subprocess
+import sys
+import tarfile
 import venv
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -38,17 +41,25 @@ def pip(python: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
 
 
 @pytest.fixture(scope="module")
-def clean_python(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the source distribution, and of the wheel that is built from it."""
+    folder = tmp_path_factory.mktemp("dist")
+    reached = pip(Path(sys.executable), "download", "--no-deps", "--dest", str(folder / "probe"), "hatchling")
+    if reached.returncode:
+        pytest.skip(f"needs a package index: {reached.stderr.strip()[-200:]}")
+    command = [sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT)]
+    built = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert built.returncode == 0, built.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def clean_python(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with nothing but the built wheel and what it requires."""
     folder = tmp_path_factory.mktemp("clean")
     venv.create(folder / "venv", with_pip=True)
     python = folder / "venv" / "bin" / "python"
-    reached = pip(python, "download", "--no-deps", "--dest", str(folder / "probe"), "hatchling")
-    if reached.returncode:
-        pytest.skip(f"needs a package index: {reached.stderr.strip()[-200:]}")
-    built = pip(python, "wheel", "--no-deps", "--wheel-dir", str(folder / "wheel"), str(ROOT))
-    assert built.returncode == 0, built.stderr
-    [wheel] = (folder / "wheel").glob("modelward-*.whl")
+    [wheel] = dist.glob("modelward-*.whl")
     installed = pip(python, "install", str(wheel))
     assert installed.returncode == 0, installed.stderr
     return python
@@ -67,6 +78,33 @@ def run(python: Path, program: str, *arguments: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=python.parent)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def test_the_wheel_holds_the_two_packages_typed_and_licensed(dist: Path) -> None:
+    [wheel] = dist.glob("modelward-*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    info = f"{wheel.name.partition('-py3')[0]}.dist-info"
+    assert {name.partition("/")[0] for name in names} == {"modelward", "modelward_server", info}
+    assert {"modelward/py.typed", "modelward_server/py.typed", f"{info}/licenses/LICENSE"} <= names
+    assert "modelward_server/reports/report.css" in names
+
+
+def test_the_source_distribution_holds_protos_and_documents_but_nothing_hidden(dist: Path) -> None:
+    [source] = dist.glob("modelward-*.tar.gz")
+    with tarfile.open(source) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    assert {"LICENSE", "README.md", "CHANGELOG.md", "constraints.txt", "docs/contract.md"} <= names
+    assert {"protos/modelward/v1/common.proto", "protos/modelward.binpb", "client/modelward/v1/common_pb2.py"} <= names
+    left = {name for name in names if name.startswith(".") or "__pycache__" in name}
+    assert left - {".gitignore"} == set()
+
+
+def test_an_index_would_accept_both(dist: Path) -> None:
+    files = [str(path) for path in dist.glob("modelward-*")]
+    command = [sys.executable, "-m", "twine", "check", "--strict", *files]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stdout.count("PASSED")) == (0, 2), done.stdout
 
 
 def test_nothing_heavy_is_installed_or_imported(clean_python: Path) -> None:

@@ -4,11 +4,11 @@ import asyncio
 import os
 import socket
 from collections.abc import Coroutine, Mapping
-from importlib.metadata import version
 from typing import Any
 
 import click
 
+from modelward import __version__
 from modelward.cli.output import NEEDS_SERVER, Failure
 from modelward.errors import ModelwardError
 
@@ -165,7 +165,7 @@ def _check_address(host: str, port: int) -> None:
 
 async def _served(settings: Any) -> None:
     data = settings.data_dir.resolve()
-    click.echo(f"Modelward {version('modelward')} is starting, data in {data}")  # The imports below take seconds.
+    click.echo(f"Modelward {__version__} is starting, data in {data}")  # The imports below take seconds.
     try:
         from modelward_server.observability.redaction import redact
 

@@ -4,7 +4,6 @@ import fcntl
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +15,7 @@ from sqlalchemy import Connection, Engine, ExceptionContext, Executable, NullPoo
 from sqlalchemy.exc import SQLAlchemyError, StatementError
 from sqlalchemy.orm import Session
 
+from modelward import __version__
 from modelward.errors import LimitReached, SchemaMismatch, StoreUnavailable
 from modelward_server.storage.database_errors import DISK, READ_ONLY, VALUE_ERRORS, explain
 from modelward_server.storage.disk_reserve import DiskReserve
@@ -202,7 +202,7 @@ def _check_known(connection: Connection, script: ScriptDirectory) -> None:
     known = {revision.revision for revision in script.walk_revisions()}
     if unknown := sorted(set(heads) - known):
         raise SchemaMismatch(
-            f"the ledger's schema is {', '.join(unknown)}, created by a newer server; modelward {version('modelward')} "
+            f"the ledger's schema is {', '.join(unknown)}, created by a newer server; modelward {__version__} "
             f"supports schemas up to {script.get_current_head()}: start the newer server, or restore an older backup",
             store="ledger",
         )
