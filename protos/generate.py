@@ -9,6 +9,9 @@ clients then need no `buf` package in any language, and the server still enforce
 The published descriptor set is all that a client in another language is made from: it also holds
 `google/rpc/status.proto` and `error_details.proto`, in which errors come, and it lacks the constraints, whose bytes
 Java's generator does not accept without their import.
+
+Stubs need at least the releases of protobuf and gRPC that their generator belongs to. `TOOLS` is therefore older than
+what the server runs with, and is installed into an environment of its own below `.cache`, once.
 """
 
 import argparse
@@ -31,6 +34,10 @@ VALIDATE = "buf/validate/validate.proto"
 ERRORS = ["google/rpc/status.proto", "google/rpc/error_details.proto"]
 STUBS = Path("client/modelward/v1")
 DESCRIPTORS = Path("protos/modelward.binpb")
+# The oldest release that writes stubs for protobuf 6, which protobuf 7 accepts as well: protobuf's guarantee is one
+# major version. Another release writes other stubs, and moves the floors in `pyproject.toml`.
+TOOLS = ("grpcio-tools==1.72.1", "mypy-protobuf==5.1.0")
+TOOLS_PYTHON = ">=3.11,<3.14"  # The Pythons that this grpcio-tools has wheels for.
 
 
 def main() -> int:
@@ -67,11 +74,10 @@ def compile_image(scratch: Path) -> FileDescriptorSet:
 def imported_descriptors() -> bytes:
     """Return the descriptor set of `validate.proto`, of Google's protos of errors, and of those that ours import."""
     with tempfile.NamedTemporaryFile() as known:
-        include = files("grpc_tools") / "_proto"
         names = ("descriptor", "duration", "timestamp", "field_mask", "any")
         protos = [f"google/protobuf/{name}.proto" for name in names]
         google = files("google.rpc") / ".." / ".."
-        protoc(f"-I{include}", f"-I{google}", f"--descriptor_set_out={known.name}", *protos, *ERRORS)
+        protoc(f"-I{google}", f"--descriptor_set_out={known.name}", *protos, *ERRORS)
         descriptors = FileDescriptorSet.FromString(Path(known.name).read_bytes())
     descriptors.file.add().ParseFromString(validate_pb.desc().proto.to_binary())
     return descriptors.SerializeToString()
@@ -89,6 +95,14 @@ def generate(image: FileDescriptorSet, out: Path) -> None:
     # Concrete: a servicer may leave out calls, which the server then answers as not served.
     options = ["--mypy_opt=quiet", "--mypy_grpc_opt=quiet,generate_concrete_servicer_stubs"]
     protoc(f"--descriptor_set_in={descriptors}", *plugins, *options, *sources())
+    for stub in stubs_root.rglob("*_pb2_grpc.pyi"):
+        stub.write_text(with_context_types(stub.read_text()))
+
+
+def with_context_types(stub: str) -> str:
+    """Add type arguments that mypy-protobuf leaves out: without them, pyright takes a type for partly unknown."""
+    partial = "_aio.ServicerContext):  # type: ignore[misc, type-arg]"
+    return stub.replace(partial, "_aio.ServicerContext[object, object]):  # type: ignore[misc]")
 
 
 def without_buf(image: FileDescriptorSet) -> FileDescriptorSet:
@@ -115,10 +129,24 @@ def sources() -> list[str]:
 
 
 def protoc(*args: str) -> None:
-    # A process of its own: protoc keeps its plugins' output to itself and ends by exiting.
-    bin_dir = Path(sys.executable).parent
+    bin_dir = tools()
     plugins = [f"--plugin={bin_dir / name}" for name in ("protoc-gen-mypy", "protoc-gen-mypy_grpc")]
-    subprocess.run([sys.executable, "-m", "grpc_tools.protoc", *plugins, *args], check=True)
+    subprocess.run([bin_dir / "python", "-m", "grpc_tools.protoc", *plugins, *args], check=True)
+
+
+def tools() -> Path:
+    """Return the folder of programs of the environment that has `TOOLS`, and create it where it is missing."""
+    environment = ROOT / ".cache" / "_".join(TOOLS)
+    complete = environment / "complete"
+    if not complete.exists():
+        uv("venv", "--clear", "--python", TOOLS_PYTHON, str(environment))
+        uv("pip", "install", "--python", str(environment), *TOOLS)
+        complete.touch()
+    return environment / "bin"
+
+
+def uv(*args: str) -> None:
+    subprocess.run([sys.executable, "-m", "uv", "--quiet", *args], check=True)
 
 
 def check(fresh: Path) -> int:

@@ -5,7 +5,7 @@ import warnings
 
 from modelward.v1 import comparison_pb2 as modelward_dot_v1_dot_comparison__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in modelward/v1/comparison_pb2_grpc.py depends on'
+        + f' but the generated code in modelward/v1/comparison_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class ComparisonServiceStub:
+class ComparisonServiceStub(object):
     """Compares versions with each other, with confidence intervals and significance tests.
     """
 
@@ -102,7 +102,7 @@ class ComparisonServiceStub:
                 _registered_method=True)
 
 
-class ComparisonServiceServicer:
+class ComparisonServiceServicer(object):
     """Compares versions with each other, with confidence intervals and significance tests.
     """
 
@@ -273,7 +273,7 @@ def add_ComparisonServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class ComparisonService:
+class ComparisonService(object):
     """Compares versions with each other, with confidence intervals and significance tests.
     """
 

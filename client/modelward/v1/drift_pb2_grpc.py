@@ -5,7 +5,7 @@ import warnings
 
 from modelward.v1 import drift_pb2 as modelward_dot_v1_dot_drift__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in modelward/v1/drift_pb2_grpc.py depends on'
+        + f' but the generated code in modelward/v1/drift_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class DriftServiceStub:
+class DriftServiceStub(object):
     """Compares live data with the data that a version was trained on.
     """
 
@@ -97,7 +97,7 @@ class DriftServiceStub:
                 _registered_method=True)
 
 
-class DriftServiceServicer:
+class DriftServiceServicer(object):
     """Compares live data with the data that a version was trained on.
     """
 
@@ -257,7 +257,7 @@ def add_DriftServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class DriftService:
+class DriftService(object):
     """Compares live data with the data that a version was trained on.
     """
 

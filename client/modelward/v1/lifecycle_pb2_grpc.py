@@ -5,7 +5,7 @@ import warnings
 
 from modelward.v1 import lifecycle_pb2 as modelward_dot_v1_dot_lifecycle__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in modelward/v1/lifecycle_pb2_grpc.py depends on'
+        + f' but the generated code in modelward/v1/lifecycle_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class LifecycleServiceStub:
+class LifecycleServiceStub(object):
     """Registers models and versions, moves versions through their stages and resolves the version to use.
     """
 
@@ -172,7 +172,7 @@ class LifecycleServiceStub:
                 _registered_method=True)
 
 
-class LifecycleServiceServicer:
+class LifecycleServiceServicer(object):
     """Registers models and versions, moves versions through their stages and resolves the version to use.
     """
 
@@ -512,7 +512,7 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class LifecycleService:
+class LifecycleService(object):
     """Registers models and versions, moves versions through their stages and resolves the version to use.
     """
 

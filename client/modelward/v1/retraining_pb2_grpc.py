@@ -5,7 +5,7 @@ import warnings
 
 from modelward.v1 import retraining_pb2 as modelward_dot_v1_dot_retraining__pb2
 
-GRPC_GENERATED_VERSION = '1.85.1'
+GRPC_GENERATED_VERSION = '1.72.1'
 GRPC_VERSION = grpc.__version__
 _version_not_supported = False
 
@@ -18,14 +18,14 @@ except ImportError:
 if _version_not_supported:
     raise RuntimeError(
         f'The grpc package installed is at version {GRPC_VERSION},'
-        + ' but the generated code in modelward/v1/retraining_pb2_grpc.py depends on'
+        + f' but the generated code in modelward/v1/retraining_pb2_grpc.py depends on'
         + f' grpcio>={GRPC_GENERATED_VERSION}.'
         + f' Please upgrade your grpc module to grpcio>={GRPC_GENERATED_VERSION}'
         + f' or downgrade your generated code using grpcio-tools<={GRPC_VERSION}.'
     )
 
 
-class RetrainingServiceStub:
+class RetrainingServiceStub(object):
     """Manages schedules, lists the models that are due, and leases each job to one worker at a time.
     """
 
@@ -142,7 +142,7 @@ class RetrainingServiceStub:
                 _registered_method=True)
 
 
-class RetrainingServiceServicer:
+class RetrainingServiceServicer(object):
     """Manages schedules, lists the models that are due, and leases each job to one worker at a time.
     """
 
@@ -411,7 +411,7 @@ def add_RetrainingServiceServicer_to_server(servicer, server):
 
 
  # This class is part of an EXPERIMENTAL API.
-class RetrainingService:
+class RetrainingService(object):
     """Manages schedules, lists the models that are due, and leases each job to one worker at a time.
     """
 
