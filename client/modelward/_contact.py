@@ -15,9 +15,11 @@ CAUSES = {
     "CERTIFICATE_VERIFY_FAILED": "the credentials do not trust the issuer of its certificate; include its "
     "root certificate with grpc.ssl_channel_credentials(root_certificates=...) (for a command: set MODELWARD_CA)",
     "Hostname Verification": "its certificate is for another host; use a host name that the certificate contains",
+    "not in peer certificate": "its certificate is for another host; use a host name that the certificate contains",
     "Failed parsing HTTP/2": "it is an HTTP/1 server, such as a web server; is the port correct?",
     "http1": "it is an HTTP/1 server, such as a web server; is the port correct?",
     "resolving": "the host name cannot be resolved",
+    "DNS resolution failed": "the host name cannot be resolved",
     "timed out": "there is no response; is the host correct, and does a firewall allow the port?",
 }
 CLOSED = ("Socket closed", "Connection reset", "Broken pipe")

@@ -9,7 +9,7 @@ import click
 from rich.text import Text
 
 from modelward import Client, DriftReport, FeatureDrift
-from modelward.cli.options import DATA, IGNORE, limit
+from modelward.cli.options import DATA, IGNORE, ParamType, limit
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import is_csv, read_table
@@ -18,7 +18,7 @@ from modelward.shared.figures import beside, p_equals, percent, probability, sco
 FORMATS: dict[str, Literal["html", "png"]] = {".html": "html", ".png": "png"}
 
 
-class Drawing(click.ParamType[Path]):
+class Drawing(ParamType[Path]):
     """The path of a rendered report; its extension selects the format."""
 
     name = "file"

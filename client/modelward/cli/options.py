@@ -5,13 +5,24 @@ import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from modelward._text import visible
 from modelward._times import parse_duration, parse_instant
 from modelward.lifecycle import Stage
+
+if TYPE_CHECKING:
+    ParamType = click.ParamType
+else:
+
+    class ParamType(click.ParamType):
+        """Accepts a type argument, which click itself does in its later releases only."""
+
+        def __class_getitem__(cls, _: type) -> type:
+            return cls
+
 
 Command = TypeVar("Command", bound=Callable[..., None])
 
@@ -22,7 +33,7 @@ IGNORE = click.option("--ignore", multiple=True, metavar="COLUMN", help="A colum
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would happen.")
 
 
-class KeyValue(click.ParamType[tuple[str, str]]):
+class KeyValue(ParamType[tuple[str, str]]):
     """A parameter of the form KEY=VALUE."""
 
     name = "key=value"
@@ -47,7 +58,7 @@ class Measurement(KeyValue):
             self.fail(f"{number!r} is not a number", param, ctx)
 
 
-class Instant(click.ParamType[datetime]):
+class Instant(ParamType[datetime]):
     """An ISO 8601 time; without a zone it is in UTC."""
 
     name = "time"
@@ -71,7 +82,7 @@ class Window(Instant):
         return super().convert(begin, param, ctx), super().convert(end, param, ctx)
 
 
-class Duration(click.ParamType[timedelta]):
+class Duration(ParamType[timedelta]):
     """A duration, such as 90m, 24h or 7d."""
 
     name = "span"

@@ -22,6 +22,9 @@ MAX_EXACT_FLOAT = 1 << 53
 ABSENT = {"NoneType", "NAType", "NaTType", "MaskedConstant"}
 """Types whose only value is a missing one, by name, so that their libraries need not be imported."""
 
+BOOLEANS = {"bool", "bool_"}
+"""Python's, and numpy's by the names that it has in numpy 2 and 1, where it is also an index."""
+
 
 def plain(value: Any) -> Any:
     """Return an Arrow scalar as a Python value, and any other value unchanged."""
@@ -80,7 +83,7 @@ def _text(value: Any) -> str | None:
     if isinstance(value, float | Decimal) or type(value).__name__ in {"float32", "float16"}:
         return _whole(float(value))
     try:
-        return None if isinstance(value, bool) else str(operator.index(value))
+        return None if type(value).__name__ in BOOLEANS else str(operator.index(value))
     except TypeError:
         return None
 
