@@ -27,7 +27,7 @@ class IdleTimeout:
         self._since: float | None = None
         self._timer: Timer | None = None
         self._over = False
-        self.expired = 0.0
+        self.expired: float = 0.0
         """The idle time in seconds after which the call was ended; 0 if it was not."""
 
     def __enter__(self) -> Self:

@@ -105,7 +105,7 @@ class ModelwardError(Exception):
     def __init__(self, message: str, **metadata: object) -> None:
         super().__init__(message)
         self.message = message
-        self.metadata = {key: str(value) for key, value in metadata.items()}
+        self.metadata: dict[str, str] = {key: str(value) for key, value in metadata.items()}
 
     def __init_subclass__(cls, reason: str = "") -> None:
         if reason:

@@ -88,7 +88,7 @@ def category_labels(column: Column) -> list[str | None]:
     return [TRUTHS[value] for value in labels] if kind_of(column) is Kind.TRUTH else labels
 
 
-TRUTHS = {True: "true", False: "false", None: None}
+TRUTHS: dict[bool | None, str | None] = {True: "true", False: "false", None: None}
 
 
 def is_time(column: Column) -> bool:

@@ -74,7 +74,7 @@ class AsyncObserver:
     def __init__(self, connection: AsyncConnection, header: pb.ObserveHeader) -> None:
         self._connection = connection
         self._header = header
-        self.acknowledged = 0
+        self.acknowledged: int = 0
         self._ignored: Sequence[str] = ()
 
     async def add(

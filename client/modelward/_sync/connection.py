@@ -74,7 +74,7 @@ class Connection:
     ) -> None:
         check_token_travels_safely(target, credentials, token)
         address, target_options = channel_target(target)
-        self.actor = actor or login_name()
+        self.actor: str = actor or login_name()
         self._actor_header = actor_header(self.actor)
         options = [
             *target_options,

@@ -75,7 +75,7 @@ class Observer:
     def __init__(self, connection: Connection, header: pb.ObserveHeader) -> None:
         self._connection = connection
         self._header = header
-        self.acknowledged = 0
+        self.acknowledged: int = 0
         self._ignored: Sequence[str] = ()
 
     def add(

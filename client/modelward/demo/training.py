@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 import pandas as pd
-from sklearn.base import ClassifierMixin, clone
+from sklearn.base import clone
 from sklearn.ensemble import GradientBoostingClassifier, RandomForestClassifier
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, brier_score_loss, log_loss, roc_auc_score
 
@@ -17,30 +18,32 @@ FOLDS = 4
 """Number of folds of the walk-forward validation, each trained on the days before only."""
 FOLD_DAYS = 126
 """Days per fold: half a year."""
+Classifier: TypeAlias = Any
+"""A classifier of scikit-learn, which ships no types."""
 
 
 @dataclass(frozen=True)
 class Trained:
     """A fitted model, with its training days and its out-of-sample metrics."""
 
-    estimator: ClassifierMixin
+    estimator: Classifier
     days: Sample
     metrics: Mapping[str, float]
 
 
-def random_forest() -> RandomForestClassifier:
+def random_forest() -> Classifier:
     """Create a forest with large leaves, because a day's direction is nearly all noise."""
     return RandomForestClassifier(n_estimators=200, max_depth=5, min_samples_leaf=25, random_state=SEED)
 
 
-def gradient_boosting() -> GradientBoostingClassifier:
+def gradient_boosting() -> Classifier:
     """Create boosted trees with a low learning rate and half of the days per tree."""
     return GradientBoostingClassifier(
         n_estimators=80, learning_rate=0.03, max_depth=2, subsample=0.5, min_samples_leaf=25, random_state=SEED
     )
 
 
-def train(estimator: ClassifierMixin, days: Sample) -> Trained:
+def train(estimator: Classifier, days: Sample) -> Trained:
     """Evaluate a model by walk-forward validation over the last two years of the days, then fit it to all of them.
 
     Each half-year is predicted by a model trained on the days before it only.
@@ -54,12 +57,12 @@ def _fold_ends(rows: int) -> range:
     return range(rows - (FOLDS - 1) * FOLD_DAYS, rows + 1, FOLD_DAYS)
 
 
-def _foretell_last(estimator: ClassifierMixin, days: Sample) -> pd.Series:
+def _foretell_last(estimator: Classifier, days: Sample) -> pd.Series:
     before, after = days.split(FOLD_DAYS)
     return rise_probability(clone(estimator).fit(before.features, before.label), after)
 
 
-def rise_probability(estimator: ClassifierMixin, days: Sample) -> pd.Series:
+def rise_probability(estimator: Classifier, days: Sample) -> pd.Series:
     """Return the predicted probability of a rise on the next day, by day."""
     return pd.Series(estimator.predict_proba(days.features)[:, 1], days.features.index)
 
