@@ -23,6 +23,7 @@ class Followed:
     """The version to use now. Its files and model remain usable after another version becomes current."""
 
     version: ModelVersion
+    """The version."""
     folder: Path
     """The folder of its verified files."""
     model: Any

@@ -61,6 +61,9 @@ class TableRecord(Record):
         Nested fields have names such as `metrics.accuracy`; enumerations and versions are text, times and durations are
         pandas' own, and NaN stays NaN.
 
+        Returns:
+            The frame, numbered from 0.
+
         Raises:
             ImportError: pandas is not installed; the extra `modelward[pandas]` installs it.
         """

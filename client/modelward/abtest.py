@@ -113,6 +113,12 @@ class VariantResult(Record):
     def __getitem__(self, key: str) -> AbEstimate:
         """Return the estimate of one metric, for example `result["pnl_bps"]`.
 
+        Args:
+            key: the metric's key.
+
+        Returns:
+            The metric's estimate.
+
         Raises:
             KeyError: the test has no such metric.
         """
@@ -178,6 +184,12 @@ class AbTestResult(TableRecord):
 
     def __getitem__(self, variant: str) -> VariantResult:
         """Return the result of one variant, for example `result["challenger"]`.
+
+        Args:
+            variant: the variant's name.
+
+        Returns:
+            The variant's result.
 
         Raises:
             KeyError: the test has no such variant.
@@ -282,6 +294,12 @@ class AbTest(Record):
 
     def variant(self, name: str) -> Variant:
         """Return the variant with a name.
+
+        Args:
+            name: the variant's name.
+
+        Returns:
+            The variant.
 
         Raises:
             KeyError: there is no such variant.

@@ -21,8 +21,15 @@ OFFSET_BASIS, PRIME, WORD = 2_166_136_261, 16_777_619, 0xFFFFFFFF
 def assign(test: AbTest, unit: str) -> Assignment:
     """Return the variant that a unit gets; the same unit always gets the same one.
 
-    A unit that takes no part gets the control, as does every unit of a shadow test. In a concluded test every unit
-    gets the chosen variant.
+    A unit that takes no part gets the control, as does every unit of a shadow test. In a concluded test every unit gets
+    the chosen variant.
+
+    Args:
+        test: the test, as returned by `get_ab_test`.
+        unit: the unit, such as an account's number as text; 1 to 256 characters.
+
+    Returns:
+        The variant, whether the unit takes part, and its bucket.
 
     Raises:
         InvalidField: the unit is not text of 1 to 256 characters.
@@ -40,8 +47,12 @@ def assign(test: AbTest, unit: str) -> Assignment:
 def check_unit(unit: object, field: str = "unit") -> None:
     """Reject a unit that the server would not accept.
 
+    Args:
+        unit: the unit.
+        field: the name of the argument in error messages.
+
     Raises:
-        InvalidField: naming the field.
+        InvalidField: the unit is not text of 1 to 256 characters, or has a lone surrogate.
     """
     if not isinstance(unit, str):
         fix = f"is a unit of type {type(unit).__name__}; give it as text, a number as str(number)"
@@ -66,18 +77,50 @@ def _holds(start: float, end: float, place: int) -> bool:
 
 
 def bucket(salt: str, unit: str) -> int:
-    """Return the bucket of a unit, from 0 to 9,999."""
+    """Return the bucket of a unit.
+
+    Args:
+        salt: the test's salt.
+        unit: the unit.
+
+    Returns:
+        The bucket, from 0 to 9,999.
+
+    Examples:
+        >>> bucket("foo", "def")
+        2019
+    """
     return fnv1a_32(str(fnv1a_32(salt + unit))) % BUCKETS
 
 
 def in_namespace(unit: str, namespace: AbNamespace) -> bool:
-    """Return whether a unit belongs to a share of a namespace."""
+    """Return whether a unit belongs to a share of a namespace.
+
+    Args:
+        unit: the unit.
+        namespace: the namespace, with the share's start and end.
+
+    Returns:
+        Whether it belongs to the share.
+    """
     place = fnv1a_32(f"{unit}__{namespace.name}") % NAMESPACE_BUCKETS / NAMESPACE_BUCKETS
     return namespace.start <= place < namespace.until
 
 
 def ranges(weights: Sequence[float], coverage: float) -> Iterator[tuple[float, float]]:
-    """Yield each variant's share of the buckets, from its start up to but excluding its end."""
+    """Yield each variant's share of the buckets.
+
+    Args:
+        weights: the variants' weights, each above 0.
+        coverage: the share of the units that take part, from 0 to 1.
+
+    Returns:
+        The start of each share, and its end, which is excluded; both from 0 to 1.
+
+    Examples:
+        >>> list(ranges([1.0, 3.0], coverage=0.5))
+        [(0.0, 0.125), (0.25, 0.625)]
+    """
     *_, total = accumulate(weights)  # `sum` compensates its rounding since Python 3.12, which would change assignments.
     shares = [weight / total for weight in weights]
     for start, share in zip(accumulate(shares, initial=0.0), shares, strict=False):
@@ -85,7 +128,18 @@ def ranges(weights: Sequence[float], coverage: float) -> Iterator[tuple[float, f
 
 
 def fnv1a_32(text: str) -> int:
-    """Return the FNV-1a hash of a text, with 32 bits."""
+    """Return the FNV-1a hash of a text, with 32 bits.
+
+    Args:
+        text: the text, which is hashed as UTF-8.
+
+    Returns:
+        The hash, from 0 to 2**32 - 1.
+
+    Examples:
+        >>> fnv1a_32("hello")
+        1335831723
+    """
     value = OFFSET_BASIS
     for byte in text.encode():
         value = (value ^ byte) * PRIME & WORD

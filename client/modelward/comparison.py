@@ -225,6 +225,12 @@ class ModelResult(Record):
     def __getitem__(self, metric: Metric | str) -> float:
         """Return a metric's value, for example `result["accuracy"]`.
 
+        Args:
+            metric: the metric, or its name.
+
+        Returns:
+            Its value on the test set.
+
         Raises:
             KeyError: it was not measured.
         """
@@ -315,7 +321,13 @@ class Comparison(TableRecord):
         return self.conclusion.summary
 
     def result(self, version: VersionRef | str) -> ModelResult:
-        """Return the result of one version, given as `spx-direction/3`.
+        """Return the result of one version.
+
+        Args:
+            version: the version, as `"spx-direction/3"` or a reference.
+
+        Returns:
+            The version's result.
 
         Raises:
             KeyError: it was not compared.
@@ -394,7 +406,13 @@ class ModelBenchmark(TableRecord):
     """Why it has no measurements; empty when it ran."""
 
     def __getitem__(self, batch_rows: int) -> BatchBenchmark:
-        """Return the measurements for one batch size.
+        """Return the measurements for one batch size, for example `benchmark[1000]`.
+
+        Args:
+            batch_rows: number of rows per call.
+
+        Returns:
+            The measurements of calls with so many rows.
 
         Raises:
             KeyError: there are none.

@@ -299,6 +299,12 @@ class DriftReport(TableRecord):
     def feature(self, name: str) -> FeatureDrift:
         """Return one feature's comparison.
 
+        Args:
+            name: the feature's name.
+
+        Returns:
+            The comparison of this feature.
+
         Raises:
             KeyError: the report has no such feature.
         """

@@ -89,7 +89,11 @@ class FieldViolation(Record):
 
 
 class ModelwardError(Exception):
-    """The root of the exception hierarchy.
+    """The root of the exception hierarchy; most exceptions are constructed as this one.
+
+    Args:
+        message: a sentence for people.
+        metadata: details for programs, which become text.
 
     Attributes:
         message: a sentence for people.
@@ -125,7 +129,16 @@ class InvalidArgument(ModelwardError):
 
 
 class InvalidField(InvalidArgument, reason="INVALID_FIELD"):
-    """Fields of the request are wrong; `violations` names each and its fix."""
+    """Fields of the request are wrong.
+
+    Args:
+        violations: each field and its fix.
+        message: a sentence for people; made of the violations by default.
+        metadata: details for programs, which become text.
+
+    Attributes:
+        violations: each field and its fix.
+    """
 
     def __init__(self, *violations: FieldViolation, message: str = "", **metadata: object) -> None:
         super().__init__(message or "; ".join(map(str, violations)), **metadata)
@@ -255,7 +268,16 @@ class ModelHalted(FailedPrecondition, reason="MODEL_HALTED"):
 
 
 class GatesFailed(FailedPrecondition, reason="GATES_FAILED"):
-    """The promotion policy rejects the transition; `gates` lists every gate that failed, with its evidence."""
+    """The promotion policy rejects the transition.
+
+    Args:
+        gates: every gate that failed, with its evidence.
+        message: a sentence for people; made of the gates by default.
+        metadata: details for programs, which become text.
+
+    Attributes:
+        gates: every gate that failed, with its evidence.
+    """
 
     def __init__(self, *gates: GateResult, message: str = "", **metadata: object) -> None:
         failed = "; ".join(f"{gate.gate}: {gate.evidence}" for gate in gates)
@@ -327,6 +349,11 @@ class ResourceExhausted(ModelwardError):
 
 class LimitReached(ResourceExhausted, reason="LIMIT_REACHED"):
     """A limit of the server was reached; `metadata["limit"]` names it.
+
+    Args:
+        message: a sentence for people.
+        retry_seconds: the time after which another attempt may succeed; None when it is not known.
+        metadata: details for programs, which become text.
 
     Attributes:
         retry_seconds: the time after which another attempt may succeed, where the server knows it; clients wait so

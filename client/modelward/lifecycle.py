@@ -169,6 +169,7 @@ class ModelVersion(Record):
 
     @property
     def ref(self) -> VersionRef:
+        """The reference to the version, written `spx-direction/3`."""
         return VersionRef(self.model, self.version)
 
     def __str__(self) -> str:
@@ -246,7 +247,7 @@ class TransitionResult(Record):
     transition: Transition
     """The record of the transition."""
     gates: tuple[GateResult, ...] = ()
-    """The promotion gates that were evaluated; with `dry_run` also those that failed."""
+    """The promotion gates that were evaluated, all of them passed."""
 
     def _describe(self) -> str:
         failed = [gate.gate for gate in self.gates if not gate.passed]
@@ -362,6 +363,7 @@ class AuditVerification(TableRecord):
 
     @property
     def intact(self) -> bool:
+        """Whether nothing is wrong."""
         return not self.defects
 
     def _describe(self) -> str:

@@ -436,6 +436,13 @@ def triggers_of(
         session: sessions of an exchange.
         drift: True for the report's own decision, a number for the minimum score.
         performance: bounds on metrics.
+
+    Returns:
+        The triggers, in the order of the arguments.
+
+    Examples:
+        >>> [type(trigger).__name__ for trigger in triggers_of(cron="30 17 * * FRI", drift=0.6)]
+        ['Cron', 'OnDrift']
     """
     triggers: list[Trigger] = []
     if every is not None:

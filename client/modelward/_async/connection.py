@@ -56,18 +56,11 @@ Response = TypeVar("Response", bound=Message)
 
 
 class AsyncConnection:
-    """A connection to a Modelward server, or to several servers of one database, with the methods to call them.
+    """A connection to one or several Modelward servers; `AsyncClient` documents the arguments.
 
-    Args:
-        target: the server, as `host:port`; several separated by commas, such as `models-1:50061,models-2:50061`. Calls
-            rotate over the available servers, and an interrupted call continues at another one.
-        timeout: seconds for one call with all its attempts, unless the call sets its own timeout.
-        actor: the actor in the audit log; the login name by default.
-        credentials: for TLS; without them the connection is not encrypted.
-        token: a token or JWT that authenticates the caller, or a function that returns one for each call.
-
-    Raises:
-        InvalidField: an argument is invalid, or a token would be sent unencrypted over a network.
+    Attributes:
+        target: the server's address, as given.
+        actor: the actor in the audit log.
     """
 
     def __init__(

@@ -43,16 +43,28 @@ class AsyncDrift(AsyncConnection):
         """Store reference data of a version as a profile, with which later data are compared.
 
         Args:
-            data: a table of at least one row, in time order.
+            version: the version, such as `"spx-trend/3"`.
+            data: a table of shape (rows, features) with at least one row, in time order. Missing values are None, NaN,
+                NaT or NA; their share is a part of the profile.
             name: the reference's name, such as "calm" or "crisis"; "default" when empty. An existing one is replaced.
             names: the columns of an array; `x0`, `x1`, ... by default.
             ignore: columns of the data that are not features, such as "symbol", whatever their values. The reference
                 stores their names: live data may contain them or not. Times are never features.
+            timeout: seconds for the call with all its attempts; those of the client by default.
+
+        Returns:
+            The profile of the data; the rows themselves are not stored.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
             InvalidField: the data are not a table of numbers, text, booleans and times, have no row, or lack an ignored
                 column.
+
+        Examples:
+            >>> table = {"vix": [12.0, 13.5, None], "up": [True, False, True]}
+            >>> calm = await mw.set_reference("spx-trend/1", table, name="calm")
+            >>> [(feature.name, feature.kind.value, round(feature.missing_share, 2)) for feature in calm.features]
+            [('vix', 'number', 0.33), ('up', 'category', 0.0)]
         """
         from modelward.data import INLINE_BYTES, size_of, to_arrow, to_dataset, to_reference_columns
 
@@ -74,6 +86,13 @@ class AsyncDrift(AsyncConnection):
 
     async def get_reference(self, version: AnyVersion, *, name: str = "") -> Reference:
         """Return the profile of a version's reference.
+
+        Args:
+            version: the version, such as `"spx-trend/3"`.
+            name: the reference's name; "default" when empty.
+
+        Returns:
+            The profile.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
@@ -99,15 +118,29 @@ class AsyncDrift(AsyncConnection):
         A small table is sent in one message, a large one as a stream.
 
         Args:
-            data: every feature of the reference, by name; other columns only if they are times or ignored.
+            version: the version, such as `"spx-trend/3"`.
+            data: a table of shape (rows, features) with every feature of the reference, by name; other columns only if
+                they are times or ignored. Missing values are None, NaN, NaT or NA: they count for the missing share
+                only.
             reference: the reference's name; "default" when empty.
+            names: the columns of an array; `x0`, `x1`, ... by default.
             thresholds: for this call, in place of the model's policy.
             label: what the data are, such as "2008Q4", for people who read the report.
             ignore: columns of the data that are not features, in addition to those stored with the reference.
+            timeout: seconds for the call with all its attempts; those of the client by default.
+
+        Returns:
+            The report, with the strongest feature first.
 
         Raises:
             ModelNotFound, VersionNotFound, ReferenceNotFound: a resource does not exist.
             InvalidField: a feature is missing, unknown or of another type, or there is no row.
+
+        Examples:
+            >>> shifted = {"momentum": X["momentum"] + 1.5, "volume": X["volume"]}
+            >>> report = await mw.detect_drift("spx-trend/1", shifted, label="2008Q4")
+            >>> print(report.drift_detected, report.drivers)
+            True ('momentum',)
         """
         from modelward.data import INLINE_BYTES, size_of, to_arrow, to_dataset
 
@@ -139,10 +172,25 @@ class AsyncDrift(AsyncConnection):
         ignore: Collection[str] = (),
         timeout: float | None = None,
     ) -> DriftReport:
-        """Compare a Parquet file or folder that the server itself reads, such as `file:///data/q3.parquet`.
+        """Compare a Parquet file or folder that the server itself reads with a version's reference.
+
+        Args:
+            version: the version, such as `"spx-trend/3"`.
+            uri: a location that the server's operator allows, such as `file:///data/q3.parquet` or
+                `s3://bucket/ticks/`.
+            reference: the reference's name; "default" when empty.
+            thresholds: for this call, in place of the model's policy.
+            label: what the data are, for people who read the report.
+            ignore: columns of the data that are not features, in addition to those stored with the reference.
+            timeout: seconds for the call with all its attempts; those of the client by default.
+
+        Returns:
+            The report, with the strongest feature first.
 
         Raises:
-            the errors of `detect_drift`, and SourceNotAllowed: the operator does not allow the server to read there.
+            ModelNotFound, VersionNotFound, ReferenceNotFound: a resource does not exist.
+            SourceNotAllowed: the operator does not allow the server to read there.
+            InvalidField: a feature is missing, unknown or of another type, or there is no row.
         """
         request = pb.DetectDriftRequest(
             version=ref_to_proto(as_ref(version)),
@@ -156,6 +204,12 @@ class AsyncDrift(AsyncConnection):
 
     async def get_drift_report(self, report_id: str) -> DriftReport:
         """Return a stored report.
+
+        Args:
+            report_id: the id of the report, as in `DriftReport.report_id` and in drift alarms.
+
+        Returns:
+            The report.
 
         Raises:
             ReportNotFound: there is no report with this id.
@@ -172,6 +226,15 @@ class AsyncDrift(AsyncConnection):
         created_after: datetime | None = None,
     ) -> AsyncIterator[DriftReport]:
         """Iterate over the reports of a model, the newest first.
+
+        Args:
+            model: the model's name.
+            version: only reports of the model's version with this number; of all when 0.
+            drift_detected_only: leave out reports without drift.
+            created_after: only reports made at this time or later.
+
+        Returns:
+            An iteration over the reports; their pages are fetched as it proceeds.
 
         Raises:
             ModelNotFound, VersionNotFound: the model or version does not exist.
@@ -195,6 +258,7 @@ class AsyncDrift(AsyncConnection):
         """Render a stored report.
 
         Args:
+            report_id: the id of the report.
             format: `html` for a self-contained page with every number, in the reader's light or dark theme; `png` for
                 an image, 2400 pixels wide, with the result, its strongest features and the scores over time.
 
@@ -211,6 +275,12 @@ class AsyncDrift(AsyncConnection):
     async def get_drift_policy(self, model: str) -> DriftPolicy:
         """Return a model's drift policy, with the defaults where nothing was set.
 
+        Args:
+            model: the model's name.
+
+        Returns:
+            The policy; each of its thresholds has a value.
+
         Raises:
             ModelNotFound: there is no such model.
         """
@@ -220,10 +290,22 @@ class AsyncDrift(AsyncConnection):
     async def set_drift_policy(self, policy: DriftPolicy) -> DriftPolicy:
         """Replace a model's drift policy.
 
+        Args:
+            policy: the whole policy; an empty `etag` replaces whatever is there, and thresholds that are None are the
+                defaults.
+
+        Returns:
+            The policy, with its new etag.
+
         Raises:
             ModelNotFound: there is no such model.
-            EtagMismatch: the policy changed since its etag was read; an empty etag accepts any.
+            EtagMismatch: the policy changed since its etag was read.
             InvalidField: a threshold is NaN, infinite or out of its range.
+
+        Examples:
+            >>> thresholds = DriftThresholds(ks=0.3, features={"volume": FeatureThresholds(ignored=True)})
+            >>> (await mw.set_drift_policy(DriftPolicy("spx-trend", thresholds))).thresholds.ks
+            0.3
         """
         request = pb.SetDriftPolicyRequest(policy=drift_policy_to_proto(policy))
         return drift_policy_from_proto((await self._call(self._drift.SetDriftPolicy, request)).policy)

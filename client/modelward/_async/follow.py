@@ -195,14 +195,13 @@ class AsyncFollowing(AsyncConnection):
     ) -> AsyncFollower:
         """Follow the version in production: keep it in memory and replace it when another one is promoted.
 
-            with mw.follow("spx-direction") as live:
-                live.current.model.predict(x)  # no network here
-
         Args:
+            model: the model's name.
             stage: the stage to follow.
             cache: folder for files; `modelward` in the user's cache folder by default.
-            load: loads a model from a version's files; by default scikit-learn (skops) and ONNX are supported, and for
-                other formats `current.model` is None and `current.folder` has the files.
+            load: loads a model from a version's files, given the version and their folder; by default scikit-learn
+                (skops) and ONNX are supported, and for other formats `current.model` is None and `current.folder` has
+                the files.
             trusted: names of further types that a skops file may contain.
             allow_pickle: also load pickles, which runs the code of their authors, current and future.
             max_staleness: how long the current version may be used while the server is unavailable; no limit by
@@ -210,11 +209,20 @@ class AsyncFollowing(AsyncConnection):
             engine: when given, the running version is reported to the server under this name.
             longest_staleness: deprecated spelling of `max_staleness`.
 
+        Returns:
+            A follower, to be used in a `with` block.
+
         Raises:
             ModelNotFound: on entering the block, if there is no such model.
             Unavailable: on entering the block, if the server is unavailable and the disk has no good version.
             InvalidField: on entering the block, if the cache is writable by others.
             FailedPrecondition: the client is closed.
+
+        Examples:
+            >>> async with mw.follow("spx-trend", cache=folder) as live:
+            ...     prediction = live.current.model.predict([[0.5, -1.0]])  # no network here
+            ...     print(live.current.version)
+            spx-trend/1
         """
         self._check_open()
         return AsyncFollower(

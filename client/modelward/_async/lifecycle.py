@@ -47,6 +47,14 @@ class AsyncLifecycle(AsyncUploading):
     async def create_model(self, name: str, *, description: str = "", tags: Mapping[str, str] | None = None) -> Model:
         """Create a model without versions; `register` also does this for a new model.
 
+        Args:
+            name: the model's name, of at most 128 letters, digits, dots, hyphens and underscores; it is unique.
+            description: its purpose.
+            tags: free labels, as text.
+
+        Returns:
+            The model.
+
         Raises:
             ModelExists: the name is taken.
             InvalidField: the name is empty, too long or contains a character that is not allowed.
@@ -56,6 +64,12 @@ class AsyncLifecycle(AsyncUploading):
 
     async def get_model(self, name: str) -> Model:
         """Return a model.
+
+        Args:
+            name: the model's name.
+
+        Returns:
+            The model as it is now.
 
         Raises:
             ModelNotFound: there is no model with this name.
@@ -68,8 +82,15 @@ class AsyncLifecycle(AsyncUploading):
         """Iterate over the models that meet every condition, by name.
 
         Args:
-            stages: only models with a version in one of these.
+            name_prefix: only models whose name begins with this; all when empty.
+            stages: only models with a version in one of these; all when empty.
             tags: only models with all of these tags.
+
+        Returns:
+            An iteration over the models; their pages are fetched as it proceeds.
+
+        Raises:
+            InvalidField: there is no stage with this name, or the prefix cannot begin a name.
         """
         request = pb.ListModelsRequest(
             name_prefix=name_prefix, stages=_stages(stages), tags=tags or {}, page_size=PAGE_SIZE
@@ -83,9 +104,19 @@ class AsyncLifecycle(AsyncUploading):
     ) -> Model:
         """Replace a model's description or tags; None leaves them unchanged.
 
+        Args:
+            name: the model's name.
+            description: the new description.
+            tags: the new tags, in place of all former ones.
+            etag: the model's expected etag; empty accepts any.
+
+        Returns:
+            The changed model, with its new etag.
+
         Raises:
             ModelNotFound: there is no model with this name.
             EtagMismatch: it changed since `etag` was read.
+            InvalidField: nothing is to be changed, or a tag is invalid.
         """
         request = pb.UpdateModelRequest(
             model=name, description=description or "", tags=tags or {}, update_mask=_mask(description, tags), etag=etag
@@ -104,7 +135,26 @@ class AsyncLifecycle(AsyncUploading):
         job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
-        """Register a version as `register` does, without reference data."""
+        """Register a version as `register` does, without reference data.
+
+        Args:
+            name: the model's name; a model that does not exist is created.
+            model: a scikit-learn estimator, an ONNX model, or a path to a file or folder.
+            metrics: measures of its quality by name; finite values.
+            params: its training parameters as text; an estimator's own by default.
+            tags: free labels, as text.
+            description: what distinguishes this version.
+            job: the retraining job that produced the version, as returned by `lease_job`.
+            timeout: seconds for each of the calls involved; those of the client by default.
+
+        Returns:
+            The version, whose files are stored durably.
+
+        Raises:
+            InvalidField: the name, a metric or the model is invalid.
+            JobNotHeld: the job's lease has ended.
+            JobHasVersion: a version was already registered for the job.
+        """
         with model_files.saved(model) as saved:
             await self._upload(saved, timeout)
             request = pb.RegisterModelVersionRequest(
@@ -136,10 +186,19 @@ class AsyncLifecycle(AsyncUploading):
         """Register a version from files that the server itself reads.
 
         Args:
+            name: the model's name; a model that does not exist is created.
             source_uri: `runs:/<id>/model` or `models:/<name>/<version>` of the server's MLflow, or a location that its
                 operator allows, such as `file:///srv/models/spx` or `s3://bucket/models/spx`.
             format: the format of the model; None lets the server detect it by the names of the files.
+            metrics: measures of its quality by name; finite values.
+            params: its training parameters, as text.
+            tags: free labels, as text.
+            description: what distinguishes this version.
             job: the retraining job that produced the version, as returned by `lease_job`.
+            timeout: seconds for the call with all its attempts; those of the client by default.
+
+        Returns:
+            The version, whose files the server has copied.
 
         Raises:
             SourceNotAllowed: the operator does not allow the server to read there.
@@ -163,6 +222,12 @@ class AsyncLifecycle(AsyncUploading):
     async def get_version(self, version: AnyVersion) -> ModelVersion:
         """Return a version.
 
+        Args:
+            version: the version, such as `"spx-trend/3"`.
+
+        Returns:
+            The version as it is now.
+
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
         """
@@ -180,7 +245,29 @@ class AsyncLifecycle(AsyncUploading):
         created_after: datetime | None = None,
         created_before: datetime | None = None,
     ) -> AsyncIterator[ModelVersion]:
-        """Iterate over the versions that meet every condition: by model, the highest number first."""
+        """Iterate over the versions that meet every condition: by model, the highest number first.
+
+        Args:
+            model: only versions of this model; of all models when empty.
+            name_prefix: only versions of models whose name begins with this.
+            stages: only versions in one of these; all when empty.
+            tags: only versions with all of these tags.
+            metrics: only versions whose metrics are in all of these ranges.
+            created_after: only versions registered at this time or later.
+            created_before: only versions registered before this time.
+
+        Returns:
+            An iteration over the versions; their pages are fetched as it proceeds.
+
+        Raises:
+            ModelNotFound: there is no such model.
+            InvalidField: a range or a time is invalid.
+
+        Examples:
+            >>> good = mw.list_versions("spx-trend", metrics=[MetricRange("accuracy", at_least=0.55)])
+            >>> [str(version) async for version in good]
+            ['spx-trend/2']
+        """
         request = pb.ListModelVersionsRequest(
             model=model,
             name_prefix=name_prefix,
@@ -205,9 +292,19 @@ class AsyncLifecycle(AsyncUploading):
     ) -> ModelVersion:
         """Replace a version's description or tags; None leaves them unchanged.
 
+        Args:
+            version: the version, such as `"spx-trend/3"`.
+            description: the new description.
+            tags: the new tags, in place of all former ones.
+            etag: the version's expected etag; empty accepts any.
+
+        Returns:
+            The changed version, with its new etag.
+
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
             EtagMismatch: it changed since `etag` was read.
+            InvalidField: nothing is to be changed, or a tag is invalid.
         """
         request = pb.UpdateModelVersionRequest(
             version=ref_to_proto(as_ref(version)),
@@ -224,8 +321,12 @@ class AsyncLifecycle(AsyncUploading):
         """Log metrics measured after training; for each key the value measured last is the version's.
 
         Args:
-            metrics: finite values.
+            version: the version, such as `"spx-trend/3"`.
+            metrics: values by metric name, each finite.
             measured_at: time of the measurement, with its time zone; now by default.
+
+        Returns:
+            The version with its current metrics.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
@@ -237,14 +338,43 @@ class AsyncLifecycle(AsyncUploading):
         return version_from_proto((await self._call(self._lifecycle.LogMetrics, request)).version)
 
     async def download(self, version: AnyVersion, to: Path | str, *, timeout: float | None = None) -> Path:
-        """Download a version's files to a folder, verify each, and return the folder.
+        """Download a version's files to a folder, and verify each by its SHA-256.
 
         Existing files are not downloaded again, and partial ones, as `<path>.part`, are resumed.
+
+        Args:
+            version: the version, such as `"spx-trend/3"`.
+            to: the folder; it is created when it does not exist.
+            timeout: seconds for all files together; by default none, except that a download without progress ends after
+                the client's timeout.
+
+        Returns:
+            The folder.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
             InvalidField: a file's name, or a link in the folder, leads out of the folder.
             DigestMismatch: the downloaded bytes, or the manifest, do not match the registered digests.
+            ArtifactDeleted: the files were deleted.
+            ResourceExhausted: the disk has no room for the files.
+        Download a version's files to a folder, and verify each by its SHA-256.
+
+        Existing files are not downloaded again, and partial ones, as `<path>.part`, are resumed.
+
+        Args:
+            version: the version, such as `"spx-trend/3"`.
+            to: the folder; it is created when it does not exist.
+            timeout: seconds for all files together; those of the client by default. It ends earlier when no byte
+                arrives for as long as the client's timeout.
+
+        Returns:
+            The folder.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it does not exist.
+            InvalidField: a file's name, or a link in the folder, leads out of the folder.
+            DigestMismatch: the downloaded bytes, or the manifest, do not match the registered digests.
+            ArtifactDeleted: the files were deleted.
             ResourceExhausted: the disk has no room for the files.
         """
         resolved = version if isinstance(version, ModelVersion) else await self.get_version(version)
@@ -290,17 +420,29 @@ class AsyncLifecycle(AsyncUploading):
         allow_pickle: bool = False,
         timeout: float | None = None,
     ) -> Any:
-        """Download a version, verify it, and load its model: a scikit-learn estimator, or an ONNX session.
+        """Download a version, verify it, and load its model.
 
         Args:
+            version: the version, such as `"spx-trend/3"`.
             trusted: names of further types that a skops file may contain, such as `my_package.MyTransformer`.
             allow_pickle: also load `model.pkl`. A pickle runs its author's code in this process: only allow it for
                 authors whom you would let use this machine.
+            timeout: seconds for the download, as for `download`.
+
+        Returns:
+            A scikit-learn estimator, or an ONNX session (`onnxruntime.InferenceSession`).
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
+            ArtifactDeleted: its files were deleted.
+            ModelFailed: its files contain no model of their format.
             FormatNotExecutable: loading this format would run its author's code, or the format is unknown, or the file
                 contains types that are not trusted; the message names them.
+
+        Examples:
+            >>> estimator = await mw.load("spx-trend/1")
+            >>> estimator.predict([[0.5, -1.0]]).shape
+            (1,)
         """
         resolved = version if isinstance(version, ModelVersion) else await self.get_version(version)
         with TemporaryDirectory() as folder:

@@ -34,16 +34,27 @@ class AsyncObserving(AsyncConnection):
         """Start or continue to send the live data of a version; each window is compared when it closes.
 
         Args:
+            version: the version, such as `"spx-trend/3"`.
             sender: the sender's name, such as "engine-ny4-07"; each sender has its own windows, and one process at a
                 time.
             rows: a window closes after this number of rows; or
             span: after this duration, at multiples of it since 1970 in UTC.
             reference: the reference's name; "default" when empty.
-            alarm_after: number of the last `alarm_of` windows that must drift for an alarm; 2 of 3 by default.
+            alarm_after: number of the last `alarm_of` windows that must drift for an alarm; 2 when 0.
+            alarm_of: number of windows that are looked at for an alarm; 3 when 0.
+
+        Returns:
+            An observer, whose `add` sends rows.
 
         Raises:
             ModelNotFound, VersionNotFound, ReferenceNotFound: a resource does not exist.
             InvalidField: neither or both of `rows` and `span` are given, or another argument is invalid.
+
+        Examples:
+            >>> observer = await mw.observe("spx-trend/1", sender="engine-ny4-07", rows=200)
+            >>> seen = await observer.add({"momentum": X["momentum"][:200] + 2.0, "volume": X["volume"][:200]})
+            >>> print(seen.acknowledged, [report.drift_detected for report in seen.reports], seen.alarm)
+            1 [True] False
         """
         if (rows > 0) == (span is not None):
             raise InvalidField(FieldViolation("rows", "give either rows or span, so that windows close"))
@@ -89,10 +100,14 @@ class AsyncObserver:
         """Send the next rows; on return they are stored, and the windows that they closed are compared.
 
         Args:
-            data: a table with every feature of the reference, as for `detect_drift`.
-            seen_at: time of the observation; now by default.
-            names: the columns of an array.
+            data: a table of shape (rows, features) with every feature of the reference, as for `detect_drift`.
+            seen_at: time of the observation, with its time zone; now by default.
+            names: the columns of an array; `x0`, `x1`, ... by default.
             ignore: columns of the data that are not features, in addition to those stored with the reference.
+            timeout: seconds for the call with all its attempts; those of the client by default.
+
+        Returns:
+            The number of the last batch that is stored, and the reports of the windows that closed.
 
         Raises:
             InvalidField: a feature is missing, unknown or of another type, or there is no row.

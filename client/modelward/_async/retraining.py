@@ -32,6 +32,9 @@ class AsyncRetraining(AsyncConnection):
         Args:
             model: only this model; all when empty.
 
+        Returns:
+            An iteration over the due models; their pages are fetched as it proceeds.
+
         Raises:
             ModelNotFound: there is no such model.
         """
@@ -51,16 +54,19 @@ class AsyncRetraining(AsyncConnection):
         data_from: datetime | None = None,
         data_until: datetime | None = None,
     ) -> Job:
-        """Request the retraining of a model, and return its open job, which is new or has an additional reason.
+        """Request the retraining of a model.
 
         Args:
             model: the model's name.
             reason: the reason, for the audit log.
             queue: the job's queue; that of the model's retraining policy when empty.
             labels: labels for the selection by workers, in addition to the policy's.
-            parameters: training parameters, in addition to the policy's and overriding them.
+            parameters: training parameters as text, in addition to the policy's and overriding them.
             data_from: start of the training data; from the policy's window by default.
             data_until: end of the training data; now by default.
+
+        Returns:
+            The model's open job, which is new or has an additional reason.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -97,10 +103,22 @@ class AsyncRetraining(AsyncConnection):
             labels: only a job with all of these labels.
             wait: how long to wait for a job, up to five minutes.
 
+        Returns:
+            The leased job; pass it to `register`, `heartbeat_job`, `complete_job` and `fail_job`.
+
         Raises:
             NotDue: the model is not due or its job waits after a failure; without a model, no job is available.
             JobAlreadyLeased: another worker holds the model's job.
             ModelNotFound: there is no such model.
+
+        Examples:
+            >>> requested = await mw.request_retraining("spx-trend", reason="new data vendor", parameters={"C": "0.5"})
+            >>> job = await mw.lease_job("spx-trend", holder="trainer-7")
+            >>> model.set_params(C=float(job.parameters["C"]))
+            LogisticRegression(C=0.5)
+            >>> version = await mw.register(job.model, model, job=job)
+            >>> print((await mw.complete_job(job, version)).state)
+            succeeded
         """
         request = pb.LeaseJobRequest(
             model=model,
@@ -128,7 +146,13 @@ class AsyncRetraining(AsyncConnection):
         Args:
             holder: the name of the worker; each job has its own lease and is completed separately.
             max_jobs: maximum number of jobs, from 1 to 100.
-            lease, queue, labels, wait: as for `lease_job`; the wait is for the first job.
+            lease: its duration without a heartbeat, from a second to a day; ten minutes by default.
+            queue: only jobs of this queue; any when empty.
+            labels: only jobs with all of these labels.
+            wait: how long to wait for the first job, up to five minutes.
+
+        Returns:
+            The leased jobs, at least one.
 
         Raises:
             NotDue: no job is available.
@@ -154,6 +178,9 @@ class AsyncRetraining(AsyncConnection):
             lease: the duration from now on; that of the original lease by default.
             progress: the progress of the work, from 0 to 1; unchanged by default.
             message: the current step; unchanged when empty.
+
+        Returns:
+            The job with its new expiry.
 
         Raises:
             JobNotHeld: the lease has expired, or the job has ended.
@@ -187,6 +214,9 @@ class AsyncRetraining(AsyncConnection):
                 test set by default.
             log: the output of the work, which MLflow then shows with the version's run; truncated to its end.
 
+        Returns:
+            The job, which has succeeded.
+
         Raises:
             JobNotHeld: the lease has expired, or the job has ended.
             JobHasVersion: another version was registered for the job.
@@ -216,6 +246,9 @@ class AsyncRetraining(AsyncConnection):
             give_up: whether to stop retrying, even if attempts are left.
             release: whether to only return the job: another worker may take it at once, and the attempt does not count.
 
+        Returns:
+            The job in its new state.
+
         Raises:
             JobNotHeld: the lease has expired, or the job has ended.
         """
@@ -236,6 +269,9 @@ class AsyncRetraining(AsyncConnection):
         Args:
             job: the job, or its id.
 
+        Returns:
+            The job, which is pending again.
+
         Raises:
             JobNotFound: there is no job with this id.
             JobNotRetryable: it has not failed permanently, or the model has a newer job.
@@ -245,6 +281,12 @@ class AsyncRetraining(AsyncConnection):
 
     async def get_job(self, job_id: str) -> Job:
         """Return a job.
+
+        Args:
+            job_id: the job's id.
+
+        Returns:
+            The job as it is now.
 
         Raises:
             JobNotFound: there is no job with this id.
@@ -257,8 +299,12 @@ class AsyncRetraining(AsyncConnection):
         """Iterate over the jobs of one model, or of all, the newest first.
 
         Args:
+            model: only jobs of this model; all when empty.
             states: only jobs in one of these; all when empty.
             queue: only jobs of this queue; all when empty.
+
+        Returns:
+            An iteration over the jobs; their pages are fetched as it proceeds.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -272,6 +318,12 @@ class AsyncRetraining(AsyncConnection):
     async def get_retraining_policy(self, model: str) -> RetrainingPolicy:
         """Return a model's retraining policy; the defaults when none was set.
 
+        Args:
+            model: the model's name.
+
+        Returns:
+            The policy.
+
         Raises:
             ModelNotFound: there is no such model.
         """
@@ -279,7 +331,13 @@ class AsyncRetraining(AsyncConnection):
         return retraining_policy_from_proto((await self._call(self._retraining.GetRetrainingPolicy, request)).policy)
 
     async def set_retraining_policy(self, policy: RetrainingPolicy) -> RetrainingPolicy:
-        """Replace a model's retraining policy, and return it with its new etag.
+        """Replace a model's retraining policy.
+
+        Args:
+            policy: the whole policy; an empty `etag` replaces whatever is there.
+
+        Returns:
+            The policy, with its new etag.
 
         Raises:
             ModelNotFound: there is no such model.

@@ -76,11 +76,26 @@ class AbTests(Connection):
             shadow: the control decides for every unit while the others run in shadow; they are compared unit by unit.
             confidence_level: of intervals and verdict, from 0.5 to 0.999.
             block: outcomes within each block of this length count as one, for serially dependent outcomes.
+            description: the question that the test answers.
+            timeout: seconds for the call with all its attempts; those of the client by default.
+
+        Returns:
+            The running test, by which `assign` computes variants.
 
         Raises:
             AbTestExists: the name is taken.
             ModelNotFound, VersionNotFound: a version does not exist.
             InvalidField: a name, a weight, a share or a metric is invalid.
+
+        Examples:
+            >>> test = mw.create_ab_test(
+            ...     "spx-trend",
+            ...     {"champion": "spx-trend/1", "challenger": "spx-trend/2"},
+            ...     primary_metric="pnl_bps",
+            ...     guardrails=[AbMetric("slippage_bps", lower_is_better=True, margin=0.2)],
+            ... )
+            >>> print(test.control.name, test.state)
+            champion running
         """
         message = pb.AbTest(
             test=test,
@@ -102,6 +117,12 @@ class AbTests(Connection):
     def get_ab_test(self, test: str) -> AbTest:
         """Return a test.
 
+        Args:
+            test: the test's name.
+
+        Returns:
+            The test as it is now.
+
         Raises:
             AbTestNotFound: there is no test with this name.
         """
@@ -109,7 +130,14 @@ class AbTests(Connection):
         return ab_test_from_proto((self._call(self._comparison.GetAbTest, request)).ab_test)
 
     def list_ab_tests(self, model: str = "", *, state: AbTestState | None = None) -> Iterator[AbTest]:
-        """Iterate over tests, the newest first: those with a version of one model, or all.
+        """Iterate over tests, the newest first.
+
+        Args:
+            model: only tests with a version of this model; all when empty.
+            state: only tests in this state; all when None.
+
+        Returns:
+            An iteration over the tests; their pages are fetched as it proceeds.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -125,6 +153,13 @@ class AbTests(Connection):
         A unit that takes no part gets the control, as does every unit of a shadow test. In a concluded test every unit
         gets the chosen variant, so fetch the test again from time to time.
 
+        Args:
+            test: the test, as returned by `create_ab_test` or `get_ab_test`.
+            unit: the unit, such as an account's number as text; 1 to 256 characters.
+
+        Returns:
+            The variant, and whether the unit takes part.
+
         Raises:
             InvalidField: the unit is not text of 1 to 256 characters.
             UnexpectedError: the test lacks variants, weights or a winner; tests that Modelward returned always have
@@ -137,6 +172,13 @@ class AbTests(Connection):
 
     def assign_variant(self, test: AbTest | str, unit: str) -> Assignment:
         """Return the variant that a unit gets, as computed by the server; the result is that of `assign`.
+
+        Args:
+            test: the test, or its name.
+            unit: the unit; 1 to 256 characters.
+
+        Returns:
+            The variant, and whether the unit takes part.
 
         Raises:
             AbTestNotFound: there is no such test.
@@ -156,12 +198,24 @@ class AbTests(Connection):
         10,000 outcomes are recorded atomically; more are sent in several calls.
 
         Args:
-            timeout: seconds for each call.
+            test: the test, or its name.
+            outcomes: the outcomes; their values are finite, in the metrics' own units.
+            timeout: seconds for each of the calls involved; those of the client by default.
+
+        Returns:
+            How many outcomes are new, and how many were known or left out.
 
         Raises:
             AbTestNotFound: there is no such test.
             AbTestConcluded: it has ended.
             InvalidField: a variant or a metric is not one of the test's, or a value is not finite.
+
+        Examples:
+            >>> variants = {"champion": "spx-trend/1", "challenger": "spx-trend/2"}
+            >>> test = mw.create_ab_test("spx-trend", variants, primary_metric="pnl_bps")
+            >>> outcome = AbOutcome("order-1", "account-17", {"pnl_bps": 0.4})
+            >>> (mw.record_ab_outcomes(test, [outcome])).recorded
+            1
         """
         recorded = []
         for batch in batches(outcomes):
@@ -171,6 +225,13 @@ class AbTests(Connection):
 
     def ab_test_result(self, test: AbTest | str, *, timeout: float | None = None) -> AbTestResult:
         """Return a test's current result; looking at it often does not affect its validity.
+
+        Args:
+            test: the test, or its name.
+            timeout: seconds for the call with all its attempts; those of the client by default.
+
+        Returns:
+            The estimates of every variant, and the verdict.
 
         Raises:
             AbTestNotFound: there is no such test.
@@ -186,6 +247,7 @@ class AbTests(Connection):
         """Render a test's current result.
 
         Args:
+            test: the test, or its name.
             format: `html` for a self-contained page with every number, in the reader's light or dark theme; `png` for
                 an image, 2400 pixels wide, with the verdict, its timeline and the intervals.
 
@@ -212,11 +274,17 @@ class AbTests(Connection):
         """Conclude a test and record the decision.
 
         Args:
+            test: the test, or its name.
             winner: the chosen variant; when empty, the superior one, or else the control.
             action: `"none"` only records, `"promote"` promotes the winner to production through the usual gates,
                 `"roll-back"` restores the predecessor, `"by-rule"` acts as the result indicates: a superior variant is
                 promoted, and a guardrail violated by the version in production rolls back.
+            reason: the reason, for the audit log.
             etag: the test's, so that the test is only concluded as it was read; empty accepts any.
+            timeout: seconds for the call with all its attempts; those of the client by default.
+
+        Returns:
+            The concluded test, with the decision and the result at that time.
 
         Raises:
             AbTestNotFound: there is no such test.

@@ -38,10 +38,21 @@ class Client(
     Retraining,
     Mlflow,
 ):
-    """A client with every operation of Modelward as a method.
+    """A client with every operation of Modelward as a method; leaving its `with` block closes it.
 
     Every method may raise `Unavailable`, when the server does not respond within the timeout, and `DeadlineExceeded`.
     Mutations are safe to retry: all attempts of a call carry the same request id, and the server runs it only once.
+
+    Args:
+        target: the server, as `host:port`; several separated by commas, such as `models-1:50061,models-2:50061`. Calls
+            rotate over the available servers, and an interrupted call continues at another one.
+        timeout: seconds for one call with all its attempts, unless the call sets its own timeout.
+        actor: the actor in the audit log; the login name by default.
+        credentials: for TLS, as `grpc.ssl_channel_credentials` returns; without them the connection is not encrypted.
+        token: a token or JWT that authenticates the caller, or a function that returns one for each call.
+
+    Raises:
+        InvalidField: an argument is invalid, or a token would be sent unencrypted over a network.
     """
 
     def register(
@@ -63,21 +74,30 @@ class Client(
         Args:
             name: the model's name; a model that does not exist is created.
             model: a scikit-learn estimator (saved by skops), an ONNX model, or a path to a file or folder.
-            metrics: measures of its quality; finite values.
-            params: its training parameters; an estimator's own by default.
-            tags: free labels.
+            metrics: measures of its quality by name; finite values.
+            params: its training parameters as text; an estimator's own by default.
+            tags: free labels, as text.
             description: what distinguishes this version.
-            reference: its training data, the reference for drift detection; a frame, a mapping of columns, an Arrow
-                table or an array. It is checked before anything is registered.
+            reference: its training data of shape (rows, features), the reference for drift detection: a frame, a
+                mapping of columns, an Arrow table or an array. None, NaN, NaT and NA are missing values. It is checked
+                before anything is registered; None stores no reference.
             ignore: columns of `reference` that are not features, such as "symbol", whatever their values.
             job: the retraining job that produced the version, as returned by `lease_job`: only its holder may register
                 it, and a job has one version.
-            timeout: seconds for each of the calls involved.
+            timeout: seconds for each of the calls involved; those of the client by default.
+
+        Returns:
+            The version, whose files are stored durably.
 
         Raises:
             InvalidField: the name, a metric, the model or the reference is invalid.
             JobNotHeld: the job's lease has ended.
             JobHasVersion: a version was already registered for the job.
+
+        Examples:
+            >>> version = mw.register("spx-trend", model, metrics={"accuracy": 0.58}, reference=X)
+            >>> print(version, version.stage, version.references)
+            spx-trend/3 training ('default',)
         """
         # Imported here, because importing numpy takes as long as the rest of the package.
         from modelward.data import to_reference_columns

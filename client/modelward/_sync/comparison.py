@@ -54,7 +54,7 @@ class Comparisons(Uploading):
         """Run versions on a test set, in the server, and test their differences for statistical significance.
 
         Args:
-            versions: 2 to 50, of one model or of several, as `"spx-direction/3"` or as returned by the client.
+            versions: 2 to 50, of one model or of several, as `"spx-trend/3"` or as returned by the client.
             X: the features, shape (rows, features): a pandas or polars frame, an Arrow table, a mapping of columns, or
                 an array. Columns are matched by the names that a model was trained with, where it knows them. Rows are
                 assumed to be in time order. None when all versions have predictions. Or the URI of Parquet files that
@@ -67,8 +67,8 @@ class Comparisons(Uploading):
                 all. Where `X` is a URI they are tables.
             ids: of the rows of `X` and `y`, each once; numbered from 0 by default. Text, whole numbers (7, 7.0 and "7"
                 are the same), UUIDs, dates or times; none missing.
-            returns: the return of a position of 1 over each row, as a share, for the trading metrics. Positions are
-                those sent, or else the signs of the predictions.
+            returns: the return of a position of 1 over each row, as a share, shape (rows,), for the trading metrics.
+                Positions are those sent, or else the signs of the predictions.
             cost_bps: transaction cost of changing the position by 1, in basis points.
             periods_per_year: number of rows per year.
             metrics: the metrics to compute; all applicable ones when empty.
@@ -84,11 +84,22 @@ class Comparisons(Uploading):
             on_progress: called after each step.
             timeout: seconds in total; the call ends earlier if the server sends nothing for a minute.
 
+        Returns:
+            The comparison, with the best version first; the server stores it.
+
         Raises:
             VersionNotFound, ModelNotFound: a version does not exist.
             FormatNotExecutable: the server does not run a version's format.
             ModelFailed: fewer than two of the models produced predictions.
             InvalidField: the data, the label or a metric does not match the models.
+
+        Examples:
+            >>> found = mw.compare(["spx-trend/1", "spx-trend/2"], X, y, primary="log_loss", margin=0.01)
+            >>> print(found.primary_metric, found.baseline, found.conclusion.verdict in list(Verdict))
+            log_loss spx-trend/1 True
+            >>> sent = {"spx-trend/1": y, "spx-trend/2": 1 - y}  # predictions made elsewhere
+            >>> print((mw.compare([], None, y, predictions=sent)).best)
+            spx-trend/1
         """
         sent = dict(predictions or {})
         named = [as_ref(version) for version in versions]
@@ -144,17 +155,19 @@ class Comparisons(Uploading):
         ignore: Collection[str] = (),
         timeout: float = COMPARE_TIMEOUT_SECONDS,
     ) -> list[ModelBenchmark]:
-        """Measure the latency of versions in the server, alternating between them so that load changes affect all
-        alike.
+        """Measure the latency of versions in the server, in turns so that load changes affect all alike.
 
         Args:
-            versions: 1 to 20.
+            versions: 1 to 20, as for `compare`.
             X: the features, as for `compare`; they are used repeatedly.
             batch_rows: rows per call; each size is measured separately.
             seconds: duration of the measurement for each version and size.
             confidence_level: of the intervals, from 0.5 to 0.999.
             ignore: columns of `X` that are not features, whatever their values.
             timeout: seconds in total.
+
+        Returns:
+            A benchmark for each version, in the order of `versions`; `benchmark[1000]` has the calls with 1,000 rows.
 
         Raises:
             VersionNotFound, ModelNotFound: a version does not exist.
@@ -178,6 +191,12 @@ class Comparisons(Uploading):
     def get_comparison(self, comparison_id: str) -> Comparison:
         """Return a stored comparison.
 
+        Args:
+            comparison_id: the id of the comparison, as in `Comparison.comparison_id`.
+
+        Returns:
+            The comparison.
+
         Raises:
             ComparisonNotFound: there is no comparison with this id.
         """
@@ -192,6 +211,7 @@ class Comparisons(Uploading):
         """Render a stored comparison.
 
         Args:
+            comparison_id: the id of the comparison.
             format: `html` for a self-contained page with every number, in the reader's light or dark theme; `png` for
                 an image, 2400 pixels wide, with the verdict and the intervals.
 
@@ -206,7 +226,13 @@ class Comparisons(Uploading):
         return (self._call(self._comparison.RenderComparison, request)).content
 
     def list_comparisons(self, model: str = "") -> Iterator[Comparison]:
-        """Iterate over stored comparisons, the newest first: those with a version of one model, or all.
+        """Iterate over stored comparisons, the newest first.
+
+        Args:
+            model: only comparisons with a version of this model; all when empty.
+
+        Returns:
+            An iteration over the comparisons; their pages are fetched as it proceeds.
 
         Raises:
             ModelNotFound: there is no such model.

@@ -20,6 +20,10 @@ class Mlflow(Connection):
         Args:
             model: only this model; all when empty.
             dry_run: only report the differences.
+            timeout: seconds for the call with all its attempts.
+
+        Returns:
+            The number of versions examined, and each difference.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -45,6 +49,10 @@ class Mlflow(Connection):
         Args:
             model: only this registered model; all when empty.
             dry_run: only report what would be adopted.
+            timeout: seconds for the call with all its attempts.
+
+        Returns:
+            Each version that was examined: its number here, or why it was not adopted.
 
         Raises:
             StoreUnavailable: MLflow does not respond.

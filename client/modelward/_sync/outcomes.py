@@ -40,22 +40,34 @@ class Outcomes(Connection):
         more are sent in several calls.
 
         Args:
-            ids: an id for each prediction, unique in the version: text, whole numbers (7, 7.0 and "7" are the same),
-                UUIDs, dates or times; none missing.
+            version: the version that predicted, such as `"spx-trend/3"`.
+            ids: an id for each prediction, shape (rows,), unique in the version: text, whole numbers (7, 7.0 and "7"
+                are the same), UUIDs, dates or times; none missing.
             predictions: one value for each id, or a class as a whole number; None, NaN, `pd.NA` or masked where there
-                is none. A list, an array, a pandas or polars Series, an Arrow array.
-            probabilities: the predicted probability of each predicted class, for example
-                `predict_proba(X).max(axis=1)`.
-            labels: the actual outcomes, where known.
-            predicted_at: one timestamp for all, or one for each; now by default.
+                is none. A list, an array of shape (rows,) or (rows, 1), a pandas or polars Series, an Arrow array.
+            probabilities: the predicted probability of each predicted class, from 0 to 1, for example
+                `predict_proba(X).max(axis=1)`; missing as for `predictions`.
+            labels: the actual outcomes, where known; missing as for `predictions`.
+            predicted_at: one time with its time zone for all, or one for each; now by default.
             labelled_at: likewise for the labels.
             period: the length of the periods that are monitored for a decline; a day by default.
             horizon: the time from a prediction until its label is known; zero by default.
+            timeout: seconds for each of the calls involved; those of the client by default.
+
+        Returns:
+            The numbers of new predictions, of labels joined to one, and of labels that wait for theirs.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
-            InvalidField: an id is missing, an array has another length than `ids`, a class is text, a time has no
-                zone, a row has no value, or one that contradicts an earlier one.
+            InvalidField: an id is missing, an array has another length than `ids`, a class is text, a time has no zone,
+                a row has no value, or one that contradicts an earlier one.
+
+        Examples:
+            >>> ids = ["order-1", "order-2"]
+            >>> (mw.record_outcomes("spx-trend/1", ids, predictions=[1, 0], probabilities=[0.7, 0.6])).predictions
+            2
+            >>> (mw.record_outcomes("spx-trend/1", ids[:1], labels=[1])).labels  # the other is not yet known
+            1
         """
         rows = to_outcomes(
             ids,
@@ -79,12 +91,15 @@ class Outcomes(Connection):
     def list_performance(
         self, version: AnyVersion, *, period: timedelta | None = None, horizon: timedelta | None = None
     ) -> Iterator[Performance]:
-        """Iterate over the performance of a version, the newest period first; periods without a prediction are left
-        out.
+        """Iterate over the performance of a version, the newest period first, without periods that have no prediction.
 
         Args:
+            version: the version, such as `"spx-trend/3"`.
             period: the length of one period, counted from 1970 in UTC; a day by default.
             horizon: the time from a prediction until its label is known, younger rows do not count; zero by default.
+
+        Returns:
+            An iteration over the periods; their pages are fetched as it proceeds.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.

@@ -52,15 +52,26 @@ class Stages(Connection):
         """Move a version to another stage; on promotion to production, the version there is archived atomically.
 
         Args:
+            version: the version, such as `"spx-trend/3"`.
+            to: the stage, such as `"staging"`.
             reason: the reason, for the audit log.
             etag: the version's expected etag; empty accepts any.
-            dry_run: only return what would happen.
+            dry_run: change nothing, and only return or raise what the transition would.
+
+        Returns:
+            The version in its new stage, the version that left production for it, and the gates that were evaluated.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
             IllegalTransition: the stage machine does not allow the transition.
+            GatesFailed: the promotion policy rejects it; `gates` has each failed gate with its evidence.
             EtagMismatch: it changed since `etag` was read.
             InvalidField: there is no stage with this name.
+
+        Examples:
+            >>> moved = mw.promote("spx-trend/2", to="production", reason="better on the last quarter")
+            >>> print(moved.version.stage, moved.archived)
+            production spx-trend/1
         """
         request = pb.TransitionModelVersionRequest(
             version=ref_to_proto(as_ref(version)),
@@ -76,6 +87,15 @@ class Stages(Connection):
 
         Repeated rollbacks go back further and further. Promotion gates are not evaluated.
 
+        Args:
+            model: the model's name.
+            reason: the reason, for the audit log.
+            etag: the model's expected etag; empty accepts any.
+            dry_run: change nothing, and only return or raise what the rollback would.
+
+        Returns:
+            The version that is in production again, and the version that left it.
+
         Raises:
             ModelNotFound: there is no such model.
             NoPredecessor: there is no earlier production version.
@@ -87,6 +107,13 @@ class Stages(Connection):
     def halt(self, model: str, *, reason: str) -> Model:
         """Halt a model immediately: it no longer resolves until it is resumed.
 
+        Args:
+            model: the model's name.
+            reason: the reason, for the audit log and for everybody who resolves the model.
+
+        Returns:
+            The model with its halt.
+
         Raises:
             ModelNotFound: there is no such model.
             InvalidField: the reason is blank.
@@ -97,6 +124,13 @@ class Stages(Connection):
     def resume(self, model: str, *, reason: str = "") -> Model:
         """End a halt.
 
+        Args:
+            model: the model's name.
+            reason: the reason, for the audit log.
+
+        Returns:
+            The model without the halt.
+
         Raises:
             ModelNotFound: there is no such model.
         """
@@ -105,6 +139,14 @@ class Stages(Connection):
 
     def delete_artifact(self, version: AnyVersion, *, reason: str, etag: str = "") -> ModelVersion:
         """Delete the files of an archived version to free their space; its record and digests remain.
+
+        Args:
+            version: the version, such as `"spx-trend/3"`.
+            reason: the reason, for the audit log.
+            etag: the version's expected etag; empty accepts any.
+
+        Returns:
+            The version with the record of the deletion.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
@@ -118,6 +160,12 @@ class Stages(Connection):
     def get_promotion_policy(self, model: str) -> PromotionPolicy:
         """Return a model's promotion policy.
 
+        Args:
+            model: the model's name.
+
+        Returns:
+            The policy; one without conditions when none was set.
+
         Raises:
             ModelNotFound: there is no such model.
         """
@@ -127,10 +175,23 @@ class Stages(Connection):
     def set_promotion_policy(self, policy: PromotionPolicy) -> PromotionPolicy:
         """Replace a model's promotion policy: the conditions for going into production.
 
+        Args:
+            policy: the whole policy; an empty `etag` replaces whatever is there.
+
+        Returns:
+            The policy, with its new etag.
+
         Raises:
             ModelNotFound: there is no such model.
-            EtagMismatch: the policy changed since its etag was read; an empty etag accepts any.
+            EtagMismatch: the policy changed since its etag was read.
             InvalidField: a bound is not finite, or a range or freeze is empty.
+
+        Examples:
+            >>> accurate = (MetricRange("accuracy", at_least=0.55),)
+            >>> policy = mw.set_promotion_policy(PromotionPolicy("spx-trend", metrics=accurate))
+            >>> moved = mw.promote("spx-trend/2", to="production", dry_run=True)
+            >>> [gate.evidence for gate in moved.gates]
+            ['accuracy 0.58 is in range']
         """
         request = pb.SetPromotionPolicyRequest(policy=policy_to_proto(policy))
         return policy_from_proto((self._call(self._lifecycle.SetPromotionPolicy, request)).policy)
@@ -147,11 +208,23 @@ class Stages(Connection):
         """Resolve a model to a version: the one in production, or that of a stage, a number or an alias.
 
         Args:
+            model: the model's name.
+            stage: the stage whose version is returned; production by default.
+            version: the version's number; at most one of `stage`, `version` and `alias` is given.
+            alias: `"production"`, `"staging"`, or `"latest"` for the highest number.
             as_of: a past time to answer for, with its time zone; now by default.
+
+        Returns:
+            The version, and the position in the order of changes at which this holds.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
             NothingResolved: no version holds that stage or alias.
+            ModelHalted: the model is halted.
+
+        Examples:
+            >>> print((mw.resolve("spx-trend")).version)
+            spx-trend/1
         """
         request = pb.ResolveModelRequest(model=model, as_of=time_to_proto(as_of))
         if version is not None:
@@ -172,6 +245,15 @@ class Stages(Connection):
         moved_before: datetime | None = None,
     ) -> Iterator[Transition]:
         """Iterate over stage transitions, the newest first: the version, the actor and the reason.
+
+        Args:
+            model: only transitions of this model; of all models when empty.
+            version: only transitions of the model's version with this number; of all when 0.
+            moved_after: only transitions at this time or later.
+            moved_before: only transitions before this time.
+
+        Returns:
+            An iteration over the transitions; their pages are fetched as it proceeds.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
@@ -200,6 +282,17 @@ class Stages(Connection):
             to_sequence: the last one; 0 for the end.
             expected_hash: the hash of a record, obtained earlier and stored elsewhere, that must be among them; this
                 detects truncation of the log.
+
+        Returns:
+            What is wrong, and the last record's number and hash, to be stored elsewhere.
+
+        Raises:
+            InvalidField: the range is empty, or the hash is not 64 hexadecimal digits.
+
+        Examples:
+            >>> log = mw.verify_audit_log()
+            >>> (mw.verify_audit_log(expected_hash=log.head_hash)).intact
+            True
         """
         request = pb.VerifyAuditLogRequest(
             from_sequence=from_sequence, to_sequence=to_sequence, expected_hash=expected_hash
@@ -209,7 +302,15 @@ class Stages(Connection):
     def export_audit_log(
         self, *, from_sequence: SequenceNumber = 0, to_sequence: SequenceNumber = 0
     ) -> Iterator[AuditRecord]:
-        """Iterate over the records of the audit log, in order."""
+        """Iterate over the records of the audit log, in order.
+
+        Args:
+            from_sequence: the first record; 0 for the beginning.
+            to_sequence: the last one; 0 for the end.
+
+        Returns:
+            An iteration over the records, received as it proceeds; after an interruption it continues.
+        """
         request = pb.ExportAuditLogRequest(from_sequence=from_sequence, to_sequence=to_sequence)
         attempts = Attempts(math.inf, patience=self._timeout)
         while True:

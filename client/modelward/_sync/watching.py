@@ -29,10 +29,19 @@ class Watching(Connection):
             models: only these models; all when empty.
             resume_token: that of the event after which to continue.
 
+        Returns:
+            An iteration over the events, which has no end and no timeout.
+
         Raises:
             InvalidField: the token is not one of a watch, or a name is invalid.
             ResumeTokenExpired: the server does not know the event; its log was lost.
             LimitReached: the client has reached the maximum number of open streams.
+
+        Examples:
+            >>> for event in mw.watch(["spx-trend"]):
+            ...     print(event.kind, event.subject.production_version)
+            ...     break
+            state 1
         """
         request = pb.WatchModelsRequest(models=models, resume_token=resume_token)
         pauses = Backoff()
@@ -54,8 +63,12 @@ class Watching(Connection):
         """Report the version that an engine runs, and return the one that it should run.
 
         Args:
-            engine: its name, such as "engine-ny4-07".
+            version: the version that runs, such as `"spx-trend/3"`.
+            engine: the engine's name, such as "engine-ny4-07".
             silent_after: the time without a report after which it counts as gone; a minute by default.
+
+        Returns:
+            The version in production; None when there is none or the model is halted.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
@@ -68,6 +81,12 @@ class Watching(Connection):
 
     def get_rollout(self, model: str) -> Rollout:
         """Return the rollout: which engines run the expected version, which lag and which are gone.
+
+        Args:
+            model: the model's name.
+
+        Returns:
+            The expected version and the state of every engine that reported.
 
         Raises:
             ModelNotFound: there is no such model.

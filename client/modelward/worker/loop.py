@@ -32,8 +32,11 @@ class Plan:
     """Which jobs a worker takes, and how long it lets them run."""
 
     holder: str
+    """The worker's name, such as `trainer-7`."""
     queue: str = ""
+    """Only jobs of this queue; any when empty."""
     labels: Mapping[str, str] = field(default_factory=dict)
+    """Only jobs with all of these labels."""
     lease: timedelta = timedelta(minutes=1)
     """Duration of a lease without a heartbeat; a heartbeat is sent after each third of it."""
     time_limit: timedelta | None = None
@@ -59,6 +62,7 @@ class Worker:
     Args:
         client: its timeout should be shorter than a third of the lease.
         start: starts the work on a job.
+        plan: which jobs it takes, and for how long.
         say: called with each progress line.
     """
 

@@ -37,6 +37,12 @@ class ProcessRun:
 
     The process receives the job as JSON on its standard input, and in its environment its connection and identity:
     MODELWARD_SERVER, MODELWARD_ACTOR, MODELWARD_JOB_ID, MODELWARD_JOB_FENCE and MODELWARD_JOB_MODEL.
+
+    Args:
+        command: the program and its arguments.
+        job: the job, as leased.
+        server: the address that the process may call, as `host:port`.
+        actor: the actor of its calls in the audit log.
     """
 
     def __init__(self, command: Sequence[str], job: Job, server: str, actor: str) -> None:
@@ -62,11 +68,24 @@ class ProcessRun:
             stdin.write(job_to_json(job).encode())
 
     def finished(self, seconds: float) -> bool:
+        """Wait for the process.
+
+        Args:
+            seconds: how long to wait at most.
+
+        Returns:
+            Whether it has ended.
+        """
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(seconds)
         return self._process.poll() is not None
 
     def failure(self) -> str:
+        """Return why the process failed.
+
+        Returns:
+            The reason in words; empty when it succeeded.
+        """
         code = self._process.poll()
         if code == 0:
             return ""
@@ -75,11 +94,17 @@ class ProcessRun:
         return f"{how}: {end}" if end else how
 
     def log(self) -> str:
+        """Return the output of the process.
+
+        Returns:
+            Its output, or only the end of it.
+        """
         size = self._log.seek(0, os.SEEK_END)
         self._log.seek(max(0, size - LOG_BYTES))
         return self._log.read().decode(errors="replace").replace("\0", "")
 
     def stop(self) -> None:
+        """End the process unconditionally, with all that it started."""
         for number in (signal.SIGTERM, signal.SIGKILL):
             with suppress(ProcessLookupError):
                 os.killpg(self._process.pid, number)

@@ -13,15 +13,30 @@ class Run(Protocol):
     """Running work on a job."""
 
     def finished(self, seconds: float) -> bool:
-        """Wait for at most so many seconds, and return whether it has ended."""
+        """Wait for the work.
+
+        Args:
+            seconds: how long to wait at most.
+
+        Returns:
+            Whether it has ended.
+        """
         ...
 
     def failure(self) -> str:
-        """Return the reason of its failure; empty when it succeeded."""
+        """Return why the work failed.
+
+        Returns:
+            The reason in words; empty when it succeeded.
+        """
         ...
 
     def log(self) -> str:
-        """Return its output, or only the end of it."""
+        """Return the output of the work.
+
+        Returns:
+            Its output, or only the end of it.
+        """
         ...
 
     def stop(self) -> None:
@@ -30,10 +45,24 @@ class Run(Protocol):
 
 
 def job_to_json(job: Job) -> str:
-    """Format a job in the contract's JSON, for work in any language."""
+    """Format a job in the contract's JSON, for work in any language.
+
+    Args:
+        job: the job.
+
+    Returns:
+        The JSON, with the field names of `retraining.proto`.
+    """
     return MessageToJson(job_to_proto(job), preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
 
 
 def job_from_json(text: str | bytes) -> Job:
-    """Parse a job from the output of `job_to_json`, which a command receives on its standard input."""
+    """Parse a job from the output of `job_to_json`, which a command receives on its standard input.
+
+    Args:
+        text: the JSON; fields that this version does not know are ignored.
+
+    Returns:
+        The job.
+    """
     return job_from_proto(Parse(text, pb.Job(), ignore_unknown_fields=True))
