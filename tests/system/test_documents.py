@@ -45,7 +45,7 @@ ELSEWHERE = {SERVE: "the fixture `reader`"} | dict.fromkeys(
 """What is run, but not one by one: the first line, and where it is."""
 COMMANDS = [command for block in BLOCKS for command in commands(block) if command.first_line not in ELSEWHERE]
 SPANS = [(document.name, span) for document in DOCUMENTS for span in spans(document)]
-FOLDERS = ("tests/", "benchmarks/", "docs/", "examples/", "protos/", "client/", "server/")
+FOLDERS = ("tests/", "benchmarks/", "deploy/", "docs/", "examples/", "protos/", "client/", "server/")
 LANGUAGES = {"python", "console", "sh", "json", "text"}
 
 NOT_RUN = {
@@ -60,6 +60,10 @@ NOT_RUN = {
         "installs for minutes; test_base_install.py installs the client, test_demo.py runs the demo"
     ),
     'git tag --annotate vVERSION --message "Modelward VERSION" && git push origin vVERSION': "publishes",
+    "POSTGRES_PASSWORD=... docker compose --file deploy/compose.yaml up --build --detach --wait": "needs an engine",
+    "kubectl create secret generic modelward-tls --from-file=tls.crt --from-file=tls.key --from-file=ca.crt": (
+        "needs a cluster"
+    ),
     "rpc             servicers: convert a request, call a rule, convert its result": "the picture of the layers",
     "mlflow ui --backend-store-uri sqlite:///my-registry/mlflow.db": "MLflow's own; test_demo.py reads the same",
     "modelward worker --queue gpu --dask tcp://10.0.0.5:8786 trading.models:train": (
