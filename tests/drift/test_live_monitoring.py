@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
 
@@ -12,9 +13,11 @@ import numpy as np
 import pytest
 
 from modelward import AsyncClient, Client, PromotionPolicy
+from modelward._coerce import as_ref
 from modelward.data import to_dataset
 from modelward.errors import GatesFailed, InvalidField, ReferenceNotFound
 from modelward.lifecycle import DriftAlarm, EventKind
+from modelward.shared.convert.common import ref_to_proto
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward_server.statistics.sequential_detector import Detector, from_bytes, to_bytes
@@ -167,6 +170,27 @@ def _talk(target: str, version: str, *numbers: int) -> list[pb.ObserveResponse]:
 async def test_batch_that_comes_again_is_taken_once(client: AsyncClient, server: RunningServer, version: str) -> None:
     assert [answer.acknowledged for answer in _talk(server.target, version, 1, 1, 1)] == [0, 1, 1, 1]
     assert [answer.HasField("report") for answer in _talk(server.target, version, 1, 2)] == [False, False, True]
+
+
+async def test_rows_that_were_read_under_a_replaced_reference_are_refused(
+    client: AsyncClient, server: RunningServer, version: str
+) -> None:
+    header = pb.ObserveHeader(version=ref_to_proto(as_ref(version)), sender="by hand", rows=100)
+    parts: SimpleQueue[pb.ObserveRequest | None] = SimpleQueue()
+    parts.put(pb.ObserveRequest(header=header))
+    with grpc.insecure_channel(server.target) as channel:
+        stub: Any = DriftServiceStub(channel)
+        call = stub.Observe(iter(parts.get, None), timeout=30)
+        assert (await asyncio.to_thread(next, call)).acknowledged == 0
+        await client.set_reference(version, {"ret": np.round(TRAINING["ret"]).astype(str), "venue": TRAINING["venue"]})
+        parts.put(pb.ObserveRequest(batch=pb.ObserveBatch(number=1, data=to_dataset(calm(60)))))
+        with pytest.raises(grpc.RpcError, match="the reference was replaced") as refused:
+            await asyncio.to_thread(next, call)
+        parts.put(None)
+    error: Any = refused.value
+    assert error.code() is grpc.StatusCode.ABORTED
+    observer = await _observe(client, version, sender="by hand")
+    assert (await observer.add(calm(60) | {"ret": np.repeat("0.0", 60)})).acknowledged == 1
 
 
 async def test_gap_between_batches_is_refused(client: AsyncClient, server: RunningServer, version: str) -> None:

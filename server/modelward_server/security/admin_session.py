@@ -1,11 +1,11 @@
 """Transactions on the ledger for an administrator on the server's machine."""
 
-import getpass
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy.orm import Session
 
+from modelward.shared.login import login_name
 from modelward_server.actor_context import ActorContext
 from modelward_server.settings import Settings
 from modelward_server.storage import audit
@@ -21,6 +21,6 @@ def admin_session(settings: Settings) -> Iterator[tuple[Session, ActorContext]]:
     try:
         ledger.migrate()
         with ledger.writing() as session:
-            yield session, audit.begin_change(session, getpass.getuser())
+            yield session, audit.begin_change(session, login_name())
     finally:
         ledger.close()
