@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from modelward.data import Columns, to_arrow
 from modelward.drift import DEFAULT_REFERENCE
-from modelward.errors import FieldViolation, InvalidField, LimitReached
+from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, LimitReached
 from modelward.shared.convert.common import ref_from_proto, span_from_proto
 from modelward.shared.convert.drift import report_to_proto
 from modelward.v1 import drift_pb2 as pb
@@ -46,9 +46,8 @@ class LiveMonitoringServicer(DriftServiceServicer):
     async def Observe(
         self, request_iterator: AsyncIterator[pb.ObserveRequest], context: Context
     ) -> AsyncIterator[pb.ObserveResponse]:
-        observer, profile = await self._observer(await _header(request_iterator), context)
-        watch = _Watch(observer, profile)
-        await self._open(observer, context)
+        watch = await self._watch(await _header(request_iterator))
+        await self._open(watch.observer, context)
         async for answer in self._close_windows(watch, context):
             yield answer  # Windows that closed before a server died.
         yield await self._unit_of_work.read(watch.standing)
@@ -61,14 +60,13 @@ class LiveMonitoringServicer(DriftServiceServicer):
             async for answer in self._close_windows(watch, context) if taken.closes else _nothing():
                 yield answer
 
-    async def _observer(self, header: pb.ObserveHeader, context: Context) -> tuple[Observer, Profile]:
+    async def _watch(self, header: pb.ObserveHeader) -> "_Watch":
         observer = live_monitoring.with_alarm_defaults(_observer_of(header))
         reference = await self._unit_of_work.read(
             lambda session: references.get_reference(session, observer.version, observer.reference)
         )
-        return observer, await self._unit_of_work.executors.compute.run(
-            references.load_profile, self._blobs, reference.digest
-        )
+        profile = await self._unit_of_work.executors.compute.run(references.load_profile, self._blobs, reference.digest)
+        return _Watch(observer, profile, reference.digest)
 
     async def _open(self, observer: Observer, context: Context) -> None:
         if await self._unit_of_work.read(lambda session: live_monitoring.observer_state(session, observer)) is None:
@@ -147,8 +145,8 @@ class _Closed:
 class _Watch:
     """One sender's live data: changes are prepared outside the write transaction, and then stored."""
 
-    def __init__(self, observer: Observer, profile: Profile) -> None:
-        self.observer, self.profile = observer, profile
+    def __init__(self, observer: Observer, profile: Profile, digest: str) -> None:
+        self.observer, self.profile, self._digest = observer, profile, digest
 
     def standing(self, session: Session) -> pb.ObserveResponse:
         """Return the sender's current state."""
@@ -175,7 +173,9 @@ class _Watch:
 
         Raises:
             Outdated: other batches of the sender were stored meanwhile.
+            ConcurrentChange: the reference was replaced since the call began.
         """
+        self._check_reference(session)
         row = live_monitoring.open_observer(session, self.observer)
         if row.acknowledged != taken.before:
             raise Outdated
@@ -205,14 +205,21 @@ class _Watch:
 
         Raises:
             Outdated: the ledger has other rows of the window than were compared.
+            ConcurrentChange: the reference was replaced since the call began.
         """
         if closed is None:
             return None
+        self._check_reference(session)
         row = live_monitoring.open_observer(session, self.observer)
         report, alarm = live_monitoring.close_window(session, self.observer, row, closed.window, actor)
         answer = pb.ObserveResponse(alarm=alarm, report=report_to_proto(report))
         answer.MergeFrom(closed.standing)
         return answer
+
+    def _check_reference(self, session: Session) -> None:
+        """Refuse rows that were read under another reference than is stored: its columns may be of other kinds."""
+        if references.get_reference(session, self.observer.version, self.observer.reference).digest != self._digest:
+            raise ConcurrentChange("the reference was replaced while live data were received; observe again")
 
     def _place(self, session: Session) -> ObserverState:
         place = live_monitoring.observer_state(session, self.observer)
