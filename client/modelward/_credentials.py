@@ -1,6 +1,5 @@
 """Client credentials, and how commands read them from the environment."""
 
-import getpass
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -44,14 +43,6 @@ def check_token_travels_safely(
     if token and credentials is None and not all(map(_is_local, target.rpartition("/")[2].split(","))):
         fix = f"a token is sent to {target} over TLS only; pass credentials=grpc.ssl_channel_credentials(...)"
         raise InvalidField(FieldViolation("credentials", fix))
-
-
-def login_name() -> str:
-    """Return the login name of the process's user; in a container a user may have only a numeric id."""
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        return f"user {os.getuid()}"
 
 
 def _is_local(address: str) -> bool:

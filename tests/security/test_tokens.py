@@ -2,6 +2,7 @@
 
 import json
 import os
+import pwd
 import shutil
 import subprocess
 import sys
@@ -13,11 +14,13 @@ from typing import Any
 
 import grpc
 import pytest
+from click.testing import CliRunner
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
 from modelward import AsyncClient, Client
 from modelward.errors import InvalidField, ModelNotAllowed, ModelNotFound, NotAuthenticated, NotDue, RoleTooLow
+from modelward_server.cli.token import token as token_commands
 from modelward_server.identity import Identity, Role
 from modelward_server.security import authentication, grants
 from modelward_server.security.admin_session import admin_session
@@ -184,6 +187,16 @@ def test_a_token_travels_over_tls_only() -> None:
     with pytest.raises(InvalidField, match="over TLS only"):
         Client("models:50061", token="mw_secret")
     Client("localhost:50061,127.0.0.1:50062", token="mw_secret").close()
+
+
+def test_a_user_with_a_number_only_makes_tokens_as_in_a_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", {}.__getitem__)
+    done = CliRunner().invoke(token_commands, ["create", "ada", "--data-dir", str(tmp_path)])
+    assert (done.exit_code, bool(grants.TOKEN.fullmatch(done.stdout.strip()))) == (0, True), done.exception
 
 
 @pytest.mark.system

@@ -13,10 +13,11 @@ import grpc
 from google.protobuf.message import Message
 
 from modelward._contact import Contact
-from modelward._credentials import check_token_travels_safely, login_name
+from modelward._credentials import check_token_travels_safely
 from modelward._silence import IdleTimeout
 from modelward._telemetry import call_span, trace_headers
 from modelward.errors import ModelwardError
+from modelward.shared.login import login_name
 from modelward.shared.retry import (
     CALL_ERRORS,
     Attempts,
