@@ -14,6 +14,7 @@ LISTED = {
     "tests/sandbox/test_server_killed.py",
     "tests/storage/test_failing_disk.py",
     "tests/system/test_base_install.py",
+    "tests/system/test_version_ranges.py",
     "tests/system/test_full_disk.py",
     "tests/system/test_languages.py",
     "tests/system/test_outages.py",

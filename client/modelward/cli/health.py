@@ -1,10 +1,9 @@
 """The command that checks a server's health."""
 
-from typing import Any
-
 import click
 import grpc
-from grpc_health.v1 import health_pb2
+from google.protobuf.empty_pb2 import Empty
+from google.protobuf.struct_pb2 import Struct
 
 from modelward import Client
 from modelward.cli.output import Output
@@ -15,8 +14,8 @@ PARTS = {"": "server", "database": "database", "mlflow": "MLflow"}
 TASKS = "modelward.background."
 """Prefix of the background tasks' names."""
 LIST = "/grpc.health.v1.Health/List"
-MESSAGES: Any = health_pb2
-"""The types of the health service's messages do not include those of its `List` call."""
+STATES = ("unknown", "serving", "not serving", "service unknown")
+"""The states of the standard health service, by their numbers."""
 CONFINEMENT = "modelward.sandbox."
 """Prefix of the names of sandbox mechanisms, beyond the limits of time and memory."""
 
@@ -53,18 +52,16 @@ def _confinement(states: dict[str, str]) -> str:
 
 
 def _states(client: Client) -> dict[str, str]:
+    """List the state of each service.
+
+    No package has the messages of this call for protobuf 6. The answer has the encoding of a `Struct`: a map from names
+    to messages whose first field is an enum, which is `null_value` in a `Struct`.
+    """
     call = client._channel.unary_unary(
-        LIST,
-        request_serializer=MESSAGES.HealthListRequest.SerializeToString,
-        response_deserializer=MESSAGES.HealthListResponse.FromString,
+        LIST, request_serializer=Empty.SerializeToString, response_deserializer=Struct.FromString
     )
     try:
-        answer = call(MESSAGES.HealthListRequest(), timeout=client._timeout, metadata=client._metadata)
+        answer = call(Empty(), timeout=client._timeout, metadata=client._metadata)
     except grpc.RpcError as error:
         raise error_of(error) from None
-    return {name: _word(one.status) for name, one in sorted(answer.statuses.items())}
-
-
-def _word(status: int) -> str:
-    name: str = MESSAGES.HealthCheckResponse.ServingStatus.Name(status)
-    return name.lower().replace("_", " ")
+    return {name: STATES[value.null_value] for name, value in sorted(answer.fields.items())}

@@ -1,0 +1,109 @@
+"""The light client with the oldest and the newest releases that it allows, and beside one that pins protobuf 6."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.server_process import ServerProcess
+
+ROOT = Path(__file__).parents[2]
+INSTALLED = {
+    "floors": ("--resolution", "lowest-direct"),
+    "ceilings": (),
+    "triton": ("tritonclient[grpc]",),
+}
+"""What else is said to the installer, by case."""
+PROTOBUF = {"floors": "6.30.0", "ceilings": "7.", "triton": "6."}
+"""How the version of protobuf begins that each case is about."""
+PROLOGUE = {"triton": "import tritonclient.grpc"}
+"""What a process imports before the client."""
+
+CONVERSATION = """
+import sys
+import google.protobuf
+import numpy as np
+import pyarrow as pa
+from sklearn.naive_bayes import GaussianNB
+from modelward import Client, errors
+
+target, name = sys.argv[1:]
+rng = np.random.default_rng(7)
+reference = {"momentum": rng.normal(size=500), "volume": rng.normal(size=500)}
+features = np.column_stack(list(reference.values()))
+model = GaussianNB().fit(features, features[:, 0] > 0)
+now = {"momentum": 3 + reference["momentum"], "volume": reference["volume"]}
+with Client(target) as client:
+    version = client.register(name, model, reference=reference)
+    client.promote(version, to="staging")
+    resolved = client.resolve(name, stage="staging").version
+    assert (client.load(resolved).predict(features) == model.predict(features)).all()
+    for live in (now, pa.table(now)):
+        assert client.detect_drift(resolved, live).drivers == ("momentum",)
+    try:
+        client.promote(version, to="production", etag="stale")
+    except errors.EtagMismatch as error:
+        print(sorted(error.metadata))
+    try:
+        client.detect_drift(version, {"momentum": [1.0]})
+    except errors.InvalidField as error:
+        print([violation.field for violation in error.violations])
+print(google.protobuf.__version__)
+"""
+
+
+def uv(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "uv", "--quiet", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+
+
+def succeed(done: "subprocess.CompletedProcess[str]") -> str:
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    if uv("pip", "install", "--target", str(folder / "probe"), "--no-deps", "hatchling").returncode:
+        pytest.skip("needs a package index")
+    succeed(uv("build", "--wheel", "--out-dir", str(folder), str(ROOT)))
+    [wheel] = folder.glob("modelward-*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    folder = tmp_path_factory.mktemp("server")
+    running = ServerProcess(folder / "data", folder / "log")
+    yield running
+    running.kill()
+
+
+def installed(case: str, wheel: Path, environment: Path) -> Path:
+    """Return the folder of programs of an environment with the client; its own requirements are the direct ones."""
+    extras = [word for extra in ("arrow", "sklearn", "cli") for word in ("--extra", extra)]
+    requirements = ["-r", str(ROOT / "pyproject.toml"), *extras, str(wheel)]
+    succeed(uv("venv", "--python", sys.executable, str(environment)))
+    succeed(uv("pip", "install", "--python", str(environment), *requirements, *INSTALLED[case]))
+    return environment / "bin"
+
+
+@pytest.mark.parametrize("case", INSTALLED)
+def test_client_converses_with_a_server_without_a_warning(
+    case: str, wheel: Path, server: ServerProcess, tmp_path: Path
+) -> None:
+    programs = installed(case, wheel, tmp_path / "environment")
+    program = PROLOGUE.get(case, "") + CONVERSATION
+    command = [str(programs / "python"), "-I", "-W", "error", "-c", program, server.target, case]
+    said = succeed(subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=tmp_path))
+    etag, fields, protobuf = said.splitlines()
+    assert (etag, fields) == ("['current_etag']", "['data']")
+    assert protobuf.startswith(PROTOBUF[case])
+    command = [str(programs / "modelward"), "health", "--server", server.target]
+    environment = os.environ | {"PYTHONWARNINGS": "error", "PYTHONPATH": ""}
+    health = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, env=environment)
+    assert succeed(health).split()[:2] == ["server", "serving"]
