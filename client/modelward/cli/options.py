@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 else:
 
     class ParamType(click.ParamType):
-        """Accepts a type argument, which click itself does in its later releases only."""
+        """Accepts a type argument, which click itself does from 8.4 on."""
 
         def __class_getitem__(cls, _: type) -> type:
             return cls
