@@ -86,6 +86,7 @@ from modelward.lifecycle import (
     TransitionResult,
     VersionRef,
 )
+from modelward.paging import AsyncPager, Pager
 from modelward.retraining import (
     AtSession,
     Cron,
@@ -138,6 +139,7 @@ __all__ = [
     "ArtifactFile",
     "Assignment",
     "AsyncClient",
+    "AsyncPager",
     "AtSession",
     "AuditRecord",
     "AuditVerification",
@@ -195,6 +197,7 @@ __all__ = [
     "OnPerformance",
     "Outcome",
     "Overlap",
+    "Pager",
     "Performance",
     "PerformanceAlarm",
     "PerformanceEvidence",

@@ -3,7 +3,7 @@
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from itertools import islice, repeat
@@ -26,6 +26,7 @@ from modelward import (
     DriftThresholds,
     Job,
     JobState,
+    Pager,
     PromotionPolicy,
     RetrainingPolicy,
     errors,
@@ -153,12 +154,12 @@ def answer_at_random(odd: MisbehavingServer, seed: int) -> None:
 
 def collected(found: Any) -> Any:
     """Return what a call gives; of what it iterates over the beginning, as some have no end."""
-    return list(islice(found, 3)) if isinstance(found, Iterator) else found
+    return list(islice(found, 3)) if isinstance(found, Iterator | Pager) else found
 
 
 async def settled(found: Any) -> Any:
     """The same of the async client's."""
-    return [item async for item in _first(found)] if isinstance(found, AsyncIterator) else await found
+    return [item async for item in _first(aiter(found))] if isinstance(found, AsyncIterable) else await found
 
 
 async def _first(items: AsyncIterator[Any]) -> AsyncIterator[Any]:

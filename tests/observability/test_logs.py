@@ -139,7 +139,7 @@ async def test_a_call_with_a_token_that_has_ended_is_logged_under_whose_it_was(
     other = AsyncClient(server.target, token=token[:-1] + ("A" if token[-1] != "A" else "B"))
     async with other as client:  # To know the id alone proves nothing, and tells nothing.
         with pytest.raises(errors.NotAuthenticated, match="is unknown to this server"):
-            await anext(client.list_models())
+            await client.list_models()
     assert log.of_call("ListModels")["actor"] == "unauthenticated"
 
 

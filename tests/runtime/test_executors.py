@@ -106,7 +106,7 @@ async def test_what_is_urgent_is_answered_while_everything_else_is_at_its_bound(
         async with AsyncClient(server.target, timeout=0.5) as hasty:
             for refused in (
                 hasty.get_reference(version),
-                hasty.list_performance(version).__anext__(),
+                anext(aiter(hasty.list_performance(version))),
                 hasty.promote("no-such-model/1", to="staging"),
             ):
                 with pytest.raises(LimitReached):

@@ -2,10 +2,10 @@
 
 import asyncio
 import inspect
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from typing import Any, TypeVar, cast
 
-from modelward import AsyncClient, Client
+from modelward import AsyncClient, AsyncPager, Client, Pager
 
 Item = TypeVar("Item")
 
@@ -36,6 +36,8 @@ class _InThreads:
 
 
 def _iterated(result: Any) -> Any:
+    if isinstance(result, Pager):
+        return AsyncPager(lambda token: _in_threads(result._pages(token)))
     return _in_threads(result) if isinstance(result, Iterator) else result
 
 
@@ -47,6 +49,6 @@ async def _in_threads(items: Iterator[Any]) -> AsyncIterator[Any]:
 _END = object()
 
 
-async def collect(items: AsyncIterator[Item]) -> list[Item]:
+async def collect(items: AsyncIterable[Item]) -> list[Item]:
     """Return what there is in all."""
     return [item async for item in items]

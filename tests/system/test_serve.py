@@ -92,7 +92,7 @@ def is_refused(target: str) -> bool:
     """Return whether a new connection is made no more."""
     try:
         with Client(target, timeout=1) as client:
-            return next(client.list_models(), None) is not None
+            return bool(client.list_models())
     except ModelwardError:
         return True
 

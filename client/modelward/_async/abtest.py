@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Literal
 
@@ -22,6 +22,7 @@ from modelward.abtest import (
 )
 from modelward.assignment import assign, check_unit
 from modelward.errors import UnexpectedError
+from modelward.paging import AsyncPager
 from modelward.shared.convert.abtest import (
     ab_metric_to_proto,
     ab_result_from_proto,
@@ -128,23 +129,21 @@ class AsyncAbTests(AsyncConnection):
         request = pb.GetAbTestRequest(test=test)
         return ab_test_from_proto((await self._call(self._comparison.GetAbTest, request)).ab_test)
 
-    async def list_ab_tests(self, model: str = "", *, state: AbTestState | None = None) -> AsyncIterator[AbTest]:
-        """Iterate over tests, the newest first.
+    def list_ab_tests(self, model: str = "", *, state: AbTestState | None = None) -> AsyncPager[AbTest]:
+        """List tests, the newest first.
 
         Args:
             model: only tests with a version of this model; all when empty.
             state: only tests in this state; all when None.
 
         Returns:
-            An iteration over the tests; their pages are fetched as it proceeds.
+            The tests; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound: there is no such model.
         """
         request = pb.ListAbTestsRequest(model=model, state=state_to_proto(state), page_size=PAGE_SIZE)
-        async for page in self._pages(self._comparison.ListAbTests, request):
-            for test in page.ab_tests:
-                yield ab_test_from_proto(test)
+        return self._list(self._comparison.ListAbTests, request, "ab_tests", ab_test_from_proto)
 
     def assign(self, test: AbTest, unit: str) -> Assignment:
         """Return the variant that a unit gets, without a call: the same unit always gets the same one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from modelward._async.uploading import AsyncUploading
@@ -12,6 +12,7 @@ from modelward._comparing import as_metric, feature_columns, put_data
 from modelward._transfers import MESSAGE_BYTES
 from modelward.comparison import Comparison, ComparisonProgress, Metric, ModelBenchmark
 from modelward.errors import ModelwardError, UnexpectedError
+from modelward.paging import AsyncPager
 from modelward.shared.convert.benchmark import benchmark_from_proto
 from modelward.shared.convert.common import ref_to_proto, report_format_to_proto, seconds_to_proto
 from modelward.shared.convert.comparison import comparison_from_proto, metric_to_proto, progress_from_proto
@@ -224,19 +225,17 @@ class AsyncComparisons(AsyncUploading):
         request = pb.RenderComparisonRequest(comparison_id=comparison_id, format=report_format_to_proto(format))
         return (await self._call(self._comparison.RenderComparison, request)).content
 
-    async def list_comparisons(self, model: str = "") -> AsyncIterator[Comparison]:
-        """Iterate over stored comparisons, the newest first.
+    def list_comparisons(self, model: str = "") -> AsyncPager[Comparison]:
+        """List stored comparisons, the newest first.
 
         Args:
             model: only comparisons with a version of this model; all when empty.
 
         Returns:
-            An iteration over the comparisons; their pages are fetched as it proceeds.
+            The comparisons; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound: there is no such model.
         """
         request = pb.ListComparisonsRequest(model=model, page_size=PAGE_SIZE)
-        async for page in self._pages(self._comparison.ListComparisons, request):
-            for comparison in page.comparisons:
-                yield comparison_from_proto(comparison)
+        return self._list(self._comparison.ListComparisons, request, "comparisons", comparison_from_proto)

@@ -17,6 +17,8 @@ from modelward._credentials import check_token_travels_safely
 from modelward._silence import AsyncIdleTimeout
 from modelward._telemetry import call_span, trace_headers
 from modelward.errors import ModelwardError
+from modelward.lifecycle import Page
+from modelward.paging import AsyncPager
 from modelward.shared.login import login_name
 from modelward.shared.retry import (
     CALL_ERRORS,
@@ -54,6 +56,7 @@ ANSWER_BYTES = 1 << 10
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
+Item = TypeVar("Item")
 
 
 class AsyncConnection:
@@ -155,7 +158,7 @@ class AsyncConnection:
     async def _pages(
         self, method: aio.UnaryUnaryMultiCallable[Request, Response], request: Request
     ) -> AsyncIterator[Response]:
-        """Yield the pages of a list, until the server returns no further page token."""
+        """Yield the pages of a list from the request's token on, until the server returns no further one."""
         paged: Any = request
         attempts = Attempts(math.inf, patience=self._timeout)
         while True:
@@ -167,6 +170,30 @@ class AsyncConnection:
             if len(page.ListFields()) > 1:
                 attempts.progressed()
             attempts.check_patience()
+
+    def _list(
+        self,
+        method: aio.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        items: str,
+        convert: Callable[[Any], Item],
+    ) -> AsyncPager[Item]:
+        """Return the list of a method.
+
+        Args:
+            items: the field of the method's answers that has the items of a page.
+            convert: makes an item of its message.
+        """
+
+        async def pages(token: str) -> AsyncIterator[Page[Item]]:
+            paged: Any = type(request)()
+            paged.CopyFrom(request)
+            paged.page_token = token
+            async for page in self._pages(method, paged):
+                answer: Any = page
+                yield Page(tuple(map(convert, getattr(answer, items))), answer.next_page_token)
+
+        return AsyncPager(pages)
 
     async def _send(
         self,

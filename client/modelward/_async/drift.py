@@ -1,6 +1,6 @@
 """Client methods for drift detection."""
 
-from collections.abc import AsyncIterator, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
@@ -10,6 +10,7 @@ from modelward._request_ids import new_request_id
 from modelward.drift import DriftPolicy, DriftReport, DriftThresholds, Reference
 from modelward.errors import InvalidField
 from modelward.lifecycle import VersionRef
+from modelward.paging import AsyncPager
 from modelward.shared.convert.common import ref_to_proto, report_format_to_proto, time_to_proto
 from modelward.shared.convert.drift import (
     drift_policy_from_proto,
@@ -217,15 +218,15 @@ class AsyncDrift(AsyncConnection):
         request = pb.GetDriftReportRequest(report_id=report_id)
         return report_from_proto((await self._call(self._drift.GetDriftReport, request)).report)
 
-    async def list_drift_reports(
+    def list_drift_reports(
         self,
         model: str,
         *,
         version: int = 0,
         drift_detected_only: bool = False,
         created_after: datetime | None = None,
-    ) -> AsyncIterator[DriftReport]:
-        """Iterate over the reports of a model, the newest first.
+    ) -> AsyncPager[DriftReport]:
+        """List the reports of a model, the newest first.
 
         Args:
             model: the model's name.
@@ -234,7 +235,7 @@ class AsyncDrift(AsyncConnection):
             created_after: only reports made at this time or later.
 
         Returns:
-            An iteration over the reports; their pages are fetched as it proceeds.
+            The reports; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound, VersionNotFound: the model or version does not exist.
@@ -246,9 +247,7 @@ class AsyncDrift(AsyncConnection):
             created_after=time_to_proto(created_after),
             page_size=PAGE_SIZE,
         )
-        async for page in self._pages(self._drift.ListDriftReports, request):
-            for report in page.reports:
-                yield report_from_proto(report)
+        return self._list(self._drift.ListDriftReports, request, "reports", report_from_proto)
 
     async def render_drift_report(
         self,

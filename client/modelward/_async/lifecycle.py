@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +24,7 @@ from modelward.lifecycle import (
     ModelVersion,
     Stage,
 )
+from modelward.paging import AsyncPager
 from modelward.retraining import Job
 from modelward.shared import model_files
 from modelward.shared.convert.common import file_to_proto, ref_to_proto, stage_to_proto, time_to_proto
@@ -76,10 +77,10 @@ class AsyncLifecycle(AsyncUploading):
         """
         return model_from_proto((await self._call(self._lifecycle.GetModel, pb.GetModelRequest(model=name))).model)
 
-    async def list_models(
+    def list_models(
         self, *, name_prefix: str = "", stages: Sequence[Stage | str] = (), tags: Mapping[str, str] | None = None
-    ) -> AsyncIterator[Model]:
-        """Iterate over the models that meet every condition, by name.
+    ) -> AsyncPager[Model]:
+        """List the models that meet every condition, by name.
 
         Args:
             name_prefix: only models whose name begins with this; all when empty.
@@ -87,7 +88,7 @@ class AsyncLifecycle(AsyncUploading):
             tags: only models with all of these tags.
 
         Returns:
-            An iteration over the models; their pages are fetched as it proceeds.
+            The models; their pages are fetched as they are needed.
 
         Raises:
             InvalidField: there is no stage with this name, or the prefix cannot begin a name.
@@ -95,9 +96,7 @@ class AsyncLifecycle(AsyncUploading):
         request = pb.ListModelsRequest(
             name_prefix=name_prefix, stages=_stages(stages), tags=tags or {}, page_size=PAGE_SIZE
         )
-        async for page in self._pages(self._lifecycle.ListModels, request):
-            for model in page.models:
-                yield model_from_proto(model)
+        return self._list(self._lifecycle.ListModels, request, "models", model_from_proto)
 
     async def update_model(
         self, name: str, *, description: str | None = None, tags: Mapping[str, str] | None = None, etag: str = ""
@@ -234,7 +233,7 @@ class AsyncLifecycle(AsyncUploading):
         request = pb.GetModelVersionRequest(version=ref_to_proto(as_ref(version)))
         return version_from_proto((await self._call(self._lifecycle.GetModelVersion, request)).version)
 
-    async def list_versions(
+    def list_versions(
         self,
         model: str = "",
         *,
@@ -244,8 +243,8 @@ class AsyncLifecycle(AsyncUploading):
         metrics: Sequence[MetricRange] = (),
         created_after: datetime | None = None,
         created_before: datetime | None = None,
-    ) -> AsyncIterator[ModelVersion]:
-        """Iterate over the versions that meet every condition: by model, the highest number first.
+    ) -> AsyncPager[ModelVersion]:
+        """List the versions that meet every condition: by model, the highest number first.
 
         Args:
             model: only versions of this model; of all models when empty.
@@ -257,7 +256,7 @@ class AsyncLifecycle(AsyncUploading):
             created_before: only versions registered before this time.
 
         Returns:
-            An iteration over the versions; their pages are fetched as it proceeds.
+            The versions; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -278,9 +277,7 @@ class AsyncLifecycle(AsyncUploading):
             created_before=time_to_proto(created_before),
             page_size=PAGE_SIZE,
         )
-        async for page in self._pages(self._lifecycle.ListModelVersions, request):
-            for version in page.versions:
-                yield version_from_proto(version)
+        return self._list(self._lifecycle.ListModelVersions, request, "versions", version_from_proto)
 
     async def update_version(
         self,

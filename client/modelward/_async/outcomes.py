@@ -1,6 +1,6 @@
 """Client methods for predictions and their labels, which arrive later."""
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -8,6 +8,7 @@ from modelward._async.connection import AsyncConnection
 from modelward._coerce import AnyVersion, as_ref
 from modelward._outcomes import batches, to_outcomes, total
 from modelward.drift import Performance, RecordedOutcomes
+from modelward.paging import AsyncPager
 from modelward.shared.convert.common import ref_to_proto, span_to_proto
 from modelward.shared.convert.outcomes import outcome_to_proto, performance_from_proto, recorded_from_proto
 from modelward.v1 import drift_pb2 as pb
@@ -87,10 +88,10 @@ class AsyncOutcomes(AsyncConnection):
             recorded.append(recorded_from_proto(await self._call(self._drift.RecordOutcomes, request, timeout)))
         return total(recorded)
 
-    async def list_performance(
+    def list_performance(
         self, version: AnyVersion, *, period: timedelta | None = None, horizon: timedelta | None = None
-    ) -> AsyncIterator[Performance]:
-        """Iterate over the performance of a version, the newest period first, without periods that have no prediction.
+    ) -> AsyncPager[Performance]:
+        """List the performance of a version, the newest period first, without periods that have no prediction.
 
         Args:
             version: the version, such as `"spx-trend/3"`.
@@ -98,7 +99,7 @@ class AsyncOutcomes(AsyncConnection):
             horizon: the time from a prediction until its label is known, younger rows do not count; zero by default.
 
         Returns:
-            An iteration over the periods; their pages are fetched as it proceeds.
+            The periods; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
@@ -109,6 +110,4 @@ class AsyncOutcomes(AsyncConnection):
             horizon=span_to_proto(horizon),
             page_size=PAGE_SIZE,
         )
-        async for page in self._pages(self._drift.ListPerformance, request):
-            for performance in page.periods:
-                yield performance_from_proto(performance)
+        return self._list(self._drift.ListPerformance, request, "periods", performance_from_proto)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
 from modelward._async.connection import AsyncConnection
 from modelward._coerce import AnyVersion, as_job_state, successor_number
 from modelward._training_table import end_of, put_labelled
+from modelward.paging import AsyncPager
 from modelward.retraining import DueModel, Job, JobState, RetrainingPolicy
 from modelward.shared.convert.common import span_to_proto, time_to_proto
 from modelward.shared.convert.retraining import (
@@ -26,22 +27,20 @@ PAGE_SIZE = 200
 class AsyncRetraining(AsyncConnection):
     """Due models and retraining jobs."""
 
-    async def list_due(self, model: str = "") -> AsyncIterator[DueModel]:
-        """Iterate over the models that are due, the longest due first, with every reason.
+    def list_due(self, model: str = "") -> AsyncPager[DueModel]:
+        """List the models that are due, the longest due first, with every reason.
 
         Args:
             model: only this model; all when empty.
 
         Returns:
-            An iteration over the due models; their pages are fetched as it proceeds.
+            The due models; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound: there is no such model.
         """
         request = pb.ListDueModelsRequest(model=model, page_size=PAGE_SIZE)
-        async for page in self._pages(self._retraining.ListDueModels, request):
-            for due in page.due_models:
-                yield due_model_from_proto(due)
+        return self._list(self._retraining.ListDueModels, request, "due_models", due_model_from_proto)
 
     async def request_retraining(
         self,
@@ -293,10 +292,8 @@ class AsyncRetraining(AsyncConnection):
         """
         return job_from_proto((await self._call(self._retraining.GetJob, pb.GetJobRequest(job_id=job_id))).job)
 
-    async def list_jobs(
-        self, model: str = "", *, states: Sequence[JobState | str] = (), queue: str = ""
-    ) -> AsyncIterator[Job]:
-        """Iterate over the jobs of one model, or of all, the newest first.
+    def list_jobs(self, model: str = "", *, states: Sequence[JobState | str] = (), queue: str = "") -> AsyncPager[Job]:
+        """List the jobs of one model, or of all, the newest first.
 
         Args:
             model: only jobs of this model; all when empty.
@@ -304,16 +301,14 @@ class AsyncRetraining(AsyncConnection):
             queue: only jobs of this queue; all when empty.
 
         Returns:
-            An iteration over the jobs; their pages are fetched as it proceeds.
+            The jobs; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound: there is no such model.
         """
         wanted = [job_state_to_proto(as_job_state(state)) for state in states]
         request = pb.ListJobsRequest(model=model, states=wanted, queue=queue, page_size=PAGE_SIZE)
-        async for page in self._pages(self._retraining.ListJobs, request):
-            for job in page.jobs:
-                yield job_from_proto(job)
+        return self._list(self._retraining.ListJobs, request, "jobs", job_from_proto)
 
     async def get_retraining_policy(self, model: str) -> RetrainingPolicy:
         """Return a model's retraining policy; the defaults when none was set.

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelward._async.connection import AsyncConnection
+from modelward.paging import AsyncPager
 from modelward.retraining import AtSession, Cron, OnDrift, OnPerformance, Schedule, triggers_of
 from modelward.schedules import FiringRecord, SchedulePolicy, SchedulePreview
 from modelward.shared.convert.common import time_to_proto
@@ -88,22 +89,20 @@ class AsyncSchedules(AsyncConnection):
         request = pb.GetScheduleRequest(schedule_id=schedule_id)
         return schedule_from_proto((await self._call(self._retraining.GetSchedule, request)).schedule)
 
-    async def list_schedules(self, model: str = "") -> AsyncIterator[Schedule]:
-        """Iterate over the schedules of one model, or of all, by id.
+    def list_schedules(self, model: str = "") -> AsyncPager[Schedule]:
+        """List the schedules of one model, or of all, by id.
 
         Args:
             model: only schedules of this model; all when empty.
 
         Returns:
-            An iteration over the schedules; their pages are fetched as it proceeds.
+            The schedules; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound: there is no such model.
         """
         request = pb.ListSchedulesRequest(model=model, page_size=PAGE_SIZE)
-        async for page in self._pages(self._retraining.ListSchedules, request):
-            for schedule in page.schedules:
-                yield schedule_from_proto(schedule)
+        return self._list(self._retraining.ListSchedules, request, "schedules", schedule_from_proto)
 
     async def update_schedule(
         self,
@@ -265,20 +264,18 @@ class AsyncSchedules(AsyncConnection):
         request = pb.PreviewScheduleRequest(draft=draft, after=time_to_proto(after), count=count)
         return preview_from_proto(await self._call(self._retraining.PreviewSchedule, request))
 
-    async def list_firings(self, model: str = "", *, schedule_id: str = "") -> AsyncIterator[FiringRecord]:
-        """Iterate over the history of firings, the newest first: the job of each, or why it was skipped.
+    def list_firings(self, model: str = "", *, schedule_id: str = "") -> AsyncPager[FiringRecord]:
+        """List the history of firings, the newest first: the job of each, or why it was skipped.
 
         Args:
             model: only firings for this model; all when empty.
             schedule_id: only firings of this schedule, which may be deleted; all when empty.
 
         Returns:
-            An iteration over the firings; their pages are fetched as it proceeds.
+            The firings; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound: there is no such model.
         """
         request = pb.ListFiringsRequest(model=model, schedule_id=schedule_id, page_size=PAGE_SIZE)
-        async for page in self._pages(self._retraining.ListFirings, request):
-            for firing in page.firings:
-                yield record_from_proto(firing)
+        return self._list(self._retraining.ListFirings, request, "firings", record_from_proto)

@@ -21,6 +21,7 @@ from modelward.lifecycle import (
     Transition,
     TransitionResult,
 )
+from modelward.paging import AsyncPager
 from modelward.shared.convert.common import ref_to_proto, stage_to_proto, time_to_proto
 from modelward.shared.convert.lifecycle import (
     model_from_proto,
@@ -235,15 +236,15 @@ class AsyncStages(AsyncConnection):
         answer = await self._call(self._lifecycle.ResolveModel, request)
         return Resolved(version_from_proto(answer.version), answer.sequence)
 
-    async def list_transitions(
+    def list_transitions(
         self,
         model: str = "",
         *,
         version: int = 0,
         moved_after: datetime | None = None,
         moved_before: datetime | None = None,
-    ) -> AsyncIterator[Transition]:
-        """Iterate over stage transitions, the newest first: the version, the actor and the reason.
+    ) -> AsyncPager[Transition]:
+        """List stage transitions, the newest first: the version, the actor and the reason.
 
         Args:
             model: only transitions of this model; of all models when empty.
@@ -252,7 +253,7 @@ class AsyncStages(AsyncConnection):
             moved_before: only transitions before this time.
 
         Returns:
-            An iteration over the transitions; their pages are fetched as it proceeds.
+            The transitions; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
@@ -264,9 +265,7 @@ class AsyncStages(AsyncConnection):
             moved_before=time_to_proto(moved_before),
             page_size=PAGE_SIZE,
         )
-        async for page in self._pages(self._lifecycle.ListTransitions, request):
-            for transition in page.transitions:
-                yield transition_from_proto(transition)
+        return self._list(self._lifecycle.ListTransitions, request, "transitions", transition_from_proto)
 
     async def verify_audit_log(
         self, *, from_sequence: SequenceNumber = 0, to_sequence: SequenceNumber = 0, expected_hash: str = ""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Literal
 
 from modelward._coerce import AnyVersion, as_names, as_ref
@@ -13,6 +13,7 @@ from modelward._sync.uploading import Uploading
 from modelward._transfers import MESSAGE_BYTES
 from modelward.comparison import Comparison, ComparisonProgress, Metric, ModelBenchmark
 from modelward.errors import ModelwardError, UnexpectedError
+from modelward.paging import Pager
 from modelward.shared.convert.benchmark import benchmark_from_proto
 from modelward.shared.convert.common import ref_to_proto, report_format_to_proto, seconds_to_proto
 from modelward.shared.convert.comparison import comparison_from_proto, metric_to_proto, progress_from_proto
@@ -225,19 +226,17 @@ class Comparisons(Uploading):
         request = pb.RenderComparisonRequest(comparison_id=comparison_id, format=report_format_to_proto(format))
         return (self._call(self._comparison.RenderComparison, request)).content
 
-    def list_comparisons(self, model: str = "") -> Iterator[Comparison]:
-        """Iterate over stored comparisons, the newest first.
+    def list_comparisons(self, model: str = "") -> Pager[Comparison]:
+        """List stored comparisons, the newest first.
 
         Args:
             model: only comparisons with a version of this model; all when empty.
 
         Returns:
-            An iteration over the comparisons; their pages are fetched as it proceeds.
+            The comparisons; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound: there is no such model.
         """
         request = pb.ListComparisonsRequest(model=model, page_size=PAGE_SIZE)
-        for page in self._pages(self._comparison.ListComparisons, request):
-            for comparison in page.comparisons:
-                yield comparison_from_proto(comparison)
+        return self._list(self._comparison.ListComparisons, request, "comparisons", comparison_from_proto)

@@ -17,6 +17,8 @@ from modelward._credentials import check_token_travels_safely
 from modelward._silence import IdleTimeout
 from modelward._telemetry import call_span, trace_headers
 from modelward.errors import ModelwardError
+from modelward.lifecycle import Page
+from modelward.paging import Pager
 from modelward.shared.login import login_name
 from modelward.shared.retry import (
     CALL_ERRORS,
@@ -47,6 +49,7 @@ ANSWER_BYTES = 1 << 10
 
 Request = TypeVar("Request", bound=Message)
 Response = TypeVar("Response", bound=Message)
+Item = TypeVar("Item")
 
 
 class Connection:
@@ -146,7 +149,7 @@ class Connection:
                 time.sleep(pause)
 
     def _pages(self, method: grpc.UnaryUnaryMultiCallable[Request, Response], request: Request) -> Iterator[Response]:
-        """Yield the pages of a list, until the server returns no further page token."""
+        """Yield the pages of a list from the request's token on, until the server returns no further one."""
         paged: Any = request
         attempts = Attempts(math.inf, patience=self._timeout)
         while True:
@@ -158,6 +161,30 @@ class Connection:
             if len(page.ListFields()) > 1:
                 attempts.progressed()
             attempts.check_patience()
+
+    def _list(
+        self,
+        method: grpc.UnaryUnaryMultiCallable[Request, Response],
+        request: Request,
+        items: str,
+        convert: Callable[[Any], Item],
+    ) -> Pager[Item]:
+        """Return the list of a method.
+
+        Args:
+            items: the field of the method's answers that has the items of a page.
+            convert: makes an item of its message.
+        """
+
+        def pages(token: str) -> Iterator[Page[Item]]:
+            paged: Any = type(request)()
+            paged.CopyFrom(request)
+            paged.page_token = token
+            for page in self._pages(method, paged):
+                answer: Any = page
+                yield Page(tuple(map(convert, getattr(answer, items))), answer.next_page_token)
+
+        return Pager(pages)
 
     def _send(
         self,

@@ -11,6 +11,7 @@ from modelward._sync.connection import Connection
 from modelward.drift import DriftPolicy, DriftReport, DriftThresholds, Reference
 from modelward.errors import InvalidField
 from modelward.lifecycle import VersionRef
+from modelward.paging import Pager
 from modelward.shared.convert.common import ref_to_proto, report_format_to_proto, time_to_proto
 from modelward.shared.convert.drift import (
     drift_policy_from_proto,
@@ -225,8 +226,8 @@ class Drift(Connection):
         version: int = 0,
         drift_detected_only: bool = False,
         created_after: datetime | None = None,
-    ) -> Iterator[DriftReport]:
-        """Iterate over the reports of a model, the newest first.
+    ) -> Pager[DriftReport]:
+        """List the reports of a model, the newest first.
 
         Args:
             model: the model's name.
@@ -235,7 +236,7 @@ class Drift(Connection):
             created_after: only reports made at this time or later.
 
         Returns:
-            An iteration over the reports; their pages are fetched as it proceeds.
+            The reports; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound, VersionNotFound: the model or version does not exist.
@@ -247,9 +248,7 @@ class Drift(Connection):
             created_after=time_to_proto(created_after),
             page_size=PAGE_SIZE,
         )
-        for page in self._pages(self._drift.ListDriftReports, request):
-            for report in page.reports:
-                yield report_from_proto(report)
+        return self._list(self._drift.ListDriftReports, request, "reports", report_from_proto)
 
     def render_drift_report(
         self,

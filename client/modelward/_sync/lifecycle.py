@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +25,7 @@ from modelward.lifecycle import (
     ModelVersion,
     Stage,
 )
+from modelward.paging import Pager
 from modelward.retraining import Job
 from modelward.shared import model_files
 from modelward.shared.convert.common import file_to_proto, ref_to_proto, stage_to_proto, time_to_proto
@@ -79,8 +80,8 @@ class Lifecycle(Uploading):
 
     def list_models(
         self, *, name_prefix: str = "", stages: Sequence[Stage | str] = (), tags: Mapping[str, str] | None = None
-    ) -> Iterator[Model]:
-        """Iterate over the models that meet every condition, by name.
+    ) -> Pager[Model]:
+        """List the models that meet every condition, by name.
 
         Args:
             name_prefix: only models whose name begins with this; all when empty.
@@ -88,7 +89,7 @@ class Lifecycle(Uploading):
             tags: only models with all of these tags.
 
         Returns:
-            An iteration over the models; their pages are fetched as it proceeds.
+            The models; their pages are fetched as they are needed.
 
         Raises:
             InvalidField: there is no stage with this name, or the prefix cannot begin a name.
@@ -96,9 +97,7 @@ class Lifecycle(Uploading):
         request = pb.ListModelsRequest(
             name_prefix=name_prefix, stages=_stages(stages), tags=tags or {}, page_size=PAGE_SIZE
         )
-        for page in self._pages(self._lifecycle.ListModels, request):
-            for model in page.models:
-                yield model_from_proto(model)
+        return self._list(self._lifecycle.ListModels, request, "models", model_from_proto)
 
     def update_model(
         self, name: str, *, description: str | None = None, tags: Mapping[str, str] | None = None, etag: str = ""
@@ -245,8 +244,8 @@ class Lifecycle(Uploading):
         metrics: Sequence[MetricRange] = (),
         created_after: datetime | None = None,
         created_before: datetime | None = None,
-    ) -> Iterator[ModelVersion]:
-        """Iterate over the versions that meet every condition: by model, the highest number first.
+    ) -> Pager[ModelVersion]:
+        """List the versions that meet every condition: by model, the highest number first.
 
         Args:
             model: only versions of this model; of all models when empty.
@@ -258,7 +257,7 @@ class Lifecycle(Uploading):
             created_before: only versions registered before this time.
 
         Returns:
-            An iteration over the versions; their pages are fetched as it proceeds.
+            The versions; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound: there is no such model.
@@ -279,9 +278,7 @@ class Lifecycle(Uploading):
             created_before=time_to_proto(created_before),
             page_size=PAGE_SIZE,
         )
-        for page in self._pages(self._lifecycle.ListModelVersions, request):
-            for version in page.versions:
-                yield version_from_proto(version)
+        return self._list(self._lifecycle.ListModelVersions, request, "versions", version_from_proto)
 
     def update_version(
         self,

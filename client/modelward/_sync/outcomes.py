@@ -1,7 +1,7 @@
 # Derived from modelward/_async/outcomes.py by client/unasync.py: change that one.
 """Client methods for predictions and their labels, which arrive later."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -9,6 +9,7 @@ from modelward._coerce import AnyVersion, as_ref
 from modelward._outcomes import batches, to_outcomes, total
 from modelward._sync.connection import Connection
 from modelward.drift import Performance, RecordedOutcomes
+from modelward.paging import Pager
 from modelward.shared.convert.common import ref_to_proto, span_to_proto
 from modelward.shared.convert.outcomes import outcome_to_proto, performance_from_proto, recorded_from_proto
 from modelward.v1 import drift_pb2 as pb
@@ -90,8 +91,8 @@ class Outcomes(Connection):
 
     def list_performance(
         self, version: AnyVersion, *, period: timedelta | None = None, horizon: timedelta | None = None
-    ) -> Iterator[Performance]:
-        """Iterate over the performance of a version, the newest period first, without periods that have no prediction.
+    ) -> Pager[Performance]:
+        """List the performance of a version, the newest period first, without periods that have no prediction.
 
         Args:
             version: the version, such as `"spx-trend/3"`.
@@ -99,7 +100,7 @@ class Outcomes(Connection):
             horizon: the time from a prediction until its label is known, younger rows do not count; zero by default.
 
         Returns:
-            An iteration over the periods; their pages are fetched as it proceeds.
+            The periods; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
@@ -110,6 +111,4 @@ class Outcomes(Connection):
             horizon=span_to_proto(horizon),
             page_size=PAGE_SIZE,
         )
-        for page in self._pages(self._drift.ListPerformance, request):
-            for performance in page.periods:
-                yield performance_from_proto(performance)
+        return self._list(self._drift.ListPerformance, request, "periods", performance_from_proto)

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
 from modelward._sync.connection import Connection
+from modelward.paging import Pager
 from modelward.retraining import AtSession, Cron, OnDrift, OnPerformance, Schedule, triggers_of
 from modelward.schedules import FiringRecord, SchedulePolicy, SchedulePreview
 from modelward.shared.convert.common import time_to_proto
@@ -89,22 +90,20 @@ class Schedules(Connection):
         request = pb.GetScheduleRequest(schedule_id=schedule_id)
         return schedule_from_proto((self._call(self._retraining.GetSchedule, request)).schedule)
 
-    def list_schedules(self, model: str = "") -> Iterator[Schedule]:
-        """Iterate over the schedules of one model, or of all, by id.
+    def list_schedules(self, model: str = "") -> Pager[Schedule]:
+        """List the schedules of one model, or of all, by id.
 
         Args:
             model: only schedules of this model; all when empty.
 
         Returns:
-            An iteration over the schedules; their pages are fetched as it proceeds.
+            The schedules; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound: there is no such model.
         """
         request = pb.ListSchedulesRequest(model=model, page_size=PAGE_SIZE)
-        for page in self._pages(self._retraining.ListSchedules, request):
-            for schedule in page.schedules:
-                yield schedule_from_proto(schedule)
+        return self._list(self._retraining.ListSchedules, request, "schedules", schedule_from_proto)
 
     def update_schedule(
         self,
@@ -264,20 +263,18 @@ class Schedules(Connection):
         request = pb.PreviewScheduleRequest(draft=draft, after=time_to_proto(after), count=count)
         return preview_from_proto(self._call(self._retraining.PreviewSchedule, request))
 
-    def list_firings(self, model: str = "", *, schedule_id: str = "") -> Iterator[FiringRecord]:
-        """Iterate over the history of firings, the newest first: the job of each, or why it was skipped.
+    def list_firings(self, model: str = "", *, schedule_id: str = "") -> Pager[FiringRecord]:
+        """List the history of firings, the newest first: the job of each, or why it was skipped.
 
         Args:
             model: only firings for this model; all when empty.
             schedule_id: only firings of this schedule, which may be deleted; all when empty.
 
         Returns:
-            An iteration over the firings; their pages are fetched as it proceeds.
+            The firings; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound: there is no such model.
         """
         request = pb.ListFiringsRequest(model=model, schedule_id=schedule_id, page_size=PAGE_SIZE)
-        for page in self._pages(self._retraining.ListFirings, request):
-            for firing in page.firings:
-                yield record_from_proto(firing)
+        return self._list(self._retraining.ListFirings, request, "firings", record_from_proto)

@@ -22,6 +22,7 @@ from modelward.lifecycle import (
     Transition,
     TransitionResult,
 )
+from modelward.paging import Pager
 from modelward.shared.convert.common import ref_to_proto, stage_to_proto, time_to_proto
 from modelward.shared.convert.lifecycle import (
     model_from_proto,
@@ -243,8 +244,8 @@ class Stages(Connection):
         version: int = 0,
         moved_after: datetime | None = None,
         moved_before: datetime | None = None,
-    ) -> Iterator[Transition]:
-        """Iterate over stage transitions, the newest first: the version, the actor and the reason.
+    ) -> Pager[Transition]:
+        """List stage transitions, the newest first: the version, the actor and the reason.
 
         Args:
             model: only transitions of this model; of all models when empty.
@@ -253,7 +254,7 @@ class Stages(Connection):
             moved_before: only transitions before this time.
 
         Returns:
-            An iteration over the transitions; their pages are fetched as it proceeds.
+            The transitions; their pages are fetched as they are needed.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
@@ -265,9 +266,7 @@ class Stages(Connection):
             moved_before=time_to_proto(moved_before),
             page_size=PAGE_SIZE,
         )
-        for page in self._pages(self._lifecycle.ListTransitions, request):
-            for transition in page.transitions:
-                yield transition_from_proto(transition)
+        return self._list(self._lifecycle.ListTransitions, request, "transitions", transition_from_proto)
 
     def verify_audit_log(
         self, *, from_sequence: SequenceNumber = 0, to_sequence: SequenceNumber = 0, expected_hash: str = ""
