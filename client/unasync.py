@@ -19,7 +19,7 @@ REPLACEMENTS = [
     (r"await asyncio\.to_thread\(([\w.]+)\)", r"\1()"),
     (r"\basyncio\.sleep\b", "time.sleep"),
     (r"\bimport asyncio\b", "import time"),
-    (r"\baio\.(insecure_channel|secure_channel|Unary|Stream)", r"grpc.\1"),
+    (r"\baio\.(insecure_channel|secure_channel|Channel|Unary|Stream)", r"grpc.\1"),
     (r"from grpc import aio\n", ""),
     (r"(?m)^if TYPE_CHECKING:.*\n(    .*\n)+", ""),
     (r"\b(\w+Service)AsyncStub\b", r"\1Stub"),

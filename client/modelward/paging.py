@@ -41,7 +41,11 @@ class _Fetched(TableRecord, Generic[Item]):
         return to_html(repr(self), items, more="more" if token else "")
 
     def to_dict(self) -> dict[str, Any]:
-        """Return `{"items": [...]}` with every item as its own `to_dict()`."""
+        """Return all items as JSON values.
+
+        Returns:
+            A dictionary with the key `items`: a list with the `to_dict()` of every item.
+        """
         return {"items": to_json(list(self._rows()))}
 
 
@@ -53,6 +57,9 @@ class Pager(_Fetched[Item], Sequence[Item]):
     kept, so asking again costs nothing.
 
     Every method may raise the errors of the call that returned it.
+
+    Args:
+        pages: requests the pages from a token on; the client passes it.
     """
 
     def __init__(self, pages: Callable[[str], Iterator[Page[Item]]]) -> None:
@@ -79,6 +86,17 @@ class Pager(_Fetched[Item], Sequence[Item]):
     def __getitem__(self, index: slice) -> list[Item]: ...
 
     def __getitem__(self, index: int | slice) -> Item | list[Item]:
+        """Return one item, or those of a slice, after requesting the pages up to there.
+
+        Args:
+            index: the position from 0, or from the end when negative; or a slice.
+
+        Returns:
+            The item, or a list of items for a slice.
+
+        Raises:
+            IndexError: the list has no such item.
+        """
         return self._fetch(_reach(index))[index]
 
     def _fetch(self, count: float) -> list[Item]:
@@ -105,6 +123,9 @@ class AsyncPager(_Fetched[Item], Sequence[Item]):
     the pager, which then has a length, an order, `to_dict()` and `to_pandas()`.
 
     Awaiting and iterating may raise the errors of the call that returned it.
+
+    Args:
+        pages: requests the pages from a token on; the client passes it.
     """
 
     def __init__(self, pages: Callable[[str], AsyncIterator[Page[Item]]]) -> None:
@@ -136,6 +157,18 @@ class AsyncPager(_Fetched[Item], Sequence[Item]):
     def __getitem__(self, index: slice) -> list[Item]: ...
 
     def __getitem__(self, index: int | slice) -> Item | list[Item]:
+        """Return one item, or those of a slice.
+
+        Args:
+            index: the position from 0, or from the end when negative; or a slice.
+
+        Returns:
+            The item, or a list of items for a slice.
+
+        Raises:
+            IndexError: the list has no such item.
+            RuntimeError: the list has not been awaited.
+        """
         return self._rows()[index]
 
     async def _complete(self) -> Self:

@@ -19,7 +19,6 @@ from modelward import (
     errors,
 )
 from modelward.v1 import drift_pb2 as pb
-from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from tests.support.clients import collect
 from tests.support.outcomes import ids_of, watched_alarm
 from tests.support.running_server import RunningServer
@@ -212,8 +211,7 @@ async def test_list_goes_on_over_many_pages_and_a_strange_token_is_refused(
 
 def _by_hand(server: RunningServer, request: pb.ListPerformanceRequest) -> None:
     with Client(server.target) as client:
-        stub = DriftServiceStub(client._channel)
-        client._call(stub.ListPerformance, request)
+        client._call(client._drift.ListPerformance, request)
 
 
 async def test_only_rows_as_old_as_the_horizon_count(client: AsyncClient, version: str) -> None:

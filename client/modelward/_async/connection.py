@@ -12,6 +12,7 @@ import grpc
 from google.protobuf.message import Message
 from grpc import aio
 
+from modelward._channel import AsyncChannel
 from modelward._contact import Contact
 from modelward._credentials import check_token_travels_safely
 from modelward._silence import AsyncIdleTimeout
@@ -89,20 +90,38 @@ class AsyncConnection:
             ("grpc.http2.ping_timeout_ms", 10_000),  # The effective timeout; a minute by default.
             ("grpc.http2.max_pings_without_data", 0),
         ]
-        if credentials is None:
-            self._channel = aio.insecure_channel(address, options=options)
-        else:
-            self._channel = aio.secure_channel(address, credentials, options=options)
+
+        def connect() -> aio.Channel:
+            if credentials is None:
+                return aio.insecure_channel(address, options=options)
+            return aio.secure_channel(address, credentials, options=options)
+
+        self._channel = AsyncChannel(connect)
         self.target = target
         self._timeout = timeout
         self._credentials = credentials
         self._token = token
-        self._closed = False
         self._contact = Contact(target, encrypted=credentials is not None)
-        self._lifecycle: LifecycleServiceAsyncStub = LifecycleServiceStub(self._channel)
-        self._drift: DriftServiceAsyncStub = DriftServiceStub(self._channel)
-        self._comparison: ComparisonServiceAsyncStub = ComparisonServiceStub(self._channel)
-        self._retraining: RetrainingServiceAsyncStub = RetrainingServiceStub(self._channel)
+
+    @property
+    def _lifecycle(self) -> LifecycleServiceAsyncStub:
+        stub: LifecycleServiceAsyncStub = self._channel.stub(LifecycleServiceStub)
+        return stub
+
+    @property
+    def _drift(self) -> DriftServiceAsyncStub:
+        stub: DriftServiceAsyncStub = self._channel.stub(DriftServiceStub)
+        return stub
+
+    @property
+    def _comparison(self) -> ComparisonServiceAsyncStub:
+        stub: ComparisonServiceAsyncStub = self._channel.stub(ComparisonServiceStub)
+        return stub
+
+    @property
+    def _retraining(self) -> RetrainingServiceAsyncStub:
+        stub: RetrainingServiceAsyncStub = self._channel.stub(RetrainingServiceStub)
+        return stub
 
     @property
     def _metadata(self) -> tuple[tuple[str, str | bytes], ...]:
@@ -113,7 +132,6 @@ class AsyncConnection:
 
     async def close(self) -> None:
         """Close the connection; calls in progress and all later calls raise `FailedPrecondition`."""
-        self._closed = True
         await self._channel.close()
 
     async def __aenter__(self) -> Self:
@@ -125,7 +143,7 @@ class AsyncConnection:
         await self.close()
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._channel.closed:
             raise client_closed()
 
     def _read(self, answer: Response | None) -> Response:
@@ -134,7 +152,7 @@ class AsyncConnection:
 
     def _failure(self, error: BaseException, idle_seconds: float = 0.0) -> ModelwardError:
         """Convert the exception that ended a call; see `failure_of`."""
-        return self._contact.explained(failure_of(error, closed=self._closed, idle_seconds=idle_seconds), error)
+        return self._contact.explained(failure_of(error, closed=self._channel.closed, idle_seconds=idle_seconds), error)
 
     async def _call(
         self,

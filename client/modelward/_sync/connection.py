@@ -12,6 +12,7 @@ from typing import Any, Self, TypeVar
 import grpc
 from google.protobuf.message import Message
 
+from modelward._channel import Channel
 from modelward._contact import Contact
 from modelward._credentials import check_token_travels_safely
 from modelward._silence import IdleTimeout
@@ -82,20 +83,38 @@ class Connection:
             ("grpc.http2.ping_timeout_ms", 10_000),  # The effective timeout; a minute by default.
             ("grpc.http2.max_pings_without_data", 0),
         ]
-        if credentials is None:
-            self._channel = grpc.insecure_channel(address, options=options)
-        else:
-            self._channel = grpc.secure_channel(address, credentials, options=options)
+
+        def connect() -> grpc.Channel:
+            if credentials is None:
+                return grpc.insecure_channel(address, options=options)
+            return grpc.secure_channel(address, credentials, options=options)
+
+        self._channel = Channel(connect)
         self.target = target
         self._timeout = timeout
         self._credentials = credentials
         self._token = token
-        self._closed = False
         self._contact = Contact(target, encrypted=credentials is not None)
-        self._lifecycle: LifecycleServiceStub = LifecycleServiceStub(self._channel)
-        self._drift: DriftServiceStub = DriftServiceStub(self._channel)
-        self._comparison: ComparisonServiceStub = ComparisonServiceStub(self._channel)
-        self._retraining: RetrainingServiceStub = RetrainingServiceStub(self._channel)
+
+    @property
+    def _lifecycle(self) -> LifecycleServiceStub:
+        stub: LifecycleServiceStub = self._channel.stub(LifecycleServiceStub)
+        return stub
+
+    @property
+    def _drift(self) -> DriftServiceStub:
+        stub: DriftServiceStub = self._channel.stub(DriftServiceStub)
+        return stub
+
+    @property
+    def _comparison(self) -> ComparisonServiceStub:
+        stub: ComparisonServiceStub = self._channel.stub(ComparisonServiceStub)
+        return stub
+
+    @property
+    def _retraining(self) -> RetrainingServiceStub:
+        stub: RetrainingServiceStub = self._channel.stub(RetrainingServiceStub)
+        return stub
 
     @property
     def _metadata(self) -> tuple[tuple[str, str | bytes], ...]:
@@ -106,7 +125,6 @@ class Connection:
 
     def close(self) -> None:
         """Close the connection; calls in progress and all later calls raise `FailedPrecondition`."""
-        self._closed = True
         self._channel.close()
 
     def __enter__(self) -> Self:
@@ -118,7 +136,7 @@ class Connection:
         self.close()
 
     def _check_open(self) -> None:
-        if self._closed:
+        if self._channel.closed:
             raise client_closed()
 
     def _read(self, answer: Response | None) -> Response:
@@ -127,7 +145,7 @@ class Connection:
 
     def _failure(self, error: BaseException, idle_seconds: float = 0.0) -> ModelwardError:
         """Convert the exception that ended a call; see `failure_of`."""
-        return self._contact.explained(failure_of(error, closed=self._closed, idle_seconds=idle_seconds), error)
+        return self._contact.explained(failure_of(error, closed=self._channel.closed, idle_seconds=idle_seconds), error)
 
     def _call(
         self,

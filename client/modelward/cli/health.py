@@ -51,6 +51,7 @@ def _confinement(states: dict[str, str]) -> str:
     return ", ".join((*holding, "limits")) if parts else "not known yet"
 
 
+<<<<<<< HEAD
 def _states(client: Client) -> dict[str, str]:
     """List the state of each service.
 
@@ -59,7 +60,18 @@ def _states(client: Client) -> dict[str, str]:
     """
     call = client._channel.unary_unary(
         LIST, request_serializer=Empty.SerializeToString, response_deserializer=Struct.FromString
+=======
+def _list_method(channel: grpc.Channel) -> Any:
+    return channel.unary_unary(
+        LIST,
+        request_serializer=MESSAGES.HealthListRequest.SerializeToString,
+        response_deserializer=MESSAGES.HealthListResponse.FromString,
+>>>>>>> 30e4efb (client: connect an AsyncClient at its first call, in whatever loop)
     )
+
+
+def _states(client: Client) -> dict[str, str]:
+    call = client._channel.stub(_list_method)
     try:
         answer = call(Empty(), timeout=client._timeout, metadata=client._metadata)
     except grpc.RpcError as error:
