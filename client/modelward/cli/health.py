@@ -1,5 +1,7 @@
 """The command that checks a server's health."""
 
+from typing import Any
+
 import click
 import grpc
 from google.protobuf.empty_pb2 import Empty
@@ -51,22 +53,14 @@ def _confinement(states: dict[str, str]) -> str:
     return ", ".join((*holding, "limits")) if parts else "not known yet"
 
 
-<<<<<<< HEAD
-def _states(client: Client) -> dict[str, str]:
-    """List the state of each service.
+def _list_method(channel: grpc.Channel) -> Any:
+    """Return the method that lists the state of each service.
 
     No package has the messages of this call for protobuf 6. The answer has the encoding of a `Struct`: a map from names
     to messages whose first field is an enum, which is `null_value` in a `Struct`.
     """
-    call = client._channel.unary_unary(
-        LIST, request_serializer=Empty.SerializeToString, response_deserializer=Struct.FromString
-=======
-def _list_method(channel: grpc.Channel) -> Any:
     return channel.unary_unary(
-        LIST,
-        request_serializer=MESSAGES.HealthListRequest.SerializeToString,
-        response_deserializer=MESSAGES.HealthListResponse.FromString,
->>>>>>> 30e4efb (client: connect an AsyncClient at its first call, in whatever loop)
+        LIST, request_serializer=Empty.SerializeToString, response_deserializer=Struct.FromString
     )
 
 
