@@ -136,7 +136,7 @@ def protoc(*args: str) -> None:
 
 def tools() -> Path:
     """Return the folder of programs of the environment that has `TOOLS`, and create it where it is missing."""
-    environment = ROOT / ".cache" / "_".join(TOOLS)
+    environment = ROOT / ".cache" / "_".join(TOOLS).replace("==", "-")  # protoc splits a plugin's path at "=".
     complete = environment / "complete"
     if not complete.exists():
         uv("venv", "--clear", "--python", TOOLS_PYTHON, str(environment))
