@@ -126,16 +126,14 @@ def test_promotions_are_told(settings: Settings, receiver: Receiver, tmp_path: P
         "2002:7f00:1::", "2002:c0a8:101::1", "64:ff9b::7f00:1", "64:ff9b::a9fe:a9fe", "64:ff9b:1::a00:1",
         "64:ff9b:1::808:808", "::127.0.0.1", "::ffff:0:127.0.0.1", "2001:0:4136:e378:8000:63bf:f5ff:fffe", "ff02::1",
         "fec0::1", "2001:db8::1", "3fff::1", "100::1", "2600:0:0:1:0:5efe:a00:1", "2600:0:0:1:200:5efe:7f00:1",
-        "fd00:ec2::254", "192.0.0.8", "198.18.0.1", "100.100.100.200", "168.63.129.16",
+        "fd00:ec2::254", "192.0.0.8", "198.18.0.1", "100.100.100.200", "168.63.129.16", "2002:101:101::1",
     ],
 )  # fmt: skip
 def test_addresses_inside_are_told_from_public_ones(address: str) -> None:
     assert not is_public(address)
 
 
-@pytest.mark.parametrize(
-    "address", ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "64:ff9b::101:101", "2002:101:101::1"]
-)
+@pytest.mark.parametrize("address", ["1.1.1.1", "93.184.216.34", "2606:4700:4700::1111", "64:ff9b::101:101"])
 def test_public_addresses_are_public(address: str) -> None:
     assert is_public(address)
 

@@ -14,6 +14,7 @@ INTERNAL = (
     IPv4Network("192.88.99.0/24"),  # 6to4 relays.
     IPv4Network("168.63.129.16/32"),  # The host of a virtual machine in Azure.
     IPv6Network("2001::/23"),  # Teredo and other protocols.
+    IPv6Network("2002::/16"),  # 6to4, which RFC 7526 retired; newer Pythons count it as not global.
     IPv6Network("3fff::/20"),  # Documentation.
 )
 """Networks that are not public though Python's `is_global` may report them as such."""
@@ -34,8 +35,6 @@ def _is_global(address: IPv4Address | IPv6Address) -> bool:
 
 
 def _embedded(address: IPv6Address) -> Iterator[IPv4Address]:
-    if address.sixtofour:
-        yield address.sixtofour
     if (int(address) >> 32) & 0xFFFF_FFFF in ISATAP:
         yield _last_32_bits(address)
 
