@@ -13,6 +13,7 @@ import pytest
 from modelward.cli.commands import MODULES
 from modelward_server.settings import Settings
 from tests.support.misbehaving_server import misbehaving_server
+from tests.support.ports import free_port
 from tests.support.running_server import RunningServer
 
 pytestmark = pytest.mark.system
@@ -24,12 +25,6 @@ def modelward(*arguments: object, **environment: str) -> "subprocess.CompletedPr
     return subprocess.run(
         command, capture_output=True, text=True, timeout=60, check=False, env=os.environ | environment
     )
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port
 
 
 def test_a_remote_command_works_as_a_process(server: RunningServer) -> None:
@@ -129,6 +124,16 @@ def test_a_port_in_use_is_one_line(tmp_path: Path) -> None:
         port = taken.getsockname()[1]
         done = modelward("serve", "--port", port, "--data-dir", tmp_path / "data")
     assert (done.returncode, done.stderr) == (1, f"cannot listen on 127.0.0.1:{port}: Address already in use\n")
+
+
+def test_a_port_for_metrics_in_use_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = modelward("serve", "--port", "0", "--metrics-port", port, "--data-dir", tmp_path / "data")
+    assert (done.returncode, done.stderr) == (
+        1,
+        f"--metrics-port (MODELWARD_METRICS_PORT): {port}: Address already in use\n",
+    )
 
 
 def test_each_bad_setting_is_a_line_that_names_it(tmp_path: Path) -> None:

@@ -30,6 +30,7 @@ from modelward_server.interceptors.errors import STATUS_DETAILS, Errors
 from modelward_server.interceptors.status import encode
 from modelward_server.interceptors.validation import Validation
 from modelward_server.settings import Settings
+from tests.support.ports import free_port
 from tests.support.running_server import RunningServer
 
 
@@ -160,18 +161,9 @@ def test_answer_to_a_request_id_survives_a_restart(tmp_path: Path) -> None:
     assert answers[0] == answers[1]
 
 
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
 def test_call_waits_for_a_server_that_comes_up_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(retry, "FIRST_CONTACT_SECONDS", 60.0)  # A server takes longer to start on a busy machine.
-    port = _free_port()
+    port = free_port()
     started: list[RunningServer] = []
     settings = Settings(port=port, data_dir=tmp_path)
     timer = threading.Timer(0.5, lambda: started.append(RunningServer(settings)))
@@ -184,7 +176,7 @@ def test_call_waits_for_a_server_that_comes_up_late(tmp_path: Path, monkeypatch:
 
 async def test_server_that_is_away_is_unavailable_within_the_timeout() -> None:
     begun = time.monotonic()
-    async with AsyncClient(f"127.0.0.1:{_free_port()}", timeout=0.4) as client:
+    async with AsyncClient(f"127.0.0.1:{free_port()}", timeout=0.4) as client:
         with pytest.raises((errors.Unavailable, errors.DeadlineExceeded)):
             await client.get_model("spx")
     assert time.monotonic() - begun < 20  # Not the 30 seconds of a client that was told nothing.

@@ -13,8 +13,8 @@ import pytest
 from modelward import ArtifactFile, Model, ModelFormat, ModelVersion, Stage, errors
 from modelward_server.mlflow.client import MlflowFiles
 from modelward_server.mlflow.mirror import MlflowMirror
-from tests.mlflow.conftest import free_port
 from tests.support.mlflow_tables import write_mlflow_tables
+from tests.support.ports import free_port
 
 pytestmark = pytest.mark.system  # Runs an MLflow server.
 

@@ -4,7 +4,6 @@ import getpass
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +13,8 @@ from uuid import uuid4
 
 import pytest
 from sqlalchemy import NullPool, create_engine
+
+from tests.support.ports import free_port
 
 DATABASES = ("sqlite", pytest.param("postgresql", marks=pytest.mark.system))
 """What the ledger is kept in, as the parameters of a fixture or a test."""
@@ -37,7 +38,7 @@ class Postgres:
     """
 
     def __init__(self, bin_dir: Path, folder: Path) -> None:
-        self._bin_dir, self._folder, self._port = bin_dir, folder, _free_port()
+        self._bin_dir, self._folder, self._port = bin_dir, folder, free_port()
         self.url = f"postgresql+psycopg://postgres@127.0.0.1:{self._port}"
         _run(bin_dir / "initdb", "--auth=trust", "--username=postgres", "--encoding=UTF8", "-D", folder / "data")
 
@@ -100,10 +101,3 @@ def _run(*command: object) -> None:
     # PostgreSQL refuses to run as root.
     prefix = ["runuser", "-u", "postgres", "--"] if os.geteuid() == 0 else []
     subprocess.run([*prefix, *map(str, command)], check=True, stdout=subprocess.DEVNULL, cwd="/")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

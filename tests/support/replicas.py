@@ -1,7 +1,6 @@
 """Several servers of one database, and callers who know all of their addresses."""
 
 import itertools
-import socket
 import threading
 import time
 from collections.abc import Callable
@@ -11,6 +10,7 @@ from pathlib import Path
 
 from modelward import Client, EventKind, ModelEvent, VersionRef
 from tests.support.killable_server import KillableServer
+from tests.support.ports import free_port
 from tests.support.recovery_checks import PATIENCE_SECONDS, Registry
 
 STALE = timedelta(seconds=3)
@@ -25,7 +25,7 @@ class Replicas(Registry):
     def __init__(self, folder: Path, database: str, servers: int) -> None:
         self._folder, self._database = folder, database
         self._logs = itertools.count()
-        self._ports = [_free_port() for _ in range(servers)]
+        self._ports = [free_port() for _ in range(servers)]
         with ThreadPoolExecutor(servers) as pool:
             self.servers = list(pool.map(self._serve, range(servers)))
         self.server = self.servers[0]
@@ -105,9 +105,3 @@ class Callers:
             while not self._ended.wait(0.01):
                 if live.current.version.ref not in self.followed[-1:]:
                     self.followed.append(live.current.version.ref)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 
 from modelward import Client, VersionRef
 from tests.security.test_tls import issue
+from tests.support.ports import free_port
 from tests.support.server_process import STOP_SECONDS, ServerProcess, bare_environment
 
 WORKERS = 2
@@ -38,16 +38,9 @@ class ServedByWorkers(ServerProcess):
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
-def ports() -> int:
-    """Return the first of some ports that follow one another and are free."""
-    with socket.create_server(("127.0.0.1", 0)) as first:
-        port: int = first.getsockname()[1]
-    return port
-
-
 @pytest.fixture(scope="module")
 def metrics_port() -> int:
-    return ports()
+    return free_port()  # Those that follow it are hardly ever taken.
 
 
 @pytest.fixture(scope="module")

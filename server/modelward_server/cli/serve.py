@@ -1,6 +1,7 @@
 """The command that runs the server."""
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Coroutine, Mapping
@@ -198,13 +199,16 @@ def _explained(error: Exception, settings: Any) -> str | None:
     if isinstance(error, ChildProcessError):
         return str(error)  # The process has logged the cause itself.
     if isinstance(error, OSError):
-        named = _named(_setting_of(error.filename, settings))
-        return f"{named}: {error.filename or settings.data_dir}: {error.strerror}"
+        setting, value = _setting_of(error, settings)
+        return f"{_named(setting)}: {value}: {error.strerror}"
     return None
 
 
-def _setting_of(path: object, settings: Any) -> str:
-    """Return the name of the setting with that file or folder."""
-    if settings.blobs_dir and str(path).startswith(settings.blobs_dir):
-        return "blobs_dir"
-    return next((name for name in TLS_FILES if getattr(settings, name) == str(path)), "data_dir")
+def _setting_of(error: OSError, settings: Any) -> tuple[str, object]:
+    """Return the name and the value of the setting with the file, folder or port of an error."""
+    if error.errno == errno.EADDRINUSE:  # The port of the calls was tried before.
+        return "metrics_port", settings.metrics_port
+    path = str(error.filename or settings.data_dir)
+    if settings.blobs_dir and path.startswith(settings.blobs_dir):
+        return "blobs_dir", path
+    return next((name for name in TLS_FILES if getattr(settings, name) == path), "data_dir"), path
