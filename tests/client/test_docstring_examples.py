@@ -20,6 +20,8 @@ from modelward_server.settings import Settings
 from tests.support.docstrings import methods
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Every example of the SDK is run, with both clients.
+
 NAME = "spx-trend"
 """The model of the examples, which has two versions: one in production, one in staging."""
 CHECKER = doctest.OutputChecker()

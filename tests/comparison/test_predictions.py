@@ -17,6 +17,8 @@ from sklearn.metrics import (
 
 from modelward import AsyncClient, Comparison, Metric, ModelKind, SignificanceTest, Verdict, errors
 
+pytestmark = pytest.mark.system  # Runs models in processes, and uploads large tables.
+
 RANDOM = np.random.default_rng(0)
 ROWS = 400
 RETURNS = RANDOM.normal(0, 0.01, ROWS)
