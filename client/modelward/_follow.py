@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from modelward.errors import ModelwardError, Unavailable
-from modelward.lifecycle import ModelFormat, ModelVersion
+from modelward.formats import formats
+from modelward.lifecycle import ModelVersion
 from modelward.shared import model_files
 
 Loader = Callable[[ModelVersion, Path], Any]
@@ -107,10 +108,10 @@ def cache_key(target: str, model: str, stage: str) -> str:
 
 def load_supported(trusted: Sequence[str], allow_pickle: bool) -> Loader:
     """Return the loader of supported formats; it returns None for others."""
-    formats = model_files.MAIN_FILES.keys() - (set() if allow_pickle else {ModelFormat.PICKLE})
 
     def load(version: ModelVersion, folder: Path) -> Any:
-        supported = version.format in formats
+        known = formats().get(version.format)
+        supported = known is not None and (allow_pickle or not known.runs_code)
         return model_files.load(version, folder, trusted, allow_pickle) if supported else None
 
     return load

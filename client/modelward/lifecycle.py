@@ -37,6 +37,15 @@ class ModelFormat(StrEnum):
     OTHER = "other"
     """Any other files; they are stored and served; a loader of your own can load them."""
 
+    @staticmethod
+    def named(name: str) -> "ModelFormat | str":
+        """Return the member with that value, or the name itself: that of a format of another package.
+
+        Args:
+            name: the format's name.
+        """
+        return next((known for known in ModelFormat if known == name), name)
+
 
 @dataclass(frozen=True, repr=False)
 class VersionRef(Record):
@@ -142,8 +151,8 @@ class ModelVersion(Record):
     """The value of each metric that was measured last; all finite."""
     files: tuple[ArtifactFile, ...]
     """Its files, sorted by path."""
-    format: ModelFormat
-    """The format of its model."""
+    format: ModelFormat | str
+    """The format of its model; text for a format of another package."""
     framework: str
     """The library that created it, such as `scikit-learn 1.7.2`."""
     digest: str
@@ -166,6 +175,8 @@ class ModelVersion(Record):
     """Changes with every change of the version; pass it with a change to detect concurrent ones."""
     artifact_deletion: ArtifactDeletion | None = None
     """None while its files exist."""
+    model_file: str = ""
+    """The path of the file that holds its model; empty if the server does not know its format."""
 
     @property
     def ref(self) -> VersionRef:

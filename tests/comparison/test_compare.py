@@ -141,7 +141,7 @@ async def test_with_fewer_than_two_that_answer_there_is_nothing_to_compare(solo:
 async def test_a_format_that_would_run_its_authors_code_is_not_run(
     client: AsyncClient, name: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "model.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
+    (tmp_path / "model.pkl").write_bytes(b"\x80\x02cos\nsystem\n(S'true'\ntR.")
     await client.register(name, tmp_path / "model.pkl")
     await client.register(name, good())
     with pytest.raises(errors.FormatNotExecutable, match="is stored as pickle") as caught:

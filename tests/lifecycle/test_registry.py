@@ -11,13 +11,16 @@ from sklearn.linear_model import LogisticRegression
 
 from modelward import AsyncClient, MetricRange, ModelFormat, Stage, errors
 from tests.support.clients import collect
+from tests.support.onnx_files import linear_model
+
+PICKLE = pickle.dumps({"weights": [0.5, -1.0]})
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """An artifact of two files."""
     (tmp_path / "artifact" / "data").mkdir(parents=True)
-    (tmp_path / "artifact" / "model.pkl").write_bytes(b"any bytes")
+    (tmp_path / "artifact" / "model.pkl").write_bytes(PICKLE)
     (tmp_path / "artifact" / "data" / "vocab.txt").write_text("alpha beta")
     return tmp_path / "artifact"
 
@@ -57,7 +60,10 @@ async def test_registered_version_carries_everything_it_was_given(client: AsyncC
     assert (version.model, version.version, version.stage) == (name, 1, Stage.TRAINING)
     assert version.metrics == {"accuracy": 0.57, "log_loss": 0.68}
     assert (version.params, version.tags, version.description) == ({"depth": "4"}, {"asset": "SPX"}, "first try")
-    assert [(file.path, file.size_bytes) for file in version.files] == [("data/vocab.txt", 10), ("model.pkl", 9)]
+    assert [(file.path, file.size_bytes) for file in version.files] == [
+        ("data/vocab.txt", 10),
+        ("model.pkl", len(PICKLE)),
+    ]
     assert (version.format, version.created_by) == (ModelFormat.PICKLE, "tester")
     assert before <= version.created_at == version.stage_since <= datetime.now(UTC)
     assert (await client.get_model(name)).latest_version == 1
@@ -77,7 +83,7 @@ async def test_estimator_comes_back_from_the_registry_with_the_same_predictions(
 async def test_download_writes_every_file_as_it_was_registered(client: AsyncClient, name: str, folder: Path) -> None:
     await client.register(name, folder)
     target = await client.download(f"{name}/1", folder.parent / "copy")
-    assert (target / "model.pkl").read_bytes() == b"any bytes"
+    assert (target / "model.pkl").read_bytes() == PICKLE
     assert (target / "data" / "vocab.txt").read_text() == "alpha beta"
 
 
@@ -120,7 +126,7 @@ async def test_pickle_is_loaded_by_who_allows_it(client: AsyncClient, name: str,
 async def test_format_that_nobody_knows_is_not_loaded_as_a_pickle(
     client: AsyncClient, name: str, tmp_path: Path
 ) -> None:
-    (tmp_path / "model.bin").write_bytes(pickle.dumps(1))
+    (tmp_path / "model.bin").write_bytes(b"weights, then " + PICKLE)
     version = await client.register(name, tmp_path / "model.bin")
     with pytest.raises(errors.FormatNotExecutable, match="stored as other"):
         await client.load(version, allow_pickle=True)
@@ -130,7 +136,7 @@ async def test_version_is_registered_from_a_place_that_the_operator_allows(
     client: AsyncClient, name: str, inbox: Path
 ) -> None:
     (inbox / name).mkdir()
-    (inbox / name / "model.onnx").write_bytes(b"onnx bytes")
+    (inbox / name / "model.onnx").write_bytes(linear_model([1.0], 0.0))
     version = await client.register_uri(name, f"file://{inbox / name}")
     assert [file.path for file in version.files] == ["model.onnx"]
     assert version.format is ModelFormat.ONNX

@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from modelward_server.sandbox import level
-from modelward_server.sandbox.sandbox_process import FORK_SERVERS
+from modelward_server.sandbox.sandbox_process import close_fork_servers
 from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
 
@@ -38,8 +38,7 @@ def confinement(request: pytest.FixtureRequest) -> Iterator[str]:
 
 def _start_anew() -> None:
     level.level.cache_clear()
-    for fork_server in FORK_SERVERS.values():
-        fork_server.close()
+    close_fork_servers()
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-import skops.io
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import (
     AdaBoostClassifier,
@@ -27,6 +26,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
+from modelward.formats import formats
 from modelward_server.sandbox.model_runners import Estimator, load
 from tests.support.comparison_models import features, labels, saved
 
@@ -57,7 +57,7 @@ TWO = [("nb", GaussianNB()), ("sgd", SGDClassifier(random_state=0))]
 )
 def test_scikit_learns_models_are_built_and_predict_as_before(model: Any, tmp_path: Path) -> None:
     model.fit(MATRIX, labels(DATA))
-    runner = load(skops.io, saved(model, tmp_path))
+    runner = load(formats()["skops"], saved(model, tmp_path))
     found = runner.outputs(runner.table(pa.table(DATA)))
     assert found["predicted"].tolist() == model.predict(MATRIX).tolist()
 
@@ -65,7 +65,7 @@ def test_scikit_learns_models_are_built_and_predict_as_before(model: Any, tmp_pa
 def test_a_function_of_somebody_elses_is_not_built(tmp_path: Path) -> None:
     model = make_pipeline(FunctionTransformer(np.fft.fft), LogisticRegression())
     with pytest.raises(TypeError, match=r"does not trust: numpy\.fft"):
-        load(skops.io, saved(model, tmp_path))
+        load(formats()["skops"], saved(model, tmp_path))
 
 
 def test_a_model_of_several_outputs_is_refused() -> None:

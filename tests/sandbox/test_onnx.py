@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modelward import AsyncClient, errors
-from modelward.shared.onnx_structure import check_confined, external_files
+from modelward.formats.onnx_structure import check_confined, external_files
 from tests.support.onnx_files import WAYS, external_model, linear_model
 
 OUTSIDE = (

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from modelward import AsyncClient, errors
+from modelward.formats import formats
 from modelward_server.sandbox.model_runners import load
 from modelward_server.sandbox.model_tables import WrongDataError
 from tests.support.clients import as_async
@@ -48,7 +49,7 @@ WEIGHTS = constant("w", [1.0, 0.0, -1.0, 0.5, 0.0, -0.5], 2, 3)
 
 def runner_of(model: bytes, folder: Path) -> Any:
     (folder / "model.onnx").write_bytes(model)
-    return load(onnxruntime, folder / "model.onnx")
+    return load(formats()["onnx"], folder / "model.onnx")
 
 
 def outputs(model: bytes, folder: Path, data: pa.Table = TABLE, names: Sequence[str] = ()) -> tuple[Any, Any]:

@@ -14,6 +14,7 @@ from moto.server import ThreadedMotoServer
 from modelward import AsyncClient, Client, ModelFormat, errors
 from tests.support.clients import as_async
 from tests.support.forked_server import ForkedServer
+from tests.support.onnx_files import linear_model
 
 pytestmark = pytest.mark.system
 
@@ -59,7 +60,7 @@ async def client(request: pytest.FixtureRequest, served: ForkedServer) -> AsyncI
 
 
 async def test_model_is_registered_from_a_bucket(client: AsyncClient, bucket: Any, name: str, tmp_path: Path) -> None:
-    content = np.random.default_rng(7).bytes(10_000_000)
+    content = linear_model(np.random.default_rng(7).normal(size=1_000_000).tolist(), 0.0)
     bucket.put_object(Key=f"{name}/model.onnx", Body=content)
     bucket.put_object(Key=f"{name}/data/vocab.txt", Body=b"alpha beta")
     version = await client.register_uri(name, f"s3://models/{name}")

@@ -159,6 +159,8 @@ class AsyncLifecycle(AsyncUploading):
             request = pb.RegisterModelVersionRequest(
                 model=name,
                 manifest=pb.ArtifactManifest(files=map(file_to_proto, saved.files)),
+                format=format_to_proto(saved.format_name),
+                format_name=saved.format_name,
                 framework=saved.framework,
                 description=description,
                 tags=tags or {},
@@ -188,7 +190,7 @@ class AsyncLifecycle(AsyncUploading):
             name: the model's name; a model that does not exist is created.
             source_uri: `runs:/<id>/model` or `models:/<name>/<version>` of the server's MLflow, or a location that its
                 operator allows, such as `file:///srv/models/spx` or `s3://bucket/models/spx`.
-            format: the format of the model; None lets the server detect it by the names of the files.
+            format: the format of the model; None lets the server recognise it by the content of the files.
             metrics: measures of its quality by name; finite values.
             params: its training parameters, as text.
             tags: free labels, as text.

@@ -1,7 +1,5 @@
 """Save models to files and load them: supported objects, formats and trust rules."""
 
-import pickle
-import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,14 +18,11 @@ from modelward.errors import (
     ModelwardError,
     UntrustedTypesWarning,
 )
-from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion
+from modelward.formats import Format, format_of_file, format_of_object, formats
+from modelward.lifecycle import ArtifactFile, ModelVersion
 from modelward.shared.manifest import check_names
-from modelward.shared.onnx_structure import check_confined
-from modelward.shared.trusted_types import TRUSTED_TYPES
 from modelward.v1.common_pb2 import Dataset
 
-MAIN_FILES = {ModelFormat.SKOPS: "model.skops", ModelFormat.ONNX: "model.onnx", ModelFormat.PICKLE: "model.pkl"}
-"""The file at the artifact's root that holds the model, for each format that can be loaded and run."""
 INLINE_BYTES = 64 << 10
 """Tables up to this size stay in their message, regardless of the rest of the message."""
 
@@ -40,6 +35,8 @@ class Saved:
     files: tuple[ArtifactFile, ...]
     framework: str
     params: dict[str, str]
+    format_name: str = ""
+    """The name of its format; empty if the server is to find it out."""
 
 
 @contextmanager
@@ -59,68 +56,51 @@ def saved(model: object) -> Iterator[Saved]:
         yield _from_path(as_path(model, "model"))  # An empty path would be the current folder with all of its contents.
         return
     with TemporaryDirectory() as folder:
-        framework = _write(model, Path(folder))
-        yield Saved(Path(folder), describe(Path(folder)), framework, _params(model))
+        known = _format_of(model)
+        framework = _write(model, known, Path(folder))
+        yield Saved(Path(folder), describe(Path(folder)), framework, _params(model), known.name)
 
 
 def _from_path(path: Path) -> Saved:
     if path.is_file():
         check_names([path.name])
-        return Saved(path.parent, (describe_file(path, path.name),), "", {})
+        return Saved(path.parent, (describe_file(path, path.name),), "", {}, _name_of([path]))
     files = describe(path)
     if not files:
         raise InvalidField(FieldViolation("model", f"there is no file at {path}"))
-    return Saved(path, files, "", {})
+    return Saved(path, files, "", {}, _name_of(path / file.path for file in files if "/" not in file.path))
 
 
-def _write(model: object, folder: Path) -> str:
-    """Save a model into a folder and return the framework that made it."""
+def _name_of(paths: Iterable[Path]) -> str:
+    """Return the name of the first file's format that is known."""
+    return next((known.name for path in paths if (known := format_of_file(path))), "")
+
+
+def _format_of(model: object) -> Format:
     if isinstance(model, type):
         fix = f"{model.__name__} is a class; give an instance, such as {model.__name__}().fit(X, y)"
         raise InvalidField(FieldViolation("model", fix))
-    if type(model).__module__.startswith("onnx") and hasattr(model, "SerializeToString"):
-        (folder / "model.onnx").write_bytes(model.SerializeToString())
-        return f"onnx, by {getattr(model, 'producer_name', '') or 'unknown'}"
-    if hasattr(model, "fit") and hasattr(model, "get_params"):
-        return _write_estimator(model, folder / "model.skops")
+    if known := format_of_object(model):
+        return known
     fix = "is not a path, a scikit-learn estimator or an ONNX model; save it to a file and give the path"
     raise InvalidField(FieldViolation("model", f"{type(model).__name__} {fix}"))
 
 
-def _write_estimator(model: object, path: Path) -> str:
+def _write(model: object, known: Format, folder: Path) -> str:
+    """Save a model into a folder and return the framework that made it."""
+    path = folder / known.file_name
     try:
-        import sklearn
-        from skops import io
+        framework = known.save(model, path)
+        untrusted = known.untrusted(path)
     except ImportError as error:
-        raise ImportError("saving an estimator needs the extra: pip install 'modelward[sklearn]'") from error
-    try:
-        io.dump(model, path)
-        untrusted = untrusted_types(io, path)
-    except Exception as error:  # skops and the model's own methods may raise any exception.
-        fix = f"{type(model).__name__} cannot be saved by skops: {error}; save it to a file and give the path"
-        raise InvalidField(FieldViolation("model", fix)) from error
-    _check_importable(untrusted)
+        raise ImportError(f"saving {type(model).__name__} needs {_needed(known)}") from error
     if untrusted:
         warnings.warn(_untrusted_message(type(model).__name__, untrusted), UntrustedTypesWarning, stacklevel=2)
-    return f"scikit-learn {sklearn.__version__}"
+    return framework
 
 
-def untrusted_types(io: Any, path: Path, trusted: Sequence[str] = ()) -> list[str]:
-    """Return the untrusted types in a skops file."""
-    return sorted(set(io.get_untrusted_types(file=path)) - {*TRUSTED_TYPES, *trusted})
-
-
-def _check_importable(names: Sequence[str]) -> None:
-    """Reject types that cannot be found by name, because nobody could load them, even with trust.
-
-    Raises:
-        InvalidField: naming the type.
-    """
-    for name in names:
-        module, _, own = name.rpartition(".")
-        if module in sys.modules and not hasattr(sys.modules[module], own):
-            fix = f"contains {name}, which cannot be found by name; define it at the top level of a module"
-            raise InvalidField(FieldViolation("model", f"{fix}, not as a lambda or inside a function"))
+def _needed(known: Format) -> str:
+    return f"the extra: pip install 'modelward[{known.extra}]'" if known.extra else f"the library of {known.name}"
 
 
 def _untrusted_message(model: str, untrusted: Sequence[str]) -> str:
@@ -176,41 +156,35 @@ def load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pick
 
 
 def _load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pickle: bool) -> Any:
-    if version.format is ModelFormat.SKOPS:
-        return _load_skops(version, folder / "model.skops", trusted)
-    if version.format is ModelFormat.ONNX:
-        import onnxruntime
-
-        check_confined(folder / "model.onnx")
-        return onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
-    if version.format is ModelFormat.PICKLE and allow_pickle:
-        with (folder / "model.pkl").open("rb") as file:
-            return pickle.load(file)  # noqa: S301 - the caller trusts the author
-    ways = {ModelFormat.PICKLE: "load it yourself, or pass allow_pickle=True to run its author's code"}
-    fix = f"download it and {ways.get(version.format, 'load it yourself')}"
-    raise FormatNotExecutable(
-        f"{version} is stored as {version.format}, which is not loaded here; {fix}",
-        model=version.model,
-        version=version.version,
-        format=version.format,
-    )
-
-
-def _load_skops(version: ModelVersion, path: Path, trusted: Sequence[str]) -> Any:
+    known = formats().get(version.format)
+    if known is None or (known.runs_code and not allow_pickle):
+        allow = ", or pass allow_pickle=True to run its author's code" if known else ""
+        fix = f"which is not loaded here; download it and load it yourself{allow}"
+        raise _not_loaded(version, f"is stored as {version.format}, {fix}")
+    path = folder / main_file(version, known, folder)
     try:
-        from skops import io
+        known.check(path)
+        if untrusted := known.untrusted(path, trusted):
+            fix = f"if you trust its author, pass trusted=[{', '.join(map(repr, untrusted))}]"
+            raise _not_loaded(version, f"contains types that are not trusted: {', '.join(untrusted)}; {fix}")
+        return known.load(path, trusted)
     except ImportError as error:
-        raise ImportError("loading an estimator needs the extra: pip install 'modelward[sklearn]'") from error
-    untrusted = untrusted_types(io, path, trusted)
-    if untrusted:
-        fix = f"if you trust its author, pass trusted=[{', '.join(map(repr, untrusted))}]"
-        raise FormatNotExecutable(
-            f"{version} contains types that are not trusted: {', '.join(untrusted)}; {fix}",
-            model=version.model,
-            version=version.version,
-            format=version.format,
-        )
-    return io.load(path, trusted=[*TRUSTED_TYPES, *trusted])
+        raise ImportError(f"loading {version} needs {_needed(known)}") from error
+
+
+def main_file(version: ModelVersion, known: Format, folder: Path) -> str:
+    """Return the name of the file that holds a version's model.
+
+    A server that is older, or does not know the format, does not name it; what it names must be one of the files.
+    """
+    names = [file.path for file in version.files if "/" not in file.path]
+    named = (name for name in (version.model_file, known.file_name) if name in names)
+    recognised = (name for name in names if format_of_file(folder / name) is known)
+    return next(named, None) or next(recognised, known.file_name)
+
+
+def _not_loaded(version: ModelVersion, why: str) -> FormatNotExecutable:
+    return FormatNotExecutable(f"{version} {why}", model=version.model, version=version.version, format=version.format)
 
 
 def save_tables(tables: Iterable[Dataset], folder: str) -> Saved:

@@ -30,13 +30,13 @@ class _ModelFormat:
 class _ModelFormatEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelFormat.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     MODEL_FORMAT_UNSPECIFIED: _ModelFormat.ValueType  # 0
-    """Determined by the server from the file names."""
+    """Determined by the server from the content of the files."""
     MODEL_FORMAT_SKOPS: _ModelFormat.ValueType  # 1
-    """scikit-learn in the skops format, in "model.skops": loaded only if all its types are trusted."""
+    """scikit-learn in the skops format: loaded only if all its types are trusted."""
     MODEL_FORMAT_ONNX: _ModelFormat.ValueType  # 2
-    """ONNX, in "model.onnx"."""
+    """ONNX."""
     MODEL_FORMAT_PICKLE: _ModelFormat.ValueType  # 3
-    """A pickle of any kind, in "model.pkl": stored, but executed only where that is explicitly enabled."""
+    """A pickle of any kind: stored, but executed only where that is explicitly enabled."""
     MODEL_FORMAT_OTHER: _ModelFormat.ValueType  # 4
     """Any other files: stored and served, not run by the server."""
 
@@ -44,13 +44,13 @@ class ModelFormat(_ModelFormat, metaclass=_ModelFormatEnumTypeWrapper):
     """Storage format of a model."""
 
 MODEL_FORMAT_UNSPECIFIED: ModelFormat.ValueType  # 0
-"""Determined by the server from the file names."""
+"""Determined by the server from the content of the files."""
 MODEL_FORMAT_SKOPS: ModelFormat.ValueType  # 1
-"""scikit-learn in the skops format, in "model.skops": loaded only if all its types are trusted."""
+"""scikit-learn in the skops format: loaded only if all its types are trusted."""
 MODEL_FORMAT_ONNX: ModelFormat.ValueType  # 2
-"""ONNX, in "model.onnx"."""
+"""ONNX."""
 MODEL_FORMAT_PICKLE: ModelFormat.ValueType  # 3
-"""A pickle of any kind, in "model.pkl": stored, but executed only where that is explicitly enabled."""
+"""A pickle of any kind: stored, but executed only where that is explicitly enabled."""
 MODEL_FORMAT_OTHER: ModelFormat.ValueType  # 4
 """Any other files: stored and served, not run by the server."""
 Global___ModelFormat: _TypeAlias = ModelFormat  # noqa: Y015
@@ -283,6 +283,8 @@ class ModelVersion(_message.Message):
     REFERENCES_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     ARTIFACT_DELETION_FIELD_NUMBER: _builtins.int
+    FORMAT_NAME_FIELD_NUMBER: _builtins.int
+    MODEL_FILE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -307,6 +309,12 @@ class ModelVersion(_message.Message):
     """
     etag: _builtins.str
     """Changes with every change of the version; send it with an update to detect concurrent changes."""
+    format_name: _builtins.str
+    """The format's name, such as "skops"; also of a format that this contract does not list, which is then
+    MODEL_FORMAT_OTHER.
+    """
+    model_file: _builtins.str
+    """The path of the file that holds the model; empty if its format is not known to the server."""
     @_builtins.property
     def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Free-form tags."""
@@ -366,10 +374,12 @@ class ModelVersion(_message.Message):
         references: _abc.Iterable[_builtins.str] | None = ...,
         etag: _builtins.str = ...,
         artifact_deletion: Global___ArtifactDeletion | None = ...,
+        format_name: _builtins.str = ...,
+        model_file: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "stage_since", b"stage_since", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "format", b"format", "framework", b"framework", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "params", b"params", "references", b"references", "run_id", b"run_id", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "format", b"format", "format_name", b"format_name", "framework", b"framework", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "model_file", b"model_file", "params", b"params", "references", b"references", "run_id", b"run_id", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -967,6 +977,7 @@ class RegisterModelVersionRequest(_message.Message):
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     JOB_ID_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
+    FORMAT_NAME_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name; a model that does not exist is created."""
     source_uri: _builtins.str
@@ -974,7 +985,7 @@ class RegisterModelVersionRequest(_message.Message):
     location that its operator allows, such as "file:///models/spx" or "s3://bucket/models/spx".
     """
     format: Global___ModelFormat.ValueType
-    """The storage format. Unspecified: determined from the file names."""
+    """The storage format. Unspecified: determined from the content of the files."""
     framework: _builtins.str
     """The training framework and its version, such as "scikit-learn 1.7.2"."""
     description: _builtins.str
@@ -987,6 +998,8 @@ class RegisterModelVersionRequest(_message.Message):
     """
     fence: _builtins.int
     """The fence of the job's lease, as returned by LeaseJob; required with `job_id`."""
+    format_name: _builtins.str
+    """The name of a storage format that this contract does not list, with MODEL_FORMAT_OTHER."""
     @_builtins.property
     def manifest(self) -> Global___ArtifactManifest:
         """The files by digest; their contents were already uploaded."""
@@ -1018,10 +1031,11 @@ class RegisterModelVersionRequest(_message.Message):
         request_id: _builtins.str = ...,
         job_id: _builtins.str = ...,
         fence: _builtins.int = ...,
+        format_name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "manifest", b"manifest", "source_uri", b"source_uri"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "description", b"description", "fence", b"fence", "format", b"format", "framework", b"framework", "job_id", b"job_id", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "request_id", b"request_id", "source_uri", b"source_uri", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "description", b"description", "fence", b"fence", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "request_id", b"request_id", "source_uri", b"source_uri", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_artifact: _TypeAlias = _typing.Literal["manifest", "source_uri"]  # noqa: Y015
     _WhichOneofArgType_artifact: _TypeAlias = _typing.Literal["artifact", b"artifact"]  # noqa: Y015

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from modelward.comparison import ComparisonProgress, DeflatedSharpe, Latency, Metric, ModelKind, ModelResult
 from modelward.data import Columns
 from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField, ModelFailed
+from modelward.formats import formats
 from modelward.kinds import without_times
-from modelward.lifecycle import ArtifactFile, ModelFormat, ModelVersion, Stage, VersionRef
-from modelward.shared.model_files import MAIN_FILES
+from modelward.lifecycle import ArtifactFile, ModelVersion, Stage, VersionRef
 from modelward_server.comparison.prediction_alignment import SentPredictions, align, read_predictions
 from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column
 from modelward_server.comparison.trading_returns import add_trading_returns, deflated_sharpes
@@ -224,12 +224,13 @@ def main_file(version: ModelVersion, allow_pickle: bool) -> ArtifactFile:
         FormatNotExecutable: the server does not run its format, or the file is missing.
     """
     check_not_deleted(version)
-    if version.format is ModelFormat.PICKLE and not allow_pickle:
-        why = "is stored as pickle, which would run its author's code; the operator may allow it"
-        raise _not_run(version, f"{why} with MODELWARD_ALLOW_PICKLE")
-    name = MAIN_FILES.get(version.format)
-    if name is None:
+    known = formats().get(version.format)
+    if known is None:
         raise _not_run(version, f"is stored as {version.format}, which the server does not run")
+    if known.runs_code and not allow_pickle:
+        why = f"is stored as {known.name}, which would run its author's code; the operator may allow it"
+        raise _not_run(version, f"{why} with MODELWARD_ALLOW_PICKLE")
+    name = version.model_file or known.file_name
     found = [file for file in version.files if file.path == name]
     if not found:
         raise _not_run(version, f"has no {name}, which the server would run")

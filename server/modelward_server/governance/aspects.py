@@ -35,6 +35,7 @@ VERSION_FIELDS = (
     "metrics",
     "files",
     "format",
+    "model_file",
     "framework",
     "digest",
     "created_by",

@@ -115,7 +115,7 @@ def to_version(row: VersionRow) -> ModelVersion:
         params=row.params,
         metrics=row.metrics,
         files=tuple(ArtifactFile(**file) for file in row.files),
-        format=ModelFormat(row.format),
+        format=ModelFormat.named(row.format),
         framework=row.framework,
         digest=row.digest,
         created_by=row.created_by,
@@ -127,6 +127,7 @@ def to_version(row: VersionRow) -> ModelVersion:
         references=tuple(row.references),
         etag=etag(row),
         artifact_deletion=_deletion(row),
+        model_file=row.model_file,
     )
 
 

@@ -1,7 +1,7 @@
 """Versions: register, read and update them, and log their metrics."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime
 from functools import cached_property
 
@@ -9,6 +9,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.errors import BlobsMissing
+from modelward.formats import format_of_file, formats
 from modelward.lifecycle import (
     ArtifactFile,
     ModelFormat,
@@ -18,7 +19,6 @@ from modelward.lifecycle import (
     VersionRef,
 )
 from modelward.shared.manifest import manifest_digest
-from modelward.shared.model_files import MAIN_FILES
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.files import check_paths
 from modelward_server.lifecycle.models import add_model, touch_model
@@ -29,9 +29,6 @@ from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.search_tables import set_version_metrics, set_version_tags
 from modelward_server.storage.tables import MetricRow, ModelRow, TransitionRow, VersionRow
 
-FORMAT_OF_FILE = {name: known for known, name in MAIN_FILES.items()}
-"""The format that a file of that name at the artifact's root implies."""
-
 
 @dataclass(frozen=True)
 class NewVersion:
@@ -39,13 +36,15 @@ class NewVersion:
 
     model: str
     files: Sequence[ArtifactFile]
-    format: ModelFormat | None
-    """None: derived from the names of the files."""
+    format: ModelFormat | str | None
+    """None: recognised by the content of the files."""
     framework: str
     description: str
     tags: Mapping[str, str]
     params: Mapping[str, str]
     metrics: Mapping[str, float]
+    model_file: str = ""
+    """The path of the file that holds the model; empty if its format is not known."""
 
     @cached_property
     def digest(self) -> str:
@@ -54,7 +53,7 @@ class NewVersion:
 
 
 def prepare_registration(blobs: BlobStore, new: NewVersion) -> NewVersion:
-    """Check the uploaded files and hash the manifest, outside of the transaction that registers the version.
+    """Check the uploaded files, recognise the format and hash the manifest, outside of the registering transaction.
 
     Raises:
         InvalidField: the files cannot be stored in one folder.
@@ -63,7 +62,7 @@ def prepare_registration(blobs: BlobStore, new: NewVersion) -> NewVersion:
     check_paths(new.files)
     _check_uploaded(blobs, new.files)
     assert new.digest
-    return new
+    return _recognised(blobs, new)
 
 
 def register(session: Session, new: NewVersion, actor: ActorContext) -> ModelVersion:
@@ -106,7 +105,8 @@ def _new_row(new: NewVersion, number: int, actor: ActorContext) -> VersionRow:
         metrics=dict(sorted(new.metrics.items())),
         files=[asdict(file) for file in files],
         references=[],
-        format=new.format or format_of(files),
+        format=new.format or ModelFormat.OTHER,
+        model_file=new.model_file,
         framework=new.framework,
         digest=new.digest,
         created_by=actor.name,
@@ -126,10 +126,17 @@ def _registration(row: VersionRow, actor: ActorContext, sequence: int) -> Transi
     return from_transition(Transition(sequence, ref, None, stage, actor.name, "registered", actor.at, displaced_by=0))
 
 
-def format_of(files: Sequence[ArtifactFile]) -> ModelFormat:
-    """Return the format implied by the name of the file at the artifact's root."""
-    known = (FORMAT_OF_FILE[file.path] for file in files if file.path in FORMAT_OF_FILE)
-    return next(known, ModelFormat.OTHER)
+def _recognised(blobs: BlobStore, new: NewVersion) -> NewVersion:
+    """Find the format, and the file of that format, among the files at the artifact's root; none if none is known."""
+    at_root = sorted(file.path for file in new.files if "/" not in file.path)
+    paths = {file.path: blobs.path(file.sha256) for file in new.files}
+    known = {name: found for name in at_root if (found := format_of_file(paths[name]))}
+    if new.format is None:
+        name = next(iter(known), "")
+        return replace(new, format=ModelFormat.named(known[name].name) if name else ModelFormat.OTHER, model_file=name)
+    file_name = formats()[new.format].file_name if new.format in formats() else ""
+    declared = [name for name, found in known.items() if found.name == new.format]
+    return replace(new, model_file=next(iter(declared), file_name if file_name in at_root else ""))
 
 
 def get_version(session: Session, ref: VersionRef) -> ModelVersion:

@@ -41,7 +41,7 @@ def new_version(request: pb.RegisterModelVersionRequest, copied: Sequence[Artifa
     return NewVersion(
         model=request.model,
         files=[file_from_proto(file) for file in request.manifest.files] if copied is None else copied,
-        format=format_from_proto(request.format),
+        format=format_from_proto(request.format, request.format_name),
         framework=request.framework,
         description=request.description,
         tags=dict(request.tags),

@@ -1,4 +1,4 @@
-"""The process that model processes are forked from: `python -m modelward_server.sandbox.fork_server RUNTIME READABLE`.
+"""The process that model processes are forked from: `python -m modelward_server.sandbox.fork_server FORMAT READABLE`.
 
 Importing a model's runtime takes seconds, far longer than most models run. So it is imported once, here, where no model
 is ever loaded; each model then gets a fork of this process, which confines itself before it loads the model. The server
@@ -21,11 +21,10 @@ from math import ceil
 from pathlib import Path
 from typing import Any, BinaryIO, Never
 
+from modelward.formats import formats
 from modelward_server.sandbox.confinement import Budget, confine
 
 PROGRAMS = {"work": "modelward_server.sandbox.model_process", "time": "modelward_server.sandbox.latency_benchmark"}
-RUNTIMES = {"skops": ("skops.io", "pandas"), "onnx": ("onnxruntime",), "pickle": ()}
-"""Modules that the models of a format need."""
 REQUEST_BYTES = 1 << 16
 MAX_DESCRIPTORS = 1 << 16
 HUNG_UP = select.POLLHUP | getattr(select, "POLLRDHUP", 0)
@@ -34,7 +33,7 @@ HUNG_UP = select.POLLHUP | getattr(select, "POLLRDHUP", 0)
 def main() -> None:
     control = socket.socket(fileno=os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)  # Forked processes must not hold the socket when this one has ended.
-    for module in (*PROGRAMS.values(), *RUNTIMES[sys.argv[1]]):
+    for module in (*PROGRAMS.values(), *formats()[sys.argv[1]].modules):
         importlib.import_module(module)
     readable = [Path(path) for path in json.loads(sys.argv[2])]
     gc.freeze()  # Otherwise the first collection would copy every page that the processes share.

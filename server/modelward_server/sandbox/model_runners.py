@@ -3,16 +3,14 @@
 import importlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from modelward.shared.model_files import untrusted_types
-from modelward.shared.onnx_structure import locations, parse
-from modelward.shared.trusted_types import TRUSTED_TYPES
+from modelward.formats import Format, formats
+from modelward.formats.onnx_structure import locations, parse
 from modelward_server.sandbox.model_tables import chosen, in_reference_order, labels, matrix, numbers, positions
 from modelward_server.sandbox.onnx_graph import FEATURE_NAMES, OnnxGraph
 from modelward_server.sandbox.onnx_outputs import choose_outputs
@@ -43,40 +41,32 @@ class Runner(Protocol):
         """Return `predicted`: numbers, or indices into `classes`; for classes also `probabilities`, if any."""
 
 
-def import_runtime(format_: str) -> ModuleType:
+def import_runtime(format_: str) -> Format:
     """Import the runtime of a format, which is large, so that the limits count only the model's own memory."""
-    return importlib.import_module({"skops": "skops.io", "onnx": "onnxruntime", "pickle": "pickle"}[format_])
+    known = formats()[format_]
+    for module in known.modules:
+        importlib.import_module(module)
+    return known
 
 
-def load(runtime: ModuleType, path: Path) -> Runner:
-    if runtime.__name__ == "onnxruntime":
-        return OnnxModel(runtime, path)
-    return Estimator(_load_pickle(runtime, path) if runtime.__name__ == "pickle" else _load_skops(runtime, path))
-
-
-def _load_pickle(pickle: Any, path: Path) -> Any:
-    """Run the code of the pickle's author: the server requests this only where its operator allows pickles."""
-    with path.open("rb") as file:
-        return pickle.load(file)
-
-
-def _load_skops(io: Any, path: Path) -> Any:
-    untrusted = untrusted_types(io, path)
-    if untrusted:
+def load(known: Format, path: Path) -> Runner:
+    """Load a model of a format."""
+    if known.name == "onnx":
+        return OnnxModel(path)
+    known.check(path)
+    if untrusted := known.untrusted(path):
         raise TypeError(f"it holds types that this server does not trust: {', '.join(untrusted)}")
-    return io.load(path, trusted=list(TRUSTED_TYPES))
+    return Estimator(known.load(path))
 
 
 class Estimator:
-    """A scikit-learn model."""
+    """A scikit-learn model, or another one with the same methods."""
 
     no_probabilities = ""
 
     def __init__(self, model: Any) -> None:
-        from sklearn.base import is_classifier
-
         self._model = model
-        self.kind = "classification" if is_classifier(model) else "regression"
+        self.kind = "classification" if _classifies(model) else "regression"
         self.classes = _classes(model) if self.kind == "classification" else []
         self.predict = model.predict
 
@@ -96,6 +86,15 @@ class Estimator:
         return decoded
 
 
+def _classifies(model: Any) -> bool:
+    """Return what an estimator says of itself; a model that is no estimator classifies if it has classes."""
+    if not hasattr(model, "__sklearn_tags__"):
+        return hasattr(model, "classes_")
+    from sklearn.base import is_classifier
+
+    return bool(is_classifier(model))
+
+
 def _classes(model: Any) -> list[Any]:
     """Return a classifier's classes, in the order of its probabilities."""
     classes = getattr(model, "classes_", None)
@@ -109,7 +108,9 @@ def _classes(model: Any) -> list[Any]:
 class OnnxModel:
     """An ONNX model: one input of shape (rows, features), or one of shape (rows, 1) for each feature by its name."""
 
-    def __init__(self, runtime: Any, path: Path) -> None:
+    def __init__(self, path: Path) -> None:
+        import onnxruntime as runtime
+
         graph = self._read(path)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1

@@ -15,7 +15,6 @@ from typing import Any, Literal
 
 from modelward.errors import StoreUnavailable
 from modelward_server.sandbox.answers import MAX_LINE_BYTES, ModelProcessError, describe_exit, read_object
-from modelward_server.sandbox.fork_server import RUNTIMES
 from modelward_server.sandbox.level import command, environment, level
 from modelward_server.sandbox.visible import readable
 
@@ -75,8 +74,20 @@ class ForkServer:
         self._control = self._process = None
 
 
-FORK_SERVERS = {format_: ForkServer(format_) for format_ in RUNTIMES}
-"""The fork server of each format, one in each process of the server."""
+_fork_servers: dict[str, ForkServer] = {}
+
+
+def fork_server(format_: str) -> ForkServer:
+    """Return the fork server of a format, of which each process of the server has one."""
+    if format_ not in _fork_servers:
+        _fork_servers[format_] = ForkServer(format_)
+    return _fork_servers[format_]
+
+
+def close_fork_servers() -> None:
+    """End the fork servers; the next model of a format starts another one."""
+    for started in _fork_servers.values():
+        started.close()
 
 
 @dataclass
@@ -155,7 +166,7 @@ async def _end(process: ModelProcess) -> None:
 
 async def _start(format_: str, program: str, folder: Path) -> ModelProcess:
     for _ in range(STARTS):
-        watch, conversation = await asyncio.to_thread(FORK_SERVERS[format_].fork, program, folder)
+        watch, conversation = await asyncio.to_thread(fork_server(format_).fork, program, folder)
         watching, watch_writer = await asyncio.open_connection(sock=watch)
         reader, writer = await asyncio.open_connection(sock=conversation, limit=MAX_LINE_BYTES)
         if await _has_begun(watching):

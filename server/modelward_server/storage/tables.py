@@ -83,6 +83,7 @@ class VersionRow(Base):
     files: Mapped[list[Any]]
     references: Mapped[list[Any]] = mapped_column("reference_names", default=list)
     format: Mapped[str] = mapped_column(String(16))
+    model_file: Mapped[str] = mapped_column(server_default="")
     framework: Mapped[str]
     digest: Mapped[str] = mapped_column(String(64))
     created_by: Mapped[str]

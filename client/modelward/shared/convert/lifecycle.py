@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from modelward.lifecycle import (
     ArtifactDeletion,
     GateResult,
@@ -27,16 +29,25 @@ from modelward.shared.convert.common import (
 )
 from modelward.v1 import lifecycle_pb2 as pb
 
-FORMATS = {known: pb.ModelFormat.Value(f"MODEL_FORMAT_{known.name}") for known in ModelFormat}
+FORMATS: Mapping[str, pb.ModelFormat.ValueType] = {
+    known: pb.ModelFormat.Value(f"MODEL_FORMAT_{known.name}") for known in ModelFormat
+}
 
 
-def format_to_proto(value: ModelFormat | None) -> pb.ModelFormat.ValueType:
-    return pb.MODEL_FORMAT_UNSPECIFIED if value is None else FORMATS[value]
+def format_to_proto(value: str | None) -> pb.ModelFormat.ValueType:
+    """Convert a format's name; that of another package's format is OTHER."""
+    return pb.MODEL_FORMAT_UNSPECIFIED if not value else FORMATS.get(ModelFormat.named(value), pb.MODEL_FORMAT_OTHER)
 
 
-def format_from_proto(value: pb.ModelFormat.ValueType) -> ModelFormat | None:
-    """Convert a format; return None for unspecified and for a format that only newer servers know."""
-    return next((format_ for format_, known in FORMATS.items() if known == value), None)
+def format_from_proto(value: pb.ModelFormat.ValueType, name: str = "") -> ModelFormat | str | None:
+    """Convert a format; return None for unspecified.
+
+    Args:
+        value: the format; OTHER for one of another package, and an unknown number for one that only newer servers list.
+        name: the format's name; older servers and clients leave it empty.
+    """
+    listed = next((format_ for format_, known in FORMATS.items() if known == value), None)
+    return ModelFormat.named(name) if name and listed in {None, ModelFormat.OTHER} else listed
 
 
 def halt_to_proto(halt: Halt) -> pb.Halt:
@@ -97,6 +108,8 @@ def version_to_proto(version: ModelVersion) -> pb.ModelVersion:
         references=version.references,
         etag=version.etag,
         artifact_deletion=deletion_to_proto(version.artifact_deletion) if version.artifact_deletion else None,
+        format_name=version.format,
+        model_file=version.model_file,
     )
 
 
@@ -110,7 +123,7 @@ def version_from_proto(message: pb.ModelVersion) -> ModelVersion:
         params=dict(sorted(message.params.items())),
         metrics=dict(sorted(message.metrics.items())),
         files=tuple(map(file_from_proto, message.files)),
-        format=format_from_proto(message.format) or ModelFormat.OTHER,
+        format=format_from_proto(message.format, message.format_name) or ModelFormat.OTHER,
         framework=message.framework,
         digest=message.digest,
         created_by=message.created_by,
@@ -121,6 +134,7 @@ def version_from_proto(message: pb.ModelVersion) -> ModelVersion:
         mlflow_version=message.mlflow_version,
         references=tuple(message.references),
         etag=message.etag,
+        model_file=message.model_file,
         artifact_deletion=deletion_from_proto(message.artifact_deletion)
         if message.HasField("artifact_deletion")
         else None,

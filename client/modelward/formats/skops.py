@@ -1,0 +1,103 @@
+"""Estimators of scikit-learn, as files of skops: reading them runs no code."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from modelward.errors import FieldViolation, InvalidField
+from modelward.formats.base import MlflowFlavor
+from modelward.formats.trusted_types import TRUSTED_TYPES
+
+SCHEMA = b"schema.json"
+"""The member of a skops file that describes the objects in it; skops writes it last."""
+LOCAL_HEADER, END_RECORD = b"PK\x03\x04", b"PK\x05\x06"
+"""Signatures at the begin of a zip file, and of its record of the end (APPNOTE.TXT of PKWARE, 4.3.7 and 4.3.16)."""
+END_BYTES = 22
+"""Length of the record of the end, whose last two bytes are the length of the comment behind it."""
+TAIL_BYTES = 1 << 10
+
+
+class SkopsFormat:
+    """A fitted estimator."""
+
+    name = "skops"
+    file_name = "model.skops"
+    extra = "sklearn"
+    runs_code = False
+    modules = ("skops.io", "pandas")
+
+    def takes(self, model: object) -> bool:
+        """Take whatever has the methods of an estimator."""
+        return hasattr(model, "fit") and hasattr(model, "get_params")
+
+    def save(self, model: Any, path: Path) -> str:
+        """Save an estimator.
+
+        Raises:
+            InvalidField: skops cannot save it, or it contains a type that cannot be found by its name, which nobody
+                could load.
+        """
+        import sklearn
+        from skops import io
+
+        try:
+            io.dump(model, path)
+            untrusted = self.untrusted(path)
+        except Exception as error:  # skops and the model's own methods may raise any exception.
+            fix = f"{type(model).__name__} cannot be saved by skops: {error}; save it to a file and give the path"
+            raise InvalidField(FieldViolation("model", fix)) from error
+        _check_importable(untrusted)
+        return f"scikit-learn {sklearn.__version__}"
+
+    def recognises(self, path: Path) -> bool:
+        """Recognise the archive by its last member; the list of members is not read, which may be of any length."""
+        with path.open("rb") as file:
+            head = file.read(len(LOCAL_HEADER))
+            file.seek(-min(TAIL_BYTES, file.seek(0, 2)), 2)
+            tail = file.read()
+        return head == LOCAL_HEADER and _ends_with_schema(tail)
+
+    def check(self, path: Path) -> None:
+        """Check nothing: skops reads the types before it builds anything, and `load` compares them."""
+
+    def untrusted(self, path: Path, trusted: Sequence[str] = ()) -> list[str]:
+        """Return the types in a file that are not trusted."""
+        from skops import io
+
+        return sorted(set(io.get_untrusted_types(file=path)) - {*TRUSTED_TYPES, *trusted})
+
+    def load(self, path: Path, trusted: Sequence[str] = ()) -> Any:
+        """Load an estimator; skops raises for types that are not trusted."""
+        from skops import io
+
+        return io.load(path, trusted=[*TRUSTED_TYPES, *trusted])
+
+    def flavor(self, file_name: str, framework: str) -> MlflowFlavor | None:
+        """Return MLflow's own flavor for scikit-learn, which reads skops."""
+        name, _, release = framework.rpartition(" ")
+        release = release if name == "scikit-learn" else ""
+        options = {"pickled_model": file_name, "sklearn_version": release, "serialization_format": "skops"}
+        pinned = f"scikit-learn=={release}" if release else "scikit-learn"
+        return MlflowFlavor("sklearn", options | {"code": None}, (pinned, "skops"))
+
+
+def _ends_with_schema(tail: bytes) -> bool:
+    """Return whether the last bytes of a zip file without a comment name the schema as its last member."""
+    return tail[-END_BYTES:].startswith(END_RECORD) and tail.endswith(b"\0\0") and SCHEMA in tail
+
+
+def _check_importable(names: Sequence[str]) -> None:
+    """Reject types that cannot be found by name, because nobody could load them, even with trust.
+
+    Raises:
+        InvalidField: naming the type.
+    """
+    for name in names:
+        module, _, own = name.rpartition(".")
+        if module in sys.modules and not hasattr(sys.modules[module], own):
+            fix = f"contains {name}, which cannot be found by name; define it at the top level of a module"
+            raise InvalidField(FieldViolation("model", f"{fix}, not as a lambda or inside a function"))
+
+
+FORMAT = SkopsFormat()
