@@ -42,12 +42,15 @@ def to_html(title: str, rows: Sequence[Any], columns: Sequence[str] = (), *, mor
         more: a note about rows beyond `rows`.
     """
     flat = [dict(flattened(row)) for row in rows[:MAX_ROWS]]
-    shown = [name for name in columns if any(name in row for row in flat)] or _plain_columns(flat)
+    plain = _plain_columns(flat)
+    shown = [name for name in columns if any(name in row for row in flat)] or plain[:MAX_COLUMNS]
     body = "".join(f"<tr>{''.join(f'<td>{_cell(row.get(name))}</td>' for name in shown)}</tr>" for row in flat)
     head = "".join(f"<th>{escape(name)}</th>" for name in shown)
     table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if flat else ""
-    note = more or (f"{len(rows) - MAX_ROWS:,} more" if len(rows) > MAX_ROWS else "")
-    return f"<div><p>{escape(one_line(title))}</p>{table}{f'<p>… {escape(note)}</p>' if note else ''}</div>"
+    left_out = [f"to_pandas() has all {len(plain)} columns" if len(plain) > len(shown) else ""]
+    left_out += [more or (f"{len(rows) - MAX_ROWS:,} more" if len(rows) > MAX_ROWS else "")]
+    notes = "".join(f"<p>… {escape(note)}</p>" for note in left_out if note)
+    return f"<div><p>{escape(one_line(title))}</p>{table}{notes}</div>"
 
 
 def flattened(row: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -67,8 +70,9 @@ def _columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _plain_columns(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the columns with a plain value somewhere; those of nested fields come last."""
     plain = (name for name in _columns(rows) if any(_is_plain(row.get(name)) for row in rows))
-    return list(plain)[:MAX_COLUMNS]
+    return sorted(plain, key=lambda name: "." in name)
 
 
 def _is_plain(value: object) -> bool:

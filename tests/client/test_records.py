@@ -15,6 +15,7 @@ import pytest
 import modelward
 from modelward import Cron, Every, ModelVersion, VersionRef, errors
 from modelward._record import Record, TableRecord, brief
+from modelward._tables import _plain_columns, flattened
 from modelward.shared.json_values import to_json
 from tests.client.test_converters import MODEL, REPORT, TRANSITION, VERSION
 from tests.support.record_samples import HOSTILE, MANY, NOON, sample
@@ -52,6 +53,19 @@ def test_notebook_shows_the_first_rows_with_all_text_escaped(cls: type[Any]) -> 
     assert html.count("<tr>") <= 1 + 20
     assert html.endswith("more</p></div>")
     assert re.findall(r"style=|color", html) == []
+
+
+@pytest.mark.parametrize("cls", TABLES)
+def test_notebook_says_where_columns_were_left_out(cls: type[Any]) -> None:
+    html = sample(cls)._repr_html_()
+    left_out = re.search(r"to_pandas\(\) has all (\d+) columns", html)
+    assert left_out is None or int(left_out[1]) > html.count("<th>")
+    assert (left_out is None) == (len(to_columns(sample(cls))) <= html.count("<th>"))
+
+
+def to_columns(result: Any) -> list[str]:
+    """Return the columns of a table of which a row has a plain value."""
+    return _plain_columns([dict(flattened(row)) for row in result._rows()[:20]])
 
 
 @pytest.mark.parametrize("cls", TABLES)
