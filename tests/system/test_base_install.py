@@ -3,7 +3,6 @@
 import subprocess
 import sys
 import tarfile
-import venv
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelward import Client
+from tests.support.packages import need_index, new_environment, succeed, uv
 from tests.support.server_process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -35,34 +35,20 @@ print(version, Path(path, "model.bin").read_text())
 """
 
 
-def pip(python: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-
-
 @pytest.fixture(scope="module")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the source distribution, and of the wheel that is built from it."""
     folder = tmp_path_factory.mktemp("dist")
-    reached = pip(Path(sys.executable), "download", "--no-deps", "--dest", str(folder / "probe"), "hatchling")
-    if reached.returncode:
-        pytest.skip(f"needs a package index: {reached.stderr.strip()[-200:]}")
-    command = [sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT)]
-    built = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-    assert built.returncode == 0, built.stderr
+    need_index(folder)
+    succeed(uv("build", "--out-dir", str(folder), str(ROOT)))
     return folder
 
 
 @pytest.fixture(scope="module")
 def clean_python(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The Python of an environment with nothing but the built wheel and what it requires."""
-    folder = tmp_path_factory.mktemp("clean")
-    venv.create(folder / "venv", with_pip=True)
-    python = folder / "venv" / "bin" / "python"
     [wheel] = dist.glob("modelward-*.whl")
-    installed = pip(python, "install", str(wheel))
-    assert installed.returncode == 0, installed.stderr
-    return python
+    return new_environment(tmp_path_factory.mktemp("clean") / "venv", str(wheel)) / "python"
 
 
 @pytest.fixture

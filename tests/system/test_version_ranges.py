@@ -2,12 +2,12 @@
 
 import os
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from tests.support.packages import need_index, new_environment, succeed, uv
 from tests.support.server_process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
@@ -55,21 +55,10 @@ print(google.protobuf.__version__)
 """
 
 
-def uv(*arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "uv", "--quiet", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
-
-
-def succeed(done: "subprocess.CompletedProcess[str]") -> str:
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
-    if uv("pip", "install", "--target", str(folder / "probe"), "--no-deps", "hatchling").returncode:
-        pytest.skip("needs a package index")
+    need_index(folder)
     succeed(uv("build", "--wheel", "--out-dir", str(folder), str(ROOT)))
     [wheel] = folder.glob("modelward-*.whl")
     return wheel
@@ -87,9 +76,7 @@ def installed(case: str, wheel: Path, environment: Path) -> Path:
     """Return the folder of programs of an environment with the client; its own requirements are the direct ones."""
     extras = [word for extra in ("arrow", "sklearn", "cli") for word in ("--extra", extra)]
     requirements = ["-r", str(ROOT / "pyproject.toml"), *extras, str(wheel)]
-    succeed(uv("venv", "--python", sys.executable, str(environment)))
-    succeed(uv("pip", "install", "--python", str(environment), *requirements, *INSTALLED[case]))
-    return environment / "bin"
+    return new_environment(environment, *requirements, *INSTALLED[case])
 
 
 @pytest.mark.parametrize("case", INSTALLED)

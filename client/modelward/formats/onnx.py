@@ -21,7 +21,7 @@ class OnnxFormat:
     file_name = "model.onnx"
     extra = ""
     runs_code = False
-    modules = ("onnxruntime",)
+    modules: Sequence[str] = ("onnxruntime",)
 
     def takes(self, model: object) -> bool:
         """Take the messages of the `onnx` package."""

@@ -18,7 +18,7 @@ class PickleFormat:
     file_name = "model.pkl"
     extra = ""
     runs_code = True
-    modules = ("pickle",)
+    modules: Sequence[str] = ("pickle",)
 
     def takes(self, model: object) -> bool:
         """Take no object: whoever wants a pickle saves one, and registers the file."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from modelward.formats.base import Format
 
 GROUP = "modelward.formats"
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 
 @cache

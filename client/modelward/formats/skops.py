@@ -25,7 +25,7 @@ class SkopsFormat:
     file_name = "model.skops"
     extra = "sklearn"
     runs_code = False
-    modules = ("skops.io", "pandas")
+    modules: Sequence[str] = ("skops.io", "pandas")
 
     def takes(self, model: object) -> bool:
         """Take whatever has the methods of an estimator."""
