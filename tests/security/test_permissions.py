@@ -141,6 +141,7 @@ LOCATION_LIKE = re.compile(
 NO_LOCATIONS = {
     "modelward.v1.ArtifactFile.path": "below the artifact's root",
     "modelward.v1.DownloadArtifactRequest.path": "below the artifact's root",
+    "modelward.v1.ModelVersion.model_file": "one of the version's files, told by the server",
 }
 """Texts that look like locations by their names, and why they are none."""
 
