@@ -344,25 +344,6 @@ class AsyncLifecycle(AsyncUploading):
         Args:
             version: the version, such as `"spx-trend/3"`.
             to: the folder; it is created when it does not exist.
-            timeout: seconds for all files together; by default none, except that a download without progress ends after
-                the client's timeout.
-
-        Returns:
-            The folder.
-
-        Raises:
-            ModelNotFound, VersionNotFound: it does not exist.
-            InvalidField: a file's name, or a link in the folder, leads out of the folder.
-            DigestMismatch: the downloaded bytes, or the manifest, do not match the registered digests.
-            ArtifactDeleted: the files were deleted.
-            ResourceExhausted: the disk has no room for the files.
-        Download a version's files to a folder, and verify each by its SHA-256.
-
-        Existing files are not downloaded again, and partial ones, as `<path>.part`, are resumed.
-
-        Args:
-            version: the version, such as `"spx-trend/3"`.
-            to: the folder; it is created when it does not exist.
             timeout: seconds for all files together; those of the client by default. It ends earlier when no byte
                 arrives for as long as the client's timeout.
 

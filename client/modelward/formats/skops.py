@@ -1,6 +1,5 @@
 """Estimators of scikit-learn, as files of skops: reading them runs no code."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -35,19 +34,16 @@ class SkopsFormat:
         """Save an estimator.
 
         Raises:
-            InvalidField: skops cannot save it, or it contains a type that cannot be found by its name, which nobody
-                could load.
+            InvalidField: skops cannot save it.
         """
         import sklearn
         from skops import io
 
         try:
             io.dump(model, path)
-            untrusted = self.untrusted(path)
         except Exception as error:  # skops and the model's own methods may raise any exception.
             fix = f"{type(model).__name__} cannot be saved by skops: {error}; save it to a file and give the path"
             raise InvalidField(FieldViolation("model", fix)) from error
-        _check_importable(untrusted)
         return f"scikit-learn {sklearn.__version__}"
 
     def recognises(self, path: Path) -> bool:
@@ -85,19 +81,6 @@ class SkopsFormat:
 def _ends_with_schema(tail: bytes) -> bool:
     """Return whether the last bytes of a zip file without a comment name the schema as its last member."""
     return tail[-END_BYTES:].startswith(END_RECORD) and tail.endswith(b"\0\0") and SCHEMA in tail
-
-
-def _check_importable(names: Sequence[str]) -> None:
-    """Reject types that cannot be found by name, because nobody could load them, even with trust.
-
-    Raises:
-        InvalidField: naming the type.
-    """
-    for name in names:
-        module, _, own = name.rpartition(".")
-        if module in sys.modules and not hasattr(sys.modules[module], own):
-            fix = f"contains {name}, which cannot be found by name; define it at the top level of a module"
-            raise InvalidField(FieldViolation("model", f"{fix}, not as a lambda or inside a function"))
 
 
 FORMAT = SkopsFormat()

@@ -1,5 +1,6 @@
 """Save models to files and load them: supported objects, formats and trust rules."""
 
+import sys
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -94,9 +95,23 @@ def _write(model: object, known: Format, folder: Path) -> str:
         untrusted = known.untrusted(path)
     except ImportError as error:
         raise ImportError(f"saving {type(model).__name__} needs {_needed(known)}") from error
+    _check_importable(untrusted)
     if untrusted:
         warnings.warn(_untrusted_message(type(model).__name__, untrusted), UntrustedTypesWarning, stacklevel=2)
     return framework
+
+
+def _check_importable(names: Sequence[str]) -> None:
+    """Reject types that cannot be found by name, because nobody could load them, even with trust.
+
+    Raises:
+        InvalidField: naming the type.
+    """
+    for name in names:
+        module, _, own = name.rpartition(".")
+        if module in sys.modules and not hasattr(sys.modules[module], own):
+            fix = f"contains {name}, which cannot be found by name; define it at the top level of a module"
+            raise InvalidField(FieldViolation("model", f"{fix}, not as a lambda or inside a function"))
 
 
 def _needed(known: Format) -> str:

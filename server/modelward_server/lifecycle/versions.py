@@ -128,9 +128,8 @@ def _registration(row: VersionRow, actor: ActorContext, sequence: int) -> Transi
 
 def _recognised(blobs: BlobStore, new: NewVersion) -> NewVersion:
     """Find the format, and the file of that format, among the files at the artifact's root; none if none is known."""
-    at_root = sorted(file.path for file in new.files if "/" not in file.path)
-    paths = {file.path: blobs.path(file.sha256) for file in new.files}
-    known = {name: found for name in at_root if (found := format_of_file(paths[name]))}
+    at_root = {file.path: blobs.path(file.sha256) for file in new.files if "/" not in file.path}
+    known = {name: found for name, path in sorted(at_root.items()) if (found := format_of_file(path))}
     if new.format is None:
         name = next(iter(known), "")
         return replace(new, format=ModelFormat.named(known[name].name) if name else ModelFormat.OTHER, model_file=name)

@@ -36,7 +36,7 @@ FORMATS: Mapping[str, pb.ModelFormat.ValueType] = {
 
 def format_to_proto(value: str | None) -> pb.ModelFormat.ValueType:
     """Convert a format's name; that of another package's format is OTHER."""
-    return pb.MODEL_FORMAT_UNSPECIFIED if not value else FORMATS.get(ModelFormat.named(value), pb.MODEL_FORMAT_OTHER)
+    return pb.MODEL_FORMAT_UNSPECIFIED if not value else FORMATS.get(value, pb.MODEL_FORMAT_OTHER)
 
 
 def format_from_proto(value: pb.ModelFormat.ValueType, name: str = "") -> ModelFormat | str | None:
