@@ -6,13 +6,9 @@ returning a partially initialized one. scipy needs no such protection; it loads 
 
 import importlib
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 _importing = threading.RLock()
-_calls_are_served = threading.Event()
-_calls_are_served.set()
 _imported: dict[str, Any] = {}
 
 
@@ -22,18 +18,3 @@ def load(module: str) -> Any:
         with _importing:
             _imported[module] = importlib.import_module(module)
     return _imported[module]
-
-
-@contextmanager
-def calls_first() -> Iterator[None]:
-    """Hold up `wait_for_calls` within the block, which imports the libraries that calls need."""
-    _calls_are_served.clear()
-    try:
-        yield
-    finally:
-        _calls_are_served.set()
-
-
-def wait_for_calls() -> None:
-    """Wait, before background work imports a library of its own, until calls need not wait for theirs."""
-    _calls_are_served.wait()

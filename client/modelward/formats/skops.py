@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from modelward.errors import FieldViolation, InvalidField
 from modelward.formats.base import MlflowFlavor
 from modelward.formats.trusted_types import TRUSTED_TYPES
 
@@ -31,19 +30,11 @@ class SkopsFormat:
         return hasattr(model, "fit") and hasattr(model, "get_params")
 
     def save(self, model: Any, path: Path) -> str:
-        """Save an estimator.
-
-        Raises:
-            InvalidField: skops cannot save it.
-        """
+        """Save an estimator."""
         import sklearn
         from skops import io
 
-        try:
-            io.dump(model, path)
-        except Exception as error:  # skops and the model's own methods may raise any exception.
-            fix = f"{type(model).__name__} cannot be saved by skops: {error}; save it to a file and give the path"
-            raise InvalidField(FieldViolation("model", fix)) from error
+        io.dump(model, path)
         return f"scikit-learn {sklearn.__version__}"
 
     def recognises(self, path: Path) -> bool:

@@ -95,6 +95,11 @@ def _write(model: object, known: Format, folder: Path) -> str:
         untrusted = known.untrusted(path)
     except ImportError as error:
         raise ImportError(f"saving {type(model).__name__} needs {_needed(known)}") from error
+    except ModelwardError:
+        raise
+    except Exception as error:  # A format's library and the model's own methods may raise any exception.
+        fix = f"{type(model).__name__} cannot be saved by {known.name}: {error}; save it to a file and give the path"
+        raise InvalidField(FieldViolation("model", fix)) from error
     _check_importable(untrusted)
     if untrusted:
         warnings.warn(_untrusted_message(type(model).__name__, untrusted), UntrustedTypesWarning, stacklevel=2)

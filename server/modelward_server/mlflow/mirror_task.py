@@ -12,7 +12,6 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from modelward.errors import ModelwardError
 from modelward.lifecycle import Model, ModelVersion, VersionRef
-from modelward_server.libraries import wait_for_calls
 from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.repository import to_version, version_row
 from modelward_server.lifecycle.resolve import alias_holders
@@ -126,8 +125,6 @@ class MirrorTask:
             everything: also sync versions whose pause is not over.
         """
         pending = self._pending()
-        if pending:
-            wait_for_calls()  # The first one imports MLflow.
         self._retries.retain(pending)
         for ref in sorted(pending, key=self._retries.attempts):
             if everything or self._retries.is_due(ref):

@@ -7,7 +7,7 @@ so a server answers at once; this task imports them right afterwards.
 import gc
 from collections.abc import Callable
 
-from modelward_server.libraries import calls_first, load
+from modelward_server.libraries import load
 from modelward_server.runtime.background import in_own_thread, progressed
 
 LIBRARIES = (
@@ -26,9 +26,8 @@ async def warm_up(load_mlflow: Callable[[], object]) -> None:
     Args:
         load_mlflow: imports MLflow, which requires some settings first.
     """
-    with calls_first():
-        for library in LIBRARIES:
-            await in_own_thread(load, library)
+    for library in LIBRARIES:
+        await in_own_thread(load, library)
     await in_own_thread(load_mlflow)
     gc.freeze()  # The imported objects live as long as the process: collections need not traverse them.
     await progressed()
