@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator, Callable, Generator, Iterator, Sequence
-from typing import Any, Generic, Self, TypeVar, overload
+from typing import Any, Self, TypeVar, overload
 
 from modelward._record import TableRecord, counted
 from modelward.lifecycle import Page
@@ -18,10 +18,41 @@ START = ""
 """The token of the first page."""
 
 
-class _Fetched(TableRecord, Generic[Item]):
+class _Fetched(TableRecord, Sequence[Item]):
     """The first items of a list, and the token of the page after them; the token is None when there is none."""
 
     _state: tuple[list[Item], str | None]
+
+    @overload
+    def __getitem__(self, index: int) -> Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[Item]: ...
+
+    def __getitem__(self, index: int | slice) -> Item | list[Item]:
+        """Return one item, or those of a slice; a `Pager` requests the pages up to there first.
+
+        Args:
+            index: the position from 0, or from the end when negative; or a slice.
+
+        Returns:
+            The item, or a list of items for a slice.
+
+        Raises:
+            IndexError: the list has no such item.
+            RuntimeError: an `AsyncPager` has not been awaited.
+        """
+        return self._first(_reach(index))[index]
+
+    def __len__(self) -> int:
+        return len(self._first(math.inf))
+
+    def _first(self, count: float) -> list[Item]:
+        """Return at least the first items, up to a number, or all that there are."""
+        raise NotImplementedError
+
+    def _rows(self) -> Sequence[Item]:
+        return self._first(math.inf)
 
     def _keep(self, first: list[Item], pages: list[Page[Item]]) -> None:
         """Keep pages that follow the first items; items and token change together, so that none is kept twice."""
@@ -49,7 +80,7 @@ class _Fetched(TableRecord, Generic[Item]):
         return {"items": to_json(list(self._rows()))}
 
 
-class Pager(_Fetched[Item], Sequence[Item]):
+class Pager(_Fetched[Item]):
     """A list of the server, as a sequence.
 
     Iterating requests pages as it reaches them, and keeps none of them. `pager[0]` and `pager[:10]` request as many
@@ -73,50 +104,23 @@ class Pager(_Fetched[Item], Sequence[Item]):
             for page in self._pages(token):
                 yield from page.items
 
-    def __len__(self) -> int:
-        return len(self._fetch(math.inf))
-
     def __bool__(self) -> bool:
-        return bool(self._fetch(1))
+        return bool(self._first(1))
 
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Item]: ...
-
-    def __getitem__(self, index: int | slice) -> Item | list[Item]:
-        """Return one item, or those of a slice, after requesting the pages up to there.
-
-        Args:
-            index: the position from 0, or from the end when negative; or a slice.
-
-        Returns:
-            The item, or a list of items for a slice.
-
-        Raises:
-            IndexError: the list has no such item.
-        """
-        return self._fetch(_reach(index))[index]
-
-    def _fetch(self, count: float) -> list[Item]:
-        """Return at least the first items, up to a number, or all that there are."""
+    def _first(self, count: float) -> list[Item]:
         items, token = self._state
         if token is not None and len(items) < count:
             self._keep(items, list(_enough(self._pages(token), count - len(items))))
         return self._state[0]
 
-    def _rows(self) -> Sequence[Item]:
-        return self._fetch(math.inf)
-
     def _repr_html_(self) -> str:
         from modelward._tables import MAX_ROWS
 
-        self._fetch(MAX_ROWS)
+        self._first(MAX_ROWS)
         return super()._repr_html_()
 
 
-class AsyncPager(_Fetched[Item], Sequence[Item]):
+class AsyncPager(_Fetched[Item]):
     """A list of the server, as a sequence once it was awaited.
 
     `async for` requests pages as it reaches them, and keeps none of them. `await pager` requests all pages and returns
@@ -147,37 +151,13 @@ class AsyncPager(_Fetched[Item], Sequence[Item]):
     def __iter__(self) -> Iterator[Item]:
         return iter(self._rows())
 
-    def __len__(self) -> int:
-        return len(self._rows())
-
-    @overload
-    def __getitem__(self, index: int) -> Item: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Item]: ...
-
-    def __getitem__(self, index: int | slice) -> Item | list[Item]:
-        """Return one item, or those of a slice.
-
-        Args:
-            index: the position from 0, or from the end when negative; or a slice.
-
-        Returns:
-            The item, or a list of items for a slice.
-
-        Raises:
-            IndexError: the list has no such item.
-            RuntimeError: the list has not been awaited.
-        """
-        return self._rows()[index]
-
     async def _complete(self) -> Self:
         items, token = self._state
         if token is not None:
             self._keep(items, [page async for page in self._pages(token)])
         return self
 
-    def _rows(self) -> list[Item]:
+    def _first(self, count: float) -> list[Item]:
         items, token = self._state
         if token is not None:
             raise RuntimeError("the list is not fetched: `await` it first, or iterate with `async for`")
