@@ -2,7 +2,9 @@
 
 import random
 import threading
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from modelward import Client, ModelVersion, Stage
@@ -27,11 +29,13 @@ class Traffic:
     def __init__(self, address: str, file: Path, patience: float) -> None:
         self._address, self._file, self._patience = address, file, patience
         self._ended = threading.Event()
+        self._connected = threading.Barrier(MOVERS + 2)
         self._pool = ThreadPoolExecutor(MOVERS + 1)
         self.witnesses: list[ObservingClient] = []
         self.promoted: list[ModelVersion] = []
         self._work: list[Future[None]] = [self._pool.submit(self._move, seed) for seed in range(MOVERS)]
         self._work.append(self._pool.submit(self._grow))
+        self._connected.wait(patience)
 
     @property
     def answers(self) -> int:
@@ -45,8 +49,13 @@ class Traffic:
         for work in self._work:
             work.result()
 
-    def _client(self, actor: str) -> Client:
-        return Client(self._address, actor=actor, timeout=self._patience)
+    @contextmanager
+    def _client(self, actor: str) -> Iterator[Client]:
+        """Open a client and make its first call: without an answer to it, a client gives up after seconds."""
+        with Client(self._address, actor=actor, timeout=self._patience) as client:
+            client.get_model(MOVED)
+            self._connected.wait(self._patience)
+            yield client
 
     def _move(self, seed: int) -> None:
         chosen = random.Random(seed)
