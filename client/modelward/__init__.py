@@ -84,6 +84,8 @@ from modelward.lifecycle import (
     Stage,
     Transition,
     TransitionResult,
+    Trial,
+    TrialResult,
     VersionRef,
 )
 from modelward.paging import AsyncPager, Pager
@@ -224,6 +226,8 @@ __all__ = [
     "Stage",
     "Transition",
     "TransitionResult",
+    "Trial",
+    "TrialResult",
     "Variant",
     "VariantResult",
     "Verdict",

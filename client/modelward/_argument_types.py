@@ -314,8 +314,15 @@ def _instance(cls: type) -> ArgumentType:
     return ArgumentType(_named(cls), convert)
 
 
+def parameter_hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """Return the types of a function's parameters; what it returns may be known to type checkers only."""
+    declared = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
+    module = types.SimpleNamespace(__annotations__=declared)
+    return typing.get_type_hints(module, inspect.unwrap(function).__globals__, include_extras=True)
+
+
 def parameter_types(function: Callable[..., Any]) -> Iterator[tuple[str, ArgumentType]]:
     """Yield each parameter of a method except the first, with its type."""
-    hints = typing.get_type_hints(function, include_extras=True)
+    hints = parameter_hints(function)
     for name in list(inspect.signature(function).parameters)[1:]:
         yield name, argument_type(hints[name])

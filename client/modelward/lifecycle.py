@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.shared.figures import metric, p_equals, statistic
+from modelward.signature import Signature
 
 T = TypeVar("T")
 
@@ -131,6 +132,36 @@ class ArtifactDeletion(Record):
     """When they were deleted, in UTC."""
 
 
+class TrialResult(StrEnum):
+    """Whether a version can be used."""
+
+    PENDING = "pending"
+    """The trial has not ended."""
+    USABLE = "usable"
+    """Its model was loaded, and predicted."""
+    UNUSABLE = "unusable"
+    """It did not load, or did not predict."""
+    NOT_TRIED = "not tried"
+    """The server could not try it; the reason says what is missing."""
+
+
+@dataclass(frozen=True, repr=False)
+class Trial(Record):
+    """The trial of a version: its files are checked, loaded and run in the server's sandbox."""
+
+    result: TrialResult
+    """The result."""
+    reason: str = ""
+    """Why it is unusable or was not tried; empty otherwise."""
+    tried_with: str = ""
+    """The rows that it predicted, such as `100 rows of its reference`; empty if it was not tried."""
+    tried_at: datetime | None = None
+    """When the trial ended, in UTC; None while it has not."""
+
+    def _describe(self) -> str:
+        return sentence(self.result, self.tried_with, quoted(self.reason) if self.reason else "")
+
+
 @dataclass(frozen=True, repr=False)
 class ModelVersion(Record):
     """One version of a model: immutable files and their metadata."""
@@ -177,6 +208,10 @@ class ModelVersion(Record):
     """None while its files exist."""
     model_file: str = ""
     """The path of the file that holds its model; empty if the server does not know its format."""
+    signature: Signature | None = None
+    """The columns that its model takes, what it predicts, and its classes; None while nothing is known."""
+    trial: Trial | None = None
+    """Whether its model loads and predicts; None for a version of a server that does not try."""
 
     @property
     def ref(self) -> VersionRef:

@@ -26,6 +26,7 @@ from modelward import (
     VersionRef,
     errors,
 )
+from modelward._argument_types import parameter_hints
 from modelward._async.observe import AsyncObserver
 from modelward._sync.observe import Observer
 from tests.support.clients import as_it_is, collect
@@ -131,7 +132,7 @@ CLASSES = [Client, AsyncClient, Observer, AsyncObserver]
 )
 async def test_value_of_another_type_is_refused_by_the_name_of_its_argument(cls: Any, name: str) -> None:
     instance = cls.__new__(cls)
-    hints = typing.get_type_hints(getattr(cls, name), include_extras=True)
+    hints = parameter_hints(getattr(cls, name))
     for parameter in set(parameters(cls, name)) - {"connection", "header"}:  # What only the SDK itself gives.
         for value in misfits(hints[parameter]):
             with pytest.raises(errors.InvalidField) as caught:
@@ -204,7 +205,7 @@ async def test_wrong_value_ends_in_a_result_or_an_error_of_modelward(
     given = {one: fitting[one] for one in parameters(kind, name) if one in required or one == "model"}
     if name == "download":
         given["to"] = tmp_path
-    hints = typing.get_type_hints(getattr(kind, name), include_extras=True)
+    hints = parameter_hints(getattr(kind, name))
     for parameter in parameters(kind, name):
         for value in WRONG if hints[parameter] in UNTOLD else EXTREME:
             with suppress(errors.ModelwardError):

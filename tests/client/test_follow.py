@@ -122,7 +122,7 @@ def test_pickle_is_followed_as_a_model_where_that_is_allowed(server: RunningServ
         with client.follow(name, cache=tmp_path / "cache") as live:
             assert live.current.model is None
         with client.follow(name, cache=tmp_path / "cache", allow_pickle=True) as live:
-            assert live.current.model == "model"
+            assert live.current.model.raw == "model"
 
 
 def test_following_what_does_not_exist_is_refused(server: RunningServer, name: str, tmp_path: Path) -> None:

@@ -120,7 +120,10 @@ async def test_pickle_is_stored_but_not_loaded(client: AsyncClient, name: str, f
 async def test_pickle_is_loaded_by_who_allows_it(client: AsyncClient, name: str, tmp_path: Path) -> None:
     (tmp_path / "model.pkl").write_bytes(pickle.dumps({"weights": [1.0, 2.0]}))
     version = await client.register(name, tmp_path / "model.pkl")
-    assert await client.load(version, allow_pickle=True) == {"weights": [1.0, 2.0]}
+    loaded = await client.load(version, allow_pickle=True)
+    assert loaded.raw == {"weights": [1.0, 2.0]}
+    with pytest.raises(TypeError, match="a dict has no method predict, and cannot be called"):
+        loaded.predict([[1.0]])
 
 
 async def test_format_that_nobody_knows_is_not_loaded_as_a_pickle(

@@ -14,8 +14,8 @@ from sklearn.linear_model import LogisticRegression
 
 from modelward import AsyncClient, errors
 from modelward.formats import formats
-from modelward_server.sandbox.model_runners import load
-from modelward_server.sandbox.model_tables import WrongDataError
+from modelward.signature import Signature
+from modelward_server.sandbox.model_loading import load
 from tests.support.clients import as_async
 from tests.support.onnx_files import (
     ML,
@@ -47,14 +47,14 @@ SCORES = [
 WEIGHTS = constant("w", [1.0, 0.0, -1.0, 0.5, 0.0, -0.5], 2, 3)
 
 
-def runner_of(model: bytes, folder: Path) -> Any:
+def runner_of(model: bytes, folder: Path, names: Sequence[str] = ()) -> Any:
     (folder / "model.onnx").write_bytes(model)
-    return load(formats()["onnx"], folder / "model.onnx")
+    return load(formats()["onnx"], folder / "model.onnx", Signature.of(names))
 
 
-def outputs(model: bytes, folder: Path, data: pa.Table = TABLE, names: Sequence[str] = ()) -> tuple[Any, Any]:
-    runner = runner_of(model, folder)
-    return runner, runner.outputs(runner.table(data, names))
+def outputs(model: bytes, folder: Path, data: pa.Table = TABLE, names: Sequence[str] = ()) -> Any:
+    model_of = runner_of(model, folder, names)
+    return model_of.outputs(model_of.prepare(data))
 
 
 def asked(model: bytes) -> dict[str, Any]:
@@ -116,7 +116,7 @@ async def test_columns_go_by_the_names_of_the_reference_where_the_model_has_none
     for order in (["vix", "spread"], ["spread", "vix"]):
         found = await client.compare(versions, frame[order], truth)
         assert found.result(versions[0].ref)["mse"] == pytest.approx(0.0, abs=1e-9)
-    with pytest.raises(errors.InvalidField, match="data: has no column 'vix', with which the model was trained"):
+    with pytest.raises(errors.InvalidField, match=r"data: has no column 'vix'.*, which the model takes"):
         await client.compare(versions, frame.rename(columns={"vix": "VIX"}), truth)
     found = await client.compare(versions, frame.to_numpy(), truth)  # Without names, by their places.
     assert found.result(versions[0].ref)["mse"] == pytest.approx(0.0, abs=1e-9)
@@ -138,10 +138,10 @@ async def test_an_estimator_fitted_without_names_takes_those_of_the_reference(so
 def test_classes_are_those_of_the_classifiers_node(classes: list[Any], tmp_path: Path) -> None:
     label = TEXT_LABEL if isinstance(classes[0], str) else LABEL
     model = graph_model([classifier(classes)], [X], [label, PROB])
-    runner, found = outputs(model, tmp_path)
-    assert runner.classes == classes
-    assert [classes[place] for place in found["predicted"]] == asked(model)["label"].tolist()
-    np.testing.assert_array_equal(found["probabilities"], asked(model)["prob"].astype(np.float64))
+    found = outputs(model, tmp_path)
+    assert list(found.classes) == classes
+    assert [classes[place] for place in found.predicted] == asked(model)["label"].tolist()
+    np.testing.assert_array_equal(found.probabilities, asked(model)["prob"].astype(np.float64))
 
 
 @pytest.mark.parametrize("operator", ["ArrayFeatureExtractor", "Gather"])
@@ -154,9 +154,9 @@ def test_classes_are_those_of_the_list_in_which_they_are_looked_up(
     nodes = [*SCORES, look_up, node("Reshape", ["found", "flat"], ["label"])]
     constants = [WEIGHTS, constant("classes", classes), constant("flat", [-1])]
     label = TEXT_LABEL if isinstance(classes[0], str) else LABEL
-    runner, found = outputs(graph_model(nodes, [X], [label, PROB], constants), tmp_path)
-    assert runner.classes == classes
-    assert (found["predicted"] == found["probabilities"].argmax(axis=1)).all()
+    found = outputs(graph_model(nodes, [X], [label, PROB], constants), tmp_path)
+    assert list(found.classes) == classes
+    assert (found.predicted == found.probabilities.argmax(axis=1)).all()
 
 
 @pytest.mark.parametrize("metadata", [{}, {"classes": [-1, 0, 1]}, {"classes": ["down", "flat", "up"]}])
@@ -164,9 +164,9 @@ def test_a_label_that_is_a_columns_number_means_the_class_of_that_column(
     metadata: dict[str, list[Any]], tmp_path: Path
 ) -> None:
     nodes = [*SCORES, node("Identity", ["place"], ["label"])]
-    runner, found = outputs(graph_model(nodes, [X], [LABEL, PROB], [WEIGHTS], metadata), tmp_path)
-    assert runner.classes == metadata.get("classes", [0, 1, 2])
-    assert (found["predicted"] == found["probabilities"].argmax(axis=1)).all()
+    found = outputs(graph_model(nodes, [X], [LABEL, PROB], [WEIGHTS], metadata), tmp_path)
+    assert list(found.classes) == metadata.get("classes", [0, 1, 2])
+    assert (found.predicted == found.probabilities.argmax(axis=1)).all()
 
 
 @pytest.mark.parametrize("classes", [[-1, 0, 1], ["up", "down", "flat"]])
@@ -177,40 +177,40 @@ def test_maps_name_their_classes(classes: list[Any], tmp_path: Path) -> None:
     declared = [TEXT_LABEL if text else LABEL, maps("named", "string" if text else "int64")]
     for chosen in (declared, declared[::-1], declared[1:]):  # In any order, and without the label.
         model = graph_model([classifier(classes), zipped], [X], chosen)
-        runner, found = outputs(model, tmp_path)
-        assert runner.classes == sorted(classes)
+        found = outputs(model, tmp_path)
+        assert list(found.classes) == sorted(classes)
         own = asked(model)["named"]
-        assert found["probabilities"].tolist() == [[row[key] for key in sorted(classes)] for row in own]
-        assert (found["predicted"] == found["probabilities"].argmax(axis=1)).all()
+        assert found.probabilities.tolist() == [[row[key] for key in sorted(classes)] for row in own]
+        assert (found.predicted == found.probabilities.argmax(axis=1)).all()
 
 
 def test_outputs_are_told_by_what_they_are_and_not_by_their_order(tmp_path: Path) -> None:
-    runner, found = outputs(graph_model([classifier([-1, 0, 1])], [X], [PROB, LABEL]), tmp_path)
-    assert (runner.kind, runner.classes) == ("classification", [-1, 0, 1])
-    assert found["probabilities"].shape == (300, 3)
+    found = outputs(graph_model([classifier([-1, 0, 1])], [X], [PROB, LABEL]), tmp_path)
+    assert list(found.classes) == [-1, 0, 1]
+    assert found.probabilities.shape == (300, 3)
 
 
 def test_a_net_of_probabilities_alone_classifies_where_its_metadata_name_the_classes(tmp_path: Path) -> None:
     named = graph_model(SCORES, [X], [PROB], [WEIGHTS], {"classes": ["down", "flat", "up"]})
-    runner, found = outputs(named, tmp_path)
-    assert (runner.kind, runner.classes) == ("classification", ["down", "flat", "up"])
-    assert (found["predicted"] == found["probabilities"].argmax(axis=1)).all()
+    found = outputs(named, tmp_path)
+    assert list(found.classes) == ["down", "flat", "up"]
+    assert (found.predicted == found.probabilities.argmax(axis=1)).all()
     with pytest.raises(ValueError, match=r"numbers of shape \(300, 3\) for 300 rows; expected one number per row"):
         outputs(graph_model(SCORES, [X], [PROB], [WEIGHTS]), tmp_path)
 
 
 def test_scores_that_are_no_probabilities_leave_the_labels(tmp_path: Path) -> None:
-    runner, found = outputs(graph_model([classifier([-1, 0, 1], "NONE")], [X], [LABEL, PROB]), tmp_path)
-    assert set(found) == {"predicted"}
-    assert runner.classes == [-1, 0, 1]
-    assert runner.no_probabilities == "its output 'prob' holds scores that are not probabilities"
+    found = outputs(graph_model([classifier([-1, 0, 1], "NONE")], [X], [LABEL, PROB]), tmp_path)
+    assert found.probabilities is None
+    assert list(found.classes) == [-1, 0, 1]
+    assert found.no_probabilities == "its output 'prob' holds scores that are not probabilities"
 
 
 def test_probabilities_in_half_precision_add_up(tmp_path: Path) -> None:
     nodes = [classifier([-1, 0, 1]), node("Cast", ["prob"], ["half"], to=10)]
-    runner, found = outputs(graph_model(nodes, [X], [LABEL, value("half", "float16", "n", 3)]), tmp_path)
-    assert runner.no_probabilities == ""
-    np.testing.assert_allclose(found["probabilities"].sum(axis=1), 1, atol=1e-12)
+    found = outputs(graph_model(nodes, [X], [LABEL, value("half", "float16", "n", 3)]), tmp_path)
+    assert found.no_probabilities == ""
+    np.testing.assert_allclose(found.probabilities.sum(axis=1), 1, atol=1e-12)
 
 
 def _not_read() -> dict[str, tuple[bytes, str]]:
@@ -247,18 +247,18 @@ def test_what_is_not_read_is_refused_in_words(case: str, tmp_path: Path) -> None
 def test_every_type_of_number_is_an_input(kind: str, tmp_path: Path) -> None:
     cast = node("Cast", ["X"], ["Y"], to=1)
     model = graph_model([cast], [value("X", kind, "n", 1)], [value("Y", "float", "n", 1)])
-    _, found = outputs(model, tmp_path, pa.table({"a": [0.0, 1.0]}))
-    assert found["predicted"].tolist() == [0.0, 1.0]
+    found = outputs(model, tmp_path, pa.table({"a": [0.0, 1.0]}))
+    assert found.predicted.tolist() == [0.0, 1.0]
 
 
 def test_vectors_and_texts_are_inputs_too(tmp_path: Path) -> None:
     vector = graph_model([node("Neg", ["X"], ["Y"])], [value("X", "float", "n")], [value("Y", "float", "n")])
-    _, found = outputs(vector, tmp_path, pa.table({"a": [1.0, 2.0]}))
-    assert found["predicted"].tolist() == [-1.0, -2.0]
+    found = outputs(vector, tmp_path, pa.table({"a": [1.0, 2.0]}))
+    assert found.predicted.tolist() == [-1.0, -2.0]
     encode = node("LabelEncoder", ["venue"], ["Y"], ML, keys_strings=["NYSE", "CME"], values_floats=[1.0, 2.0])
     text = graph_model([encode], [value("venue", "string", "n", 1)], [value("Y", "float", "n", 1)])
-    _, found = outputs(text, tmp_path, pa.table({"x": [1.0, 2.0], "venue": ["CME", "NYSE"]}))
-    assert found["predicted"].tolist() == [2.0, 1.0]
+    found = outputs(text, tmp_path, pa.table({"x": [1.0, 2.0], "venue": ["CME", "NYSE"]}))
+    assert found.predicted.tolist() == [2.0, 1.0]
 
 
 @pytest.mark.parametrize(
@@ -278,8 +278,8 @@ def test_what_an_input_cannot_hold_is_refused_and_not_cut_off(
     kind: str, values: list[Any], words: str, tmp_path: Path
 ) -> None:
     model = graph_model([node("Identity", ["X"], ["Y"])], [value("X", kind, "n", 1)], [value("Y", kind, "n", 1)])
-    with pytest.raises(WrongDataError, match=words):
-        runner_of(model, tmp_path).table(pa.table({"a": values}))
+    with pytest.raises(errors.InvalidField, match=words):
+        runner_of(model, tmp_path).prepare(pa.table({"a": values}))
 
 
 def test_a_model_that_names_its_columns_takes_them_by_name(tmp_path: Path) -> None:
@@ -287,14 +287,14 @@ def test_a_model_that_names_its_columns_takes_them_by_name(tmp_path: Path) -> No
     each = one_input_each(["x1", "x0"])
     named = linear_model([2.0, -1.0], 0.0) + graph_model([], [], [], metadata={"feature_names": ["x0", "x1"]})
     for model in (each, named):
-        straight, turned = (outputs(model, tmp_path, data)[1]["predicted"] for data in (TABLE, swapped))
+        straight, turned = (outputs(model, tmp_path, data).predicted for data in (TABLE, swapped))
         assert straight.tolist() == turned.tolist()
-    with pytest.raises(WrongDataError, match="has no column 'x0'"):
-        runner_of(named, tmp_path).table(TABLE.select(["x1"]))
+    with pytest.raises(errors.InvalidField, match="has no column 'x0'"):
+        runner_of(named, tmp_path).prepare(TABLE.select(["x1"]))
 
 
 def test_missing_numbers_reach_inputs_that_can_hold_them(tmp_path: Path) -> None:
-    rows = runner_of(linear_model([1.0], 0.0), tmp_path).table(pa.table({"a": [np.nan, np.inf]}))
+    rows = runner_of(linear_model([1.0], 0.0), tmp_path).prepare(pa.table({"a": [np.nan, np.inf]}))
     filled: NDArray[Any] = rows.inputs["x"]
     assert np.isnan(filled[0, 0])
     assert np.isinf(filled[1, 0])

@@ -20,6 +20,7 @@ from modelward._coerce import as_names
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion
 from modelward.retraining import Job
+from modelward.signature import Signature
 
 
 @checks_arguments
@@ -65,6 +66,7 @@ class AsyncClient(
         description: str = "",
         reference: Any = None,
         ignore: Collection[str] = (),
+        signature: Signature | None = None,
         job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
@@ -81,6 +83,8 @@ class AsyncClient(
                 mapping of columns, an Arrow table or an array. None, NaN, NaT and NA are missing values. It is checked
                 before anything is registered; None stores no reference.
             ignore: columns of `reference` that are not features, such as "symbol", whatever their values.
+            signature: the columns that the model takes, what it predicts, and its classes; taken from the object by
+                default, completed by the reference, and found by the server for files.
             job: the retraining job that produced the version, as returned by `lease_job`: only its holder may register
                 it, and a job has one version.
             timeout: seconds for each of the calls involved; those of the client by default.
@@ -106,7 +110,15 @@ class AsyncClient(
             raise InvalidField(FieldViolation("ignore", "has no effect without reference; give both"))
         columns = None if reference is None else to_reference_columns(reference, None, "reference", ignored)
         version = await self.register_files(
-            name, model, metrics=metrics, params=params, tags=tags, description=description, job=job, timeout=timeout
+            name,
+            model,
+            metrics=metrics,
+            params=params,
+            tags=tags,
+            description=description,
+            signature=signature,
+            job=job,
+            timeout=timeout,
         )
         if columns is None:
             return version

@@ -9,7 +9,7 @@ from contextlib import closing
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING
 
 from google.protobuf.field_mask_pb2 import FieldMask
 
@@ -35,10 +35,15 @@ from modelward.shared.convert.lifecycle import (
     model_from_proto,
     version_from_proto,
 )
+from modelward.shared.convert.signature import signature_to_proto
 from modelward.shared.manifest import check_manifest
 from modelward.shared.retry import Attempts
+from modelward.signature import Signature
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
+
+if TYPE_CHECKING:  # It imports numpy, which takes as long as the rest of the package.
+    from modelward.formats.predictor import Predictor
 
 PAGE_SIZE = 200
 
@@ -132,6 +137,7 @@ class Lifecycle(Uploading):
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         description: str = "",
+        signature: Signature | None = None,
         job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
@@ -144,6 +150,7 @@ class Lifecycle(Uploading):
             params: its training parameters as text; an estimator's own by default.
             tags: free labels, as text.
             description: what distinguishes this version.
+            signature: the columns that it takes, what it predicts, and its classes; taken from the object by default.
             job: the retraining job that produced the version, as returned by `lease_job`.
             timeout: seconds for each of the calls involved; those of the client by default.
 
@@ -167,6 +174,7 @@ class Lifecycle(Uploading):
                 tags=tags or {},
                 params=saved.params if params is None else params,
                 metrics=metrics or {},
+                signature=signature_to_proto(signature or saved.signature),
                 job_id=job.job_id if job else "",
                 fence=job.fence if job else 0,
             )
@@ -182,6 +190,7 @@ class Lifecycle(Uploading):
         params: Mapping[str, str] | None = None,
         tags: Mapping[str, str] | None = None,
         description: str = "",
+        signature: Signature | None = None,
         job: Job | None = None,
         timeout: float | None = None,
     ) -> ModelVersion:
@@ -196,6 +205,7 @@ class Lifecycle(Uploading):
             params: its training parameters, as text.
             tags: free labels, as text.
             description: what distinguishes this version.
+            signature: the columns that it takes, what it predicts, and its classes; found by the server by default.
             job: the retraining job that produced the version, as returned by `lease_job`.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
@@ -216,6 +226,7 @@ class Lifecycle(Uploading):
             tags=tags or {},
             params=params or {},
             metrics=metrics or {},
+            signature=signature_to_proto(signature),
             job_id=job.job_id if job else "",
             fence=job.fence if job else 0,
         )
@@ -398,7 +409,7 @@ class Lifecycle(Uploading):
         trusted: Sequence[str] = (),
         allow_pickle: bool = False,
         timeout: float | None = None,
-    ) -> Any:
+    ) -> Predictor:
         """Download a version, verify it, and load its model.
 
         Args:
@@ -409,7 +420,8 @@ class Lifecycle(Uploading):
             timeout: seconds for the download, as for `download`.
 
         Returns:
-            A scikit-learn estimator, or an ONNX session (`onnxruntime.InferenceSession`).
+            The same object for every format: `predict` and, where there are some, `predict_proba` take a table of any
+            kind and find its columns by name; `signature`, `classes`, and `raw`, the object of the model's own library.
 
         Raises:
             ModelNotFound, VersionNotFound: it does not exist.
@@ -419,8 +431,8 @@ class Lifecycle(Uploading):
                 contains types that are not trusted; the message names them.
 
         Examples:
-            >>> estimator = mw.load("spx-trend/1")
-            >>> estimator.predict([[0.5, -1.0]]).shape
+            >>> model = mw.load("spx-trend/1")
+            >>> model.predict([[0.5, -1.0]]).shape
             (1,)
         """
         resolved = version if isinstance(version, ModelVersion) else self.get_version(version)

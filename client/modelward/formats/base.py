@@ -3,7 +3,12 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+from modelward.signature import Signature
+
+if TYPE_CHECKING:  # It imports numpy, which takes as long as the rest of the package.
+    from modelward.formats.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -76,7 +81,7 @@ class Format(Protocol):
         """
 
     def load(self, path: Path, trusted: Sequence[str] = ()) -> Any:
-        """Load a model from a file that was checked and contains no untrusted types.
+        """Load a model, in the form of its own library, from a file that was checked and has no untrusted types.
 
         Args:
             path: the file.
@@ -84,6 +89,21 @@ class Format(Protocol):
 
         Raises:
             ImportError: the library is not installed.
+        """
+
+    def signature(self, model: Any) -> Signature:
+        """Return what a model says of its columns, outputs and classes.
+
+        Args:
+            model: an object that the format takes, or one that `load` returned.
+        """
+
+    def predictor(self, model: Any, signature: Signature | None) -> "Predictor":
+        """Return the object with which a model is used everywhere.
+
+        Args:
+            model: what `load` returned.
+            signature: the version's, which may hold names and classes that a file cannot; None if it has none.
         """
 
     def flavor(self, file_name: str, framework: str) -> MlflowFlavor | None:

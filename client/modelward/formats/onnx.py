@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from modelward.formats.base import MlflowFlavor
+from modelward.formats.onnx_predictor import OnnxModel, OnnxPredictor
 from modelward.formats.onnx_structure import check_confined
+from modelward.formats.predictor import Predictor
+from modelward.signature import Signature
 
 IR_VERSION, GRAPH, OPSET_IMPORT = 1, 7, 8
 """Fields of `ModelProto` in onnx.proto that every model has."""
@@ -54,10 +57,16 @@ class OnnxFormat:
         return []
 
     def load(self, path: Path, trusted: Sequence[str] = ()) -> Any:
-        """Return an `onnxruntime.InferenceSession`."""
-        import onnxruntime
+        """Return an `OnnxModel`, which holds an `onnxruntime.InferenceSession`."""
+        return OnnxModel(path)
 
-        return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    def signature(self, model: Any) -> Signature:
+        """Return what a loaded model's graph says; a message of the `onnx` package says it once it is loaded."""
+        return model.signature() if isinstance(model, OnnxModel) else Signature()
+
+    def predictor(self, model: Any, signature: Signature | None) -> Predictor:
+        """Return a predictor whose `raw` is the session."""
+        return OnnxPredictor(model, signature)
 
     def flavor(self, file_name: str, framework: str) -> MlflowFlavor | None:
         """Return MLflow's own flavor for ONNX."""

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from modelward.formats.base import MlflowFlavor
+from modelward.formats.predictor import Predictor, estimator_predictor, estimator_signature
+from modelward.signature import Signature
 
 PROTOCOLS = (2, 3, 4, 5)
 """Protocols that name themselves in the first two bytes; those before are text without a signature."""
@@ -48,6 +50,14 @@ class PickleFormat:
         """Unpickle the file, which runs its author's code."""
         with path.open("rb") as file:
             return pickle.load(file)  # noqa: S301 - the user of the SDK or the operator of the server allowed it
+
+    def signature(self, model: Any) -> Signature:
+        """Return what the model's attributes say."""
+        return estimator_signature(model)
+
+    def predictor(self, model: Any, signature: Signature | None) -> Predictor:
+        """Return the predictor of the model's methods."""
+        return estimator_predictor(model, signature)
 
     def flavor(self, file_name: str, framework: str) -> MlflowFlavor | None:
         """Return None: a pickle may contain anything, so MLflow shows its files only."""

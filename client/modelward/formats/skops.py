@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from modelward.formats.base import MlflowFlavor
+from modelward.formats.predictor import Predictor, estimator_predictor, estimator_signature
 from modelward.formats.trusted_types import TRUSTED_TYPES
+from modelward.signature import Signature
 
 SCHEMA = b"schema.json"
 """The member of a skops file that describes the objects in it; skops writes it last."""
@@ -59,6 +61,14 @@ class SkopsFormat:
         from skops import io
 
         return io.load(path, trusted=[*TRUSTED_TYPES, *trusted])
+
+    def signature(self, model: Any) -> Signature:
+        """Return what the model's attributes say."""
+        return estimator_signature(model)
+
+    def predictor(self, model: Any, signature: Signature | None) -> Predictor:
+        """Return the predictor of the model's methods."""
+        return estimator_predictor(model, signature)
 
     def flavor(self, file_name: str, framework: str) -> MlflowFlavor | None:
         """Return MLflow's own flavor for scikit-learn, which reads skops."""

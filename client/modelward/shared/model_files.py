@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelward._argument_types import as_path
 from modelward._transfers import describe_file
@@ -22,7 +22,11 @@ from modelward.errors import (
 from modelward.formats import Format, format_of_file, format_of_object, formats
 from modelward.lifecycle import ArtifactFile, ModelVersion
 from modelward.shared.manifest import check_names
+from modelward.signature import Signature
 from modelward.v1.common_pb2 import Dataset
+
+if TYPE_CHECKING:  # It imports numpy, which takes as long as the rest of the package.
+    from modelward.formats.predictor import Predictor
 
 INLINE_BYTES = 64 << 10
 """Tables up to this size stay in their message, regardless of the rest of the message."""
@@ -38,6 +42,8 @@ class Saved:
     params: dict[str, str]
     format_name: str = ""
     """The name of its format; empty if the server is to find it out."""
+    signature: Signature | None = None
+    """What the object says of its columns, outputs and classes; None for files, which are not opened here."""
 
 
 @contextmanager
@@ -59,7 +65,8 @@ def saved(model: object) -> Iterator[Saved]:
     with TemporaryDirectory() as folder:
         known = _format_of(model)
         framework = _write(model, known, Path(folder))
-        yield Saved(Path(folder), describe(Path(folder)), framework, _params(model), known.name)
+        signature = known.signature(model)
+        yield Saved(Path(folder), describe(Path(folder)), framework, _params(model), known.name, signature)
 
 
 def _from_path(path: Path) -> Saved:
@@ -148,7 +155,7 @@ def describe(folder: Path) -> tuple[ArtifactFile, ...]:
     return tuple(describe_file(path, path.relative_to(folder).as_posix()) for path in paths)
 
 
-def load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pickle: bool) -> Any:
+def load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pickle: bool) -> "Predictor":
     """Load a model from its files.
 
     Args:
@@ -156,7 +163,8 @@ def load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pick
         allow_pickle: also load a pickle, which runs its author's code.
 
     Returns:
-        the estimator; for ONNX an `onnxruntime.InferenceSession`; for a pickle the unpickled object.
+        The model: `predict`, `predict_proba` if it has probabilities, `classes`, `signature`, and `raw`, the object
+        of its own library.
 
     Raises:
         FormatNotExecutable: loading this format would run its author's code, or the format is unknown, or the file
@@ -175,7 +183,7 @@ def load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pick
         ) from error
 
 
-def _load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pickle: bool) -> Any:
+def _load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pickle: bool) -> "Predictor":
     known = formats().get(version.format)
     if known is None or (known.runs_code and not allow_pickle):
         allow = ", or pass allow_pickle=True to run its author's code" if known else ""
@@ -187,7 +195,7 @@ def _load(version: ModelVersion, folder: Path, trusted: Sequence[str], allow_pic
         if untrusted := known.untrusted(path, trusted):
             fix = f"if you trust its author, pass trusted=[{', '.join(map(repr, untrusted))}]"
             raise _not_loaded(version, f"contains types that are not trusted: {', '.join(untrusted)}; {fix}")
-        return known.load(path, trusted)
+        return known.predictor(known.load(path, trusted), version.signature)
     except ImportError as error:
         raise ImportError(f"loading {version} needs {_needed(known)}") from error
 

@@ -23,6 +23,70 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _ColumnKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ColumnKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ColumnKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    COLUMN_KIND_UNSPECIFIED: _ColumnKind.ValueType  # 0
+    """Not known."""
+    COLUMN_KIND_NUMBER: _ColumnKind.ValueType  # 1
+    """Numbers."""
+    COLUMN_KIND_CATEGORY: _ColumnKind.ValueType  # 2
+    """Text."""
+    COLUMN_KIND_BOOLEAN: _ColumnKind.ValueType  # 3
+    """True or false."""
+    COLUMN_KIND_TIME: _ColumnKind.ValueType  # 4
+    """Instants."""
+
+class ColumnKind(_ColumnKind, metaclass=_ColumnKindEnumTypeWrapper):
+    """Kind of a column's values."""
+
+COLUMN_KIND_UNSPECIFIED: ColumnKind.ValueType  # 0
+"""Not known."""
+COLUMN_KIND_NUMBER: ColumnKind.ValueType  # 1
+"""Numbers."""
+COLUMN_KIND_CATEGORY: ColumnKind.ValueType  # 2
+"""Text."""
+COLUMN_KIND_BOOLEAN: ColumnKind.ValueType  # 3
+"""True or false."""
+COLUMN_KIND_TIME: ColumnKind.ValueType  # 4
+"""Instants."""
+Global___ColumnKind: _TypeAlias = ColumnKind  # noqa: Y015
+
+class _TrialResult:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _TrialResultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_TrialResult.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    TRIAL_RESULT_UNSPECIFIED: _TrialResult.ValueType  # 0
+    """Never sent."""
+    TRIAL_RESULT_PENDING: _TrialResult.ValueType  # 1
+    """The trial has not ended."""
+    TRIAL_RESULT_USABLE: _TrialResult.ValueType  # 2
+    """The model was loaded, and predicted."""
+    TRIAL_RESULT_UNUSABLE: _TrialResult.ValueType  # 3
+    """It did not load, or did not predict."""
+    TRIAL_RESULT_NOT_TRIED: _TrialResult.ValueType  # 4
+    """The server could not try it."""
+
+class TrialResult(_TrialResult, metaclass=_TrialResultEnumTypeWrapper):
+    """Result of a version's trial."""
+
+TRIAL_RESULT_UNSPECIFIED: TrialResult.ValueType  # 0
+"""Never sent."""
+TRIAL_RESULT_PENDING: TrialResult.ValueType  # 1
+"""The trial has not ended."""
+TRIAL_RESULT_USABLE: TrialResult.ValueType  # 2
+"""The model was loaded, and predicted."""
+TRIAL_RESULT_UNUSABLE: TrialResult.ValueType  # 3
+"""It did not load, or did not predict."""
+TRIAL_RESULT_NOT_TRIED: TrialResult.ValueType  # 4
+"""The server could not try it."""
+Global___TrialResult: _TypeAlias = TrialResult  # noqa: Y015
+
 class _ModelFormat:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -285,6 +349,8 @@ class ModelVersion(_message.Message):
     ARTIFACT_DELETION_FIELD_NUMBER: _builtins.int
     FORMAT_NAME_FIELD_NUMBER: _builtins.int
     MODEL_FILE_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -351,6 +417,14 @@ class ModelVersion(_message.Message):
     def artifact_deletion(self) -> Global___ArtifactDeletion:
         """The deletion of its files; absent while they exist."""
 
+    @_builtins.property
+    def signature(self) -> Global___Signature:
+        """The columns that the model takes, what it predicts, and its classes; absent while nothing is known."""
+
+    @_builtins.property
+    def trial(self) -> Global___Trial:
+        """Whether the model loads and predicts."""
+
     def __init__(
         self,
         *,
@@ -376,14 +450,150 @@ class ModelVersion(_message.Message):
         artifact_deletion: Global___ArtifactDeletion | None = ...,
         format_name: _builtins.str = ...,
         model_file: _builtins.str = ...,
+        signature: Global___Signature | None = ...,
+        trial: Global___Trial | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "stage_since", b"stage_since", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "signature", b"signature", "stage_since", b"stage_since", "trial", b"trial", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "format", b"format", "format_name", b"format_name", "framework", b"framework", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "model_file", b"model_file", "params", b"params", "references", b"references", "run_id", b"run_id", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "format", b"format", "format_name", b"format_name", "framework", b"framework", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "model_file", b"model_file", "params", b"params", "references", b"references", "run_id", b"run_id", "signature", b"signature", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "trial", b"trial", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+
+@_typing.final
+class Signature(_message.Message):
+    """What a model takes and gives, in order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INPUTS_FIELD_NUMBER: _builtins.int
+    OUTPUTS_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignatureColumn]:
+        """The columns that it takes; empty if they are not known."""
+
+    @_builtins.property
+    def outputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SignatureColumn]:
+        """"prediction", and "probabilities" if it gives those too: one number for each class."""
+
+    @_builtins.property
+    def classes(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClassLabel]:
+        """The classes in the order of the probabilities; empty for a model that predicts numbers, or if not known."""
+
+    def __init__(
+        self,
+        *,
+        inputs: _abc.Iterable[Global___SignatureColumn] | None = ...,
+        outputs: _abc.Iterable[Global___SignatureColumn] | None = ...,
+        classes: _abc.Iterable[Global___ClassLabel] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["classes", b"classes", "inputs", b"inputs", "outputs", b"outputs"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Signature: _TypeAlias = Signature  # noqa: Y015
+
+@_typing.final
+class SignatureColumn(_message.Message):
+    """One column of a signature."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The name; empty where only the position is known."""
+    kind: Global___ColumnKind.ValueType
+    """The kind of values."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        kind: Global___ColumnKind.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SignatureColumn: _TypeAlias = SignatureColumn  # noqa: Y015
+
+@_typing.final
+class ClassLabel(_message.Message):
+    """A class that a classifier predicts."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    INTEGER_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    BOOLEAN_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """Text."""
+    integer: _builtins.int
+    """A whole number."""
+    number: _builtins.float
+    """Another number."""
+    boolean: _builtins.bool
+    """A truth value."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        integer: _builtins.int = ...,
+        number: _builtins.float = ...,
+        boolean: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["boolean", b"boolean", "integer", b"integer", "number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boolean", b"boolean", "integer", b"integer", "number", b"number", "text", b"text", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_value: _TypeAlias = _typing.Literal["text", "integer", "number", "boolean"]  # noqa: Y015
+    _WhichOneofArgType_value: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_value) -> _WhichOneofReturnType_value | None: ...
+
+Global___ClassLabel: _TypeAlias = ClassLabel  # noqa: Y015
+
+@_typing.final
+class Trial(_message.Message):
+    """The trial of a version: the server checks its files, loads the model and predicts rows in its sandbox."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESULT_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    TRIED_WITH_FIELD_NUMBER: _builtins.int
+    TRIED_AT_FIELD_NUMBER: _builtins.int
+    result: Global___TrialResult.ValueType
+    """The result."""
+    reason: _builtins.str
+    """Why the version is unusable or was not tried; empty otherwise."""
+    tried_with: _builtins.str
+    """The rows that it predicted, such as "100 rows of its reference"; empty if it was not tried."""
+    @_builtins.property
+    def tried_at(self) -> _timestamp_pb2.Timestamp:
+        """When the trial ended; absent while it has not."""
+
+    def __init__(
+        self,
+        *,
+        result: Global___TrialResult.ValueType = ...,
+        reason: _builtins.str = ...,
+        tried_with: _builtins.str = ...,
+        tried_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["tried_at", b"tried_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "result", b"result", "tried_at", b"tried_at", "tried_with", b"tried_with"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Trial: _TypeAlias = Trial  # noqa: Y015
 
 @_typing.final
 class ArtifactDeletion(_message.Message):
@@ -978,6 +1188,7 @@ class RegisterModelVersionRequest(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     FENCE_FIELD_NUMBER: _builtins.int
     FORMAT_NAME_FIELD_NUMBER: _builtins.int
+    SIGNATURE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name; a model that does not exist is created."""
     source_uri: _builtins.str
@@ -1016,6 +1227,10 @@ class RegisterModelVersionRequest(_message.Message):
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
         """Its metrics; each value finite."""
 
+    @_builtins.property
+    def signature(self) -> Global___Signature:
+        """The columns that the model takes, what it predicts, and its classes. Absent: found when the server tries it."""
+
     def __init__(
         self,
         *,
@@ -1032,10 +1247,11 @@ class RegisterModelVersionRequest(_message.Message):
         job_id: _builtins.str = ...,
         fence: _builtins.int = ...,
         format_name: _builtins.str = ...,
+        signature: Global___Signature | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "manifest", b"manifest", "source_uri", b"source_uri"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "manifest", b"manifest", "signature", b"signature", "source_uri", b"source_uri"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "description", b"description", "fence", b"fence", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "request_id", b"request_id", "source_uri", b"source_uri", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "description", b"description", "fence", b"fence", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "request_id", b"request_id", "signature", b"signature", "source_uri", b"source_uri", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_artifact: _TypeAlias = _typing.Literal["manifest", "source_uri"]  # noqa: Y015
     _WhichOneofArgType_artifact: _TypeAlias = _typing.Literal["artifact", b"artifact"]  # noqa: Y015

@@ -17,9 +17,12 @@ from modelward.lifecycle import (
     ModelVersion,
     Stage,
     Transition,
+    Trial,
+    TrialResult,
     VersionRef,
 )
 from modelward.shared.suggestions import nearest
+from modelward.signature import Signature
 from modelward_server.storage.paging import is_visible
 from modelward_server.storage.tables import ModelRow, TransitionRow, VersionRow
 
@@ -128,7 +131,20 @@ def to_version(row: VersionRow) -> ModelVersion:
         etag=etag(row),
         artifact_deletion=_deletion(row),
         model_file=row.model_file,
+        signature=signature_of(row),
+        trial=_trial(row),
     )
+
+
+def signature_of(row: VersionRow) -> Signature | None:
+    """Return the signature of a version."""
+    return None if row.signature is None else Signature.from_dict(row.signature)
+
+
+def _trial(row: VersionRow) -> Trial | None:
+    if not row.trial_result:
+        return None
+    return Trial(TrialResult(row.trial_result), row.trial_reason, row.tried_with, row.tried_at)
 
 
 def _deletion(row: VersionRow) -> ArtifactDeletion | None:

@@ -18,7 +18,9 @@ from modelward.lifecycle import (
     Transition,
     VersionRef,
 )
+from modelward.shared.json_values import to_json
 from modelward.shared.manifest import manifest_digest
+from modelward.signature import Signature
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.files import check_paths
 from modelward_server.lifecycle.models import add_model, touch_model
@@ -45,6 +47,8 @@ class NewVersion:
     metrics: Mapping[str, float]
     model_file: str = ""
     """The path of the file that holds the model; empty if its format is not known."""
+    signature: Signature | None = None
+    """What the registrant knows of it; the trial completes it."""
 
     @cached_property
     def digest(self) -> str:
@@ -107,6 +111,7 @@ def _new_row(new: NewVersion, number: int, actor: ActorContext) -> VersionRow:
         references=[],
         format=new.format or ModelFormat.OTHER,
         model_file=new.model_file,
+        signature=None if new.signature is None else to_json(new.signature),
         framework=new.framework,
         digest=new.digest,
         created_by=actor.name,

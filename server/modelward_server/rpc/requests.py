@@ -10,6 +10,7 @@ from google.protobuf.message import Message
 from modelward.lifecycle import ArtifactFile, Stage
 from modelward.shared.convert.common import file_from_proto, stage_from_proto, time_from_proto
 from modelward.shared.convert.lifecycle import format_from_proto, metric_range_from_proto
+from modelward.shared.convert.signature import signature_from_proto
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward_server.lifecycle.queries import VersionFilter
@@ -47,6 +48,7 @@ def new_version(request: pb.RegisterModelVersionRequest, copied: Sequence[Artifa
         tags=dict(request.tags),
         params=dict(request.params),
         metrics=dict(request.metrics),
+        signature=signature_from_proto(request.signature) if request.HasField("signature") else None,
     )
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, BinaryIO
 
+from modelward.formats.predictor import Predictor
 from modelward_server.sandbox.model_process import failure_of, load_model, load_table
-from modelward_server.sandbox.model_runners import Runner
 
 MAX_CALLS = 100_000
 """Maximum calls in one answer, which has to fit into a line."""
@@ -32,18 +32,18 @@ def main(job: Mapping[str, Any], folder: Path, answers: BinaryIO) -> None:
 
 def _answers(job: Mapping[str, Any], folder: Path) -> Iterator[dict[str, object]]:
     started = perf_counter()
-    runner = load_model(job, folder)
+    model = load_model(job, folder)
     loaded = perf_counter() - started
-    table = load_table(runner, job, folder)
-    runner.predict(table[:1])
+    table = load_table(model, folder)
+    model.call(table[:1])
     yield {"load_seconds": loaded}
     for line in sys.stdin:
         request = json.loads(line)
-        times = _times(runner, table, request["rows"], request["seconds"])
+        times = _times(model, table, request["rows"], request["seconds"])
         yield {"times": times, "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10}
 
 
-def _times(runner: Runner, table: Any, rows: int, seconds: float) -> list[float]:
+def _times(model: Predictor, table: Any, rows: int, seconds: float) -> list[float]:
     """Time calls for about `seconds`, each over other rows of the table; at least one call."""
     times: list[float] = []
     starts = max(1, len(table) - rows + 1)
@@ -52,6 +52,6 @@ def _times(runner: Runner, table: Any, rows: int, seconds: float) -> list[float]
         start = len(times) * rows % starts
         batch = table[start : start + rows]
         started = perf_counter()
-        runner.predict(batch)
+        model.call(batch)
         times.append(perf_counter() - started)
     return times

@@ -15,14 +15,21 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from modelward_server.sandbox.model_runners import Runner, import_runtime, load
-from modelward_server.sandbox.model_tables import WrongDataError
+from modelward.comparison import ModelKind
+from modelward.errors import InvalidField
+from modelward.formats.predictor import Predictor
+from modelward.signature import Signature
+from modelward_server.sandbox.model_loading import import_runtime, load
 
 ROW_CALLS = 200
 """Number of timed calls with one row, if they are fast enough: the minimum with two above the p99."""
 BATCH_CALLS = 20
 SECONDS_OF_TIMING = 0.5
 """Time after which no further call is timed, for rows and for batches each."""
+
+
+class WrongDataError(Exception):
+    """The data do not match what the model takes."""
 
 
 def main(job: Mapping[str, Any], folder: Path, answers: BinaryIO) -> None:
@@ -47,36 +54,45 @@ def failure_of(error: BaseException, memory_mb: int) -> dict[str, str]:
     return {"failure": f"raised {type(error).__name__}: {str(error)[:500]}"}
 
 
-def load_model(job: Mapping[str, Any], folder: Path) -> Runner:
+def load_model(job: Mapping[str, Any], folder: Path) -> Predictor:
     """Load the job's model."""
-    return load(import_runtime(job["format"]), folder / job["model"])
+    signature = Signature.from_dict(job["signature"]) if job["signature"] else Signature()
+    known = import_runtime(job["format"])
+    return load(known, folder / job["model"], signature.completed(Signature.of(job["names"])))
 
 
-def load_table(runner: Runner, job: Mapping[str, Any], folder: Path) -> Any:
+def load_table(model: Predictor, folder: Path) -> Any:
     """Return the job's features in the form that the model takes."""
     with pa.memory_map(str(folder / "features.arrow")) as features, pa.ipc.open_stream(features) as reader:
-        return runner.table(reader.read_all(), job["names"])
+        try:
+            return model.prepare(reader.read_all())
+        except InvalidField as error:
+            raise WrongDataError("; ".join(violation.description for violation in error.violations)) from None
 
 
 def _run(job: Mapping[str, Any], folder: Path) -> tuple[dict[str, object], Mapping[str, NDArray[Any]]]:
-    runner = load_model(job, folder)
-    table = load_table(runner, job, folder)
-    arrays = runner.outputs(table)
-    runner.predict(table[:1])  # One call to warm up; whole batches already had one.
-    row_times = _times(runner, lambda call: table[call % len(table) :][:1], ROW_CALLS)
-    batch_times = _times(runner, lambda _: table, BATCH_CALLS)
+    model = load_model(job, folder)
+    table = load_table(model, folder)
+    outputs = model.outputs(table)
+    model.call(table[:1])  # One call to warm up; whole batches already had one.
+    row_times = _times(model, lambda call: table[call % len(table) :][:1], ROW_CALLS)
+    batch_times = _times(model, lambda _: table, BATCH_CALLS)
+    arrays = {"predicted": outputs.predicted}
+    if outputs.probabilities is not None:
+        arrays["probabilities"] = outputs.probabilities
+    kind = ModelKind.REGRESSION if outputs.classes is None else ModelKind.CLASSIFICATION
     shapes = {name: list(array.shape) for name, array in arrays.items()}
     times = {"row_times": row_times, "batch_times": batch_times}
-    known = {"kind": runner.kind, "classes": runner.classes, "no_probabilities": runner.no_probabilities}
+    known = {"kind": kind, "classes": outputs.classes or [], "no_probabilities": outputs.no_probabilities}
     return {**known, "shapes": shapes, **times}, arrays
 
 
-def _times(runner: Runner, rows_of: Callable[[int], Any], max_calls: int) -> list[float]:
+def _times(model: Predictor, rows_of: Callable[[int], Any], max_calls: int) -> list[float]:
     """Time calls, in seconds."""
     times: list[float] = []
     while len(times) < max_calls and sum(times) < SECONDS_OF_TIMING:
         rows = rows_of(len(times))
         begin = perf_counter()
-        runner.predict(rows)
+        model.call(rows)
         times.append(perf_counter() - begin)
     return times

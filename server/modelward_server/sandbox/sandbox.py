@@ -113,6 +113,7 @@ def write_job(
         "cpu_seconds": ceil(run_seconds * (os.cpu_count() or 1)) + 1,
         "user": user,
         "names": list(names),
+        "signature": version.signature.to_dict() if version.signature else None,
     }
     (folder / "job.json").write_text(json.dumps(job))
     if user is not None:

@@ -84,6 +84,13 @@ class VersionRow(Base):
     references: Mapped[list[Any]] = mapped_column("reference_names", default=list)
     format: Mapped[str] = mapped_column(String(16))
     model_file: Mapped[str] = mapped_column(server_default="")
+    signature: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    # What a trial finds is no change of the version: it has no new etag, and no record in the audit log.
+    trial_result: Mapped[str] = mapped_column(String(16), server_default="")
+    trial_reason: Mapped[str] = mapped_column(server_default="")
+    tried_with: Mapped[str] = mapped_column(server_default="")
+    tried_at: Mapped[datetime | None] = mapped_column(default=None)
+    trial_claimed_until: Mapped[datetime | None] = mapped_column(default=None)
     framework: Mapped[str]
     digest: Mapped[str] = mapped_column(String(64))
     created_by: Mapped[str]
@@ -111,6 +118,12 @@ class VersionRow(Base):
             postgresql_where=text("stage = 'production'"),
         ),
         Index("ledger_versions_by_stage", "stage", "model", "version"),
+        Index(
+            "ledger_versions_to_try",
+            "created_at",
+            sqlite_where=text("trial_result = 'pending'"),
+            postgresql_where=text("trial_result = 'pending'"),
+        ),
         Index("ledger_versions_by_time", "created_at", "model", "version"),
         Index(
             "ledger_versions_to_mirror",

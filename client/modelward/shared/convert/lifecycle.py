@@ -16,6 +16,8 @@ from modelward.lifecycle import (
     Stage,
     Transition,
     TransitionResult,
+    Trial,
+    TrialResult,
 )
 from modelward.shared.convert.common import (
     file_from_proto,
@@ -27,8 +29,12 @@ from modelward.shared.convert.common import (
     time_from_proto,
     time_to_proto,
 )
+from modelward.shared.convert.signature import signature_from_proto, signature_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 
+TRIAL_RESULTS: Mapping[TrialResult, pb.TrialResult.ValueType] = {
+    known: pb.TrialResult.Value(f"TRIAL_RESULT_{known.name}") for known in TrialResult
+}
 FORMATS: Mapping[str, pb.ModelFormat.ValueType] = {
     known: pb.ModelFormat.Value(f"MODEL_FORMAT_{known.name}") for known in ModelFormat
 }
@@ -110,6 +116,8 @@ def version_to_proto(version: ModelVersion) -> pb.ModelVersion:
         artifact_deletion=deletion_to_proto(version.artifact_deletion) if version.artifact_deletion else None,
         format_name=version.format,
         model_file=version.model_file,
+        signature=signature_to_proto(version.signature),
+        trial=trial_to_proto(version.trial),
     )
 
 
@@ -135,10 +143,29 @@ def version_from_proto(message: pb.ModelVersion) -> ModelVersion:
         references=tuple(message.references),
         etag=message.etag,
         model_file=message.model_file,
+        signature=signature_from_proto(message.signature) if message.HasField("signature") else None,
+        trial=trial_from_proto(message.trial) if message.HasField("trial") else None,
         artifact_deletion=deletion_from_proto(message.artifact_deletion)
         if message.HasField("artifact_deletion")
         else None,
     )
+
+
+def trial_to_proto(trial: Trial | None) -> pb.Trial | None:
+    if trial is None:
+        return None
+    return pb.Trial(
+        result=TRIAL_RESULTS[trial.result],
+        reason=trial.reason,
+        tried_with=trial.tried_with,
+        tried_at=time_to_proto(trial.tried_at),
+    )
+
+
+def trial_from_proto(message: pb.Trial) -> Trial:
+    result = next((known for known, value in TRIAL_RESULTS.items() if value == message.result), TrialResult.PENDING)
+    tried_at = time_from_proto(message.tried_at) if message.HasField("tried_at") else None
+    return Trial(result, message.reason, message.tried_with, tried_at)
 
 
 def deletion_to_proto(deletion: ArtifactDeletion) -> pb.ArtifactDeletion:

@@ -27,7 +27,8 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from sklearn.svm import SVC
 
 from modelward.formats import formats
-from modelward_server.sandbox.model_runners import Estimator, load
+from modelward.formats.predictor import estimator_predictor
+from modelward_server.sandbox.model_loading import load
 from tests.support.comparison_models import features, labels, saved
 
 DATA = features()
@@ -57,9 +58,10 @@ TWO = [("nb", GaussianNB()), ("sgd", SGDClassifier(random_state=0))]
 )
 def test_scikit_learns_models_are_built_and_predict_as_before(model: Any, tmp_path: Path) -> None:
     model.fit(MATRIX, labels(DATA))
-    runner = load(formats()["skops"], saved(model, tmp_path))
-    found = runner.outputs(runner.table(pa.table(DATA)))
-    assert found["predicted"].tolist() == model.predict(MATRIX).tolist()
+    loaded = load(formats()["skops"], saved(model, tmp_path))
+    found = loaded.outputs(loaded.prepare(pa.table(DATA)))
+    assert found.predicted.tolist() == model.predict(MATRIX).tolist()
+    assert loaded.predict(pa.table(DATA)).tolist() == model.predict(MATRIX).tolist()
 
 
 def test_a_function_of_somebody_elses_is_not_built(tmp_path: Path) -> None:
@@ -71,4 +73,4 @@ def test_a_function_of_somebody_elses_is_not_built(tmp_path: Path) -> None:
 def test_a_model_of_several_outputs_is_refused() -> None:
     model = KNeighborsClassifier().fit(MATRIX, np.column_stack([labels(DATA), labels(DATA)]))
     with pytest.raises(ValueError, match="expected one label per row"):
-        Estimator(model).outputs(MATRIX)
+        estimator_predictor(model, None).outputs(MATRIX)

@@ -1,4 +1,4 @@
-"""Selection and interpretation of an ONNX model's prediction outputs. Runs in the sandboxed process only."""
+"""Selection and interpretation of an ONNX model's prediction outputs."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelward_server.sandbox.model_tables import labels, positions
-from modelward_server.sandbox.onnx_graph import CLASSES, Class, OnnxGraph
+from modelward.formats.onnx_graph import CLASSES, Class, OnnxGraph
+from modelward.formats.outputs import Outputs, labels, positions
 
 NUMBERS = {"tensor(float)", "tensor(double)", "tensor(float16)"}
 LABELS = {f"tensor({kind})" for kind in ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64")}
@@ -18,16 +18,6 @@ MAPS = "seq(map("
 TOLERANCE = 1e-3
 HALF_TOLERANCE = 1e-2
 """Maximum deviation of the sum of probabilities from 1, for float16 outputs also."""
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """Predicted classes, and their probabilities or the reason why there are none."""
-
-    classes: Sequence[Class]
-    positions: NDArray[np.int64]
-    probabilities: NDArray[np.float64] | None = None
-    no_probabilities: str = ""
 
 
 @dataclass(frozen=True)
@@ -46,22 +36,22 @@ class OnnxOutputs:
     no_scores: str = ""
     """Why there are no probabilities."""
 
-    def read(self, answers: Mapping[str, Any], rows: int) -> Predicted:
+    def read(self, answers: Mapping[str, Any], rows: int) -> Outputs:
         """Return the classes that a model predicted."""
         probabilities, classes, why = self._probabilities(answers.get(self.scores), rows)
         if not self.label:
             if probabilities is None or classes is None:
                 raise ValueError(f"it returns no labels, and {why}")
-            return Predicted(classes, probabilities.argmax(axis=1).astype(np.int64), probabilities)
+            return Outputs(probabilities.argmax(axis=1).astype(np.int64), classes, probabilities)
         label = labels(np.asarray(answers[self.label]), rows)
         if self.numbered and classes is not None:
-            return Predicted(classes, _column_numbers(label, len(classes)), probabilities, why)
+            return Outputs(_column_numbers(label, len(classes)), classes, probabilities, why)
         predicted = np.unique(label).tolist()
         if classes is not None and set(predicted) <= set(classes):
-            return Predicted(classes, positions(label, classes), probabilities, why)
+            return Outputs(positions(label, classes), classes, probabilities, why)
         if probabilities is not None:
             why = "it predicts labels that are not among the classes that it names"
-        return Predicted(predicted, positions(label, predicted), None, why)
+        return Outputs(positions(label, predicted), predicted, None, why)
 
     def _probabilities(self, scores: Any, rows: int) -> tuple[NDArray[np.float64] | None, Sequence[Class] | None, str]:
         """Return the probabilities, the classes in their order, and why either of them is missing."""

@@ -1,14 +1,14 @@
-"""Inputs of an ONNX model, filled from the columns of a table. Runs in the sandboxed process only."""
+"""Inputs of an ONNX model, filled from the columns of a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
-from modelward_server.sandbox.model_tables import WrongDataError, check_width, chosen, in_reference_order
+from modelward.errors import FieldViolation, InvalidField
+from modelward.signature import ColumnKind
 
 DTYPES: Mapping[str, type[np.generic]] = {
     "tensor(float)": np.float32,
@@ -26,6 +26,8 @@ DTYPES: Mapping[str, type[np.generic]] = {
     "tensor(string)": np.object_,
 }
 """ONNX's names of its input types."""
+KINDS = {"O": ColumnKind.CATEGORY, "b": ColumnKind.BOOLEAN}
+"""Kinds of columns by the kinds of NumPy's types; all others are numbers."""
 
 
 class OnnxRows:
@@ -68,39 +70,29 @@ class OnnxInput:
         width = 1 if vector else next((size for size in shape[1:] if isinstance(size, int)), None)
         return cls(declared.name, DTYPES[declared.type], width, vector)
 
-    def filled(self, data: pa.Table) -> NDArray[Any]:
+    @property
+    def kind(self) -> ColumnKind:
+        """The kind of the columns that it takes."""
+        return KINDS.get(np.dtype(self.dtype).kind, ColumnKind.NUMBER)
+
+    def filled(self, columns: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
         """Return all columns in order in the form that the input takes.
 
         Raises:
-            WrongDataError: there are more or fewer, or they hold values that the input does not take.
+            InvalidField: they hold values that the input does not take.
         """
-        check_width(data, self.width)
-        columns = [
-            _typed(name, column.to_numpy(), self.dtype)
-            for name, column in zip(data.column_names, data.columns, strict=True)
-        ]
-        return columns[0] if self.vector else np.ascontiguousarray(np.column_stack(columns))
+        typed = [_typed(name, values, self.dtype) for name, values in columns.items()]
+        return typed[0] if self.vector else np.ascontiguousarray(np.column_stack(typed))
 
+    def taken(self, matrix: NDArray[Any]) -> NDArray[Any]:
+        """Return a matrix of numbers in the form that the input takes.
 
-def rows_of(
-    data: pa.Table, inputs: Sequence[OnnxInput], own_names: Sequence[str], reference: Sequence[str]
-) -> OnnxRows:
-    """Return the features in the form that a model takes: by its inputs' names, or its only input's column names.
-
-    Args:
-        own_names: the columns of the only input, where the model names them.
-        reference: the columns of the version's reference.
-
-    Raises:
-        WrongDataError: a column is missing, or does not have the type that its input takes.
-    """
-    if len(inputs) > 1:
-        return OnnxRows({one.name: one.filled(chosen(data, [one.name])) for one in inputs})
-    [only] = inputs
-    if only.width == 1 and only.name in data.column_names:
-        own_names = [only.name]
-    columns = chosen(data, own_names) if own_names else in_reference_order(data, reference)
-    return OnnxRows({only.name: only.filled(columns)})
+        Raises:
+            InvalidField: it holds values that the input does not take.
+        """
+        if matrix.dtype != self.dtype:
+            matrix = _typed("", matrix, self.dtype)
+        return matrix[:, 0] if self.vector else matrix
 
 
 def check_inputs(inputs: Sequence[OnnxInput]) -> None:
@@ -118,18 +110,23 @@ def check_inputs(inputs: Sequence[OnnxInput]) -> None:
 
 
 def _typed(name: str, values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
-    """Return a column in the type of its input; nothing is truncated, and text and numbers are not converted."""
+    """Return values in the type of their input; nothing is truncated, and text and numbers are not converted."""
+    place = f" in the column {name!r}" if name else ""
     if (values.dtype == object) != (dtype is np.object_):
         actual, expected = ("text", "numbers") if values.dtype == object else ("numbers", "text")
-        raise WrongDataError(f"has {actual} in the column {name!r}, where the model takes {expected}")
+        raise _wrong(f"has {actual}{place}, where the model takes {expected}")
     if dtype is np.object_:
         if any(value is None for value in values):
-            raise WrongDataError(f"has missing text in the column {name!r}, which the model does not take")
+            raise _wrong(f"has missing text{place}, which the model does not take")
         return values
     with np.errstate(all="ignore"):
         cast = values.astype(dtype)
         kept = np.isfinite(cast) | ~np.isfinite(values) if np.issubdtype(dtype, np.floating) else cast == values
     if not kept.all():
         first = values[~kept][0]
-        raise WrongDataError(f"has {first!s} in the column {name!r}, which the model's {np.dtype(dtype)} cannot hold")
+        raise _wrong(f"has {first!s}{place}, which the model's {np.dtype(dtype)} cannot hold")
     return cast
+
+
+def _wrong(fix: str) -> InvalidField:
+    return InvalidField(FieldViolation("data", fix))

@@ -1,0 +1,267 @@
+"""One object for a loaded model of any format: it finds columns by name, and predicts classes or numbers."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelward.errors import FieldViolation, InvalidField
+from modelward.formats.outputs import Outputs, labels, numbers, positions
+from modelward.shared.signature_check import check_columns
+from modelward.signature import ClassLabel, Signature
+
+Array = NDArray[Any]
+
+
+class Predictor:
+    """A loaded model, the same object in an engine, in `load` and in the server's sandbox.
+
+    Tables are data frames of pandas or polars, mappings of columns, or Arrow tables: columns are found by name, and
+    other columns are ignored. An array or a list of rows has the columns in the order of the signature, and is given to
+    the model as it is. Missing values are passed on; what they do depends on the model.
+
+    This class serves models with the methods of scikit-learn, and functions of a table; a format whose models have
+    other methods derives from it.
+    """
+
+    in_frame = False
+    """Whether the model takes a data frame of pandas; otherwise it takes a matrix."""
+    predict_proba: Callable[[Any], Array]
+    """Returns the probabilities of a table's rows: float64 of shape (rows, classes); only where the model has some."""
+
+    def __init__(self, raw: Any, signature: Signature, *, given_names: bool = False) -> None:
+        """Wrap a model.
+
+        Args:
+            raw: what the format's library loaded.
+            signature: the version's.
+            given_names: whether the names are those of the reference, because the model does not know its own.
+        """
+        self.raw = raw
+        """The library's own object."""
+        self.signature = signature
+        """The columns that it takes, and what it predicts."""
+        self._names = list(signature.names)
+        self._width = len(signature.inputs)
+        self._given_names = given_names
+        self._last_columns: Any = None
+        self._calls()
+
+    def _calls(self) -> None:
+        """Look up the methods that are called."""
+        self._predict: Callable[[Any], Any] = getattr(self.raw, "predict", self.raw)
+        if not callable(self._predict):
+            self._predict = self._cannot_predict
+        if hasattr(self.raw, "predict_proba"):
+            self._probabilities: Callable[[Any], Any] = self.raw.predict_proba
+            self.predict_proba = self._predict_proba
+        self.in_frame = hasattr(self.raw, "feature_names_in_")
+
+    def _cannot_predict(self, _rows: Any) -> Any:
+        raise TypeError(f"a {type(self.raw).__name__} has no method predict, and cannot be called")
+
+    @property
+    def classes(self) -> tuple[ClassLabel, ...]:
+        """The classes in the order of the probabilities; empty for a model that predicts numbers."""
+        return self.signature.classes
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({type(self.raw).__name__}: {self.signature!r})"
+
+    def predict(self, table: Any) -> Array:
+        """Predict each row of a table.
+
+        Args:
+            table: shape (rows, columns).
+
+        Returns:
+            Shape (rows,): the class of each row, or a float.
+
+        Raises:
+            InvalidField: a column is missing, or an array has more or fewer columns than the model takes.
+        """
+        rows = table if type(table) is np.ndarray and self._fits(table) else self.prepare(table)
+        return np.asarray(self._predict(rows))
+
+    def _predict_proba(self, table: Any) -> Array:
+        rows = table if type(table) is np.ndarray and self._fits(table) else self.prepare(table)
+        return np.asarray(self._probabilities(rows))
+
+    def call(self, rows: Any) -> Any:
+        """Call the model with rows from `prepare`; this is the call that is timed."""
+        return self._predict(rows)
+
+    def outputs(self, rows: Any) -> Outputs:
+        """Return the predictions of rows from `prepare`.
+
+        Args:
+            rows: of which there are `len(rows)`.
+
+        Raises:
+            ValueError: the model does not predict one number or one class for each row.
+        """
+        predicted = np.asarray(self._predict(rows))
+        if not self.signature.classifies:
+            return Outputs(numbers(predicted, len(rows)))
+        predicted = labels(predicted, len(rows))
+        if not self.classes:
+            raise ValueError("it is a classifier without classes_, so the classes that it predicts are unknown")
+        has = hasattr(self, "predict_proba")
+        probabilities = np.asarray(self._probabilities(rows), np.float64) if has else None
+        return Outputs(positions(predicted, self.classes), self.classes, probabilities)
+
+    def _fits(self, table: Array) -> bool:
+        """Return whether the model takes an array as it is."""
+        return table.ndim == 2 and table.shape[1] == self._width and table.dtype != object
+
+    def prepare(self, table: Any) -> Any:
+        """Return a table in the form that the model takes, whose slices are rows.
+
+        Args:
+            table: as `predict` takes it.
+
+        Raises:
+            InvalidField: as `predict` does.
+        """
+        if _is_frame(table):
+            return self._from_frame(table)
+        if isinstance(table, Mapping) or hasattr(table, "columns") or hasattr(table, "column_names"):
+            return self._from_columns(table)
+        return self._from_rows(table)
+
+    def _from_rows(self, table: Any) -> Any:
+        rows = table if isinstance(table, np.ndarray) else _array(table)
+        if rows.ndim != 2:
+            raise _wrong(f"has shape {rows.shape}; give one row for each prediction, and one column for each input")
+        if self._width and rows.shape[1] != self._width:
+            raise _wrong(f"has {rows.shape[1]} columns, but the model takes {self._width}")
+        if rows.dtype != object:
+            return rows
+        return self._from_columns({name: rows[:, i] for i, name in enumerate(self._names or _numbered(rows.shape[1]))})
+
+    def _from_frame(self, table: Any) -> Any:
+        """Take a frame of pandas; its columns are compared once, because an engine's frames have the same ones."""
+        if not (table.columns is self._last_columns or list(table.columns) == self._names):
+            names = self._choose([str(name) for name in table.columns])
+            table = table.set_axis(table.columns.map(str), axis=1)[names]
+        else:
+            self._last_columns = table.columns
+        return table if self.in_frame else self._matrix(table)
+
+    def _from_columns(self, table: Any) -> Any:
+        from modelward.data import named_columns, to_columns
+
+        named = named_columns(table)
+        return self.from_columns(to_columns({name: named[name] for name in self._choose(list(named))}))
+
+    def from_columns(self, columns: Mapping[str, Array]) -> Any:
+        """Return the columns, which were chosen and are in order, in the form that the model takes.
+
+        Args:
+            columns: as `modelward.data.to_columns` returns them.
+        """
+        if not self.in_frame:
+            return _matrix_of(columns)
+        import pandas as pd
+
+        return pd.DataFrame(dict(columns), copy=False)
+
+    def _matrix(self, frame: Any) -> Any:
+        kinds = {dtype.kind for dtype in frame.dtypes}
+        return frame.to_numpy(np.float64) if kinds <= set("fiub") else self._from_columns(frame)
+
+    def _choose(self, names: Sequence[str]) -> Sequence[str]:
+        """Return the names of the columns that the model takes, in its order.
+
+        Where it does not know them by name, the reference's names apply, unless the table has none of them.
+
+        Raises:
+            InvalidField: one is missing, or there are more or fewer than the model takes.
+        """
+        by_name = self._names and not (
+            self._given_names and len(names) == self._width and set(names).isdisjoint(self._names)
+        )
+        if by_name:
+            check_columns(self.signature, names, "data")
+            return self._names
+        if self._width and len(names) != self._width:
+            raise _wrong(f"has {len(names)} feature columns, but the model takes {self._width}")
+        return names
+
+
+def estimator_signature(model: Any) -> Signature:
+    """Return the signature of a model with the attributes of scikit-learn's estimators.
+
+    Args:
+        model: of which `feature_names_in_`, `n_features_in_` and `classes_` are read, where it has them.
+    """
+    names = [str(name) for name in getattr(model, "feature_names_in_", ())]
+    width = len(names) or int(getattr(model, "n_features_in_", 0) or 0)
+    classifies, proba = classifies_rows(model), hasattr(model, "predict_proba")
+    classes = labels_of(getattr(model, "classes_", ())) if classifies else ()
+    return Signature.of(names, width=width, classes=classes, classifies=classifies, probabilities=classifies and proba)
+
+
+def classifies_rows(model: Any) -> bool:
+    """Return what an estimator says of itself; a model that is no estimator classifies if it has classes.
+
+    Args:
+        model: an estimator, or another object.
+    """
+    if not hasattr(model, "__sklearn_tags__"):
+        return hasattr(model, "classes_")
+    from sklearn.base import is_classifier
+
+    return bool(is_classifier(model))
+
+
+def labels_of(classes: Any) -> tuple[ClassLabel, ...]:
+    """Return classes as Python values; none where a model predicts several labels for each row.
+
+    Args:
+        classes: shape (classes,).
+    """
+    if isinstance(classes, list) and classes and np.ndim(classes[0]):
+        return ()
+    return tuple(value if isinstance(value, ClassLabel) else str(value) for value in np.asarray(classes).tolist())
+
+
+def estimator_predictor(model: Any, signature: Signature | None) -> Predictor:
+    """Return the predictor of a model with the methods of scikit-learn.
+
+    Args:
+        model: the model.
+        signature: the version's; None if it has none.
+    """
+    own = estimator_signature(model)
+    return Predictor(model, own.completed(signature), given_names=not own.names)
+
+
+def _matrix_of(columns: Mapping[str, Array]) -> Array:
+    """Return columns as one matrix of float64, or of objects where a column holds text."""
+    values = list(columns.values())
+    text = any(column.dtype == object for column in values)
+    return np.ascontiguousarray(np.column_stack(values).astype(np.object_ if text else np.float64))
+
+
+def _is_frame(table: Any) -> bool:
+    return type(table).__name__ == "DataFrame" and type(table).__module__.startswith("pandas")
+
+
+def _array(rows: Any) -> Array:
+    array = np.asarray(rows) if hasattr(rows, "__array__") else np.array(rows, dtype=object)
+    if array.dtype != object:
+        return array
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError):
+        return array
+
+
+def _numbered(width: int) -> list[str]:
+    return [f"x{i}" for i in range(width)]
+
+
+def _wrong(fix: str) -> InvalidField:
+    return InvalidField(FieldViolation("data", fix))
