@@ -72,6 +72,13 @@ class Cache:
         except OSError as error:
             log.warning("%s is used, but could not be recorded as the last good version: %s", version, error)
 
+    def forget(self, key: str) -> None:
+        """Remove the record of the last good version, which may not be used any more."""
+        try:
+            self._record(key).unlink(missing_ok=True)
+        except OSError as error:
+            log.warning("a record of a last good version could not be removed: %s", error)
+
     def last_good(self, key: str, model: str) -> ModelVersion | None:
         """Return the last good version, if its record and all of its files are intact."""
         path = self._record(key)

@@ -1,6 +1,8 @@
 """State shared by both followers: the current model, and the loader of its files."""
 
 import json
+import logging
+import math
 import threading
 import time
 import warnings
@@ -10,10 +12,19 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from modelward.errors import ModelwardError, Unavailable
+from modelward._text import one_line
+from modelward.errors import FormatNotExecutable, ModelFailed, ModelwardError, Unavailable
 from modelward.formats import formats
-from modelward.lifecycle import ModelVersion
+from modelward.lifecycle import LoadFailure, ModelVersion
 from modelward.shared import model_files
+from modelward.shared.retry import Backoff
+
+log = logging.getLogger(__name__)
+
+FIRST_RELOAD_SECONDS = 1.0
+MAX_RELOAD_SECONDS = 30.0
+MAX_REASON = 2000
+"""Length of the longest reason that the contract allows."""
 
 Loader = Callable[[ModelVersion, Path], Any]
 """Loads a model from a version's files in a folder."""
@@ -28,7 +39,13 @@ class Followed:
     folder: Path
     """The folder of its verified files."""
     model: Any
-    """The loaded model; None for a format that is not loaded here."""
+    """The loaded model; None for files of a format that is not known here."""
+
+
+OnSwap = Callable[[Followed], None]
+"""Called with each version that becomes current."""
+OnFailure = Callable[[ModelVersion, Exception], None]
+"""Called once for each version that could not be loaded, with the reason."""
 
 
 class CurrentModel:
@@ -42,6 +59,13 @@ class CurrentModel:
         self._limit = None if max_staleness is None else max_staleness.total_seconds()
         self._state: Followed | ModelwardError = Unavailable("nothing has been fetched yet")
         self._lost_at: float | None = None
+        self.failed = FailedVersion()
+        """The version that should be current, but could not be loaded."""
+
+    @property
+    def running(self) -> Followed | None:
+        """The version in memory, however stale; None when there is none."""
+        return self._state if isinstance(self._state, Followed) else None
 
     @property
     def current(self) -> Followed:
@@ -64,9 +88,29 @@ class CurrentModel:
         if stale > limit:
             raise Unavailable(f"the server was unavailable for {stale:.1f} s; max_staleness is {limit:g} s")
 
-    def put(self, state: Followed | ModelwardError) -> None:
-        """Make a version current."""
-        self._state = state
+    def swap(self, followed: Followed) -> None:
+        """Make a version current.
+
+        Raises:
+            FormatNotExecutable: it has no model, and the current version has one.
+        """
+        running = self.running
+        if followed.model is None and running is not None and running.model is not None:
+            version, fix = followed.version, "which is not loaded here; give load= to load it"
+            message = f"{version} is stored as {version.format}, {fix}"
+            raise FormatNotExecutable(message, model=version.model, version=version.version, format=str(version.format))
+        self._state = followed
+
+    def end(self, why: ModelwardError) -> None:
+        """Use no version any more: the model is halted, or its stage is empty."""
+        self._state = why
+        self.failed.clear()
+
+    def fail(self, version: ModelVersion, error: Exception) -> bool:
+        """Record that a version could not be loaded: the current one stays. Return whether this is new."""
+        if self.running is None:
+            self._state = error if isinstance(error, ModelwardError) else _not_loaded(version, error)
+        return self.failed.add(version, error)
 
     def keeps(self, version: ModelVersion) -> bool:
         """Return whether a version is already current; if so, update its other attributes."""
@@ -74,6 +118,7 @@ class CurrentModel:
         if not isinstance(state, Followed) or state.version.ref != version.ref:
             return False
         self._state = replace(state, version=version)
+        self.failed.clear()
         return True
 
     def connected(self) -> None:
@@ -84,6 +129,84 @@ class CurrentModel:
         """Record that the server does not respond."""
         if self._lost_at is None:
             self._lost_at = time.monotonic()
+
+
+class FailedVersion:
+    """The version that could not be loaded, why, and when it is tried again."""
+
+    def __init__(self) -> None:
+        self._pauses = Backoff(FIRST_RELOAD_SECONDS, MAX_RELOAD_SECONDS)
+        self.clear()
+
+    def clear(self) -> None:
+        """Record that there is no such version."""
+        self._version: ModelVersion | None = None
+        self.error: Exception | None = None
+        self._due = math.inf
+
+    def add(self, version: ModelVersion, error: Exception) -> bool:
+        """Record a failed attempt, and return whether it was the first for this version."""
+        is_new = self._version is None or self._version.ref != version.ref
+        if is_new:
+            self._pauses.reset()
+        self._version, self.error = version, error
+        self._due = time.monotonic() + self._pauses.next()
+        return is_new
+
+    def is_early(self, version: ModelVersion) -> bool:
+        """Return whether it is too early to try this version again."""
+        return self._version is not None and self._version.ref == version.ref and time.monotonic() < self._due
+
+    @property
+    def seconds_left(self) -> float:
+        """The seconds until the next attempt; infinite when there is no failed version."""
+        return max(self._due - time.monotonic(), 0.0)
+
+    @property
+    def report(self) -> LoadFailure | None:
+        """The failure as it is reported to the server."""
+        if self._version is None or self.error is None:
+            return None
+        return LoadFailure(self._version.version, load_error(self.error)[:MAX_REASON])
+
+
+def load_error(error: Exception) -> str:
+    """Describe an exception of a loader in one line."""
+    return one_line(f"{type(error).__name__}: {error}")
+
+
+def _not_loaded(version: ModelVersion, error: Exception) -> ModelFailed:
+    message = f"{version} did not load: {load_error(error)}"
+    failure = ModelFailed(message, model=version.model, version=version.version)
+    failure.__cause__ = error
+    return failure
+
+
+class FollowCallbacks:
+    """What a user wants to be told of; an exception of theirs is logged, and does not end the follower."""
+
+    def __init__(self, on_swap: OnSwap | None, on_failure: OnFailure | None) -> None:
+        self._on_swap = on_swap
+        self._on_failure = on_failure
+
+    def swapped(self, followed: Followed) -> None:
+        """Tell that a version became current."""
+        log.info("%s is current", followed.version)
+        if self._on_swap:
+            self._call(self._on_swap, followed)
+
+    def failed(self, version: ModelVersion, error: Exception, running: Followed | None) -> None:
+        """Tell that a version could not be loaded."""
+        kept = f"{running.version} stays current" if running else "no version is current"
+        log.error("%s could not be loaded, %s: %s", version, kept, load_error(error))
+        if self._on_failure:
+            self._call(self._on_failure, version, error)
+
+    def _call(self, callback: Callable[..., None], *arguments: object) -> None:
+        try:
+            callback(*arguments)
+        except Exception:
+            log.exception("a callback of follow() failed")
 
 
 def renamed_staleness(max_staleness: timedelta | None, longest_staleness: timedelta | None) -> timedelta | None:
@@ -107,11 +230,10 @@ def cache_key(target: str, model: str, stage: str) -> str:
 
 
 def load_supported(trusted: Sequence[str], allow_pickle: bool) -> Loader:
-    """Return the loader of supported formats; it returns None for others."""
+    """Return the loader of supported formats; it returns None for a format that is not known."""
 
     def load(version: ModelVersion, folder: Path) -> Any:
-        known = formats().get(version.format)
-        supported = known is not None and (allow_pickle or not known.runs_code)
-        return model_files.load(version, folder, trusted, allow_pickle) if supported else None
+        is_known = version.format in formats()
+        return model_files.load(version, folder, trusted, allow_pickle) if is_known else None
 
     return load

@@ -541,6 +541,21 @@ class RolloutState(StrEnum):
     """It runs another version."""
     GONE = "gone"
     """It has not reported for longer than it announced."""
+    FAILED = "failed"
+    """It could not load the expected version."""
+
+
+@dataclass(frozen=True, repr=False)
+class LoadFailure(Record):
+    """A version that an engine could not load."""
+
+    version: int
+    """The number of that version."""
+    reason: str
+    """Why it could not be loaded."""
+
+    def _describe(self) -> str:
+        return f"version {self.version}: {quoted(self.reason)}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -555,6 +570,8 @@ class EngineStatus(Record):
     """Its state relative to the expected version."""
     reported_at: datetime
     """Time of its last report, in UTC."""
+    failure: LoadFailure | None = None
+    """The version that it could not load; None if there is none."""
 
     def _describe(self) -> str:
         return f"{quoted(self.engine)}: {self.state}, version {self.version}"

@@ -35,6 +35,7 @@ from modelward import (
     Halt,
     Histogram,
     JointDrift,
+    LoadFailure,
     MetricMargin,
     MetricRange,
     Model,
@@ -232,7 +233,13 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
     "rollout": (
         events.rollout_to_proto,
         events.rollout_from_proto,
-        Rollout(REF, tuple(EngineStatus(state.value, 3, state, NOW) for state in RolloutState)),
+        Rollout(
+            REF,
+            (
+                *(EngineStatus(state.value, 3, state, NOW) for state in RolloutState),
+                EngineStatus("e", 3, RolloutState.FAILED, NOW, LoadFailure(4, "ImportError: no onnxruntime")),
+            ),
+        ),
     ),
     "A/B test": (abtest.ab_test_to_proto, abtest.ab_test_from_proto, AB_TEST),
     "A/B outcome": (

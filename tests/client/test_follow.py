@@ -119,10 +119,124 @@ def test_pickle_is_followed_as_a_model_where_that_is_allowed(server: RunningServ
     (tmp_path / "model.pkl").write_bytes(pickle.dumps("model"))
     with Client(server.target) as client:
         _promote(client, name, tmp_path / "model.pkl")
-        with client.follow(name, cache=tmp_path / "cache") as live:
-            assert live.current.model is None
+        with (
+            pytest.raises(errors.FormatNotExecutable, match="allow_pickle=True"),
+            client.follow(name, cache=tmp_path / "cache"),
+        ):
+            pass
         with client.follow(name, cache=tmp_path / "cache", allow_pickle=True) as live:
             assert live.current.model.raw == "model"
+
+
+def _converged(client: Client, name: str) -> bool:
+    return [engine.state for engine in client.get_rollout(name).engines] == [RolloutState.CONVERGED]
+
+
+def test_a_version_that_cannot_be_loaded_never_replaces_one_that_works(
+    server: RunningServer, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "weights.bin").write_bytes(b"weights")
+    swaps: list[int] = []
+    failures: list[tuple[int, Exception]] = []
+    with Client(server.target) as client:
+        _promote(client, name, _model(0))
+        with client.follow(
+            name,
+            cache=tmp_path / "cache",
+            engine="ny4-01",
+            on_swap=lambda followed: swaps.append(followed.version.version),
+            on_failure=lambda version, error: failures.append((version.version, error)),
+        ) as live:
+            assert live.error is None
+            _promote(client, name, tmp_path / "weights.bin")
+            _wait_until(lambda: client.get_rollout(name).engines[0].state is RolloutState.FAILED)
+            [engine] = client.get_rollout(name).engines
+            assert (engine.version, engine.failure and engine.failure.version) == (1, 2)
+            assert engine.failure
+            assert "not loaded here" in engine.failure.reason
+            assert isinstance(live.error, errors.FormatNotExecutable)
+            assert (_answer(live), live.current.version.version) == (0, 1)
+            time.sleep(2)  # In which it tries again.
+            assert [number for number, _ in failures] == [2]
+            assert len([record for record in caplog.records if "could not be loaded" in record.message]) == 1
+            _promote(client, name, _model(1))
+            _wait_until(lambda: live.current.version.version == 3 and _converged(client, name))
+            assert (live.error, _answer(live), swaps) == (None, 1, [1, 3])
+            [engine] = client.get_rollout(name).engines
+            assert engine.failure is None
+
+
+def test_a_version_that_fails_to_load_at_first_is_tried_again_until_it_loads(
+    server: RunningServer, name: str, tmp_path: Path
+) -> None:
+    attempts: list[int] = []
+
+    def load(version: ModelVersion, folder: Path) -> str:
+        attempts.append(version.version)
+        if attempts.count(2) in (1, 2):
+            raise ImportError("not yet installed")
+        return f"model {version.version}"
+
+    with Client(server.target) as client:
+        _promote(client, name, _model(0))
+        with client.follow(name, cache=tmp_path, load=load) as live:
+            _promote(client, name, _model(1))
+            _wait_until(lambda: isinstance(live.error, ImportError))
+            client.log_metrics(f"{name}/2", {"accuracy": 0.5})  # An event is no reason to try earlier.
+            assert live.current.model == "model 1"
+            _wait_until(lambda: live.current.model == "model 2")
+            assert (live.error, attempts) == (None, [1, 2, 2, 2])
+
+
+def test_rolling_back_what_cannot_be_loaded_ends_the_failure(server: RunningServer, name: str, tmp_path: Path) -> None:
+    def load(version: ModelVersion, folder: Path) -> str:
+        if version.version == 2:
+            raise RuntimeError("broken weights")
+        return "model"
+
+    with Client(server.target) as client:
+        _promote(client, name, _model(0))
+        with client.follow(name, cache=tmp_path, load=load, engine="ny4-01") as live:
+            _promote(client, name, _model(1))
+            _wait_until(lambda: isinstance(live.error, RuntimeError))
+            client.rollback(name)
+            _wait_until(lambda: live.error is None and _converged(client, name))
+            assert live.current.version.version == 1
+
+
+def test_an_engine_that_restarts_uses_the_last_version_that_it_could_load(
+    server: RunningServer, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps("model"))
+    cache = tmp_path / "cache"
+    with Client(server.target) as client:
+        _promote(client, name, _model(0))
+        with client.follow(name, cache=cache):
+            pass
+        _promote(client, name, tmp_path / "model.pkl")
+        with client.follow(name, cache=cache) as live:
+            assert (_answer(live), live.current.version.version) == (0, 1)
+            assert isinstance(live.error, errors.FormatNotExecutable)
+            client.halt(name, reason="prices are wrong")
+            _wait_until(lambda: _raises(live, errors.ModelHalted))
+            client.resume(name)  # What was used before a halt is not used after it.
+            _wait_until(lambda: _raises(live, errors.FormatNotExecutable))
+        with pytest.raises(errors.FormatNotExecutable), client.follow(name, cache=cache):
+            pass
+
+
+async def test_an_async_follower_keeps_what_works_too(server: RunningServer, name: str, tmp_path: Path) -> None:
+    (tmp_path / "model.pkl").write_bytes(pickle.dumps("model"))
+    async with AsyncClient(server.target) as client:
+        with Client(server.target) as other:
+            await asyncio.to_thread(_promote, other, name, _model(0))
+            async with client.follow(name, cache=tmp_path / "cache") as live:
+                await asyncio.to_thread(_promote, other, name, tmp_path / "model.pkl")
+                await asyncio.to_thread(_wait_until, lambda: live.error is not None)
+                assert live.current.version.version == 1
+                await asyncio.to_thread(_promote, other, name, _model(1))
+                await asyncio.to_thread(_wait_until, lambda: live.current.version.version == 3)
+                assert live.error is None
 
 
 def test_following_what_does_not_exist_is_refused(server: RunningServer, name: str, tmp_path: Path) -> None:

@@ -3,15 +3,17 @@
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import grpc
 import pytest
 from sqlalchemy.orm import Session
 
-from modelward import AsyncClient, Client, EventKind, ModelEvent, PromotionPolicy, RolloutState, errors
+from modelward import AsyncClient, Client, EventKind, LoadFailure, ModelEvent, PromotionPolicy, RolloutState, errors
 from modelward.shared.retry import error_of
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
@@ -167,6 +169,17 @@ async def test_rollout_tells_who_converged_who_lags_and_who_is_gone(
         ("ny4-01", 2, RolloutState.CONVERGED),
         ("ny4-02", 1, RolloutState.LAGGING),
     ]
+    with pytest.raises(errors.VersionNotFound):
+        await client.report_active(f"{name}/1", engine="ny4-02", failure=LoadFailure(9, "ImportError: onnx"))
+    for running in (1, 2):
+        await client.report_active(f"{name}/{running}", engine="ny4-02", failure=LoadFailure(2, "ImportError: onnx"))
+        status = (await client.get_rollout(name)).engines[2]
+        assert (status.version, status.state) == (running, RolloutState.FAILED)
+        assert status.failure == LoadFailure(2, "ImportError: onnx")
+    await client.report_active(f"{name}/2", engine="ny4-02")
+    assert (await client.get_rollout(name)).engines[2] == replace(
+        status, state=RolloutState.CONVERGED, failure=None, reported_at=ANY
+    )
     await client.halt(name, reason="stop")
     assert (await client.get_rollout(name)).expected is None
     with pytest.raises(errors.VersionNotFound):

@@ -5,6 +5,7 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -12,7 +13,18 @@ from typing import Self
 
 from modelward._cache import Cache
 from modelward._coerce import as_stage
-from modelward._follow import CurrentModel, Followed, Loader, cache_key, load_supported, renamed_staleness, start_thread
+from modelward._follow import (
+    CurrentModel,
+    FollowCallbacks,
+    Followed,
+    Loader,
+    OnFailure,
+    OnSwap,
+    cache_key,
+    load_supported,
+    renamed_staleness,
+    start_thread,
+)
 from modelward._sync.connection import Connection
 from modelward._sync.lifecycle import Lifecycle
 from modelward._sync.watching import Watching
@@ -35,6 +47,9 @@ from modelward.v1 import lifecycle_pb2 as pb
 
 log = logging.getLogger(__name__)
 
+REPORT_SECONDS = 20.0
+"""How often an engine is reported: the server counts it as gone after a minute without a report."""
+MIN_WATCH_SECONDS = 0.05
 CLOSE_SECONDS = 5.0
 """How long leaving the block waits for a running loader."""
 
@@ -47,8 +62,10 @@ class Follower:
     """Keeps the current version of a stage in memory; use it in a `with` block.
 
     It watches the registry. When another version enters the stage, it downloads the files to a cache, verifies them,
-    loads the model and only then makes it current. While the server is unavailable, the current version stays; a
-    process that starts during an outage uses the last good version from the disk.
+    loads the model and only then makes it current. A version that cannot be loaded never replaces one that works: it is
+    tried again after growing pauses. While the server is unavailable, the current version stays; a process that starts
+    during an outage, or while the version in the stage cannot be loaded, uses the last good version from the disk. A
+    halt, or a stage without a version, ends the use of a version, also of that on the disk.
     """
 
     def __init__(
@@ -60,6 +77,7 @@ class Follower:
         cache: Cache,
         load: Loader,
         current_model: CurrentModel,
+        callbacks: FollowCallbacks,
         engine: str,
     ) -> None:
         self._connect = connect
@@ -68,6 +86,7 @@ class Follower:
         self._cache = cache
         self._load = load
         self._current_model = current_model
+        self._callbacks = callbacks
         self._engine = engine
         self._key = cache_key(target, model, stage)
         self._token = ""
@@ -82,8 +101,14 @@ class Follower:
             ModelHalted: the model was halted.
             NothingResolved: no version holds the stage.
             Unavailable: the server has been unavailable for longer than `max_staleness`.
+            ModelFailed, FormatNotExecutable: no version was current, and that in the stage could not be loaded.
         """
         return self._current_model.current
+
+    @property
+    def error(self) -> Exception | None:
+        """Why the version in the stage could not be loaded, so that the current one stays; None when it is current."""
+        return self._current_model.failed.error
 
     def __enter__(self) -> Self:
         self._cache.open()
@@ -105,15 +130,25 @@ class Follower:
         self._task.join(CLOSE_SECONDS)
 
     def _start(self) -> None:
-        """Use the version in the stage; while the server is unavailable, the last good version."""
+        """Use the version in the stage; where that is impossible, the last good version."""
         try:
             self._refresh()
-        except (Unavailable, DeadlineExceeded):
-            version = self._cache.last_good(self._key, self._model)
-            if version is None:
-                raise
+        except (Unavailable, DeadlineExceeded) as error:
             self._current_model.lost()
-            self._use(version, self._cache.artifact(version))
+            self._use_last_good(error)
+        if self.error and self._current_model.running is None:
+            self._use_last_good(self.error)
+
+    def _use_last_good(self, error: Exception) -> None:
+        """Use the last good version from the disk.
+
+        Raises:
+            Exception: `error`, if there is none.
+        """
+        version = self._cache.last_good(self._key, self._model)
+        if version is None or self._current_model.failed.is_early(version):
+            raise error
+        self._use(version, self._cache.artifact(version))
 
     def _run(self) -> None:
         """Watch until closed. No failure may end the follower; it only makes the current version stale."""
@@ -132,14 +167,33 @@ class Follower:
             time.sleep(self._pauses.next())
 
     def _watch(self) -> None:
-        """Refresh now, and again after every change of the model."""
+        """Refresh now, and again after every change of the model, until it is time to report or to load again."""
         self._refresh()
+        self._report()
+        seconds, failing = self._watch_seconds(), self.error
+        try:
+            self._follow_events(seconds, failing)
+        except DeadlineExceeded:
+            if seconds == math.inf:
+                raise
+
+    def _watch_seconds(self) -> float:
+        """Return for how long to watch before the next report or attempt to load."""
+        report = REPORT_SECONDS if self._engine else math.inf
+        return max(min(report, self._current_model.failed.seconds_left), MIN_WATCH_SECONDS)
+
+    def _follow_events(self, seconds: float, failing: Exception | None) -> None:
+        """Refresh after every change of the model, until loading begins to fail or to succeed."""
         request = pb.WatchModelsRequest(models=[self._model], resume_token=self._token)
-        for response in self._connection._receive(self._connection._lifecycle.WatchModels, request, math.inf):
-            if response.events:
-                self._pauses.reset()
-                self._refresh()
-                self._token = response.events[-1].resume_token or self._token
+        watch = self._connection._receive(self._connection._lifecycle.WatchModels, request, seconds)
+        with closing(watch) as responses:
+            for response in responses:
+                if response.events:
+                    self._pauses.reset()
+                    self._refresh()
+                    self._token = response.events[-1].resume_token or self._token
+                if self.error is not failing:
+                    return
 
     def _refresh(self) -> None:
         """Resolve the stage and make the result current."""
@@ -147,7 +201,8 @@ class Follower:
         try:
             answer = self._connection._call(self._connection._lifecycle.ResolveModel, request)
         except (ModelHalted, NothingResolved) as error:
-            self._current_model.put(error)
+            self._current_model.end(error)
+            self._cache.forget(self._key)
         else:
             self._take(self._checked(version_from_proto(answer.version)))
         self._current_model.connected()
@@ -159,23 +214,37 @@ class Follower:
 
     def _take(self, version: ModelVersion) -> None:
         """Download the missing files of a version, use it, and record it as the last good version."""
-        if self._current_model.keeps(version):
+        if self._current_model.keeps(version) or self._current_model.failed.is_early(version):
             return
         folder = self._cache.artifact(version)
         attempts = Attempts(self._connection._timeout + transfer_seconds(version.files), self._connection._timeout)
         self._connection._download(version, folder, attempts, private=True)
-        self._use(version, folder)
-        self._cache.remember(self._key, version)
-        self._report(version)
+        try:
+            self._use(version, folder)
+        except Exception as error:  # A loader may raise anything.
+            self._failed(version, error)
+        else:
+            self._current_model.failed.clear()
+            self._cache.remember(self._key, version)
+        self._report()
 
     def _use(self, version: ModelVersion, folder: Path) -> None:
         """Load verified files and make the version current."""
-        model = self._load(version, folder)
-        self._current_model.put(Followed(version, folder, model))
+        followed = Followed(version, folder, self._load(version, folder))
+        self._current_model.swap(followed)
+        self._callbacks.swapped(followed)
 
-    def _report(self, version: ModelVersion) -> None:
-        if self._engine:
-            self._connection.report_active(version, engine=self._engine)
+    def _failed(self, version: ModelVersion, error: Exception) -> None:
+        """Keep the current version, and say once that this one could not be loaded."""
+        if self._current_model.fail(version, error):
+            self._callbacks.failed(version, error, self._current_model.running)
+
+    def _report(self) -> None:
+        """Report the version in memory, and the one that could not be loaded."""
+        running = self._current_model.running
+        if self._engine and running:
+            failure = self._current_model.failed.report
+            self._connection.report_active(running.version, engine=self._engine, failure=failure)
 
 
 class Following(Connection):
@@ -192,6 +261,8 @@ class Following(Connection):
         allow_pickle: bool = False,
         max_staleness: timedelta | None = None,
         engine: str = "",
+        on_swap: OnSwap | None = None,
+        on_failure: OnFailure | None = None,
         longest_staleness: timedelta | None = None,
     ) -> Follower:
         """Follow the version in production: keep it in memory and replace it when another one is promoted.
@@ -201,13 +272,16 @@ class Following(Connection):
             stage: the stage to follow.
             cache: folder for files; `modelward` in the user's cache folder by default.
             load: loads a model from a version's files, given the version and their folder; by default scikit-learn
-                (skops) and ONNX are supported, and for other formats `current.model` is None and `current.folder` has
-                the files.
+                every format that is installed is loaded, and files of a format that is not known are left to the
+                caller: `current.model` is None and `current.folder` has them. None never replaces a model.
             trusted: names of further types that a skops file may contain.
             allow_pickle: also load pickles, which runs the code of their authors, current and future.
             max_staleness: how long the current version may be used while the server is unavailable; no limit by
                 default.
-            engine: when given, the running version is reported to the server under this name.
+            engine: when given, the running version, and one that could not be loaded, are reported to the server under
+                this name: at each change, and every 20 seconds.
+            on_swap: called with each version that becomes current, in the follower's thread or event loop.
+            on_failure: called once for each version that could not be loaded, with that version and the exception.
             longest_staleness: deprecated spelling of `max_staleness`.
 
         Returns:
@@ -216,6 +290,8 @@ class Following(Connection):
         Raises:
             ModelNotFound: on entering the block, if there is no such model.
             Unavailable: on entering the block, if the server is unavailable and the disk has no good version.
+            ModelFailed, FormatNotExecutable, ImportError: on entering the block, if the version could not be loaded and
+                the disk has no good version; with `load`, what it raised.
             InvalidField: on entering the block, if the cache is writable by others.
             FailedPrecondition: the client is closed.
 
@@ -234,6 +310,7 @@ class Following(Connection):
             Cache(None if cache is None else Path(cache)),
             load or load_supported(trusted, allow_pickle),
             CurrentModel(renamed_staleness(max_staleness, longest_staleness)),
+            FollowCallbacks(on_swap, on_failure),
             engine,
         )
 

@@ -9,9 +9,9 @@ from datetime import timedelta
 from modelward._coerce import AnyVersion, as_ref
 from modelward._sync.connection import Connection
 from modelward.errors import LimitReached, Unavailable
-from modelward.lifecycle import ModelEvent, Rollout, VersionRef
+from modelward.lifecycle import LoadFailure, ModelEvent, Rollout, VersionRef
 from modelward.shared.convert.common import ref_from_proto, ref_to_proto, span_to_proto
-from modelward.shared.convert.events import event_from_proto, rollout_from_proto
+from modelward.shared.convert.events import event_from_proto, failure_to_proto, rollout_from_proto
 from modelward.shared.retry import Backoff, pause_before_watching
 from modelward.v1 import lifecycle_pb2 as pb
 
@@ -58,7 +58,12 @@ class Watching(Connection):
                 time.sleep(pause_before_watching(error, pauses, started=bool(request.resume_token)))
 
     def report_active(
-        self, version: AnyVersion, *, engine: str, silent_after: timedelta | None = None
+        self,
+        version: AnyVersion,
+        *,
+        engine: str,
+        silent_after: timedelta | None = None,
+        failure: LoadFailure | None = None,
     ) -> VersionRef | None:
         """Report the version that an engine runs, and return the one that it should run.
 
@@ -66,21 +71,25 @@ class Watching(Connection):
             version: the version that runs, such as `"spx-trend/3"`.
             engine: the engine's name, such as "engine-ny4-07".
             silent_after: the time without a report after which it counts as gone; a minute by default.
+            failure: the version of the same model that it could not load, so that it still runs this one.
 
         Returns:
             The version in production; None when there is none or the model is halted.
 
         Raises:
-            ModelNotFound, VersionNotFound: the version does not exist.
+            ModelNotFound, VersionNotFound: a version does not exist.
         """
         request = pb.ReportActiveVersionRequest(
-            version=ref_to_proto(as_ref(version)), engine=engine, silent_after=span_to_proto(silent_after)
+            version=ref_to_proto(as_ref(version)),
+            engine=engine,
+            silent_after=span_to_proto(silent_after),
+            failure=failure_to_proto(failure) if failure else None,
         )
         answer = self._call(self._lifecycle.ReportActiveVersion, request)
         return ref_from_proto(answer.expected) if answer.HasField("expected") else None
 
     def get_rollout(self, model: str) -> Rollout:
-        """Return the rollout: which engines run the expected version, which lag and which are gone.
+        """Return the rollout: which engines run the expected version, which lag, failed to load it, or are gone.
 
         Args:
             model: the model's name.

@@ -136,5 +136,6 @@ def rollout(client: Client, out: Output, model: str) -> None:
         status.engines,
         ["engine", "version", "state", "reported (UTC)"],
         lambda e: [e.engine, e.version, e.state, e.reported_at],
+        prose=("could not load", lambda e: f"{e.failure.version}: {e.failure.reason}" if e.failure else ""),
         none=f"no engine has reported; {status.expected or 'no version'} is expected",
     )

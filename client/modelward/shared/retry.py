@@ -96,13 +96,19 @@ def set_request_id(request: Message) -> None:
 
 
 class Backoff:
-    """Waiting times between attempts: almost none after the first, then exponentially longer."""
+    """Waiting times between attempts, exponentially longer.
 
-    def __init__(self) -> None:
+    Args:
+        first: about the first pause, in seconds.
+        longest: about the longest pause, in seconds.
+    """
+
+    def __init__(self, first: float = FIRST_PAUSE_SECONDS, longest: float = MAX_PAUSE_SECONDS) -> None:
+        self._first, self._longest = first, longest
         self.reset()
 
     def reset(self) -> None:
-        self._next = FIRST_PAUSE_SECONDS
+        self._next = self._first
         self._started = time.monotonic()
 
     def check_first_contact(self, error: ModelwardError) -> None:
@@ -117,7 +123,7 @@ class Backoff:
     def next(self) -> float:
         """Return the seconds to wait now."""
         pause = self._next * random.uniform(0.5, 1.5)  # noqa: S311 - spreads clients, hides nothing
-        self._next = min(self._next * 2, MAX_PAUSE_SECONDS)
+        self._next = min(self._next * 2, self._longest)
         return pause
 
 

@@ -133,6 +133,8 @@ class _RolloutStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RolloutS
     """It runs another version."""
     ROLLOUT_STATE_GONE: _RolloutState.ValueType  # 3
     """It has not reported for too long."""
+    ROLLOUT_STATE_FAILED: _RolloutState.ValueType  # 4
+    """It could not load the expected version."""
 
 class RolloutState(_RolloutState, metaclass=_RolloutStateEnumTypeWrapper):
     """State of an engine relative to the expected version."""
@@ -145,6 +147,8 @@ ROLLOUT_STATE_LAGGING: RolloutState.ValueType  # 2
 """It runs another version."""
 ROLLOUT_STATE_GONE: RolloutState.ValueType  # 3
 """It has not reported for too long."""
+ROLLOUT_STATE_FAILED: RolloutState.ValueType  # 4
+"""It could not load the expected version."""
 Global___RolloutState: _TypeAlias = RolloutState  # noqa: Y015
 
 @_typing.final
@@ -2406,6 +2410,7 @@ class ReportActiveVersionRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     SILENT_AFTER_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
     engine: _builtins.str
     """The engine, such as "engine-ny4-07"."""
     @_builtins.property
@@ -2416,20 +2421,51 @@ class ReportActiveVersionRequest(_message.Message):
     def silent_after(self) -> _duration_pb2.Duration:
         """The time without a report after which the engine counts as gone. Absent: one minute."""
 
+    @_builtins.property
+    def failure(self) -> Global___LoadFailure:
+        """The version that the engine could not load, so that it still runs `version`; absent if there is none."""
+
     def __init__(
         self,
         *,
         version: _common_pb2.ModelVersionRef | None = ...,
         engine: _builtins.str = ...,
         silent_after: _duration_pb2.Duration | None = ...,
+        failure: Global___LoadFailure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["silent_after", b"silent_after", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "silent_after", b"silent_after", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "silent_after", b"silent_after", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "failure", b"failure", "silent_after", b"silent_after", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReportActiveVersionRequest: _TypeAlias = ReportActiveVersionRequest  # noqa: Y015
+
+@_typing.final
+class LoadFailure(_message.Message):
+    """A version that an engine could not load."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VERSION_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    version: _builtins.int
+    """The number of that version, of the same model."""
+    reason: _builtins.str
+    """The reason, such as "ImportError: loading spx-trend/4 needs the extra: pip install 'modelward[onnx]'"."""
+    def __init__(
+        self,
+        *,
+        version: _builtins.int = ...,
+        reason: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["reason", b"reason", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoadFailure: _TypeAlias = LoadFailure  # noqa: Y015
 
 @_typing.final
 class ReportActiveVersionResponse(_message.Message):
@@ -2517,6 +2553,7 @@ class EngineStatus(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
     REPORTED_AT_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
     engine: _builtins.str
     """The engine."""
     version: _builtins.int
@@ -2527,6 +2564,10 @@ class EngineStatus(_message.Message):
     def reported_at(self) -> _timestamp_pb2.Timestamp:
         """When it reported last."""
 
+    @_builtins.property
+    def failure(self) -> Global___LoadFailure:
+        """The version that it could not load; absent if there is none."""
+
     def __init__(
         self,
         *,
@@ -2534,10 +2575,11 @@ class EngineStatus(_message.Message):
         version: _builtins.int = ...,
         state: Global___RolloutState.ValueType = ...,
         reported_at: _timestamp_pb2.Timestamp | None = ...,
+        failure: Global___LoadFailure | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["reported_at", b"reported_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["failure", b"failure", "reported_at", b"reported_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "reported_at", b"reported_at", "state", b"state", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["engine", b"engine", "failure", b"failure", "reported_at", b"reported_at", "state", b"state", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

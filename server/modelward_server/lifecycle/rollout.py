@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelward.lifecycle import EngineStatus, Rollout, RolloutState, VersionRef
+from modelward.lifecycle import EngineStatus, LoadFailure, Rollout, RolloutState, VersionRef
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import model_row, production_version, version_row
 from modelward_server.storage.tables import EngineRow
@@ -16,19 +16,36 @@ DEFAULT_SILENCE = timedelta(minutes=1)
 
 
 def report_active(
-    session: Session, ref: VersionRef, engine: str, silent_after: timedelta | None, actor: ActorContext
+    session: Session,
+    ref: VersionRef,
+    engine: str,
+    silent_after: timedelta | None,
+    failure: LoadFailure | None,
+    actor: ActorContext,
 ) -> VersionRef | None:
     """Record which version an engine runs, and return the one that it should run.
 
+    Args:
+        session: the transaction.
+        ref: the version that runs.
+        engine: the engine's name.
+        silent_after: the time without a report after which it counts as gone.
+        failure: the version that it could not load.
+        actor: the time of the report.
+
     Raises:
-        ModelNotFound, VersionNotFound: the version does not exist.
+        ModelNotFound, VersionNotFound: the version, or the one that could not be loaded, does not exist.
     """
     version_row(session, ref)
+    if failure:
+        version_row(session, VersionRef(ref.model, failure.version))
     session.merge(
         EngineRow(
             model=ref.model,
             engine=engine,
             version=ref.version,
+            failed_version=failure.version if failure else 0,
+            failure=failure.reason if failure else "",
             reported_at=actor.at,
             gone_at=actor.at + min(silent_after or DEFAULT_SILENCE, MAX_SILENCE),
         )
@@ -55,10 +72,15 @@ def _expected(session: Session, model: str) -> VersionRef | None:
 
 
 def _status(row: EngineRow, expected: VersionRef | None, now: datetime) -> EngineStatus:
+    failure = LoadFailure(row.failed_version, row.failure) if row.failed_version else None
+    return EngineStatus(row.engine, row.version, _state(row, expected, now), row.reported_at, failure)
+
+
+def _state(row: EngineRow, expected: VersionRef | None, now: datetime) -> RolloutState:
     if row.gone_at <= now:
-        state = RolloutState.GONE
-    elif expected is not None and row.version == expected.version:
-        state = RolloutState.CONVERGED
-    else:
-        state = RolloutState.LAGGING
-    return EngineStatus(row.engine, row.version, state, row.reported_at)
+        return RolloutState.GONE
+    if expected is None:
+        return RolloutState.LAGGING
+    if row.failed_version == expected.version:
+        return RolloutState.FAILED
+    return RolloutState.CONVERGED if row.version == expected.version else RolloutState.LAGGING

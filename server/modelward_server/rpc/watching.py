@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from sqlalchemy.orm import Session
 
 from modelward.shared.convert.common import ref_from_proto, ref_to_proto, span_from_proto
-from modelward.shared.convert.events import rollout_to_proto
+from modelward.shared.convert.events import failure_from_proto, rollout_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server.actor_context import ActorContext
@@ -33,8 +33,10 @@ class WatchServicer(LifecycleServiceServicer):
         ref = ref_from_proto(request.version)
         silence = span_from_proto(request.silent_after) if request.HasField("silent_after") else None
 
+        failure = failure_from_proto(request.failure) if request.HasField("failure") else None
+
         def report(session: Session, actor: ActorContext) -> pb.ReportActiveVersionResponse:
-            expected = rollout.report_active(session, ref, request.engine, silence, actor)
+            expected = rollout.report_active(session, ref, request.engine, silence, failure, actor)
             return pb.ReportActiveVersionResponse(expected=ref_to_proto(expected) if expected else None)
 
         return await self._unit_of_work.run_idempotent(request, context, report)

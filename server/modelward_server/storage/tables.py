@@ -218,6 +218,10 @@ class EngineRow(Base):
     model: Mapped[str] = mapped_column(Name, ForeignKey("ledger_models.name"), primary_key=True)
     engine: Mapped[str] = mapped_column(String(256), primary_key=True)
     version: Mapped[int]
+    failed_version: Mapped[int] = mapped_column(default=0, server_default="0")
+    """The version that it could not load; 0 if there is none."""
+    failure: Mapped[str] = mapped_column(default="", server_default="")
+    """Why it could not load it."""
     reported_at: Mapped[datetime]
     gone_at: Mapped[datetime]
 

@@ -8,6 +8,7 @@ from modelward.lifecycle import (
     DriftAlarm,
     EngineStatus,
     EventKind,
+    LoadFailure,
     ModelEvent,
     PerformanceAlarm,
     Rollout,
@@ -31,6 +32,7 @@ STATES = {
     RolloutState.CONVERGED: pb.ROLLOUT_STATE_CONVERGED,
     RolloutState.LAGGING: pb.ROLLOUT_STATE_LAGGING,
     RolloutState.GONE: pb.ROLLOUT_STATE_GONE,
+    RolloutState.FAILED: pb.ROLLOUT_STATE_FAILED,
 }
 
 
@@ -116,6 +118,7 @@ def rollout_to_proto(rollout: Rollout) -> pb.GetRolloutResponse:
                 version=status.version,
                 state=STATES[status.state],
                 reported_at=time_to_proto(status.reported_at),
+                failure=failure_to_proto(status.failure) if status.failure else None,
             )
             for status in rollout.engines
         ],
@@ -131,4 +134,13 @@ def rollout_from_proto(message: pb.GetRolloutResponse) -> Rollout:
 
 def _status_from_proto(message: pb.EngineStatus) -> EngineStatus:
     state = next((state for state, known in STATES.items() if known == message.state), RolloutState.GONE)
-    return EngineStatus(message.engine, message.version, state, time_from_proto(message.reported_at))
+    failure = failure_from_proto(message.failure) if message.HasField("failure") else None
+    return EngineStatus(message.engine, message.version, state, time_from_proto(message.reported_at), failure)
+
+
+def failure_to_proto(failure: LoadFailure) -> pb.LoadFailure:
+    return pb.LoadFailure(version=failure.version, reason=failure.reason)
+
+
+def failure_from_proto(message: pb.LoadFailure) -> LoadFailure:
+    return LoadFailure(message.version, message.reason)
