@@ -16,6 +16,18 @@ def test_register_takes_everything_that_is_known(commands: Commands, name: str, 
     assert (version.description, version.created_by) == ("first", "ada")
 
 
+def test_register_takes_the_training_data_as_the_reference(
+    commands: Commands, name: str, weights: Path, sdk: Client, tmp_path: Path
+) -> None:
+    data = tmp_path / "train.csv"
+    data.write_text("symbol,momentum\nSPX,0.5\nNDX,-0.5\n")
+    registered = commands.json("register", name, weights, "--reference", data, "--ignore", "symbol")
+    assert registered["references"] == ["default"]
+    reference = sdk.get_reference(f"{name}/1")
+    assert [feature.name for feature in reference.features] == ["momentum"]
+    assert reference.ignored_columns == ("symbol",)
+
+
 def test_the_actor_is_who_the_option_names(commands: Commands, name: str, weights: Path) -> None:
     assert commands.json("register", name, weights, "--actor", "grace")["created_by"] == "grace"
 

@@ -19,7 +19,7 @@ from modelward_server import app
 from modelward_server.lifecycle import promotion, versions
 from modelward_server.mlflow.client import load_mlflow
 from modelward_server.mlflow.mirror_task import MirrorTask
-from modelward_server.rpc import idempotency
+from modelward_server.rpc import idempotency, registry
 from modelward_server.storage import audit, unit_of_work
 from modelward_server.storage.incoming_blob import IncomingBlob
 from tests.support.forked_server import ForkedServer, nothing
@@ -48,9 +48,10 @@ REGISTER = {
     "model added": Step(versions, "add_model"),
     "version added": Step(versions, "_record_metrics", before=True),
     "registration audited": Step(audit, "append"),
+    "reference set": Step(registry, "set_reference"),
     **_COMMIT,
 }
-"""The steps of registering the first version of a model."""
+"""The steps of registering the first version of a model, with its reference."""
 PROMOTE = {
     "archiving audited": Step(audit, "append"),
     "predecessor archived": Step(promotion, "move"),

@@ -16,6 +16,7 @@ from modelward import Client, ModelVersion, Stage, VersionRef
 from modelward.lifecycle import ArtifactFile
 from modelward.shared.convert.common import file_to_proto, ref_to_proto, stage_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
+from modelward.v1.common_pb2 import Column, ColumnTable, Dataset, DoubleValues
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from tests.support.killable_server import KillableServer
 from tests.support.stage_history import replay
@@ -23,6 +24,8 @@ from tests.support.stage_history import replay
 PATIENCE_SECONDS = 60.0
 CATCH_UP_SECONDS = 600.0
 """How long MLflow may take to show what came in while the server was killed again and again."""
+
+FEATURE = Column(name="momentum", doubles=DoubleValues(values=[0.5, -0.5, 1.5]))
 
 
 class Registry:
@@ -105,6 +108,12 @@ def check_whole(client: Client) -> None:
         assert replay(moves) == stages
 
 
+def check_reference(client: Client, version: ModelVersion) -> None:
+    """Look that a version has the reference that was sent with it."""
+    assert version.references == ("default",)
+    assert [feature.name for feature in client.get_reference(version).features] == [FEATURE.name]
+
+
 def check_files(client: Client, version: ModelVersion, folder: Path) -> None:
     """Look that a version can be downloaded, with the content that was sent."""
     assert client.download(version, folder).joinpath("model.bin").read_bytes() == content_of(version.model)
@@ -130,6 +139,7 @@ def registration_of(model: str) -> pb.RegisterModelVersionRequest:
         tags={"desk": "rates"},
         params={"depth": "3"},
         metrics={"accuracy": 0.5},
+        reference=pb.ReferenceData(data=Dataset(columns=ColumnTable(columns=[FEATURE]))),
         request_id=str(uuid4()),
     )
 

@@ -19,7 +19,15 @@ from tests.support.flaky_proxy import FlakyProxy
 from tests.support.killable_server import MIRROR_PROMOTION, MIRROR_REGISTRATION, PROMOTE, REGISTER, TABLES_HALF_MADE
 from tests.support.linearizability import first_impossible
 from tests.support.postgres import new_database
-from tests.support.recovery_checks import PATIENCE_SECONDS, Registry, check_files, check_whole, move_of, registration_of
+from tests.support.recovery_checks import (
+    PATIENCE_SECONDS,
+    Registry,
+    check_files,
+    check_reference,
+    check_whole,
+    move_of,
+    registration_of,
+)
 from tests.support.scale import FULL
 from tests.support.stage_history import Standing, check_told, step
 
@@ -75,6 +83,7 @@ def _register(registry: Registry, at: str, folder: Path) -> str:
         [version] = client.list_versions(model)
         assert version.version == answer.version.version == 1
         check_files(client, version, folder)
+        check_reference(client, version)
     return model
 
 

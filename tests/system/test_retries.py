@@ -80,10 +80,15 @@ def test_registration_whose_answer_was_lost_makes_one_version(outage: Outage, tm
     with Client(outage.server.target) as client:
         client.create_model(MODEL)
     uri = (tmp_path / "model.bin").as_uri()
-    version = outage.strike(lambda: ask(outage.network, "register_uri", MODEL, uri), lambda seen: bool(versions(seen)))
+    data = {"momentum": [0.5, -0.5, 1.5]}
+    version = outage.strike(
+        lambda: ask(outage.network, "register_uri", MODEL, uri, reference=data), lambda seen: bool(versions(seen))
+    )
     with Client(outage.server.target) as client:
         # MLflow's part may have come in meanwhile, so not all that is said of it needs to be the same.
         assert [(one.ref, one.created_at) for one in versions(client)] == [(version.ref, version.created_at)]
+        assert version.references == ("default",)
+        assert client.get_reference(version).rows == 3
 
 
 @pytest.mark.parametrize("ask", [ask_sync, ask_async])

@@ -1,8 +1,5 @@
 """The complete client."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
-
 from modelward._arguments import checks_arguments
 from modelward._async.abtest import AsyncAbTests
 from modelward._async.comparison import AsyncComparisons
@@ -12,20 +9,17 @@ from modelward._async.lifecycle import AsyncLifecycle
 from modelward._async.mlflow import AsyncMlflow
 from modelward._async.observe import AsyncObserving
 from modelward._async.outcomes import AsyncOutcomes
+from modelward._async.registering import AsyncRegistering
 from modelward._async.retraining import AsyncRetraining
 from modelward._async.schedules import AsyncSchedules
 from modelward._async.stages import AsyncStages
 from modelward._async.watching import AsyncWatching
-from modelward._coerce import as_names
-from modelward.errors import FieldViolation, InvalidField
-from modelward.lifecycle import ModelVersion
-from modelward.retraining import Job
-from modelward.signature import Signature
 
 
 @checks_arguments
 class AsyncClient(
     AsyncLifecycle,
+    AsyncRegistering,
     AsyncStages,
     AsyncWatching,
     AsyncFollowing,
@@ -54,73 +48,3 @@ class AsyncClient(
     Raises:
         InvalidField: an argument is invalid, or a token would be sent unencrypted over a network.
     """
-
-    async def register(
-        self,
-        name: str,
-        model: object,
-        *,
-        metrics: Mapping[str, float] | None = None,
-        params: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-        description: str = "",
-        reference: Any = None,
-        ignore: Collection[str] = (),
-        signature: Signature | None = None,
-        job: Job | None = None,
-        timeout: float | None = None,
-    ) -> ModelVersion:
-        """Register the next version of a model, in the training stage.
-
-        Args:
-            name: the model's name; a model that does not exist is created.
-            model: a scikit-learn estimator (saved by skops), an ONNX model, or a path to a file or folder.
-            metrics: measures of its quality by name; finite values.
-            params: its training parameters as text; an estimator's own by default.
-            tags: free labels, as text.
-            description: what distinguishes this version.
-            reference: its training data of shape (rows, features), the reference for drift detection: a frame, a
-                mapping of columns, an Arrow table or an array. None, NaN, NaT and NA are missing values. It is checked
-                before anything is registered; None stores no reference.
-            ignore: columns of `reference` that are not features, such as "symbol", whatever their values.
-            signature: the columns that the model takes, what it predicts, and its classes; taken from the object by
-                default, completed by the reference, and found by the server for files.
-            job: the retraining job that produced the version, as returned by `lease_job`: only its holder may register
-                it, and a job has one version.
-            timeout: seconds for each of the calls involved; those of the client by default.
-
-        Returns:
-            The version, whose files are stored durably.
-
-        Raises:
-            InvalidField: the name, a metric, the model or the reference is invalid.
-            JobNotHeld: the job's lease has ended.
-            JobHasVersion: a version was already registered for the job.
-
-        Examples:
-            >>> version = await mw.register("spx-trend", model, metrics={"accuracy": 0.58}, reference=X)
-            >>> print(version, version.stage, version.references)
-            spx-trend/3 training ('default',)
-        """
-        # Imported here, because importing numpy takes as long as the rest of the package.
-        from modelward.data import to_reference_columns
-
-        ignored = as_names(ignore, "ignore")
-        if ignored and reference is None:
-            raise InvalidField(FieldViolation("ignore", "has no effect without reference; give both"))
-        columns = None if reference is None else to_reference_columns(reference, None, "reference", ignored)
-        version = await self.register_files(
-            name,
-            model,
-            metrics=metrics,
-            params=params,
-            tags=tags,
-            description=description,
-            signature=signature,
-            job=job,
-            timeout=timeout,
-        )
-        if columns is None:
-            return version
-        await self.set_reference(version, columns, ignore=ignored, timeout=timeout)
-        return await self.get_version(version)

@@ -20,24 +20,19 @@ from modelward.lifecycle import (
     ArtifactFile,
     MetricRange,
     Model,
-    ModelFormat,
     ModelVersion,
     Stage,
 )
 from modelward.paging import AsyncPager
-from modelward.retraining import Job
 from modelward.shared import model_files
-from modelward.shared.convert.common import file_to_proto, ref_to_proto, stage_to_proto, time_to_proto
+from modelward.shared.convert.common import ref_to_proto, stage_to_proto, time_to_proto
 from modelward.shared.convert.lifecycle import (
-    format_to_proto,
     metric_range_to_proto,
     model_from_proto,
     version_from_proto,
 )
-from modelward.shared.convert.signature import signature_to_proto
 from modelward.shared.manifest import check_manifest
 from modelward.shared.retry import Attempts
-from modelward.signature import Signature
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 
@@ -126,110 +121,6 @@ class AsyncLifecycle(AsyncUploading):
             model=name, description=description or "", tags=tags or {}, update_mask=_mask(description, tags), etag=etag
         )
         return model_from_proto((await self._call(self._lifecycle.UpdateModel, request)).model)
-
-    async def register_files(
-        self,
-        name: str,
-        model: object,
-        *,
-        metrics: Mapping[str, float] | None = None,
-        params: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-        description: str = "",
-        signature: Signature | None = None,
-        job: Job | None = None,
-        timeout: float | None = None,
-    ) -> ModelVersion:
-        """Register a version as `register` does, without reference data.
-
-        Args:
-            name: the model's name; a model that does not exist is created.
-            model: a scikit-learn estimator, an ONNX model, or a path to a file or folder.
-            metrics: measures of its quality by name; finite values.
-            params: its training parameters as text; an estimator's own by default.
-            tags: free labels, as text.
-            description: what distinguishes this version.
-            signature: the columns that it takes, what it predicts, and its classes; taken from the object by default.
-            job: the retraining job that produced the version, as returned by `lease_job`.
-            timeout: seconds for each of the calls involved; those of the client by default.
-
-        Returns:
-            The version, whose files are stored durably.
-
-        Raises:
-            InvalidField: the name, a metric or the model is invalid.
-            JobNotHeld: the job's lease has ended.
-            JobHasVersion: a version was already registered for the job.
-        """
-        with model_files.saved(model) as saved:
-            await self._upload(saved, timeout)
-            request = pb.RegisterModelVersionRequest(
-                model=name,
-                manifest=pb.ArtifactManifest(files=map(file_to_proto, saved.files)),
-                format=format_to_proto(saved.format_name),
-                format_name=saved.format_name,
-                framework=saved.framework,
-                description=description,
-                tags=tags or {},
-                params=saved.params if params is None else params,
-                metrics=metrics or {},
-                signature=signature_to_proto(signature or saved.signature),
-                job_id=job.job_id if job else "",
-                fence=job.fence if job else 0,
-            )
-        return version_from_proto((await self._call(self._lifecycle.RegisterModelVersion, request, timeout)).version)
-
-    async def register_uri(
-        self,
-        name: str,
-        source_uri: str,
-        *,
-        format: ModelFormat | None = None,  # noqa: A002 - the contract's name
-        metrics: Mapping[str, float] | None = None,
-        params: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-        description: str = "",
-        signature: Signature | None = None,
-        job: Job | None = None,
-        timeout: float | None = None,
-    ) -> ModelVersion:
-        """Register a version from files that the server itself reads.
-
-        Args:
-            name: the model's name; a model that does not exist is created.
-            source_uri: `runs:/<id>/model` or `models:/<name>/<version>` of the server's MLflow, or a location that its
-                operator allows, such as `file:///srv/models/spx` or `s3://bucket/models/spx`.
-            format: the format of the model; None lets the server recognise it by the content of the files.
-            metrics: measures of its quality by name; finite values.
-            params: its training parameters, as text.
-            tags: free labels, as text.
-            description: what distinguishes this version.
-            signature: the columns that it takes, what it predicts, and its classes; found by the server by default.
-            job: the retraining job that produced the version, as returned by `lease_job`.
-            timeout: seconds for the call with all its attempts; those of the client by default.
-
-        Returns:
-            The version, whose files the server has copied.
-
-        Raises:
-            SourceNotAllowed: the operator does not allow the server to read there.
-            InvalidField: there are no files, or another argument is invalid.
-            JobNotHeld: the job's lease has ended.
-            JobHasVersion: a version was already registered for the job.
-        """
-        request = pb.RegisterModelVersionRequest(
-            model=name,
-            source_uri=source_uri,
-            format=format_to_proto(format),
-            description=description,
-            tags=tags or {},
-            params=params or {},
-            metrics=metrics or {},
-            signature=signature_to_proto(signature),
-            job_id=job.job_id if job else "",
-            fence=job.fence if job else 0,
-        )
-        return version_from_proto((await self._call(self._lifecycle.RegisterModelVersion, request, timeout)).version)
 
     async def get_version(self, version: AnyVersion) -> ModelVersion:
         """Return a version.

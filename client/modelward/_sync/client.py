@@ -1,11 +1,7 @@
 # Derived from modelward/_async/client.py by client/unasync.py: change that one.
 """The complete client."""
 
-from collections.abc import Collection, Mapping
-from typing import Any
-
 from modelward._arguments import checks_arguments
-from modelward._coerce import as_names
 from modelward._sync.abtest import AbTests
 from modelward._sync.comparison import Comparisons
 from modelward._sync.drift import Drift
@@ -14,19 +10,17 @@ from modelward._sync.lifecycle import Lifecycle
 from modelward._sync.mlflow import Mlflow
 from modelward._sync.observe import Observing
 from modelward._sync.outcomes import Outcomes
+from modelward._sync.registering import Registering
 from modelward._sync.retraining import Retraining
 from modelward._sync.schedules import Schedules
 from modelward._sync.stages import Stages
 from modelward._sync.watching import Watching
-from modelward.errors import FieldViolation, InvalidField
-from modelward.lifecycle import ModelVersion
-from modelward.retraining import Job
-from modelward.signature import Signature
 
 
 @checks_arguments
 class Client(
     Lifecycle,
+    Registering,
     Stages,
     Watching,
     Following,
@@ -55,73 +49,3 @@ class Client(
     Raises:
         InvalidField: an argument is invalid, or a token would be sent unencrypted over a network.
     """
-
-    def register(
-        self,
-        name: str,
-        model: object,
-        *,
-        metrics: Mapping[str, float] | None = None,
-        params: Mapping[str, str] | None = None,
-        tags: Mapping[str, str] | None = None,
-        description: str = "",
-        reference: Any = None,
-        ignore: Collection[str] = (),
-        signature: Signature | None = None,
-        job: Job | None = None,
-        timeout: float | None = None,
-    ) -> ModelVersion:
-        """Register the next version of a model, in the training stage.
-
-        Args:
-            name: the model's name; a model that does not exist is created.
-            model: a scikit-learn estimator (saved by skops), an ONNX model, or a path to a file or folder.
-            metrics: measures of its quality by name; finite values.
-            params: its training parameters as text; an estimator's own by default.
-            tags: free labels, as text.
-            description: what distinguishes this version.
-            reference: its training data of shape (rows, features), the reference for drift detection: a frame, a
-                mapping of columns, an Arrow table or an array. None, NaN, NaT and NA are missing values. It is checked
-                before anything is registered; None stores no reference.
-            ignore: columns of `reference` that are not features, such as "symbol", whatever their values.
-            signature: the columns that the model takes, what it predicts, and its classes; taken from the object by
-                default, completed by the reference, and found by the server for files.
-            job: the retraining job that produced the version, as returned by `lease_job`: only its holder may register
-                it, and a job has one version.
-            timeout: seconds for each of the calls involved; those of the client by default.
-
-        Returns:
-            The version, whose files are stored durably.
-
-        Raises:
-            InvalidField: the name, a metric, the model or the reference is invalid.
-            JobNotHeld: the job's lease has ended.
-            JobHasVersion: a version was already registered for the job.
-
-        Examples:
-            >>> version = mw.register("spx-trend", model, metrics={"accuracy": 0.58}, reference=X)
-            >>> print(version, version.stage, version.references)
-            spx-trend/3 training ('default',)
-        """
-        # Imported here, because importing numpy takes as long as the rest of the package.
-        from modelward.data import to_reference_columns
-
-        ignored = as_names(ignore, "ignore")
-        if ignored and reference is None:
-            raise InvalidField(FieldViolation("ignore", "has no effect without reference; give both"))
-        columns = None if reference is None else to_reference_columns(reference, None, "reference", ignored)
-        version = self.register_files(
-            name,
-            model,
-            metrics=metrics,
-            params=params,
-            tags=tags,
-            description=description,
-            signature=signature,
-            job=job,
-            timeout=timeout,
-        )
-        if columns is None:
-            return version
-        self.set_reference(version, columns, ignore=ignored, timeout=timeout)
-        return self.get_version(version)

@@ -6,9 +6,10 @@ from typing import Any
 import click
 
 from modelward import Client, Model, ModelVersion
-from modelward.cli.options import Measurement, pairs, stages
+from modelward.cli.options import IGNORE, Measurement, pairs, stages
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
+from modelward.cli.tables import read_table
 
 
 @click.command()
@@ -108,13 +109,36 @@ def _show_version(out: Output, version: ModelVersion) -> None:
 @pairs("--param", "params", "A training parameter.")
 @pairs("--tag", "tags", "A free label.")
 @click.option("--description", default="", metavar="TEXT", help="What distinguishes this version.")
+@click.option(
+    "--reference",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="DATA",
+    help="Its training data, a CSV, Parquet or Arrow file: drift is measured against them.",
+)
+@IGNORE
 @remote
 def register(
-    client: Client, out: Output, model: str, path: Path, metrics: Any, params: Any, tags: Any, description: str
+    client: Client,
+    out: Output,
+    model: str,
+    path: Path,
+    metrics: Any,
+    params: Any,
+    tags: Any,
+    description: str,
+    reference: Path | None,
+    ignore: tuple[str, ...],
 ) -> None:
     """Register the file or folder PATH as a new version of MODEL."""
     version = client.register(
-        model, path, metrics=dict(metrics), params=dict(params), tags=dict(tags), description=description
+        model,
+        path,
+        metrics=dict(metrics),
+        params=dict(params),
+        tags=dict(tags),
+        description=description,
+        reference=None if reference is None else read_table(reference),
+        ignore=ignore,
     )
     out.say(version, f"{version} is registered, in training")
 

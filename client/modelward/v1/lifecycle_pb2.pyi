@@ -1193,6 +1193,7 @@ class RegisterModelVersionRequest(_message.Message):
     FENCE_FIELD_NUMBER: _builtins.int
     FORMAT_NAME_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
+    REFERENCE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name; a model that does not exist is created."""
     source_uri: _builtins.str
@@ -1235,6 +1236,12 @@ class RegisterModelVersionRequest(_message.Message):
     def signature(self) -> Global___Signature:
         """The columns that the model takes, what it predicts, and its classes. Absent: found when the server tries it."""
 
+    @_builtins.property
+    def reference(self) -> Global___ReferenceData:
+        """The training data of the version, whose profile becomes its reference "default" in the same transaction: data that
+        SetReference would refuse register nothing. Absent: the version has no reference.
+        """
+
     def __init__(
         self,
         *,
@@ -1252,16 +1259,49 @@ class RegisterModelVersionRequest(_message.Message):
         fence: _builtins.int = ...,
         format_name: _builtins.str = ...,
         signature: Global___Signature | None = ...,
+        reference: Global___ReferenceData | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "manifest", b"manifest", "signature", b"signature", "source_uri", b"source_uri"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "manifest", b"manifest", "reference", b"reference", "signature", b"signature", "source_uri", b"source_uri"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "description", b"description", "fence", b"fence", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "request_id", b"request_id", "signature", b"signature", "source_uri", b"source_uri", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "description", b"description", "fence", b"fence", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "reference", b"reference", "request_id", b"request_id", "signature", b"signature", "source_uri", b"source_uri", "tags", b"tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_artifact: _TypeAlias = _typing.Literal["manifest", "source_uri"]  # noqa: Y015
     _WhichOneofArgType_artifact: _TypeAlias = _typing.Literal["artifact", b"artifact"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_artifact) -> _WhichOneofReturnType_artifact | None: ...
 
 Global___RegisterModelVersionRequest: _TypeAlias = RegisterModelVersionRequest  # noqa: Y015
+
+@_typing.final
+class ReferenceData(_message.Message):
+    """The data of a new version's reference."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DATA_FIELD_NUMBER: _builtins.int
+    IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def data(self) -> _common_pb2.Dataset:
+        """The rows, in the order of time."""
+
+    @_builtins.property
+    def ignored_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns that are not features, such as "symbol", with any type. Each must be in the data, even if all its values are
+        missing; live data may lack it. Time columns are never features.
+        """
+
+    def __init__(
+        self,
+        *,
+        data: _common_pb2.Dataset | None = ...,
+        ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "ignored_columns", b"ignored_columns"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReferenceData: _TypeAlias = ReferenceData  # noqa: Y015
 
 @_typing.final
 class ArtifactManifest(_message.Message):

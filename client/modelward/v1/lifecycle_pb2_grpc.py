@@ -220,7 +220,8 @@ class LifecycleServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def RegisterModelVersion(self, request, context):
-        """Registers the next version of a model, in the stage training. The registration is atomic.
+        """Registers the next version of a model, in the stage training, with its reference if one is sent. The registration is
+        atomic.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

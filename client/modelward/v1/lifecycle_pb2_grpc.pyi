@@ -48,7 +48,9 @@ class LifecycleServiceStub:
     DownloadArtifact: _grpc.UnaryStreamMultiCallable[_lifecycle_pb2.DownloadArtifactRequest, _lifecycle_pb2.DownloadArtifactResponse]
     """Streams the files of a version. Each file starts with its description; verify its SHA-256 when it is complete."""
     RegisterModelVersion: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.RegisterModelVersionRequest, _lifecycle_pb2.RegisterModelVersionResponse]
-    """Registers the next version of a model, in the stage training. The registration is atomic."""
+    """Registers the next version of a model, in the stage training, with its reference if one is sent. The registration is
+    atomic.
+    """
     GetModelVersion: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.GetModelVersionRequest, _lifecycle_pb2.GetModelVersionResponse]
     """Returns one version."""
     ListModelVersions: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ListModelVersionsRequest, _lifecycle_pb2.ListModelVersionsResponse]
@@ -110,7 +112,9 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     DownloadArtifact: _aio.UnaryStreamMultiCallable[_lifecycle_pb2.DownloadArtifactRequest, _lifecycle_pb2.DownloadArtifactResponse]  # type: ignore[assignment]
     """Streams the files of a version. Each file starts with its description; verify its SHA-256 when it is complete."""
     RegisterModelVersion: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.RegisterModelVersionRequest, _lifecycle_pb2.RegisterModelVersionResponse]  # type: ignore[assignment]
-    """Registers the next version of a model, in the stage training. The registration is atomic."""
+    """Registers the next version of a model, in the stage training, with its reference if one is sent. The registration is
+    atomic.
+    """
     GetModelVersion: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.GetModelVersionRequest, _lifecycle_pb2.GetModelVersionResponse]  # type: ignore[assignment]
     """Returns one version."""
     ListModelVersions: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ListModelVersionsRequest, _lifecycle_pb2.ListModelVersionsResponse]  # type: ignore[assignment]
@@ -204,7 +208,9 @@ class LifecycleServiceServicer:
         request: _lifecycle_pb2.RegisterModelVersionRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.RegisterModelVersionResponse, _abc.Awaitable[_lifecycle_pb2.RegisterModelVersionResponse]]:
-        """Registers the next version of a model, in the stage training. The registration is atomic."""
+        """Registers the next version of a model, in the stage training, with its reference if one is sent. The registration is
+        atomic.
+        """
 
     def GetModelVersion(
         self,

@@ -13,10 +13,12 @@ from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server import identity
 from modelward_server.actor_context import ActorContext
+from modelward_server.drift.references import set_reference
 from modelward_server.lifecycle import files, models, queries, versions
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.retraining.jobs import note_registered
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
+from modelward_server.rpc.registration import copied_files, reference_profile
 from modelward_server.rpc.requests import new_version, optional_time, stages_of, version_filter
 from modelward_server.rpc.transfers import receive_blobs, send_chunks
 from modelward_server.rpc.upload_streams import Uploads
@@ -109,12 +111,12 @@ class RegistryServicer(LifecycleServiceServicer):
     async def RegisterModelVersion(
         self, request: pb.RegisterModelVersionRequest, context: Context
     ) -> pb.RegisterModelVersionResponse:
-        copied = None
-        if request.WhichOneof("artifact") == "source_uri":
-            copied = await self._unit_of_work.executors.remote.run(
-                self._sources.copy_artifact, request.source_uri, self._blobs
-            )
-        new = new_version(request, copied)
+        answered: pb.RegisterModelVersionResponse | None = await self._unit_of_work.recorded_answer(request)
+        if answered is not None:  # A retry copies no files and computes no profile again.
+            return answered
+        source = (self._blobs, self._sources, self._unit_of_work.executors)
+        profile = await reference_profile(request, *source)
+        new = new_version(request, await copied_files(request, *source))
 
         def register(
             session: Session, actor: ActorContext, prepared: versions.NewVersion
@@ -122,6 +124,9 @@ class RegistryServicer(LifecycleServiceServicer):
             version = versions.register(session, prepared, actor)
             if request.job_id:
                 note_registered(session, request.job_id, request.fence, version.ref, actor)
+            if profile is not None:
+                set_reference(session, version.ref, "", profile, actor.not_before(version.created_at))
+                version = versions.get_version(session, version.ref)
             return pb.RegisterModelVersionResponse(version=version_to_proto(version))
 
         return await self._unit_of_work.run_idempotent_prepared(
