@@ -102,6 +102,11 @@ class Cache:
         return self._last_good / hashlib.sha256(key.encode()).hexdigest()
 
 
+def as_cache(folder: Path | str | None) -> Cache:
+    """Return the cache in a folder; None means the default folder."""
+    return Cache(None if folder is None else Path(folder))
+
+
 def _read(key: str, record: bytes) -> ModelVersion:
     content = record[len(MAGIC) + DIGEST_BYTES :]
     if record != MAGIC + _checksum(key, content) + content:

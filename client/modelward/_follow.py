@@ -12,10 +12,11 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from modelward._cache import Cache
 from modelward._text import one_line
 from modelward.errors import FormatNotExecutable, ModelFailed, ModelwardError, Unavailable
 from modelward.formats import formats
-from modelward.lifecycle import LoadFailure, ModelVersion
+from modelward.lifecycle import LoadFailure, ModelVersion, Stage
 from modelward.shared import model_files
 from modelward.shared.retry import Backoff
 
@@ -144,6 +145,10 @@ class FailedVersion:
         self.error: Exception | None = None
         self._due = math.inf
 
+    def begin(self) -> None:
+        """Record that an attempt runs, so that none is due meanwhile."""
+        self._due = math.inf
+
     def add(self, version: ModelVersion, error: Exception) -> bool:
         """Record a failed attempt, and return whether it was the first for this version."""
         is_new = self._version is None or self._version.ref != version.ref
@@ -207,6 +212,21 @@ class FollowCallbacks:
             callback(*arguments)
         except Exception:
             log.exception("a callback of follow() failed")
+
+
+@dataclass(frozen=True)
+class FollowOptions:
+    """How models are followed."""
+
+    target: str
+    """The server's address."""
+    stage: Stage
+    cache: Cache
+    load: Loader
+    max_staleness: timedelta | None
+    callbacks: FollowCallbacks
+    engine: str
+    """The name under which the running version is reported; empty for no reports."""
 
 
 def renamed_staleness(max_staleness: timedelta | None, longest_staleness: timedelta | None) -> timedelta | None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import pickle
+import threading
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,7 +14,7 @@ import pytest
 from sklearn.dummy import DummyClassifier
 
 from modelward import AsyncClient, Client, ModelVersion, RolloutState, errors
-from modelward._sync.follow import Follower
+from modelward._sync.followed import FollowedModel
 from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
 
@@ -37,7 +38,7 @@ def _promote(client: Client, name: str, model: Any) -> None:
     client.promote(version, to="production")
 
 
-def _answer(live: Follower) -> int:
+def _answer(live: FollowedModel) -> int:
     return int(live.current.model.predict(np.zeros((1, 1)))[0])
 
 
@@ -45,7 +46,7 @@ def _size(version: ModelVersion, folder: Path) -> int:
     return (folder / version.files[0].path).stat().st_size
 
 
-def _raises(live: Follower, kind: type[Exception]) -> bool:
+def _raises(live: FollowedModel, kind: type[Exception]) -> bool:
     try:
         live.current  # noqa: B018 - reading it is the question
     except kind:
@@ -237,6 +238,98 @@ async def test_an_async_follower_keeps_what_works_too(server: RunningServer, nam
                 await asyncio.to_thread(_promote, other, name, _model(1))
                 await asyncio.to_thread(_wait_until, lambda: live.current.version.version == 3)
                 assert live.error is None
+
+
+def _weights(client: Client, folder: Path, name: str, version: int) -> None:
+    (folder / "weights.bin").write_text(f"weights {version} of {name}")
+    _promote(client, name, folder / "weights.bin")
+
+
+def _read(version: ModelVersion, folder: Path) -> str:
+    if version.version == 2 and version.model.endswith("-1"):
+        raise ImportError("no library for version 2")
+    return (folder / version.files[0].path).read_text()
+
+
+def test_many_models_are_followed_on_one_connection_by_a_handful_of_threads(
+    server: RunningServer, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    names = [f"{name}-{number}" for number in range(7)]
+    with Client(server.target) as client:
+        for one in names:
+            _weights(client, tmp_path, one, 1)
+        with client.follow_many(names, cache=tmp_path / "cache", load=_read, engine="ny4-01") as live:
+            assert {one: live[one].current.model for one in live} == {one: f"weights 1 of {one}" for one in names}
+            assert sum(thread.name.startswith("modelward-follow") for thread in threading.enumerate()) <= 6
+            for one in names[:4]:
+                _weights(client, tmp_path, one, 2)
+            _wait_until(lambda: [live[one].current.version.version for one in names] == [2, 1, 2, 2, 1, 1, 1])
+            _wait_until(lambda: isinstance(live[names[1]].error, ImportError))
+            _wait_until(lambda: client.get_rollout(names[1]).engines[0].state is RolloutState.FAILED)
+            _wait_until(lambda: _converged(client, names[3]))
+            assert [one for one in names if live[one].error] == [names[1]]
+            _weights(client, tmp_path, names[1], 3)
+            _wait_until(lambda: live[names[1]].current.version.version == 3 and live[names[1]].error is None)
+            client.halt(names[0], reason="prices are wrong")
+            _wait_until(lambda: _raises(live[names[0]], errors.ModelHalted))
+            assert live[names[2]].current.version.version == 2
+        assert len([record for record in caplog.records if "could not be loaded" in record.message]) == 1
+        with pytest.raises(errors.ModelNotFound), client.follow_many([*names, f"{name}-9"], cache=tmp_path / "cache"):
+            pass
+        with pytest.raises(errors.InvalidField, match="not both"):
+            client.follow_many(names, prefix=name)
+
+
+def test_a_prefix_follows_models_that_are_created_later_too(server: RunningServer, name: str, tmp_path: Path) -> None:
+    with Client(server.target) as client:
+        with client.follow_many(prefix=f"{name}-", cache=tmp_path / "cache", load=_read) as live:
+            assert list(live) == []
+            _weights(client, tmp_path, f"{name}-3", 1)
+            _weights(client, tmp_path, name, 1)
+            _wait_until(lambda: len(live) == 1 and not _raises(live[f"{name}-3"], errors.NothingResolved))
+            assert live[f"{name}-3"].current.model == f"weights 1 of {name}-3"
+        with client.follow_many(prefix=name, cache=tmp_path / "cache", load=_read) as live:
+            assert list(live) == [name, f"{name}-3"]
+
+
+async def test_many_models_are_followed_on_an_event_loop_too(server: RunningServer, name: str, tmp_path: Path) -> None:
+    names = [f"{name}-{number}" for number in range(2)]
+    async with AsyncClient(server.target) as client:
+        with Client(server.target) as other:
+            for one in names:
+                await asyncio.to_thread(_weights, other, tmp_path, one, 1)
+            async with client.follow_many(names, cache=tmp_path / "cache", load=_read) as live:
+                for one in names:
+                    await asyncio.to_thread(_weights, other, tmp_path, one, 2)
+                await asyncio.to_thread(_wait_until, lambda: live[names[0]].current.version.version == 2)
+                await asyncio.to_thread(_wait_until, lambda: live[names[1]].error is not None)
+                assert live[names[0]].error is None
+
+
+@pytest.mark.system  # It starts servers, and waits for their absence to be noticed.
+def test_many_models_keep_working_while_the_server_is_away(tmp_path: Path) -> None:
+    settings = Settings(port=0, data_dir=tmp_path / "data")
+    running = RunningServer(settings)
+    again = settings.model_copy(update={"port": int(running.target.rpartition(":")[2])})
+    cache = tmp_path / "cache"
+    with Client(running.target, timeout=1) as client:
+        for one in ("a-0", "a-1"):
+            _weights(client, tmp_path, one, 1)
+        client.create_model("a-2")
+        with client.follow_many(["a-0", "a-1"], cache=cache, load=_read) as live:
+            running.stop()
+            with client.follow_many(["a-0", "a-1", "a-2"], cache=cache, load=_read) as started:
+                assert started["a-1"].current.model == live["a-1"].current.model == "weights 1 of a-1"
+                assert _raises(started["a-2"], errors.Unavailable)
+                running = RunningServer(again)
+                with Client(running.target) as other:
+                    _weights(other, tmp_path, "a-0", 2)
+                    _weights(other, tmp_path, "a-2", 1)
+                _wait_until(lambda: live["a-0"].current.version.version == 2)
+                _wait_until(lambda: not _raises(started["a-2"], errors.Unavailable))
+                _wait_until(lambda: not _raises(started["a-2"], errors.NothingResolved))
+                assert started["a-2"].current.version.version == 1
+        running.stop()
 
 
 def test_following_what_does_not_exist_is_refused(server: RunningServer, name: str, tmp_path: Path) -> None:

@@ -126,7 +126,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "import_mlflow": lambda c: c.import_mlflow(),
 }
 """Every call that reaches the server, with arguments that are right."""
-ELSEWHERE = {"assign", "close", "download", "follow"}
+ELSEWHERE = {"assign", "close", "download", "follow", "follow_many"}
 
 
 def test_every_method_of_the_client_is_tried() -> None:

@@ -1,5 +1,5 @@
 # Derived from modelward/_async/follow.py by client/unasync.py: change that one.
-"""Follow a model: keep the current version in memory, usable without the network."""
+"""Follow models: keep their current versions in memory, usable without the network."""
 
 import logging
 import math
@@ -11,54 +11,35 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from modelward._cache import Cache
+from modelward._cache import as_cache
 from modelward._coerce import as_stage
 from modelward._follow import (
-    CurrentModel,
     FollowCallbacks,
-    Followed,
+    FollowOptions,
     Loader,
     OnFailure,
     OnSwap,
-    cache_key,
     load_supported,
     renamed_staleness,
     start_thread,
 )
 from modelward._sync.connection import Connection
-from modelward._sync.lifecycle import Lifecycle
-from modelward._sync.watching import Watching
+from modelward._sync.follow_many import Followers
+from modelward._sync.followed import FollowedModel, Source
 from modelward._text import one_line
-from modelward._transfers import transfer_seconds
-from modelward.errors import (
-    DeadlineExceeded,
-    InvalidArgument,
-    ModelHalted,
-    NothingResolved,
-    OutOfRange,
-    Unavailable,
-    UnexpectedError,
-)
-from modelward.lifecycle import ModelVersion, Stage
-from modelward.shared.convert.common import stage_to_proto
-from modelward.shared.convert.lifecycle import version_from_proto
-from modelward.shared.retry import Attempts, Backoff
+from modelward.errors import DeadlineExceeded, FieldViolation, InvalidArgument, InvalidField, OutOfRange
+from modelward.lifecycle import Stage
+from modelward.shared.retry import Backoff
 from modelward.v1 import lifecycle_pb2 as pb
 
 log = logging.getLogger(__name__)
 
-REPORT_SECONDS = 20.0
-"""How often an engine is reported: the server counts it as gone after a minute without a report."""
 MIN_WATCH_SECONDS = 0.05
 CLOSE_SECONDS = 5.0
 """How long leaving the block waits for a running loader."""
 
 
-class Source(Lifecycle, Watching):
-    """The calls that a follower needs."""
-
-
-class Follower:
+class Follower(FollowedModel):
     """Keeps the current version of a stage in memory; use it in a `with` block.
 
     It watches the registry. When another version enters the stage, it downloads the files to a cache, verifies them,
@@ -68,54 +49,19 @@ class Follower:
     halt, or a stage without a version, ends the use of a version, also of that on the disk.
     """
 
-    def __init__(
-        self,
-        target: str,
-        connect: Callable[[], Source],
-        model: str,
-        stage: Stage,
-        cache: Cache,
-        load: Loader,
-        current_model: CurrentModel,
-        callbacks: FollowCallbacks,
-        engine: str,
-    ) -> None:
+    def __init__(self, connect: Callable[[], Source], model: str, options: FollowOptions) -> None:
+        super().__init__(model, options)
         self._connect = connect
-        self._model = model
-        self._stage = stage
-        self._cache = cache
-        self._load = load
-        self._current_model = current_model
-        self._callbacks = callbacks
-        self._engine = engine
-        self._key = cache_key(target, model, stage)
         self._token = ""
         self._pauses = Backoff()
         self._closed = False
-
-    @property
-    def current(self) -> Followed:
-        """The version to use now: reads an attribute, without locks and without the network.
-
-        Raises:
-            ModelHalted: the model was halted.
-            NothingResolved: no version holds the stage.
-            Unavailable: the server has been unavailable for longer than `max_staleness`.
-            ModelFailed, FormatNotExecutable: no version was current, and that in the stage could not be loaded.
-        """
-        return self._current_model.current
-
-    @property
-    def error(self) -> Exception | None:
-        """Why the version in the stage could not be loaded, so that the current one stays; None when it is current."""
-        return self._current_model.failed.error
 
     def __enter__(self) -> Self:
         self._cache.open()
         self._connection = self._connect()
         self._closed = False
         try:
-            self._start()
+            self.start()
             self._task = start_thread(self._run)
         except BaseException:
             self._connection.close()
@@ -128,27 +74,6 @@ class Follower:
         self._closed = True
         self._connection.close()
         self._task.join(CLOSE_SECONDS)
-
-    def _start(self) -> None:
-        """Use the version in the stage; where that is impossible, the last good version."""
-        try:
-            self._refresh()
-        except (Unavailable, DeadlineExceeded) as error:
-            self._current_model.lost()
-            self._use_last_good(error)
-        if self.error and self._current_model.running is None:
-            self._use_last_good(self.error)
-
-    def _use_last_good(self, error: Exception) -> None:
-        """Use the last good version from the disk.
-
-        Raises:
-            Exception: `error`, if there is none.
-        """
-        version = self._cache.last_good(self._key, self._model)
-        if version is None or self._current_model.failed.is_early(version):
-            raise error
-        self._use(version, self._cache.artifact(version))
 
     def _run(self) -> None:
         """Watch until closed. No failure may end the follower; it only makes the current version stale."""
@@ -163,24 +88,19 @@ class Follower:
     def _wait_after(self, error: Exception) -> None:
         if not self._closed:  # Closing the connection also ends the watch.
             log.warning("the follower of %s will retry shortly: %s", self._model, one_line(str(error)))
-            self._current_model.lost()
+            self.lost()
             time.sleep(self._pauses.next())
 
     def _watch(self) -> None:
         """Refresh now, and again after every change of the model, until it is time to report or to load again."""
-        self._refresh()
-        self._report()
-        seconds, failing = self._watch_seconds(), self.error
+        self.refresh()
+        self.report()
+        seconds, failing = max(self.seconds_left, MIN_WATCH_SECONDS), self.error
         try:
             self._follow_events(seconds, failing)
         except DeadlineExceeded:
             if seconds == math.inf:
                 raise
-
-    def _watch_seconds(self) -> float:
-        """Return for how long to watch before the next report or attempt to load."""
-        report = REPORT_SECONDS if self._engine else math.inf
-        return max(min(report, self._current_model.failed.seconds_left), MIN_WATCH_SECONDS)
 
     def _follow_events(self, seconds: float, failing: Exception | None) -> None:
         """Refresh after every change of the model, until loading begins to fail or to succeed."""
@@ -190,61 +110,10 @@ class Follower:
             for response in responses:
                 if response.events:
                     self._pauses.reset()
-                    self._refresh()
+                    self.refresh()
                     self._token = response.events[-1].resume_token or self._token
                 if self.error is not failing:
                     return
-
-    def _refresh(self) -> None:
-        """Resolve the stage and make the result current."""
-        request = pb.ResolveModelRequest(model=self._model, stage=stage_to_proto(self._stage))
-        try:
-            answer = self._connection._call(self._connection._lifecycle.ResolveModel, request)
-        except (ModelHalted, NothingResolved) as error:
-            self._current_model.end(error)
-            self._cache.forget(self._key)
-        else:
-            self._take(self._checked(version_from_proto(answer.version)))
-        self._current_model.connected()
-
-    def _checked(self, version: ModelVersion) -> ModelVersion:
-        if version.model != self._model:
-            raise UnexpectedError(f"{self._model!r} is followed, but the server returned {version.model!r}")
-        return version
-
-    def _take(self, version: ModelVersion) -> None:
-        """Download the missing files of a version, use it, and record it as the last good version."""
-        if self._current_model.keeps(version) or self._current_model.failed.is_early(version):
-            return
-        folder = self._cache.artifact(version)
-        attempts = Attempts(self._connection._timeout + transfer_seconds(version.files), self._connection._timeout)
-        self._connection._download(version, folder, attempts, private=True)
-        try:
-            self._use(version, folder)
-        except Exception as error:  # A loader may raise anything.
-            self._failed(version, error)
-        else:
-            self._current_model.failed.clear()
-            self._cache.remember(self._key, version)
-        self._report()
-
-    def _use(self, version: ModelVersion, folder: Path) -> None:
-        """Load verified files and make the version current."""
-        followed = Followed(version, folder, self._load(version, folder))
-        self._current_model.swap(followed)
-        self._callbacks.swapped(followed)
-
-    def _failed(self, version: ModelVersion, error: Exception) -> None:
-        """Keep the current version, and say once that this one could not be loaded."""
-        if self._current_model.fail(version, error):
-            self._callbacks.failed(version, error, self._current_model.running)
-
-    def _report(self) -> None:
-        """Report the version in memory, and the one that could not be loaded."""
-        running = self._current_model.running
-        if self._engine and running:
-            failure = self._current_model.failed.report
-            self._connection.report_active(running.version, engine=self._engine, failure=failure)
 
 
 class Following(Connection):
@@ -302,17 +171,73 @@ class Following(Connection):
             spx-trend/1
         """
         self._check_open()
-        return Follower(
+        staleness = renamed_staleness(max_staleness, longest_staleness)
+        loader = load or load_supported(trusted, allow_pickle)
+        options = FollowOptions(
             self.target,
-            self._another,
-            model,
             as_stage(stage),
-            Cache(None if cache is None else Path(cache)),
-            load or load_supported(trusted, allow_pickle),
-            CurrentModel(renamed_staleness(max_staleness, longest_staleness)),
+            as_cache(cache),
+            loader,
+            staleness,
             FollowCallbacks(on_swap, on_failure),
             engine,
         )
+        return Follower(self._another, model, options)
+
+    def follow_many(
+        self,
+        models: Sequence[str] = (),
+        *,
+        prefix: str = "",
+        stage: Stage | str = Stage.PRODUCTION,
+        cache: Path | str | None = None,
+        load: Loader | None = None,
+        trusted: Sequence[str] = (),
+        allow_pickle: bool = False,
+        max_staleness: timedelta | None = None,
+        engine: str = "",
+        on_swap: OnSwap | None = None,
+        on_failure: OnFailure | None = None,
+    ) -> Followers:
+        """Follow many models on one connection, with one watch and a few loading threads for all of them.
+
+        Args:
+            models: the models' names.
+            prefix: instead of `models`: every model whose name begins with this, also those that are created later.
+            stage: as for `follow`, as are all that follow.
+            cache: see `follow`.
+            load: see `follow`; called in up to four threads at once.
+            trusted: see `follow`.
+            allow_pickle: see `follow`.
+            max_staleness: see `follow`.
+            engine: see `follow`.
+            on_swap: see `follow`; called in the thread that loaded the version, up to four at once.
+            on_failure: see `follow`; called as `on_swap`.
+
+        Returns:
+            A mapping of names to followed models with `current` and `error`, to be used in a `with` block. On entering
+            it, a model that cannot be loaded does not prevent the others: its `current` raises, and `error` says why.
+
+        Raises:
+            InvalidField: neither models nor a prefix are given, or both; or, on entering the block, the cache is
+                writable by others.
+            ModelNotFound: on entering the block, if one of `models` does not exist.
+            Unavailable: on entering the block, if the server is unavailable and the disk has no good version of any of
+                them, or a prefix is given.
+            FailedPrecondition: the client is closed.
+
+        Examples:
+            >>> with mw.follow_many(["spx-trend"], cache=folder) as live:
+            ...     print(live["spx-trend"].current.version)
+            spx-trend/1
+        """
+        self._check_open()
+        if bool(models) == bool(prefix):
+            raise InvalidField(FieldViolation("models", "give names of models, or a prefix, and not both"))
+        loader = load or load_supported(trusted, allow_pickle)
+        callbacks = FollowCallbacks(on_swap, on_failure)
+        options = FollowOptions(self.target, as_stage(stage), as_cache(cache), loader, max_staleness, callbacks, engine)
+        return Followers(self._another, models, prefix, options)
 
     def _another(self) -> Source:
         """Open a separate connection, which is closed with the follower."""
