@@ -8,6 +8,7 @@ from enum import StrEnum
 from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.lifecycle import VersionRef
 from modelward.shared.figures import metric, p_equals, percent, score, statistic
+from modelward.shared.suggestions import nearest
 
 DEFAULT_REFERENCE = "default"
 """The name of the default reference."""
@@ -306,9 +307,12 @@ class DriftReport(TableRecord):
             The comparison of this feature.
 
         Raises:
-            KeyError: the report has no such feature.
+            KeyError: the report has no such feature; it names those that there are.
         """
-        return {feature.name: feature for feature in self.features}[name]
+        by_name = {feature.name: feature for feature in self.features}
+        if name not in by_name:
+            raise KeyError(f"there is no feature {name!r}{nearest(name, by_name)}; there are {', '.join(by_name):.300}")
+        return by_name[name]
 
     _html_columns = ("name", "drifted", "score", "ks", "kl", "psi", "wasserstein", "adjusted_p_value")
 

@@ -63,6 +63,8 @@ async def test_crisis_is_drift_and_the_report_says_which_features_drive_it(clien
     assert report.score > 0.5
     assert report.feature("regime").new_categories == ("crisis",)
     assert not report.feature("count").drifted
+    with pytest.raises(KeyError, match=r"no feature 'regim' \(did you mean 'regime'\?\); there are .*count"):
+        report.feature("regim")
     assert "regime" in report.summary
     assert await client.get_drift_report(report.report_id) == report
 
