@@ -11,6 +11,8 @@ from typing import Any
 from modelward.formats.base import Format
 
 GROUP = "modelward.formats"
+LAST = "skops"
+"""It takes any estimator, so all other formats are asked before it; they are asked in the order of their names."""
 NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,15}")
 """The names that the contract allows."""
 log: logging.Logger = logging.getLogger(__name__)
@@ -19,7 +21,10 @@ log: logging.Logger = logging.getLogger(__name__)
 @cache
 def formats() -> Mapping[str, Format]:
     """Return the installed formats by their names; one that cannot be imported is logged and left out."""
-    found = (_loaded(point) for point in sorted(entry_points(group=GROUP), key=lambda point: point.name))
+    found = (
+        _loaded(point)
+        for point in sorted(entry_points(group=GROUP), key=lambda point: (point.name == LAST, point.name))
+    )
     return {known.name: known for known in found if known is not None}
 
 

@@ -1,0 +1,201 @@
+"""Boosters predict as their own library does, from tables of any kind, and their files say what they need."""
+
+import importlib
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import numpy as np
+import pyarrow as pa
+import pytest
+from sklearn.linear_model import LinearRegression
+
+from modelward import Client
+from modelward.errors import InvalidField
+from modelward.formats import format_of_file, format_of_object, formats
+from modelward.signature import ColumnKind, Signature
+from modelward_server.mlflow.mlmodel import describe_model
+from tests.support.booster_models import frame, store, target
+from tests.support.comparison_models import SKOPS
+from tests.support.hostile_files import changed, sized
+from tests.support.server_process import ServerProcess
+
+FRAME, SEEN = frame(), frame(seed=8)
+KINDS = ["binary", "multiclass", "regression", "ranker", "custom"]
+GROUPS = [100] * 10
+
+
+def squared(labels: Any, predicted: Any) -> Any:
+    """Return gradient and hessian of the squared error."""
+    return predicted - labels, np.ones_like(labels)
+
+
+def lightgbm_model(kind: str) -> Any:
+    few: dict[str, Any] = {
+        "n_estimators": 8,
+        "num_leaves": 9,
+        "verbose": -1,
+        "n_jobs": 1,
+        "min_child_samples": 5,
+        "cat_smooth": 1.0,
+    }
+    labels = target(kind, SEEN)
+    if kind in {"binary", "multiclass"}:
+        return lightgbm.LGBMClassifier(**few, min_data_per_group=5).fit(SEEN, labels)
+    if kind == "ranker":
+        return lightgbm.LGBMRanker(**few).fit(SEEN, labels, group=GROUPS)
+    return lightgbm.LGBMRegressor(**few, objective=squared if kind == "custom" else "regression").fit(SEEN, labels)
+
+
+MODELS = {"lightgbm": lightgbm_model}
+
+
+@pytest.fixture(params=MODELS)
+def library(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_booster_predicts_as_its_library_does(library: str, kind: str, tmp_path: Path) -> None:
+    model = MODELS[library](kind)
+    loaded = store(model, library, tmp_path).predictor
+    expected = np.asarray(model.predict(FRAME)).ravel()
+    np.testing.assert_array_equal(loaded.predict(FRAME), expected)
+    np.testing.assert_array_equal(loaded.predict(pa.Table.from_pandas(FRAME)), expected)
+    columns = {name: FRAME[name].astype(object).tolist() for name in ("venue", "hour", "trend", "volume")}
+    np.testing.assert_array_equal(loaded.predict(columns | {"note": ["unused"] * len(FRAME)}), expected)
+    np.testing.assert_array_equal(loaded.predict(FRAME[:1]), expected[:1])
+    assert hasattr(loaded, "predict_proba") == (kind in {"binary", "multiclass"})
+    if hasattr(loaded, "predict_proba"):
+        np.testing.assert_array_equal(loaded.predict_proba(FRAME), model.predict_proba(FRAME))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_booster_gives_the_outputs_that_are_compared(library: str, kind: str, tmp_path: Path) -> None:
+    model = MODELS[library](kind)
+    loaded = store(model, library, tmp_path).predictor
+    found = loaded.outputs(loaded.prepare(pa.Table.from_pandas(FRAME)))
+    np.testing.assert_array_equal(found.labels(), np.asarray(model.predict(FRAME)).ravel())
+    assert (found.classes is None) == (kind not in {"binary", "multiclass"})
+
+
+def test_the_signature_has_columns_and_classes(library: str, tmp_path: Path) -> None:
+    stored = store(MODELS[library]("binary"), library, tmp_path)
+    assert stored.signature.names == ("trend", "volume", "venue", "hour")
+    assert stored.signature.inputs[2].kind is ColumnKind.CATEGORY
+    assert stored.signature.classes == stored.predictor.classes == ("down", "up")
+    assert stored.framework.startswith(f"{library} ")
+    with pytest.raises(InvalidField, match="has no column 'venue'"):
+        stored.predictor.predict(FRAME.drop(columns="venue"))
+
+
+def test_a_booster_and_its_file_are_recognised(library: str, tmp_path: Path) -> None:
+    model = MODELS[library]("regression")
+    stored = store(model, library, tmp_path)
+    assert format_of_object(model) is format_of_object(stored.predictor.raw) is formats()[library]
+    assert format_of_object(LinearRegression()) is formats()["skops"]
+    renamed = stored.path.rename(tmp_path / "champion.bin")
+    assert format_of_file(renamed) is formats()[library]
+
+
+def test_what_the_loader_would_trust_is_checked(library: str, tmp_path: Path) -> None:
+    stored = store(MODELS[library]("binary"), library, tmp_path)
+    content, known = stored.path.read_bytes(), formats()[library]
+    refused = 0
+    for seed in range(150):
+        stored.path.write_bytes(changed(content, seed))
+        try:
+            known.check(stored.path)
+        except (InvalidField, ValueError):
+            refused += 1
+    assert refused > 50
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "why"),
+    [
+        ("left_child", "0 -1 -2 -3 -4 -5 -6 -7", "does not reach|reached twice"),
+        ("right_child", "1 2 3 4 5 6 7 90", "right_child of tree 0 holds 90"),
+        ("split_feature", "0 1 2 3 4 0 1 2", "split_feature of tree 0 holds 4.0, which is not between 0 and 3"),
+        ("num_leaves", "900000", "tree 0 has 8 values of .* instead of 899999"),
+        ("num_cat", "1000000", "values of cat_boundaries for num_cat=1000000"),
+        ("leaf_value", "1 2 3", "tree 0 has 3 values of leaf_value instead of 9"),
+        ("num_class", "3", "the header has 3 classes and 1 trees in each iteration"),
+        ("feature_names", "a b", "the header has 2 feature names"),
+        ("objective", "multiclass num_class:50", "but the header has 1 classes"),
+    ],
+)
+def test_a_file_of_lightgbm_with_a_wrong_number_is_refused(tmp_path: Path, name: str, value: str, why: str) -> None:
+    path = store(lightgbm_model("binary"), "lightgbm", tmp_path).path
+    text = re.sub(rf"\n{name}=.*", f"\n{name}={value}", path.read_text(), count=1)
+    path.write_bytes(sized(text.encode()))
+    with pytest.raises(InvalidField, match=why):
+        formats()["lightgbm"].check(path)
+
+
+def test_mlflow_loads_a_booster_by_its_own_flavor(library: str, tmp_path: Path) -> None:
+    model = MODELS[library]("regression")
+    stored = store(model, library, tmp_path)
+    described = replace(SKOPS, format=library, framework=stored.framework, model_file=stored.path.name)
+    describe_model(described, tmp_path, "", "")
+    native = importlib.import_module(f"mlflow.{library}").load_model(str(tmp_path))
+    np.testing.assert_array_equal(native.predict(FRAME), model.predict(FRAME))
+
+
+def test_an_array_in_order_is_taken_as_it_is(library: str, tmp_path: Path) -> None:
+    matrix = np.random.default_rng(0).normal(size=(300, 3))
+    matrix[::5, 1] = np.nan
+    labels = np.nan_to_num(matrix).sum(axis=1)
+    model = {"lightgbm": lightgbm.LGBMRegressor(n_estimators=5, verbose=-1)}[library].fit(matrix, labels)
+    loaded = store(model, library, tmp_path).predictor
+    np.testing.assert_array_equal(loaded.predict(matrix), model.predict(matrix))
+    np.testing.assert_array_equal(loaded.predict(matrix.tolist()[:1]), model.predict(matrix[:1]))
+    assert not loaded.signature.names or loaded.signature.names == ("0", "1", "2")
+
+
+def test_the_best_iteration_of_lightgbm_is_kept(tmp_path: Path) -> None:
+    seen = np.random.default_rng(1).normal(size=(400, 4))
+    model = lightgbm.train({"verbose": -1, "num_threads": 1}, lightgbm.Dataset(seen, seen[:, 0]), 9)
+    every = np.asarray(model.predict(seen))
+    model.best_iteration = 4
+    assert not np.array_equal(np.asarray(model.predict(seen)), every)
+    np.testing.assert_array_equal(store(model, "lightgbm", tmp_path).predictor.predict(seen), model.predict(seen))
+
+
+def test_a_booster_of_lightgbm_without_classes_has_those_of_its_file(tmp_path: Path) -> None:
+    booster = lightgbm_model("multiclass").booster_
+    loaded = store(booster, "lightgbm", tmp_path).predictor
+    np.testing.assert_array_equal(loaded.predict_proba(FRAME), booster.predict(FRAME))
+    assert set(loaded.predict(FRAME)) == {0, 1, 2}
+    with pytest.raises(ValueError, match="its signature has 2 classes, but the model has 3"):
+        formats()["lightgbm"].predictor(booster, Signature.of(classes=("a", "b")))
+
+
+def test_the_columns_of_a_booster_without_names_are_those_of_the_reference(tmp_path: Path) -> None:
+    matrix = np.random.default_rng(0).normal(size=(300, 2))
+    booster = lightgbm.train({"verbose": -1, "num_threads": 1}, lightgbm.Dataset(matrix, matrix[:, 0]), 3)
+    loaded = formats()["lightgbm"].predictor(booster, Signature.of(["a", "b"]))
+    expected = booster.predict(matrix)
+    np.testing.assert_array_equal(loaded.predict({"b": matrix[:, 1], "a": matrix[:, 0]}), expected)
+
+
+@pytest.mark.system
+def test_a_server_runs_boosters_in_its_sandbox(tmp_path: Path) -> None:
+    server = ServerProcess(tmp_path / "data", tmp_path / "log")
+    labels = target("binary", FRAME)
+    with Client(server.target) as client:
+        for name, make in MODELS.items():
+            model = make("binary")
+            first, again = (client.register(name, model) for _ in range(2))
+            assert first.format == name
+            assert first.signature is not None
+            assert first.signature.classes == ("down", "up")
+            np.testing.assert_array_equal(client.load(first).predict(FRAME), model.predict(FRAME))
+            compared = client.compare([first, again], FRAME, labels, metrics=["accuracy"])
+            accuracy = float(np.mean(model.predict(FRAME) == labels))
+            assert [result["accuracy"] for result in compared.results] == [pytest.approx(accuracy)] * 2
+            (timed,) = client.benchmark([first], FRAME, seconds=0.2)
+            assert (timed.failure, timed[1000].batch_rows) == ("", 1000)
+    server.kill()

@@ -1,0 +1,56 @@
+"""Models of LightGBM, XGBoost and CatBoost, and the rows that they are tried with: numbers, gaps, categories."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from modelward.formats import formats
+from modelward.formats.predictor import Predictor
+from modelward.signature import Signature
+
+ROWS = 1000
+
+
+def frame(seed: int = 7, rows: int = ROWS) -> pd.DataFrame:
+    """Return columns of numbers, with missing ones, and of categories, with missing ones."""
+    random = np.random.default_rng(seed)
+    table = pd.DataFrame({"trend": random.normal(size=rows), "volume": random.gamma(2.0, size=rows)})
+    table.loc[::9, "trend"] = np.nan
+    venue = pd.Series(random.choice(["dark", "lit", "auction", "otc"], rows)).astype("object")
+    venue[::11] = None
+    return table.assign(
+        venue=pd.Categorical(venue, ["dark", "lit", "auction", "otc"]), hour=random.integers(0, 24, rows)
+    )
+
+
+def target(kind: str, table: pd.DataFrame) -> Any:
+    """Return what a kind of model learns: text labels, several labels, or numbers."""
+    value = table["trend"].fillna(0.5) + (table["venue"] == "lit") - 0.02 * table["hour"]
+    if kind == "binary":
+        return np.where(value > 0.2, "up", "down")
+    if kind == "multiclass":
+        return np.array([10, 20, 40])[np.digitize(value, [-0.3, 0.6])]
+    return np.digitize(value, [-0.5, 0.2, 0.9]) if kind == "ranker" else value.to_numpy()
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A model that was saved, checked and loaded."""
+
+    path: Path
+    framework: str
+    signature: Signature
+    predictor: Predictor
+
+
+def store(model: Any, name: str, folder: Path) -> Stored:
+    """Save a model with its format, check the file as everybody who loads it does, and load it."""
+    known = formats()[name]
+    path = folder / known.file_name
+    framework = known.save(model, path)
+    known.check(path)
+    signature = Signature.from_dict(known.signature(model).to_dict())
+    return Stored(path, framework, signature, known.predictor(known.load(path), signature))
