@@ -578,6 +578,25 @@ class EngineStatus(Record):
 
 
 @dataclass(frozen=True, repr=False)
+class EnginePeriod(Record):
+    """A period in which an engine ran a version, as far as it reported."""
+
+    engine: str
+    """The engine's name."""
+    version: VersionRef
+    """The version."""
+    started_at: datetime
+    """Time of the first report of this version, in UTC."""
+    ended_at: datetime | None
+    """Time of the first report of another version or, if the engine was gone before that, of its last report; None
+    while it runs the version."""
+
+    def _describe(self) -> str:
+        until = brief(self.ended_at) if self.ended_at else "now"
+        return f"{quoted(self.engine)}: {self.version} from {brief(self.started_at)} until {until}"
+
+
+@dataclass(frozen=True, repr=False)
 class Rollout(TableRecord):
     """The rollout: which engines run the expected version."""
 

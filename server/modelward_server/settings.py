@@ -14,7 +14,7 @@ from modelward_server.webhooks.secrets import secret_bytes
 
 DEFAULT_PORT = 50061
 MAX_PORT = 65_535
-LIFETIMES = ("answers", "reports", "logs", "blobs")
+LIFETIMES = ("answers", "reports", "logs", "engines", "blobs")
 """What has a retention period, each with a setting `keep_<NAME>_days`."""
 MAX_LABEL, MAX_HOST = 63, 253
 """Characters that DNS allows in one part of a name, and in all of it."""
@@ -129,6 +129,9 @@ class Settings(BaseSettings):
     )
     keep_logs_days: int = Field(
         default=90, ge=1, le=36500, description="Days for which the output of an ended job is kept."
+    )
+    keep_engines_days: int = Field(
+        default=730, ge=1, le=36500, description="Days for which it is kept which engine ran which version."
     )
     keep_blobs_days: int = Field(
         default=7, ge=1, le=36500, description="Days for which files that no version refers to are kept."

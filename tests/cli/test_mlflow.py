@@ -14,6 +14,16 @@ def test_rollout_lists_what_engines_run(commands: Commands, in_production: str, 
     assert (engine["engine"], engine["version"], engine["state"]) == ("ny4-07", version.version, "converged")
 
 
+def test_engines_lists_what_they_ran_and_when(commands: Commands, in_production: str, sdk: Client) -> None:
+    assert "no engine has reported" in commands.said("engines", in_production)
+    version = sdk.resolve(in_production).version
+    sdk.report_active(version, engine="ny4-07")
+    [period] = commands.json("engines", in_production, "--engine", "ny4-07")
+    assert (period["engine"], period["ended_at"]) == ("ny4-07", None)
+    assert "now" in commands.said("engines", in_production)
+    assert commands.json("engines", in_production, "--at", "2020-01-01T00:00") == []
+
+
 def test_reconcile_and_import_say_when_there_is_nothing_to_do(
     commands: Commands, sdk: Client, in_production: str, weights: Path
 ) -> None:

@@ -53,6 +53,7 @@ class Shown:
             f"show {self.name}/1": [f"{self.name}/1"],
             f"history {self.name}": [f"{self.name}/1"],
             f"rollout {self.name}": ["engine-of-new-york-4-07"],
+            f"engines {self.name}": ["engine-of-new-york-4-07"],
             f"reports {self.name}": [self.report.report_id, f"{self.name}/1"],
             f"comparisons {self.name}": [self.comparison.comparison_id, f"{self.name}/2"],
             f"performance {self.name}/1": ["20"],

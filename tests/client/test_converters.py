@@ -26,6 +26,7 @@ from modelward import (
     DriftPolicy,
     DriftReport,
     DriftThresholds,
+    EnginePeriod,
     EngineStatus,
     EventKind,
     FeatureDrift,
@@ -230,6 +231,8 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
         policy.verification_from_proto,
         AuditVerification(7, "f" * 64, (AuditDefect(3, "changed"),)),
     ),
+    "engine period": (events.period_to_proto, events.period_from_proto, EnginePeriod("e", REF, NOW, None)),
+    "ended engine period": (events.period_to_proto, events.period_from_proto, EnginePeriod("e", REF, NOW, NOW)),
     "rollout": (
         events.rollout_to_proto,
         events.rollout_from_proto,

@@ -29,7 +29,7 @@ from tests.support.running_server import RunningServer
 
 pytestmark = pytest.mark.system  # Each test starts a server, and waits for its sweeps.
 
-LIFETIMES = {kind: timedelta(days=2) for kind in ("answers", "reports", "logs", "blobs")}
+LIFETIMES = {kind: timedelta(days=2) for kind in ("answers", "reports", "logs", "engines", "blobs")}
 
 
 @pytest.fixture(params=DATABASES)
@@ -184,6 +184,21 @@ def test_question_whether_a_file_is_there_keeps_it(running: RunningServer, raw: 
     [found] = raw.UploadBlobs(iter([pb.UploadBlobsRequest(header=header)])).blobs
     assert found.complete
     assert sweep(running, 0)["blobs"] == 0
+
+
+def test_periods_of_engines_go_when_they_are_old_and_those_that_run_stay(
+    running: RunningServer, client: Client, tmp_path: Path
+) -> None:
+    (tmp_path / "model.bin").write_bytes(b"model")
+    versions = [client.register("spx", tmp_path / "model.bin") for _ in range(2)]
+    for version in versions:
+        client.report_active(version, engine="runs", silent_after=timedelta(days=9))
+    client.report_active(versions[0], engine="gone")
+    assert sweep(running, 1)["engines"] == 0
+    assert sweep(running, 3)["engines"] == 2
+    [period] = client.list_engine_periods("spx")
+    assert (period.engine, period.version) == ("runs", versions[1].ref)
+    assert [status.engine for status in client.get_rollout("spx").engines] == ["runs"]
 
 
 def test_lifetimes_and_what_was_swept_are_metrics(running: RunningServer) -> None:

@@ -3,16 +3,19 @@
 import asyncio
 import math
 from collections.abc import AsyncGenerator, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from modelward._async.connection import AsyncConnection
 from modelward._coerce import AnyVersion, as_ref
 from modelward.errors import LimitReached, Unavailable
-from modelward.lifecycle import LoadFailure, ModelEvent, Rollout, VersionRef
-from modelward.shared.convert.common import ref_from_proto, ref_to_proto, span_to_proto
-from modelward.shared.convert.events import event_from_proto, failure_to_proto, rollout_from_proto
+from modelward.lifecycle import EnginePeriod, LoadFailure, ModelEvent, Rollout, VersionRef
+from modelward.paging import AsyncPager
+from modelward.shared.convert.common import ref_from_proto, ref_to_proto, span_to_proto, time_to_proto
+from modelward.shared.convert.events import event_from_proto, failure_to_proto, period_from_proto, rollout_from_proto
 from modelward.shared.retry import Backoff, pause_before_watching
 from modelward.v1 import lifecycle_pb2 as pb
+
+PAGE_SIZE = 200
 
 
 class AsyncWatching(AsyncConnection):
@@ -101,3 +104,40 @@ class AsyncWatching(AsyncConnection):
         """
         request = pb.GetRolloutRequest(model=model)
         return rollout_from_proto(await self._call(self._lifecycle.GetRollout, request))
+
+    def list_engine_periods(
+        self,
+        model: str,
+        *,
+        version: int = 0,
+        engine: str = "",
+        ended_after: datetime | None = None,
+        started_before: datetime | None = None,
+    ) -> AsyncPager[EnginePeriod]:
+        """List which engine ran which version from when until when, the newest period first.
+
+        A period begins with an engine's first report of a version. It ends with its first report of another one, or
+        with its last report before it was gone. The server keeps periods for `keep_engines_days`.
+
+        Args:
+            model: the model's name.
+            version: only periods of the version with this number; of all when 0.
+            engine: only periods of this engine; of all when empty.
+            ended_after: only periods that ended at this time or later, or have not ended.
+            started_before: only periods that began before this time.
+
+        Returns:
+            The periods; their pages are fetched as they are needed.
+
+        Raises:
+            ModelNotFound, VersionNotFound: it does not exist.
+        """
+        request = pb.ListEnginePeriodsRequest(
+            model=model,
+            version=version,
+            engine=engine,
+            ended_after=time_to_proto(ended_after),
+            started_before=time_to_proto(started_before),
+            page_size=PAGE_SIZE,
+        )
+        return self._list(self._lifecycle.ListEnginePeriods, request, "periods", period_from_proto)

@@ -18,6 +18,7 @@ SECTIONS = {
         "resolve": "stages",
         "history": "stages",
         "rollout": "stages",
+        "engines": "stages",
         "audit": "audit",
     },
     "Change": {

@@ -1,6 +1,6 @@
 """Commands for stages: transitions, rollback, halts, history and resolution."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
 from itertools import islice
 
 import click
@@ -138,4 +138,22 @@ def rollout(client: Client, out: Output, model: str) -> None:
         lambda e: [e.engine, e.version, e.state, e.reported_at],
         prose=("could not load", lambda e: f"{e.failure.version}: {e.failure.reason}" if e.failure else ""),
         none=f"no engine has reported; {status.expected or 'no version'} is expected",
+    )
+
+
+@click.command()
+@click.argument("model")
+@click.option("--engine", default="", metavar="NAME", help="Only this engine.")
+@click.option("--at", type=Instant(), help="Only the versions that ran at this time (UTC unless it has a zone).")
+@limit(50)
+@remote
+def engines(client: Client, out: Output, model: str, engine: str, at: datetime | None, limit: int) -> None:
+    """List which engine ran which version of MODEL from when until when, the newest first."""
+    before = at + timedelta(microseconds=1) if at else None
+    periods = client.list_engine_periods(model, engine=engine, ended_after=at, started_before=before)
+    out.rows(
+        list(islice(periods, limit)),
+        ["engine", "version", "from (UTC)", "until (UTC)"],
+        lambda p: [p.engine, p.version.version, p.started_at, p.ended_at or "now"],
+        none="no engine has reported a version",
     )

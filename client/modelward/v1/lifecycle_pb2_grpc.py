@@ -135,6 +135,11 @@ class LifecycleServiceStub(object):
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.GetRolloutRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.GetRolloutResponse.FromString,
                 _registered_method=True)
+        self.ListEnginePeriods = channel.unary_unary(
+                '/modelward.v1.LifecycleService/ListEnginePeriods',
+                request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ListEnginePeriodsRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ListEnginePeriodsResponse.FromString,
+                _registered_method=True)
         self.ListTransitions = channel.unary_unary(
                 '/modelward.v1.LifecycleService/ListTransitions',
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ListTransitionsRequest.SerializeToString,
@@ -318,6 +323,13 @@ class LifecycleServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListEnginePeriods(self, request, context):
+        """List which engine ran which version of a model from when until when, the newest period first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListTransitions(self, request, context):
         """Lists transitions, newest first: which version was moved, by whom and why.
         """
@@ -469,6 +481,11 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     servicer.GetRollout,
                     request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.GetRolloutRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_lifecycle__pb2.GetRolloutResponse.SerializeToString,
+            ),
+            'ListEnginePeriods': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListEnginePeriods,
+                    request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ListEnginePeriodsRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_lifecycle__pb2.ListEnginePeriodsResponse.SerializeToString,
             ),
             'ListTransitions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTransitions,
@@ -1047,6 +1064,33 @@ class LifecycleService(object):
             '/modelward.v1.LifecycleService/GetRollout',
             modelward_dot_v1_dot_lifecycle__pb2.GetRolloutRequest.SerializeToString,
             modelward_dot_v1_dot_lifecycle__pb2.GetRolloutResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListEnginePeriods(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.LifecycleService/ListEnginePeriods',
+            modelward_dot_v1_dot_lifecycle__pb2.ListEnginePeriodsRequest.SerializeToString,
+            modelward_dot_v1_dot_lifecycle__pb2.ListEnginePeriodsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -77,6 +77,8 @@ class LifecycleServiceStub:
     """Reports which version an engine runs."""
     GetRollout: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.GetRolloutRequest, _lifecycle_pb2.GetRolloutResponse]
     """Returns which engines run the expected version, which lag and which are silent."""
+    ListEnginePeriods: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ListEnginePeriodsRequest, _lifecycle_pb2.ListEnginePeriodsResponse]
+    """List which engine ran which version of a model from when until when, the newest period first."""
     ListTransitions: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ListTransitionsRequest, _lifecycle_pb2.ListTransitionsResponse]
     """Lists transitions, newest first: which version was moved, by whom and why."""
     VerifyAuditLog: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.VerifyAuditLogRequest, _lifecycle_pb2.VerifyAuditLogResponse]
@@ -141,6 +143,8 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     """Reports which version an engine runs."""
     GetRollout: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.GetRolloutRequest, _lifecycle_pb2.GetRolloutResponse]  # type: ignore[assignment]
     """Returns which engines run the expected version, which lag and which are silent."""
+    ListEnginePeriods: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ListEnginePeriodsRequest, _lifecycle_pb2.ListEnginePeriodsResponse]  # type: ignore[assignment]
+    """List which engine ran which version of a model from when until when, the newest period first."""
     ListTransitions: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ListTransitionsRequest, _lifecycle_pb2.ListTransitionsResponse]  # type: ignore[assignment]
     """Lists transitions, newest first: which version was moved, by whom and why."""
     VerifyAuditLog: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.VerifyAuditLogRequest, _lifecycle_pb2.VerifyAuditLogResponse]  # type: ignore[assignment]
@@ -302,6 +306,13 @@ class LifecycleServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.GetRolloutResponse, _abc.Awaitable[_lifecycle_pb2.GetRolloutResponse]]:
         """Returns which engines run the expected version, which lag and which are silent."""
+
+    def ListEnginePeriods(
+        self,
+        request: _lifecycle_pb2.ListEnginePeriodsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_pb2.ListEnginePeriodsResponse, _abc.Awaitable[_lifecycle_pb2.ListEnginePeriodsResponse]]:
+        """List which engine ran which version of a model from when until when, the newest period first."""
 
     def ListTransitions(
         self,

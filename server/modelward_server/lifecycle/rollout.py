@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from modelward.lifecycle import EngineStatus, LoadFailure, Rollout, RolloutState, VersionRef
 from modelward_server.actor_context import ActorContext
+from modelward_server.lifecycle.engine_periods import record_report
 from modelward_server.lifecycle.repository import model_row, production_version, version_row
 from modelward_server.storage.tables import EngineRow
 
@@ -39,6 +40,8 @@ def report_active(
     version_row(session, ref)
     if failure:
         version_row(session, VersionRef(ref.model, failure.version))
+    last = session.get(EngineRow, (ref.model, engine), with_for_update=True)
+    record_report(session, ref, engine, last, actor)
     session.merge(
         EngineRow(
             model=ref.model,

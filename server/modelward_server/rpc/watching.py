@@ -5,14 +5,16 @@ from datetime import UTC, datetime
 
 from sqlalchemy.orm import Session
 
+from modelward.lifecycle import VersionRef
 from modelward.shared.convert.common import ref_from_proto, ref_to_proto, span_from_proto
-from modelward.shared.convert.events import failure_from_proto, rollout_to_proto
+from modelward.shared.convert.events import failure_from_proto, period_to_proto, rollout_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server.actor_context import ActorContext
-from modelward_server.lifecycle import rollout
+from modelward_server.lifecycle import engine_periods, rollout
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.model_events import ModelWatches
+from modelward_server.rpc.requests import optional_time
 
 
 class WatchServicer(LifecycleServiceServicer):
@@ -45,3 +47,23 @@ class WatchServicer(LifecycleServiceServicer):
         now = datetime.now(UTC)
         current = await self._unit_of_work.read(lambda session: rollout.get_rollout(session, request.model, now))
         return rollout_to_proto(current)
+
+    async def ListEnginePeriods(
+        self, request: pb.ListEnginePeriodsRequest, context: Context
+    ) -> pb.ListEnginePeriodsResponse:
+        now = datetime.now(UTC)
+        page = await self._unit_of_work.read(
+            lambda session: engine_periods.list_periods(
+                session,
+                VersionRef(request.model, request.version),
+                request.engine,
+                optional_time(request, "ended_after"),
+                optional_time(request, "started_before"),
+                request.page_size,
+                request.page_token,
+                now,
+            )
+        )
+        return pb.ListEnginePeriodsResponse(
+            periods=map(period_to_proto, page.items), next_page_token=page.next_page_token
+        )

@@ -46,6 +46,7 @@ PERMISSIONS = {
         "WatchModels": LISTED,
         "ReportActiveVersion": VIEWER,
         "GetRollout": VIEWER,
+        "ListEnginePeriods": VIEWER,
         "ListTransitions": LISTED,
         "VerifyAuditLog": Permission(Role.VIEWER, Reach.WHOLE),
         "ExportAuditLog": Permission(Role.VIEWER, Reach.WHOLE),

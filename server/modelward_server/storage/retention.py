@@ -1,4 +1,4 @@
-"""Retention: deletion of idempotency records, drift reports, job logs and unused blobs after their retention period.
+"""Retention: deletion of idempotency records, reports, logs, engines and unused blobs after their retention period.
 
 The history of models is kept without limit: audit log, versions, transitions, policies, comparisons, A/B tests, jobs.
 """
@@ -19,7 +19,7 @@ from modelward_server.storage.drift_tables import DriftReportRow, ReferenceRow
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.retraining_tables import JobRow
 from modelward_server.storage.security_tables import UploadRow
-from modelward_server.storage.tables import RequestRow, SweptRow, VersionRow
+from modelward_server.storage.tables import EnginePeriodRow, EngineRow, RequestRow, SweptRow, VersionRow
 
 BATCH = 200
 """Rows that one transaction deletes: few enough that no writer waits long."""
@@ -39,7 +39,7 @@ Step = Callable[[Session, datetime], int]
 
 
 Lifetimes = Mapping[str, timedelta]
-"""Retention period of each kind: `answers`, `reports`, `logs` and `blobs`."""
+"""Retention period of each kind: `answers`, `reports`, `logs`, `engines` and `blobs`."""
 
 
 def created_at(request_id: str) -> datetime | None:
@@ -112,6 +112,19 @@ def sweep_logs(session: Session, before: datetime) -> int:
     return len(sequences)
 
 
+def sweep_engines(session: Session, before: datetime) -> int:
+    """Delete periods that have ended, and engines that are gone with their last periods."""
+    gone = session.scalars(select(EngineRow).where(EngineRow.gone_at < before).limit(BATCH)).all()
+    for row in gone:
+        last = (EnginePeriodRow.model == row.model, EnginePeriodRow.engine == row.engine)
+        session.execute(delete(EnginePeriodRow).where(*last, EnginePeriodRow.ended_at.is_(None)))
+        session.delete(row)
+    old = select(EnginePeriodRow.sequence).where(EnginePeriodRow.ended_at < before).limit(BATCH)
+    sequences = session.scalars(old).all()
+    session.execute(delete(EnginePeriodRow).where(EnginePeriodRow.sequence.in_(sequences)))
+    return len(gone) + len(sequences)
+
+
 def sweep_uploads(session: Session, before: datetime) -> int:
     """Delete records of uploads; to refer to the content again, upload it again or name a model that has it."""
     old = select(UploadRow).where(UploadRow.uploaded_at < before).limit(BATCH)
@@ -121,7 +134,12 @@ def sweep_uploads(session: Session, before: datetime) -> int:
     return len(rows)
 
 
-STEPS: dict[str, Step] = {ANSWERS: sweep_answers, "reports": sweep_reports, "logs": sweep_logs}
+STEPS: dict[str, Step] = {
+    ANSWERS: sweep_answers,
+    "reports": sweep_reports,
+    "logs": sweep_logs,
+    "engines": sweep_engines,
+}
 
 
 _FILES = select(VersionRow.files).where(VersionRow.artifact_deleted_at.is_(None))

@@ -226,6 +226,33 @@ class EngineRow(Base):
     gone_at: Mapped[datetime]
 
 
+class EnginePeriodRow(Base):
+    """A period in which an engine ran a version: a row for each change, not for each report."""
+
+    __tablename__ = "ledger_engine_periods"
+
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(Name, ForeignKey("ledger_models.name"))
+    engine: Mapped[str] = mapped_column(String(256))
+    version: Mapped[int]
+    started_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+    """None for the newest period of an engine; it has ended if the engine is gone."""
+
+    __table_args__ = (
+        Index("ledger_engine_periods_by_model", "model", "sequence"),
+        Index("ledger_engine_periods_by_end", "ended_at"),
+        Index(
+            "ledger_engine_periods_open",
+            "model",
+            "engine",
+            unique=True,
+            sqlite_where=text("ended_at IS NULL"),
+            postgresql_where=text("ended_at IS NULL"),
+        ),
+    )
+
+
 class RequestRow(Base):
     """The answer to a request id, so that a retry gets the same one."""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from modelward.lifecycle import (
     DriftAlarm,
+    EnginePeriod,
     EngineStatus,
     EventKind,
     LoadFailure,
@@ -144,3 +145,17 @@ def failure_to_proto(failure: LoadFailure) -> pb.LoadFailure:
 
 def failure_from_proto(message: pb.LoadFailure) -> LoadFailure:
     return LoadFailure(message.version, message.reason)
+
+
+def period_to_proto(period: EnginePeriod) -> pb.EnginePeriod:
+    return pb.EnginePeriod(
+        engine=period.engine,
+        version=ref_to_proto(period.version),
+        started_at=time_to_proto(period.started_at),
+        ended_at=time_to_proto(period.ended_at),
+    )
+
+
+def period_from_proto(message: pb.EnginePeriod) -> EnginePeriod:
+    ended_at = time_from_proto(message.ended_at) if message.HasField("ended_at") else None
+    return EnginePeriod(message.engine, ref_from_proto(message.version), time_from_proto(message.started_at), ended_at)
