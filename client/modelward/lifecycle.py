@@ -349,6 +349,8 @@ class PromotionPolicy(Record):
     """Periods in which nothing is promoted."""
     material: bool = False
     """Whether it must be promoted by someone other than the person who registered it."""
+    disabled_gates: tuple[str, ...] = ()
+    """Gates that apply unless they are named here: `usable`, which a version passes that loads and predicts."""
     etag: str = ""
     """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
 

@@ -103,17 +103,24 @@ class Signature(Record):
         """Return the signature with what only the other one knows: names, kinds, outputs and classes.
 
         Args:
-            other: of the same model, from another source, such as its reference; None for none. Its inputs are not used
-                if there are more or fewer, or if it has other names.
+            other: of the same model, from another source, such as its reference; None for none. Of a signature with
+                names, inputs of other names are not used; without names, none are used if there are more or fewer.
         """
         if other is None:
             return self
         inputs = self.inputs or other.inputs
-        if len(other.inputs) == len(inputs) and (not self.names or self.names == other.names):
+        if self.names:
+            kinds = {column.name: column for column in other.inputs}
+            inputs = tuple(_completed(column, kinds.get(column.name, column)) for column in inputs)
+        elif len(other.inputs) == len(inputs):
             inputs = tuple(map(_completed, inputs, other.inputs))
         return replace(
             self, inputs=inputs, outputs=self.outputs or other.outputs, classes=self.classes or other.classes
         )
+
+    def without_names(self) -> "Signature":
+        """Return the signature with only the places of the inputs."""
+        return replace(self, inputs=tuple(replace(column, name="") for column in self.inputs))
 
     def _describe(self) -> str:
         names = self.names

@@ -30,6 +30,7 @@ from modelward_server.interceptors.deadlines import Deadlines
 from modelward_server.interceptors.errors import Errors
 from modelward_server.interceptors.grpc_metrics import CallMetrics
 from modelward_server.interceptors.validation import MAX_RECEIVED, Validation
+from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.mlflow.client import MlflowFiles, load_mlflow
 from modelward_server.mlflow.mirror import MlflowMirror
 from modelward_server.mlflow.mirror_task import MirrorTask
@@ -212,6 +213,8 @@ class App:
         files = MlflowFiles(settings.tracking_uri)
         self._sources = Sources(settings.allowed_sources, files, self.blobs, settings.own_artifacts)
         limits = Limits(settings.sandbox_seconds, settings.sandbox_memory_mb, settings.allow_pickle)
+        self._trials = TrialTask(self.ledger, self.blobs, limits)
+        self.background.start("trials", self._trials.run)
         self._comparisons = ComparisonService(self._unit_of_work, self.blobs, limits, settings.dask_scheduler)
         self._add_lifecycle_service()
         self._add_drift_service()
@@ -227,7 +230,7 @@ class App:
         self.background.start("feed", self._events.run)
         registry = MlflowRegistry(self._settings.tracking_uri)
         servicer = LifecycleServicer(
-            self._unit_of_work, self.blobs, self._sources, watches, registry, self.mirror, self.uploads
+            self._unit_of_work, self.blobs, self._sources, watches, registry, self.mirror, self.uploads, self._trials
         )
         add_LifecycleServiceServicer_to_server(servicer, self._server)
 
@@ -260,6 +263,7 @@ class App:
         """Notify the tasks that follow the ledger of a change."""
         self.mirror.wake()
         self._events.wake()
+        self._trials.wake()
 
     async def stop(self) -> None:
         """Refuse new calls, let calls in flight and MLflow's mirror finish within the grace, and close the storage."""

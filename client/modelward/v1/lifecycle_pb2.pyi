@@ -3248,6 +3248,7 @@ class PromotionPolicy(_message.Message):
     FREEZES_FIELD_NUMBER: _builtins.int
     MATERIAL_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    DISABLED_GATES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     require_comparison: _builtins.bool
@@ -3276,6 +3277,10 @@ class PromotionPolicy(_message.Message):
     def freezes(self) -> _containers.RepeatedCompositeFieldContainer[Global___FreezeWindow]:
         """Time windows without promotions."""
 
+    @_builtins.property
+    def disabled_gates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Gates that apply unless they are named here: "usable", which a version passes that loads and predicts."""
+
     def __init__(
         self,
         *,
@@ -3288,10 +3293,11 @@ class PromotionPolicy(_message.Message):
         freezes: _abc.Iterable[Global___FreezeWindow] | None = ...,
         material: _builtins.bool = ...,
         etag: _builtins.str = ...,
+        disabled_gates: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "freezes", b"freezes", "material", b"material", "metrics", b"metrics", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_tags", b"required_tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "freezes", b"freezes", "material", b"material", "metrics", b"metrics", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_tags", b"required_tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

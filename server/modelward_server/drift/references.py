@@ -5,12 +5,13 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass
 
+import numpy as np
 from cachetools import LRUCache
 from pydantic import TypeAdapter
 from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
-from modelward.data import Columns
+from modelward.data import Columns, to_arrow
 from modelward.drift import DEFAULT_REFERENCE, FeatureKind, FeatureProfile, Reference
 from modelward.errors import FieldViolation, InvalidField, ReferenceNotFound
 from modelward.kinds import is_time
@@ -19,6 +20,7 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.drift.profile import Profile, describe
 from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.profile_serialization import from_bytes, to_bytes
+from modelward_server.lifecycle import signatures
 from modelward_server.lifecycle.repository import version_row
 from modelward_server.lifecycle.versions import record_change
 from modelward_server.storage.blobs import BlobStore
@@ -27,6 +29,8 @@ from modelward_server.storage.monitoring_tables import ObservedRowsRow
 
 _features = TypeAdapter(tuple[FeatureProfile, ...])
 PROFILES_CACHED_BYTES = 256 << 20
+EXAMPLE_ROWS = 100
+"""Number of rows of a reference that are kept, to try its version with."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,8 @@ class StoredProfile:
     features: tuple[FeatureProfile, ...]
     digest: str
     ignored: tuple[str, ...]
+    example: bytes
+    """Some rows of the data as an Arrow stream, without the ignored columns."""
 
 
 def store_profile(blobs: BlobStore, columns: Columns, field: str, ignored: Collection[str] = ()) -> StoredProfile:
@@ -63,7 +69,16 @@ def store_profile(blobs: BlobStore, columns: Columns, field: str, ignored: Colle
         fix = f"has no column that is a feature, only {', '.join(columns)}; times and ignored columns are none"
         raise InvalidField(FieldViolation(field, fix))
     profile = build_profile(columns, ignored)
-    return StoredProfile(profile.rows, describe(profile), blobs.put_bytes(to_bytes(profile)), profile.ignored)
+    digest = blobs.put_bytes(to_bytes(profile))
+    return StoredProfile(profile.rows, describe(profile), digest, profile.ignored, _example(columns, profile.ignored))
+
+
+def _example(columns: Columns, ignored: Collection[str]) -> bytes:
+    """Return rows that are evenly spread over the data."""
+    rows = len(next(iter(columns.values())))
+    chosen = np.unique(np.linspace(0, rows - 1, min(rows, EXAMPLE_ROWS)).astype(np.int64))
+    shown = {name: values[chosen] for name, values in columns.items() if name not in ignored}
+    return b"".join(to_arrow(shown))
 
 
 def set_reference(
@@ -75,9 +90,12 @@ def set_reference(
 
     Raises:
         ModelNotFound, VersionNotFound: the version does not exist.
+        InvalidField: it is the default reference, and lacks a column that the model takes.
     """
     version = version_row(session, ref, lock=True)
     name = name or DEFAULT_REFERENCE
+    if name == DEFAULT_REFERENCE:
+        signatures.take_reference(version, profile.features, "header.data")
     row = ReferenceRow(
         model=ref.model,
         version=ref.version,
@@ -86,6 +104,7 @@ def set_reference(
         features=_features.dump_python(profile.features, mode="json"),
         ignored_columns=list(profile.ignored),
         digest=profile.digest,
+        example=profile.example,
         created_at=actor.at,
         created_by=actor.name,
     )

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from sqlalchemy.orm import Session
 
+from modelward.formats import formats
 from modelward.lifecycle import (
     DriftAlarm,
     FreezeWindow,
@@ -15,10 +16,15 @@ from modelward.lifecycle import (
     MetricRange,
     ModelVersion,
     PromotionPolicy,
+    Trial,
+    TrialResult,
     VersionRef,
 )
 from modelward.shared.figures import beside, metric, score
 from modelward_server.statistics.rounding import differs, size_of
+
+USABLE = "usable"
+"""The gate that a policy has unless it names it in `disabled_gates`."""
 
 
 @dataclass(frozen=True)
@@ -65,6 +71,8 @@ def evaluate(policy: PromotionPolicy, inputs: GateInputs) -> tuple[GateResult, .
 
 
 def _results(policy: PromotionPolicy, inputs: GateInputs) -> Iterator[GateResult]:
+    if USABLE not in policy.disabled_gates:
+        yield _usable(inputs.candidate)
     yield from (_metric(bounds, inputs.candidate) for bounds in policy.metrics)
     yield from (_no_worse(margin, inputs) for margin in policy.no_worse_than_production)
     if policy.require_comparison:
@@ -75,6 +83,17 @@ def _results(policy: PromotionPolicy, inputs: GateInputs) -> Iterator[GateResult
     yield from (_freeze(window, inputs.at) for window in policy.freezes)
     if policy.material:
         yield _second_person(inputs)
+
+
+def _usable(candidate: ModelVersion) -> GateResult:
+    """A version must load and predict; files of a format that nobody here knows pass, and the evidence says so."""
+    trial = candidate.trial or Trial(TrialResult.NOT_TRIED, "it has not been tried")
+    if trial.result is TrialResult.USABLE:
+        return GateResult(USABLE, True, f"{candidate} was loaded and predicted {trial.tried_with}")
+    if trial.result is TrialResult.PENDING:
+        return GateResult(USABLE, False, f"the trial of {candidate} has not ended; promote it again in a moment")
+    verb = "is unusable" if trial.result is TrialResult.UNUSABLE else "was not tried"
+    return GateResult(USABLE, candidate.format not in formats(), f"{candidate} {verb}: {trial.reason}")
 
 
 def _metric(bounds: MetricRange, candidate: ModelVersion) -> GateResult:

@@ -16,6 +16,7 @@ from modelward.lifecycle import (
     ModelVersion,
     Stage,
     Transition,
+    Trial,
     VersionRef,
 )
 from modelward.shared.json_values import to_json
@@ -25,6 +26,7 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.files import check_paths
 from modelward_server.lifecycle.models import add_model, touch_model
 from modelward_server.lifecycle.repository import check_etag, check_mask, etag, from_transition, to_version, version_row
+from modelward_server.lifecycle.trials import trial_of_new
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.blobs import BlobStore
@@ -49,6 +51,8 @@ class NewVersion:
     """The path of the file that holds the model; empty if its format is not known."""
     signature: Signature | None = None
     """What the registrant knows of it; the trial completes it."""
+    trial: Trial | None = None
+    """Whether it is to be tried."""
 
     @cached_property
     def digest(self) -> str:
@@ -56,8 +60,13 @@ class NewVersion:
         return manifest_digest(self.files)
 
 
-def prepare_registration(blobs: BlobStore, new: NewVersion) -> NewVersion:
+def prepare_registration(blobs: BlobStore, new: NewVersion, *, allow_pickle: bool) -> NewVersion:
     """Check the uploaded files, recognise the format and hash the manifest, outside of the registering transaction.
+
+    Args:
+        blobs: the files.
+        new: the version.
+        allow_pickle: whether formats that run their author's code may be tried.
 
     Raises:
         InvalidField: the files cannot be stored in one folder.
@@ -66,7 +75,8 @@ def prepare_registration(blobs: BlobStore, new: NewVersion) -> NewVersion:
     check_paths(new.files)
     _check_uploaded(blobs, new.files)
     assert new.digest
-    return _recognised(blobs, new)
+    recognised = _recognised(blobs, new)
+    return replace(recognised, trial=trial_of_new(recognised.format or ModelFormat.OTHER, allow_pickle))
 
 
 def register(session: Session, new: NewVersion, actor: ActorContext) -> ModelVersion:
@@ -112,6 +122,9 @@ def _new_row(new: NewVersion, number: int, actor: ActorContext) -> VersionRow:
         format=new.format or ModelFormat.OTHER,
         model_file=new.model_file,
         signature=None if new.signature is None else to_json(new.signature),
+        trial_result=new.trial.result if new.trial else "",
+        trial_reason=new.trial.reason if new.trial else "",
+        tried_with="",
         framework=new.framework,
         digest=new.digest,
         created_by=actor.name,

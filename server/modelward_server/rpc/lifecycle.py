@@ -1,5 +1,6 @@
 """The servicer of the registry, composed of its groups of methods."""
 
+from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.mlflow.mirror_task import MirrorTask
 from modelward_server.mlflow.registry import MlflowRegistry
 from modelward_server.rpc.audit import AuditServicer
@@ -27,7 +28,9 @@ class LifecycleServicer(RegistryServicer, StageServicer, WatchServicer, AuditSer
         registry: MlflowRegistry,
         mirror: MirrorTask,
         uploads: Uploads,
+        trials: TrialTask,
     ) -> None:
+        self._trials = trials
         self._uploads = uploads
         self._registry = registry
         self._mirror = mirror

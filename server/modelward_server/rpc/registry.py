@@ -16,6 +16,7 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.drift.references import set_reference
 from modelward_server.lifecycle import files, models, queries, versions
 from modelward_server.lifecycle.deletion import check_not_deleted
+from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.retraining.jobs import note_registered
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.registration import copied_files, reference_profile
@@ -31,6 +32,7 @@ class RegistryServicer(LifecycleServiceServicer):
     """Methods for models, versions and their files."""
 
     _unit_of_work: RequestUnitOfWork
+    _trials: TrialTask
     _blobs: BlobStore
     _sources: Sources
     _uploads: Uploads
@@ -130,7 +132,10 @@ class RegistryServicer(LifecycleServiceServicer):
             return pb.RegisterModelVersionResponse(version=version_to_proto(version))
 
         return await self._unit_of_work.run_idempotent_prepared(
-            request, context, lambda _session: versions.prepare_registration(self._blobs, new), register
+            request,
+            context,
+            lambda _session: versions.prepare_registration(self._blobs, new, allow_pickle=self._trials.allow_pickle),
+            register,
         )
 
     async def GetModelVersion(self, request: pb.GetModelVersionRequest, context: Context) -> pb.GetModelVersionResponse:

@@ -24,7 +24,11 @@ from typing import Any, BinaryIO, Never
 from modelward.formats import formats
 from modelward_server.sandbox.confinement import Budget, confine
 
-PROGRAMS = {"work": "modelward_server.sandbox.model_process", "time": "modelward_server.sandbox.latency_benchmark"}
+PROGRAMS = {
+    "work": "modelward_server.sandbox.model_process",
+    "time": "modelward_server.sandbox.latency_benchmark",
+    "try": "modelward_server.sandbox.trial_process",
+}
 REQUEST_BYTES = 1 << 16
 MAX_DESCRIPTORS = 1 << 16
 HUNG_UP = select.POLLHUP | getattr(select, "POLLRDHUP", 0)

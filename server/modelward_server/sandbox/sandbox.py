@@ -92,17 +92,21 @@ def write_job(
     folder: Path,
     version: ModelVersion,
     model: Path,
-    columns: Columns,
+    columns: Columns | bytes,
     limits: Limits,
     run_seconds: float,
     names: Sequence[str] = (),
 ) -> None:
     """Write the inputs of a process into its folder; `run_seconds` is how long it may use every core.
 
+    Args:
+        columns: the features, or an Arrow stream of them; empty for none.
+
     The model is copied, since its process must not have access to the folder where it is stored.
     """
-    with (folder / "features.arrow").open("wb") as file:
-        file.writelines(to_arrow(columns))
+    if columns:
+        with (folder / "features.arrow").open("wb") as file:
+            file.writelines([columns] if isinstance(columns, bytes) else to_arrow(columns))
     name = f"model.{version.format}"
     shutil.copyfile(model, folder / name)
     user = next_user() if level().layers.own_user else None

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKeyConstraint, Index, String, false, text
+from sqlalchemy import ForeignKeyConstraint, Index, LargeBinary, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelward_server.storage.tables import Base, Name
@@ -21,6 +21,8 @@ class ReferenceRow(Base):
     features: Mapped[list[Any]]
     ignored_columns: Mapped[list[Any]] = mapped_column(server_default="[]")
     digest: Mapped[str] = mapped_column(String(64))
+    example: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
+    """Some of its rows as an Arrow stream."""
     created_at: Mapped[datetime]
     created_by: Mapped[str]
 

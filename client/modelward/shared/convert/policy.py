@@ -41,6 +41,7 @@ def policy_to_proto(policy: PromotionPolicy) -> pb.PromotionPolicy:
         required_tags=policy.required_tags,
         freezes=map(freeze_to_proto, policy.freezes),
         material=policy.material,
+        disabled_gates=policy.disabled_gates,
         etag=policy.etag,
     )
 
@@ -55,6 +56,7 @@ def policy_from_proto(message: pb.PromotionPolicy) -> PromotionPolicy:
         required_tags=tuple(message.required_tags),
         freezes=tuple(map(freeze_from_proto, message.freezes)),
         material=message.material,
+        disabled_gates=tuple(message.disabled_gates),
         etag=message.etag,
     )
 

@@ -1,0 +1,136 @@
+"""The background task that tries the versions that were registered, and whoever waits for a version's trial."""
+
+import asyncio
+import logging
+import time
+from contextlib import suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from sqlalchemy.exc import SQLAlchemyError
+
+from modelward.errors import ModelwardError
+from modelward.formats import formats
+from modelward.lifecycle import Trial, TrialResult, VersionRef
+from modelward.signature import Signature
+from modelward_server.lifecycle import trials
+from modelward_server.lifecycle.trials import ClaimedTrial
+from modelward_server.runtime.background import in_own_thread, progressed, stalled
+from modelward_server.runtime.tracing import span
+from modelward_server.sandbox.sandbox import Limits
+from modelward_server.sandbox.trial import try_version
+from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.ledger import Ledger
+
+log = logging.getLogger(__name__)
+
+MAX_SECONDS = 30.0
+"""The longest that the trial of a version may take."""
+CLAIM_SECONDS = 15.0
+"""For how much longer than a trial a claim lasts: for starting the process, and for recording the result."""
+POLL_SECONDS = 10.0
+"""Interval at which it checks for versions that other servers registered or left; this server's own wake it at once."""
+WAIT_POLL_SECONDS = 0.2
+"""Interval at which a waiting call checks for the result of another server's trial."""
+
+
+class TrialTask:
+    """Tries pending versions, one after the other, the oldest first.
+
+    Of all servers, only one tries a version at a time. A server that dies leaves its claim, which ends by itself.
+    """
+
+    def __init__(self, ledger: Ledger, blobs: BlobStore, limits: Limits) -> None:
+        self._ledger = ledger
+        self._blobs = blobs
+        self._limits = replace(limits, seconds=min(limits.seconds, MAX_SECONDS))
+        self._wanted = asyncio.Event()
+        self._ended = asyncio.Condition()
+
+    @property
+    def allow_pickle(self) -> bool:
+        """Whether formats that run their author's code are tried."""
+        return self._limits.allow_pickle
+
+    def wake(self) -> None:
+        """Signal that a version may be pending."""
+        self._wanted.set()
+
+    async def run(self) -> None:
+        """Try versions until cancelled."""
+        while True:
+            self._wanted.clear()
+            try:
+                while await self._next():
+                    await progressed()
+                await progressed()
+            except (ModelwardError, SQLAlchemyError) as error:
+                await stalled(error)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wanted.wait(), POLL_SECONDS)
+
+    async def wait(self, ref: VersionRef, seconds: float) -> None:
+        """Wait until a version is not pending, at most for a time; a version that was never tried becomes pending.
+
+        Raises:
+            ModelNotFound, VersionNotFound: the version does not exist.
+        """
+        end = time.monotonic() + min(seconds, self._limits.seconds + CLAIM_SECONDS)
+        trial = await in_own_thread(self._request, ref)
+        while trial.result is TrialResult.PENDING and (left := end - time.monotonic()) > 0:
+            self.wake()
+            async with self._ended:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._ended.wait(), min(left, WAIT_POLL_SECONDS))
+            trial = await in_own_thread(self._read, ref)
+
+    def _request(self, ref: VersionRef) -> Trial:
+        if (trial := self._read(ref)).result is not TrialResult.NOT_TRIED:
+            return trial
+        with self._ledger.writing() as session:
+            return trials.request_trial(session, ref, self.allow_pickle)
+
+    def _read(self, ref: VersionRef) -> Trial:
+        with self._ledger.reading() as session:
+            return trials.get_trial(session, ref)
+
+    async def _next(self) -> bool:
+        """Try the next version; return whether there was one."""
+        claimed = await in_own_thread(self._claim)
+        if claimed is None:
+            return False
+        try:
+            with span("try", model=claimed.version.model, version=claimed.version.version):
+                trial, signature = await self._try(claimed)
+        except BaseException:
+            await asyncio.shield(in_own_thread(self._release, claimed))
+            raise
+        await in_own_thread(self._conclude, claimed, trial, signature)
+        async with self._ended:
+            self._ended.notify_all()
+        return True
+
+    def _claim(self) -> ClaimedTrial | None:
+        duration = timedelta(seconds=self._limits.seconds + CLAIM_SECONDS)
+        with self._ledger.writing() as session:
+            return trials.claim(session, datetime.now(UTC), duration)
+
+    def _release(self, claimed: ClaimedTrial) -> None:
+        with self._ledger.writing() as session:
+            trials.release(session, claimed)
+
+    def _conclude(self, claimed: ClaimedTrial, trial: Trial, signature: Signature | None) -> None:
+        with self._ledger.writing() as session:
+            trials.conclude(session, claimed, trial, signature)
+
+    async def _try(self, claimed: ClaimedTrial) -> tuple[Trial, Signature | None]:
+        version = claimed.version
+        known = trials.trial_of_new(version.format, self.allow_pickle)
+        if known.result is not TrialResult.PENDING:
+            return known, None
+        name = version.model_file or formats()[version.format].file_name
+        digest = next((file.sha256 for file in version.files if file.path == name), "")
+        if not digest or version.artifact_deletion:
+            return Trial(TrialResult.UNUSABLE, f"has no file {name}"), None
+        path = await asyncio.to_thread(self._blobs.path, digest)
+        return await try_version(version, path, claimed.example, self._limits, claimed.names)
