@@ -219,7 +219,7 @@ class App:
         self._add_lifecycle_service()
         self._add_drift_service()
         add_ComparisonServiceServicer_to_server(
-            ComparisonServicer(self._unit_of_work, self._sources, self._comparisons), self._server
+            ComparisonServicer(self._unit_of_work, self._sources, self._comparisons, self._trials), self._server
         )
         self._add_retraining_service()
         self._add_standard_services()
@@ -245,7 +245,7 @@ class App:
         self.background.start("ticker", Scheduler(self.ledger, self._settings.schedule_seconds, self._wake).run)
         table = partial(stored_table, sources=self._sources, executors=self.executors)
         own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)
-        post_training = PostTraining(own, self._comparisons, gather, table)
+        post_training = PostTraining(own, self._comparisons, gather, table, self._trials.wait)
         self.background.start("follow-ups", post_training.run)
         self._job_waiters = JobWaiters(self._unit_of_work)
         servicer = RetrainingServicer(self._unit_of_work, self.blobs, self._job_waiters, post_training)

@@ -5,11 +5,19 @@ from typing import Any
 
 import click
 
+<<<<<<< HEAD
 from modelward import Client, Model, ModelVersion
 from modelward.cli.options import IGNORE, Measurement, pairs, stages
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
+=======
+from modelward import Client, Model, ModelVersion, Trial, TrialResult
+from modelward.cli.options import Measurement, pairs, stages
+from modelward.cli.output import Output, make_table
+from modelward.cli.remote import remote
+from modelward.signature import Signature
+>>>>>>> ad104c1 (Wait for trials in follow-ups and A/B conclusions, and show them)
 
 
 @click.command()
@@ -78,6 +86,19 @@ def _show_model(out: Output, model: Model) -> None:
     out.record(model, facts)
 
 
+def _trial(trial: Trial) -> str:
+    if trial.result is TrialResult.USABLE:
+        return f"yes, predicted {trial.tried_with}"
+    result = {TrialResult.UNUSABLE: "no", TrialResult.PENDING: "being tried"}.get(trial.result, str(trial.result))
+    return f"{result}: {trial.reason}" if trial.reason else result
+
+
+def _inputs(signature: Signature) -> str:
+    if not signature.inputs:
+        return "columns that are not known"
+    return ", ".join(signature.names) or f"{len(signature.inputs)} columns in order"
+
+
 def _show_version(out: Output, version: ModelVersion) -> None:
     gone = version.artifact_deletion
     facts = {
@@ -88,6 +109,9 @@ def _show_version(out: Output, version: ModelVersion) -> None:
         "created (UTC)": version.created_at,
         "by": version.created_by,
         "format": f"{version.format}, {version.framework}".rstrip(", "),
+        "usable": _trial(version.trial) if version.trial else "",
+        "takes": _inputs(version.signature) if version.signature else "",
+        "classes": ", ".join(map(str, version.signature.classes)) if version.signature else "",
         "references": ", ".join(version.references),
         "digest": version.digest,
         "files deleted": f"by {gone.deleted_by}: {gone.reason}" if gone else "",

@@ -1,11 +1,12 @@
 """The background task that tries the versions that were registered, and whoever waits for a version's trial."""
 
 import asyncio
-import logging
+import math
 import time
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from typing import Protocol
 
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -22,8 +23,6 @@ from modelward_server.sandbox.trial import try_version
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.ledger import Ledger
 
-log = logging.getLogger(__name__)
-
 MAX_SECONDS = 30.0
 """The longest that the trial of a version may take."""
 CLAIM_SECONDS = 15.0
@@ -32,6 +31,16 @@ POLL_SECONDS = 10.0
 """Interval at which it checks for versions that other servers registered or left; this server's own wake it at once."""
 WAIT_POLL_SECONDS = 0.2
 """Interval at which a waiting call checks for the result of another server's trial."""
+
+TRIAL_SHARE = 0.8
+"""The share of a call's time for which it waits for a trial."""
+
+
+class Deadline(Protocol):
+    """A call that has a deadline."""
+
+    def time_remaining(self) -> float | None:
+        """Return the seconds that are left; None without a deadline."""
 
 
 class TrialTask:
@@ -69,8 +78,15 @@ class TrialTask:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wanted.wait(), POLL_SECONDS)
 
-    async def wait(self, ref: VersionRef, seconds: float) -> None:
+    async def wait_within(self, ref: VersionRef, call: Deadline) -> None:
+        """Wait as `wait` does for most of the time that a call has left; the rest is for the promotion itself."""
+        remaining = call.time_remaining()
+        await self.wait(ref, math.inf if remaining is None else TRIAL_SHARE * remaining)
+
+    async def wait(self, ref: VersionRef, seconds: float = math.inf) -> None:
         """Wait until a version is not pending, at most for a time; a version that was never tried becomes pending.
+
+        Without a result after the longest time of a trial it goes on too.
 
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.

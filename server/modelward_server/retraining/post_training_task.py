@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from datetime import UTC, datetime
 
@@ -38,6 +38,7 @@ class PostTraining:
         comparisons: the comparison service.
         gather: reads the evidence for the promotion gates.
         table: returns the table of a serialized `Dataset`, or of a URI if there is none.
+        tried: waits for the trial of a version, without which it is not promoted.
     """
 
     def __init__(
@@ -46,11 +47,13 @@ class PostTraining:
         comparisons: ComparisonService,
         gather: Gather,
         table: Callable[[bytes | None, str], Table],
+        tried: Callable[[VersionRef], Awaitable[None]],
     ) -> None:
         self._unit_of_work = unit_of_work
         self._comparisons = comparisons
         self._gather = gather
         self._table = table
+        self._tried = tried
         self._changed = asyncio.Event()
         self._retries = Retries[str]("what follows the job", POLL_SECONDS, MAX_PAUSE_SECONDS)
 
@@ -83,6 +86,7 @@ class PostTraining:
         return list(filter(self._retries.is_due, jobs))
 
     async def _advance(self, job_id: str) -> None:
+        await self._tried(await self._unit_of_work.read(lambda session: post_training.successor_of(session, job_id)))
         task = await self._unit_of_work.run_prepared_as_system(
             ACTOR,
             lambda session: self._gather(session, post_training.successor_of(session, job_id)),

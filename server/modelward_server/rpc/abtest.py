@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from modelward.abtest import AbAction
 from modelward.assignment import assign
 from modelward.shared.convert.abtest import (
     ab_outcome_from_proto,
@@ -19,6 +20,7 @@ from modelward_server.abtest.conclude import ConclusionRequest, conclude_ab_test
 from modelward_server.abtest.outcomes import assign_outcomes, get_ab_result, record_ab_outcomes
 from modelward_server.abtest.repository import create_ab_test, get_ab_test, list_ab_tests
 from modelward_server.governance.promotion_evidence import gather
+from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 
 
@@ -26,6 +28,7 @@ class AbTestServicer(ComparisonServiceServicer):
     """Methods for A/B tests of versions on live traffic."""
 
     _unit_of_work: RequestUnitOfWork
+    _trials: TrialTask
 
     async def CreateAbTest(self, request: pb.CreateAbTestRequest, context: Context) -> pb.CreateAbTestResponse:
         return await self._unit_of_work.run_idempotent(
@@ -70,6 +73,10 @@ class AbTestServicer(ComparisonServiceServicer):
         conclusion = ConclusionRequest(
             request.test, request.winner, action_from_proto(request.action), request.reason, expected_etag=request.etag
         )
+        if conclusion.action is not AbAction.ROLL_BACK:
+            test = await self._unit_of_work.read(lambda session: get_ab_test(session, request.test))
+            for variant in test.variants:
+                await self._trials.wait_within(variant.version, context)
         return await self._unit_of_work.run_idempotent_prepared(
             request,
             context,

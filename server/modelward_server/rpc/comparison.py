@@ -17,6 +17,7 @@ from modelward_server.comparison.benchmark import BenchmarkOptions
 from modelward_server.comparison.compare import DEFAULT_CONFIDENCE, DEFAULT_LABEL, DEFAULT_PERIODS, ComparisonRequest
 from modelward_server.comparison.repository import get_comparison, list_comparisons, save_comparison
 from modelward_server.comparison.service import ComparisonService, Table
+from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.rpc.abtest import AbTestServicer
 from modelward_server.rpc.datasets import DatasetTable
 from modelward_server.rpc.heartbeats import with_heartbeats
@@ -32,7 +33,10 @@ DEFAULT_SECONDS = 2.0
 class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
     """Serves `modelward.v1.ComparisonService`."""
 
-    def __init__(self, unit_of_work: RequestUnitOfWork, sources: Sources, service: ComparisonService) -> None:
+    def __init__(
+        self, unit_of_work: RequestUnitOfWork, sources: Sources, service: ComparisonService, trials: TrialTask
+    ) -> None:
+        self._trials = trials
         self._unit_of_work = unit_of_work
         self._sources = sources
         self._service = service

@@ -1,9 +1,8 @@
 """The registry's methods for stages: transitions, halts, policies, and resolution of versions."""
 
-import math
 from functools import partial
 
-from modelward.lifecycle import Stage, TrialResult, VersionRef
+from modelward.lifecycle import Stage, VersionRef
 from modelward.shared.convert.common import ref_from_proto
 from modelward.shared.convert.lifecycle import (
     model_to_proto,
@@ -16,15 +15,12 @@ from modelward.shared.convert.policy import policy_from_proto, policy_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server.governance.promotion_evidence import GatheredEvidence, gather
-from modelward_server.lifecycle import halts, policies, promotion, transition_queries, trials
+from modelward_server.lifecycle import halts, policies, promotion, transition_queries
 from modelward_server.lifecycle.deletion import delete_artifact
 from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time, stages_of
 from modelward_server.rpc.resolve_cache import Resolver
-
-TRIAL_SHARE = 0.8
-"""The share of a call's time for which it waits for a trial; the rest is for the promotion itself."""
 
 
 class StageServicer(LifecycleServiceServicer):
@@ -39,7 +35,7 @@ class StageServicer(LifecycleServiceServicer):
     ) -> pb.TransitionModelVersionResponse:
         [to], ref = stages_of([request.to]), ref_from_proto(request.version)
         if to is Stage.PRODUCTION:
-            await self._wait_for_trial(ref, context)
+            await self._trials.wait_within(ref, context)
         return await self._unit_of_work.run_idempotent_prepared(
             request,
             context,
@@ -50,13 +46,6 @@ class StageServicer(LifecycleServiceServicer):
             at_first=[GatheredEvidence(ref)],
             dry_run=request.dry_run,
         )
-
-    async def _wait_for_trial(self, ref: VersionRef, context: Context) -> None:
-        """Wait within the call's deadline for a trial that has not ended: the gate `usable` refuses it otherwise."""
-        trial = await self._unit_of_work.read(lambda session: trials.get_trial(session, ref))
-        if trial.result is TrialResult.PENDING or (trial.result is TrialResult.NOT_TRIED and trial.tried_at is None):
-            remaining = context.time_remaining()
-            await self._trials.wait(ref, math.inf if remaining is None else TRIAL_SHARE * remaining)
 
     async def ResolveModel(self, request: pb.ResolveModelRequest, context: Context) -> pb.ResolveModelResponse:
         return await self._resolver.resolve(request)
