@@ -140,7 +140,7 @@ async def test_superior_verdict_opens_the_gate_that_asks_for_a_comparison(
     done = await client.conclude_ab_test(better, action="by-rule")
     assert present(done.conclusion).result.verdict is Verdict.SUPERIOR
     promoted = next(t for t in await collect(client.list_transitions(name)) if t.to_stage is Stage.PRODUCTION)
-    [gate] = promoted.gates
+    [_, gate] = promoted.gates
     assert f"{name}/2 is superior to {name}/1 by pnl_bps (A/B test {better.test})" in gate.evidence
 
 

@@ -12,10 +12,11 @@ def test_promote_says_what_it_does_to_whom(commands: Commands, in_production: st
     third = sdk.register(in_production, weights)
     assert commands.said("promote", third, "--to", "staging") == f"{third} is now in staging\n"
     tried = commands.said("promote", third, "--to", "production", "--dry-run")
-    assert tried == f"{third} would be in production; {in_production}/2 would be archived\n"
+    warning = f"usable: {third} was not tried: no format of its files is known here, so nobody can say whether it loads"
+    assert tried == f"{third} would be in production; {in_production}/2 would be archived\n  {warning}\n"
     assert sdk.get_version(third).stage is Stage.STAGING
     done = commands.said("promote", third, "--to", "production", "--reason", "new regime")
-    assert done == f"{third} is now in production; {in_production}/2 is archived\n"
+    assert done == f"{third} is now in production; {in_production}/2 is archived\n  {warning}\n"
     assert (
         next(move for move in sdk.list_transitions(in_production) if move.version == third.ref).reason == "new regime"
     )

@@ -5,19 +5,12 @@ from typing import Any
 
 import click
 
-<<<<<<< HEAD
-from modelward import Client, Model, ModelVersion
+from modelward import Client, Model, ModelVersion, Trial, TrialResult
 from modelward.cli.options import IGNORE, Measurement, pairs, stages
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
-=======
-from modelward import Client, Model, ModelVersion, Trial, TrialResult
-from modelward.cli.options import Measurement, pairs, stages
-from modelward.cli.output import Output, make_table
-from modelward.cli.remote import remote
 from modelward.signature import Signature
->>>>>>> ad104c1 (Wait for trials in follow-ups and A/B conclusions, and show them)
 
 
 @click.command()

@@ -53,6 +53,8 @@ class StoredProfile:
     ignored: tuple[str, ...]
     example: bytes
     """Some rows of the data as an Arrow stream, without the ignored columns."""
+    field: str
+    """How errors name the data."""
 
 
 def store_profile(blobs: BlobStore, columns: Columns, field: str, ignored: Collection[str] = ()) -> StoredProfile:
@@ -70,7 +72,8 @@ def store_profile(blobs: BlobStore, columns: Columns, field: str, ignored: Colle
         raise InvalidField(FieldViolation(field, fix))
     profile = build_profile(columns, ignored)
     digest = blobs.put_bytes(to_bytes(profile))
-    return StoredProfile(profile.rows, describe(profile), digest, profile.ignored, _example(columns, profile.ignored))
+    example = _example(columns, profile.ignored)
+    return StoredProfile(profile.rows, describe(profile), digest, profile.ignored, example, field)
 
 
 def _example(columns: Columns, ignored: Collection[str]) -> bytes:
@@ -95,7 +98,7 @@ def set_reference(
     version = version_row(session, ref, lock=True)
     name = name or DEFAULT_REFERENCE
     if name == DEFAULT_REFERENCE:
-        signatures.take_reference(version, profile.features, "header.data")
+        signatures.take_reference(version, profile.features, profile.field)
     row = ReferenceRow(
         model=ref.model,
         version=ref.version,
