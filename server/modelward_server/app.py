@@ -212,7 +212,9 @@ class App:
         self.uploads = Uploads(settings.upload_silence_seconds)
         files = MlflowFiles(settings.tracking_uri)
         self._sources = Sources(settings.allowed_sources, files, self.blobs, settings.own_artifacts)
-        limits = Limits(settings.sandbox_seconds, settings.sandbox_memory_mb, settings.allow_pickle)
+        limits = Limits(
+            settings.sandbox_seconds, settings.sandbox_memory_mb, settings.allow_pickle, settings.trusted_types
+        )
         self._trials = TrialTask(self.ledger, self.blobs, limits)
         self.background.start("trials", self._trials.run)
         self._comparisons = ComparisonService(self._unit_of_work, self.blobs, limits, settings.dask_scheduler)

@@ -111,6 +111,10 @@ class Settings(BaseSettings):
         default=False,
         description="Allow comparing models stored as pickles, which run their authors' code in a confined process.",
     )
+    trusted_types: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(),
+        description="Comma-separated names of further types that skops files may contain, such as my_package.MyStep.",
+    )
     dask_scheduler: str = Field(
         default="",
         description="Address of a dask scheduler whose workers compare Parquet data, such as tcp://10.0.0.5:8786.",
@@ -252,10 +256,19 @@ class Settings(BaseSettings):
             raise ValueError("leaves no port for each process: they use this one and those after it")
         return port
 
-    @field_validator("allowed_sources", "webhooks", mode="before")
+    @field_validator("allowed_sources", "trusted_types", "webhooks", mode="before")
     @classmethod
     def split(cls, value: object) -> object:
         return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+    @field_validator("trusted_types")
+    @classmethod
+    def check_types(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            parts = name.split(".")
+            if len(parts) < 2 or not all(part.isidentifier() for part in parts):
+                raise ValueError(f"{name} is not the complete name of a type, such as my_package.MyStep")
+        return names
 
     @field_validator("allowed_sources")
     @classmethod

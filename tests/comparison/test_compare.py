@@ -1,6 +1,7 @@
 """Comparisons, through both clients: models registered, run in the server, and judged."""
 
 import asyncio
+import os
 import pickle
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -15,9 +16,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import skops.io
+from pydantic import ValidationError
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from modelward import (
     AsyncClient,
@@ -32,9 +36,12 @@ from modelward import (
 )
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.comparison_pb2_grpc import ComparisonServiceStub
+from modelward_server.sandbox.sandbox_process import close_fork_servers
 from modelward_server.settings import Settings
 from tests.support.clients import as_async, collect
 from tests.support.comparison_models import crashing, endless, features
+from tests.support.documents import ROOT
+from tests.support.own_steps import Doubled
 from tests.support.running_server import RunningServer
 
 pytestmark = pytest.mark.system  # Runs models in processes.
@@ -157,6 +164,37 @@ async def test_pickle_is_run_where_the_operator_allows_it(name: str, tmp_path: P
         found = await client.compare(versions, TEST, direction(TEST))
     assert found.results[0].metrics == found.results[1].metrics
     await asyncio.to_thread(running.stop)
+
+
+async def test_a_type_is_run_where_the_operator_trusts_it(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]))
+    close_fork_servers()  # Another one finds the module.
+    doubled, trusted = make_pipeline(Doubled(), good()), "tests.support.own_steps.Doubled"
+    running = RunningServer(Settings(port=0, data_dir=tmp_path / "data", trusted_types=(trusted,)))
+    async with AsyncClient(running.target) as client:
+        with pytest.warns(errors.UntrustedTypesWarning):
+            versions = [await client.register(name, model) for model in (doubled.fit(TRAIN, direction(TRAIN)), good())]
+        found = await client.compare(versions, TEST, direction(TEST))
+        assert found.result(versions[0].ref)["accuracy"] > 0.8
+        assert not any(one.failure for one in await client.benchmark(versions, TEST, seconds=0.1))
+        unknown = make_pipeline(FunctionTransformer(np.copy), good()).fit(TRAIN, direction(TRAIN))
+        with pytest.warns(errors.UntrustedTypesWarning):
+            versions.append(await client.register(name, unknown))
+        found = await client.compare(versions, TEST, direction(TEST))
+        assert found.result(versions[2].ref).failure.endswith("does not trust: numpy.copy")
+    await asyncio.to_thread(running.stop)
+    close_fork_servers()
+
+
+@pytest.mark.parametrize("value", ["my_package", "my_package.*", "my_package.", "my package.Step"])
+def test_a_trusted_type_has_a_complete_name(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELWARD_TRUSTED_TYPES", f"my_package.MyStep, {value}")
+    with pytest.raises(ValidationError, match=r"is not the complete name of a type, such as my_package\.MyStep"):
+        Settings()
+    monkeypatch.setenv("MODELWARD_TRUSTED_TYPES", "my_package.MyStep, other.part.Step")
+    assert Settings().trusted_types == ("my_package.MyStep", "other.part.Step")
 
 
 async def _register_two(client: AsyncClient, name: str) -> list[str]:

@@ -58,7 +58,7 @@ def load_model(job: Mapping[str, Any], folder: Path) -> Predictor:
     """Load the job's model."""
     signature = Signature.from_dict(job["signature"]) if job["signature"] else Signature()
     known = import_runtime(job["format"])
-    return load(known, folder / job["model"], signature.completed(Signature.of(job["names"])))
+    return load(known, folder / job["model"], signature.completed(Signature.of(job["names"])), job["trusted"])
 
 
 def load_table(model: Predictor, folder: Path) -> Any:

@@ -48,6 +48,8 @@ class Limits:
     """Memory in MiB for the model itself, in addition to the interpreter and the libraries."""
     allow_pickle: bool = False
     """Whether it may be a pickle, which runs its author's code."""
+    trusted_types: tuple[str, ...] = ()
+    """Names of types that its file may contain in addition to those that Modelward trusts."""
 
 
 @dataclass(frozen=True)
@@ -117,6 +119,7 @@ def write_job(
         "cpu_seconds": ceil(run_seconds * (os.cpu_count() or 1)) + 1,
         "user": user,
         "names": list(names),
+        "trusted": list(limits.trusted_types),
         "signature": version.signature.to_dict() if version.signature else None,
     }
     (folder / "job.json").write_text(json.dumps(job))
