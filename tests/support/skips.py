@@ -9,6 +9,8 @@ LISTED = {
     "tests/client/test_kinds.py::test_typed_columns_of_a_message_hold_the_same",
     "tests/drift/test_kinds.py::test_what_is_no_feature_is_refused_by_its_name",
     "tests/sandbox/test_confinement.py::test_an_odd_answer_is_the_failure_of_its_version",
+    # It needs PyTorch, which is too large for the usual environment.
+    "tests/client/test_onnx_export.py::test_a_module_of_pytorch_predicts_the_same_as_onnx",
     # These need what a container may not have: a disk that can be mounted, a kernel with Landlock, toolchains.
     "tests/sandbox/test_confinement.py",
     "tests/sandbox/test_server_killed.py",

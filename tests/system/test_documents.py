@@ -75,6 +75,7 @@ NOT_RUN = {
     "modelward serve --database-url postgresql+psycopg://… --mlflow-uri http://… --blobs-dir /mnt/models …": (
         "needs PostgreSQL and MLflow; test_failover.py starts several such servers"
     ),
+    "from modelward.onnx_export import from_torch": "needs PyTorch; tests/client/test_onnx_export.py does it",
     "apt-get install g++ cmake pkg-config libgrpc++-dev libprotobuf-dev protobuf-compiler-grpc": (
         "needs root; .ci/run does it"
     ),

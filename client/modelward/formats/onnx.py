@@ -22,7 +22,7 @@ class OnnxFormat:
 
     name = "onnx"
     file_name = "model.onnx"
-    extra = ""
+    extra = "onnx"
     runs_code = False
     modules: Sequence[str] = ("onnxruntime",)
 

@@ -11,6 +11,8 @@ from modelward.signature import Signature
 
 PROTOCOLS = (2, 3, 4, 5)
 """Protocols that name themselves in the first two bytes; those before are text without a signature."""
+TORCH = b"\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""What follows in a file of PyTorch before 1.6: several pickles and raw numbers, stored and never opened."""
 
 
 class PickleFormat:
@@ -34,6 +36,8 @@ class PickleFormat:
         """Recognise the protocol in the first bytes and the final instruction, STOP."""
         with path.open("rb") as file:
             head = file.read(2)
+            if file.read(len(TORCH)) == TORCH:
+                return False
             if len(head) < 2 or head[0] != pickle.PROTO[0] or head[1] not in PROTOCOLS:
                 return False
             file.seek(-1, 2)

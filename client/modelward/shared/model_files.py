@@ -88,10 +88,19 @@ def _format_of(model: object) -> Format:
     if isinstance(model, type):
         fix = f"{model.__name__} is a class; give an instance, such as {model.__name__}().fit(X, y)"
         raise InvalidField(FieldViolation("model", fix))
+    if helper := _onnx_helper(model):
+        fix = f"cannot be saved by itself; register(name, {helper}(model, reference).model) of modelward.onnx_export"
+        raise InvalidField(FieldViolation("model", f"{type(model).__name__} {fix}"))
     if known := format_of_object(model):
         return known
     fix = "is not a path, a scikit-learn estimator or an ONNX model; save it to a file and give the path"
     raise InvalidField(FieldViolation("model", f"{type(model).__name__} {fix}"))
+
+
+def _onnx_helper(model: object) -> str:
+    """Return the function of `modelward.onnx_export` for a module of PyTorch or a result of statsmodels, or nothing."""
+    modules = {kind.__module__.partition(".")[0] for kind in type(model).__mro__}
+    return next((f"from_{name}" for name in ("torch", "statsmodels") if name in modules), "")
 
 
 def _write(model: object, known: Format, folder: Path) -> str:
