@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelward import Client, MetricRange, ModelVersion, Stage, Transition
+from modelward import Client, MetricRange, ModelVersion, Stage, Transition, errors
 from modelward.shared.convert.common import stage_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
@@ -210,3 +210,9 @@ def test_history_is_cut_by_time(
     assert [*sdk.list_transitions(moved_after=start, moved_before=end)] == [m for m in everything if meets(m)]
     of_model = [*sdk.list_transitions(prefix + "ba", version=2, moved_after=start, moved_before=end)]
     assert of_model == [m for m in moves[::-1] if meets(m) and m.version.version == 2]
+
+
+def test_versions_of_a_model_that_does_not_exist_are_not_found(sdk: Client, name: str) -> None:
+    with pytest.raises(errors.ModelNotFound, match=name):
+        list(sdk.list_versions(name))
+    assert list(sdk.list_versions(name_prefix=name)) == []

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, and_, select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import MetricRange, Model, ModelVersion, Page, Stage
-from modelward_server.lifecycle.repository import to_model, to_version
+from modelward_server.lifecycle.repository import model_row, to_model, to_version
 from modelward_server.storage.paging import Key, is_visible, starts_with
 from modelward_server.storage.search import Condition, search_page
 from modelward_server.storage.search_tables import ModelTagRow, VersionMetricRow, VersionTagRow, value_digest
@@ -73,7 +73,13 @@ def _production_versions(session: Session, models: list[str]) -> dict[str, int]:
 def list_versions(
     session: Session, version_filter: VersionFilter, page_size: int, page_token: str
 ) -> Page[ModelVersion]:
-    """Return a page of the versions that meet every condition, ordered by model and by descending number."""
+    """Return a page of the versions that meet every condition, ordered by model and by descending number.
+
+    Raises:
+        ModelNotFound: the filter names a model that does not exist.
+    """
+    if version_filter.model:
+        model_row(session, version_filter.model)
     page = search_page(
         session,
         [Key(VersionRow.model), Key(VersionRow.version, descending=True)],
