@@ -80,7 +80,7 @@ class BoosterPredictor(Predictor):
     def _calls(self) -> None:
         self.in_frame = False
         if self.classes:
-            self.predict_proba = self._predict_proba
+            self._offer_probabilities()
 
     def predict(self, table: Any) -> Array:
         """Predict each row of a table; see `Predictor.predict`."""

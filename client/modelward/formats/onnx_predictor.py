@@ -27,11 +27,11 @@ class OnnxModel:
         """
         import onnxruntime as runtime
 
-        self.graph = _read(path)
+        self.graph: OnnxGraph = _read(path)
         options = runtime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        self.session = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self.inputs = [OnnxInput.of(one) for one in self.session.get_inputs()]
+        self.session: Any = runtime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self.inputs: list[OnnxInput] = [OnnxInput.of(one) for one in self.session.get_inputs()]
         check_inputs(self.inputs)
         self.outputs: OnnxOutputs = choose_outputs(self.graph, self.session.get_outputs())
         self.output_names: list[str] = [one.name for one in self.session.get_outputs()]
@@ -69,7 +69,7 @@ class OnnxPredictor(Predictor):
     def _calls(self) -> None:
         self.in_frame = False
         if any(column.name == "probabilities" for column in self.signature.outputs):
-            self.predict_proba = self._predict_proba
+            self._offer_probabilities()
 
     def predict(self, table: Any) -> NDArray[Any]:
         """Predict each row of a table; see `Predictor.predict`."""

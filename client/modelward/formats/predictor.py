@@ -25,7 +25,7 @@ class Predictor:
     other methods derives from it.
     """
 
-    in_frame = False
+    in_frame: bool = False
     """Whether the model takes a data frame of pandas; otherwise it takes a matrix."""
     predict_proba: Callable[[Any], Array]
     """Returns the probabilities of a table's rows: float64 of shape (rows, classes); only where the model has some."""
@@ -38,9 +38,9 @@ class Predictor:
             signature: the version's.
             given_names: whether the names are those of the reference, because the model does not know its own.
         """
-        self.raw = raw
+        self.raw: Any = raw
         """The library's own object."""
-        self.signature = signature
+        self.signature: Signature = signature
         """The columns that it takes, and what it predicts."""
         self._names = list(signature.names)
         self._width = len(signature.inputs)
@@ -55,8 +55,12 @@ class Predictor:
             self._predict = self._cannot_predict
         if hasattr(self.raw, "predict_proba"):
             self._probabilities: Callable[[Any], Any] = self.raw.predict_proba
-            self.predict_proba = self._predict_proba
+            self._offer_probabilities()
         self.in_frame = hasattr(self.raw, "feature_names_in_")
+
+    def _offer_probabilities(self) -> None:
+        """Give the object the method `predict_proba`."""
+        self.predict_proba = self._predict_proba
 
     def _cannot_predict(self, _rows: Any) -> Any:
         raise TypeError(f"a {type(self.raw).__name__} has no method predict, and cannot be called")
