@@ -190,8 +190,8 @@ class AsyncStages(AsyncConnection):
             >>> accurate = (MetricRange("accuracy", at_least=0.55),)
             >>> policy = await mw.set_promotion_policy(PromotionPolicy("spx-trend", metrics=accurate))
             >>> moved = await mw.promote("spx-trend/2", to="production", dry_run=True)
-            >>> [gate.evidence for gate in moved.gates]
-            ['accuracy 0.58 is in range']
+            >>> print(moved.gates[-1].evidence)
+            accuracy 0.58 is in range
         """
         request = pb.SetPromotionPolicyRequest(policy=policy_to_proto(policy))
         return policy_from_proto((await self._call(self._lifecycle.SetPromotionPolicy, request)).policy)

@@ -1,6 +1,7 @@
 """Signatures of versions, checked against their references and completed by them."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from modelward.drift import FeatureKind, FeatureProfile
 from modelward.formats import formats
@@ -12,8 +13,9 @@ from modelward_server.lifecycle.repository import signature_of
 from modelward_server.storage.tables import VersionRow
 
 KINDS = {FeatureKind.NUMBER: ColumnKind.NUMBER, FeatureKind.CATEGORY: ColumnKind.CATEGORY}
-NAMED_BY_REFERENCE = "named_by_reference"
-"""Marks a stored signature whose names are those of the reference, because the model does not know its own."""
+BY_REFERENCE = "by_reference"
+"""Where a stored signature says what of its inputs is the reference's, because the model does not know it."""
+NOTHING, NAMES, INPUTS = "nothing", "names", "inputs"
 
 
 def take_reference(row: VersionRow, features: Sequence[FeatureProfile], field: str) -> None:
@@ -29,13 +31,19 @@ def take_reference(row: VersionRow, features: Sequence[FeatureProfile], field: s
     Raises:
         InvalidField: a column is missing, or there are more or fewer than a model without names takes.
     """
-    own = signature_of(row) or Signature()
-    by_reference = bool(row.signature and row.signature.get(NAMED_BY_REFERENCE)) or not own.names
+    own = _own_signature(row)
     names = [feature.name for feature in features]
-    if by_reference:
-        own = own.without_names()
     check_columns(own, names, field)
     known = Signature.of(names, kinds=[KINDS[feature.kind] for feature in features])
-    row.signature = to_json(own.completed(known)) | {NAMED_BY_REFERENCE: by_reference}
+    by_reference = NOTHING if own.names else NAMES if own.inputs else INPUTS
+    row.signature = to_json(own.completed(known)) | {BY_REFERENCE: by_reference}
     if row.trial_result and row.format in formats():
         row.trial_result, row.trial_claimed_until = TrialResult.PENDING, None
+
+
+def _own_signature(row: VersionRow) -> Signature:
+    """Return a version's signature without what is known by its former reference."""
+    signature, by_reference = signature_of(row) or Signature(), (row.signature or {}).get(BY_REFERENCE, NOTHING)
+    if by_reference == INPUTS:
+        return replace(signature, inputs=())
+    return signature.without_names() if by_reference == NAMES else signature

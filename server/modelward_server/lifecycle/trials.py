@@ -112,9 +112,10 @@ def conclude(session: Session, claimed: ClaimedTrial, trial: Trial, found: Signa
         return
     _put(row, trial)
     row.mirror_wanted += 1
-    known = signature_of(row) or Signature()
     if found is not None:
-        row.signature = (row.signature or {}) | to_json(known.completed(found))
+        known = signature_of(row)
+        same = known is not None and known.inputs == found.inputs
+        row.signature = ((row.signature or {}) if same else {}) | to_json(found)
 
 
 def release(session: Session, claimed: ClaimedTrial) -> None:

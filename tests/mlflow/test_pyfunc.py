@@ -1,0 +1,87 @@
+"""MLflow loads what Modelward shows there, by its own means."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import lightgbm
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from modelward import Client
+from modelward.signature import Signature
+from tests.support.onnx_files import linear_model
+from tests.support.running_server import RunningServer
+from tests.support.waiting import eventually
+
+pytestmark = [pytest.mark.system, pytest.mark.filterwarnings("ignore")]  # MLflow's own warnings.
+
+FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 2)), columns=["momentum", "vix"])
+UP = np.where(FRAME.momentum > 0, "up", "down")
+
+
+class OnnxFile:
+    """What predicts the same as the ONNX model of the test."""
+
+    @staticmethod
+    def predict(frame: pd.DataFrame) -> Any:
+        return frame.to_numpy() @ [2.0, -1.0] + 0.5
+
+
+def _registered(client: Client, name: str, kind: str, folder: Path) -> Any:
+    """Register a model, and return what predicts the same."""
+    if kind == "onnx":
+        (folder / "model.onnx").write_bytes(linear_model([2.0, -1.0], 0.5))
+        version = client.register(name, folder / "model.onnx", reference=FRAME)
+        model: Any = OnnxFile
+    else:
+        model = {"skops": LogisticRegression(), "lightgbm": lightgbm.LGBMClassifier(n_estimators=5, verbose=-1)}[kind]
+        version = client.register(name, model.fit(FRAME, UP), reference=FRAME)
+    client.promote(version, to="staging")
+    client.promote(version, to="production")
+    return model
+
+
+@pytest.mark.parametrize("allowed", ["true", "false"])
+@pytest.mark.parametrize("kind", ["skops", "onnx", "lightgbm"])
+def test_python_function_predicts_as_the_model_does(
+    server: RunningServer, name: str, kind: str, allowed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", allowed)
+    with Client(server.target) as client:
+        model = _registered(client, name, kind, tmp_path)
+        eventually(lambda: client.resolve(name).version.mlflow_version)
+        mlflow.set_tracking_uri(server.settings.tracking_uri)
+        loaded = eventually_loaded(f"models:/{name}@production")
+        np.testing.assert_allclose(_numbers(loaded.predict(FRAME)), _numbers(model.predict(FRAME)), rtol=1e-5)
+
+
+def eventually_loaded(uri: str) -> Any:
+    """Load a model once MLflow has it."""
+    found: list[Any] = []
+
+    def load() -> bool:
+        with suppress(mlflow.exceptions.MlflowException):
+            found.append(mlflow.pyfunc.load_model(uri))
+        return bool(found)
+
+    eventually(load)
+    return found[0]
+
+
+def _numbers(predicted: Any) -> Any:
+    values = np.ravel(predicted)
+    return values if values.dtype.kind == "f" else (values == "up").astype(float)
+
+
+def test_the_signature_is_there(server: RunningServer, name: str, tmp_path: Path) -> None:
+    with Client(server.target) as client:
+        _registered(client, name, "skops", tmp_path)
+        known = client.resolve(name).version.signature or Signature()
+        mlflow.set_tracking_uri(server.settings.tracking_uri)
+        shown = eventually_loaded(f"models:/{name}@production").metadata.signature
+    assert shown.inputs.input_names() == list(known.names)
+    assert [str(kind) for kind in shown.inputs.input_types()] == ["DataType.double"] * 2
