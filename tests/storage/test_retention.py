@@ -148,7 +148,7 @@ def test_logs_of_ended_jobs_go(running: RunningServer, client: Client, tmp_path:
     client.complete_job(job, version, log="epoch 1")
     log = hashlib.sha256(b"epoch 1").hexdigest()
     blob = running.app.blobs.path(log)
-    assert sweep(running, 1) == {"answers": 0, "reports": 0, "logs": 0, "blobs": 0}
+    assert set(sweep(running, 1).values()) == {0}
     assert blob.exists()
     assert sweep(running, 3)["logs"] == 1
     assert not blob.exists()

@@ -148,7 +148,7 @@ def rollout(client: Client, out: Output, model: str) -> None:
 @limit(50)
 @remote
 def engines(client: Client, out: Output, model: str, engine: str, at: datetime | None, limit: int) -> None:
-    """List which engine ran which version of MODEL from when until when, the newest first."""
+    """List the engines of MODEL and what they ran, newest first."""
     before = at + timedelta(microseconds=1) if at else None
     periods = client.list_engine_periods(model, engine=engine, ended_after=at, started_before=before)
     out.rows(
