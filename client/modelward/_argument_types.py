@@ -92,7 +92,7 @@ def _anything(value: Any, field: str) -> Any:
     return value
 
 
-def _text(value: Any, field: str) -> str:
+def as_text(value: Any, field: str) -> str:
     if not isinstance(value, str):
         shown = f", for example {str(value)!r}" if isinstance(value, numbers.Number) else ""
         raise refused(field, value, f"give text{shown}")
@@ -187,7 +187,7 @@ ANYTHING = ArgumentType("anything", _anything)
 BASIC: dict[Any, ArgumentType] = {
     Any: ANYTHING,
     object: ANYTHING,
-    str: ArgumentType("text", _text),
+    str: ArgumentType("text", as_text),
     int: _whole_number(31),
     float: ArgumentType("a number", _number),
     bool: ArgumentType("True or False", _truth),

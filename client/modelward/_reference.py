@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelward._argument_types import as_text
 from modelward._transfers import describe_file
 from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.model_files import Saved
@@ -24,12 +25,14 @@ def checked_reference(reference: Any, ignored: Sequence[str]) -> CheckedReferenc
     """Convert reference data to columns; a text is the URI of files that the server reads.
 
     Raises:
-        InvalidField: they are not a table, or `ignored` names a column that does not exist.
+        InvalidField: they are not a table, or not text in UTF-8, or `ignored` names a column that does not exist.
     """
     if reference is None and ignored:
         raise InvalidField(FieldViolation("ignore", "has no effect without reference; give both"))
-    if reference is None or isinstance(reference, str):
-        return reference
+    if isinstance(reference, str):
+        return as_text(reference, "reference")
+    if reference is None:
+        return None
     from modelward.data import to_reference_columns
 
     return to_reference_columns(reference, None, "reference", ignored)
