@@ -90,9 +90,6 @@ class BoosterPredictor(Predictor):
     def _predict_proba(self, table: Any) -> Array:
         return _probabilities(self.call(self._rows(table)))
 
-    def _rows(self, table: Any) -> Any:
-        return table if type(table) is np.ndarray and self._fits(table) else self.prepare(table)
-
     def outputs(self, rows: Any) -> Outputs:
         """Return the predictions of rows from `prepare`."""
         scores = np.asarray(self.call(rows))

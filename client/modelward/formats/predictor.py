@@ -85,12 +85,14 @@ class Predictor:
         Raises:
             InvalidField: a column is missing, or an array has more or fewer columns than the model takes.
         """
-        rows = table if type(table) is np.ndarray and self._fits(table) else self.prepare(table)
-        return np.asarray(self._predict(rows))
+        return np.asarray(self._predict(self._rows(table)))
 
     def _predict_proba(self, table: Any) -> Array:
-        rows = table if type(table) is np.ndarray and self._fits(table) else self.prepare(table)
-        return np.asarray(self._probabilities(rows))
+        return np.asarray(self._probabilities(self._rows(table)))
+
+    def _rows(self, table: Any) -> Any:
+        """Return a table in the form that the model takes; an array in order is taken as it is."""
+        return table if type(table) is np.ndarray and self._fits(table) else self.prepare(table)
 
     def call(self, rows: Any) -> Any:
         """Call the model with rows from `prepare`; this is the call that is timed."""

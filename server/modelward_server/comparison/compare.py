@@ -19,6 +19,7 @@ from modelward_server.comparison.scoring import choose_metrics, score_runs, spli
 from modelward_server.comparison.trading_returns import add_trading_returns, deflated_sharpes
 from modelward_server.comparison.verdict import Evaluation, EvaluationTerms, evaluate
 from modelward_server.lifecycle.deletion import check_not_deleted
+from modelward_server.lifecycle.files import model_file
 from modelward_server.runtime.tracing import span
 from modelward_server.sandbox.sandbox import Limits, Run, run_model
 
@@ -230,11 +231,10 @@ def main_file(version: ModelVersion, allow_pickle: bool) -> ArtifactFile:
     if known.runs_code and not allow_pickle:
         why = f"is stored as {known.name}, which would run its author's code; the operator may allow it"
         raise _not_run(version, f"{why} with MODELWARD_ALLOW_PICKLE")
-    name = version.model_file or known.file_name
-    found = [file for file in version.files if file.path == name]
-    if not found:
+    name, file = model_file(version, known)
+    if file is None:
         raise _not_run(version, f"has no {name}, which the server would run")
-    return found[0]
+    return file
 
 
 def _not_run(version: ModelVersion, why: str) -> FormatNotExecutable:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from modelward.errors import FieldViolation, FileNotInArtifact, InvalidField
+from modelward.formats import Format
 from modelward.lifecycle import ArtifactFile, ModelVersion
 
 MAX_PATH_CHARACTERS = 512
@@ -39,6 +40,12 @@ def _path_defect(path: str, paths: set[str]) -> str:
         return f"is too long: at most {MAX_PATH_CHARACTERS} characters, and {MAX_PART_BYTES} bytes between slashes"
     folders = [folder for folder in map(str, PurePosixPath(path).parents) if folder in paths]
     return f"is in {folders[0]!r}, which is a file, too; rename one of them" if folders else ""
+
+
+def model_file(version: ModelVersion, known: Format) -> tuple[str, ArtifactFile | None]:
+    """Return the path of the file that holds a version's model, and the file; None if the version has no such file."""
+    name = version.model_file or known.file_name
+    return name, next((file for file in version.files if file.path == name), None)
 
 
 def selected_files(version: ModelVersion, path: str, offset: int) -> Sequence[ArtifactFile]:

@@ -15,6 +15,7 @@ from modelward.formats import formats
 from modelward.lifecycle import Trial, TrialResult, VersionRef
 from modelward.signature import Signature
 from modelward_server.lifecycle import trials
+from modelward_server.lifecycle.files import model_file
 from modelward_server.lifecycle.trials import ClaimedTrial
 from modelward_server.runtime.background import in_own_thread, progressed, stalled
 from modelward_server.runtime.tracing import span
@@ -127,9 +128,13 @@ class TrialTask:
         return True
 
     def _claim(self) -> ClaimedTrial | None:
-        duration = timedelta(seconds=self._limits.seconds + CLAIM_SECONDS)
+        """Claim a pending version; every write of the ledger leads here, so it is read first whether there is one."""
+        now, duration = datetime.now(UTC), timedelta(seconds=self._limits.seconds + CLAIM_SECONDS)
+        with self._ledger.reading() as session:
+            if not trials.any_to_claim(session, now):
+                return None
         with self._ledger.writing() as session:
-            return trials.claim(session, datetime.now(UTC), duration)
+            return trials.claim(session, now, duration)
 
     def _release(self, claimed: ClaimedTrial) -> None:
         with self._ledger.writing() as session:
@@ -144,9 +149,8 @@ class TrialTask:
         known = trials.trial_of_new(version.format, self.allow_pickle)
         if known.result is not TrialResult.PENDING:
             return known, None
-        name = version.model_file or formats()[version.format].file_name
-        digest = next((file.sha256 for file in version.files if file.path == name), "")
-        if not digest or version.artifact_deletion:
+        name, file = model_file(version, formats()[version.format])
+        if file is None or version.artifact_deletion:
             return Trial(TrialResult.UNUSABLE, f"has no file {name}"), None
-        path = await asyncio.to_thread(self._blobs.path, digest)
+        path = await asyncio.to_thread(self._blobs.path, file.sha256)
         return await try_version(version, path, claimed.example, self._limits, claimed.names)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib.util import find_spec
 
-from sqlalchemy import or_, select
+from sqlalchemy import ColumnElement, and_, or_, select
 from sqlalchemy.orm import Session
 
 from modelward.drift import DEFAULT_REFERENCE
@@ -81,6 +81,16 @@ def get_trial(session: Session, ref: VersionRef) -> Trial:
     return to_version(version_row(session, ref)).trial or Trial(TrialResult.NOT_TRIED)
 
 
+def any_to_claim(session: Session, now: datetime) -> bool:
+    """Return whether a pending version is not claimed."""
+    return session.scalar(select(VersionRow.version).where(_to_claim(now)).limit(1)) is not None
+
+
+def _to_claim(now: datetime) -> ColumnElement[bool]:
+    free = or_(VersionRow.trial_claimed_until.is_(None), VersionRow.trial_claimed_until < now)
+    return and_(VersionRow.trial_result == TrialResult.PENDING, free)
+
+
 def claim(session: Session, now: datetime, duration: timedelta) -> ClaimedTrial | None:
     """Claim the pending version that was registered first; None if there is none.
 
@@ -89,9 +99,7 @@ def claim(session: Session, now: datetime, duration: timedelta) -> ClaimedTrial 
         now: the time.
         duration: after it another server may claim the version: this one has then died.
     """
-    free = or_(VersionRow.trial_claimed_until.is_(None), VersionRow.trial_claimed_until < now)
-    pending = select(VersionRow).where(VersionRow.trial_result == TrialResult.PENDING, free)
-    first = pending.order_by(VersionRow.created_at, VersionRow.version).limit(1)
+    first = select(VersionRow).where(_to_claim(now)).order_by(VersionRow.created_at, VersionRow.version).limit(1)
     row = session.scalar(first.with_for_update(skip_locked=True))
     if row is None:
         return None
@@ -111,7 +119,6 @@ def conclude(session: Session, claimed: ClaimedTrial, trial: Trial, found: Signa
     if row.trial_result != TrialResult.PENDING or row.trial_claimed_until != claimed.until:
         return
     _put(row, trial)
-    row.mirror_wanted += 1
     if found is not None:
         known = signature_of(row)
         same = known is not None and known.inputs == found.inputs
