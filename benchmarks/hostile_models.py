@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.support.booster_models import frame
+from tests.support.booster_models import frame_for
 from tests.support.hostile_files import changed
 
 from modelward.errors import ModelwardError
@@ -100,7 +100,7 @@ class Runner:
 
 def run_all(name: str) -> None:
     """Load the files whose paths are on the standard input, and predict."""
-    known, rows = formats()[name], frame(rows=50)
+    known, rows = formats()[name], frame_for(name, rows=50)
     for module in known.modules:
         importlib.import_module(module)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))

@@ -2,10 +2,12 @@
 
 import importlib
 import re
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import catboost
 import lightgbm
 import numpy as np
 import pyarrow as pa
@@ -17,7 +19,7 @@ from modelward.errors import InvalidField
 from modelward.formats import format_of_file, format_of_object, formats
 from modelward.signature import ColumnKind, Signature
 from modelward_server.mlflow.mlmodel import describe_model
-from tests.support.booster_models import frame, store, target
+from tests.support.booster_models import frame, frame_for, store, target
 from tests.support.comparison_models import SKOPS
 from tests.support.hostile_files import changed, sized
 from tests.support.server_process import ServerProcess
@@ -49,7 +51,38 @@ def lightgbm_model(kind: str) -> Any:
     return lightgbm.LGBMRegressor(**few, objective=squared if kind == "custom" else "regression").fit(SEEN, labels)
 
 
-MODELS = {"lightgbm": lightgbm_model}
+class Squared:
+    """The squared error, as CatBoost takes it."""
+
+    def calc_ders_range(self, predicted: Any, labels: Any, _weights: Any) -> list[tuple[float, float]]:
+        return [(label - value, -1.0) for value, label in zip(predicted, labels, strict=True)]
+
+
+def catboost_model(kind: str) -> Any:
+    seen = frame_for("catboost", seed=8)
+    few: dict[str, Any] = {
+        "iterations": 8,
+        "depth": 4,
+        "verbose": False,
+        "allow_writing_files": False,
+        "thread_count": 1,
+        "cat_features": ["venue", "hour"],
+    }
+    labels = target(kind, seen)
+    if kind == "binary":
+        return catboost.CatBoostClassifier(**few).fit(seen, labels)
+    if kind == "multiclass":
+        return catboost.CatBoostClassifier(**few, grow_policy="Depthwise").fit(seen, labels)
+    if kind == "ranker":
+        return catboost.CatBoostRanker(**few).fit(seen, labels, group_id=np.repeat(range(len(GROUPS)), GROUPS))
+    if kind == "regression":
+        return catboost.CatBoostRegressor(**few, grow_policy="Lossguide").fit(seen, labels)
+    with warnings.catch_warnings(action="ignore"):  # That it would be faster with numba.
+        return catboost.CatBoostRegressor(**few, loss_function=Squared(), eval_metric="RMSE").fit(seen, labels)
+
+
+MODELS = {"catboost": catboost_model, "lightgbm": lightgbm_model}
+FRAMES = {name: frame_for(name) for name in MODELS}
 
 
 @pytest.fixture(params=MODELS)
@@ -59,36 +92,39 @@ def library(request: pytest.FixtureRequest) -> str:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_booster_predicts_as_its_library_does(library: str, kind: str, tmp_path: Path) -> None:
+    rows = FRAMES[library]
     model = MODELS[library](kind)
     loaded = store(model, library, tmp_path).predictor
-    expected = np.asarray(model.predict(FRAME)).ravel()
-    np.testing.assert_array_equal(loaded.predict(FRAME), expected)
-    np.testing.assert_array_equal(loaded.predict(pa.Table.from_pandas(FRAME)), expected)
-    columns = {name: FRAME[name].astype(object).tolist() for name in ("venue", "hour", "trend", "volume")}
-    np.testing.assert_array_equal(loaded.predict(columns | {"note": ["unused"] * len(FRAME)}), expected)
-    np.testing.assert_array_equal(loaded.predict(FRAME[:1]), expected[:1])
+    expected = np.asarray(model.predict(rows)).ravel()
+    np.testing.assert_array_equal(loaded.predict(rows), expected)
+    np.testing.assert_array_equal(loaded.predict(pa.Table.from_pandas(rows)), expected)
+    columns = {name: rows[name].astype(object).tolist() for name in ("venue", "hour", "trend", "volume")}
+    np.testing.assert_array_equal(loaded.predict(columns | {"note": ["unused"] * len(rows)}), expected)
+    np.testing.assert_array_equal(loaded.predict(rows[:1]), expected[:1])
     assert hasattr(loaded, "predict_proba") == (kind in {"binary", "multiclass"})
     if hasattr(loaded, "predict_proba"):
-        np.testing.assert_array_equal(loaded.predict_proba(FRAME), model.predict_proba(FRAME))
+        np.testing.assert_array_equal(loaded.predict_proba(rows), model.predict_proba(rows))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_booster_gives_the_outputs_that_are_compared(library: str, kind: str, tmp_path: Path) -> None:
+    rows = FRAMES[library]
     model = MODELS[library](kind)
     loaded = store(model, library, tmp_path).predictor
-    found = loaded.outputs(loaded.prepare(pa.Table.from_pandas(FRAME)))
-    np.testing.assert_array_equal(found.labels(), np.asarray(model.predict(FRAME)).ravel())
+    found = loaded.outputs(loaded.prepare(pa.Table.from_pandas(rows)))
+    np.testing.assert_array_equal(found.labels(), np.asarray(model.predict(rows)).ravel())
     assert (found.classes is None) == (kind not in {"binary", "multiclass"})
 
 
 def test_the_signature_has_columns_and_classes(library: str, tmp_path: Path) -> None:
+    rows = FRAMES[library]
     stored = store(MODELS[library]("binary"), library, tmp_path)
     assert stored.signature.names == ("trend", "volume", "venue", "hour")
-    assert stored.signature.inputs[2].kind is ColumnKind.CATEGORY
+    assert stored.predictor.signature.inputs[2].kind is ColumnKind.CATEGORY
     assert stored.signature.classes == stored.predictor.classes == ("down", "up")
     assert stored.framework.startswith(f"{library} ")
     with pytest.raises(InvalidField, match="has no column 'venue'"):
-        stored.predictor.predict(FRAME.drop(columns="venue"))
+        stored.predictor.predict(rows.drop(columns="venue"))
 
 
 def test_a_booster_and_its_file_are_recognised(library: str, tmp_path: Path) -> None:
@@ -136,19 +172,24 @@ def test_a_file_of_lightgbm_with_a_wrong_number_is_refused(tmp_path: Path, name:
 
 
 def test_mlflow_loads_a_booster_by_its_own_flavor(library: str, tmp_path: Path) -> None:
+    rows = FRAMES[library]
     model = MODELS[library]("regression")
     stored = store(model, library, tmp_path)
     described = replace(SKOPS, format=library, framework=stored.framework, model_file=stored.path.name)
     describe_model(described, tmp_path, "", "")
     native = importlib.import_module(f"mlflow.{library}").load_model(str(tmp_path))
-    np.testing.assert_array_equal(native.predict(FRAME), model.predict(FRAME))
+    np.testing.assert_array_equal(native.predict(rows), model.predict(rows))
 
 
 def test_an_array_in_order_is_taken_as_it_is(library: str, tmp_path: Path) -> None:
     matrix = np.random.default_rng(0).normal(size=(300, 3))
     matrix[::5, 1] = np.nan
     labels = np.nan_to_num(matrix).sum(axis=1)
-    model = {"lightgbm": lightgbm.LGBMRegressor(n_estimators=5, verbose=-1)}[library].fit(matrix, labels)
+    plain = {
+        "catboost": catboost.CatBoostRegressor(iterations=5, verbose=False, allow_writing_files=False),
+        "lightgbm": lightgbm.LGBMRegressor(n_estimators=5, verbose=-1),
+    }
+    model = plain[library].fit(matrix, labels)
     loaded = store(model, library, tmp_path).predictor
     np.testing.assert_array_equal(loaded.predict(matrix), model.predict(matrix))
     np.testing.assert_array_equal(loaded.predict(matrix.tolist()[:1]), model.predict(matrix[:1]))
@@ -187,15 +228,15 @@ def test_a_server_runs_boosters_in_its_sandbox(tmp_path: Path) -> None:
     labels = target("binary", FRAME)
     with Client(server.target) as client:
         for name, make in MODELS.items():
-            model = make("binary")
+            model, rows = make("binary"), FRAMES[name]
             first, again = (client.register(name, model) for _ in range(2))
             assert first.format == name
             assert first.signature is not None
             assert first.signature.classes == ("down", "up")
-            np.testing.assert_array_equal(client.load(first).predict(FRAME), model.predict(FRAME))
-            compared = client.compare([first, again], FRAME, labels, metrics=["accuracy"])
-            accuracy = float(np.mean(model.predict(FRAME) == labels))
+            np.testing.assert_array_equal(client.load(first).predict(rows), model.predict(rows))
+            compared = client.compare([first, again], rows, labels, metrics=["accuracy"])
+            accuracy = float(np.mean(model.predict(rows) == labels))
             assert [result["accuracy"] for result in compared.results] == [pytest.approx(accuracy)] * 2
-            (timed,) = client.benchmark([first], FRAME, seconds=0.2)
+            (timed,) = client.benchmark([first], rows, seconds=0.2)
             assert (timed.failure, timed[1000].batch_rows) == ("", 1000)
     server.kill()

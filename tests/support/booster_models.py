@@ -26,6 +26,12 @@ def frame(seed: int = 7, rows: int = ROWS) -> pd.DataFrame:
     )
 
 
+def frame_for(library: str, seed: int = 7, rows: int = ROWS) -> pd.DataFrame:
+    """Return the columns as a library takes them: CatBoost has no missing categories, so they are a text here."""
+    table = frame(seed, rows)
+    return table.assign(venue=table["venue"].astype("object").fillna("none")) if library == "catboost" else table
+
+
 def target(kind: str, table: pd.DataFrame) -> Any:
     """Return what a kind of model learns: text labels, several labels, or numbers."""
     value = table["trend"].fillna(0.5) + (table["venue"] == "lit") - 0.02 * table["hour"]
