@@ -215,7 +215,7 @@ class App:
         limits = Limits(
             settings.sandbox_seconds, settings.sandbox_memory_mb, settings.allow_pickle, settings.trusted_types
         )
-        self._trials = TrialTask(self.ledger, self.blobs, limits)
+        self._trials = TrialTask(self.ledger, self.blobs, limits, self.mirror.wake)
         self.background.start("trials", self._trials.run)
         self._comparisons = ComparisonService(self._unit_of_work, self.blobs, limits, settings.dask_scheduler)
         self._add_lifecycle_service()

@@ -13,6 +13,7 @@ from sklearn.linear_model import LogisticRegression
 
 from modelward import Client
 from modelward.signature import Signature
+from modelward_server.lifecycle import trials
 from tests.support.onnx_files import linear_model
 from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
@@ -85,3 +86,52 @@ def test_the_signature_is_there(server: RunningServer, name: str, tmp_path: Path
         shown = eventually_loaded(f"models:/{name}@production").metadata.signature
     assert shown.inputs.input_names() == list(known.names)
     assert [str(kind) for kind in shown.inputs.input_types()] == ["DataType.double"] * 2
+
+
+def test_a_signature_that_the_trial_found_reaches_mlflow(
+    server: RunningServer, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    booster = lightgbm.LGBMRegressor(n_estimators=5, verbose=-1).fit(FRAME, FRAME.vix).booster_
+    booster.save_model(tmp_path / "model.txt")
+    mlflow.set_tracking_uri(server.settings.tracking_uri)
+    with Client(server.target) as client:
+        with monkeypatch.context() as delayed:
+            delayed.setattr(trials, "any_to_claim", lambda *_: False)
+            client.register(name, tmp_path / "model.txt")
+            assert _model_in_mlflow(client, name).metadata.signature is None
+        client.create_model(f"{name}-other")  # A change of anything wakes the trials.
+        eventually(lambda: client.get_version(f"{name}/1").signature)
+        eventually(lambda: _model_in_mlflow(client, name).metadata.signature)
+        shown = _model_in_mlflow(client, name)
+    assert shown.metadata.signature.inputs.input_names() == ["momentum", "vix"]
+    np.testing.assert_allclose(shown.predict(FRAME), np.asarray(booster.predict(FRAME)))
+
+
+def test_an_unchanged_signature_is_not_written_again(server: RunningServer, name: str, tmp_path: Path) -> None:
+    mlflow.set_tracking_uri(server.settings.tracking_uri)
+    with Client(server.target) as client:
+        _registered(client, name, "skops", tmp_path)
+        created = eventually_loaded(f"models:/{name}@production").metadata.utc_time_created
+        eventually(lambda: not client.reconcile_mlflow(name).differences)
+        client.update_version(f"{name}/1", description="reviewed")
+        eventually(lambda: mlflow.MlflowClient().get_model_version(name, "1").description == "reviewed")
+        assert eventually_loaded(f"models:/{name}@production").metadata.utc_time_created == created
+
+
+@pytest.mark.parametrize("kind", ["skops", "lightgbm"])
+def test_the_first_rows_of_the_reference_are_the_input_example(
+    server: RunningServer, name: str, kind: str, tmp_path: Path
+) -> None:
+    mlflow.set_tracking_uri(server.settings.tracking_uri)
+    with Client(server.target) as client:
+        model = _registered(client, name, kind, tmp_path)
+        loaded = eventually_loaded(f"models:/{name}@production")
+    example = loaded.input_example
+    pd.testing.assert_frame_equal(example[:1], FRAME[:1])
+    assert len(example) == 5
+    np.testing.assert_allclose(_numbers(loaded.predict(example)), _numbers(model.predict(example)))
+
+
+def _model_in_mlflow(client: Client, name: str) -> Any:
+    eventually(lambda: client.get_version(f"{name}/1").mlflow_version)
+    return mlflow.pyfunc.load_model(f"models:/{name}/1")

@@ -3,6 +3,7 @@
 import asyncio
 import math
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -50,9 +51,10 @@ class TrialTask:
     Of all servers, only one tries a version at a time. A server that dies leaves its claim, which ends by itself.
     """
 
-    def __init__(self, ledger: Ledger, blobs: BlobStore, limits: Limits) -> None:
+    def __init__(self, ledger: Ledger, blobs: BlobStore, limits: Limits, on_conclusion: Callable[[], None]) -> None:
         self._ledger = ledger
         self._blobs = blobs
+        self._on_conclusion = on_conclusion
         self._limits = replace(limits, seconds=min(limits.seconds, MAX_SECONDS))
         self._wanted = asyncio.Event()
         self._ended = asyncio.Condition()
@@ -123,6 +125,7 @@ class TrialTask:
             await asyncio.shield(in_own_thread(self._release, claimed))
             raise
         await in_own_thread(self._conclude, claimed, trial, signature)
+        self._on_conclusion()
         async with self._ended:
             self._ended.notify_all()
         return True

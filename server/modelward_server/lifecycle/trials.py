@@ -111,7 +111,7 @@ def claim(session: Session, now: datetime, duration: timedelta) -> ClaimedTrial 
 
 
 def conclude(session: Session, claimed: ClaimedTrial, trial: Trial, found: Signature | None) -> None:
-    """Record the result of a trial, and complete the version's signature with what it found.
+    """Record the result of a trial, and complete the version's signature with what it found, also in MLflow.
 
     Nothing is recorded if the version has a new reference meanwhile, or is claimed by another server: it is tried anew.
     """
@@ -123,6 +123,8 @@ def conclude(session: Session, claimed: ClaimedTrial, trial: Trial, found: Signa
         known = signature_of(row)
         same = known is not None and known.inputs == found.inputs
         row.signature = ((row.signature or {}) if same else {}) | to_json(found)
+        if known != found:
+            row.mirror_wanted += 1
 
 
 def release(session: Session, claimed: ClaimedTrial) -> None:

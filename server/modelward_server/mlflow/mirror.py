@@ -5,7 +5,6 @@ and completes what an interrupted call left unfinished.
 """
 
 import json
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -14,12 +13,12 @@ from typing import Any
 
 from modelward.lifecycle import Model, ModelVersion, Stage
 from modelward_server.mlflow.client import MlflowConnection, answering, global_uri, load_mlflow
-from modelward_server.mlflow.mlmodel import describe_model
-from modelward_server.storage.verification import copy_verified, read_verified
+from modelward_server.mlflow.details import NOTHING, Details
+from modelward_server.mlflow.logged_models import LoggedModels, id_of_source
+from modelward_server.storage.verification import read_verified
 
 VERSION_TAG = "modelward.version"
 STAGE_TAG = "modelward.stage"
-DIGEST_TAG = "modelward.digest"
 LOG_TAG = "mlflow.modelward.log"
 LOG_FILE = "training.log"
 TAGS_TAG = "mlflow.modelward.tags"
@@ -58,6 +57,7 @@ class MlflowMirror:
         files: Mapping[str, Path],
         holders: Sequence[ModelVersion],
         log: Path | None = None,
+        details: Details = NOTHING,
     ) -> Mirrored:
         """Make MLflow show the current state of a version; idempotent.
 
@@ -65,19 +65,24 @@ class MlflowMirror:
             files: the path of each file's content, by its path in the artifact.
             holders: the versions of the model that the stages' aliases point to.
             log: output of the retraining job that created the version; shown as the run's `training.log`.
+            details: what else is shown.
 
         Raises:
             StoreUnavailable: MLflow does not answer, or refuses.
             DigestMismatch: a file or the log is missing or damaged; it is not shown.
         """
         with answering():
+            models = LoggedModels(self._client)
             experiment_id = self._experiment(model)
             self._show_model(model)
             run = self._run(experiment_id, version)
             registered = self._registered(version)
             # A registered version has its files; those of an imported one are where MLflow had them before.
-            model_id = registered.model_id if registered else self._logged_model(experiment_id, version, run, files)
-            self._show_run_data(run, version, model_id)
+            model_id = id_of_source(registered) if registered else models.add(experiment_id, version, run, files)
+            logged = models.own(model_id, version)
+            if logged:
+                models.describe(logged, version, run.info.run_id, details.example)
+            self._show_run_data(run, version, logged.model_id if logged else None)
             if log is not None:
                 self._show_log(run, log)
             number = str(registered.version) if registered else self._register(version, run.info.run_id, model_id)
@@ -140,36 +145,7 @@ class MlflowMirror:
                 raise
             return []
 
-    def _logged_model(self, experiment_id: str, version: ModelVersion, run: Any, files: Mapping[str, Path]) -> str:
-        """Return the logged model of a run, with all its files."""
-        logged = self._client.search_logged_models([experiment_id], f"source_run_id = '{run.info.run_id}'")
-        ready = [model for model in logged if model.tags.get(DIGEST_TAG) == version.digest]
-        if ready:
-            return str(ready[0].model_id)
-        for incomplete in logged:
-            self._client.delete_logged_model(incomplete.model_id)
-        return self._log_model(experiment_id, version, run.info.run_id, files)
-
-    def _log_model(self, experiment_id: str, version: ModelVersion, run_id: str, files: Mapping[str, Path]) -> str:
-        from mlflow.entities import LoggedModelOutput
-
-        name = f"{version.model}-v{version.version}".replace(".", "-")  # MLflow refuses a dot here.
-        params = {key: value for key, value in version.params.items() if len(value) <= 250}
-        logged = self._client.create_logged_model(experiment_id, name, run_id, params=params)
-        with tempfile.TemporaryDirectory() as folder:
-            for path, blob in files.items():
-                target = Path(folder, path)
-                target.parent.mkdir(parents=True, exist_ok=True)
-                copy_verified(blob, target)
-            describe_model(version, Path(folder), run_id, logged.model_id)
-            self._client.log_model_artifacts(logged.model_id, folder)
-        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
-        self._client.finalize_logged_model(logged.model_id, "READY")
-        # Last: with this tag the model counts as complete.
-        self._client.set_logged_model_tags(logged.model_id, {DIGEST_TAG: version.digest})
-        return str(logged.model_id)
-
-    def _show_run_data(self, run: Any, version: ModelVersion, model_id: str) -> None:
+    def _show_run_data(self, run: Any, version: ModelVersion, model_id: str | None) -> None:
         """Log the params, metrics and tags of the version that the run lacks, and end the run."""
         from mlflow.entities import Metric, Param, RunTag
 

@@ -15,6 +15,7 @@ from modelward.lifecycle import Model, ModelVersion, VersionRef
 from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.repository import to_version, version_row
 from modelward_server.lifecycle.resolve import alias_holders
+from modelward_server.mlflow.details import NOTHING, Details, read_details
 from modelward_server.runtime.background import in_own_thread, progressed, stalled
 from modelward_server.runtime.retries import Retries
 from modelward_server.runtime.tracing import span
@@ -51,12 +52,14 @@ class Mirror(Protocol):
         files: Mapping[str, Path],
         holders: Sequence[ModelVersion],
         log: Path | None = None,
+        details: Details = NOTHING,
     ) -> Shown:
         """Make the mirror show the current state of the version; idempotent.
 
         Args:
             holders: the versions of the model that the stages' aliases point to.
             log: output of the retraining job that created the version.
+            details: what else is shown.
         """
         ...
 
@@ -168,10 +171,10 @@ class MirrorTask:
             version, model, change_count = to_version(row), get_model(session, ref.model), row.mirror_wanted
             holders = alias_holders(session, ref.model)
             files = {file.path: self._blobs.path(file.sha256) for file in version.files}
-            log_sha256 = log_of(session, ref)
+            log_sha256, details = log_of(session, ref), read_details(session, ref)
         log_path = self._blobs.path(log_sha256) if log_sha256 else None
         with span("show in MLflow", model=ref.model, version=ref.version):
-            shown = self._mirror.sync(version, model, files, holders, log_path)
+            shown = self._mirror.sync(version, model, files, holders, log_path, details)
         self._note(ref, shown, change_count)
 
     def _note(self, ref: VersionRef, shown: Shown, change_count: int) -> None:

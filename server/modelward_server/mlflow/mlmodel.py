@@ -1,12 +1,16 @@
-"""The files that make a folder an MLflow model: `MLmodel` and `requirements.txt`."""
+"""The files that make a folder an MLflow model: `MLmodel`, `requirements.txt` and the input example."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
 from modelward.formats import Format, formats
 from modelward.lifecycle import ModelVersion
 from modelward.signature import ColumnKind, Signature
+from modelward_server.mlflow.input_example import write_example
 
+FILE = "MLmodel"
 LOADER = "modelward.mlflow_loader"
 TYPES = {
     ColumnKind.NUMBER: "double",
@@ -17,21 +21,41 @@ TYPES = {
 """MLflow's types of columns."""
 
 
-def describe_model(version: ModelVersion, folder: Path, run_id: str, model_id: str) -> None:
-    """Write MLflow's description of a model beside its files, unless they include one.
+def has_own_description(version: ModelVersion) -> bool:
+    """Return whether a version's files include MLflow's description, such as those of an imported one."""
+    return any(file.path == FILE for file in version.files)
+
+
+def description_digest(version: ModelVersion, example: bytes) -> str:
+    """Return a digest of what `describe_model` depends on that may change after the registration."""
+    signature = version.signature.to_dict() if version.signature else None
+    return hashlib.sha256(json.dumps(signature, sort_keys=True).encode() + example).hexdigest()
+
+
+def describe_model(version: ModelVersion, folder: Path, run_id: str, model_id: str, example: bytes = b"") -> None:
+    """Write MLflow's description of a model into the folder of its files, unless they include one.
 
     It has the library's own flavor, and `python_function`, which loads the model as Modelward does. The requirements
     are those of the format: MLflow's inference would cost seconds and a child process per model.
+
+    Args:
+        version: the version.
+        folder: where the files are written; the model's own need not be there.
+        run_id: of the version's run.
+        model_id: of its logged model.
+        example: rows of its reference as an Arrow stream; empty if there are none.
     """
     from mlflow.models import Model
 
-    if (folder / "MLmodel").exists():
+    if has_own_description(version):
         return
     description = Model(run_id=run_id, model_id=model_id)
     description.metadata = {"framework": version.framework, "digest": version.digest}
     if known := formats().get(version.format):
         _add_flavors(description, version, known, folder)
-    description.save(str(folder / "MLmodel"))
+        if info := write_example(folder, example, version.signature):
+            description.saved_input_example_info = info
+    description.save(str(folder / FILE))
 
 
 def _add_flavors(description: Any, version: ModelVersion, known: Format, folder: Path) -> None:

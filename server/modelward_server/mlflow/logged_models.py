@@ -1,0 +1,92 @@
+"""MLflow's logged models, which hold the files of versions and their description."""
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modelward.lifecycle import ModelVersion
+from modelward_server.mlflow.client import load_mlflow
+from modelward_server.mlflow.mlmodel import describe_model, description_digest, has_own_description
+from modelward_server.storage.verification import copy_verified
+
+DIGEST_TAG = "modelward.digest"
+DESCRIPTION_TAG = "modelward.description"
+"""Keys of the tags that say which files and which description a logged model has."""
+SOURCE = "models:/"
+"""What begins the source of a registered version that is a logged model."""
+
+
+class LoggedModels:
+    """The logged models of one MLflow.
+
+    Args:
+        client: its client.
+    """
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def add(self, experiment_id: str, version: ModelVersion, run: Any, files: Mapping[str, Path]) -> str:
+        """Return the id of the logged model of a run, with all its files; it is created if there is none."""
+        logged = self._client.search_logged_models([experiment_id], f"source_run_id = '{run.info.run_id}'")
+        ready = [model for model in logged if model.tags.get(DIGEST_TAG) == version.digest]
+        if ready:
+            return str(ready[0].model_id)
+        for incomplete in logged:
+            self._client.delete_logged_model(incomplete.model_id)
+        return self._create(experiment_id, version, run.info.run_id, files)
+
+    def _create(self, experiment_id: str, version: ModelVersion, run_id: str, files: Mapping[str, Path]) -> str:
+        from mlflow.entities import LoggedModelOutput
+
+        name = f"{version.model}-v{version.version}".replace(".", "-")  # MLflow refuses a dot here.
+        params = {key: value for key, value in version.params.items() if len(value) <= 250}
+        logged = self._client.create_logged_model(experiment_id, name, run_id, params=params)
+        with tempfile.TemporaryDirectory() as folder:
+            for path, blob in files.items():
+                target = Path(folder, path)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                copy_verified(blob, target)
+            self._client.log_model_artifacts(logged.model_id, folder)
+        self._client.log_outputs(run_id, [LoggedModelOutput(logged.model_id, step=0)])
+        self._client.finalize_logged_model(logged.model_id, "READY")
+        # Last: with this tag the model counts as complete.
+        self._client.set_logged_model_tags(logged.model_id, {DIGEST_TAG: version.digest})
+        return str(logged.model_id)
+
+    def own(self, model_id: str, version: ModelVersion) -> Any:
+        """Return a logged model that was made of a version's files; None if it was made by others, or is gone."""
+        try:
+            logged = self._client.get_logged_model(model_id) if model_id else None
+        except load_mlflow().exceptions.MlflowException as error:
+            if error.error_code != "RESOURCE_DOES_NOT_EXIST":
+                raise
+            return None
+        return logged if logged and logged.tags.get(DIGEST_TAG) == version.digest else None
+
+    def describe(self, logged: Any, version: ModelVersion, run_id: str, example: bytes) -> None:
+        """Write the description of a logged model of a version, unless it is up to date.
+
+        Args:
+            logged: from `own`.
+            version: the version.
+            run_id: of its run.
+            example: rows of its reference as an Arrow stream; empty if there are none.
+        """
+        wanted = description_digest(version, example)
+        if has_own_description(version) or version.artifact_deletion or logged.tags.get(DESCRIPTION_TAG) == wanted:
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            describe_model(version, Path(folder), run_id, logged.model_id, example)
+            self._client.log_model_artifacts(logged.model_id, folder)
+        self._client.set_logged_model_tags(logged.model_id, {DESCRIPTION_TAG: wanted})  # Last, as above.
+
+
+def id_of_source(registered: Any) -> str:
+    """Return the id of the logged model of a registered version, of which not every registry says more than its source.
+
+    It is empty where the source is none.
+    """
+    source = str(registered.source)
+    return source.removeprefix(SOURCE) if source.startswith(SOURCE) and source.count("/") == 1 else ""
