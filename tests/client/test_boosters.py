@@ -12,26 +12,33 @@ import lightgbm
 import numpy as np
 import pyarrow as pa
 import pytest
+import xgboost
 from sklearn.linear_model import LinearRegression
 
 from modelward import Client
 from modelward.errors import InvalidField
 from modelward.formats import format_of_file, format_of_object, formats
+from modelward.lifecycle import ModelVersion
 from modelward.signature import ColumnKind, Signature
 from modelward_server.mlflow.mlmodel import describe_model
-from tests.support.booster_models import frame, frame_for, store, target
+from tests.support.booster_models import (
+    GROUPS,
+    LABELS,
+    SEEN,
+    frame,
+    frame_for,
+    squared,
+    store,
+    target,
+    xgboost_model,
+)
 from tests.support.comparison_models import SKOPS
 from tests.support.hostile_files import changed, sized
 from tests.support.server_process import ServerProcess
+from tests.support.waiting import eventually
 
-FRAME, SEEN = frame(), frame(seed=8)
+FRAME = frame()
 KINDS = ["binary", "multiclass", "regression", "ranker", "custom"]
-GROUPS = [100] * 10
-
-
-def squared(labels: Any, predicted: Any) -> Any:
-    """Return gradient and hessian of the squared error."""
-    return predicted - labels, np.ones_like(labels)
 
 
 def lightgbm_model(kind: str) -> Any:
@@ -81,8 +88,10 @@ def catboost_model(kind: str) -> Any:
         return catboost.CatBoostRegressor(**few, loss_function=Squared(), eval_metric="RMSE").fit(seen, labels)
 
 
-MODELS = {"catboost": catboost_model, "lightgbm": lightgbm_model}
+MODELS = {"catboost": catboost_model, "lightgbm": lightgbm_model, "xgboost": xgboost_model}
 FRAMES = {name: frame_for(name) for name in MODELS}
+NUMBERED = {"xgboost"}
+"""Libraries whose classes are 0, 1, 2, ..."""
 
 
 @pytest.fixture(params=MODELS)
@@ -121,7 +130,7 @@ def test_the_signature_has_columns_and_classes(library: str, tmp_path: Path) -> 
     stored = store(MODELS[library]("binary"), library, tmp_path)
     assert stored.signature.names == ("trend", "volume", "venue", "hour")
     assert stored.predictor.signature.inputs[2].kind is ColumnKind.CATEGORY
-    assert stored.signature.classes == stored.predictor.classes == ("down", "up")
+    assert stored.signature.classes == stored.predictor.classes == ((0, 1) if library in NUMBERED else ("down", "up"))
     assert stored.framework.startswith(f"{library} ")
     with pytest.raises(InvalidField, match="has no column 'venue'"):
         stored.predictor.predict(rows.drop(columns="venue"))
@@ -178,16 +187,18 @@ def test_mlflow_loads_a_booster_by_its_own_flavor(library: str, tmp_path: Path) 
     described = replace(SKOPS, format=library, framework=stored.framework, model_file=stored.path.name)
     describe_model(described, tmp_path, "", "")
     native = importlib.import_module(f"mlflow.{library}").load_model(str(tmp_path))
-    np.testing.assert_array_equal(native.predict(rows), model.predict(rows))
+    table = xgboost.DMatrix(rows, enable_categorical=True) if library == "xgboost" else rows
+    np.testing.assert_array_equal(native.predict(table), model.predict(rows))
 
 
 def test_an_array_in_order_is_taken_as_it_is(library: str, tmp_path: Path) -> None:
     matrix = np.random.default_rng(0).normal(size=(300, 3))
     matrix[::5, 1] = np.nan
     labels = np.nan_to_num(matrix).sum(axis=1)
-    plain = {
+    plain: dict[str, Any] = {
         "catboost": catboost.CatBoostRegressor(iterations=5, verbose=False, allow_writing_files=False),
         "lightgbm": lightgbm.LGBMRegressor(n_estimators=5, verbose=-1),
+        "xgboost": xgboost.XGBRegressor(n_estimators=5),
     }
     model = plain[library].fit(matrix, labels)
     loaded = store(model, library, tmp_path).predictor
@@ -229,14 +240,26 @@ def test_a_server_runs_boosters_in_its_sandbox(tmp_path: Path) -> None:
     with Client(server.target) as client:
         for name, make in MODELS.items():
             model, rows = make("binary"), FRAMES[name]
-            first, again = (client.register(name, model) for _ in range(2))
+            given = Signature.of(classes=("down", "up")) if name in NUMBERED else None
+            first, again = (client.register(name, model, signature=given) for _ in range(2))
             assert first.format == name
             assert first.signature is not None
             assert first.signature.classes == ("down", "up")
-            np.testing.assert_array_equal(client.load(first).predict(rows), model.predict(rows))
+            expected = LABELS["binary"][model.predict(rows)] if name in NUMBERED else model.predict(rows)
+            np.testing.assert_array_equal(client.load(first).predict(rows), expected)
+            _promote(client, first)  # Which the gate `usable` allows.
+            with client.follow(name, cache=tmp_path / name) as live:
+                _promote(client, again)
+                eventually(lambda: live.current.version.version == again.version)  # noqa: B023  # called at once
+                np.testing.assert_array_equal(live.current.model.predict(rows), expected)
             compared = client.compare([first, again], rows, labels, metrics=["accuracy"])
-            accuracy = float(np.mean(model.predict(rows) == labels))
+            accuracy = float(np.mean(expected == labels))
             assert [result["accuracy"] for result in compared.results] == [pytest.approx(accuracy)] * 2
             (timed,) = client.benchmark([first], rows, seconds=0.2)
             assert (timed.failure, timed[1000].batch_rows) == ("", 1000)
     server.kill()
+
+
+def _promote(client: Client, version: ModelVersion) -> None:
+    client.promote(version, to="staging")
+    client.promote(version, to="production")

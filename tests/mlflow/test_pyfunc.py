@@ -9,6 +9,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import xgboost
 from sklearn.linear_model import LogisticRegression
 
 from modelward import Client
@@ -39,15 +40,20 @@ def _registered(client: Client, name: str, kind: str, folder: Path) -> Any:
         version = client.register(name, folder / "model.onnx", reference=FRAME)
         model: Any = OnnxFile
     else:
-        model = {"skops": LogisticRegression(), "lightgbm": lightgbm.LGBMClassifier(n_estimators=5, verbose=-1)}[kind]
-        version = client.register(name, model.fit(FRAME, UP), reference=FRAME)
+        models = {
+            "skops": LogisticRegression(),
+            "lightgbm": lightgbm.LGBMClassifier(n_estimators=5, verbose=-1),
+            "xgboost": xgboost.XGBRegressor(n_estimators=5),
+        }
+        model = models[kind].fit(FRAME, FRAME.momentum if kind == "xgboost" else UP)
+        version = client.register(name, model, reference=FRAME)
     client.promote(version, to="staging")
     client.promote(version, to="production")
     return model
 
 
 @pytest.mark.parametrize("allowed", ["true", "false"])
-@pytest.mark.parametrize("kind", ["skops", "onnx", "lightgbm"])
+@pytest.mark.parametrize("kind", ["skops", "onnx", "lightgbm", "xgboost"])
 def test_python_function_predicts_as_the_model_does(
     server: RunningServer, name: str, kind: str, allowed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,6 +64,16 @@ def test_python_function_predicts_as_the_model_does(
         mlflow.set_tracking_uri(server.settings.tracking_uri)
         loaded = eventually_loaded(f"models:/{name}@production")
         np.testing.assert_allclose(_numbers(loaded.predict(FRAME)), _numbers(model.predict(FRAME)), rtol=1e-5)
+
+
+def test_xgboosts_own_flavor_loads_its_booster(server: RunningServer, name: str, tmp_path: Path) -> None:
+    with Client(server.target) as client:
+        model = _registered(client, name, "xgboost", tmp_path)
+        eventually(lambda: client.resolve(name).version.mlflow_version)
+        mlflow.set_tracking_uri(server.settings.tracking_uri)
+        eventually_loaded(f"models:/{name}@production")
+        booster = mlflow.xgboost.load_model(f"models:/{name}@production")
+    np.testing.assert_array_equal(booster.predict(xgboost.DMatrix(FRAME)), model.predict(FRAME))
 
 
 def eventually_loaded(uri: str) -> Any:

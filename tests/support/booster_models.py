@@ -6,12 +6,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import xgboost
 
 from modelward.formats import formats
 from modelward.formats.predictor import Predictor
 from modelward.signature import Signature
 
 ROWS = 1000
+LABELS: Any = {"binary": np.array(["down", "up"]), "multiclass": np.array([10, 20, 40])}
+"""The classes of each kind; XGBoost numbers them, and a version's signature has them."""
+GROUPS = [100] * 10
 
 
 def frame(seed: int = 7, rows: int = ROWS) -> pd.DataFrame:
@@ -40,6 +44,25 @@ def target(kind: str, table: pd.DataFrame) -> Any:
     if kind == "multiclass":
         return np.array([10, 20, 40])[np.digitize(value, [-0.3, 0.6])]
     return np.digitize(value, [-0.5, 0.2, 0.9]) if kind == "ranker" else value.to_numpy()
+
+
+SEEN = frame(seed=8)
+"""What the models learn from."""
+
+
+def squared(labels: Any, predicted: Any) -> Any:
+    """Return gradient and hessian of the squared error."""
+    return predicted - labels, np.ones_like(labels)
+
+
+def xgboost_model(kind: str, **options: Any) -> Any:
+    few: dict[str, Any] = {"n_estimators": 8, "max_depth": 4, "enable_categorical": True, "n_jobs": 1} | options
+    labels = target(kind, SEEN)
+    if kind in LABELS:
+        return xgboost.XGBClassifier(**few).fit(SEEN, np.searchsorted(LABELS[kind], labels))
+    if kind == "ranker":
+        return xgboost.XGBRanker(**few).fit(SEEN, labels, group=GROUPS)
+    return xgboost.XGBRegressor(**few, **({"objective": squared} if kind == "custom" else {})).fit(SEEN, labels)
 
 
 @dataclass(frozen=True)
