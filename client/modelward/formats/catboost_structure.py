@@ -108,7 +108,7 @@ def _check_trees(root: Table, length: int) -> list[Combination]:
     trees = root.table(TREES)
     if trees is None:
         refuse("the file has no trees")
-    for field, what in ((TEXTS, "texts"), (ESTIMATED, "texts or embeddings"), (EMBEDDINGS, "embeddings")):
+    for field, what in ((TEXTS, "texts"), (EMBEDDINGS, "embeddings"), (ESTIMATED, "texts or embeddings")):
         if len(trees.vector(field, "<u4")):
             refuse(f"it has columns of {what}, which are not supported; turn them into numbers or categories")
     dimension = trees.number(DIMENSION, "<i", 0)
@@ -126,7 +126,6 @@ def _check_splits(trees: Table, length: int) -> list[Combination]:
     """Check that each split is on a column that there is."""
     used, sizes = _check_columns(trees)
     for one_hot in trees.tables(ONE_HOTS):
-        check_range(np.array([one_hot.number(0, "<i", -1)]), 0, MAX_FEATURES, "the column of a category")
         if one_hot.number(0, "<i", -1) not in used:
             refuse("the file has a split on a category of a column that it does not use")
         sizes.append(len(one_hot.vector(1, "<i4")))
@@ -139,8 +138,8 @@ def _check_splits(trees: Table, length: int) -> list[Combination]:
     bins = sum(-(-size // VALUES_PER_BIN) for size in sizes)
     if bins > MAX_BINS:
         refuse(f"the file has {bins:,} groups of splits; the library has {MAX_BINS:,}")
-    check_range(trees.vector(SPLITS, "<i4"), 0, max(sum(sizes), 1) - 1, "the splits of the trees hold a number that")
-    check_range(trees.vector(REPACKED, BIN)["feature"], 0, max(bins, 1) - 1, "the groups of the splits")
+    check_range(trees.vector(SPLITS, "<i4"), 0, max(sum(sizes), 1) - 1, "a split of the trees")
+    check_range(trees.vector(REPACKED, BIN)["feature"], 0, max(bins, 1) - 1, "a group of the splits")
     return needed
 
 
@@ -168,7 +167,7 @@ def _positions(trees: Table, field: int, first: int) -> "Iterator[tuple[int, int
 def _check_order(trees: Table, least: int, most: int) -> tuple[Ints, Ints]:
     """Check that each tree begins where the one before ends; return where they begin, and their sizes."""
     sizes, starts = (trees.vector(field, "<i4").astype(np.int64) for field in (SIZES, STARTS))
-    check_range(sizes, least, most, "the sizes of the trees")
+    check_range(sizes, least, most, "a size of the trees")
     ends = np.cumsum(sizes)
     if not np.array_equal(starts, ends - sizes) or sizes.sum() != len(trees.vector(SPLITS, "<i4")):
         refuse("the sizes of the trees are not those of their splits")
@@ -204,4 +203,4 @@ def _check_nodes(trees: Table, dimension: int) -> None:
     values = len(trees.vector(LEAVES, "<f8"))
     _check_leaves(trees, values // dimension, dimension)
     stops = (nodes["left"] == 0) | (nodes["right"] == 0)
-    check_range(leaves[stops], 0, values - dimension, "the leaves of the nodes")
+    check_range(leaves[stops], 0, values - dimension, "a leaf of the nodes")

@@ -97,7 +97,7 @@ def _check_table(table: Table) -> tuple[Key, int]:
     check_range(np.array([classes]), 0, MAX_CLASSES, "the number of classes of statistics")
     size = BYTES.get(key[0], 4 * max(classes, 2))
     entries = buckets["entry"][(buckets["hash"] != EMPTY) & (buckets["entry"] != NOT_FOUND)]
-    check_range(entries, 0, len(table.vector(2, np.uint8)) // size - 1, "the buckets of statistics")
+    check_range(entries, 0, len(table.vector(2, np.uint8)) // size - 1, "a bucket of statistics")
     return key, classes
 
 
