@@ -15,7 +15,7 @@ import pytest
 import xgboost
 from sklearn.linear_model import LinearRegression
 
-from modelward import Client, ModelVersion, TrialResult
+from modelward import Client
 from modelward.errors import InvalidField
 from modelward.formats import format_of_file, format_of_object, formats
 from modelward.lifecycle import ModelVersion
@@ -35,7 +35,6 @@ from tests.support.booster_models import (
 from tests.support.comparison_models import SKOPS
 from tests.support.hostile_files import changed, sized
 from tests.support.server_process import ServerProcess
-from tests.support.waiting import eventually
 from tests.support.waiting import eventually
 
 FRAME = frame()
@@ -258,22 +257,7 @@ def test_a_server_runs_boosters_in_its_sandbox(tmp_path: Path) -> None:
             assert [result["accuracy"] for result in compared.results] == [pytest.approx(accuracy)] * 2
             (timed,) = client.benchmark([first], rows, seconds=0.2)
             assert (timed.failure, timed[1000].batch_rows) == ("", 1000)
-            _promote(client, first)
-            with client.follow(name, cache=tmp_path) as live:
-                np.testing.assert_array_equal(live.current.model.predict(rows), model.predict(rows))
-                _promote(client, again)
-                eventually(lambda live=live, again=again: live.current.version.version == again.version)
-                np.testing.assert_array_equal(live.current.model.predict_proba(rows), model.predict_proba(rows))
     server.kill()
-
-
-def _promote(client: Client, version: ModelVersion) -> None:
-    """Promote a version, which waits for its trial, so it is usable."""
-    client.promote(version, to="staging")
-    client.promote(version, to="production")
-    trial = client.get_version(version).trial
-    assert trial is not None
-    assert trial.result is TrialResult.USABLE
 
 
 def _promote(client: Client, version: ModelVersion) -> None:

@@ -3,10 +3,12 @@
 import os
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import catboost
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,8 +19,10 @@ from modelward.formats import formats
 from modelward.formats.catboost_structure import NODES, SIZES, SPLITS, STARTS, TREES, check_structure
 from modelward.formats.flatbuffer import Table
 from modelward.signature import ColumnKind, Signature
+from modelward_server.mlflow.mlmodel import describe_model
 from tests.client.test_boosters import catboost_model
 from tests.support.booster_models import frame_for, store
+from tests.support.comparison_models import SKOPS
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import eventually
 
@@ -141,6 +145,21 @@ def test_the_reference_says_of_which_kind_categories_are(tmp_path: Path) -> None
     loaded = formats()["catboost"].predictor(stored.predictor.raw, stored.signature.completed(known))
     kinds = {column.name: column.kind.value for column in loaded.signature.inputs}
     assert kinds == {"trend": "number", "volume": "number", "venue": "category", "hour": "number"}
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's own warnings.
+def test_mlflow_gives_it_whole_floats_and_text_as_categories(tmp_path: Path) -> None:
+    model = catboost_model("binary")
+    stored = store(model, "catboost", tmp_path)
+    known = Signature.of(CATEGORIES, kinds=[ColumnKind.CATEGORY, ColumnKind.NUMBER])
+    signature = stored.signature.completed(known)
+    version = replace(
+        SKOPS, format="catboost", framework=stored.framework, model_file=stored.path.name, signature=signature
+    )
+    describe_model(version, tmp_path, "", "")
+    loaded = mlflow.pyfunc.load_model(str(tmp_path))
+    floats = ROWS.astype({"hour": float})  # MLflow takes no integers for the numbers of its schema.
+    np.testing.assert_array_equal(loaded.predict(floats), model.predict(ROWS))
 
 
 @pytest.mark.parametrize("kind", ["text", "embedding"])

@@ -4,6 +4,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import catboost
 import lightgbm
 import mlflow
 import numpy as np
@@ -44,6 +45,7 @@ def _registered(client: Client, name: str, kind: str, folder: Path) -> Any:
             "skops": LogisticRegression(),
             "lightgbm": lightgbm.LGBMClassifier(n_estimators=5, verbose=-1),
             "xgboost": xgboost.XGBRegressor(n_estimators=5),
+            "catboost": catboost.CatBoostClassifier(iterations=5, verbose=False, allow_writing_files=False),
         }
         model = models[kind].fit(FRAME, FRAME.momentum if kind == "xgboost" else UP)
         version = client.register(name, model, reference=FRAME)
@@ -53,7 +55,7 @@ def _registered(client: Client, name: str, kind: str, folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("allowed", ["true", "false"])
-@pytest.mark.parametrize("kind", ["skops", "onnx", "lightgbm", "xgboost"])
+@pytest.mark.parametrize("kind", ["skops", "onnx", "lightgbm", "xgboost", "catboost"])
 def test_python_function_predicts_as_the_model_does(
     server: RunningServer, name: str, kind: str, allowed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +76,17 @@ def test_xgboosts_own_flavor_loads_its_booster(server: RunningServer, name: str,
         eventually_loaded(f"models:/{name}@production")
         booster = mlflow.xgboost.load_model(f"models:/{name}@production")
     np.testing.assert_array_equal(booster.predict(xgboost.DMatrix(FRAME)), model.predict(FRAME))
+
+
+def test_catboosts_own_flavor_loads_its_classifier(server: RunningServer, name: str, tmp_path: Path) -> None:
+    with Client(server.target) as client:
+        model = _registered(client, name, "catboost", tmp_path)
+        eventually(lambda: client.resolve(name).version.mlflow_version)
+        mlflow.set_tracking_uri(server.settings.tracking_uri)
+        eventually_loaded(f"models:/{name}@production")
+        loaded = mlflow.catboost.load_model(f"models:/{name}@production")
+    assert type(loaded) is catboost.CatBoostClassifier
+    np.testing.assert_array_equal(loaded.predict(FRAME), model.predict(FRAME))
 
 
 def eventually_loaded(uri: str) -> Any:
