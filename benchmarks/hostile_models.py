@@ -52,7 +52,16 @@ def _originals(name: str, folder: Path) -> list[Path]:
     for kind in KINDS:
         paths.append(folder / kind)
         formats()[name].save(MODELS[name](kind), paths[-1])
-    return paths
+    return [*paths, *(_as_json(path) for path in paths if name == "xgboost")]
+
+
+def _as_json(path: Path) -> Path:
+    """Return the file of a booster of XGBoost in its other form, in which also the digits of numbers are changed."""
+    import xgboost
+
+    booster = xgboost.Booster(model_file=bytearray(path.read_bytes()))
+    path.with_suffix(".json").write_bytes(booster.save_raw("json"))
+    return path.with_suffix(".json")
 
 
 def _outcome(name: str, path: Path, runner: "Runner", seed: int) -> str:
