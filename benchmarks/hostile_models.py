@@ -20,7 +20,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.support.booster_models import frame_for
+from tests.support.booster_models import KINDS, MODELS, frame_for
 from tests.support.hostile_files import changed
 
 from modelward.errors import ModelwardError
@@ -46,8 +46,6 @@ def main(name: str, count: int) -> None:
 
 
 def _originals(name: str, folder: Path) -> list[Path]:
-    from tests.client.test_boosters import KINDS, MODELS
-
     paths = []
     for kind in KINDS:
         paths.append(folder / kind)

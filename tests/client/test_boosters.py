@@ -2,7 +2,6 @@
 
 import importlib
 import re
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,74 +20,13 @@ from modelward.formats import format_of_file, format_of_object, formats
 from modelward.lifecycle import ModelVersion
 from modelward.signature import ColumnKind, Signature
 from modelward_server.mlflow.mlmodel import describe_model
-from tests.support.booster_models import (
-    GROUPS,
-    LABELS,
-    SEEN,
-    frame,
-    frame_for,
-    squared,
-    store,
-    target,
-    xgboost_model,
-)
+from tests.support.booster_models import KINDS, LABELS, MODELS, frame, frame_for, lightgbm_model, store, target
 from tests.support.comparison_models import SKOPS
 from tests.support.hostile_files import changed, sized
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import eventually
 
 FRAME = frame()
-KINDS = ["binary", "multiclass", "regression", "ranker", "custom"]
-
-
-def lightgbm_model(kind: str) -> Any:
-    few: dict[str, Any] = {
-        "n_estimators": 8,
-        "num_leaves": 9,
-        "verbose": -1,
-        "n_jobs": 1,
-        "min_child_samples": 5,
-        "cat_smooth": 1.0,
-    }
-    labels = target(kind, SEEN)
-    if kind in {"binary", "multiclass"}:
-        return lightgbm.LGBMClassifier(**few, min_data_per_group=5).fit(SEEN, labels)
-    if kind == "ranker":
-        return lightgbm.LGBMRanker(**few).fit(SEEN, labels, group=GROUPS)
-    return lightgbm.LGBMRegressor(**few, objective=squared if kind == "custom" else "regression").fit(SEEN, labels)
-
-
-class Squared:
-    """The squared error, as CatBoost takes it."""
-
-    def calc_ders_range(self, predicted: Any, labels: Any, _weights: Any) -> list[tuple[float, float]]:
-        return [(label - value, -1.0) for value, label in zip(predicted, labels, strict=True)]
-
-
-def catboost_model(kind: str) -> Any:
-    seen = frame_for("catboost", seed=8)
-    few: dict[str, Any] = {
-        "iterations": 8,
-        "depth": 4,
-        "verbose": False,
-        "allow_writing_files": False,
-        "thread_count": 1,
-        "cat_features": ["venue", "hour"],
-    }
-    labels = target(kind, seen)
-    if kind == "binary":
-        return catboost.CatBoostClassifier(**few).fit(seen, labels)
-    if kind == "multiclass":
-        return catboost.CatBoostClassifier(**few, grow_policy="Depthwise").fit(seen, labels)
-    if kind == "ranker":
-        return catboost.CatBoostRanker(**few).fit(seen, labels, group_id=np.repeat(range(len(GROUPS)), GROUPS))
-    if kind == "regression":
-        return catboost.CatBoostRegressor(**few, grow_policy="Lossguide").fit(seen, labels)
-    with warnings.catch_warnings(action="ignore"):  # That it would be faster with numba.
-        return catboost.CatBoostRegressor(**few, loss_function=Squared(), eval_metric="RMSE").fit(seen, labels)
-
-
-MODELS = {"catboost": catboost_model, "lightgbm": lightgbm_model, "xgboost": xgboost_model}
 FRAMES = {name: frame_for(name) for name in MODELS}
 NUMBERED = {"xgboost"}
 """Libraries whose classes are 0, 1, 2, ..."""

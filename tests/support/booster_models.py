@@ -1,18 +1,22 @@
-"""Models of LightGBM, XGBoost and CatBoost, and the rows that they are tried with: numbers, gaps, categories."""
+"""Models of LightGBM, XGBoost and CatBoost, and the rows that they are tried with: numbers, gaps, categories.
 
+A library is imported where its models are made, so that an environment with one of them can make those.
+"""
+
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import xgboost
 
 from modelward.formats import formats
 from modelward.formats.predictor import Predictor
 from modelward.signature import Signature
 
 ROWS = 1000
+KINDS = ["binary", "multiclass", "regression", "ranker", "custom"]
 LABELS: Any = {"binary": np.array(["down", "up"]), "multiclass": np.array([10, 20, 40])}
 """The classes of each kind; XGBoost numbers them, and a version's signature has them."""
 GROUPS = [100] * 10
@@ -55,14 +59,70 @@ def squared(labels: Any, predicted: Any) -> Any:
     return predicted - labels, np.ones_like(labels)
 
 
-def xgboost_model(kind: str, **options: Any) -> Any:
+def lightgbm_model(kind: str) -> Any:
+    import lightgbm
+
+    few: dict[str, Any] = {
+        "n_estimators": 8,
+        "num_leaves": 9,
+        "verbose": -1,
+        "n_jobs": 1,
+        "min_child_samples": 5,
+        "cat_smooth": 1.0,
+    }
+    labels = target(kind, SEEN)
+    if kind in {"binary", "multiclass"}:
+        return lightgbm.LGBMClassifier(**few, min_data_per_group=5).fit(SEEN, labels)
+    if kind == "ranker":
+        return lightgbm.LGBMRanker(**few).fit(SEEN, labels, group=GROUPS)
+    return lightgbm.LGBMRegressor(**few, objective=squared if kind == "custom" else "regression").fit(SEEN, labels)
+
+
+class Squared:
+    """The squared error, as CatBoost takes it."""
+
+    def calc_ders_range(self, predicted: Any, labels: Any, _weights: Any) -> list[tuple[float, float]]:
+        return [(label - value, -1.0) for value, label in zip(predicted, labels, strict=True)]
+
+
+def catboost_model(kind: str) -> Any:
+    import catboost
+
+    seen = frame_for("catboost", seed=8)
+    few: dict[str, Any] = {
+        "iterations": 8,
+        "depth": 4,
+        "verbose": False,
+        "allow_writing_files": False,
+        "thread_count": 1,
+        "cat_features": ["venue", "hour"],
+    }
+    labels = target(kind, seen)
+    if kind == "binary":
+        return catboost.CatBoostClassifier(**few).fit(seen, labels)
+    if kind == "multiclass":
+        return catboost.CatBoostClassifier(**few, grow_policy="Depthwise").fit(seen, labels)
+    if kind == "ranker":
+        return catboost.CatBoostRanker(**few).fit(seen, labels, group_id=np.repeat(range(len(GROUPS)), GROUPS))
+    if kind == "regression":
+        return catboost.CatBoostRegressor(**few, grow_policy="Lossguide").fit(seen, labels)
+    with warnings.catch_warnings(action="ignore"):  # That it would be faster with numba.
+        return catboost.CatBoostRegressor(**few, loss_function=Squared(), eval_metric="RMSE").fit(seen, labels)
+
+
+def xgboost_model(kind: str, seen: pd.DataFrame = SEEN, **options: Any) -> Any:
+    import xgboost
+
     few: dict[str, Any] = {"n_estimators": 8, "max_depth": 4, "enable_categorical": True, "n_jobs": 1} | options
     labels = target(kind, SEEN)
     if kind in LABELS:
-        return xgboost.XGBClassifier(**few).fit(SEEN, np.searchsorted(LABELS[kind], labels))
+        return xgboost.XGBClassifier(**few).fit(seen, np.searchsorted(LABELS[kind], labels))
     if kind == "ranker":
-        return xgboost.XGBRanker(**few).fit(SEEN, labels, group=GROUPS)
-    return xgboost.XGBRegressor(**few, **({"objective": squared} if kind == "custom" else {})).fit(SEEN, labels)
+        return xgboost.XGBRanker(**few).fit(seen, labels, group=GROUPS)
+    return xgboost.XGBRegressor(**few, **({"objective": squared} if kind == "custom" else {})).fit(seen, labels)
+
+
+MODELS = {"catboost": catboost_model, "lightgbm": lightgbm_model, "xgboost": xgboost_model}
 
 
 @dataclass(frozen=True)
