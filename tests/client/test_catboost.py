@@ -20,8 +20,7 @@ from modelward.formats.catboost_structure import NODES, SIZES, SPLITS, STARTS, T
 from modelward.formats.flatbuffer import Table
 from modelward.signature import ColumnKind, Signature
 from modelward_server.mlflow.mlmodel import describe_model
-from tests.client.test_boosters import catboost_model
-from tests.support.booster_models import frame_for, store
+from tests.support.booster_models import catboost_model, frame_for, store
 from tests.support.comparison_models import SKOPS
 from tests.support.server_process import ServerProcess
 from tests.support.waiting import eventually
