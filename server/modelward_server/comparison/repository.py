@@ -10,7 +10,7 @@ from modelward.errors import ComparisonNotFound
 from modelward.lifecycle import Page
 from modelward_server.actor_context import ActorContext
 from modelward_server.comparison.compare import ComparisonResult
-from modelward_server.lifecycle.repository import model_row
+from modelward_server.lifecycle.repository import model_row, request_mirroring
 from modelward_server.storage.comparison_tables import ComparedModelRow, ComparisonRow
 from modelward_server.storage.documents import COMPARISON
 from modelward_server.storage.paging import Key, fetch_page, is_visible, visible_prefixes
@@ -40,6 +40,7 @@ def save_comparison(session: Session, answer: ComparisonResult, actor: ActorCont
     session.flush()
     models = sorted({result.version.model for result in answer.results})
     session.add_all(ComparedModelRow(sequence=row.sequence, model=model) for model in models)
+    request_mirroring(session, [result.version for result in answer.results])
     return comparison
 
 

@@ -160,12 +160,17 @@ def reference_columns(session: Session, ref: VersionRef) -> list[str]:
 
 def other_references(session: Session, reference: Reference) -> list[Reference]:
     """Return the version's other references that have the same features."""
-    ref = reference.version
-    rows = select(ReferenceRow).where(ReferenceRow.model == ref.model, ReferenceRow.version == ref.version)
-    references = map(_to_reference, session.scalars(rows.order_by(ReferenceRow.name)))
     return [
-        other for other in references if other.name != reference.name and _features_of(other) == _features_of(reference)
+        other
+        for other in all_references(session, reference.version)
+        if other.name != reference.name and _features_of(other) == _features_of(reference)
     ]
+
+
+def all_references(session: Session, ref: VersionRef) -> list[Reference]:
+    """Return a version's references, ordered by their names."""
+    rows = select(ReferenceRow).where(ReferenceRow.model == ref.model, ReferenceRow.version == ref.version)
+    return [_to_reference(row) for row in session.scalars(rows.order_by(ReferenceRow.name))]
 
 
 def _features_of(reference: Reference) -> dict[str, FeatureKind]:

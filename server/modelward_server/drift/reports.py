@@ -19,7 +19,7 @@ from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import Decision, decide
 from modelward_server.drift.profile import Profile
 from modelward_server.drift.sample import LiveSample, count_live
-from modelward_server.lifecycle.repository import model_row, version_row
+from modelward_server.lifecycle.repository import model_row, request_mirroring, version_row
 from modelward_server.storage.drift_tables import DriftReportRow
 from modelward_server.storage.paging import Key, fetch_page
 
@@ -106,6 +106,7 @@ def keep_report(session: Session, report: DriftReport, actor: ActorContext, *, o
         observed: whether it is the report of a window of live data, whose alarms depend on several windows.
     """
     kept = replace(report, created_at=actor.at, created_by=actor.name)
+    request_mirroring(session, [kept.version])
     session.add(
         DriftReportRow(
             report_id=kept.report_id,

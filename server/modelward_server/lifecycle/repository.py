@@ -24,7 +24,7 @@ from modelward.lifecycle import (
 from modelward.shared.suggestions import nearest
 from modelward.signature import Signature
 from modelward_server.storage.paging import is_visible
-from modelward_server.storage.tables import ModelRow, TransitionRow, VersionRow
+from modelward_server.storage.tables import MirrorRequestRow, ModelRow, TransitionRow, VersionRow
 
 MAX_NEIGHBOURS = 50
 """Number of names before and after a name that does not exist, among which the nearest is suggested."""
@@ -64,6 +64,11 @@ def version_row(session: Session, ref: VersionRef, *, lock: bool = False) -> Ver
         known = f"its versions go up to {model.latest_version}" if model.latest_version else "it has no version yet"
         raise VersionNotFound(f"there is no {ref}; {known}", model=ref.model, version=ref.version)
     return row
+
+
+def request_mirroring(session: Session, versions: Iterable[VersionRef]) -> None:
+    """Schedule that versions are shown in MLflow again, for a fact that is stored beside them."""
+    session.add_all(MirrorRequestRow(model=ref.model, version=ref.version) for ref in versions)
 
 
 def check_etag(given: str, current: str) -> None:

@@ -7,7 +7,7 @@ and completes what an interrupted call left unfinished.
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,12 @@ from modelward.lifecycle import Model, ModelVersion, Stage
 from modelward_server.mlflow.client import MlflowConnection, answering, global_uri, load_mlflow
 from modelward_server.mlflow.details import NOTHING, Details
 from modelward_server.mlflow.logged_models import LoggedModels, id_of_source
+from modelward_server.mlflow.run_data import show_data_sets, show_metrics, verdict_tags
 from modelward_server.storage.verification import read_verified
 
 VERSION_TAG = "modelward.version"
 STAGE_TAG = "modelward.stage"
+CREATOR_TAG = "modelward.created_by"
 LOG_TAG = "mlflow.modelward.log"
 LOG_FILE = "training.log"
 TAGS_TAG = "mlflow.modelward.tags"
@@ -82,11 +84,13 @@ class MlflowMirror:
             logged = models.own(model_id, version)
             if logged:
                 models.describe(logged, version, run.info.run_id, details.example)
-            self._show_run_data(run, version, logged.model_id if logged else None)
+            self._show_run_data(run, version, details, logged.model_id if logged else None)
             if log is not None:
                 self._show_log(run, log)
-            number = str(registered.version) if registered else self._register(version, run.info.run_id, model_id)
-            self._show_registered(registered, version)
+            number = (
+                str(registered.version) if registered else self._register(version, details, run.info.run_id, model_id)
+            )
+            self._show_registered(registered, version, details)
             self._show_aliases(version, number, holders)
             return Mirrored(run.info.run_id, number)
 
@@ -145,22 +149,18 @@ class MlflowMirror:
                 raise
             return []
 
-    def _show_run_data(self, run: Any, version: ModelVersion, model_id: str | None) -> None:
-        """Log the params, metrics and tags of the version that the run lacks, and end the run."""
-        from mlflow.entities import Metric, Param, RunTag
+    def _show_run_data(self, run: Any, version: ModelVersion, details: Details, model_id: str | None) -> None:
+        """Log the params, tags, metrics and data sets of the version that the run lacks, and end the run."""
+        from mlflow.entities import Param, RunTag
 
         shown, run_id = run.data, run.info.run_id
-        tags = _tags(version) | {"mlflow.note.content": version.description[:TEXT_LIMIT]}
-        now = _millis(datetime.now(UTC))  # Not the time of their change: MLflow refuses two values with one timestamp.
-        metrics = [
-            Metric(key, value, now, 0, model_id=model_id)
-            for key, value in version.metrics.items()
-            if shown.metrics.get(key) != value
-        ]
+        tags = _tags(version, details) | {"mlflow.note.content": version.description[:TEXT_LIMIT]}
         params = [Param(key, value) for key, value in _missing(version.params, shown.params)]
-        self._client.log_batch(run_id, metrics, params, [RunTag(*tag) for tag in _missing(tags, shown.tags)])
+        self._client.log_batch(run_id, [], params, [RunTag(*tag) for tag in _missing(tags, shown.tags)])
         for key in _dropped(tags, shown.tags):
             self._client.delete_tag(run_id, key)
+        show_metrics(self._client, run, version, details, model_id)
+        show_data_sets(self._client, run, details.references)
         if run.info.status == "RUNNING":
             self._client.set_terminated(run_id, "FINISHED", _millis(version.created_at))
 
@@ -182,21 +182,21 @@ class MlflowMirror:
         query = f"name='{model}' and version_number = {number}"
         return next(iter(self._client.search_model_versions(query)), None) if number else None
 
-    def _register(self, version: ModelVersion, run_id: str, model_id: str) -> str:
+    def _register(self, version: ModelVersion, details: Details, run_id: str, model_id: str) -> str:
         """Register a version and return its number, which MLflow assigns."""
         description = version.description[:TEXT_LIMIT]
         source = f"models:/{model_id}"
         with global_uri(self._uri):  # A local database resolves the source there, whatever the client's URI is.
             created = self._client.create_model_version(
-                version.model, source, run_id, _tags(version), description=description, model_id=model_id
+                version.model, source, run_id, _tags(version, details), description=description, model_id=model_id
             )
         return str(created.version)
 
-    def _show_registered(self, registered: Any, version: ModelVersion) -> None:
+    def _show_registered(self, registered: Any, version: ModelVersion, details: Details) -> None:
         """Update the description and tags of a version that was registered before."""
         if registered is None:
             return
-        description, tags = version.description[:TEXT_LIMIT], _tags(version)
+        description, tags = version.description[:TEXT_LIMIT], _tags(version, details)
         if (registered.description or "") != description:
             self._client.update_model_version(version.model, registered.version, description)
         for key, value in _missing(tags, registered.tags):
@@ -216,8 +216,9 @@ class MlflowMirror:
                 self._client.delete_registered_model_alias(version.model, stage)
 
 
-def _tags(version: ModelVersion) -> dict[str, str]:
-    return _owned(version.tags) | {VERSION_TAG: str(version.version), STAGE_TAG: version.stage}
+def _tags(version: ModelVersion, details: Details) -> dict[str, str]:
+    own = {VERSION_TAG: str(version.version), STAGE_TAG: version.stage, CREATOR_TAG: version.created_by}
+    return _owned(version.tags) | own | verdict_tags(details)
 
 
 def _owned(tags: Mapping[str, str]) -> dict[str, str]:

@@ -4,10 +4,11 @@ import asyncio
 import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from modelward.errors import ModelwardError
@@ -15,14 +16,14 @@ from modelward.lifecycle import Model, ModelVersion, VersionRef
 from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.repository import to_version, version_row
 from modelward_server.lifecycle.resolve import alias_holders
-from modelward_server.mlflow.details import NOTHING, Details, read_details
+from modelward_server.mlflow.details import NOTHING, Details, MetricPoint, metric_points, read_details, requests_of
 from modelward_server.runtime.background import in_own_thread, progressed, stalled
 from modelward_server.runtime.retries import Retries
 from modelward_server.runtime.tracing import span
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.retraining_tables import log_of
-from modelward_server.storage.tables import VersionRow
+from modelward_server.storage.tables import MirrorRequestRow, VersionRow
 
 FIRST_PAUSE_SECONDS = 0.5
 MAX_PAUSE_SECONDS = 30.0
@@ -141,11 +142,14 @@ class MirrorTask:
         return len(self._pending())
 
     def _pending(self) -> list[VersionRef]:
-        query = select(VersionRow.model, VersionRow.version).where(VersionRow.mirror_done != VersionRow.mirror_wanted)
+        changed = select(VersionRow.model, VersionRow.version).where(VersionRow.mirror_done != VersionRow.mirror_wanted)
+        requested = select(MirrorRequestRow.model, MirrorRequestRow.version)
         with self._ledger.reading() as session:
-            return [
-                VersionRef(model, version) for model, version in session.execute(query.order_by(VersionRow.updated_at))
+            rows = [
+                *session.execute(changed.order_by(VersionRow.updated_at)),
+                *session.execute(requested.group_by(MirrorRequestRow.model, MirrorRequestRow.version)),
             ]
+        return list(dict.fromkeys(VersionRef(*row) for row in rows))
 
     def sync(self, ref: VersionRef) -> None:
         """Show one version.
@@ -161,7 +165,7 @@ class MirrorTask:
         with self._ledger.mirror_lock():
             with self._ledger.reading() as session:
                 row = version_row(session, ref)
-                pending = row.mirror_done != row.mirror_wanted
+                pending = row.mirror_done != row.mirror_wanted or bool(requests_of(session, ref))
             if pending:
                 self._show(ref)
 
@@ -171,15 +175,21 @@ class MirrorTask:
             version, model, change_count = to_version(row), get_model(session, ref.model), row.mirror_wanted
             holders = alias_holders(session, ref.model)
             files = {file.path: self._blobs.path(file.sha256) for file in version.files}
-            log_sha256, details = log_of(session, ref), read_details(session, ref)
+            log_sha256, requests = log_of(session, ref), requests_of(session, ref)
+            details = read_details(session, ref, partial(self._points_after, ref))
         log_path = self._blobs.path(log_sha256) if log_sha256 else None
         with span("show in MLflow", model=ref.model, version=ref.version):
             shown = self._mirror.sync(version, model, files, holders, log_path, details)
-        self._note(ref, shown, change_count)
+        self._note(ref, shown, change_count, requests)
 
-    def _note(self, ref: VersionRef, shown: Shown, change_count: int) -> None:
+    def _points_after(self, ref: VersionRef, shown: int) -> list[MetricPoint]:
+        with self._ledger.reading() as session:
+            return metric_points(session, ref, shown)
+
+    def _note(self, ref: VersionRef, shown: Shown, change_count: int, requests: Sequence[int]) -> None:
         """Record what was shown; a concurrent change keeps the version pending."""
         row = (VersionRow.model == ref.model) & (VersionRow.version == ref.version)
         values = {"mirror_done": change_count, "run_id": shown.run_id, "mlflow_version": shown.mlflow_version}
         with self._ledger.writing() as session:
             session.execute(update(VersionRow).where(row).values(values))
+            session.execute(delete(MirrorRequestRow).where(MirrorRequestRow.sequence.in_(requests)))

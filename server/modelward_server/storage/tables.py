@@ -134,6 +134,21 @@ class VersionRow(Base):
     )
 
 
+class MirrorRequestRow(Base):
+    """A request to show a version in MLflow again, for a fact that is stored beside it, such as a drift report.
+
+    These facts are stored without a lock on their version, which incrementing `mirror_wanted` would need.
+    """
+
+    __tablename__ = "ledger_mirror_requests"
+
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(Name)
+    version: Mapped[int]
+
+    __table_args__ = (Index("ledger_mirror_requests_by_version", "model", "version", "sequence"),)
+
+
 class MetricRow(Base):
     """All recorded values of every metric; `VersionRow.metrics` holds the latest ones."""
 

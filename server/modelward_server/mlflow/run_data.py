@@ -1,0 +1,121 @@
+"""What a run in MLflow shows: the values of metrics, the data sets of references, and the newest verdicts."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from modelward.drift import FeatureKind, Reference
+from modelward.lifecycle import ModelVersion
+from modelward_server.mlflow.details import Details, MetricPoint
+
+METRICS_TAG = "mlflow.modelward.metrics"
+"""Key of the tag with the id of the last value that is shown; MLflow's pages hide it."""
+DRIFT, COMPARISON = "modelward.drift", "modelward.comparison"
+"""Keys of tags."""
+DRIFT_SCORE = "modelward.drift_score"
+"""Key of a metric."""
+TYPES = {FeatureKind.NUMBER: "double", FeatureKind.CATEGORY: "string"}
+DIGEST_CHARACTERS = 36
+"""Maximum length of a data set's digest in MLflow's database."""
+MAX_SCHEMA, MAX_TAG = 65_535, 5000
+"""Maximum length of a data set's schema, and of a tag."""
+
+
+def verdict_tags(details: Details) -> dict[str, str]:
+    """Return tags with the newest drift report and the newest comparison of a version, as far as there are any."""
+    return dict(_verdict_tags(details))
+
+
+def _verdict_tags(details: Details) -> Iterator[tuple[str, str]]:
+    if drift := details.drift:
+        verdict = "drift detected" if drift.drift_detected else "no drift detected"
+        yield DRIFT, f"{verdict}, score {drift.score:.3g} (report {drift.report_id}, {_minute(drift.created_at)})"
+    if found := details.comparison:
+        origin = f" ({found.comparison_id}, {_minute(found.created_at)})"
+        yield COMPARISON, found.conclusion.summary[: MAX_TAG - len(origin)] + origin
+
+
+def _minute(instant: datetime) -> str:
+    return f"{instant.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
+
+
+def show_metrics(client: Any, run: Any, version: ModelVersion, details: Details, model_id: str | None) -> None:
+    """Log the values of metrics that a run lacks, and make the version's the latest ones.
+
+    Args:
+        client: of MLflow.
+        run: as it was before this.
+        version: the version.
+        details: of the version.
+        model_id: of its logged model; None if it has none of ours.
+    """
+    from mlflow.entities import RunTag
+
+    run_id, shown = run.info.run_id, run.data
+    points = _lacking(shown, version.metrics, details)
+    if points:
+        metrics = [_metric(point.key, point.value, point.measured_at, point.step, model_id) for point in points]
+        client.log_batch(run_id, metrics)
+        client.log_batch(run_id, tags=[RunTag(METRICS_TAG, str(points[-1].id))])  # Last: with it they are complete.
+        shown = client.get_run(run_id).data
+    for key, value in version.metrics.items():
+        if shown.metrics.get(key) != value:
+            _make_latest(client, run_id, key, value, model_id)
+    if details.drift and shown.metrics.get(DRIFT_SCORE) != details.drift.score:
+        client.log_batch(run_id, [_metric(DRIFT_SCORE, details.drift.score, details.drift.created_at, 0, model_id)])
+
+
+def _lacking(shown: Any, latest: Mapping[str, float], details: Details) -> list[MetricPoint]:
+    """Return the values that were recorded since the last sync.
+
+    Before the first one, metrics whose latest value is there already are complete: those of an imported run are.
+    """
+    if METRICS_TAG in shown.tags:
+        return list(details.points_after(_number(shown.tags[METRICS_TAG])))
+    points = details.points_after(0)
+    return [point for point in points if shown.metrics.get(point.key) != latest.get(point.key)]
+
+
+def _number(tag: str) -> int:
+    return int(tag) if tag.isdecimal() else 0  # Somebody may have changed it in MLflow.
+
+
+def _make_latest(client: Any, run_id: str, key: str, value: float, model_id: str | None) -> None:
+    """Log a value so that MLflow takes it for the latest one: it has the highest step, and the latest time of it."""
+    step = max((metric.step for metric in client.get_metric_history(run_id, key)), default=0)
+    client.log_batch(run_id, [_metric(key, value, datetime.now(UTC), step, model_id)])
+
+
+def _metric(key: str, value: float, at: datetime, step: int, model_id: str | None) -> Any:
+    from mlflow.entities import Metric
+
+    return Metric(key, value, int(at.timestamp() * 1000), step, model_id=model_id)
+
+
+def show_data_sets(client: Any, run: Any, references: Sequence[Reference]) -> None:
+    """Add references to a run's data sets; those that they replace stay, since MLflow cannot remove any."""
+    from mlflow.entities import DatasetInput, InputTag
+
+    shown = {(one.dataset.name, one.dataset.digest) for one in run.inputs.dataset_inputs} if run.inputs else set()
+    data_sets = {(one.name, one.digest): one for one in map(_data_set, references)}
+    context = [InputTag("mlflow.data.context", "reference")]
+    missing = [DatasetInput(one, context) for key, one in data_sets.items() if key not in shown]
+    if missing:
+        client.log_inputs(run.info.run_id, missing)
+
+
+def _data_set(reference: Reference) -> Any:
+    """Return MLflow's description of a reference: its columns, and how many rows it has."""
+    from mlflow.entities import Dataset
+
+    columns = [{"name": feature.name, "type": TYPES[feature.kind], "required": True} for feature in reference.features]
+    schema = json.dumps({"mlflow_colspec": columns})
+    return Dataset(
+        name=f"{reference.version.model}-v{reference.version.version}-{reference.name}",
+        digest=reference.digest[:DIGEST_CHARACTERS],
+        source_type="code",
+        source=json.dumps({"tags": {"mlflow.user": reference.created_by, "mlflow.source.name": "modelward"}}),
+        schema=schema if len(schema) <= MAX_SCHEMA else None,
+        profile=json.dumps({"num_rows": reference.rows, "num_elements": reference.rows * len(columns)}),
+    )
