@@ -122,17 +122,20 @@ def test_numbers_alone_are_the_columns_in_order(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "value", "why"),
+    ("column", "kind", "value", "why"),
     [
-        ("venue", None, r"data\['venue'\]: has no value in row 4; CatBoost has no missing categories"),
-        ("hour", np.nan, r"data\['hour'\]: has no value in row 4; CatBoost has no missing categories"),
-        ("hour", 7.5, r"data\['hour'\]: has 7.5, but CatBoost takes text and integers as categories"),
-        ("hour", np.inf, r"data\['hour'\]: has inf, but CatBoost takes text and integers as categories"),
+        ("venue", object, None, "data: has no 'venue' in row 4; CatBoost has no missing categories"),
+        ("venue", "str", None, "data: has no 'venue' in row 4; CatBoost has no missing categories"),
+        ("venue", "category", None, "data: has no 'venue' in row 4; CatBoost has no missing categories"),
+        ("hour", "Int64", None, "data: has no 'hour' in row 4; CatBoost has no missing categories"),
+        ("hour", float, np.nan, "data: has no 'hour' in row 4; CatBoost has no missing categories"),
+        ("hour", float, 7.5, "data: has 7.5 in 'hour', but CatBoost takes text and integers as categories"),
+        ("hour", float, np.inf, "data: has inf in 'hour', but CatBoost takes text and integers as categories"),
     ],
 )
-def test_what_is_no_category_is_refused_in_words(column: str, value: Any, why: str, tmp_path: Path) -> None:
+def test_what_is_no_category_is_refused_in_words(column: str, kind: Any, value: Any, why: str, tmp_path: Path) -> None:
     loaded = store(catboost_model("binary"), "catboost", tmp_path).predictor
-    table = ROWS.assign(**{column: ROWS[column].astype(object if column == "venue" else float)})
+    table = ROWS.assign(**{column: ROWS[column].astype(kind)})
     table.loc[4, column] = value
     with pytest.raises(InvalidField, match=why):
         loaded.predict(table)

@@ -108,6 +108,7 @@ class CatboostPredictor(Predictor):
         """
         own = model_signature(raw)
         self._categories = set(raw.get_cat_feature_indices())
+        self._own_names: list[str] = list(raw.feature_names_)
         self._output = _output(raw, own)
         super().__init__(raw, _with_kinds(own.completed(signature), self._categories), given_names=not own.names)
 
@@ -142,14 +143,23 @@ class CatboostPredictor(Predictor):
         return not self._categories and super()._fits(table)
 
     def _matrix(self, frame: Any) -> Any:
-        return self._from_columns(frame) if self._categories else super()._matrix(frame)
+        if not self._categories:
+            return super()._matrix(frame)
+        return frame if self._takes(frame) else self._from_columns(frame)
+
+    def _takes(self, frame: Any) -> bool:
+        """Return whether CatBoost takes a frame of the right columns as it is, which is faster than new columns."""
+        return list(frame.columns) == self._own_names and all(
+            _holds_categories(frame[name]) if i in self._categories else _holds_numbers(frame[name])
+            for i, name in enumerate(self._own_names)
+        )
 
     def _from_rows(self, table: Any) -> Any:
         """Take rows in order; those with categories as columns, because a matrix of floats has none."""
         rows = super()._from_rows(table)
         if not self._categories or not isinstance(rows, np.ndarray):
             return rows
-        return self.from_columns(dict(zip(self.raw.feature_names_, rows.T, strict=True)))
+        return self.from_columns(dict(zip(self._own_names, rows.T, strict=True)))
 
     def from_columns(self, columns: Mapping[str, Array]) -> Any:
         """Return columns in order as a matrix or, with categories, as a data frame of pandas.
@@ -163,7 +173,7 @@ class CatboostPredictor(Predictor):
 
         given = enumerate(columns.items())
         values = [_categories(name, column) if i in self._categories else column for i, (name, column) in given]
-        return pd.DataFrame(dict(zip(self.raw.feature_names_, values, strict=True)), copy=False)
+        return pd.DataFrame(dict(zip(self._own_names, values, strict=True)), copy=False)
 
 
 def model_signature(model: Any) -> Signature:
@@ -207,6 +217,17 @@ def _with_kinds(signature: Signature, categories: set[int]) -> Signature:
     return signature.completed(text)
 
 
+def _holds_categories(column: Any) -> bool:
+    """Return whether a column of pandas has no missing value, and only values of one type that is a category's."""
+    from pandas.api.types import infer_dtype
+
+    return infer_dtype(column, skipna=False) in {"string", "integer", "boolean"} and not column.hasnans
+
+
+def _holds_numbers(column: Any) -> bool:
+    return isinstance(column.dtype, np.dtype) and column.dtype.kind in "fiub"
+
+
 def _categories(name: str, column: Array) -> Array:
     """Return categories as CatBoost takes them: text, integers or booleans.
 
@@ -215,15 +236,18 @@ def _categories(name: str, column: Array) -> Array:
     """
     if (gone := missing_in(column)).any():
         row = int(gone.argmax())
-        why = f"has no value in row {row}; CatBoost has no missing categories: send the text that was used in training"
-        raise InvalidField(FieldViolation(f"data[{name!r}]", why))
+        why = (
+            f"has no {name!r} in row {row}; CatBoost has no missing categories: send the text that was used in training"
+        )
+        raise InvalidField(FieldViolation("data", why))
     if kind_of(column) is not Kind.NUMBER or column.dtype.kind != "f":
         return column
     with np.errstate(invalid="ignore"):
         whole = column.astype(np.int64)
     if (whole != column).any():
-        why = f"has {column[whole != column][0]}, but CatBoost takes text and integers as categories; send text"
-        raise InvalidField(FieldViolation(f"data[{name!r}]", why))
+        value = column[whole != column][0]
+        why = f"has {value} in {name!r}, but CatBoost takes text and integers as categories; send text"
+        raise InvalidField(FieldViolation("data", why))
     return whole
 
 
