@@ -56,11 +56,7 @@ def write(library: str, folder: Path) -> None:
 
 def _save(model: Any, library: str, path: Path) -> Signature:
     known = formats()[library]
-    try:
-        known.save(model, path)
-    except ValueError as error:  # The categories that XGBoost does not keep; here they are codes.
-        print(f"saved by {library} itself: {error}")
-        path.write_bytes(model.get_booster().save_raw("ubj"))
+    known.save(model, path)
     return known.signature(model)
 
 

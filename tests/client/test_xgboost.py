@@ -83,6 +83,31 @@ def test_what_a_file_of_xgboost_cannot_hold_is_refused(tmp_path: Path, options: 
         store(model.fit(seen, seen if "multi_strategy" in options else seen["hour"]), "xgboost", tmp_path)
 
 
+def test_a_slice_of_a_booster_which_has_no_categories_is_refused(tmp_path: Path) -> None:
+    booster = xgboost_model("regression").get_booster()[:3]
+    with pytest.raises(ValueError, match="does not keep the categories of column 2, but takes their codes"):
+        store(booster, "xgboost", tmp_path)
+
+
+def test_codes_of_categories_are_taken_as_numbers(tmp_path: Path) -> None:
+    codes, seen = (table.assign(venue=table["venue"].cat.codes.clip(0)) for table in (FRAME, SEEN))
+    model = xgboost_model("regression", seen, feature_types=["float", "float", "c", "int"])
+    loaded = store(model, "xgboost", tmp_path).predictor
+    np.testing.assert_array_equal(loaded.predict(codes), model.predict(codes))
+    with pytest.raises(InvalidField, match="column 'venue' holds text, but the model takes numbers"):
+        loaded.predict(FRAME)
+
+
+def test_a_booster_without_names_takes_those_of_the_reference(tmp_path: Path) -> None:
+    matrix = SEEN[["trend", "volume"]].to_numpy()
+    booster = xgboost.train({"nthread": 1}, xgboost.DMatrix(matrix, SEEN["hour"]), 5)
+    own = store(booster, "xgboost", tmp_path).predictor
+    expected = booster.predict(xgboost.DMatrix(matrix))
+    np.testing.assert_array_equal(own.predict(matrix), expected)
+    loaded = formats()["xgboost"].predictor(own.raw, Signature.of(["a", "b"]))
+    np.testing.assert_array_equal(loaded.predict({"b": matrix[:, 1], "a": matrix[:, 0]}), expected)
+
+
 @cache
 def saved(kind: str) -> bytes:
     """Return a file with categories and three classes."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelward.errors import FieldViolation, InvalidField
 from modelward.formats.outputs import Outputs, label_array, numbers
 from modelward.formats.predictor import Predictor
 from modelward.signature import ClassLabel, ColumnKind, Signature
@@ -99,10 +100,15 @@ class BoosterPredictor(Predictor):
         return Outputs(probabilities.argmax(axis=1), self.classes, probabilities.astype(np.float64))
 
     def from_columns(self, columns: Mapping[str, Array]) -> Any:
-        """Return columns in order as a matrix, with categories as their codes."""
-        if not self._categories:
-            return super().from_columns(columns)
-        return super().from_columns(dict(zip(columns, self._coded(columns.values()), strict=True)))
+        """Return columns in order as a matrix, with categories as their codes.
+
+        Raises:
+            InvalidField: there is text in another column.
+        """
+        coded = dict(zip(columns, self._coded(columns.values()), strict=True))
+        if text := [name for name, column in coded.items() if column.dtype == object]:
+            raise InvalidField(FieldViolation("data", f"column {text[0]!r} holds text, but the model takes numbers"))
+        return super().from_columns(coded)
 
     def _coded(self, columns: Iterable[Array]) -> Iterable[Array]:
         for i, column in enumerate(columns):

@@ -165,12 +165,19 @@ def _booster(model: Any) -> Any:
 
 
 def _check_is_kept(model: Any, learner: Document) -> None:
-    """Check that the file has all that the predictions need."""
+    """Check that the file has all that the predictions need.
+
+    Categories are not kept before XGBoost 3.1, nor in a slice of a booster. An estimator that was given the types of
+    the columns has codes of categories instead; of a booster that is not known.
+    """
     missing = getattr(model, "missing", None)
     if missing is not None and not isnan(missing):
         raise ValueError(f"its file does not keep missing={missing:g}; use NaN for missing values")
-    if "c" in learner.get("feature_types", []) and "cats" not in tree_model(learner["gradient_booster"]):
-        raise ValueError("XGBoost before 3.1 does not keep the categories of a data frame; use a newer one")
+    kept, types = categories_of(learner), learner.get("feature_types", [])
+    lost = [i for i, kind in enumerate(types) if kind == "c" and i not in kept]
+    of_codes = hasattr(model, "get_params") and model.feature_types is not None
+    if lost and not of_codes:
+        raise ValueError(f"its file does not keep the categories of column {lost[0]}, but takes their codes")
 
 
 FORMAT = XgboostFormat()
