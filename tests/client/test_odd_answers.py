@@ -254,6 +254,19 @@ def test_watch_is_not_told_to_wait_for_ever(seconds: float) -> None:
     assert 0 <= pause_before_watching(error, Backoff(), started=True) < MAX_RETRY_SECONDS + 1
 
 
+async def test_call_that_the_deadline_cuts_off_tells_what_failed_before(odd: MisbehavingServer) -> None:
+    def away_and_then_silent(_: Any, context: grpc.ServicerContext) -> Iterator[Any]:
+        if len(odd.asked) == 1:
+            context.abort(grpc.StatusCode.UNAVAILABLE, "the database is away")
+        odd.left.wait()
+        yield pb.GetModelResponse()
+
+    odd.answers["GetModel"] = away_and_then_silent
+    async with AsyncClient(odd.target, timeout=2) as client:
+        with pytest.raises(errors.DeadlineExceeded, match=r"before failed: .*the database is away"):
+            await client.get_model("m")
+
+
 async def test_list_without_an_end_ends(odd: MisbehavingServer, hasty: AsyncClient) -> None:
     odd.answers["ListModels"] = lambda *_: [pb.ListModelsResponse(next_page_token="more")]
     begun = time.monotonic()

@@ -141,6 +141,7 @@ class Attempts:
         self._deadline = time.monotonic() + timeout
         self._patience = patience
         self._pauses = Backoff()
+        self._failed: ModelwardError | None = None
         self.progressed()
 
     def progressed(self) -> None:
@@ -165,8 +166,12 @@ class Attempts:
         """Return the seconds to wait before another attempt; only transient errors are retried.
 
         Raises:
-            ModelwardError: `error`, when another attempt would not help or would come too late.
+            ModelwardError: `error`, when another attempt would not help or would come too late; an attempt that the
+                deadline cut off is said with what the one before it failed on.
         """
+        if isinstance(error, DeadlineExceeded) and self._failed is not None:
+            error = DeadlineExceeded(f"{error.message}; the attempt before failed: {self._failed.message}")
+        self._failed = error
         retry_after = error.retry_seconds if isinstance(error, LimitReached) else None
         self._pauses.check_first_contact(error)
         pause = self._pauses.next() + (retry_after or 0.0)
