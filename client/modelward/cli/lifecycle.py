@@ -12,6 +12,9 @@ from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
 from modelward.signature import Signature
 
+USABLE = {TrialResult.USABLE: "yes", TrialResult.UNUSABLE: "no", TrialResult.PENDING: "being tried"}
+"""The words for what a trial found; others are their own word."""
+
 
 @click.command()
 @click.option("--prefix", default="", metavar="TEXT", help="Only names with this prefix.")
@@ -43,13 +46,10 @@ def models(client: Client, out: Output, prefix: str, stages: tuple[str, ...], ta
 @remote
 def versions(client: Client, out: Output, model: str, stages: tuple[str, ...], tags: Any) -> None:
     """List the versions of MODEL, the newest first."""
-    listed = list(client.list_versions(model, stages=stages, tags=dict(tags)))
-    if not listed:
-        client.get_model(model)  # An unknown model is an error, unlike a model without versions.
     out.rows(
-        listed,
-        ["version", "stage", "since (UTC)", "by", "metrics"],
-        lambda v: [v.version, v.stage, v.stage_since, v.created_by, v.metrics],
+        list(client.list_versions(model, stages=stages, tags=dict(tags))),
+        ["version", "stage", "since (UTC)", "by", "usable", "metrics"],
+        lambda v: [v.version, v.stage, v.stage_since, v.created_by, _usable(v.trial), v.metrics],
         none="there is no such version" if stages or tags else f"{model} has no version yet",
     )
 
@@ -79,11 +79,14 @@ def _show_model(out: Output, model: Model) -> None:
     out.record(model, facts)
 
 
+def _usable(trial: Trial | None) -> str:
+    return USABLE.get(trial.result, str(trial.result)) if trial else ""
+
+
 def _trial(trial: Trial) -> str:
     if trial.result is TrialResult.USABLE:
         return f"yes, predicted {trial.tried_with}"
-    result = {TrialResult.UNUSABLE: "no", TrialResult.PENDING: "being tried"}.get(trial.result, str(trial.result))
-    return f"{result}: {trial.reason}" if trial.reason else result
+    return f"{_usable(trial)}: {trial.reason}" if trial.reason else _usable(trial)
 
 
 def _inputs(signature: Signature) -> str:
