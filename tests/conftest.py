@@ -22,6 +22,8 @@ for _name in [name for name in os.environ if name.upper().startswith("MODELWARD_
         del os.environ[_name]  # A setting of a real server that whoever runs the tests may have.
 
 
+STORE_LITTLE = ("cli", "client", "comparison", "interceptors", "reports")
+"""Folders of tests of which the database is no part: usually they are run on SQLite only."""
 NEED_PROCESSES = {"confinement", "postgres", "tracking_server"}
 """Fixtures that start a process; a test that has one of them is marked `system`."""
 
@@ -36,8 +38,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Try each test with one client on SQLite and with the other on PostgreSQL.
 
     Which is which hangs on the test's name, so that both kinds of runs try both clients. That a client is sync makes
-    no difference to the database, and the sync client is derived from the async one. `MODELWARD_TEST_SCALE=full` tries
-    all four pairs.
+    no difference to the database, and the sync client is derived from the async one. In the folders of `STORE_LITTLE`
+    nothing is tried on PostgreSQL. `MODELWARD_TEST_SCALE=full` tries all four pairs, everywhere.
     """
     if FULL:
         return
@@ -48,6 +50,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _is_tried(item: pytest.Item) -> bool:
     given = getattr(getattr(item, "callspec", None), "params", {})
+    if item.path.parent.name in STORE_LITTLE and given.get("database_url") == "postgresql":
+        return False
     if not given.keys() >= {"database_url", "client"}:
         return True
     one = crc32(item.nodeid.partition("[")[0].encode()) % 2 == 0

@@ -22,8 +22,8 @@ from modelward.signature import ColumnKind, Signature
 from modelward_server.mlflow.mlmodel import describe_model
 from tests.support.booster_models import KINDS, LABELS, MODELS, frame, frame_for, lightgbm_model, store, target
 from tests.support.comparison_models import SKOPS
+from tests.support.forked_server import ForkedServer
 from tests.support.hostile_files import changed, sized
-from tests.support.server_process import ServerProcess
 from tests.support.waiting import eventually
 
 FRAME = frame()
@@ -173,7 +173,7 @@ def test_the_columns_of_a_booster_without_names_are_those_of_the_reference(tmp_p
 
 @pytest.mark.system
 def test_a_server_runs_boosters_in_its_sandbox(tmp_path: Path) -> None:
-    server = ServerProcess(tmp_path / "data", tmp_path / "log")
+    server = ForkedServer(tmp_path / "data", tmp_path / "log")
     labels = target("binary", FRAME)
     with Client(server.target) as client:
         for name, make in MODELS.items():

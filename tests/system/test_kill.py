@@ -1,13 +1,14 @@
 """The server is killed at every step of a registration and of a promotion, and at any instant: nothing is half done,
 nothing that was acknowledged is lost, what is asked for again is done once, and MLflow shows it in the end.
 
-`MODELWARD_TEST_SCALE=full` takes every step on both databases, and 200 random instants on each.
+One step after the other is taken on SQLite and on PostgreSQL in turn. `MODELWARD_TEST_SCALE=full` takes every step on
+both, and 200 random instants on each.
 """
 
 import random
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,17 +33,26 @@ from tests.support.scale import FULL
 from tests.support.stage_history import Standing, check_told, step
 
 KILLS = 200 if FULL else 3
-MIRRORED = ("sqlite", "postgresql") if FULL else ("sqlite",)
+DATABASES = ("sqlite", "postgresql")
+MIRRORED = DATABASES if FULL else ("sqlite",)
 """Where the mirror's steps are taken; the ledger's database matters less to them."""
 
 
-@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+@pytest.fixture(scope="module", params=DATABASES)
 def registry(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
     """A registry for all tests of one database."""
     database = "" if request.param == "sqlite" else new_database(request.getfixturevalue("postgres"))
     registry = Registry(tmp_path_factory.mktemp("killed"), database)
     yield registry
     registry.server.kill()
+
+
+def in_turn(steps: Iterable[str]) -> pytest.MarkDecorator:
+    """Take each step on one of the databases, or on both."""
+    pairs = [
+        (database, at) for i, at in enumerate(steps) for database in DATABASES if FULL or database == DATABASES[i % 2]
+    ]
+    return pytest.mark.parametrize(("registry", "at"), pairs, indirect=["registry"])
 
 
 def _name(step: str) -> str:
@@ -64,7 +74,7 @@ def _killed_and_asked_again(registry: Registry, at: str, request: Any) -> Any:
     return again
 
 
-@pytest.mark.parametrize("at", REGISTER)
+@in_turn(REGISTER)
 def test_registration_is_whole_and_happens_once(registry: Registry, at: str, tmp_path: Path) -> None:
     _register(registry, at, tmp_path)
 
@@ -93,7 +103,7 @@ def test_mlflow_gets_its_tables_whole(tmp_path: Path) -> None:
     registry.server.kill()
 
 
-@pytest.mark.parametrize("at", PROMOTE)
+@in_turn(PROMOTE)
 def test_promotion_is_whole_and_happens_once(registry: Registry, at: str) -> None:
     _prepare(registry, f"promote-{_name(at)}")
     _promote(registry, at)

@@ -16,23 +16,29 @@ from nbclient import NotebookClient
 
 from modelward import Client, MetricRange, PromotionPolicy
 from tests.support.documents import ROOT
-from tests.support.server_process import ServerProcess
+from tests.support.forked_server import ForkedServer
 
 FOLDER = ROOT / "examples" / "python"
 NOTEBOOK = FOLDER / "registry.ipynb"
 SECONDS = 90
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[ServerProcess]:
-    running = ServerProcess(tmp_path / "data", tmp_path / "server.log")
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedServer]:
+    folder = tmp_path_factory.mktemp("server")
+    running = ForkedServer(folder / "data", folder / "log")
     yield running
     running.kill()
 
 
-@pytest.fixture
-def model(server: ServerProcess) -> str:
+@pytest.fixture(scope="module")
+def model(server: ForkedServer) -> str:
     """A model with a version in production, as the trainer leaves it."""
+    return trained(server)
+
+
+def trained(server: ForkedServer) -> str:
+    """Run the trainer for a model of a new name."""
     name = f"spx-{uuid4().hex[:8]}"
     assert said("trainer.py", name, "--server", server.target).endswith(f"{name}/1 is in production\n")
     return name
@@ -66,7 +72,8 @@ def wait_for(log: Path, text: str) -> None:
         time.sleep(0.05)
 
 
-def test_trainer_prints_the_gates_that_refuse_its_version(server: ServerProcess, model: str) -> None:
+def test_trainer_prints_the_gates_that_refuse_its_version(server: ForkedServer) -> None:
+    model = trained(server)
     with Client(server.target) as mw:
         mw.set_promotion_policy(PromotionPolicy(model, metrics=(MetricRange("accuracy", at_least=0.99),)))
         assert "metrics.accuracy failed: accuracy" in said("trainer.py", model, "--server", server.target, code=1)
@@ -74,7 +81,9 @@ def test_trainer_prints_the_gates_that_refuse_its_version(server: ServerProcess,
         assert mw.get_version(f"{model}/2").references == ("default",)
 
 
-def test_engine_switches_and_goes_on_without_a_server(server: ServerProcess, model: str, tmp_path: Path) -> None:
+def test_engine_switches_and_goes_on_without_a_server(tmp_path: Path) -> None:
+    server = ForkedServer(tmp_path / "data", tmp_path / "server.log")
+    model = trained(server)
     log, cache = tmp_path / "engine.log", str(tmp_path / "cache")
     known = (model, "--server", server.target, "--name", "ny4-07", "--cache", cache)
     with started(log, "engine.py", *known, "--seconds", "600") as engine:
@@ -94,7 +103,7 @@ def test_engine_switches_and_goes_on_without_a_server(server: ServerProcess, mod
     assert int(alone[-1].split()[1]) > 0
 
 
-def test_engine_stands_aside_while_its_model_is_halted(server: ServerProcess, model: str, tmp_path: Path) -> None:
+def test_engine_stands_aside_while_its_model_is_halted(server: ForkedServer, model: str, tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     given = (model, "--server", server.target, "--cache", str(tmp_path / "cache"), "--seconds", "600")
     with started(log, "engine.py", *given), Client(server.target) as mw:
@@ -109,7 +118,7 @@ def test_engine_stands_aside_while_its_model_is_halted(server: ServerProcess, mo
             time.sleep(0.05)
 
 
-def test_monitor_receives_the_alarm_of_a_market_that_moved(server: ServerProcess, model: str) -> None:
+def test_monitor_receives_the_alarm_of_a_market_that_moved(server: ForkedServer, model: str) -> None:
     calm = said("monitor.py", model, "--server", server.target, "--windows", "3")
     assert "drift alarm" not in calm
     assert "600 of 600 rows have a label; accuracy 0." in calm
@@ -123,7 +132,7 @@ def read() -> Any:
 
 
 def test_notebook_runs_from_top_to_bottom(
-    server: ServerProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: ForkedServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODELWARD_SERVER", server.target)
     monkeypatch.setenv("IPYTHONDIR", str(tmp_path / "ipython"))

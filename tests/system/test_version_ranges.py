@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.forked_server import ForkedServer
 from tests.support.packages import need_index, new_environment, succeed, uv
-from tests.support.server_process import ServerProcess
 
 ROOT = Path(__file__).parents[2]
 INSTALLED = {
@@ -65,9 +65,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForkedServer]:
     folder = tmp_path_factory.mktemp("server")
-    running = ServerProcess(folder / "data", folder / "log")
+    running = ForkedServer(folder / "data", folder / "log")
     yield running
     running.kill()
 
@@ -81,7 +81,7 @@ def installed(case: str, wheel: Path, environment: Path) -> Path:
 
 @pytest.mark.parametrize("case", INSTALLED)
 def test_client_converses_with_a_server_without_a_warning(
-    case: str, wheel: Path, server: ServerProcess, tmp_path: Path
+    case: str, wheel: Path, server: ForkedServer, tmp_path: Path
 ) -> None:
     programs = installed(case, wheel, tmp_path / "environment")
     program = PROLOGUE.get(case, "") + CONVERSATION
