@@ -15,12 +15,12 @@ pytestmark = pytest.mark.system  # Kills a server.
 
 def test_a_trial_that_a_crash_cut_off_is_taken_up_again(tmp_path: Path) -> None:
     data_dir, flags = tmp_path / "data", ("--sandbox-seconds", "2")
-    server = ForkedServer(data_dir, tmp_path / "log", *flags)
+    server = ForkedServer(data_dir, tmp_path / "first", *flags)
     with Client(server.target) as client:
         version = client.register_files("spx", saved(endless(), tmp_path))
         eventually(lambda: _claimed(data_dir))
         server.kill()
-    server = ForkedServer(data_dir, tmp_path / "log", *flags)
+    server = ForkedServer(data_dir, tmp_path / "second", *flags)
     with Client(server.target) as client:
         assert _result(client, version) is TrialResult.PENDING
         eventually(lambda: _result(client, version) is TrialResult.UNUSABLE)
