@@ -129,7 +129,11 @@ def _save(name: str, folder: Path) -> Path:
     path = folder / known.file_name
     framework, signature = known.save(model, path), known.signature(model)
     inputs = tuple(replace(column, kind=ColumnKind.NUMBER) for column in signature.inputs)
-    facts = {"framework": framework, "model_file": path.name, "signature": replace(signature, inputs=inputs)}
+    facts: dict[str, Any] = {
+        "framework": framework,
+        "model_file": path.name,
+        "signature": replace(signature, inputs=inputs),
+    }
     describe_model(replace(SKOPS, format=name, **facts), folder, "", "")
     return path
 
