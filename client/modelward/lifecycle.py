@@ -664,6 +664,8 @@ class AdoptedVersion(Record):
     """Why it was not adopted."""
     left_out: tuple[str, ...] = ()
     """Attributes that were left out because they are not allowed here, such as `metric loss (nan)`."""
+    not_tried: str = ""
+    """Why the server does not load its model, as the version's `trial` says too; empty if it does."""
 
 
 @dataclass(frozen=True, repr=False)

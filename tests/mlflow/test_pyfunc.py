@@ -1,5 +1,6 @@
 """MLflow loads what Modelward shows there, by its own means."""
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,12 @@ pytestmark = [pytest.mark.system, pytest.mark.filterwarnings("ignore")]  # MLflo
 
 FRAME = pd.DataFrame(np.random.default_rng(0).normal(size=(300, 2)), columns=["momentum", "vix"])
 UP = np.where(FRAME.momentum > 0, "up", "down")
+UNFITTED: dict[str, Callable[[], Any]] = {
+    "skops": LogisticRegression,
+    "lightgbm": lambda: lightgbm.LGBMClassifier(n_estimators=5, verbose=-1),
+    "xgboost": lambda: xgboost.XGBRegressor(n_estimators=5),
+    "catboost": lambda: catboost.CatBoostClassifier(iterations=5, verbose=False, allow_writing_files=False),
+}
 
 
 class OnnxFile:
@@ -54,39 +61,35 @@ def _registered(client: Client, name: str, kind: str, folder: Path) -> Any:
     return model
 
 
-@pytest.mark.parametrize("allowed", ["true", "false"])
 @pytest.mark.parametrize("kind", ["skops", "onnx", "lightgbm", "xgboost", "catboost"])
 def test_python_function_predicts_as_the_model_does(
-    server: RunningServer, name: str, kind: str, allowed: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    server: RunningServer, name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", allowed)
     with Client(server.target) as client:
         model = _registered(client, name, kind, tmp_path)
         eventually(lambda: client.resolve(name).version.mlflow_version)
         mlflow.set_tracking_uri(server.settings.tracking_uri)
-        loaded = eventually_loaded(f"models:/{name}@production")
-        np.testing.assert_allclose(_numbers(loaded.predict(FRAME)), _numbers(model.predict(FRAME)), rtol=1e-5)
+        for allowed in ("true", "false"):
+            monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", allowed)
+            loaded = eventually_loaded(f"models:/{name}@production")
+            np.testing.assert_allclose(_numbers(loaded.predict(FRAME)), _numbers(model.predict(FRAME)), rtol=1e-5)
 
 
-def test_xgboosts_own_flavor_loads_its_booster(server: RunningServer, name: str, tmp_path: Path) -> None:
+def test_python_function_takes_text_and_categories_of_pandas(server: RunningServer, name: str) -> None:
+    frame = FRAME.assign(sector=pd.Categorical(np.where(FRAME.vix > 0, "bank", "oil")))
+    model = lightgbm.LGBMRegressor(n_estimators=5, verbose=-1).fit(frame, FRAME.vix)
+    mlflow.set_tracking_uri(server.settings.tracking_uri)
     with Client(server.target) as client:
-        model = _registered(client, name, "xgboost", tmp_path)
-        eventually(lambda: client.resolve(name).version.mlflow_version)
-        mlflow.set_tracking_uri(server.settings.tracking_uri)
-        eventually_loaded(f"models:/{name}@production")
-        booster = mlflow.xgboost.load_model(f"models:/{name}@production")
-    np.testing.assert_array_equal(booster.predict(xgboost.DMatrix(FRAME)), model.predict(FRAME))
-
-
-def test_catboosts_own_flavor_loads_its_classifier(server: RunningServer, name: str, tmp_path: Path) -> None:
-    with Client(server.target) as client:
-        model = _registered(client, name, "catboost", tmp_path)
-        eventually(lambda: client.resolve(name).version.mlflow_version)
-        mlflow.set_tracking_uri(server.settings.tracking_uri)
-        eventually_loaded(f"models:/{name}@production")
-        loaded = mlflow.catboost.load_model(f"models:/{name}@production")
-    assert type(loaded) is catboost.CatBoostClassifier
-    np.testing.assert_array_equal(loaded.predict(FRAME), model.predict(FRAME))
+        client.register(name, model, reference=frame)
+        eventually(lambda: _model_in_mlflow(client, name).metadata.signature)
+        loaded = _model_in_mlflow(client, name)
+    assert loaded.metadata.signature.inputs.input_names() == ["momentum", "vix", "sector"]
+    expected = np.asarray(model.predict(frame))
+    missing = frame.assign(sector=frame.sector.where(frame.vix < 1))
+    np.testing.assert_allclose(loaded.predict(frame), expected)
+    np.testing.assert_allclose(loaded.predict(frame.astype({"sector": object})), expected)
+    np.testing.assert_allclose(loaded.predict(missing), np.asarray(model.predict(missing)))
+    assert np.isin(loaded.predict(loaded.input_example), expected).all()
 
 
 def eventually_loaded(uri: str) -> Any:
@@ -148,7 +151,7 @@ def test_an_unchanged_signature_is_not_written_again(server: RunningServer, name
 
 
 @pytest.mark.parametrize("kind", ["skops", "lightgbm"])
-def test_the_first_rows_of_the_reference_are_the_input_example(
+def test_rows_of_the_reference_are_the_input_example(
     server: RunningServer, name: str, kind: str, tmp_path: Path
 ) -> None:
     mlflow.set_tracking_uri(server.settings.tracking_uri)

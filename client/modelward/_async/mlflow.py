@@ -66,6 +66,7 @@ class AsyncMlflow(AsyncConnection):
                 stage_from_proto(a.stage) or Stage.TRAINING,
                 a.problem,
                 tuple(a.left_out),
+                a.not_tried,
             )
             for a in answer.adopted
         )

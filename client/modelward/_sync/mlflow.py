@@ -67,6 +67,7 @@ class Mlflow(Connection):
                 stage_from_proto(a.stage) or Stage.TRAINING,
                 a.problem,
                 tuple(a.left_out),
+                a.not_tried,
             )
             for a in answer.adopted
         )

@@ -38,10 +38,12 @@ def import_(client: Client, out: Output, model: str, dry_run: bool) -> None:
             a.version or ("not adopted" if a.problem else "would be adopted"),
             a.stage,
         ],
-        prose=("problem", lambda a: a.problem or _left_out(a)),
+        prose=("problem", lambda a: a.problem or _incomplete(a)),
         none="MLflow's registry has no versions that are not known here",
     )
 
 
-def _left_out(adopted: AdoptedVersion) -> str:
-    return f"without {', '.join(adopted.left_out)}" if adopted.left_out else ""
+def _incomplete(adopted: AdoptedVersion) -> str:
+    left_out = f"without {', '.join(adopted.left_out)}" if adopted.left_out else ""
+    not_tried = f"not tried: {adopted.not_tried}" if adopted.not_tried else ""
+    return "; ".join(part for part in (left_out, not_tried) if part)

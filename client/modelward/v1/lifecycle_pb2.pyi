@@ -3201,6 +3201,7 @@ class AdoptedVersion(_message.Message):
     STAGE_FIELD_NUMBER: _builtins.int
     PROBLEM_FIELD_NUMBER: _builtins.int
     LEFT_OUT_FIELD_NUMBER: _builtins.int
+    NOT_TRIED_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The registered model's name in MLflow."""
     mlflow_version: _builtins.str
@@ -3211,6 +3212,8 @@ class AdoptedVersion(_message.Message):
     """The new stage."""
     problem: _builtins.str
     """Why it was not imported; empty if it was."""
+    not_tried: _builtins.str
+    """Why the server does not load its model, as the version's trial says too; empty if it does."""
     @_builtins.property
     def left_out(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Parts that were omitted because they are not valid here, such as "metric loss (nan)"."""
@@ -3224,10 +3227,11 @@ class AdoptedVersion(_message.Message):
         stage: _common_pb2.Stage.ValueType = ...,
         problem: _builtins.str = ...,
         left_out: _abc.Iterable[_builtins.str] | None = ...,
+        not_tried: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["left_out", b"left_out", "mlflow_version", b"mlflow_version", "model", b"model", "problem", b"problem", "stage", b"stage", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["left_out", b"left_out", "mlflow_version", b"mlflow_version", "model", b"model", "not_tried", b"not_tried", "problem", b"problem", "stage", b"stage", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

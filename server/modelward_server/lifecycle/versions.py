@@ -2,8 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
+from pathlib import Path
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
@@ -17,6 +18,7 @@ from modelward.lifecycle import (
     Stage,
     Transition,
     Trial,
+    TrialResult,
     VersionRef,
 )
 from modelward.shared.json_values import to_json
@@ -24,6 +26,7 @@ from modelward.shared.manifest import manifest_digest
 from modelward.signature import Signature
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.files import check_paths
+from modelward_server.lifecycle.mlflow_folder import MlflowFolder, described_by, read_description
 from modelward_server.lifecycle.models import add_model, touch_model
 from modelward_server.lifecycle.repository import check_etag, check_mask, etag, from_transition, to_version, version_row
 from modelward_server.lifecycle.trials import trial_of_new
@@ -76,7 +79,8 @@ def prepare_registration(blobs: BlobStore, new: NewVersion, *, allow_pickle: boo
     _check_uploaded(blobs, new.files)
     assert new.digest
     recognised = _recognised(blobs, new)
-    return replace(recognised, trial=trial_of_new(recognised.format or ModelFormat.OTHER, allow_pickle))
+    trial = recognised.trial or trial_of_new(recognised.format or ModelFormat.OTHER, allow_pickle)
+    return replace(recognised, trial=trial)
 
 
 def register(session: Session, new: NewVersion, actor: ActorContext) -> ModelVersion:
@@ -125,6 +129,7 @@ def _new_row(new: NewVersion, number: int, actor: ActorContext) -> VersionRow:
         trial_result=new.trial.result if new.trial else "",
         trial_reason=new.trial.reason if new.trial else "",
         tried_with="",
+        tried_at=new.trial.tried_at if new.trial else None,
         framework=new.framework,
         digest=new.digest,
         created_by=actor.name,
@@ -147,6 +152,8 @@ def _registration(row: VersionRow, actor: ActorContext, sequence: int) -> Transi
 def _recognised(blobs: BlobStore, new: NewVersion) -> NewVersion:
     """Find the format, and the file of that format, among the files at the artifact's root; none if none is known."""
     at_root = {file.path: blobs.path(file.sha256) for file in new.files if "/" not in file.path}
+    if new.format is None and (folder := _mlflow_folder(blobs, new.files)):
+        return _recognised_by_mlflow(folder, at_root, new)
     known = {name: found for name, path in sorted(at_root.items()) if (found := format_of_file(path))}
     if new.format is None:
         name = next(iter(known), "")
@@ -154,6 +161,24 @@ def _recognised(blobs: BlobStore, new: NewVersion) -> NewVersion:
     file_name = formats()[new.format].file_name if new.format in formats() else ""
     declared = [name for name, found in known.items() if found.name == new.format]
     return replace(new, model_file=next(iter(declared), file_name if file_name in at_root else ""))
+
+
+def _mlflow_folder(blobs: BlobStore, files: Sequence[ArtifactFile]) -> MlflowFolder | None:
+    described = described_by(files)
+    return read_description(blobs.path(described.sha256)) if described else None
+
+
+def _recognised_by_mlflow(folder: MlflowFolder, at_root: Mapping[str, Path], new: NewVersion) -> NewVersion:
+    """Find the format among the files that are the model by MLflow's description, or say why none is known."""
+    named = folder.model_files(list(at_root))
+    known = {name: found for name in named if (found := format_of_file(at_root[name]))}
+    given = replace(new, framework=new.framework or folder.framework, signature=new.signature or folder.signature)
+    if known and not folder.own_code:
+        name = next(iter(known))
+        return replace(given, format=ModelFormat.named(known[name].name), model_file=name)
+    reason = folder.own_code or f"none of its files has a format that is known here; {folder.describe()} loads them"
+    trial = Trial(TrialResult.NOT_TRIED, reason, "", datetime.now(UTC))
+    return replace(given, format=ModelFormat.OTHER, trial=trial)
 
 
 def get_version(session: Session, ref: VersionRef) -> ModelVersion:

@@ -20,7 +20,7 @@ INFO = {"type": "dataframe", "pandas_orient": "split", "artifact_path": FILE, "s
 
 
 def write_example(folder: Path, example: bytes, signature: Signature | None) -> dict[str, Any]:
-    """Write the first rows of a reference as MLflow's input example.
+    """Write some rows of a reference as MLflow's input example.
 
     Args:
         folder: the model's, with the file `MLmodel`.

@@ -76,11 +76,9 @@ def _lost(kind: str, given: Mapping[str, object], kept: Mapping[str, object]) ->
     return [f"{kind} {key!s:.128} ({value!s:.40})" for key, value in given.items() if key not in kept]
 
 
-def adopt(
-    session: Session, foreign: ForeignVersion, files: Sequence[ArtifactFile], actor: ActorContext
-) -> AdoptedVersion:
-    """Register a version whose files are stored, and move it to its stage; not where another is in production."""
-    new = NewVersion(
+def new_version(foreign: ForeignVersion, files: Sequence[ArtifactFile]) -> NewVersion:
+    """Return what is registered for a version of MLflow's registry; its format is recognised by its files."""
+    return NewVersion(
         model=foreign.model,
         files=files,
         format=None,
@@ -90,6 +88,17 @@ def adopt(
         params=foreign.params,
         metrics=foreign.metrics,
     )
+
+
+def adopt(session: Session, foreign: ForeignVersion, new: NewVersion, actor: ActorContext) -> AdoptedVersion:
+    """Register a version whose files are stored, and move it to its stage; not where another is in production.
+
+    Args:
+        session: the transaction.
+        foreign: the version in MLflow.
+        new: from `new_version`, prepared for the registration.
+        actor: who imports it.
+    """
     version = register(session, new, actor)
     row = version_row(session, VersionRef(version.model, version.version))
     row.run_id, row.mlflow_version = foreign.run_id, foreign.mlflow_version
@@ -97,4 +106,5 @@ def adopt(
     occupied = foreign.stage is Stage.PRODUCTION and in_production(session, row.model) is not None
     if foreign.stage is not Stage.TRAINING and not occupied:
         move(session, row, foreign.stage, f"adopted from MLflow's version {foreign.mlflow_version}", actor)
-    return AdoptedVersion(foreign.model, foreign.mlflow_version, version.version, Stage(row.stage))
+    reason = new.trial.reason if new.trial else ""
+    return AdoptedVersion(foreign.model, foreign.mlflow_version, version.version, Stage(row.stage), not_tried=reason)

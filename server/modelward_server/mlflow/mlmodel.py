@@ -2,23 +2,20 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from modelward.formats import Format, formats
 from modelward.lifecycle import ModelVersion
-from modelward.signature import ColumnKind, Signature
+from modelward.signature import ColumnKind, Signature, SignatureColumn
 from modelward_server.mlflow.input_example import write_example
 
 FILE = "MLmodel"
 LOADER = "modelward.mlflow_loader"
-TYPES = {
-    ColumnKind.NUMBER: "double",
-    ColumnKind.CATEGORY: "string",
-    ColumnKind.BOOLEAN: "boolean",
-    ColumnKind.TIME: "datetime",
-}
-"""MLflow's types of columns."""
+TYPES = {ColumnKind.NUMBER: "double", ColumnKind.BOOLEAN: "boolean", ColumnKind.TIME: "datetime"}
+"""MLflow's types of columns; text differs for inputs and outputs."""
 
 
 def has_own_description(version: ModelVersion) -> bool:
@@ -74,13 +71,24 @@ def _add_flavors(description: Any, version: ModelVersion, known: Format, folder:
 
 
 def _signature(signature: Signature) -> Any:
-    """Return MLflow's form of a signature; None where the kind of a column is not known."""
-    from mlflow.models import ModelSignature
-    from mlflow.types import ColSpec, Schema
+    """Return MLflow's form of a signature; None where the kind of a column is not known.
 
-    if not signature.inputs or any(column.kind not in TYPES for column in signature.inputs):
-        return None
-    inputs = Schema([ColSpec(TYPES[column.kind], column.name or None) for column in signature.inputs])
-    [prediction, *_] = signature.outputs or [None]
-    outputs = Schema([ColSpec(TYPES[prediction.kind])]) if prediction and prediction.kind in TYPES else None
-    return ModelSignature(inputs, outputs)
+    A column of text is of any type: for MLflow's `string` it refuses the categories of pandas.
+    """
+    from mlflow.models import ModelSignature
+    from mlflow.types import Schema, schema
+
+    any_type: Any = schema.AnyType
+    inputs = _columns(signature.inputs, any_type())
+    outputs = _columns([replace(output, name="") for output in signature.outputs[:1]], "string")
+    return ModelSignature(Schema(inputs), Schema(outputs) if outputs else None) if inputs else None
+
+
+def _columns(columns: Sequence[SignatureColumn], text: Any) -> list[Any]:
+    """Return MLflow's form of columns, given its type for text; none where the kind of one is not known."""
+    from mlflow.types import ColSpec
+
+    types: dict[ColumnKind, Any] = {**TYPES, ColumnKind.CATEGORY: text}
+    if any(column.kind not in types for column in columns):
+        return []
+    return [ColSpec(types[column.kind], column.name or None) for column in columns]

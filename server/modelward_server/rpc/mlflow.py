@@ -14,9 +14,10 @@ from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import model_row
 from modelward_server.lifecycle.resolve import alias_holders
-from modelward_server.lifecycle.versions import get_version
+from modelward_server.lifecycle.trial_task import TrialTask
+from modelward_server.lifecycle.versions import NewVersion, get_version, prepare_registration
 from modelward_server.mlflow.mirror_task import MirrorTask
-from modelward_server.mlflow.mlflow_import import adopt, fitting, is_known, problem_of
+from modelward_server.mlflow.mlflow_import import adopt, fitting, is_known, new_version, problem_of
 from modelward_server.mlflow.registry import SAME_MEANING, ForeignVersion, MlflowRegistry
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.runtime.retries import log_once
@@ -33,6 +34,7 @@ class MlflowServicer(LifecycleServiceServicer):
     _sources: Sources
     _registry: MlflowRegistry
     _mirror: MirrorTask
+    _trials: TrialTask
 
     async def ReconcileMlflow(self, request: pb.ReconcileMlflowRequest, context: Context) -> pb.ReconcileMlflowResponse:
         refs = await self._unit_of_work.read(partial(_refs, model=request.model))
@@ -122,12 +124,17 @@ class MlflowServicer(LifecycleServiceServicer):
         kept, left_out = fitting(foreign)
         if request.dry_run:
             return _adopted_to_proto(replace(left, left_out=left_out))
-        files = await self._unit_of_work.executors.remote.run(self._sources.copy_artifact, foreign.uri, self._blobs)
+        new = await self._unit_of_work.executors.remote.run(self._copied, kept)
 
         def change(session: Session, actor: ActorContext) -> pb.AdoptedVersion:
-            return _adopted_to_proto(replace(adopt(session, kept, files, actor), left_out=left_out))
+            return _adopted_to_proto(replace(adopt(session, kept, new, actor), left_out=left_out))
 
         return await self._unit_of_work.run_idempotent(request, context, change)
+
+    def _copied(self, foreign: ForeignVersion) -> NewVersion:
+        """Copy the files of a version, and recognise their format."""
+        new = new_version(foreign, self._sources.copy_artifact(foreign.uri, self._blobs))
+        return prepare_registration(self._blobs, new, allow_pickle=self._trials.allow_pickle)
 
 
 def _refs(session: Session, model: str) -> list[VersionRef]:
@@ -146,4 +153,5 @@ def _adopted_to_proto(adopted: AdoptedVersion) -> pb.AdoptedVersion:
         stage=stage_to_proto(adopted.stage),
         problem=adopted.problem,
         left_out=adopted.left_out,
+        not_tried=adopted.not_tried,
     )
