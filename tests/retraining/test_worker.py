@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from distributed import LocalCluster
 
 from modelward import Client, Job, JobState
 from modelward_server.mlflow.client import connect
+from tests.support.format_models import FRAME, MODELS
 from tests.support.running_server import RunningServer
 from tests.support.server_process import bare_environment
 
@@ -86,6 +88,23 @@ def _training_log(sdk: Client, server: RunningServer, name: str) -> str:
             return Path(mlflow.download_artifacts(run_id, "training.log")).read_text()
         time.sleep(0.1)
     raise AssertionError("MLflow does not show the log")
+
+
+def test_a_function_trains_models_of_each_format(sdk: Client, name: str, start: Start) -> None:
+    jobs: dict[str, Job] = {}
+    for kind in MODELS:
+        sdk.create_model(f"{name}-{kind}")
+        jobs[kind] = sdk.request_retraining(f"{name}-{kind}", queue=name, parameters={"format": kind})
+    start("tests.support.format_models:train")
+    for kind, job in jobs.items():
+        _until(sdk, job, lambda seen: seen.state is JobState.SUCCEEDED)
+        version = f"{name}-{kind}/1"
+        assert sdk.get_version(version).format == kind
+        sdk.promote(version, to="staging")
+        [gate] = sdk.promote(version, to="production").gates
+        assert (gate.gate, gate.passed) == ("usable", True)
+        if kind != "onnx":
+            np.testing.assert_array_equal(sdk.load(version).predict(FRAME), MODELS[kind]().predict(FRAME))
 
 
 def test_a_command_that_fails_says_why_with_the_end_of_what_it_printed(sdk: Client, name: str, start: Start) -> None:
