@@ -113,7 +113,8 @@ class OnnxPredictor(Predictor):
 
     def _matrix(self, frame: Any) -> Any:
         """Return a frame's columns; integers are not converted to floats, which could not hold them all."""
-        return frame.to_numpy() if {dtype.kind for dtype in frame.dtypes} == {"f"} else self._from_columns(frame)
+        floats = all(isinstance(dtype, np.dtype) and dtype.kind == "f" for dtype in frame.dtypes)
+        return frame.to_numpy() if floats else self._from_columns(frame)
 
     def _choose(self, names: Sequence[str]) -> Sequence[str]:
         """Return the columns that the model takes; an only input of one column may have the name of the column."""

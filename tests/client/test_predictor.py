@@ -1,0 +1,73 @@
+"""The one object for models of every format: it takes a table of any kind, and finds its columns by name."""
+
+import tempfile
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from modelward.errors import InvalidField
+from modelward.formats.predictor import Predictor
+from tests.support.booster_models import store
+from tests.support.format_models import FRAME, MODELS
+
+LIVE = FRAME[:50] + 0.25
+LIVE.loc[3, "momentum"] = np.nan
+TABLES: dict[str, Callable[[pd.DataFrame], Any]] = {
+    "pandas": lambda frame: frame,
+    "pandas, one row": lambda frame: frame[:1],
+    "pandas, no row": lambda frame: frame[:0],
+    "pandas, other order and a named extra": lambda frame: frame.assign(desk="eu")[["desk", "vix", "momentum"]],
+    "pandas, another index": lambda frame: frame.set_axis(pd.date_range("2026-01-01", periods=len(frame)), axis=0),
+    "pandas, Arrow types": lambda frame: frame.convert_dtypes(dtype_backend="pyarrow"),
+    "pandas, nullable": lambda frame: frame.convert_dtypes(),
+    "polars": lambda frame: pl.DataFrame(dict(frame))[["vix", "momentum"]],
+    "arrow": lambda frame: pa.Table.from_pandas(frame[["vix", "momentum"]]),
+    "arrow batch": lambda frame: pa.RecordBatch.from_pandas(frame[["vix", "momentum"]]),
+    "columns": lambda frame: {name: frame[name].tolist() for name in ("vix", "momentum")},
+    "array": lambda frame: frame.to_numpy(),
+    "array, by columns": lambda frame: np.asfortranarray(frame.to_numpy()),
+    "array of objects": lambda frame: frame.to_numpy().astype(object),
+    "list of rows": lambda frame: frame.to_numpy().tolist(),
+}
+
+
+@cache
+def predictor(kind: str) -> Predictor:
+    with tempfile.TemporaryDirectory() as folder:
+        return store(MODELS[kind](), kind, Path(folder)).predictor
+
+
+@pytest.mark.filterwarnings("ignore:X does not have valid feature names")  # scikit-learn's, of arrays.
+@pytest.mark.parametrize("table", TABLES)
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_table_of_any_kind_is_predicted_as_the_model_itself_does(kind: str, table: str) -> None:
+    rows = 1 if "one row" in table else 0 if "no row" in table else len(LIVE)
+    given = TABLES[table](LIVE)
+    before = given.copy() if hasattr(given, "copy") else given
+    if rows == 0 and kind == "skops":
+        pytest.xfail("scikit-learn refuses a table without rows")
+    found = predictor(kind).predict(given)
+    expected = LIVE.to_numpy() @ [1.0, -0.5] if kind == "onnx" else np.asarray(MODELS[kind]().predict(LIVE))
+    np.testing.assert_allclose(found, expected[:rows], rtol=1e-12, atol=1e-12)
+    assert found.shape == (rows,)
+    assert str(given) == str(before)
+
+
+@pytest.mark.parametrize("make", [dict, pd.DataFrame, pl.DataFrame, pa.table], ids=lambda make: make.__module__)
+@pytest.mark.parametrize("kind", MODELS)
+def test_a_missing_column_is_named(kind: str, make: Callable[[Any], Any]) -> None:
+    with pytest.raises(InvalidField, match=r"has no column 'vix' \(did you mean 'vixx'"):
+        predictor(kind).predict(make({"momentum": [0.5, 1.0], "vixx": [1.0, 2.0]}))
+
+
+@pytest.mark.parametrize("kind", MODELS)
+def test_an_array_of_another_width_is_refused(kind: str) -> None:
+    with pytest.raises(InvalidField, match="has 3 columns, but the model takes 2"):
+        predictor(kind).predict(np.zeros((4, 3)))
