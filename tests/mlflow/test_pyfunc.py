@@ -1,5 +1,6 @@
 """MLflow loads what Modelward shows there, by its own means."""
 
+import importlib
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -62,17 +63,30 @@ def _registered(client: Client, name: str, kind: str, folder: Path) -> Any:
 
 
 @pytest.mark.parametrize("kind", ["skops", "onnx", "lightgbm", "xgboost", "catboost"])
-def test_python_function_predicts_as_the_model_does(
+def test_mlflow_loads_a_model_that_predicts_the_same(
     server: RunningServer, name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Client(server.target) as client:
         model = _registered(client, name, kind, tmp_path)
-        eventually(lambda: client.resolve(name).version.mlflow_version)
         mlflow.set_tracking_uri(server.settings.tracking_uri)
+        eventually_loaded(f"models:/{name}@production")
+        _check_own_flavor(kind, f"models:/{name}@production", model)
         for allowed in ("true", "false"):
             monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", allowed)
             loaded = eventually_loaded(f"models:/{name}@production")
             np.testing.assert_allclose(_numbers(loaded.predict(FRAME)), _numbers(model.predict(FRAME)), rtol=1e-5)
+
+
+def _check_own_flavor(kind: str, uri: str, model: Any) -> None:
+    """Check what MLflow's flavor for the model's library loads."""
+    flavor = importlib.import_module(f"mlflow.{'sklearn' if kind == 'skops' else kind}")
+    loaded = flavor.load_model(uri)
+    if kind == "onnx":  # It is the graph.
+        assert [given.name for given in loaded.graph.input] == ["x"]
+        return
+    predicted = np.asarray(loaded.predict(xgboost.DMatrix(FRAME) if kind == "xgboost" else FRAME))
+    found = (predicted > 0.5).astype(float) if kind == "lightgbm" else _numbers(predicted)
+    np.testing.assert_allclose(found, _numbers(model.predict(FRAME)), rtol=1e-5)
 
 
 def test_python_function_takes_text_and_categories_of_pandas(server: RunningServer, name: str) -> None:
