@@ -25,7 +25,7 @@ from resolve import _free_port
 from rich.console import Console
 from rpc_rates import resident_mb, running
 
-from modelward_server.identity import Role
+from modelward.caller import Role
 from modelward_server.security import grants
 from modelward_server.security.admin_session import admin_session
 from modelward_server.settings import Settings

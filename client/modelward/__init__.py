@@ -22,6 +22,7 @@ from modelward.abtest import (
     Variant,
     VariantResult,
 )
+from modelward.caller import Caller, Role
 from modelward.comparison import (
     BatchBenchmark,
     Comparison,
@@ -148,6 +149,7 @@ __all__ = [
     "AuditRecord",
     "AuditVerification",
     "BatchBenchmark",
+    "Caller",
     "CatchUp",
     "Client",
     "Comparison",
@@ -218,6 +220,7 @@ __all__ = [
     "Resampling",
     "Resolved",
     "RetrainingPolicy",
+    "Role",
     "RollbackResult",
     "Rollout",
     "RolloutState",

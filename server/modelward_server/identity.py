@@ -3,22 +3,9 @@
 import re
 from contextvars import ContextVar
 from dataclasses import dataclass
-from enum import StrEnum
+from datetime import datetime
 
-
-class Role(StrEnum):
-    """Permissions of a client; each role includes the permissions of those before it."""
-
-    VIEWER = "viewer"
-    TRAINER = "trainer"
-    OPERATOR = "operator"
-    ADMIN = "admin"
-
-    def covers(self, needed: "Role") -> bool:
-        """Whether this role includes the permissions of `needed`."""
-        order = list(Role)
-        return order.index(self) >= order.index(needed)
-
+from modelward.caller import Role
 
 PREFIX = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 """Format of a model name's prefix. The empty text is not a prefix: it would match every name."""
@@ -42,6 +29,8 @@ class Identity:
     role: Role
     models: tuple[str, ...] = ()
     """Name prefixes of its models; empty for every model."""
+    expires_at: datetime | None = None
+    """When its credential ends, in UTC; None for one that does not end by itself."""
 
     def __post_init__(self) -> None:
         if not all(map(is_prefix, self.models)):

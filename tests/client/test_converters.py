@@ -23,6 +23,7 @@ from modelward import (
     Assignment,
     AuditRecord,
     AuditVerification,
+    Caller,
     DriftPolicy,
     DriftReport,
     DriftThresholds,
@@ -51,6 +52,7 @@ from modelward import (
     RecordedOutcomes,
     Reference,
     ReferenceDistance,
+    Role,
     RollbackResult,
     Rollout,
     RolloutState,
@@ -64,7 +66,7 @@ from modelward import (
 )
 from modelward.drift import FeatureKind, FeatureProfile
 from modelward.lifecycle import AuditDefect, DriftAlarm
-from modelward.shared.convert import abtest, common, drift, events, lifecycle, outcomes, policy
+from modelward.shared.convert import abtest, caller, common, drift, events, lifecycle, outcomes, policy
 from modelward.v1 import lifecycle_pb2 as pb
 
 NOW = datetime(2026, 3, 2, 14, 31, 7, 123456, tzinfo=UTC)
@@ -220,6 +222,11 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
         RollbackResult(VERSION, None, TRANSITION),
     ),
     "metric range": (lifecycle.metric_range_to_proto, lifecycle.metric_range_from_proto, MetricRange("a", None, 2.0)),
+    "caller": (
+        caller.caller_to_proto,
+        caller.caller_from_proto,
+        Caller("ada", Role.OPERATOR, ("spx-",), NOW, authenticated=True),
+    ),
     "policy": (policy.policy_to_proto, policy.policy_from_proto, POLICY),
     "audit record": (
         policy.audit_record_to_proto,

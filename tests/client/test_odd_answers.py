@@ -125,6 +125,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "set_retraining_policy": lambda c: c.set_retraining_policy(RetrainingPolicy("m")),
     "reconcile_mlflow": lambda c: c.reconcile_mlflow(),
     "import_mlflow": lambda c: c.import_mlflow(),
+    "get_caller": lambda c: c.get_caller(),
 }
 """Every call that reaches the server, with arguments that are right."""
 ELSEWHERE = {"assign", "close", "download", "follow", "follow_many"}

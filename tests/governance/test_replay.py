@@ -9,9 +9,9 @@ import pytest
 from sqlalchemy import text
 
 from modelward import AuditVerification, Client, PromotionPolicy
+from modelward.caller import Role
 from modelward.drift import DriftPolicy, DriftThresholds
 from modelward.retraining import RetrainingPolicy
-from modelward_server.identity import Role
 from modelward_server.security import grants
 from modelward_server.settings import Settings
 from modelward_server.storage import audit

@@ -17,11 +17,11 @@ import pytest
 from google.protobuf.message import Message
 
 from modelward import AsyncClient, Client, errors
+from modelward.caller import Role
 from modelward.shared.retry import error_of
 from modelward.v1 import comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.identity import Role
 from modelward_server.interceptors import validation
 from modelward_server.security import grants
 from modelward_server.security.admin_session import admin_session

@@ -16,9 +16,9 @@ from google.rpc.status_pb2 import Status
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from modelward import AsyncClient, Client, errors
+from modelward.caller import Role
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.identity import Role
 from modelward_server.interceptors import client_limits
 from modelward_server.settings import Settings
 from tests.security.test_tokens import GRPCURL, token_of

@@ -21,11 +21,11 @@ from opentelemetry.sdk.metrics.export import MetricExportResult
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
 from modelward import AsyncClient, Client, errors
+from modelward.caller import Role
 from modelward.shared.retry import error_of
 from modelward.v1 import drift_pb2
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.common_pb2 import Column, ColumnTable, Dataset, DoubleValues, ModelVersionRef
-from modelward_server.identity import Role
 from modelward_server.interceptors import access_log, grpc_metrics, telemetry
 from modelward_server.interceptors import errors as statuses
 from modelward_server.interceptors.auth import Auth

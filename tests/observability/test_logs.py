@@ -15,10 +15,10 @@ from google.protobuf.duration_pb2 import Duration
 from opentelemetry.sdk.trace import TracerProvider
 
 from modelward import AsyncClient, Client, errors
+from modelward.caller import Role
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward.v1.retraining_pb2 import LeaseJobRequest
-from modelward_server.identity import Role
 from modelward_server.lifecycle import models
 from modelward_server.observability import logs
 from modelward_server.security.admin_session import admin_session

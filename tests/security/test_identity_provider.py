@@ -20,8 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jwt.algorithms import ECAlgorithm, HMACAlgorithm, OKPAlgorithm, RSAAlgorithm
 
+from modelward.caller import Role
 from modelward.errors import NotAuthenticated, StoreUnavailable
-from modelward_server.identity import Role
 from modelward_server.observability import log_context
 from modelward_server.security import jwks
 from modelward_server.security.identity_provider import LEEWAY_SECONDS, IdentityProvider

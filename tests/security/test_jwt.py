@@ -2,6 +2,7 @@
 
 import json
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from jwt.algorithms import RSAAlgorithm
 from pydantic import ValidationError
 
-from modelward import AsyncClient, Client
+from modelward import AsyncClient, Caller, Client, Role
 from modelward.errors import NotAuthenticated, RoleTooLow
 from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
@@ -36,6 +37,11 @@ async def test_a_server_takes_them(tmp_path: Path) -> None:
         assert record.actor == "ada@example.com"
         with pytest.raises(RoleTooLow):
             client.halt("spx", reason="no right to")
+    end = int(time.time()) + 600
+    limited = signed(modelward_role="operator", modelward_models=["spx-"], exp=end)
+    async with AsyncClient(running.target, token=limited) as known:
+        ends = datetime.fromtimestamp(end, UTC)
+        assert await known.get_caller() == Caller("ada@example.com", Role.OPERATOR, ("spx-",), ends, authenticated=True)
     async with AsyncClient(running.target, token=signed(modelward_role="trainer", exp=time.time() - 60)) as late:
         with pytest.raises(NotAuthenticated):
             await late.get_model("spx")

@@ -15,10 +15,11 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from modelward import Client
+from modelward.caller import Role
 from modelward.errors import ModelNotAllowed
 from modelward.v1 import common_pb2, comparison_pb2, drift_pb2, lifecycle_pb2, retraining_pb2
 from modelward_server.app import App
-from modelward_server.identity import Identity, Role
+from modelward_server.identity import Identity
 from modelward_server.security.permissions import PERMISSIONS, Reach, permission_of
 from modelward_server.security.scope import BY_ID, Meaning, check_request, meaning_of, visible_part
 from modelward_server.settings import Settings

@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 
 from modelward import AsyncClient, Client
+from modelward.caller import Role
 from modelward.errors import InvalidField, ModelNotAllowed
 from modelward.retraining import FollowUpAction
 from modelward.shared.retry import error_of
@@ -29,7 +30,6 @@ from modelward.v1.drift_pb2_grpc import DriftServiceStub
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceStub
 from modelward_server.app import App
-from modelward_server.identity import Role
 from modelward_server.lifecycle.queries import list_models
 from modelward_server.security import grants, scope
 from modelward_server.security.admin_session import admin_session

@@ -17,8 +17,8 @@ from cryptography.x509.oid import NameOID
 from pydantic import ValidationError
 
 from modelward import AsyncClient, Client
+from modelward.caller import Role
 from modelward.errors import DeadlineExceeded, NotAuthenticated, RoleTooLow, Unavailable
-from modelward_server.identity import Role
 from modelward_server.security import authentication
 from modelward_server.security.admin_session import admin_session
 from modelward_server.security.grants import allow_certificate, list_grants, revoke
@@ -77,7 +77,12 @@ async def test_clients_need_a_certificate_and_a_rotated_one_is_served(
     await asyncio.sleep(KEPT)
     with Client(target, actor="mallory", credentials=both) as client:
         client.create_model("spx")
-        record = list(client.export_audit_log())[-1]
+        record, caller_of_grant = list(client.export_audit_log())[-1], client.get_caller()
+    assert (caller_of_grant.name, caller_of_grant.role, caller_of_grant.authenticated) == (
+        "localhost",
+        "operator",
+        True,
+    )
     assert record.actor == "localhost"  # As the client's certificate names it, whatever the client says.
     with admin_session(Settings(data_dir=folders[0].parent / "data")) as (session, caller):
         revoke(session, list_grants(session)[0].id, caller)

@@ -18,10 +18,10 @@ from click.testing import CliRunner
 from grpc_health.v1.health_pb2 import HealthCheckRequest, HealthCheckResponse
 from grpc_health.v1.health_pb2_grpc import HealthStub
 
-from modelward import AsyncClient, Client
+from modelward import AsyncClient, Caller, Client, Role
 from modelward.errors import InvalidField, ModelNotAllowed, ModelNotFound, NotAuthenticated, NotDue, RoleTooLow
 from modelward_server.cli.token import token as token_commands
-from modelward_server.identity import Identity, Role
+from modelward_server.identity import Identity
 from modelward_server.security import authentication, grants
 from modelward_server.security.admin_session import admin_session
 from modelward_server.settings import Settings
@@ -110,6 +110,23 @@ async def test_nearest_name_of_a_model_is_one_that_the_client_may_reach(guarded:
             await client.get_model("fx-2-trends")
 
 
+@pytest.mark.parametrize("role", Role)
+@pytest.mark.parametrize("models", [(), ("spx-", "ndx-")])
+async def test_every_caller_may_learn_who_it_is(guarded: RunningServer, role: Role, models: tuple[str, ...]) -> None:
+    end = datetime.now(UTC) + timedelta(days=1) if models else None
+    token = token_of(guarded, "ada", role, *models, expires_at=end)
+    expected = Caller("ada", role, models, end, authenticated=True)
+    with Client(guarded.target, token=token, actor="mallory") as client:
+        assert client.get_caller() == expected
+    async with AsyncClient(guarded.target, token=token) as client:
+        assert await client.get_caller() == expected
+
+
+def test_nobody_is_told_who_it_is_without_a_credential(guarded: RunningServer) -> None:
+    with Client(guarded.target, actor="ada") as client, pytest.raises(NotAuthenticated):
+        client.get_caller()
+
+
 async def test_a_worker_gets_jobs_of_its_models_only(guarded: RunningServer) -> None:
     async with AsyncClient(guarded.target, token=token_of(guarded, "founder", Role.ADMIN)) as admin:
         for model in ("ndx-trend", "spx-trend"):
@@ -128,7 +145,8 @@ def test_a_token_ends_when_it_expires(guarded: RunningServer) -> None:
     with Client(guarded.target, token=token) as client:
         client.get_model("spx-trend")
     with admin_session(guarded.settings) as (session, _):
-        assert grants.holder_of_token(session, token, end - timedelta(microseconds=1)) == Identity("guest", Role.VIEWER)
+        guest = Identity("guest", Role.VIEWER, expires_at=end)
+        assert grants.holder_of_token(session, token, end - timedelta(microseconds=1)) == guest
         assert grants.holder_of_token(session, token, end) is None
 
 
@@ -142,7 +160,7 @@ def test_a_certificate_whose_grant_has_ended_is_no_stranger_again(guarded: Runni
         assert grants.holder_of_certificate(session, "leaver", now) is None
         end = caller.at + timedelta(days=1)
         grants.allow_certificate(session, "leaver", Role.TRAINER, (), caller, end)
-        assert grants.holder_of_certificate(session, "leaver", now) == Identity("leaver", Role.TRAINER)
+        assert grants.holder_of_certificate(session, "leaver", now) == Identity("leaver", Role.TRAINER, expires_at=end)
         assert grants.holder_of_certificate(session, "leaver", end) is None
 
 

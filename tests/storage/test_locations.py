@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from modelward.caller import Role
 from modelward.errors import InvalidField, ModelNotAllowed, ModelwardError, SourceNotAllowed
 from modelward_server import identity
-from modelward_server.identity import Identity, Role
+from modelward_server.identity import Identity
 from modelward_server.settings import Settings
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.locations import Location, model_of

@@ -5,6 +5,7 @@ from modelward._async.abtest import AsyncAbTests
 from modelward._async.comparison import AsyncComparisons
 from modelward._async.drift import AsyncDrift
 from modelward._async.follow import AsyncFollowing
+from modelward._async.identity import AsyncIdentity
 from modelward._async.lifecycle import AsyncLifecycle
 from modelward._async.mlflow import AsyncMlflow
 from modelward._async.observe import AsyncObserving
@@ -31,6 +32,7 @@ class AsyncClient(
     AsyncAbTests,
     AsyncRetraining,
     AsyncMlflow,
+    AsyncIdentity,
 ):
     """A client with every operation of Modelward as a method; leaving its `with` block closes it.
 

@@ -6,6 +6,7 @@ from modelward._sync.abtest import AbTests
 from modelward._sync.comparison import Comparisons
 from modelward._sync.drift import Drift
 from modelward._sync.follow import Following
+from modelward._sync.identity import Identity
 from modelward._sync.lifecycle import Lifecycle
 from modelward._sync.mlflow import Mlflow
 from modelward._sync.observe import Observing
@@ -32,6 +33,7 @@ class Client(
     AbTests,
     Retraining,
     Mlflow,
+    Identity,
 ):
     """A client with every operation of Modelward as a method; leaving its `with` block closes it.
 

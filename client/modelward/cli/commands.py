@@ -20,6 +20,7 @@ SECTIONS = {
         "rollout": "stages",
         "engines": "stages",
         "audit": "audit",
+        "whoami": "whoami",
     },
     "Change": {
         "register": "lifecycle",

@@ -151,6 +151,38 @@ ROLLOUT_STATE_FAILED: RolloutState.ValueType  # 4
 """It could not load the expected version."""
 Global___RolloutState: _TypeAlias = RolloutState  # noqa: Y015
 
+class _Role:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ROLE_UNSPECIFIED: _Role.ValueType  # 0
+    """Never sent."""
+    ROLE_VIEWER: _Role.ValueType  # 1
+    """Reads."""
+    ROLE_TRAINER: _Role.ValueType  # 2
+    """Also registers versions, and sends data."""
+    ROLE_OPERATOR: _Role.ValueType  # 3
+    """Also changes stages, halts and schedules."""
+    ROLE_ADMIN: _Role.ValueType  # 4
+    """Also sets policies."""
+
+class Role(_Role, metaclass=_RoleEnumTypeWrapper):
+    """Permissions of a caller. Each role includes the permissions of those before it."""
+
+ROLE_UNSPECIFIED: Role.ValueType  # 0
+"""Never sent."""
+ROLE_VIEWER: Role.ValueType  # 1
+"""Reads."""
+ROLE_TRAINER: Role.ValueType  # 2
+"""Also registers versions, and sends data."""
+ROLE_OPERATOR: Role.ValueType  # 3
+"""Also changes stages, halts and schedules."""
+ROLE_ADMIN: Role.ValueType  # 4
+"""Also sets policies."""
+Global___Role: _TypeAlias = Role  # noqa: Y015
+
 @_typing.final
 class Model(_message.Message):
     """A named series of versions for one purpose."""
@@ -3463,3 +3495,64 @@ class SetPromotionPolicyResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___SetPromotionPolicyResponse: _TypeAlias = SetPromotionPolicyResponse  # noqa: Y015
+
+@_typing.final
+class GetCallerRequest(_message.Message):
+    """Request of GetCaller."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCallerRequest: _TypeAlias = GetCallerRequest  # noqa: Y015
+
+@_typing.final
+class GetCallerResponse(_message.Message):
+    """Who the caller is to the server, and what it may do."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ROLE_FIELD_NUMBER: _builtins.int
+    MODEL_PREFIXES_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    AUTHENTICATED_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """The actor that is recorded for its changes."""
+    role: Global___Role.ValueType
+    """Its role."""
+    authenticated: _builtins.bool
+    """Whether the server has verified this. False where it requires no authentication: the name is then the one that the
+    caller stated, or its address, and the role is admin.
+    """
+    @_builtins.property
+    def model_prefixes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Name prefixes of the models that it may reach. Empty: every model."""
+
+    @_builtins.property
+    def expires_at(self) -> _timestamp_pb2.Timestamp:
+        """When its credential ends. Absent: it does not end by itself."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        role: Global___Role.ValueType = ...,
+        model_prefixes: _abc.Iterable[_builtins.str] | None = ...,
+        expires_at: _timestamp_pb2.Timestamp | None = ...,
+        authenticated: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["authenticated", b"authenticated", "expires_at", b"expires_at", "model_prefixes", b"model_prefixes", "name", b"name", "role", b"role"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetCallerResponse: _TypeAlias = GetCallerResponse  # noqa: Y015

@@ -175,6 +175,11 @@ class LifecycleServiceStub(object):
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.SetPromotionPolicyRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.SetPromotionPolicyResponse.FromString,
                 _registered_method=True)
+        self.GetCaller = channel.unary_unary(
+                '/modelward.v1.LifecycleService/GetCaller',
+                request_serializer=modelward_dot_v1_dot_lifecycle__pb2.GetCallerRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.GetCallerResponse.FromString,
+                _registered_method=True)
 
 
 class LifecycleServiceServicer(object):
@@ -379,6 +384,13 @@ class LifecycleServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCaller(self, request, context):
+        """Returns who the caller is to the server, and what it may do. Every caller with a valid credential may call it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LifecycleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -521,6 +533,11 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     servicer.SetPromotionPolicy,
                     request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.SetPromotionPolicyRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_lifecycle__pb2.SetPromotionPolicyResponse.SerializeToString,
+            ),
+            'GetCaller': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCaller,
+                    request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.GetCallerRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_lifecycle__pb2.GetCallerResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1280,6 +1297,33 @@ class LifecycleService(object):
             '/modelward.v1.LifecycleService/SetPromotionPolicy',
             modelward_dot_v1_dot_lifecycle__pb2.SetPromotionPolicyRequest.SerializeToString,
             modelward_dot_v1_dot_lifecycle__pb2.SetPromotionPolicyResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCaller(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.LifecycleService/GetCaller',
+            modelward_dot_v1_dot_lifecycle__pb2.GetCallerRequest.SerializeToString,
+            modelward_dot_v1_dot_lifecycle__pb2.GetCallerResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -93,6 +93,8 @@ class LifecycleServiceStub:
     """Returns the conditions that a version must meet to be promoted."""
     SetPromotionPolicy: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.SetPromotionPolicyRequest, _lifecycle_pb2.SetPromotionPolicyResponse]
     """Replaces the conditions that a version must meet to be promoted."""
+    GetCaller: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.GetCallerRequest, _lifecycle_pb2.GetCallerResponse]
+    """Returns who the caller is to the server, and what it may do. Every caller with a valid credential may call it."""
 
 @_typing.type_check_only
 class LifecycleServiceAsyncStub(LifecycleServiceStub):
@@ -159,6 +161,8 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     """Returns the conditions that a version must meet to be promoted."""
     SetPromotionPolicy: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.SetPromotionPolicyRequest, _lifecycle_pb2.SetPromotionPolicyResponse]  # type: ignore[assignment]
     """Replaces the conditions that a version must meet to be promoted."""
+    GetCaller: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.GetCallerRequest, _lifecycle_pb2.GetCallerResponse]  # type: ignore[assignment]
+    """Returns who the caller is to the server, and what it may do. Every caller with a valid credential may call it."""
 
 class LifecycleServiceServicer:
     """Registers models and versions, moves versions through their stages and resolves the version to use."""
@@ -362,5 +366,12 @@ class LifecycleServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.SetPromotionPolicyResponse, _abc.Awaitable[_lifecycle_pb2.SetPromotionPolicyResponse]]:
         """Replaces the conditions that a version must meet to be promoted."""
+
+    def GetCaller(
+        self,
+        request: _lifecycle_pb2.GetCallerRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_pb2.GetCallerResponse, _abc.Awaitable[_lifecycle_pb2.GetCallerResponse]]:
+        """Returns who the caller is to the server, and what it may do. Every caller with a valid credential may call it."""
 
 def add_LifecycleServiceServicer_to_server(servicer: LifecycleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -36,7 +36,7 @@ def create(
     name: str, role: str, models: tuple[str, ...], expires: int | None, certificate: bool, **flags: str | None
 ) -> None:
     """Create a token for NAME, the actor of changes made with it, and print it this once."""
-    from modelward_server.identity import Role
+    from modelward.caller import Role
     from modelward_server.security import grants
 
     with _writing(flags) as (session, actor):

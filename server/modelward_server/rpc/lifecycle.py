@@ -4,6 +4,7 @@ from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.mlflow.mirror_task import MirrorTask
 from modelward_server.mlflow.registry import MlflowRegistry
 from modelward_server.rpc.audit import AuditServicer
+from modelward_server.rpc.caller import CallerServicer
 from modelward_server.rpc.idempotency import RequestUnitOfWork
 from modelward_server.rpc.mlflow import MlflowServicer
 from modelward_server.rpc.model_events import ModelWatches
@@ -16,7 +17,7 @@ from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.sources import Sources
 
 
-class LifecycleServicer(RegistryServicer, StageServicer, WatchServicer, AuditServicer, MlflowServicer):
+class LifecycleServicer(RegistryServicer, StageServicer, WatchServicer, AuditServicer, MlflowServicer, CallerServicer):
     """Serves `modelward.v1.LifecycleService`."""
 
     def __init__(

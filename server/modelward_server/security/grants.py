@@ -14,9 +14,10 @@ from datetime import datetime
 from sqlalchemy import Select, select
 from sqlalchemy.orm import Session
 
+from modelward.caller import Role
 from modelward.errors import FieldViolation, InvalidField, NotFound
 from modelward_server.actor_context import ActorContext
-from modelward_server.identity import Identity, Role, is_prefix
+from modelward_server.identity import Identity, is_prefix
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.security_tables import GrantRow
@@ -137,7 +138,7 @@ def _of_certificate(name: str) -> Select[GrantRow]:
 
 
 def _identity(row: GrantRow, now: datetime) -> Identity | None:
-    return None if _how_ended(row, now) else Identity(row.name, Role(row.role), tuple(row.models))
+    return None if _how_ended(row, now) else Identity(row.name, Role(row.role), tuple(row.models), row.expires_at)
 
 
 def _how_ended(row: GrantRow, now: datetime) -> str:

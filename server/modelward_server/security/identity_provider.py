@@ -6,8 +6,9 @@ from typing import Any
 
 import jwt
 
+from modelward.caller import Role
 from modelward.errors import NotAuthenticated
-from modelward_server.identity import Identity, Role, is_prefix
+from modelward_server.identity import Identity, is_prefix
 from modelward_server.observability import log_context
 from modelward_server.security.jwks import PublishedKeys
 
@@ -59,7 +60,7 @@ class IdentityProvider:
             StoreUnavailable: the provider's keys cannot be read.
         """
         claims = await self.claims(token)
-        return Identity(claims.subject, claims.role, claims.models)
+        return Identity(claims.subject, claims.role, claims.models, claims.expires_at)
 
     async def claims(self, token: str) -> Claims:
         """Return the claims of a JWT, if the provider signed it for this server and it has not expired.

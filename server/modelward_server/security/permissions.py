@@ -3,7 +3,7 @@
 from enum import Enum
 from typing import NamedTuple
 
-from modelward_server.identity import Role
+from modelward.caller import Role
 
 
 class Reach(Enum):
@@ -54,6 +54,7 @@ PERMISSIONS = {
         "ImportMlflow": Permission(Role.ADMIN, Reach.WHOLE),
         "GetPromotionPolicy": VIEWER,
         "SetPromotionPolicy": ADMIN,
+        "GetCaller": Permission(Role.VIEWER, Reach.NONE),
     },
     "DriftService": {
         "SetReference": TRAINER,
