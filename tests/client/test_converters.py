@@ -21,12 +21,16 @@ from modelward import (
     AbTestState,
     ArtifactFile,
     Assignment,
+    Attention,
+    AttentionKind,
     AuditRecord,
     AuditVerification,
     Caller,
+    DriftPoint,
     DriftPolicy,
     DriftReport,
     DriftThresholds,
+    EngineCounts,
     EnginePeriod,
     EngineStatus,
     EventKind,
@@ -43,8 +47,11 @@ from modelward import (
     Model,
     ModelEvent,
     ModelFormat,
+    ModelOverview,
     ModelVersion,
     Outcome,
+    Overview,
+    OverviewTotals,
     Performance,
     PerformanceAlarm,
     PromotionPolicy,
@@ -56,9 +63,12 @@ from modelward import (
     RollbackResult,
     Rollout,
     RolloutState,
+    Severity,
     Stage,
     Transition,
     TransitionResult,
+    Trial,
+    TrialResult,
     Variant,
     VariantResult,
     Verdict,
@@ -66,7 +76,7 @@ from modelward import (
 )
 from modelward.drift import FeatureKind, FeatureProfile
 from modelward.lifecycle import AuditDefect, DriftAlarm
-from modelward.shared.convert import abtest, caller, common, drift, events, lifecycle, outcomes, policy
+from modelward.shared.convert import abtest, caller, common, drift, events, lifecycle, outcomes, overview, policy
 from modelward.v1 import lifecycle_pb2 as pb
 
 NOW = datetime(2026, 3, 2, 14, 31, 7, 123456, tzinfo=UTC)
@@ -201,6 +211,32 @@ AB_TEST = AbTest(
     created_at=NOW,
     etag="r2",
 )
+OVERVIEW = Overview(
+    attention=(
+        Attention(AttentionKind.DRIFT_ALARM, Severity.WARNING, "spx", 3, "report", "it drifted", NOW, "look"),
+        Attention(AttentionKind.MLFLOW_BEHIND, Severity.NOTICE, "", 0, "", "behind", None, "look"),
+    ),
+    attention_total=51,
+    totals=OverviewTotals(1, 2, 3, 4, 5, 6, 7, 8, 9, 10),
+    models=(
+        ModelOverview(
+            model="spx",
+            version=3,
+            since=NOW,
+            promoted_by="ann",
+            halt=HALT,
+            trial=Trial(TrialResult.USABLE, "", "100 rows of its reference", NOW),
+            drift=(DriftPoint("report", 0.4, True, NOW),),
+            drift_alarm=DriftAlarm(REF, "report", 0.9),
+            performance_alarm=PerformanceAlarm(REF, "rmse", 0.4, 0.1, NOW, NOW + timedelta(days=1), 0.001),
+            engines=EngineCounts(10, 1, 2, 3, 4),
+            due_reasons=("every 30 days",),
+            severity=Severity.CRITICAL,
+        ),
+        ModelOverview("ndx", 1, NOW, "", None, None, (), None, None, EngineCounts(), (), Severity.OK),
+    ),
+    next_page_token="next",
+)
 PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
     "time": (common.time_to_proto, common.time_from_proto, NOW),
     "span": (common.span_to_proto, common.span_from_proto, timedelta(days=1, microseconds=1)),
@@ -251,6 +287,7 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
             ),
         ),
     ),
+    "overview": (overview.overview_to_proto, overview.overview_from_proto, OVERVIEW),
     "A/B test": (abtest.ab_test_to_proto, abtest.ab_test_from_proto, AB_TEST),
     "A/B outcome": (
         abtest.ab_outcome_to_proto,

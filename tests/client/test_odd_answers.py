@@ -74,6 +74,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "watch": lambda c: c.watch(["m"]),
     "report_active": lambda c: c.report_active("m/1", engine="e"),
     "list_engine_periods": lambda c: c.list_engine_periods("m"),
+    "get_overview": lambda c: c.get_overview(),
     "get_rollout": lambda c: c.get_rollout("m"),
     "set_reference": lambda c: c.set_reference("m/1", TABLE),
     "get_reference": lambda c: c.get_reference("m/1"),

@@ -10,6 +10,7 @@ from modelward._async.lifecycle import AsyncLifecycle
 from modelward._async.mlflow import AsyncMlflow
 from modelward._async.observe import AsyncObserving
 from modelward._async.outcomes import AsyncOutcomes
+from modelward._async.overview import AsyncOverviews
 from modelward._async.registering import AsyncRegistering
 from modelward._async.retraining import AsyncRetraining
 from modelward._async.schedules import AsyncSchedules
@@ -33,6 +34,7 @@ class AsyncClient(
     AsyncRetraining,
     AsyncMlflow,
     AsyncIdentity,
+    AsyncOverviews,
 ):
     """A client with every operation of Modelward as a method; leaving its `with` block closes it.
 

@@ -11,6 +11,7 @@ from modelward._sync.lifecycle import Lifecycle
 from modelward._sync.mlflow import Mlflow
 from modelward._sync.observe import Observing
 from modelward._sync.outcomes import Outcomes
+from modelward._sync.overview import Overviews
 from modelward._sync.registering import Registering
 from modelward._sync.retraining import Retraining
 from modelward._sync.schedules import Schedules
@@ -34,6 +35,7 @@ class Client(
     Retraining,
     Mlflow,
     Identity,
+    Overviews,
 ):
     """A client with every operation of Modelward as a method; leaving its `with` block closes it.
 

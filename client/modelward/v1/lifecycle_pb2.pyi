@@ -151,6 +151,98 @@ ROLLOUT_STATE_FAILED: RolloutState.ValueType  # 4
 """It could not load the expected version."""
 Global___RolloutState: _TypeAlias = RolloutState  # noqa: Y015
 
+class _AttentionKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _AttentionKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AttentionKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ATTENTION_KIND_UNSPECIFIED: _AttentionKind.ValueType  # 0
+    """Never sent."""
+    ATTENTION_KIND_HALTED: _AttentionKind.ValueType  # 1
+    """A model is halted."""
+    ATTENTION_KIND_UNUSABLE: _AttentionKind.ValueType  # 2
+    """The trial of the version in production found that it does not load or predict."""
+    ATTENTION_KIND_ENGINES_FAILED: _AttentionKind.ValueType  # 3
+    """Engines could not load the version in production."""
+    ATTENTION_KIND_DRIFT_ALARM: _AttentionKind.ValueType  # 4
+    """The version in production has a drift alarm."""
+    ATTENTION_KIND_PERFORMANCE_ALARM: _AttentionKind.ValueType  # 5
+    """The performance of the version in production declined in the period that was tested last."""
+    ATTENTION_KIND_ENGINES_LAGGING: _AttentionKind.ValueType  # 6
+    """Engines run another version than the one in production."""
+    ATTENTION_KIND_JOB_DEAD: _AttentionKind.ValueType  # 7
+    """The newest retraining job of a model has failed permanently."""
+    ATTENTION_KIND_JOB_STUCK: _AttentionKind.ValueType  # 8
+    """The lease of a retraining job ran out, and no worker has leased it since."""
+    ATTENTION_KIND_SCHEDULE_PROBLEM: _AttentionKind.ValueType  # 9
+    """A schedule cannot be evaluated."""
+    ATTENTION_KIND_ENGINES_GONE: _AttentionKind.ValueType  # 10
+    """Engines have not reported for too long."""
+    ATTENTION_KIND_MLFLOW_BEHIND: _AttentionKind.ValueType  # 11
+    """MLflow does not show changes that are older than a minute."""
+
+class AttentionKind(_AttentionKind, metaclass=_AttentionKindEnumTypeWrapper):
+    """Kind of something that needs attention, the worst first."""
+
+ATTENTION_KIND_UNSPECIFIED: AttentionKind.ValueType  # 0
+"""Never sent."""
+ATTENTION_KIND_HALTED: AttentionKind.ValueType  # 1
+"""A model is halted."""
+ATTENTION_KIND_UNUSABLE: AttentionKind.ValueType  # 2
+"""The trial of the version in production found that it does not load or predict."""
+ATTENTION_KIND_ENGINES_FAILED: AttentionKind.ValueType  # 3
+"""Engines could not load the version in production."""
+ATTENTION_KIND_DRIFT_ALARM: AttentionKind.ValueType  # 4
+"""The version in production has a drift alarm."""
+ATTENTION_KIND_PERFORMANCE_ALARM: AttentionKind.ValueType  # 5
+"""The performance of the version in production declined in the period that was tested last."""
+ATTENTION_KIND_ENGINES_LAGGING: AttentionKind.ValueType  # 6
+"""Engines run another version than the one in production."""
+ATTENTION_KIND_JOB_DEAD: AttentionKind.ValueType  # 7
+"""The newest retraining job of a model has failed permanently."""
+ATTENTION_KIND_JOB_STUCK: AttentionKind.ValueType  # 8
+"""The lease of a retraining job ran out, and no worker has leased it since."""
+ATTENTION_KIND_SCHEDULE_PROBLEM: AttentionKind.ValueType  # 9
+"""A schedule cannot be evaluated."""
+ATTENTION_KIND_ENGINES_GONE: AttentionKind.ValueType  # 10
+"""Engines have not reported for too long."""
+ATTENTION_KIND_MLFLOW_BEHIND: AttentionKind.ValueType  # 11
+"""MLflow does not show changes that are older than a minute."""
+Global___AttentionKind: _TypeAlias = AttentionKind  # noqa: Y015
+
+class _Severity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Severity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SEVERITY_UNSPECIFIED: _Severity.ValueType  # 0
+    """Never sent."""
+    SEVERITY_OK: _Severity.ValueType  # 1
+    """Nothing needs attention."""
+    SEVERITY_NOTICE: _Severity.ValueType  # 2
+    """It can wait."""
+    SEVERITY_WARNING: _Severity.ValueType  # 3
+    """It should be looked at soon."""
+    SEVERITY_CRITICAL: _Severity.ValueType  # 4
+    """It should be looked at now."""
+
+class Severity(_Severity, metaclass=_SeverityEnumTypeWrapper):
+    """How urgent something is."""
+
+SEVERITY_UNSPECIFIED: Severity.ValueType  # 0
+"""Never sent."""
+SEVERITY_OK: Severity.ValueType  # 1
+"""Nothing needs attention."""
+SEVERITY_NOTICE: Severity.ValueType  # 2
+"""It can wait."""
+SEVERITY_WARNING: Severity.ValueType  # 3
+"""It should be looked at soon."""
+SEVERITY_CRITICAL: Severity.ValueType  # 4
+"""It should be looked at now."""
+Global___Severity: _TypeAlias = Severity  # noqa: Y015
+
 class _Role:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -2774,6 +2866,346 @@ class EnginePeriod(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EnginePeriod: _TypeAlias = EnginePeriod  # noqa: Y015
+
+@_typing.final
+class GetOverviewRequest(_message.Message):
+    """Request of GetOverview."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_PREFIX_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    name_prefix: _builtins.str
+    """Only names with this prefix; the totals too. Empty: all that the client may see."""
+    page_size: _builtins.int
+    """Maximum number of models in production; 0 means 50, which is also the maximum."""
+    page_token: _builtins.str
+    """The `next_page_token` of the previous page. Empty: the first page."""
+    def __init__(
+        self,
+        *,
+        name_prefix: _builtins.str = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name_prefix", b"name_prefix", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOverviewRequest: _TypeAlias = GetOverviewRequest  # noqa: Y015
+
+@_typing.final
+class GetOverviewResponse(_message.Message):
+    """Response of GetOverview."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ATTENTION_FIELD_NUMBER: _builtins.int
+    ATTENTION_TOTAL_FIELD_NUMBER: _builtins.int
+    TOTALS_FIELD_NUMBER: _builtins.int
+    MODELS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    attention_total: _builtins.int
+    """How much needs attention, including what is not listed."""
+    next_page_token: _builtins.str
+    """Token for the next page of models; empty on the last page."""
+    @_builtins.property
+    def attention(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attention]:
+        """What needs attention, the worst first; 50 at most."""
+
+    @_builtins.property
+    def totals(self) -> Global___OverviewTotals:
+        """Counts over all models, not only over those of this page."""
+
+    @_builtins.property
+    def models(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelOverview]:
+        """The models that have a version in production, the worst first, then sorted by name."""
+
+    def __init__(
+        self,
+        *,
+        attention: _abc.Iterable[Global___Attention] | None = ...,
+        attention_total: _builtins.int = ...,
+        totals: Global___OverviewTotals | None = ...,
+        models: _abc.Iterable[Global___ModelOverview] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["totals", b"totals"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attention", b"attention", "attention_total", b"attention_total", "models", b"models", "next_page_token", b"next_page_token", "totals", b"totals"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOverviewResponse: _TypeAlias = GetOverviewResponse  # noqa: Y015
+
+@_typing.final
+class Attention(_message.Message):
+    """Something that needs attention."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SUBJECT_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    NEXT_STEP_FIELD_NUMBER: _builtins.int
+    kind: Global___AttentionKind.ValueType
+    """What it is."""
+    severity: Global___Severity.ValueType
+    """How urgent it is."""
+    model: _builtins.str
+    """The model; empty if it concerns the whole registry."""
+    version: _builtins.int
+    """The version; 0 if it concerns none."""
+    subject: _builtins.str
+    """What it concerns besides the version: an engine, the id of a job, of a drift report or of a schedule; may be empty."""
+    text: _builtins.str
+    """A description in words."""
+    next_step: _builtins.str
+    """What to do, in words."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """Since when; absent if that is not known."""
+
+    def __init__(
+        self,
+        *,
+        kind: Global___AttentionKind.ValueType = ...,
+        severity: Global___Severity.ValueType = ...,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        subject: _builtins.str = ...,
+        text: _builtins.str = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        next_step: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["since", b"since"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "model", b"model", "next_step", b"next_step", "severity", b"severity", "since", b"since", "subject", b"subject", "text", b"text", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Attention: _TypeAlias = Attention  # noqa: Y015
+
+@_typing.final
+class OverviewTotals(_message.Message):
+    """Counts over all models that the client may see and whose names have the requested prefix."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REGISTERED_FIELD_NUMBER: _builtins.int
+    IN_PRODUCTION_FIELD_NUMBER: _builtins.int
+    HALTED_FIELD_NUMBER: _builtins.int
+    DRIFT_ALARMS_FIELD_NUMBER: _builtins.int
+    PERFORMANCE_ALARMS_FIELD_NUMBER: _builtins.int
+    ENGINES_NOT_CONVERGED_FIELD_NUMBER: _builtins.int
+    DUE_FIELD_NUMBER: _builtins.int
+    JOBS_PENDING_FIELD_NUMBER: _builtins.int
+    JOBS_LEASED_FIELD_NUMBER: _builtins.int
+    JOBS_DEAD_FIELD_NUMBER: _builtins.int
+    registered: _builtins.int
+    """All models."""
+    in_production: _builtins.int
+    """Models with a version in production."""
+    halted: _builtins.int
+    """Halted models."""
+    drift_alarms: _builtins.int
+    """Models whose version in production has a drift alarm."""
+    performance_alarms: _builtins.int
+    """Models whose version in production has a performance alarm."""
+    engines_not_converged: _builtins.int
+    """Engines that lag, failed to load the expected version, or are gone."""
+    due: _builtins.int
+    """Models that are due for retraining."""
+    jobs_pending: _builtins.int
+    """Retraining jobs that wait for a worker."""
+    jobs_leased: _builtins.int
+    """Retraining jobs that a worker holds."""
+    jobs_dead: _builtins.int
+    """Models whose newest retraining job has failed permanently."""
+    def __init__(
+        self,
+        *,
+        registered: _builtins.int = ...,
+        in_production: _builtins.int = ...,
+        halted: _builtins.int = ...,
+        drift_alarms: _builtins.int = ...,
+        performance_alarms: _builtins.int = ...,
+        engines_not_converged: _builtins.int = ...,
+        due: _builtins.int = ...,
+        jobs_pending: _builtins.int = ...,
+        jobs_leased: _builtins.int = ...,
+        jobs_dead: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift_alarms", b"drift_alarms", "due", b"due", "engines_not_converged", b"engines_not_converged", "halted", b"halted", "in_production", b"in_production", "jobs_dead", b"jobs_dead", "jobs_leased", b"jobs_leased", "jobs_pending", b"jobs_pending", "performance_alarms", b"performance_alarms", "registered", b"registered"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OverviewTotals: _TypeAlias = OverviewTotals  # noqa: Y015
+
+@_typing.final
+class ModelOverview(_message.Message):
+    """The state of a model that has a version in production."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    PROMOTED_BY_FIELD_NUMBER: _builtins.int
+    HALT_FIELD_NUMBER: _builtins.int
+    TRIAL_FIELD_NUMBER: _builtins.int
+    DRIFT_FIELD_NUMBER: _builtins.int
+    DRIFT_ALARM_FIELD_NUMBER: _builtins.int
+    PERFORMANCE_ALARM_FIELD_NUMBER: _builtins.int
+    ENGINES_FIELD_NUMBER: _builtins.int
+    DUE_REASONS_FIELD_NUMBER: _builtins.int
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """The model's name."""
+    version: _builtins.int
+    """The version in production."""
+    promoted_by: _builtins.str
+    """The actor that moved it to production."""
+    severity: Global___Severity.ValueType
+    """The greatest severity of what needs attention about this model."""
+    @_builtins.property
+    def since(self) -> _timestamp_pb2.Timestamp:
+        """When it was moved to production."""
+
+    @_builtins.property
+    def halt(self) -> Global___Halt:
+        """Set while the model is halted."""
+
+    @_builtins.property
+    def trial(self) -> Global___Trial:
+        """Whether the version loads and predicts; absent if that is not known."""
+
+    @_builtins.property
+    def drift(self) -> _containers.RepeatedCompositeFieldContainer[Global___DriftPoint]:
+        """The version's last drift reports, the oldest first; 20 at most."""
+
+    @_builtins.property
+    def drift_alarm(self) -> Global___DriftAlarm:
+        """The active drift alarm; absent if there is none."""
+
+    @_builtins.property
+    def performance_alarm(self) -> Global___PerformanceAlarm:
+        """The alarm of the period that was tested last; absent if the performance did not decline in it."""
+
+    @_builtins.property
+    def engines(self) -> Global___EngineCounts:
+        """The engines that have reported."""
+
+    @_builtins.property
+    def due_reasons(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why the model is due for retraining, in a few words each; empty if it is not."""
+
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        version: _builtins.int = ...,
+        since: _timestamp_pb2.Timestamp | None = ...,
+        promoted_by: _builtins.str = ...,
+        halt: Global___Halt | None = ...,
+        trial: Global___Trial | None = ...,
+        drift: _abc.Iterable[Global___DriftPoint] | None = ...,
+        drift_alarm: Global___DriftAlarm | None = ...,
+        performance_alarm: Global___PerformanceAlarm | None = ...,
+        engines: Global___EngineCounts | None = ...,
+        due_reasons: _abc.Iterable[_builtins.str] | None = ...,
+        severity: Global___Severity.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "engines", b"engines", "halt", b"halt", "performance_alarm", b"performance_alarm", "since", b"since", "trial", b"trial"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift", b"drift", "drift_alarm", b"drift_alarm", "due_reasons", b"due_reasons", "engines", b"engines", "halt", b"halt", "model", b"model", "performance_alarm", b"performance_alarm", "promoted_by", b"promoted_by", "severity", b"severity", "since", b"since", "trial", b"trial", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelOverview: _TypeAlias = ModelOverview  # noqa: Y015
+
+@_typing.final
+class DriftPoint(_message.Message):
+    """The result of one drift report."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    REPORT_ID_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    DRIFT_DETECTED_FIELD_NUMBER: _builtins.int
+    CREATED_AT_FIELD_NUMBER: _builtins.int
+    report_id: _builtins.str
+    """The report."""
+    score: _builtins.float
+    """Its score, from 0 (none) to 1."""
+    drift_detected: _builtins.bool
+    """Whether it detected drift."""
+    @_builtins.property
+    def created_at(self) -> _timestamp_pb2.Timestamp:
+        """When it was created."""
+
+    def __init__(
+        self,
+        *,
+        report_id: _builtins.str = ...,
+        score: _builtins.float = ...,
+        drift_detected: _builtins.bool = ...,
+        created_at: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "drift_detected", b"drift_detected", "report_id", b"report_id", "score", b"score"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DriftPoint: _TypeAlias = DriftPoint  # noqa: Y015
+
+@_typing.final
+class EngineCounts(_message.Message):
+    """Numbers of a model's engines by their state relative to the expected version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOTAL_FIELD_NUMBER: _builtins.int
+    CONVERGED_FIELD_NUMBER: _builtins.int
+    LAGGING_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
+    GONE_FIELD_NUMBER: _builtins.int
+    total: _builtins.int
+    """All engines that have reported."""
+    converged: _builtins.int
+    """Engines that run the expected version."""
+    lagging: _builtins.int
+    """Engines that run another version."""
+    failed: _builtins.int
+    """Engines that could not load the expected version."""
+    gone: _builtins.int
+    """Engines that have not reported for too long."""
+    def __init__(
+        self,
+        *,
+        total: _builtins.int = ...,
+        converged: _builtins.int = ...,
+        lagging: _builtins.int = ...,
+        failed: _builtins.int = ...,
+        gone: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["converged", b"converged", "failed", b"failed", "gone", b"gone", "lagging", b"lagging", "total", b"total"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EngineCounts: _TypeAlias = EngineCounts  # noqa: Y015
 
 @_typing.final
 class ListTransitionsRequest(_message.Message):

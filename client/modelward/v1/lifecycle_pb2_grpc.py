@@ -155,6 +155,11 @@ class LifecycleServiceStub(object):
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogResponse.FromString,
                 _registered_method=True)
+        self.GetOverview = channel.unary_unary(
+                '/modelward.v1.LifecycleService/GetOverview',
+                request_serializer=modelward_dot_v1_dot_lifecycle__pb2.GetOverviewRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.GetOverviewResponse.FromString,
+                _registered_method=True)
         self.ReconcileMlflow = channel.unary_unary(
                 '/modelward.v1.LifecycleService/ReconcileMlflow',
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ReconcileMlflowRequest.SerializeToString,
@@ -356,6 +361,13 @@ class LifecycleServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetOverview(self, request, context):
+        """Returns what needs attention first, counts over all models, and the models in production.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ReconcileMlflow(self, request, context):
         """Detects and repairs differences between MLflow and the registry.
         """
@@ -513,6 +525,11 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     servicer.ExportAuditLog,
                     request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogResponse.SerializeToString,
+            ),
+            'GetOverview': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOverview,
+                    request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.GetOverviewRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_lifecycle__pb2.GetOverviewResponse.SerializeToString,
             ),
             'ReconcileMlflow': grpc.unary_unary_rpc_method_handler(
                     servicer.ReconcileMlflow,
@@ -1189,6 +1206,33 @@ class LifecycleService(object):
             '/modelward.v1.LifecycleService/ExportAuditLog',
             modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogRequest.SerializeToString,
             modelward_dot_v1_dot_lifecycle__pb2.ExportAuditLogResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOverview(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.LifecycleService/GetOverview',
+            modelward_dot_v1_dot_lifecycle__pb2.GetOverviewRequest.SerializeToString,
+            modelward_dot_v1_dot_lifecycle__pb2.GetOverviewResponse.FromString,
             options,
             channel_credentials,
             insecure,

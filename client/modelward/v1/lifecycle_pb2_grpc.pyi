@@ -85,6 +85,8 @@ class LifecycleServiceStub:
     """Verifies the audit log's hash chain and returns the first invalid record."""
     ExportAuditLog: _grpc.UnaryStreamMultiCallable[_lifecycle_pb2.ExportAuditLogRequest, _lifecycle_pb2.ExportAuditLogResponse]
     """Streams the audit log, for archiving or external verification."""
+    GetOverview: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.GetOverviewRequest, _lifecycle_pb2.GetOverviewResponse]
+    """Returns what needs attention first, counts over all models, and the models in production."""
     ReconcileMlflow: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ReconcileMlflowRequest, _lifecycle_pb2.ReconcileMlflowResponse]
     """Detects and repairs differences between MLflow and the registry."""
     ImportMlflow: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ImportMlflowRequest, _lifecycle_pb2.ImportMlflowResponse]
@@ -153,6 +155,8 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     """Verifies the audit log's hash chain and returns the first invalid record."""
     ExportAuditLog: _aio.UnaryStreamMultiCallable[_lifecycle_pb2.ExportAuditLogRequest, _lifecycle_pb2.ExportAuditLogResponse]  # type: ignore[assignment]
     """Streams the audit log, for archiving or external verification."""
+    GetOverview: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.GetOverviewRequest, _lifecycle_pb2.GetOverviewResponse]  # type: ignore[assignment]
+    """Returns what needs attention first, counts over all models, and the models in production."""
     ReconcileMlflow: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ReconcileMlflowRequest, _lifecycle_pb2.ReconcileMlflowResponse]  # type: ignore[assignment]
     """Detects and repairs differences between MLflow and the registry."""
     ImportMlflow: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ImportMlflowRequest, _lifecycle_pb2.ImportMlflowResponse]  # type: ignore[assignment]
@@ -338,6 +342,13 @@ class LifecycleServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_lifecycle_pb2.ExportAuditLogResponse], _abc.AsyncIterator[_lifecycle_pb2.ExportAuditLogResponse]]:
         """Streams the audit log, for archiving or external verification."""
+
+    def GetOverview(
+        self,
+        request: _lifecycle_pb2.GetOverviewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_pb2.GetOverviewResponse, _abc.Awaitable[_lifecycle_pb2.GetOverviewResponse]]:
+        """Returns what needs attention first, counts over all models, and the models in production."""
 
     def ReconcileMlflow(
         self,

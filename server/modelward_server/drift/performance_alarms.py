@@ -63,7 +63,7 @@ def active_performance_alarm(
     row = session.scalar(latest)
     if row is None or not row.declined or row.judged_at <= since:
         return None
-    return _alarm(row), row.judged_at
+    return to_alarm(row), row.judged_at
 
 
 def _keep(
@@ -84,14 +84,14 @@ def _keep(
     )
     session.add(row)
     if found.declined:
-        audit.append(session, Kind.PERFORMANCE_ALARM, model, _alarm(row), actor, version=version)
+        audit.append(session, Kind.PERFORMANCE_ALARM, model, to_alarm(row), actor, version=version)
 
 
 def _key(periods: Periods, start: datetime) -> tuple[str, int, datetime, datetime]:
     return periods.ref.model, periods.ref.version, start, start + periods.length
 
 
-def _alarm(row: JudgedPeriodRow) -> PerformanceAlarm:
+def to_alarm(row: JudgedPeriodRow) -> PerformanceAlarm:
     return PerformanceAlarm(
         version=VersionRef(row.model, row.version),
         metric=row.metric,

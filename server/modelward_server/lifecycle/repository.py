@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import asdict
 
-from sqlalchemy import select
+from sqlalchemy import literal_column, select
 from sqlalchemy.orm import Session
 
 from modelward.errors import EtagMismatch, FieldViolation, InvalidField, ModelNotFound, VersionNotFound
@@ -26,6 +26,8 @@ from modelward.signature import Signature
 from modelward_server.storage.paging import is_visible
 from modelward_server.storage.tables import MirrorRequestRow, ModelRow, TransitionRow, VersionRow
 
+IN_PRODUCTION = VersionRow.stage == literal_column(f"'{Stage.PRODUCTION.value}'")
+"""The condition that a version is in production, as a literal: with a parameter SQLite cannot use a partial index."""
 MAX_NEIGHBOURS = 50
 """Number of names before and after a name that does not exist, among which the nearest is suggested."""
 

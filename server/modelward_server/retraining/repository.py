@@ -1,6 +1,6 @@
 """Read schedules and jobs from the ledger, and convert their rows to the public dataclasses."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from uuid import uuid4
 
@@ -34,19 +34,33 @@ def plans_of(session: Session, model: str) -> tuple[list[Plan], list[SchedulePro
 
 
 def _plan(session: Session, row: ScheduleRow) -> Plan:
-    counts_from = row.counts_from or row.created_at
-    of_schedule = FiringRow.schedule_id == row.schedule_id
-    last = select(FiringRow.trigger, func.max(FiringRow.fired_at)).where(
-        of_schedule, FiringRow.decided_at >= counts_from
-    )
-    queued = select(FiringRow).where(of_schedule, FiringRow.outcome == FiringOutcome.QUEUED)
+    decided, queued = last_firings().where(FiringRow.schedule_id == row.schedule_id), queued_firings()
+    waiting = session.scalars(queued.where(FiringRow.schedule_id == row.schedule_id))
+    return to_plan(row, {trigger: at for _, trigger, at in session.execute(decided)}, waiting)
+
+
+def last_firings() -> Select[str, int, datetime]:
+    """Select the last decided firing of each trigger: schedule, trigger and time."""
+    decided = FiringRow.decided_at >= func.coalesce(ScheduleRow.counts_from, ScheduleRow.created_at)
+    last = select(FiringRow.schedule_id, FiringRow.trigger, func.max(FiringRow.fired_at)).where(decided)
+    rows = last.join(ScheduleRow, ScheduleRow.schedule_id == FiringRow.schedule_id)
+    return rows.group_by(FiringRow.schedule_id, FiringRow.trigger)
+
+
+def queued_firings() -> Select[FiringRow]:
+    """Select the firings that wait for the end of an open job."""
+    return select(FiringRow).where(FiringRow.outcome == FiringOutcome.QUEUED)
+
+
+def to_plan(row: ScheduleRow, decided: Mapping[int, datetime], waiting: Iterable[FiringRow]) -> Plan:
+    """Return a schedule with the firings that are decided already."""
     return Plan(
         schedule=to_schedule(row),
-        counts_from=counts_from,
+        counts_from=row.counts_from or row.created_at,
         through=row.fired_through,
         resumed_at=row.resumed_at,
-        decided={row[0]: row[1] for row in session.execute(last.group_by(FiringRow.trigger))},
-        waiting=tuple((one.trigger, one.fired_at, reason_of(one)) for one in session.scalars(queued)),
+        decided=decided,
+        waiting=tuple((one.trigger, one.fired_at, reason_of(one)) for one in waiting),
     )
 
 

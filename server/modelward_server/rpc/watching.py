@@ -8,9 +8,11 @@ from sqlalchemy.orm import Session
 from modelward.lifecycle import VersionRef
 from modelward.shared.convert.common import ref_from_proto, ref_to_proto, span_from_proto
 from modelward.shared.convert.events import failure_from_proto, period_to_proto, rollout_to_proto
+from modelward.shared.convert.overview import overview_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
 from modelward_server.actor_context import ActorContext
+from modelward_server.governance import overview
 from modelward_server.lifecycle import engine_periods, rollout
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.model_events import ModelWatches
@@ -18,7 +20,7 @@ from modelward_server.rpc.requests import optional_time
 
 
 class WatchServicer(LifecycleServiceServicer):
-    """Methods that stream changes and report their rollout to engines."""
+    """Methods that stream changes, report their rollout to engines, and give an overview of all models."""
 
     _unit_of_work: RequestUnitOfWork
     _watches: ModelWatches
@@ -67,3 +69,12 @@ class WatchServicer(LifecycleServiceServicer):
         return pb.ListEnginePeriodsResponse(
             periods=map(period_to_proto, page.items), next_page_token=page.next_page_token
         )
+
+    async def GetOverview(self, request: pb.GetOverviewRequest, context: Context) -> pb.GetOverviewResponse:
+        now = datetime.now(UTC)
+        found = await self._unit_of_work.analyse(
+            lambda session: overview.get_overview(
+                session, request.name_prefix, request.page_size, request.page_token, now
+            )
+        )
+        return overview_to_proto(found)

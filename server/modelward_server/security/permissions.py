@@ -48,6 +48,7 @@ PERMISSIONS = {
         "GetRollout": VIEWER,
         "ListEnginePeriods": VIEWER,
         "ListTransitions": LISTED,
+        "GetOverview": LISTED,
         "VerifyAuditLog": Permission(Role.VIEWER, Reach.WHOLE),
         "ExportAuditLog": Permission(Role.VIEWER, Reach.WHOLE),
         "ReconcileMlflow": Permission(Role.ADMIN, Reach.WHOLE),

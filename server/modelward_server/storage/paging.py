@@ -151,6 +151,11 @@ def is_visible(model: ColumnElement[str] | InstrumentedAttribute[str]) -> Column
     return or_(*(starts_with(model, prefix) for prefix in prefixes)) if prefixes else true()
 
 
+def is_listed(model: ColumnElement[str] | InstrumentedAttribute[str], prefix: str) -> ColumnElement[bool]:
+    """Return the condition that the client may see a model whose name starts with a prefix; empty for any name."""
+    return and_(is_visible(model), starts_with(model, prefix)) if prefix else is_visible(model)
+
+
 def visible_prefixes() -> tuple[str, ...]:
     """Return the name prefixes of the models that the client may see; empty for all."""
     client = identity.current.get()

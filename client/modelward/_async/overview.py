@@ -1,0 +1,31 @@
+"""Client method for the overview of all models."""
+
+from modelward._async.connection import AsyncConnection
+from modelward.overview import Overview
+from modelward.shared.convert.overview import overview_from_proto
+from modelward.v1 import lifecycle_pb2 as pb
+
+
+class AsyncOverviews(AsyncConnection):
+    """The overview of all models."""
+
+    async def get_overview(self, *, name_prefix: str = "", page_size: int = 50, page_token: str = "") -> Overview:
+        """Return what needs attention first, counts over all models, and a page of the models in production.
+
+        Args:
+            name_prefix: only models whose names have this prefix; the totals too.
+            page_size: maximum number of models in production, 50 at most.
+            page_token: the `next_page_token` of the previous page; empty for the first one.
+
+        Returns:
+            The overview; the models and what needs attention are sorted, the worst first.
+
+        Raises:
+            InvalidField: the page is too large, or the token is not one of this list.
+
+        Examples:
+            >>> mw.get_overview(name_prefix="spx-trend").models[0].version
+            1
+        """
+        request = pb.GetOverviewRequest(name_prefix=name_prefix, page_size=page_size, page_token=page_token)
+        return overview_from_proto(await self._call(self._lifecycle.GetOverview, request))

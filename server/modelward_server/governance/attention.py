@@ -1,0 +1,163 @@
+"""What needs attention, in words: pure functions of what is known about all models."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from modelward.lifecycle import DriftAlarm, PerformanceAlarm, RolloutState, TrialResult
+from modelward.overview import Attention, AttentionKind, Severity
+from modelward.retraining import Job, JobState
+from modelward.shared.figures import metric, p_equals, statistic
+from modelward_server.lifecycle.states import EngineGroup, Engines, ModelState, Production
+from modelward_server.retraining.all_due import Due
+
+SETTLING = timedelta(minutes=1)
+"""The time that engines have to load a new version in production, and the mirror to show a change."""
+SEVERITIES = {
+    AttentionKind.HALTED: Severity.CRITICAL,
+    AttentionKind.UNUSABLE: Severity.CRITICAL,
+    AttentionKind.ENGINES_FAILED: Severity.CRITICAL,
+    AttentionKind.DRIFT_ALARM: Severity.WARNING,
+    AttentionKind.PERFORMANCE_ALARM: Severity.WARNING,
+    AttentionKind.ENGINES_LAGGING: Severity.WARNING,
+    AttentionKind.JOB_DEAD: Severity.WARNING,
+    AttentionKind.JOB_STUCK: Severity.NOTICE,
+    AttentionKind.SCHEDULE_PROBLEM: Severity.NOTICE,
+    AttentionKind.ENGINES_GONE: Severity.NOTICE,
+    AttentionKind.MLFLOW_BEHIND: Severity.NOTICE,
+}
+NEXT_STEPS = {
+    AttentionKind.HALTED: "Resume the model once the reason no longer holds.",
+    AttentionKind.UNUSABLE: "Roll back to the previous version, or halt the model.",
+    AttentionKind.ENGINES_FAILED: "Correct what the engine lacks, or roll back to the previous version.",
+    AttentionKind.DRIFT_ALARM: "Read the drift report; retrain the model if the change of its data will last.",
+    AttentionKind.PERFORMANCE_ALARM: "Look at its performance over time; retrain the model, or roll back.",
+    AttentionKind.ENGINES_LAGGING: "Check that these engines follow the model and reach the server.",
+    AttentionKind.JOB_DEAD: "Correct the cause and retry the job.",
+    AttentionKind.JOB_STUCK: "Check that a worker runs for the job's queue.",
+    AttentionKind.SCHEDULE_PROBLEM: "Update the schedule, or pause it.",
+    AttentionKind.ENGINES_GONE: "Check whether these engines should run.",
+    AttentionKind.MLFLOW_BEHIND: "Check that MLflow answers; the server's log says why it does not.",
+}
+_SEVERITIES, _KINDS = list(Severity), list(AttentionKind)
+
+
+@dataclass(frozen=True)
+class RegistryState:
+    """What is known about all models, by the names of the models."""
+
+    models: Mapping[str, ModelState]
+    engines: Mapping[str, Engines]
+    failures: Mapping[tuple[str, str], str]
+    """Why engines could not load the expected version, by model and engine."""
+    drift_alarms: Mapping[str, tuple[DriftAlarm, datetime]]
+    performance_alarms: Mapping[str, tuple[PerformanceAlarm, datetime]]
+    jobs: tuple[Job, ...]
+    """The newest job of each model, unless it succeeded."""
+    stuck: frozenset[str]
+    """The ids of those whose lease ran out."""
+    due: Mapping[str, Due]
+    behind: int
+    """Number of versions that MLflow does not show as they are."""
+    behind_since: datetime | None
+
+
+def urgency(severity: Severity) -> int:
+    """Return the place of a severity in the ascending order."""
+    return _SEVERITIES.index(severity)
+
+
+def find_attention(state: RegistryState, now: datetime) -> list[Attention]:
+    """Return what needs attention, the worst first."""
+    found = [*_of_jobs(state), *_of_schedules(state), *_of_mlflow(state, now)]
+    for model in state.models.values():
+        found += _of_model(state, model, now)
+    return sorted(found, key=lambda one: (-urgency(one.severity), _KINDS.index(one.kind), one.model, one.subject))
+
+
+def _of_model(state: RegistryState, model: ModelState, now: datetime) -> Iterator[Attention]:
+    halt, production = model.halt, model.production
+    if halt:
+        text = f"{model.name} is halted by {halt.actor}: {halt.reason}"
+        yield _attention(AttentionKind.HALTED, model.name, text, halt.halted_at, version=_version(model))
+    if production:
+        yield from _of_production(state, production)
+        if not halt:
+            yield from _of_engines(state, production, now)
+
+
+def _of_production(state: RegistryState, production: Production) -> Iterator[Attention]:
+    ref, trial = production.ref, production.trial
+    if trial and trial.result is TrialResult.UNUSABLE:
+        text = f"{ref} is in production and cannot be used: {trial.reason}"
+        yield _attention(AttentionKind.UNUSABLE, ref.model, text, trial.tried_at, version=ref.version)
+    if found := state.drift_alarms.get(ref.model):
+        alarm, since = found
+        text = f"the live data of {ref} drifted from its reference: score {statistic(alarm.score)}"
+        yield _attention(AttentionKind.DRIFT_ALARM, ref.model, text, since, alarm.report_id, ref.version)
+    if declined := state.performance_alarms.get(ref.model):
+        decline, since = declined
+        change = f"{metric(decline.value)}, previously {metric(decline.baseline)} ({p_equals(decline.p_value)})"
+        text = f"the {decline.metric} of {ref} declined: {change}"
+        yield _attention(AttentionKind.PERFORMANCE_ALARM, ref.model, text, since, version=ref.version)
+
+
+def _of_engines(state: RegistryState, production: Production, now: datetime) -> Iterator[Attention]:
+    ref, engines = production.ref, state.engines.get(production.ref.model, {})
+    total = sum(group.number for group in engines.values())
+    if failed := engines.get(RolloutState.FAILED):
+        why = state.failures.get((ref.model, failed.first), "")
+        text = f"{_share(failed, total)} could not load {ref}, such as {failed.first}: {why}".removesuffix(": ")
+        yield _attention(AttentionKind.ENGINES_FAILED, ref.model, text, production.since, failed.first, ref.version)
+    if (lagging := engines.get(RolloutState.LAGGING)) and production.since + SETTLING <= now:
+        text = f"{_share(lagging, total)} run another version than {ref}, such as {lagging.first}"
+        yield _attention(AttentionKind.ENGINES_LAGGING, ref.model, text, production.since, lagging.first, ref.version)
+    if gone := engines.get(RolloutState.GONE):
+        text = f"{_share(gone, total)} of {ref.model} have not reported for too long, such as {gone.first}"
+        yield _attention(AttentionKind.ENGINES_GONE, ref.model, text, gone.reported_at, gone.first, ref.version)
+
+
+def _share(group: EngineGroup, total: int) -> str:
+    return f"{group.number} of {total} engines"
+
+
+def _of_jobs(state: RegistryState) -> Iterator[Attention]:
+    for job in state.jobs:
+        if job.state is JobState.FAILED:
+            why = f": {job.failures[-1].reason}" if job.failures else ""
+            text = f"the retraining of {job.model} failed permanently in attempt {job.attempt}{why}"
+            yield _attention(AttentionKind.JOB_DEAD, job.model, text, job.ended_at, job.job_id)
+        elif job.job_id in state.stuck:
+            text = f"the lease of the retraining of {job.model} ran out, and no worker has taken it up since"
+            yield _attention(AttentionKind.JOB_STUCK, job.model, text, job.available_at, job.job_id)
+
+
+def _of_schedules(state: RegistryState) -> Iterator[Attention]:
+    for model, due in state.due.items():
+        for problem in due.problems:
+            kind, subject = AttentionKind.SCHEDULE_PROBLEM, problem.schedule_id
+            yield _attention(kind, model, problem.summary, problem.since, subject)
+
+
+def _of_mlflow(state: RegistryState, now: datetime) -> Iterator[Attention]:
+    if state.behind_since and state.behind_since + SETTLING <= now:
+        text = f"MLflow does not show the latest changes; versions concerned: {state.behind}"
+        yield _attention(AttentionKind.MLFLOW_BEHIND, "", text, state.behind_since)
+
+
+def _attention(
+    kind: AttentionKind, model: str, text: str, since: datetime | None, subject: str = "", version: int = 0
+) -> Attention:
+    return Attention(kind, SEVERITIES[kind], model, version, subject, text, since, NEXT_STEPS[kind])
+
+
+def _version(model: ModelState) -> int:
+    return model.production.ref.version if model.production else 0
+
+
+def worst_by_model(attention: Iterable[Attention]) -> dict[str, Severity]:
+    """Return the greatest severity of what needs attention about each model."""
+    worst: dict[str, Severity] = {}
+    for one in attention:
+        worst[one.model] = max(one.severity, worst.get(one.model, Severity.OK), key=urgency)
+    return worst
