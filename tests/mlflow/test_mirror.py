@@ -4,14 +4,16 @@ import hashlib
 import subprocess
 import sys
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from modelward import ArtifactFile, Model, ModelFormat, ModelVersion, Stage, errors
+from modelward.drift import Reference
 from modelward_server.mlflow.client import MlflowFiles
+from modelward_server.mlflow.details import Details, MetricPoint, ShownDrift
 from modelward_server.mlflow.mirror import MlflowMirror
 from tests.support.mlflow_tables import write_mlflow_tables
 from tests.support.ports import free_port
@@ -184,6 +186,30 @@ def test_tags_that_are_gone_vanish_and_those_of_others_stay(
         assert "asset" not in tags
         assert "desk" not in tags
         assert tags["theirs"] == "kept"
+
+
+def test_details_are_shown_once(uri: str, mirror: MlflowMirror, model: Model, files: dict[str, Path]) -> None:
+    version = _version(1, model=model.name, metrics={"accuracy": 0.6})
+    values = enumerate((0.57, 0.59, 0.6))
+    points = [MetricPoint(i + 1, "accuracy", value, NOW + timedelta(hours=i), i) for i, value in values]
+    details = Details(
+        references=[Reference(version.ref, "default", 300, (), NOW, "ann", "5" * 64)],
+        drift=ShownDrift("report-1", NOW, 0.31, drift_detected=True),
+        points_after=lambda shown: [point for point in points if point.id > shown],
+    )
+    for _ in range(2):
+        shown = mirror.sync(version, model, files, [], details=details)
+    client = _client(uri)
+    run = client.get_run(shown.run_id)
+    [given] = run.inputs.dataset_inputs
+    assert (given.dataset.name, given.dataset.digest) == (f"{model.name}-v1-default", "5" * 36)
+    assert [(one.step, one.value) for one in client.get_metric_history(shown.run_id, "accuracy")] == [
+        (0, 0.57),
+        (1, 0.59),
+        (2, 0.6),
+    ]
+    assert len(client.get_metric_history(shown.run_id, "modelward.drift_score")) == 1
+    assert run.data.tags["modelward.drift"] == "drift detected, score 0.31 (report report-1, 2026-03-02 14:31 UTC)"
 
 
 def test_run_that_somebody_deleted_comes_back_as_the_same_version(

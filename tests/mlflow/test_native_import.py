@@ -1,6 +1,5 @@
 """Models that MLflow's own flavors saved, imported: they are run and compared here, or a reason says why not."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from sklearn.linear_model import LogisticRegression
 
 from modelward import Client, TrialResult
 from modelward.signature import Signature
-from modelward_server.lifecycle.mlflow_folder import read_description
 from modelward_server.settings import Settings
 from tests.support.mlflow_tables import write_mlflow_tables
 from tests.support.onnx_files import linear_model
@@ -148,31 +146,3 @@ def test_models_run_once_the_operator_allows_it(client: Client, tmp_path: Path) 
         assert _tried(client, f"{model}/1").result is TrialResult.USABLE
     found = client.compare(["cloudpickle/1", "boosted/1"], FRAME, UP)
     assert [result.failure for result in found.results] == ["", ""]
-
-
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "[",
-        "flavors: 3",
-        "flavors: {a: 3}",
-        "flavors: {}",
-        "flavors: [a]",
-        "- 1",
-        "&a [*a]",
-        "flavors: " + "[" * 5000,
-        "\x00",
-    ],
-)
-def test_a_description_that_is_none_is_not_used(tmp_path: Path, text: str) -> None:
-    (tmp_path / "MLmodel").write_text(text)
-    assert read_description(tmp_path / "MLmodel") is None
-
-
-def test_a_signature_that_cannot_be_read_is_not_used(tmp_path: Path) -> None:
-    described = {"flavors": {"sklearn": {}}, "signature": {"inputs": '[{"type": 3}]'}, "metadata": {"modelward": 1}}
-    (tmp_path / "MLmodel").write_text(json.dumps(described))
-    found = read_description(tmp_path / "MLmodel")
-    assert found is not None
-    assert found.signature is None

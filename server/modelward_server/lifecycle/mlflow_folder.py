@@ -1,6 +1,7 @@
 """Folders that MLflow saved a model to: which of the files is the model, and what it takes; without MLflow."""
 
 import json
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -14,6 +15,12 @@ DESCRIPTION = "MLmodel"
 """MLflow's name for the file that describes the model."""
 MAX_BYTES = 1 << 20
 """Maximum size of a description that is read."""
+MAX_PARTS, MAX_DEPTH = 10_000, 20
+"""Maximum number of parts, such as a key or a value, and of levels of a description: they limit the time to read it."""
+MAX_NAME = 1000
+"""Maximum length of a name."""
+MAX_INTEGER = 2**63 - 1
+"""Maximum of a class that is a whole number."""
 PYTHON = "python_function"
 """The flavor that every MLflow model has; the others are those of libraries."""
 OWN_LOADERS = ("mlflow.", "modelward.")
@@ -45,8 +52,8 @@ class MlflowFolder:
     def own_code(self) -> str:
         """Why only MLflow can load it; empty if its library can."""
         options = self.flavors.get(PYTHON, {})
-        loader = str(options.get("loader_module", ""))
-        by_library = loader.startswith(OWN_LOADERS) and loader != CUSTOM_LOADER
+        loader = options.get("loader_module")
+        by_library = isinstance(loader, str) and loader.startswith(OWN_LOADERS) and loader != CUSTOM_LOADER
         if not options or (by_library and not any(option in options for option in OWN_CODE)):
             return ""
         return "its python_function runs code of its author's, which only MLflow loads"
@@ -58,8 +65,10 @@ class MlflowFolder:
 
     def _frameworks(self) -> Iterator[str]:
         for name, options in self._libraries():
-            releases = (str(value) for key, value in options.items() if key.endswith("_version") and value)
-            yield from (f"{LIBRARIES.get(name, name)} {release}"[:128] for release in releases)
+            releases = [
+                value for key, value in options.items() if str(key).endswith("_version") and _is_text(value, 40)
+            ]
+            yield from (f"{LIBRARIES.get(name, name)[:80]} {release}" for release in releases)
 
     def _libraries(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         return ((name, options) for name, options in self.flavors.items() if name != PYTHON)
@@ -72,7 +81,7 @@ class MlflowFolder:
 
     def describe(self) -> str:
         """Return the names of the flavors, for a reason."""
-        names = [str(name) for name, _ in self._libraries()] or [PYTHON]
+        names = [name for name, _ in self._libraries()] or [PYTHON]
         return f"MLflow's {', '.join(names)}"[:200]
 
 
@@ -86,19 +95,58 @@ def read_description(path: Path) -> MlflowFolder | None:
     import yaml
 
     try:
-        described = yaml.safe_load(path.read_bytes())
-        flavors = {name: dict(options or {}) for name, options in described["flavors"].items()}
+        text = path.read_bytes()
+        if not _is_readable(text):
+            return None
+        described = yaml.safe_load(text)
+        flavors = {name: dict(options or {}) for name, options in described["flavors"].items() if _is_text(name)}
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None  # Anybody may have written it.
     return MlflowFolder(flavors, _signature(described)) if flavors else None
 
 
+def _is_readable(text: bytes) -> bool:
+    """Return whether a description is within the limits; what is beyond them is not parsed."""
+    import yaml
+
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, yaml.SafeLoader)):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if number > MAX_PARTS or depth > MAX_DEPTH or isinstance(event, yaml.AliasEvent):
+            return False  # Aliases, which MLflow does not need, could multiply the parts.
+    return True
+
+
 def _signature(described: Mapping[str, Any]) -> Signature | None:
-    with suppress(ValueError, TypeError, KeyError, AttributeError):
-        return Signature.from_dict(described["metadata"]["modelward"]["signature"])
-    with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        columns = json.loads(described["signature"]["inputs"])
-        names = [str(column["name"]) for column in columns if column["type"] != "tensor"]
-        kinds = [KINDS.get(str(column["type"]), ColumnKind.UNKNOWN) for column in columns]
-        return replace(Signature.of(names, kinds=kinds), outputs=()) if names else None
+    for read in (_own_signature, _signature_of_mlflow):
+        with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+            if _is_allowed(found := read(described)):
+                return found
     return None
+
+
+def _own_signature(described: Mapping[str, Any]) -> Signature:
+    """Return what Modelward wrote when it showed the model in an MLflow."""
+    return Signature.from_dict(described["metadata"]["modelward"]["signature"])
+
+
+def _signature_of_mlflow(described: Mapping[str, Any]) -> Signature:
+    columns = json.loads(described["signature"]["inputs"])
+    kinds = [KINDS.get(column["type"], ColumnKind.UNKNOWN) for column in columns]
+    return replace(Signature.of([column["name"] for column in columns], kinds=kinds), outputs=())
+
+
+def _is_allowed(signature: Signature) -> bool:
+    """Return whether the contract allows a signature: anybody may have written it."""
+    names = [column.name for column in (*signature.inputs, *signature.outputs)]
+    return bool(signature.inputs) and all(map(_is_text, names)) and all(map(_is_label, signature.classes))
+
+
+def _is_label(value: object) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return -MAX_INTEGER <= value <= MAX_INTEGER if isinstance(value, int) else _is_text(value)
+
+
+def _is_text(value: object, length: int = MAX_NAME) -> bool:
+    return isinstance(value, str) and len(value) <= length and value.isprintable()
