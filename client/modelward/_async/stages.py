@@ -47,7 +47,14 @@ class AsyncStages(AsyncConnection):
     """Stage transitions, their history, and the resolution of versions."""
 
     async def promote(
-        self, version: AnyVersion, *, to: Stage | str, reason: str = "", etag: str = "", dry_run: bool = False
+        self,
+        version: AnyVersion,
+        *,
+        to: Stage | str,
+        reason: str = "",
+        etag: str = "",
+        dry_run: bool = False,
+        request_id: str = "",
     ) -> TransitionResult:
         """Move a version to another stage; on promotion to production, the version there is archived atomically.
 
@@ -57,6 +64,7 @@ class AsyncStages(AsyncConnection):
             reason: the reason, for the audit log.
             etag: the version's expected etag; empty accepts any.
             dry_run: change nothing, and only return or raise what the transition would.
+            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
 
         Returns:
             The version in its new stage, the version that left production for it, and the gates that were evaluated.
@@ -79,10 +87,13 @@ class AsyncStages(AsyncConnection):
             reason=reason,
             etag=etag,
             dry_run=dry_run,
+            request_id=request_id,
         )
         return transition_result_from_proto(await self._call(self._lifecycle.TransitionModelVersion, request))
 
-    async def rollback(self, model: str, *, reason: str = "", etag: str = "", dry_run: bool = False) -> RollbackResult:
+    async def rollback(
+        self, model: str, *, reason: str = "", etag: str = "", dry_run: bool = False, request_id: str = ""
+    ) -> RollbackResult:
         """Roll back to the previous production version, and archive the current one.
 
         Repeated rollbacks go back further and further. Promotion gates are not evaluated.
@@ -92,6 +103,7 @@ class AsyncStages(AsyncConnection):
             reason: the reason, for the audit log.
             etag: the model's expected etag; empty accepts any.
             dry_run: change nothing, and only return or raise what the rollback would.
+            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
 
         Returns:
             The version that is in production again, and the version that left it.
@@ -101,15 +113,16 @@ class AsyncStages(AsyncConnection):
             NoPredecessor: there is no earlier production version.
             EtagMismatch: the model changed since `etag` was read.
         """
-        request = pb.RollbackModelRequest(model=model, reason=reason, etag=etag, dry_run=dry_run)
+        request = pb.RollbackModelRequest(model=model, reason=reason, etag=etag, dry_run=dry_run, request_id=request_id)
         return rollback_result_from_proto(await self._call(self._lifecycle.RollbackModel, request))
 
-    async def halt(self, model: str, *, reason: str) -> Model:
+    async def halt(self, model: str, *, reason: str, request_id: str = "") -> Model:
         """Halt a model immediately: it no longer resolves until it is resumed.
 
         Args:
             model: the model's name.
             reason: the reason, for the audit log and for everybody who resolves the model.
+            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
 
         Returns:
             The model with its halt.
@@ -118,15 +131,16 @@ class AsyncStages(AsyncConnection):
             ModelNotFound: there is no such model.
             InvalidField: the reason is blank.
         """
-        request = pb.HaltModelRequest(model=model, reason=reason)
+        request = pb.HaltModelRequest(model=model, reason=reason, request_id=request_id)
         return model_from_proto((await self._call(self._lifecycle.HaltModel, request)).model)
 
-    async def resume(self, model: str, *, reason: str = "") -> Model:
+    async def resume(self, model: str, *, reason: str = "", request_id: str = "") -> Model:
         """End a halt.
 
         Args:
             model: the model's name.
             reason: the reason, for the audit log.
+            request_id: as for `halt`.
 
         Returns:
             The model without the halt.
@@ -134,7 +148,7 @@ class AsyncStages(AsyncConnection):
         Raises:
             ModelNotFound: there is no such model.
         """
-        request = pb.ResumeModelRequest(model=model, reason=reason)
+        request = pb.ResumeModelRequest(model=model, reason=reason, request_id=request_id)
         return model_from_proto((await self._call(self._lifecycle.ResumeModel, request)).model)
 
     async def delete_artifact(self, version: AnyVersion, *, reason: str, etag: str = "") -> ModelVersion:

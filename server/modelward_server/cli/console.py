@@ -1,0 +1,59 @@
+"""The command that serves the console of a server that runs elsewhere."""
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+from modelward.cli.output import NEEDS_SERVER, Failure
+
+
+@click.command()
+@click.option(
+    "--server",
+    envvar="MODELWARD_SERVER",
+    default="localhost:50061",
+    metavar="HOST:PORT",
+    show_default=True,
+    show_envvar=True,
+    help="The server's address; several separated by commas.",
+)
+@click.option("--host", default="127.0.0.1", metavar="ADDRESS", show_default=True, help="The address to listen at.")
+@click.option("--port", default=50062, metavar="NUMBER", show_default=True, help="The port to listen at; 0: any.")
+@click.option("--read-only", is_flag=True, help="Offer no changes.")
+@click.option("--cert", type=click.Path(exists=True), metavar="FILE", help="The console's certificate, for HTTPS.")
+@click.option("--key", type=click.Path(exists=True), metavar="FILE", help="The certificate's key.")
+def console(server: str, host: str, port: int, read_only: bool, cert: str | None, key: str | None) -> None:
+    """Serve the console: the registry in a browser.
+
+    Each user acts with a token of his own, or as the server allows those without one.
+    """
+    try:
+        from modelward_server.console.guard import LOOPBACK
+        from modelward_server.console.serving import Console, console_of
+    except ModuleNotFoundError:
+        raise Failure(NEEDS_SERVER) from None
+    if host not in LOOPBACK and not cert:
+        raise click.UsageError("tokens are sent over TLS only: give --cert and --key, or listen at 127.0.0.1")
+    app = console_of(server, host, read_only=read_only, credentials=_credentials())
+    asyncio.run(_serve(Console(app, host, port, {"ssl_certfile": cert, "ssl_keyfile": key} if cert else {}), host))
+
+
+def _credentials() -> Any:
+    """Return how the console verifies the server; a client certificate would give every user its own rights."""
+    if not (authority := os.environ.get("MODELWARD_CA")):
+        return None
+    import grpc
+
+    return grpc.ssl_channel_credentials(Path(authority).read_bytes())
+
+
+async def _serve(serving: Any, host: str) -> None:
+    async def tell() -> None:
+        click.echo(f"The console is at http://{host}:{await serving.started()}")
+
+    async with asyncio.TaskGroup() as tasks:
+        tasks.create_task(serving.serve())
+        tasks.create_task(tell())

@@ -1,0 +1,1 @@
+"""The console: the registry in a browser, as a client of the contract with the user's own credential."""

@@ -1,0 +1,186 @@
+"""The console's application: addresses, and what stands before every page."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from types import ModuleType
+from urllib.parse import quote
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.staticfiles import StaticFiles
+
+from modelward.errors import ModelwardError, NotAuthenticated
+from modelward_server import reports
+from modelward_server.console import acts
+from modelward_server.console.faults import Fault, fault_page, refused_form
+from modelward_server.console.guard import (
+    COOKIE,
+    LOOPBACK,
+    Headers,
+    KnownHost,
+    form_of,
+    is_own_form,
+    is_own_origin,
+    session_of,
+)
+from modelward_server.console.pages import login, model, version
+from modelward_server.console.rendering import page
+from modelward_server.console.sessions import Connect, Sessions
+
+STATIC = Path(__file__).parent / "static"
+REPORT_STYLE = Path(reports.__file__).parent / "report.css"
+REPORT_POLICY = "sandbox; default-src 'none'; style-src 'unsafe-inline'"
+"""The policy of a report, which carries its own style and needs nothing else."""
+_NO_PAGE = Fault("There is no such page", "The console has no page of this address, or offers no changes.", "")
+Endpoint = Callable[[Request], Awaitable[Response]]
+
+
+def application(connect: Connect, *, loopback: bool, read_only: bool = False) -> Starlette:
+    """Return the console as an ASGI application.
+
+    Args:
+        connect: returns a client of the server for a token.
+        loopback: whether it serves this machine only.
+        read_only: whether it offers no changes.
+    """
+    sessions = Sessions(connect)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        yield
+        await sessions.end_all()
+
+    app = Starlette(
+        routes=[
+            *_routes(),
+            Route("/static/report.css", _report_style),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
+        middleware=[Middleware(Headers), Middleware(KnownHost, loopback=loopback)],
+        lifespan=lifespan,
+    )
+    app.state.sessions, app.state.read_only = sessions, read_only
+    return app
+
+
+def _routes() -> list[Route]:
+    return [
+        *_page("/models/{model}", model),
+        *_page("/models/{model}/versions/{version:int}", version),
+        Route("/models/{model}/{act}", _guarded(_ask)),
+        Route("/models/{model}/{act}", _guarded(_act), methods=["POST"]),
+        Route("/reports/drift/{report}", _guarded(_drift_report)),
+        Route("/reports/comparisons/{comparison}", _guarded(_comparison_report)),
+        Route("/find", _find),
+        Route("/login", _login, name="login"),
+        Route("/login", _sign_in, methods=["POST"]),
+        Route("/logout", _sign_out, methods=["POST"]),
+    ]
+
+
+def _page(path: str, module: ModuleType, twin: str = "") -> list[Route]:
+    """Return the routes of a page and of its JSON twin."""
+
+    async def show(request: Request) -> Response:
+        session = await session_of(request)
+        request.state.session = session
+        return page(request, module.TEMPLATE, await module.fetch(session.client, request))
+
+    async def show_twin(request: Request) -> Response:
+        request.path_params["twin"] = True
+        return await show(request)
+
+    return [Route(f"{twin or path}.json", _guarded(show_twin)), Route(path, _guarded(show))]
+
+
+def _guarded(endpoint: Endpoint) -> Endpoint:
+    """Show the page of what went wrong in place of an error of ours."""
+
+    async def guarded(request: Request) -> Response:
+        try:
+            return await endpoint(request)
+        except ModelwardError as error:
+            return fault_page(request, error)
+
+    return guarded
+
+
+async def _ask(request: Request) -> Response:
+    request.state.session = session = await session_of(request)
+    if request.path_params["act"] not in acts.ACTS or request.app.state.read_only:
+        return page(request, "fault", _NO_PAGE, 404)
+    return page(request, "act", await acts.ask(session.client, request))
+
+
+async def _act(request: Request) -> Response:
+    request.state.session = session = await session_of(request)
+    form = await form_of(request)
+    if request.path_params["act"] not in acts.ACTS or request.app.state.read_only:
+        return page(request, "fault", _NO_PAGE, 404)
+    if not is_own_form(request, form, session):
+        return refused_form(request)
+    await acts.act(session.client, request, form)
+    return RedirectResponse(f"/models/{quote(request.path_params['model'])}", 303)
+
+
+async def _drift_report(request: Request) -> Response:
+    session = await session_of(request)
+    return _report(await session.client.render_drift_report(request.path_params["report"]))
+
+
+async def _comparison_report(request: Request) -> Response:
+    session = await session_of(request)
+    return _report(await session.client.render_comparison(request.path_params["comparison"]))
+
+
+def _report(content: bytes) -> Response:
+    return HTMLResponse(content, headers={"content-security-policy": REPORT_POLICY})
+
+
+async def _report_style(_: Request) -> Response:
+    return FileResponse(REPORT_STYLE)
+
+
+async def _find(request: Request) -> Response:
+    """Go to the page of the model whose name was typed."""
+    return RedirectResponse(f"/models/{quote(request.query_params.get('model', '').strip(), safe='')}", 303)
+
+
+async def _login(request: Request) -> Response:
+    return page(request, login.TEMPLATE, login.View(_next(request.query_params.get("next", ""))))
+
+
+async def _sign_in(request: Request) -> Response:
+    form = await form_of(request)
+    after = _next(form.get("next", ""))
+    if not is_own_origin(request):
+        return refused_form(request)
+    sessions: Sessions = request.app.state.sessions
+    try:
+        key = await sessions.sign_in(form.get("token", "").strip())
+    except ModelwardError as error:
+        status = 401 if isinstance(error, NotAuthenticated) else 503
+        return page(request, login.TEMPLATE, login.View(after, error.message), status)
+    answer = RedirectResponse(after, 303)
+    secure = request.url.scheme == "https" or request.url.hostname not in LOOPBACK
+    answer.set_cookie(COOKIE, key, httponly=True, secure=secure, samesite="lax")
+    return answer
+
+
+async def _sign_out(request: Request) -> Response:
+    form, session = await form_of(request), await session_of(request)
+    if not is_own_form(request, form, session):
+        return refused_form(request)
+    await request.app.state.sessions.end(request.cookies.get(COOKIE, ""))
+    answer = RedirectResponse("/login", 303)
+    answer.delete_cookie(COOKIE)
+    return answer
+
+
+def _next(path: str) -> str:
+    """Return a path of this console to go to, whatever a link says."""
+    return path if path.startswith("/") and not path.startswith(("//", "/\\")) else "/"

@@ -1,0 +1,95 @@
+"""What every request must pass: its host, its session, and for a change its form's secret and its origin."""
+
+from collections.abc import Mapping
+from secrets import compare_digest
+from urllib.parse import parse_qsl, urlsplit
+
+from starlette.datastructures import MutableHeaders
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from modelward_server.console.sessions import Session, Sessions
+
+COOKIE = "modelward_session"
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+MAX_FORM_BYTES = 100_000
+POLICY = "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'; object-src 'none'"
+HEADERS = {
+    "content-security-policy": POLICY,
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "same-origin",
+    "cross-origin-opener-policy": "same-origin",
+}
+"""What every answer has; a report, which carries its own style, has a policy of its own."""
+
+
+class Headers:
+    """Adds `HEADERS` to every answer; what belongs to a user is not cached."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def sent(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                for name, value in HEADERS.items():
+                    headers.setdefault(name, value)
+                headers.setdefault("cache-control", "no-store")
+            await send(message)
+
+        await self._app(scope, receive, sent)
+
+
+class KnownHost:
+    """Refuses a request for another host where the console serves this machine only.
+
+    Otherwise a site whose name is resolved to this machine would be of the same origin as the console.
+    """
+
+    def __init__(self, app: ASGIApp, loopback: bool) -> None:
+        self._app, self._loopback = app, loopback
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._loopback and scope["type"] == "http" and Request(scope).url.hostname not in LOOPBACK:
+            refused = PlainTextResponse("The console serves localhost only.\n", 421)
+            await refused(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+
+async def session_of(request: Request) -> Session:
+    """Return the session of a request: its cookie's, its proxy's, or that of everybody without a credential."""
+    sessions: Sessions = request.app.state.sessions
+    if session := sessions.find(request.cookies.get(COOKIE, "")):
+        return session
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer" and token:
+        return await sessions.of_bearer(token)
+    return sessions.without_credential()
+
+
+async def form_of(request: Request) -> dict[str, str]:
+    """Return the fields of a form.
+
+    Raises:
+        ValueError: it is too long, or not text.
+    """
+    body = b""
+    async for part in request.stream():
+        body += part
+        if len(body) > MAX_FORM_BYTES:
+            raise ValueError("the form is too long")
+    return dict(parse_qsl(body.decode(), keep_blank_values=True))
+
+
+def is_own_origin(request: Request) -> bool:
+    """Return whether a form was not sent by a page of another site; old browsers do not tell."""
+    origin = request.headers.get("origin")
+    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+
+
+def is_own_form(request: Request, form: Mapping[str, str], session: Session) -> bool:
+    """Return whether a form was sent by a page of this console to this user."""
+    return is_own_origin(request) and compare_digest(form.get("form_key", "").encode(), session.form_key.encode())

@@ -1,0 +1,138 @@
+"""One model: what is in production, and what was; its versions, its engines and its drift."""
+
+import asyncio
+from collections.abc import AsyncIterable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TypeVar
+
+from starlette.requests import Request
+
+from modelward import AsyncClient
+from modelward.errors import FieldViolation, InvalidField
+from modelward.lifecycle import EngineStatus, Model, ModelVersion, Stage, Transition
+from modelward_server.console.drawing import Bar, Sparkline, bars, sparkline
+
+TEMPLATE = "model"
+Item = TypeVar("Item")
+ROWS = 50
+"""The most rows of each list on the page."""
+REPORTS = 20
+"""The most drift reports of the sparkline."""
+
+
+@dataclass(frozen=True)
+class Period:
+    """A period in which a version was in production."""
+
+    version: int
+    begun: datetime
+    ended: datetime | None
+    """None while it is."""
+    promotion: Transition
+
+
+@dataclass(frozen=True)
+class AsOf:
+    """What was in production at an instant, as far as the page's transitions go back."""
+
+    at: datetime
+    period: Period | None
+    """None where nothing was in production."""
+    earlier_unknown: bool
+    """Whether there are older transitions, which the page does not show."""
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page shows."""
+
+    model: Model
+    production: ModelVersion | None
+    versions: Sequence[ModelVersion]
+    more_versions: bool
+    transitions: Sequence[Transition]
+    more_transitions: bool
+    periods: Sequence[Period]
+    timeline: Sequence[Bar]
+    as_of: AsOf | None
+    engines: Sequence[EngineStatus]
+    drift: Sparkline | None
+
+
+async def fetch(client: AsyncClient, request: Request) -> View:
+    """Fetch the page of the model in the address; `as_of` in its query is an instant in ISO 8601, UTC without a zone.
+
+    Raises:
+        ModelNotFound: there is no such model.
+        InvalidField: `as_of` is not an instant.
+    """
+    name, at = request.path_params["model"], instant(request.query_params.get("as_of", ""))
+    model = await client.get_model(name)
+    versions, transitions, rollout = await asyncio.gather(
+        first(client.list_versions(name), ROWS), first(client.list_transitions(name), ROWS), client.get_rollout(name)
+    )
+    production = await client.get_version(f"{name}/{model.production_version}") if model.production_version else None
+    reports = await first(client.list_drift_reports(name, version=model.production_version), REPORTS) if production else ()
+    periods = production_periods(transitions)
+    return View(
+        model=model,
+        production=production,
+        versions=versions,
+        more_versions=len(versions) == ROWS,
+        transitions=transitions,
+        more_transitions=len(transitions) == ROWS,
+        periods=periods,
+        timeline=bars([(f"version {one.version}", one.begun, one.ended) for one in periods], datetime.now(UTC)),
+        as_of=_as_of(at, periods, len(transitions) == ROWS) if at else None,
+        engines=rollout.engines[:ROWS],
+        drift=sparkline([(one.score, one.drift_detected, one.created_at) for one in reversed(reports)]),
+    )
+
+
+async def first(items: AsyncIterable[Item], count: int) -> tuple[Item, ...]:
+    """Return the first items of a list, whose further pages are not requested."""
+    found: list[Item] = []
+    async for item in items:
+        found.append(item)
+        if len(found) == count:
+            break
+    return tuple(found)
+
+
+def instant(text: str) -> datetime | None:
+    """Parse the instant of a query; None for an empty text.
+
+    Raises:
+        InvalidField: it is not an instant.
+    """
+    if not text:
+        return None
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        raise InvalidField(FieldViolation("as_of", f"{text!r} is not an instant such as 2026-03-02T14:31")) from None
+    return at if at.tzinfo else at.replace(tzinfo=UTC)
+
+
+def production_periods(transitions: Sequence[Transition]) -> list[Period]:
+    """Return when which version was in production, the newest first.
+
+    Args:
+        transitions: of one model, the newest first.
+    """
+    ended: datetime | None = None
+    periods = []
+    for move in transitions:
+        if move.to_stage is Stage.PRODUCTION:
+            periods.append(Period(move.version.version, move.moved_at, ended, move))
+            ended = move.moved_at
+        elif move.from_stage is Stage.PRODUCTION and not move.displaced_by:
+            ended = move.moved_at
+    return periods
+
+
+def _as_of(at: datetime, periods: Sequence[Period], more: bool) -> AsOf:
+    then = (one for one in periods if one.begun <= at and (one.ended is None or at < one.ended))
+    oldest = periods[-1].begun if periods else None
+    return AsOf(at, next(then, None), earlier_unknown=more and (oldest is None or at < oldest))

@@ -1,0 +1,53 @@
+"""Pages of the console: templates, and what every page shows."""
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, Response
+
+from modelward.shared.json_values import to_json
+from modelward_server.console.sessions import Session
+from modelward_server.reports.page import templates
+
+_templates = templates("modelward_server.console")
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What stands around a page."""
+
+    signed_in: bool
+    form_key: str
+    read_only: bool
+    path: str
+    at: datetime
+
+
+def frame(request: Request) -> Frame:
+    """Return the frame of a request's page."""
+    session: Session | None = getattr(request.state, "session", None)
+    return Frame(
+        signed_in=bool(session and session.signed_in),
+        form_key=session.form_key if session else "",
+        read_only=request.app.state.read_only,
+        path=request.url.path,
+        at=datetime.now(UTC),
+    )
+
+
+def page(request: Request, template: str, view: Any, status: int = 200) -> Response:
+    """Return a page, or its view as JSON where the address ends so.
+
+    Args:
+        request: the request.
+        template: the name of the template, without its ending.
+        view: what the template shows: a frozen dataclass.
+        status: the HTTP status.
+    """
+    if request.path_params.get("twin"):
+        return Response(json.dumps(to_json(view), indent=2), status, media_type="application/json")
+    filled = _templates.get_template(f"templates/{template}.html.jinja").render(view=view, frame=frame(request))
+    return HTMLResponse(filled, status)
