@@ -73,7 +73,9 @@ async def fetch(client: AsyncClient, request: Request) -> View:
         first(client.list_versions(name), ROWS), first(client.list_transitions(name), ROWS), client.get_rollout(name)
     )
     production = await client.get_version(f"{name}/{model.production_version}") if model.production_version else None
-    reports = await first(client.list_drift_reports(name, version=model.production_version), REPORTS) if production else ()
+    reports = (
+        await first(client.list_drift_reports(name, version=model.production_version), REPORTS) if production else ()
+    )
     periods = production_periods(transitions)
     return View(
         model=model,
