@@ -29,7 +29,7 @@ from modelward_server.console.guard import (
 )
 from modelward_server.console.pages import login, model, version
 from modelward_server.console.rendering import page
-from modelward_server.console.sessions import Connect, Sessions
+from modelward_server.console.sessions import Connect, Session, Sessions
 
 STATIC = Path(__file__).parent / "static"
 REPORT_STYLE = Path(reports.__file__).parent / "report.css"
@@ -86,8 +86,7 @@ def _page(path: str, module: ModuleType, twin: str = "") -> list[Route]:
     """Return the routes of a page and of its JSON twin."""
 
     async def show(request: Request) -> Response:
-        session = await session_of(request)
-        request.state.session = session
+        session = await _visited(request)
         return page(request, module.TEMPLATE, await module.fetch(session.client, request))
 
     async def show_twin(request: Request) -> Response:
@@ -109,15 +108,22 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
     return guarded
 
 
-async def _ask(request: Request) -> Response:
+async def _visited(request: Request) -> Session:
+    """Note for the page who asks for it."""
     request.state.session = session = await session_of(request)
+    request.state.caller = await session.caller()
+    return session
+
+
+async def _ask(request: Request) -> Response:
+    session = await _visited(request)
     if request.path_params["act"] not in acts.ACTS or request.app.state.read_only:
         return page(request, "fault", _NO_PAGE, 404)
     return page(request, "act", await acts.ask(session.client, request))
 
 
 async def _act(request: Request) -> Response:
-    request.state.session = session = await session_of(request)
+    session = await _visited(request)
     form = await form_of(request)
     if request.path_params["act"] not in acts.ACTS or request.app.state.read_only:
         return page(request, "fault", _NO_PAGE, 404)

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
+from modelward.caller import Caller, Role
 from modelward.shared.json_values import to_json
 from modelward_server.console.sessions import Session
 from modelward_server.reports.page import templates
@@ -21,7 +22,10 @@ class Frame:
 
     signed_in: bool
     form_key: str
-    read_only: bool
+    caller: Caller | None
+    """Who the user is; None where that is not known yet."""
+    may_operate: bool
+    """Whether the user may move versions, halt and resume: what he may not do is not offered."""
     path: str
     at: datetime
 
@@ -29,10 +33,12 @@ class Frame:
 def frame(request: Request) -> Frame:
     """Return the frame of a request's page."""
     session: Session | None = getattr(request.state, "session", None)
+    caller: Caller | None = getattr(request.state, "caller", None)
     return Frame(
         signed_in=bool(session and session.signed_in),
         form_key=session.form_key if session else "",
-        read_only=request.app.state.read_only,
+        caller=caller,
+        may_operate=caller is not None and caller.role.covers(Role.OPERATOR) and not request.app.state.read_only,
         path=request.url.path,
         at=datetime.now(UTC),
     )

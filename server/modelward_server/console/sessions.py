@@ -6,12 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from modelward import AsyncClient
+from modelward import AsyncClient, Caller
 
 MAX_SESSIONS = 1000
 """Of more than this, the one that was used least recently ends."""
 IDLE_SECONDS = 12 * 3600.0
 """A session that is not used for so long ends."""
+CALLER_SECONDS = 60.0
+"""For how long it is remembered who a user is; the server decides about each change anyway."""
 Connect = Callable[[str], AsyncClient]
 """Returns a client with a token; an empty one where the server does not ask for any."""
 
@@ -26,6 +28,18 @@ class Session:
     form_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     """The secret in its forms, which no other site can read."""
     used_at: float = field(default_factory=time.monotonic)
+    _caller: Caller | None = None
+    _asked_at: float = -CALLER_SECONDS
+
+    async def caller(self) -> Caller:
+        """Return who its user is to the server, as the server said within the last `CALLER_SECONDS`.
+
+        Raises:
+            NotAuthenticated: the server asks for a credential, or no longer accepts this one.
+        """
+        if self._caller is None or time.monotonic() - self._asked_at > CALLER_SECONDS:
+            self._caller, self._asked_at = await self.client.get_caller(), time.monotonic()
+        return self._caller
 
 
 class Sessions:

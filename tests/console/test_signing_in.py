@@ -1,0 +1,110 @@
+"""Who uses the console acts with a token of his own, and with no more than it allows."""
+
+from collections.abc import AsyncIterator, Iterator
+
+import httpx
+import pytest
+
+from modelward import AsyncClient, Client
+from modelward.caller import Role
+from modelward_server.console.application import application
+from modelward_server.settings import Settings
+from tests.console.conftest import ADDRESS
+from tests.security.test_tokens import token_of
+from tests.support.running_server import RunningServer
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server that requires a token, with the models spx-1 and ndx-1."""
+    running = RunningServer(Settings(port=0, data_dir=tmp_path_factory.mktemp("data"), auth=True))
+    with Client(running.target, token=token_of(running, "root", Role.ADMIN)) as client:
+        for model in ("spx-1", "ndx-1"):
+            client.create_model(model)
+    yield running
+    running.stop()
+
+
+@pytest.fixture
+async def stranger(guarded: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
+    """A browser that has not signed in."""
+    app = application(lambda token: AsyncClient(guarded.target, actor="console", token=token or None), loopback=True)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ADDRESS) as browser,
+    ):
+        yield browser
+
+
+async def sign_in(browser: httpx.AsyncClient, token: str, after: str = "/models/spx-1") -> httpx.Response:
+    return await browser.post("/login", data={"token": token, "next": after}, headers={"origin": ADDRESS})
+
+
+async def test_a_stranger_is_asked_to_sign_in_and_then_sees_the_page(
+    stranger: httpx.AsyncClient, guarded: RunningServer
+) -> None:
+    asked = await stranger.get("/models/spx-1")
+    assert (asked.status_code, asked.headers["location"]) == (303, "/login?next=/models/spx-1")
+    assert (await stranger.get("/models/spx-1.json")).status_code == 401
+    answer = await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER, "spx-"))
+    assert (answer.status_code, answer.headers["location"]) == (303, "/models/spx-1")
+    cookie = answer.headers["set-cookie"]
+    assert "HttpOnly" in cookie
+    assert "SameSite=lax" in cookie
+    page = await stranger.get("/models/spx-1")
+    assert (page.status_code, "/models/spx-1/halt" in page.text) == (200, False)
+    assert (await stranger.get("/models/ndx-1")).status_code in {403, 404}
+
+
+async def test_a_wrong_token_is_refused_in_words(stranger: httpx.AsyncClient) -> None:
+    answer = await sign_in(stranger, "mw_guessed")
+    assert (answer.status_code, 'role="alert"' in answer.text) == (401, True)
+    assert "set-cookie" not in answer.headers
+
+
+@pytest.mark.parametrize("after", ["https://elsewhere.example", "//elsewhere.example", "/\\elsewhere.example"])
+async def test_signing_in_leads_to_no_other_site(
+    stranger: httpx.AsyncClient, guarded: RunningServer, after: str
+) -> None:
+    answer = await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER), after)
+    assert answer.headers["location"] == "/"
+
+
+async def test_a_viewer_changes_nothing(stranger: httpx.AsyncClient, guarded: RunningServer) -> None:
+    await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER))
+    page = await stranger.get("/models/spx-1/halt")
+    form_key = page.text.partition('name="form_key" value="')[2].partition('"')[0]
+    assert form_key
+    sent = {"form_key": form_key, "reason": "because"}
+    answer = await stranger.post("/models/spx-1/halt", data=sent, headers={"origin": ADDRESS})
+    assert answer.status_code == 403
+    with Client(guarded.target, token=token_of(guarded, "root", Role.ADMIN)) as client:
+        assert client.get_model("spx-1").halt is None
+
+
+async def test_changes_are_recorded_for_who_signed_in(stranger: httpx.AsyncClient, guarded: RunningServer) -> None:
+    await sign_in(stranger, token_of(guarded, "otto", Role.OPERATOR))
+    page = await stranger.get("/models/ndx-1/halt")
+    form_key = page.text.partition('name="form_key" value="')[2].partition('"')[0]
+    await stranger.post("/models/ndx-1/halt", data={"form_key": form_key, "reason": "because"})
+    with Client(guarded.target, token=token_of(guarded, "root", Role.ADMIN)) as client:
+        halt = client.get_model("ndx-1").halt
+    assert halt is not None
+    assert halt.actor == "otto"
+
+
+async def test_signing_out_ends_the_session(stranger: httpx.AsyncClient, guarded: RunningServer) -> None:
+    await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER))
+    page = await stranger.get("/models/spx-1")
+    form_key = page.text.partition('name="form_key" value="')[2].partition('"')[0]
+    kept = dict(stranger.cookies)
+    assert (await stranger.post("/logout", data={"form_key": form_key})).status_code == 303
+    stranger.cookies.update(kept)
+    assert (await stranger.get("/models/spx-1")).status_code == 303
+
+
+async def test_a_proxy_s_token_is_the_user_s(stranger: httpx.AsyncClient, guarded: RunningServer) -> None:
+    proxied = {"authorization": f"Bearer {token_of(guarded, 'vera', Role.VIEWER, 'spx-')}"}
+    assert (await stranger.get("/models/spx-1", headers=proxied)).status_code == 200
+    assert (await stranger.get("/models/ndx-1", headers=proxied)).status_code in {403, 404}
+    assert (await stranger.get("/models/spx-1")).status_code == 303
