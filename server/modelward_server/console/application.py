@@ -27,7 +27,7 @@ from modelward_server.console.guard import (
     is_own_origin,
     session_of,
 )
-from modelward_server.console.pages import login, model, version
+from modelward_server.console.pages import login, model, now, version
 from modelward_server.console.rendering import page
 from modelward_server.console.sessions import Connect, Session, Sessions
 
@@ -69,6 +69,7 @@ def application(connect: Connect, *, loopback: bool, read_only: bool = False) ->
 
 def _routes() -> list[Route]:
     return [
+        *_page("/", now, "/now"),
         *_page("/models/{model}", model),
         *_page("/models/{model}/versions/{version:int}", version),
         Route("/models/{model}/{act}", _guarded(_ask)),
