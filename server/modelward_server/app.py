@@ -134,6 +134,7 @@ class App:
         self._add_services()
         port = self._listen()
         self._serve_metrics()
+        self._add_console(port)
         await self._server.start()
         await Health(self._health, SERVICES, self.ledger, self._settings.tracking_uri).begin(self.background)
         return port
@@ -161,6 +162,20 @@ class App:
             for collector in self._collectors():
                 self._metrics.registry.register(collector)
             self.metrics_port = self._metrics.serve(self._settings.host, self._settings.metrics_port)
+
+    def _add_console(self, port: int) -> None:
+        """Serve the console, which is a client of this server, on a port of this machine only where others need TLS."""
+        settings = self._settings
+        self.console: Any = None
+        if settings.console_port is None:
+            return
+        from modelward_server.console.serving import Console, console_of, tls_of
+
+        own = self._server.add_insecure_port("127.0.0.1:0") if settings.tls_cert else port
+        app = console_of(f"127.0.0.1:{own}", settings.host, read_only=settings.console_read_only)
+        tls = tls_of(settings.tls_cert, settings.tls_key)
+        self.console = Console(app, settings.host, settings.console_port, tls, embedded=True)
+        self.background.start("console", self.console.serve)
 
     def _listen(self) -> int:
         settings = self._settings
@@ -272,6 +287,9 @@ class App:
         grace = self._settings.grace_seconds
         end, share = time.monotonic() + grace, min(STOP_SECONDS, grace / 5)
         await self._health.enter_graceful_shutdown()
+        if self.console:
+            self.console.stop()
+            await self.background.finish("console", share)
         self._events.close()
         self._job_waiters.close()
         await self._server.stop(grace - 2 * share)

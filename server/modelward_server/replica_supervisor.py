@@ -132,7 +132,8 @@ class Supervisor:
 def _settings_of(settings: Settings, number: int) -> Settings:
     """Return the settings of one process: each has its own metrics endpoint, on its own port."""
     metrics_port = settings.metrics_port + number if settings.metrics_port else settings.metrics_port
-    return settings.model_copy(update={"metrics_port": metrics_port})
+    console_port = settings.console_port if number == 0 else None
+    return settings.model_copy(update={"metrics_port": metrics_port, "console_port": console_port})
 
 
 def _how(code: int) -> str:

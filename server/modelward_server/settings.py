@@ -192,6 +192,13 @@ class Settings(BaseSettings):
         le=MAX_PORT,
         description="Port of the Prometheus endpoint /metrics; a second process uses the next port; empty: none.",
     )
+    console_port: int | None = Field(
+        default=None,
+        ge=0,
+        le=MAX_PORT,
+        description="Port of the console, the registry in a browser, in the first process; empty: none.",
+    )
+    console_read_only: bool = Field(default=False, description="Offer no changes in the console.")
     channelz: bool = Field(default=False, description="Serve gRPC's channelz service: connections, calls and sockets.")
     tls_cert: str = Field(default="", description="File of the server's certificate chain, in PEM. Empty: no TLS.")
     tls_key: str = Field(default="", description="File of the certificate's private key, in PEM.")

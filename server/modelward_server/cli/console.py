@@ -32,13 +32,18 @@ def console(server: str, host: str, port: int, read_only: bool, cert: str | None
     """
     try:
         from modelward_server.console.guard import LOOPBACK
-        from modelward_server.console.serving import Console, console_of
+        from modelward_server.console.serving import Console, console_of, tls_of
     except ModuleNotFoundError:
         raise Failure(NEEDS_SERVER) from None
     if host not in LOOPBACK and not cert:
         raise click.UsageError("tokens are sent over TLS only: give --cert and --key, or listen at 127.0.0.1")
     app = console_of(server, host, read_only=read_only, credentials=_credentials())
-    asyncio.run(_serve(Console(app, host, port, {"ssl_certfile": cert, "ssl_keyfile": key} if cert else {}), host))
+    try:
+        serving = Console(app, host, port, tls_of(cert, key), embedded=False)
+    except OSError as error:
+        raise Failure(f"cannot listen on {host}:{port}: {error.strerror}") from None
+    click.echo(f"The console is at {'https' if cert else 'http'}://{host}:{serving.port}")
+    asyncio.run(serving.serve())
 
 
 def _credentials() -> Any:
@@ -48,12 +53,3 @@ def _credentials() -> Any:
     import grpc
 
     return grpc.ssl_channel_credentials(Path(authority).read_bytes())
-
-
-async def _serve(serving: Any, host: str) -> None:
-    async def tell() -> None:
-        click.echo(f"The console is at http://{host}:{await serving.started()}")
-
-    async with asyncio.TaskGroup() as tasks:
-        tasks.create_task(serving.serve())
-        tasks.create_task(tell())

@@ -78,6 +78,8 @@ def serve(**flags: str | None) -> None:
     """Run the server until SIGTERM or Ctrl-C."""
     settings = settings_of(flags)
     _check_address(settings.host, settings.port)
+    if settings.console_port:
+        _check_address(settings.host, settings.console_port)
     run_server(_served(settings), settings)
 
 
@@ -182,6 +184,9 @@ async def _served(settings: Any) -> None:
         address = f"{settings.host}:{port}"
         click.echo(f"Modelward listens on {address}, data in {data}, MLflow at {mlflow}")
 
+    if settings.console_port is not None:
+        scheme = "https" if settings.tls_cert else "http"
+        click.echo(f"Its console will be at {scheme}://{settings.host}:{settings.console_port}")
     await run(settings, started)
 
 

@@ -1,8 +1,8 @@
 """Runs the console over HTTP."""
 
-import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import uvicorn
@@ -33,14 +33,22 @@ def console_of(server: str, host: str, *, read_only: bool, credentials: Any = No
     return application(connect, loopback=host in LOOPBACK, read_only=read_only)
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.ready = asyncio.Event()
+def tls_of(cert: str | None, key: str | None) -> dict[str, Any]:
+    """Return how the console serves TLS.
 
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self.ready.set()
+    Args:
+        cert: the file of its certificate; empty or None for plain HTTP.
+        key: the file of the certificate's private key.
+    """
+    return {"ssl_certfile": cert, "ssl_keyfile": key or cert} if cert else {}
+
+
+class _Embedded(uvicorn.Server):
+    """Leaves the signals to the program that it is a part of."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
 
 
 class Console:
@@ -51,23 +59,29 @@ class Console:
         host: the address at which it listens.
         port: its port; 0 for any.
         tls: `ssl_certfile` and `ssl_keyfile`, where it serves TLS.
+        embedded: whether another program handles the signals.
+
+    Raises:
+        OSError: the address cannot be used.
     """
 
-    def __init__(self, app: Starlette, host: str, port: int, tls: Mapping[str, Any]) -> None:
-        config = uvicorn.Config(
-            app, host, port, log_config=None, access_log=False, server_header=False, lifespan="on", ws="none", **tls
+    def __init__(self, app: Starlette, host: str, port: int, tls: Mapping[str, Any], *, embedded: bool) -> None:
+        bare = host.strip("[]")
+        self._socket = socket.create_server((bare, port), family=socket.AF_INET6 if ":" in bare else socket.AF_INET)
+        self.port: int = self._socket.getsockname()[1]
+        """The port at which it listens."""
+        self._config = uvicorn.Config(
+            app, log_config=None, access_log=False, server_header=False, ws="none", timeout_graceful_shutdown=1, **tls
         )
-        self._server = _Server(config)
+        self._kind = _Embedded if embedded else uvicorn.Server
+        self._server: uvicorn.Server | None = None
 
     async def serve(self) -> None:
         """Serve until SIGTERM or SIGINT, or until `stop`."""
-        await self._server.serve()
-
-    async def started(self) -> int:
-        """Wait until it serves, and return its port."""
-        await self._server.ready.wait()
-        return int(self._server.servers[0].sockets[0].getsockname()[1])
+        self._server = self._kind(self._config)
+        await self._server.serve([self._socket])
 
     def stop(self) -> None:
         """End it once the calls in progress have ended."""
-        self._server.should_exit = True
+        if self._server:
+            self._server.should_exit = True

@@ -1,0 +1,37 @@
+"""The console as a part of the server, over HTTP."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+
+from modelward import AsyncClient
+from modelward_server.settings import Settings
+from tests.support.running_server import RunningServer
+
+
+async def test_a_server_serves_its_console_until_it_stops(tmp_path: Path) -> None:
+    running = RunningServer(Settings(port=0, data_dir=tmp_path, console_port=0))
+    address = f"http://127.0.0.1:{running.app.console.port}"
+    async with AsyncClient(running.target) as client:
+        await client.create_model("spx")
+    async with httpx.AsyncClient(base_url=address) as browser:
+        page = await browser.get("/models/spx")
+        assert (page.status_code, "<h1>spx</h1>" in page.text) == (200, True)
+        for path in ("console.css", "report.css", "console.js", "icon.svg"):
+            assert (await browser.get(f"/static/{path}")).status_code == 200
+    running.stop()
+    async with httpx.AsyncClient(base_url=address) as browser:
+        with pytest.raises(httpx.ConnectError):
+            await browser.get("/models/spx")
+
+
+async def test_a_console_without_changes_offers_none(tmp_path: Path) -> None:
+    running = RunningServer(Settings(port=0, data_dir=tmp_path, console_port=0, console_read_only=True))
+    async with AsyncClient(running.target) as client:
+        await client.create_model("spx")
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{running.app.console.port}") as browser:
+        assert "/halt" not in (await browser.get("/models/spx")).text
+        assert (await browser.get("/models/spx/halt")).status_code == 404
+        assert (await browser.post("/models/spx/halt", data={"reason": "r"})).status_code == 404
+    running.stop()
