@@ -13,9 +13,11 @@ from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Re
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from modelward import AsyncClient
 from modelward.errors import ModelwardError, NotAuthenticated
 from modelward_server import reports
 from modelward_server.console import acts
+from modelward_server.console.downloads import download
 from modelward_server.console.faults import Fault, fault_page, refused_form
 from modelward_server.console.guard import (
     COOKIE,
@@ -27,7 +29,7 @@ from modelward_server.console.guard import (
     is_own_origin,
     session_of,
 )
-from modelward_server.console.pages import login, model, now, version
+from modelward_server.console.pages import audit, inventory, login, model, now, retraining, system, version
 from modelward_server.console.rendering import page
 from modelward_server.console.sessions import Connect, Session, Sessions
 
@@ -76,6 +78,14 @@ def _routes() -> list[Route]:
         Route("/models/{model}/{act}", _guarded(_act), methods=["POST"]),
         Route("/reports/drift/{report}", _guarded(_drift_report)),
         Route("/reports/comparisons/{comparison}", _guarded(_comparison_report)),
+        *_page("/retraining", retraining),
+        *_page("/audit", audit),
+        _download("/audit/export.jsonl", audit.as_json_lines, "application/x-ndjson", "modelward-audit.jsonl"),
+        _download("/audit/export.csv", audit.as_csv, "text/csv", "modelward-audit.csv"),
+        Route("/audit/verify", _guarded(_verify), methods=["POST"]),
+        *_page("/inventory", inventory),
+        _download("/inventory.csv", inventory.as_csv, "text/csv", "modelward-inventory.csv"),
+        *_page("/system", system),
         Route("/find", _find),
         Route("/login", _login, name="login"),
         Route("/login", _sign_in, methods=["POST"]),
@@ -95,6 +105,16 @@ def _page(path: str, module: ModuleType, twin: str = "") -> list[Route]:
         return await show(request)
 
     return [Route(f"{twin or path}.json", _guarded(show_twin)), Route(path, _guarded(show))]
+
+
+def _download(path: str, parts: Callable[[AsyncClient, Request], AsyncIterator[str]], kind: str, name: str) -> Route:
+    """Return the route of a file, which is sent while it is read."""
+
+    async def send(request: Request) -> Response:
+        session = await session_of(request)
+        return await download(parts(session.client, request), kind, name)
+
+    return Route(path, _guarded(send))
 
 
 def _guarded(endpoint: Endpoint) -> Endpoint:
@@ -132,6 +152,14 @@ async def _act(request: Request) -> Response:
         return refused_form(request)
     await acts.act(session.client, request, form)
     return RedirectResponse(f"/models/{quote(request.path_params['model'])}", 303)
+
+
+async def _verify(request: Request) -> Response:
+    session = await _visited(request)
+    form = await form_of(request)
+    if not is_own_form(request, form, session):
+        return refused_form(request)
+    return page(request, "verified", await audit.verify(session.client, form.get("expected_hash", "").strip()))
 
 
 async def _drift_report(request: Request) -> Response:

@@ -144,8 +144,8 @@ def read_after(session: Session, sequence: int, limit: int = BATCH) -> list[Audi
 
 def records(session: Session, after: int, last: int) -> list[AuditRecord]:
     """Return the next records after a sequence number, up to `last`; 0 means no upper bound."""
-    rows = read_after(session, after)
-    return [_to_record(row) for row in rows if not last or row.sequence <= last]
+    rows = read_after(session, after, min(BATCH, max(last - after, 0)) if last else BATCH)
+    return list(map(_to_record, rows))
 
 
 def _to_record(row: AuditRow) -> AuditRecord:

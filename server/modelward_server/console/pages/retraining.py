@@ -1,0 +1,77 @@
+"""Retraining: which models are due and why, the queue of jobs, and what the schedules did and will do."""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from modelward import AsyncClient
+from modelward.errors import ModelwardError
+from modelward.retraining import DueModel, Job, JobState, Schedule
+from modelward.schedules import Firing, FiringRecord
+from modelward_server.console.pages.model import first
+
+TEMPLATE = "retraining"
+ROWS = 50
+"""The most rows of each list on the page."""
+NEXT = 5
+"""The most firings that are predicted for each schedule."""
+OPEN = (JobState.PENDING, JobState.LEASED, JobState.FAILED)
+"""The states of jobs that somebody waits for, or must look at."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """A schedule and its next firings."""
+
+    schedule: Schedule
+    conditions: Sequence[str]
+    """Each trigger in words."""
+    firings: Sequence[Firing]
+    problem: str
+    """Why its firings cannot be predicted; empty if they can."""
+
+
+@dataclass(frozen=True)
+class Upcoming:
+    """A firing of a schedule to come."""
+
+    schedule: Schedule
+    firing: Firing
+
+
+@dataclass(frozen=True)
+class View:
+    """What the page shows."""
+
+    due: Sequence[DueModel]
+    jobs: Sequence[Job]
+    schedules: Sequence[Planned]
+    upcoming: Sequence[Upcoming]
+    """The next first."""
+    firings: Sequence[FiringRecord]
+    """The newest first."""
+    rows: int = ROWS
+
+
+async def fetch(client: AsyncClient, request: Request) -> View:
+    """Fetch the page."""
+    due, jobs, schedules, firings = await asyncio.gather(
+        first(client.list_due(), ROWS),
+        first(client.list_jobs(states=OPEN), ROWS),
+        first(client.list_schedules(), ROWS),
+        first(client.list_firings(), ROWS),
+    )
+    planned = await asyncio.gather(*(_planned(client, schedule) for schedule in schedules))
+    upcoming = [Upcoming(one.schedule, firing) for one in planned for firing in one.firings]
+    upcoming.sort(key=lambda one: one.firing.at)
+    return View(due, jobs, planned, upcoming[:ROWS], firings)
+
+
+async def _planned(client: AsyncClient, schedule: Schedule) -> Planned:
+    try:
+        preview = await client.preview_schedule(schedule.schedule_id, count=NEXT)
+    except ModelwardError as error:  # The calendar of its exchange ends, or it was deleted meanwhile.
+        return Planned(schedule, (), (), error.message)
+    return Planned(schedule, preview.conditions, () if schedule.paused else preview.firings, "")
