@@ -1,43 +1,13 @@
 """Who uses the console acts with a token of his own, and with no more than it allows."""
 
-from collections.abc import AsyncIterator, Iterator
-
 import httpx
 import pytest
 
-from modelward import AsyncClient, Client
+from modelward import Client
 from modelward.caller import Role
-from modelward_server.console.application import application
-from modelward_server.settings import Settings
-from tests.console.conftest import ADDRESS
+from tests.console.conftest import ADDRESS, sign_in
 from tests.security.test_tokens import token_of
 from tests.support.running_server import RunningServer
-
-
-@pytest.fixture(scope="module")
-def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """A server that requires a token, with the models spx-1 and ndx-1."""
-    running = RunningServer(Settings(port=0, data_dir=tmp_path_factory.mktemp("data"), auth=True))
-    with Client(running.target, token=token_of(running, "root", Role.ADMIN)) as client:
-        for model in ("spx-1", "ndx-1"):
-            client.create_model(model)
-    yield running
-    running.stop()
-
-
-@pytest.fixture
-async def stranger(guarded: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
-    """A browser that has not signed in."""
-    app = application(lambda token: AsyncClient(guarded.target, actor="console", token=token or None), loopback=True)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ADDRESS) as browser,
-    ):
-        yield browser
-
-
-async def sign_in(browser: httpx.AsyncClient, token: str, after: str = "/models/spx-1") -> httpx.Response:
-    return await browser.post("/login", data={"token": token, "next": after}, headers={"origin": ADDRESS})
 
 
 async def test_a_stranger_is_asked_to_sign_in_and_then_sees_the_page(

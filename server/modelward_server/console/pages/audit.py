@@ -275,7 +275,7 @@ def _of_transition(move: Transition) -> Change:
 
 
 def _words(from_stage: str | None, to_stage: str, reason: str) -> str:
-    begun = f"{from_stage} to" if from_stage else "registered in"
+    begun = f"{from_stage} to" if from_stage else "in"
     return f"{begun} {to_stage}: {reason}" if reason else f"{begun} {to_stage}"
 
 

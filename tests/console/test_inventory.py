@@ -1,0 +1,108 @@
+"""The page of the inventory: what was in production at an instant."""
+
+import asyncio
+import csv
+import io
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from modelward import AsyncClient
+from modelward.caller import Role
+from modelward.lifecycle import Transition
+from tests.console.conftest import sign_in
+from tests.security.test_tokens import token_of
+from tests.support.clients import collect
+from tests.support.running_server import RunningServer
+
+HOSTILE = "<script>alert(1)</script>"
+FORMULA = "@SUM(1)"
+
+
+@pytest.fixture
+async def moves(sdk: AsyncClient, name: str, tmp_path: Path) -> Sequence[Transition]:
+    """The changes of stage of a model, the oldest first: version 1 in production, then 2, then none."""
+    (tmp_path / "model.bin").write_bytes(b"weights")
+    for version in (1, 2):
+        await sdk.register(name, tmp_path / "model.bin")
+        await sdk.promote(f"{name}/{version}", to="staging")
+        await sdk.promote(f"{name}/{version}", to="production", reason=(HOSTILE, FORMULA)[version - 1])
+    await sdk.promote(f"{name}/2", to="archived")
+    return (await collect(sdk.list_transitions(name)))[::-1]
+
+
+async def test_each_instant_has_what_was_in_production_then(
+    browser: httpx.AsyncClient, name: str, moves: Sequence[Transition]
+) -> None:
+    expected: dict[int, int | None] = {}
+    for move in moves:
+        entered, left = move.to_stage == "production", move.from_stage == "production" and not move.displaced_by
+        last = expected[max(expected)] if expected else None
+        expected[move.sequence] = move.version.version if entered else None if left else last
+    assert set(expected.values()) == {None, 1, 2}
+    for move in moves:
+        if move.displaced_by:
+            continue  # It is at the instant of the promotion that displaced it.
+        query = {"as_of": move.moved_at.isoformat(), "prefix": name}
+        (row,) = (await browser.get("/inventory.json", params=query)).json()["rows"]
+        version = row["promotion"] and row["promotion"]["version"]["version"]
+        assert version == expected[move.sequence], move
+
+
+async def test_page_tells_who_when_and_why(browser: httpx.AsyncClient, name: str, moves: Sequence[Transition]) -> None:
+    first = next(move for move in moves if move.to_stage == "production")
+    page = (await browser.get("/inventory", params={"as_of": first.moved_at.isoformat(), "prefix": name})).text
+    assert f'datetime="{first.moved_at.isoformat()}"' in page
+    assert "<td>ada</td>" in page
+    assert "&lt;script&gt;" in page
+    assert HOSTILE not in page
+    before = (await browser.get("/inventory", params={"as_of": "2001-01-01T00:00", "prefix": name})).text
+    assert "No model existed then" in before
+    assert (await browser.get("/inventory?as_of=then")).status_code == 400
+    assert (await browser.get("/inventory?page=guessed")).status_code == 400
+
+
+async def test_a_model_with_nothing_in_production_is_listed(
+    browser: httpx.AsyncClient, name: str, moves: Sequence[Transition]
+) -> None:
+    page = (await browser.get("/inventory", params={"prefix": name})).text
+    assert "nothing" in page.partition("<tbody>")[2]
+
+
+async def test_csv_holds_the_same_and_no_formula(
+    browser: httpx.AsyncClient, name: str, moves: Sequence[Transition]
+) -> None:
+    second = [move for move in moves if move.to_stage == "production"][1]
+    at = second.moved_at + timedelta(microseconds=1)
+    table = await browser.get("/inventory.csv", params={"as_of": at.isoformat(), "prefix": name})
+    (row,) = csv.DictReader(io.StringIO(table.text))
+    assert (row["model"], row["version"], row["promoted_by"]) == (name, "2", "ada")
+    assert (row["since"], row["reason"]) == (second.moved_at.isoformat(), f"'{FORMULA}")
+
+
+async def test_a_page_has_50_models_and_a_link_to_more(browser: httpx.AsyncClient, sdk: AsyncClient) -> None:
+    prefix = f"many-{uuid4().hex}-"
+    names = [f"{prefix}{number:02}" for number in range(52)]
+    await asyncio.gather(*(sdk.create_model(name) for name in names))
+    first = (await browser.get("/inventory.json", params={"prefix": prefix})).json()
+    second = (await browser.get(f"/inventory.json?{first['next_page']}")).json()
+    assert [[row["model"]["name"] for row in page["rows"]] for page in (first, second)] == [names[:50], names[50:]]
+    assert 'rel="next"' in (await browser.get("/inventory", params={"prefix": prefix})).text
+    table = (await browser.get("/inventory.csv", params={"prefix": prefix})).text
+    assert [row["model"] for row in csv.DictReader(io.StringIO(table))] == names
+
+
+async def test_models_of_others_are_not_listed(stranger: httpx.AsyncClient, guarded: RunningServer) -> None:
+    await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER, "spx-"))
+    for path in ("/inventory", "/inventory.json", "/inventory.csv"):
+        shown = await stranger.get(path)
+        assert (shown.status_code, "spx-1" in shown.text, "ndx-" in shown.text) == (200, True, False), path
+
+
+async def test_an_empty_page_says_so(stranger: httpx.AsyncClient, guarded: RunningServer) -> None:
+    await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER, "none-"))
+    assert "No model existed then" in (await stranger.get("/inventory")).text

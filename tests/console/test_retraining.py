@@ -1,0 +1,74 @@
+"""The page of retraining: why models are due, the queue, and what schedules did and will do."""
+
+import asyncio
+import json
+from datetime import timedelta
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from modelward import AsyncClient
+from modelward.caller import Role
+from tests.console.conftest import sign_in
+from tests.security.test_tokens import token_of
+from tests.support.running_server import RunningServer
+
+HOSTILE = "<script>alert(1)</script>"
+
+
+async def test_a_job_and_its_lease_are_shown(browser: httpx.AsyncClient, sdk: AsyncClient, name: str) -> None:
+    await sdk.create_model(name)
+    job = await sdk.request_retraining(name, reason=HOSTILE, queue=name[-40:])
+    waiting = (await browser.get("/retraining")).text
+    assert job.job_id in waiting
+    assert HOSTILE not in waiting
+    await sdk.lease_job(name, holder="<b>worker</b>")
+    leased = (await browser.get("/retraining")).text
+    row = leased.partition(job.job_id)[2].partition("</tr>")[0]
+    assert "&lt;b&gt;worker&lt;/b&gt;" in row
+    assert "leased" in row
+    assert "1 of " in row
+
+
+async def test_next_firings_are_shown_until_the_schedule_is_paused(
+    browser: httpx.AsyncClient, sdk: AsyncClient, name: str
+) -> None:
+    await sdk.create_model(name)
+    schedule = await sdk.create_schedule(name, every=timedelta(minutes=1))
+    upcoming = (await browser.get("/retraining.json")).json()["upcoming"]
+    assert [one["schedule"]["model"] for one in upcoming].count(name) == 5
+    await sdk.pause_schedule(schedule.schedule_id, reason=HOSTILE)
+    shown = (await browser.get("/retraining.json")).json()
+    assert name not in {one["schedule"]["model"] for one in shown["upcoming"]}
+    page = (await browser.get("/retraining")).text
+    assert "paused: &lt;script&gt;" in page
+    assert HOSTILE not in page
+
+
+async def test_no_more_than_50_jobs_are_shown(browser: httpx.AsyncClient, sdk: AsyncClient) -> None:
+    many = [f"many-{uuid4().hex}" for _ in range(52)]
+    await asyncio.gather(*(sdk.create_model(name) for name in many))
+    await asyncio.gather(*(sdk.request_retraining(name) for name in many))
+    shown = (await browser.get("/retraining.json")).json()
+    assert len(shown["jobs"]) == 50
+    assert max(map(len, (shown["due"], shown["firings"], shown["upcoming"], shown["schedules"]))) <= 50
+
+
+@pytest.mark.parametrize("path", ["/retraining", "/retraining.json"])
+async def test_models_of_others_are_not_shown(stranger: httpx.AsyncClient, guarded: RunningServer, path: str) -> None:
+    await sign_in(stranger, token_of(guarded, "otto", Role.OPERATOR))
+    async with AsyncClient(guarded.target, token=token_of(guarded, "root", Role.ADMIN)) as client:
+        await client.request_retraining("ndx-1")
+    assert "ndx-1" in (await stranger.get(path)).text
+    await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER, "spx-"))
+    page = await stranger.get(path)
+    assert (page.status_code, "ndx-1" in page.text) == (200, False)
+
+
+async def test_an_empty_page_says_so(stranger: httpx.AsyncClient, guarded: RunningServer) -> None:
+    await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER, "none-"))
+    page = (await stranger.get("/retraining")).text
+    for words in ("No model is due", "No job is pending", "No schedule has fired", "There is no schedule"):
+        assert words in page
+    assert json.loads((await stranger.get("/retraining.json")).text)["jobs"] == []

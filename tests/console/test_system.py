@@ -1,0 +1,47 @@
+"""The page of the system: health by part, and who the user is to the server."""
+
+import httpx
+
+import modelward
+from modelward import AsyncClient
+from modelward.caller import Role
+from modelward_server.console.application import application
+from tests.console.conftest import ADDRESS, sign_in
+from tests.security.test_tokens import token_of
+from tests.support.running_server import RunningServer
+
+
+async def test_parts_tasks_and_versions_are_shown(browser: httpx.AsyncClient, server: RunningServer) -> None:
+    shown = (await browser.get("/system.json")).json()
+    assert shown["parts"].keys() == {"server", "database", "MLflow"}
+    assert shown["parts"]["database"] == "serving"
+    assert shown["tasks"]["mirror"] == "serving"
+    assert shown["services"]["modelward.v1.LifecycleService"] == "serving"
+    assert (shown["server"], shown["console_version"]) == (server.target, modelward.__version__)
+    page = (await browser.get("/system")).text
+    for text in ("Database", "mirror", server.target, modelward.__version__, "requires no authentication"):
+        assert text in page
+
+
+async def test_callers_are_told_who_they_are_and_no_secret(stranger: httpx.AsyncClient, guarded: RunningServer) -> None:
+    token = token_of(guarded, "<b>vera</b>", Role.VIEWER, "spx-", "dax-")
+    assert (await stranger.get("/system")).status_code == 303
+    await sign_in(stranger, token)
+    page = (await stranger.get("/system")).text
+    assert "&lt;b&gt;vera&lt;/b&gt;" in page
+    assert "<b>vera" not in page
+    assert "viewer" in page
+    assert "dax-, spx-" in page or "spx-, dax-" in page
+    for path in ("/system", "/system.json"):
+        assert token not in (await stranger.get(path)).text
+        assert str(guarded.settings.data_dir) not in (await stranger.get(path)).text
+
+
+async def test_a_server_that_does_not_answer_is_named_so() -> None:
+    app = application(lambda _: AsyncClient("127.0.0.1:1", timeout=0.2), loopback=True)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ADDRESS) as browser,
+    ):
+        answer = await browser.get("/system")
+    assert (answer.status_code, "does not answer" in answer.text) == (503, True)
