@@ -1,6 +1,5 @@
 """The page of the inventory: what was in production at an instant."""
 
-import asyncio
 import csv
 import io
 from collections.abc import Sequence
@@ -14,6 +13,7 @@ import pytest
 from modelward import AsyncClient
 from modelward.caller import Role
 from modelward.lifecycle import Transition
+from modelward_server.console.pages import inventory
 from tests.console.conftest import sign_in
 from tests.security.test_tokens import token_of
 from tests.support.clients import collect
@@ -84,13 +84,18 @@ async def test_csv_holds_the_same_and_no_formula(
     assert (row["since"], row["reason"]) == (second.moved_at.isoformat(), f"'{FORMULA}")
 
 
-async def test_a_page_has_50_models_and_a_link_to_more(browser: httpx.AsyncClient, sdk: AsyncClient) -> None:
+async def test_a_page_has_50_models_and_a_link_to_more(
+    browser: httpx.AsyncClient, sdk: AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert inventory.ROWS == 50
+    monkeypatch.setattr(inventory, "ROWS", 2)
     prefix = f"many-{uuid4().hex}-"
-    names = [f"{prefix}{number:02}" for number in range(52)]
-    await asyncio.gather(*(sdk.create_model(name) for name in names))
+    names = [f"{prefix}{number}" for number in range(3)]
+    for name in names:
+        await sdk.create_model(name)
     first = (await browser.get("/inventory.json", params={"prefix": prefix})).json()
     second = (await browser.get(f"/inventory.json?{first['next_page']}")).json()
-    assert [[row["model"]["name"] for row in page["rows"]] for page in (first, second)] == [names[:50], names[50:]]
+    assert [[row["model"]["name"] for row in page["rows"]] for page in (first, second)] == [names[:2], names[2:]]
     assert 'rel="next"' in (await browser.get("/inventory", params={"prefix": prefix})).text
     table = (await browser.get("/inventory.csv", params={"prefix": prefix})).text
     assert [row["model"] for row in csv.DictReader(io.StringIO(table))] == names

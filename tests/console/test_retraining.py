@@ -1,15 +1,14 @@
 """The page of retraining: why models are due, the queue, and what schedules did and will do."""
 
-import asyncio
 import json
 from datetime import timedelta
-from uuid import uuid4
 
 import httpx
 import pytest
 
 from modelward import AsyncClient
 from modelward.caller import Role
+from modelward_server.console.pages import retraining
 from tests.console.conftest import sign_in
 from tests.security.test_tokens import token_of
 from tests.support.running_server import RunningServer
@@ -46,13 +45,18 @@ async def test_next_firings_are_shown_until_the_schedule_is_paused(
     assert HOSTILE not in page
 
 
-async def test_no_more_than_50_jobs_are_shown(browser: httpx.AsyncClient, sdk: AsyncClient) -> None:
-    many = [f"many-{uuid4().hex}" for _ in range(52)]
-    await asyncio.gather(*(sdk.create_model(name) for name in many))
-    await asyncio.gather(*(sdk.request_retraining(name) for name in many))
+async def test_no_more_than_a_page_of_jobs_is_shown(
+    browser: httpx.AsyncClient, sdk: AsyncClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert retraining.ROWS == 50
+    monkeypatch.setattr(retraining, "ROWS", 2)
+    for number in range(3):
+        await sdk.create_model(f"{number}-{name}")
+        await sdk.request_retraining(f"{number}-{name}")
     shown = (await browser.get("/retraining.json")).json()
-    assert len(shown["jobs"]) == 50
-    assert max(map(len, (shown["due"], shown["firings"], shown["upcoming"], shown["schedules"]))) <= 50
+    assert [job["model"] for job in shown["jobs"]] == [f"2-{name}", f"1-{name}"]
+    assert max(map(len, (shown["due"], shown["firings"], shown["upcoming"], shown["schedules"]))) <= 2
+    assert "The first 2;" in (await browser.get("/retraining")).text
 
 
 @pytest.mark.parametrize("path", ["/retraining", "/retraining.json"])

@@ -27,7 +27,17 @@ SEARCHED = 5000
 """The most records that one page searches; its link to older ones goes on from there."""
 TRANSITION = "transition"
 """The kind of a change of stage."""
-TOLD = ("outcome", "state", "stage", "holder", "paused", "reason", "summary", "job_id", "schedule_id", "role")
+TOLD = {
+    "outcome": "{}",
+    "state": "{}",
+    "stage": "in {}",
+    "holder": "held by {}",
+    "role": "with the role {}",
+    "reason": "{}",
+    "summary": "{}",
+    "job_id": "{}",
+    "schedule_id": "{}",
+}
 """What is told of the state after a change, where the state has it."""
 COLUMNS = ("sequence", "happened_at", "actor", "kind", "model", "version", "change", "state", "hash")
 MOMENT = timedelta(microseconds=1)
@@ -266,7 +276,7 @@ def _words_of(record: AuditRecord) -> str:
         return ""
     if record.kind == TRANSITION:
         return _words(state.get("from_stage"), str(state.get("to_stage")), str(state.get("reason", "")))
-    return ", ".join(f"{name.replace('_', ' ')} {state[name]}" for name in TOLD if state.get(name))
+    return ", ".join(text.format(state[name]) for name, text in TOLD.items() if state.get(name))
 
 
 def _of_transition(move: Transition) -> Change:

@@ -52,7 +52,8 @@ class View:
     """The next first."""
     firings: Sequence[FiringRecord]
     """The newest first."""
-    rows: int = ROWS
+    rows: int
+    """The most rows of a list; one that has as many may have more."""
 
 
 async def fetch(client: AsyncClient, request: Request) -> View:
@@ -66,7 +67,7 @@ async def fetch(client: AsyncClient, request: Request) -> View:
     planned = await asyncio.gather(*(_planned(client, schedule) for schedule in schedules))
     upcoming = [Upcoming(one.schedule, firing) for one in planned for firing in one.firings]
     upcoming.sort(key=lambda one: one.firing.at)
-    return View(due, jobs, planned, upcoming[:ROWS], firings)
+    return View(due, jobs, planned, upcoming[:ROWS], firings, ROWS)
 
 
 async def _planned(client: AsyncClient, schedule: Schedule) -> Planned:
