@@ -82,7 +82,8 @@ async def test_search_goes_on_where_a_page_has_ended(
     monkeypatch.setattr(audit, "BLOCK", 1)
     for number in range(3):
         await sdk.create_model(f"after-{number}-{name}")
-    found, query = [], f"model={changed}"
+    found: list[dict[str, object]] = []
+    query = f"model={changed}"
     for _ in range(5):
         shown = (await browser.get(f"/audit.json?{query}")).json()
         found, query = found + shown["changes"], shown["older"]
@@ -158,7 +159,8 @@ async def test_older_changes_of_stage_are_one_click_away(
         client.promote("old-1/1", to="staging")
         client.promote("old-1/1", to="production")
     await sign_in(stranger, token_of(guarded, "vera", Role.VIEWER, "old-"))
-    words, query = [], ""
+    words: list[str] = []
+    query = ""
     for _ in range(3):
         shown = (await stranger.get(f"/audit.json?{query}")).json()
         words, query = words + [one["words"] for one in shown["changes"]], shown["older"]
