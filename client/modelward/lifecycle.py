@@ -373,6 +373,20 @@ class RollbackResult(Record):
 
 
 @dataclass(frozen=True, repr=False)
+class HaltResult(Record):
+    """The result of halting many models, actual or with `dry_run` hypothetical."""
+
+    halted: Sequence[Model]
+    """The models that were halted, by name."""
+    already_halted: Sequence[Model]
+    """The models that match and were halted before, by name; their halts are unchanged, with their own reasons."""
+
+    def _describe(self) -> str:
+        before = f"{len(self.already_halted):,} halted before" if self.already_halted else ""
+        return sentence(f"{counted(len(self.halted), 'model')} halted", before)
+
+
+@dataclass(frozen=True, repr=False)
 class AuditDefect(Record):
     """An invalid record of the audit log, or a row that does not match its records."""
 

@@ -92,8 +92,11 @@ def test_commands_show_nothing_hidden() -> None:
         odd.answers["GetModel"] = lambda *_: [pb.GetModelResponse(model=model)]
         odd.answers["ListModels"] = lambda *_: [pb.ListModelsResponse(models=[model])]
         odd.answers["HaltModel"] = lambda *_: [pb.HaltModelResponse(model=model)]
+        odd.answers["HaltModels"] = lambda *_: [pb.HaltModelsResponse(halted=[model], already_halted=[model])]
+        odd.answers["GetCaller"] = lambda *_: [pb.GetCallerResponse(name=NASTY, model_prefixes=[NASTY])]
         odd.answers["ExportAuditLog"] = lambda *_: [pb.ExportAuditLogResponse(records=[record])]
-        for command in (["show", "m"], ["models"], ["halt", NASTY, "--reason", "r"]):
+        halts = (["halt", NASTY, "--reason", "r"], ["halt", "--all", "--reason", "r"])
+        for command in (["show", "m"], ["models"], ["whoami"], *halts):
             for flags in ([], ["--json"]):
                 assert hidden_in(_shown(odd, *command, *flags)) == []
         exported = _shown(odd, "audit", "export")

@@ -4,7 +4,10 @@ import json
 from datetime import timedelta
 from pathlib import Path
 
+import pytest
+
 from modelward import Client, MetricRange, PromotionPolicy, Stage
+from modelward.cli import options
 from tests.cli.conftest import Commands
 
 
@@ -61,6 +64,52 @@ def test_a_halted_model_no_longer_resolves_until_it_is_resumed(commands: Command
     assert "limit breached" in line
     commands.said("resume", in_production)
     assert commands.json("resolve", in_production)["version"] == 2
+
+
+@pytest.fixture
+def desk(sdk: Client, name: str) -> str:
+    """The prefix of two models, of which one has a tag of its own."""
+    sdk.create_model(f"{name}-1", tags={"desk": name})
+    sdk.create_model(f"{name}-2")
+    return f"{name}-"
+
+
+def test_many_models_are_halted_by_prefix_and_listed(commands: Commands, desk: str, sdk: Client) -> None:
+    given = ("--prefix", desk, "--reason", "limit breached")
+    tried = commands.said("halt", *given, "--dry-run")
+    assert tried == f"2 models would be halted\n  {desk}1\n  {desk}2\n"
+    assert [model.halt for model in sdk.list_models(name_prefix=desk)] == [None, None]
+    sdk.halt(f"{desk}1", reason="before")
+    done = commands.said("halt", *given)
+    before = "1 model halted before, with reasons that are kept"
+    assert done == f"1 model halted\n  {desk}2\n{before}\n  {desk}1\n"
+    again = commands.json("halt", *given)
+    assert [model["name"] for model in again["already_halted"]] == [f"{desk}1", f"{desk}2"]
+
+
+def test_many_models_are_halted_by_tag(commands: Commands, desk: str) -> None:
+    found = commands.json("halt", "--tag", f"desk={desk.removesuffix('-')}", "--reason", "limit breached")
+    assert [model["name"] for model in found["halted"]] == [f"{desk}1"]
+
+
+def test_halt_that_matches_no_model_fails(commands: Commands, desk: str) -> None:
+    assert commands.refused("halt", "--prefix", f"{desk}x", "--reason", "r") == ["no model matches; nothing is halted"]
+
+
+@pytest.mark.parametrize("arguments", [[], ["m", "--prefix", "m"], ["m", "--all"], ["m", "--dry-run"]])
+def test_halt_of_an_unclear_selection_is_a_usage_error(commands: Commands, arguments: list[str]) -> None:
+    done = commands.run("halt", *arguments, "--reason", "r")
+    assert (done.exit_code, done.stdout) == (2, "")
+
+
+@pytest.mark.parametrize(("answer", "halted"), [("n\n", 0), ("y\n", 2)])
+def test_halt_of_many_is_confirmed_on_a_terminal(
+    commands: Commands, desk: str, sdk: Client, monkeypatch: pytest.MonkeyPatch, answer: str, halted: int
+) -> None:
+    monkeypatch.setattr(options, "is_interactive", lambda: True)
+    done = commands.run("halt", "--prefix", desk, "--reason", "r", typed=answer)
+    assert f"2 models will be halted\n  {desk}1\n  {desk}2\nContinue? [y/N]" in done.stderr
+    assert sum(model.halt is not None for model in sdk.list_models(name_prefix=desk)) == halted
 
 
 def test_resolve_answers_for_a_stage_an_alias_and_the_past(

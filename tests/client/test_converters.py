@@ -39,6 +39,7 @@ from modelward import (
     FreezeWindow,
     GateResult,
     Halt,
+    HaltResult,
     Histogram,
     JointDrift,
     LoadFailure,
@@ -256,6 +257,11 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
         lifecycle.rollback_result_to_proto,
         lifecycle.rollback_result_from_proto,
         RollbackResult(VERSION, None, TRANSITION),
+    ),
+    "halt result": (
+        lifecycle.halt_result_to_proto,
+        lifecycle.halt_result_from_proto,
+        HaltResult((MODEL,), (MODEL,)),
     ),
     "metric range": (lifecycle.metric_range_to_proto, lifecycle.metric_range_from_proto, MetricRange("a", None, 2.0)),
     "caller": (

@@ -64,6 +64,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "promote": lambda c: c.promote("m/1", to="staging"),
     "rollback": lambda c: c.rollback("m"),
     "halt": lambda c: c.halt("m", reason="r"),
+    "halt_many": lambda c: c.halt_many(prefix="m", reason="r"),
     "resume": lambda c: c.resume("m"),
     "get_promotion_policy": lambda c: c.get_promotion_policy("m"),
     "set_promotion_policy": lambda c: c.set_promotion_policy(PromotionPolicy("m")),

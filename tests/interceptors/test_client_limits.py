@@ -108,6 +108,7 @@ def test_health_and_what_stops_losses_are_never_limited(serve: Serve) -> None:
         assert caught.value.metadata == {"limit": "client_rate"}
         assert caught.value.retry_seconds == pytest.approx(100, abs=5)
         assert client.halt("spx", reason="it loses money") is not None
+        assert client.halt_many(prefix="spx", reason="they lose money").already_halted
     with grpc.insecure_channel(server.target) as channel:
         health: Any = health_pb2_grpc.HealthStub(channel)
         for _ in range(20):

@@ -127,6 +127,22 @@ def test_nobody_is_told_who_it_is_without_a_credential(guarded: RunningServer) -
         client.get_caller()
 
 
+@pytest.mark.parametrize("selection", [{"prefix": "de"}, {"tags": {"desk": "eq"}}, {"all_models": True}])
+def test_halt_of_many_reaches_the_callers_models_only(guarded: RunningServer, selection: dict[str, Any]) -> None:
+    with Client(guarded.target, token=token_of(guarded, "founder", Role.ADMIN)) as admin:
+        for model in ("desk1-trend", "desk2-trend"):
+            if model not in {known.name for known in admin.list_models()}:
+                admin.create_model(model, tags={"desk": "eq"})
+            admin.resume(model)
+        with Client(guarded.target, token=token_of(guarded, "ada", Role.OPERATOR, "desk1-", "none-")) as client:
+            result = client.halt_many(**selection, reason="stop")
+        assert [model.name for model in result.halted] == ["desk1-trend"]
+        assert result.already_halted == ()
+        assert [model.name for model in admin.list_models() if model.halt] == ["desk1-trend"]
+        with Client(guarded.target, token=token_of(guarded, "bob", Role.OPERATOR, "other-")) as stranger:
+            assert stranger.halt_many(**selection, reason="stop").halted == ()
+
+
 async def test_a_worker_gets_jobs_of_its_models_only(guarded: RunningServer) -> None:
     async with AsyncClient(guarded.target, token=token_of(guarded, "founder", Role.ADMIN)) as admin:
         for model in ("ndx-trend", "spx-trend"):

@@ -3,7 +3,7 @@
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 from modelward._argument_types import SequenceNumber
@@ -13,6 +13,7 @@ from modelward.errors import Unavailable
 from modelward.lifecycle import (
     AuditRecord,
     AuditVerification,
+    HaltResult,
     Model,
     ModelVersion,
     PromotionPolicy,
@@ -25,6 +26,7 @@ from modelward.lifecycle import (
 from modelward.paging import Pager
 from modelward.shared.convert.common import ref_to_proto, stage_to_proto, time_to_proto
 from modelward.shared.convert.lifecycle import (
+    halt_result_from_proto,
     model_from_proto,
     rollback_result_from_proto,
     transition_from_proto,
@@ -134,6 +136,46 @@ class Stages(Connection):
         """
         request = pb.HaltModelRequest(model=model, reason=reason, request_id=request_id)
         return model_from_proto((self._call(self._lifecycle.HaltModel, request)).model)
+
+    def halt_many(
+        self,
+        *,
+        prefix: str = "",
+        tags: Mapping[str, str] | None = None,
+        all_models: bool = False,
+        reason: str,
+        dry_run: bool = False,
+        request_id: str = "",
+    ) -> HaltResult:
+        """Halt many models at once, all of them or none: those that meet every condition.
+
+        A client that is limited to some models halts only those that it may reach. A model that is halted already is
+        left as it is, with its own reason.
+
+        Args:
+            prefix: only models whose name begins with this.
+            tags: only models with all of these tags.
+            all_models: halt every model, instead of giving conditions.
+            reason: the reason, for the audit log and for everybody who resolves one of the models.
+            dry_run: change nothing, and only return what would be halted.
+            request_id: as for `halt`.
+
+        Returns:
+            The models that were halted now, none if none matches, and those that were halted before.
+
+        Raises:
+            InvalidField: no condition is given, or one together with `all_models`; or the reason is blank, or the
+                prefix cannot begin a name.
+
+        Examples:
+            >>> result = mw.halt_many(prefix="spx-trend", reason="exchange outage", dry_run=True)
+            >>> [model.name for model in result.halted]
+            ['spx-trend']
+        """
+        request = pb.HaltModelsRequest(
+            name_prefix=prefix, tags=tags or {}, all=all_models, reason=reason, dry_run=dry_run, request_id=request_id
+        )
+        return halt_result_from_proto(self._call(self._lifecycle.HaltModels, request))
 
     def resume(self, model: str, *, reason: str = "", request_id: str = "") -> Model:
         """End a halt.

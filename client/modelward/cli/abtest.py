@@ -10,7 +10,7 @@ from rich.text import Text
 
 from modelward import AbAction, AbEstimate, AbTest, AbTestResult, AbTestState, Client
 from modelward.cli.drift import FORMATS, SAVE
-from modelward.cli.options import Confirm, irreversible, limit
+from modelward.cli.options import Confirm, confirmed, limit
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.shared.figures import difference, p_equals, probability
@@ -123,7 +123,7 @@ def render_test(client: Client, out: Output, test: str, save: Path | None, open_
     show_default=True,
     help="The action to take; by-rule acts as the result indicates.",
 )
-@irreversible
+@confirmed
 @remote
 def conclude(client: Client, out: Output, test: str, winner: str, action: str, reason: str, confirm: Confirm) -> None:
     """Conclude TEST: every unit gets the winner from now on."""

@@ -99,8 +99,8 @@ def is_interactive() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()
 
 
-def irreversible(command: Command) -> Command:
-    """Add a required reason and a confirmation prompt to a command that cannot be undone.
+def confirmed(command: Command) -> Command:
+    """Add a required reason and a confirmation prompt to a command of which the user should be sure.
 
     The command takes the reason as `reason`, and calls `confirm` with a question before it acts.
     """

@@ -2,12 +2,14 @@
 
 from datetime import datetime, timedelta
 from itertools import islice
+from typing import Any
 
 import click
 
-from modelward import Client, ModelVersion, TransitionResult
-from modelward.cli.options import DRY_RUN, REASON, STAGE, Confirm, Instant, irreversible, limit
-from modelward.cli.output import Output
+from modelward import Client, HaltResult, ModelVersion, TransitionResult
+from modelward._record import counted
+from modelward.cli.options import DRY_RUN, REASON, STAGE, Confirm, Instant, confirmed, limit, pairs
+from modelward.cli.output import Failure, Output
 from modelward.cli.remote import remote
 
 
@@ -49,12 +51,52 @@ def rollback(client: Client, out: Output, model: str, reason: str, dry_run: bool
 
 
 @click.command()
-@click.argument("model")
-@click.option("--reason", required=True, metavar="TEXT", help="The reason, shown to everyone whose call is rejected.")
+@click.argument("model", default="")
+@click.option("--prefix", default="", metavar="TEXT", help="Halt all models whose names have this prefix.")
+@pairs("--tag", "tags", "Halt all models with this tag.")
+@click.option("--all", "all_models", is_flag=True, help="Halt all models.")
+@DRY_RUN
+@confirmed
 @remote
-def halt(client: Client, out: Output, model: str, reason: str) -> None:
-    """Halt MODEL: it no longer resolves until it is resumed."""
-    out.say(client.halt(model, reason=reason), f"{model} is halted and no longer resolves")
+def halt(
+    client: Client, out: Output, model: str, reason: str, confirm: Confirm, *, dry_run: bool, **selection: Any
+) -> None:
+    """Halt MODEL, or many models at once: they no longer resolve until each is resumed.
+
+    The reason is shown to everyone whose call is rejected. Of several conditions all must match, and either all models
+    that match are halted or none.
+    """
+    selection["tags"] = dict(selection["tags"])
+    if bool(model) == any(selection.values()):
+        raise click.UsageError("give either MODEL, or --prefix, --tag or --all")
+    if not model:
+        _halt_many(client, out, confirm, reason, dry_run, selection)
+    elif dry_run:
+        raise click.UsageError("--dry-run shows what --prefix, --tag or --all would halt")
+    else:
+        out.say(client.halt(model, reason=reason), f"{model} is halted and no longer resolves")
+
+
+def _halt_many(
+    client: Client, out: Output, confirm: Confirm, reason: str, dry_run: bool, selection: dict[str, Any]
+) -> None:
+    expected = client.halt_many(**selection, reason=reason, dry_run=True)
+    if not expected.halted and not expected.already_halted:
+        raise Failure("no model matches; nothing is halted")
+    if dry_run:
+        out.say(expected, _halts(expected, "would be halted"))
+        return
+    confirm(f"{_halts(expected, 'will be halted')}\nContinue?")
+    done = client.halt_many(**selection, reason=reason)
+    out.say(done, _halts(done, "halted"))
+
+
+def _halts(result: HaltResult, verb: str) -> str:
+    """List the models, each on its own line."""
+    lines = [f"{counted(len(result.halted), 'model')} {verb}", *(f"  {model.name}" for model in result.halted)]
+    if result.already_halted:
+        lines.append(f"{counted(len(result.already_halted), 'model')} halted before, with reasons that are kept")
+    return "\n".join([*lines, *(f"  {model.name}" for model in result.already_halted)])
 
 
 @click.command()
@@ -68,7 +110,7 @@ def resume(client: Client, out: Output, model: str, reason: str) -> None:
 
 @click.command()
 @click.argument("version", metavar="MODEL/VERSION")
-@irreversible
+@confirmed
 @remote
 def prune(client: Client, out: Output, version: str, reason: str, confirm: Confirm) -> None:
     """Delete the files of an archived version.

@@ -2152,6 +2152,102 @@ class HaltModelResponse(_message.Message):
 Global___HaltModelResponse: _TypeAlias = HaltModelResponse  # noqa: Y015
 
 @_typing.final
+class HaltModelsRequest(_message.Message):
+    """Request of HaltModels. All given conditions must match. A caller that is limited to some models halts only those that
+    it may reach, whatever the prefix.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class TagsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_PREFIX_FIELD_NUMBER: _builtins.int
+    TAGS_FIELD_NUMBER: _builtins.int
+    ALL_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    name_prefix: _builtins.str
+    """Only models whose name has this prefix."""
+    all: _builtins.bool
+    """Every model; it must be given explicitly, without a prefix and tags."""
+    reason: _builtins.str
+    """The reason, which is included in the error of every rejected call."""
+    dry_run: _builtins.bool
+    """Only return what would happen, without changing anything."""
+    request_id: _builtins.str
+    """UUID of this request: a retry with the same id returns the first response. Empty: every call is executed."""
+    @_builtins.property
+    def tags(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Only models that have all of these tags."""
+
+    def __init__(
+        self,
+        *,
+        name_prefix: _builtins.str = ...,
+        tags: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        all: _builtins.bool = ...,
+        reason: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all", b"all", "dry_run", b"dry_run", "name_prefix", b"name_prefix", "reason", b"reason", "request_id", b"request_id", "tags", b"tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HaltModelsRequest: _TypeAlias = HaltModelsRequest  # noqa: Y015
+
+@_typing.final
+class HaltModelsResponse(_message.Message):
+    """The effect of the halts; with `dry_run`, their expected effect."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    HALTED_FIELD_NUMBER: _builtins.int
+    ALREADY_HALTED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def halted(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
+        """The models that were halted, sorted by name; empty if none matches."""
+
+    @_builtins.property
+    def already_halted(self) -> _containers.RepeatedCompositeFieldContainer[Global___Model]:
+        """The models that match and were halted before, sorted by name. Their halts are unchanged, with their own reasons."""
+
+    def __init__(
+        self,
+        *,
+        halted: _abc.Iterable[Global___Model] | None = ...,
+        already_halted: _abc.Iterable[Global___Model] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["already_halted", b"already_halted", "halted", b"halted"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___HaltModelsResponse: _TypeAlias = HaltModelsResponse  # noqa: Y015
+
+@_typing.final
 class DeleteArtifactRequest(_message.Message):
     """Request of DeleteArtifact."""
 
@@ -2373,7 +2469,8 @@ class WatchModelsResponse(_message.Message):
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelEvent]:
         """The changes in commit order: changes of one transaction, such as a promotion and the archiving of the previous
-        version, come in one message, and a client that lags behind gets more changes per message.
+        version, come in one message, or in several where there are hundreds, as with HaltModels. A client that lags behind
+        gets more changes per message.
         """
 
     def __init__(

@@ -105,6 +105,11 @@ class LifecycleServiceStub(object):
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.HaltModelRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.HaltModelResponse.FromString,
                 _registered_method=True)
+        self.HaltModels = channel.unary_unary(
+                '/modelward.v1.LifecycleService/HaltModels',
+                request_serializer=modelward_dot_v1_dot_lifecycle__pb2.HaltModelsRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.HaltModelsResponse.FromString,
+                _registered_method=True)
         self.ResumeModel = channel.unary_unary(
                 '/modelward.v1.LifecycleService/ResumeModel',
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ResumeModelRequest.SerializeToString,
@@ -286,6 +291,13 @@ class LifecycleServiceServicer(object):
 
     def HaltModel(self, request, context):
         """Forbids the use of a model immediately: it cannot be resolved until it is resumed.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def HaltModels(self, request, context):
+        """Halts many models at once, all of them or none: by a prefix of their names, by tags, or every model.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -475,6 +487,11 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     servicer.HaltModel,
                     request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.HaltModelRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_lifecycle__pb2.HaltModelResponse.SerializeToString,
+            ),
+            'HaltModels': grpc.unary_unary_rpc_method_handler(
+                    servicer.HaltModels,
+                    request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.HaltModelsRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_lifecycle__pb2.HaltModelsResponse.SerializeToString,
             ),
             'ResumeModel': grpc.unary_unary_rpc_method_handler(
                     servicer.ResumeModel,
@@ -936,6 +953,33 @@ class LifecycleService(object):
             '/modelward.v1.LifecycleService/HaltModel',
             modelward_dot_v1_dot_lifecycle__pb2.HaltModelRequest.SerializeToString,
             modelward_dot_v1_dot_lifecycle__pb2.HaltModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def HaltModels(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.LifecycleService/HaltModels',
+            modelward_dot_v1_dot_lifecycle__pb2.HaltModelsRequest.SerializeToString,
+            modelward_dot_v1_dot_lifecycle__pb2.HaltModelsResponse.FromString,
             options,
             channel_credentials,
             insecure,

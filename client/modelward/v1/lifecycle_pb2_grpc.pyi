@@ -65,6 +65,8 @@ class LifecycleServiceStub:
     """Moves the previous production version back to production, and archives the current one."""
     HaltModel: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.HaltModelRequest, _lifecycle_pb2.HaltModelResponse]
     """Forbids the use of a model immediately: it cannot be resolved until it is resumed."""
+    HaltModels: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.HaltModelsRequest, _lifecycle_pb2.HaltModelsResponse]
+    """Halts many models at once, all of them or none: by a prefix of their names, by tags, or every model."""
     ResumeModel: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ResumeModelRequest, _lifecycle_pb2.ResumeModelResponse]
     """Ends a halt."""
     DeleteArtifact: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.DeleteArtifactRequest, _lifecycle_pb2.DeleteArtifactResponse]
@@ -135,6 +137,8 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     """Moves the previous production version back to production, and archives the current one."""
     HaltModel: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.HaltModelRequest, _lifecycle_pb2.HaltModelResponse]  # type: ignore[assignment]
     """Forbids the use of a model immediately: it cannot be resolved until it is resumed."""
+    HaltModels: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.HaltModelsRequest, _lifecycle_pb2.HaltModelsResponse]  # type: ignore[assignment]
+    """Halts many models at once, all of them or none: by a prefix of their names, by tags, or every model."""
     ResumeModel: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ResumeModelRequest, _lifecycle_pb2.ResumeModelResponse]  # type: ignore[assignment]
     """Ends a halt."""
     DeleteArtifact: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.DeleteArtifactRequest, _lifecycle_pb2.DeleteArtifactResponse]  # type: ignore[assignment]
@@ -272,6 +276,13 @@ class LifecycleServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.HaltModelResponse, _abc.Awaitable[_lifecycle_pb2.HaltModelResponse]]:
         """Forbids the use of a model immediately: it cannot be resolved until it is resumed."""
+
+    def HaltModels(
+        self,
+        request: _lifecycle_pb2.HaltModelsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_pb2.HaltModelsResponse, _abc.Awaitable[_lifecycle_pb2.HaltModelsResponse]]:
+        """Halts many models at once, all of them or none: by a prefix of their names, by tags, or every model."""
 
     def ResumeModel(
         self,

@@ -18,7 +18,9 @@ from modelward_server.interceptors.client_id import client_of
 BURST_SECONDS = 10.0
 """Burst that a client may send after a quiet period: the calls of this many seconds."""
 CLIENTS_KEPT = 10_000
-NEVER_LIMITED = {f"/modelward.v1.LifecycleService/{method}" for method in ("HaltModel", "ResumeModel", "RollbackModel")}
+NEVER_LIMITED = {
+    f"/modelward.v1.LifecycleService/{method}" for method in ("HaltModel", "HaltModels", "ResumeModel", "RollbackModel")
+}
 """Calls that stop losses must not be refused because the client has reached its limit."""
 
 

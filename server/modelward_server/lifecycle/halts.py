@@ -1,13 +1,15 @@
 """Halts: a halted model must not be used until it is resumed."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField, ModelHalted
-from modelward.lifecycle import Halt, Model
+from modelward.lifecycle import Halt, HaltResult, Model
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.models import touch_model
+from modelward_server.lifecycle.queries import select_models, with_production
 from modelward_server.lifecycle.repository import model_row, production_version, to_model
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
@@ -29,13 +31,43 @@ def halt_model(session: Session, name: str, reason: str, actor: ActorContext) ->
         ModelNotFound: the model does not exist.
         InvalidField: the reason is blank.
     """
+    _check_reason(reason)
+    row = model_row(session, name, lock=True)
+    _halt(session, [row], reason, actor)
+    return to_model(row, production_version(session, name))
+
+
+def halt_models(
+    session: Session, name_prefix: str, tags: Mapping[str, str], reason: str, actor: ActorContext
+) -> HaltResult:
+    """Halt every visible model that matches; one that is halted already is left as it is, with its own reason.
+
+    Args:
+        name_prefix, tags: all must match; without both, every model does.
+
+    Raises:
+        InvalidField: the reason is blank.
+    """
+    _check_reason(reason)
+    selection = select_models(name_prefix, tags).with_for_update()
+    rows = session.scalars(selection, execution_options={"populate_existing": True}).all()
+    halted_before = [row for row in rows if row.halted_at is not None]
+    running = [row for row in rows if row.halted_at is None]
+    _halt(session, running, reason, actor)
+    return HaltResult(with_production(session, running), with_production(session, halted_before))
+
+
+def _check_reason(reason: str) -> None:
     if not reason.strip():
         raise InvalidField(FieldViolation("reason", "is blank; state why, for all whose calls are rejected"))
-    row = model_row(session, name, lock=True)
-    row.halted_by, row.halt_reason, row.halted_at = actor.name, reason, actor.at
-    touch_model(row, actor)
-    audit.append(session, Kind.HALTED, name, Halt(actor.name, reason, actor.at), actor)
-    return to_model(row, production_version(session, name))
+
+
+def _halt(session: Session, rows: Sequence[ModelRow], reason: str, actor: ActorContext) -> None:
+    for row in rows:
+        row.halted_by, row.halt_reason, row.halted_at = actor.name, reason, actor.at
+        touch_model(row, actor)
+    halt = Halt(actor.name, reason, actor.at)
+    audit.append_all(session, Kind.HALTED, [(row.name, 0, halt) for row in rows], actor)
 
 
 def resume_model(session: Session, name: str, reason: str, actor: ActorContext) -> Model:

@@ -3,8 +3,9 @@
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 
-from sqlalchemy import ColumnElement, and_, select
+from sqlalchemy import ColumnElement, Select, and_, select
 from sqlalchemy.orm import Session
 
 from modelward.lifecycle import MetricRange, Model, ModelVersion, Page, Stage
@@ -16,6 +17,8 @@ from modelward_server.storage.tables import ModelRow, VersionRow
 
 NAMED = (VersionRow.model, VersionRow.version)
 TAGGED = (VersionTagRow.model, VersionTagRow.version)
+MAX_NAMES = 1000
+"""Names in one query: databases limit the number of its parameters."""
 MEASURED = (VersionMetricRow.model, VersionMetricRow.version)
 
 
@@ -51,8 +54,21 @@ def list_models(
         page_token,
         list_key,
     )
-    in_production = _production_versions(session, [row.name for row in page.items])
-    return Page(tuple(to_model(row, in_production.get(row.name, 0)) for row in page.items), page.next_page_token)
+    return Page(with_production(session, page.items), page.next_page_token)
+
+
+def with_production(session: Session, rows: Sequence[ModelRow]) -> tuple[Model, ...]:
+    """Return the models of some rows, each with its version in production."""
+    names = [row.name for row in rows]
+    in_production = _production_versions(session, names)
+    return tuple(to_model(row, in_production.get(row.name, 0)) for row in rows)
+
+
+def select_models(name_prefix: str, tags: Mapping[str, str]) -> Select[ModelRow]:
+    """Select every visible model whose name has the prefix and that has all tags; all where neither is given."""
+    named = [starts_with(ModelRow.name, name_prefix)] if name_prefix else []
+    tagged = [condition.holds_for([ModelRow.name]) for condition in _model_conditions((), tags)]
+    return select(ModelRow).where(is_visible(ModelRow.name), *named, *tagged).order_by(ModelRow.name)
 
 
 def _model_conditions(stages: Collection[Stage], tags: Mapping[str, str]) -> Iterator[Condition]:
@@ -64,10 +80,10 @@ def _model_conditions(stages: Collection[Stage], tags: Mapping[str, str]) -> Ite
 
 
 def _production_versions(session: Session, models: list[str]) -> dict[str, int]:
-    query = select(VersionRow.model, VersionRow.version).where(
-        VersionRow.model.in_(models), VersionRow.stage == Stage.PRODUCTION
-    )
-    return dict(session.execute(query).all())
+    query = select(VersionRow.model, VersionRow.version).where(VersionRow.stage == Stage.PRODUCTION)
+    batches = (models[start : start + MAX_NAMES] for start in range(0, len(models), MAX_NAMES))
+    found = (session.execute(query.where(VersionRow.model.in_(batch))).all() for batch in batches)
+    return dict(chain.from_iterable(found))
 
 
 def list_versions(

@@ -1,10 +1,9 @@
 """The registry's methods for stages: transitions, halts, policies, and resolution of versions."""
 
-from functools import partial
-
 from modelward.lifecycle import Stage, VersionRef
 from modelward.shared.convert.common import ref_from_proto
 from modelward.shared.convert.lifecycle import (
+    halt_result_to_proto,
     model_to_proto,
     rollback_result_to_proto,
     transition_result_to_proto,
@@ -66,7 +65,7 @@ class StageServicer(LifecycleServiceServicer):
         )
 
     async def RollbackModel(self, request: pb.RollbackModelRequest, context: Context) -> pb.RollbackModelResponse:
-        run = self._unit_of_work.dry_run if request.dry_run else partial(self._unit_of_work.run_idempotent, urgent=True)
+        run = self._unit_of_work.dry_run if request.dry_run else self._unit_of_work.run_idempotent
         return await run(
             request,
             context,
@@ -82,6 +81,17 @@ class StageServicer(LifecycleServiceServicer):
             context,
             lambda session, actor: pb.HaltModelResponse(
                 model=model_to_proto(halts.halt_model(session, request.model, request.reason, actor))
+            ),
+            urgent=True,
+        )
+
+    async def HaltModels(self, request: pb.HaltModelsRequest, context: Context) -> pb.HaltModelsResponse:
+        run = self._unit_of_work.dry_run if request.dry_run else self._unit_of_work.run_idempotent
+        return await run(
+            request,
+            context,
+            lambda session, actor: halt_result_to_proto(
+                halts.halt_models(session, request.name_prefix, request.tags, request.reason, actor)
             ),
             urgent=True,
         )

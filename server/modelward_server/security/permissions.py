@@ -40,6 +40,7 @@ PERMISSIONS = {
         "TransitionModelVersion": OPERATOR,
         "RollbackModel": OPERATOR,
         "HaltModel": OPERATOR,
+        "HaltModels": Permission(Role.OPERATOR, Reach.LISTED),
         "ResumeModel": OPERATOR,
         "DeleteArtifact": OPERATOR,
         "ResolveModel": VIEWER,

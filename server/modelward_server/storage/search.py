@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from sqlalchemy import ColumnElement, Select, and_, exists, func, select, true
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import InstrumentedAttribute, Session
 
 from modelward.lifecycle import Page
 from modelward_server.storage.paging import Key, PageRequest
@@ -42,7 +42,7 @@ class Condition:
         rows = select(*self.columns).where(self.holds)
         return rows.where(key_range(self.columns[0])) if self.in_order else rows
 
-    def holds_for(self, names: Sequence[ColumnElement[Any]]) -> ColumnElement[bool]:
+    def holds_for(self, names: Sequence[ColumnElement[Any] | InstrumentedAttribute[Any]]) -> ColumnElement[bool]:
         same = (column == name for column, name in zip(self.columns, names, strict=True))
         # With an offset PostgreSQL evaluates it row by row, as the scan needs, instead of turning it into a join.
         return exists(select(*self.columns).where(*same, self.holds).offset(0))

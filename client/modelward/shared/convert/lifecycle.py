@@ -8,6 +8,7 @@ from modelward.lifecycle import (
     ArtifactDeletion,
     GateResult,
     Halt,
+    HaltResult,
     MetricRange,
     Model,
     ModelFormat,
@@ -250,6 +251,19 @@ def rollback_result_to_proto(result: RollbackResult) -> pb.RollbackModelResponse
         version=version_to_proto(result.version),
         archived=version_to_proto(result.archived) if result.archived else None,
         transition=transition_to_proto(result.transition),
+    )
+
+
+def halt_result_to_proto(result: HaltResult) -> pb.HaltModelsResponse:
+    return pb.HaltModelsResponse(
+        halted=map(model_to_proto, result.halted), already_halted=map(model_to_proto, result.already_halted)
+    )
+
+
+def halt_result_from_proto(message: pb.HaltModelsResponse) -> HaltResult:
+    return HaltResult(
+        halted=tuple(map(model_from_proto, message.halted)),
+        already_halted=tuple(map(model_from_proto, message.already_halted)),
     )
 
 
