@@ -31,7 +31,7 @@ def new_version(client: Client, name: str, folder: Path) -> ModelVersion:
     return client.register(f"{name}-{next(names)}", folder / "model.bin")
 
 
-@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(12), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(truth=outcomes, data=st.data())
 def test_in_whatever_order_and_however_often_the_parts_come(
     client: Client, name: str, tmp_path_factory: pytest.TempPathFactory, truth: Truth, data: st.DataObject

@@ -1,4 +1,4 @@
-"""Two servers and a dozen workers, of whom one after the other is killed, and a server too: every job is done, each has
+"""Two servers and several workers, of whom one after the other is killed, and a server too: every job is done, each has
 one version, and who lost a lease changes nothing.
 """
 
@@ -17,10 +17,10 @@ from modelward import Client, Job, JobState, errors
 from tests.support.forked_server import ForkedServer
 from tests.support.job_worker import work_until_killed
 from tests.support.postgres import DATABASES, new_database
+from tests.support.scale import FULL
 from tests.system.conftest import Serve
 
-JOBS = 30
-WORKERS = 12
+JOBS, WORKERS = (30, 12) if FULL else (12, 8)
 QUEUE = "race"
 PATIENCE_SECONDS = 120.0
 choice = random.Random(3)
