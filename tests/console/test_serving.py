@@ -1,5 +1,6 @@
 """The console as a part of the server, over HTTP."""
 
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
@@ -35,3 +36,28 @@ async def test_a_console_without_changes_offers_none(tmp_path: Path) -> None:
         assert (await browser.get("/models/spx/halt")).status_code == 404
         assert (await browser.post("/models/spx/halt", data={"reason": "r"})).status_code == 404
     running.stop()
+
+
+async def test_an_open_page_is_told_of_a_change_and_the_server_stops_nevertheless(tmp_path: Path) -> None:
+    running = RunningServer(Settings(port=0, data_dir=tmp_path, console_port=0, grace_seconds=3))
+    address = f"http://127.0.0.1:{running.app.console.port}"
+    async with (
+        AsyncClient(running.target) as client,
+        httpx.AsyncClient(base_url=address, timeout=20) as browser,
+        browser.stream("GET", "/events") as events,
+    ):
+        lines = events.aiter_lines()
+        assert await anext(lines) == ": connected"
+        await client.create_model("spx")
+        await client.halt("spx", reason="exchange outage")
+        told = [line async for line in until_data(lines)]
+        assert told == ['data: ["spx"]']
+        running.stop()
+
+
+async def until_data(lines: AsyncIterator[str]) -> AsyncIterator[str]:
+    """Yield the first line with data."""
+    async for line in lines:
+        if line.startswith("data: "):
+            yield line
+            return

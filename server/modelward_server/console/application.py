@@ -9,7 +9,7 @@ from urllib.parse import quote
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
-from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, HTMLResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
@@ -29,6 +29,7 @@ from modelward_server.console.guard import (
     is_own_origin,
     session_of,
 )
+from modelward_server.console.live import events
 from modelward_server.console.pages import audit, inventory, login, model, now, retraining, system, version
 from modelward_server.console.rendering import page
 from modelward_server.console.sessions import Connect, Session, Sessions
@@ -86,6 +87,7 @@ def _routes() -> list[Route]:
         *_page("/inventory", inventory),
         _download("/inventory.csv", inventory.as_csv, "text/csv", "modelward-inventory.csv"),
         *_page("/system", system),
+        Route("/events", _guarded(_events)),
         Route("/find", _find),
         Route("/login", _login, name="login"),
         Route("/login", _sign_in, methods=["POST"]),
@@ -178,6 +180,16 @@ def _report(content: bytes) -> Response:
 
 async def _report_style(_: Request) -> Response:
     return FileResponse(REPORT_STYLE)
+
+
+async def _events(request: Request) -> Response:
+    """Tell an open page which models change, as server-sent events."""
+    session = await session_of(request)
+    try:
+        await session.caller()
+    except NotAuthenticated:
+        return Response(status_code=204)  # Which tells a browser not to connect again.
+    return StreamingResponse(events(session.live), media_type="text/event-stream")
 
 
 async def _find(request: Request) -> Response:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from modelward import AsyncClient, Caller
+from modelward_server.console.live import Live
 
 MAX_SESSIONS = 1000
 """Of more than this, the one that was used least recently ends."""
@@ -28,8 +29,13 @@ class Session:
     form_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
     """The secret in its forms, which no other site can read."""
     used_at: float = field(default_factory=time.monotonic)
+    live: Live = field(init=False)
+    """The changes that its open pages are told."""
     _caller: Caller | None = None
     _asked_at: float = -CALLER_SECONDS
+
+    def __post_init__(self) -> None:
+        self.live = Live(self.client)
 
     async def caller(self) -> Caller:
         """Return who its user is to the server, as the server said within the last `CALLER_SECONDS`.
