@@ -10,6 +10,8 @@ from modelward import AsyncClient
 from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Starts servers.
+
 
 async def test_a_server_serves_its_console_until_it_stops(tmp_path: Path) -> None:
     running = RunningServer(Settings(port=0, data_dir=tmp_path, console_port=0))
