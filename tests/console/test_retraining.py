@@ -8,6 +8,7 @@ import pytest
 
 from modelward import AsyncClient
 from modelward.caller import Role
+from modelward.retraining import JobState
 from modelward_server.console.pages import retraining
 from tests.console.conftest import sign_in
 from tests.security.test_tokens import token_of
@@ -48,15 +49,28 @@ async def test_next_firings_are_shown_until_the_schedule_is_paused(
 async def test_no_more_than_a_page_of_jobs_is_shown(
     browser: httpx.AsyncClient, sdk: AsyncClient, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert retraining.ROWS == 50
+    assert retraining.ROWS == sum(retraining.JOBS.values()) == 50
     monkeypatch.setattr(retraining, "ROWS", 2)
+    monkeypatch.setattr(retraining, "JOBS", {JobState.PENDING: 2})
     for number in range(3):
         await sdk.create_model(f"{number}-{name}")
         await sdk.request_retraining(f"{number}-{name}")
     shown = (await browser.get("/retraining.json")).json()
     assert [job["model"] for job in shown["jobs"]] == [f"2-{name}", f"1-{name}"]
     assert max(map(len, (shown["due"], shown["firings"], shown["upcoming"], shown["schedules"]))) <= 2
-    assert "The first 2;" in (await browser.get("/retraining")).text
+    assert "The newest of each state;" in (await browser.get("/retraining")).text
+
+
+async def test_dead_jobs_come_first_with_what_failed(browser: httpx.AsyncClient, sdk: AsyncClient, name: str) -> None:
+    for model in (name, f"later-{name}"):
+        await sdk.create_model(model)
+        await sdk.request_retraining(model)
+    job = await sdk.fail_job(await sdk.lease_job(name, holder="worker"), HOSTILE, give_up=True)
+    jobs = (await browser.get("/retraining.json")).json()["jobs"]
+    assert [job["state"] for job in jobs] == sorted((job["state"] for job in jobs), key=list(retraining.JOBS).index)
+    page = (await browser.get("/retraining")).text
+    assert "dead: &lt;script&gt;" in page.partition(job.job_id)[2].partition("</tr>")[0]
+    assert HOSTILE not in page
 
 
 @pytest.mark.parametrize("path", ["/retraining", "/retraining.json"])

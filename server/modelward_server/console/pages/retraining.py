@@ -17,8 +17,8 @@ ROWS = 50
 """The most rows of each list on the page."""
 NEXT = 5
 """The most firings that are predicted for each schedule."""
-OPEN = (JobState.PENDING, JobState.LEASED, JobState.FAILED)
-"""The states of jobs that somebody waits for, or must look at."""
+JOBS = {JobState.FAILED: 15, JobState.LEASED: 20, JobState.PENDING: 15}
+"""The most jobs of each state that somebody must look at or waits for, in the order of the page."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,9 @@ class View:
 
     due: Sequence[DueModel]
     jobs: Sequence[Job]
+    """Dead ones first, then those that a worker holds, then those that wait."""
+    more_jobs: bool
+    """Whether there may be more."""
     schedules: Sequence[Planned]
     upcoming: Sequence[Upcoming]
     """The next first."""
@@ -58,16 +61,18 @@ class View:
 
 async def fetch(client: AsyncClient, request: Request) -> View:
     """Fetch the page."""
-    due, jobs, schedules, firings = await asyncio.gather(
+    due, queue, schedules, firings = await asyncio.gather(
         first(client.list_due(), ROWS),
-        first(client.list_jobs(states=OPEN), ROWS),
+        asyncio.gather(*(first(client.list_jobs(states=(state,)), most) for state, most in JOBS.items())),
         first(client.list_schedules(), ROWS),
         first(client.list_firings(), ROWS),
     )
     planned = await asyncio.gather(*(_planned(client, schedule) for schedule in schedules))
     upcoming = [Upcoming(one.schedule, firing) for one in planned for firing in one.firings]
     upcoming.sort(key=lambda one: one.firing.at)
-    return View(due, jobs, planned, upcoming[:ROWS], firings, ROWS)
+    jobs = [job for of_state in queue for job in of_state]
+    more = any(len(found) == most for found, most in zip(queue, JOBS.values(), strict=True))
+    return View(due, jobs, more, planned, upcoming[:ROWS], firings, ROWS)
 
 
 async def _planned(client: AsyncClient, schedule: Schedule) -> Planned:
