@@ -62,8 +62,13 @@ async def test_page_tells_who_when_and_why(browser: httpx.AsyncClient, name: str
     assert HOSTILE not in page
     before = (await browser.get("/inventory", params={"as_of": "2001-01-01T00:00", "prefix": name})).text
     assert "No model existed then" in before
-    assert (await browser.get("/inventory?as_of=then")).status_code == 400
     assert (await browser.get("/inventory?page=guessed")).status_code == 400
+
+
+@pytest.mark.parametrize("path", ["/inventory?as_of=", "/inventory.csv?as_of=", "/audit?since=", "/audit?until="])
+@pytest.mark.parametrize("at", ["then", "0001-01-01T00:00%2B05:00", "9999-12-31T23:59:59.999999"])
+async def test_what_is_no_instant_is_refused(browser: httpx.AsyncClient, path: str, at: str) -> None:
+    assert (await browser.get(path + at)).status_code == 400
 
 
 async def test_a_model_with_nothing_in_production_is_listed(

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import MAXYEAR, UTC, datetime
 from typing import TypeVar
 
 from starlette.requests import Request
@@ -112,9 +112,12 @@ def instant(text: str) -> datetime | None:
         return None
     try:
         at = datetime.fromisoformat(text)
-    except ValueError:
+        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         raise InvalidField(FieldViolation("as_of", f"{text!r} is not an instant such as 2026-03-02T14:31")) from None
-    return at if at.tzinfo else at.replace(tzinfo=UTC)
+    if at.year == MAXYEAR:
+        raise InvalidField(FieldViolation("as_of", "is in the last year that there is"))
+    return at
 
 
 def production_periods(transitions: Sequence[Transition]) -> list[Period]:
