@@ -30,7 +30,21 @@ from modelward_server.console.guard import (
     session_of,
 )
 from modelward_server.console.live import events
-from modelward_server.console.pages import audit, inventory, login, model, now, retraining, system, version
+from modelward_server.console.pages import (
+    ab_tests,
+    audit,
+    comparisons,
+    drift,
+    engines,
+    inventory,
+    login,
+    model,
+    now,
+    performance,
+    retraining,
+    system,
+    version,
+)
 from modelward_server.console.rendering import page
 from modelward_server.console.sessions import Connect, Session, Sessions
 
@@ -75,10 +89,16 @@ def _routes() -> list[Route]:
         *_page("/", now, "/now"),
         *_page("/models/{model}", model),
         *_page("/models/{model}/versions/{version:int}", version),
+        *_page("/models/{model}/drift", drift),
+        *_page("/models/{model}/performance", performance),
+        *_page("/models/{model}/comparisons", comparisons),
+        *_page("/models/{model}/ab", ab_tests),
+        *_page("/engines", engines),
         Route("/models/{model}/{act}", _guarded(_ask)),
         Route("/models/{model}/{act}", _guarded(_act), methods=["POST"]),
         Route("/reports/drift/{report}", _guarded(_drift_report)),
         Route("/reports/comparisons/{comparison}", _guarded(_comparison_report)),
+        Route("/reports/ab/{test}", _guarded(_ab_report)),
         *_page("/retraining", retraining),
         *_page("/audit", audit),
         _download("/audit/export.jsonl", audit.as_json_lines, "application/x-ndjson", "modelward-audit.jsonl"),
@@ -172,6 +192,11 @@ async def _drift_report(request: Request) -> Response:
 async def _comparison_report(request: Request) -> Response:
     session = await session_of(request)
     return _report(await session.client.render_comparison(request.path_params["comparison"]))
+
+
+async def _ab_report(request: Request) -> Response:
+    session = await session_of(request)
+    return _report(await session.client.render_ab_test(request.path_params["test"]))
 
 
 def _report(content: bytes) -> Response:

@@ -1,0 +1,50 @@
+"""Whether a drift report would have found drift at other limits."""
+
+from collections.abc import Set
+from dataclasses import dataclass
+
+from modelward.drift import DriftReport, FeatureDrift, JointDrift
+
+ROUNDING = 1e-12
+"""Differences of a confidence that are no more than rounding errors."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """From where on a difference counts as drift."""
+
+    score: float
+    """The score from which a feature's effect counts; 0.5 is its threshold."""
+    confidence: float
+    """One minus the accepted false discovery rate."""
+    ignored: Set[str]
+    """Features that do not count."""
+
+
+def would_alarm(report: DriftReport, limits: Limits) -> bool:
+    """Return whether a report would have found drift, by the same rules as when it was made but at other limits.
+
+    Args:
+        report: the report. Its p-values do not depend on the limits; its scores are relative to thresholds of its time.
+        limits: the score, the confidence and the ignored features to decide by.
+    """
+    deciding = [feature for feature in report.features if feature.name not in limits.ignored]
+    return any(_counts(one.score, one.adjusted_p_value, limits) for one in deciding) or _joint(report.joint, deciding, limits)
+
+
+def _counts(score: float, p_value: float, limits: Limits) -> bool:
+    return score >= limits.score and p_value + limits.confidence <= 1 + ROUNDING
+
+
+def _joint(joint: JointDrift, deciding: list[FeatureDrift], limits: Limits) -> bool:
+    """Return whether all features together would have drifted; nothing was examined where `rows` is 0."""
+    if not joint.rows:
+        return False
+    score = 1 - 2 ** -((joint.auc - 0.5) / (joint.auc_threshold - 0.5))
+    return _counts(score, _adjusted(joint.p_value, [*(one.p_value for one in deciding), joint.p_value]), limits)
+
+
+def _adjusted(p_value: float, tests: list[float]) -> float:
+    """Return a p-value that is adjusted for the false discovery rate among tests (Benjamini and Hochberg, 1995)."""
+    ordered = sorted(tests)
+    return min(one * len(tests) / rank for rank, one in enumerate(ordered, 1) if one >= p_value)
