@@ -29,7 +29,9 @@ def would_alarm(report: DriftReport, limits: Limits) -> bool:
         limits: the score, the confidence and the ignored features to decide by.
     """
     deciding = [feature for feature in report.features if feature.name not in limits.ignored]
-    return any(_counts(one.score, one.adjusted_p_value, limits) for one in deciding) or _joint(report.joint, deciding, limits)
+    return any(_counts(one.score, one.adjusted_p_value, limits) for one in deciding) or _joint(
+        report.joint, deciding, limits
+    )
 
 
 def _counts(score: float, p_value: float, limits: Limits) -> bool:
