@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from starlette.requests import Request
 
 from modelward import AsyncClient
-from modelward._times import parse_duration
 from modelward.drift import Performance
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion
@@ -17,8 +17,13 @@ from modelward_server.reports.intervals import axis
 from modelward_server.reports.wording import ticks
 
 TEMPLATE = "performance"
-PERIODS = {"1h": "an hour", "1d": "a day", "7d": "a week", "30d": "30 days"}
-"""The lengths of a period to choose from; any other may be given in the address."""
+PERIODS = {
+    "1h": ("an hour", timedelta(hours=1)),
+    "1d": ("a day", timedelta(days=1)),
+    "7d": ("a week", timedelta(days=7)),
+    "30d": ("30 days", timedelta(days=30)),
+}
+"""The lengths of a period to choose from, with their names."""
 
 
 @dataclass(frozen=True)
@@ -79,25 +84,23 @@ class View:
 
     @property
     def choices(self) -> dict[str, str]:
-        """The lengths of a period to choose from, and that of this page, with their names."""
-        return {self.period: self.period} | PERIODS if self.period not in PERIODS else PERIODS
+        """The lengths of a period to choose from, with their names."""
+        return {length: text for length, (text, _) in PERIODS.items()}
 
 
 async def fetch(client: AsyncClient, request: Request) -> View:
-    """Fetch the performance of a version; `period` in the query is a duration such as 7d.
+    """Fetch the performance of a version; `period` in the query is one of `PERIODS`.
 
     Raises:
         ModelNotFound, VersionNotFound: it does not exist.
         InvalidField: a parameter cannot be read.
     """
     period = request.query_params.get("period", "").strip() or "1d"
-    try:
-        length = parse_duration(period)
-    except ValueError:
-        raise InvalidField(FieldViolation("period", f"{period[:40]!r} is not a duration such as 7d")) from None
+    if period not in PERIODS:
+        raise InvalidField(FieldViolation("period", f"{period[:40]!r} is not one of {', '.join(PERIODS)}"))
     model = await client.get_model(request.path_params["model"])
     version = await shown_version(client, model, request)
-    newest = await first(client.list_performance(version, period=length), ROWS) if version else ()
+    newest = await first(client.list_performance(version, period=PERIODS[period][1]), ROWS) if version else ()
     periods = list(reversed(newest))
     return View(model.name, version, period, periods, len(periods) == ROWS, _metrics(version, periods))
 
