@@ -12,6 +12,7 @@ SERVER = "the server's entry points"
 """Used in place of a module: commands that the server registers as `modelward.commands` entry points."""
 SECTIONS = {
     "Inspect": {
+        "status": "status",
         "models": "lifecycle",
         "versions": "lifecycle",
         "show": "lifecycle",

@@ -22,6 +22,7 @@ from modelward.shared.json_values import to_json
 
 T = TypeVar("T")
 STYLES = {"training": "cyan", "staging": "yellow", "production": "bold green", "archived": "dim", "failed": "red"}
+STYLES |= {"critical": "bold red", "warning": "yellow", "notice": "cyan", "ok": "green"}
 NUMBER = re.compile(r"([<>]?[+-]?(\d[\d,]*(\.\d+)?(e[+-]?\d+)?%?|∞)|n/a|none)?")
 TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
 MIN_PROSE = 12
@@ -54,6 +55,11 @@ class Output:
         self._as_json = as_json
         bounded = "COLUMNS" in os.environ or (sys.stdout is not None and sys.stdout.isatty())
         self._console = Console(highlight=False, markup=False, width=None if bounded else UNBOUNDED)
+
+    @property
+    def is_json(self) -> bool:
+        """Whether a program reads the output."""
+        return self._as_json
 
     def rows(
         self,
@@ -121,14 +127,28 @@ class Output:
                 self._console.print(Padding(sentence, (0, 0, 0, 4)))
 
     def record(self, result: Any, facts: Mapping[str, Any], *more: object) -> None:
-        """Print one dataclass as a list of fields, followed by further parts."""
+        """Print one dataclass as a list of fields, followed by further parts.
+
+        Args:
+            facts: the fields.
+            more: texts, tables, and tables with the heading and the texts of a last column that may be long.
+        """
         if self._as_json:
             self.json(result)
             return
         self._facts({name: _lines(value) for name, value in facts.items() if value not in ("", None, (), {})})
         for part in more:
             self._console.print()
-            self._listed(part) if isinstance(part, Cells) else self._console.print(_visible(part))
+            self._part(part)
+
+    def _part(self, part: object) -> None:
+        if isinstance(part, Cells):
+            self._listed(part)
+        elif isinstance(part, tuple):
+            cells, heading, texts = part
+            self._listed(cells, heading, [visible(text) for text in texts])
+        else:
+            self._console.print(_visible(part))
 
     def _facts(self, facts: Mapping[str, Text | Table]) -> None:
         """Print fields next to their names; below them where an id would be truncated."""
