@@ -1,6 +1,6 @@
 """What halting many models costs: one call of `HaltModels` beside a call of `HaltModel` for each, in one run.
 
-    python benchmarks/halts.py [--models 60 1000] [--times 20] [--database-url postgresql+psycopg://…]
+    python benchmarks/halts.py [--models 60] [--times 20] [--database-url postgresql+psycopg://…]
 
 `modelward serve` on SQLite, or on an empty PostgreSQL database, over gRPC; each answered halt is on disk, with its
 audit record. Both ways are timed in turn, and all models are resumed before each.
@@ -20,7 +20,7 @@ from modelward import Client
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--models", type=int, nargs="+", default=[60, 1000], help="how many models are halted")
+    parser.add_argument("--models", type=int, nargs="+", default=[60], help="how many models are halted")
     parser.add_argument("--times", type=int, default=20, help="how many halts of all of them are timed, in each way")
     parser.add_argument("--database-url", default="", help="an empty PostgreSQL database")
     given = parser.parse_args()
