@@ -253,6 +253,7 @@ def _read(version: ModelVersion, folder: Path) -> str:
     return (folder / version.files[0].path).read_text()
 
 
+@pytest.mark.system  # Takes seconds.
 def test_many_models_are_followed_on_one_connection_by_a_handful_of_threads(
     server: RunningServer, name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -352,6 +353,7 @@ async def test_follow_with_the_former_name_of_max_staleness_warns_its_caller(
     assert caught[0].filename == __file__
 
 
+@pytest.mark.system  # Takes seconds.
 def test_engine_keeps_working_and_starts_while_the_server_is_away(tmp_path: Path) -> None:
     settings = Settings(port=0, data_dir=tmp_path / "data")
     running = RunningServer(settings)

@@ -126,6 +126,7 @@ async def test_the_grid_shows_which_engine_runs_what_and_why_not_the_expected_ve
     assert "<script>alert" not in (await browser.get("/engines", params={"prefix": HOSTILE})).text
 
 
+@pytest.mark.system  # Takes seconds.
 async def test_no_more_than_fifty_models_and_thirty_engines_are_in_the_grid(
     browser: httpx.AsyncClient, sdk: AsyncClient, name: str, two: dict[str, str]
 ) -> None:

@@ -249,6 +249,7 @@ def _watched(reference: Any, normalized_ranks: Any) -> float:
     return detector.evidence
 
 
+@pytest.mark.system  # Takes seconds.
 def test_detector_keeps_its_promise_on_exchangeable_rows() -> None:
     runs, alarms = 100, 0
     for seed in range(runs):

@@ -179,6 +179,7 @@ def promoted(server: RunningServer, tmp_path_factory: pytest.TempPathFactory) ->
     return prefix
 
 
+@pytest.mark.system  # Takes seconds.
 @settings(max_examples=examples(8), deadline=None)
 @given(LISTS_OF_ACTS)
 def test_whatever_others_do_meanwhile_all_models_are_halted_at_one_point_of_the_log(

@@ -101,6 +101,7 @@ async def test_audit_log_has_the_registration_and_its_reference_in_one_transacti
     assert len({one.happened_at for one in records}) == 1
 
 
+@pytest.mark.system  # Takes seconds.
 @pytest.mark.parametrize(("rows", "places"), [(300, 8), (300_000, 3)], ids=["small", "large"])
 def test_connection_that_breaks_at_any_place_leaves_one_version_with_its_reference(
     server: RunningServer, name: str, model: Path, rows: int, places: int

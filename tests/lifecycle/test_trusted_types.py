@@ -42,6 +42,7 @@ def no_warnings() -> Iterator[None]:
         yield
 
 
+@pytest.mark.system  # Takes seconds.
 @pytest.mark.parametrize("cases", [estimator_cases, composition_cases], ids=["estimators", "compositions"])
 def test_scikit_learns_models_load_by_themselves_and_predict_as_before(cases: Any, tmp_path: Path) -> None:
     found = {case.name: _untrusted(case, tmp_path / "model.skops") for case in cases()}

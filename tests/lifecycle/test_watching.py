@@ -186,6 +186,7 @@ async def test_rollout_tells_who_converged_who_lags_and_who_is_gone(
         await client.report_active(f"{name}/9", engine="ny4-01")
 
 
+@pytest.mark.system  # Takes seconds.
 async def test_a_database_that_is_away_when_the_feed_begins_is_waited_for(
     tmp_path: Path, artifact: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

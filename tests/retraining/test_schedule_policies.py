@@ -181,6 +181,7 @@ def pair(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[list[Runnin
         one.stop()
 
 
+@pytest.mark.system  # Takes seconds.
 async def test_two_servers_on_one_database_fire_each_schedule_once(pair: list[RunningServer]) -> None:
     models = [f"spx-{number}" for number in range(15)]
     async with AsyncClient(pair[0].target, actor="tester") as client:

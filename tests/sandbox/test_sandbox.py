@@ -101,6 +101,7 @@ async def test_an_onnx_model_of_named_inputs_takes_its_columns_by_name(tmp_path:
         await run(tmp_path / "model.onnx", {"x0": DATA["x0"]}, ONNX)
 
 
+@pytest.mark.system  # Takes seconds.
 async def test_a_model_that_never_ends_is_stopped_at_the_time_limit(tmp_path: Path) -> None:
     begin = monotonic()
     with pytest.raises(ModelFailed, match=r"spx/3 was stopped after 4 s, the time limit"):
@@ -185,6 +186,7 @@ def _children(parent: int | str) -> list[str]:
     return " ".join(told.read_text() for told in Path(f"/proc/{parent}/task").glob("*/children")).split()
 
 
+@pytest.mark.system  # Takes seconds.
 @LINUX
 async def test_models_run_on_when_what_they_are_forked_from_was_killed(tmp_path: Path) -> None:
     model = LinearRegression().fit(MATRIX, DATA["x0"])

@@ -122,6 +122,7 @@ def test_what_came_before_a_break_is_kept_and_the_rest_completes_it(raw: Lifecyc
     assert upload(raw, header(content)) == (SIZE, True)
 
 
+@pytest.mark.system  # Takes seconds.
 def test_upload_goes_on_after_a_restart_of_the_server(tmp_path: Path, content: bytes) -> None:
     settings = Settings(port=0, data_dir=tmp_path)
     running = RunningServer(settings)

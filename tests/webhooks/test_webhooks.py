@@ -62,6 +62,7 @@ def _states(messages: list[dict[str, Any]], model: str) -> list[str]:
     return [said["data"]["job"]["state"] for said in messages if said["data"]["model"] == model]
 
 
+@pytest.mark.system  # Takes seconds.
 def test_what_happens_is_told_in_order_and_signed_also_by_two_servers(settings: Settings, receiver: Receiver) -> None:
     servers = [RunningServer(settings) for _ in range(2)]
     try:
@@ -83,6 +84,7 @@ def test_what_happens_is_told_in_order_and_signed_also_by_two_servers(settings: 
             server.stop()
 
 
+@pytest.mark.system  # Takes seconds.
 def test_what_is_not_taken_is_told_again_before_what_comes_after(settings: Settings, receiver: Receiver) -> None:
     receiver.statuses = [500, 302]
     server = RunningServer(settings)
@@ -94,6 +96,7 @@ def test_what_is_not_taken_is_told_again_before_what_comes_after(settings: Setti
     assert len(set(ids)) == 3
 
 
+@pytest.mark.system  # Takes seconds.
 def test_a_restart_loses_nothing(settings: Settings, receiver: Receiver) -> None:
     receiver.statuses = [503] * 1000
     first = RunningServer(settings)
@@ -203,6 +206,7 @@ async def test_one_deadline_holds_for_the_whole_exchange(dripping: str, monkeypa
     assert time.monotonic() - begun < PATIENCE_SECONDS / 2
 
 
+@pytest.mark.system  # Takes seconds.
 def test_a_receiver_that_drips_holds_up_neither_the_others_nor_the_stop(
     settings: Settings, receiver: Receiver, dripping: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
