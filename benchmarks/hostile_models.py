@@ -1,6 +1,6 @@
-"""Counts what becomes of changed files of boosters: refused by the check, refused by the library, run, or crashed.
+"""Counts what becomes of changed files of models: refused by the check or the library, run, stopped, or crashed.
 
-    python benchmarks/hostile_models.py lightgbm 3000
+    python benchmarks/hostile_models.py lightgbm|xgboost|catboost|onnx|skops 3000
 
 A file that passes the structure check is loaded, and predicts, in a process with limits of memory and time; one that
 crashes is kept under build/hostile/.
@@ -13,22 +13,25 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from tests.support.booster_models import KINDS, MODELS, frame_for
-from tests.support.hostile_files import changed
+from tests.support.format_models import FRAME, TARGET
+from tests.support.hostile_files import changed, changed_member
 
 from modelward.errors import ModelwardError
 from modelward.formats import formats
 
 KEPT = Path("build/hostile")
 MEMORY_BYTES = 3 << 30
-SECONDS = 20
+SECONDS = 5
 
 
 def main(name: str, count: int) -> None:
@@ -39,18 +42,46 @@ def main(name: str, count: int) -> None:
         runner = Runner(name)
         path = Path(folder) / "changed"
         for seed in range(count):
-            path.write_bytes(changed(originals[seed % len(originals)], seed))
+            change = changed_member if name == "skops" else changed
+            path.write_bytes(change(originals[seed % len(originals)], seed))
             outcomes[_outcome(name, path, runner, seed)] += 1
         runner.close()
     print(name, ", ".join(f"{outcome} {number:,}" for outcome, number in sorted(outcomes.items())))
 
 
 def _originals(name: str, folder: Path) -> list[Path]:
-    paths = []
-    for kind in KINDS:
-        paths.append(folder / kind)
-        formats()[name].save(MODELS[name](kind), paths[-1])
+    made = OTHERS[name]() if name in OTHERS else [MODELS[name](kind) for kind in KINDS]
+    paths = [folder / str(number) for number in range(len(made))]
+    for model, path in zip(made, paths, strict=True):
+        formats()[name].save(model, path)
     return [*paths, *(_as_json(path) for path in paths if name == "xgboost")]
+
+
+def _estimators() -> list[Any]:
+    from sklearn.ensemble import HistGradientBoostingRegressor, RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    up = (TARGET > 0).to_numpy()
+    return [
+        HistGradientBoostingRegressor(max_iter=5).fit(FRAME, TARGET),
+        RandomForestClassifier(5, max_depth=4).fit(FRAME, up),
+        make_pipeline(StandardScaler(), LogisticRegression()).fit(FRAME, up),
+    ]
+
+
+def _graphs() -> list[Any]:
+    import statsmodels.api as sm
+
+    from modelward.onnx_export import from_statsmodels
+
+    noisy = (TARGET + np.random.default_rng(1).normal(size=len(TARGET)) > 0).astype(int)
+    results = [sm.OLS(TARGET, FRAME).fit(), sm.Logit(noisy, FRAME).fit(disp=False)]
+    return [from_statsmodels(result, FRAME).model for result in results]
+
+
+OTHERS: dict[str, Callable[[], list[Any]]] = {"skops": _estimators, "onnx": _graphs}
 
 
 def _as_json(path: Path) -> Path:
@@ -96,9 +127,9 @@ class Runner:
         for line in self._process.stdout:  # A library may print lines of its own.
             if line.startswith("OUTCOME "):
                 return line.removeprefix("OUTCOME ").strip()
-        self._process.wait()
+        ended = self._process.wait()
         self._start()
-        return "crashed"
+        return "stopped at the time limit" if ended == -signal.SIGALRM else "crashed"
 
     def close(self) -> None:
         """End the process."""
@@ -107,7 +138,7 @@ class Runner:
 
 def run_all(name: str) -> None:
     """Load the files whose paths are on the standard input, and predict."""
-    known, rows = formats()[name], frame_for(name, rows=50)
+    known, rows = formats()[name], FRAME[:50] if name in OTHERS else frame_for(name, rows=50)
     for module in known.modules:
         importlib.import_module(module)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))

@@ -1,8 +1,10 @@
-"""Files of boosters that were changed: cut off, with other bytes, numbers or blocks, and with counts that are huge."""
+"""Files of models that were changed: cut off, with other bytes, numbers or blocks, and with counts that are huge."""
 
+import io
 import random
 import re
 import struct
+import zipfile
 
 NUMBERS = [b"-1", b"0", b"1", b"2", b"7", b"-2", b"-9", b"99", b"4096", b"2147483647", b"-2147483648", b"4294967295"]
 WORDS = [struct.pack("<i", value) for value in (-1, 0, 1, 2, 7, 255, 4096, 2**31 - 1, -(2**31))]
@@ -22,6 +24,22 @@ def changed(content: bytes, seed: int) -> bytes:
     for _ in range(chance.randint(1, 3)):
         content = chance.choice([cut, flip, block, number, number, word, word])(content, chance)
     return sized(content) if content.startswith(b"tree\n") and chance.random() < 0.9 else content
+
+
+def changed_member(content: bytes, seed: int) -> bytes:
+    """Return a zip file of which one member was changed, with checksums that fit.
+
+    Args:
+        content: the zip file.
+        seed: of the changes.
+    """
+    sink = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as given, zipfile.ZipFile(sink, "w") as made:
+        chosen = random.Random(seed).choice(given.namelist())
+        for name in given.namelist():
+            member = given.read(name)
+            made.writestr(name, changed(member, seed) if name == chosen else member)
+    return sink.getvalue()
 
 
 def cut(content: bytes, chance: random.Random) -> bytes:
