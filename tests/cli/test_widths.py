@@ -60,6 +60,7 @@ class Shown:
             f"ab list {self.name}": [self.test, f"{self.name}/1"],
             f"ab show {self.test}": ["challenger"],
             "due": [self.name],
+            "status": [],
             f"schedules {self.name}": [self.schedule.schedule_id],
             f"schedule list {self.name}": [self.schedule.schedule_id],
             f"schedule preview {self.schedule.schedule_id}": ["UTC"],

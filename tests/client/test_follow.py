@@ -315,10 +315,10 @@ def test_many_models_keep_working_while_the_server_is_away(tmp_path: Path) -> No
     running = RunningServer(settings)
     again = settings.model_copy(update={"port": int(running.target.rpartition(":")[2])})
     cache = tmp_path / "cache"
-    with Client(running.target, timeout=1) as client:
+    with Client(running.target) as patient, Client(running.target, timeout=1) as client:
         for one in ("a-0", "a-1"):
-            _weights(client, tmp_path, one, 1)
-        client.create_model("a-2")
+            _weights(patient, tmp_path, one, 1)
+        patient.create_model("a-2")
         with client.follow_many(["a-0", "a-1"], cache=cache, load=_read) as live:
             running.stop()
             with client.follow_many(["a-0", "a-1", "a-2"], cache=cache, load=_read) as started:
@@ -359,8 +359,8 @@ def test_engine_keeps_working_and_starts_while_the_server_is_away(tmp_path: Path
     running = RunningServer(settings)
     again = settings.model_copy(update={"port": int(running.target.rpartition(":")[2])})
     cache = tmp_path / "cache"
-    with Client(running.target, timeout=1) as client:
-        _promote(client, "spx", _model(0))
+    with Client(running.target) as patient, Client(running.target, timeout=1) as client:
+        _promote(patient, "spx", _model(0))
         with pytest.warns(DeprecationWarning, match="use max_staleness"):
             former = client.follow("spx", cache=cache, longest_staleness=timedelta(seconds=0.5))
         with (

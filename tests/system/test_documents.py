@@ -64,7 +64,9 @@ NOT_RUN = {
     "kubectl create secret generic modelward-tls --from-file=tls.crt --from-file=tls.key --from-file=ca.crt": (
         "needs a cluster"
     ),
-    "rpc             servicers: convert a request, call a rule, convert its result": "the picture of the layers",
+    "console         the registry in a browser, a client of the contract": "the picture of the layers",
+    "modelward serve --console-port 50062": "takes the ports; tests/console starts such servers",
+    "modelward console --server localhost:50061": "takes the port; tests/console serves the same",
     "mlflow ui --backend-store-uri sqlite:///my-registry/mlflow.db": "MLflow's own; test_demo.py reads the same",
     "modelward worker --queue gpu --dask tcp://10.0.0.5:8786 trading.models:train": (
         "needs a cluster; tests/retraining starts one"

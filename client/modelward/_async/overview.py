@@ -24,7 +24,8 @@ class AsyncOverviews(AsyncConnection):
             InvalidField: the page is too large, or the token is not one of this list.
 
         Examples:
-            >>> mw.get_overview(name_prefix="spx-trend").models[0].version
+            >>> overview = await mw.get_overview(name_prefix="spx-trend")
+            >>> overview.models[0].version
             1
         """
         request = pb.GetOverviewRequest(name_prefix=name_prefix, page_size=page_size, page_token=page_token)

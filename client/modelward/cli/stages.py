@@ -61,7 +61,7 @@ def rollback(client: Client, out: Output, model: str, reason: str, dry_run: bool
 def halt(
     client: Client, out: Output, model: str, reason: str, confirm: Confirm, *, dry_run: bool, **selection: Any
 ) -> None:
-    """Halt MODEL, or many models at once: they no longer resolve until each is resumed.
+    """Halt MODEL, or many models at once, until each is resumed.
 
     The reason is shown to everyone whose call is rejected. Of several conditions all must match, and either all models
     that match are halted or none.

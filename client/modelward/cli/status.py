@@ -23,7 +23,7 @@ BARS = "▁▂▃▄▅▆▇█"
 @click.option("--watch", is_flag=True, help="Refresh every 2 seconds, until Ctrl-C.")
 @remote
 def status(client: Client, out: Output, watch: bool) -> None:
-    """Show what needs attention first, then the models in production.
+    """Show what needs attention, and what is in production.
 
     The worst is first; of the models in production 50 are shown.
     """
