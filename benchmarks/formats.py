@@ -32,11 +32,8 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from tests.support.comparison_models import SKOPS
-
 from modelward.formats import formats
 from modelward.signature import ColumnKind
-from modelward_server.mlflow.mlmodel import describe_model
 
 FEATURES, SIZES = 20, (1, 1000)
 NAMES = [f"x{i}" for i in range(FEATURES)]
@@ -113,15 +110,23 @@ RAW: dict[str, Callable[[Any], Call]] = {
     "skops": lambda raw: raw.predict,
     "onnx": lambda raw: lambda rows: raw.run(None, {raw.get_inputs()[0].name: rows}),
     "lightgbm": lambda raw: partial(raw.predict, num_threads=1),
-    "xgboost": lambda raw: raw.inplace_predict,
+    "xgboost": lambda raw: _in_one_thread(raw).inplace_predict,
     "catboost": lambda raw: partial(raw.predict, thread_count=1),
 }
 """The call of the library's own that somebody would make without Modelward."""
 
 
+def _in_one_thread(booster: Any) -> Any:
+    booster.set_param({"nthread": 1})
+    return booster
+
+
 def _save(name: str, folder: Path) -> Path:
     """Save a model that was trained on columns with names, with MLflow's description beside it."""
     import pandas as pd
+    from tests.support.comparison_models import SKOPS
+
+    from modelward_server.mlflow.mlmodel import describe_model
 
     folder.mkdir()
     features, known = pd.DataFrame(_rows(5000), columns=NAMES), formats()[name]

@@ -51,7 +51,7 @@ SECTIONS = {
         "worker": "worker",
     },
     "MLflow": {"import": "mlflow", "reconcile": "mlflow"},
-    "Run": {"serve": SERVER, "health": "health", "token": SERVER, "backup": SERVER, "demo": "demo"},
+    "Run": {"serve": SERVER, "console": SERVER, "health": "health", "token": SERVER, "backup": SERVER, "demo": "demo"},
 }
 MODULES = {command: module for section in SECTIONS.values() for command, module in section.items()}
 
