@@ -94,7 +94,7 @@ def _told(call: Callable[[], object]) -> str:
 def test_no_secret_is_written_whatever_fails(server: Talkative, database: FlakyProxy, tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_bytes(b"weights")
     tokens = itertools.cycle([TOKEN, JWT])
-    with Client(server.target, token=lambda: next(tokens), timeout=2) as client:
+    with Client(server.target, token=lambda: next(tokens), timeout=6) as client:
         client.create_model("spx")
         client.promote(client.register("spx", tmp_path / "model.bin"), to="staging")
         answers = told(
