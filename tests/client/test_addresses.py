@@ -18,6 +18,8 @@ from tests.support.clients import as_async, collect
 from tests.support.flaky_proxy import FlakyProxy
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Starts servers.
+
 
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunningServer]]:

@@ -21,6 +21,8 @@ from tests.security.test_tls import issue
 from tests.support.running_server import RunningServer
 from tests.system.test_grpcurl import BINARY
 
+pytestmark = pytest.mark.system  # Waits for servers that do not answer.
+
 MAX_SECONDS = 25
 """Two are meant, and a call that waits for its server takes 30; machines that test are busy."""
 CALLS: dict[str, Callable[[Client], Any]] = {

@@ -25,6 +25,8 @@ from modelward_server.settings import Settings
 from modelward_server.storage.ledger import Ledger
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Starts servers.
+
 GRPCURL = shutil.which("grpcurl", path=str(Path(sys.executable).parent)) or "grpcurl"
 SERVICE = "modelward.v1.DriftService"
 

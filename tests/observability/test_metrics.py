@@ -16,6 +16,8 @@ from modelward_server.settings import Settings
 from modelward_server.storage.ledger import Ledger
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Starts servers.
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningServer]:

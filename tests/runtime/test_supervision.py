@@ -29,6 +29,8 @@ from modelward_server.webhooks.webhooks import Webhooks
 from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.system  # Starts servers, and waits for what fails.
+
 PLACES: dict[str, tuple[Any, str]] = {
     "feed": (model_events, "events_after"),
     "mirror": (mirror_task.MirrorTask, "sync_pending"),

@@ -21,6 +21,8 @@ from modelward_server.settings import Settings
 from modelward_server.storage import blobs
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Starts servers.
+
 SECONDS = 60.0
 TOLD: dict[int, tuple[type[ModelwardError], dict[str, str]]] = {
     errno.EIO: (StoreUnavailable, {"store": "files"}),
