@@ -83,7 +83,6 @@ def encrypted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, b
     running.stop()
 
 
-@pytest.mark.system  # Takes seconds.
 def test_tls_that_one_side_only_speaks_is_told(encrypted: tuple[str, bytes], server: RunningServer) -> None:
     address, certificate = encrypted
     trusted = grpc.ssl_channel_credentials(certificate)

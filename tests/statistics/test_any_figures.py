@@ -30,6 +30,8 @@ from modelward_server.statistics.paired_tests import diebold_mariano, min_p_valu
 from modelward_server.statistics.sharpe import sharpe_difference
 from tests.support.scale import examples
 
+pytestmark = pytest.mark.system  # Draws many examples.
+
 OLD, NEW, THIRD = (VersionRef("model", number) for number in (1, 2, 3))
 NEARLY = 0.1 + 0.2
 Floats = NDArray[np.float64]

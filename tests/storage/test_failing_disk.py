@@ -152,7 +152,6 @@ def away(tmp_path: Path) -> Iterator[tuple[Client, Path]]:
     running.stop()
 
 
-@pytest.mark.system  # Takes seconds.
 def test_an_upload_to_a_folder_that_is_gone_waits_for_it(away: tuple[Client, Path], tmp_path: Path) -> None:
     client, blobs = away
     (tmp_path / "model.bin").write_bytes(b"model")
