@@ -133,3 +133,19 @@ async def test_what_does_not_exist_is_not_found(browser: httpx.AsyncClient, mode
 async def test_another_name_of_this_machine_is_refused(browser: httpx.AsyncClient, model: str) -> None:
     answer = await browser.get(f"/models/{model}", headers={"host": "attacker.example"})
     assert answer.status_code == 421
+
+
+async def test_a_form_that_cannot_be_read_is_refused_in_words(browser: httpx.AsyncClient, model: str) -> None:
+    for content in (b"reason=" + b"r" * 100_001, b"reason=\xff"):
+        for path in (f"/models/{model}/halt", "/login", "/logout", "/audit/verify"):
+            answer = await browser.post(path, content=content)
+            assert (answer.status_code, "<h1>It failed</h1>" in answer.text) == (400, True)
+
+
+@pytest.mark.parametrize("query", ["", "?version=2", "?to=production"])
+async def test_a_promotion_of_nothing_is_refused_in_words(browser: httpx.AsyncClient, model: str, query: str) -> None:
+    answer = await browser.get(f"/models/{model}/promote{query}")
+    assert (answer.status_code, "is missing" in answer.text) == (400, True)
+    form_key = fields((await browser.get(f"/models/{model}/halt")).text)["form_key"]
+    answer = await browser.post(f"/models/{model}/promote", data={"form_key": form_key})
+    assert (answer.status_code, "is missing" in answer.text) == (400, True)

@@ -7,7 +7,7 @@ from uuid import uuid4
 from starlette.requests import Request
 
 from modelward import AsyncClient
-from modelward.errors import GatesFailed, ModelwardError
+from modelward.errors import FieldViolation, GatesFailed, InvalidField, ModelwardError
 from modelward.lifecycle import GateResult, Model, ModelVersion, Rollout
 
 Form = Mapping[str, str]
@@ -51,12 +51,20 @@ class Act:
     run: Callable[[AsyncClient, Model, Form, bool], Awaitable[Effect]]
     command: Callable[[Model, Form], str]
     reason_required: bool = False
+    fields: tuple[str, ...] = ()
+    """What the address names besides the model."""
+
+
+def _field(form: Form, name: str) -> str:
+    if name not in form:
+        raise InvalidField(FieldViolation(name, "is missing"))
+    return form[name]
 
 
 async def _promote(client: AsyncClient, model: Model, form: Form, dry_run: bool) -> Effect:
     moved = await client.promote(
-        f"{model.name}/{form['version']}",
-        to=form["to"],
+        f"{model.name}/{_field(form, 'version')}",
+        to=_field(form, "to"),
         reason=form.get("reason", ""),
         etag=form.get("etag", ""),
         dry_run=dry_run,
@@ -93,6 +101,7 @@ ACTS = {
         "Move version {version} to {to}",
         _promote,
         lambda model, form: f"modelward promote {model.name}/{form['version']} --to {form['to']} --reason …",
+        fields=("version", "to"),
     ),
     "rollback": Act(
         "Roll back to the previous production version",
@@ -114,10 +123,10 @@ async def ask(client: AsyncClient, request: Request) -> View:
 
     Raises:
         ModelNotFound: there is no such model.
-        KeyError: the address names no version or stage to promote.
+        InvalidField: the address names no version or stage to promote.
     """
     name, act = request.path_params["model"], ACTS[request.path_params["act"]]
-    given = {key: request.query_params[key] for key in ("version", "to") if key in request.query_params}
+    given = {key: _field(request.query_params, key) for key in act.fields}
     model = await client.get_model(name)
     etag = (await client.get_version(f"{name}/{given['version']}")).etag if "version" in given else model.etag
     effect, refusal, gates = await _tried(client, act, model, given)
@@ -152,7 +161,7 @@ async def act(client: AsyncClient, request: Request, form: Form) -> None:
 
     Raises:
         ModelwardError: the server refuses it: what was shown has changed, a gate fails, the role is too low.
-        KeyError: the form lacks a field.
+        InvalidField: the form lacks a field.
     """
     model = await client.get_model(request.path_params["model"])
     await ACTS[request.path_params["act"]].run(client, model, form, False)

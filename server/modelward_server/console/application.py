@@ -110,8 +110,8 @@ def _routes() -> list[Route]:
         Route("/events", _guarded(_events)),
         Route("/find", _find),
         Route("/login", _login, name="login"),
-        Route("/login", _sign_in, methods=["POST"]),
-        Route("/logout", _sign_out, methods=["POST"]),
+        Route("/login", _guarded(_sign_in), methods=["POST"]),
+        Route("/logout", _guarded(_sign_out), methods=["POST"]),
     ]
 
 

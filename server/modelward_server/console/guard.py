@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelward.errors import FieldViolation, InvalidField
 from modelward_server.console.sessions import Session, Sessions
 
 COOKIE = "modelward_session"
@@ -74,14 +75,17 @@ async def form_of(request: Request) -> dict[str, str]:
     """Return the fields of a form.
 
     Raises:
-        ValueError: it is too long, or not text.
+        InvalidField: it is too long, or not text.
     """
     body = b""
     async for part in request.stream():
         body += part
         if len(body) > MAX_FORM_BYTES:
-            raise ValueError("the form is too long")
-    return dict(parse_qsl(body.decode(), keep_blank_values=True))
+            raise InvalidField(FieldViolation("form", f"is longer than {MAX_FORM_BYTES:,} bytes"))
+    try:
+        return dict(parse_qsl(body.decode(), keep_blank_values=True))
+    except ValueError:
+        raise InvalidField(FieldViolation("form", "is not the fields of a form in UTF-8")) from None
 
 
 def is_own_origin(request: Request) -> bool:

@@ -33,7 +33,8 @@ class Live:
         """Yield the names of models that have changed; an empty list after a silence. It ends with the session."""
         queue: asyncio.Queue[str | None] = asyncio.Queue(MAX_WAITING)
         self._pages.add(queue)
-        self._watch = self._watch or asyncio.create_task(self._feed())
+        if self._watch is None or self._watch.done():  # One that ended has told the pages of its time.
+            self._watch = asyncio.create_task(self._feed())
         try:
             while (names := await _next(queue)) is not None:
                 yield names
