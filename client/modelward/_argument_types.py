@@ -22,13 +22,13 @@ from typing import Annotated, Any, Literal
 
 from modelward._coerce import as_ref
 from modelward._text import has_surrogate
-from modelward._times import parse_duration, parse_instant
 from modelward.abtest import AbOutcome, AbTest
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward.retraining import Job
 from modelward.shared.row_ids import is_absent, plain
 from modelward.shared.suggestions import nearest
+from modelward.shared.times import parse_duration, parse_instant
 
 SequenceNumber = Annotated[int, 63]
 """Sequence numbers of audit records have 63 bits; other whole numbers have 31."""

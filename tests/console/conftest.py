@@ -1,6 +1,7 @@
 """A console on the shared server, and a browser without scripts."""
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import httpx
 import pytest
@@ -15,6 +16,17 @@ from tests.support.running_server import RunningServer
 ADDRESS = "http://127.0.0.1:50062"
 
 
+@asynccontextmanager
+async def browsing(server: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
+    """Open a browser at a console of its own."""
+    app = application(lambda token: AsyncClient(server.target, actor="console", token=token or None), loopback=True)
+    async with (
+        app.router.lifespan_context(app),
+        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ADDRESS) as browser,
+    ):
+        yield browser
+
+
 @pytest.fixture(scope="session")
 def database_url() -> str:
     """One database is enough here: the console is a client."""
@@ -24,11 +36,7 @@ def database_url() -> str:
 @pytest.fixture
 async def browser(server: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
     """A browser at the console, which may change things."""
-    app = application(lambda token: AsyncClient(server.target, actor="console", token=token or None), loopback=True)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ADDRESS) as browser,
-    ):
+    async with browsing(server) as browser:
         yield browser
 
 
@@ -53,11 +61,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]
 @pytest.fixture
 async def stranger(guarded: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
     """A browser that has not signed in."""
-    app = application(lambda token: AsyncClient(guarded.target, actor="console", token=token or None), loopback=True)
-    async with (
-        app.router.lifespan_context(app),
-        httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ADDRESS) as browser,
-    ):
+    async with browsing(guarded) as browser:
         yield browser
 
 

@@ -13,6 +13,7 @@ from modelward import AsyncClient, Client
 from modelward.caller import Role
 from modelward.lifecycle import AuditRecord
 from modelward_server.console.pages import audit
+from modelward_server.console.pages.lists import ROWS
 from tests.console.conftest import ADDRESS, sign_in
 from tests.security.test_tokens import token_of
 from tests.support.clients import collect
@@ -39,7 +40,7 @@ async def changed(sdk: AsyncClient, name: str) -> str:
 async def test_newest_changes_come_first_and_older_ones_one_click_away(
     browser: httpx.AsyncClient, sdk: AsyncClient, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert audit.ROWS == 50
+    assert ROWS == 50
     monkeypatch.setattr(audit, "ROWS", 3)
     await sdk.create_model(name)
     for number in range(5):

@@ -14,6 +14,7 @@ from modelward import AsyncClient
 from modelward.caller import Role
 from modelward.lifecycle import Transition
 from modelward_server.console.pages import inventory
+from modelward_server.console.pages.lists import ROWS
 from tests.console.conftest import sign_in
 from tests.security.test_tokens import token_of
 from tests.support.clients import collect
@@ -92,7 +93,7 @@ async def test_csv_holds_the_same_and_no_formula(
 async def test_a_page_has_50_models_and_a_link_to_more(
     browser: httpx.AsyncClient, sdk: AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert inventory.ROWS == 50
+    assert ROWS == 50
     monkeypatch.setattr(inventory, "ROWS", 2)
     prefix = f"many-{uuid4().hex}-"
     names = [f"{prefix}{number}" for number in range(3)]

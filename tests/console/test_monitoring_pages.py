@@ -11,7 +11,7 @@ import pytest
 from modelward import AsyncClient
 from modelward._coerce import AnyVersion
 from modelward.lifecycle import LoadFailure
-from modelward_server.console.pages.model import ROWS
+from modelward_server.console.pages.lists import ROWS
 from tests.reports.test_drift_report import Page
 from tests.support.abtest_traffic import outcomes, register_two
 

@@ -10,6 +10,7 @@ from modelward import AsyncClient
 from modelward.caller import Role
 from modelward.retraining import JobState
 from modelward_server.console.pages import retraining
+from modelward_server.console.pages.lists import ROWS
 from tests.console.conftest import sign_in
 from tests.security.test_tokens import token_of
 from tests.support.running_server import RunningServer
@@ -49,7 +50,7 @@ async def test_next_firings_are_shown_until_the_schedule_is_paused(
 async def test_no_more_than_a_page_of_jobs_is_shown(
     browser: httpx.AsyncClient, sdk: AsyncClient, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert retraining.ROWS == sum(retraining.JOBS.values()) == 50
+    assert ROWS == sum(retraining.JOBS.values()) == 50
     monkeypatch.setattr(retraining, "ROWS", 2)
     monkeypatch.setattr(retraining, "JOBS", {JobState.PENDING: 2})
     for number in range(3):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from modelward._text import visible
-from modelward._times import parse_duration, parse_instant
 from modelward.lifecycle import Stage
+from modelward.shared.times import parse_duration, parse_instant
 
 if TYPE_CHECKING:
     ParamType = click.ParamType

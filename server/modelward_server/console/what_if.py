@@ -3,6 +3,8 @@
 from collections.abc import Set
 from dataclasses import dataclass
 
+import scipy
+
 from modelward.drift import DriftReport, FeatureDrift, JointDrift
 
 ROUNDING = 1e-12
@@ -43,10 +45,5 @@ def _joint(joint: JointDrift, deciding: list[FeatureDrift], limits: Limits) -> b
     if not joint.rows:
         return False
     score = 1 - 2 ** -((joint.auc - 0.5) / (joint.auc_threshold - 0.5))
-    return _counts(score, _adjusted(joint.p_value, [*(one.p_value for one in deciding), joint.p_value]), limits)
-
-
-def _adjusted(p_value: float, tests: list[float]) -> float:
-    """Return a p-value that is adjusted for the false discovery rate among tests (Benjamini and Hochberg, 1995)."""
-    ordered = sorted(tests)
-    return min(one * len(tests) / rank for rank, one in enumerate(ordered, 1) if one >= p_value)
+    adjusted = scipy.stats.false_discovery_control([*(one.p_value for one in deciding), joint.p_value])
+    return _counts(score, float(adjusted[-1]), limits)

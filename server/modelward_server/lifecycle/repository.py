@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import asdict
+from typing import Any
 
 from sqlalchemy import literal_column, select
 from sqlalchemy.orm import Session
@@ -110,9 +111,14 @@ def to_model(row: ModelRow, production: int) -> Model:
         updated_at=row.updated_at,
         latest_version=row.latest_version,
         production_version=production,
-        halt=Halt(row.halted_by, row.halt_reason, row.halted_at) if row.halted_at else None,
+        halt=halt_of(row),
         etag=etag(row),
     )
+
+
+def halt_of(row: Any) -> Halt | None:
+    """Return the halt of a model, of whose row these columns at least were read."""
+    return Halt(row.halted_by, row.halt_reason, row.halted_at) if row.halted_at else None
 
 
 def to_version(row: VersionRow) -> ModelVersion:
@@ -139,7 +145,7 @@ def to_version(row: VersionRow) -> ModelVersion:
         artifact_deletion=_deletion(row),
         model_file=row.model_file,
         signature=signature_of(row),
-        trial=_trial(row),
+        trial=trial_of(row),
     )
 
 
@@ -148,7 +154,8 @@ def signature_of(row: VersionRow) -> Signature | None:
     return None if row.signature is None else Signature.from_dict(row.signature)
 
 
-def _trial(row: VersionRow) -> Trial | None:
+def trial_of(row: Any) -> Trial | None:
+    """Return the trial of a version, of whose row these columns at least were read."""
     if not row.trial_result:
         return None
     return Trial(TrialResult(row.trial_result), row.trial_reason, row.tried_with, row.tried_at)

@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, func, select
 from sqlalchemy.orm import Session
 
-from modelward.lifecycle import Halt, RolloutState, Trial, TrialResult, VersionRef
-from modelward_server.lifecycle.repository import IN_PRODUCTION
+from modelward.lifecycle import Halt, RolloutState, Trial, VersionRef
+from modelward_server.lifecycle.repository import IN_PRODUCTION, halt_of, trial_of
 from modelward_server.storage.paging import is_listed
 from modelward_server.storage.tables import EngineRow, ModelRow, TransitionRow, VersionRow
 
@@ -58,12 +58,10 @@ def model_states(session: Session, prefix: str) -> list[ModelState]:
 
 
 def _model_state(row: Any) -> ModelState:
-    halt = Halt(row.halted_by, row.halt_reason, row.halted_at) if row.halted_at else None
+    halt = halt_of(row)
     if row.version is None:
         return ModelState(row.name, halt, None)
-    result, ref = row.trial_result, VersionRef(row.name, row.version)
-    trial = Trial(TrialResult(result), row.trial_reason, row.tried_with, row.tried_at) if result else None
-    return ModelState(row.name, halt, Production(ref, row.stage_since, trial))
+    return ModelState(row.name, halt, Production(VersionRef(row.name, row.version), row.stage_since, trial_of(row)))
 
 
 def engine_states(session: Session, prefix: str, now: datetime) -> dict[str, Engines]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, CompoundSelect, and_, func, or_, select
+from sqlalchemy import ColumnElement, CompoundSelect, Select, and_, func, or_, select
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, aliased
 
@@ -16,15 +16,13 @@ from modelward.schedules import ScheduleProblem
 from modelward_server.drift.reports import ReportSummary
 from modelward_server.lifecycle.repository import IN_PRODUCTION
 from modelward_server.retraining.job_states import is_open
-from modelward_server.retraining.repository import last_firings, queued_firings, to_job, to_plan
+from modelward_server.retraining.repository import IS_OPEN, last_firings, queued_firings, to_job, to_plan
 from modelward_server.retraining.schedule_evaluation import Plan, decide_firings, unexpected_problem
 from modelward_server.retraining.triggers import DeclineInput, DriftInput, MetricInput, ScheduleInputs, merged
 from modelward_server.storage.paging import is_listed
 from modelward_server.storage.retraining_tables import FiringRow, JobRow, ScheduleRow
 from modelward_server.storage.search_tables import VersionMetricRow
 from modelward_server.storage.tables import MetricRow, ModelRow, VersionRow
-
-OPEN = JobRow.state.in_(["pending", "leased"])
 
 
 @dataclass(frozen=True)
@@ -190,12 +188,15 @@ class _Reader:
         return ScheduleRow.paused.is_(False), is_listed(ScheduleRow.model, self._prefix)
 
     def _with_open_job(self) -> Iterable[str]:
-        return self._session.scalars(select(JobRow.model).where(OPEN, is_listed(JobRow.model, self._prefix)))
+        return self._session.scalars(self._open_jobs())
+
+    def _open_jobs(self) -> Select[str]:
+        return select(JobRow.model).where(IS_OPEN, is_listed(JobRow.model, self._prefix))
 
     def _candidates(self) -> CompoundSelect[Any]:
         """Select the models that may be due: those with a schedule, and those with an open job."""
         scheduled = select(ScheduleRow.model).where(*self._scheduled())
-        return scheduled.union(select(JobRow.model).where(OPEN, is_listed(JobRow.model, self._prefix)))
+        return scheduled.union(self._open_jobs())
 
     def _read_jobs(self) -> dict[str, list[JobRow]]:
         """Return the two newest jobs of each model, the newest first."""

@@ -39,6 +39,10 @@ def _plan(session: Session, row: ScheduleRow) -> Plan:
     return to_plan(row, {trigger: at for _, trigger, at in session.execute(decided)}, waiting)
 
 
+IS_OPEN = JobRow.state.in_([JobState.PENDING, JobState.LEASED])
+"""The condition that a stored job is open; see `job_states.is_open`."""
+
+
 def last_firings() -> Select[str, int, datetime]:
     """Select the last decided firing of each trigger: schedule, trigger and time."""
     decided = FiringRow.decided_at >= func.coalesce(ScheduleRow.counts_from, ScheduleRow.created_at)

@@ -15,7 +15,7 @@ from modelward_server.drift.performance_alarms import active_performance_alarm
 from modelward_server.drift.reports import latest_report
 from modelward_server.lifecycle.repository import model_row
 from modelward_server.retraining.clock import format_duration
-from modelward_server.retraining.repository import last_end, latest_job, open_job, plans_of
+from modelward_server.retraining.repository import IS_OPEN, last_end, latest_job, open_job, plans_of
 from modelward_server.retraining.schedule_evaluation import FiringDecisions, decide_firings, unexpected_problem
 from modelward_server.retraining.triggers import DeclineInput, DriftInput, MetricInput, ScheduleInputs, merged
 from modelward_server.storage.drift_tables import DriftReportRow, ReferenceRow
@@ -139,7 +139,7 @@ def _with_trigger_inputs(
 def _candidates(session: Session) -> Iterator[str]:
     """Yield the models that may be due: those with a schedule, and those with an open job."""
     scheduled = select(ScheduleRow.model).where(ScheduleRow.paused.is_(False))
-    open_jobs = select(JobRow.model).where(JobRow.state.in_(["pending", "leased"]))
+    open_jobs = select(JobRow.model).where(IS_OPEN)
     yield from session.scalars(scheduled.union(open_jobs))
 
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from modelward import AsyncClient
 from modelward.abtest import AbTest, AbTestResult, AbTestState
-from modelward_server.console.pages.model import ROWS, first
+from modelward_server.console.pages.lists import ROWS, first
 from modelward_server.reports.abtest.timeline import Course, courses
 from modelward_server.reports.abtest.wording import headline
 

@@ -4,23 +4,20 @@ Only callers who may reach every model may read the log. Others see the changes 
 """
 
 import json
-from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import TypeAlias
-from urllib.parse import urlencode
 
 from starlette.requests import Request
 
 from modelward import AsyncClient
-from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import AuditRecord, AuditVerification, Transition
 from modelward_server.console.downloads import csv_lines, json_lines
-from modelward_server.console.pages.model import first, instant
+from modelward_server.console.pages.lists import ROWS, first
+from modelward_server.console.pages.parameters import MOMENT, instant, query_of, whole_number
 
 TEMPLATE = "audit"
-ROWS = 50
-"""The most changes of a page."""
 BLOCK = 500
 """The records that are read at once while a filter is applied."""
 SEARCHED = 5000
@@ -40,7 +37,6 @@ TOLD = {
 }
 """What is told of the state after a change, where the state has it."""
 COLUMNS = ("sequence", "happened_at", "actor", "kind", "model", "version", "change", "state", "hash")
-MOMENT = timedelta(microseconds=1)
 
 
 @dataclass(frozen=True)
@@ -95,7 +91,7 @@ class Filter:
     @property
     def query(self) -> str:
         """The filter as the query of an address."""
-        return _query(self.given)
+        return query_of(self.given)
 
 
 @dataclass(frozen=True)
@@ -127,14 +123,14 @@ async def fetch(client: AsyncClient, request: Request) -> View:
     Raises:
         InvalidField: a time is not an instant, or `before` not a number.
     """
-    chosen, before = filter_of(request), _number(request.query_params.get("before", ""))
+    chosen, before = filter_of(request), whole_number(request, "before", digits=17)
     whole = await _may_read_log(client)
     if whole:
         found = await _records(client, chosen, before)
     else:
-        found = await _transitions(client, chosen, before, instant(request.query_params.get("at", "")))
+        found = await _transitions(client, chosen, before, instant(request, "at"))
     changes, end, at = found
-    older = _query({**chosen.given, "before": str(end), "at": at}) if end else ""
+    older = query_of({**chosen.given, "before": str(end), "at": at}) if end else ""
     return View(chosen, changes, whole, older, end if len(changes) < ROWS else 0)
 
 
@@ -171,19 +167,8 @@ def filter_of(request: Request) -> Filter:
     Raises:
         InvalidField: a time is not an instant.
     """
-    given = {name: request.query_params.get(name, "").strip() for name in ("model", "actor", "kind", "since", "until")}
-    since, until = instant(given["since"]), instant(given["until"])
-    return Filter(given["model"], given["actor"], given["kind"], since, until)
-
-
-def _query(fields: Mapping[str, str]) -> str:
-    return urlencode({name: text for name, text in fields.items() if text})
-
-
-def _number(text: str) -> int:
-    if text and not (text.isascii() and text.isdigit() and len(text) < 18):
-        raise InvalidField(FieldViolation("before", f"{text!r} is not the number of a record"))
-    return int(text or 0)
+    model, actor, kind = (request.query_params.get(name, "").strip() for name in ("model", "actor", "kind"))
+    return Filter(model, actor, kind, instant(request, "since"), instant(request, "until"))
 
 
 async def _may_read_log(client: AsyncClient) -> bool:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from modelward import AsyncClient
 from modelward.comparison import Comparison, Verdict
 from modelward.lifecycle import VersionRef
-from modelward_server.console.pages.model import ROWS, first
+from modelward_server.console.pages.lists import ROWS, first
 
 TEMPLATE = "comparisons"
 

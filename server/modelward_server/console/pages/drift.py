@@ -10,7 +10,7 @@ from modelward import AsyncClient
 from modelward.drift import DriftReport
 from modelward.lifecycle import Model, ModelVersion
 from modelward_server.console.drawing import THRESHOLD, Course, course
-from modelward_server.console.pages.model import first
+from modelward_server.console.pages.lists import first
 from modelward_server.console.pages.parameters import share, shown_version
 from modelward_server.console.what_if import Limits, would_alarm
 

@@ -8,7 +8,7 @@ from starlette.requests import Request
 
 from modelward import AsyncClient
 from modelward.lifecycle import EngineStatus, Model, Rollout, RolloutState, VersionRef
-from modelward_server.console.pages.model import ROWS, first
+from modelward_server.console.pages.lists import ROWS, first
 
 TEMPLATE = "engines"
 COLUMNS = 30

@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from urllib.parse import urlencode
+from datetime import UTC, datetime
 
 from starlette.requests import Request
 
@@ -13,14 +12,11 @@ from modelward.lifecycle import Model, Stage, Transition
 from modelward.shared.convert.lifecycle import model_from_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward_server.console.downloads import csv_lines
-from modelward_server.console.pages.model import instant
+from modelward_server.console.pages.lists import ROWS
+from modelward_server.console.pages.parameters import MOMENT, instant, query_of
 
 TEMPLATE = "inventory"
-ROWS = 50
-"""The most models of a page."""
 COLUMNS = ("as_of", "model", "version", "since", "promoted_by", "reason")
-MOMENT = timedelta(microseconds=1)
-"""The least difference of two times of the server."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ async def fetch(client: AsyncClient, request: Request) -> View:
         InvalidField: `as_of` is not an instant, or `page` is not the token of a page.
     """
     query = request.query_params
-    given, prefix, token = instant(query.get("as_of", "")), query.get("prefix", "").strip(), query.get("page", "")
+    given, prefix, token = instant(request, "as_of"), query.get("prefix", "").strip(), query.get("page", "")
     as_of = given or datetime.now(UTC)
     asked = pb.ListModelsRequest(name_prefix=prefix, page_size=ROWS, page_token=token)
     answer = await client._call(client._lifecycle.ListModels, asked)
@@ -73,8 +69,7 @@ async def fetch(client: AsyncClient, request: Request) -> View:
 
 
 def _query(as_of: datetime | None, prefix: str, page: str = "") -> str:
-    fields = {"as_of": as_of.isoformat() if as_of else "", "prefix": prefix, "page": page}
-    return urlencode({name: text for name, text in fields.items() if text})
+    return query_of({"as_of": as_of.isoformat() if as_of else "", "prefix": prefix, "page": page})
 
 
 async def as_csv(client: AsyncClient, request: Request) -> AsyncIterator[str]:
@@ -84,7 +79,7 @@ async def as_csv(client: AsyncClient, request: Request) -> AsyncIterator[str]:
         InvalidField: `as_of` is not an instant.
     """
     query = request.query_params
-    as_of = instant(query.get("as_of", "")) or datetime.now(UTC)
+    as_of = instant(request, "as_of") or datetime.now(UTC)
     async for part in csv_lines(COLUMNS, _cells(client, query.get("prefix", "").strip(), as_of)):
         yield part
 

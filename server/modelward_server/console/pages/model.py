@@ -1,22 +1,19 @@
 """One model: what is in production, and what was; its versions, its engines and its drift."""
 
 import asyncio
-from collections.abc import AsyncIterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import MAXYEAR, UTC, datetime
-from typing import TypeVar
+from datetime import UTC, datetime
 
 from starlette.requests import Request
 
 from modelward import AsyncClient
-from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import EngineStatus, Model, ModelVersion, Stage, Transition
 from modelward_server.console.drawing import Bar, Sparkline, bars, sparkline
+from modelward_server.console.pages.lists import ROWS, first
+from modelward_server.console.pages.parameters import instant
 
 TEMPLATE = "model"
-Item = TypeVar("Item")
-ROWS = 50
-"""The most rows of each list on the page."""
 REPORTS = 20
 """The most drift reports of the sparkline."""
 
@@ -67,7 +64,7 @@ async def fetch(client: AsyncClient, request: Request) -> View:
         ModelNotFound: there is no such model.
         InvalidField: `as_of` is not an instant.
     """
-    name, at = request.path_params["model"], instant(request.query_params.get("as_of", ""))
+    name, at = request.path_params["model"], instant(request, "as_of")
     model = await client.get_model(name)
     versions, transitions, rollout = await asyncio.gather(
         first(client.list_versions(name), ROWS), first(client.list_transitions(name), ROWS), client.get_rollout(name)
@@ -90,34 +87,6 @@ async def fetch(client: AsyncClient, request: Request) -> View:
         engines=rollout.engines[:ROWS],
         drift=sparkline([(one.score, one.drift_detected, one.created_at) for one in reversed(reports)]),
     )
-
-
-async def first(items: AsyncIterable[Item], count: int) -> tuple[Item, ...]:
-    """Return the first items of a list, whose further pages are not requested."""
-    found: list[Item] = []
-    async for item in items:
-        found.append(item)
-        if len(found) == count:
-            break
-    return tuple(found)
-
-
-def instant(text: str) -> datetime | None:
-    """Parse the instant of a query; None for an empty text.
-
-    Raises:
-        InvalidField: it is not an instant.
-    """
-    if not text:
-        return None
-    try:
-        at = datetime.fromisoformat(text)
-        at = at.astimezone(UTC) if at.tzinfo else at.replace(tzinfo=UTC)
-    except (ValueError, OverflowError):
-        raise InvalidField(FieldViolation("as_of", f"{text!r} is not an instant such as 2026-03-02T14:31")) from None
-    if at.year == MAXYEAR:
-        raise InvalidField(FieldViolation("as_of", "is in the last year that there is"))
-    return at
 
 
 def production_periods(transitions: Sequence[Transition]) -> list[Period]:

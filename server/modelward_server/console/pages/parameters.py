@@ -1,10 +1,18 @@
 """Parameters in the addresses of pages."""
 
+from collections.abc import Mapping
+from datetime import MAXYEAR, UTC, datetime, timedelta
+from urllib.parse import urlencode
+
 from starlette.requests import Request
 
 from modelward import AsyncClient
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import Model, ModelVersion
+from modelward.shared.times import parse_instant
+
+MOMENT = timedelta(microseconds=1)
+"""The least difference of two times of the server."""
 
 
 async def shown_version(client: AsyncClient, model: Model, request: Request) -> ModelVersion | None:
@@ -18,14 +26,37 @@ async def shown_version(client: AsyncClient, model: Model, request: Request) -> 
     return await client.get_version(f"{model.name}/{number}") if number else None
 
 
-def whole_number(request: Request, name: str) -> int:
-    """Return a whole number of at least 0 from the query; 0 where it is absent.
+def instant(request: Request, name: str) -> datetime | None:
+    """Return an instant from the query, in UTC, which is also its zone if it names none; None where it is absent.
+
+    Raises:
+        InvalidField: it is not an instant.
+    """
+    text = request.query_params.get(name, "").strip()
+    if not text:
+        return None
+    try:
+        at = parse_instant(text).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidField(FieldViolation(name, f"{text!r} is not an instant such as 2026-03-02T14:31")) from None
+    if at.year == MAXYEAR:
+        raise InvalidField(FieldViolation(name, "is in the last year that there is"))
+    return at
+
+
+def query_of(fields: Mapping[str, str]) -> str:
+    """Return the query of an address, without empty fields."""
+    return urlencode({name: text for name, text in fields.items() if text})
+
+
+def whole_number(request: Request, name: str, digits: int = 9) -> int:
+    """Return a whole number of at least 0 and at most so many digits from the query; 0 where it is absent.
 
     Raises:
         InvalidField: it is not such a number.
     """
     text = request.query_params.get(name, "").strip()
-    if text and not (text.isascii() and text.isdigit() and len(text) < 10):
+    if text and not (text.isascii() and text.isdigit() and len(text) <= digits):
         raise InvalidField(FieldViolation(name, f"{text[:40]!r} is not a whole number"))
     return int(text or 0)
 

@@ -11,7 +11,7 @@ from modelward.drift import Performance
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion
 from modelward_server.console.drawing import Course, course
-from modelward_server.console.pages.model import ROWS, first
+from modelward_server.console.pages.lists import ROWS, first
 from modelward_server.console.pages.parameters import shown_version
 from modelward_server.reports.intervals import axis
 from modelward_server.reports.wording import ticks

@@ -10,11 +10,9 @@ from modelward import AsyncClient
 from modelward.errors import ModelwardError
 from modelward.retraining import DueModel, Job, JobState, Schedule
 from modelward.schedules import Firing, FiringRecord
-from modelward_server.console.pages.model import first
+from modelward_server.console.pages.lists import ROWS, first
 
 TEMPLATE = "retraining"
-ROWS = 50
-"""The most rows of each list on the page."""
 NEXT = 5
 """The most firings that are predicted for each schedule."""
 JOBS = {JobState.FAILED: 15, JobState.LEASED: 20, JobState.PENDING: 15}

@@ -11,11 +11,10 @@ from modelward.comparison import Comparison
 from modelward.drift import DriftReport, Reference
 from modelward.lifecycle import EnginePeriod, ModelVersion, Stage, Transition
 from modelward.retraining import Job
-from modelward_server.console.pages.model import first
+from modelward_server.console.pages.lists import ROWS, first
 from modelward_server.lifecycle.stages import LEGAL_MOVES
 
 TEMPLATE = "version"
-ROWS = 50
 
 
 @dataclass(frozen=True)
