@@ -22,7 +22,7 @@ MAX_NESTING = 16
 """Maximum depth of objects within objects; XGBoost writes nine levels."""
 NUMBERS = {b"i": ">i1", b"U": ">u1", b"I": ">i2", b"l": ">i4", b"L": ">i8", b"d": ">f4", b"D": ">f8"}
 """The kinds of numbers of UBJ."""
-CONSTANTS = {b"T": True, b"F": False, b"Z": None}
+CONSTANTS: dict[bytes, bool | None] = {b"T": True, b"F": False, b"Z": None}
 LENGTH = struct.Struct(">q")
 Document = dict[str, Any]
 
