@@ -19,9 +19,10 @@ from typing import Any, Protocol, TypeVar
 from sqlalchemy import create_engine, insert, text
 
 from modelward_server.mlflow.client import connect
+from modelward_server.storage.drift_tables import DriftReportRow
 from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.search_tables import ModelTagRow, VersionMetricRow, VersionTagRow, value_digest
-from modelward_server.storage.tables import ModelRow, VersionRow
+from modelward_server.storage.tables import EngineRow, ModelRow, TransitionRow, VersionRow
 
 Key = TypeVar("Key")
 WARM_UP = 3
@@ -29,6 +30,10 @@ WARM_UP = 3
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 BATCH = 5000
 """Versions of one insert."""
+REPORTS, ENGINES = 20, 3
+"""Of each model that is in production."""
+REPORT_BYTES = 4000
+"""About the size of a report of ten features."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +138,47 @@ def _metric(store: Store, model: int, version: int) -> dict[str, Any]:
         "key": "accuracy",
         "value": store.accuracy(model, version),
     }
+
+
+def fill_state(url: str, store: Store) -> None:
+    """Add the promotions, drift reports and engines of the models."""
+    ledger, numbers = Ledger(url), range(store.models)
+    _insert(ledger, TransitionRow, (_transition(store, number) for number in numbers))
+    _insert(ledger, DriftReportRow, (_report(store, *one) for one in product(numbers, range(REPORTS))))
+    _insert(ledger, EngineRow, (_engine(store, *one) for one in product(numbers, range(ENGINES))))
+    ledger.close()
+
+
+def _insert(ledger: Ledger, table: Any, rows: Iterator[dict[str, Any]]) -> None:
+    with ledger.writing() as session:
+        session.execute(insert(table), list(rows))
+
+
+def _transition(store: Store, model: int) -> dict[str, Any]:
+    moved = {"from_stage": "staging", "to_stage": "production", "actor": "nightly", "reason": "better"}
+    ref = {"model": store.model(model), "version": store.versions}
+    return {"sequence": model + 1, **ref, **moved, "moved_at": datetime.now(UTC)}
+
+
+def _report(store: Store, model: int, number: int) -> dict[str, Any]:
+    score = (model * 7 + number * 13) % 100 / 100
+    return {
+        "report_id": f"report-{model}-{number}",
+        "model": store.model(model),
+        "version": store.versions,
+        "created_at": datetime.now(UTC) - timedelta(hours=REPORTS - number),
+        "drift_detected": score > 0.95,
+        "score": score,
+        "observed": number % 2 == 0,
+        "report": {"summary": "x" * REPORT_BYTES},
+    }
+
+
+def _engine(store: Store, model: int, number: int) -> dict[str, Any]:
+    now, lags = datetime.now(UTC), (model * ENGINES + number) % 50 == 0
+    times = {"reported_at": now, "gone_at": now + timedelta(days=1)}
+    version = store.versions - lags
+    return {"model": store.model(model), "engine": f"engine-{number}", "version": version, **times}
 
 
 def fill_mlflow(file: Path, store: Store) -> Any:

@@ -13,28 +13,19 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 import grpc
-from filled import Store, Took, fill_ledger, fill_mlflow, served, time_in_turn
+from filled import Store, Took, fill_ledger, fill_mlflow, fill_state, served, time_in_turn
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import insert
 
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceStub
-from modelward_server.storage.drift_tables import DriftReportRow
-from modelward_server.storage.ledger import Ledger
-from modelward_server.storage.tables import EngineRow, TransitionRow
 
 VERSIONS = 2
-REPORTS, ENGINES = 20, 3
-REPORT_BYTES = 4000
-"""About the size of a report of ten features."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +50,7 @@ def main() -> None:
         client = fill_mlflow(Path(folder, "mlflow.db"), store)
         url = given.database_url or f"sqlite:///{folder}/ledger.db"
         fill_ledger(url, store)
-        _add_state(url, store)
+        fill_state(url, store)
         with served(Path(folder), given.database_url) as target, grpc.insecure_channel(target) as channel:
             took = time_in_turn(dict(_calls(channel, client, given.models)), given.times)
     Console(width=120).print(_table(took))
@@ -76,47 +67,6 @@ def _calls(channel: grpc.Channel, client: Any, models: int) -> Iterator[tuple[st
     yield "overview of 1 in 20", _Timed(lambda: lifecycle.GetOverview(pb.GetOverviewRequest(name_prefix="model-07")))
     yield "MLflow, 50 models", _Timed(lambda: client.search_registered_models(max_results=50))
     yield "MLflow, all models", _Timed(lambda: client.search_registered_models(max_results=models))
-
-
-def _add_state(url: str, store: Store) -> None:
-    """Add the promotions, drift reports and engines of the models."""
-    ledger, numbers = Ledger(url), range(store.models)
-    _insert(ledger, TransitionRow, (_transition(store, number) for number in numbers))
-    _insert(ledger, DriftReportRow, (_report(store, *one) for one in product(numbers, range(REPORTS))))
-    _insert(ledger, EngineRow, (_engine(store, *one) for one in product(numbers, range(ENGINES))))
-    ledger.close()
-
-
-def _insert(ledger: Ledger, table: Any, rows: Iterator[dict[str, Any]]) -> None:
-    with ledger.writing() as session:
-        session.execute(insert(table), list(rows))
-
-
-def _transition(store: Store, model: int) -> dict[str, Any]:
-    moved = {"from_stage": "staging", "to_stage": "production", "actor": "nightly", "reason": "better"}
-    ref = {"model": store.model(model), "version": store.versions}
-    return {"sequence": model + 1, **ref, **moved, "moved_at": datetime.now(UTC)}
-
-
-def _report(store: Store, model: int, number: int) -> dict[str, Any]:
-    score = (model * 7 + number * 13) % 100 / 100
-    return {
-        "report_id": f"report-{model}-{number}",
-        "model": store.model(model),
-        "version": store.versions,
-        "created_at": datetime.now(UTC) - timedelta(hours=REPORTS - number),
-        "drift_detected": score > 0.95,
-        "score": score,
-        "observed": number % 2 == 0,
-        "report": {"summary": "x" * REPORT_BYTES},
-    }
-
-
-def _engine(store: Store, model: int, number: int) -> dict[str, Any]:
-    now, lags = datetime.now(UTC), (model * ENGINES + number) % 50 == 0
-    times = {"reported_at": now, "gone_at": now + timedelta(days=1)}
-    version = store.versions - lags
-    return {"model": store.model(model), "engine": f"engine-{number}", "version": version, **times}
 
 
 def _table(took: dict[str, Took]) -> Table:
