@@ -185,3 +185,15 @@ def test_repeated_request_concludes_once(server: RunningServer, name: str, tmp_p
         answers = [ComparisonServiceStub(channel).ConcludeAbTest(request) for _ in range(2)]
         assert answers[0] == answers[1]
         assert [r.kind for r in client.export_audit_log() if r.model == name].count("ab_test_concluded") == 1
+
+
+async def test_a_dry_run_decides_and_changes_nothing(client: AsyncClient, name: str, tmp_path: Path) -> None:
+    test = await started(client, name, tmp_path, lift=2.0)
+    expected = await client.conclude_ab_test(test, action="by-rule", dry_run=True)
+    assert (present(expected.conclusion).winner, present(expected.conclusion).action) == ("challenger", "promote")
+    assert (await client.get_ab_test(name)).state is AbTestState.RUNNING
+    assert (await client.get_model(name)).production_version == 1
+    own = str(uuid4())
+    once, again = [await client.conclude_ab_test(test, action="by-rule", request_id=own) for _ in range(2)]
+    assert once == again
+    assert (await client.get_model(name)).production_version == 2

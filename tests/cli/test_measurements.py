@@ -202,3 +202,6 @@ def test_jobs_are_shown_and_tried_again(commands: Commands, in_production: str, 
         f"the job {job.job_id} is pending; only a permanently failed job can be retried"
     ]
     assert [found["job_id"] for found in commands.json("jobs", "--queue", "gpu", in_production)] == [job.job_id]
+    said = commands.said("jobs", "request", in_production, "--reason", "new data", "--dry-run")
+    assert said.startswith(f"a job of {in_production} would be pending in the queue gpu: ")
+    assert "requested by" in said

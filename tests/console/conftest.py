@@ -17,9 +17,13 @@ ADDRESS = "http://127.0.0.1:50062"
 
 
 @asynccontextmanager
-async def browsing(server: RunningServer) -> AsyncIterator[httpx.AsyncClient]:
+async def browsing(server: RunningServer, *, read_only: bool = False) -> AsyncIterator[httpx.AsyncClient]:
     """Open a browser at a console of its own."""
-    app = application(lambda token: AsyncClient(server.target, actor="console", token=token or None), loopback=True)
+
+    def connect(token: str) -> AsyncClient:
+        return AsyncClient(server.target, actor="console", token=token or None)
+
+    app = application(connect, loopback=True, read_only=read_only)
     async with (
         app.router.lifespan_context(app),
         httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=ADDRESS) as browser,

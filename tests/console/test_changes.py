@@ -43,7 +43,7 @@ async def test_a_promotion_is_shown_and_then_made_once(
     form = fields(asked.text)
     for _ in range(2):
         answer = await sent(browser, path, form)
-        assert (answer.status_code, answer.headers["location"]) == (303, f"/models/{model}")
+        assert (answer.status_code, answer.headers["location"]) == (303, f"/models/{model}/rollout")
     moves = [move async for move in sdk.list_transitions(model, version=2)]
     assert [(move.to_stage, move.actor, move.reason) for move in moves][:1] == [("production", "console", "better")]
     assert len(moves) == 3

@@ -103,7 +103,10 @@ async def test_several_reasons_make_one_job_that_carries_them_all(
         name, performance=[OnPerformance("accuracy", below=0.5), OnPerformance("log_loss", above=1.0)]
     )
     await client.log_metrics(f"{name}/1", {"accuracy": 0.4, "log_loss": 1.5})
+    expected = await client.request_retraining(name, reason="new data vendor", dry_run=True)
+    assert await collect(client.list_jobs(name)) == []
     asked = await client.request_retraining(name, reason="new data vendor")
+    assert (expected.state, expected.queue, len(expected.reasons)) == (asked.state, asked.queue, 1)
     job = await client.lease_job(name, holder="trainer-1")
     assert job.job_id == asked.job_id
     assert [type(reason.evidence) for reason in job.reasons].count(PerformanceEvidence) == 2

@@ -52,6 +52,8 @@ class AsyncRetraining(AsyncConnection):
         parameters: Mapping[str, str] | None = None,
         data_from: datetime | None = None,
         data_until: datetime | None = None,
+        dry_run: bool = False,
+        request_id: str = "",
     ) -> Job:
         """Request the retraining of a model.
 
@@ -63,6 +65,8 @@ class AsyncRetraining(AsyncConnection):
             parameters: training parameters as text, in addition to the policy's and overriding them.
             data_from: start of the training data; from the policy's window by default.
             data_until: end of the training data; now by default.
+            dry_run: change nothing, and only return what the request would.
+            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
 
         Returns:
             The model's open job, which is new or has an additional reason.
@@ -79,6 +83,8 @@ class AsyncRetraining(AsyncConnection):
             parameters=parameters or {},
             data_from=time_to_proto(data_from),
             data_until=time_to_proto(data_until),
+            dry_run=dry_run,
+            request_id=request_id,
         )
         return job_from_proto((await self._call(self._retraining.RequestRetraining, request)).job)
 

@@ -169,13 +169,16 @@ class AsyncSchedules(AsyncConnection):
         request = pb.DeleteScheduleRequest(schedule_id=schedule_id, etag=etag)
         return schedule_from_proto((await self._call(self._retraining.DeleteSchedule, request)).schedule)
 
-    async def pause_schedule(self, schedule_id: str, *, reason: str = "", etag: str = "") -> Schedule:
+    async def pause_schedule(
+        self, schedule_id: str, *, reason: str = "", etag: str = "", request_id: str = ""
+    ) -> Schedule:
         """Pause a schedule, so that it does not make its model due until `resume_schedule`.
 
         Args:
             schedule_id: the schedule's id.
             reason: the reason, which `Schedule.pause_reason` then states.
             etag: the schedule's expected etag; empty accepts any.
+            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
 
         Returns:
             The paused schedule.
@@ -184,15 +187,16 @@ class AsyncSchedules(AsyncConnection):
             ScheduleNotFound: there is no schedule with this id.
             EtagMismatch: it changed since `etag` was read.
         """
-        request = pb.PauseScheduleRequest(schedule_id=schedule_id, reason=reason, etag=etag)
+        request = pb.PauseScheduleRequest(schedule_id=schedule_id, reason=reason, etag=etag, request_id=request_id)
         return schedule_from_proto((await self._call(self._retraining.PauseSchedule, request)).schedule)
 
-    async def resume_schedule(self, schedule_id: str, *, etag: str = "") -> Schedule:
+    async def resume_schedule(self, schedule_id: str, *, etag: str = "", request_id: str = "") -> Schedule:
         """Resume a schedule; the policy's catch-up applies to the firings that were missed.
 
         Args:
             schedule_id: the schedule's id.
             etag: the schedule's expected etag; empty accepts any.
+            request_id: as for `pause_schedule`.
 
         Returns:
             The schedule, no longer paused.
@@ -201,7 +205,7 @@ class AsyncSchedules(AsyncConnection):
             ScheduleNotFound: there is no schedule with this id.
             EtagMismatch: it changed since `etag` was read.
         """
-        request = pb.ResumeScheduleRequest(schedule_id=schedule_id, etag=etag)
+        request = pb.ResumeScheduleRequest(schedule_id=schedule_id, etag=etag, request_id=request_id)
         return schedule_from_proto((await self._call(self._retraining.ResumeSchedule, request)).schedule)
 
     async def preview_schedule(

@@ -268,6 +268,8 @@ class AbTests(Connection):
         action: AbAction | str = AbAction.NONE,
         reason: str = "",
         etag: str = "",
+        dry_run: bool = False,
+        request_id: str = "",
         timeout: float | None = None,
     ) -> AbTest:
         """Conclude a test and record the decision.
@@ -280,6 +282,8 @@ class AbTests(Connection):
                 promoted, and a guardrail violated by the version in production rolls back.
             reason: the reason, for the audit log.
             etag: the test's, so that the test is only concluded as it was read; empty accepts any.
+            dry_run: change nothing, and only return or raise what the conclusion would.
+            request_id: a UUID of the caller's own, with which the same change can be repeated: it is made once.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
@@ -299,5 +303,7 @@ class AbTests(Connection):
             action=action_to_proto(AbAction(action)),
             reason=reason,
             etag=etag,
+            dry_run=dry_run,
+            request_id=request_id,
         )
         return ab_test_from_proto((self._call(self._comparison.ConcludeAbTest, request, timeout)).ab_test)

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from modelward import AbAction, AbEstimate, AbTest, AbTestResult, AbTestState, Client
 from modelward.cli.drift import FORMATS, SAVE
-from modelward.cli.options import Confirm, confirmed, limit
+from modelward.cli.options import DRY_RUN, Confirm, confirmed, limit
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.shared.figures import difference, p_equals, probability
@@ -123,13 +123,25 @@ def render_test(client: Client, out: Output, test: str, save: Path | None, open_
     show_default=True,
     help="The action to take; by-rule acts as the result indicates.",
 )
+@DRY_RUN
 @confirmed
 @remote
-def conclude(client: Client, out: Output, test: str, winner: str, action: str, reason: str, confirm: Confirm) -> None:
+def conclude(
+    client: Client, out: Output, test: str, winner: str, action: str, dry_run: bool, reason: str, confirm: Confirm
+) -> None:
     """Conclude TEST: every unit gets the winner from now on."""
+    if dry_run:
+        expected = client.conclude_ab_test(test, winner=winner, action=action, reason=reason, dry_run=True)
+        out.say(expected, _expected(expected))
+        return
     confirm(f"{client.ab_test_result(test).summary}\nConclude {test} permanently?")
     concluded = client.conclude_ab_test(test, winner=winner, action=action, reason=reason)
     out.say(concluded, _ended(concluded))
+
+
+def _expected(test: AbTest) -> str:
+    assert test.conclusion is not None
+    return f"{test.test} would be concluded in favour of {test.conclusion.winner}; action: {test.conclusion.action}"
 
 
 def _ended(test: AbTest) -> str:

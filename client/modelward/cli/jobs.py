@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from modelward import Client, Job, JobState
+from modelward.cli.options import DRY_RUN, REASON
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
 from modelward.cli.retraining import why
@@ -13,7 +14,7 @@ from modelward.retraining import FollowUp, JobFailure
 
 
 class JobsGroup(click.Group):
-    """`jobs MODEL` is short for `jobs list MODEL`; `jobs show` and `jobs retry` are commands."""
+    """`jobs MODEL` is short for `jobs list MODEL`; the others are commands."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if not any(arg in self.commands for arg in args[:1]) and not {"-h", "--help"} & set(args):
@@ -23,7 +24,7 @@ class JobsGroup(click.Group):
 
 @click.group(cls=JobsGroup)
 def jobs() -> None:
-    """List, show or retry retraining jobs."""
+    """List, show, request or retry retraining jobs."""
 
 
 @jobs.command("list")
@@ -48,6 +49,18 @@ def show(client: Client, out: Output, job_id: str) -> None:
     """Show the details of a job."""
     job = client.get_job(job_id)
     out.record(job, _facts(job))
+
+
+@jobs.command()
+@click.argument("model")
+@REASON
+@DRY_RUN
+@remote
+def request(client: Client, out: Output, model: str, reason: str, dry_run: bool) -> None:
+    """Request the retraining of MODEL now."""
+    job = client.request_retraining(model, reason=reason, dry_run=dry_run)
+    verb = "would be" if dry_run else "is"
+    out.say(job, f"a job of {model} {verb} {job.state} in the queue {job.queue}: {why(job.reasons)}")
 
 
 @jobs.command()

@@ -2180,6 +2180,7 @@ class ConcludeAbTestRequest(_message.Message):
     REASON_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     test: _builtins.str
     """The test's name."""
     winner: _builtins.str
@@ -2192,6 +2193,8 @@ class ConcludeAbTestRequest(_message.Message):
     """The expected etag of the test. Empty: not checked."""
     request_id: _builtins.str
     """UUID of this request: a retry with the same id returns the first response. Empty: every call is executed."""
+    dry_run: _builtins.bool
+    """Only return what would happen, without changing anything."""
     def __init__(
         self,
         *,
@@ -2201,10 +2204,11 @@ class ConcludeAbTestRequest(_message.Message):
         reason: _builtins.str = ...,
         etag: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "etag", b"etag", "reason", b"reason", "request_id", b"request_id", "test", b"test", "winner", b"winner"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "dry_run", b"dry_run", "etag", b"etag", "reason", b"reason", "request_id", b"request_id", "test", b"test", "winner", b"winner"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2219,7 +2223,7 @@ class ConcludeAbTestResponse(_message.Message):
     AB_TEST_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def ab_test(self) -> Global___AbTest:
-        """The test as concluded."""
+        """The test as concluded; with `dry_run`, as it would be."""
 
     def __init__(
         self,

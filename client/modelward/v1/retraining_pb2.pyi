@@ -2092,6 +2092,7 @@ class RequestRetrainingRequest(_message.Message):
     PARAMETERS_FIELD_NUMBER: _builtins.int
     DATA_FROM_FIELD_NUMBER: _builtins.int
     DATA_UNTIL_FIELD_NUMBER: _builtins.int
+    DRY_RUN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     reason: _builtins.str
@@ -2102,6 +2103,8 @@ class RequestRetrainingRequest(_message.Message):
     """The queue of the job. Empty: the retraining policy's. This and the next fields also apply to a job that is already
     pending, but not to one that is leased.
     """
+    dry_run: _builtins.bool
+    """Only return what would happen, without changing anything. A job that would be new has an id that is not used."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Labels of the job, in addition to those of the policy."""
@@ -2129,10 +2132,11 @@ class RequestRetrainingRequest(_message.Message):
         parameters: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         data_from: _timestamp_pb2.Timestamp | None = ...,
         data_until: _timestamp_pb2.Timestamp | None = ...,
+        dry_run: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data_from", b"data_from", "data_until", b"data_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_from", b"data_from", "data_until", b"data_until", "labels", b"labels", "model", b"model", "parameters", b"parameters", "queue", b"queue", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_from", b"data_from", "data_until", b"data_until", "dry_run", b"dry_run", "labels", b"labels", "model", b"model", "parameters", b"parameters", "queue", b"queue", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2147,7 +2151,7 @@ class RequestRetrainingResponse(_message.Message):
     JOB_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def job(self) -> Global___Job:
-        """The job, new or with an added reason."""
+        """The job, new or with an added reason; with `dry_run`, as it would be."""
 
     def __init__(
         self,

@@ -16,7 +16,8 @@ from starlette.staticfiles import StaticFiles
 from modelward import AsyncClient
 from modelward.errors import ModelwardError, NotAuthenticated
 from modelward_server import reports
-from modelward_server.console import acts
+from modelward_server.console.acts import asking, halt_many
+from modelward_server.console.acts.act import Form
 from modelward_server.console.downloads import download
 from modelward_server.console.faults import Fault, fault_page, refused_form
 from modelward_server.console.guard import (
@@ -42,6 +43,7 @@ from modelward_server.console.pages import (
     now,
     performance,
     retraining,
+    rollout,
     system,
     version,
 )
@@ -93,9 +95,12 @@ def _routes() -> list[Route]:
         *_page("/models/{model}/performance", performance),
         *_page("/models/{model}/comparisons", comparisons),
         *_page("/models/{model}/ab", ab_tests),
+        *_page("/models/{model}/rollout", rollout),
         *_page("/engines", engines),
         Route("/models/{model}/{act}", _guarded(_ask)),
         Route("/models/{model}/{act}", _guarded(_act), methods=["POST"]),
+        Route("/halt", _guarded(_ask_halt)),
+        Route("/halt", _guarded(_halt), methods=["POST"]),
         Route("/reports/drift/{report}", _guarded(_drift_report)),
         Route("/reports/comparisons/{comparison}", _guarded(_comparison_report)),
         Route("/reports/ab/{test}", _guarded(_ab_report)),
@@ -160,20 +165,38 @@ async def _visited(request: Request) -> Session:
 
 async def _ask(request: Request) -> Response:
     session = await _visited(request)
-    if request.path_params["act"] not in acts.ACTS or request.app.state.read_only:
+    if request.path_params["act"] not in asking.ACTS or request.app.state.read_only:
         return page(request, "fault", _NO_PAGE, 404)
-    return page(request, "act", await acts.ask(session.client, request))
+    return page(request, "act", await asking.ask(session.client, request, request.state.caller))
 
 
 async def _act(request: Request) -> Response:
+    if request.path_params["act"] not in asking.ACTS:
+        await _visited(request)
+        return page(request, "fault", _NO_PAGE, 404)
+    return await _changed(request, lambda client, form: asking.make(client, request, form))
+
+
+async def _ask_halt(request: Request) -> Response:
+    session = await _visited(request)
+    if request.app.state.read_only:
+        return page(request, "fault", _NO_PAGE, 404)
+    return page(request, halt_many.TEMPLATE, await halt_many.ask(session.client, request, request.state.caller))
+
+
+async def _halt(request: Request) -> Response:
+    return await _changed(request, halt_many.make)
+
+
+async def _changed(request: Request, make: Callable[[AsyncClient, Form], Awaitable[str]]) -> Response:
+    """Make the change of a form, and go to the page that shows what it did."""
     session = await _visited(request)
     form = await form_of(request)
-    if request.path_params["act"] not in acts.ACTS or request.app.state.read_only:
+    if request.app.state.read_only:
         return page(request, "fault", _NO_PAGE, 404)
     if not is_own_form(request, form, session):
         return refused_form(request)
-    await acts.act(session.client, request, form)
-    return RedirectResponse(f"/models/{quote(request.path_params['model'])}", 303)
+    return RedirectResponse(await make(session.client, form), 303)
 
 
 async def _verify(request: Request) -> Response:

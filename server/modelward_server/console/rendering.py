@@ -26,6 +26,8 @@ class Frame:
     """Who the user is; None where that is not known yet."""
     may_operate: bool
     """Whether the user may move versions, halt and resume: what he may not do is not offered."""
+    may_train: bool
+    """Whether the user may request a retraining."""
     path: str
     at: datetime
 
@@ -34,11 +36,16 @@ def frame(request: Request) -> Frame:
     """Return the frame of a request's page."""
     session: Session | None = getattr(request.state, "session", None)
     caller: Caller | None = getattr(request.state, "caller", None)
+
+    def may(role: Role) -> bool:
+        return caller is not None and caller.role.covers(role) and not request.app.state.read_only
+
     return Frame(
         signed_in=bool(session and session.signed_in),
         form_key=session.form_key if session else "",
         caller=caller,
-        may_operate=caller is not None and caller.role.covers(Role.OPERATOR) and not request.app.state.read_only,
+        may_operate=may(Role.OPERATOR),
+        may_train=may(Role.TRAINER),
         path=request.url.path,
         at=datetime.now(UTC),
     )

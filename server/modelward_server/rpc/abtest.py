@@ -84,4 +84,5 @@ class AbTestServicer(ComparisonServiceServicer):
             lambda session, actor, prepared: pb.ConcludeAbTestResponse(
                 ab_test=ab_test_to_proto(conclude_ab_test(session, conclusion, prepared, actor))
             ),
+            dry_run=request.dry_run,
         )

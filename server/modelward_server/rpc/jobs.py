@@ -48,14 +48,16 @@ class JobServicer(RetrainingServiceServicer):
             optional_time(request, "data_from"),
             optional_time(request, "data_until"),
         )
-        answer = await self._unit_of_work.run_idempotent(
+        run = self._unit_of_work.dry_run if request.dry_run else self._unit_of_work.run_idempotent
+        answer = await run(
             request,
             context,
             lambda session, actor: pb.RequestRetrainingResponse(
                 job=job_to_proto(jobs.request_retraining(session, request.model, request.reason, actor, order))
             ),
         )
-        self._job_waiters.wake()
+        if not request.dry_run:
+            self._job_waiters.wake()
         return answer
 
     async def LeaseJob(self, request: pb.LeaseJobRequest, context: Context) -> pb.LeaseJobResponse:
