@@ -11,7 +11,9 @@ import pandas as pd
 import pytest
 import skops.io
 from sklearn.compose import make_column_transformer
+from sklearn.ensemble import RandomForestRegressor
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
@@ -96,6 +98,14 @@ async def test_an_unfitted_estimator_does_not_go_into_production(client: AsyncCl
     version = await client.register(name, LogisticRegression())
     assert "is unusable: raised NotFittedError" in await refused(client, version)
     assert (await tried(client, version)).result is TrialResult.UNUSABLE
+
+
+async def test_a_model_of_several_outputs_does_not_go_into_production(client: AsyncClient, name: str) -> None:
+    for model in (LinearRegression(), RandomForestRegressor(3), MultiOutputClassifier(LogisticRegression())):
+        version = await client.register(name, model.fit(FRAME, FRAME > 0), reference=FRAME)
+        said = await refused(client, version)
+        assert "is unusable" in said
+        assert "shape (100, 2)" in said
 
 
 async def test_files_that_are_cut_off_do_not_go_into_production(client: AsyncClient, name: str, tmp_path: Path) -> None:
