@@ -4,7 +4,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from datetime import datetime
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import and_, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
 from modelward.lifecycle import DriftAlarm, PerformanceAlarm, VersionRef
@@ -16,11 +16,16 @@ from modelward_server.storage.drift_tables import DriftReportRow
 from modelward_server.storage.monitoring_tables import ObserverRow
 from modelward_server.storage.outcome_tables import EPOCH, JudgedPeriodRow
 from modelward_server.storage.paging import is_listed
+from modelward_server.storage.retraining_tables import ScheduleRow
 from modelward_server.storage.tables import VersionRow
 
 
 def latest_reports(session: Session, prefix: str) -> dict[str, ReportSummary]:
-    """Return the result of `reports.latest_report` for each version in production, by model."""
+    """Return the result of `reports.latest_report` for versions in production, by model.
+
+    Only of those whose newest report detected drift, and of models with a schedule, for which the score may count: of
+    others it has no effect.
+    """
     newest = aliased(DriftReportRow)
     report_id = (
         select(newest.report_id)
@@ -30,11 +35,12 @@ def latest_reports(session: Session, prefix: str) -> dict[str, ReportSummary]:
         .scalar_subquery()
     )
     table = DriftReportRow
+    scheduled = VersionRow.model.in_(select(ScheduleRow.model).where(ScheduleRow.paused.is_(False)))
     rows = (
         select(table.model, table.report_id, table.created_at, table.drift_detected, table.score)
         .select_from(VersionRow)
         .join(table, table.report_id == report_id)
-        .where(IN_PRODUCTION, is_listed(VersionRow.model, prefix))
+        .where(IN_PRODUCTION, is_listed(VersionRow.model, prefix), or_(table.drift_detected, scheduled))
     )
     return {
         model: ReportSummary(report_id, created_at, detected, score)

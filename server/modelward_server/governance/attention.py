@@ -4,11 +4,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from modelward.lifecycle import DriftAlarm, PerformanceAlarm, RolloutState, TrialResult
+from modelward.lifecycle import DriftAlarm, Halt, PerformanceAlarm, RolloutState, Trial, VersionRef
 from modelward.overview import Attention, AttentionKind, Severity
 from modelward.retraining import Job, JobState
 from modelward.shared.figures import metric, p_equals, statistic
-from modelward_server.lifecycle.states import EngineGroup, Engines, ModelState, Production
+from modelward_server.lifecycle.states import EngineGroup, Engines
 from modelward_server.retraining.all_due import Due
 
 SETTLING = timedelta(minutes=1)
@@ -46,8 +46,15 @@ _SEVERITIES, _KINDS = list(Severity), list(AttentionKind)
 class RegistryState:
     """What is known about all models, by the names of the models."""
 
-    models: Mapping[str, ModelState]
+    registered: int
+    """Number of models."""
+    halts: Mapping[str, Halt]
+    in_production: Mapping[str, int]
+    """The versions."""
+    unusable: Mapping[str, Trial]
+    """Trials of versions in production."""
     engines: Mapping[str, Engines]
+    engine_totals: Mapping[str, int]
     failures: Mapping[tuple[str, str], str]
     """Why engines could not load the expected version, by model and engine."""
     drift_alarms: Mapping[str, tuple[DriftAlarm, datetime]]
@@ -69,52 +76,61 @@ def urgency(severity: Severity) -> int:
 
 def find_attention(state: RegistryState, now: datetime) -> list[Attention]:
     """Return what needs attention, the worst first."""
-    found = [*_of_jobs(state), *_of_schedules(state), *_of_mlflow(state, now)]
-    for model in state.models.values():
-        found += _of_model(state, model, now)
+    found = [
+        *_of_halts(state),
+        *_of_trials(state),
+        *_of_alarms(state),
+        *_of_engines(state, now),
+        *_of_jobs(state),
+        *_of_schedules(state),
+        *_of_mlflow(state, now),
+    ]
     return sorted(found, key=lambda one: (-urgency(one.severity), _KINDS.index(one.kind), one.model, one.subject))
 
 
-def _of_model(state: RegistryState, model: ModelState, now: datetime) -> Iterator[Attention]:
-    halt, production = model.halt, model.production
-    if halt:
-        text = f"{model.name} is halted by {halt.actor}: {halt.reason}"
-        yield _attention(AttentionKind.HALTED, model.name, text, halt.halted_at, version=_version(model))
-    if production:
-        yield from _of_production(state, production)
-        if not halt:
-            yield from _of_engines(state, production, now)
+def _of_halts(state: RegistryState) -> Iterator[Attention]:
+    for model, halt in state.halts.items():
+        text, version = f"{model} is halted by {halt.actor}: {halt.reason}", state.in_production.get(model, 0)
+        yield _attention(AttentionKind.HALTED, model, text, halt.halted_at, version=version)
 
 
-def _of_production(state: RegistryState, production: Production) -> Iterator[Attention]:
-    ref, trial = production.ref, production.trial
-    if trial and trial.result is TrialResult.UNUSABLE:
+def _of_trials(state: RegistryState) -> Iterator[Attention]:
+    for model, trial in state.unusable.items():
+        ref = VersionRef(model, state.in_production[model])
         text = f"{ref} is in production and cannot be used: {trial.reason}"
-        yield _attention(AttentionKind.UNUSABLE, ref.model, text, trial.tried_at, version=ref.version)
-    if found := state.drift_alarms.get(ref.model):
-        alarm, since = found
+        yield _attention(AttentionKind.UNUSABLE, model, text, trial.tried_at, version=ref.version)
+
+
+def _of_alarms(state: RegistryState) -> Iterator[Attention]:
+    for model, (alarm, since) in state.drift_alarms.items():
+        ref = VersionRef(model, state.in_production[model])
         text = f"the live data of {ref} drifted from its reference: score {statistic(alarm.score)}"
-        yield _attention(AttentionKind.DRIFT_ALARM, ref.model, text, since, alarm.report_id, ref.version)
-    if declined := state.performance_alarms.get(ref.model):
-        decline, since = declined
+        yield _attention(AttentionKind.DRIFT_ALARM, model, text, since, alarm.report_id, ref.version)
+    for model, (decline, since) in state.performance_alarms.items():
+        ref = VersionRef(model, state.in_production[model])
         change = f"{metric(decline.value)}, previously {metric(decline.baseline)} ({p_equals(decline.p_value)})"
         text = f"the {decline.metric} of {ref} declined: {change}"
-        yield _attention(AttentionKind.PERFORMANCE_ALARM, ref.model, text, since, version=ref.version)
+        yield _attention(AttentionKind.PERFORMANCE_ALARM, model, text, since, version=ref.version)
 
 
-def _of_engines(state: RegistryState, production: Production, now: datetime) -> Iterator[Attention]:
-    ref, engines = production.ref, state.engines.get(production.ref.model, {})
-    total = sum(group.number for group in engines.values())
+def _of_engines(state: RegistryState, now: datetime) -> Iterator[Attention]:
+    for model, engines in state.engines.items():
+        if model in state.in_production and model not in state.halts:
+            yield from _of_engines_of(state, VersionRef(model, state.in_production[model]), engines, now)
+
+
+def _of_engines_of(state: RegistryState, ref: VersionRef, engines: Engines, now: datetime) -> Iterator[Attention]:
+    model, total = ref.model, state.engine_totals[ref.model]
     if failed := engines.get(RolloutState.FAILED):
-        why = state.failures.get((ref.model, failed.first), "")
+        why = state.failures.get((model, failed.first), "")
         text = f"{_share(failed, total)} could not load {ref}, such as {failed.first}: {why}".removesuffix(": ")
-        yield _attention(AttentionKind.ENGINES_FAILED, ref.model, text, production.since, failed.first, ref.version)
-    if (lagging := engines.get(RolloutState.LAGGING)) and production.since + SETTLING <= now:
+        yield _attention(AttentionKind.ENGINES_FAILED, model, text, failed.since, failed.first, ref.version)
+    if (lagging := engines.get(RolloutState.LAGGING)) and lagging.since and lagging.since + SETTLING <= now:
         text = f"{_share(lagging, total)} run another version than {ref}, such as {lagging.first}"
-        yield _attention(AttentionKind.ENGINES_LAGGING, ref.model, text, production.since, lagging.first, ref.version)
+        yield _attention(AttentionKind.ENGINES_LAGGING, model, text, lagging.since, lagging.first, ref.version)
     if gone := engines.get(RolloutState.GONE):
-        text = f"{_share(gone, total)} of {ref.model} have not reported for too long, such as {gone.first}"
-        yield _attention(AttentionKind.ENGINES_GONE, ref.model, text, gone.reported_at, gone.first, ref.version)
+        text = f"{_share(gone, total)} of {model} have not reported for too long, such as {gone.first}"
+        yield _attention(AttentionKind.ENGINES_GONE, model, text, gone.reported_at, gone.first, ref.version)
 
 
 def _share(group: EngineGroup, total: int) -> str:
@@ -149,10 +165,6 @@ def _attention(
     kind: AttentionKind, model: str, text: str, since: datetime | None, subject: str = "", version: int = 0
 ) -> Attention:
     return Attention(kind, SEVERITIES[kind], model, version, subject, text, since, NEXT_STEPS[kind])
-
-
-def _version(model: ModelState) -> int:
-    return model.production.ref.version if model.production else 0
 
 
 def worst_by_model(attention: Iterable[Attention]) -> dict[str, Severity]:

@@ -17,12 +17,14 @@ from modelward_server.drift.reports import ReportSummary
 from modelward_server.governance.attention import RegistryState, find_attention, urgency, worst_by_model
 from modelward_server.lifecycle.states import (
     Engines,
-    ModelState,
-    Production,
+    count_models,
     engine_states,
+    engine_totals,
+    halts,
     load_failures,
-    model_states,
-    promoters,
+    productions,
+    unusable,
+    versions_in_production,
 )
 from modelward_server.retraining.all_due import Monitoring, all_due, newest_jobs
 from modelward_server.storage.paging import is_listed, slice_page
@@ -41,14 +43,13 @@ def get_overview(session: Session, prefix: str, page_size: int, page_token: str,
     state = _read_state(session, prefix, now)
     attention = find_attention(state, now)
     worst = worst_by_model(attention)
-    in_production = [model for model in state.models.values() if model.production]
 
-    def key(model: ModelState) -> list[object]:
-        return [-urgency(worst.get(model.name, Severity.OK)), model.name]
+    def key(model: str) -> list[object]:
+        return [-urgency(worst.get(model, Severity.OK)), model]
 
-    page = slice_page(session, sorted(in_production, key=key), key, page_size, page_token, ("overview", prefix))
+    page = slice_page(session, sorted(state.in_production, key=key), key, page_size, page_token, ("overview", prefix))
     listed = attention[:MAX_ATTENTION]
-    models = _describe(session, state, [model.production for model in page.items if model.production], worst)
+    models = _describe(session, state, page.items, worst)
     return Overview(tuple(listed), len(attention), _totals(state), models, page.next_page_token)
 
 
@@ -56,13 +57,17 @@ def _read_state(session: Session, prefix: str, now: datetime) -> RegistryState:
     observed, reports = active_drift_alarms(session, prefix), latest_reports(session, prefix)
     declined, engines = performance_alarms(session, prefix), engine_states(session, prefix, now)
     jobs, stuck = newest_jobs(session, prefix, now)
-    models = {model.name: model for model in model_states(session, prefix)}
+    in_production = versions_in_production(session, prefix)
     behind, behind_since = _behind(session, prefix)
     return RegistryState(
-        models=models,
+        registered=count_models(session, prefix),
+        halts=halts(session, prefix),
+        in_production=in_production,
+        unusable=unusable(session, prefix),
         engines=engines,
+        engine_totals=engine_totals(session, prefix),
         failures=_failures(session, engines, now),
-        drift_alarms=_with_reports(models, reports) | observed,
+        drift_alarms=_with_reports(in_production, reports) | observed,
         performance_alarms=declined,
         jobs=jobs,
         stuck=stuck,
@@ -73,13 +78,13 @@ def _read_state(session: Session, prefix: str, now: datetime) -> RegistryState:
 
 
 def _with_reports(
-    models: dict[str, ModelState], reports: dict[str, ReportSummary]
+    in_production: dict[str, int], reports: dict[str, ReportSummary]
 ) -> dict[str, tuple[DriftAlarm, datetime]]:
     """Return the alarms of versions whose newest report detected drift, as the gate of promotions counts them."""
     return {
-        name: (DriftAlarm(production.ref, report.report_id, report.score), report.created_at)
+        name: (DriftAlarm(VersionRef(name, in_production[name]), report.report_id, report.score), report.created_at)
         for name, report in reports.items()
-        if report.drift_detected and (production := models[name].production)
+        if report.drift_detected
     }
 
 
@@ -99,19 +104,14 @@ def _behind(session: Session, prefix: str) -> tuple[int, datetime | None]:
 
 
 def _totals(state: RegistryState) -> OverviewTotals:
-    models, states = state.models.values(), [job.state for job in state.jobs]
+    states = [job.state for job in state.jobs]
     return OverviewTotals(
-        registered=len(models),
-        in_production=sum(model.production is not None for model in models),
-        halted=sum(model.halt is not None for model in models),
+        registered=state.registered,
+        in_production=len(state.in_production),
+        halted=len(state.halts),
         drift_alarms=len(state.drift_alarms),
         performance_alarms=len(state.performance_alarms),
-        engines_not_converged=sum(
-            group.number
-            for groups in state.engines.values()
-            for of_state, group in groups.items()
-            if of_state is not RolloutState.CONVERGED
-        ),
+        engines_not_converged=sum(group.number for groups in state.engines.values() for group in groups.values()),
         due=sum(bool(due.reasons) for due in state.due.values()),
         jobs_pending=states.count(JobState.PENDING),
         jobs_leased=states.count(JobState.LEASED),
@@ -120,34 +120,34 @@ def _totals(state: RegistryState) -> OverviewTotals:
 
 
 def _describe(
-    session: Session, state: RegistryState, page: Sequence[Production], worst: dict[str, Severity]
+    session: Session, state: RegistryState, page: Sequence[str], worst: dict[str, Severity]
 ) -> tuple[ModelOverview, ...]:
-    refs = [production.ref for production in page]
-    scores, by_whom = recent_scores(session, [ref.model for ref in refs], MAX_REPORTS), promoters(session, refs)
+    scores = recent_scores(session, page, MAX_REPORTS)
     return tuple(
         ModelOverview(
-            model=ref.model,
-            version=ref.version,
+            model=model,
+            version=production.ref.version,
             since=production.since,
-            promoted_by=by_whom.get(ref.model, ""),
-            halt=state.models[ref.model].halt,
+            promoted_by=production.promoted_by,
+            halt=state.halts.get(model),
             trial=production.trial,
-            drift=scores.get(ref.model, ()),
-            drift_alarm=state.drift_alarms.get(ref.model, (None, None))[0],
-            performance_alarm=state.performance_alarms.get(ref.model, (None, None))[0],
-            engines=_count(state.engines.get(ref.model, {})),
-            due_reasons=_reasons(state, ref),
-            severity=worst.get(ref.model, Severity.OK),
+            drift=scores.get(model, ()),
+            drift_alarm=state.drift_alarms.get(model, (None, None))[0],
+            performance_alarm=state.performance_alarms.get(model, (None, None))[0],
+            engines=_count(state, model),
+            due_reasons=_reasons(state, model),
+            severity=worst.get(model, Severity.OK),
         )
-        for ref, production in zip(refs, page, strict=True)
+        for model, production in zip(page, productions(session, page), strict=True)
     )
 
 
-def _count(groups: Engines) -> EngineCounts:
-    numbers = {state.value: group.number for state, group in groups.items()}
-    return EngineCounts(total=sum(numbers.values()), **numbers)
+def _count(state: RegistryState, model: str) -> EngineCounts:
+    total = state.engine_totals.get(model, 0)
+    others = {name.value: group.number for name, group in state.engines.get(model, {}).items()}
+    return EngineCounts(total, converged=total - sum(others.values()), **others)
 
 
-def _reasons(state: RegistryState, ref: VersionRef) -> tuple[str, ...]:
-    due = state.due.get(ref.model)
+def _reasons(state: RegistryState, model: str) -> tuple[str, ...]:
+    due = state.due.get(model)
     return tuple(dict.fromkeys(reason.rule or reason.summary for reason in due.reasons)) if due else ()

@@ -1,5 +1,6 @@
 """The states of all models and of their engines, each read by one query."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -7,11 +8,12 @@ from typing import Any
 from sqlalchemy import ColumnElement, Select, and_, case, func, select
 from sqlalchemy.orm import Session
 
-from modelward.lifecycle import Halt, RolloutState, Trial, VersionRef
+from modelward.lifecycle import Halt, RolloutState, Trial, TrialResult, VersionRef
 from modelward_server.lifecycle.repository import IN_PRODUCTION, halt_of, trial_of
 from modelward_server.storage.paging import is_listed
 from modelward_server.storage.tables import EngineRow, ModelRow, TransitionRow, VersionRow
 
+TRIAL = (VersionRow.trial_result, VersionRow.trial_reason, VersionRow.tried_with, VersionRow.tried_at)
 OWN_PRODUCTION = and_(VersionRow.model == ModelRow.name, IN_PRODUCTION)
 
 
@@ -22,15 +24,7 @@ class Production:
     ref: VersionRef
     since: datetime
     trial: Trial | None
-
-
-@dataclass(frozen=True)
-class ModelState:
-    """The state of one model."""
-
-    name: str
-    halt: Halt | None
-    production: Production | None
+    promoted_by: str
 
 
 @dataclass(frozen=True)
@@ -42,42 +36,65 @@ class EngineGroup:
     """One of them."""
     reported_at: datetime
     """The oldest of their last reports."""
+    since: datetime | None
+    """Since when the version is in production that they should run."""
 
 
 Engines = dict[RolloutState, EngineGroup]
+"""The engines of a model by state, but for those that have converged."""
 
 
-def model_states(session: Session, prefix: str) -> list[ModelState]:
-    """Return the state of each model whose name has a prefix, sorted by name."""
-    trial = (VersionRow.trial_result, VersionRow.trial_reason, VersionRow.tried_with, VersionRow.tried_at)
-    halt = (ModelRow.halted_by, ModelRow.halt_reason, ModelRow.halted_at)
-    columns = (ModelRow.name, *halt, VersionRow.version, VersionRow.stage_since, *trial)
-    rows = select(*columns).outerjoin_from(ModelRow, VersionRow, OWN_PRODUCTION)
-    listed = rows.where(is_listed(ModelRow.name, prefix)).order_by(ModelRow.name)
-    return [_model_state(row) for row in session.execute(listed)]
+def count_models(session: Session, prefix: str) -> int:
+    """Return the number of models whose names have a prefix."""
+    return session.scalar(select(func.count()).select_from(ModelRow).where(is_listed(ModelRow.name, prefix))) or 0
 
 
-def _model_state(row: Any) -> ModelState:
-    halt = halt_of(row)
-    if row.version is None:
-        return ModelState(row.name, halt, None)
-    return ModelState(row.name, halt, Production(VersionRef(row.name, row.version), row.stage_since, trial_of(row)))
+def halts(session: Session, prefix: str) -> dict[str, Halt]:
+    """Return the halts of models, by name."""
+    columns = (ModelRow.name, ModelRow.halted_by, ModelRow.halt_reason, ModelRow.halted_at)
+    halted = select(*columns).where(ModelRow.halted_at.is_not(None), is_listed(ModelRow.name, prefix))
+    return {row.name: halt for row in session.execute(halted) if (halt := halt_of(row))}
+
+
+def versions_in_production(session: Session, prefix: str) -> dict[str, int]:
+    """Return the number of the version in production of each model that has one."""
+    versions = select(VersionRow.model, VersionRow.version)
+    rows = session.execute(versions.where(IN_PRODUCTION, is_listed(VersionRow.model, prefix)))
+    return dict(rows.all())
+
+
+def unusable(session: Session, prefix: str) -> dict[str, Trial]:
+    """Return the trials of the versions in production that cannot be used, by model."""
+    own = (IN_PRODUCTION, is_listed(VersionRow.model, prefix))
+    columns = (VersionRow.model, *TRIAL)
+    rows = session.execute(select(*columns).where(*own, VersionRow.trial_result == TrialResult.UNUSABLE.value))
+    return {row.model: trial for row in rows if (trial := trial_of(row))}
 
 
 def engine_states(session: Session, prefix: str, now: datetime) -> dict[str, Engines]:
-    """Return the engines of each model by their states, which are those of `rollout.get_rollout`."""
-    engines = _states(prefix, now).subquery()
+    """Return the engines of each model by their states, which are those of `rollout.get_rollout`, but for CONVERGED.
+
+    Nearly all engines have converged: these are only counted, by `engine_totals`.
+    """
+    engines = _states(prefix, now).where(_state(now) != RolloutState.CONVERGED.value).subquery()
     state, engine, reported_at = engines.c.state, engines.c.engine, engines.c.reported_at
     groups = select(engines.c.model, state, func.count(), func.min(engine), func.min(reported_at))
+    groups = groups.add_columns(func.min(engines.c.stage_since))
     found: dict[str, Engines] = {}
     for model, name, *group in session.execute(groups.group_by(engines.c.model, state)):
         found.setdefault(model, {})[RolloutState(name)] = EngineGroup(*group)
     return found
 
 
-def _states(prefix: str, now: datetime) -> Select[str, str, str, datetime, str]:
-    columns = (EngineRow.model, EngineRow.engine, EngineRow.failure, EngineRow.reported_at, _state(now).label("state"))
-    rows = select(*columns).outerjoin_from(ModelRow, VersionRow, OWN_PRODUCTION)
+def engine_totals(session: Session, prefix: str) -> dict[str, int]:
+    """Return the number of engines of each model that has one."""
+    numbers = select(EngineRow.model, func.count()).where(is_listed(EngineRow.model, prefix)).group_by(EngineRow.model)
+    return dict(session.execute(numbers).all())
+
+
+def _states(prefix: str, now: datetime) -> Select[*tuple[Any, ...]]:
+    columns = (EngineRow.model, EngineRow.engine, EngineRow.failure, EngineRow.reported_at, VersionRow.stage_since)
+    rows = select(*columns, _state(now).label("state")).outerjoin_from(ModelRow, VersionRow, OWN_PRODUCTION)
     return rows.join(EngineRow, EngineRow.model == ModelRow.name).where(is_listed(ModelRow.name, prefix))
 
 
@@ -101,14 +118,18 @@ def load_failures(session: Session, models: list[str], now: datetime) -> dict[tu
     return {(model, engine): reason for model, engine, reason in rows}
 
 
-def promoters(session: Session, versions: list[VersionRef]) -> dict[str, str]:
-    """Return who moved these versions, which are in production, to production; by model."""
-    numbers = {ref.model: ref.version for ref in versions}
+def productions(session: Session, models: Sequence[str]) -> list[Production]:
+    """Return what is in production of these models, in their order."""
     into = TransitionRow.__table__.alias()
     last = select(func.max(into.c.sequence)).where(into.c.model == VersionRow.model, into.c.to_stage == "production")
     rows = (
-        select(TransitionRow.model, TransitionRow.version, TransitionRow.actor)
-        .join(VersionRow, and_(VersionRow.model == TransitionRow.model, IN_PRODUCTION))
-        .where(VersionRow.model.in_(numbers), TransitionRow.sequence == last.scalar_subquery())
+        select(VersionRow.model, VersionRow.version, VersionRow.stage_since, TransitionRow.actor, *TRIAL)
+        .outerjoin(TransitionRow, TransitionRow.sequence == last.scalar_subquery())
+        .where(VersionRow.model.in_(models), IN_PRODUCTION)
     )
-    return {model: actor for model, version, actor in session.execute(rows) if numbers[model] == version}
+    found = {row.model: _production(row) for row in session.execute(rows)}
+    return [found[model] for model in models]
+
+
+def _production(row: Any) -> Production:
+    return Production(VersionRef(row.model, row.version), row.stage_since, trial_of(row), row.actor or "")
