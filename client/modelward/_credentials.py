@@ -8,6 +8,7 @@ from typing import TypedDict
 import grpc
 
 from modelward.errors import FieldViolation, InvalidField
+from modelward.shared.profiles import Profile
 from modelward.shared.targets import is_loopback
 
 
@@ -15,21 +16,24 @@ class Proof(TypedDict):
     """The credentials of a client."""
 
     credentials: grpc.ChannelCredentials | None
-    token: str | None
+    token: str | Callable[[], str] | None
 
 
-def proof_from_environment() -> Proof:
+def proof_from_environment(profile: Profile) -> Proof:
     """Return the credentials from `MODELWARD_CA`, with `MODELWARD_CERT` and `MODELWARD_KEY` for mutual TLS.
 
-    The token is in `MODELWARD_TOKEN`, because others could read it from a command line. Without `MODELWARD_CA` the
-    connection is not encrypted.
+    The token is in `MODELWARD_TOKEN`, because others could read it from a command line. Without a CA the connection is
+    not encrypted.
+
+    Args:
+        profile: has what the environment has not.
 
     Raises:
         OSError: a file cannot be read.
     """
-    authority, cert, key = (_read(f"MODELWARD_{name}") for name in ("CA", "CERT", "KEY"))
+    authority, cert, key = _read("CA", profile.ca), _read("CERT", profile.cert), _read("KEY", profile.key)
     credentials = None if authority is None else grpc.ssl_channel_credentials(authority, key, cert)
-    return Proof(credentials=credentials, token=os.environ.get("MODELWARD_TOKEN") or None)
+    return Proof(credentials=credentials, token=os.environ.get("MODELWARD_TOKEN") or profile.token)
 
 
 def check_token_travels_safely(
@@ -50,6 +54,6 @@ def _is_local(address: str) -> bool:
     return is_loopback(host) or address.startswith("unix:")
 
 
-def _read(variable: str) -> bytes | None:
-    named = os.environ.get(variable)
+def _read(name: str, otherwise: Path | None) -> bytes | None:
+    named = os.environ.get(f"MODELWARD_{name}") or otherwise
     return Path(named).read_bytes() if named else None

@@ -15,6 +15,9 @@ from modelward import Client
 from modelward.cli.commands import cli
 from tests.support.running_server import RunningServer
 
+NO_PROFILES = "/no-such-folder"
+"""In place of the folder with the profiles of who runs the tests."""
+
 
 class Commands:
     """Runs commands as a person in a terminal would, or as a program that reads JSON."""
@@ -24,6 +27,7 @@ class Commands:
 
     def run(self, *arguments: object, width: int = 300, typed: str = "") -> Result:
         environment = {"MODELWARD_SERVER": self._target, "MODELWARD_ACTOR": "ada", "COLUMNS": str(width)}
+        environment["XDG_CONFIG_HOME"] = NO_PROFILES
         return CliRunner(env=environment).invoke(cli, [str(argument) for argument in arguments], input=typed)
 
     def said(self, *arguments: object, width: int = 300) -> str:

@@ -61,6 +61,7 @@ class Shown:
             f"ab show {self.test}": ["challenger"],
             "due": [self.name],
             "status": [],
+            "profiles": [],
             f"schedules {self.name}": [self.schedule.schedule_id],
             f"schedule list {self.name}": [self.schedule.schedule_id],
             f"schedule preview {self.schedule.schedule_id}": ["UTC"],

@@ -8,6 +8,7 @@ Every block of README.md and docs/ is run, also those that will be added. A fenc
   `...` aside. What is shown as `ERROR` must fail. Servers and workers are started and stopped.
 - `sh`, and an indented block that begins with a program's name: run as one script.
 - `json`: read.
+- `toml`: read as a configuration file.
 - `text`: not run. `NOT_RUN` has the reason for each.
 """
 
@@ -27,6 +28,7 @@ from sklearn.linear_model import LogisticRegression
 
 from modelward import Client
 from modelward.cli.commands import cli
+from modelward.shared.profiles import Configuration
 from tests.support.document_runner import TARGET, DocumentRunner, issue_certificates
 from tests.support.documents import DOCUMENTS, ROOT, Command, blocks, commands, headings, links, spans
 from tests.support.server_process import ServerProcess
@@ -46,7 +48,7 @@ ELSEWHERE = {SERVE: "the fixture `reader`"} | dict.fromkeys(
 COMMANDS = [command for block in BLOCKS for command in commands(block) if command.first_line not in ELSEWHERE]
 SPANS = [(document.name, span) for document in DOCUMENTS for span in spans(document)]
 FOLDERS = ("tests/", "benchmarks/", "deploy/", "docs/", "examples/", "protos/", "client/", "server/")
-LANGUAGES = {"python", "console", "sh", "json", "text"}
+LANGUAGES = {"python", "console", "sh", "json", "toml", "text"}
 
 NOT_RUN = {
     "pip install -e '.[server]' && modelward demo    # run the demo on ten years of the S&P 500": (
@@ -179,10 +181,22 @@ def test_json_is_json() -> None:
             json.loads(block.text)
 
 
+def test_toml_is_a_configuration_of_valid_profiles(tmp_path: Path) -> None:
+    for block in BLOCKS:
+        if block.language == "toml":
+            file = tmp_path / "config.toml"
+            file.write_text(block.text)
+            configuration = Configuration(file)
+            assert [configuration.profile(name).server for name in configuration.names]
+
+
 @pytest.mark.parametrize("span", [span for _, span in SPANS if span.startswith("modelward ")])
 def test_the_commands_in_the_text_exist_with_their_flags(span: str) -> None:
     command, context = cli, click.Context(cli)
     words = shlex.split(span)[1:]
+    while words[0].startswith("--"):  # An option of all commands, with its value.
+        assert words[0] in {option for parameter in cli.params for option in parameter.opts}
+        words = words[2:]
     named = iter(words)
     while isinstance(command, click.Group) and (word := next(named, "COMMAND")) != "COMMAND":
         found = command.get_command(context, word)

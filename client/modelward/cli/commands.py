@@ -3,10 +3,12 @@
 import importlib
 import importlib.metadata
 from keyword import iskeyword
+from pathlib import Path
 
 import click
 
 from modelward import __version__
+from modelward.shared.profiles import CONFIG, PROFILE
 
 SERVER = "the server's entry points"
 """Used in place of a module: commands that the server registers as `modelward.commands` entry points."""
@@ -22,6 +24,7 @@ SECTIONS = {
         "engines": "stages",
         "audit": "audit",
         "whoami": "whoami",
+        "profiles": "profiles",
     },
     "Change": {
         "register": "lifecycle",
@@ -100,6 +103,21 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.option(
+    "--profile",
+    envvar=PROFILE,
+    metavar="NAME",
+    help="The profile to use: a server and how to call it.",
+    show_envvar=True,
+)
+@click.option(
+    "--config",
+    envvar=CONFIG,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="The file that contains the profiles.  [default: ~/.config/modelward/config.toml]",
+    show_envvar=True,
+)
 @click.version_option(__version__, message="%(version)s")
-def cli() -> None:
+def cli(profile: str | None, config: Path | None) -> None:
     """Modelward: a model registry for trading, with drift detection, comparisons and retraining."""

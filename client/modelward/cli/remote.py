@@ -12,26 +12,31 @@ from modelward._contact import Unreachable
 from modelward._credentials import proof_from_environment
 from modelward._text import visible
 from modelward.cli.output import Failure, Output
+from modelward.cli.profile_selection import PROFILE_OF_COMMAND, from_profile, selected_profile
 from modelward.errors import DeadlineExceeded, GatesFailed, InvalidField, ModelwardError, Unavailable
+from modelward.shared.profiles import ProfileError
 
+DEFAULT_SERVER = "localhost:50061"
 Command = Callable[..., None]
+SERVER = click.option(
+    "--server",
+    envvar="MODELWARD_SERVER",
+    default=from_profile("server", DEFAULT_SERVER),
+    metavar="HOST:PORT",
+    help=f"The server's address; several separated by commas.  [default: {DEFAULT_SERVER}]",
+    show_envvar=True,
+)
 
 
 def connected(command: Command) -> Command:
     """Pass a client to a command, configured by options."""
 
-    @click.option(
-        "--server",
-        envvar="MODELWARD_SERVER",
-        default="localhost:50061",
-        metavar="HOST:PORT",
-        help="The server's address; several separated by commas.",
-        show_default=True,
-        show_envvar=True,
-    )
+    @PROFILE_OF_COMMAND
+    @SERVER
     @click.option(
         "--actor",
         envvar="MODELWARD_ACTOR",
+        default=from_profile("actor"),
         metavar="NAME",
         help="The actor in the audit log; the login name by default.",
         show_envvar=True,
@@ -39,10 +44,9 @@ def connected(command: Command) -> Command:
     @click.option(
         "--timeout",
         type=click.FloatRange(min=0, min_open=True),
-        default=30.0,
+        default=from_profile("timeout", 30.0),
         metavar="SECONDS",
-        help="Timeout of each call.",
-        show_default=True,
+        help="Timeout of each call.  [default: 30]",
     )
     @functools.wraps(command)
     def run(*args: Any, server: str, actor: str | None, timeout: float, **kwargs: Any) -> None:
@@ -53,12 +57,14 @@ def connected(command: Command) -> Command:
 
 
 def _client(server: str, actor: str | None, timeout: float) -> Client:
-    proof = proof_from_environment()
+    proof = proof_from_environment(selected_profile())
     try:
         return Client(server, actor=actor, timeout=timeout, **proof)
     except InvalidField as error:
         if [violation.field for violation in error.violations] == ["credentials"]:
-            raise Failure(f"a token is sent to {server} over TLS only; set MODELWARD_CA") from None
+            raise Failure(
+                f"a token is sent to {server} over TLS only; set MODELWARD_CA, or ca in the profile"
+            ) from None
         raise
 
 
@@ -66,10 +72,21 @@ def remote(command: Command) -> Command:
     """Pass a client and an output to a command."""
 
     @connected
+    @formatted
+    @functools.wraps(command)
+    def run(out: Output, client: Client, *args: Any, **kwargs: Any) -> None:
+        command(client, out, *args, **kwargs)
+
+    return run
+
+
+def formatted(command: Command) -> Command:
+    """Pass an output to a command."""
+
     @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
     @functools.wraps(command)
-    def run(client: Client, *args: Any, as_json: bool, **kwargs: Any) -> None:
-        command(client, Output(as_json), *args, **kwargs)
+    def run(*args: Any, as_json: bool, **kwargs: Any) -> None:
+        command(Output(as_json), *args, **kwargs)
 
     return run
 
@@ -78,6 +95,8 @@ def remote(command: Command) -> Command:
 def _failures(server: str, timeout: float) -> Iterator[None]:
     try:
         yield
+    except ProfileError as error:
+        raise Failure(str(error)) from None
     except ModelwardError as error:
         raise Failure("\n".join(map(_one_line, _lines(error, server, timeout)))) from None
     except BrokenPipeError:

@@ -16,8 +16,10 @@ from modelward import Client
 from modelward._credentials import proof_from_environment
 from modelward.cli.options import Duration, pairs
 from modelward.cli.output import Failure, say
+from modelward.cli.profile_selection import configuration, selected_profile
 from modelward.cli.remote import connected
 from modelward.retraining import Job
+from modelward.shared.profiles import CONFIG, PROFILE
 from modelward.worker import Plan, ProcessRun, Run, Worker
 from modelward.worker.process import callable_error, python_command
 
@@ -62,10 +64,13 @@ def worker(
     dask cluster.
     """
     sys.path.insert(0, str(Path.cwd()))
+    profile = selected_profile()
+    if profile.name:  # The processes of the jobs use it, too.
+        os.environ |= {PROFILE: profile.name, CONFIG: str(configuration().path.absolute())}
     plan = Plan(name or f"{socket.gethostname()}-{os.getpid()}", queue, dict(labels), lease, time_limit, grace)
     start = _on_dask(client, work, dask) if dask else _in_process(client, work)
     timeout = min(10.0, lease.total_seconds() / 3)
-    with Client(client.target, actor=client.actor, timeout=timeout, **proof_from_environment()) as patient:
+    with Client(client.target, actor=client.actor, timeout=timeout, **proof_from_environment(profile)) as patient:
         running = Worker(patient, start, plan, say)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: running.stop())

@@ -5,6 +5,7 @@ from typing import Any
 
 from modelward import Client
 from modelward._credentials import proof_from_environment
+from modelward.shared.profiles import profile_from_environment
 from modelward.worker.running import job_from_json
 
 SERVER, ACTOR = "MODELWARD_SERVER", "MODELWARD_ACTOR"
@@ -27,5 +28,5 @@ def find(target: str) -> Any:
 def call(target: str, job_json: str, server: str, actor: str) -> None:
     """Call `module:function` with a job and a client; it registers the trained model with `job=`."""
     work = find(target)
-    with Client(server, actor=actor, **proof_from_environment()) as client:
+    with Client(server, actor=actor, **proof_from_environment(profile_from_environment())) as client:
         work(job_from_json(job_json), client)

@@ -8,18 +8,13 @@ from typing import Any
 import click
 
 from modelward.cli.output import NEEDS_SERVER, Failure
+from modelward.cli.profile_selection import PROFILE_OF_COMMAND, selected_profile
+from modelward.cli.remote import SERVER
 
 
 @click.command()
-@click.option(
-    "--server",
-    envvar="MODELWARD_SERVER",
-    default="localhost:50061",
-    metavar="HOST:PORT",
-    show_default=True,
-    show_envvar=True,
-    help="The server's address; several separated by commas.",
-)
+@PROFILE_OF_COMMAND
+@SERVER
 @click.option("--host", default="127.0.0.1", metavar="ADDRESS", show_default=True, help="The address to listen at.")
 @click.option("--port", default=50062, metavar="NUMBER", show_default=True, help="The port to listen at; 0: any.")
 @click.option("--read-only", is_flag=True, help="Offer no changes.")
@@ -48,7 +43,7 @@ def console(server: str, host: str, port: int, read_only: bool, cert: str | None
 
 def _credentials() -> Any:
     """Return how the console verifies the server; a client certificate would give every user its own rights."""
-    if not (authority := os.environ.get("MODELWARD_CA")):
+    if not (authority := os.environ.get("MODELWARD_CA") or selected_profile().ca):
         return None
     import grpc
 
