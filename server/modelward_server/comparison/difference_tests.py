@@ -7,9 +7,10 @@ from math import ceil
 from modelward.comparison import Metric, MetricDifference, SignificanceTest, Verdict
 from modelward.lifecycle import VersionRef
 from modelward_server.statistics import bootstrap
-from modelward_server.statistics.delong import delong
-from modelward_server.statistics.losses import ERROR_RATE_METRICS, correct_rows, informative_rows, mean_losses
-from modelward_server.statistics.metrics import Scored
+from modelward_server.statistics.delong import delong, influences
+from modelward_server.statistics.long_run import mean_difference
+from modelward_server.statistics.losses import ERROR_RATE_METRICS, correct_rows, informative_times, mean_losses
+from modelward_server.statistics.metrics import Floats, Scored
 from modelward_server.statistics.paired_tests import PairedTestResult, diebold_mariano, holm, mcnemar, min_p_value
 from modelward_server.statistics.sharpe import sharpe_difference
 
@@ -49,7 +50,12 @@ TestedDifferences = Mapping[tuple[VersionRef, Metric], TestedDifference]
 
 
 def tested_difference(
-    metric: Metric, scored: Scored, baseline: Scored, drawn: bootstrap.PairedDifference, block_rows: float, seed: int
+    metric: Metric,
+    scored: Scored,
+    baseline: Scored,
+    drawn: bootstrap.PairedDifference,
+    block_rows: float,
+    seed: int,
 ) -> TestedDifference:
     """Test one difference.
 
@@ -58,27 +64,39 @@ def tested_difference(
         scored: the predictions of the version.
         baseline: the predictions of the baseline.
         drawn: the result of the paired bootstrap, which is the test for metrics without a specific one.
-        block_rows: the mean number of dependent neighbouring rows.
+        block_rows: the mean number of dependent neighbouring rows, or of a panel times.
         seed: the same seed gives the same result.
     """
     found = _test(metric, scored, baseline, block_rows, seed)
     if found is None:
         return TestedDifference(drawn, PairedTestResult(SignificanceTest.BOOTSTRAP, 0.0, drawn.p_value))
-    least = min_p_value(informative_rows(metric, scored, baseline) / block_rows)
+    least = min_p_value(informative_times(metric, scored, baseline) / block_rows)
     return TestedDifference(drawn, replace(found, p_value=max(found.p_value, least)))
 
 
 def _test(metric: Metric, scored: Scored, baseline: Scored, block_rows: float, seed: int) -> PairedTestResult | None:
-    if metric in ERROR_RATE_METRICS | {Metric.ROC_AUC}:
-        return _test_independent(metric, scored, baseline) if block_rows < DEPENDENT_ROWS else None
     if metric is Metric.SHARPE and scored.trading_returns and baseline.trading_returns:
         return sharpe_difference(scored.trading_returns.net, baseline.trading_returns.net, block_rows, seed)
+    if metric is Metric.ROC_AUC and scored.panel:
+        own, theirs = (scored.panel.series(values) for values in _influences(scored, baseline))
+        return replace(mean_difference(own, theirs, block_rows), test=SignificanceTest.DELONG)
+    if metric in ERROR_RATE_METRICS | {Metric.ROC_AUC} and not scored.panel:
+        return _test_independent(metric, scored, baseline) if block_rows < DEPENDENT_ROWS else None
     losses, others = mean_losses(metric, scored), mean_losses(metric, baseline)
     if losses is None or others is None:
         return None
-    found = diebold_mariano(losses, others, ceil(block_rows))
+    if scored.panel:
+        found = mean_difference(losses, others, block_rows)
+    else:
+        found = diebold_mariano(losses, others, ceil(block_rows))
     # Losses of metrics where higher is better are negated: the sign is that of the difference.
     return found if metric.lower_is_better else replace(found, statistic=-found.statistic)
+
+
+def _influences(scored: Scored, baseline: Scored) -> Floats:
+    assert scored.probabilities is not None
+    assert baseline.probabilities is not None
+    return influences(scored.truth == 1, scored.probabilities[:, 1], baseline.probabilities[:, 1])
 
 
 def _test_independent(metric: Metric, scored: Scored, baseline: Scored) -> PairedTestResult:

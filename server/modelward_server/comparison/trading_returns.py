@@ -45,7 +45,7 @@ def add_trading_returns(
         raise InvalidField(FieldViolation("returns", "names a column of text; returns are numbers, as fractions"))
     earned = returns.astype(np.float64)
     all_returns = [
-        compute_trading_returns(_positions(one, version, sent), earned, cost_bps, periods_per_year)
+        compute_trading_returns(_positions(one, version, sent), earned, cost_bps, periods_per_year, one.panel)
         for version, one in scored.items()
     ]
     nets = _without_rounding(np.array([trading_returns.net for trading_returns in all_returns]))

@@ -18,7 +18,7 @@ from modelward.shared.figures import beside, difference, in_words, level, p_equa
 from modelward.shared.figures import metric as metric_text
 from modelward_server.comparison.difference_tests import TestedDifference, holm_adjusted, tested_difference, verdict_of
 from modelward_server.statistics import bootstrap
-from modelward_server.statistics.losses import informative_rows, mean_losses, row_losses
+from modelward_server.statistics.losses import informative_times, mean_losses, time_losses
 from modelward_server.statistics.metrics import Floats, Scored, estimator
 from modelward_server.statistics.model_confidence_set import confidence_set, superior_predictive_ability
 from modelward_server.statistics.rounding import equalize, size_of, zero_rounding_errors
@@ -39,8 +39,10 @@ class EvaluationTerms:
     margin: float
     confidence_level: float
     block_rows: float
-    """The mean block length in rows; 0: estimated from the data."""
+    """The mean block length in rows, or with a panel in times; 0: estimated from the data."""
     seed: int
+    horizon: int = 1
+    """The number of times over which the labels of neighbouring times overlap: no block is shorter."""
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,8 @@ def evaluate(scored: Mapping[VersionRef, Scored], terms: EvaluationTerms) -> Eva
         terms: the terms of the evaluation.
     """
     baseline = scored[terms.baseline]
-    block_rows = terms.block_rows or bootstrap.block_length(
-        [row_losses(one) - row_losses(baseline) for one in scored.values() if one is not baseline]
-    )
+    differences = [time_losses(one) - time_losses(baseline) for one in scored.values() if one is not baseline]
+    block_rows = terms.block_rows or max(bootstrap.block_length(differences), terms.horizon)
     values, draws = _measured(list(scored.values()), terms, block_rows)
     evaluator = _Evaluator(scored, terms, block_rows, values, draws)
     set_p_values, spa = _confidence_set_and_spa(scored, terms, block_rows)
@@ -87,7 +88,7 @@ def evaluate(scored: Mapping[VersionRef, Scored], terms: EvaluationTerms) -> Eva
     }
     could_be_best = tuple(version for version in models if set_p_values.get(version, 0.0) > 1 - terms.confidence_level)
     resampling = Resampling(bootstrap.draws_for(baseline.rows), block_rows, terms.seed, terms.confidence_level)
-    notes = (*_notes(baseline.rows, block_rows), *_undefined(terms.metrics, draws))
+    notes = (*_notes(baseline, block_rows), *_undefined(terms.metrics, draws))
     return Evaluation(models, evaluator.conclude(), resampling, notes, could_be_best, spa)
 
 
@@ -110,11 +111,10 @@ def _confidence_set_and_spa(
 def _measured(scored: Sequence[Scored], terms: EvaluationTerms, block_rows: float) -> tuple[Floats, Floats]:
     """Return the metrics, shape (models, metrics), and their draws, shape (draws, models, metrics)."""
     estimators = [estimator(metric, one) for one in scored for metric in terms.metrics]
-    shape, rows = (len(scored), len(terms.metrics)), scored[0].rows
-    values = bootstrap.resample(estimators, iter([np.ones((1, rows))]))
-    draws = bootstrap.resample(
-        estimators, bootstrap.draw_weights(rows, block_rows, bootstrap.draws_for(rows), terms.seed)
-    )
+    shape, rows, times = (len(scored), len(terms.metrics)), scored[0].rows, scored[0].times
+    values = bootstrap.resample(estimators, iter([np.ones((1, times))]))
+    weights = bootstrap.draw_weights(times, block_rows, bootstrap.draws_for(rows), terms.seed, rows)
+    draws = bootstrap.resample(estimators, weights)
     return _without_rounding(values.reshape(shape)), draws.reshape(-1, *shape)
 
 
@@ -137,7 +137,7 @@ class _Evaluator:
         self._scored, self._terms, self._block_rows = scored, terms, block_rows
         self._values, self._draws = values, draws
         self._place = {version: number for number, version in enumerate(scored)}
-        self._blocks = scored[terms.baseline].rows / block_rows
+        self._blocks = scored[terms.baseline].times / block_rows
         self._comparisons = len(scored) - 1
         challengers = [version for version in scored if version != terms.baseline]
         found = {(version, metric): self._test(version, metric) for version in challengers for metric in terms.metrics}
@@ -199,7 +199,7 @@ class _Evaluator:
             float(pair[0] - pair[1]),
             zero_rounding_errors(draws, size_of(pair)),
             self._blocks,
-            informative_rows(metric, scored, baseline) / self._block_rows,
+            informative_times(metric, scored, baseline) / self._block_rows,
             self._comparisons,
             self._level,
         )
@@ -260,7 +260,11 @@ def _undefined(metrics: Sequence[Metric], draws: Floats) -> Iterator[str]:
             yield f"{metric} is undefined in {part} of the bootstrap draws; these count for neither version"
 
 
-def _notes(rows: int, block_rows: float) -> tuple[str, ...]:
-    few = [f"only {rows} rows: the confidence intervals are rough approximations"] if rows < FEW_ROWS else []
-    dependent = f"neighbouring rows are dependent, so they were resampled in blocks of {block_rows:.1f} rows on average"
-    return (*few, *([dependent] if block_rows >= 2 else []))
+def _notes(scored: Scored, block_rows: float) -> tuple[str, ...]:
+    rows, times, unit = scored.rows, scored.times, "times" if scored.panel else "rows"
+    few = [f"only {times} {unit}: the confidence intervals are rough approximations"] if times < FEW_ROWS else []
+    together = f"{rows:,} rows of {times:,} times: rows of one time depend on each other and were resampled together"
+    dependent = (
+        f"neighbouring {unit} are dependent, so they were resampled in blocks of {block_rows:.1f} {unit} on average"
+    )
+    return (*few, *([together] if scored.panel else []), *([dependent] if block_rows >= 2 else []))

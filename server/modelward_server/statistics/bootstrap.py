@@ -61,7 +61,7 @@ def draws_for(rows: int) -> int:
     return int(np.clip(MAX_ROWS_DRAWN // rows, MIN_DRAWS, DRAWS))
 
 
-def draw_weights(rows: int, block_rows: float, draws: int, seed: int) -> Iterator[Floats]:
+def draw_weights(rows: int, block_rows: float, draws: int, seed: int, expanded: int = 0) -> Iterator[Floats]:
     """Yield chunks of weights, shape (draws of the chunk, rows): how often each draw contains each row.
 
     Args:
@@ -69,9 +69,10 @@ def draw_weights(rows: int, block_rows: float, draws: int, seed: int) -> Iterato
         block_rows: the mean length of a block in rows, at least 1; with 1 the rows are drawn independently.
         draws: the number of draws.
         seed: the same seed gives the same draws.
+        expanded: the number of weights into which those of a draw will be expanded, which limits the chunks too.
     """
     random = np.random.default_rng(seed)
-    at_once = max(1, CHUNK_VALUES // rows)
+    at_once = max(1, CHUNK_VALUES // max(rows, expanded))
     for start in range(0, draws, at_once):
         shape = (min(at_once, draws - start), rows)
         taken = _block_rows(shape, block_rows, random)

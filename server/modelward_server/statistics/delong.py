@@ -40,9 +40,31 @@ def delong(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> Paired
     return PairedTestResult(DELONG, statistic, max(float(2 * scipy.special.ndtr(-abs(statistic))), least))
 
 
-def count_ranked_differently(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> int:
-    """Count the rows whose rank among the rows of the other class differs between two models; arguments as `delong`."""
-    return sum(map(_count_differing, _tied_placements(positive, scores, other)))
+def influences(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> Floats:
+    """Return values of the rows whose mean is the area, and whose deviations from it are their influences.
+
+    Summed by cluster they give the covariance for rows that depend on each other: Obuchowski, "Nonparametric analysis
+    of clustered ROC curve data", Biometrics 53 (1997).
+
+    Returns:
+        Shape (2, rows); arguments as `delong`.
+    """
+    found, rows = np.empty((2, len(positive))), len(positive)
+    for side, placements in zip((positive, ~positive), _tied_placements(positive, scores, other), strict=True):
+        areas = placements.mean(axis=1, keepdims=True)
+        found[:, side] = areas + (placements - areas) * (rows / placements.shape[1])
+    return found
+
+
+def ranked_differently(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> NDArray[np.bool_]:
+    """Return which rows have another rank among the rows of the other class with one model than with the other.
+
+    Arguments as `delong`.
+    """
+    differing = np.empty(len(positive), bool)
+    for side, placements in zip((positive, ~positive), _tied_placements(positive, scores, other), strict=True):
+        differing[side] = _differ(placements)
+    return differing
 
 
 def _tied_placements(positive: NDArray[np.bool_], scores: Floats, other: Floats) -> tuple[Floats, Floats]:
@@ -60,8 +82,12 @@ def _placements(positive: Floats, negative: Floats) -> tuple[Floats, Floats]:
 
 
 def _count_differing(placements: Floats) -> int:
-    """Count the rows whose placements differ between the models; placements are multiples of 1 / (2 rows)."""
-    return int(np.count_nonzero(~np.isclose(placements[0], placements[1], rtol=0.0, atol=TOLERANCE)))
+    return int(np.count_nonzero(_differ(placements)))
+
+
+def _differ(placements: Floats) -> NDArray[np.bool_]:
+    """Return which placements differ between the models; they are multiples of 1 / (2 rows)."""
+    return np.asarray(~np.isclose(placements[0], placements[1], rtol=0.0, atol=TOLERANCE))
 
 
 def _mean_variance(placements: Floats) -> float:

@@ -1,10 +1,10 @@
-"""Row-wise losses, the input of paired tests."""
+"""Losses of each row, or of each time of a panel, the input of paired tests."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modelward_server.statistics import metrics
-from modelward_server.statistics.delong import count_ranked_differently
+from modelward_server.statistics.delong import ranked_differently
 from modelward_server.statistics.metric_applicability import PROBABILITY_METRICS, TRADING_METRICS
 from modelward_server.statistics.metrics import (
     MIN_PROBABILITY,
@@ -16,6 +16,7 @@ from modelward_server.statistics.metrics import (
     signs_of,
     true_class_probabilities,
 )
+from modelward_server.statistics.panel import reduced, summed
 
 ERROR_RATE_METRICS = {metrics.ACCURACY, metrics.HIT_RATE}
 """Metrics whose losses are 1 for wrong rows and 0 for correct ones."""
@@ -34,22 +35,32 @@ def row_losses(scored: Scored) -> Floats:
     return 1.0 - true_class_probabilities(scored, scored.probabilities)
 
 
+def time_losses(scored: Scored) -> Floats:
+    """Return the losses of `row_losses`, of a panel reduced to one value for each time, shape (times,)."""
+    return reduced(row_losses(scored), scored.panel)
+
+
 def mean_losses(metric: str, scored: Scored) -> Floats | None:
-    """Return the losses whose mean orders models as a metric does, shape (rows,).
+    """Return the losses whose mean orders models as a metric does, shape (times,).
 
     Higher is worse, whatever the metric's own direction.
 
     Returns:
         None if the metric is not a function of a mean over the rows.
     """
+    if metric == metrics.NET_RETURN and scored.trading_returns:
+        return -scored.trading_returns.net
+    losses = _mean_losses(metric, scored)
+    return None if losses is None else reduced(losses, scored.panel)
+
+
+def _mean_losses(metric: str, scored: Scored) -> Floats | None:
     if metric in ERROR_RATE_METRICS:
         return np.asarray(1.0 - correct_rows(metric, scored), np.float64)
     if metric in {metrics.MSE, metrics.RMSE}:
         return np.square(prediction_errors(scored))
     if metric in {metrics.MAE, metrics.MAPE}:
         return np.abs(prediction_errors(scored)) if metric == metrics.MAE else relative_errors(scored)
-    if metric == metrics.NET_RETURN and scored.trading_returns:
-        return -scored.trading_returns.net
     return _probability_losses(metric, scored)
 
 
@@ -62,29 +73,34 @@ def correct_rows(metric: str, scored: Scored) -> NDArray[np.bool_]:
     return np.asarray(scored.truth == scored.predicted)
 
 
-def informative_rows(metric: str, scored: Scored, other: Scored) -> int:
-    """Count the rows in which two models differ in what a metric measures."""
+def informative_times(metric: str, scored: Scored, other: Scored) -> int:
+    """Count the times at which two models differ in what a metric measures; without a panel those are rows."""
+    if metric in TRADING_METRICS - {metrics.HIT_RATE}:
+        assert scored.trading_returns is not None
+        assert other.trading_returns is not None
+        return int(np.count_nonzero(scored.trading_returns.net != other.trading_returns.net))
+    return int(np.count_nonzero(summed(differing_rows(metric, scored, other).astype(np.float64), scored.panel)))
+
+
+def differing_rows(metric: str, scored: Scored, other: Scored) -> NDArray[np.bool_]:
+    """Return in which rows two models differ in what a metric of their predictions measures, shape (rows,)."""
     if metric == metrics.HIT_RATE:
         sides, others = signs_of(scored), signs_of(other)
         assert sides is not None
         assert others is not None
-        return int(np.count_nonzero(sides[1] != others[1]))
-    if metric in TRADING_METRICS:
-        assert scored.trading_returns is not None
-        assert other.trading_returns is not None
-        return int(np.count_nonzero(scored.trading_returns.net != other.trading_returns.net))
+        return np.asarray(sides[1] != others[1])
     if metric == metrics.ROC_AUC:
         return rows_ranked_differently(scored, other)
     if not scored.classes or metric in PROBABILITY_METRICS:
-        return int(np.count_nonzero(row_losses(scored) != row_losses(other)))
-    return int(np.count_nonzero(scored.predicted != other.predicted))
+        return np.asarray(row_losses(scored) != row_losses(other))
+    return np.asarray(scored.predicted != other.predicted)
 
 
-def rows_ranked_differently(scored: Scored, other: Scored) -> int:
-    """Count the rows whose rank among the rows of the other class differs between two models."""
+def rows_ranked_differently(scored: Scored, other: Scored) -> NDArray[np.bool_]:
+    """Return which rows have another rank among the rows of the other class with one model than with the other."""
     assert scored.probabilities is not None
     assert other.probabilities is not None
-    return count_ranked_differently(scored.truth == 1, scored.probabilities[:, 1], other.probabilities[:, 1])
+    return ranked_differently(scored.truth == 1, scored.probabilities[:, 1], other.probabilities[:, 1])
 
 
 def _probability_losses(metric: str, scored: Scored) -> Floats | None:

@@ -2,7 +2,8 @@
 
 Every metric here is a function of weighted sums over the rows. One matrix product therefore gives the metric for
 hundreds of bootstrap draws, each being a row of weights that states how often the draw contains each row of data. With
-all weights 1 the metrics equal scikit-learn's functions of the same name.
+all weights 1 the metrics equal scikit-learn's functions of the same name. Of a panel, whole times are drawn, so the
+rows of a time have one weight and are summed beforehand.
 """
 
 from collections.abc import Callable, Mapping
@@ -13,13 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelward_server.statistics import trading
+from modelward_server.statistics.panel import Panel, summed
 from modelward_server.statistics.rounding import TOLERANCE, equalize_ties, unit_of
 from modelward_server.statistics.trading import TradingReturns
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 Estimator: TypeAlias = Callable[[Floats], Floats]
-"""Maps weights, shape (draws, rows), to one value per draw, shape (draws,); NaN where the metric is undefined."""
+"""Maps weights, shape (draws, times), to one value per draw, shape (draws,); NaN where the metric is undefined."""
 
 ACCURACY = "accuracy"
 BALANCED_ACCURACY = "balanced_accuracy"
@@ -68,10 +70,16 @@ class Scored:
     errors: Floats | None = None
     """For numbers, the error of each prediction, with errors that differ only by rounding made equal across versions;
     None: the plain differences."""
+    panel: Panel | None = None
+    """The times of the rows; None if each row is a time of its own."""
 
     @property
     def rows(self) -> int:
         return len(self.truth)
+
+    @property
+    def times(self) -> int:
+        return self.rows if self.panel is None else self.panel.length
 
 
 def estimator(metric: str, scored: Scored) -> Estimator:
@@ -90,18 +98,23 @@ def _trading_metric(metric: Callable[[TradingReturns], Estimator]) -> Callable[[
     return of
 
 
-def _mean_of(values: NDArray[np.generic]) -> Estimator:
+def _mean_of(scored: Scored, values: NDArray[np.generic]) -> Estimator:
     rows = np.asarray(values, np.float64)
-    return lambda weights: np.asarray(weights @ rows / weights.sum(axis=1), np.float64)
+    if scored.panel is None:
+        return lambda weights: np.asarray(weights @ rows / weights.sum(axis=1), np.float64)
+    sums, counts = scored.panel.sums(rows), scored.panel.counts
+    return lambda weights: np.asarray(weights @ sums / (weights @ counts), np.float64)
 
 
 def _accuracy(scored: Scored) -> Estimator:
-    return _mean_of(scored.truth == scored.predicted)
+    return _mean_of(scored, scored.truth == scored.predicted)
 
 
 def _log_loss(scored: Scored) -> Estimator:
     assert scored.probabilities is not None
-    return _mean_of(-np.log(np.clip(true_class_probabilities(scored, scored.probabilities), MIN_PROBABILITY, 1.0)))
+    return _mean_of(
+        scored, -np.log(np.clip(true_class_probabilities(scored, scored.probabilities), MIN_PROBABILITY, 1.0))
+    )
 
 
 def _brier(scored: Scored) -> Estimator:
@@ -109,15 +122,15 @@ def _brier(scored: Scored) -> Estimator:
     assert scored.probabilities is not None
     truth = one_hot(scored.truth, scored)
     errors = np.square(scored.probabilities - truth).sum(axis=1)
-    return _mean_of(errors / 2 if len(scored.classes) == 2 else errors)
+    return _mean_of(scored, errors / 2 if len(scored.classes) == 2 else errors)
 
 
 def _mse(scored: Scored) -> Estimator:
-    return _mean_of(np.square(prediction_errors(scored)))
+    return _mean_of(scored, np.square(prediction_errors(scored)))
 
 
 def _mae(scored: Scored) -> Estimator:
-    return _mean_of(np.abs(prediction_errors(scored)))
+    return _mean_of(scored, np.abs(prediction_errors(scored)))
 
 
 def _rmse(scored: Scored) -> Estimator:
@@ -126,7 +139,7 @@ def _rmse(scored: Scored) -> Estimator:
 
 
 def _mape(scored: Scored) -> Estimator:
-    return _mean_of(relative_errors(scored))
+    return _mean_of(scored, relative_errors(scored))
 
 
 def _median_absolute_error(scored: Scored) -> Estimator:
@@ -134,7 +147,7 @@ def _median_absolute_error(scored: Scored) -> Estimator:
     order = np.argsort(errors)
 
     def median(weights: Floats) -> Floats:
-        below = np.cumsum(weights[:, order], axis=1)
+        below = np.cumsum(by_row(weights, scored)[:, order], axis=1)
         half = below[:, -1:] / 2
         lower, upper = (below >= half).argmax(axis=1), (below > half).argmax(axis=1)
         return np.asarray((errors[order[lower]] + errors[order[upper]]) / 2)
@@ -146,7 +159,7 @@ def _r2(scored: Scored) -> Estimator:
     # Centred on the mean, because the difference of two large sums would lose a small variance.
     unit = unit_of(scored.truth)
     truth, errors = scored.truth / unit - (scored.truth / unit).mean(), prediction_errors(scored) / unit
-    sums = np.column_stack([np.square(errors), truth, np.square(truth), np.ones(scored.rows)])
+    sums = summed(np.column_stack([np.square(errors), truth, np.square(truth), np.ones(scored.rows)]), scored.panel)
 
     def explained(weights: Floats) -> Floats:
         residual, first, second, total = (weights @ sums).T
@@ -161,7 +174,7 @@ def _r2(scored: Scored) -> Estimator:
 def _hit_rate(scored: Scored) -> Estimator:
     signs = signs_of(scored)
     assert signs is not None
-    return _mean_of(signs[0] == signs[1])
+    return _mean_of(scored, signs[0] == signs[1])
 
 
 def _balanced_accuracy(scored: Scored) -> Estimator:
@@ -204,7 +217,7 @@ def _roc_auc(scored: Scored) -> Estimator:
     starts = np.flatnonzero(np.r_[True, np.diff(scores[order]) != 0])
 
     def ranked_right(weights: Floats) -> Floats:
-        ordered = weights[:, order]
+        ordered = by_row(weights, scored)[:, order]
         above = np.add.reduceat(ordered * positive, starts, axis=1)
         below = np.add.reduceat(ordered * ~positive, starts, axis=1)
         pairs = (above * (np.cumsum(below, axis=1) - below / 2)).sum(axis=1)
@@ -217,7 +230,7 @@ def _roc_auc(scored: Scored) -> Estimator:
 def _by_class(scored: Scored, combine: Callable[[Floats, Floats, Floats], Floats]) -> Estimator:
     """Return an estimator computed from the true positives, predicted and actual rows of each class."""
     present, called = one_hot(scored.truth, scored), one_hot(scored.predicted, scored)
-    sums = np.hstack([present * called, called, present])
+    sums = summed(np.hstack([present * called, called, present]), scored.panel)
 
     def over(weights: Floats) -> Floats:
         hits, calls, presence = np.split(weights @ sums, 3, axis=1)
@@ -232,6 +245,11 @@ def _averaged(scored: Scored, by_class: Floats) -> Floats:
         return by_class[:, 1]
     occurring = np.union1d(scored.truth, scored.predicted).astype(np.int64)
     return np.asarray(by_class[:, occurring].mean(axis=1))
+
+
+def by_row(weights: Floats, scored: Scored) -> Floats:
+    """Give each row the weight of its time, shape (draws, rows)."""
+    return weights if scored.panel is None else scored.panel.expand(weights)
 
 
 def one_hot(positions: Floats | Ints, scored: Scored) -> Floats:

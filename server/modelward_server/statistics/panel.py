@@ -1,16 +1,22 @@
 """Panels: several rows at each time, such as the symbols of each day.
 
 Rows of the same time share its shocks and neighbouring times depend on each other, so a panel has far fewer independent
-observations than rows. The values of each time are summed, and the series of sums is tested as one time series.
+observations than rows. A panel is therefore reduced to one value for each time, whose mean is the mean over the rows,
+and this one series is tested as any time series. That is the covariance estimator of Driscoll and Kraay, "Consistent
+covariance matrix estimation with spatially dependent panel data", Review of Economics and Statistics 80 (1998): it
+holds whatever the dependence between the rows of a time.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modelward_server.statistics.distances import Floats, Ints
+from modelward_server.statistics.rounding import Floats
+
+Ints: TypeAlias = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -56,3 +62,41 @@ class Panel:
             The sums, shape (length,) or (length, columns).
         """
         return np.asarray(np.add.reduceat(values, self.starts[:-1], axis=0))
+
+    def series(self, values: Floats) -> Floats:
+        """Reduce rows to one value for each time, whose mean over the times is the mean over the rows.
+
+        The mean over the rows is a ratio of two sums over the times: of the values, and of the numbers of rows. Each
+        time therefore contributes its deviations from the mean, in proportion to its number of rows (Cochran,
+        "Sampling techniques", 3rd edition, 1977, section 6.3). With equally many rows at each time the series is that
+        of the means of the times.
+
+        Args:
+            values: finite, shape (rows,) or (rows, columns).
+
+        Returns:
+            Shape (length,) or (length, columns).
+        """
+        mean = values.mean(axis=0)
+        return np.asarray(mean + self.sums(values - mean) * (self.length / self.rows))
+
+    def expand(self, weights: Floats) -> Floats:
+        """Give each row the weight of its time.
+
+        Args:
+            weights: shape (draws, length).
+
+        Returns:
+            Shape (draws, rows).
+        """
+        return np.repeat(weights, self.counts, axis=1)
+
+
+def reduced(values: Floats, panel: Panel | None) -> Floats:
+    """Return one value for each time of a panel; without a panel the values themselves, as each row is a time."""
+    return values if panel is None else panel.series(values)
+
+
+def summed(values: Floats, panel: Panel | None) -> Floats:
+    """Return the sum of each time of a panel; without a panel the values themselves."""
+    return values if panel is None else panel.sums(values)

@@ -7,6 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from modelward_server.statistics.panel import Panel
 from modelward_server.statistics.rounding import TOLERANCE, unit_of
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -20,23 +21,37 @@ class TradingReturns:
     positions: Floats
     """The position over each row, shape (rows,): 1 is fully long and -1 fully short."""
     net: Floats
-    """The return of each row after costs, as a fraction (0.01 is 1 %); shape (rows,)."""
+    """The return of each time after costs, as a fraction (0.01 is 1 %); shape (times,), without a panel (rows,)."""
     periods_per_year: float
 
 
 def compute_trading_returns(
-    positions: Floats, returns: Floats, cost_bps: float, periods_per_year: float
+    positions: Floats, returns: Floats, cost_bps: float, periods_per_year: float, panel: Panel | None = None
 ) -> TradingReturns:
-    """Compute net returns; before the first row the position is 0.
+    """Compute net returns; before the first row, of a panel the first row of each group, the position is 0.
+
+    Of a panel the net return of a time is the mean over its rows: each of them has the same share of the capital.
 
     Args:
         positions: finite, shape (rows,), in the order of time.
         returns: the return of a position of 1 over each row, as a fraction; finite, shape (rows,).
         cost_bps: the cost of changing the position by 1, in basis points.
-        periods_per_year: the number of rows in a year, such as 252 for daily rows.
+        periods_per_year: the number of times in a year, such as 252 for daily rows.
+        panel: the times and groups of the rows; None if each row is a time of its own.
     """
-    turnover = np.abs(np.diff(positions, prepend=0.0))
-    return TradingReturns(positions, positions * returns - cost_bps * BASIS_POINT * turnover, periods_per_year)
+    net = positions * returns - cost_bps * BASIS_POINT * _turnover(positions, panel)
+    return TradingReturns(positions, net if panel is None else panel.sums(net) / panel.counts, periods_per_year)
+
+
+def _turnover(positions: Floats, panel: Panel | None) -> Floats:
+    """Return by how much each position differs from the one before it, of a panel the one of the same group."""
+    if panel is None or panel.groups is None:
+        return np.abs(np.diff(positions, prepend=0.0))
+    order = np.argsort(panel.groups, kind="stable")
+    begins = np.diff(panel.groups[order], prepend=-1) != 0
+    turnover = np.empty_like(positions)
+    turnover[order] = np.abs(np.where(begins, positions[order], np.diff(positions[order], prepend=0.0)))
+    return turnover
 
 
 def sharpe(returns: TradingReturns) -> Callable[[Floats], Floats]:
