@@ -525,27 +525,32 @@ class EventKind(StrEnum):
     """Live data drifted; the subject is the alarm."""
     PERFORMANCE_ALARM = "performance_alarm"
     """The performance declined; the subject is the alarm."""
+    ENGINE = "engine"
+    """An engine reported another version or failure than before, for the first time, or again after it was gone; the
+    subject is its status. Only sent to who asks for it, as it happens, and not again when a watch resumes."""
+    JOB = "job"
+    """The state of a retraining job changed; the subject is the change. Only sent to who asks for it."""
 
 
 @dataclass(frozen=True, repr=False)
-class ModelEvent(Record):
-    """An event about a model."""
+class JobChange(Record):
+    """A change of the state of a retraining job."""
 
-    sequence: int
-    """Its position in the server's order of all changes."""
-    happened_at: datetime
-    """When it happened, in UTC."""
-    model: str
-    """The model's name."""
-    kind: EventKind
-    """What happened."""
-    subject: Model | ModelVersion | Transition | Halt | PromotionPolicy | DriftAlarm | PerformanceAlarm
-    """The model, version, transition, halt, policy or alarm concerned."""
-    resume_token: str = ""
-    """Resumes a watch after this event; empty while the watch still reports the initial state."""
+    job_id: str
+    """The job's id."""
+    state: str
+    """Its state; a `JobState`."""
+    queue: str = ""
+    """Its queue."""
+    holder: str = ""
+    """The current or last holder."""
+    attempt: int = 0
+    """How often it was leased."""
+    successor: int = 0
+    """The number of the version that it made; 0 if there is none yet."""
 
     def _describe(self) -> str:
-        return f"{self.sequence}: {self.kind} of {quoted(self.model)}, {brief(self.happened_at)}"
+        return f"{quoted(self.job_id)}: {self.state}"
 
 
 class RolloutState(StrEnum):
@@ -591,6 +596,37 @@ class EngineStatus(Record):
 
     def _describe(self) -> str:
         return f"{quoted(self.engine)}: {self.state}, version {self.version}"
+
+
+@dataclass(frozen=True, repr=False)
+class ModelEvent(Record):
+    """An event about a model."""
+
+    sequence: int
+    """Its position in the server's order of all changes."""
+    happened_at: datetime
+    """When it happened, in UTC."""
+    model: str
+    """The model's name."""
+    kind: EventKind
+    """What happened."""
+    subject: (
+        Model
+        | ModelVersion
+        | Transition
+        | Halt
+        | PromotionPolicy
+        | DriftAlarm
+        | PerformanceAlarm
+        | EngineStatus
+        | JobChange
+    )
+    """The model, version, transition, halt, policy, alarm, engine or job concerned."""
+    resume_token: str = ""
+    """Resumes a watch after this event; empty while the watch still reports the initial state, and for engines."""
+
+    def _describe(self) -> str:
+        return f"{self.sequence}: {self.kind} of {quoted(self.model)}, {brief(self.happened_at)}"
 
 
 @dataclass(frozen=True, repr=False)

@@ -243,8 +243,9 @@ class App:
 
     def _add_lifecycle_service(self) -> None:
         watches = ModelWatches(self._unit_of_work)
-        self._events = watches.broadcaster
-        self.background.start("feed", self._events.run)
+        self._watches = watches
+        self.background.start("feed", watches.broadcaster.run)
+        self.background.start("engine-feed", watches.engine_broadcaster.run)
         registry = MlflowRegistry(self._settings.tracking_uri)
         servicer = LifecycleServicer(
             self._unit_of_work, self.blobs, self._sources, watches, registry, self.mirror, self.uploads, self._trials
@@ -279,7 +280,7 @@ class App:
     def _wake(self) -> None:
         """Notify the tasks that follow the ledger of a change."""
         self.mirror.wake()
-        self._events.wake()
+        self._watches.wake()
         self._trials.wake()
 
     async def stop(self) -> None:
@@ -290,7 +291,7 @@ class App:
         if self.console:
             self.console.stop()
             await self.background.finish("console", share)
-        self._events.close()
+        self._watches.close()
         self._job_waiters.close()
         await self._server.stop(grace - 2 * share)
         self.mirror.drain()

@@ -41,6 +41,7 @@ from modelward import (
     Halt,
     HaltResult,
     Histogram,
+    JobChange,
     JointDrift,
     LoadFailure,
     MetricMargin,
@@ -349,6 +350,8 @@ def test_every_value_comes_back_as_it_went(what: str) -> None:
         (EventKind.POLICY, POLICY),
         (EventKind.DRIFT_ALARM, DriftAlarm(REF, "report", 0.9)),
         (EventKind.PERFORMANCE_ALARM, PerformanceAlarm(REF, "accuracy", 0.4, 0.6, NOW, NOW + timedelta(days=1), 0.001)),
+        (EventKind.ENGINE, EngineStatus("ny4", 3, RolloutState.FAILED, NOW, LoadFailure(4, "no memory"))),
+        (EventKind.JOB, JobChange("job-1", "leased", "gpu", "trainer-1", 2, 5)),
     ],
 )
 def test_every_event_comes_back_as_it_went(kind: EventKind, subject: Any) -> None:

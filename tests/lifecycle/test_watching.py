@@ -208,3 +208,86 @@ async def test_a_database_that_is_away_when_the_feed_begins_is_waited_for(
         assert told.kind is EventKind.REGISTERED
         await events.aclose()
     await asyncio.to_thread(running.stop)
+
+
+async def test_who_names_kinds_receives_engines_and_jobs_and_others_do_not(
+    server: RunningServer, name: str, artifact: Path
+) -> None:
+    async with AsyncClient(server.target, actor="tester") as client:
+        await client.create_model(name)
+        usual = client.watch([name])
+        await _take(usual, 1)
+        named = client.watch([name], kinds=["engine", "job", "halted"])
+        first = asyncio.ensure_future(anext(named))
+        await asyncio.sleep(0.5)  # It has begun to watch; it does not begin with how things are.
+        version = await client.register(name, artifact)
+        for _ in range(3):
+            await client.report_active(version, engine="ny4")
+        status = (await first).subject
+        assert (status.engine, status.version, status.state) == ("ny4", 1, RolloutState.LAGGING)  # type: ignore[union-attr]
+        await client.report_active(version, engine="ny4", failure=LoadFailure(1, "no memory"))
+        job = await client.request_retraining(name)
+        await client.lease_job(name, holder="trainer-1")
+        await client.halt(name, reason="stop")
+        seen = await _take(named, 4)
+        assert {event.kind for event in seen} == {EventKind.ENGINE, EventKind.JOB, EventKind.HALTED}
+        assert [event.subject.failure for event in seen if event.kind is EventKind.ENGINE] == [  # type: ignore[union-attr]
+            LoadFailure(1, "no memory")
+        ]
+        jobs = [event.subject for event in seen if event.kind is EventKind.JOB]
+        assert [(one.job_id, one.state, one.holder) for one in jobs] == [  # type: ignore[union-attr]
+            (job.job_id, "pending", ""),
+            (job.job_id, "leased", "trainer-1"),
+        ]
+        assert [event.kind for event in await _take(usual, 2)] == [EventKind.REGISTERED, EventKind.HALTED]
+        again = client.watch(
+            [name], kinds=["job"], resume_token=next(e for e in seen if e.kind is EventKind.JOB).resume_token
+        )
+        assert [event.subject.state for event in await _take(again, 1)] == ["leased"]  # type: ignore[union-attr]
+        for events in (usual, named, again):
+            await events.aclose()
+
+
+async def test_a_watch_of_changes_only_resumes_where_it_began(server: RunningServer, name: str, artifact: Path) -> None:
+    async with AsyncClient(server.target) as client, grpc.aio.insecure_channel(server.target) as channel:
+        await client.create_model(name)
+        stub: Any = LifecycleServiceStub(channel)
+        watch = stub.WatchModels(pb.WatchModelsRequest(models=[name], changes_only=True))
+        begun = await watch.read()
+        assert (list(begun.events), bool(begun.resume_token)) == ([], True)
+        watch.cancel()
+        await client.update_model(name, tags={"desk": "eu"})
+        resumed = client.watch([name], resume_token=begun.resume_token)
+        [state] = await _take(resumed, 1)
+        assert (state.kind, state.subject.tags) == (EventKind.STATE, {"desk": "eu"})  # type: ignore[union-attr]
+        await resumed.aclose()
+
+
+async def test_an_engine_that_was_gone_is_told_of_when_it_reports_again(
+    server: RunningServer, name: str, artifact: Path
+) -> None:
+    async with AsyncClient(server.target) as client:
+        version = await client.register(name, artifact)
+        await client.report_active(version, engine="ny4", silent_after=timedelta(milliseconds=1))
+        events = client.watch([name], kinds=[EventKind.ENGINE])
+        again = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0.5)
+        await client.report_active(version, engine="ny4")
+        assert (await again).subject.engine == "ny4"  # type: ignore[union-attr]
+        await events.aclose()
+
+
+@pytest.mark.system  # Starts a server.
+async def test_another_server_of_the_database_tells_of_engines(
+    server: RunningServer, name: str, artifact: Path
+) -> None:
+    other = await asyncio.to_thread(RunningServer, server.settings.model_copy(update={"port": 0, "metrics_port": None}))
+    async with AsyncClient(server.target) as client, AsyncClient(other.target) as watcher:
+        version = await client.register(name, artifact)
+        events = watcher.watch([name], kinds=[EventKind.ENGINE])
+        first = asyncio.ensure_future(anext(events))
+        await asyncio.sleep(0.5)
+        await client.report_active(version, engine="ny4")
+        assert (await asyncio.wait_for(first, 10)).subject.engine == "ny4"  # type: ignore[union-attr]
+        await events.aclose()
+    await asyncio.to_thread(other.stop)

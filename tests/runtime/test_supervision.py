@@ -22,7 +22,7 @@ from modelward_server.observability import health
 from modelward_server.retraining.post_training_task import PostTraining
 from modelward_server.retraining.scheduler import Scheduler
 from modelward_server.rpc import model_events
-from modelward_server.runtime import background
+from modelward_server.runtime import background, event_broadcaster
 from modelward_server.settings import Settings
 from modelward_server.storage import retention, retention_task
 from modelward_server.webhooks.webhooks import Webhooks
@@ -33,6 +33,7 @@ pytestmark = pytest.mark.system  # Starts servers, and waits for what fails.
 
 PLACES: dict[str, tuple[Any, str]] = {
     "feed": (model_events, "events_after"),
+    "engine-feed": (model_events, "changes_after"),
     "mirror": (mirror_task.MirrorTask, "sync_pending"),
     "ticker": (Scheduler, "tick"),
     "follow-ups": (PostTraining, "_work"),
@@ -52,6 +53,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         patched.setattr(background, "MAX_PAUSE_SECONDS", 0.2)
         patched.setattr(retention_task, "INTERVAL_SECONDS", 0.05)
         patched.setattr(health, "SECONDS", 0.05)
+        patched.setattr(event_broadcaster, "IDLE_SECONDS", 0.1)
         patched.setattr(mirror_task, "POLL_SECONDS", 0.1)
         running = RunningServer(
             Settings(

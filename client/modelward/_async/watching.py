@@ -8,10 +8,16 @@ from datetime import datetime, timedelta
 from modelward._async.connection import AsyncConnection
 from modelward._coerce import AnyVersion, as_ref
 from modelward.errors import LimitReached, Unavailable
-from modelward.lifecycle import EnginePeriod, LoadFailure, ModelEvent, Rollout, VersionRef
+from modelward.lifecycle import EnginePeriod, EventKind, LoadFailure, ModelEvent, Rollout, VersionRef
 from modelward.paging import AsyncPager
 from modelward.shared.convert.common import ref_from_proto, ref_to_proto, span_to_proto, time_to_proto
-from modelward.shared.convert.events import event_from_proto, failure_to_proto, period_from_proto, rollout_from_proto
+from modelward.shared.convert.events import (
+    KINDS,
+    event_from_proto,
+    failure_to_proto,
+    period_from_proto,
+    rollout_from_proto,
+)
 from modelward.shared.retry import Backoff, pause_before_watching
 from modelward.v1 import lifecycle_pb2 as pb
 
@@ -21,14 +27,24 @@ PAGE_SIZE = 200
 class AsyncWatching(AsyncConnection):
     """Events, and the rollout of versions to engines."""
 
-    async def watch(self, models: Sequence[str] = (), *, resume_token: str = "") -> AsyncGenerator[ModelEvent, None]:
+    async def watch(
+        self,
+        models: Sequence[str] = (),
+        *,
+        kinds: Sequence[EventKind | str] = (),
+        changes_only: bool = False,
+        resume_token: str = "",
+    ) -> AsyncGenerator[ModelEvent, None]:
         """Iterate over changes as they happen, in order, until the iteration is left.
 
         Without a token it first yields the current state of the models. When the connection breaks or the server
-        restarts, it continues after the last event, at another server where there is one: no event is lost or repeated.
+        restarts, it continues after the last event, at another server where there is one: no event is lost or repeated,
+        but for those of engines, which are only told as they happen.
 
         Args:
             models: only these models; all when empty.
+            kinds: only these kinds of events; all but `"engine"` and `"job"` when empty.
+            changes_only: without a token, leave out the current state of the models.
             resume_token: that of the event after which to continue.
 
         Returns:
@@ -45,12 +61,18 @@ class AsyncWatching(AsyncConnection):
             ...     break
             state 1
         """
-        request = pb.WatchModelsRequest(models=models, resume_token=resume_token)
+        request = pb.WatchModelsRequest(
+            models=models,
+            resume_token=resume_token,
+            kinds=[KINDS[EventKind(kind)] for kind in kinds],
+            changes_only=changes_only,
+        )
         pauses = Backoff()
         while True:
             try:
                 async for response in self._receive(self._lifecycle.WatchModels, request, math.inf):
                     pauses.reset()
+                    request.resume_token = response.resume_token or request.resume_token
                     for message in response.events:
                         request.resume_token = message.resume_token or request.resume_token
                         event = event_from_proto(message)

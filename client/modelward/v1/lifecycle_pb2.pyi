@@ -119,6 +119,66 @@ MODEL_FORMAT_OTHER: ModelFormat.ValueType  # 4
 """Any other files: stored and served, not run by the server."""
 Global___ModelFormat: _TypeAlias = ModelFormat  # noqa: Y015
 
+class _ModelEventKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ModelEventKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ModelEventKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    MODEL_EVENT_KIND_UNSPECIFIED: _ModelEventKind.ValueType  # 0
+    """Never sent."""
+    MODEL_EVENT_KIND_STATE: _ModelEventKind.ValueType  # 1
+    """`state`; without it, a watch does not start with the current state."""
+    MODEL_EVENT_KIND_REGISTERED: _ModelEventKind.ValueType  # 2
+    """`registered`."""
+    MODEL_EVENT_KIND_TRANSITION: _ModelEventKind.ValueType  # 3
+    """`transition`."""
+    MODEL_EVENT_KIND_HALTED: _ModelEventKind.ValueType  # 4
+    """`halted`."""
+    MODEL_EVENT_KIND_RESUMED: _ModelEventKind.ValueType  # 5
+    """`resumed`."""
+    MODEL_EVENT_KIND_DRIFT_ALARM: _ModelEventKind.ValueType  # 6
+    """`drift_alarm`."""
+    MODEL_EVENT_KIND_VERSION_CHANGED: _ModelEventKind.ValueType  # 7
+    """`version_changed`."""
+    MODEL_EVENT_KIND_POLICY: _ModelEventKind.ValueType  # 8
+    """`policy`."""
+    MODEL_EVENT_KIND_PERFORMANCE_ALARM: _ModelEventKind.ValueType  # 9
+    """`performance_alarm`."""
+    MODEL_EVENT_KIND_ENGINE: _ModelEventKind.ValueType  # 10
+    """`engine`; only sent to who names it."""
+    MODEL_EVENT_KIND_JOB: _ModelEventKind.ValueType  # 11
+    """`job`; only sent to who names it."""
+
+class ModelEventKind(_ModelEventKind, metaclass=_ModelEventKindEnumTypeWrapper):
+    """Kind of event: the field of ModelEvent that is set."""
+
+MODEL_EVENT_KIND_UNSPECIFIED: ModelEventKind.ValueType  # 0
+"""Never sent."""
+MODEL_EVENT_KIND_STATE: ModelEventKind.ValueType  # 1
+"""`state`; without it, a watch does not start with the current state."""
+MODEL_EVENT_KIND_REGISTERED: ModelEventKind.ValueType  # 2
+"""`registered`."""
+MODEL_EVENT_KIND_TRANSITION: ModelEventKind.ValueType  # 3
+"""`transition`."""
+MODEL_EVENT_KIND_HALTED: ModelEventKind.ValueType  # 4
+"""`halted`."""
+MODEL_EVENT_KIND_RESUMED: ModelEventKind.ValueType  # 5
+"""`resumed`."""
+MODEL_EVENT_KIND_DRIFT_ALARM: ModelEventKind.ValueType  # 6
+"""`drift_alarm`."""
+MODEL_EVENT_KIND_VERSION_CHANGED: ModelEventKind.ValueType  # 7
+"""`version_changed`."""
+MODEL_EVENT_KIND_POLICY: ModelEventKind.ValueType  # 8
+"""`policy`."""
+MODEL_EVENT_KIND_PERFORMANCE_ALARM: ModelEventKind.ValueType  # 9
+"""`performance_alarm`."""
+MODEL_EVENT_KIND_ENGINE: ModelEventKind.ValueType  # 10
+"""`engine`; only sent to who names it."""
+MODEL_EVENT_KIND_JOB: ModelEventKind.ValueType  # 11
+"""`job`; only sent to who names it."""
+Global___ModelEventKind: _TypeAlias = ModelEventKind  # noqa: Y015
+
 class _RolloutState:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -2439,21 +2499,31 @@ class WatchModelsRequest(_message.Message):
 
     MODELS_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    KINDS_FIELD_NUMBER: _builtins.int
+    CHANGES_ONLY_FIELD_NUMBER: _builtins.int
     resume_token: _builtins.str
     """Continue after the event with this token. Empty: start with the current state, followed by changes."""
+    changes_only: _builtins.bool
+    """Without a resume token, start with the changes from now on, not with the current state."""
     @_builtins.property
     def models(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only changes of these models. Empty: of all."""
+
+    @_builtins.property
+    def kinds(self) -> _containers.RepeatedScalarFieldContainer[Global___ModelEventKind.ValueType]:
+        """Only these kinds of events. Empty: all but those of engines and jobs."""
 
     def __init__(
         self,
         *,
         models: _abc.Iterable[_builtins.str] | None = ...,
         resume_token: _builtins.str = ...,
+        kinds: _abc.Iterable[Global___ModelEventKind.ValueType] | None = ...,
+        changes_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["models", b"models", "resume_token", b"resume_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes_only", b"changes_only", "kinds", b"kinds", "models", b"models", "resume_token", b"resume_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2466,6 +2536,9 @@ class WatchModelsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     EVENTS_FIELD_NUMBER: _builtins.int
+    RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    resume_token: _builtins.str
+    """The position from which a watch without a current state starts; its first message has it, and no events."""
     @_builtins.property
     def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelEvent]:
         """The changes in commit order: changes of one transaction, such as a promotion and the archiving of the previous
@@ -2477,10 +2550,11 @@ class WatchModelsResponse(_message.Message):
         self,
         *,
         events: _abc.Iterable[Global___ModelEvent] | None = ...,
+        resume_token: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["events", b"events", "resume_token", b"resume_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -2504,13 +2578,15 @@ class ModelEvent(_message.Message):
     VERSION_CHANGED_FIELD_NUMBER: _builtins.int
     POLICY_FIELD_NUMBER: _builtins.int
     PERFORMANCE_ALARM_FIELD_NUMBER: _builtins.int
+    ENGINE_FIELD_NUMBER: _builtins.int
+    JOB_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
     """Its sequence number in the server's order of all changes."""
     model: _builtins.str
     """The model's name."""
     resume_token: _builtins.str
-    """Resumes after this event. Empty if an interrupted watch has to start from the beginning."""
+    """Resumes after this event. Empty if an interrupted watch has to start from the beginning, and for `engine`."""
     @_builtins.property
     def happened_at(self) -> _timestamp_pb2.Timestamp:
         """When it happened."""
@@ -2551,6 +2627,17 @@ class ModelEvent(_message.Message):
     def performance_alarm(self) -> Global___PerformanceAlarm:
         """The performance of a version declined, measured by the labels that have arrived."""
 
+    @_builtins.property
+    def engine(self) -> Global___EngineStatus:
+        """An engine reported for the first time, or again after it was gone; or it reported another version, or another
+        failure to load one, than before. Only sent to who names the kind. These events are sent as they happen, and not
+        again when a watch resumes: GetRollout has the current state. Their `sequence` is an order of their own.
+        """
+
+    @_builtins.property
+    def job(self) -> Global___JobChange:
+        """The state of a retraining job changed. Only sent to who names the kind."""
+
     def __init__(
         self,
         *,
@@ -2566,17 +2653,61 @@ class ModelEvent(_message.Message):
         version_changed: Global___ModelVersion | None = ...,
         policy: Global___PromotionPolicy | None = ...,
         performance_alarm: Global___PerformanceAlarm | None = ...,
+        engine: Global___EngineStatus | None = ...,
+        job: Global___JobChange | None = ...,
         resume_token: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resumed", b"resumed", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "model", b"model", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resume_token", b"resume_token", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["drift_alarm", b"drift_alarm", "engine", b"engine", "event", b"event", "halted", b"halted", "happened_at", b"happened_at", "job", b"job", "model", b"model", "performance_alarm", b"performance_alarm", "policy", b"policy", "registered", b"registered", "resume_token", b"resume_token", "resumed", b"resumed", "sequence", b"sequence", "state", b"state", "transition", b"transition", "version_changed", b"version_changed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm", "version_changed", "policy", "performance_alarm"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["state", "registered", "transition", "halted", "resumed", "drift_alarm", "version_changed", "policy", "performance_alarm", "engine", "job"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
 Global___ModelEvent: _TypeAlias = ModelEvent  # noqa: Y015
+
+@_typing.final
+class JobChange(_message.Message):
+    """A change of the state of a retraining job."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOB_ID_FIELD_NUMBER: _builtins.int
+    STATE_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
+    HOLDER_FIELD_NUMBER: _builtins.int
+    ATTEMPT_FIELD_NUMBER: _builtins.int
+    SUCCESSOR_FIELD_NUMBER: _builtins.int
+    job_id: _builtins.str
+    """The job's id."""
+    state: _builtins.str
+    """Its state: "pending", "leased", "succeeded" or "failed"."""
+    queue: _builtins.str
+    """Its queue."""
+    holder: _builtins.str
+    """The current or last holder."""
+    attempt: _builtins.int
+    """How often it was leased."""
+    successor: _builtins.int
+    """The version that it made; 0 if there is none yet."""
+    def __init__(
+        self,
+        *,
+        job_id: _builtins.str = ...,
+        state: _builtins.str = ...,
+        queue: _builtins.str = ...,
+        holder: _builtins.str = ...,
+        attempt: _builtins.int = ...,
+        successor: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "holder", b"holder", "job_id", b"job_id", "queue", b"queue", "state", b"state", "successor", b"successor"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___JobChange: _TypeAlias = JobChange  # noqa: Y015
 
 @_typing.final
 class DriftAlarm(_message.Message):

@@ -11,6 +11,7 @@ from modelward.lifecycle import (
     DriftAlarm,
     EventKind,
     Halt,
+    JobChange,
     Model,
     ModelEvent,
     ModelVersion,
@@ -36,6 +37,7 @@ SUBJECTS: dict[str, tuple[EventKind, type]] = {
     Kind.POLICY: (EventKind.POLICY, PromotionPolicy),
     Kind.DRIFT_ALARM: (EventKind.DRIFT_ALARM, DriftAlarm),
     Kind.PERFORMANCE_ALARM: (EventKind.PERFORMANCE_ALARM, PerformanceAlarm),
+    Kind.JOB: (EventKind.JOB, JobChange),
 }
 """The event and the payload type of each kind of audit record; other kinds are not sent to watchers."""
 

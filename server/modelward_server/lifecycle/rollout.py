@@ -7,6 +7,7 @@ from sqlalchemy.orm import Session
 
 from modelward.lifecycle import EngineStatus, LoadFailure, Rollout, RolloutState, VersionRef
 from modelward_server.actor_context import ActorContext
+from modelward_server.lifecycle.engine_changes import differs, record_change
 from modelward_server.lifecycle.engine_periods import record_report
 from modelward_server.lifecycle.repository import model_row, production_version, version_row
 from modelward_server.storage.tables import EngineRow
@@ -42,18 +43,20 @@ def report_active(
         version_row(session, VersionRef(ref.model, failure.version))
     last = session.get(EngineRow, (ref.model, engine), with_for_update=True)
     record_report(session, ref, engine, last, actor)
-    session.merge(
-        EngineRow(
-            model=ref.model,
-            engine=engine,
-            version=ref.version,
-            failed_version=failure.version if failure else 0,
-            failure=failure.reason if failure else "",
-            reported_at=actor.at,
-            gone_at=actor.at + min(silent_after or DEFAULT_SILENCE, MAX_SILENCE),
-        )
+    row = EngineRow(
+        model=ref.model,
+        engine=engine,
+        version=ref.version,
+        failed_version=failure.version if failure else 0,
+        failure=failure.reason if failure else "",
+        reported_at=actor.at,
+        gone_at=actor.at + min(silent_after or DEFAULT_SILENCE, MAX_SILENCE),
     )
-    return _expected(session, ref.model)
+    expected = _expected(session, ref.model)
+    if differs(last, row):
+        record_change(session, row, _state(row, expected, actor.at))
+    session.merge(row)
+    return expected
 
 
 def get_rollout(session: Session, model: str, now: datetime) -> Rollout:

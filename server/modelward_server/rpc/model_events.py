@@ -1,22 +1,29 @@
 """Model events as messages: converted once, and shared by the watchers of the same models."""
 
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Self
 
 from cachetools import LRUCache
 
 from modelward.errors import FieldViolation, InvalidField, ResumeTokenExpired
-from modelward.lifecycle import ModelEvent
-from modelward.shared.convert.events import event_to_proto
+from modelward.lifecycle import EventKind, ModelEvent
+from modelward.shared.convert.events import KINDS, event_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
+from modelward_server.lifecycle.engine_changes import changes_after, last_change
 from modelward_server.lifecycle.events import current_states, events_after
 from modelward_server.runtime.background import note_failure
 from modelward_server.runtime.event_broadcaster import EventBroadcaster
+from modelward_server.runtime.merging import merged
 from modelward_server.runtime.retries import log_once
 from modelward_server.storage.audit import last_sequence
 from modelward_server.storage.unit_of_work import UnitOfWork
 
 BATCH_SIZE = 500
 MAX_MESSAGE_BYTES = 1 << 20
+USUAL = frozenset(EventKind) - {EventKind.ENGINE, EventKind.JOB}
+"""What who names no kinds receives: those that there were before kinds could be named."""
 MAX_SHARED_BATCHES = 64
 """Maximum number of batches kept as messages: watchers of the same models request them at the same time."""
 
@@ -37,17 +44,64 @@ class AuditEvents:
         return list(_protos(events)), last
 
 
-class ModelWatches:
-    """Serves watches of models from one broadcaster."""
+class EngineEvents:
+    """The changes of engines, as messages."""
 
     def __init__(self, unit_of_work: UnitOfWork) -> None:
         self._unit_of_work = unit_of_work
-        self._events = AuditEvents(unit_of_work)
+
+    async def last_sequence(self, *, urgent: bool = False) -> int:
+        return await self._unit_of_work.read(last_change, urgent=urgent)
+
+    async def read_after(self, sequence: int, *, urgent: bool = False) -> tuple[Sequence[pb.ModelEvent], int]:
+        events, last = await self._unit_of_work.read(
+            lambda session: changes_after(session, sequence, BATCH_SIZE), urgent=urgent
+        )
+        return list(_protos(events)), last
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The events that a watcher receives."""
+
+    models: frozenset[str]
+    """Only of these; of all models when empty."""
+    kinds: frozenset[str]
+    """The fields of these events."""
+
+    @classmethod
+    def of(cls, request: pb.WatchModelsRequest) -> Self:
+        """Return what a request asks for."""
+        kinds = {kind for kind, number in KINDS.items() if number in request.kinds} if request.kinds else USUAL
+        return cls(frozenset(request.models), frozenset(kinds))
+
+    def includes(self, event: pb.ModelEvent) -> bool:
+        """Return whether an event is one of these."""
+        return (not self.models or event.model in self.models) and event.WhichOneof("event") in self.kinds
+
+
+class ModelWatches:
+    """Serves watches of models from one broadcaster of the audit log, and one of the changes of engines."""
+
+    def __init__(self, unit_of_work: UnitOfWork) -> None:
+        self._unit_of_work = unit_of_work
+        self._events, self._engine_events = AuditEvents(unit_of_work), EngineEvents(unit_of_work)
         self.broadcaster = EventBroadcaster[pb.ModelEvent](self._events)
-        self._shared: LRUCache[tuple[int, int, frozenset[str]], list[pb.WatchModelsResponse]]
+        self.engine_broadcaster = EventBroadcaster[pb.ModelEvent](self._engine_events)
+        self._shared: LRUCache[tuple[int, int, Selection, bool], list[pb.WatchModelsResponse]]
         self._shared = LRUCache(MAX_SHARED_BATCHES)
 
-    async def watch(self, models: list[str], token: str) -> AsyncIterator[pb.WatchModelsResponse]:
+    def wake(self) -> None:
+        """Look for changes at once."""
+        self.broadcaster.wake()
+        self.engine_broadcaster.wake()
+
+    def close(self) -> None:
+        """End every watch, so that clients resume at another server or at this one after its restart."""
+        self.broadcaster.close()
+        self.engine_broadcaster.close()
+
+    async def watch(self, request: pb.WatchModelsRequest) -> AsyncIterator[pb.WatchModelsResponse]:
         """Yield every change in order: after a resume token, or first the current state and then the changes.
 
         Raises:
@@ -55,23 +109,41 @@ class ModelWatches:
             ResumeTokenExpired: the token is from a log that went further than this one.
             Unavailable: the server stops.
         """
-        watched = frozenset(models)
-        if token:
-            position = await self._position(token)
-        else:
-            states, position = await self._unit_of_work.read(lambda session: current_states(session, models))
-            for message in _messages(map(event_to_proto, states)):
-                yield message
-        async for batch in self.broadcaster.subscribe(position):
-            for message in self._of_models(batch, watched):
+        selection = Selection.of(request)
+        sources = []
+        if EventKind.ENGINE in selection.kinds:
+            engines = self.engine_broadcaster.subscribe(await self._engine_events.last_sequence())
+            sources.append(self._messages_of(engines, selection, of_engines=True))
+        first, position = await self._start(request, selection)
+        for message in first:
+            yield message
+        sources.append(self._messages_of(self.broadcaster.subscribe(position), selection))
+        async with aclosing(merged(*sources) if len(sources) > 1 else sources[0]) as messages:
+            async for message in messages:
                 yield message
 
-    def _of_models(self, batch: list[pb.ModelEvent], models: frozenset[str]) -> list[pb.WatchModelsResponse]:
-        """Return the messages of a batch about some models, or all when none is named; watchers share them."""
-        key = (batch[0].sequence, batch[-1].sequence, models)
-        if key not in self._shared:
-            self._shared[key] = _messages(event for event in batch if not models or event.model in models)
-        return self._shared[key]
+    async def _start(
+        self, request: pb.WatchModelsRequest, selection: Selection
+    ) -> tuple[list[pb.WatchModelsResponse], int]:
+        """Return the first messages, and the position after which the changes follow."""
+        if request.resume_token:
+            return [], await self._position(request.resume_token)
+        if request.changes_only or EventKind.STATE not in selection.kinds:
+            position = await self._events.last_sequence()
+            return [pb.WatchModelsResponse(resume_token=str(position))], position
+        states, position = await self._unit_of_work.read(lambda session: current_states(session, request.models))
+        return _messages(map(event_to_proto, states)), position
+
+    async def _messages_of(
+        self, batches: AsyncIterator[list[pb.ModelEvent]], selection: Selection, *, of_engines: bool = False
+    ) -> AsyncGenerator[pb.WatchModelsResponse, None]:
+        """Yield the messages of batches with the events that are selected; watchers share them."""
+        async for batch in batches:
+            key = (batch[0].sequence, batch[-1].sequence, selection, of_engines)
+            if key not in self._shared:
+                self._shared[key] = _messages(filter(selection.includes, batch))
+            for message in self._shared[key]:
+                yield message
 
     async def _position(self, token: str) -> int:
         if not (token.isascii() and token.isdigit() and len(token) < 19):

@@ -28,7 +28,7 @@ class WatchServicer(LifecycleServiceServicer):
     async def WatchModels(
         self, request: pb.WatchModelsRequest, context: Context
     ) -> AsyncIterator[pb.WatchModelsResponse]:
-        async for response in self._watches.watch(list(request.models), request.resume_token):
+        async for response in self._watches.watch(request):
             yield response
 
     async def ReportActiveVersion(

@@ -18,6 +18,8 @@ from modelward_server.runtime.background import progressed, stalled
 MAX_EVENTS_KEPT = 10_000
 POLL_SECONDS = 0.25
 """Interval at which the log is read for changes of other replicas; this server's own changes wake it at once."""
+IDLE_SECONDS = 5.0
+"""The same while there is no subscriber."""
 
 
 class Sequenced(Protocol):
@@ -54,6 +56,7 @@ class EventBroadcaster(Generic[Event]):
         self._changed = asyncio.Event()
         self._written = asyncio.Event()
         self._closed = False
+        self._subscribers = 0
 
     def wake(self) -> None:
         """Read the log at once."""
@@ -100,7 +103,7 @@ class EventBroadcaster(Generic[Event]):
 
     async def _pause(self) -> None:
         try:
-            await asyncio.wait_for(self._written.wait(), POLL_SECONDS)
+            await asyncio.wait_for(self._written.wait(), POLL_SECONDS if self._subscribers else IDLE_SECONDS)
         except TimeoutError:
             return
 
@@ -114,6 +117,15 @@ class EventBroadcaster(Generic[Event]):
         Raises:
             Unavailable: the server stops.
         """
+        self._subscribers += 1
+        self.wake()  # It may have been idle.
+        try:
+            async for batch in self._batches(after):
+                yield batch
+        finally:
+            self._subscribers -= 1
+
+    async def _batches(self, after: int) -> AsyncIterator[list[Event]]:
         while True:
             changed = self._changed
             if self._closed:

@@ -241,6 +241,22 @@ class EngineRow(Base):
     gone_at: Mapped[datetime]
 
 
+class EngineChangeRow(Base):
+    """A report of an engine that differs from the one before, for watchers; only the newest are kept."""
+
+    __tablename__ = "ledger_engine_changes"
+
+    sequence: Mapped[int] = mapped_column(primary_key=True, autoincrement=True)
+    model: Mapped[str] = mapped_column(Name)
+    engine: Mapped[str] = mapped_column(String(256))
+    version: Mapped[int]
+    state: Mapped[str] = mapped_column(String(16))
+    """Relative to the version that was expected at the time."""
+    failed_version: Mapped[int]
+    failure: Mapped[str]
+    reported_at: Mapped[datetime]
+
+
 class EnginePeriodRow(Base):
     """A period in which an engine ran a version: a row for each change, not for each report."""
 

@@ -9,6 +9,7 @@ from modelward.lifecycle import (
     EnginePeriod,
     EngineStatus,
     EventKind,
+    JobChange,
     LoadFailure,
     ModelEvent,
     PerformanceAlarm,
@@ -69,6 +70,45 @@ def performance_alarm_from_proto(message: pb.PerformanceAlarm) -> PerformanceAla
     )
 
 
+def job_to_proto(job: JobChange) -> pb.JobChange:
+    return pb.JobChange(
+        job_id=job.job_id,
+        state=job.state,
+        queue=job.queue,
+        holder=job.holder,
+        attempt=job.attempt,
+        successor=job.successor,
+    )
+
+
+def job_from_proto(message: pb.JobChange) -> JobChange:
+    return JobChange(message.job_id, message.state, message.queue, message.holder, message.attempt, message.successor)
+
+
+def status_to_proto(status: EngineStatus) -> pb.EngineStatus:
+    return pb.EngineStatus(
+        engine=status.engine,
+        version=status.version,
+        state=STATES[status.state],
+        reported_at=time_to_proto(status.reported_at),
+        failure=failure_to_proto(status.failure) if status.failure else None,
+    )
+
+
+def status_from_proto(message: pb.EngineStatus) -> EngineStatus:
+    state = next((state for state, known in STATES.items() if known == message.state), RolloutState.GONE)
+    failure = failure_from_proto(message.failure) if message.HasField("failure") else None
+    return EngineStatus(message.engine, message.version, state, time_from_proto(message.reported_at), failure)
+
+
+def failure_to_proto(failure: LoadFailure) -> pb.LoadFailure:
+    return pb.LoadFailure(version=failure.version, reason=failure.reason)
+
+
+def failure_from_proto(message: pb.LoadFailure) -> LoadFailure:
+    return LoadFailure(message.version, message.reason)
+
+
 CONVERTERS: dict[EventKind, tuple[Any, Any]] = {
     EventKind.STATE: (model_to_proto, model_from_proto),
     EventKind.REGISTERED: (version_to_proto, version_from_proto),
@@ -79,8 +119,12 @@ CONVERTERS: dict[EventKind, tuple[Any, Any]] = {
     EventKind.POLICY: (policy_to_proto, policy_from_proto),
     EventKind.DRIFT_ALARM: (alarm_to_proto, alarm_from_proto),
     EventKind.PERFORMANCE_ALARM: (performance_alarm_to_proto, performance_alarm_from_proto),
+    EventKind.ENGINE: (status_to_proto, status_from_proto),
+    EventKind.JOB: (job_to_proto, job_from_proto),
 }
 """The converter of each kind of event, by the name of its field."""
+KINDS = {kind: pb.ModelEventKind.Value(f"MODEL_EVENT_KIND_{kind.name}") for kind in EventKind}
+"""The contract's number of each kind of event."""
 
 
 def event_to_proto(event: ModelEvent) -> pb.ModelEvent:
@@ -113,38 +157,15 @@ def event_from_proto(event: pb.ModelEvent) -> ModelEvent | None:
 def rollout_to_proto(rollout: Rollout) -> pb.GetRolloutResponse:
     return pb.GetRolloutResponse(
         expected=ref_to_proto(rollout.expected) if rollout.expected else None,
-        engines=[
-            pb.EngineStatus(
-                engine=status.engine,
-                version=status.version,
-                state=STATES[status.state],
-                reported_at=time_to_proto(status.reported_at),
-                failure=failure_to_proto(status.failure) if status.failure else None,
-            )
-            for status in rollout.engines
-        ],
+        engines=map(status_to_proto, rollout.engines),
     )
 
 
 def rollout_from_proto(message: pb.GetRolloutResponse) -> Rollout:
     return Rollout(
         ref_from_proto(message.expected) if message.HasField("expected") else None,
-        tuple(map(_status_from_proto, message.engines)),
+        tuple(map(status_from_proto, message.engines)),
     )
-
-
-def _status_from_proto(message: pb.EngineStatus) -> EngineStatus:
-    state = next((state for state, known in STATES.items() if known == message.state), RolloutState.GONE)
-    failure = failure_from_proto(message.failure) if message.HasField("failure") else None
-    return EngineStatus(message.engine, message.version, state, time_from_proto(message.reported_at), failure)
-
-
-def failure_to_proto(failure: LoadFailure) -> pb.LoadFailure:
-    return pb.LoadFailure(version=failure.version, reason=failure.reason)
-
-
-def failure_from_proto(message: pb.LoadFailure) -> LoadFailure:
-    return LoadFailure(message.version, message.reason)
 
 
 def period_to_proto(period: EnginePeriod) -> pb.EnginePeriod:
