@@ -53,7 +53,7 @@ def test_tables_facts_and_sentences_show_nothing_hidden(
     width: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", width)
-    out = Output(False)
+    out = Output()
     out.rows([1], ["a", "b"], lambda _: [NASTY, Text(NASTY, "red")], prose=("why", lambda _: NASTY), none="")
     out.rows([], ["a"], lambda _: [], none=NASTY)
     out.record({}, {"a": NASTY, "map": {NASTY: NASTY}, "text": Text(NASTY)}, NASTY, Text(NASTY, "dim"))
@@ -65,7 +65,7 @@ def test_tables_facts_and_sentences_show_nothing_hidden(
 
 
 def test_json_shows_nothing_hidden_and_loses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
-    Output(True).say({NASTY: [NASTY, "\ud800"]}, "")
+    Output("json").say({NASTY: [NASTY, "\ud800"]}, "")
     shown = capsys.readouterr().out
     assert hidden_in(shown) == []
     assert "日本語" in shown

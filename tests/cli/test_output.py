@@ -4,9 +4,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
+from rich.text import Text
 
+from modelward.cli.cells import Cell
 from modelward.cli.output import Output
 from modelward.shared.json_values import to_json
 
@@ -25,7 +28,7 @@ class Move:
 
 def shown(moves: list[Move], width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
     monkeypatch.setenv("COLUMNS", str(width))
-    Output(False).rows(
+    Output().rows(
         moves,
         ["name", "note", "at (UTC)", "rows"],
         lambda m: [m.name, m.note, m.at, m.rows],
@@ -75,7 +78,7 @@ def test_empty_columns_go_where_there_is_no_room(monkeypatch: Any, capsys: Any) 
 def test_what_goes_to_a_program_is_neither_cut_nor_wrapped(monkeypatch: Any, capsys: Any) -> None:
     monkeypatch.delenv("COLUMNS", raising=False)
     move = Move("spx", "note " * 60, NOON, 7, REASON)
-    Output(False).rows([move], ["note", "rows"], lambda m: [m.note, m.rows], prose=("why", lambda m: m.reason), none="")
+    Output().rows([move], ["note", "rows"], lambda m: [m.note, m.rows], prose=("why", lambda m: m.reason), none="")
     [row] = capsys.readouterr().out.splitlines()[2:]
     assert row.split() == [*["note"] * 60, "7", *REASON.split()]
 
@@ -97,3 +100,34 @@ def test_numbers_are_set_to_the_right(monkeypatch: Any, capsys: Any) -> None:
 def test_json_holds_times_as_iso_spans_as_seconds_and_no_nan() -> None:
     found = {"at": NOON, "span": timedelta(minutes=1), "values": (1.5, float("nan"), float("inf"))}
     assert to_json(found) == {"at": "2026-03-02T12:00:00+00:00", "span": 60.0, "values": [1.5, None, None]}
+
+
+def as_csv(rows: list[list[Any]], headings: list[str], capfdbinary: Any) -> bytes:
+    Output("csv").rows(rows, headings, lambda row: row, none="nothing")
+    said: bytes = capfdbinary.readouterr().out
+    return said
+
+
+def test_csv_has_exact_numbers_times_in_utc_and_quoted_texts(capfdbinary: Any) -> None:
+    here = NOON.astimezone(ZoneInfo("Asia/Tokyo"))
+    row = [here, timedelta(minutes=1), -1 / 3, 12345678, True, 'a "b",\nc', Cell(0.99999, ">99.9%"), {"desk": "a"}]
+    headings = ["time (UTC)", "lease", "share", "rows", "drift", "a note", "confidence", "tags"]
+    assert as_csv([row], headings, capfdbinary) == (
+        b"time,lease,share,rows,drift,a_note,confidence,tags\r\n2026-03-02T12:00:00+00:00,60.0,-0.3333333333333333,"
+        b'12345678,true,"a ""b"",\nc",0.99999,"{""desk"": ""a""}"\r\n'
+    )
+
+
+def test_csv_of_nothing_is_its_header(capfdbinary: Any) -> None:
+    assert as_csv([], ["KS", "limit", "KL", "limit"], capfdbinary) == b"KS,KS_limit,KL,KL_limit\r\n"
+    assert as_csv([[None, float("nan"), {}, ""]], list("abcd"), capfdbinary) == b"a,b,c,d\r\n,,,\r\n"
+
+
+@pytest.mark.parametrize("text", ["=1+1", "+1", "-1", "@SUM(A1)", "\tx"])
+def test_csv_has_no_formula(text: str, capfdbinary: Any) -> None:
+    assert as_csv([[text, Text(text)]], ["a", "b"], capfdbinary) == f"a,b\r\n'{text},'{text}\r\n".encode()
+
+
+def test_csv_has_no_colours_and_no_hidden_characters(capfdbinary: Any, monkeypatch: Any) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert as_csv([[Text("a", "bold red"), "\x1b[2J"]], ["a", "b"], capfdbinary) == b"a,b\r\na,\\x1b[2J\r\n"

@@ -1,5 +1,9 @@
 """Every command that lists, on terminals of every width: it never fails, and what must be copied is whole."""
 
+import csv
+import io
+import json
+import re
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -92,6 +96,16 @@ def test_list_is_shown_at_any_width_and_its_ids_are_whole(commands: Commands, sh
 def test_list_is_shown_where_there_is_no_room_at_all(commands: Commands, shown: Shown) -> None:
     for command in shown.commands():
         commands.said(*command.split(), width=1)
+
+
+def test_list_as_csv_has_named_columns_and_as_json_it_is_one_document(commands: Commands, shown: Shown) -> None:
+    for command in shown.commands():
+        said = commands.said(*command.split(), "--format", "csv", width=1)
+        header, *rows = csv.reader(io.StringIO(said, newline=""), strict=True)
+        assert len(set(header)) == len(header), command
+        assert all(re.fullmatch(r"[\w./%-]+", name) for name in header), header
+        assert {len(row) for row in rows} <= {len(header)}, said
+        json.loads(commands.said(*command.split(), "--format", "json"))
 
 
 def test_every_command_that_lists_is_tried(shown: Shown) -> None:

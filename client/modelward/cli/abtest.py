@@ -9,6 +9,7 @@ import click
 from rich.text import Text
 
 from modelward import AbAction, AbEstimate, AbTest, AbTestResult, AbTestState, Client
+from modelward.cli.cells import Cell
 from modelward.cli.drift import FORMATS, SAVE
 from modelward.cli.options import DRY_RUN, Confirm, confirmed, limit
 from modelward.cli.output import Output, make_table
@@ -64,7 +65,8 @@ def show(client: Client, out: Output, test: str) -> None:
         "outcomes up to": result.as_of,
         "winner": ab_test.conclusion.winner if ab_test.conclusion else "",
     }
-    out.record(result, facts, make_table(_HEADINGS, _rows(ab_test, result)), result.summary)
+    table = make_table(_HEADINGS, _rows(ab_test, result))
+    out.record(result, facts, table, result.summary, rows=table)
 
 
 def _split(result: AbTestResult) -> str:
@@ -89,7 +91,7 @@ def _figures(estimate: AbEstimate, test: AbTest, variant: str) -> list[object]:
     return [
         estimate.outcomes,
         estimate.mean,
-        difference(estimate.difference),
+        Cell(estimate.difference, difference(estimate.difference)),
         estimate.low,
         estimate.high,
         estimate.verdict or "none",

@@ -8,6 +8,7 @@ import click
 from rich.text import Text
 
 from modelward import Client, Comparison, Metric, ModelBenchmark, ModelResult
+from modelward.cli.cells import Cell
 from modelward.cli.drift import SAVE, render_to
 from modelward.cli.options import DATA, IGNORE, limit
 from modelward.cli.output import Cells, Output, make_table
@@ -75,7 +76,8 @@ def benchmark(
     benchmarks = client.benchmark(versions, features, batch_rows=batch_rows, seconds=seconds)
     headings = ["version", "rows", "p50 ms", "p95 ms", "p99 ms", "rows/s", "load ms", "memory MiB", "files KiB"]
     failures = (Text(f"{one.version} failed: {one.failure}", "red") for one in benchmarks if one.failure)
-    out.record(benchmarks, {}, make_table(headings, _timed(benchmarks)), *failures)
+    table = make_table(headings, _timed(benchmarks))
+    out.record(benchmarks, {}, table, *failures, rows=table)
 
 
 def _timed(benchmarks: "list[ModelBenchmark]") -> "Iterator[list[object]]":
@@ -84,9 +86,9 @@ def _timed(benchmarks: "list[ModelBenchmark]") -> "Iterator[list[object]]":
             yield [
                 str(benchmark.version),
                 batch.batch_rows,
-                *(statistic(1000 * estimate.value) for estimate in (batch.p50, batch.p95, batch.p99)),
-                f"{batch.rows_per_second:,.0f}",
-                metric(1000 * benchmark.load_seconds),
+                *map(_milliseconds, (batch.p50.value, batch.p95.value, batch.p99.value)),
+                Cell(batch.rows_per_second, f"{batch.rows_per_second:,.0f}"),
+                1000 * benchmark.load_seconds,
                 benchmark.peak_memory_bytes >> 20,
                 benchmark.size_bytes >> 10,
             ]
@@ -145,7 +147,8 @@ def _show(out: Output, comparison: Comparison) -> None:
     failures = (
         Text(f"{result.version} failed: {result.failure}", "red") for result in comparison.results if result.failure
     )
-    out.record(comparison, facts, _table(comparison), comparison.summary, *failures, *notes)
+    table = _table(comparison)
+    out.record(comparison, facts, table, comparison.summary, *failures, *notes, rows=table)
 
 
 def _table(comparison: Comparison) -> Cells:
@@ -157,12 +160,16 @@ def _table(comparison: Comparison) -> Cells:
 def _rows(ran: list[ModelResult], primary: Metric) -> "Iterator[list[object]]":
     for estimate in ran[0].metrics:
         style = "bold" if estimate.metric == primary else ""
-        figures = (metric(result[estimate.metric]) for result in ran)
-        yield [Text(text, style) for text in (estimate.metric, *figures)]
-    yield ["ms per row, median", *(_milliseconds(result, "row_p50") for result in ran)]
-    yield ["ms per row, p99", *(_milliseconds(result, "row_p99") for result in ran)]
+        figures = (result[estimate.metric] for result in ran)
+        yield [Text(estimate.metric, style), *(Cell(figure, Text(metric(figure), style)) for figure in figures)]
+    yield ["ms per row, median", *(_latency(result, "row_p50") for result in ran)]
+    yield ["ms per row, p99", *(_latency(result, "row_p99") for result in ran)]
     yield ["verdict against baseline", *(result.verdict or "" for result in ran)]
 
 
-def _milliseconds(result: ModelResult, span: str) -> str:
-    return statistic(getattr(result.latency, span).total_seconds() * 1000) if result.latency else ""
+def _latency(result: ModelResult, span: str) -> Cell | str:
+    return _milliseconds(getattr(result.latency, span).total_seconds()) if result.latency else ""
+
+
+def _milliseconds(seconds: float) -> Cell:
+    return Cell(1000 * seconds, statistic(1000 * seconds))

@@ -9,6 +9,7 @@ import click
 from rich.text import Text
 
 from modelward import Client, DriftReport, FeatureDrift
+from modelward.cli.cells import Cell
 from modelward.cli.options import DATA, IGNORE, ParamType, limit
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
@@ -103,7 +104,8 @@ def _show(out: Output, report: DriftReport) -> None:
         "report": report.report_id,
     }
     caveats = (Text(f"note: {caveat}", "dim") for caveat in report.caveats)
-    out.record(report, facts, make_table(headings, map(_row, report.features)), report.summary, *caveats)
+    table = make_table(headings, map(_row, report.features))
+    out.record(report, facts, table, report.summary, *caveats, rows=table)
 
 
 def _multivariate(report: DriftReport) -> dict[str, str]:
@@ -121,16 +123,20 @@ def _row(feature: FeatureDrift) -> list[object]:
     return [
         feature.name,
         _yes_or_no(feature.drifted),
-        score(feature.score),
-        *beside(feature.ks, feature.ks_threshold),
-        *beside(feature.kl, feature.kl_threshold),
-        probability(feature.adjusted_p_value),
-        percent(feature.missing_share),
+        Cell(feature.score, score(feature.score)),
+        *_beside(feature.ks, feature.ks_threshold),
+        *_beside(feature.kl, feature.kl_threshold),
+        Cell(feature.adjusted_p_value, probability(feature.adjusted_p_value)),
+        Cell(feature.missing_share, percent(feature.missing_share)),
     ]
 
 
-def _yes_or_no(drifted: bool) -> Text:
-    return Text("yes", "bold red") if drifted else Text("no", "green")
+def _beside(value: float, threshold: float) -> list[Cell]:
+    return list(map(Cell, (value, threshold), beside(value, threshold)))
+
+
+def _yes_or_no(drifted: bool) -> Cell:
+    return Cell(drifted, Text("yes", "bold red") if drifted else Text("no", "green"))
 
 
 @click.command()
@@ -149,8 +155,8 @@ def reports(client: Client, out: Output, model: str, limit: int) -> None:
             r.label,
             r.rows,
             _yes_or_no(r.drift_detected),
-            score(r.score),
-            percent(r.confidence),
+            Cell(r.score, score(r.score)),
+            Cell(r.confidence, percent(r.confidence)),
         ],
         prose=("drivers", lambda r: ", ".join(r.drivers)),
         none=f"there is no drift report of {model}",

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from modelward import Client, Job, JobState
+from modelward.cli.cells import Cell
 from modelward.cli.options import DRY_RUN, REASON
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
@@ -36,7 +37,15 @@ def list_(client: Client, out: Output, model: str, queue: str) -> None:
     out.rows(
         list(client.list_jobs(model, queue=queue)),
         ["job", "model", "queue", "state", "created (UTC)", "successor", "then"],
-        lambda j: [j.job_id, j.model, j.queue, _state(j), j.created_at, j.successor or "", _followed(j.follow_up)],
+        lambda j: [
+            j.job_id,
+            j.model,
+            j.queue,
+            Cell(j.state, _state(j)),
+            j.created_at,
+            j.successor or "",
+            _followed(j.follow_up),
+        ],
         prose=("why", lambda j: why(j.reasons)),
         none="there is no job",
     )

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from modelward import Client, Model, ModelVersion, Trial, TrialResult
+from modelward.cli.cells import Cell
 from modelward.cli.options import IGNORE, Measurement, pairs, stages
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
@@ -28,7 +29,7 @@ def models(client: Client, out: Output, prefix: str, stages: tuple[str, ...], ta
         ["model", "production", "latest", "halted", "tags", "updated (UTC)", "description"],
         lambda m: [
             m.name,
-            m.production_version or "none",
+            Cell(m.production_version, m.production_version or "none"),
             m.latest_version,
             m.halt.reason if m.halt else "",
             m.tags,
@@ -69,7 +70,7 @@ def _show_model(out: Output, model: Model) -> None:
     facts = {
         "model": model.name,
         "description": model.description,
-        "production": model.production_version or "none",
+        "production": Cell(model.production_version, model.production_version or "none"),
         "latest": model.latest_version,
         "halted": f"by {model.halt.actor}: {model.halt.reason}" if model.halt else "",
         "created (UTC)": model.created_at,

@@ -17,6 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from modelward._text import one_line, visible, visible_json
+from modelward.cli.cells import Cell
+from modelward.cli.csv_output import print_csv, print_csv_object
 from modelward.shared.figures import metric
 from modelward.shared.json_values import to_json
 
@@ -49,17 +51,16 @@ def say(line: str) -> None:
 
 
 class Output:
-    """Prints the result of a command: as tables, or with `--json` as one JSON document."""
+    """Prints the result of a command: as tables, as one JSON document, or as CSV.
 
-    def __init__(self, as_json: bool) -> None:
-        self._as_json = as_json
+    Args:
+        form: "table", "json" or "csv".
+    """
+
+    def __init__(self, form: str = "table") -> None:
+        self.form: str = form
         bounded = "COLUMNS" in os.environ or (sys.stdout is not None and sys.stdout.isatty())
         self._console = Console(highlight=False, markup=False, width=None if bounded else UNBOUNDED)
-
-    @property
-    def is_json(self) -> bool:
-        """Whether a program reads the output."""
-        return self._as_json
 
     def rows(
         self,
@@ -76,8 +77,12 @@ class Output:
             prose: heading and text of a last column that may be long.
             none: the message for an empty list.
         """
-        if self._as_json:
+        if self.form == "json":
             self.json(result)
+        elif self.form == "csv":
+            last = [prose[1]] if prose else []
+            columns = [*headings, *([prose[0]] if prose else [])]
+            print_csv(columns, ([*row(item), *(text(item) for text in last)] for item in result))
         elif not result:
             self._console.print(one_line(none), style="dim")
         else:
@@ -126,15 +131,19 @@ class Output:
             if sentence:
                 self._console.print(Padding(sentence, (0, 0, 0, 4)))
 
-    def record(self, result: Any, facts: Mapping[str, Any], *more: object) -> None:
+    def record(self, result: Any, facts: Mapping[str, Any], *more: object, rows: "Cells | None" = None) -> None:
         """Print one dataclass as a list of fields, followed by further parts.
 
         Args:
             facts: the fields.
             more: texts, tables, and tables with the heading and the texts of a last column that may be long.
+            rows: the table that is printed as CSV; the fields as one row by default.
         """
-        if self._as_json:
+        if self.form == "json":
             self.json(result)
+            return
+        if self.form == "csv":
+            rows.print_csv() if rows else print_csv(list(facts), [list(facts.values())])
             return
         self._facts({name: _lines(value) for name, value in facts.items() if value not in ("", None, (), {})})
         for part in more:
@@ -165,7 +174,10 @@ class Output:
 
     def say(self, result: Any, sentence: str) -> None:
         """Print what was done."""
-        self.json(result) if self._as_json else self._console.print(visible(sentence))
+        if self.form == "csv":
+            print_csv_object(result)
+        else:
+            self.json(result) if self.form == "json" else self._console.print(visible(sentence))
 
     def json(self, result: Any) -> None:
         click.echo(as_json(result, indent=2))
@@ -176,7 +188,11 @@ class Cells:
 
     def __init__(self, headings: Sequence[str], rows: Any) -> None:
         self._headings = list(headings)
-        self._rows = [[as_text(value) for value in row] for row in rows]
+        self._values = [list(row) for row in rows]
+        self._rows = [[as_text(value) for value in row] for row in self._values]
+
+    def print_csv(self) -> None:
+        print_csv(self._headings, self._values)
 
     @property
     def width(self) -> int:
@@ -242,6 +258,8 @@ def as_json(result: Any, indent: int | None = None) -> str:
 
 def as_text(value: Any) -> Text:
     """Format a value for people, in one line."""
+    if isinstance(value, Cell):
+        return as_text(value.text)
     if isinstance(value, Text):
         return Text(one_line(value.plain), value.style, no_wrap=True, overflow="ellipsis")
     line = one_line(_words(value))
@@ -273,6 +291,8 @@ def _words(value: Any) -> str:
 
 def _lines(value: Any) -> Text | Table:
     """Format a field: a mapping with a line for each key, any other value in full."""
+    if isinstance(value, Cell):
+        return _lines(value.text)
     if isinstance(value, Text):
         return _visible_text(value)
     if not isinstance(value, Mapping):

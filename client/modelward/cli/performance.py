@@ -7,6 +7,7 @@ import click
 from rich.text import Text
 
 from modelward import Client, Performance
+from modelward.cli.cells import Cell
 from modelward.cli.options import Duration, limit
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
@@ -43,8 +44,8 @@ def _row(period: Performance) -> list[object]:
         period.start,
         period.predictions,
         period.matured,
-        percent(period.coverage),
-        Text("yes", "bold red") if period.declined else Text("no", "green"),
+        Cell(period.coverage, percent(period.coverage)),
+        Cell(period.declined, Text("yes", "bold red") if period.declined else Text("no", "green")),
         period.estimated,
         period.metrics,
     ]

@@ -16,6 +16,7 @@ from modelward.cli.profile_selection import PROFILE_OF_COMMAND, from_profile, se
 from modelward.errors import DeadlineExceeded, GatesFailed, InvalidField, ModelwardError, Unavailable
 from modelward.shared.profiles import ProfileError
 
+FORMATS = ("table", "json", "csv")
 DEFAULT_SERVER = "localhost:50061"
 Command = Callable[..., None]
 SERVER = click.option(
@@ -83,10 +84,13 @@ def remote(command: Command) -> Command:
 def formatted(command: Command) -> Command:
     """Pass an output to a command."""
 
-    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+    @click.option("--format", "form", type=click.Choice(FORMATS), help="The form of the output.  [default: table]")
+    @click.option("--json", "as_json", is_flag=True, help="Short for --format json: one JSON document.")
     @functools.wraps(command)
-    def run(*args: Any, as_json: bool, **kwargs: Any) -> None:
-        command(Output(as_json), *args, **kwargs)
+    def run(*args: Any, form: str | None, as_json: bool, **kwargs: Any) -> None:
+        if as_json and form not in {None, "json"}:
+            raise click.UsageError(f"give --json or --format {form}, not both")
+        command(Output("json" if as_json else form or "table"), *args, **kwargs)
 
     return run
 

@@ -3,6 +3,7 @@
 import click
 
 from modelward import Client
+from modelward.cli.cells import Cell
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
 from modelward.retraining import DueReason
@@ -15,7 +16,7 @@ def due(client: Client, out: Output) -> None:
     out.rows(
         list(client.list_due()),
         ["model", "version", "due since (UTC)", "job"],
-        lambda d: [d.model, d.version, d.due_since, d.job_state or "none"],
+        lambda d: [d.model, d.version, d.due_since, Cell(d.job_state, d.job_state or "none")],
         prose=("why", lambda d: d.summary),
         none="no model is due",
     )

@@ -20,6 +20,7 @@ from modelward import (
     SchedulePolicy,
     SessionChoice,
 )
+from modelward.cli.cells import Cell
 from modelward.cli.options import REASON, Duration, Instant, Measurement, Window, limit
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
@@ -38,7 +39,7 @@ def _list(client: Client, out: Output, model: str) -> None:
     out.rows(
         list(client.list_schedules(model)),
         ["schedule", "model", "paused", "description"],
-        lambda s: [s.schedule_id, s.model, s.pause_reason or s.paused, s.description],
+        lambda s: [s.schedule_id, s.model, Cell(s.paused, s.pause_reason or s.paused), s.description],
         prose=("due", lambda s: ", or ".join(map(_in_words, s.triggers))),
         none="there is no schedule",
     )

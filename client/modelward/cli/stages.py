@@ -8,6 +8,7 @@ import click
 
 from modelward import Client, HaltResult, ModelVersion, TransitionResult
 from modelward._record import counted
+from modelward.cli.cells import Cell
 from modelward.cli.options import DRY_RUN, REASON, STAGE, Confirm, Instant, confirmed, limit, pairs
 from modelward.cli.output import Failure, Output
 from modelward.cli.remote import remote
@@ -196,6 +197,6 @@ def engines(client: Client, out: Output, model: str, engine: str, at: datetime |
     out.rows(
         list(islice(periods, limit)),
         ["engine", "version", "from (UTC)", "until (UTC)"],
-        lambda p: [p.engine, p.version.version, p.started_at, p.ended_at or "now"],
+        lambda p: [p.engine, p.version.version, p.started_at, Cell(p.ended_at, p.ended_at or "now")],
         none="no engine has reported a version",
     )

@@ -8,7 +8,8 @@ from time import sleep
 import click
 
 from modelward import Client, ModelOverview, Overview
-from modelward.cli.output import Output, make_table
+from modelward.cli.cells import Cell
+from modelward.cli.output import Cells, Output, make_table
 from modelward.cli.remote import remote
 from modelward.errors import Unavailable
 from modelward.lifecycle import TrialResult
@@ -17,6 +18,7 @@ from modelward.shared.figures import metric, statistic
 SECONDS = 2.0
 """Interval of `--watch`."""
 BARS = "▁▂▃▄▅▆▇█"
+MODELS = ["severity", "version", "since (UTC)", "who", "engines", "drift", "alarms", "due"]
 
 
 @click.command()
@@ -29,8 +31,8 @@ def status(client: Client, out: Output, watch: bool) -> None:
     """
     if not watch:
         _show(out, client.get_overview())
-    elif out.is_json or not is_terminal():
-        raise click.UsageError("--watch shows the overview on a terminal; leave it out for a file, a pipe or --json")
+    elif out.form != "table" or not is_terminal():
+        raise click.UsageError("--watch shows the overview on a terminal; leave it out for a file, a pipe or --format")
     else:
         with suppress(KeyboardInterrupt):
             _watch(client, out)
@@ -54,8 +56,9 @@ def _watch(client: Client, out: Output) -> None:
 
 
 def _show(out: Output, overview: Overview) -> None:
-    parts = [*_attention(overview), *_models(overview)]
-    out.record(overview, _totals(overview), *parts)
+    models = make_table(MODELS, map(_row, overview.models))
+    parts = [*_attention(overview), *_models(overview, models)]
+    out.record(overview, _totals(overview), *parts, rows=models)
 
 
 def _totals(overview: Overview) -> dict[str, object]:
@@ -83,12 +86,11 @@ def _attention(overview: Overview) -> Iterator[object]:
         yield f"and {left:,} more"
 
 
-def _models(overview: Overview) -> Iterator[object]:
+def _models(overview: Overview, table: Cells) -> Iterator[object]:
     if not overview.models:
         yield "no model has a version in production"
         return
-    headings = ["severity", "version", "since (UTC)", "who", "engines", "drift", "alarms", "due"]
-    yield make_table(headings, map(_row, overview.models))
+    yield table
     if left := overview.totals.in_production - len(overview.models):
         yield f"and {left:,} more in production; `modelward models --stage production` lists all"
 
@@ -97,7 +99,8 @@ def _row(model: ModelOverview) -> list[object]:
     version, engines = f"{model.model}/{model.version}", model.engines
     converged = f"{engines.converged}/{engines.total}" if engines.total else ""
     alarms, due = ", ".join(_alarms(model)), ", ".join(model.due_reasons)
-    return [model.severity, version, model.since, model.promoted_by, converged, _sparkline(model), alarms, due]
+    drift = Cell(model.drift[-1].score if model.drift else None, _sparkline(model))
+    return [model.severity, version, model.since, model.promoted_by, converged, drift, alarms, due]
 
 
 def _alarms(model: ModelOverview) -> Iterator[str]:

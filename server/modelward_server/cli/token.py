@@ -8,11 +8,11 @@ from typing import Any
 import click
 
 from modelward.cli.output import Failure, Output
+from modelward.cli.remote import formatted
 from modelward.errors import ModelwardError
 from modelward_server.cli.serve import ServeCommand, settings_of
 
 ROLES = ("viewer", "trainer", "operator", "admin")
-AS_JSON = click.option("--json", "as_json", is_flag=True, help="Write one JSON document.")
 
 
 class LedgerCommand(ServeCommand):
@@ -49,14 +49,14 @@ def create(
 
 
 @token.command("list", cls=LedgerCommand)
-@AS_JSON
-def list_(as_json: bool, **flags: str | None) -> None:
+@formatted
+def list_(out: Output, **flags: str | None) -> None:
     """List all grants; the tokens themselves are not stored."""
     from modelward_server.security.grants import list_grants
 
     with _writing(flags) as (session, _):
         listed = list_grants(session)
-    Output(as_json).rows(
+    out.rows(
         listed,
         ["id", "name", "kind", "role", "models", "created", "expires", "revoked"],
         lambda grant: [

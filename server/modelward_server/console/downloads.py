@@ -8,12 +8,11 @@ from typing import Any
 
 from starlette.responses import Response, StreamingResponse
 
+from modelward.shared.csv_cells import harmless
 from modelward.shared.json_values import to_json
 
 PART_CHARACTERS = 50_000
 """About the length of the parts that are sent at once."""
-FORMULAS = ("=", "+", "-", "@", "\t", "\r")
-"""What a text begins with that a spreadsheet would run."""
 
 
 async def download(parts: AsyncIterator[str], media_type: str, name: str) -> Response:
@@ -53,11 +52,6 @@ async def csv_lines(columns: Sequence[str], rows: AsyncIterator[Sequence[object]
             text.seek(0)
             text.truncate()
     yield text.getvalue()
-
-
-def harmless(text: str) -> str:
-    """Return a text that no spreadsheet runs as a formula."""
-    return f"'{text}" if text.startswith(FORMULAS) else text
 
 
 async def json_lines(items: AsyncIterator[Any]) -> AsyncIterator[str]:
