@@ -16,6 +16,7 @@ def templates(package: str) -> Environment:
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=wording.in_one_direction,
     )
     environment.filters |= {name: getattr(wording, name) for name in WORDING}
     return environment

@@ -10,6 +10,8 @@ from modelward.shared.figures import level, percent, probability
 __all__ = ["level", "percent", "probability"]
 
 MINUS = "\N{MINUS SIGN}"
+_DIRECTIONS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\N{REPLACEMENT CHARACTER}")
+"""What stands for Unicode's embeddings, overrides and isolates."""
 _WRITERS = {"figure": figures.statistic, "measure": figures.metric, "percent": percent}
 
 
@@ -60,6 +62,11 @@ def count(number: float) -> str:
 def instant(at: datetime) -> str:
     """Format a time, in UTC."""
     return f"{at.astimezone(UTC):%Y-%m-%d %H:%M}"
+
+
+def in_one_direction(value: object) -> object:
+    """Replace the characters in a text that reverse what follows it, which could make a name look like another one."""
+    return value.translate(_DIRECTIONS) if isinstance(value, str) else value
 
 
 def short(text: str, length: int = 60) -> str:
