@@ -109,7 +109,7 @@ def _empty(data: Path) -> Iterator[State]:
 def _bare(data: Path) -> Iterator[State]:
     with _served(data) as (running, address), Client(running.target) as client:
         client.create_model("spx-direction")
-        yield State(address, {"now": "/", "engines": "/engines"} | pages_of("spx-direction", 1))
+        yield State(address, {"now": "/", "engines": "/engines"} | pages_of("spx-direction", 0))
 
 
 @contextmanager

@@ -45,3 +45,11 @@ async def test_no_more_than_fifty_models_are_on_a_page(
 async def test_an_empty_registry_says_how_to_begin(browser: httpx.AsyncClient) -> None:
     page = await browser.get("/", params={"prefix": "nobody-has-this"})
     assert "modelward register" in page.text
+
+
+async def test_no_text_reverses_what_follows_it(browser: httpx.AsyncClient, sdk: AsyncClient, name: str) -> None:
+    await sdk.create_model(name)
+    await sdk.halt(name, reason="\N{RIGHT-TO-LEFT OVERRIDE}segatuo")
+    page = (await browser.get("/", params={"prefix": name})).text
+    assert "\N{REPLACEMENT CHARACTER}segatuo" in page
+    assert "\N{RIGHT-TO-LEFT OVERRIDE}" not in page

@@ -37,27 +37,34 @@ REGISTRY_PAGES = {
     "audit": "/audit",
     "inventory": "/inventory",
     "system": "/system",
+    "halt-many": "/halt",
+    "halt-many-shown": "/halt?all=on",
     "fault": "/models/nobody",
 }
 """The addresses of the pages that every registry has, by name."""
 
 
 def pages_of(model: str, version: int) -> dict[str, str]:
-    """Return the addresses of the pages of a model and of a version of it, by name."""
+    """Return the addresses of the pages of a model and of a version of it, by name; a version of 0 is none."""
     home = f"/models/{model}"
+    of_version = {
+        "version": f"{home}/versions/{version}",
+        "what-if": f"{home}/drift?version={version}&score=0.6&confidence=0.9",
+        "promote": f"{home}/promote?version={version}&to=production",
+    }
     return {
         "model": home,
         "model-as-of": f"{home}?as_of={datetime.now(UTC):%Y-%m-%dT%H:%M:%S}",
-        "version": f"{home}/versions/{version}",
-        "drift": f"{home}/drift?version={version}",
-        "what-if": f"{home}/drift?version={version}&score=0.6&confidence=0.9",
-        "performance": f"{home}/performance?version={version}",
+        "drift": f"{home}/drift",
+        "performance": f"{home}/performance",
         "comparisons": f"{home}/comparisons",
         "ab": f"{home}/ab",
         "audit-of-model": f"/audit?model={model}",
+        "rollout": f"{home}/rollout",
         "halt": f"{home}/halt",
         "rollback": f"{home}/rollback",
-        "promote": f"{home}/promote?version={version}&to=production",
+        "retrain": f"{home}/retrain",
+        **(of_version if version else {}),
     }
 
 
