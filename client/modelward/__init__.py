@@ -78,8 +78,10 @@ from modelward.lifecycle import (
     Model,
     ModelEvent,
     ModelFormat,
+    ModelRollout,
     ModelVersion,
     PerformanceAlarm,
+    ProductionVersion,
     PromotionPolicy,
     Reconciliation,
     Resolved,
@@ -136,6 +138,7 @@ from modelward.schedules import (
     SchedulePreview,
     ScheduleProblem,
 )
+from modelward.system import Health
 
 __version__ = "0.1.0"
 """The release: that of the client, the server and the contract, which are released together."""
@@ -196,6 +199,7 @@ __all__ = [
     "GateResult",
     "Halt",
     "HaltResult",
+    "Health",
     "Histogram",
     "Job",
     "JobChange",
@@ -217,6 +221,7 @@ __all__ = [
     "ModelKind",
     "ModelOverview",
     "ModelResult",
+    "ModelRollout",
     "ModelVersion",
     "ModelwardError",
     "Observed",
@@ -231,6 +236,7 @@ __all__ = [
     "PerformanceAlarm",
     "PerformanceEvidence",
     "PeriodicEvidence",
+    "ProductionVersion",
     "PromotionPolicy",
     "Reconciliation",
     "RecordedAbOutcomes",

@@ -668,6 +668,37 @@ class Rollout(TableRecord):
 
 
 @dataclass(frozen=True, repr=False)
+class ModelRollout(Record):
+    """The rollout of one of several models."""
+
+    model: str
+    """The model's name."""
+    halted: bool
+    """Whether the model is halted."""
+    rollout: Rollout
+    """The expected version, and the engines."""
+
+    def _describe(self) -> str:
+        halted = ", halted" if self.halted else ""
+        return f"{quoted(self.model)}{halted}: {self.rollout._describe()}"
+
+
+@dataclass(frozen=True, repr=False)
+class ProductionVersion(Record):
+    """What was in production of a model."""
+
+    model: str
+    """The model's name."""
+    promotion: Transition | None
+    """The transition by which the version came into production; None if nothing was in production."""
+
+    def _describe(self) -> str:
+        if self.promotion is None:
+            return f"{quoted(self.model)}: nothing in production"
+        return f"{quoted(self.promotion.version)} since {brief(self.promotion.moved_at)}"
+
+
+@dataclass(frozen=True, repr=False)
 class MlflowDifference(Record):
     """A difference between MLflow and the registry."""
 

@@ -90,18 +90,33 @@ class Pager(_Fetched[Item]):
     Every method may raise the errors of the call that returned it.
 
     Args:
-        pages: requests the pages from a token on; the client passes it.
+        pages: requests the pages from a token on, of a size, or of the client's for 0; the client passes it.
     """
 
-    def __init__(self, pages: Callable[[str], Iterator[Page[Item]]]) -> None:
+    def __init__(self, pages: Callable[[str, int], Iterator[Page[Item]]]) -> None:
         self._pages = pages
         self._state = [], START
+
+    def page(self, token: str = START, *, size: int = 50) -> Page[Item]:
+        """Request one page, and no further one; it is not kept.
+
+        Args:
+            token: the `next_page_token` of the previous page; empty for the first one.
+            size: the maximum number of items.
+
+        Returns:
+            The page, with the token of the next one.
+
+        Raises:
+            InvalidField: the token is not one of this list, or the size is too large.
+        """
+        return next(self._pages(token, size))
 
     def __iter__(self) -> Iterator[Item]:
         items, token = self._state
         yield from items
         if token is not None:
-            for page in self._pages(token):
+            for page in self._pages(token, 0):
                 yield from page.items
 
     def __bool__(self) -> bool:
@@ -110,7 +125,7 @@ class Pager(_Fetched[Item]):
     def _first(self, count: float) -> list[Item]:
         items, token = self._state
         if token is not None and len(items) < count:
-            self._keep(items, list(_enough(self._pages(token), count - len(items))))
+            self._keep(items, list(_enough(self._pages(token, 0), count - len(items))))
         return self._state[0]
 
     def _repr_html_(self) -> str:
@@ -129,12 +144,27 @@ class AsyncPager(_Fetched[Item]):
     Awaiting and iterating may raise the errors of the call that returned it.
 
     Args:
-        pages: requests the pages from a token on; the client passes it.
+        pages: requests the pages from a token on, of a size, or of the client's for 0; the client passes it.
     """
 
-    def __init__(self, pages: Callable[[str], AsyncIterator[Page[Item]]]) -> None:
+    def __init__(self, pages: Callable[[str, int], AsyncIterator[Page[Item]]]) -> None:
         self._pages = pages
         self._state = [], START
+
+    async def page(self, token: str = START, *, size: int = 50) -> Page[Item]:
+        """Request one page, and no further one; it is not kept.
+
+        Args:
+            token: the `next_page_token` of the previous page; empty for the first one.
+            size: the maximum number of items.
+
+        Returns:
+            The page, with the token of the next one.
+
+        Raises:
+            InvalidField: the token is not one of this list, or the size is too large.
+        """
+        return await anext(self._pages(token, size))
 
     def __await__(self) -> Generator[Any, None, Self]:
         return self._complete().__await__()
@@ -144,7 +174,7 @@ class AsyncPager(_Fetched[Item]):
         for item in items:
             yield item
         if token is not None:
-            async for page in self._pages(token):
+            async for page in self._pages(token, 0):
                 for item in page.items:
                     yield item
 
@@ -154,7 +184,7 @@ class AsyncPager(_Fetched[Item]):
     async def _complete(self) -> Self:
         items, token = self._state
         if token is not None:
-            self._keep(items, [page async for page in self._pages(token)])
+            self._keep(items, [page async for page in self._pages(token, 0)])
         return self
 
     def _first(self, count: float) -> list[Item]:

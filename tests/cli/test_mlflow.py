@@ -8,6 +8,8 @@ from tests.cli.conftest import Commands
 
 def test_rollout_lists_what_engines_run(commands: Commands, in_production: str, sdk: Client) -> None:
     assert "no engine has reported" in commands.said("rollout", in_production)
+    [of_model] = commands.json("rollout", "--prefix", in_production)
+    assert (of_model["model"], of_model["rollout"]["engines"]) == (in_production, [])
     version = sdk.resolve(in_production).version
     sdk.report_active(version, engine="ny4-07")
     [engine] = commands.json("rollout", in_production)

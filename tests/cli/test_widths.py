@@ -57,6 +57,8 @@ class Shown:
             f"show {self.name}/1": [f"{self.name}/1"],
             f"history {self.name}": [f"{self.name}/1"],
             f"rollout {self.name}": ["engine-of-new-york-4-07"],
+            f"rollout --prefix {self.name}": [self.name],
+            f"inventory --prefix {self.name}": [self.name],
             f"engines {self.name}": ["engine-of-new-york-4-07"],
             f"reports {self.name}": [self.report.report_id, f"{self.name}/1"],
             f"comparisons {self.name}": [self.comparison.comparison_id, f"{self.name}/2"],
@@ -110,7 +112,8 @@ def test_list_as_csv_has_named_columns_and_as_json_it_is_one_document(commands: 
 
 def test_every_command_that_lists_is_tried(shown: Shown) -> None:
     tried = {command.split()[0] for command in shown.commands()}
-    listing = {name for name in MODULES if name.endswith("s") and name != "jobs"} | {"ab", "jobs", "history", "rollout"}
+    others = {"ab", "jobs", "history", "inventory", "rollout"}
+    listing = {name for name in MODULES if name.endswith("s") and name != "jobs"} | others
     assert listing <= tried | {"mlflow"}
 
 

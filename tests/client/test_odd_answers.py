@@ -77,6 +77,8 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "list_engine_periods": lambda c: c.list_engine_periods("m"),
     "get_overview": lambda c: c.get_overview(),
     "get_rollout": lambda c: c.get_rollout("m"),
+    "list_rollouts": lambda c: c.list_rollouts(),
+    "list_production_versions": lambda c: c.list_production_versions(),
     "set_reference": lambda c: c.set_reference("m/1", TABLE),
     "get_reference": lambda c: c.get_reference("m/1"),
     "detect_drift": lambda c: c.detect_drift("m/1", TABLE),
@@ -128,6 +130,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "reconcile_mlflow": lambda c: c.reconcile_mlflow(),
     "import_mlflow": lambda c: c.import_mlflow(),
     "get_caller": lambda c: c.get_caller(),
+    "get_health": lambda c: c.get_health(),
 }
 """Every call that reaches the server, with arguments that are right."""
 ELSEWHERE = {"assign", "close", "download", "follow", "follow_many"}

@@ -12,12 +12,13 @@ from tests.support.running_server import RunningServer
 
 
 async def test_parts_tasks_and_versions_are_shown(browser: httpx.AsyncClient, server: RunningServer) -> None:
-    shown = (await browser.get("/system.json")).json()
+    answer = (await browser.get("/system.json")).json()
+    shown = answer["health"]
     assert shown["parts"].keys() == {"server", "database", "MLflow"}
     assert shown["parts"]["database"] == "serving"
     assert shown["tasks"]["mirror"] == "serving"
     assert shown["services"]["modelward.v1.LifecycleService"] == "serving"
-    assert (shown["server"], shown["console_version"]) == (server.target, modelward.__version__)
+    assert (answer["server"], answer["console_version"]) == (server.target, modelward.__version__)
     page = (await browser.get("/system")).text
     for text in ("Database", "mirror", server.target, modelward.__version__, "requires no authentication"):
         assert text in page

@@ -37,7 +37,7 @@ class _InThreads:
 
 def _iterated(result: Any) -> Any:
     if isinstance(result, Pager):
-        return AsyncPager(lambda token: _in_threads(result._pages(token)))
+        return AsyncPager(lambda token, size: _in_threads(result._pages(token, size)))
     return _in_threads(result) if isinstance(result, Iterator) else result
 
 

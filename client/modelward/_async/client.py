@@ -15,6 +15,7 @@ from modelward._async.registering import AsyncRegistering
 from modelward._async.retraining import AsyncRetraining
 from modelward._async.schedules import AsyncSchedules
 from modelward._async.stages import AsyncStages
+from modelward._async.system import AsyncSystem
 from modelward._async.watching import AsyncWatching
 
 
@@ -34,6 +35,7 @@ class AsyncClient(
     AsyncRetraining,
     AsyncMlflow,
     AsyncIdentity,
+    AsyncSystem,
     AsyncOverviews,
 ):
     """A client with every operation of Modelward as a method; leaving its `with` block closes it.

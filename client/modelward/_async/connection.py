@@ -203,10 +203,11 @@ class AsyncConnection:
             convert: makes an item of its message.
         """
 
-        async def pages(token: str) -> AsyncIterator[Page[Item]]:
+        async def pages(token: str, size: int) -> AsyncIterator[Page[Item]]:
             paged: Any = type(request)()
             paged.CopyFrom(request)
             paged.page_token = token
+            paged.page_size = size or paged.page_size
             async for page in self._pages(method, paged):
                 answer: Any = page
                 yield Page(tuple(map(convert, getattr(answer, items))), answer.next_page_token)

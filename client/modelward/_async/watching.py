@@ -8,13 +8,14 @@ from datetime import datetime, timedelta
 from modelward._async.connection import AsyncConnection
 from modelward._coerce import AnyVersion, as_ref
 from modelward.errors import LimitReached, Unavailable
-from modelward.lifecycle import EnginePeriod, EventKind, LoadFailure, ModelEvent, Rollout, VersionRef
+from modelward.lifecycle import EnginePeriod, EventKind, LoadFailure, ModelEvent, ModelRollout, Rollout, VersionRef
 from modelward.paging import AsyncPager
 from modelward.shared.convert.common import ref_from_proto, ref_to_proto, span_to_proto, time_to_proto
 from modelward.shared.convert.events import (
     KINDS,
     event_from_proto,
     failure_to_proto,
+    model_rollout_from_proto,
     period_from_proto,
     rollout_from_proto,
 )
@@ -126,6 +127,26 @@ class AsyncWatching(AsyncConnection):
         """
         request = pb.GetRolloutRequest(model=model)
         return rollout_from_proto(await self._call(self._lifecycle.GetRollout, request))
+
+    def list_rollouts(self, *, name_prefix: str = "") -> AsyncPager[ModelRollout]:
+        """List the rollouts of many models, by the models' names; see `get_rollout`.
+
+        Args:
+            name_prefix: only models whose names have this prefix; all when empty.
+
+        Returns:
+            The rollouts, also of models without an engine; their pages are fetched as they are needed.
+
+        Raises:
+            InvalidField: the prefix is too long.
+
+        Examples:
+            >>> for one in await mw.list_rollouts(name_prefix="spx-trend"):
+            ...     print(one.model, one.rollout.expected)
+            spx-trend spx-trend/1
+        """
+        request = pb.ListRolloutsRequest(name_prefix=name_prefix, page_size=PAGE_SIZE)
+        return self._list(self._lifecycle.ListRollouts, request, "rollouts", model_rollout_from_proto)
 
     def list_engine_periods(
         self,

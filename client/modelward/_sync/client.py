@@ -16,6 +16,7 @@ from modelward._sync.registering import Registering
 from modelward._sync.retraining import Retraining
 from modelward._sync.schedules import Schedules
 from modelward._sync.stages import Stages
+from modelward._sync.system import System
 from modelward._sync.watching import Watching
 
 
@@ -35,6 +36,7 @@ class Client(
     Retraining,
     Mlflow,
     Identity,
+    System,
     Overviews,
 ):
     """A client with every operation of Modelward as a method; leaving its `with` block closes it.

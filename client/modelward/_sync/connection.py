@@ -194,10 +194,11 @@ class Connection:
             convert: makes an item of its message.
         """
 
-        def pages(token: str) -> Iterator[Page[Item]]:
+        def pages(token: str, size: int) -> Iterator[Page[Item]]:
             paged: Any = type(request)()
             paged.CopyFrom(request)
             paged.page_token = token
+            paged.page_size = size or paged.page_size
             for page in self._pages(method, paged):
                 answer: Any = page
                 yield Page(tuple(map(convert, getattr(answer, items))), answer.next_page_token)

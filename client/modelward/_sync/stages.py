@@ -16,6 +16,7 @@ from modelward.lifecycle import (
     HaltResult,
     Model,
     ModelVersion,
+    ProductionVersion,
     PromotionPolicy,
     Resolved,
     RollbackResult,
@@ -25,6 +26,7 @@ from modelward.lifecycle import (
 )
 from modelward.paging import Pager
 from modelward.shared.convert.common import ref_to_proto, stage_to_proto, time_to_proto
+from modelward.shared.convert.events import production_version_from_proto
 from modelward.shared.convert.lifecycle import (
     halt_result_from_proto,
     model_from_proto,
@@ -323,6 +325,32 @@ class Stages(Connection):
             page_size=PAGE_SIZE,
         )
         return self._list(self._lifecycle.ListTransitions, request, "transitions", transition_from_proto)
+
+    def list_production_versions(
+        self, *, as_of: datetime | None = None, name_prefix: str = ""
+    ) -> Pager[ProductionVersion]:
+        """List what was in production of each model at a time, by the models' names.
+
+        Args:
+            as_of: the time; now when None.
+            name_prefix: only models whose names have this prefix; all when empty.
+
+        Returns:
+            An item for each model that existed then; their pages are fetched as they are needed.
+
+        Raises:
+            InvalidField: the prefix is too long.
+
+        Examples:
+            >>> for one in mw.list_production_versions(name_prefix="spx-trend"):
+            ...     print(one.model, one.promotion.version.version if one.promotion else "nothing")
+            spx-trend 1
+        """
+        request = pb.ListProductionVersionsRequest(
+            as_of=time_to_proto(as_of), name_prefix=name_prefix, page_size=PAGE_SIZE
+        )
+        method = self._lifecycle.ListProductionVersions
+        return self._list(method, request, "production_versions", production_version_from_proto)
 
     def verify_audit_log(
         self, *, from_sequence: SequenceNumber = 0, to_sequence: SequenceNumber = 0, expected_hash: str = ""

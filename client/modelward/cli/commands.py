@@ -20,6 +20,7 @@ SECTIONS = {
         "show": "lifecycle",
         "resolve": "stages",
         "history": "stages",
+        "inventory": "stages",
         "rollout": "stages",
         "engines": "stages",
         "audit": "audit",

@@ -1,12 +1,21 @@
 """Commands for stages: transitions, rollback, halts, history and resolution."""
 
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from itertools import islice
 from typing import Any
 
 import click
 
-from modelward import Client, HaltResult, ModelVersion, TransitionResult
+from modelward import (
+    Client,
+    HaltResult,
+    ModelRollout,
+    ModelVersion,
+    ProductionVersion,
+    RolloutState,
+    TransitionResult,
+)
 from modelward._record import counted
 from modelward.cli.cells import Cell
 from modelward.cli.options import DRY_RUN, REASON, STAGE, Confirm, Instant, confirmed, limit, pairs
@@ -170,10 +179,18 @@ def history(client: Client, out: Output, model: str, limit: int) -> None:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", default="")
+@click.option("--prefix", default="", metavar="TEXT", help="Only models whose names have this prefix.")
+@limit(50)
 @remote
-def rollout(client: Client, out: Output, model: str) -> None:
-    """Show which engines run the expected version of MODEL."""
+def rollout(client: Client, out: Output, model: str, prefix: str, limit: int) -> None:
+    """Show which engines run the expected version.
+
+    Of MODEL, or how many of each model.
+    """
+    if not model:
+        _rollouts(out, list(islice(client.list_rollouts(name_prefix=prefix), limit)))
+        return
     status = client.get_rollout(model)
     out.rows(
         status.engines,
@@ -181,6 +198,37 @@ def rollout(client: Client, out: Output, model: str) -> None:
         lambda e: [e.engine, e.version, e.state, e.reported_at],
         prose=("could not load", lambda e: f"{e.failure.version}: {e.failure.reason}" if e.failure else ""),
         none=f"no engine has reported; {status.expected or 'no version'} is expected",
+    )
+
+
+def _rollouts(out: Output, rollouts: Sequence[ModelRollout]) -> None:
+    def row(one: ModelRollout) -> list[object]:
+        states = [engine.state for engine in one.rollout.engines]
+        expected = "halted" if one.halted else one.rollout.expected.version if one.rollout.expected else "none"
+        return [one.model, expected, *(states.count(state) or "" for state in RolloutState)]
+
+    headings = ["model", "expected", *(state.value for state in RolloutState)]
+    out.rows(rollouts, headings, row, none="there is no model")
+
+
+@click.command()
+@click.option("--as-of", type=Instant(), help="What was in production at this time (UTC unless it has a zone).")
+@click.option("--prefix", default="", metavar="TEXT", help="Only models whose names have this prefix.")
+@limit(50)
+@remote
+def inventory(client: Client, out: Output, as_of: datetime | None, prefix: str, limit: int) -> None:
+    """List what is in production of each model, or was."""
+
+    def row(one: ProductionVersion) -> list[object]:
+        move = one.promotion
+        return [one.model, move.version.version, move.moved_at, move.actor] if move else [one.model, "nothing", "", ""]
+
+    out.rows(
+        list(islice(client.list_production_versions(as_of=as_of, name_prefix=prefix), limit)),
+        ["model", "version", "since (UTC)", "who"],
+        row,
+        prose=("why", lambda one: one.promotion.reason if one.promotion else ""),
+        none="there was no model" if as_of else "there is no model",
     )
 
 

@@ -5,6 +5,8 @@ from typing import Any
 from google.protobuf.empty_pb2 import Empty
 from google.protobuf.struct_pb2 import Struct
 
+from modelward.system import Health
+
 PARTS = {"": "server", "database": "database", "mlflow": "MLflow"}
 TASKS = "modelward.background."
 """Prefix of the background tasks' names."""
@@ -26,6 +28,17 @@ def list_method(channel: Any) -> Any:
     """
     return channel.unary_unary(
         LIST, request_serializer=Empty.SerializeToString, response_deserializer=Struct.FromString
+    )
+
+
+def read_health(answer: Struct) -> Health:
+    """Return the health in an answer of `list_method`."""
+    states = states_of(answer)
+    return Health(
+        parts={part: states.get(name, "unknown") for name, part in PARTS.items()},
+        services={name: state for name, state in states.items() if name.endswith("Service")},
+        tasks=tasks_of(states),
+        confinement=confinement_of(states),
     )
 
 

@@ -140,6 +140,11 @@ class LifecycleServiceStub(object):
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.GetRolloutRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.GetRolloutResponse.FromString,
                 _registered_method=True)
+        self.ListRollouts = channel.unary_unary(
+                '/modelward.v1.LifecycleService/ListRollouts',
+                request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ListRolloutsRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ListRolloutsResponse.FromString,
+                _registered_method=True)
         self.ListEnginePeriods = channel.unary_unary(
                 '/modelward.v1.LifecycleService/ListEnginePeriods',
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ListEnginePeriodsRequest.SerializeToString,
@@ -149,6 +154,11 @@ class LifecycleServiceStub(object):
                 '/modelward.v1.LifecycleService/ListTransitions',
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ListTransitionsRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ListTransitionsResponse.FromString,
+                _registered_method=True)
+        self.ListProductionVersions = channel.unary_unary(
+                '/modelward.v1.LifecycleService/ListProductionVersions',
+                request_serializer=modelward_dot_v1_dot_lifecycle__pb2.ListProductionVersionsRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ListProductionVersionsResponse.FromString,
                 _registered_method=True)
         self.VerifyAuditLog = channel.unary_unary(
                 '/modelward.v1.LifecycleService/VerifyAuditLog',
@@ -345,6 +355,13 @@ class LifecycleServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListRollouts(self, request, context):
+        """List the rollouts of many models, sorted by the models' names.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListEnginePeriods(self, request, context):
         """List which engine ran which version of a model from when until when, the newest period first.
         """
@@ -354,6 +371,13 @@ class LifecycleServiceServicer(object):
 
     def ListTransitions(self, request, context):
         """Lists transitions, newest first: which version was moved, by whom and why.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListProductionVersions(self, request, context):
+        """List what was in production of each model at a time, sorted by the models' names.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -523,6 +547,11 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.GetRolloutRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_lifecycle__pb2.GetRolloutResponse.SerializeToString,
             ),
+            'ListRollouts': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListRollouts,
+                    request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ListRolloutsRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_lifecycle__pb2.ListRolloutsResponse.SerializeToString,
+            ),
             'ListEnginePeriods': grpc.unary_unary_rpc_method_handler(
                     servicer.ListEnginePeriods,
                     request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ListEnginePeriodsRequest.FromString,
@@ -532,6 +561,11 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     servicer.ListTransitions,
                     request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ListTransitionsRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_lifecycle__pb2.ListTransitionsResponse.SerializeToString,
+            ),
+            'ListProductionVersions': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListProductionVersions,
+                    request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.ListProductionVersionsRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_lifecycle__pb2.ListProductionVersionsResponse.SerializeToString,
             ),
             'VerifyAuditLog': grpc.unary_unary_rpc_method_handler(
                     servicer.VerifyAuditLog,
@@ -1153,6 +1187,33 @@ class LifecycleService(object):
             _registered_method=True)
 
     @staticmethod
+    def ListRollouts(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.LifecycleService/ListRollouts',
+            modelward_dot_v1_dot_lifecycle__pb2.ListRolloutsRequest.SerializeToString,
+            modelward_dot_v1_dot_lifecycle__pb2.ListRolloutsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListEnginePeriods(request,
             target,
             options=(),
@@ -1196,6 +1257,33 @@ class LifecycleService(object):
             '/modelward.v1.LifecycleService/ListTransitions',
             modelward_dot_v1_dot_lifecycle__pb2.ListTransitionsRequest.SerializeToString,
             modelward_dot_v1_dot_lifecycle__pb2.ListTransitionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListProductionVersions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.LifecycleService/ListProductionVersions',
+            modelward_dot_v1_dot_lifecycle__pb2.ListProductionVersionsRequest.SerializeToString,
+            modelward_dot_v1_dot_lifecycle__pb2.ListProductionVersionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

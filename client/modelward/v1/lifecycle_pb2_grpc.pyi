@@ -79,10 +79,14 @@ class LifecycleServiceStub:
     """Reports which version an engine runs."""
     GetRollout: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.GetRolloutRequest, _lifecycle_pb2.GetRolloutResponse]
     """Returns which engines run the expected version, which lag and which are silent."""
+    ListRollouts: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ListRolloutsRequest, _lifecycle_pb2.ListRolloutsResponse]
+    """List the rollouts of many models, sorted by the models' names."""
     ListEnginePeriods: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ListEnginePeriodsRequest, _lifecycle_pb2.ListEnginePeriodsResponse]
     """List which engine ran which version of a model from when until when, the newest period first."""
     ListTransitions: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ListTransitionsRequest, _lifecycle_pb2.ListTransitionsResponse]
     """Lists transitions, newest first: which version was moved, by whom and why."""
+    ListProductionVersions: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.ListProductionVersionsRequest, _lifecycle_pb2.ListProductionVersionsResponse]
+    """List what was in production of each model at a time, sorted by the models' names."""
     VerifyAuditLog: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.VerifyAuditLogRequest, _lifecycle_pb2.VerifyAuditLogResponse]
     """Verifies the audit log's hash chain and returns the first invalid record."""
     ExportAuditLog: _grpc.UnaryStreamMultiCallable[_lifecycle_pb2.ExportAuditLogRequest, _lifecycle_pb2.ExportAuditLogResponse]
@@ -151,10 +155,14 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     """Reports which version an engine runs."""
     GetRollout: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.GetRolloutRequest, _lifecycle_pb2.GetRolloutResponse]  # type: ignore[assignment]
     """Returns which engines run the expected version, which lag and which are silent."""
+    ListRollouts: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ListRolloutsRequest, _lifecycle_pb2.ListRolloutsResponse]  # type: ignore[assignment]
+    """List the rollouts of many models, sorted by the models' names."""
     ListEnginePeriods: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ListEnginePeriodsRequest, _lifecycle_pb2.ListEnginePeriodsResponse]  # type: ignore[assignment]
     """List which engine ran which version of a model from when until when, the newest period first."""
     ListTransitions: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ListTransitionsRequest, _lifecycle_pb2.ListTransitionsResponse]  # type: ignore[assignment]
     """Lists transitions, newest first: which version was moved, by whom and why."""
+    ListProductionVersions: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.ListProductionVersionsRequest, _lifecycle_pb2.ListProductionVersionsResponse]  # type: ignore[assignment]
+    """List what was in production of each model at a time, sorted by the models' names."""
     VerifyAuditLog: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.VerifyAuditLogRequest, _lifecycle_pb2.VerifyAuditLogResponse]  # type: ignore[assignment]
     """Verifies the audit log's hash chain and returns the first invalid record."""
     ExportAuditLog: _aio.UnaryStreamMultiCallable[_lifecycle_pb2.ExportAuditLogRequest, _lifecycle_pb2.ExportAuditLogResponse]  # type: ignore[assignment]
@@ -326,6 +334,13 @@ class LifecycleServiceServicer:
     ) -> _typing.Union[_lifecycle_pb2.GetRolloutResponse, _abc.Awaitable[_lifecycle_pb2.GetRolloutResponse]]:
         """Returns which engines run the expected version, which lag and which are silent."""
 
+    def ListRollouts(
+        self,
+        request: _lifecycle_pb2.ListRolloutsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_pb2.ListRolloutsResponse, _abc.Awaitable[_lifecycle_pb2.ListRolloutsResponse]]:
+        """List the rollouts of many models, sorted by the models' names."""
+
     def ListEnginePeriods(
         self,
         request: _lifecycle_pb2.ListEnginePeriodsRequest,
@@ -339,6 +354,13 @@ class LifecycleServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.ListTransitionsResponse, _abc.Awaitable[_lifecycle_pb2.ListTransitionsResponse]]:
         """Lists transitions, newest first: which version was moved, by whom and why."""
+
+    def ListProductionVersions(
+        self,
+        request: _lifecycle_pb2.ListProductionVersionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_pb2.ListProductionVersionsResponse, _abc.Awaitable[_lifecycle_pb2.ListProductionVersionsResponse]]:
+        """List what was in production of each model at a time, sorted by the models' names."""
 
     def VerifyAuditLog(
         self,

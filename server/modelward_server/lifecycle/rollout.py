@@ -1,16 +1,28 @@
 """Rollout: the versions that engines run, compared with the one that they should run."""
 
+from collections import defaultdict
 from datetime import datetime, timedelta
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from modelward.lifecycle import EngineStatus, LoadFailure, Rollout, RolloutState, VersionRef
+from modelward.lifecycle import (
+    EngineStatus,
+    LoadFailure,
+    Model,
+    ModelRollout,
+    Page,
+    Rollout,
+    RolloutState,
+    VersionRef,
+)
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.engine_changes import differs, record_change
 from modelward_server.lifecycle.engine_periods import record_report
+from modelward_server.lifecycle.queries import with_production
 from modelward_server.lifecycle.repository import model_row, production_version, version_row
-from modelward_server.storage.tables import EngineRow
+from modelward_server.storage.paging import Key, fetch_page, is_listed
+from modelward_server.storage.tables import EngineRow, ModelRow
 
 MAX_SILENCE = timedelta(days=36_500)
 """Maximum duration: a longer one could exceed the range of timestamps."""
@@ -68,6 +80,28 @@ def get_rollout(session: Session, model: str, now: datetime) -> Rollout:
     expected = _expected(session, model)
     rows = session.scalars(select(EngineRow).where(EngineRow.model == model).order_by(EngineRow.engine))
     return Rollout(expected, tuple(_status(row, expected, now) for row in rows))
+
+
+def list_rollouts(
+    session: Session, name_prefix: str, page_size: int, page_token: str, now: datetime
+) -> Page[ModelRollout]:
+    """Return a page of the rollouts of models whose names have a prefix, by name."""
+    models = select(ModelRow).where(is_listed(ModelRow.name, name_prefix))
+    page = fetch_page(session, models, [Key(ModelRow.name)], page_size, page_token, ("rollouts", name_prefix))
+    names = [row.name for row in page.items]
+    engines: dict[str, list[EngineRow]] = defaultdict(list)
+    rows = select(EngineRow).where(EngineRow.model.in_(names)).order_by(EngineRow.model, EngineRow.engine)
+    for row in session.scalars(rows):
+        engines[row.model].append(row)
+    found = with_production(session, page.items)
+    return Page(tuple(_rollout_of(model, engines[model.name], now) for model in found), page.next_page_token)
+
+
+def _rollout_of(model: Model, engines: list[EngineRow], now: datetime) -> ModelRollout:
+    version = 0 if model.halt else model.production_version
+    expected = VersionRef(model.name, version) if version else None
+    statuses = tuple(_status(row, expected, now) for row in engines)
+    return ModelRollout(model.name, model.halt is not None, Rollout(expected, statuses))
 
 
 def _expected(session: Session, model: str) -> VersionRef | None:

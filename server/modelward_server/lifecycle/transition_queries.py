@@ -1,17 +1,17 @@
 """Lists of stage transitions."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from sqlalchemy import ColumnElement, and_, func, select, true
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, and_, func, or_, select, true
+from sqlalchemy.orm import Session, aliased
 
-from modelward.lifecycle import Page, Transition, VersionRef
+from modelward.lifecycle import Page, ProductionVersion, Stage, Transition, VersionRef
 from modelward_server.lifecycle.repository import model_row, to_transition, version_row
 from modelward_server.storage.audit import last_sequence
-from modelward_server.storage.paging import Key, is_visible, visible_prefixes
+from modelward_server.storage.paging import Key, fetch_page, is_listed, is_visible, visible_prefixes
 from modelward_server.storage.search import Condition, search_page
-from modelward_server.storage.tables import TransitionRow
+from modelward_server.storage.tables import ModelRow, TransitionRow
 
 NUMBERED = (TransitionRow.sequence,)
 
@@ -56,6 +56,44 @@ def _newest_before(session: Session, moved_before: datetime | None) -> int:
     earlier = select(TransitionRow.sequence).where(TransitionRow.moved_at < moved_before)
     numbers = earlier.order_by(TransitionRow.moved_at).offset(0).subquery()
     return session.scalar(select(func.max(numbers.c.sequence))) or 0
+
+
+def list_production_versions(
+    session: Session, as_of: datetime | None, name_prefix: str, page_size: int, page_token: str, now: datetime
+) -> Page[ProductionVersion]:
+    """Return a page of what was in production at a time, by model; models that did not exist then are left out.
+
+    Args:
+        session: the transaction.
+        as_of: the time; None means now.
+        name_prefix: only models whose names have this prefix.
+        page_size: the number of models per page.
+        page_token: the token of the page.
+        now: the current time.
+    """
+    at = as_of or now
+    existing = select(ModelRow).where(ModelRow.created_at <= at, is_listed(ModelRow.name, name_prefix))
+    list_key = ("production versions", as_of, name_prefix)
+    page = fetch_page(session, existing, [Key(ModelRow.name)], page_size, page_token, list_key)
+    found = _last_moves(session, [row.name for row in page.items], at)
+    return Page(tuple(_in_production(row.name, found.get(row.name)) for row in page.items), page.next_page_token)
+
+
+def _last_moves(session: Session, models: Sequence[str], as_of: datetime) -> dict[str, TransitionRow]:
+    """Return the last transition into or out of production of each model; one by which another enters comes with it."""
+    move, production = aliased(TransitionRow), Stage.PRODUCTION.value
+    left = and_(move.from_stage == production, move.displaced_by == 0)
+    last = select(func.max(move.sequence)).where(
+        move.model == ModelRow.name, move.moved_at <= as_of, or_(move.to_stage == production, left)
+    )
+    rows = select(TransitionRow).select_from(ModelRow)
+    rows = rows.join(TransitionRow, TransitionRow.sequence == last.scalar_subquery())
+    return {row.model: row for row in session.scalars(rows.where(ModelRow.name.in_(models)))}
+
+
+def _in_production(model: str, move: TransitionRow | None) -> ProductionVersion:
+    entered = move is not None and move.to_stage == Stage.PRODUCTION.value
+    return ProductionVersion(model, to_transition(move) if move and entered else None)
 
 
 def _check_exists(session: Session, ref: VersionRef) -> None:

@@ -1,7 +1,10 @@
 """The registry's methods for stages: transitions, halts, policies, and resolution of versions."""
 
+from datetime import UTC, datetime
+
 from modelward.lifecycle import Stage, VersionRef
 from modelward.shared.convert.common import ref_from_proto
+from modelward.shared.convert.events import production_version_to_proto
 from modelward.shared.convert.lifecycle import (
     halt_result_to_proto,
     model_to_proto,
@@ -62,6 +65,19 @@ class StageServicer(LifecycleServiceServicer):
         )
         return pb.ListTransitionsResponse(
             transitions=map(transition_to_proto, page.items), next_page_token=page.next_page_token
+        )
+
+    async def ListProductionVersions(
+        self, request: pb.ListProductionVersionsRequest, context: Context
+    ) -> pb.ListProductionVersionsResponse:
+        as_of, now = optional_time(request, "as_of"), datetime.now(UTC)
+        page = await self._unit_of_work.read(
+            lambda session: transition_queries.list_production_versions(
+                session, as_of, request.name_prefix, request.page_size, request.page_token, now
+            )
+        )
+        return pb.ListProductionVersionsResponse(
+            production_versions=map(production_version_to_proto, page.items), next_page_token=page.next_page_token
         )
 
     async def RollbackModel(self, request: pb.RollbackModelRequest, context: Context) -> pb.RollbackModelResponse:

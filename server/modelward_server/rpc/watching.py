@@ -7,7 +7,12 @@ from sqlalchemy.orm import Session
 
 from modelward.lifecycle import VersionRef
 from modelward.shared.convert.common import ref_from_proto, ref_to_proto, span_from_proto
-from modelward.shared.convert.events import failure_from_proto, period_to_proto, rollout_to_proto
+from modelward.shared.convert.events import (
+    failure_from_proto,
+    model_rollout_to_proto,
+    period_to_proto,
+    rollout_to_proto,
+)
 from modelward.shared.convert.overview import overview_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
 from modelward.v1.lifecycle_pb2_grpc import LifecycleServiceServicer
@@ -49,6 +54,17 @@ class WatchServicer(LifecycleServiceServicer):
         now = datetime.now(UTC)
         current = await self._unit_of_work.read(lambda session: rollout.get_rollout(session, request.model, now))
         return rollout_to_proto(current)
+
+    async def ListRollouts(self, request: pb.ListRolloutsRequest, context: Context) -> pb.ListRolloutsResponse:
+        now = datetime.now(UTC)
+        page = await self._unit_of_work.read(
+            lambda session: rollout.list_rollouts(
+                session, request.name_prefix, request.page_size, request.page_token, now
+            )
+        )
+        return pb.ListRolloutsResponse(
+            rollouts=map(model_rollout_to_proto, page.items), next_page_token=page.next_page_token
+        )
 
     async def ListEnginePeriods(
         self, request: pb.ListEnginePeriodsRequest, context: Context

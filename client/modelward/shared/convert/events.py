@@ -12,7 +12,9 @@ from modelward.lifecycle import (
     JobChange,
     LoadFailure,
     ModelEvent,
+    ModelRollout,
     PerformanceAlarm,
+    ProductionVersion,
     Rollout,
     RolloutState,
 )
@@ -161,7 +163,35 @@ def rollout_to_proto(rollout: Rollout) -> pb.GetRolloutResponse:
     )
 
 
+def model_rollout_to_proto(found: ModelRollout) -> pb.ModelRollout:
+    rollout = found.rollout
+    return pb.ModelRollout(
+        model=found.model,
+        halted=found.halted,
+        expected=ref_to_proto(rollout.expected) if rollout.expected else None,
+        engines=map(status_to_proto, rollout.engines),
+    )
+
+
+def model_rollout_from_proto(message: pb.ModelRollout) -> ModelRollout:
+    return ModelRollout(message.model, message.halted, _rollout(message))
+
+
+def production_version_to_proto(found: ProductionVersion) -> pb.ProductionVersion:
+    promotion = transition_to_proto(found.promotion) if found.promotion else None
+    return pb.ProductionVersion(model=found.model, promotion=promotion)
+
+
+def production_version_from_proto(message: pb.ProductionVersion) -> ProductionVersion:
+    promotion = transition_from_proto(message.promotion) if message.HasField("promotion") else None
+    return ProductionVersion(message.model, promotion)
+
+
 def rollout_from_proto(message: pb.GetRolloutResponse) -> Rollout:
+    return _rollout(message)
+
+
+def _rollout(message: pb.GetRolloutResponse | pb.ModelRollout) -> Rollout:
     return Rollout(
         ref_from_proto(message.expected) if message.HasField("expected") else None,
         tuple(map(status_from_proto, message.engines)),

@@ -1,14 +1,13 @@
 """Which engine runs which version of which model, and why not the expected one."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
 
 from modelward import AsyncClient
-from modelward.lifecycle import EngineStatus, Model, Rollout, RolloutState, VersionRef
-from modelward_server.console.pages.lists import ROWS, first
+from modelward.lifecycle import EngineStatus, ModelRollout, RolloutState, VersionRef
+from modelward_server.console.pages.lists import ROWS
 
 TEMPLATE = "engines"
 COLUMNS = 30
@@ -44,7 +43,7 @@ class View:
     prefix: str
     rows: Sequence[Row]
     more: bool
-    """Whether there may be models after these, which the page does not show."""
+    """Whether there are models after these, which the page does not show."""
     engines: Sequence[str]
     """The columns of the grid, by name."""
     more_engines: int
@@ -62,16 +61,14 @@ async def fetch(client: AsyncClient, request: Request) -> View:
         InvalidField: the prefix cannot begin a name.
     """
     prefix = request.query_params.get("prefix", "").strip()
-    models = await first(client.list_models(name_prefix=prefix), ROWS)
-    rollouts = await asyncio.gather(*(client.get_rollout(model.name) for model in models))
-    pairs = list(zip(models, rollouts, strict=True))
-    problems, names = _problems(pairs), _names(pairs)
+    rollouts = await client.list_rollouts(name_prefix=prefix).page(size=ROWS)
+    problems, names = _problems(rollouts.items), _names(rollouts.items)
     shown = sorted(names[:COLUMNS])
-    states = [status.state for rollout in rollouts for status in rollout.engines]
+    states = [status.state for one in rollouts.items for status in one.rollout.engines]
     return View(
         prefix=prefix,
-        rows=[_row(model, rollout, shown) for model, rollout in pairs],
-        more=len(models) == ROWS,
+        rows=[_row(one, shown) for one in rollouts.items],
+        more=bool(rollouts.next_page_token),
         engines=shown,
         more_engines=len(names) - len(shown),
         counts={state: states.count(state) for state in SEVERITY},
@@ -79,25 +76,25 @@ async def fetch(client: AsyncClient, request: Request) -> View:
     )
 
 
-def _row(model: Model, rollout: Rollout, shown: Sequence[str]) -> Row:
-    statuses = {status.engine: status for status in rollout.engines if status.engine in shown}
-    return Row(model.name, model.halt is not None, rollout.expected, statuses)
+def _row(one: ModelRollout, shown: Sequence[str]) -> Row:
+    statuses = {status.engine: status for status in one.rollout.engines if status.engine in shown}
+    return Row(one.model, one.halted, one.rollout.expected, statuses)
 
 
-def _problems(pairs: Sequence[tuple[Model, Rollout]]) -> list[Problem]:
+def _problems(rollouts: Sequence[ModelRollout]) -> list[Problem]:
     found = [
-        Problem(model.name, rollout.expected, status)
-        for model, rollout in pairs
-        for status in rollout.engines
+        Problem(one.model, one.rollout.expected, status)
+        for one in rollouts
+        for status in one.rollout.engines
         if status.state is not RolloutState.CONVERGED
     ]
     return sorted(found, key=lambda one: (SEVERITY[one.status.state], one.model, one.status.engine))
 
 
-def _names(pairs: Sequence[tuple[Model, Rollout]]) -> list[str]:
+def _names(rollouts: Sequence[ModelRollout]) -> list[str]:
     """Return the engines' names; those with the worst state come first, so that the grid leaves out no problem."""
     worst: dict[str, int] = {}
-    for _, rollout in pairs:
-        for status in rollout.engines:
+    for one in rollouts:
+        for status in one.rollout.engines:
             worst[status.engine] = min(SEVERITY[status.state], worst.get(status.engine, len(SEVERITY)))
     return sorted(worst, key=lambda name: (worst[name], name))

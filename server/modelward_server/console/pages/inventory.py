@@ -1,30 +1,19 @@
 """The inventory: what was in production of every model at an instant, since when, and by whom."""
 
-import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from starlette.requests import Request
 
 from modelward import AsyncClient
-from modelward.lifecycle import Model, Stage, Transition
-from modelward.shared.convert.lifecycle import model_from_proto
-from modelward.v1 import lifecycle_pb2 as pb
+from modelward.lifecycle import ProductionVersion
 from modelward_server.console.downloads import csv_lines
 from modelward_server.console.pages.lists import ROWS
-from modelward_server.console.pages.parameters import MOMENT, instant, query_of
+from modelward_server.console.pages.parameters import instant, query_of
 
 TEMPLATE = "inventory"
 COLUMNS = ("as_of", "model", "version", "since", "promoted_by", "reason")
-
-
-@dataclass(frozen=True)
-class Row:
-    """A model, and the promotion by which it was in production; None if nothing was."""
-
-    model: Model
-    promotion: Transition | None
 
 
 @dataclass(frozen=True)
@@ -34,7 +23,7 @@ class View:
     as_of: datetime
     now: bool
     """Whether the address named no instant."""
-    rows: Sequence[Row]
+    rows: Sequence[ProductionVersion]
     """By name; without models that did not exist then."""
     prefix: str
     further: bool
@@ -54,17 +43,15 @@ async def fetch(client: AsyncClient, request: Request) -> View:
     query = request.query_params
     given, prefix, token = instant(request, "as_of"), query.get("prefix", "").strip(), query.get("page", "")
     as_of = given or datetime.now(UTC)
-    asked = pb.ListModelsRequest(name_prefix=prefix, page_size=ROWS, page_token=token)
-    answer = await client._call(client._lifecycle.ListModels, asked)
-    rows = await _rows(client, map(model_from_proto, answer.models), as_of)
+    page = await client.list_production_versions(as_of=given, name_prefix=prefix).page(token, size=ROWS)
     return View(
         as_of=as_of,
         now=given is None,
-        rows=rows,
+        rows=page.items,
         prefix=prefix,
         further=bool(token),
         query=_query(given, prefix),
-        next_page=_query(given, prefix, answer.next_page_token) if answer.next_page_token else "",
+        next_page=_query(given, prefix, page.next_page_token) if page.next_page_token else "",
     )
 
 
@@ -85,35 +72,12 @@ async def as_csv(client: AsyncClient, request: Request) -> AsyncIterator[str]:
 
 
 async def _cells(client: AsyncClient, prefix: str, as_of: datetime) -> AsyncIterator[Sequence[object]]:
-    batch: list[Model] = []
-    async for model in client.list_models(name_prefix=prefix):
-        batch.append(model)
-        if len(batch) == ROWS:
-            for row in await _rows(client, batch, as_of):
-                yield _row_cells(row, as_of)
-            batch = []
-    for row in await _rows(client, batch, as_of):
+    async for row in client.list_production_versions(as_of=as_of, name_prefix=prefix):
         yield _row_cells(row, as_of)
 
 
-def _row_cells(row: Row, as_of: datetime) -> Sequence[object]:
+def _row_cells(row: ProductionVersion, as_of: datetime) -> Sequence[object]:
     if (promotion := row.promotion) is None:
-        return as_of.isoformat(), row.model.name, "", "", "", ""
+        return as_of.isoformat(), row.model, "", "", "", ""
     since = promotion.moved_at.isoformat()
-    return as_of.isoformat(), row.model.name, promotion.version.version, since, promotion.actor, promotion.reason
-
-
-async def _rows(client: AsyncClient, models: Iterable[Model], as_of: datetime) -> list[Row]:
-    existing = [model for model in models if model.created_at <= as_of]
-    promotions = await asyncio.gather(*(_promotion(client, model.name, as_of) for model in existing))
-    return [Row(model, promotion) for model, promotion in zip(existing, promotions, strict=True)]
-
-
-async def _promotion(client: AsyncClient, model: str, as_of: datetime) -> Transition | None:
-    """Return the promotion of the version that was in production; `resolve` would not tell who made it."""
-    async for move in client.list_transitions(model, moved_before=as_of + MOMENT):
-        if move.to_stage is Stage.PRODUCTION:
-            return move
-        if move.from_stage is Stage.PRODUCTION and not move.displaced_by:
-            return None
-    return None
+    return as_of.isoformat(), row.model, promotion.version.version, since, promotion.actor, promotion.reason
