@@ -15,6 +15,7 @@ SERVER = "the server's entry points"
 SECTIONS = {
     "Inspect": {
         "status": "status",
+        "watch": "watch",
         "models": "lifecycle",
         "versions": "lifecycle",
         "show": "lifecycle",

@@ -4,7 +4,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
@@ -18,7 +18,7 @@ from rich.text import Text
 
 from modelward._text import one_line, visible, visible_json
 from modelward.cli.cells import Cell
-from modelward.cli.csv_output import print_csv, print_csv_object
+from modelward.cli.csv_output import column_names, csv_values, print_csv, print_csv_object, print_csv_row
 from modelward.shared.figures import metric
 from modelward.shared.json_values import to_json
 
@@ -171,6 +171,30 @@ class Output:
         for name, value in facts.items():
             grid.add_row(Text(name, style="dim"), value)
         self._console.print(grid)
+
+    def follow(
+        self,
+        items: Iterable[T],
+        headings: Sequence[str],
+        row: Callable[[T], Sequence[Any]],
+        line: Callable[[T], Sequence[Any]],
+    ) -> None:
+        """Print each item as soon as it is there.
+
+        Args:
+            headings: the names of the columns of CSV.
+            row: the columns of CSV.
+            line: the parts of the line for people.
+        """
+        if self.form == "csv":
+            print_csv_row(column_names(headings))
+        for item in items:
+            if self.form == "json":
+                click.echo(as_json(item))
+            elif self.form == "csv":
+                print_csv_row(csv_values(row(item)))
+            else:
+                self._console.print(Text("  ").join(map(as_text, line(item))), soft_wrap=True)
 
     def say(self, result: Any, sentence: str) -> None:
         """Print what was done."""
