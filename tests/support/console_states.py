@@ -85,9 +85,9 @@ class Wrong:
 
     def fill(self) -> None:
         """Make all of them."""
-        self._in_production(WORST, versions=3)
-        self._in_production("calm-trend")
-        self._in_production(LONGEST)
+        self.in_production(WORST, versions=3)
+        self.in_production("calm-trend")
+        self.in_production(LONGEST)
         self._client.halt(LONGEST, reason=HOSTILE)
         self._unusable("dax-reversal")
         self._drift()
@@ -99,7 +99,8 @@ class Wrong:
         self._gates()
         self._mlflow_behind()
 
-    def _in_production(self, name: str, versions: int = 2) -> None:
+    def in_production(self, name: str, versions: int = 2) -> None:
+        """Register versions of a model, the newest in staging, and put those before it into production in turn."""
         self._client.create_model(name, description=HOSTILE, tags={"desk": "eu-equities", "owner": HOSTILE[:60]})
         for number in range(1, versions + 1):
             metrics = {"accuracy": 0.9 + number / 100, "log_loss": 0.61 - number / 100, "brier": 0.21}
@@ -110,7 +111,7 @@ class Wrong:
             self._client.promote(f"{name}/{number}", to="production", reason=HOSTILE[:120])
 
     def _unusable(self, name: str) -> None:
-        self._in_production(name)
+        self.in_production(name)
         trial = {"trial_result": "unusable", "trial_reason": HOSTILE, "tried_at": datetime.now(UTC)}
         self._update(VersionRef(name, 1), trial)
 
