@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping, Sequence
+from datetime import datetime
 from typing import Any, Literal
 
 from modelward._async.uploading import AsyncUploading
@@ -14,7 +15,7 @@ from modelward.comparison import Comparison, ComparisonProgress, Metric, ModelBe
 from modelward.errors import ModelwardError, UnexpectedError
 from modelward.paging import AsyncPager
 from modelward.shared.convert.benchmark import benchmark_from_proto
-from modelward.shared.convert.common import ref_to_proto, report_format_to_proto, seconds_to_proto
+from modelward.shared.convert.common import ref_to_proto, report_format_to_proto, seconds_to_proto, time_to_proto
 from modelward.shared.convert.comparison import comparison_from_proto, metric_to_proto, progress_from_proto
 from modelward.shared.retry import Attempts
 from modelward.v1 import comparison_pb2 as pb
@@ -225,11 +226,12 @@ class AsyncComparisons(AsyncUploading):
         request = pb.RenderComparisonRequest(comparison_id=comparison_id, format=report_format_to_proto(format))
         return (await self._call(self._comparison.RenderComparison, request)).content
 
-    def list_comparisons(self, model: str = "") -> AsyncPager[Comparison]:
+    def list_comparisons(self, model: str = "", *, created_before: datetime | None = None) -> AsyncPager[Comparison]:
         """List stored comparisons, the newest first.
 
         Args:
             model: only comparisons with a version of this model; all when empty.
+            created_before: only comparisons made before this time.
 
         Returns:
             The comparisons; their pages are fetched as they are needed.
@@ -237,5 +239,6 @@ class AsyncComparisons(AsyncUploading):
         Raises:
             ModelNotFound: there is no such model.
         """
-        request = pb.ListComparisonsRequest(model=model, page_size=PAGE_SIZE)
+        before = time_to_proto(created_before)
+        request = pb.ListComparisonsRequest(model=model, created_before=before, page_size=PAGE_SIZE)
         return self._list(self._comparison.ListComparisons, request, "comparisons", comparison_from_proto)

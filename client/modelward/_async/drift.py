@@ -225,6 +225,7 @@ class AsyncDrift(AsyncConnection):
         version: int = 0,
         drift_detected_only: bool = False,
         created_after: datetime | None = None,
+        created_before: datetime | None = None,
     ) -> AsyncPager[DriftReport]:
         """List the reports of a model, the newest first.
 
@@ -233,6 +234,7 @@ class AsyncDrift(AsyncConnection):
             version: only reports of the model's version with this number; of all when 0.
             drift_detected_only: leave out reports without drift.
             created_after: only reports made at this time or later.
+            created_before: only reports made before this time.
 
         Returns:
             The reports; their pages are fetched as they are needed.
@@ -245,6 +247,7 @@ class AsyncDrift(AsyncConnection):
             version=version,
             drift_detected_only=drift_detected_only,
             created_after=time_to_proto(created_after),
+            created_before=time_to_proto(created_before),
             page_size=PAGE_SIZE,
         )
         return self._list(self._drift.ListDriftReports, request, "reports", report_from_proto)

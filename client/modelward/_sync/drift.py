@@ -226,6 +226,7 @@ class Drift(Connection):
         version: int = 0,
         drift_detected_only: bool = False,
         created_after: datetime | None = None,
+        created_before: datetime | None = None,
     ) -> Pager[DriftReport]:
         """List the reports of a model, the newest first.
 
@@ -234,6 +235,7 @@ class Drift(Connection):
             version: only reports of the model's version with this number; of all when 0.
             drift_detected_only: leave out reports without drift.
             created_after: only reports made at this time or later.
+            created_before: only reports made before this time.
 
         Returns:
             The reports; their pages are fetched as they are needed.
@@ -246,6 +248,7 @@ class Drift(Connection):
             version=version,
             drift_detected_only=drift_detected_only,
             created_after=time_to_proto(created_after),
+            created_before=time_to_proto(created_before),
             page_size=PAGE_SIZE,
         )
         return self._list(self._drift.ListDriftReports, request, "reports", report_from_proto)

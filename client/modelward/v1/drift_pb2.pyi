@@ -1227,6 +1227,7 @@ class ListDriftReportsRequest(_message.Message):
     CREATED_AFTER_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    CREATED_BEFORE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -1241,6 +1242,10 @@ class ListDriftReportsRequest(_message.Message):
     def created_after(self) -> _timestamp_pb2.Timestamp:
         """Only reports made at or after this time."""
 
+    @_builtins.property
+    def created_before(self) -> _timestamp_pb2.Timestamp:
+        """Only reports made before this time."""
+
     def __init__(
         self,
         *,
@@ -1250,10 +1255,11 @@ class ListDriftReportsRequest(_message.Message):
         created_after: _timestamp_pb2.Timestamp | None = ...,
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
+        created_before: _timestamp_pb2.Timestamp | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_after", b"created_after"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_after", b"created_after", "created_before", b"created_before"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_after", b"created_after", "drift_detected_only", b"drift_detected_only", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_after", b"created_after", "created_before", b"created_before", "drift_detected_only", b"drift_detected_only", "model", b"model", "page_size", b"page_size", "page_token", b"page_token", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,5 +1,6 @@
 """Comparisons in the ledger: store, read and list them."""
 
+from datetime import datetime
 from uuid import uuid4
 
 from sqlalchemy import not_, select
@@ -59,8 +60,17 @@ def get_comparison(session: Session, comparison_id: str) -> Comparison:
     return _to_comparison(row)
 
 
-def list_comparisons(session: Session, model: str, page_size: int, page_token: str) -> Page[Comparison]:
+def list_comparisons(
+    session: Session, model: str, page_size: int, page_token: str, created_before: datetime | None = None
+) -> Page[Comparison]:
     """Return a page of comparisons, the newest first: all, or those that include a version of `model`.
+
+    Args:
+        session: the transaction.
+        model: the model; empty for all.
+        page_size: the number of comparisons per page.
+        page_token: the token of the page.
+        created_before: the latest time, exclusive.
 
     Raises:
         ModelNotFound: the model does not exist.
@@ -75,8 +85,10 @@ def list_comparisons(session: Session, model: str, page_size: int, page_token: s
         model_row(session, model)
         matching = select(ComparedModelRow.sequence).where(ComparedModelRow.model == model)
         rows = rows.where(ComparisonRow.sequence.in_(matching))
+    if created_before is not None:
+        rows = rows.where(ComparisonRow.created_at < created_before)
     newest_first = [Key(ComparisonRow.sequence, descending=True)]
-    page = fetch_page(session, rows, newest_first, page_size, page_token, ("comparisons", model))
+    page = fetch_page(session, rows, newest_first, page_size, page_token, ("comparisons", model, created_before))
     return Page(tuple(map(_to_comparison, page.items)), page.next_page_token)
 
 

@@ -43,6 +43,7 @@ class ReportFilter:
     version: int = 0
     drift_detected_only: bool = False
     created_after: datetime | None = None
+    created_before: datetime | None = None
 
 
 def make_report(
@@ -150,6 +151,8 @@ def list_reports(session: Session, report_filter: ReportFilter, page_size: int, 
         rows = rows.where(DriftReportRow.drift_detected)
     if report_filter.created_after is not None:
         rows = rows.where(DriftReportRow.created_at >= report_filter.created_after)
+    if report_filter.created_before is not None:
+        rows = rows.where(DriftReportRow.created_at < report_filter.created_before)
     keys = [Key(DriftReportRow.created_at, descending=True), Key(DriftReportRow.report_id, descending=True)]
     page = fetch_page(session, rows, keys, page_size, page_token, report_filter)
     return Page(tuple(_json.validate_python(row.report) for row in page.items), page.next_page_token)

@@ -23,6 +23,7 @@ from modelward_server.rpc.datasets import DatasetTable
 from modelward_server.rpc.heartbeats import with_heartbeats
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.report_servicer import AbTestRendering, ComparisonRendering
+from modelward_server.rpc.requests import optional_time
 from modelward_server.storage.arrow_tables import PresentColumns
 from modelward_server.storage.sources import Sources
 
@@ -100,8 +101,9 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
         return pb.GetComparisonResponse(comparison=comparison_to_proto(found))
 
     async def ListComparisons(self, request: pb.ListComparisonsRequest, context: Context) -> pb.ListComparisonsResponse:
+        before = optional_time(request, "created_before")
         page = await self._unit_of_work.read(
-            lambda session: list_comparisons(session, request.model, request.page_size, request.page_token)
+            lambda session: list_comparisons(session, request.model, request.page_size, request.page_token, before)
         )
         return pb.ListComparisonsResponse(
             comparisons=map(comparison_to_proto, page.items), next_page_token=page.next_page_token

@@ -193,7 +193,11 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
         self, request: pb.ListDriftReportsRequest, context: Context
     ) -> pb.ListDriftReportsResponse:
         report_filter = reports.ReportFilter(
-            request.model, request.version, request.drift_detected_only, optional_time(request, "created_after")
+            request.model,
+            request.version,
+            request.drift_detected_only,
+            optional_time(request, "created_after"),
+            optional_time(request, "created_before"),
         )
         page = await self._unit_of_work.read(
             lambda session: reports.list_reports(session, report_filter, request.page_size, request.page_token)

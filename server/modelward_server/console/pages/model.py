@@ -10,6 +10,7 @@ from starlette.requests import Request
 from modelward import AsyncClient
 from modelward.lifecycle import EngineStatus, Model, ModelVersion, Stage, Transition
 from modelward_server.console.drawing import Bar, Sparkline, bars, sparkline
+from modelward_server.console.pages.as_of import AsOf, fetch_as_of
 from modelward_server.console.pages.lists import ROWS, first
 from modelward_server.console.pages.parameters import instant
 
@@ -27,17 +28,6 @@ class Period:
     ended: datetime | None
     """None while it is."""
     promotion: Transition
-
-
-@dataclass(frozen=True)
-class AsOf:
-    """What was in production at an instant, as far as the page's transitions go back."""
-
-    at: datetime
-    period: Period | None
-    """None where nothing was in production."""
-    earlier_unknown: bool
-    """Whether there are older transitions, which the page does not show."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +73,7 @@ async def fetch(client: AsyncClient, request: Request) -> View:
         more_transitions=len(transitions) == ROWS,
         periods=periods,
         timeline=bars([(f"version {one.version}", one.begun, one.ended) for one in periods], datetime.now(UTC)),
-        as_of=_as_of(at, periods, len(transitions) == ROWS) if at else None,
+        as_of=await fetch_as_of(client, name, at) if at else None,
         engines=rollout.engines[:ROWS],
         drift=sparkline([(one.score, one.drift_detected, one.created_at) for one in reversed(reports)]),
     )
@@ -104,9 +94,3 @@ def production_periods(transitions: Sequence[Transition]) -> list[Period]:
         elif move.from_stage is Stage.PRODUCTION and not move.displaced_by:
             ended = move.moved_at
     return periods
-
-
-def _as_of(at: datetime, periods: Sequence[Period], more: bool) -> AsOf:
-    then = (one for one in periods if one.begun <= at and (one.ended is None or at < one.ended))
-    oldest = periods[-1].begun if periods else None
-    return AsOf(at, next(then, None), earlier_unknown=more and (oldest is None or at < oldest))
