@@ -10,6 +10,7 @@ from rich.text import Text
 
 from modelward import AbAction, AbEstimate, AbTest, AbTestResult, AbTestState, Client
 from modelward.cli.cells import Cell
+from modelward.cli.completion import complete_models, complete_tests
 from modelward.cli.drift import FORMATS, SAVE
 from modelward.cli.options import DRY_RUN, Confirm, confirmed, limit
 from modelward.cli.output import Output, make_table
@@ -26,7 +27,7 @@ def ab() -> None:
 
 
 @ab.command("list")
-@click.argument("model", default="")
+@click.argument("model", default="", shell_complete=complete_models)
 @click.option("--state", type=click.Choice([state.value for state in AbTestState]), help="Only tests in this state.")
 @limit(20)
 @remote
@@ -49,7 +50,7 @@ def list_tests(client: Client, out: Output, model: str, state: str | None, limit
 
 
 @ab.command()
-@click.argument("test")
+@click.argument("test", shell_complete=complete_tests)
 @remote
 def show(client: Client, out: Output, test: str) -> None:
     """Show the current result of TEST."""
@@ -99,7 +100,7 @@ def _figures(estimate: AbEstimate, test: AbTest, variant: str) -> list[object]:
 
 
 @ab.command("report")
-@click.argument("test")
+@click.argument("test", shell_complete=complete_tests)
 @SAVE
 @click.option("--open", "open_file", is_flag=True, help="Open the rendered file.")
 @remote
@@ -116,7 +117,7 @@ def render_test(client: Client, out: Output, test: str, save: Path | None, open_
 
 
 @ab.command()
-@click.argument("test")
+@click.argument("test", shell_complete=complete_tests)
 @click.option("--winner", default="", metavar="VARIANT", help="The chosen variant; the superior one by default.")
 @click.option(
     "--action",

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from modelward import __version__
+from modelward.cli.profile_selection import complete_profiles
 from modelward.shared.profiles import CONFIG, PROFILE
 
 SERVER = "the server's entry points"
@@ -56,7 +57,15 @@ SECTIONS = {
         "worker": "worker",
     },
     "MLflow": {"import": "mlflow", "reconcile": "mlflow"},
-    "Run": {"serve": SERVER, "console": SERVER, "health": "health", "token": SERVER, "backup": SERVER, "demo": "demo"},
+    "Run": {
+        "serve": SERVER,
+        "console": SERVER,
+        "health": "health",
+        "token": SERVER,
+        "backup": SERVER,
+        "demo": "demo",
+        "completion": "completion",
+    },
 }
 MODULES = {command: module for section in SECTIONS.values() for command, module in section.items()}
 
@@ -109,6 +118,7 @@ class LazyGroup(click.Group):
     "--profile",
     envvar=PROFILE,
     metavar="NAME",
+    shell_complete=complete_profiles,
     help="The profile to use: a server and how to call it.",
     show_envvar=True,
 )

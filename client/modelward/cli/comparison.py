@@ -9,6 +9,7 @@ from rich.text import Text
 
 from modelward import Client, Comparison, Metric, ModelBenchmark, ModelResult
 from modelward.cli.cells import Cell
+from modelward.cli.completion import complete_models, complete_versions
 from modelward.cli.drift import SAVE, render_to
 from modelward.cli.options import DATA, IGNORE, limit
 from modelward.cli.output import Cells, Output, make_table
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.argument("versions", nargs=-1, required=True, metavar="MODEL/VERSION MODEL/VERSION...")
+@click.argument(
+    "versions", nargs=-1, required=True, metavar="MODEL/VERSION MODEL/VERSION...", shell_complete=complete_versions
+)
 @DATA
 @click.option("--label", required=True, metavar="COLUMN", help="The column of DATA with the labels.")
 @IGNORE
@@ -53,7 +56,7 @@ def compare(
 
 
 @click.command()
-@click.argument("versions", nargs=-1, required=True, metavar="MODEL/VERSION...")
+@click.argument("versions", nargs=-1, required=True, metavar="MODEL/VERSION...", shell_complete=complete_versions)
 @DATA
 @click.option("--rows", "batch_rows", multiple=True, type=click.IntRange(1), default=(1, 1000), show_default=True)
 @click.option("--seconds", type=click.FloatRange(0.05), default=2.0, show_default=True, help="For each batch size.")
@@ -95,7 +98,7 @@ def _timed(benchmarks: "list[ModelBenchmark]") -> "Iterator[list[object]]":
 
 
 @click.command()
-@click.argument("model", default="")
+@click.argument("model", default="", shell_complete=complete_models)
 @limit(20)
 @remote
 def comparisons(client: Client, out: Output, model: str, limit: int) -> None:

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from modelward import Client, DriftReport, FeatureDrift
 from modelward.cli.cells import Cell
+from modelward.cli.completion import complete_models, complete_versions
 from modelward.cli.options import DATA, IGNORE, ParamType, limit
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
@@ -37,7 +38,7 @@ SAVE = click.option("--save", type=Drawing(), metavar="FILE", help="Render the r
 
 
 @click.command()
-@click.argument("version", metavar="MODEL/VERSION")
+@click.argument("version", metavar="MODEL/VERSION", shell_complete=complete_versions)
 @DATA
 @click.option("--reference", default="", metavar="NAME", help="The reference to compare with.  [default: default]")
 @click.option("--label", default="", metavar="TEXT", help="What the data are, for people who read the report.")
@@ -140,7 +141,7 @@ def _yes_or_no(drifted: bool) -> Cell:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @limit(20)
 @remote
 def reports(client: Client, out: Output, model: str, limit: int) -> None:

@@ -7,6 +7,7 @@ import click
 
 from modelward import Client, Job, JobState
 from modelward.cli.cells import Cell
+from modelward.cli.completion import complete_jobs, complete_models
 from modelward.cli.options import DRY_RUN, REASON
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
@@ -29,7 +30,7 @@ def jobs() -> None:
 
 
 @jobs.command("list")
-@click.argument("model", default="")
+@click.argument("model", default="", shell_complete=complete_models)
 @click.option("--queue", default="", metavar="NAME", help="Only jobs of this queue.")
 @remote
 def list_(client: Client, out: Output, model: str, queue: str) -> None:
@@ -52,7 +53,7 @@ def list_(client: Client, out: Output, model: str, queue: str) -> None:
 
 
 @jobs.command()
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="JOB", shell_complete=complete_jobs)
 @remote
 def show(client: Client, out: Output, job_id: str) -> None:
     """Show the details of a job."""
@@ -61,7 +62,7 @@ def show(client: Client, out: Output, job_id: str) -> None:
 
 
 @jobs.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @REASON
 @DRY_RUN
 @remote
@@ -73,7 +74,7 @@ def request(client: Client, out: Output, model: str, reason: str, dry_run: bool)
 
 
 @jobs.command()
-@click.argument("job_id", metavar="JOB")
+@click.argument("job_id", metavar="JOB", shell_complete=complete_jobs)
 @remote
 def retry(client: Client, out: Output, job_id: str) -> None:
     """Retry a job that failed permanently."""

@@ -7,6 +7,7 @@ import click
 
 from modelward import Client, Model, ModelVersion, Trial, TrialResult
 from modelward.cli.cells import Cell
+from modelward.cli.completion import complete_models, complete_models_and_versions, complete_versions
 from modelward.cli.options import IGNORE, Measurement, pairs, stages
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
@@ -41,7 +42,7 @@ def models(client: Client, out: Output, prefix: str, stages: tuple[str, ...], ta
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @stages("Only versions in this stage.")
 @pairs("--tag", "tags", "Only versions with this tag.")
 @remote
@@ -56,7 +57,7 @@ def versions(client: Client, out: Output, model: str, stages: tuple[str, ...], t
 
 
 @click.command()
-@click.argument("name", metavar="MODEL[/VERSION]")
+@click.argument("name", metavar="MODEL[/VERSION]", shell_complete=complete_models_and_versions)
 @remote
 def show(client: Client, out: Output, name: str) -> None:
     """Show the details of a model or a version."""
@@ -122,7 +123,7 @@ def _show_version(out: Output, version: ModelVersion) -> None:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.argument("path", type=click.Path(exists=True, path_type=Path))
 @click.option(
     "--metric", "metrics", type=Measurement(), multiple=True, metavar="KEY=NUMBER", help="A metric of its quality."
@@ -165,7 +166,7 @@ def register(
 
 
 @click.command()
-@click.argument("version", metavar="MODEL/VERSION")
+@click.argument("version", metavar="MODEL/VERSION", shell_complete=complete_versions)
 @click.argument("folder", metavar="DIR", type=click.Path(file_okay=False, path_type=Path))
 @remote
 def download(client: Client, out: Output, version: str, folder: Path) -> None:

@@ -3,12 +3,13 @@
 import click
 
 from modelward import AdoptedVersion, Client
+from modelward.cli.completion import complete_models
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
 
 
 @click.command()
-@click.argument("model", default="")
+@click.argument("model", default="", shell_complete=complete_models)
 @click.option("--dry-run", is_flag=True, help="Only report the differences.")
 @remote
 def reconcile(client: Client, out: Output, model: str, dry_run: bool) -> None:
@@ -24,7 +25,7 @@ def reconcile(client: Client, out: Output, model: str, dry_run: bool) -> None:
 
 
 @click.command("import")
-@click.argument("model", default="")
+@click.argument("model", default="", shell_complete=complete_models)
 @click.option("--dry-run", is_flag=True, help="Only report what would be adopted.")
 @remote
 def import_(client: Client, out: Output, model: str, dry_run: bool) -> None:

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from modelward import Client, Performance
 from modelward.cli.cells import Cell
+from modelward.cli.completion import complete_versions
 from modelward.cli.options import Duration, limit
 from modelward.cli.output import Output
 from modelward.cli.remote import remote
@@ -15,7 +16,7 @@ from modelward.shared.figures import percent
 
 
 @click.command()
-@click.argument("version", metavar="MODEL/VERSION")
+@click.argument("version", metavar="MODEL/VERSION", shell_complete=complete_versions)
 @click.option(
     "--period",
     type=Duration(),

@@ -12,6 +12,15 @@ SELECTED = "modelward.profile"
 """Where the context has the profile, so that its file is read once and its token is fetched once."""
 
 
+def complete_profiles(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    """Return the names of profiles that begin like this."""
+    try:
+        names = Configuration(context.find_root().params.get("config")).names
+    except ProfileError:
+        return []
+    return [name for name in names if name.startswith(incomplete)]
+
+
 def _select(context: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value:
         context.find_root().params[str(parameter.name)] = value
@@ -20,6 +29,7 @@ def _select(context: click.Context, parameter: click.Parameter, value: str | Non
 PROFILE_OF_COMMAND = click.option(
     "--profile",
     metavar="NAME",
+    shell_complete=complete_profiles,
     is_eager=True,  # It has the defaults of other options.
     expose_value=False,
     callback=_select,

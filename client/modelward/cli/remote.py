@@ -1,7 +1,7 @@
 """Shared by commands that call a server: options, client and error messages."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -55,6 +55,16 @@ def connected(command: Command) -> Command:
             command(client, *args, **kwargs)
 
     return run
+
+
+def client_of(options: Mapping[str, Any], timeout: float) -> Client:
+    """Return a client for the options of a command.
+
+    Args:
+        options: `server` and `actor`, as far as they are known.
+        timeout: seconds for each call.
+    """
+    return _client(options.get("server") or DEFAULT_SERVER, options.get("actor"), timeout)
 
 
 def _client(server: str, actor: str | None, timeout: float) -> Client:

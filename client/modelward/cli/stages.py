@@ -18,13 +18,14 @@ from modelward import (
 )
 from modelward._record import counted
 from modelward.cli.cells import Cell
+from modelward.cli.completion import complete_models, complete_versions
 from modelward.cli.options import DRY_RUN, REASON, STAGE, Confirm, Instant, confirmed, limit, pairs
 from modelward.cli.output import Failure, Output
 from modelward.cli.remote import remote
 
 
 @click.command()
-@click.argument("version", metavar="MODEL/VERSION")
+@click.argument("version", metavar="MODEL/VERSION", shell_complete=complete_versions)
 @click.option("--to", type=STAGE, required=True, help="The target stage.")
 @REASON
 @DRY_RUN
@@ -49,7 +50,7 @@ def _displaced(version: ModelVersion | None, dry_run: bool) -> str:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @REASON
 @DRY_RUN
 @remote
@@ -61,7 +62,7 @@ def rollback(client: Client, out: Output, model: str, reason: str, dry_run: bool
 
 
 @click.command()
-@click.argument("model", default="")
+@click.argument("model", default="", shell_complete=complete_models)
 @click.option("--prefix", default="", metavar="TEXT", help="Halt all models whose names have this prefix.")
 @pairs("--tag", "tags", "Halt all models with this tag.")
 @click.option("--all", "all_models", is_flag=True, help="Halt all models.")
@@ -110,7 +111,7 @@ def _halts(result: HaltResult, verb: str) -> str:
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @REASON
 @remote
 def resume(client: Client, out: Output, model: str, reason: str) -> None:
@@ -119,7 +120,7 @@ def resume(client: Client, out: Output, model: str, reason: str) -> None:
 
 
 @click.command()
-@click.argument("version", metavar="MODEL/VERSION")
+@click.argument("version", metavar="MODEL/VERSION", shell_complete=complete_versions)
 @confirmed
 @remote
 def prune(client: Client, out: Output, version: str, reason: str, confirm: Confirm) -> None:
@@ -133,7 +134,7 @@ def prune(client: Client, out: Output, version: str, reason: str, confirm: Confi
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option("--stage", type=STAGE, help="The version in this stage.  [default: production]")
 @click.option("--alias", metavar="NAME", help="The version with this alias, for example latest.")
 @click.option(
@@ -161,7 +162,7 @@ def resolve(
 
 
 @click.command()
-@click.argument("model", default="")
+@click.argument("model", default="", shell_complete=complete_models)
 @limit(50)
 @remote
 def history(client: Client, out: Output, model: str, limit: int) -> None:
@@ -179,7 +180,7 @@ def history(client: Client, out: Output, model: str, limit: int) -> None:
 
 
 @click.command()
-@click.argument("model", default="")
+@click.argument("model", default="", shell_complete=complete_models)
 @click.option("--prefix", default="", metavar="TEXT", help="Only models whose names have this prefix.")
 @limit(50)
 @remote
@@ -233,7 +234,7 @@ def inventory(client: Client, out: Output, as_of: datetime | None, prefix: str, 
 
 
 @click.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete_models)
 @click.option("--engine", default="", metavar="NAME", help="Only this engine.")
 @click.option("--at", type=Instant(), help="Only the versions that ran at this time (UTC unless it has a zone).")
 @limit(50)

@@ -7,6 +7,7 @@ import click
 from rich.text import Text
 
 from modelward import Client, EventKind, ModelEvent
+from modelward.cli.completion import complete_models
 from modelward.cli.options import pairs
 from modelward.cli.output import STYLES, Output
 from modelward.cli.remote import remote
@@ -32,7 +33,7 @@ KIND_WIDTH = max(map(len, EventKind))
 
 
 @click.command()
-@click.argument("models", nargs=-1, metavar="[MODEL...]")
+@click.argument("models", nargs=-1, metavar="[MODEL...]", shell_complete=complete_models)
 @pairs("--tag", "tags", "Only models with this tag.")
 @click.option(
     "--kind",
