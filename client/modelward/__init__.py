@@ -55,6 +55,7 @@ from modelward.drift import (
     RecordedOutcomes,
     Reference,
     ReferenceDistance,
+    TimeWindow,
 )
 from modelward.errors import ModelwardError
 from modelward.lifecycle import (
@@ -259,6 +260,7 @@ __all__ = [
     "Severity",
     "SignificanceTest",
     "Stage",
+    "TimeWindow",
     "Transition",
     "TransitionResult",
     "Trial",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelward._coerce import AnyVersion, as_ref
 from modelward._columns import as_column
+from modelward._row_keys import key_name, with_keys
 from modelward.comparison import Metric
 from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.convert.common import ref_to_proto
@@ -38,22 +39,25 @@ def put_data(
     ids: Any,
     predictions: Mapping[AnyVersion, Any],
     ignore: Sequence[str] = (),
+    time: Any = None,
+    group: Any = None,
 ) -> None:
-    """Combine features, labels, returns and ids in one table; columns that are not features get unused names.
+    """Combine features, labels, returns, ids, times and groups in one table; added columns get unused names.
 
     Raises:
-        InvalidField: a column differs from the labels in its number of rows, or an ignored column does not exist.
+        InvalidField: a column differs from the labels in its number of rows, or a named column does not exist.
     """
     if isinstance(features, str):
         _put_uri(request, features, truth, returns, ids)
         request.ignored_columns.extend(ignore)
+        request.time_column, request.group_column = key_name(time, "time"), key_name(group, "group")
         _put_predictions(request, predictions, None)
         return
     # Imported here, because importing numpy takes as long as the rest of the package.
     from modelward.data import to_dataset
 
-    columns = {} if features is None else feature_columns(features, ignore)
     truth = as_column(truth, "y")
+    columns, request.time_column, request.group_column = _keyed_columns(features, ignore, time, group, len(truth))
     rows = len(next(iter(columns.values()))) if columns else len(truth)
     names = list(map(str, range(rows))) if ids is None else id_texts(as_column(ids, "ids"))
     extra = {"label": ("y", truth)} | ({} if returns is None else {"returns": ("returns", returns)})
@@ -65,6 +69,17 @@ def put_data(
         setattr(request, name, free)
     request.data.CopyFrom(to_dataset(columns))
     _put_predictions(request, predictions, names)
+
+
+def _keyed_columns(features: Any, ignore: Sequence[str], time: Any, group: Any, rows: int) -> tuple[Columns, str, str]:
+    """Return the features with times and groups, and the names of the columns with these."""
+    from modelward.data import checked_ignore, named_columns, to_columns
+
+    given = {} if features is None else named_columns(features, field="X")
+    table = with_keys(given, time, group, rows)
+    ignored = [] if features is None else table.not_ignored(checked_ignore(ignore, given))
+    columns = to_columns(table.columns, field="X", ignore=ignored) if table.columns else {}
+    return columns, table.time, table.group
 
 
 def feature_columns(features: Any, ignore: Sequence[str]) -> Columns:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelward._argument_types import as_text
+from modelward._row_keys import key_name, with_keys
 from modelward._transfers import describe_file
 from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.model_files import Saved
@@ -21,21 +23,38 @@ else:
     CheckedReference = Any
 
 
-def checked_reference(reference: Any, ignored: Sequence[str]) -> CheckedReference:
+@dataclass(frozen=True)
+class ReferenceArguments:
+    """Reference data, and the names of their columns that are not features."""
+
+    data: CheckedReference
+    ignored: Sequence[str] = ()
+    time: str = ""
+    group: str = ""
+
+
+def checked_reference(
+    reference: Any, ignored: Sequence[str], time: Any = None, group: Any = None
+) -> ReferenceArguments:
     """Convert reference data to columns; a text is the URI of files that the server reads.
 
     Raises:
-        InvalidField: they are not a table, or not text in UTF-8, or `ignored` names a column that does not exist.
+        InvalidField: they are not a table, or not text in UTF-8, or a named column does not exist.
     """
-    if reference is None and ignored:
-        raise InvalidField(FieldViolation("ignore", "has no effect without reference; give both"))
-    if isinstance(reference, str):
-        return as_text(reference, "reference")
     if reference is None:
-        return None
-    from modelward.data import to_reference_columns
+        for argument, given in (("ignore", ignored or None), ("time", time), ("group", group)):
+            if given is not None:
+                raise InvalidField(FieldViolation(argument, "has no effect without reference; give both"))
+        return ReferenceArguments(None)
+    if isinstance(reference, str):
+        names = key_name(time, "time"), key_name(group, "group")
+        return ReferenceArguments(as_text(reference, "reference"), ignored, *names)
+    from modelward.data import named_columns, to_reference_columns
 
-    return to_reference_columns(reference, None, "reference", ignored)
+    table = with_keys(named_columns(reference, field="reference"), time, group)
+    ignored = table.not_ignored(ignored)
+    columns = to_reference_columns(table.columns, None, "reference", ignored)
+    return ReferenceArguments(columns, ignored, table.time, table.group)
 
 
 def inline_reference(columns: Columns) -> Dataset | None:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from modelward._record import Record, TableRecord, counted, quoted, sentence
+from modelward.drift import TimeWindow
 from modelward.lifecycle import VersionRef
 from modelward.shared.figures import difference, metric, p_equals, percent
 
@@ -314,6 +315,8 @@ class Comparison(TableRecord):
     """The model confidence set: versions that cannot be excluded as the best (Hansen, Lunde and Nason 2011)."""
     spa_p_value: float | None = None
     """The p-value of the hypothesis that no version beats the baseline, over all versions jointly (Hansen 2005)."""
+    window: TimeWindow | None = None
+    """The times and groups of the rows; None when they were taken to be in order of time."""
 
     @property
     def summary(self) -> str:

@@ -14,6 +14,28 @@ DEFAULT_REFERENCE = "default"
 """The name of the default reference."""
 
 
+@dataclass(frozen=True, repr=False)
+class TimeWindow(Record):
+    """The times and groups of rows that are sorted by them."""
+
+    time_column: str
+    """The column with the time of each row."""
+    group_column: str
+    """The column with the group of each row, such as its symbol; empty when each time has one row."""
+    first: str
+    """The first time: a date or time of ISO 8601 in UTC, or an integer."""
+    last: str
+    """The last time."""
+    times: int
+    """Number of distinct times."""
+    groups: int = 0
+    """Number of groups; 0 without a group column."""
+
+    def _describe(self) -> str:
+        groups = counted(self.groups, "group") if self.group_column else ""
+        return sentence(f"{self.first} to {self.last}", counted(self.times, "time"), groups)
+
+
 class FeatureKind(StrEnum):
     """The kind of a feature's values."""
 
@@ -74,6 +96,8 @@ class Reference(TableRecord):
     """SHA-256 of the stored profile."""
     ignored_columns: tuple[str, ...] = ()
     """Columns that are not features and that live data may contain: those declared so, and times."""
+    window: TimeWindow | None = None
+    """The times and groups of its rows; None when they were taken to be in order of time."""
 
     def _describe(self) -> str:
         size = sentence(counted(len(self.features), "feature"), counted(self.rows, "row"))
@@ -291,6 +315,10 @@ class DriftReport(TableRecord):
     """Distances from the version's references, the nearest first; only the named one when one was named."""
     joint: JointDrift = JointDrift()
     """The multivariate comparison of all features."""
+    window: TimeWindow | None = None
+    """The times and groups of the live rows; None when they were taken to be in order of time."""
+    late_rows: int = 0
+    """Number of late rows, older than a window that had closed, that were left out while this window was open."""
 
     @property
     def nearest_reference(self) -> str:
@@ -342,6 +370,8 @@ class Observed(Record):
     """The change detector's score between windows, from 0 to 1: one minus the probability that rows exchangeable with
     the reference would ever produce it.
     """
+    late_rows: int = 0
+    """Number of late rows of this sender so far: rows older than a window that had closed, which are left out."""
 
     def _describe(self) -> str:
         drifted = sum(report.drift_detected for report in self.reports)
@@ -367,6 +397,8 @@ class Outcome(Record):
     """The actual number or class; None when it is not yet known."""
     labelled_at: datetime | None = None
     """None means the time of receipt by the server."""
+    group: str = ""
+    """The group of the prediction, such as its symbol; a pair of `predicted_at` and group must not repeat."""
 
 
 @dataclass(frozen=True, repr=False)

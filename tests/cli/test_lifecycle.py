@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from modelward import Client
+from modelward import Client, TimeWindow
 from tests.cli.conftest import Commands
 
 
@@ -20,12 +20,17 @@ def test_register_takes_the_training_data_as_the_reference(
     commands: Commands, name: str, weights: Path, sdk: Client, tmp_path: Path
 ) -> None:
     data = tmp_path / "train.csv"
-    data.write_text("symbol,momentum\nSPX,0.5\nNDX,-0.5\n")
-    registered = commands.json("register", name, weights, "--reference", data, "--ignore", "symbol")
+    data.write_text("day,symbol,momentum\n2026-01-02,SPX,0.5\n2026-01-01,NDX,-0.5\n2026-01-01,SPX,0.1\n")
+    keys = ("--time", "day", "--group", "symbol")
+    registered = commands.json("register", name, weights, "--reference", data, "--ignore", "symbol", *keys)
     assert registered["references"] == ["default"]
     reference = sdk.get_reference(f"{name}/1")
     assert [feature.name for feature in reference.features] == ["momentum"]
-    assert reference.ignored_columns == ("symbol",)
+    assert reference.ignored_columns == ("day", "symbol")
+    assert reference.window == TimeWindow("day", "symbol", "2026-01-01", "2026-01-02", times=2, groups=2)
+    data.write_text("day,symbol,momentum\n3,SPX,0.5\n3,SPX,0.1\n")
+    assert "'day' and 'symbol' have 3 and 'SPX' in rows 0 and 1" in commands.refused("drift", f"{name}/1", data)[0]
+    assert "time: names 'dey'" in commands.refused("drift", f"{name}/1", data, "--time", "dey")[0]
 
 
 def test_the_actor_is_who_the_option_names(commands: Commands, name: str, weights: Path) -> None:

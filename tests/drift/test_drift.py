@@ -1,5 +1,6 @@
 """Drift through the front door: references, reports, thresholds, and what is refused."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from modelward import AsyncClient, Client, DriftPolicy, DriftThresholds, FeatureThresholds, errors
+from modelward import AsyncClient, Client, DriftPolicy, DriftThresholds, FeatureThresholds, TimeWindow, errors
 from modelward.data import to_arrow, to_columns
 from modelward.shared.retry import error_of
 from modelward.v1 import drift_pb2 as pb
@@ -292,3 +293,17 @@ def test_stream_that_is_sent_again_with_other_rows_under_one_id_is_refused(
     with pytest.raises(grpc.RpcError) as refused:
         send(CRISIS)
     assert isinstance(error_of(refused.value), errors.RequestIdReused)
+
+
+async def test_reference_remembers_the_times_and_groups_of_its_rows(client: AsyncClient, version: str) -> None:
+    panel = TRAINING.assign(date=pd.date_range("2020-01-01", periods=500).repeat(2), symbol=["A", "B"] * 500)
+    window = TimeWindow("date", "symbol", "2020-01-01", "2021-05-14", times=500, groups=2)
+    reference = await client.set_reference(version, panel, name="timed", time="date", group="symbol")
+    assert (reference.window, reference.ignored_columns) == (window, ("date", "symbol"))
+    assert [feature.name for feature in reference.features] == ["ret", "count", "regime"]
+    assert await client.get_reference(version, name="timed") == reference
+    report = await client.detect_drift(version, panel[:41], reference="timed")
+    assert report.window == replace(window, last="2020-01-21", times=21)
+    assert not any("order of time" in caveat for caveat in report.caveats)
+    assert await client.get_drift_report(report.report_id) == report
+    assert (await client.get_reference(version)).window is None

@@ -363,3 +363,57 @@ def _rmse_above_a_million() -> Any:
     from modelward import OnPerformance
 
     return OnPerformance("rmse", above=1e6)
+
+
+async def test_performance_does_not_depend_on_the_order_of_outcomes(
+    client: AsyncClient, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model.bin").write_bytes(b"model")
+    random, rows = np.random.default_rng(3), 120
+    days, symbols = np.arange("2024-01-01", "2024-01-31", dtype="M8[D]").repeat(4), np.array([*"ABCD"] * 30)
+    truth = random.normal(size=rows)
+    answers = truth + random.normal(size=rows)
+    found = []
+    for order in (np.arange(rows), random.permutation(rows), np.arange(rows)[::-1]):
+        version = await client.register(name, tmp_path / "model.bin")
+        await client.record_outcomes(
+            version,
+            order,
+            predictions=answers[order],
+            labels=truth[order],
+            time=days[order],
+            group=symbols[order],
+        )
+        found.append(list(await collect(client.list_performance(version, period=timedelta(days=7)))))
+    assert found[1] == found[0]
+    assert found[2] == found[0]
+
+
+async def test_prediction_of_a_time_and_group_that_another_has_is_refused(
+    client: AsyncClient, name: str, tmp_path: Path
+) -> None:
+    (tmp_path / "model.bin").write_bytes(b"model")
+    version = await client.register(name, tmp_path / "model.bin")
+    day: dict[str, Any] = {"time": ["2024-01-02"], "group": ["AAPL"]}
+    await client.record_outcomes(version, ["a"], predictions=[1], **day)
+    await client.record_outcomes(version, ["a"], predictions=[1], **day)  # The same prediction again.
+    await client.record_outcomes(version, ["b"], predictions=[1], time=["2024-01-02"], group=["MSFT"])
+    with pytest.raises(errors.InvalidField, match=r"'c' has the time 2024-01-02 .* of 'a'; each pair"):
+        await client.record_outcomes(version, ["c"], predictions=[1], **day)
+    twice: dict[str, Any] = {"time": ["2024-01-03", "2024-01-03T01:00+01:00"], "group": ["AAPL"] * 2}
+    with pytest.raises(errors.InvalidField, match=r"'e' has the time 2024-01-03 .* of 'd'"):
+        await client.record_outcomes(version, ["d", "e"], predictions=[1, 1], **twice)
+    with pytest.raises(errors.InvalidField, match="'a' was recorded with group AAPL, now MSFT"):
+        await client.record_outcomes(version, ["a"], predictions=[1], time=["2024-01-02"], group=["MSFT"])
+    for time, why in (
+        ({"time": [1]}, r"time\[0\]: is .*1.*, which is not a time; give dates"),
+        ({"time": np.array(["NaT"], "M8[s]")}, "time: is missing in a row"),
+        ({"time": ["2024-01-01"] * 2}, "has 2 values for 1 ids"),
+        (
+            {"time": ["2024-01-01"], "predicted_at": datetime(2024, 1, 1, tzinfo=UTC)},
+            "time: is the time of each p",
+        ),
+        ({"group": [None]}, r"group\[0\]: is missing"),
+    ):
+        with pytest.raises(errors.InvalidField, match=why):
+            await client.record_outcomes(version, ["f"], predictions=[1], **time)

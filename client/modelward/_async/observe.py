@@ -10,6 +10,7 @@ from modelward._arguments import checks_arguments
 from modelward._async.connection import AsyncConnection
 from modelward._async.drift import live_columns
 from modelward._coerce import AnyVersion, as_names, as_ref
+from modelward._row_keys import with_keys
 from modelward.drift import Observed
 from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.convert.common import ref_from_proto, ref_to_proto
@@ -30,6 +31,8 @@ class AsyncObserving(AsyncConnection):
         reference: str = "",
         alarm_after: int = 0,
         alarm_of: int = 0,
+        time: str = "",
+        group: str = "",
     ) -> AsyncObserver:
         """Start or continue to send the live data of a version; each window is compared when it closes.
 
@@ -42,6 +45,10 @@ class AsyncObserving(AsyncConnection):
             reference: the reference's name; "default" when empty.
             alarm_after: number of the last `alarm_of` windows that must drift for an alarm; 2 when 0.
             alarm_of: number of windows that are looked at for an alarm; 3 when 0.
+            time: the column with the time of each row, as for `set_reference`; the reference's by default. Rows belong
+                to the window of their time. A row that is older than a closed window is late: it is left out, and
+                counted.
+            group: the column with the group of each row; the reference's by default.
 
         Returns:
             An observer, whose `add` sends rows.
@@ -64,6 +71,8 @@ class AsyncObserving(AsyncConnection):
             reference=reference,
             alarm_after=alarm_after,
             alarm_of=alarm_of,
+            time_column=time,
+            group_column=group,
         )
         if span is not None:
             header.span.FromTimedelta(span)
@@ -95,6 +104,8 @@ class AsyncObserver:
         seen_at: datetime | None = None,
         names: Sequence[str] | None = None,
         ignore: Collection[str] = (),
+        time: Any = None,
+        group: Any = None,
         timeout: float | None = None,
     ) -> Observed:
         """Send the next rows; on return they are stored, and the windows that they closed are compared.
@@ -104,21 +115,28 @@ class AsyncObserver:
             seen_at: time of the observation, with its time zone; now by default.
             names: the columns of an array; `x0`, `x1`, ... by default.
             ignore: columns of the data that are not features, in addition to those stored with the reference.
+            time: the time of each row, a column or values, as for `set_reference`; that of `observe` by default.
+            group: the group of each row, a column or values; that of `observe` by default.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
-            The number of the last batch that is stored, and the reports of the windows that closed.
+            The number of the last batch that is stored, the reports of the windows that closed, and the number of late
+            rows so far.
 
         Raises:
-            InvalidField: a feature is missing, unknown or of another type, or there is no row.
+            InvalidField: a feature is missing, unknown or of another type, there is no row, or a time or group is
+                missing, of another kind or repeated.
         """
-        from modelward.data import to_dataset
+        from modelward.data import named_columns, to_dataset
 
-        header, ignored = self._header, as_names(ignore, "ignore")
-        version = ref_from_proto(header.version)
+        header = self._header
+        given = (header.time_column if time is None else time, header.group_column if group is None else group)
+        table = with_keys(named_columns(data, names), *given)
+        ignored, version = table.not_ignored(as_names(ignore, "ignore")), ref_from_proto(header.version)
         columns, self._ignored = await live_columns(
-            self._connection, version, header.reference, data, names, ignored, self._ignored
+            self._connection, version, header.reference, table.columns, ignored, self._ignored
         )
+        header.time_column, header.group_column = table.time, table.group
         batch = pb.ObserveBatch(number=self.acknowledged + 1, data=to_dataset(columns))
         if seen_at is not None:
             batch.seen_at.FromDatetime(seen_at)

@@ -6,7 +6,7 @@ from typing import Any
 
 from modelward._async.connection import AsyncConnection
 from modelward._coerce import AnyVersion, as_ref
-from modelward._outcomes import batches, to_outcomes, total
+from modelward._outcomes import batches, times, to_outcomes, total
 from modelward.drift import Performance, RecordedOutcomes
 from modelward.paging import AsyncPager
 from modelward.shared.convert.common import ref_to_proto, span_to_proto
@@ -29,6 +29,8 @@ class AsyncOutcomes(AsyncConnection):
         labels: Any = None,
         predicted_at: datetime | Iterable[datetime | None] | None = None,
         labelled_at: datetime | Iterable[datetime | None] | None = None,
+        time: Any = None,
+        group: Any = None,
         period: timedelta | None = None,
         horizon: timedelta | None = None,
         timeout: float | None = None,
@@ -50,6 +52,10 @@ class AsyncOutcomes(AsyncConnection):
             labels: the actual outcomes, where known; missing as for `predictions`.
             predicted_at: one time with its time zone for all, or one for each; now by default.
             labelled_at: likewise for the labels.
+            time: the time of each prediction as a column of shape (rows,), instead of `predicted_at`: dates, datetimes
+                or ISO 8601 text, without a zone in UTC; none missing.
+            group: the group of each prediction, such as its symbol, shape (rows,): text or integers; none missing. A
+                pair of time and group must not repeat.
             period: the length of the periods that are monitored for a decline; a day by default.
             horizon: the time from a prediction until its label is known; zero by default.
             timeout: seconds for each of the calls involved; those of the client by default.
@@ -60,7 +66,7 @@ class AsyncOutcomes(AsyncConnection):
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
             InvalidField: an id is missing, an array has another length than `ids`, a class is text, a time has no zone,
-                a row has no value, or one that contradicts an earlier one.
+                a row has no value, or one that contradicts an earlier one; or a time and group are repeated.
 
         Examples:
             >>> ids = ["order-1", "order-2"]
@@ -74,8 +80,9 @@ class AsyncOutcomes(AsyncConnection):
             prediction=predictions,
             probability=probabilities,
             label=labels,
-            predicted_at=predicted_at,
+            predicted_at=times(predicted_at, time),
             labelled_at=labelled_at,
+            group=group,
         )
         recorded = []
         for batch in batches(rows):

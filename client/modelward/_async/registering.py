@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from modelward._async.uploading import AsyncUploading
 from modelward._coerce import as_names
-from modelward._reference import CheckedReference, checked_reference, inline_reference, save_reference
+from modelward._reference import ReferenceArguments, checked_reference, inline_reference, save_reference
 from modelward._transfers import MESSAGE_BYTES
 from modelward.lifecycle import ModelFormat, ModelVersion
 from modelward.retraining import Job
@@ -37,6 +37,8 @@ class AsyncRegistering(AsyncUploading):
         description: str = "",
         reference: Any = None,
         ignore: Collection[str] = (),
+        time: Any = None,
+        group: Any = None,
         signature: Signature | None = None,
         job: Job | None = None,
         request_id: str = "",
@@ -56,6 +58,8 @@ class AsyncRegistering(AsyncUploading):
                 None, NaN, NaT and NA are missing values. It is registered with the version or not at all; None stores
                 no reference.
             ignore: columns of `reference` that are not features, such as "symbol", whatever their values.
+            time: the time of each row of `reference`, a column's name or values, as for `set_reference`.
+            group: the group of each row of `reference`, as for `set_reference`.
             signature: the columns that the model takes, what it predicts, and its classes; taken from the object by
                 default, completed by the reference, and found by the server for files.
             job: the retraining job that produced the version, as returned by `lease_job`: only its holder may register
@@ -78,8 +82,7 @@ class AsyncRegistering(AsyncUploading):
             >>> print(version, version.stage, version.references)
             spx-trend/3 training ('default',)
         """
-        ignored = as_names(ignore, "ignore")
-        checked = checked_reference(reference, ignored)
+        checked = checked_reference(reference, as_names(ignore, "ignore"), time, group)
         with model_files.saved(model) as saved:
             await self._upload(saved, timeout)
             request = pb.RegisterModelVersionRequest(
@@ -97,7 +100,7 @@ class AsyncRegistering(AsyncUploading):
                 fence=job.fence if job else 0,
                 request_id=request_id,
             )
-        return await self._register(request, checked, ignored, timeout)
+        return await self._register(request, checked, timeout)
 
     async def register_files(
         self,
@@ -161,6 +164,8 @@ class AsyncRegistering(AsyncUploading):
         description: str = "",
         reference: Any = None,
         ignore: Collection[str] = (),
+        time: Any = None,
+        group: Any = None,
         signature: Signature | None = None,
         job: Job | None = None,
         request_id: str = "",
@@ -179,6 +184,8 @@ class AsyncRegistering(AsyncUploading):
             description: what distinguishes this version.
             reference: its training data as for `register`: a table, or the URI of Parquet files.
             ignore: columns of `reference` that are not features, whatever their values.
+            time: the time of each row of `reference`, a column's name or values, as for `set_reference`.
+            group: the group of each row of `reference`, as for `set_reference`.
             signature: the columns that it takes, what it predicts, and its classes; found by the server by default.
             job: the retraining job that produced the version, as returned by `lease_job`.
             request_id: a UUID of the caller's own, as for `register`.
@@ -194,8 +201,7 @@ class AsyncRegistering(AsyncUploading):
             JobHasVersion: a version was already registered for the job.
             RequestIdReused: `request_id` was used before with other content.
         """
-        ignored = as_names(ignore, "ignore")
-        checked = checked_reference(reference, ignored)
+        checked = checked_reference(reference, as_names(ignore, "ignore"), time, group)
         request = pb.RegisterModelVersionRequest(
             model=name,
             source_uri=source_uri,
@@ -209,17 +215,16 @@ class AsyncRegistering(AsyncUploading):
             fence=job.fence if job else 0,
             request_id=request_id,
         )
-        return await self._register(request, checked, ignored, timeout)
+        return await self._register(request, checked, timeout)
 
     async def _register(
         self,
         request: pb.RegisterModelVersionRequest,
-        reference: CheckedReference,
-        ignored: Sequence[str],
+        reference: ReferenceArguments,
         timeout: float | None,
     ) -> ModelVersion:
         """Register a version together with its reference."""
-        await self._add_reference(request, reference, ignored, timeout)
+        await self._add_reference(request, reference, timeout)
         answer = await self._call(self._lifecycle.RegisterModelVersion, request, timeout)
         if request.HasField("reference") and not answer.version.references:
             return await self._set_reference_afterwards(answer.version, request.reference, timeout)
@@ -228,20 +233,21 @@ class AsyncRegistering(AsyncUploading):
     async def _add_reference(
         self,
         request: pb.RegisterModelVersionRequest,
-        reference: CheckedReference,
-        ignored: Sequence[str],
+        reference: ReferenceArguments,
         timeout: float | None,
     ) -> None:
         """Put the reference's data, or the digest under which they are uploaded, into the request."""
-        if reference is None:
+        columns = reference.data
+        if columns is None:
             return
-        request.reference.ignored_columns.extend(ignored)
+        request.reference.ignored_columns.extend(reference.ignored)
+        request.reference.time_column, request.reference.group_column = reference.time, reference.group
         data = request.reference.data
-        if isinstance(reference, str):
-            data.uri = reference
-        elif (inline := inline_reference(reference)) is None:
+        if isinstance(columns, str):
+            data.uri = columns
+        elif (inline := inline_reference(columns)) is None:
             with TemporaryDirectory() as folder:
-                saved = await asyncio.to_thread(save_reference, reference, folder)
+                saved = await asyncio.to_thread(save_reference, columns, folder)
                 await self._upload(saved, timeout)
             data.blob = saved.files[0].sha256
         else:
@@ -254,7 +260,13 @@ class AsyncRegistering(AsyncUploading):
     ) -> ModelVersion:
         """Set the reference of a version at a server that is too old to take both together."""
         ref = ModelVersionRef(model=version.model, version=version.version)
-        header = drift_pb2.ReferenceHeader(version=ref, data=reference.data, ignored_columns=reference.ignored_columns)
+        header = drift_pb2.ReferenceHeader(
+            version=ref,
+            data=reference.data,
+            ignored_columns=reference.ignored_columns,
+            time_column=reference.time_column,
+            group_column=reference.group_column,
+        )
         await self._send(self._drift.SetReference, lambda: [drift_pb2.SetReferenceRequest(header=header)], timeout)
         answer = await self._call(self._lifecycle.GetModelVersion, pb.GetModelVersionRequest(version=ref))
         return version_from_proto(answer.version)

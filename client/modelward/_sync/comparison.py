@@ -50,6 +50,8 @@ class Comparisons(Uploading):
         block_rows: float = 0.0,
         seed: int = 0,
         ignore: Collection[str] = (),
+        time: Any = None,
+        group: Any = None,
         on_progress: Callable[[ComparisonProgress], None] | None = None,
         timeout: float = COMPARE_TIMEOUT_SECONDS,
     ) -> Comparison:
@@ -58,9 +60,10 @@ class Comparisons(Uploading):
         Args:
             versions: 2 to 50, of one model or of several, as `"spx-trend/3"` or as returned by the client.
             X: the features, shape (rows, features): a pandas or polars frame, an Arrow table, a mapping of columns, or
-                an array. Columns are matched by the names that a model was trained with, where it knows them. Rows are
-                assumed to be in time order. None when all versions have predictions. Or the URI of Parquet files that
-                the server may read; then `y`, `returns` and `ids` are names of its columns.
+                an array. Columns are matched by the names that a model was trained with, where it knows them. Without
+                `time` rows are assumed to be in time order. None when all versions have predictions. Or the URI of
+                Parquet files that the server may read; then `y`, `returns`, `ids`, `time` and `group` are names of its
+                columns.
             y: the labels, shape (rows,): classes or finite numbers, none missing.
             predictions: predictions made elsewhere, by version; these versions are not run, and must not be repeated in
                 `versions`. A sequence has one prediction for each row. A table has the columns `id` and `prediction`,
@@ -83,6 +86,12 @@ class Comparisons(Uploading):
                 it.
             seed: of the resampling; the same seed and data give the same result.
             ignore: columns of `X` that are not features, such as "symbol", whatever their values.
+            time: the time of each row, by which rows are sorted: the name of a column of `X`, or values of shape
+                (rows,). Dates, datetimes (without a zone in UTC), ISO 8601 text or integers; none missing. The column
+                is not a feature. By default that of the references of all versions, if `X` has it.
+            group: the group of each row where several rows have the same time, such as its symbol: the name of a
+                column, or values. Text or integers; none missing. A pair of time and group must not repeat. The column
+                is not a feature; give its values where it is one.
             on_progress: called after each step.
             timeout: seconds in total; the call ends earlier if the server sends nothing for a minute.
 
@@ -93,7 +102,8 @@ class Comparisons(Uploading):
             VersionNotFound, ModelNotFound: a version does not exist.
             FormatNotExecutable: the server does not run a version's format.
             ModelFailed: fewer than two of the models produced predictions.
-            InvalidField: the data, the label or a metric does not match the models.
+            InvalidField: the data, the label or a metric does not match the models, or a time or group is missing, of
+                another kind or repeated.
 
         Examples:
             >>> found = mw.compare(["spx-trend/1", "spx-trend/2"], X, y, primary="log_loss", margin=0.01)
@@ -118,7 +128,7 @@ class Comparisons(Uploading):
             cost_bps=cost_bps,
             periods_per_year=periods_per_year,
         )
-        put_data(request, X, y, returns, ids, sent, as_names(ignore, "ignore"))
+        put_data(request, X, y, returns, ids, sent, as_names(ignore, "ignore"), time, group)
         if request.ByteSize() > MESSAGE_BYTES:
             self._upload_tables([request.data, *(prediction.data for prediction in request.predictions)], timeout)
         answer = self._compared(request, on_progress or (lambda _: None), timeout)

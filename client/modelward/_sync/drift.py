@@ -1,12 +1,13 @@
 # Derived from modelward/_async/drift.py by client/unasync.py: change that one.
 """Client methods for drift detection."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, Literal
 
 from modelward._coerce import AnyVersion, as_names, as_ref
 from modelward._request_ids import new_request_id
+from modelward._row_keys import with_keys
 from modelward._sync.connection import Connection
 from modelward.drift import DriftPolicy, DriftReport, DriftThresholds, Reference
 from modelward.errors import InvalidField
@@ -40,18 +41,26 @@ class Drift(Connection):
         name: str = "",
         names: Sequence[str] | None = None,
         ignore: Collection[str] = (),
+        time: Any = None,
+        group: Any = None,
         timeout: float | None = None,
     ) -> Reference:
         """Store reference data of a version as a profile, with which later data are compared.
 
         Args:
             version: the version, such as `"spx-trend/3"`.
-            data: a table of shape (rows, features) with at least one row, in time order. Missing values are None, NaN,
-                NaT or NA; their share is a part of the profile.
+            data: a table of shape (rows, features) with at least one row; without `time` in time order. Missing values
+                are None, NaN, NaT or NA; their share is a part of the profile.
             name: the reference's name, such as "calm" or "crisis"; "default" when empty. An existing one is replaced.
             names: the columns of an array; `x0`, `x1`, ... by default.
             ignore: columns of the data that are not features, such as "symbol", whatever their values. The reference
                 stores their names: live data may contain them or not. Times are never features.
+            time: the time of each row, by which rows are sorted: the name of a column of the data, or values of shape
+                (rows,). Dates, datetimes (without a zone in UTC), ISO 8601 text or integers; none missing. The column
+                is not a feature.
+            group: the group of each row where several rows have the same time, such as its symbol: the name of a
+                column, or values. Text or integers; none missing. A pair of time and group must not repeat. The column
+                is not a feature; give its values where it is one.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
@@ -60,7 +69,7 @@ class Drift(Connection):
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
             InvalidField: the data are not a table of numbers, text, booleans and times, have no row, or lack an ignored
-                column.
+                column; or a time or group is missing, of another kind or repeated.
 
         Examples:
             >>> table = {"vix": [12.0, 13.5, None], "up": [True, False, True]}
@@ -68,12 +77,18 @@ class Drift(Connection):
             >>> [(feature.name, feature.kind.value, round(feature.missing_share, 2)) for feature in calm.features]
             [('vix', 'number', 0.33), ('up', 'category', 0.0)]
         """
-        from modelward.data import INLINE_BYTES, size_of, to_arrow, to_dataset, to_reference_columns
+        from modelward.data import INLINE_BYTES, named_columns, size_of, to_arrow, to_dataset, to_reference_columns
 
-        ignored = as_names(ignore, "ignore")
-        columns = to_reference_columns(data, names, ignore=ignored)
+        table = with_keys(named_columns(data, names), time, group)
+        ignored = table.not_ignored(as_names(ignore, "ignore"))
+        columns = to_reference_columns(table.columns, ignore=ignored)
         header = pb.ReferenceHeader(
-            version=ref_to_proto(as_ref(version)), name=name, request_id=new_request_id(), ignored_columns=ignored
+            version=ref_to_proto(as_ref(version)),
+            name=name,
+            request_id=new_request_id(),
+            ignored_columns=ignored,
+            time_column=table.time,
+            group_column=table.group,
         )
         inline = size_of(columns) <= INLINE_BYTES
         if inline:
@@ -113,6 +128,8 @@ class Drift(Connection):
         thresholds: DriftThresholds | None = None,
         label: str = "",
         ignore: Collection[str] = (),
+        time: Any = None,
+        group: Any = None,
         timeout: float | None = None,
     ) -> DriftReport:
         """Compare a table with a version's reference, feature by feature; the server stores the report.
@@ -129,6 +146,8 @@ class Drift(Connection):
             thresholds: for this call, in place of the model's policy.
             label: what the data are, such as "2008Q4", for people who read the report.
             ignore: columns of the data that are not features, in addition to those stored with the reference.
+            time: the time of each row, as for `set_reference`; the reference's column by default, if the data have it.
+            group: the group of each row, as for `set_reference`; the reference's column by default.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
@@ -136,7 +155,8 @@ class Drift(Connection):
 
         Raises:
             ModelNotFound, VersionNotFound, ReferenceNotFound: a resource does not exist.
-            InvalidField: a feature is missing, unknown or of another type, or there is no row.
+            InvalidField: a feature is missing, unknown or of another type, there is no row, or a time or group is
+                missing, of another kind or repeated.
 
         Examples:
             >>> shifted = {"momentum": X["momentum"] + 1.5, "volume": X["volume"]}
@@ -144,18 +164,31 @@ class Drift(Connection):
             >>> print(report.drift_detected, report.drivers)
             True ('momentum',)
         """
-        from modelward.data import INLINE_BYTES, size_of, to_arrow, to_dataset
+        from modelward.data import INLINE_BYTES, named_columns, size_of, to_arrow, to_dataset
 
-        columns, _ = live_columns(self, as_ref(version), reference, data, names, as_names(ignore, "ignore"))
-        ref, limits = ref_to_proto(as_ref(version)), thresholds_to_proto(thresholds)
+        table = with_keys(named_columns(data, names), time, group)
+        ignored = table.not_ignored(as_names(ignore, "ignore"))
+        columns, _ = live_columns(self, as_ref(version), reference, table.columns, ignored)
+        header = pb.DetectDriftHeader(
+            version=ref_to_proto(as_ref(version)),
+            reference=reference,
+            thresholds=thresholds_to_proto(thresholds),
+            label=label,
+            request_id=new_request_id(),
+            time_column=table.time,
+            group_column=table.group,
+        )
         if size_of(columns) <= INLINE_BYTES:
             request = pb.DetectDriftRequest(
-                version=ref, data=to_dataset(columns), reference=reference, thresholds=limits, label=label
+                version=header.version,
+                data=to_dataset(columns),
+                reference=reference,
+                thresholds=header.thresholds if header.HasField("thresholds") else None,
+                label=label,
+                time_column=table.time,
+                group_column=table.group,
             )
             return report_from_proto((self._call(self._drift.DetectDrift, request, timeout)).report)
-        header = pb.DetectDriftHeader(
-            version=ref, reference=reference, thresholds=limits, label=label, request_id=new_request_id()
-        )
 
         def parts() -> Iterator[pb.DetectDriftStreamRequest]:
             yield pb.DetectDriftStreamRequest(header=header)
@@ -172,6 +205,8 @@ class Drift(Connection):
         thresholds: DriftThresholds | None = None,
         label: str = "",
         ignore: Collection[str] = (),
+        time: str = "",
+        group: str = "",
         timeout: float | None = None,
     ) -> DriftReport:
         """Compare a Parquet file or folder that the server itself reads with a version's reference.
@@ -184,6 +219,9 @@ class Drift(Connection):
             thresholds: for this call, in place of the model's policy.
             label: what the data are, for people who read the report.
             ignore: columns of the data that are not features, in addition to those stored with the reference.
+            time: the column with the time of each row; the reference's by default, if the data have it. Data larger
+                than 96 MiB must already be sorted by time and group.
+            group: the column with the group of each row; the reference's by default.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
@@ -200,6 +238,8 @@ class Drift(Connection):
             thresholds=thresholds_to_proto(thresholds),
             label=label,
             ignored_columns=as_names(ignore, "ignore"),
+            time_column=time,
+            group_column=group,
         )
         request.data.uri = uri
         return report_from_proto((self._call(self._drift.DetectDrift, request, timeout)).report)
@@ -318,8 +358,7 @@ def live_columns(
     connection: Connection,
     version: VersionRef,
     reference: str,
-    data: Any,
-    names: Sequence[str] | None,
+    table: Mapping[str, Any],
     ignore: Sequence[str],
     known: Sequence[str] = (),
 ) -> tuple[dict[str, Any], Sequence[str]]:
@@ -335,9 +374,8 @@ def live_columns(
         ModelNotFound, VersionNotFound, ReferenceNotFound: a resource does not exist.
         InvalidField: the data are not a table of numbers, text, booleans and times, or have no row.
     """
-    from modelward.data import named_columns, to_columns, unsendable
+    from modelward.data import to_columns, unsendable
 
-    table = named_columns(data, names)
     try:
         return to_columns(table, ignore=[*ignore, *unsendable(table, known)]), known
     except InvalidField:

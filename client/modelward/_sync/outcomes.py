@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from modelward._coerce import AnyVersion, as_ref
-from modelward._outcomes import batches, to_outcomes, total
+from modelward._outcomes import batches, times, to_outcomes, total
 from modelward._sync.connection import Connection
 from modelward.drift import Performance, RecordedOutcomes
 from modelward.paging import Pager
@@ -30,6 +30,8 @@ class Outcomes(Connection):
         labels: Any = None,
         predicted_at: datetime | Iterable[datetime | None] | None = None,
         labelled_at: datetime | Iterable[datetime | None] | None = None,
+        time: Any = None,
+        group: Any = None,
         period: timedelta | None = None,
         horizon: timedelta | None = None,
         timeout: float | None = None,
@@ -51,6 +53,10 @@ class Outcomes(Connection):
             labels: the actual outcomes, where known; missing as for `predictions`.
             predicted_at: one time with its time zone for all, or one for each; now by default.
             labelled_at: likewise for the labels.
+            time: the time of each prediction as a column of shape (rows,), instead of `predicted_at`: dates, datetimes
+                or ISO 8601 text, without a zone in UTC; none missing.
+            group: the group of each prediction, such as its symbol, shape (rows,): text or integers; none missing. A
+                pair of time and group must not repeat.
             period: the length of the periods that are monitored for a decline; a day by default.
             horizon: the time from a prediction until its label is known; zero by default.
             timeout: seconds for each of the calls involved; those of the client by default.
@@ -61,7 +67,7 @@ class Outcomes(Connection):
         Raises:
             ModelNotFound, VersionNotFound: the version does not exist.
             InvalidField: an id is missing, an array has another length than `ids`, a class is text, a time has no zone,
-                a row has no value, or one that contradicts an earlier one.
+                a row has no value, or one that contradicts an earlier one; or a time and group are repeated.
 
         Examples:
             >>> ids = ["order-1", "order-2"]
@@ -75,8 +81,9 @@ class Outcomes(Connection):
             prediction=predictions,
             probability=probabilities,
             label=labels,
-            predicted_at=predicted_at,
+            predicted_at=times(predicted_at, time),
             labelled_at=labelled_at,
+            group=group,
         )
         recorded = []
         for batch in batches(rows):

@@ -2,7 +2,7 @@
 
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 from rich.text import Text
@@ -11,7 +11,7 @@ from modelward import Client, Comparison, Metric, ModelBenchmark, ModelResult
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_versions
 from modelward.cli.drift import SAVE, render_to
-from modelward.cli.options import DATA, IGNORE, limit
+from modelward.cli.options import DATA, GROUP, IGNORE, TIME, limit
 from modelward.cli.output import Cells, Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 @DATA
 @click.option("--label", required=True, metavar="COLUMN", help="The column of DATA with the labels.")
 @IGNORE
+@TIME
+@GROUP
 @click.option("--primary", type=click.Choice([metric.value for metric in Metric]), help="The metric that decides.")
 @SAVE
 @remote
@@ -38,18 +40,21 @@ def compare(
     data: Path,
     label: str,
     ignore: tuple[str, ...],
+    time: str | None,
+    group: str | None,
     primary: str | None,
     save: Path | None,
 ) -> None:
     """Compare versions on test data, with statistical significance.
 
-    DATA is a CSV, Parquet or Arrow file with the features and the labels.
+    DATA is a CSV, Parquet or Arrow file with the features and the labels. Rows are sorted by the columns that --time
+    and --group name; without them they are taken to be in order of time.
     """
     table = read_table(data, ignore=ignore)
     if label not in table.column_names:
         raise click.UsageError(f"{data} has no column {label!r}; its columns are {', '.join(table.column_names)}")
     truth, features = table[label], table.drop_columns([label])
-    comparison = _compared(client, versions, features, truth, primary)
+    comparison = _compared(client, versions, features, truth, primary=primary, time=time, group=group)
     if save:
         render_to(client, comparison.comparison_id, save)
     _show(out, comparison)
@@ -120,9 +125,7 @@ def comparisons(client: Client, out: Output, model: str, limit: int) -> None:
     )
 
 
-def _compared(
-    client: Client, versions: tuple[str, ...], features: object, truth: object, primary: str | None
-) -> Comparison:
+def _compared(client: Client, versions: tuple[str, ...], features: object, truth: object, **asked: Any) -> Comparison:
     """Compare, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import Progress
@@ -134,7 +137,7 @@ def _compared(
             versions,
             features,
             truth,
-            primary=primary,
+            **asked,
             on_progress=lambda step: progress.update(task, completed=step.fraction, description=step.message),
         )
 

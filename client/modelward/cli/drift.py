@@ -11,7 +11,7 @@ from rich.text import Text
 from modelward import Client, DriftReport, FeatureDrift
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_versions
-from modelward.cli.options import DATA, IGNORE, ParamType, limit
+from modelward.cli.options import DATA, GROUP, IGNORE, TIME, ParamType, limit
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import is_csv, read_table
@@ -43,6 +43,8 @@ SAVE = click.option("--save", type=Drawing(), metavar="FILE", help="Render the r
 @click.option("--reference", default="", metavar="NAME", help="The reference to compare with.  [default: default]")
 @click.option("--label", default="", metavar="TEXT", help="What the data are, for people who read the report.")
 @IGNORE
+@TIME
+@GROUP
 @SAVE
 @remote
 def drift(
@@ -53,16 +55,19 @@ def drift(
     reference: str,
     label: str,
     ignore: tuple[str, ...],
+    time: str | None,
+    group: str | None,
     save: Path | None,
 ) -> None:
     """Detect drift of DATA from a version's reference data.
 
     DATA is a CSV, Parquet or Arrow file with the features that the version was trained on. A CSV column is read with
-    the type that it has in the reference data; an empty text is a missing value.
+    the type that it has in the reference data; an empty text is a missing value. Rows are sorted by the columns that
+    --time and --group name, or else by those of the reference data.
     """
     known = client.get_reference(version, name=reference) if is_csv(data) else None
     table = read_table(data, known, ignore)
-    report = client.detect_drift(version, table, reference=reference, label=label or data.name)
+    report = client.detect_drift(version, table, reference=reference, label=label or data.name, time=time, group=group)
     if save:
         render_to(client, report.report_id, save)
     _show(out, report)

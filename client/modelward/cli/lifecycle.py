@@ -8,7 +8,7 @@ import click
 from modelward import Client, Model, ModelVersion, Trial, TrialResult
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_models_and_versions, complete_versions
-from modelward.cli.options import IGNORE, Measurement, pairs, stages
+from modelward.cli.options import GROUP, IGNORE, TIME, Measurement, pairs, stages
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
@@ -138,6 +138,8 @@ def _show_version(out: Output, version: ModelVersion) -> None:
     help="Its training data, a CSV, Parquet or Arrow file: drift is measured against them.",
 )
 @IGNORE
+@TIME
+@GROUP
 @remote
 def register(
     client: Client,
@@ -150,6 +152,8 @@ def register(
     description: str,
     reference: Path | None,
     ignore: tuple[str, ...],
+    time: str | None,
+    group: str | None,
 ) -> None:
     """Register the file or folder PATH as a new version of MODEL."""
     version = client.register(
@@ -161,6 +165,8 @@ def register(
         description=description,
         reference=None if reference is None else read_table(reference),
         ignore=ignore,
+        time=time,
+        group=group,
     )
     out.say(version, f"{version} is registered, in training")
 

@@ -30,6 +30,8 @@ STAGE = click.Choice([stage.value for stage in Stage])
 DATA = click.argument("data", type=click.Path(exists=True, dir_okay=False, path_type=Path))
 REASON = click.option("--reason", default="", metavar="TEXT", help="The reason, for the audit log.")
 IGNORE = click.option("--ignore", multiple=True, metavar="COLUMN", help="A column of DATA that is not a feature.")
+TIME = click.option("--time", metavar="COLUMN", help="The column with the time of each row, by which rows are sorted.")
+GROUP = click.option("--group", metavar="COLUMN", help="The column with the group of each row, such as its symbol.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would happen.")
 
 

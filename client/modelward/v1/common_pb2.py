@@ -26,7 +26,7 @@ from google.protobuf import descriptor_pb2 as google_dot_protobuf_dot_descriptor
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19modelward/v1/common.proto\x12\x0cmodelward.v1\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"u\n\x0fModelVersionRef\x12?\n\x05model\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x05model\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00R\x07version\"\xce\x01\n\x07\x44\x61taset\x12\x35\n\x07\x63olumns\x18\x01 \x01(\x0b\x32\x19.modelward.v1.ColumnTableH\x00R\x07\x63olumns\x12&\n\tarrow_ipc\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02\x10\x01H\x00R\x08\x61rrowIpc\x12\"\n\x03uri\x18\x03 \x01(\tB\x0e\xa8\xd6#\x01\xbaH\x07r\x05\x10\x01\x18\x80\x10H\x00R\x03uri\x12/\n\x04\x62lob\x18\x04 \x01(\tB\x19\xb0\xd6#\x01\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$H\x00R\x04\x62lobB\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"J\n\x0b\x43olumnTable\x12;\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x14.modelward.v1.ColumnB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90NR\x07\x63olumns\"\xea\x02\n\x06\x43olumn\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x04name\x12\x36\n\x07\x64oubles\x18\x02 \x01(\x0b\x32\x1a.modelward.v1.DoubleValuesH\x00R\x07\x64oubles\x12\x33\n\x06int64s\x18\x03 \x01(\x0b\x32\x19.modelward.v1.Int64ValuesH\x00R\x06int64s\x12\x36\n\x07strings\x18\x04 \x01(\x0b\x32\x1a.modelward.v1.StringValuesH\x00R\x07strings\x12\x30\n\x05\x62ools\x18\x05 \x01(\x0b\x32\x18.modelward.v1.BoolValuesH\x00R\x05\x62ools\x12\x30\n\x05times\x18\x06 \x01(\x0b\x32\x18.modelward.v1.TimeValuesH\x00R\x05times\x12&\n\x07missing\x18\x07 \x03(\x05\x42\x0c\xbaH\t\x92\x01\x06\"\x04\x1a\x02(\x00R\x07missingB\x0f\n\x06values\x12\x05\xbaH\x02\x08\x01\"&\n\x0c\x44oubleValues\x12\x16\n\x06values\x18\x01 \x03(\x01R\x06values\"%\n\x0bInt64Values\x12\x16\n\x06values\x18\x01 \x03(\x03R\x06values\"&\n\x0cStringValues\x12\x16\n\x06values\x18\x01 \x03(\tR\x06values\"$\n\nBoolValues\x12\x16\n\x06values\x18\x01 \x03(\x08R\x06values\"@\n\nTimeValues\x12\x32\n\x06values\x18\x01 \x03(\x0b\x32\x1a.google.protobuf.TimestampR\x06values\"\x8b\x03\n\x0c\x41rtifactFile\x12\x9f\x02\n\x04path\x18\x01 \x01(\tB\x8a\x02\xbaH\x86\x02r\x05\x10\x01\x18\x80\x04\xba\x01\xfb\x01\n\x19\x61rtifact_file.path_inside\x12wmust be a relative path that stays in its folder: no leading \'/\', backslash, control character, empty part, \'.\' or \'..\'\x1a\x65this.matches(\'^[^/\\\\\\\\\\\\x00-\\\\x1f]+(/[^/\\\\\\\\\\\\x00-\\\\x1f]+)*$\') && !this.matches(\'(^|/)[.]{1,2}(/|$)\')R\x04path\x12&\n\nsize_bytes\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\tsizeBytes\x12\x31\n\x06sha256\x18\x03 \x01(\tB\x19\xb0\xd6#\x01\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\x06sha256*o\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTAGE_TRAINING\x10\x01\x12\x11\n\rSTAGE_STAGING\x10\x02\x12\x14\n\x10STAGE_PRODUCTION\x10\x03\x12\x12\n\x0eSTAGE_ARCHIVED\x10\x04*\\\n\x0cReportFormat\x12\x1d\n\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12REPORT_FORMAT_HTML\x10\x01\x12\x15\n\x11REPORT_FORMAT_PNG\x10\x02:;\n\x08location\x12\x1d.google.protobuf.FieldOptions\x18\xe5\xba\x04 \x01(\x08R\x08location:9\n\x07\x63ontent\x12\x1d.google.protobuf.FieldOptions\x18\xe6\xba\x04 \x01(\x08R\x07\x63ontentb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19modelward/v1/common.proto\x12\x0cmodelward.v1\x1a google/protobuf/descriptor.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"u\n\x0fModelVersionRef\x12?\n\x05model\x18\x01 \x01(\tB)\xbaH&r$2\"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$R\x05model\x12!\n\x07version\x18\x02 \x01(\x05\x42\x07\xbaH\x04\x1a\x02 \x00R\x07version\"\xce\x01\n\x07\x44\x61taset\x12\x35\n\x07\x63olumns\x18\x01 \x01(\x0b\x32\x19.modelward.v1.ColumnTableH\x00R\x07\x63olumns\x12&\n\tarrow_ipc\x18\x02 \x01(\x0c\x42\x07\xbaH\x04z\x02\x10\x01H\x00R\x08\x61rrowIpc\x12\"\n\x03uri\x18\x03 \x01(\tB\x0e\xa8\xd6#\x01\xbaH\x07r\x05\x10\x01\x18\x80\x10H\x00R\x03uri\x12/\n\x04\x62lob\x18\x04 \x01(\tB\x19\xb0\xd6#\x01\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$H\x00R\x04\x62lobB\x0f\n\x06source\x12\x05\xbaH\x02\x08\x01\"\xa8\x01\n\nTimeWindow\x12\x1f\n\x0btime_column\x18\x01 \x01(\tR\ntimeColumn\x12!\n\x0cgroup_column\x18\x02 \x01(\tR\x0bgroupColumn\x12\x14\n\x05\x66irst\x18\x03 \x01(\tR\x05\x66irst\x12\x12\n\x04last\x18\x04 \x01(\tR\x04last\x12\x14\n\x05times\x18\x05 \x01(\x03R\x05times\x12\x16\n\x06groups\x18\x06 \x01(\x03R\x06groups\"J\n\x0b\x43olumnTable\x12;\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x14.modelward.v1.ColumnB\x0b\xbaH\x08\x92\x01\x05\x08\x01\x10\x90NR\x07\x63olumns\"\xea\x02\n\x06\x43olumn\x12\x1e\n\x04name\x18\x01 \x01(\tB\n\xbaH\x07r\x05\x10\x01\x18\x80\x02R\x04name\x12\x36\n\x07\x64oubles\x18\x02 \x01(\x0b\x32\x1a.modelward.v1.DoubleValuesH\x00R\x07\x64oubles\x12\x33\n\x06int64s\x18\x03 \x01(\x0b\x32\x19.modelward.v1.Int64ValuesH\x00R\x06int64s\x12\x36\n\x07strings\x18\x04 \x01(\x0b\x32\x1a.modelward.v1.StringValuesH\x00R\x07strings\x12\x30\n\x05\x62ools\x18\x05 \x01(\x0b\x32\x18.modelward.v1.BoolValuesH\x00R\x05\x62ools\x12\x30\n\x05times\x18\x06 \x01(\x0b\x32\x18.modelward.v1.TimeValuesH\x00R\x05times\x12&\n\x07missing\x18\x07 \x03(\x05\x42\x0c\xbaH\t\x92\x01\x06\"\x04\x1a\x02(\x00R\x07missingB\x0f\n\x06values\x12\x05\xbaH\x02\x08\x01\"&\n\x0c\x44oubleValues\x12\x16\n\x06values\x18\x01 \x03(\x01R\x06values\"%\n\x0bInt64Values\x12\x16\n\x06values\x18\x01 \x03(\x03R\x06values\"&\n\x0cStringValues\x12\x16\n\x06values\x18\x01 \x03(\tR\x06values\"$\n\nBoolValues\x12\x16\n\x06values\x18\x01 \x03(\x08R\x06values\"@\n\nTimeValues\x12\x32\n\x06values\x18\x01 \x03(\x0b\x32\x1a.google.protobuf.TimestampR\x06values\"\x8b\x03\n\x0c\x41rtifactFile\x12\x9f\x02\n\x04path\x18\x01 \x01(\tB\x8a\x02\xbaH\x86\x02r\x05\x10\x01\x18\x80\x04\xba\x01\xfb\x01\n\x19\x61rtifact_file.path_inside\x12wmust be a relative path that stays in its folder: no leading \'/\', backslash, control character, empty part, \'.\' or \'..\'\x1a\x65this.matches(\'^[^/\\\\\\\\\\\\x00-\\\\x1f]+(/[^/\\\\\\\\\\\\x00-\\\\x1f]+)*$\') && !this.matches(\'(^|/)[.]{1,2}(/|$)\')R\x04path\x12&\n\nsize_bytes\x18\x02 \x01(\x03\x42\x07\xbaH\x04\"\x02(\x00R\tsizeBytes\x12\x31\n\x06sha256\x18\x03 \x01(\tB\x19\xb0\xd6#\x01\xbaH\x12r\x10\x32\x0e^[0-9a-f]{64}$R\x06sha256*o\n\x05Stage\x12\x15\n\x11STAGE_UNSPECIFIED\x10\x00\x12\x12\n\x0eSTAGE_TRAINING\x10\x01\x12\x11\n\rSTAGE_STAGING\x10\x02\x12\x14\n\x10STAGE_PRODUCTION\x10\x03\x12\x12\n\x0eSTAGE_ARCHIVED\x10\x04*\\\n\x0cReportFormat\x12\x1d\n\x19REPORT_FORMAT_UNSPECIFIED\x10\x00\x12\x16\n\x12REPORT_FORMAT_HTML\x10\x01\x12\x15\n\x11REPORT_FORMAT_PNG\x10\x02:;\n\x08location\x12\x1d.google.protobuf.FieldOptions\x18\xe5\xba\x04 \x01(\x08R\x08location:9\n\x07\x63ontent\x12\x1d.google.protobuf.FieldOptions\x18\xe6\xba\x04 \x01(\x08R\x07\x63ontentb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -59,28 +59,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ARTIFACTFILE'].fields_by_name['size_bytes']._serialized_options = b'\272H\004\"\002(\000'
   _globals['_ARTIFACTFILE'].fields_by_name['sha256']._loaded_options = None
   _globals['_ARTIFACTFILE'].fields_by_name['sha256']._serialized_options = b'\260\326#\001\272H\022r\0202\016^[0-9a-f]{64}$'
-  _globals['_STAGE']._serialized_start=1500
-  _globals['_STAGE']._serialized_end=1611
-  _globals['_REPORTFORMAT']._serialized_start=1613
-  _globals['_REPORTFORMAT']._serialized_end=1705
+  _globals['_STAGE']._serialized_start=1671
+  _globals['_STAGE']._serialized_end=1782
+  _globals['_REPORTFORMAT']._serialized_start=1784
+  _globals['_REPORTFORMAT']._serialized_end=1876
   _globals['_MODELVERSIONREF']._serialized_start=110
   _globals['_MODELVERSIONREF']._serialized_end=227
   _globals['_DATASET']._serialized_start=230
   _globals['_DATASET']._serialized_end=436
-  _globals['_COLUMNTABLE']._serialized_start=438
-  _globals['_COLUMNTABLE']._serialized_end=512
-  _globals['_COLUMN']._serialized_start=515
-  _globals['_COLUMN']._serialized_end=877
-  _globals['_DOUBLEVALUES']._serialized_start=879
-  _globals['_DOUBLEVALUES']._serialized_end=917
-  _globals['_INT64VALUES']._serialized_start=919
-  _globals['_INT64VALUES']._serialized_end=956
-  _globals['_STRINGVALUES']._serialized_start=958
-  _globals['_STRINGVALUES']._serialized_end=996
-  _globals['_BOOLVALUES']._serialized_start=998
-  _globals['_BOOLVALUES']._serialized_end=1034
-  _globals['_TIMEVALUES']._serialized_start=1036
-  _globals['_TIMEVALUES']._serialized_end=1100
-  _globals['_ARTIFACTFILE']._serialized_start=1103
-  _globals['_ARTIFACTFILE']._serialized_end=1498
+  _globals['_TIMEWINDOW']._serialized_start=439
+  _globals['_TIMEWINDOW']._serialized_end=607
+  _globals['_COLUMNTABLE']._serialized_start=609
+  _globals['_COLUMNTABLE']._serialized_end=683
+  _globals['_COLUMN']._serialized_start=686
+  _globals['_COLUMN']._serialized_end=1048
+  _globals['_DOUBLEVALUES']._serialized_start=1050
+  _globals['_DOUBLEVALUES']._serialized_end=1088
+  _globals['_INT64VALUES']._serialized_start=1090
+  _globals['_INT64VALUES']._serialized_end=1127
+  _globals['_STRINGVALUES']._serialized_start=1129
+  _globals['_STRINGVALUES']._serialized_end=1167
+  _globals['_BOOLVALUES']._serialized_start=1169
+  _globals['_BOOLVALUES']._serialized_end=1205
+  _globals['_TIMEVALUES']._serialized_start=1207
+  _globals['_TIMEVALUES']._serialized_end=1271
+  _globals['_ARTIFACTFILE']._serialized_start=1274
+  _globals['_ARTIFACTFILE']._serialized_end=1669
 # @@protoc_insertion_point(module_scope)

@@ -145,6 +145,48 @@ class Dataset(_message.Message):
 Global___Dataset: _TypeAlias = Dataset  # noqa: Y015
 
 @_typing.final
+class TimeWindow(_message.Message):
+    """The times and groups of rows that are sorted by them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIME_COLUMN_FIELD_NUMBER: _builtins.int
+    GROUP_COLUMN_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    GROUPS_FIELD_NUMBER: _builtins.int
+    time_column: _builtins.str
+    """The column with the time of each row."""
+    group_column: _builtins.str
+    """The column with the group of each row, such as its symbol. Empty: each time has one row."""
+    first: _builtins.str
+    """The first time: a date or time of ISO 8601 in UTC, or an integer."""
+    last: _builtins.str
+    """The last time."""
+    times: _builtins.int
+    """Number of distinct times."""
+    groups: _builtins.int
+    """Number of groups; 0 without a group column."""
+    def __init__(
+        self,
+        *,
+        time_column: _builtins.str = ...,
+        group_column: _builtins.str = ...,
+        first: _builtins.str = ...,
+        last: _builtins.str = ...,
+        times: _builtins.int = ...,
+        groups: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "group_column", b"group_column", "groups", b"groups", "last", b"last", "time_column", b"time_column", "times", b"times"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimeWindow: _TypeAlias = TimeWindow  # noqa: Y015
+
+@_typing.final
 class ColumnTable(_message.Message):
     """A table as named columns of equal length."""
 

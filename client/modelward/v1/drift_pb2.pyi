@@ -60,6 +60,7 @@ class Reference(_message.Message):
     CREATED_BY_FIELD_NUMBER: _builtins.int
     DIGEST_FIELD_NUMBER: _builtins.int
     IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The reference's name: "default", or that of a regime, such as "calm" or "crisis"."""
     rows: _builtins.int
@@ -84,6 +85,10 @@ class Reference(_message.Message):
     def ignored_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Columns that are not features, which live data may contain or not: those declared as such, and time columns."""
 
+    @_builtins.property
+    def window(self) -> _common_pb2.TimeWindow:
+        """The times and groups of its rows. Absent: they were taken to be in the order of time."""
+
     def __init__(
         self,
         *,
@@ -95,10 +100,11 @@ class Reference(_message.Message):
         created_by: _builtins.str = ...,
         digest: _builtins.str = ...,
         ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
+        window: _common_pb2.TimeWindow | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "version", b"version", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "digest", b"digest", "features", b"features", "ignored_columns", b"ignored_columns", "name", b"name", "rows", b"rows", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "digest", b"digest", "features", b"features", "ignored_columns", b"ignored_columns", "name", b"name", "rows", b"rows", "version", b"version", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -233,10 +239,20 @@ class ReferenceHeader(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
+    TIME_COLUMN_FIELD_NUMBER: _builtins.int
+    GROUP_COLUMN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The reference's name; empty means "default". An existing reference with this name is replaced."""
     request_id: _builtins.str
     """UUID of this request: a retry with the same id returns the first response. Empty: every call is executed."""
+    time_column: _builtins.str
+    """The column of the data with the time of each row: dates, times (without a zone in UTC), ISO 8601 text or integers.
+    Rows are sorted by it; it is not a feature. Empty: rows are in the order of time.
+    """
+    group_column: _builtins.str
+    """The column of the data with the group of each row, such as its symbol: text or integers. A pair of time and group
+    must not repeat. It is not a feature. Empty: each time has one row.
+    """
     @_builtins.property
     def version(self) -> _common_pb2.ModelVersionRef:
         """The version."""
@@ -259,10 +275,12 @@ class ReferenceHeader(_message.Message):
         data: _common_pb2.Dataset | None = ...,
         request_id: _builtins.str = ...,
         ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
+        time_column: _builtins.str = ...,
+        group_column: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "ignored_columns", b"ignored_columns", "name", b"name", "request_id", b"request_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "group_column", b"group_column", "ignored_columns", b"ignored_columns", "name", b"name", "request_id", b"request_id", "time_column", b"time_column", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -357,12 +375,22 @@ class DetectDriftRequest(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
+    TIME_COLUMN_FIELD_NUMBER: _builtins.int
+    GROUP_COLUMN_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
     """The reference's name; empty means "default"."""
     label: _builtins.str
     """A label of the data for readers of the report, such as "2008Q4"."""
     request_id: _builtins.str
     """UUID of this request: a retry with the same id returns the first response. Empty: every call is executed."""
+    time_column: _builtins.str
+    """The column of the data with the time of each row: dates, times (without a zone in UTC), ISO 8601 text or integers.
+    Rows are sorted by it; it is not a feature. Empty: that of the reference, if the data have it.
+    """
+    group_column: _builtins.str
+    """The column of the data with the group of each row, such as its symbol: text or integers. A pair of time and group
+    must not repeat. It is not a feature. Empty: that of the reference.
+    """
     @_builtins.property
     def version(self) -> _common_pb2.ModelVersionRef:
         """The version whose reference is used."""
@@ -389,10 +417,12 @@ class DetectDriftRequest(_message.Message):
         label: _builtins.str = ...,
         request_id: _builtins.str = ...,
         ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
+        time_column: _builtins.str = ...,
+        group_column: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "ignored_columns", b"ignored_columns", "label", b"label", "reference", b"reference", "request_id", b"request_id", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "group_column", b"group_column", "ignored_columns", b"ignored_columns", "label", b"label", "reference", b"reference", "request_id", b"request_id", "thresholds", b"thresholds", "time_column", b"time_column", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -464,12 +494,22 @@ class DetectDriftHeader(_message.Message):
     LABEL_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
+    TIME_COLUMN_FIELD_NUMBER: _builtins.int
+    GROUP_COLUMN_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
     """The reference's name; empty means "default"."""
     label: _builtins.str
     """A label of the data for readers of the report, such as "2008Q4"."""
     request_id: _builtins.str
     """UUID of this request: a retry with the same id returns the first response. Empty: every call is executed."""
+    time_column: _builtins.str
+    """The column of the data with the time of each row: dates, times (without a zone in UTC), ISO 8601 text or integers.
+    Rows are sorted by it; it is not a feature. Empty: that of the reference, if the data have it.
+    """
+    group_column: _builtins.str
+    """The column of the data with the group of each row, such as its symbol: text or integers. A pair of time and group
+    must not repeat. It is not a feature. Empty: that of the reference.
+    """
     @_builtins.property
     def version(self) -> _common_pb2.ModelVersionRef:
         """The version whose reference is used."""
@@ -491,10 +531,12 @@ class DetectDriftHeader(_message.Message):
         label: _builtins.str = ...,
         request_id: _builtins.str = ...,
         ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
+        time_column: _builtins.str = ...,
+        group_column: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["ignored_columns", b"ignored_columns", "label", b"label", "reference", b"reference", "request_id", b"request_id", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_column", b"group_column", "ignored_columns", b"ignored_columns", "label", b"label", "reference", b"reference", "request_id", b"request_id", "thresholds", b"thresholds", "time_column", b"time_column", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -696,6 +738,8 @@ class DriftReport(_message.Message):
     CAVEATS_FIELD_NUMBER: _builtins.int
     REFERENCES_FIELD_NUMBER: _builtins.int
     JOINT_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    LATE_ROWS_FIELD_NUMBER: _builtins.int
     report_id: _builtins.str
     """The report's id."""
     reference: _builtins.str
@@ -720,6 +764,8 @@ class DriftReport(_message.Message):
     """
     summary: _builtins.str
     """The result as text."""
+    late_rows: _builtins.int
+    """Number of late rows, older than a window that had closed, that were left out while this window was open."""
     @_builtins.property
     def version(self) -> _common_pb2.ModelVersionRef:
         """The version whose reference was used."""
@@ -748,6 +794,10 @@ class DriftReport(_message.Message):
     def joint(self) -> Global___JointDrift:
         """The joint test of all features."""
 
+    @_builtins.property
+    def window(self) -> _common_pb2.TimeWindow:
+        """The times and groups of the live rows. Absent: they were taken to be in the order of time."""
+
     def __init__(
         self,
         *,
@@ -768,10 +818,12 @@ class DriftReport(_message.Message):
         caveats: _abc.Iterable[_builtins.str] | None = ...,
         references: _abc.Iterable[Global___ReferenceDistance] | None = ...,
         joint: Global___JointDrift | None = ...,
+        window: _common_pb2.TimeWindow | None = ...,
+        late_rows: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "joint", b"joint", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "joint", b"joint", "version", b"version", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caveats", b"caveats", "confidence", b"confidence", "created_at", b"created_at", "created_by", b"created_by", "drift_detected", b"drift_detected", "drivers", b"drivers", "features", b"features", "joint", b"joint", "label", b"label", "reference", b"reference", "reference_rows", b"reference_rows", "references", b"references", "report_id", b"report_id", "rows", b"rows", "score", b"score", "summary", b"summary", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caveats", b"caveats", "confidence", b"confidence", "created_at", b"created_at", "created_by", b"created_by", "drift_detected", b"drift_detected", "drivers", b"drivers", "features", b"features", "joint", b"joint", "label", b"label", "late_rows", b"late_rows", "reference", b"reference", "reference_rows", b"reference_rows", "references", b"references", "report_id", b"report_id", "rows", b"rows", "score", b"score", "summary", b"summary", "version", b"version", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1390,6 +1442,8 @@ class ObserveHeader(_message.Message):
     REFERENCE_FIELD_NUMBER: _builtins.int
     ALARM_AFTER_FIELD_NUMBER: _builtins.int
     ALARM_OF_FIELD_NUMBER: _builtins.int
+    TIME_COLUMN_FIELD_NUMBER: _builtins.int
+    GROUP_COLUMN_FIELD_NUMBER: _builtins.int
     sender: _builtins.str
     """The sender, such as "engine-ny4-07"; each sender has its own windows."""
     rows: _builtins.int
@@ -1400,6 +1454,14 @@ class ObserveHeader(_message.Message):
     """Number of the last `alarm_of` windows that must show drift for an alarm. 0: 2."""
     alarm_of: _builtins.int
     """Number of the last windows that are considered for an alarm. 0: 3."""
+    time_column: _builtins.str
+    """The column of each batch with the time of each row: dates, times (without a zone in UTC), ISO 8601 text or
+    integers. Rows are sorted by it; it is not a feature. Empty: that of the reference, if the batch has it.
+    """
+    group_column: _builtins.str
+    """The column of each batch with the group of each row, such as its symbol: text or integers. A pair of time and group
+    must not repeat. It is not a feature. Empty: that of the reference.
+    """
     @_builtins.property
     def version(self) -> _common_pb2.ModelVersionRef:
         """The version that receives the data."""
@@ -1418,10 +1480,12 @@ class ObserveHeader(_message.Message):
         reference: _builtins.str = ...,
         alarm_after: _builtins.int = ...,
         alarm_of: _builtins.int = ...,
+        time_column: _builtins.str = ...,
+        group_column: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["rows", b"rows", "span", b"span", "version", b"version", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm_after", b"alarm_after", "alarm_of", b"alarm_of", "reference", b"reference", "rows", b"rows", "sender", b"sender", "span", b"span", "version", b"version", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["alarm_after", b"alarm_after", "alarm_of", b"alarm_of", "group_column", b"group_column", "reference", b"reference", "rows", b"rows", "sender", b"sender", "span", b"span", "time_column", b"time_column", "version", b"version", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_window: _TypeAlias = _typing.Literal["rows", "span"]  # noqa: Y015
     _WhichOneofArgType_window: _TypeAlias = _typing.Literal["window", b"window"]  # noqa: Y015
@@ -1473,6 +1537,7 @@ class ObserveResponse(_message.Message):
     REPORT_FIELD_NUMBER: _builtins.int
     ALARM_FIELD_NUMBER: _builtins.int
     SEQUENTIAL_EVIDENCE_FIELD_NUMBER: _builtins.int
+    LATE_ROWS_FIELD_NUMBER: _builtins.int
     acknowledged: _builtins.int
     """The number of the last batch that is stored durably."""
     alarm: _builtins.bool
@@ -1481,6 +1546,8 @@ class ObserveResponse(_message.Message):
     """Evidence of the sequential detector that monitors every row between the windows: how improbable the sequence of
     values is, from 0 to 1.
     """
+    late_rows: _builtins.int
+    """Number of late rows of this sender so far: rows older than a window that had closed, which are left out."""
     @_builtins.property
     def report(self) -> Global___DriftReport:
         """The report of the window that closed with this batch; absent if none did."""
@@ -1492,10 +1559,11 @@ class ObserveResponse(_message.Message):
         report: Global___DriftReport | None = ...,
         alarm: _builtins.bool = ...,
         sequential_evidence: _builtins.float = ...,
+        late_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["report", b"report"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "alarm", b"alarm", "report", b"report", "sequential_evidence", b"sequential_evidence"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acknowledged", b"acknowledged", "alarm", b"alarm", "late_rows", b"late_rows", "report", b"report", "sequential_evidence", b"sequential_evidence"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1561,6 +1629,7 @@ class Outcome(_message.Message):
     PREDICTED_AT_FIELD_NUMBER: _builtins.int
     LABEL_FIELD_NUMBER: _builtins.int
     LABELLED_AT_FIELD_NUMBER: _builtins.int
+    GROUP_FIELD_NUMBER: _builtins.int
     prediction_id: _builtins.str
     """The id of the prediction; a delayed label is joined by it."""
     prediction: _builtins.float
@@ -1569,6 +1638,8 @@ class Outcome(_message.Message):
     """The predicted probability of the predicted class, from 0 to 1."""
     label: _builtins.float
     """The label."""
+    group: _builtins.str
+    """The group of the prediction, such as its symbol. A pair of `predicted_at` and group must not repeat. Empty: none."""
     @_builtins.property
     def predicted_at(self) -> _timestamp_pb2.Timestamp:
         """When it was predicted, from 1900 to 2099. Absent: now, if there is a prediction."""
@@ -1586,10 +1657,11 @@ class Outcome(_message.Message):
         predicted_at: _timestamp_pb2.Timestamp | None = ...,
         label: _builtins.float | None = ...,
         labelled_at: _timestamp_pb2.Timestamp | None = ...,
+        group: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_prediction", b"_prediction", "_probability", b"_probability", "label", b"label", "labelled_at", b"labelled_at", "predicted_at", b"predicted_at", "prediction", b"prediction", "probability", b"probability"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_prediction", b"_prediction", "_probability", b"_probability", "label", b"label", "labelled_at", b"labelled_at", "predicted_at", b"predicted_at", "prediction", b"prediction", "prediction_id", b"prediction_id", "probability", b"probability"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_label", b"_label", "_prediction", b"_prediction", "_probability", b"_probability", "group", b"group", "label", b"label", "labelled_at", b"labelled_at", "predicted_at", b"predicted_at", "prediction", b"prediction", "prediction_id", b"prediction_id", "probability", b"probability"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__label: _TypeAlias = _typing.Literal["label"]  # noqa: Y015
     _WhichOneofArgType__label: _TypeAlias = _typing.Literal["_label", b"_label"]  # noqa: Y015

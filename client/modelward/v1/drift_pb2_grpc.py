@@ -102,8 +102,9 @@ class DriftServiceServicer(object):
     """
 
     def SetReference(self, request_iterator, context):
-        """Stores reference data of a version as a profile: a header, then the data in the header or as Arrow chunks. The rows
-        must be in the order of time: the natural variation between segments of the reference is estimated from it.
+        """Stores reference data of a version as a profile: a header, then the data in the header or as Arrow chunks. The
+        rows are sorted by their time column, or must be in the order of time: the natural variation between segments of the
+        reference is estimated from it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

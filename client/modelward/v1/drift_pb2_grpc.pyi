@@ -34,8 +34,9 @@ class DriftServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DriftServiceAsyncStub: ...
     SetReference: _grpc.StreamUnaryMultiCallable[_drift_pb2.SetReferenceRequest, _drift_pb2.SetReferenceResponse]
-    """Stores reference data of a version as a profile: a header, then the data in the header or as Arrow chunks. The rows
-    must be in the order of time: the natural variation between segments of the reference is estimated from it.
+    """Stores reference data of a version as a profile: a header, then the data in the header or as Arrow chunks. The
+    rows are sorted by their time column, or must be in the order of time: the natural variation between segments of the
+    reference is estimated from it.
     """
     GetReference: _grpc.UnaryUnaryMultiCallable[_drift_pb2.GetReferenceRequest, _drift_pb2.GetReferenceResponse]
     """Returns the metadata of a version's reference."""
@@ -66,8 +67,9 @@ class DriftServiceAsyncStub(DriftServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SetReference: _aio.StreamUnaryMultiCallable[_drift_pb2.SetReferenceRequest, _drift_pb2.SetReferenceResponse]  # type: ignore[assignment]
-    """Stores reference data of a version as a profile: a header, then the data in the header or as Arrow chunks. The rows
-    must be in the order of time: the natural variation between segments of the reference is estimated from it.
+    """Stores reference data of a version as a profile: a header, then the data in the header or as Arrow chunks. The
+    rows are sorted by their time column, or must be in the order of time: the natural variation between segments of the
+    reference is estimated from it.
     """
     GetReference: _aio.UnaryUnaryMultiCallable[_drift_pb2.GetReferenceRequest, _drift_pb2.GetReferenceResponse]  # type: ignore[assignment]
     """Returns the metadata of a version's reference."""
@@ -100,8 +102,9 @@ class DriftServiceServicer:
         request_iterator: _MaybeAsyncIterator[_drift_pb2.SetReferenceRequest],
         context: _ServicerContext,
     ) -> _typing.Union[_drift_pb2.SetReferenceResponse, _abc.Awaitable[_drift_pb2.SetReferenceResponse]]:
-        """Stores reference data of a version as a profile: a header, then the data in the header or as Arrow chunks. The rows
-        must be in the order of time: the natural variation between segments of the reference is estimated from it.
+        """Stores reference data of a version as a profile: a header, then the data in the header or as Arrow chunks. The
+        rows are sorted by their time column, or must be in the order of time: the natural variation between segments of the
+        reference is estimated from it.
         """
 
     def GetReference(

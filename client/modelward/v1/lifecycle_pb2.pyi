@@ -1463,9 +1463,19 @@ class ReferenceData(_message.Message):
 
     DATA_FIELD_NUMBER: _builtins.int
     IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
+    TIME_COLUMN_FIELD_NUMBER: _builtins.int
+    GROUP_COLUMN_FIELD_NUMBER: _builtins.int
+    time_column: _builtins.str
+    """The column of the data with the time of each row: dates, times (without a zone in UTC), ISO 8601 text or integers.
+    Rows are sorted by it; it is not a feature. Empty: rows are in the order of time.
+    """
+    group_column: _builtins.str
+    """The column of the data with the group of each row, such as its symbol: text or integers. A pair of time and group
+    must not repeat. It is not a feature. Empty: each time has one row.
+    """
     @_builtins.property
     def data(self) -> _common_pb2.Dataset:
-        """The rows, in the order of time."""
+        """The rows, in the order of time if they have no time column."""
 
     @_builtins.property
     def ignored_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1478,10 +1488,12 @@ class ReferenceData(_message.Message):
         *,
         data: _common_pb2.Dataset | None = ...,
         ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
+        time_column: _builtins.str = ...,
+        group_column: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "ignored_columns", b"ignored_columns"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "group_column", b"group_column", "ignored_columns", b"ignored_columns", "time_column", b"time_column"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

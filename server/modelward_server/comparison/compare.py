@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from modelward.comparison import ComparisonProgress, DeflatedSharpe, Latency, Metric, ModelKind, ModelResult
 from modelward.data import Columns
+from modelward.drift import TimeWindow
 from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField, ModelFailed
 from modelward.formats import formats
 from modelward.kinds import without_times
@@ -18,10 +19,12 @@ from modelward_server.comparison.prediction_alignment import SentPredictions, al
 from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column
 from modelward_server.comparison.trading_returns import add_trading_returns, deflated_sharpes
 from modelward_server.comparison.verdict import Evaluation, EvaluationTerms, evaluate
+from modelward_server.drift.row_order import ASSUMED, NO_KEYS, RowKeys, panel_of, window_of
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.lifecycle.files import model_file
 from modelward_server.runtime.tracing import span
 from modelward_server.sandbox.sandbox import Limits, Run, run_model
+from modelward_server.statistics.panel import Panel
 
 DEFAULT_LABEL = "label"
 DEFAULT_CONFIDENCE = 0.95
@@ -50,6 +53,10 @@ class ComparisonRequest:
     seed: int = 0
     id: str = ""
     """The column of ids; empty when there is none."""
+    time: str = ""
+    """The column of times, by which rows are sorted; empty: that of the references, if the data have it."""
+    group: str = ""
+    """The column of groups."""
     returns: str = ""
     """The column of returns; empty: no trading metrics but the hit rate."""
     cost_bps: float = 0.0
@@ -81,17 +88,25 @@ class ComparisonResult:
     """The best by the primary metric first, those that failed last."""
     evaluation: Evaluation
     notes: tuple[str, ...]
+    window: TimeWindow | None
 
 
 @dataclass(frozen=True)
 class _Prepared:
-    """The prepared inputs: labels, features, returns and the predictions that were sent."""
+    """The prepared inputs: labels, features, returns and the predictions that were sent.
+
+    Attributes:
+        panel: the times and groups of the rows; None without a time.
+        window: the same, as they are shown.
+    """
 
     truth: NDArray[Any]
     features: Columns
     returns: NDArray[Any] | None
     sent: Mapping[VersionRef, SentPredictions]
     left_out: int
+    panel: Panel | None
+    window: TimeWindow | None
 
 
 @dataclass
@@ -101,7 +116,7 @@ class RunningComparison:
     Args:
         request: the request of the comparison.
         versions: the compared versions.
-        columns: the test data.
+        columns: the test data, sorted by `keys`.
         limits: the limits of each model's process.
         blob_path: maps the SHA-256 of a file to the path of its verified content.
         turn: limits how many models run at once on this server; concurrent models would distort the latencies.
@@ -110,6 +125,7 @@ class RunningComparison:
         run: computes the predictions of a version from its file, if not on this machine; `columns` then need no
             features.
         names: the columns of the reference of each version that has one, in their order.
+        keys: the columns with the times and groups of the rows.
     """
 
     request: ComparisonRequest
@@ -122,6 +138,7 @@ class RunningComparison:
     trials: Mapping[str, int] = field(default_factory=dict)
     run: Callable[[ModelVersion, Path], Awaitable[Run]] | None = None
     names: Mapping[VersionRef, Sequence[str]] = field(default_factory=dict)
+    keys: RowKeys = NO_KEYS
     answer: ComparisonResult = field(init=False)
 
     async def progress(self) -> AsyncIterator[ComparisonProgress]:
@@ -155,7 +172,8 @@ class RunningComparison:
         if tables:
             aligned = align(columns, tables, request.id or DEFAULT_ID)
             columns, tables, left_out = aligned.columns, aligned.predictions, aligned.left_out
-        columns = {name: values for name, values in columns.items() if name != request.id}
+        panel, window = panel_of(columns, self.keys), window_of(columns, self.keys)
+        columns = {name: values for name, values in columns.items() if name not in {request.id, *self.keys.names}}
         truth, features = split_column(columns, request.label, "label")
         returns = None
         if request.returns:
@@ -167,7 +185,7 @@ class RunningComparison:
             version: read_predictions(table, truth, f"predictions[{number}].data")
             for number, (version, table) in enumerate(tables.items())
         }
-        return _Prepared(truth, features, returns, sent, left_out)
+        return _Prepared(truth, features, returns, sent, left_out, panel, window)
 
     async def _run(self, version: ModelVersion, file: ArtifactFile, features: Columns) -> Run:
         path = await asyncio.to_thread(self.blob_path, file.sha256)
@@ -183,7 +201,7 @@ class RunningComparison:
             reasons = "; ".join(failures.values())
             raise ModelFailed(f"fewer than two models answered, so there is nothing to compare: {reasons}")
         request = self.request
-        scored = score_runs(runs, work.truth)
+        scored = {version: replace(one, panel=work.panel) for version, one in score_runs(runs, work.truth).items()}
         if work.returns is not None:
             scored = add_trading_returns(scored, work.sent, work.returns, request.cost_bps, request.periods_per_year)
         metrics, primary, notes = choose_metrics(request.metrics, request.primary, list(scored.values()))
@@ -195,10 +213,16 @@ class RunningComparison:
         latencies = {version: run.latency for version, run in runs.items()}
         deflated = deflated_sharpes(scored, self.trials)
         results = _results(evaluation, latencies, deflated, failures)
-        all_notes = (*_left_out(work), *evaluation.notes, *notes)
+        all_notes = (*_left_out(work), *evaluation.notes, *notes, *self._assumed(work))
         rows = len(work.truth)
         kind = ModelKind.CLASSIFICATION if scored[baseline].classes else ModelKind.REGRESSION
-        return ComparisonResult(kind, rows, request.label, baseline, primary, results, evaluation, all_notes)
+        return ComparisonResult(
+            kind, rows, request.label, baseline, primary, results, evaluation, all_notes, work.window
+        )
+
+    def _assumed(self, work: _Prepared) -> tuple[str, ...]:
+        """Return what is assumed about rows without a time, if blocks of neighbouring rows are drawn."""
+        return (ASSUMED,) if work.panel is None and self.request.block_rows != 1 else ()
 
     def _baseline(self, runs: Mapping[VersionRef, Run]) -> VersionRef:
         """Return the requested baseline, or the version in production, or the first version.

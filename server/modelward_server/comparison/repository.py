@@ -35,6 +35,7 @@ def save_comparison(session: Session, answer: ComparisonResult, actor: ActorCont
         created_at=actor.at,
         confidence_set=answer.evaluation.confidence_set,
         spa_p_value=answer.evaluation.spa_p_value,
+        window=answer.window,
     )
     row = ComparisonRow(comparison_id=comparison.comparison_id, created_at=actor.at, found=COMPARISON.dump(comparison))
     session.add(row)

@@ -7,6 +7,8 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
 from modelward.comparison import ModelBenchmark
@@ -17,14 +19,15 @@ from modelward.lifecycle import ModelVersion, VersionRef
 from modelward_server.comparison.benchmark import Benchmark, BenchmarkOptions
 from modelward_server.comparison.cluster import run_on_cluster
 from modelward_server.comparison.compare import ComparisonRequest, ComparisonResult, RunningComparison
-from modelward_server.drift.references import reference_columns
+from modelward_server.drift.references import default_reference, reference_columns
+from modelward_server.drift.row_order import RowKeys, keys_of, sort_rows
 from modelward_server.lifecycle.models import get_model
 from modelward_server.lifecycle.versions import get_version
 from modelward_server.runtime.admission import Admission
 from modelward_server.sandbox.sandbox import Limits, Run
 from modelward_server.storage.arrow_tables import arrow_columns
 from modelward_server.storage.blobs import BlobStore
-from modelward_server.storage.parquet import Piece
+from modelward_server.storage.parquet import Piece, columns_of
 from modelward_server.storage.unit_of_work import UnitOfWork
 
 MAX_COMPARISONS = 32
@@ -84,15 +87,21 @@ class ComparisonService:
         """
         request.check()
         versions, trials, names = await self._unit_of_work.read(lambda session: _versions(session, request.versions))
-        run, only = None, None
+        keys = await self._unit_of_work.read(lambda session: _keys(session, request))
+        run, only, pieces = None, None, list[Piece]()
         if self._scheduler and data.is_parquet and not predictions:
-            only = {request.label, request.returns, request.id} - {""}
-            run = self._cluster_run(await data.pieces(), sorted(only), names)
+            pieces = await data.pieces()
+            keys = keys.if_present(columns_of(pieces))
+            only = {request.label, request.returns, request.id, *keys.names} - {""}
         columns = await data.read(only)
+        keys = keys.if_present(columns)
+        order = await asyncio.to_thread(sort_rows, columns, keys)
+        if only is not None:
+            run = self._cluster_run(pieces, sorted(only), names, order)
         sent = {version: await table.read() for version, table in predictions.items()}
         files = self._blobs.verified
         return RunningComparison(
-            request, versions, columns, self._limits, files, self._turn, sent, trials, run, names=names
+            request, versions, columns, self._limits, files, self._turn, sent, trials, run, names, keys
         )
 
     async def compare(self, request: ComparisonRequest, data: Table) -> ComparisonResult:
@@ -123,16 +132,29 @@ class ComparisonService:
             return await Benchmark(options, versions, columns, self._limits, self._blobs.verified, names).run()
 
     def _cluster_run(
-        self, pieces: list[Piece], others: list[str], names: Mapping[VersionRef, Sequence[str]]
+        self,
+        pieces: list[Piece],
+        others: list[str],
+        names: Mapping[VersionRef, Sequence[str]],
+        order: NDArray[np.int64] | None,
     ) -> Callable[[ModelVersion, Path], Awaitable[Run]]:
-        """Return a function that runs a version over Parquet data on the cluster."""
+        """Return a function that runs a version over Parquet data on the cluster, and sorts its predictions."""
         read = partial(arrow_columns, field="data.uri")
 
-        def run(version: ModelVersion, model: Path) -> Awaitable[Run]:
+        async def run(version: ModelVersion, model: Path) -> Run:
             own = names.get(version.ref, ())
-            return run_on_cluster(self._scheduler, pieces, read, others, version, model, self._limits, own)
+            answer = await run_on_cluster(self._scheduler, pieces, read, others, version, model, self._limits, own)
+            return answer if order is None else answer.in_order(order)
 
         return run
+
+
+def _keys(session: Session, request: ComparisonRequest) -> RowKeys:
+    """Return the columns of times and groups: those of the request, or those on which all references agree."""
+    references = [default_reference(session, ref) for ref in request.versions]
+    windows = [one.window if one else None for one in references]
+    agree = len({(one.time_column, one.group_column) if one else None for one in windows}) == 1
+    return keys_of(request.time, request.group, windows[0] if agree else None)
 
 
 def _versions(

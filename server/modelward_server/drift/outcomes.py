@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
+from datetime import datetime
 
 from sqlalchemy import insert, select, update
 from sqlalchemy.orm import Session
@@ -14,7 +15,9 @@ from modelward_server.lifecycle.repository import version_row
 from modelward_server.storage.outcome_tables import OutcomeRow
 
 OUTCOME_FIELDS = tuple(field.name for field in fields(Outcome) if field.name != "prediction_id")
-REQUIRED_FIELDS = {"probability": "prediction", "predicted_at": "prediction", "labelled_at": "label"}
+REQUIRED_FIELDS = {"probability": "prediction", "predicted_at": "prediction", "group": "prediction"} | {
+    "labelled_at": "label"
+}
 """Fields that require another field."""
 MAX_VIOLATIONS = 20
 """Maximum number of violations reported for one call: the trailers have room for a few thousand bytes."""
@@ -27,11 +30,12 @@ def record_outcomes(
 
     Raises:
         ModelNotFound, VersionNotFound: the version does not exist.
-        InvalidField: an outcome contradicts an earlier one of the same id.
+        InvalidField: an outcome contradicts an earlier one of the same id, or has the time and group of another one.
     """
-    version_row(session, ref)
+    version_row(session, ref, lock=any(outcome.group for outcome in outcomes))
     before = _known(session, ref, {outcome.prediction_id for outcome in outcomes})
     after = _joined(before, outcomes, actor)
+    _check_unique(session, ref, outcomes, after)
     _store(session, ref, before, after)
     return _counted(before, after, {outcome.prediction_id for outcome in outcomes if outcome.label is not None})
 
@@ -51,8 +55,42 @@ def _defects(i: int, outcome: Outcome) -> Iterator[FieldViolation]:
     if outcome.prediction is None and outcome.label is None:
         yield FieldViolation(f"outcomes[{i}]", "has neither prediction nor label; send one or both")
     for field, needed in REQUIRED_FIELDS.items():
-        if getattr(outcome, field) is not None and getattr(outcome, needed) is None:
+        if getattr(outcome, field) not in {None, ""} and getattr(outcome, needed) is None:
             yield FieldViolation(f"outcomes[{i}].{field}", f"requires {needed}; send both")
+
+
+def _check_unique(session: Session, ref: VersionRef, outcomes: Sequence[Outcome], after: dict[str, Outcome]) -> None:
+    """Refuse a pair of time and group that another prediction has.
+
+    Raises:
+        InvalidField: names at most `MAX_VIOLATIONS` of them.
+    """
+    grouped = {outcome.prediction_id: outcome for outcome in after.values() if outcome.group}
+    owners = _owners(session, ref, {outcome.predicted_at for outcome in grouped.values()})
+    violations: list[FieldViolation] = []
+    for i, name in enumerate(outcome.prediction_id for outcome in outcomes if outcome.prediction_id in grouped):
+        pair = grouped[name].predicted_at, grouped[name].group
+        owner = owners.setdefault(pair, name)
+        if owner != name:
+            fix = (
+                f"{name!r} has the time {pair[0]} and group {pair[1]!r} of {owner!r}; each pair may have one prediction"
+            )
+            violations.append(FieldViolation(f"outcomes[{i}].group", fix))
+    if violations:
+        raise InvalidField(*violations[:MAX_VIOLATIONS])
+
+
+def _owners(session: Session, ref: VersionRef, times: set[datetime | None]) -> dict[tuple[datetime | None, str], str]:
+    """Return the prediction of each pair of a time, among the given ones, and a group."""
+    if not times:
+        return {}
+    rows = select(OutcomeRow.predicted_at, OutcomeRow.group, OutcomeRow.prediction_id).where(
+        OutcomeRow.model == ref.model,
+        OutcomeRow.version == ref.version,
+        OutcomeRow.predicted_at.in_(times),
+        OutcomeRow.group != "",
+    )
+    return {(row[0], row[1]): row[2] for row in session.execute(rows)}
 
 
 def _known(session: Session, ref: VersionRef, ids: set[str]) -> dict[str, Outcome]:
@@ -82,11 +120,12 @@ def _joined(before: dict[str, Outcome], outcomes: Iterable[Outcome], actor: Acto
 
 
 def _contradictions(i: int, known: Outcome, outcome: Outcome) -> Iterator[FieldViolation]:
-    """Yield why an outcome contradicts the known one; an omitted time contradicts nothing."""
-    for part, times in ((("prediction", "probability"), "predicted_at"), (("label",), "labelled_at")):
+    """Yield why an outcome contradicts the known one; an omitted time or group contradicts nothing."""
+    sides = ((("prediction", "probability"), ("predicted_at", "group")), (("label",), ("labelled_at",)))
+    for part, optional in sides:
         if getattr(known, part[0]) is None or getattr(outcome, part[0]) is None:
             continue
-        compared_fields = [*part, times] if getattr(outcome, times) else [*part]
+        compared_fields = [*part, *(field for field in optional if getattr(outcome, field))]
         other = [field for field in compared_fields if getattr(known, field) != getattr(outcome, field)]
         if other:
             differences = ", ".join(
@@ -113,6 +152,7 @@ def _merged(known: Outcome, outcome: Outcome, actor: ActorContext) -> Outcome:
         predicted_at=None if predictions.prediction is None else predictions.predicted_at or actor.at,
         label=labels.label,
         labelled_at=None if labels.label is None else labels.labelled_at or actor.at,
+        group=predictions.group,
     )
 
 

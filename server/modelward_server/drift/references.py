@@ -12,7 +12,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from modelward.data import Columns, to_arrow
-from modelward.drift import DEFAULT_REFERENCE, FeatureKind, FeatureProfile, Reference
+from modelward.drift import DEFAULT_REFERENCE, FeatureKind, FeatureProfile, Reference, TimeWindow
 from modelward.errors import FieldViolation, InvalidField, ReferenceNotFound
 from modelward.kinds import is_time
 from modelward.lifecycle import VersionRef
@@ -20,6 +20,7 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.drift.profile import Profile, describe
 from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.profile_serialization import from_bytes, to_bytes
+from modelward_server.drift.row_order import GROUP, NO_KEYS, RowKeys, keys_of, sort_rows, window_of
 from modelward_server.lifecycle import signatures
 from modelward_server.lifecycle.repository import version_row
 from modelward_server.lifecycle.versions import record_change
@@ -28,6 +29,7 @@ from modelward_server.storage.drift_tables import ReferenceRow
 from modelward_server.storage.monitoring_tables import ObservedRowsRow
 
 _features = TypeAdapter(tuple[FeatureProfile, ...])
+_window: TypeAdapter[TimeWindow | None] = TypeAdapter(TimeWindow | None)
 PROFILES_CACHED_BYTES = 256 << 20
 EXAMPLE_ROWS = 100
 """Number of rows of a reference that are kept, to try its version with."""
@@ -55,25 +57,33 @@ class StoredProfile:
     """Some rows of the data as an Arrow stream, without the ignored columns."""
     field: str
     """How errors name the data."""
+    window: TimeWindow | None = None
+    """The times and groups of its rows; None if they have no time."""
 
 
-def store_profile(blobs: BlobStore, columns: Columns, field: str, ignored: Collection[str] = ()) -> StoredProfile:
-    """Build and store the profile of reference data, to which nothing refers yet.
+def store_profile(
+    blobs: BlobStore, columns: Columns, field: str, ignored: Collection[str] = (), keys: RowKeys = NO_KEYS
+) -> StoredProfile:
+    """Build and store the profile of reference data, to which nothing refers yet. The rows are sorted in place.
 
     Args:
         field: how errors name the data.
         ignored: columns that are no features.
+        keys: the columns with the times and groups of the rows, which are no features either.
 
     Raises:
-        InvalidField: no column is a feature.
+        InvalidField: no column is a feature, or a time or group is missing, invalid or repeated.
     """
+    sort_rows(columns, keys)
+    ignored = {*ignored, *keys.names}
     if all(name in ignored or is_time(values) for name, values in columns.items()):
         fix = f"has no column that is a feature, only {', '.join(columns)}; times and ignored columns are none"
         raise InvalidField(FieldViolation(field, fix))
     profile = build_profile(columns, ignored)
     digest = blobs.put_bytes(to_bytes(profile))
     example = _example(columns, profile.ignored)
-    return StoredProfile(profile.rows, describe(profile), digest, profile.ignored, example, field)
+    window = window_of(columns, keys)
+    return StoredProfile(profile.rows, describe(profile), digest, profile.ignored, example, field, window)
 
 
 def _example(columns: Columns, ignored: Collection[str]) -> bytes:
@@ -89,7 +99,8 @@ def set_reference(
 ) -> Reference:
     """Make a stored profile a version's reference, replacing one of the same name.
 
-    Observed rows that wait for their window are forgotten when the features are others now: they cannot be compared.
+    Observed rows that wait for their window are forgotten when the features, or the columns with times and groups,
+    are others now: they cannot be compared.
 
     Raises:
         ModelNotFound, VersionNotFound: the version does not exist.
@@ -106,6 +117,7 @@ def set_reference(
         rows=profile.rows,
         features=_features.dump_python(profile.features, mode="json"),
         ignored_columns=list(profile.ignored),
+        window=_window.dump_python(profile.window),
         digest=profile.digest,
         example=profile.example,
         created_at=actor.at,
@@ -120,7 +132,7 @@ def set_reference(
 
 def _forget_rows_of_other_features(session: Session, new: ReferenceRow) -> None:
     replaced = session.get(ReferenceRow, (new.model, new.version, new.name))
-    if replaced is None or _kinds(replaced) == _kinds(new):
+    if replaced is None or (_kinds(replaced), _keys(replaced)) == (_kinds(new), _keys(new)):
         return
     of = (("model", new.model), ("version", new.version), ("reference", new.name))
     session.execute(delete(ObservedRowsRow).where(*(getattr(ObservedRowsRow, key) == value for key, value in of)))
@@ -128,6 +140,11 @@ def _forget_rows_of_other_features(session: Session, new: ReferenceRow) -> None:
 
 def _kinds(row: ReferenceRow) -> dict[str, str]:
     return {feature["name"]: feature["kind"] for feature in row.features}
+
+
+def _keys(row: ReferenceRow) -> tuple[str, str]:
+    window = row.window or {}
+    return window.get("time_column", ""), window.get("group_column", "")
 
 
 def get_reference(session: Session, ref: VersionRef, name: str) -> Reference:
@@ -150,6 +167,29 @@ def get_reference(session: Session, ref: VersionRef, name: str) -> Reference:
             f"{ref} has no reference {missing!r}; {has}", model=ref.model, version=ref.version, reference=missing
         )
     return _to_reference(row)
+
+
+def live_keys(reference: Reference, time: str, group: str) -> RowKeys:
+    """Return the columns with the times and groups of live rows: those named, or else those of the reference.
+
+    Raises:
+        InvalidField: a group is named without a time, or the reference's rows have none.
+    """
+    keys = keys_of(time, group, reference.window)
+    if keys.group and (reference.window is None or not reference.window.group_column):
+        fix = f"is named, but the rows of reference {reference.name!r} have no group; set it again with {GROUP}"
+        raise InvalidField(FieldViolation(GROUP, fix))
+    if keys.time and reference.window is not None and reference.window.group_column and not keys.group:
+        group = reference.window.group_column
+        fix = f"is missing, but the rows of reference {reference.name!r} have groups by {group!r}; name their column"
+        raise InvalidField(FieldViolation(GROUP, fix))
+    return keys
+
+
+def default_reference(session: Session, ref: VersionRef) -> Reference | None:
+    """Return a version's default reference, if it has one."""
+    row = session.get(ReferenceRow, (ref.model, ref.version, DEFAULT_REFERENCE))
+    return None if row is None else _to_reference(row)
 
 
 def reference_columns(session: Session, ref: VersionRef) -> list[str]:
@@ -203,4 +243,5 @@ def _to_reference(row: ReferenceRow) -> Reference:
         created_by=row.created_by,
         digest=row.digest,
         ignored_columns=tuple(row.ignored_columns),
+        window=_window.validate_python(row.window),
     )

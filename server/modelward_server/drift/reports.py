@@ -1,6 +1,6 @@
 """Drift reports: create, store, read and list them."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from types import MappingProxyType
@@ -11,13 +11,14 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from modelward.data import Columns
-from modelward.drift import DriftReport, DriftThresholds, Reference, ReferenceDistance
+from modelward.drift import DriftReport, DriftThresholds, Reference, ReferenceDistance, TimeWindow
 from modelward.errors import ReportNotFound
 from modelward.lifecycle import Page, VersionRef
 from modelward_server.actor_context import ActorContext
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import Decision, decide
 from modelward_server.drift.profile import Profile
+from modelward_server.drift.row_order import LIVE_ASSUMED, NO_KEYS, REFERENCE_ASSUMED, RowKeys, SortedBatches
 from modelward_server.drift.sample import LiveSample, count_live
 from modelward_server.lifecycle.repository import model_row, request_mirroring, version_row
 from modelward_server.storage.drift_tables import DriftReportRow
@@ -30,9 +31,16 @@ SampleReader = Callable[[Mapping[str, Profile], str], LiveSample]
 """Reads live data into a sample relative to profiles, by name; the second argument names the data in errors."""
 
 
-def from_batches(batches: Iterable[Columns]) -> SampleReader:
-    """Return a reader of batches in this process."""
-    return lambda profiles, field: count_live(profiles, batches, field)
+def from_batches(batches: Iterable[Columns], keys: RowKeys = NO_KEYS) -> SampleReader:
+    """Return a reader of batches in this process, which sorts their rows."""
+
+    def read(profiles: Mapping[str, Profile], field: str) -> LiveSample:
+        rows = SortedBatches(batches, keys)
+        live = count_live(profiles, rows, field)
+        live.window = rows.window
+        return live
+
+    return read
 
 
 @dataclass(frozen=True)
@@ -89,10 +97,19 @@ def make_report(
         drivers=decision.drivers,
         summary=decision.summary,
         features=decision.features,
-        caveats=decision.caveats,
+        caveats=(*decision.caveats, *_assumed(reference, live.window)),
         references=tuple(sorted(map(_distance, decisions, decisions.values()), key=lambda one: one.distance)),
         joint=decision.joint,
+        window=live.window,
     )
+
+
+def _assumed(reference: Reference, window: TimeWindow | None) -> Iterator[str]:
+    """Yield what was assumed about the order of rows without a time."""
+    if reference.window is None:
+        yield REFERENCE_ASSUMED
+    elif window is None:
+        yield LIVE_ASSUMED
 
 
 def _distance(name: str, decision: Decision) -> ReferenceDistance:

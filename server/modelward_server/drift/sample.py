@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from modelward.data import Columns
+from modelward.drift import TimeWindow
 from modelward.errors import FieldViolation, InvalidField
 from modelward.kinds import Kind, category_labels, kind_of, missing_in
 from modelward_server.drift.exact_sample import ExactSample
@@ -49,6 +50,9 @@ class LiveSample:
         field: the name of the data in errors.
         kept_bytes: the number of bytes held in memory before rows are folded into counts.
         sample: collects the rows for the joint comparison.
+
+    Attributes:
+        window: the times and groups of the rows; None without a time.
     """
 
     def __init__(
@@ -68,6 +72,7 @@ class LiveSample:
         self._counted: dict[tuple[str, str], NumericHistogramSample | CategoricalHistogramSample] = {}
         self._sample = sample or SystematicSample()
         self.rows = 0
+        self.window: TimeWindow | None = None
 
     def add(self, batch: Columns) -> None:
         """Add the next rows.

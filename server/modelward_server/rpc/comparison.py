@@ -69,7 +69,8 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
         yield await self._unit_of_work.run_idempotent(request, context, save)
 
     def _features(self, request: pb.CompareModelsRequest | pb.BenchmarkModelsRequest) -> DatasetTable:
-        return self._table(request.data, "data", PresentColumns(request.ignored_columns))
+        keys = {request.time_column, request.group_column} if isinstance(request, pb.CompareModelsRequest) else set()
+        return self._table(request.data, "data", PresentColumns({*request.ignored_columns} - keys))
 
     def _table(self, dataset: Dataset, field: str, ignored: Collection[str] = ()) -> DatasetTable:
         return DatasetTable(dataset, field, self._sources, self._unit_of_work.executors, ignored)
@@ -124,6 +125,8 @@ def question_of(request: pb.CompareModelsRequest) -> ComparisonRequest:
         block_rows=request.block_rows,
         seed=request.seed,
         id=request.id,
+        time=request.time_column,
+        group=request.group_column,
         returns=request.returns,
         cost_bps=request.cost_bps,
         periods_per_year=request.periods_per_year or DEFAULT_PERIODS,

@@ -25,6 +25,7 @@ from modelward_server.drift import policies, references, reports
 from modelward_server.drift.cluster import count_on_cluster
 from modelward_server.drift.profile import Profile
 from modelward_server.drift.reports import SampleReader
+from modelward_server.drift.row_order import RowKeys, keys_of
 from modelward_server.drift.sample import LiveSample
 from modelward_server.rpc.arrow_stream import Spool, spooled
 from modelward_server.rpc.datasets import (
@@ -73,12 +74,13 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
     ) -> pb.SetReferenceResponse:
         async with self._uploads.admit(request_iterator) as parts:
             header = await _header(parts)
-            ignored = PresentColumns(header.ignored_columns)
+            keys = keys_of(header.time_column, header.group_column)
+            ignored = PresentColumns({*header.ignored_columns} - keys.names)
             if header.HasField("data"):
                 batches = read_batches(header.data, "header.data", self._sources, ignored=ignored)
-                work = partial(self._store_profile, "header.data", ignored, batches)
+                work = partial(self._store_profile, "header.data", ignored, keys, batches)
             else:
-                store = partial(self._store_profile, "arrow_ipc", ignored)
+                store = partial(self._store_profile, "arrow_ipc", ignored, keys)
                 work = partial((await self._spooled(parts)).read, "arrow_ipc", store, ignored)
         profile = await reading_executor(self._executors, header.data).run(work)
         ref, name = ref_from_proto(header.version), header.name
@@ -91,8 +93,10 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
             ),
         )
 
-    def _store_profile(self, field: str, ignored: Collection[str], batches: Batches) -> references.StoredProfile:
-        return references.store_profile(self._blobs, join_batches(batches, field), field, ignored)
+    def _store_profile(
+        self, field: str, ignored: Collection[str], keys: RowKeys, batches: Batches
+    ) -> references.StoredProfile:
+        return references.store_profile(self._blobs, join_batches(batches, field), field, ignored, keys)
 
     async def _spooled(self, parts: AsyncIterator[Any]) -> Spool:
         return await spooled(_chunks(parts), self._executors, self._spool_dir)
@@ -103,9 +107,9 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
         return pb.GetReferenceResponse(reference=reference_to_proto(reference))
 
     async def DetectDrift(self, request: pb.DetectDriftRequest, context: Context) -> pb.DetectDriftResponse:
-        make, ignored = await self._reporter(request, "data")
+        make, ignored, keys = await self._reporter(request, "data")
         with span("detect drift"):
-            take = self._reader(request.data, ignored)
+            take = self._reader(request.data, ignored, keys)
             report = await reading_executor(self._executors, request.data).run(make, take)
         return await self._unit_of_work.run_idempotent(
             request,
@@ -120,11 +124,11 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
     ) -> pb.DetectDriftStreamResponse:
         async with self._uploads.admit(request_iterator) as parts:
             header = await _header(parts)
-            make, ignored = await self._reporter(header, "arrow_ipc")
+            make, ignored, keys = await self._reporter(header, "arrow_ipc")
             spool = await self._spooled(parts)
         with span("detect drift"):
             report = await self._executors.compute.run(
-                spool.read, "arrow_ipc", lambda batches: make(reports.from_batches(batches)), ignored
+                spool.read, "arrow_ipc", lambda batches: make(reports.from_batches(batches, keys)), ignored
             )
         return await self._unit_of_work.run_idempotent(
             _whole_request(header, spool.sha256),
@@ -136,8 +140,8 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
 
     async def _reporter(
         self, request: pb.DetectDriftRequest | pb.DetectDriftHeader, field: str
-    ) -> tuple[Callable[[SampleReader], DriftReport], frozenset[str]]:
-        """Return a function that makes the requested report from the data, and the ignored columns."""
+    ) -> tuple[Callable[[SampleReader], DriftReport], frozenset[str], RowKeys]:
+        """Return a function that makes the requested report from the data, the ignored columns, and the sort keys."""
         ref = ref_from_proto(request.version)
         reference, others = await self._unit_of_work.read(lambda session: _references(session, ref, request.reference))
         thresholds = await self._thresholds(request, reference)
@@ -147,12 +151,17 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
             regimes = {other.name: references.load_profile(self._blobs, other.digest) for other in others}
             return reports.make_report(reference, profile, take, field, thresholds, request.label, regimes)
 
-        return make, frozenset(reference.ignored_columns) | frozenset(request.ignored_columns)
+        keys = references.live_keys(reference, request.time_column, request.group_column)
+        ignored = {*reference.ignored_columns, *request.ignored_columns} - keys.names
+        return make, frozenset(ignored), keys
 
-    def _reader(self, data: Dataset, ignored: Collection[str]) -> SampleReader:
-        """Return the function that reads live data: on this machine, or on the cluster if it can reach them."""
-        if not self._scheduler or not is_parquet(data):
-            return reports.from_batches(read_batches(data, "data", self._sources, ignored=ignored))
+    def _reader(self, data: Dataset, ignored: Collection[str], keys: RowKeys) -> SampleReader:
+        """Return the function that reads live data: on this machine, or on the cluster if it can reach them.
+
+        Rows with a time are read on this machine, which sorts them.
+        """
+        if not self._scheduler or not is_parquet(data) or keys.time:
+            return reports.from_batches(read_batches(data, "data", self._sources, ignored=ignored), keys)
         return partial(self._count_on_cluster, data.uri, ignored)
 
     def _count_on_cluster(
@@ -236,6 +245,8 @@ def _whole_request(header: pb.DetectDriftHeader, digest: str) -> pb.DetectDriftR
         thresholds=header.thresholds if header.HasField("thresholds") else None,
         label=header.label,
         ignored_columns=header.ignored_columns,
+        time_column=header.time_column,
+        group_column=header.group_column,
         request_id=header.request_id,
         data=Dataset(uri=digest),
     )

@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from math import ceil
 from pathlib import Path
@@ -66,6 +66,11 @@ class Run:
     """None for predictions that were made elsewhere."""
     no_probabilities: str = ""
     """Why a model's probabilities are not used; empty when they are, or when it gives none."""
+
+    def in_order(self, order: NDArray[np.int64]) -> "Run":
+        """Return the result with its rows in another order: the position that each row has here."""
+        probabilities = None if self.probabilities is None else self.probabilities[order]
+        return replace(self, predicted=self.predicted[order], probabilities=probabilities)
 
 
 async def run_model(

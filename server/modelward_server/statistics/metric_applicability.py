@@ -50,7 +50,7 @@ def undefined_reason(metric: str, scored: Scored) -> str:
     if why:
         return why
     with np.errstate(over="ignore", invalid="ignore"):
-        value = estimator(metric, scored)(np.ones((1, scored.rows)))[0]
+        value = estimator(metric, scored)(np.ones((1, scored.times)))[0]
     return "" if np.isfinite(value) else "has no finite value on these rows"
 
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ForeignKeyConstraint, Index, LargeBinary, String, false, text
+from sqlalchemy import JSON, ForeignKeyConstraint, Index, LargeBinary, String, false, text
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelward_server.storage.tables import Base, Name
@@ -20,6 +20,8 @@ class ReferenceRow(Base):
     rows: Mapped[int]
     features: Mapped[list[Any]]
     ignored_columns: Mapped[list[Any]] = mapped_column(server_default="[]")
+    window: Mapped[dict[str, Any] | None] = mapped_column("time_window", JSON(none_as_null=True), default=None)
+    """The times and groups of its rows; None if they have no time."""
     digest: Mapped[str] = mapped_column(String(64))
     example: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
     """Some of its rows as an Arrow stream."""

@@ -31,6 +31,12 @@ class ObserverRow(Base):
     """The report that raised the current alarm."""
     alarm_score: Mapped[float] = mapped_column(default=0.0)
     alarm_since: Mapped[datetime | None] = mapped_column(default=None)
+    closed_until: Mapped[str] = mapped_column(default="", server_default="")
+    """The last time in closed windows, as text; empty before the first one, or where rows have no time."""
+    late_rows: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    """The number of rows that were older than it, and left out."""
+    late_reported: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    """The number of these when the last window closed."""
     detector: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
 
     __table_args__ = (ForeignKeyConstraint(["model", "version"], ["ledger_versions.model", "ledger_versions.version"]),)

@@ -37,6 +37,7 @@ class OutcomeRow(Base):
     predicted_at: Mapped[datetime | None] = mapped_column(EpochMicroseconds)
     label: Mapped[float | None]
     labelled_at: Mapped[datetime | None] = mapped_column(EpochMicroseconds)
+    group: Mapped[str] = mapped_column("group_name", String(256), default="", server_default="")
 
     __table_args__ = (
         ForeignKeyConstraint(["model", "version"], ["ledger_versions.model", "ledger_versions.version"]),

@@ -11,7 +11,8 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Collection, Iterator, Mapping
+from base64 import b64decode
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import IO
@@ -98,6 +99,13 @@ def pieces(uri: str, field: str, ignored: Collection[str] = ()) -> list[Piece]:
         dataset_pieces.append(Piece(uri, path, (group,), rows, size, field, listed["schema"]))
         rows += size
     return dataset_pieces
+
+
+def columns_of(dataset_pieces: Sequence[Piece]) -> list[str]:
+    """Return the names of the columns of a dataset."""
+    if not dataset_pieces:
+        return []
+    return list(pa.ipc.read_schema(pa.py_buffer(b64decode(dataset_pieces[0].schema))).names)
 
 
 def _ignoring(ignored: Collection[str]) -> dict[str, object]:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from modelward.drift import TimeWindow
 from modelward.errors import FieldViolation, InvalidField, UnexpectedError
 from modelward.lifecycle import ArtifactFile, Stage, VersionRef
 from modelward.v1 import common_pb2 as pb
@@ -104,6 +105,24 @@ def stage_to_proto(stage: Stage | None) -> pb.Stage.ValueType:
 def stage_from_proto(value: pb.Stage.ValueType) -> Stage | None:
     """Convert a stage; return None for unspecified and for a stage that only newer servers know."""
     return next((stage for stage, known in STAGES.items() if known == value), None)
+
+
+def window_to_proto(window: TimeWindow | None) -> pb.TimeWindow | None:
+    return None if window is None else pb.TimeWindow(**vars(window))
+
+
+def window_from_proto(message: pb.TimeWindow) -> TimeWindow | None:
+    """Convert a window; None if the rows had no time."""
+    if not message.time_column:
+        return None
+    return TimeWindow(
+        time_column=message.time_column,
+        group_column=message.group_column,
+        first=message.first,
+        last=message.last,
+        times=message.times,
+        groups=message.groups,
+    )
 
 
 def ref_to_proto(ref: VersionRef) -> pb.ModelVersionRef:

@@ -25,6 +25,8 @@ from modelward.shared.convert.common import (
     span_to_proto,
     time_from_proto,
     time_to_proto,
+    window_from_proto,
+    window_to_proto,
 )
 from modelward.v1 import comparison_pb2 as pb
 
@@ -211,6 +213,7 @@ def comparison_to_proto(comparison: Comparison) -> pb.Comparison:
         created_at=time_to_proto(comparison.created_at),
         confidence_set=map(ref_to_proto, comparison.confidence_set),
         spa_p_value=comparison.spa_p_value,
+        window=window_to_proto(comparison.window),
     )
 
 
@@ -233,6 +236,7 @@ def comparison_from_proto(message: pb.Comparison) -> Comparison:
         created_at=time_from_proto(message.created_at),
         confidence_set=tuple(map(ref_from_proto, message.confidence_set)),
         spa_p_value=message.spa_p_value if message.HasField("spa_p_value") else None,
+        window=window_from_proto(message.window),
     )
 
 

@@ -19,7 +19,14 @@ from modelward.drift import (
     ReferenceDistance,
 )
 from modelward.errors import UnexpectedError
-from modelward.shared.convert.common import ref_from_proto, ref_to_proto, time_from_proto, time_to_proto
+from modelward.shared.convert.common import (
+    ref_from_proto,
+    ref_to_proto,
+    time_from_proto,
+    time_to_proto,
+    window_from_proto,
+    window_to_proto,
+)
 from modelward.v1 import drift_pb2 as pb
 
 KINDS = {FeatureKind.NUMBER: pb.FEATURE_KIND_NUMBER, FeatureKind.CATEGORY: pb.FEATURE_KIND_CATEGORY}
@@ -73,6 +80,7 @@ def reference_to_proto(reference: Reference) -> pb.Reference:
         created_by=reference.created_by,
         digest=reference.digest,
         ignored_columns=reference.ignored_columns,
+        window=window_to_proto(reference.window),
     )
 
 
@@ -86,6 +94,7 @@ def reference_from_proto(message: pb.Reference) -> Reference:
         created_by=message.created_by,
         digest=message.digest,
         ignored_columns=tuple(message.ignored_columns),
+        window=window_from_proto(message.window),
     )
 
 
@@ -251,6 +260,8 @@ def report_to_proto(report: DriftReport) -> pb.DriftReport:
         caveats=report.caveats,
         references=map(distance_to_proto, report.references),
         joint=joint_to_proto(report.joint),
+        window=window_to_proto(report.window),
+        late_rows=report.late_rows,
     )
 
 
@@ -273,6 +284,8 @@ def report_from_proto(message: pb.DriftReport) -> DriftReport:
         caveats=tuple(message.caveats),
         references=tuple(map(distance_from_proto, message.references)),
         joint=joint_from_proto(message.joint),
+        window=window_from_proto(message.window),
+        late_rows=message.late_rows,
     )
 
 
@@ -289,4 +302,5 @@ def observed_from_proto(answers: Sequence[pb.ObserveResponse]) -> Observed:
         reports=tuple(report_from_proto(answer.report) for answer in answers if answer.HasField("report")),
         alarm=any(answer.alarm for answer in answers),
         sequential_evidence=answers[-1].sequential_evidence,
+        late_rows=answers[-1].late_rows,
     )

@@ -15,6 +15,7 @@ def outcome_to_proto(outcome: Outcome) -> pb.Outcome:
         predicted_at=time_to_proto(outcome.predicted_at),
         label=outcome.label,
         labelled_at=time_to_proto(outcome.labelled_at),
+        group=outcome.group,
     )
 
 
@@ -26,6 +27,7 @@ def outcome_from_proto(message: pb.Outcome) -> Outcome:
         predicted_at=time_from_proto(message.predicted_at) if message.HasField("predicted_at") else None,
         label=message.label if message.HasField("label") else None,
         labelled_at=time_from_proto(message.labelled_at) if message.HasField("labelled_at") else None,
+        group=message.group,
     )
 
 
