@@ -227,7 +227,7 @@ def served(folder: Path, database_url: str = "") -> Iterator[str]:
 
 def _port(log: Path) -> str:
     for _ in range(300):
-        if found := re.search(r"127\.0\.0\.1:(\d+)", log.read_text()):
+        if found := re.search(r"listens on 127\.0\.0\.1:(\d+)", log.read_text()):
             return found[1]
         time.sleep(0.1)
     raise TimeoutError(f"the server printed no port:\n{log.read_text()}")

@@ -182,7 +182,7 @@ async def test_the_rollout_of_a_change_is_shown_until_all_engines_have_it(
     page = (await browser.get(rollout)).text
     assert "0 of 2 engines run version 2" in page
     assert "Look again" in page
-    assert f'id="live" data-model="{name}"' in page
+    assert '<div id="live">' in page
     await sdk.report_active(two["challenger"], engine="fast")
     await sdk.report_active(two["champion"], engine=HOSTILE, failure=LoadFailure(2, HOSTILE))
     page = (await browser.get(rollout)).text

@@ -1,13 +1,29 @@
-"""Which models have changed, for open pages: the watch begins again for whoever looks after it has ended."""
+"""Open pages follow changes: they are sent again, once for all with the same credential, and end with it."""
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
+import pytest
+from starlette.applications import Starlette
+from starlette.requests import Request
+
+from modelward import AsyncClient
+from modelward.caller import Role
 from modelward.errors import NotAuthenticated
-from modelward.lifecycle import EventKind
+from modelward.lifecycle import EventKind, ModelEvent
+from modelward_server.console import application
 from modelward_server.console.live import Live
+from modelward_server.console.pages import model as model_page
+from tests.console.conftest import ADDRESS, sign_in
+from tests.security.test_tokens import token_of
+from tests.support.abtest_traffic import register_two
+from tests.support.running_server import RunningServer
 
 
 class Ending:
@@ -15,12 +31,10 @@ class Ending:
 
     def __init__(self) -> None:
         self.watches = 0
-        self.ended = asyncio.Event()
 
-    async def watch(self) -> AsyncIterator[Any]:
+    async def watch(self, **_: object) -> AsyncIterator[Any]:
         self.watches += 1
         if self.watches == 1:
-            self.ended.set()
             raise NotAuthenticated("the token has expired")
         yield SimpleNamespace(kind=EventKind.HALTED, model="spx")
         await asyncio.Event().wait()
@@ -28,22 +42,162 @@ class Ending:
 
 async def test_a_page_that_opens_after_a_watch_has_ended_is_told_of_changes() -> None:
     client: Any = Ending()
-    live = Live(client)
-    first = live.changes()
-    assert [names async for names in first] == []
-    waiting = live.changes()
-    assert await anext(waiting) == ["spx"]
-    await waiting.aclose()  # type: ignore[attr-defined]
+    ends: list[str] = []
+    live = Live(client, lambda: ends.append("ended"))
+    told: asyncio.Queue[ModelEvent | None] = asyncio.Queue()
+    with live.telling(told.put_nowait):
+        assert await asyncio.wait_for(told.get(), 10) is None
+        with live.telling(told.put_nowait):  # While the first one has not left yet.
+            event = await asyncio.wait_for(told.get(), 10)
+            assert event
+            assert (event.model, client.watches, ends) == ("spx", 2, ["ended"])
 
 
-async def test_a_page_that_opens_while_another_is_still_told_of_the_end_is_told_of_changes() -> None:
-    client: Any = Ending()
-    live = Live(client)
-    slow = live.changes()
-    ending = asyncio.ensure_future(anext(slow, None))
-    await client.ended.wait()
-    await asyncio.sleep(0)  # The watch has ended; the page has not taken that yet.
-    second = live.changes()
-    assert await anext(second) == ["spx"]
-    ending.cancel()
-    await second.aclose()  # type: ignore[attr-defined]
+class Opened:
+    """An open page."""
+
+    def __init__(self, events: AsyncIterator[bytes]) -> None:
+        self._events = events
+
+    async def next(self) -> str:
+        """Return the page as it is sent next."""
+        async with asyncio.timeout(20):
+            while not (event := (await anext(self._events)).decode()).startswith("data:"):
+                pass
+        return event
+
+    async def until(self, text: str) -> str:
+        """Return the first page that has a text."""
+        while text not in (shown := await self.next()):
+            pass
+        return shown
+
+    async def end(self) -> None:
+        """Wait until it is ended by the console."""
+        async with asyncio.timeout(20):
+            async for _ in self._events:
+                pass
+
+
+@asynccontextmanager
+async def opened(app: Starlette, page: str, cookie: str = "") -> AsyncIterator[Opened]:
+    """Open a page as the script does; httpx would wait for the end of what it is sent."""
+    headers = [(b"host", b"127.0.0.1"), (b"cookie", f"modelward_session={cookie}".encode())]
+    query = str(httpx.QueryParams({"page": page})).encode()
+    scope = {"type": "http", "method": "GET", "path": "/events", "query_string": query, "headers": headers, "app": app}
+    answer: Any = await application._events(Request(scope))
+    async with asyncio.timeout(60):
+        try:
+            yield Opened(answer.body_iterator)
+        finally:
+            await answer.body_iterator.aclose()
+
+
+@pytest.fixture
+async def two(sdk: AsyncClient, name: str, tmp_path: Path) -> dict[str, str]:
+    """A champion in production, and a challenger in staging."""
+    return await register_two(sdk, name, tmp_path, staged=True)
+
+
+def app_of(browser: httpx.AsyncClient) -> Starlette:
+    transport: Any = browser._transport
+    app: Starlette = transport.app
+    return app
+
+
+async def test_a_rollout_is_followed_until_all_engines_have_it(
+    browser: httpx.AsyncClient, sdk: AsyncClient, name: str, two: dict[str, str]
+) -> None:
+    await sdk.report_active(two["champion"], engine="ny4")
+    async with opened(app_of(browser), f"/models/{name}/rollout") as page:
+        first = await page.next()
+        assert "1 of 1 engine runs version 1" in first
+        assert '<div id="live">' in first
+        assert "form_key" not in first
+        assert "<nav" not in first
+        await sdk.promote(two["challenger"], to="production")
+        await page.until("0 of 1 engine runs version 2")
+        await sdk.report_active(two["challenger"], engine="ny4")
+        await page.until("Every engine that reports runs the version in production")
+
+
+@pytest.mark.parametrize("path", ["/", "/retraining"])
+async def test_jobs_and_changes_are_followed_by_pages_of_all_models(
+    browser: httpx.AsyncClient, sdk: AsyncClient, name: str, path: str
+) -> None:
+    await sdk.create_model(name)
+    async with opened(app_of(browser), path) as page:
+        await page.next()
+        job = await sdk.request_retraining(name)
+        await sdk.fail_job(await sdk.lease_job(name, holder="trainer"), "no data", give_up=True)
+        await page.until(f"{job.job_id}" if path == "/retraining" else name)
+
+
+async def test_a_change_is_rendered_once_for_all_pages_that_it_concerns(
+    browser: httpx.AsyncClient, sdk: AsyncClient, name: str, two: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app, fetched = app_of(browser), []
+    fetch = model_page.fetch
+
+    async def counted(client: AsyncClient, request: Request) -> Any:
+        fetched.append(request.path_params["model"])
+        return await fetch(client, request)
+
+    monkeypatch.setattr(model_page, "fetch", counted)
+    await sdk.create_model(f"other-{name}")
+    async with (
+        opened(app, f"/models/{name}") as first,
+        opened(app, f"/models/{name}") as second,
+        opened(app, f"/models/other-{name}") as other,
+    ):
+        for page in (first, second, other):
+            await page.next()
+        before = len(fetched)
+        await sdk.halt(name, reason="stop it now")
+        assert await first.until("stop it now") == await second.until("stop it now")
+        await asyncio.sleep(0.5)
+        assert fetched[before:] == [name]
+
+
+async def test_pages_of_one_token_share_a_watch_and_end_with_their_session(guarded: RunningServer) -> None:
+    token, watches = token_of(guarded, "vera", Role.VIEWER), []
+
+    class Counting(AsyncClient):
+        def watch(self, *args: Any, **kwargs: Any) -> Any:
+            watches.append(kwargs)
+            return super().watch(*args, **kwargs)
+
+    app = application.application(lambda token: Counting(guarded.target, token=token or None), loopback=True)
+    async with app.router.lifespan_context(app):
+        cookies = []
+        for _ in range(2):
+            transport = httpx.ASGITransport(app)
+            async with httpx.AsyncClient(transport=transport, base_url=ADDRESS) as browser:
+                await sign_in(browser, token)
+                cookies.append(browser.cookies["modelward_session"])
+        async with opened(app, "/", cookies[0]) as left, opened(app, "/models/spx-1", cookies[1]) as right:
+            await left.next()
+            await right.next()
+            assert len(watches) == 1
+            await app.state.sessions.end(cookies[0])
+            await left.end()
+            async with AsyncClient(guarded.target, token=token_of(guarded, "root", Role.ADMIN)) as root:
+                await root.update_model("spx-1", description="still followed")
+            await right.until("still followed")
+
+
+async def test_pages_end_with_the_credential(guarded: RunningServer, stranger: httpx.AsyncClient) -> None:
+    app = app_of(stranger)
+    expires_at = datetime.now(UTC) + timedelta(seconds=2)
+    await sign_in(stranger, token_of(guarded, "uma", Role.VIEWER, expires_at=expires_at))
+    cookie = stranger.cookies["modelward_session"]
+    async with opened(app, "/models/spx-1", cookie) as page:
+        await page.next()
+        assert datetime.now(UTC) < expires_at
+        await page.end()
+        assert datetime.now(UTC) >= expires_at
+
+
+async def test_what_is_no_page_that_follows_is_not_found(browser: httpx.AsyncClient) -> None:
+    for page in ("", "/audit", "/models/a/b/c", "//elsewhere.example/"):
+        assert (await browser.get("/events", params={"page": page})).status_code == 404

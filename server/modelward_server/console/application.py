@@ -30,7 +30,8 @@ from modelward_server.console.guard import (
     is_own_origin,
     session_of,
 )
-from modelward_server.console.live import events
+from modelward_server.console.live_pages import events
+from modelward_server.console.live_routes import live_page
 from modelward_server.console.pages import (
     ab_tests,
     audit,
@@ -159,7 +160,7 @@ def _guarded(endpoint: Endpoint) -> Endpoint:
 async def _visited(request: Request) -> Session:
     """Note for the page who asks for it."""
     request.state.session = session = await session_of(request)
-    request.state.caller = await session.caller()
+    request.state.caller = await session.access.caller()
     return session
 
 
@@ -231,13 +232,24 @@ async def _report_style(_: Request) -> Response:
 
 
 async def _events(request: Request) -> Response:
-    """Tell an open page which models change, as server-sent events."""
+    """Send an open page again after each change, as server-sent events; the query names its address."""
     session = await session_of(request)
     try:
-        await session.caller()
+        caller = await session.access.caller()
     except NotAuthenticated:
         return Response(status_code=204)  # Which tells a browser not to connect again.
-    return StreamingResponse(events(session.live), media_type="text/event-stream")
+    address = request.query_params.get("page", "")
+    made = live_page(request, session.access, address)
+    if made is None:
+        return page(request, "fault", _NO_PAGE, 404)
+    shown = session.access.page(address, made)
+
+    async def sent() -> AsyncIterator[bytes]:
+        with session.showing(shown) as queue:
+            async for event in events(queue, caller.expires_at):
+                yield event
+
+    return StreamingResponse(sent(), media_type="text/event-stream")
 
 
 async def _find(request: Request) -> Response:

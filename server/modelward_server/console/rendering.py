@@ -1,7 +1,7 @@
 """Pages of the console: templates, and what every page shows."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -30,6 +30,8 @@ class Frame:
     """Whether the user may request a retraining."""
     path: str
     at: datetime
+    whole: bool = True
+    """Whether the page is rendered with what stands around it."""
 
 
 def frame(request: Request) -> Frame:
@@ -62,5 +64,13 @@ def page(request: Request, template: str, view: Any, status: int = 200) -> Respo
     """
     if request.path_params.get("twin"):
         return Response(json.dumps(to_json(view), indent=2), status, media_type="application/json")
-    filled = _templates.get_template(f"templates/{template}.html.jinja").render(view=view, frame=frame(request))
-    return HTMLResponse(filled, status)
+    return HTMLResponse(_filled(template, view, frame(request)), status)
+
+
+def main_part(request: Request, template: str, view: Any) -> str:
+    """Return what a page shows, without the frame around it, which belongs to one session."""
+    return _filled(template, view, replace(frame(request), whole=False))
+
+
+def _filled(template: str, view: Any, around: Frame) -> str:
+    return _templates.get_template(f"templates/{template}.html.jinja").render(view=view, frame=around)

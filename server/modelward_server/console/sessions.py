@@ -2,12 +2,14 @@
 
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
 
 from modelward import AsyncClient, Caller
 from modelward_server.console.live import Live
+from modelward_server.console.live_pages import LivePage, Newest, newest, put
 
 MAX_SESSIONS = 1000
 """Of more than this, the one that was used least recently ends."""
@@ -19,23 +21,21 @@ Connect = Callable[[str], AsyncClient]
 """Returns a client with a token; an empty one where the server does not ask for any."""
 
 
-@dataclass
-class Session:
-    """One user's session; all users without a credential share one, because they have the same rights."""
+class Access:
+    """What one credential gives: a client with it, who its user is, and what its open pages share.
 
-    client: AsyncClient
-    signed_in: bool
-    """Whether its user gave a token here, and may sign out."""
-    form_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
-    """The secret in its forms, which no other site can read."""
-    used_at: float = field(default_factory=time.monotonic)
-    live: Live = field(init=False)
-    """The changes that its open pages are told."""
-    _caller: Caller | None = None
-    _asked_at: float = -CALLER_SECONDS
+    Args:
+        client: has the credential.
+    """
 
-    def __post_init__(self) -> None:
-        self.live = Live(self.client)
+    def __init__(self, client: AsyncClient) -> None:
+        self.client = client
+        self.live = Live(client, self.forget_caller)
+        self.sessions = 0
+        """How many sessions have it."""
+        self._pages: dict[str, LivePage] = {}
+        self._caller: Caller | None = None
+        self._asked_at = -CALLER_SECONDS
 
     async def caller(self) -> Caller:
         """Return who its user is to the server, as the server said within the last `CALLER_SECONDS`.
@@ -47,6 +47,51 @@ class Session:
             self._caller, self._asked_at = await self.client.get_caller(), time.monotonic()
         return self._caller
 
+    def forget_caller(self) -> None:
+        """Ask the server again who its user is."""
+        self._caller = None
+
+    def page(self, address: str, make: Callable[[Live], LivePage]) -> LivePage:
+        """Return the open page of an address, which all of its users share."""
+        self._pages = {key: page for key, page in self._pages.items() if not page.ended}
+        if address not in self._pages:
+            self._pages[address] = make(self.live)
+        return self._pages[address]
+
+
+@dataclass
+class Session:
+    """One user's session; all users without a credential share one, because they have the same rights."""
+
+    access: Access
+    signed_in: bool
+    """Whether its user gave a token here, and may sign out."""
+    form_key: str = field(default_factory=lambda: secrets.token_urlsafe(32))
+    """The secret in its forms, which no other site can read."""
+    used_at: float = field(default_factory=time.monotonic)
+    _open: set[Newest] = field(default_factory=set)
+
+    @property
+    def client(self) -> AsyncClient:
+        """The client with its user's credential."""
+        return self.access.client
+
+    @contextmanager
+    def showing(self, page: LivePage) -> Iterator[Newest]:
+        """Show an open page in this session, until the session ends."""
+        queue = newest()
+        self._open.add(queue)
+        try:
+            with page.showing(queue):
+                yield queue
+        finally:
+            self._open.discard(queue)
+
+    def end(self) -> None:
+        """End its open pages."""
+        for queue in self._open:
+            put(queue, None)
+
 
 class Sessions:
     """All sessions of one console."""
@@ -54,10 +99,11 @@ class Sessions:
     def __init__(self, connect: Connect) -> None:
         self._connect = connect
         self._by_key: dict[str, Session] = {}
+        self._by_token: dict[str, Access] = {}
 
     def without_credential(self) -> Session:
         """Return the session of everybody without a credential."""
-        return self._used("") or self._keep("", Session(self._connect(""), signed_in=False))
+        return self._used("") or self._keep("", Session(self._access(""), signed_in=False))
 
     async def of_bearer(self, token: str) -> Session:
         """Return the session of a token that a proxy sends with each request.
@@ -69,7 +115,7 @@ class Sessions:
         if session := self._used(key):
             return session
         await self._make_room()
-        return self._keep(key, Session(self._connect(token), signed_in=False))
+        return self._keep(key, Session(self._access(token), signed_in=False))
 
     async def sign_in(self, token: str) -> str:
         """Open a session for a token that the server accepts, and return the secret for its cookie.
@@ -77,15 +123,15 @@ class Sessions:
         Raises:
             ModelwardError: the server does not accept it, or does not answer.
         """
-        client = self._connect(token)
+        access = self._access(token)
         try:
-            await client.get_caller()
+            await access.client.get_caller()
+            await self._make_room()
         except BaseException:
-            await client.close()
+            await self._close_unused(access)
             raise
-        await self._make_room()
         key = secrets.token_urlsafe(32)
-        self._keep(key, Session(client, signed_in=True))
+        self._keep(key, Session(access, signed_in=True))
         return key
 
     def find(self, key: str) -> Session | None:
@@ -93,9 +139,11 @@ class Sessions:
         return self._used(key) if key else None
 
     async def end(self, key: str) -> None:
-        """End a session, and its connection."""
+        """End a session with its open pages, and its connection where no other session has the same credential."""
         if session := self._by_key.pop(key, None):
-            await session.client.close()
+            session.end()
+            session.access.sessions -= 1
+            await self._close_unused(session.access)
 
     async def end_all(self) -> None:
         """End every session."""
@@ -109,7 +157,19 @@ class Sessions:
         session.used_at = now
         return session
 
+    def _access(self, token: str) -> Access:
+        key = sha256(token.encode()).hexdigest()
+        if key not in self._by_token:
+            self._by_token[key] = Access(self._connect(token))
+        return self._by_token[key]
+
+    async def _close_unused(self, access: Access) -> None:
+        if not access.sessions:
+            self._by_token = {key: one for key, one in self._by_token.items() if one is not access}
+            await access.client.close()
+
     def _keep(self, key: str, session: Session) -> Session:
+        session.access.sessions += 1
         self._by_key[key] = session
         return session
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from modelward import AsyncClient
-from modelward.lifecycle import EngineStatus, ModelRollout, RolloutState, VersionRef
+from modelward.lifecycle import EngineStatus, EventKind, ModelRollout, RolloutState, VersionRef
 from modelward_server.console.pages.lists import ROWS
 
 TEMPLATE = "engines"
+FOLLOWS = frozenset({EventKind.ENGINE, EventKind.TRANSITION, EventKind.HALTED, EventKind.RESUMED})
 COLUMNS = 30
 """The most engines of the grid."""
 SEVERITY = {RolloutState.FAILED: 0, RolloutState.LAGGING: 1, RolloutState.GONE: 2, RolloutState.CONVERGED: 3}

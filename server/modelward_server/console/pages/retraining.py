@@ -8,11 +8,13 @@ from starlette.requests import Request
 
 from modelward import AsyncClient
 from modelward.errors import ModelwardError
+from modelward.lifecycle import EventKind
 from modelward.retraining import DueModel, Job, JobState, Schedule
 from modelward.schedules import Firing, FiringRecord
 from modelward_server.console.pages.lists import ROWS, first
 
 TEMPLATE = "retraining"
+FOLLOWS = frozenset({EventKind.JOB, EventKind.DRIFT_ALARM, EventKind.PERFORMANCE_ALARM, EventKind.VERSION_CHANGED})
 NEXT = 5
 """The most firings that are predicted for each schedule."""
 JOBS = {JobState.FAILED: 15, JobState.LEASED: 20, JobState.PENDING: 15}

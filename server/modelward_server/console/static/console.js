@@ -14,25 +14,36 @@ document.addEventListener("input", async ({ target }) => {
   if (number === wanted) await replace(`?as_of=${encodeURIComponent(input.value)}`, "then", () => number === wanted);
 });
 
+const parsed = (text) => new DOMParser().parseFromString(text, "text/html");
+
 // Fetches a page of this console, and takes over one part of it.
 async function replace(address, id, stillWanted = () => true) {
   const answer = await fetch(address);
-  const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-  const part = page.getElementById(id);
+  const part = parsed(await answer.text()).getElementById(id);
   if (answer.ok && part && stillWanted()) document.getElementById(id).replaceWith(part);
 }
 
-// Whoever is typing or reads a list by the keyboard is not disturbed.
+// Whoever is typing or reads a list by the keyboard is not disturbed: the newest change waits until he leaves it.
+let newest = null;
 const busy = (live) => live !== document.activeElement && live.contains(document.activeElement);
+function takeOver() {
+  const live = document.getElementById("live");
+  if (newest === null || busy(live)) return;
+  const part = parsed(newest).getElementById("live");
+  newest = null;
+  if (!part) return;
+  // What the slider was moved to stays.
+  if (wanted) [".asof", "#then"].forEach((kept) => part.querySelector(kept)?.replaceWith(live.querySelector(kept)));
+  live.replaceWith(part);
+  sliders();
+}
 
 if (document.getElementById("live")) {
-  const changes = new EventSource("/events");
-  changes.addEventListener("message", async ({ data }) => {
-    const live = document.getElementById("live");
-    const concerned = !live.dataset.model || JSON.parse(data).includes(live.dataset.model);
-    if (!concerned || busy(live)) return;
-    await replace(location.href, "live");
-    sliders();
+  const changes = new EventSource(`/events?page=${encodeURIComponent(location.pathname + location.search)}`);
+  changes.addEventListener("message", ({ data }) => {
+    newest = data;
+    takeOver();
   });
+  document.addEventListener("focusout", () => setTimeout(takeOver));
   addEventListener("pagehide", () => changes.close());
 }

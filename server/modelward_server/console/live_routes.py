@@ -1,0 +1,68 @@
+"""Which page an open browser shows, and what concerns it."""
+
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
+
+from starlette.requests import Request
+from starlette.routing import Match, Route
+
+from modelward.lifecycle import EventKind, ModelEvent
+from modelward_server.console.live import Live
+from modelward_server.console.live_pages import LivePage
+from modelward_server.console.pages import engines, model, now, retraining, rollout, version
+from modelward_server.console.rendering import main_part
+from modelward_server.console.sessions import Access
+
+PAGES: dict[str, ModuleType] = {
+    "/": now,
+    "/models/{model}": model,
+    "/models/{model}/versions/{version:int}": version,
+    "/models/{model}/rollout": rollout,
+    "/engines": engines,
+    "/retraining": retraining,
+}
+"""The pages that follow changes; `FOLLOWS` of a module are the kinds that concern it, all where it has none."""
+EVERY_KIND = frozenset(EventKind)
+
+
+def live_page(request: Request, access: Access, address: str) -> Callable[[Live], LivePage] | None:
+    """Return what makes the page of an address; None if no page there follows changes.
+
+    Args:
+        request: that of the browser.
+        access: the user's.
+        address: path and query of the page.
+    """
+    for path, module in PAGES.items():
+        parameters = _parameters(Route(path, endpoint=live_page), address)
+        if parameters is not None:
+            return _made(_request_of(request, address, parameters), access, module)
+    return None
+
+
+def _parameters(route: Route, address: str) -> dict[str, Any] | None:
+    """Return the parameters in the path of an address; None if it is not of this route."""
+    match, scope = route.matches({"type": "http", "method": "GET", "path": address.partition("?")[0]})
+    return dict(scope["path_params"]) if match is Match.FULL else None
+
+
+def _request_of(request: Request, address: str, parameters: dict[str, Any]) -> Request:
+    """Return a request of the page that has nothing of one session."""
+    path, _, query = address.partition("?")
+    own = {"path": path, "query_string": query.encode(), "path_params": parameters}
+    return Request({"type": "http", "method": "GET", "headers": [], "app": request.app, **own})
+
+
+def _made(request: Request, access: Access, module: ModuleType) -> Callable[[Live], LivePage]:
+    name = request.path_params.get("model")
+    kinds: frozenset[EventKind] = getattr(module, "FOLLOWS", EVERY_KIND)
+
+    async def render() -> str:
+        request.state.caller = await access.caller()
+        return main_part(request, module.TEMPLATE, await module.fetch(access.client, request))
+
+    def concerns(event: ModelEvent) -> bool:
+        return event.kind in kinds and name in {None, event.model}
+
+    return lambda live: LivePage(live, render, concerns)
