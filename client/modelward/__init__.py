@@ -22,6 +22,14 @@ from modelward.abtest import (
     Variant,
     VariantResult,
 )
+from modelward.backtest import (
+    Backtest,
+    BacktestTrials,
+    Overfitting,
+    SelectionOverfitting,
+    SharpeHaircut,
+    ValidationFold,
+)
 from modelward.caller import Caller, Role
 from modelward.comparison import (
     BatchBenchmark,
@@ -166,6 +174,8 @@ __all__ = [
     "AttentionKind",
     "AuditRecord",
     "AuditVerification",
+    "Backtest",
+    "BacktestTrials",
     "BatchBenchmark",
     "Caller",
     "CatchUp",
@@ -229,6 +239,7 @@ __all__ = [
     "OnDrift",
     "OnPerformance",
     "Outcome",
+    "Overfitting",
     "Overlap",
     "Overview",
     "OverviewTotals",
@@ -256,8 +267,10 @@ __all__ = [
     "SchedulePolicy",
     "SchedulePreview",
     "ScheduleProblem",
+    "SelectionOverfitting",
     "SessionChoice",
     "Severity",
+    "SharpeHaircut",
     "SignificanceTest",
     "Stage",
     "TimeWindow",
@@ -265,6 +278,7 @@ __all__ = [
     "TransitionResult",
     "Trial",
     "TrialResult",
+    "ValidationFold",
     "Variant",
     "VariantResult",
     "Verdict",

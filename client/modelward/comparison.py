@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from modelward._record import Record, TableRecord, counted, quoted, sentence
+from modelward.backtest import Overfitting
 from modelward.drift import TimeWindow
 from modelward.lifecycle import VersionRef
 from modelward.shared.figures import difference, metric, p_equals, percent
@@ -197,9 +198,13 @@ class DeflatedSharpe(Record):
     probability: float
     """Probability that the true ratio exceeds the expected maximum of `trials` strategies without skill."""
     trials: int
-    """Number of versions of the model in the registry."""
+    """Number of trials: those given with the comparison, or with which the model's versions were registered."""
     expected_by_luck: float
     """Expected maximum of the annualized ratio over so many trials without any skill."""
+    probabilistic: float = 0.0
+    """Probability that the true ratio is above 0 (Bailey and Lopez de Prado 2012)."""
+    minimum_rows: float | None = None
+    """Number of rows that would show that at 95 %; None if the observed ratio is not above 0."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -317,6 +322,8 @@ class Comparison(TableRecord):
     """The p-value of the hypothesis that no version beats the baseline, over all versions jointly (Hansen 2005)."""
     window: TimeWindow | None = None
     """The times and groups of the rows; None when they were taken to be in order of time."""
+    overfitting: Overfitting | None = None
+    """What the trials that were given say of the selection; None without any."""
 
     @property
     def summary(self) -> str:

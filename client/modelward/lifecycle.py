@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Generic, TypeVar
 
 from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
+from modelward.backtest import Overfitting, ValidationFold
 from modelward.shared.figures import metric, p_equals, statistic
 from modelward.signature import Signature
 
@@ -212,6 +213,10 @@ class ModelVersion(Record):
     """The columns that its model takes, what it predicts, and its classes; None while nothing is known."""
     trial: Trial | None = None
     """Whether its model loads and predicts; None for a version of a server that does not try."""
+    overfitting: Overfitting | None = None
+    """What the number of configurations that were tried says of its backtest; None if it was not told."""
+    folds: tuple[ValidationFold, ...] = ()
+    """The folds of its cross-validation."""
 
     @property
     def ref(self) -> VersionRef:
@@ -351,6 +356,12 @@ class PromotionPolicy(Record):
     """Whether it must be promoted by someone other than the person who registered it."""
     disabled_gates: tuple[str, ...] = ()
     """Gates that apply unless they are named here: `usable`, which a version passes that loads and predicts."""
+    max_pbo: float | None = None
+    """The highest probability of overfitting, by the returns of its trials; None means no condition."""
+    min_deflated_sharpe: float | None = None
+    """The lowest deflated Sharpe ratio, a probability, by the same returns or by its newest comparison with returns."""
+    min_track_record: float | None = None
+    """The confidence, such as 0.95, with which its returns must be enough to show a Sharpe ratio above 0."""
     etag: str = ""
     """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
 

@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Literal
 
 from modelward._async.uploading import AsyncUploading
+from modelward._backtest import trials_to_proto
 from modelward._coerce import AnyVersion, as_names, as_ref
 from modelward._comparing import as_metric, feature_columns, put_data
 from modelward._transfers import MESSAGE_BYTES
@@ -51,6 +52,7 @@ class AsyncComparisons(AsyncUploading):
         ignore: Collection[str] = (),
         time: Any = None,
         group: Any = None,
+        trials: Any = None,
         on_progress: Callable[[ComparisonProgress], None] | None = None,
         timeout: float = COMPARE_TIMEOUT_SECONDS,
     ) -> Comparison:
@@ -91,6 +93,9 @@ class AsyncComparisons(AsyncUploading):
             group: the group of each row where several rows have the same time, such as its symbol: the name of a
                 column, or values. Text or integers; none missing. A pair of time and group must not repeat. The column
                 is not a feature; give its values where it is one.
+            trials: the configurations that were tried to find these versions, as for `register`: their number deflates
+                the Sharpe ratios, and their returns give the probability of overfitting. By default as many as the
+                versions of each model were registered with.
             on_progress: called after each step.
             timeout: seconds in total; the call ends earlier if the server sends nothing for a minute.
 
@@ -126,10 +131,12 @@ class AsyncComparisons(AsyncUploading):
             seed=seed,
             cost_bps=cost_bps,
             periods_per_year=periods_per_year,
+            trials=trials_to_proto(trials),
         )
         put_data(request, X, y, returns, ids, sent, as_names(ignore, "ignore"), time, group)
         if request.ByteSize() > MESSAGE_BYTES:
-            await self._upload_tables([request.data, *(prediction.data for prediction in request.predictions)], timeout)
+            tables = [request.data, request.trials.returns, *(prediction.data for prediction in request.predictions)]
+            await self._upload_tables([table for table in tables if table.WhichOneof("source")], timeout)
         answer = await self._compared(request, on_progress or (lambda _: None), timeout)
         if not answer.HasField("comparison"):
             raise UnexpectedError("the server ended the comparison without a verdict")

@@ -3,17 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from modelward._backtest import INLINE_BYTES, trials_to_proto
 from modelward._coerce import as_names
 from modelward._reference import ReferenceArguments, checked_reference, inline_reference, save_reference
 from modelward._sync.uploading import Uploading
 from modelward._transfers import MESSAGE_BYTES
+from modelward.backtest import ValidationFold
 from modelward.lifecycle import ModelFormat, ModelVersion
 from modelward.retraining import Job
 from modelward.shared import model_files
+from modelward.shared.convert.backtest import fold_to_proto
 from modelward.shared.convert.common import file_to_proto
 from modelward.shared.convert.lifecycle import format_to_proto, version_from_proto
 from modelward.shared.convert.signature import signature_to_proto
@@ -40,6 +43,8 @@ class Registering(Uploading):
         time: Any = None,
         group: Any = None,
         signature: Signature | None = None,
+        trials: Any = None,
+        folds: Sequence[ValidationFold] = (),
         job: Job | None = None,
         request_id: str = "",
         timeout: float | None = None,
@@ -62,6 +67,11 @@ class Registering(Uploading):
             group: the group of each row of `reference`, as for `set_reference`.
             signature: the columns that the model takes, what it predicts, and its classes; taken from the object by
                 default, completed by the reference, and found by the server for files.
+            trials: the configurations that were tried before this one was chosen: their number, or their returns as a
+                table of shape (periods, configurations) in the order of time, the URI of Parquet files, or a
+                `BacktestTrials`. The version then has `overfitting`, and its Sharpe ratio counts as the best of so
+                many.
+            folds: the folds of its cross-validation.
             job: the retraining job that produced the version, as returned by `lease_job`: only its holder may register
                 it, and a job has one version.
             request_id: a UUID of the caller's own, with which the same call can be repeated after a crash: it returns
@@ -83,6 +93,7 @@ class Registering(Uploading):
             spx-trend/3 training ('default',)
         """
         checked = checked_reference(reference, as_names(ignore, "ignore"), time, group)
+        tried = trials_to_proto(trials)
         with model_files.saved(model) as saved:
             self._upload(saved, timeout)
             request = pb.RegisterModelVersionRequest(
@@ -98,6 +109,8 @@ class Registering(Uploading):
                 signature=signature_to_proto(signature or saved.signature),
                 job_id=job.job_id if job else "",
                 fence=job.fence if job else 0,
+                trials=tried,
+                folds=map(fold_to_proto, folds),
                 request_id=request_id,
             )
         return self._register(request, checked, timeout)
@@ -112,6 +125,8 @@ class Registering(Uploading):
         tags: Mapping[str, str] | None = None,
         description: str = "",
         signature: Signature | None = None,
+        trials: Any = None,
+        folds: Sequence[ValidationFold] = (),
         job: Job | None = None,
         request_id: str = "",
         timeout: float | None = None,
@@ -126,6 +141,8 @@ class Registering(Uploading):
             tags: free labels, as text.
             description: what distinguishes this version.
             signature: the columns that it takes, what it predicts, and its classes; taken from the object by default.
+            trials: the configurations that were tried, as for `register`.
+            folds: the folds of its cross-validation.
             job: the retraining job that produced the version, as returned by `lease_job`.
             request_id: a UUID of the caller's own, as for `register`.
             timeout: seconds for each of the calls involved; those of the client by default.
@@ -147,6 +164,8 @@ class Registering(Uploading):
             tags=tags,
             description=description,
             signature=signature,
+            trials=trials,
+            folds=folds,
             job=job,
             request_id=request_id,
             timeout=timeout,
@@ -167,6 +186,8 @@ class Registering(Uploading):
         time: Any = None,
         group: Any = None,
         signature: Signature | None = None,
+        trials: Any = None,
+        folds: Sequence[ValidationFold] = (),
         job: Job | None = None,
         request_id: str = "",
         timeout: float | None = None,
@@ -187,6 +208,8 @@ class Registering(Uploading):
             time: the time of each row of `reference`, a column's name or values, as for `set_reference`.
             group: the group of each row of `reference`, as for `set_reference`.
             signature: the columns that it takes, what it predicts, and its classes; found by the server by default.
+            trials: the configurations that were tried, as for `register`.
+            folds: the folds of its cross-validation.
             job: the retraining job that produced the version, as returned by `lease_job`.
             request_id: a UUID of the caller's own, as for `register`.
             timeout: seconds for each of the calls involved; those of the client by default.
@@ -213,6 +236,8 @@ class Registering(Uploading):
             signature=signature_to_proto(signature),
             job_id=job.job_id if job else "",
             fence=job.fence if job else 0,
+            trials=trials_to_proto(trials),
+            folds=map(fold_to_proto, folds),
             request_id=request_id,
         )
         return self._register(request, checked, timeout)
@@ -223,7 +248,9 @@ class Registering(Uploading):
         reference: ReferenceArguments,
         timeout: float | None,
     ) -> ModelVersion:
-        """Register a version together with its reference."""
+        """Register a version together with its reference and its trials."""
+        if request.trials.returns.ByteSize() > INLINE_BYTES:
+            self._upload_tables([request.trials.returns], timeout)
         self._add_reference(request, reference, timeout)
         answer = self._call(self._lifecycle.RegisterModelVersion, request, timeout)
         if request.HasField("reference") and not answer.version.references:

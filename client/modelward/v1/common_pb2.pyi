@@ -422,6 +422,312 @@ class ArtifactFile(_message.Message):
 
 Global___ArtifactFile: _TypeAlias = ArtifactFile  # noqa: Y015
 
+@_typing.final
+class BacktestTrials(_message.Message):
+    """The configurations of a model that were tried, of which the best was chosen."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COUNT_FIELD_NUMBER: _builtins.int
+    RETURNS_FIELD_NUMBER: _builtins.int
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    PERIODS_PER_YEAR_FIELD_NUMBER: _builtins.int
+    count: _builtins.int
+    """How many there were."""
+    chosen: _builtins.str
+    """The column of the configuration that was chosen. Empty: the one with the highest Sharpe ratio."""
+    periods_per_year: _builtins.float
+    """The number of periods in a year, to annualize ratios. 0: 252."""
+    @_builtins.property
+    def returns(self) -> Global___Dataset:
+        """Their returns over the same periods, as fractions, in the order of time: one column for each configuration,
+        without missing values. Columns of times are left out.
+        """
+
+    def __init__(
+        self,
+        *,
+        count: _builtins.int = ...,
+        returns: Global___Dataset | None = ...,
+        chosen: _builtins.str = ...,
+        periods_per_year: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "returns", b"returns", "tried", b"tried"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chosen", b"chosen", "count", b"count", "periods_per_year", b"periods_per_year", "returns", b"returns", "tried", b"tried"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_tried: _TypeAlias = _typing.Literal["count", "returns"]  # noqa: Y015
+    _WhichOneofArgType_tried: _TypeAlias = _typing.Literal["tried", b"tried"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_tried) -> _WhichOneofReturnType_tried | None: ...
+
+Global___BacktestTrials: _TypeAlias = BacktestTrials  # noqa: Y015
+
+@_typing.final
+class Overfitting(_message.Message):
+    """How likely a chosen configuration is only the luckiest of those that were tried."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRIALS_FIELD_NUMBER: _builtins.int
+    BACKTEST_FIELD_NUMBER: _builtins.int
+    trials: _builtins.int
+    """How many were tried."""
+    @_builtins.property
+    def backtest(self) -> Global___Backtest:
+        """What their returns say. Absent: only their number is known."""
+
+    def __init__(
+        self,
+        *,
+        trials: _builtins.int = ...,
+        backtest: Global___Backtest | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["backtest", b"backtest"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backtest", b"backtest", "trials", b"trials"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Overfitting: _TypeAlias = Overfitting  # noqa: Y015
+
+@_typing.final
+class Backtest(_message.Message):
+    """Statistics of the returns of all configurations that were tried. Ratios are annualized."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHOSEN_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    PERIODS_PER_YEAR_FIELD_NUMBER: _builtins.int
+    SHARPE_FIELD_NUMBER: _builtins.int
+    PROBABILISTIC_SHARPE_FIELD_NUMBER: _builtins.int
+    MINIMUM_ROWS_FIELD_NUMBER: _builtins.int
+    DEFLATED_SHARPE_FIELD_NUMBER: _builtins.int
+    EXPECTED_BY_LUCK_FIELD_NUMBER: _builtins.int
+    HAIRCUTS_FIELD_NUMBER: _builtins.int
+    SELECTION_FIELD_NUMBER: _builtins.int
+    chosen: _builtins.str
+    """The chosen configuration."""
+    rows: _builtins.int
+    """Number of periods."""
+    periods_per_year: _builtins.float
+    """The number of periods in a year."""
+    sharpe: _builtins.float
+    """The Sharpe ratio of the chosen one."""
+    probabilistic_sharpe: _builtins.float
+    """The probability that its true ratio is above 0 (Bailey and Lopez de Prado 2012)."""
+    minimum_rows: _builtins.float
+    """The number of periods that would show at 95 % that its true ratio is above 0; absent if the observed one is not."""
+    deflated_sharpe: _builtins.float
+    """The probability that its true ratio exceeds the maximum expected of as many trials without skill (Bailey and Lopez
+    de Prado 2014), with the sample variance of the trials' ratios.
+    """
+    expected_by_luck: _builtins.float
+    """The ratio that is expected of the best of as many trials without skill."""
+    @_builtins.property
+    def haircuts(self) -> _containers.RepeatedCompositeFieldContainer[Global___SharpeHaircut]:
+        """The ratio after corrections for the number of trials (Harvey and Liu 2015)."""
+
+    @_builtins.property
+    def selection(self) -> Global___SelectionOverfitting:
+        """The probability of overfitting, by combinatorially symmetric cross-validation; absent for one trial, or fewer than
+        16 periods.
+        """
+
+    def __init__(
+        self,
+        *,
+        chosen: _builtins.str = ...,
+        rows: _builtins.int = ...,
+        periods_per_year: _builtins.float = ...,
+        sharpe: _builtins.float = ...,
+        probabilistic_sharpe: _builtins.float = ...,
+        minimum_rows: _builtins.float | None = ...,
+        deflated_sharpe: _builtins.float = ...,
+        expected_by_luck: _builtins.float = ...,
+        haircuts: _abc.Iterable[Global___SharpeHaircut] | None = ...,
+        selection: Global___SelectionOverfitting | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_minimum_rows", b"_minimum_rows", "minimum_rows", b"minimum_rows", "selection", b"selection"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_minimum_rows", b"_minimum_rows", "chosen", b"chosen", "deflated_sharpe", b"deflated_sharpe", "expected_by_luck", b"expected_by_luck", "haircuts", b"haircuts", "minimum_rows", b"minimum_rows", "periods_per_year", b"periods_per_year", "probabilistic_sharpe", b"probabilistic_sharpe", "rows", b"rows", "selection", b"selection", "sharpe", b"sharpe"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__minimum_rows: _TypeAlias = _typing.Literal["minimum_rows"]  # noqa: Y015
+    _WhichOneofArgType__minimum_rows: _TypeAlias = _typing.Literal["_minimum_rows", b"_minimum_rows"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__minimum_rows) -> _WhichOneofReturnType__minimum_rows | None: ...
+
+Global___Backtest: _TypeAlias = Backtest  # noqa: Y015
+
+@_typing.final
+class SharpeHaircut(_message.Message):
+    """A Sharpe ratio after a correction for the number of trials."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METHOD_FIELD_NUMBER: _builtins.int
+    P_VALUE_FIELD_NUMBER: _builtins.int
+    SHARPE_FIELD_NUMBER: _builtins.int
+    method: _builtins.str
+    """The correction: "bonferroni", "holm" or "bhy" (Benjamini, Hochberg and Yekutieli)."""
+    p_value: _builtins.float
+    """The adjusted two-sided p-value."""
+    sharpe: _builtins.float
+    """The annualized ratio whose p-value, as that of a single trial, is the adjusted one."""
+    def __init__(
+        self,
+        *,
+        method: _builtins.str = ...,
+        p_value: _builtins.float = ...,
+        sharpe: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "p_value", b"p_value", "sharpe", b"sharpe"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SharpeHaircut: _TypeAlias = SharpeHaircut  # noqa: Y015
+
+@_typing.final
+class SelectionOverfitting(_message.Message):
+    """The overfitting of a selection by the Sharpe ratio (Bailey, Borwein, Lopez de Prado and Zhu 2017): the periods are cut
+    into blocks, and each half of the blocks is the sample once.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BLOCKS_FIELD_NUMBER: _builtins.int
+    PROBABILITY_FIELD_NUMBER: _builtins.int
+    LOGITS_FIELD_NUMBER: _builtins.int
+    SLOPE_FIELD_NUMBER: _builtins.int
+    LOSS_PROBABILITY_FIELD_NUMBER: _builtins.int
+    blocks: _builtins.int
+    """Number of blocks."""
+    probability: _builtins.float
+    """The share of splits in which the best in sample is at or below the median out of sample."""
+    slope: _builtins.float
+    """The slope of its ratio out of sample on that in sample; below 0, what does better in sample does worse outside."""
+    loss_probability: _builtins.float
+    """The share of splits in which it loses out of sample."""
+    @_builtins.property
+    def logits(self) -> _containers.RepeatedCompositeFieldContainer[Global___LogitCount]:
+        """The logits of its relative rank out of sample: each distinct one, ascending."""
+
+    def __init__(
+        self,
+        *,
+        blocks: _builtins.int = ...,
+        probability: _builtins.float = ...,
+        logits: _abc.Iterable[Global___LogitCount] | None = ...,
+        slope: _builtins.float = ...,
+        loss_probability: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["blocks", b"blocks", "logits", b"logits", "loss_probability", b"loss_probability", "probability", b"probability", "slope", b"slope"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SelectionOverfitting: _TypeAlias = SelectionOverfitting  # noqa: Y015
+
+@_typing.final
+class LogitCount(_message.Message):
+    """How often a logit occurred."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOGIT_FIELD_NUMBER: _builtins.int
+    SPLITS_FIELD_NUMBER: _builtins.int
+    logit: _builtins.float
+    """The logit."""
+    splits: _builtins.int
+    """Number of splits."""
+    def __init__(
+        self,
+        *,
+        logit: _builtins.float = ...,
+        splits: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["logit", b"logit", "splits", b"splits"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LogitCount: _TypeAlias = LogitCount  # noqa: Y015
+
+@_typing.final
+class ValidationFold(_message.Message):
+    """One fold of a cross-validation."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class MetricsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.float
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    NAME_FIELD_NUMBER: _builtins.int
+    METRICS_FIELD_NUMBER: _builtins.int
+    TRAIN_ROWS_FIELD_NUMBER: _builtins.int
+    TEST_ROWS_FIELD_NUMBER: _builtins.int
+    TRAIN_FROM_FIELD_NUMBER: _builtins.int
+    TRAIN_UNTIL_FIELD_NUMBER: _builtins.int
+    TEST_FROM_FIELD_NUMBER: _builtins.int
+    TEST_UNTIL_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, such as "3" or "2023-Q4"."""
+    train_rows: _builtins.int
+    """Number of training rows; 0 if it was not recorded."""
+    test_rows: _builtins.int
+    """Number of test rows."""
+    train_from: _builtins.str
+    """The first time of the training, as text such as "2019-01-02"; empty if it was not recorded."""
+    train_until: _builtins.str
+    """The last time of the training."""
+    test_from: _builtins.str
+    """The first time of the test."""
+    test_until: _builtins.str
+    """The last time of the test."""
+    @_builtins.property
+    def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
+        """Its metrics; each value finite."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
+        train_rows: _builtins.int = ...,
+        test_rows: _builtins.int = ...,
+        train_from: _builtins.str = ...,
+        train_until: _builtins.str = ...,
+        test_from: _builtins.str = ...,
+        test_until: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["metrics", b"metrics", "name", b"name", "test_from", b"test_from", "test_rows", b"test_rows", "test_until", b"test_until", "train_from", b"train_from", "train_rows", b"train_rows", "train_until", b"train_until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ValidationFold: _TypeAlias = ValidationFold  # noqa: Y015
+
 LOCATION_FIELD_NUMBER: _builtins.int
 CONTENT_FIELD_NUMBER: _builtins.int
 location: _extension_dict._ExtensionFieldDescriptor[_descriptor_pb2.FieldOptions, _builtins.bool]

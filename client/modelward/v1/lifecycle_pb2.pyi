@@ -539,6 +539,8 @@ class ModelVersion(_message.Message):
     MODEL_FILE_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     TRIAL_FIELD_NUMBER: _builtins.int
+    OVERFITTING_FIELD_NUMBER: _builtins.int
+    FOLDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -613,6 +615,14 @@ class ModelVersion(_message.Message):
     def trial(self) -> Global___Trial:
         """Whether the model loads and predicts."""
 
+    @_builtins.property
+    def overfitting(self) -> _common_pb2.Overfitting:
+        """What the number of configurations that were tried says of its backtest; absent if it was not told."""
+
+    @_builtins.property
+    def folds(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ValidationFold]:
+        """The folds of its cross-validation."""
+
     def __init__(
         self,
         *,
@@ -640,10 +650,12 @@ class ModelVersion(_message.Message):
         model_file: _builtins.str = ...,
         signature: Global___Signature | None = ...,
         trial: Global___Trial | None = ...,
+        overfitting: _common_pb2.Overfitting | None = ...,
+        folds: _abc.Iterable[_common_pb2.ValidationFold] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "signature", b"signature", "stage_since", b"stage_since", "trial", b"trial", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "overfitting", b"overfitting", "signature", b"signature", "stage_since", b"stage_since", "trial", b"trial", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "format", b"format", "format_name", b"format_name", "framework", b"framework", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "model_file", b"model_file", "params", b"params", "references", b"references", "run_id", b"run_id", "signature", b"signature", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "trial", b"trial", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "model_file", b"model_file", "overfitting", b"overfitting", "params", b"params", "references", b"references", "run_id", b"run_id", "signature", b"signature", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "trial", b"trial", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1378,6 +1390,8 @@ class RegisterModelVersionRequest(_message.Message):
     FORMAT_NAME_FIELD_NUMBER: _builtins.int
     SIGNATURE_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
+    TRIALS_FIELD_NUMBER: _builtins.int
+    FOLDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name; a model that does not exist is created."""
     source_uri: _builtins.str
@@ -1426,6 +1440,14 @@ class RegisterModelVersionRequest(_message.Message):
         SetReference would refuse register nothing. Absent: the version has no reference.
         """
 
+    @_builtins.property
+    def trials(self) -> _common_pb2.BacktestTrials:
+        """The configurations that were tried before this one was chosen. Absent: not told."""
+
+    @_builtins.property
+    def folds(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ValidationFold]:
+        """The folds of its cross-validation, by unique names."""
+
     def __init__(
         self,
         *,
@@ -1444,10 +1466,12 @@ class RegisterModelVersionRequest(_message.Message):
         format_name: _builtins.str = ...,
         signature: Global___Signature | None = ...,
         reference: Global___ReferenceData | None = ...,
+        trials: _common_pb2.BacktestTrials | None = ...,
+        folds: _abc.Iterable[_common_pb2.ValidationFold] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "manifest", b"manifest", "reference", b"reference", "signature", b"signature", "source_uri", b"source_uri"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "manifest", b"manifest", "reference", b"reference", "signature", b"signature", "source_uri", b"source_uri", "trials", b"trials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "description", b"description", "fence", b"fence", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "reference", b"reference", "request_id", b"request_id", "signature", b"signature", "source_uri", b"source_uri", "tags", b"tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "description", b"description", "fence", b"fence", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "reference", b"reference", "request_id", b"request_id", "signature", b"signature", "source_uri", b"source_uri", "tags", b"tags", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_artifact: _TypeAlias = _typing.Literal["manifest", "source_uri"]  # noqa: Y015
     _WhichOneofArgType_artifact: _TypeAlias = _typing.Literal["artifact", b"artifact"]  # noqa: Y015
@@ -4145,6 +4169,9 @@ class PromotionPolicy(_message.Message):
     MATERIAL_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
     DISABLED_GATES_FIELD_NUMBER: _builtins.int
+    MAX_PBO_FIELD_NUMBER: _builtins.int
+    MIN_DEFLATED_SHARPE_FIELD_NUMBER: _builtins.int
+    MIN_TRACK_RECORD_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     require_comparison: _builtins.bool
@@ -4157,6 +4184,16 @@ class PromotionPolicy(_message.Message):
     """
     etag: _builtins.str
     """Changes with every change of the policy."""
+    max_pbo: _builtins.float
+    """The highest probability of overfitting, by the returns of its trials. Absent: no condition."""
+    min_deflated_sharpe: _builtins.float
+    """The lowest deflated Sharpe ratio, which is a probability, by the returns of its trials or by its newest comparison
+    with returns. Absent: no condition.
+    """
+    min_track_record: _builtins.float
+    """The confidence with which its returns must show a Sharpe ratio above 0, by as many rows as that takes; from the same
+    returns. Absent: no condition.
+    """
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricRange]:
         """Required ranges of the version's metrics."""
@@ -4190,12 +4227,26 @@ class PromotionPolicy(_message.Message):
         material: _builtins.bool = ...,
         etag: _builtins.str = ...,
         disabled_gates: _abc.Iterable[_builtins.str] | None = ...,
+        max_pbo: _builtins.float | None = ...,
+        min_deflated_sharpe: _builtins.float | None = ...,
+        min_track_record: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "max_pbo", b"max_pbo", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "freezes", b"freezes", "material", b"material", "metrics", b"metrics", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_tags", b"required_tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "freezes", b"freezes", "material", b"material", "max_pbo", b"max_pbo", "metrics", b"metrics", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_tags", b"required_tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__max_pbo: _TypeAlias = _typing.Literal["max_pbo"]  # noqa: Y015
+    _WhichOneofArgType__max_pbo: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo"]  # noqa: Y015
+    _WhichOneofReturnType__min_deflated_sharpe: _TypeAlias = _typing.Literal["min_deflated_sharpe"]  # noqa: Y015
+    _WhichOneofArgType__min_deflated_sharpe: _TypeAlias = _typing.Literal["_min_deflated_sharpe", b"_min_deflated_sharpe"]  # noqa: Y015
+    _WhichOneofReturnType__min_track_record: _TypeAlias = _typing.Literal["min_track_record"]  # noqa: Y015
+    _WhichOneofArgType__min_track_record: _TypeAlias = _typing.Literal["_min_track_record", b"_min_track_record"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_pbo) -> _WhichOneofReturnType__max_pbo | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_deflated_sharpe) -> _WhichOneofReturnType__min_deflated_sharpe | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_track_record) -> _WhichOneofReturnType__min_track_record | None: ...
 
 Global___PromotionPolicy: _TypeAlias = PromotionPolicy  # noqa: Y015
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from modelward.backtest import Overfitting
 from modelward.comparison import ComparisonProgress, DeflatedSharpe, Latency, Metric, ModelKind, ModelResult
 from modelward.data import Columns
 from modelward.drift import TimeWindow
@@ -89,6 +90,7 @@ class ComparisonResult:
     evaluation: Evaluation
     notes: tuple[str, ...]
     window: TimeWindow | None
+    overfitting: Overfitting | None = None
 
 
 @dataclass(frozen=True)
@@ -121,11 +123,12 @@ class RunningComparison:
         blob_path: maps the SHA-256 of a file to the path of its verified content.
         turn: limits how many models run at once on this server; concurrent models would distort the latencies.
         predictions: the predictions of versions that were run elsewhere and are not run here.
-        trials: the number of versions of each model.
+        trials: the number of trials of each model.
         run: computes the predictions of a version from its file, if not on this machine; `columns` then need no
             features.
         names: the columns of the reference of each version that has one, in their order.
         keys: the columns with the times and groups of the rows.
+        overfitting: what the trials that the request tells of say; they count instead of `trials`.
     """
 
     request: ComparisonRequest
@@ -139,6 +142,7 @@ class RunningComparison:
     run: Callable[[ModelVersion, Path], Awaitable[Run]] | None = None
     names: Mapping[VersionRef, Sequence[str]] = field(default_factory=dict)
     keys: RowKeys = NO_KEYS
+    overfitting: Overfitting | None = None
     answer: ComparisonResult = field(init=False)
 
     async def progress(self) -> AsyncIterator[ComparisonProgress]:
@@ -211,13 +215,13 @@ class RunningComparison:
         )
         evaluation = evaluate(scored, terms)
         latencies = {version: run.latency for version, run in runs.items()}
-        deflated = deflated_sharpes(scored, self.trials)
+        deflated = deflated_sharpes(scored, self.trials, self.overfitting)
         results = _results(evaluation, latencies, deflated, failures)
         all_notes = (*_left_out(work), *evaluation.notes, *notes, *self._assumed(work))
         rows = len(work.truth)
         kind = ModelKind.CLASSIFICATION if scored[baseline].classes else ModelKind.REGRESSION
         return ComparisonResult(
-            kind, rows, request.label, baseline, primary, results, evaluation, all_notes, work.window
+            kind, rows, request.label, baseline, primary, results, evaluation, all_notes, work.window, self.overfitting
         )
 
     def _assumed(self, work: _Prepared) -> tuple[str, ...]:

@@ -36,6 +36,7 @@ def save_comparison(session: Session, answer: ComparisonResult, actor: ActorCont
         confidence_set=answer.evaluation.confidence_set,
         spa_p_value=answer.evaluation.spa_p_value,
         window=answer.window,
+        overfitting=answer.overfitting,
     )
     row = ComparisonRow(comparison_id=comparison.comparison_id, created_at=actor.at, found=COMPARISON.dump(comparison))
     session.add(row)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy.orm import Session
 
+from modelward.backtest import Overfitting
 from modelward.comparison import ModelBenchmark
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
@@ -21,8 +22,7 @@ from modelward_server.comparison.cluster import run_on_cluster
 from modelward_server.comparison.compare import ComparisonRequest, ComparisonResult, RunningComparison
 from modelward_server.drift.references import default_reference, reference_columns
 from modelward_server.drift.row_order import RowKeys, keys_of, sort_rows
-from modelward_server.lifecycle.models import get_model
-from modelward_server.lifecycle.versions import get_version
+from modelward_server.lifecycle.versions import get_version, number_of_trials
 from modelward_server.runtime.admission import Admission
 from modelward_server.sandbox.sandbox import Limits, Run
 from modelward_server.storage.arrow_tables import arrow_columns
@@ -72,7 +72,11 @@ class ComparisonService:
         self.admission = Admission("comparisons and benchmarks", "comparisons", MAX_COMPARISONS)
 
     async def begin(
-        self, request: ComparisonRequest, data: Table, predictions: Mapping[VersionRef, Table]
+        self,
+        request: ComparisonRequest,
+        data: Table,
+        predictions: Mapping[VersionRef, Table],
+        overfitting: Overfitting | None = None,
     ) -> RunningComparison:
         """Read the inputs of a comparison, and return the comparison, which runs while its progress is iterated over.
 
@@ -80,6 +84,7 @@ class ComparisonService:
             request: the request of the comparison.
             data: the test data.
             predictions: the predictions of versions that were run elsewhere, each a table with the column of ids.
+            overfitting: what the trials that the request tells of say.
 
         Raises:
             InvalidField: the baseline is not among the compared versions, or a table cannot be read.
@@ -101,7 +106,7 @@ class ComparisonService:
         sent = {version: await table.read() for version, table in predictions.items()}
         files = self._blobs.verified
         return RunningComparison(
-            request, versions, columns, self._limits, files, self._turn, sent, trials, run, names, keys
+            request, versions, columns, self._limits, files, self._turn, sent, trials, run, names, keys, overfitting
         )
 
     async def compare(self, request: ComparisonRequest, data: Table) -> ComparisonResult:
@@ -160,7 +165,7 @@ def _keys(session: Session, request: ComparisonRequest) -> RowKeys:
 def _versions(
     session: Session, refs: Sequence[VersionRef]
 ) -> tuple[list[ModelVersion], dict[str, int], dict[VersionRef, list[str]]]:
-    """Return the versions, the number of versions of each of their models, and the columns of their references."""
-    trials = {name: get_model(session, name).latest_version for name in {ref.model for ref in refs}}
+    """Return the versions, the number of trials of each of their models, and the columns of their references."""
+    trials = {name: number_of_trials(session, name) for name in {ref.model for ref in refs}}
     names = {ref: columns for ref in refs if (columns := reference_columns(session, ref))}
     return [get_version(session, ref) for ref in refs], trials, names

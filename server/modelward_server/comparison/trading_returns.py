@@ -7,13 +7,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modelward.backtest import Overfitting
 from modelward.comparison import DeflatedSharpe
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison.prediction_alignment import SentPredictions
 from modelward_server.statistics.metrics import Scored
+from modelward_server.statistics.overfitting import minimum_track_record
 from modelward_server.statistics.rounding import equalize, size_of, varies
-from modelward_server.statistics.sharpe import deflated_sharpe, variance_of_ratios
+from modelward_server.statistics.sharpe import (
+    probabilistic_sharpe_ratio,
+    shape_of,
+    sharpe_by_chance,
+    sharpe_ratio,
+    variance_of_ratios,
+)
 from modelward_server.statistics.trading import Floats, TradingReturns, compute_trading_returns
 
 MIN_ROWS = 3
@@ -73,13 +81,14 @@ def _positions(scored: Scored, version: VersionRef, sent: Mapping[VersionRef, Se
 
 
 def deflated_sharpes(
-    scored: Mapping[VersionRef, Scored], trials: Mapping[str, int]
+    scored: Mapping[VersionRef, Scored], trials: Mapping[str, int], overfitting: Overfitting | None = None
 ) -> dict[VersionRef, DeflatedSharpe]:
     """Return the deflated Sharpe ratio of each model whose net returns vary.
 
     Args:
         scored: the predictions of each version, with their trading returns.
-        trials: the number of versions of each model, which counts as the number of trials.
+        trials: the number of trials of each model.
+        overfitting: what the trials of the comparison say, which count instead.
     """
     varying = {
         version: one.trading_returns
@@ -89,12 +98,26 @@ def deflated_sharpes(
     if not varying:
         return {}
     variance = variance_of_ratios([trading_returns.net for trading_returns in varying.values()])
-    return {
-        version: _deflated(trading_returns, max(1, trials.get(version.model, 1)), variance)
-        for version, trading_returns in varying.items()
-    }
+
+    def deflated(version: VersionRef, one: TradingReturns) -> DeflatedSharpe:
+        if overfitting and overfitting.backtest:
+            backtest = overfitting.backtest
+            by_chance = backtest.expected_by_luck / float(np.sqrt(backtest.periods_per_year))
+            return _deflated(one, overfitting.trials, by_chance)
+        count = overfitting.trials if overfitting else max(1, trials.get(version.model, 1))
+        return _deflated(one, count, sharpe_by_chance(count, variance))
+
+    return {version: deflated(version, one) for version, one in varying.items()}
 
 
-def _deflated(trading_returns: TradingReturns, trials: int, variance: float) -> DeflatedSharpe:
-    found = deflated_sharpe(trading_returns.net, trials, variance, trading_returns.periods_per_year)
-    return DeflatedSharpe(found.probability, trials, found.expected_maximum)
+def _deflated(returns: TradingReturns, trials: int, by_chance: float) -> DeflatedSharpe:
+    """Return what a number of trials leaves of a Sharpe ratio; `by_chance` is what the best reaches without skill."""
+    net, year = returns.net, float(np.sqrt(returns.periods_per_year))
+    ratio, shape = sharpe_ratio(net), shape_of(net)
+    return DeflatedSharpe(
+        probability=probabilistic_sharpe_ratio(by_chance, ratio, *shape, len(net)),
+        trials=trials,
+        expected_by_luck=by_chance * year,
+        probabilistic=probabilistic_sharpe_ratio(0.0, ratio, *shape, len(net)),
+        minimum_rows=minimum_track_record(ratio, *shape) if ratio > 0 else None,
+    )

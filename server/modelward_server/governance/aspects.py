@@ -41,6 +41,8 @@ VERSION_FIELDS = (
     "created_by",
     "created_at",
     "references",
+    "overfitting",
+    "folds",
     "artifact_deletion",
 )
 JOB_FIELDS = (

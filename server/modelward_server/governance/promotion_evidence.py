@@ -15,6 +15,7 @@ from modelward_server.abtest.verdict import broken_guardrails
 from modelward_server.comparison.repository import list_comparisons
 from modelward_server.drift.live_monitoring import active_drift_alarm
 from modelward_server.drift.reports import latest_report
+from modelward_server.lifecycle.backtest_gates import ReturnsEvidence
 from modelward_server.lifecycle.gates import EvidenceVerdict
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import production_version
@@ -57,6 +58,10 @@ class GatheredEvidence:
     def drift_alarm(self, session: Session, candidate: VersionRef) -> DriftAlarm | None:
         """Return the alarm that is active now: reading two indexed rows again is faster than validating them."""
         return drift_alarm(session, candidate)
+
+    def returns(self, session: Session, candidate: VersionRef) -> ReturnsEvidence | None:
+        """Return what the newest comparison with returns says now; few policies ask for it."""
+        return returns_evidence(session, candidate)
 
 
 def gather(session: Session, candidate: VersionRef, known: Reading | None = None) -> GatheredEvidence:
@@ -134,6 +139,17 @@ def _newest(session: Session, model: str) -> tuple[int, int]:
     test = select(func.max(AbTestModelRow.sequence)).where(AbTestModelRow.model == model)
     comparison = select(func.max(ComparedModelRow.sequence)).where(ComparedModelRow.model == model)
     return session.scalar(test) or 0, session.scalar(comparison) or 0
+
+
+def returns_evidence(session: Session, candidate: VersionRef) -> ReturnsEvidence | None:
+    """Return what a version's newest comparison with returns says of its Sharpe ratio."""
+    for comparison in list_comparisons(session, candidate.model, MAX_RECENT, "").items:
+        for result in comparison.results:
+            if result.version == candidate and (found := result.deflated_sharpe):
+                source = f"comparison {comparison.comparison_id}"
+                deflated, probabilistic = found.probability, found.probabilistic
+                return ReturnsEvidence(source, comparison.rows, found.trials, probabilistic, deflated)
+    return None
 
 
 def drift_alarm(session: Session, candidate: VersionRef) -> DriftAlarm | None:

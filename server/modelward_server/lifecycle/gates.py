@@ -21,6 +21,7 @@ from modelward.lifecycle import (
     VersionRef,
 )
 from modelward.shared.figures import beside, metric, score
+from modelward_server.lifecycle.backtest_gates import ReturnsEvidence, backtest_gates
 from modelward_server.statistics.rounding import differs, size_of
 
 USABLE = "usable"
@@ -52,6 +53,10 @@ class Evidence(Protocol):
         """Return the active drift alarm of the candidate."""
         ...
 
+    def returns(self, session: Session, candidate: VersionRef) -> ReturnsEvidence | None:
+        """Return what the candidate's newest comparison with returns says."""
+        ...
+
 
 @dataclass(frozen=True)
 class GateInputs:
@@ -63,6 +68,7 @@ class GateInputs:
     at: datetime
     verdict: EvidenceVerdict | None = None
     drift_alarm: DriftAlarm | None = None
+    returns: ReturnsEvidence | None = None
 
 
 def evaluate(policy: PromotionPolicy, inputs: GateInputs) -> tuple[GateResult, ...]:
@@ -79,6 +85,7 @@ def _results(policy: PromotionPolicy, inputs: GateInputs) -> Iterator[GateResult
         yield _comparison(inputs)
     if policy.forbid_drift_alarm:
         yield _drift(inputs)
+    yield from backtest_gates(policy, inputs.candidate, inputs.returns)
     yield from (_tag(tag, inputs.candidate) for tag in policy.required_tags)
     yield from (_freeze(window, inputs.at) for window in policy.freezes)
     if policy.material:

@@ -16,6 +16,7 @@ from modelward.lifecycle import (
     VersionRef,
 )
 from modelward_server.actor_context import ActorContext
+from modelward_server.lifecycle.backtest_gates import needs_returns
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.lifecycle.gates import Evidence, GateInputs, evaluate
 from modelward_server.lifecycle.models import touch_model
@@ -166,6 +167,8 @@ def _pass_gates(
         inputs = replace(inputs, verdict=_require(evidence).verdict(session, _ref(row), _ref(production)))
     if policy.forbid_drift_alarm:
         inputs = replace(inputs, drift_alarm=_require(evidence).drift_alarm(session, _ref(row)))
+    if needs_returns(policy, inputs.candidate):
+        inputs = replace(inputs, returns=_require(evidence).returns(session, _ref(row)))
     gates = evaluate(policy, inputs)
     failed = [gate for gate in gates if not gate.passed]
     if failed:

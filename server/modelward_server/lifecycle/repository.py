@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import literal_column, select
 from sqlalchemy.orm import Session
 
+from modelward.backtest import Overfitting
 from modelward.errors import EtagMismatch, FieldViolation, InvalidField, ModelNotFound, VersionNotFound
 from modelward.lifecycle import (
     ArtifactDeletion,
@@ -24,6 +25,7 @@ from modelward.lifecycle import (
 )
 from modelward.shared.suggestions import nearest
 from modelward.signature import Signature
+from modelward_server.storage.documents import BACKTEST, FOLD
 from modelward_server.storage.paging import is_visible
 from modelward_server.storage.tables import MirrorRequestRow, ModelRow, TransitionRow, VersionRow
 
@@ -146,7 +148,14 @@ def to_version(row: VersionRow) -> ModelVersion:
         model_file=row.model_file,
         signature=signature_of(row),
         trial=trial_of(row),
+        overfitting=_overfitting(row),
+        folds=FOLD.load_all(row.folds or ()),
     )
+
+
+def _overfitting(row: VersionRow) -> Overfitting | None:
+    backtest = BACKTEST.load(row.backtest) if row.backtest else None
+    return Overfitting(row.tried_configurations, backtest) if row.tried_configurations else None
 
 
 def signature_of(row: VersionRow) -> Signature | None:

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from modelward.backtest import Overfitting, ValidationFold
 from modelward.errors import BlobsMissing
 from modelward.formats import format_of_file, formats
 from modelward.lifecycle import (
@@ -28,11 +29,20 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.files import check_paths
 from modelward_server.lifecycle.mlflow_folder import MlflowFolder, described_by, read_description
 from modelward_server.lifecycle.models import add_model, touch_model
-from modelward_server.lifecycle.repository import check_etag, check_mask, etag, from_transition, to_version, version_row
+from modelward_server.lifecycle.repository import (
+    check_etag,
+    check_mask,
+    etag,
+    from_transition,
+    model_row,
+    to_version,
+    version_row,
+)
 from modelward_server.lifecycle.trials import trial_of_new
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.documents import BACKTEST, FOLD
 from modelward_server.storage.search_tables import set_version_metrics, set_version_tags
 from modelward_server.storage.tables import MetricRow, ModelRow, TransitionRow, VersionRow
 
@@ -56,6 +66,8 @@ class NewVersion:
     """What the registrant knows of it; the trial completes it."""
     trial: Trial | None = None
     """Whether it is to be tried."""
+    overfitting: Overfitting | None = None
+    folds: Sequence[ValidationFold] = ()
 
     @cached_property
     def digest(self) -> str:
@@ -130,6 +142,9 @@ def _new_row(new: NewVersion, number: int, actor: ActorContext) -> VersionRow:
         trial_reason=new.trial.reason if new.trial else "",
         tried_with="",
         tried_at=new.trial.tried_at if new.trial else None,
+        tried_configurations=new.overfitting.trials if new.overfitting else 0,
+        backtest=BACKTEST.dump(new.overfitting.backtest) if new.overfitting and new.overfitting.backtest else None,
+        folds=FOLD.dump_all(new.folds) or None,
         framework=new.framework,
         digest=new.digest,
         created_by=actor.name,
@@ -188,6 +203,18 @@ def get_version(session: Session, ref: VersionRef) -> ModelVersion:
         ModelNotFound, VersionNotFound: the version does not exist.
     """
     return to_version(version_row(session, ref))
+
+
+def number_of_trials(session: Session, model: str) -> int:
+    """Return how many configurations of a model were tried: at least one for each of its versions.
+
+    Raises:
+        ModelNotFound: the model does not exist.
+    """
+    versions = model_row(session, model).latest_version
+    told = VersionRow.tried_configurations
+    more = session.scalar(select(func.sum(told - 1)).where(VersionRow.model == model, told > 1))
+    return versions + int(more or 0)
 
 
 def update_version(

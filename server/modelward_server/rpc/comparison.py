@@ -24,6 +24,7 @@ from modelward_server.rpc.heartbeats import with_heartbeats
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.report_servicer import AbTestRendering, ComparisonRendering
 from modelward_server.rpc.requests import optional_time
+from modelward_server.rpc.trials import assessed_trials
 from modelward_server.storage.arrow_tables import PresentColumns
 from modelward_server.storage.sources import Sources
 
@@ -58,7 +59,8 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
             return
         with self._service.admission.admit():
             data, predictions = self._features(request), self._predictions(request)
-            comparing = await self._service.begin(question_of(request), data, predictions)
+            overfitting = await assessed_trials(request, "trials", self._sources, self._unit_of_work.executors)
+            comparing = await self._service.begin(question_of(request), data, predictions, overfitting)
             async for step in comparing.progress():
                 yield pb.CompareModelsResponse(progress=progress_to_proto(step))
 

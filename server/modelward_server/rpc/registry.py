@@ -22,6 +22,7 @@ from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.registration import copied_files, reference_profile
 from modelward_server.rpc.requests import new_version, optional_time, stages_of, version_filter
 from modelward_server.rpc.transfers import receive_blobs, send_chunks
+from modelward_server.rpc.trials import assessed_trials
 from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.own_blobs import OwnBlobs
@@ -118,7 +119,8 @@ class RegistryServicer(LifecycleServiceServicer):
             return answered
         source = (self._blobs, self._sources, self._unit_of_work.executors)
         profile = await reference_profile(request, *source)
-        new = new_version(request, await copied_files(request, *source))
+        overfitting = await assessed_trials(request, "trials", self._sources, self._unit_of_work.executors)
+        new = new_version(request, await copied_files(request, *source), overfitting)
 
         def register(
             session: Session, actor: ActorContext, prepared: versions.NewVersion

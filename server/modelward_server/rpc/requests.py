@@ -7,7 +7,9 @@ from datetime import datetime
 
 from google.protobuf.message import Message
 
+from modelward.backtest import Overfitting
 from modelward.lifecycle import ArtifactFile, Stage
+from modelward.shared.convert.backtest import fold_from_proto
 from modelward.shared.convert.common import file_from_proto, stage_from_proto, time_from_proto
 from modelward.shared.convert.lifecycle import format_from_proto, metric_range_from_proto
 from modelward.shared.convert.signature import signature_from_proto
@@ -37,8 +39,16 @@ def selector(request: pb.ResolveModelRequest) -> Selector:
     return stage_from_proto(request.stage) or Stage.PRODUCTION
 
 
-def new_version(request: pb.RegisterModelVersionRequest, copied: Sequence[ArtifactFile] | None) -> NewVersion:
-    """Return the version to register; `copied` are files copied from a URI instead of a manifest."""
+def new_version(
+    request: pb.RegisterModelVersionRequest, copied: Sequence[ArtifactFile] | None, overfitting: Overfitting | None
+) -> NewVersion:
+    """Return the version to register.
+
+    Args:
+        request: its registration.
+        copied: files copied from a URI instead of a manifest.
+        overfitting: what its trials say.
+    """
     return NewVersion(
         model=request.model,
         files=[file_from_proto(file) for file in request.manifest.files] if copied is None else copied,
@@ -49,6 +59,8 @@ def new_version(request: pb.RegisterModelVersionRequest, copied: Sequence[Artifa
         params=dict(request.params),
         metrics=dict(request.metrics),
         signature=signature_from_proto(request.signature) if request.HasField("signature") else None,
+        overfitting=overfitting,
+        folds=tuple(map(fold_from_proto, request.folds)),
     )
 
 

@@ -8,7 +8,6 @@ Management 40 (2014).
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import scipy
@@ -20,15 +19,6 @@ from modelward_server.statistics.rounding import TOLERANCE, unit_of, varies
 SHARPE_DIFFERENCE = "sharpe_difference"
 DRAWS = 999
 CHUNK_VALUES = 1 << 22
-
-
-@dataclass(frozen=True)
-class DeflatedSharpeResult:
-    """The probability that a Sharpe ratio exceeds the expected maximum of many trials without skill."""
-
-    probability: float
-    expected_maximum: float
-    """The annualized ratio that the best of the trials is expected to have by chance."""
 
 
 def sharpe_difference(returns: Floats, other: Floats, block_rows: float, seed: int) -> PairedTestResult:
@@ -60,7 +50,7 @@ def sharpe_difference(returns: Floats, other: Floats, block_rows: float, seed: i
 
 def _ratio_size(returns: Floats, other: Floats) -> float:
     """Return the magnitude of the ratios, to decide whether the standard error of their difference is only rounding."""
-    return max(abs(_ratio(returns)), abs(_ratio(other)), 1.0)
+    return max(abs(sharpe_ratio(returns)), abs(sharpe_ratio(other)), 1.0)
 
 
 def _difference(means: Floats) -> tuple[Floats, Floats]:
@@ -109,20 +99,26 @@ def _studentized(taken: Floats, difference: float) -> Floats:
     return np.asarray(np.nan_to_num(statistics, nan=np.inf, posinf=np.inf))
 
 
-def deflated_sharpe(returns: Floats, trials: int, variance: float, periods_per_year: float) -> DeflatedSharpeResult:
-    """Compute the deflated Sharpe ratio (Bailey and Lopez de Prado 2014).
+def sharpe_by_chance(trials: int, variance: float) -> float:
+    """Return the ratio per period that is expected of the best of many trials without skill.
+
+    The probability of a higher true ratio is the deflated Sharpe ratio (Bailey and Lopez de Prado 2014).
+
+    Args:
+        trials: the number of trials.
+        variance: the sample variance of the trials' ratios, per period.
+    """
+    return float(np.sqrt(variance)) * expected_maximum(trials)
+
+
+def shape_of(returns: Floats) -> tuple[float, float]:
+    """Return the skewness and the kurtosis of returns; 0 and 3 for a normal distribution.
 
     Args:
         returns: finite returns that vary, shape (rows,), at least three.
-        trials: the number of trials.
-        variance: the variance of the trials' ratios, per period.
-        periods_per_year: the number of periods in a year, to annualize the ratio that is expected by chance.
     """
-    by_chance = float(np.sqrt(variance)) * expected_maximum(trials)
-    returns = returns / unit_of(returns)
-    moments = float(scipy.stats.skew(returns)), float(scipy.stats.kurtosis(returns, fisher=False))
-    probability = probabilistic_sharpe_ratio(by_chance, _ratio(returns), *moments, len(returns))
-    return DeflatedSharpeResult(probability, by_chance * float(np.sqrt(periods_per_year)))
+    scaled = returns / unit_of(returns)
+    return float(scipy.stats.skew(scaled)), float(scipy.stats.kurtosis(scaled, fisher=False))
 
 
 def probabilistic_sharpe_ratio(threshold: float, ratio: float, skewness: float, kurtosis: float, rows: int) -> float:
@@ -145,12 +141,17 @@ def variance_of_ratios(series: Sequence[Floats]) -> float:
     Args:
         series: the returns of each model, finite, each of shape (rows,), which vary.
     """
-    ratios = [_ratio(returns) for returns in series]
+    ratios = [sharpe_ratio(returns) for returns in series]
     observed = float(np.var(ratios, ddof=1)) if len(ratios) > 1 else 0.0
     return max(observed, 1 / (len(series[0]) - 1))
 
 
-def _ratio(returns: Floats) -> float:
+def sharpe_ratio(returns: Floats) -> float:
+    """Return the Sharpe ratio per period: mean over standard deviation.
+
+    Args:
+        returns: finite returns that vary, shape (rows,).
+    """
     scaled = returns / unit_of(returns)
     return float(scaled.mean() / scaled.std())
 

@@ -91,6 +91,9 @@ class VersionRow(Base):
     tried_with: Mapped[str] = mapped_column(server_default="")
     tried_at: Mapped[datetime | None] = mapped_column(default=None)
     trial_claimed_until: Mapped[datetime | None] = mapped_column(default=None)
+    tried_configurations: Mapped[int] = mapped_column(server_default="0")
+    backtest: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    folds: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     framework: Mapped[str]
     digest: Mapped[str] = mapped_column(String(64))
     created_by: Mapped[str]

@@ -18,6 +18,7 @@ from modelward.comparison import (
     Verdict,
 )
 from modelward.errors import UnexpectedError
+from modelward.shared.convert.backtest import overfitting_from_proto, overfitting_to_proto
 from modelward.shared.convert.common import (
     ref_from_proto,
     ref_to_proto,
@@ -109,12 +110,22 @@ def deflated_to_proto(sharpe: DeflatedSharpe | None) -> pb.DeflatedSharpe | None
     if sharpe is None:
         return None
     return pb.DeflatedSharpe(
-        probability=sharpe.probability, trials=sharpe.trials, expected_by_luck=sharpe.expected_by_luck
+        probability=sharpe.probability,
+        trials=sharpe.trials,
+        expected_by_luck=sharpe.expected_by_luck,
+        probabilistic=sharpe.probabilistic,
+        minimum_rows=sharpe.minimum_rows,
     )
 
 
 def deflated_from_proto(message: pb.DeflatedSharpe) -> DeflatedSharpe:
-    return DeflatedSharpe(message.probability, message.trials, message.expected_by_luck)
+    return DeflatedSharpe(
+        message.probability,
+        message.trials,
+        message.expected_by_luck,
+        message.probabilistic,
+        message.minimum_rows if message.HasField("minimum_rows") else None,
+    )
 
 
 def latency_to_proto(latency: Latency) -> pb.Latency:
@@ -214,6 +225,7 @@ def comparison_to_proto(comparison: Comparison) -> pb.Comparison:
         confidence_set=map(ref_to_proto, comparison.confidence_set),
         spa_p_value=comparison.spa_p_value,
         window=window_to_proto(comparison.window),
+        overfitting=overfitting_to_proto(comparison.overfitting),
     )
 
 
@@ -237,6 +249,7 @@ def comparison_from_proto(message: pb.Comparison) -> Comparison:
         confidence_set=tuple(map(ref_from_proto, message.confidence_set)),
         spa_p_value=message.spa_p_value if message.HasField("spa_p_value") else None,
         window=window_from_proto(message.window),
+        overfitting=overfitting_from_proto(message.overfitting) if message.HasField("overfitting") else None,
     )
 
 

@@ -20,6 +20,12 @@ from modelward.lifecycle import (
     Trial,
     TrialResult,
 )
+from modelward.shared.convert.backtest import (
+    fold_from_proto,
+    fold_to_proto,
+    overfitting_from_proto,
+    overfitting_to_proto,
+)
 from modelward.shared.convert.common import (
     file_from_proto,
     file_to_proto,
@@ -119,6 +125,8 @@ def version_to_proto(version: ModelVersion) -> pb.ModelVersion:
         model_file=version.model_file,
         signature=signature_to_proto(version.signature),
         trial=trial_to_proto(version.trial),
+        overfitting=overfitting_to_proto(version.overfitting),
+        folds=map(fold_to_proto, version.folds),
     )
 
 
@@ -146,6 +154,8 @@ def version_from_proto(message: pb.ModelVersion) -> ModelVersion:
         model_file=message.model_file,
         signature=signature_from_proto(message.signature) if message.HasField("signature") else None,
         trial=trial_from_proto(message.trial) if message.HasField("trial") else None,
+        overfitting=overfitting_from_proto(message.overfitting) if message.HasField("overfitting") else None,
+        folds=tuple(map(fold_from_proto, message.folds)),
         artifact_deletion=deletion_from_proto(message.artifact_deletion)
         if message.HasField("artifact_deletion")
         else None,

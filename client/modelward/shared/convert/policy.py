@@ -42,6 +42,9 @@ def policy_to_proto(policy: PromotionPolicy) -> pb.PromotionPolicy:
         freezes=map(freeze_to_proto, policy.freezes),
         material=policy.material,
         disabled_gates=policy.disabled_gates,
+        max_pbo=policy.max_pbo,
+        min_deflated_sharpe=policy.min_deflated_sharpe,
+        min_track_record=policy.min_track_record,
         etag=policy.etag,
     )
 
@@ -57,6 +60,9 @@ def policy_from_proto(message: pb.PromotionPolicy) -> PromotionPolicy:
         freezes=tuple(map(freeze_from_proto, message.freezes)),
         material=message.material,
         disabled_gates=tuple(message.disabled_gates),
+        max_pbo=message.max_pbo if message.HasField("max_pbo") else None,
+        min_deflated_sharpe=message.min_deflated_sharpe if message.HasField("min_deflated_sharpe") else None,
+        min_track_record=message.min_track_record if message.HasField("min_track_record") else None,
         etag=message.etag,
     )
 
