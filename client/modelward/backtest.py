@@ -1,10 +1,12 @@
 """How a version was selected: the configurations that were tried before it, and the folds of its cross-validation."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelward._record import Record
+from modelward._record import Record, counted, sentence
+from modelward.shared.figures import metric, percent
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +88,24 @@ class Overfitting(Record):
     """How many were tried."""
     backtest: Backtest | None = None
     """What their returns say; None if only their number is known."""
+
+    @property
+    def summary(self) -> str:
+        """What is known, in a sentence."""
+        tried = counted(self.trials, "configuration")
+        if self.backtest is None:
+            return f"chosen of {tried}, whose returns are not known"
+        found = self.backtest
+        selection, needed = found.selection, found.minimum_rows
+        return sentence(
+            f"{found.chosen} was chosen of {tried}: Sharpe ratio {metric(found.sharpe)}, deflated "
+            f"{percent(found.deflated_sharpe)}",
+            f"probability of overfitting {percent(selection.probability)}" if selection else "",
+            f"{found.rows:,} rows, needs {math.ceil(needed):,}" if needed is not None else f"{found.rows:,} rows",
+        )
+
+    def _describe(self) -> str:
+        return self.summary
 
 
 @dataclass(frozen=True, repr=False)

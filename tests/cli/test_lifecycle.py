@@ -33,6 +33,18 @@ def test_register_takes_the_training_data_as_the_reference(
     assert "time: names 'dey'" in commands.refused("drift", f"{name}/1", data, "--time", "dey")[0]
 
 
+def test_register_takes_the_number_of_trials_or_their_returns(
+    commands: Commands, name: str, weights: Path, sdk: Client, tmp_path: Path
+) -> None:
+    commands.said("register", name, weights, "--trials", "500")
+    assert "chosen of 500 configurations, whose returns are not known" in commands.said("show", f"{name}/1")
+    returns = tmp_path / "returns.csv"
+    returns.write_text("fast,slow\n" + "0.01,-0.01\n0.02,0.01\n-0.01,0.00\n" * 8)
+    commands.said("register", name, weights, "--trials", returns)
+    assert "fast was chosen of 2 configurations: Sharpe ratio " in commands.said("show", f"{name}/2")
+    assert "is neither a number nor a file" in "\n".join(commands.refused("register", name, weights, "--trials", "many"))
+
+
 def test_the_actor_is_who_the_option_names(commands: Commands, name: str, weights: Path) -> None:
     assert commands.json("register", name, weights, "--actor", "grace")["created_by"] == "grace"
 

@@ -1,6 +1,7 @@
 """Commands for models, versions and files."""
 
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from modelward.cli.options import GROUP, IGNORE, TIME, Measurement, pairs, stage
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
+from modelward.shared.figures import metric
 from modelward.signature import Signature
 
 USABLE = {TrialResult.USABLE: "yes", TrialResult.UNUSABLE: "no", TrialResult.PENDING: "being tried"}
@@ -97,6 +99,18 @@ def _inputs(signature: Signature) -> str:
     return ", ".join(signature.names) or f"{len(signature.inputs)} columns in order"
 
 
+def _folds(version: ModelVersion) -> str:
+    """Return the metrics that every fold has, with their means and their worst and best values."""
+    if not version.folds:
+        return ""
+    keys = sorted(set.intersection(*(set(fold.metrics) for fold in version.folds)))
+    series = {key: [fold.metrics[key] for fold in version.folds] for key in keys}
+    texts = (
+        f"{key} {metric(fmean(all_))} ({metric(min(all_))} to {metric(max(all_))})" for key, all_ in series.items()
+    )
+    return f"{len(version.folds)}: " + ", ".join(texts)
+
+
 def _show_version(out: Output, version: ModelVersion) -> None:
     gone = version.artifact_deletion
     facts = {
@@ -111,6 +125,8 @@ def _show_version(out: Output, version: ModelVersion) -> None:
         "takes": _inputs(version.signature) if version.signature else "",
         "classes": ", ".join(map(str, version.signature.classes)) if version.signature else "",
         "references": ", ".join(version.references),
+        "backtest": version.overfitting.summary if version.overfitting else "",
+        "folds": _folds(version),
         "digest": version.digest,
         "files deleted": f"by {gone.deleted_by}: {gone.reason}" if gone else "",
         "MLflow run": version.run_id,
@@ -140,6 +156,12 @@ def _show_version(out: Output, version: ModelVersion) -> None:
 @IGNORE
 @TIME
 @GROUP
+@click.option(
+    "--trials",
+    default="",
+    metavar="NUMBER|DATA",
+    help="The configurations that were tried: their number, or a file with the returns of each as a column.",
+)
 @remote
 def register(
     client: Client,
@@ -154,6 +176,7 @@ def register(
     ignore: tuple[str, ...],
     time: str | None,
     group: str | None,
+    trials: str,
 ) -> None:
     """Register the file or folder PATH as a new version of MODEL."""
     version = client.register(
@@ -167,8 +190,18 @@ def register(
         ignore=ignore,
         time=time,
         group=group,
+        trials=_tried(trials) if trials else None,
     )
     out.say(version, f"{version} is registered, in training")
+
+
+def _tried(trials: str) -> Any:
+    """Return a number of trials, or the table of their returns."""
+    if trials.isdecimal():
+        return int(trials)
+    if not Path(trials).is_file():
+        raise click.BadParameter(f"{trials!r} is neither a number nor a file", param_hint="--trials")
+    return read_table(Path(trials))
 
 
 @click.command()
