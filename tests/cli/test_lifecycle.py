@@ -42,7 +42,9 @@ def test_register_takes_the_number_of_trials_or_their_returns(
     returns.write_text("fast,slow\n" + "0.01,-0.01\n0.02,0.01\n-0.01,0.00\n" * 8)
     commands.said("register", name, weights, "--trials", returns)
     assert "fast was chosen of 2 configurations: Sharpe ratio " in commands.said("show", f"{name}/2")
-    assert "is neither a number nor a file" in "\n".join(commands.refused("register", name, weights, "--trials", "many"))
+    refused = commands.run("register", name, weights, "--trials", "many")
+    assert refused.exit_code == 2
+    assert "'many' is neither a number nor a file" in refused.stderr
 
 
 def test_the_actor_is_who_the_option_names(commands: Commands, name: str, weights: Path) -> None:
