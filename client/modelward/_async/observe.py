@@ -136,15 +136,25 @@ class AsyncObserver:
         columns, self._ignored = await live_columns(
             self._connection, version, header.reference, table.columns, ignored, self._ignored
         )
-        header.time_column, header.group_column = table.time, table.group
         batch = pb.ObserveBatch(number=self.acknowledged + 1, data=to_dataset(columns))
         if seen_at is not None:
             batch.seen_at.FromDatetime(seen_at)
-        return await self._send([batch], timeout)
+        header = pb.ObserveHeader()
+        header.CopyFrom(self._header)
+        header.time_column, header.group_column = table.time, table.group
+        return await self._send([batch], timeout, header)
 
-    async def _send(self, batches: Sequence[pb.ObserveBatch], timeout: float | None = None) -> Observed:
+    async def _send(
+        self,
+        batches: Sequence[pb.ObserveBatch],
+        timeout: float | None = None,
+        header: pb.ObserveHeader | None = None,
+    ) -> Observed:
         """Send numbered batches; the server ignores those that it already has."""
-        parts = [pb.ObserveRequest(header=self._header), *(pb.ObserveRequest(batch=batch) for batch in batches)]
+        parts = [
+            pb.ObserveRequest(header=header or self._header),
+            *(pb.ObserveRequest(batch=batch) for batch in batches),
+        ]
         observed = observed_from_proto(
             await self._connection._exchange(self._connection._drift.Observe, parts, timeout)
         )

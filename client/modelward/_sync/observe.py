@@ -137,15 +137,25 @@ class Observer:
         columns, self._ignored = live_columns(
             self._connection, version, header.reference, table.columns, ignored, self._ignored
         )
-        header.time_column, header.group_column = table.time, table.group
         batch = pb.ObserveBatch(number=self.acknowledged + 1, data=to_dataset(columns))
         if seen_at is not None:
             batch.seen_at.FromDatetime(seen_at)
-        return self._send([batch], timeout)
+        header = pb.ObserveHeader()
+        header.CopyFrom(self._header)
+        header.time_column, header.group_column = table.time, table.group
+        return self._send([batch], timeout, header)
 
-    def _send(self, batches: Sequence[pb.ObserveBatch], timeout: float | None = None) -> Observed:
+    def _send(
+        self,
+        batches: Sequence[pb.ObserveBatch],
+        timeout: float | None = None,
+        header: pb.ObserveHeader | None = None,
+    ) -> Observed:
         """Send numbered batches; the server ignores those that it already has."""
-        parts = [pb.ObserveRequest(header=self._header), *(pb.ObserveRequest(batch=batch) for batch in batches)]
+        parts = [
+            pb.ObserveRequest(header=header or self._header),
+            *(pb.ObserveRequest(batch=batch) for batch in batches),
+        ]
         observed = observed_from_proto(self._connection._exchange(self._connection._drift.Observe, parts, timeout))
         self.acknowledged = observed.acknowledged
         return observed

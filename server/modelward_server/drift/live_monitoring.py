@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import delete, func, select
 from sqlalchemy.orm import Session
 
@@ -21,6 +23,7 @@ from modelward.lifecycle import DriftAlarm, VersionRef
 from modelward_server.actor_context import ActorContext
 from modelward_server.drift.references import get_reference
 from modelward_server.drift.reports import keep_report
+from modelward_server.drift.row_order import TIME, time_of, time_text
 from modelward_server.lifecycle.repository import version_row
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
@@ -28,6 +31,7 @@ from modelward_server.storage.monitoring_tables import ObservedRowsRow, Observer
 from modelward_server.storage.prepared import Outdated
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH_TIME = np.datetime64(0, "us")
 ALARM_AFTER, ALARM_OF = 2, 3
 """Default alarm rule: windows with drift, and the number of last windows among which they are counted."""
 
@@ -112,6 +116,10 @@ class ObserverState:
         window: the number of the open window; those before it are closed.
         window_rows: the number of rows in the open window.
         window_opened: when the open window began, if windows close by time.
+        closed_until: the last time of the rows in closed windows, as text; empty before the first one.
+        latest_time: the last time of the rows in all windows.
+        late_rows: the number of rows that were left out because they were older than a closed window.
+        late_reported: the number of these when the last window closed.
         detector: the serialized state of the sequential detector.
     """
 
@@ -120,10 +128,30 @@ class ObserverState:
     window_rows: int
     window_opened: datetime | None
     detector: bytes
+    closed_until: str = ""
+    latest_time: str = ""
+    late_rows: int = 0
+    late_reported: int = 0
 
-    def parts(self, observer: Observer, rows: int, seen_at: datetime) -> Iterator[tuple[int, slice]]:
-        """Yield the window and the rows of each part of a batch, and advance to the window that is open after it."""
-        if observer.rows:
+    def parts(
+        self, observer: Observer, rows: int, seen_at: datetime, times: NDArray[Any] | None = None
+    ) -> Iterator[tuple[int, slice]]:
+        """Yield the window and the rows of each part of a batch, and advance to the window that is open after it.
+
+        Args:
+            times: the time of each row, ascending; None if rows have no time.
+
+        Raises:
+            InvalidField: the times are of another kind than those before, or no times where windows close by time.
+        """
+        if times is not None:
+            self._check_times(observer, times)
+            yield from (
+                self._timed_parts_by_rows(observer.rows, times)
+                if observer.rows
+                else self._parts_by_time(observer.span, times)
+            )
+        elif observer.rows:
             yield from self._parts_by_rows(observer.rows, rows)
         else:
             opened = EPOCH + (seen_at - EPOCH) // observer.span * observer.span
@@ -132,6 +160,55 @@ class ObserverState:
             self.window_opened = max(opened, self.window_opened or opened)  # A late batch belongs to the open window.
             self.window_rows += rows
             yield self.window, slice(0, rows)
+
+    def _check_times(self, observer: Observer, times: NDArray[Any]) -> None:
+        holds_times, latest = times.dtype.kind == "M", time_of(self.latest_time)
+        if latest is not None and isinstance(latest, np.datetime64) != holds_times:
+            fix = "is of another kind than in the rows before: times and integers; send one of them"
+            raise InvalidField(FieldViolation(TIME, fix))
+        if not observer.rows and not holds_times:
+            fix = "is given, but rows have integers as times; close windows after a number of rows"
+            raise InvalidField(FieldViolation("header.span", fix))
+
+    def _timed_parts_by_rows(self, max_rows: int, times: NDArray[Any]) -> Iterator[tuple[int, slice]]:
+        begin = 0
+        while (begin := begin + self._late(times[begin:])) < len(times):
+            end = min(len(times), begin + max(max_rows - self.window_rows, 1))
+            yield self.window, slice(begin, end)
+            self._add(end - begin, times[end - 1])
+            if self.window_rows >= max_rows:
+                self._close()
+            begin = end
+
+    def _parts_by_time(self, span: timedelta, times: NDArray[Any]) -> Iterator[tuple[int, slice]]:
+        length = np.timedelta64(span)
+        starts = EPOCH_TIME + (times.astype("M8[us]") - EPOCH_TIME) // length * length
+        opened = None if self.window_opened is None else np.datetime64(self.window_opened.replace(tzinfo=None))
+        begin = 0 if opened is None else int(np.searchsorted(starts, opened))
+        self.late_rows += begin
+        for start in np.unique(starts[begin:]):
+            if opened is not None and start > opened and self.window_rows:
+                self._close()
+            opened, end = start, int(np.searchsorted(starts, start, "right"))
+            self.window_opened = start.item().replace(tzinfo=UTC)
+            yield self.window, slice(begin, end)
+            self._add(end - begin, times[end - 1])
+            begin = end
+
+    def _late(self, times: NDArray[Any]) -> int:
+        """Return how many of the rows are older than a closed window, and count them."""
+        closed = time_of(self.closed_until)
+        late = 0 if closed is None else int(np.searchsorted(times, closed))
+        self.late_rows += late
+        return late
+
+    def _add(self, rows: int, last: Any) -> None:
+        latest = time_of(self.latest_time)
+        self.latest_time = time_text(last if latest is None else max(last, latest))
+        self.window_rows += rows
+
+    def _close(self) -> None:
+        self.window, self.window_rows, self.closed_until = self.window + 1, 0, self.latest_time
 
     def _parts_by_rows(self, max_rows: int, rows: int) -> Iterator[tuple[int, slice]]:
         begin = 0
@@ -166,13 +243,24 @@ def observer_state(session: Session, observer: Observer) -> ObserverState | None
     row = session.get(ObserverRow, _key(observer))
     if row is None:
         return None
-    return ObserverState(row.acknowledged, row.window, row.window_rows, row.window_opened, row.detector)
+    return ObserverState(
+        row.acknowledged,
+        row.window,
+        row.window_rows,
+        row.window_opened,
+        row.detector,
+        row.closed_until,
+        row.latest_time,
+        row.late_rows,
+        row.late_reported,
+    )
 
 
 def move(row: ObserverRow, to: ObserverState) -> None:
     """Store the state of a sender."""
     row.acknowledged, row.detector = to.acknowledged, to.detector
     row.window, row.window_rows, row.window_opened = to.window, to.window_rows, to.window_opened
+    row.closed_until, row.latest_time, row.late_rows = to.closed_until, to.latest_time, to.late_rows
 
 
 def keep_rows(session: Session, row: ObserverRow, window: int, seen_at: datetime, table: bytes) -> None:
@@ -211,6 +299,7 @@ def close_window(
     if deleted.rowcount != window.batches:  # type: ignore[attr-defined]
         raise Outdated
     kept = keep_report(session, window.report, actor, observed=True)
+    row.late_reported += kept.late_rows
     row.drifted = [*row.drifted, kept.drift_detected][-observer.alarm_of :]
     return kept, _raise_alarm(session, observer, row, kept, actor)
 

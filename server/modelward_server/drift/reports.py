@@ -112,6 +112,19 @@ def _assumed(reference: Reference, window: TimeWindow | None) -> Iterator[str]:
         yield LIVE_ASSUMED
 
 
+def with_left_out(report: DriftReport, late: int, repeated: int) -> DriftReport:
+    """Return the report of a window with the numbers of rows that were left out.
+
+    Args:
+        late: rows that were older than a closed window.
+        repeated: rows that repeat the time and group of another row of the window.
+    """
+    late_note = f"{late:,} late rows, older than a window that had closed, were left out"
+    repeated_note = f"{repeated:,} rows repeat the time and group of another row, and were left out"
+    notes = ((late, late_note), (repeated, repeated_note))
+    return replace(report, late_rows=late, caveats=(*report.caveats, *(note for rows, note in notes if rows)))
+
+
 def _distance(name: str, decision: Decision) -> ReferenceDistance:
     distance = sum(feature.ks for feature in decision.features) / len(decision.features)
     return ReferenceDistance(name, decision.drift_detected, decision.score, decision.confidence, distance)

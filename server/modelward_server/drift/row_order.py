@@ -21,6 +21,7 @@ TIME, GROUP = "time_column", "group_column"
 """The fields of requests that name the columns."""
 MAX_SORTED_BYTES = 96 * MIB
 """Rows up to this size are sorted in memory; of more, each part of this size must come after those before it."""
+MIN_TIME, MAX_TIME = np.datetime64("0001-01-02", "us"), np.datetime64("9999-12-31", "us")
 ASSUMED = "rows were taken to be in order of time; name the column with their time to sort them"
 """The note of results whose rows have no time."""
 REFERENCE_ASSUMED = "rows of the reference were taken to be in order of time; set it with the column of their time"
@@ -162,8 +163,24 @@ def time_text(value: Any) -> str:
     return f"{text}Z" if "T" in text else text
 
 
+def time_of(text: str) -> Any:
+    """Return the time of a text of `time_text`; None for an empty one."""
+    if not text:
+        return None
+    return int(text) if text.removeprefix("-").isdigit() else np.datetime64(text.removesuffix("Z"))
+
+
+def without_repeated(columns: Columns, keys: RowKeys) -> tuple[Columns, int]:
+    """Return the first row of each pair of time and group, in their order, and the number of other rows."""
+    times, codes = columns[keys.time], _codes(columns, keys)
+    order = np.lexsort((codes, times))
+    same = (times[order][1:] == times[order][:-1]) & (codes[order][1:] == codes[order][:-1])
+    kept = np.sort(order[np.concatenate(([True], ~same))])
+    return {name: values[kept] for name, values in columns.items()}, int(same.sum())
+
+
 class SortedBatches:
-    """The batches of a table that may be larger than memory, sorted by time and group.
+    """The batches of a table that may be larger than memory, sorted by time and group, and without these columns.
 
     Rows of up to `MAX_SORTED_BYTES` are sorted together. Of more, each part must come after those before it.
 
@@ -204,7 +221,7 @@ class SortedBatches:
         if window is not None:
             self._check_follows(columns)
             self._add(columns, window)
-        return columns
+        return without_keys(columns, self._keys)
 
     def _check_follows(self, columns: Columns) -> None:
         first, last = (tuple(columns[name][row] for name in self._columns) for row in (0, -1))
@@ -268,10 +285,11 @@ def _times(values: NDArray[Any], field: str) -> NDArray[Any]:
     """Return times as datetimes in UTC or as integers."""
     _check_present(values, field, "time")
     kind = kind_of(values)
-    if kind is Kind.TIME:
-        return values
-    if kind is Kind.CATEGORY:
-        return _parsed(values, field)
+    if kind in {Kind.TIME, Kind.CATEGORY}:
+        times = values if kind is Kind.TIME else _parsed(values, field)
+        if times.dtype == np.dtype("M8[us]") and ((times < MIN_TIME) | (times > MAX_TIME)).any():
+            raise _invalid(field, "holds times before year 1 or after 9999; leave those rows out")
+        return times
     return _integers(values, field, "send dates, times, ISO 8601 text or integers")
 
 

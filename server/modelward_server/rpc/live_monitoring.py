@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+import numpy as np
 import pyarrow as pa
 from sqlalchemy.orm import Session
 
@@ -18,9 +19,10 @@ from modelward.v1.common_pb2 import Dataset
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.actor_context import ActorContext
 from modelward_server.drift import live_monitoring, policies, references, reports
-from modelward_server.drift.live_monitoring import Observer, ObserverState, Window
+from modelward_server.drift.live_monitoring import Observer, ObserverState, Window, WindowRows
 from modelward_server.drift.multivariate import normalized_ranks, reference_cells
 from modelward_server.drift.profile import Profile
+from modelward_server.drift.row_order import NO_KEYS, RowKeys, joined, sort_rows, without_keys, without_repeated
 from modelward_server.drift.sample import fit_columns
 from modelward_server.rpc.datasets import read_columns, reading_executor
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork, actor_of
@@ -66,7 +68,8 @@ class LiveMonitoringServicer(DriftServiceServicer):
             lambda session: references.get_reference(session, observer.version, observer.reference)
         )
         profile = await self._unit_of_work.executors.compute.run(references.load_profile, self._blobs, reference.digest)
-        return _Watch(observer, profile, reference.digest)
+        keys = references.live_keys(reference, header.time_column, header.group_column)
+        return _Watch(observer, profile, reference.digest, keys)
 
     async def _open(self, observer: Observer, context: Context) -> None:
         if await self._unit_of_work.read(lambda session: live_monitoring.observer_state(session, observer)) is None:
@@ -76,7 +79,7 @@ class LiveMonitoringServicer(DriftServiceServicer):
 
     async def _take(self, watch: "_Watch", batch: pb.ObserveBatch, context: Context) -> "_Taken":
         columns = await reading_executor(self._unit_of_work.executors, batch.data).run(
-            self._rows, watch.profile, batch.data
+            self._rows, watch.profile, watch.keys, batch.data
         )
         seen_at = optional_time(batch, "seen_at") or datetime.now(UTC)
         return await self._unit_of_work.run_prepared_as_system(
@@ -85,15 +88,21 @@ class LiveMonitoringServicer(DriftServiceServicer):
             watch.take,
         )
 
-    def _rows(self, reference: Profile, data: Dataset) -> Columns:
-        """Read a batch with the column kinds of the reference.
+    def _rows(self, reference: Profile, keys: RowKeys, data: Dataset) -> Columns:
+        """Read a batch with the column kinds of the reference, sorted by the columns of times and groups.
 
         Raises:
             LimitReached: the ledger would have to store too much.
-            See also `read_columns` and `fit_columns`.
+            See also `read_columns`, `sort_rows` and `fit_columns`.
         """
-        columns = read_columns(data, "batch.data", self._sources, ignored=reference.ignored)
-        fitted = fit_columns(reference, columns, "batch.data")
+        ignored = {*reference.ignored} - keys.names
+        columns = read_columns(data, "batch.data", self._sources, ignored=ignored)
+        keys = keys.within(columns)
+        sort_rows(columns, keys)
+        fitted = fit_columns(reference, without_keys(columns, keys), "batch.data")
+        fitted |= {name: columns[name] for name in keys.names}
+        if keys.group:  # As text, because batches of one window may hold text or integers.
+            fitted[keys.group] = np.array([*map(str, columns[keys.group]), None], object)[:-1]
         _check_size(fitted)
         return fitted
 
@@ -131,7 +140,9 @@ class _Taken:
     closes: bool = False
 
     def answer(self) -> pb.ObserveResponse:
-        return pb.ObserveResponse(acknowledged=self.place.acknowledged, sequential_evidence=self.evidence)
+        return pb.ObserveResponse(
+            acknowledged=self.place.acknowledged, sequential_evidence=self.evidence, late_rows=self.place.late_rows
+        )
 
 
 @dataclass(frozen=True)
@@ -145,14 +156,16 @@ class _Closed:
 class _Watch:
     """One sender's live data: changes are prepared outside the write transaction, and then stored."""
 
-    def __init__(self, observer: Observer, profile: Profile, digest: str) -> None:
-        self.observer, self.profile, self._digest = observer, profile, digest
+    def __init__(self, observer: Observer, profile: Profile, digest: str, keys: RowKeys) -> None:
+        self.observer, self.profile, self._digest, self.keys = observer, profile, digest, keys
 
     def standing(self, session: Session) -> pb.ObserveResponse:
         """Return the sender's current state."""
         place = self._place(session)
         evidence = _detector(place, self.profile).evidence
-        return pb.ObserveResponse(acknowledged=place.acknowledged, sequential_evidence=evidence)
+        return pb.ObserveResponse(
+            acknowledged=place.acknowledged, sequential_evidence=evidence, late_rows=place.late_rows
+        )
 
     def prepare(self, session: Session, number: int, columns: Columns, seen_at: datetime) -> _Taken:
         """Prepare the state change for a batch."""
@@ -161,10 +174,12 @@ class _Watch:
         if not live_monitoring.is_new(place, number):
             return _Taken(before, place, detector.evidence, seen_at)
         rows = len(next(iter(columns.values())))
-        parts = [(window, _packed(columns, part)) for window, part in place.parts(self.observer, rows, seen_at)]
-        detector.update(
-            normalized_ranks(self.profile.features, columns), zlib.crc32(f"{self.observer.sender} {number}".encode())
-        )
+        slices = list(place.parts(self.observer, rows, seen_at, columns.get(self.keys.time)))
+        parts = [(window, _packed(columns, part)) for window, part in slices]
+        taken = np.concatenate([np.arange(part.start, part.stop) for _, part in slices]) if slices else np.arange(0)
+        if len(taken):
+            ranks = normalized_ranks(self.profile.features, {name: values[taken] for name, values in columns.items()})
+            detector.update(ranks, zlib.crc32(f"{self.observer.sender} {number}".encode()))
         place.acknowledged, place.detector = number, sequential_detector.to_bytes(detector)
         return _Taken(before, place, detector.evidence, seen_at, parts, place.window > opened)
 
@@ -193,12 +208,24 @@ class _Watch:
         kept = live_monitoring.kept_rows(session, observer, number)
         reference = references.get_reference(session, observer.version, observer.reference)
         thresholds = policies.get_drift_policy(session, observer.version.model).thresholds
-        taken, label = (
-            reports.from_batches(_unpacked(kept.tables)),
-            _label(observer, min(kept.seen_at), max(kept.seen_at)),
-        )
+        batches, keys, repeated = self._window(kept)
+        label = _label(observer, min(kept.seen_at), max(kept.seen_at))
+        taken = reports.from_batches(batches, keys)
         report = reports.make_report(reference, self.profile, taken, "batch.data", thresholds, label)
+        report = reports.with_left_out(report, place.late_rows - place.late_reported, repeated)
         return _Closed(Window(number, len(kept.tables), report), self.standing(session))
+
+    def _window(self, kept: WindowRows) -> tuple[list[Columns], RowKeys, int]:
+        """Return the rows of a window, the columns to sort them by, and the number of rows that repeat a pair.
+
+        Where a batch has no times, the rows are in the order of arrival.
+        """
+        batches = list(_unpacked(kept.tables))
+        if not self.keys.time or any(not self.keys.names <= batch.keys() for batch in batches):
+            features = [feature.name for feature in self.profile.features]
+            return [{name: batch[name] for name in features} for batch in batches], NO_KEYS, 0
+        columns, repeated = without_repeated(joined(batches), self.keys)
+        return [columns], self.keys, repeated
 
     def close(self, session: Session, actor: ActorContext, closed: _Closed | None) -> pb.ObserveResponse | None:
         """Store the report of a window; None when another server did.

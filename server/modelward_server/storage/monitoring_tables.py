@@ -33,6 +33,8 @@ class ObserverRow(Base):
     alarm_since: Mapped[datetime | None] = mapped_column(default=None)
     closed_until: Mapped[str] = mapped_column(default="", server_default="")
     """The last time in closed windows, as text; empty before the first one, or where rows have no time."""
+    latest_time: Mapped[str] = mapped_column(default="", server_default="")
+    """The last time in all windows, as text."""
     late_rows: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     """The number of rows that were older than it, and left out."""
     late_reported: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")

@@ -1,0 +1,15 @@
+"""Store the latest time among the rows of each observer, by which late rows are recognised."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0022"
+down_revision = "0021"
+
+
+def upgrade() -> None:
+    op.add_column("ledger_observers", sa.Column("latest_time", sa.Text(), nullable=False, server_default=""))
+
+
+def downgrade() -> None:
+    op.drop_column("ledger_observers", "latest_time")
