@@ -55,6 +55,20 @@ class Metric(StrEnum):
     """With returns: the largest fall of the cumulative net returns from a peak, as a positive share."""
     NET_RETURN = "net_return"
     """With returns: the annualized mean return of the positions after the cost of their turnover."""
+    RANK_IC = "rank_ic"
+    """Panels of numbers: the mean over the times of the rank correlation between predictions and labels."""
+    ICIR = "icir"
+    """Panels of numbers: the mean rank IC divided by its standard deviation over the times."""
+    PINBALL = "pinball"
+    """Regression, on request: the quantile loss."""
+    QLIKE = "qlike"
+    """Regression of variances, on request: the mean of `y / p - ln(y / p) - 1` (Patton 2011)."""
+    CALIBRATION_ERROR = "calibration_error"
+    """Classification, with probabilities, on request: the expected calibration error over ten bins."""
+    TURNOVER = "turnover"
+    """With returns, on request: the mean change of the positions at each time."""
+    BREAK_EVEN_COST = "break_even_cost"
+    """With returns, on request: the cost in basis points that would take the whole return."""
 
     @property
     def lower_is_better(self) -> bool:
@@ -71,6 +85,10 @@ _LOSSES = {
     Metric.MAPE,
     Metric.MEDIAN_ABSOLUTE_ERROR,
     Metric.MAX_DRAWDOWN,
+    Metric.PINBALL,
+    Metric.QLIKE,
+    Metric.CALIBRATION_ERROR,
+    Metric.TURNOVER,
 }
 
 

@@ -45,6 +45,7 @@ class Comparisons(Uploading):
         periods_per_year: float = 252.0,
         metrics: Sequence[Metric | str] = (),
         primary: Metric | str | None = None,
+        quantile: float = 0.5,
         baseline: AnyVersion | None = None,
         margin: float = 0.0,
         confidence_level: float = 0.95,
@@ -78,9 +79,10 @@ class Comparisons(Uploading):
                 Positions are those sent, or else the signs of the predictions.
             cost_bps: transaction cost of changing the position by 1, in basis points.
             periods_per_year: number of rows per year.
-            metrics: the metrics to compute; all applicable ones when empty.
+            metrics: the metrics to compute; when empty all that apply and are not only computed on request.
             primary: the deciding metric; by default the first of `metrics`, or accuracy for classes and MSE for
                 numbers.
+            quantile: the quantile that the predictions estimate, above 0 and below 1, for the metric `pinball`.
             baseline: the version to compare with; the version in production by default, or else the first.
             margin: how much worse than the baseline is still acceptable, in the primary metric's own unit.
             confidence_level: of intervals and verdict, from 0.5 to 0.999.
@@ -132,6 +134,7 @@ class Comparisons(Uploading):
             seed=seed,
             cost_bps=cost_bps,
             periods_per_year=periods_per_year,
+            quantile=quantile,
             trials=trials_to_proto(trials),
         )
         put_data(request, X, y, returns, ids, sent, as_names(ignore, "ignore"), time, group)

@@ -95,6 +95,30 @@ class _MetricEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Metric.ValueTy
     """Trading, with returns: annualized net return, the mean return of the positions minus the cost of their turnover.
     Higher is better.
     """
+    METRIC_RANK_IC: _Metric.ValueType  # 21
+    """Panels, with numeric predictions: rank IC, the mean over the times of the rank correlation (Spearman) between
+    predictions and labels. Times with fewer than two rows, or with equal labels, are left out. Higher is better.
+    """
+    METRIC_ICIR: _Metric.ValueType  # 22
+    """Panels: the mean rank IC divided by its standard deviation over the times; times the root of their number it is the
+    t-statistic of the rank IC. Higher is better.
+    """
+    METRIC_PINBALL: _Metric.ValueType  # 23
+    """Regression, on request: quantile loss (pinball loss) at the request's `quantile`. Lower is better."""
+    METRIC_QLIKE: _Metric.ValueType  # 24
+    """Regression of variances, on request: QLIKE, the mean of label / prediction - ln(label / prediction) - 1 (Patton
+    2011). Lower is better.
+    """
+    METRIC_CALIBRATION_ERROR: _Metric.ValueType  # 25
+    """Classification with probabilities, on request: expected calibration error over ten bins of equal width, of the
+    positive class, or of the most probable one of several. Lower is better.
+    """
+    METRIC_TURNOVER: _Metric.ValueType  # 26
+    """Trading, with returns, on request: turnover, the mean change of the positions at each time. Lower is better."""
+    METRIC_BREAK_EVEN_COST: _Metric.ValueType  # 27
+    """Trading, with returns, on request: break-even cost in basis points of changing the position by 1: the return before
+    costs divided by the turnover. Higher is better.
+    """
 
 class Metric(_Metric, metaclass=_MetricEnumTypeWrapper):
     """Metric of predictions."""
@@ -163,6 +187,30 @@ fraction. Lower is better.
 METRIC_NET_RETURN: Metric.ValueType  # 20
 """Trading, with returns: annualized net return, the mean return of the positions minus the cost of their turnover.
 Higher is better.
+"""
+METRIC_RANK_IC: Metric.ValueType  # 21
+"""Panels, with numeric predictions: rank IC, the mean over the times of the rank correlation (Spearman) between
+predictions and labels. Times with fewer than two rows, or with equal labels, are left out. Higher is better.
+"""
+METRIC_ICIR: Metric.ValueType  # 22
+"""Panels: the mean rank IC divided by its standard deviation over the times; times the root of their number it is the
+t-statistic of the rank IC. Higher is better.
+"""
+METRIC_PINBALL: Metric.ValueType  # 23
+"""Regression, on request: quantile loss (pinball loss) at the request's `quantile`. Lower is better."""
+METRIC_QLIKE: Metric.ValueType  # 24
+"""Regression of variances, on request: QLIKE, the mean of label / prediction - ln(label / prediction) - 1 (Patton
+2011). Lower is better.
+"""
+METRIC_CALIBRATION_ERROR: Metric.ValueType  # 25
+"""Classification with probabilities, on request: expected calibration error over ten bins of equal width, of the
+positive class, or of the most probable one of several. Lower is better.
+"""
+METRIC_TURNOVER: Metric.ValueType  # 26
+"""Trading, with returns, on request: turnover, the mean change of the positions at each time. Lower is better."""
+METRIC_BREAK_EVEN_COST: Metric.ValueType  # 27
+"""Trading, with returns, on request: break-even cost in basis points of changing the position by 1: the return before
+costs divided by the turnover. Higher is better.
 """
 Global___Metric: _TypeAlias = Metric  # noqa: Y015
 
@@ -352,6 +400,7 @@ class CompareModelsRequest(_message.Message):
     TIME_COLUMN_FIELD_NUMBER: _builtins.int
     GROUP_COLUMN_FIELD_NUMBER: _builtins.int
     TRIALS_FIELD_NUMBER: _builtins.int
+    QUANTILE_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """The name of the label column. Empty: "label"."""
     primary_metric: Global___Metric.ValueType
@@ -389,6 +438,8 @@ class CompareModelsRequest(_message.Message):
     """The column of `data` with the group of each row, such as its symbol: text or integers. A pair of time and group
     must not repeat. It is not a feature. Empty: that of the references, or each time has one row.
     """
+    quantile: _builtins.float
+    """The quantile that the predictions estimate, for METRIC_PINBALL. 0: 0.5, the median."""
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ModelVersionRef]:
         """The versions, of one model or of several, without duplicates."""
@@ -444,10 +495,11 @@ class CompareModelsRequest(_message.Message):
         time_column: _builtins.str = ...,
         group_column: _builtins.str = ...,
         trials: _common_pb2.BacktestTrials | None = ...,
+        quantile: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "data", b"data", "trials", b"trials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "block_rows", b"block_rows", "confidence_level", b"confidence_level", "cost_bps", b"cost_bps", "data", b"data", "group_column", b"group_column", "id", b"id", "ignored_columns", b"ignored_columns", "label", b"label", "margin", b"margin", "metrics", b"metrics", "periods_per_year", b"periods_per_year", "predictions", b"predictions", "primary_metric", b"primary_metric", "request_id", b"request_id", "returns", b"returns", "seed", b"seed", "time_column", b"time_column", "trials", b"trials", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "block_rows", b"block_rows", "confidence_level", b"confidence_level", "cost_bps", b"cost_bps", "data", b"data", "group_column", b"group_column", "id", b"id", "ignored_columns", b"ignored_columns", "label", b"label", "margin", b"margin", "metrics", b"metrics", "periods_per_year", b"periods_per_year", "predictions", b"predictions", "primary_metric", b"primary_metric", "quantile", b"quantile", "request_id", b"request_id", "returns", b"returns", "seed", b"seed", "time_column", b"time_column", "trials", b"trials", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -31,6 +31,7 @@ DEFAULT_LABEL = "label"
 DEFAULT_CONFIDENCE = 0.95
 DEFAULT_PERIODS = 252.0
 """Trading days of a year."""
+DEFAULT_QUANTILE = 0.5
 DEFAULT_ID = "id"
 """The column of ids if predictions are sent and no other column is named."""
 
@@ -62,6 +63,8 @@ class ComparisonRequest:
     """The column of returns; empty: no trading metrics but the hit rate."""
     cost_bps: float = 0.0
     periods_per_year: float = DEFAULT_PERIODS
+    quantile: float = DEFAULT_QUANTILE
+    """The quantile that the predictions estimate, for the quantile loss."""
 
     def check(self) -> None:
         """Validate that the baseline is among the compared versions.
@@ -205,7 +208,10 @@ class RunningComparison:
             reasons = "; ".join(failures.values())
             raise ModelFailed(f"fewer than two models answered, so there is nothing to compare: {reasons}")
         request = self.request
-        scored = {version: replace(one, panel=work.panel) for version, one in score_runs(runs, work.truth).items()}
+        scored = {
+            version: replace(one, panel=work.panel, quantile=request.quantile)
+            for version, one in score_runs(runs, work.truth).items()
+        }
         if work.returns is not None:
             scored = add_trading_returns(scored, work.sent, work.returns, request.cost_bps, request.periods_per_year)
         metrics, primary, notes = choose_metrics(request.metrics, request.primary, list(scored.values()))

@@ -10,7 +10,7 @@ from modelward_server.statistics import bootstrap
 from modelward_server.statistics.delong import delong, influences
 from modelward_server.statistics.long_run import mean_difference
 from modelward_server.statistics.losses import ERROR_RATE_METRICS, correct_rows, informative_times, mean_losses
-from modelward_server.statistics.metrics import Floats, Scored
+from modelward_server.statistics.metrics import Floats, Scored, information_coefficients
 from modelward_server.statistics.paired_tests import PairedTestResult, diebold_mariano, holm, mcnemar, min_p_value
 from modelward_server.statistics.sharpe import sharpe_difference
 
@@ -77,6 +77,8 @@ def tested_difference(
 def _test(metric: Metric, scored: Scored, baseline: Scored, block_rows: float, seed: int) -> PairedTestResult | None:
     if metric is Metric.SHARPE and scored.trading_returns and baseline.trading_returns:
         return sharpe_difference(scored.trading_returns.net, baseline.trading_returns.net, block_rows, seed)
+    if metric is Metric.ICIR:
+        return sharpe_difference(_coefficients(scored), _coefficients(baseline), block_rows, seed)
     if metric is Metric.ROC_AUC and scored.panel:
         own, theirs = (scored.panel.series(values) for values in _influences(scored, baseline))
         return replace(mean_difference(own, theirs, block_rows), test=SignificanceTest.DELONG)
@@ -91,6 +93,12 @@ def _test(metric: Metric, scored: Scored, baseline: Scored, block_rows: float, s
         found = diebold_mariano(losses, others, ceil(block_rows))
     # Losses of metrics where higher is better are negated: the sign is that of the difference.
     return found if metric.lower_is_better else replace(found, statistic=-found.statistic)
+
+
+def _coefficients(scored: Scored) -> Floats:
+    """Return the rank correlations of the times that have one; which those are, the labels decide."""
+    coefficients, defined = information_coefficients(scored)
+    return coefficients[defined > 0]
 
 
 def _influences(scored: Scored, baseline: Scored) -> Floats:

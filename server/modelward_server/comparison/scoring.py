@@ -14,6 +14,8 @@ from modelward.kinds import is_time
 from modelward.lifecycle import VersionRef
 from modelward_server.sandbox.sandbox import MAX_PREDICTION, Run
 from modelward_server.statistics.metric_applicability import (
+    ON_REQUEST_METRICS,
+    PANEL_METRICS,
     TRADING_METRICS,
     applies_to,
     inapplicable_reason,
@@ -90,10 +92,14 @@ def choose_metrics(
     if primary is not None:
         _refuse("primary_metric", primary, _first(inapplicable_reason, primary, scored))
     has_returns = all(one.trading_returns for one in scored)
+    has_groups = all(one.panel and one.panel.groups is not None for one in scored)
     applicable = [
         metric
         for metric in Metric
-        if applies_to(metric, classes=bool(scored[0].classes)) and (has_returns or metric not in TRADING_METRICS)
+        if metric not in ON_REQUEST_METRICS
+        and applies_to(metric, classes=bool(scored[0].classes))
+        and (has_returns or metric not in TRADING_METRICS)
+        and (has_groups or metric not in PANEL_METRICS)
     ]
     reasons = {metric: _first(inapplicable_reason, metric, scored) for metric in requested or applicable}
     chosen = [metric for metric, why in reasons.items() if not why]

@@ -14,7 +14,13 @@ from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.common_pb2 import Dataset
 from modelward_server.actor_context import ActorContext
 from modelward_server.comparison.benchmark import BenchmarkOptions
-from modelward_server.comparison.compare import DEFAULT_CONFIDENCE, DEFAULT_LABEL, DEFAULT_PERIODS, ComparisonRequest
+from modelward_server.comparison.compare import (
+    DEFAULT_CONFIDENCE,
+    DEFAULT_LABEL,
+    DEFAULT_PERIODS,
+    DEFAULT_QUANTILE,
+    ComparisonRequest,
+)
 from modelward_server.comparison.repository import get_comparison, list_comparisons, save_comparison
 from modelward_server.comparison.service import ComparisonService, Table
 from modelward_server.lifecycle.trial_task import TrialTask
@@ -132,4 +138,5 @@ def question_of(request: pb.CompareModelsRequest) -> ComparisonRequest:
         returns=request.returns,
         cost_bps=request.cost_bps,
         periods_per_year=request.periods_per_year or DEFAULT_PERIODS,
+        quantile=request.quantile or DEFAULT_QUANTILE,
     )

@@ -10,11 +10,14 @@ from modelward_server.statistics.metrics import (
     MIN_PROBABILITY,
     Floats,
     Scored,
+    information_coefficients,
     one_hot,
     prediction_errors,
+    quantile_losses,
     relative_errors,
     signs_of,
     true_class_probabilities,
+    variance_losses,
 )
 from modelward_server.statistics.panel import reduced, summed
 
@@ -48,8 +51,13 @@ def mean_losses(metric: str, scored: Scored) -> Floats | None:
     Returns:
         None if the metric is not a function of a mean over the rows.
     """
-    if metric == metrics.NET_RETURN and scored.trading_returns:
-        return -scored.trading_returns.net
+    if scored.trading_returns and metric in {metrics.NET_RETURN, metrics.TURNOVER}:
+        returns = scored.trading_returns
+        return -returns.net if metric == metrics.NET_RETURN else returns.turnover
+    if metric == metrics.RANK_IC:
+        coefficients, defined = information_coefficients(scored)
+        mean = coefficients.sum() / defined.sum()
+        return np.asarray(-mean - (coefficients - mean) * defined * (len(defined) / defined.sum()))
     losses = _mean_losses(metric, scored)
     return None if losses is None else reduced(losses, scored.panel)
 
@@ -61,6 +69,8 @@ def _mean_losses(metric: str, scored: Scored) -> Floats | None:
         return np.square(prediction_errors(scored))
     if metric in {metrics.MAE, metrics.MAPE}:
         return np.abs(prediction_errors(scored)) if metric == metrics.MAE else relative_errors(scored)
+    if metric in {metrics.PINBALL, metrics.QLIKE}:
+        return quantile_losses(scored) if metric == metrics.PINBALL else variance_losses(scored)
     return _probability_losses(metric, scored)
 
 

@@ -6,7 +6,7 @@ from modelward_server.statistics import metrics
 from modelward_server.statistics.metrics import Floats, Scored, estimator, signs_of
 from modelward_server.statistics.rounding import TOLERANCE, varies
 
-PROBABILITY_METRICS = {metrics.ROC_AUC, metrics.LOG_LOSS, metrics.BRIER}
+PROBABILITY_METRICS = {metrics.ROC_AUC, metrics.LOG_LOSS, metrics.BRIER, metrics.CALIBRATION_ERROR}
 REGRESSION_METRICS = {
     metrics.MSE,
     metrics.MAE,
@@ -14,8 +14,28 @@ REGRESSION_METRICS = {
     metrics.RMSE,
     metrics.MAPE,
     metrics.MEDIAN_ABSOLUTE_ERROR,
+    metrics.RANK_IC,
+    metrics.ICIR,
+    metrics.PINBALL,
+    metrics.QLIKE,
 }
-TRADING_METRICS = {metrics.SHARPE, metrics.SORTINO, metrics.MAX_DRAWDOWN, metrics.NET_RETURN}
+PANEL_METRICS = {metrics.RANK_IC, metrics.ICIR}
+TRADING_METRICS = {
+    metrics.SHARPE,
+    metrics.SORTINO,
+    metrics.MAX_DRAWDOWN,
+    metrics.NET_RETURN,
+    metrics.TURNOVER,
+    metrics.BREAK_EVEN_COST,
+}
+ON_REQUEST_METRICS = {
+    metrics.PINBALL,
+    metrics.QLIKE,
+    metrics.CALIBRATION_ERROR,
+    metrics.TURNOVER,
+    metrics.BREAK_EVEN_COST,
+}
+"""Metrics that are computed only where they are named."""
 ANY_KIND_METRICS = TRADING_METRICS | {metrics.HIT_RATE}
 
 
@@ -36,12 +56,19 @@ def unsuitable_reason(metric: str, scored: Scored) -> str:
     if metric in TRADING_METRICS:
         return "needs returns; name their column" if scored.trading_returns is None else ""
     if metric in REGRESSION_METRICS:
-        return "" if not scored.classes else "needs models that predict numbers"
+        return _unsuitable_for_numbers(metric, scored)
     if not scored.classes:
         return "needs models that predict classes"
     if metric in PROBABILITY_METRICS and scored.probabilities is None:
         return f"needs probabilities, and {scored.no_probabilities or 'a model gives none'}"
     return ""
+
+
+def _unsuitable_for_numbers(metric: str, scored: Scored) -> str:
+    if scored.classes:
+        return "needs models that predict numbers"
+    has_groups = scored.panel is not None and scored.panel.groups is not None
+    return "" if has_groups or metric not in PANEL_METRICS else "needs rows with a time and a group; name their columns"
 
 
 def undefined_reason(metric: str, scored: Scored) -> str:
@@ -61,6 +88,8 @@ def _missing_condition(metric: str, scored: Scored) -> str:
         return "needs labels that are not zero"
     if metric == metrics.ROC_AUC and (len(scored.classes) != 2 or len(np.unique(scored.truth)) != 2):
         return "needs labels of exactly two classes"
+    if metric == metrics.QLIKE and min(scored.truth.min(), scored.predicted.min()) <= 0:
+        return "needs labels and predictions above zero, as variances are"
     if metric in {metrics.SHARPE, metrics.SORTINO} and scored.trading_returns:
         return _missing_return_condition(metric, scored.trading_returns.net)
     return ""

@@ -43,11 +43,19 @@ SHARPE = "sharpe"
 SORTINO = "sortino"
 MAX_DRAWDOWN = "max_drawdown"
 NET_RETURN = "net_return"
+RANK_IC = "rank_ic"
+ICIR = "icir"
+PINBALL = "pinball"
+QLIKE = "qlike"
+CALIBRATION_ERROR = "calibration_error"
+TURNOVER = "turnover"
+BREAK_EVEN_COST = "break_even_cost"
 
 EPSILON = float(np.finfo(np.float64).eps)
 MIN_PROBABILITY = EPSILON
 """Lower bound on probabilities in the log loss, so that one confident mistake does not make it infinite (as
 sklearn)."""
+CALIBRATION_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,8 @@ class Scored:
     None: the plain differences."""
     panel: Panel | None = None
     """The times of the rows; None if each row is a time of its own."""
+    quantile: float = 0.5
+    """The quantile that the predictions estimate, for the quantile loss."""
 
     @property
     def rows(self) -> int:
@@ -153,6 +163,57 @@ def _median_absolute_error(scored: Scored) -> Estimator:
         return np.asarray((errors[order[lower]] + errors[order[upper]]) / 2)
 
     return median
+
+
+def _pinball(scored: Scored) -> Estimator:
+    return _mean_of(scored, quantile_losses(scored))
+
+
+def _qlike(scored: Scored) -> Estimator:
+    return _mean_of(scored, variance_losses(scored))
+
+
+def _rank_ic(scored: Scored) -> Estimator:
+    coefficients, defined = information_coefficients(scored)
+    sums = np.column_stack([coefficients, defined])
+
+    def mean(weights: Floats) -> Floats:
+        total, times = (weights @ sums).T
+        return _ratio(total, times, np.nan)
+
+    return mean
+
+
+def _icir(scored: Scored) -> Estimator:
+    coefficients, defined = information_coefficients(scored)
+    sums = np.column_stack([coefficients, np.square(coefficients), defined])
+
+    def ratio(weights: Floats) -> Floats:
+        first, second, times = (weights @ sums).T
+        mean = _ratio(first, times, np.nan)
+        variance = _ratio(second, times, np.nan) - np.square(mean)
+        return np.asarray(np.where(variance > TOLERANCE, mean / np.sqrt(np.maximum(variance, TOLERANCE)), np.nan))
+
+    return ratio
+
+
+def _calibration_error(scored: Scored) -> Estimator:
+    """Return the expected calibration error (Naeini et al. 2015) over bins of equal width."""
+    assert scored.probabilities is not None
+    rows = np.arange(scored.rows)
+    chosen = np.ones(scored.rows, np.int64) if len(scored.classes) == 2 else scored.probabilities.argmax(axis=1)
+    stated = scored.probabilities[rows, chosen]
+    places = np.minimum((stated * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    gaps = np.zeros((scored.rows, CALIBRATION_BINS + 1))
+    gaps[rows, places] = stated - (scored.truth == chosen)
+    gaps[:, -1] = 1.0
+    sums = summed(gaps, scored.panel)
+
+    def error(weights: Floats) -> Floats:
+        found = weights @ sums
+        return np.asarray(np.abs(found[:, :-1]).sum(axis=1) / found[:, -1])
+
+    return error
 
 
 def _r2(scored: Scored) -> Estimator:
@@ -264,6 +325,44 @@ def relative_errors(scored: Scored) -> Floats:
     return np.asarray(np.abs(prediction_errors(scored)) / np.maximum(np.abs(scored.truth), EPSILON))
 
 
+def quantile_losses(scored: Scored) -> Floats:
+    """Return the quantile loss of each row (Koenker and Bassett 1978), shape (rows,)."""
+    errors = prediction_errors(scored)
+    return np.maximum(scored.quantile * errors, (scored.quantile - 1.0) * errors)
+
+
+def variance_losses(scored: Scored) -> Floats:
+    """Return the QLIKE loss of each row (Patton 2011), shape (rows,); labels and predictions are above zero."""
+    ratio = scored.truth / scored.predicted
+    return np.asarray(ratio - np.log(ratio) - 1.0)
+
+
+def information_coefficients(scored: Scored) -> tuple[Floats, Floats]:
+    """Return the rank correlation of predictions and labels at each time (Spearman 1904), with ties averaged.
+
+    Returns:
+        The coefficients, shape (times,), 0 where predictions are all equal; and 1 where there is one, 0 where a time
+        has fewer than two rows or equal labels: its coefficient is 0 too.
+    """
+    assert scored.panel is not None
+    panel = scored.panel
+    own, true = (_centred_ranks(values, panel) for values in (scored.predicted, scored.truth))
+    spreads = panel.sums(np.square(own)), panel.sums(np.square(true))
+    coefficients = _ratio(panel.sums(own * true), np.sqrt(spreads[0] * spreads[1]))
+    return coefficients, np.asarray(spreads[1] > 0, np.float64)
+
+
+def _centred_ranks(values: Floats | Ints, panel: Panel) -> Floats:
+    """Rank values within each time, equal ones by their mean rank, and centre the ranks, shape (rows,)."""
+    order = np.lexsort((values, panel.times))
+    ordered = values[order]
+    begins = np.flatnonzero(np.r_[True, (np.diff(ordered) != 0) | (np.diff(panel.times) != 0)])
+    ends = np.r_[begins[1:], len(values)]
+    ranks = np.empty(len(values))
+    ranks[order] = np.repeat((begins + ends - 1) / 2.0, ends - begins)
+    return ranks - np.repeat(panel.sums(ranks) / panel.counts, panel.counts)
+
+
 def true_class_probabilities(scored: Scored, probabilities: Floats) -> Floats:
     given: Floats = probabilities[np.arange(scored.rows), np.asarray(scored.truth, np.int64)]
     return given
@@ -307,4 +406,11 @@ _ESTIMATORS: Mapping[str, Callable[[Scored], Estimator]] = {
     SORTINO: _trading_metric(trading.sortino),
     MAX_DRAWDOWN: _trading_metric(trading.max_drawdown),
     NET_RETURN: _trading_metric(trading.net_return),
+    RANK_IC: _rank_ic,
+    ICIR: _icir,
+    PINBALL: _pinball,
+    QLIKE: _qlike,
+    CALIBRATION_ERROR: _calibration_error,
+    TURNOVER: _trading_metric(trading.turnover),
+    BREAK_EVEN_COST: _trading_metric(trading.break_even_cost),
 }

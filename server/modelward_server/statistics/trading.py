@@ -23,6 +23,10 @@ class TradingReturns:
     net: Floats
     """The return of each time after costs, as a fraction (0.01 is 1 %); shape (times,), without a panel (rows,)."""
     periods_per_year: float
+    gross: Floats
+    """The return of each time before costs, shape (times,)."""
+    turnover: Floats
+    """The change of the positions at each time, shape (times,)."""
 
 
 def compute_trading_returns(
@@ -39,8 +43,11 @@ def compute_trading_returns(
         periods_per_year: the number of times in a year, such as 252 for daily rows.
         panel: the times and groups of the rows; None if each row is a time of its own.
     """
-    net = positions * returns - cost_bps * BASIS_POINT * _turnover(positions, panel)
-    return TradingReturns(positions, net if panel is None else panel.sums(net) / panel.counts, periods_per_year)
+    gross, turnover = positions * returns, _turnover(positions, panel)
+    if panel is not None:
+        gross, turnover = panel.sums(gross) / panel.counts, panel.sums(turnover) / panel.counts
+    net = gross - cost_bps * BASIS_POINT * turnover
+    return TradingReturns(positions, net, periods_per_year, gross, turnover)
 
 
 def _turnover(positions: Floats, panel: Panel | None) -> Floats:
@@ -89,6 +96,25 @@ def sortino(returns: TradingReturns) -> Callable[[Floats], Floats]:
 def net_return(returns: TradingReturns) -> Callable[[Floats], Floats]:
     """Return the estimator of the annualized mean net return."""
     return lambda weights: np.asarray(weights @ returns.net / weights.sum(axis=1) * returns.periods_per_year)
+
+
+def turnover(returns: TradingReturns) -> Callable[[Floats], Floats]:
+    """Return the estimator of the mean turnover of a time."""
+    return lambda weights: np.asarray(weights @ returns.turnover / weights.sum(axis=1))
+
+
+def break_even_cost(returns: TradingReturns) -> Callable[[Floats], Floats]:
+    """Return the estimator of the cost of changing the position by 1 that takes the whole return, in basis points.
+
+    NaN where the positions do not change.
+    """
+    gross, changes = returns.gross / BASIS_POINT, returns.turnover
+
+    def cost(weights: Floats) -> Floats:
+        earned, changed = weights @ gross, weights @ changes
+        return np.asarray(np.where(changed > 0, earned / np.where(changed > 0, changed, 1.0), np.nan))
+
+    return cost
 
 
 def max_drawdown(returns: TradingReturns) -> Callable[[Floats], Floats]:
