@@ -203,7 +203,7 @@ def _calibration_error(scored: Scored) -> Estimator:
     rows = np.arange(scored.rows)
     chosen = np.ones(scored.rows, np.int64) if len(scored.classes) == 2 else scored.probabilities.argmax(axis=1)
     stated = scored.probabilities[rows, chosen]
-    places = np.minimum((stated * CALIBRATION_BINS).astype(np.int64), CALIBRATION_BINS - 1)
+    places = np.searchsorted(np.linspace(0, 1, CALIBRATION_BINS + 1)[1:-1], stated)  # As calibration_curve of sklearn.
     gaps = np.zeros((scored.rows, CALIBRATION_BINS + 1))
     gaps[rows, places] = stated - (scored.truth == chosen)
     gaps[:, -1] = 1.0
