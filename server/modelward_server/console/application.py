@@ -1,7 +1,7 @@
 """The console's application: addresses, and what stands before every page."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import quote
@@ -16,6 +16,7 @@ from starlette.staticfiles import StaticFiles
 from modelward import AsyncClient
 from modelward.errors import ModelwardError, NotAuthenticated
 from modelward_server import reports
+from modelward_server.console import time_zones
 from modelward_server.console.acts import asking, halt_many
 from modelward_server.console.acts.act import Form
 from modelward_server.console.downloads import download
@@ -90,6 +91,7 @@ def application(connect: Connect, *, loopback: bool, read_only: bool = False) ->
 def _routes() -> list[Route]:
     return [
         *_page("/", now, "/now"),
+        Route("/models/{model}.json", _guarded(_model_or_twin)),
         *_page("/models/{model}", model),
         *_page("/models/{model}/versions/{version:int}", version),
         *_page("/models/{model}/drift", drift),
@@ -121,12 +123,29 @@ def _routes() -> list[Route]:
     ]
 
 
+async def _model_or_twin(request: Request) -> Response:
+    """Show the model of this name if there is one, because a model's name may end so; otherwise the twin of a page."""
+    session, name = await session_of(request), f"{request.path_params['model']}.json"
+    request.path_params["twin"] = True
+    with suppress(ModelwardError):  # The page fails in the same way.
+        await session.client.get_model(name)
+        request.path_params.update(model=name, twin=False)
+    return await _show(request, model)
+
+
+async def _show(request: Request, module: ModuleType) -> Response:
+    session = await _visited(request)
+    request.state.zone = await time_zones.zone_of(session.client, request)
+    answer = page(request, module.TEMPLATE, await module.fetch(session.client, request))
+    time_zones.remember(request, answer)
+    return answer
+
+
 def _page(path: str, module: ModuleType, twin: str = "") -> list[Route]:
     """Return the routes of a page and of its JSON twin."""
 
     async def show(request: Request) -> Response:
-        session = await _visited(request)
-        return page(request, module.TEMPLATE, await module.fetch(session.client, request))
+        return await _show(request, module)
 
     async def show_twin(request: Request) -> Response:
         request.path_params["twin"] = True
@@ -242,7 +261,7 @@ async def _events(request: Request) -> Response:
     made = live_page(request, session.access, address)
     if made is None:
         return page(request, "fault", _NO_PAGE, 404)
-    shown = session.access.page(address, made)
+    shown = session.access.page(f"{time_zones.remembered(request)} {address}", made)
 
     async def sent() -> AsyncIterator[bytes]:
         with session.showing(shown) as queue:

@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from modelward.errors import ModelwardError, NotAuthenticated
-from modelward_server.console.rendering import page
+from modelward_server.console.rendering import page, wants_json
 
 STATUSES = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -43,7 +43,7 @@ class Fault:
 
 def fault_page(request: Request, error: ModelwardError) -> Response:
     """Return the page for an error; who is not signed in is asked to do so first."""
-    if isinstance(error, NotAuthenticated) and not request.path_params.get("twin"):
+    if isinstance(error, NotAuthenticated) and not wants_json(request):
         return RedirectResponse(f"{request.app.url_path_for('login')}?next={request.url.path}", 303)
     status = 401 if isinstance(error, NotAuthenticated) else STATUSES.get(error.status, 502)
     return page(request, "fault", Fault(TITLES.get(status, "It failed"), error.message, error.reason), status)

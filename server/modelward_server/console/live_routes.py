@@ -8,6 +8,7 @@ from starlette.requests import Request
 from starlette.routing import Match, Route
 
 from modelward.lifecycle import EventKind, ModelEvent
+from modelward_server.console import time_zones
 from modelward_server.console.live import Live
 from modelward_server.console.live_pages import LivePage
 from modelward_server.console.pages import engines, model, now, retraining, rollout, version
@@ -48,10 +49,12 @@ def _parameters(route: Route, address: str) -> dict[str, Any] | None:
 
 
 def _request_of(request: Request, address: str, parameters: dict[str, Any]) -> Request:
-    """Return a request of the page that has nothing of one session."""
+    """Return a request of the page that has nothing of one session but the time zone."""
     path, _, query = address.partition("?")
     own = {"path": path, "query_string": query.encode(), "path_params": parameters}
-    return Request({"type": "http", "method": "GET", "headers": [], "app": request.app, **own})
+    zone = time_zones.remembered(request)
+    headers = [(b"cookie", f"{time_zones.COOKIE}={zone}".encode())] if zone else []
+    return Request({"type": "http", "method": "GET", "headers": headers, "app": request.app, **own})
 
 
 def _made(request: Request, access: Access, module: ModuleType) -> Callable[[Live], LivePage]:
@@ -60,6 +63,7 @@ def _made(request: Request, access: Access, module: ModuleType) -> Callable[[Liv
 
     async def render() -> str:
         request.state.caller = await access.caller()
+        request.state.zone = await time_zones.zone_of(access.client, request)
         return main_part(request, module.TEMPLATE, await module.fetch(access.client, request))
 
     def concerns(event: ModelEvent) -> bool:

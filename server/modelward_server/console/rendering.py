@@ -1,19 +1,23 @@
 """Pages of the console: templates, and what every page shows."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
 from modelward.caller import Caller, Role
 from modelward.shared.json_values import to_json
+from modelward_server.console import time_zones
 from modelward_server.console.sessions import Session
 from modelward_server.reports.page import templates
 
 _templates = templates("modelward_server.console")
+_templates.filters["local"] = time_zones.local
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,10 @@ class Frame:
     """Whether the user may request a retraining."""
     path: str
     at: datetime
+    zone: str
+    """The zone in which times are shown beside UTC; empty for none."""
+    query: Sequence[tuple[str, str]]
+    """The parameters of the address, without that of the zone."""
     whole: bool = True
     """Whether the page is rendered with what stands around it."""
 
@@ -38,6 +46,7 @@ def frame(request: Request) -> Frame:
     """Return the frame of a request's page."""
     session: Session | None = getattr(request.state, "session", None)
     caller: Caller | None = getattr(request.state, "caller", None)
+    zone: ZoneInfo | None = getattr(request.state, "zone", None)
 
     def may(role: Role) -> bool:
         return caller is not None and caller.role.covers(role) and not request.app.state.read_only
@@ -50,11 +59,18 @@ def frame(request: Request) -> Frame:
         may_train=may(Role.TRAINER),
         path=request.url.path,
         at=datetime.now(UTC),
+        zone=zone.key if zone else "",
+        query=[(name, text) for name, text in request.query_params.multi_items() if name != "tz"],
     )
 
 
+def wants_json(request: Request) -> bool:
+    """Return whether the address asks for JSON: by its ending or, for any page, by `?format=json`."""
+    return bool(request.path_params.get("twin")) or request.query_params.get("format") == "json"
+
+
 def page(request: Request, template: str, view: Any, status: int = 200) -> Response:
-    """Return a page, or its view as JSON where the address ends so.
+    """Return a page, or its view as JSON where the address says so.
 
     Args:
         request: the request.
@@ -62,15 +78,16 @@ def page(request: Request, template: str, view: Any, status: int = 200) -> Respo
         view: what the template shows: a frozen dataclass.
         status: the HTTP status.
     """
-    if request.path_params.get("twin"):
+    if wants_json(request):
         return Response(json.dumps(to_json(view), indent=2), status, media_type="application/json")
-    return HTMLResponse(_filled(template, view, frame(request)), status)
+    return HTMLResponse(_filled(request, template, view, frame(request)), status)
 
 
 def main_part(request: Request, template: str, view: Any) -> str:
     """Return what a page shows, without the frame around it, which belongs to one session."""
-    return _filled(template, view, replace(frame(request), whole=False))
+    return _filled(request, template, view, replace(frame(request), whole=False))
 
 
-def _filled(template: str, view: Any, around: Frame) -> str:
+def _filled(request: Request, template: str, view: Any, around: Frame) -> str:
+    time_zones.show_in(getattr(request.state, "zone", None))
     return _templates.get_template(f"templates/{template}.html.jinja").render(view=view, frame=around)

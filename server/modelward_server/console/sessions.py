@@ -52,7 +52,7 @@ class Access:
         self._caller = None
 
     def page(self, address: str, make: Callable[[Live], LivePage]) -> LivePage:
-        """Return the open page of an address, which all of its users share."""
+        """Return the open page of an address and time zone, which all of its users share."""
         self._pages = {key: page for key, page in self._pages.items() if not page.ended}
         if address not in self._pages:
             self._pages[address] = make(self.live)
