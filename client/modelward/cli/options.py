@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from modelward._text import visible
+from modelward.cli.time_zone import with_zone
 from modelward.lifecycle import Stage
-from modelward.shared.times import parse_duration, parse_instant
+from modelward.shared.times import parse_duration
 
 if TYPE_CHECKING:
     ParamType = click.ParamType
@@ -61,15 +62,16 @@ class Measurement(KeyValue):
 
 
 class Instant(ParamType[datetime]):
-    """An ISO 8601 time; without a zone it is in UTC."""
+    """An ISO 8601 time; without a zone it is in that of `--time-zone`."""
 
     name = "time"
 
     def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> datetime:
         try:
-            return parse_instant(str(value))
+            given = datetime.fromisoformat(str(value))
         except ValueError:
             self.fail(f"{value!r} is not an ISO 8601 time such as 2026-03-02T14:31", param, ctx)
+        return given if given.tzinfo else with_zone(given)
 
 
 class Window(Instant):

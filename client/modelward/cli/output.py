@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, TypeVar
 
 import click
@@ -19,6 +19,7 @@ from rich.text import Text
 from modelward._text import one_line, visible, visible_json
 from modelward.cli.cells import Cell
 from modelward.cli.csv_output import column_names, csv_values, print_csv, print_csv_object, print_csv_row
+from modelward.cli.time_zone import heading_text, time_text
 from modelward.shared.figures import metric
 from modelward.shared.json_values import to_json
 
@@ -26,7 +27,7 @@ T = TypeVar("T")
 STYLES = {"training": "cyan", "staging": "yellow", "production": "bold green", "archived": "dim", "failed": "red"}
 STYLES |= {"critical": "bold red", "warning": "yellow", "notice": "cyan", "ok": "green"}
 NUMBER = re.compile(r"([<>]?[+-]?(\d[\d,]*(\.\d+)?(e[+-]?\d+)?%?|∞)|n/a|none)?")
-TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d")
+TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d([+-]\d\d:\d\d)?")
 MIN_PROSE = 12
 """Minimum width of a shortened text, in terminal columns."""
 GAP = 2
@@ -145,7 +146,9 @@ class Output:
         if self.form == "csv":
             rows.print_csv() if rows else print_csv(list(facts), [list(facts.values())])
             return
-        self._facts({name: _lines(value) for name, value in facts.items() if value not in ("", None, (), {})})
+        self._facts(
+            {heading_text(name): _lines(value) for name, value in facts.items() if value not in ("", None, (), {})}
+        )
         for part in more:
             self._console.print()
             self._part(part)
@@ -211,12 +214,13 @@ class Cells:
     """The cells of a table as text."""
 
     def __init__(self, headings: Sequence[str], rows: Any) -> None:
-        self._headings = list(headings)
+        self._names = list(headings)
+        self._headings = [heading_text(heading) for heading in headings]
         self._values = [list(row) for row in rows]
         self._rows = [[as_text(value) for value in row] for row in self._values]
 
     def print_csv(self) -> None:
-        print_csv(self._headings, self._values)
+        print_csv(self._names, self._values)
 
     @property
     def width(self) -> int:
@@ -305,7 +309,7 @@ def _words(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, datetime):
-        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M:%S}"
+        return time_text(value)
     if isinstance(value, float):
         return metric(value)
     if isinstance(value, Mapping):

@@ -13,6 +13,7 @@ from modelward._credentials import proof_from_environment
 from modelward._text import visible
 from modelward.cli.output import Failure, Output
 from modelward.cli.profile_selection import PROFILE_OF_COMMAND, from_profile, selected_profile
+from modelward.cli.time_zone import select_zone
 from modelward.errors import DeadlineExceeded, GatesFailed, InvalidField, ModelwardError, Unavailable
 from modelward.shared.profiles import ProfileError
 
@@ -25,6 +26,17 @@ SERVER = click.option(
     default=from_profile("server", DEFAULT_SERVER),
     metavar="HOST:PORT",
     help=f"The server's address; several separated by commas.  [default: {DEFAULT_SERVER}]",
+    show_envvar=True,
+)
+TIME_ZONE = click.option(
+    "--time-zone",
+    envvar="MODELWARD_TIME_ZONE",
+    default=from_profile("time_zone", "UTC"),
+    metavar="ZONE",
+    is_eager=True,  # Other options are read in this zone.
+    expose_value=False,
+    callback=select_zone,
+    help="The zone of times, such as Europe/Berlin; local: the zone of this machine.  [default: UTC]",
     show_envvar=True,
 )
 
@@ -95,6 +107,7 @@ def formatted(command: Command) -> Command:
     """Pass an output to a command."""
 
     @click.option("--format", "form", type=click.Choice(FORMATS), help="The form of the output.  [default: table]")
+    @TIME_ZONE
     @click.option("--json", "as_json", is_flag=True, help="Short for --format json: one JSON document.")
     @functools.wraps(command)
     def run(*args: Any, form: str | None, as_json: bool, **kwargs: Any) -> None:

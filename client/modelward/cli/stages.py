@@ -138,7 +138,10 @@ def prune(client: Client, out: Output, version: str, reason: str, confirm: Confi
 @click.option("--stage", type=STAGE, help="The version in this stage.  [default: production]")
 @click.option("--alias", metavar="NAME", help="The version with this alias, for example latest.")
 @click.option(
-    "--as-of", type=Instant(), metavar="TIME", help="The state at this time, in ISO 8601; UTC without a zone."
+    "--as-of",
+    type=Instant(),
+    metavar="TIME",
+    help="The state at this time, in ISO 8601; in --time-zone by default.",
 )
 @remote
 def resolve(
@@ -213,7 +216,7 @@ def _rollouts(out: Output, rollouts: Sequence[ModelRollout]) -> None:
 
 
 @click.command()
-@click.option("--as-of", type=Instant(), help="What was in production at this time (UTC unless it has a zone).")
+@click.option("--as-of", type=Instant(), help="What was in production at this time (in --time-zone by default).")
 @click.option("--prefix", default="", metavar="TEXT", help="Only models whose names have this prefix.")
 @limit(50)
 @remote
@@ -236,7 +239,7 @@ def inventory(client: Client, out: Output, as_of: datetime | None, prefix: str, 
 @click.command()
 @click.argument("model", shell_complete=complete_models)
 @click.option("--engine", default="", metavar="NAME", help="Only this engine.")
-@click.option("--at", type=Instant(), help="Only the versions that ran at this time (UTC unless it has a zone).")
+@click.option("--at", type=Instant(), help="Only the versions that ran at this time (in --time-zone by default).")
 @limit(50)
 @remote
 def engines(client: Client, out: Output, model: str, engine: str, at: datetime | None, limit: int) -> None:

@@ -33,6 +33,7 @@ class Profile:
     server: str | None = None
     actor: str | None = None
     timeout: float | None = None
+    time_zone: str | None = None
     ca: Path | None = None
     cert: Path | None = None
     key: Path | None = None
