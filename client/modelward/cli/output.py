@@ -180,24 +180,29 @@ class Output:
         items: Iterable[T],
         headings: Sequence[str],
         row: Callable[[T], Sequence[Any]],
-        line: Callable[[T], Sequence[Any]],
+        line: Callable[[T], Text],
+        *,
+        heading: Text,
     ) -> None:
         """Print each item as soon as it is there.
 
         Args:
             headings: the names of the columns of CSV.
             row: the columns of CSV.
-            line: the parts of the line for people.
+            line: the line for people.
+            heading: the line above those.
         """
         if self.form == "csv":
             print_csv_row(column_names(headings))
+        elif self.form == "table":
+            self._console.print(heading, soft_wrap=True)
         for item in items:
             if self.form == "json":
                 click.echo(as_json(item))
             elif self.form == "csv":
                 print_csv_row(csv_values(row(item)))
             else:
-                self._console.print(Text("  ").join(map(as_text, line(item))), soft_wrap=True)
+                self._console.print(line(item), soft_wrap=True)
 
     def say(self, result: Any, sentence: str) -> None:
         """Print what was done."""

@@ -1,6 +1,7 @@
 """The command that follows changes."""
 
 from collections.abc import Collection, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import singledispatch
 
 import click
@@ -9,8 +10,9 @@ from rich.text import Text
 from modelward import Client, EventKind, ModelEvent
 from modelward.cli.completion import complete_models
 from modelward.cli.options import pairs
-from modelward.cli.output import STYLES, Output
+from modelward.cli.output import STYLES, Output, as_text
 from modelward.cli.remote import remote
+from modelward.cli.time_zone import heading_text, time_text
 from modelward.lifecycle import (
     DriftAlarm,
     EngineStatus,
@@ -29,6 +31,8 @@ SEVERITIES = {
     EventKind.PERFORMANCE_ALARM: "critical",
     EventKind.RESUMED: "ok",
 }
+COLUMNS = ["time (UTC)", "event", "model", "what", "resume token"]
+"""The columns of CSV."""
 KIND_WIDTH = max(map(len, EventKind))
 
 
@@ -58,7 +62,7 @@ def watch(
     """
     watched = _Watched(client, dict(tags), kinds, resume_token)
     try:
-        out.follow(watched.events(models), ["time (UTC)", "event", "model", "what", "resume token"], _row, _line)
+        out.follow(watched.events(models), COLUMNS, _row, _line, heading=_heading())
     except KeyboardInterrupt:
         if watched.token and out.form == "table":
             click.echo(f"continue with --since {watched.token}", err=True)
@@ -97,10 +101,15 @@ def _row(event: ModelEvent) -> list[object]:
     return [event.happened_at, event.kind, event.model, _words(event.subject, event), event.resume_token]
 
 
-def _line(event: ModelEvent) -> list[object]:
+def _heading() -> Text:
+    time = heading_text("time (UTC)").ljust(len(time_text(datetime.now(UTC))))
+    return Text("  ").join(Text(name, "bold") for name in (time, "event".ljust(KIND_WIDTH), "what"))
+
+
+def _line(event: ModelEvent) -> Text:
     style = STYLES.get(SEVERITIES.get(event.kind, ""), "")
     kind = Text(event.kind.replace("_", " ").ljust(KIND_WIDTH), style)
-    return [event.happened_at, kind, _words(event.subject, event)]
+    return Text("  ").join([as_text(event.happened_at), kind, as_text(_words(event.subject, event))])
 
 
 @singledispatch
