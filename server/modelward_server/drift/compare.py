@@ -121,6 +121,21 @@ class TableComparison:
     tests: float
 
 
+@dataclass(frozen=True)
+class Units:
+    """The units in which the null distributions count rows: times of a panel, otherwise rows.
+
+    Attributes:
+        reference: the number of units of a reference row.
+        live: the number of units of a live row.
+        reference_rows: the number of rows of the reference.
+    """
+
+    reference: float
+    live: float
+    reference_rows: int
+
+
 def compare(profile: Profile, live: LiveSample, name: str, ignored: Collection[str] = ()) -> TableComparison:
     """Compare live data with a reference.
 
@@ -137,7 +152,8 @@ def compare(profile: Profile, live: LiveSample, name: str, ignored: Collection[s
 def compare_features(profile: Profile, live: LiveSample, name: str) -> tuple[FeatureComparison, ...]:
     """Compare each feature separately."""
     samples: Mapping[str, FeatureSample] = live.of(name)
-    return tuple(_compare(profile, feature, samples[feature.name]) for feature in profile.features)
+    units = Units(profile.times_per_row, _times(profile, live) / live.rows if live.rows else 1.0, profile.rows)
+    return tuple(_compare(units, feature, samples[feature.name]) for feature in profile.features)
 
 
 def compare_jointly(profile: Profile, live: LiveSample, ignored: Collection[str]) -> JointComparison:
@@ -147,28 +163,34 @@ def compare_jointly(profile: Profile, live: LiveSample, ignored: Collection[str]
         return JointComparison()
     ranks = normalized_ranks(profile.features, live.sample())
     mmd = squared_mmd(profile.joint, ranks)
-    null = null_for_rows(profile.joint.null, len(ranks), profile.rows)
+    times, known = (_times(profile, live), profile.times) if profile.times else (len(ranks), profile.rows)
+    null = null_for_rows(profile.joint.null, times, known)
     auc = classifier_auc(profile.joint.sample[:, used], thin(ranks, MAX_CLASSIFIER_ROWS)[:, used])
-    p_value = max(null.exceedance(0, mmd), _min_joint_p_value(profile, len(ranks)))
+    p_value = max(null.exceedance(0, mmd), _min_joint_p_value(profile, times, known))
     return JointComparison(auc, mmd, p_value, len(ranks), all(used))
 
 
-def _min_joint_p_value(profile: Profile, rows: int) -> float:
-    """Return the smallest p-value that a number of live rows can attain, given the most dependent feature."""
+def _times(profile: Profile, live: LiveSample) -> float:
+    """Return the number of live times; if it is unknown, they have as many rows as those of the reference."""
+    return live.times if profile.times and live.times else live.rows * profile.times_per_row
+
+
+def _min_joint_p_value(profile: Profile, rows: float, reference_rows: float) -> float:
+    """Return the smallest p-value that a number of live rows, of a panel times, can attain; dependence is the most."""
     independence = min(feature.null.independence for feature in profile.features)
-    effective, known = (max(independence * n, 1.0) for n in (rows, profile.rows))
+    effective, known = (max(independence * n, 1.0) for n in (rows, reference_rows))
     return min_attainable_p_value(effective, known)
 
 
-def _compare(profile: Profile, feature: Feature, live: FeatureSample) -> FeatureComparison:
+def _compare(units: Units, feature: Feature, live: FeatureSample) -> FeatureComparison:
     if isinstance(feature, NumberProfile):
         assert not isinstance(live, CategoricalHistogramSample)
-        return _numbers(profile.rows, feature, live)
+        return _numbers(units, feature, live)
     assert isinstance(live, CategoricalHistogramSample)
-    return _categories(profile.rows, feature, live)
+    return _categories(units, feature, live)
 
 
-def _numbers(reference_rows: int, feature: NumberProfile, live: NumericSample) -> FeatureComparison:
+def _numbers(units: Units, feature: NumberProfile, live: NumericSample) -> FeatureComparison:
     p_value, method = live.ks_p_value()
     both = bool(live.present and feature.present)
     shares = smoothed(live.bins()), smoothed(feature.counts)
@@ -182,8 +204,8 @@ def _numbers(reference_rows: int, feature: NumberProfile, live: NumericSample) -
         wasserstein=shift,
         chi_square=0.0,
         **_divergences(*shares, both),
-        **_shares(reference_rows, feature, live),
-        **_certainty(reference_rows, feature, live, live.ks, _kl(*shares, both), shift),
+        **_shares(units.reference_rows, feature, live),
+        **_certainty(units, feature, live, live.ks, _kl(*shares, both), shift),
         new_categories=(),
         vanished_categories=(),
         histogram=Histogram(
@@ -194,7 +216,7 @@ def _numbers(reference_rows: int, feature: NumberProfile, live: NumericSample) -
     )
 
 
-def _categories(reference_rows: int, feature: CategoryProfile, live: CategoricalHistogramSample) -> FeatureComparison:
+def _categories(units: Units, feature: CategoryProfile, live: CategoricalHistogramSample) -> FeatureComparison:
     counts, reference = live.counts(), np.append(feature.counts, 0)
     both = bool(live.present and feature.present)
     distance = _distance(counts, reference) if both else 0.0
@@ -211,8 +233,8 @@ def _categories(reference_rows: int, feature: CategoryProfile, live: Categorical
         wasserstein=0.0,
         chi_square=statistic,
         **_divergences(*shares, both),
-        **_shares(reference_rows, feature, live),
-        **_certainty(reference_rows, feature, live, _distance(tested, known) if both else 0.0, divergence, 0.0),
+        **_shares(units.reference_rows, feature, live),
+        **_certainty(units, feature, live, _distance(tested, known) if both else 0.0, divergence, 0.0),
         new_categories=live.new[:MAX_NAMES_SHOWN],
         vanished_categories=live.vanished[:MAX_NAMES_SHOWN],
         histogram=_bars(feature, counts, reference),
@@ -257,19 +279,20 @@ def _shares(reference_rows: int, feature: Feature, live: FeatureSample) -> dict[
 
 
 def _certainty(
-    reference_rows: int, feature: Feature, live: FeatureSample, ks: float, kl: float, shift: float
+    units: Units, feature: Feature, live: FeatureSample, ks: float, kl: float, shift: float
 ) -> dict[str, Any]:
     """Return the significance of the effects: the smallest p-value against the null distributions, Sidak-corrected."""
-    values = null_for_rows(feature.null, live.present, feature.present)
-    rows = null_for_rows(feature.null, live.rows, reference_rows)
-    change = live.missing / live.rows - feature.missing / reference_rows
+    values = null_for_rows(feature.null, units.live * live.present, units.reference * feature.present)
+    reference_rows = units.reference * units.reference_rows
+    rows = null_for_rows(feature.null, units.live * live.rows, reference_rows)
+    change = live.missing / live.rows - feature.missing / units.reference_rows
     least = min(
         values.exceedance(KS, ks**2),
         values.exceedance(KL, kl),
         values.exceedance(WASSERSTEIN, min(shift, 1e100) ** 2),
         rows.exceedance(MISSING, change**2),
     )
-    effective, known = (max(feature.null.independence * n, 1.0) for n in (live.rows, reference_rows))
+    effective, known = (max(feature.null.independence * n, 1.0) for n in (units.live * live.rows, reference_rows))
     p_value = sidak_p_value(max(least, min_attainable_p_value(effective, known)), feature.null.tests)
     return {"p_value": p_value, "effective_rows": effective, "values": values, "rows": rows}
 

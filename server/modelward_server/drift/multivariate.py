@@ -26,6 +26,8 @@ from modelward_server.statistics.null_distribution import (
     fit_null,
     segment_lengths,
 )
+from modelward_server.statistics.panel import Panel
+from modelward_server.statistics.panel_segments import sum_times
 
 FREQUENCIES = 128
 """Number of random Fourier features; their error decreases with its square root."""
@@ -99,16 +101,20 @@ def _cells(feature: Feature, rows: int, cells: int) -> Ints:
     return np.asarray(totals)
 
 
-def build_joint(columns: Columns, features: Sequence[Feature], block: float) -> JointProfile:
+def build_joint(
+    columns: Columns, features: Sequence[Feature], block: float, panel: Panel | None = None
+) -> JointProfile:
     """Build the joint profile of all features.
 
     Args:
         columns: the values of each feature, in the order of time, each of shape (rows,).
         features: the profiles of the features.
-        block: the number of rows over which the dependence lasts.
+        block: the number of rows, of a panel times, over which the dependence lasts.
+        panel: the times of the rows; None if each row is a time of its own.
     """
     rows = len(next(iter(columns.values())))
-    chosen = _pieces(rows)
+    chosen = _pieces(rows, panel)
+    panel = panel and panel.part(chosen)
     if len(features) < 2 or rows < MIN_ROWS:
         return empty_joint_profile(len(features))
     ranks = normalized_ranks(features, {name: values[chosen] for name, values in columns.items()})
@@ -117,6 +123,11 @@ def build_joint(columns: Columns, features: Sequence[Feature], block: float) -> 
     frequencies = random.normal(0, np.sqrt(6 / len(features)), (len(features), FREQUENCIES)).astype(np.float32)
     phases = random.uniform(0, 2 * np.pi, FREQUENCIES).astype(np.float32)
     centre = fourier_features(ranks, frequencies, phases).mean(axis=0, dtype=np.float64)
+    if panel:
+        by_time = panel.sums(fourier_features(ranks, frequencies, phases))
+        drawn = _panel_discrepancies(by_time, panel, centre, block, random)
+        null = fit_null(drawn[None], panel.length / block, panel.rows / panel.length)
+        return JointProfile(thin(ranks, MAX_CLASSIFIER_ROWS), frequencies, phases, centre, null)
     drawn = np.stack(
         [
             _segment_discrepancies(ranks, frequencies, phases, centre, length, block, random)
@@ -127,8 +138,10 @@ def build_joint(columns: Columns, features: Sequence[Feature], block: float) -> 
     return JointProfile(thin(ranks, MAX_CLASSIFIER_ROWS), frequencies, phases, centre, null)
 
 
-def _pieces(rows: int) -> Any:
-    """Return the numbers of the rows that are embedded."""
+def _pieces(rows: int, panel: Panel | None) -> Any:
+    """Return the numbers of the rows that are embedded: contiguous pieces, of a panel evenly spread whole times."""
+    if panel and rows > MAX_ROWS_EMBEDDED:
+        return np.flatnonzero(panel.times % (-(-rows // MAX_ROWS_EMBEDDED)) == 0)
     if rows <= MAX_ROWS_EMBEDDED:
         return np.arange(rows)
     length = MAX_ROWS_EMBEDDED // PIECES
@@ -165,6 +178,22 @@ def _segment_discrepancies(
     segments = StationaryBootstrap(random, len(ranks), length, REPLICATES).segments(block)
     means = [fourier_features(ranks[rows], frequencies, phases).mean(axis=0, dtype=np.float64) for rows in segments]
     return np.asarray(length * ((np.array(means) - centre) ** 2).sum(axis=1))
+
+
+def _panel_discrepancies(
+    by_time: Floats, panel: Panel, centre: Floats, block: float, random: np.random.Generator
+) -> Floats:
+    """Return squared maximum mean discrepancies of segments times their length, shape (lengths, replicates).
+
+    Args:
+        by_time: the sums of the Fourier features of the rows of each time, shape (times, d).
+    """
+    sums, found = np.column_stack([by_time, panel.counts]).astype(np.float32), []
+    for length in segment_lengths(panel.length):
+        segments = StationaryBootstrap(random, panel.length, length, REPLICATES).segments(block)
+        drawn = sum_times(segments, sums)
+        found.append(length * ((drawn[:, :-1] / drawn[:, -1:] - centre) ** 2).sum(axis=1))
+    return np.stack(found)
 
 
 def squared_mmd(profile: JointProfile, ranks: NormalizedRanks) -> float:

@@ -130,6 +130,7 @@ class Profile:
     Attributes:
         tests: the equivalent number of independent tests of its features, at least 1.
         ignored: columns that are not features, which live data may contain.
+        times: the number of times of a panel, in whose number its null distributions are; 0 if each row is a time.
     """
 
     rows: int
@@ -137,26 +138,31 @@ class Profile:
     joint: JointProfile
     tests: float
     ignored: tuple[str, ...] = ()
+    times: int = 0
+
+    @property
+    def times_per_row(self) -> float:
+        return self.times / self.rows if self.times else 1.0
 
 
 def describe(profile: Profile) -> tuple[FeatureProfile, ...]:
     """Return the public summary of each feature."""
-    return tuple(_describe(feature, profile.rows) for feature in profile.features)
+    return tuple(_describe(feature, profile) for feature in profile.features)
 
 
-def _describe(feature: Feature, rows: int) -> FeatureProfile:
+def _describe(feature: Feature, profile: Profile) -> FeatureProfile:
     mean, deviation, least, greatest = map(float, getattr(feature, "moments", np.zeros(4)))
     return FeatureProfile(
         name=feature.name,
         kind=FeatureKind.NUMBER if isinstance(feature, NumberProfile) else FeatureKind.CATEGORY,
-        missing_share=feature.missing / rows,
+        missing_share=feature.missing / profile.rows,
         mean=mean,
         standard_deviation=deviation,
         minimum=least,
         maximum=greatest,
         bin_edges=tuple(map(float, feature.edges)) if isinstance(feature, NumberProfile) else (),
         categories=_shares(feature) if isinstance(feature, CategoryProfile) else {},
-        effective_rows=feature.null.independence * rows,
+        effective_rows=feature.null.independence * (profile.times or profile.rows),
     )
 
 

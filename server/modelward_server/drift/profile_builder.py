@@ -12,6 +12,7 @@ from modelward_server.drift.multivariate import build_joint
 from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile, pooled, values_recur
 from modelward_server.statistics.block_bootstrap import NullEstimator
 from modelward_server.statistics.distances import Floats, Ints
+from modelward_server.statistics.panel import Panel
 from modelward_server.statistics.rounding import merge_near_duplicates
 
 BINS = 10
@@ -20,7 +21,7 @@ BARS = 28
 """Number of bars of a histogram between its two open ends, each of which contains half a percent of the reference."""
 
 
-def build_profile(columns: Columns, ignored: Collection[str] = ()) -> Profile:
+def build_profile(columns: Columns, ignored: Collection[str] = (), panel: Panel | None = None) -> Profile:
     """Build the profile of reference data.
 
     Args:
@@ -28,13 +29,15 @@ def build_profile(columns: Columns, ignored: Collection[str] = ()) -> Profile:
             is missing, and infinities, which are ordinary values; text and booleans are categories; times are not
             features.
         ignored: other columns that are not features; they need not be present.
+        panel: the times of the rows; None if each row is a time of its own.
     """
     rows = len(next(iter(columns.values())))
-    estimator = NullEstimator(rows)
+    estimator = NullEstimator(rows, panel)
     left_out = {*ignored, *(name for name, values in columns.items() if is_time(values))}
     features = tuple(_profile(name, values, estimator) for name, values in columns.items() if name not in left_out)
-    joint = build_joint(columns, features, estimator.max_block)
-    return Profile(rows, features, joint, estimator.tests, tuple(sorted(left_out)))
+    joint = build_joint(columns, features, estimator.max_block, panel)
+    times = panel.length if panel else 0
+    return Profile(rows, features, joint, estimator.tests, tuple(sorted(left_out)), times)
 
 
 def _profile(name: str, values: Any, estimator: NullEstimator) -> Feature:

@@ -28,6 +28,7 @@ def to_bytes(profile: Profile) -> bytes:
         "rows": profile.rows,
         "tests": profile.tests,
         "ignored": profile.ignored,
+        "times": profile.times,
         "features": [_header(f"{i}.", feature, arrays) for i, feature in enumerate(profile.features)],
         "joint": _header("joint.", profile.joint, arrays),
     }
@@ -67,7 +68,8 @@ def from_bytes(packed: bytes) -> Profile:
         joint = _unpacked("joint.", header["joint"], arrays)
         if header["format"] == WITHOUT_JOINT:
             joint = empty_joint_profile(len(features))
-    return Profile(header["rows"], features, joint, header["tests"], tuple(header.get("ignored", ())))
+    ignored, times = tuple(header.get("ignored", ())), header.get("times", 0)
+    return Profile(header["rows"], features, joint, header["tests"], ignored, times)
 
 
 def _unpacked(prefix: str, plain: dict[str, Any], arrays: Mapping[str, Any]) -> Any:

@@ -74,6 +74,11 @@ class LiveSample:
         self.rows = 0
         self.window: TimeWindow | None = None
 
+    @property
+    def times(self) -> int:
+        """Return the number of times; 0 if they are unknown."""
+        return self.window.times if self.window else 0
+
     def add(self, batch: Columns) -> None:
         """Add the next rows.
 

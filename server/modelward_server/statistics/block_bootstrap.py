@@ -21,6 +21,8 @@ from modelward_server.statistics.null_distribution import (
     p_values,
     segment_lengths,
 )
+from modelward_server.statistics.panel import Panel, reduced
+from modelward_server.statistics.panel_segments import categorical_statistics, numeric_statistics
 
 BLOCK_LENGTH_FACTOR = 2.0
 """Mean length of the drawn blocks, as a multiple of the block length that is optimal for a variance."""
@@ -125,13 +127,17 @@ class NullEstimator:
 
     Args:
         rows: the number of rows of the reference.
+        panel: their times, of which segments are then drawn, with all their rows; lengths are numbers of times. None if
+            each row is a time of its own.
 
     Attributes:
-        max_block: the longest dependence length of the features estimated so far, in rows.
+        max_block: the longest dependence length of the features estimated so far, in times.
     """
 
-    def __init__(self, rows: int) -> None:
+    def __init__(self, rows: int, panel: Panel | None = None) -> None:
         random = np.random.default_rng(SEED)
+        self.panel, self.max_rows = panel, rows / panel.length if panel else 1.0
+        rows = panel.length if panel else rows
         self.rows, self.max_block = rows, 1.0
         self.bootstraps = [StationaryBootstrap(random, rows, length, REPLICATES) for length in segment_lengths(rows)]
         self._p_values: list[Floats] = []
@@ -155,6 +161,9 @@ class NullEstimator:
         """
         if not len(cumulative):
             return self._estimate([ranks], lambda segments: np.zeros((4, len(segments))))
+        if self.panel:
+            by_time = numeric_statistics(self.panel, ranks, cumulative, bins, scaled)
+            return self._estimate(_dependence_series(ordered, ranks), by_time)
         shares = cumulative / cumulative[-1]
         counts = np.bincount(bins, weights=np.diff(cumulative, prepend=0))
         reference_quantiles = scaled[np.searchsorted(shares, QUANTILES)]
@@ -177,6 +186,10 @@ class NullEstimator:
         if not len(counts):
             return self._estimate([codes], lambda segments: np.zeros((4, len(segments))))
 
+        presence = [(codes == 0).astype(float), (codes < 0).astype(float)]
+        if self.panel:
+            return self._estimate(presence, categorical_statistics(self.panel, codes, counts))
+
         def statistics(segments: Ints) -> Floats:
             drawn = codes[segments]
             drawn_counts = _counts(drawn, len(counts))
@@ -184,15 +197,15 @@ class NullEstimator:
             distances = np.where(drawn_counts.any(1), total_variation(shares, counts / counts.sum()), 0.0)
             return _squared(drawn, distances, drawn, counts, codes, np.zeros(len(drawn)))
 
-        return self._estimate([(codes == 0).astype(float), (codes < 0).astype(float)], statistics)
+        return self._estimate(presence, statistics)
 
     def _estimate(
         self, series: Iterator[Floats] | list[Floats] | list[Ints], statistics: SegmentStatistics
     ) -> NullDistribution:
-        block = dependence_length(np.asarray(one, np.float64) for one in series)
+        block = dependence_length(reduced(np.asarray(one, np.float64), self.panel) for one in series)
         self.max_block = max(self.max_block, block)
         drawn = np.stack([statistics(bootstrap.segments(block)) for bootstrap in self.bootstraps], axis=1)
-        null = fit_null(drawn, self.rows / block)
+        null = fit_null(drawn, self.rows / block, self.max_rows)
         min_p_values = p_values(drawn).min(axis=0)
         self._p_values.append(1 - (1 - min_p_values) ** null.tests)
         return null

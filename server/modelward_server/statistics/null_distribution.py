@@ -52,7 +52,8 @@ class NullDistribution:
         quantiles: the value that each statistic, squared and times the rows, exceeds with each of `PROBABILITIES`,
             shape (statistics, lengths, probabilities).
         tests: the equivalent number of independent tests of the statistics of one feature, at least 1.
-        independence: the number of independent rows to which one row is equivalent, from 0 to 1.
+        independence: the number of independent rows to which one row is equivalent, from 0 to 1; of a panel, to which
+            the rows of one time are equivalent, at most their number.
     """
 
     quantiles: Floats
@@ -83,7 +84,7 @@ class NullQuantiles:
         return float(np.interp(-np.log(probability), -np.log(PROBABILITIES), self.quantiles[statistic]))
 
 
-def null_for_rows(null: NullDistribution, rows: int, reference_rows: int) -> NullQuantiles:
+def null_for_rows(null: NullDistribution, rows: float, reference_rows: float) -> NullQuantiles:
     """Return the quantiles of the null for a number of live rows.
 
     The reference is a sample too: the squared statistic of two samples is larger than that of one by the factor
@@ -113,13 +114,14 @@ def min_attainable_p_value(rows: float, reference_rows: float) -> float:
     )
 
 
-def fit_null(drawn: Floats, blocks: float) -> NullDistribution:
+def fit_null(drawn: Floats, blocks: float, max_rows: float = 1.0) -> NullDistribution:
     """Fit the null distribution to the statistics of drawn segments.
 
     Args:
         drawn: squared statistics times rows, the first one Kolmogorov-Smirnov or the total variation, shape
             (statistics, lengths, replicates).
         blocks: the number of blocks of dependent rows in the reference.
+        max_rows: the number of rows of a time, to which its effective rows are limited.
     """
     freedom = max(blocks / 2, 1.0)
     quantiles = np.array([[_quantiles(np.sort(one), freedom) for one in statistic] for statistic in drawn])
@@ -127,7 +129,7 @@ def fit_null(drawn: Floats, blocks: float) -> NullDistribution:
     quantiles = np.pad(quantiles, ((0, 0), (0, longer), (0, 0)), mode="edge")
     middle = np.median(drawn[0, -1])
     independence = KOLMOGOROV_MEDIAN**2 / middle if middle > 0 else 1.0
-    return NullDistribution(quantiles, independent_tests(p_values(drawn)), float(np.clip(independence, 0.0, 1.0)))
+    return NullDistribution(quantiles, independent_tests(p_values(drawn)), float(np.clip(independence, 0.0, max_rows)))
 
 
 def _quantiles(drawn: Floats, freedom: float) -> Floats:

@@ -52,6 +52,12 @@ class Panel:
         """Return the number of the first row of each time, and last the number of rows, shape (length + 1,)."""
         return np.concatenate(([0], np.cumsum(self.counts)))
 
+    def part(self, rows: Ints) -> "Panel":
+        """Return the panel of some rows, ascending, shape (rows,)."""
+        times = self.times[rows]
+        begins = np.diff(times, prepend=times[:1]) != 0
+        return Panel(begins.cumsum(), None if self.groups is None else self.groups[rows])
+
     def sums(self, values: Floats) -> Floats:
         """Return the sum of the rows of each time.
 
