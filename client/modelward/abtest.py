@@ -347,6 +347,9 @@ class AbOutcome(Record):
     """The variant that the unit got, or in a shadow test the one that made this decision. Empty: the assigned one."""
     observed_at: datetime | None = None
     """Time of the observation; None means the time of receipt by the server."""
+    cluster: str = ""
+    """What its unit shares shocks with, such as the trading day of an order: outcomes of one cluster may depend on each
+    other. Clusters that share a unit count as one. Empty: the unit alone."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -231,6 +231,34 @@ async def test_blocks_of_time_count_once(client: AsyncClient, name: str, tmp_pat
     assert sum(variant.units for variant in result.variants) == 3600
 
 
+async def test_orders_of_a_day_share_its_shock(client: AsyncClient, name: str, tmp_path: Path) -> None:
+    """Whole days that were dealt to an arm tell the arms apart where orders count as independent, but not by day."""
+    versions = await register_two(client, name, tmp_path)
+    rng = np.random.default_rng(4)
+    shocks = rng.normal(0, 3, 80)
+    summaries, verdicts = [], []
+    for clustered, days in ((False, 80), (True, 80), (True, 20)):
+        test = await client.create_ab_test(f"{name}-{clustered}-{days}", versions, primary_metric="pnl_bps")
+        sent = [
+            AbOutcome(
+                f"{day}-{n}",
+                f"{day}-{n}",
+                {"pnl_bps": shock + (n % 7) / 7 + 0.1 * rng.normal()},
+                variant="challenger" if day % 2 else "champion",
+                cluster=f"day {day}" if clustered else "",
+            )
+            for day, shock in enumerate(shocks[:days])
+            for n in range(10)
+        ]
+        await client.record_ab_outcomes(test, sent)
+        result = await client.ab_test_result(test)
+        verdicts.append(result["challenger"]["pnl_bps"].verdict)
+        summaries.append(result.summary)
+    assert verdicts == [Verdict.SUPERIOR, Verdict.INCONCLUSIVE, Verdict.INCONCLUSIVE]
+    assert "within 80 clusters" in summaries[1]
+    assert "of 20 clusters, and a test needs 30" in summaries[2]
+
+
 async def test_many_challengers_need_more_evidence_each(client: AsyncClient, name: str, tmp_path: Path) -> None:
     versions = await register_two(client, name, tmp_path)
     one = await client.create_ab_test(f"{name}-1", versions, primary_metric="pnl_bps")

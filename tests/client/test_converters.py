@@ -311,7 +311,7 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
     "A/B outcome": (
         abtest.ab_outcome_to_proto,
         abtest.ab_outcome_from_proto,
-        AbOutcome("o-1", "account-1", {"pnl": 1.5}, {"pnl": -0.5}, "challenger", NOW),
+        AbOutcome("o-1", "account-1", {"pnl": 1.5}, {"pnl": -0.5}, "challenger", NOW, "2026-07-01"),
     ),
     "A/B outcomes recorded": (
         abtest.recorded_to_proto,

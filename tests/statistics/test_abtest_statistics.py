@@ -1,12 +1,15 @@
 """What the outcomes of an arm come to, against formulas and figures from elsewhere."""
 
+from typing import Any
+
 import numpy as np
 import pytest
+import statsmodels.api as sm
 from scipy.optimize import minimize_scalar
 from scipy.stats import ttest_rel
 
 from modelward_server.statistics import cuped, sample_ratio
-from modelward_server.statistics.arm_statistics import Arm, estimate_difference
+from modelward_server.statistics.arm_statistics import Arm, estimate_difference, merge_clusters
 from modelward_server.statistics.confidence_sequences import MIN_UNITS, TUNED_AT, half_width, mixing_variance
 
 
@@ -137,3 +140,68 @@ def test_no_interval_of_too_few_units_nor_of_outcomes_that_do_not_vary() -> None
     assert few.interval(0.05) == (-np.inf, np.inf)
     constant = estimate_difference(arm(np.zeros(500)), arm(np.ones(500)), paired=True)
     assert constant.interval(0.05) == (-np.inf, np.inf)
+
+
+def test_clusters_that_share_a_unit_are_one() -> None:
+    keys, clusters = np.array([0, 1, 1, 2, 3, 4]), np.array([0, 0, 1, 1, 2, -1])
+    merged = merge_clusters(keys, clusters).tolist()
+    assert len(merged) == 5
+    assert merged[0] == merged[1] == merged[2]
+    assert len(set(merged)) == 3
+
+
+def test_variance_by_cluster_is_that_of_statsmodels() -> None:
+    """Whole days are dealt to an arm, so the difference is that of the arms' means."""
+    random, day = np.random.default_rng(0), np.repeat(np.arange(80), 5)
+    treated = day % 2 == 1
+    values = random.normal(size=80)[day] + random.normal(size=400)
+    arms = [arm(values[own], keys=np.flatnonzero(own)) for own in (~treated, treated)]
+    control = Arm(400)
+    control.add(np.flatnonzero(~treated), values[~treated], np.full(200, np.nan))
+    found = estimate_difference(control, arms[1], paired=False, clusters=day)
+    fitted = _regression(values, treated[:, None] * 1.0, day)
+    correction = (80 / 79 * 399 / 398) / (80 / 79)
+    assert found.difference == pytest.approx(fitted.params[1], rel=1e-9)
+    assert found.variance * correction == pytest.approx(fitted.bse[1] ** 2, rel=1e-9)
+
+
+def test_difference_within_clusters_is_that_of_a_regression_with_their_effects() -> None:
+    random, day = np.random.default_rng(1), np.repeat(np.arange(60), 6)
+    treated = random.random(360) < random.uniform(0.2, 0.8, 60)[day]
+    values = 3 * random.normal(size=60)[day] + random.normal(size=360) + treated
+    arms = [Arm(360), Arm(360)]
+    for one, own in zip(arms, (~treated, treated), strict=True):
+        one.add(np.flatnonzero(own), values[own], np.full(int(own.sum()), np.nan))
+    found = estimate_difference(*arms, paired=False, clusters=day)
+    effects = (day[:, None] == np.arange(1, 60)) * 1.0
+    fitted = _regression(values, np.column_stack([treated, effects]), day)
+    assert found.difference == pytest.approx(fitted.params[1], rel=1e-9)
+    assert found.variance == pytest.approx(fitted.bse[1] ** 2, rel=0.25)
+    plain = estimate_difference(*arms, paired=False)
+    assert found.variance < plain.variance / 4
+    assert found.effective_outcomes == pytest.approx(plain.effective_outcomes * plain.variance / found.variance)
+
+
+def test_few_clusters_give_no_interval() -> None:
+    day = np.arange(290) % (MIN_UNITS - 1)
+    arms = [Arm(290), Arm(290)]
+    for place, one in enumerate(arms):
+        own = np.flatnonzero(np.arange(290) // 145 == place)
+        one.add(own, np.random.default_rng(place).normal(size=145), np.full(145, np.nan))
+    assert estimate_difference(*arms, paired=False).sufficient
+    assert not estimate_difference(*arms, paired=False, clusters=day).sufficient
+
+
+def test_paired_keys_of_a_cluster_are_summed() -> None:
+    random, day = np.random.default_rng(2), np.repeat(np.arange(50), 4)
+    differences = random.normal(size=50)[day] + random.normal(size=200)
+    past = random.normal(size=200)
+    arms = arm(past), arm(past + differences)
+    found = estimate_difference(*arms, paired=True, clusters=day)
+    sums = np.bincount(day, differences - differences.mean()) / 200
+    assert found.variance == pytest.approx(sums @ sums * 50 / 49, rel=1e-9)
+
+
+def _regression(values: np.ndarray, columns: np.ndarray, clusters: np.ndarray) -> Any:
+    model = sm.OLS(values, sm.add_constant(columns, has_constant="add"))
+    return model.fit(cov_type="cluster", cov_kwds={"groups": clusters})

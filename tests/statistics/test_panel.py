@@ -39,10 +39,10 @@ def test_the_mean_of_the_series_is_the_mean_over_the_rows() -> None:
 
 def test_the_standard_error_uses_the_lowest_cosines() -> None:
     series, times = np.random.default_rng(0).normal(size=40), np.arange(40) + 0.5
-    waves = [np.sqrt(2 / 40) * series @ np.cos(np.pi * wave * times / 40) for wave in range(1, 5)]
+    waves = [np.sqrt(2 / 40) * series @ np.cos(np.pi * wave * times / 40) for wave in range(1, 6)]
     error, freedom = standard_error(series, 5.0)
     assert error == pytest.approx(np.sqrt(np.mean(np.square(waves)) / 40), rel=1e-9)
-    assert freedom == 4
+    assert freedom == 5
 
 
 def test_equal_series_have_no_difference_and_constant_ones_a_sign_test() -> None:

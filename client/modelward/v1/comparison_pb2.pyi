@@ -1945,6 +1945,7 @@ class AbOutcome(_message.Message):
     METRICS_FIELD_NUMBER: _builtins.int
     BEFORE_FIELD_NUMBER: _builtins.int
     OBSERVED_AT_FIELD_NUMBER: _builtins.int
+    CLUSTER_FIELD_NUMBER: _builtins.int
     outcome_id: _builtins.str
     """Its id; a repeated id is not counted again."""
     unit: _builtins.str
@@ -1952,6 +1953,10 @@ class AbOutcome(_message.Message):
     variant: _builtins.str
     """The variant that the unit received, or in a shadow test the variant that made the decision. Empty: the assigned
     one.
+    """
+    cluster: _builtins.str
+    """What its unit shares shocks with, such as the trading day of an order: outcomes of one cluster may depend on each
+    other, those of different clusters may not. Clusters that share a unit count as one. Empty: the unit alone.
     """
     @_builtins.property
     def metrics(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
@@ -1974,10 +1979,11 @@ class AbOutcome(_message.Message):
         metrics: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         before: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         observed_at: _timestamp_pb2.Timestamp | None = ...,
+        cluster: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["observed_at", b"observed_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "metrics", b"metrics", "observed_at", b"observed_at", "outcome_id", b"outcome_id", "unit", b"unit", "variant", b"variant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["before", b"before", "cluster", b"cluster", "metrics", b"metrics", "observed_at", b"observed_at", "outcome_id", b"outcome_id", "unit", b"unit", "variant", b"variant"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

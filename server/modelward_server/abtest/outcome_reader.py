@@ -4,7 +4,7 @@ The database packs some thousands of outcomes into one row. Separate rows would 
 thread can run Python: for a hundred thousand of them, all calls of the server would be delayed.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 
 from modelward.abtest import AbTest
 from modelward_server.abtest.repository import ab_test_row
-from modelward_server.statistics.arm_statistics import Floats, Integers, Outcomes
+from modelward_server.statistics.arm_statistics import Floats, Integers, Outcomes, merge_clusters
 from modelward_server.storage.ab_tables import AB_OUTCOMES
 from modelward_server.storage.outcome_tables import MICROSECOND
 
@@ -43,11 +43,12 @@ def read_outcomes(session: Session, test: AbTest) -> TestOutcomes:
     order = np.argsort(times, kind="stable")  # They are read in the order of their ids.
     times, arms = times[order], _integers(row.arms for row in packed)[order]
     units = _numbered(_codes(row.units for row in packed)[order])
+    clusters = _codes((row.clusters for row in packed), {"": -1})[order]
     mismatched = _integers(row.mismatched for row in packed)[order].astype(bool)
     values, before = _unpacked(test, b"".join(bytes.fromhex(row.numbers) for row in packed), order)
     keys = units if test.block is None else _numbered(times // (test.block // MICROSECOND))
     return TestOutcomes(
-        Outcomes(arms, keys, times, values, before),
+        Outcomes(arms, keys, times, values, before, merge_clusters(keys, clusters) if (clusters >= 0).any() else None),
         [len(np.unique(units[arms == place])) for place in range(len(test.variants))],
         len(np.unique(units[mismatched])),
     )
@@ -73,6 +74,7 @@ def _packing(in_file: bool, test: int) -> Select[Any]:
     return select(
         func.max(row.outcome_id).label("last"),
         array(row.unit).label("units"),
+        array(row.cluster).label("clusters"),
         array(row.arm).label("arms"),
         array(row.mismatched).label("mismatched"),
         array(type_coerce(row.observed_at, BigInteger)).label("times"),
@@ -84,9 +86,9 @@ def _integers(parts: Iterator[list[int]]) -> Integers:
     return np.concatenate([np.array(part, np.int64) for part in parts] or [np.array([], np.int64)])
 
 
-def _codes(parts: Iterator[list[str]]) -> Integers:
-    """Replace each name by a number."""
-    codes: dict[str, int] = {}
+def _codes(parts: Iterator[list[str]], known: Mapping[str, int] | None = None) -> Integers:
+    """Replace each name by a number, those that are known by their own."""
+    codes = dict(known or {})
     return _integers([codes.setdefault(name, len(codes)) for name in part] for part in parts)
 
 

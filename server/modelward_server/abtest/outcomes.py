@@ -107,6 +107,7 @@ def _assigned_row(test: AbTest, outcome: AbOutcome) -> dict[str, Any] | None:
     return {
         "outcome_id": outcome.outcome_id,
         "unit": outcome.unit,
+        "cluster": outcome.cluster,
         "arm": test.variants.index(variant),
         "mismatched": not follows,
         "observed_at": outcome.observed_at,

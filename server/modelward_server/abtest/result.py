@@ -71,9 +71,13 @@ class _Assessment:
             verdict=None if leader is None else leader.metrics[0].verdict,
             best=self._best(leader),
             broken_guardrails=broken,
-            summary=summarize(self._test, variants, leader, self._split),
+            summary=summarize(self._test, variants, leader, self._split, self._clusters()),
             looks=tuple(sorted(self._looks(), key=lambda look: look.at)),
         )
+
+    def _clusters(self) -> int | None:
+        """Return the number of clusters; None if no outcome names one."""
+        return None if self._outcomes.clusters is None else len(np.unique(self._outcomes.clusters))
 
     def _variants(self) -> list[VariantResult]:
         columns = [self._metric(column, metric) for column, metric in enumerate(self._test.metrics)]
@@ -103,7 +107,8 @@ class _Assessment:
         )
 
     def _estimate_difference(self, control: Arm, challenger: Arm) -> DifferenceEstimate:
-        return estimate_difference(control, challenger, paired=self._paired(control, challenger))
+        paired = self._paired(control, challenger)
+        return estimate_difference(control, challenger, paired=paired, clusters=self._outcomes.clusters)
 
     def _paired(self, control: Arm, challenger: Arm) -> bool:
         """Return whether the arms share keys: units in a shadow test; blocks of time, unless blocks were assigned."""

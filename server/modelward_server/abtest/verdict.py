@@ -48,18 +48,25 @@ class Split:
     mismatched: int
 
 
-def summarize(test: AbTest, results: Sequence[VariantResult], leader: VariantResult | None, split: Split) -> str:
+def summarize(
+    test: AbTest,
+    results: Sequence[VariantResult],
+    leader: VariantResult | None,
+    split: Split,
+    clusters: int | None = None,
+) -> str:
     """Summarize the result of a test in a few sentences.
 
     Args:
         leader: the challenger with the best estimate; None if there is none.
+        clusters: the number of clusters of outcomes that may depend on each other; None if no outcome names one.
     """
     if split.broken:
         sentences = [_broken(test, split)]
     elif leader is None:
         sentences = [f"There are no outcomes of {test.primary_metric.key} yet for both the control and a challenger."]
     else:
-        sentences = [_standing(test, leader), *_guardrails(test, results)]
+        sentences = [_standing(test, leader, clusters), *_guardrails(test, results), *_clustered(clusters)]
     return " ".join([*sentences, *_mismatched(split)])
 
 
@@ -85,10 +92,10 @@ _SENTENCES = {
 }
 
 
-def _standing(test: AbTest, leader: VariantResult) -> str:
+def _standing(test: AbTest, leader: VariantResult, clusters: int | None) -> str:
     metric, found = test.primary_metric, leader.metrics[0]
     if found.high == float("inf"):
-        return _too_little(test, leader)
+        return _too_little(test, leader, clusters)
     figures = (
         f"{metric.key} {_interval(found)} ({level(test.confidence_level)} confidence sequence, valid at any look), "
         f"mean {figure(found.mean)} of {found.outcomes:,} {_counted(test)}"
@@ -102,7 +109,13 @@ def _standing(test: AbTest, leader: VariantResult) -> str:
     )
 
 
-def _too_little(test: AbTest, leader: VariantResult) -> str:
+def _clustered(clusters: int | None) -> list[str]:
+    return [] if clusters is None else [f"The outcomes may depend on each other within {clusters:,} clusters."]
+
+
+def _too_little(test: AbTest, leader: VariantResult, clusters: int | None) -> str:
+    if clusters is not None and clusters < MIN_UNITS:
+        return f"Too few data for a verdict: the outcomes are of {clusters:,} clusters, and a test needs {MIN_UNITS}."
     if leader.metrics[0].outcomes >= MIN_UNITS:
         return f"No verdict yet: {test.primary_metric.key} needs {MIN_UNITS} {_counted(test)} with varying values."
     return (

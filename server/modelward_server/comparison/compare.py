@@ -25,7 +25,7 @@ from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.lifecycle.files import model_file
 from modelward_server.runtime.tracing import span
 from modelward_server.sandbox.sandbox import Limits, Run, run_model
-from modelward_server.statistics.panel import Panel
+from modelward_server.statistics.panel import Panel, stacked
 
 DEFAULT_LABEL = "label"
 DEFAULT_CONFIDENCE = 0.95
@@ -208,8 +208,9 @@ class RunningComparison:
             reasons = "; ".join(failures.values())
             raise ModelFailed(f"fewer than two models answered, so there is nothing to compare: {reasons}")
         request = self.request
+        panel = stacked(work.panel)
         scored = {
-            version: replace(one, panel=work.panel, quantile=request.quantile)
+            version: replace(one, panel=panel, quantile=request.quantile)
             for version, one in score_runs(runs, work.truth).items()
         }
         if work.returns is not None:

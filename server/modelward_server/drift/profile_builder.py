@@ -12,7 +12,7 @@ from modelward_server.drift.multivariate import build_joint
 from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile, pooled, values_recur
 from modelward_server.statistics.block_bootstrap import NullEstimator
 from modelward_server.statistics.distances import Floats, Ints
-from modelward_server.statistics.panel import Panel
+from modelward_server.statistics.panel import Panel, stacked
 from modelward_server.statistics.rounding import merge_near_duplicates
 
 BINS = 10
@@ -31,7 +31,7 @@ def build_profile(columns: Columns, ignored: Collection[str] = (), panel: Panel 
         ignored: other columns that are not features; they need not be present.
         panel: the times of the rows; None if each row is a time of its own.
     """
-    rows = len(next(iter(columns.values())))
+    rows, panel = len(next(iter(columns.values()))), stacked(panel)
     estimator = NullEstimator(rows, panel)
     left_out = {*ignored, *(name for name, values in columns.items() if is_time(values))}
     features = tuple(_profile(name, values, estimator) for name, values in columns.items() if name not in left_out)

@@ -20,7 +20,7 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.drift.profile import Profile, describe
 from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.profile_serialization import from_bytes, to_bytes
-from modelward_server.drift.row_order import GROUP, NO_KEYS, RowKeys, keys_of, sort_rows, window_of
+from modelward_server.drift.row_order import GROUP, NO_KEYS, RowKeys, keys_of, panel_of, sort_rows, window_of
 from modelward_server.lifecycle import signatures
 from modelward_server.lifecycle.repository import version_row
 from modelward_server.lifecycle.versions import record_change
@@ -79,7 +79,7 @@ def store_profile(
     if all(name in ignored or is_time(values) for name, values in columns.items()):
         fix = f"has no column that is a feature, only {', '.join(columns)}; times and ignored columns are none"
         raise InvalidField(FieldViolation(field, fix))
-    profile = build_profile(columns, ignored)
+    profile = build_profile(columns, ignored, panel_of(columns, keys))
     digest = blobs.put_bytes(to_bytes(profile))
     example = _example(columns, profile.ignored)
     window = window_of(columns, keys)

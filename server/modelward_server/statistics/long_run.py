@@ -13,9 +13,11 @@ from modelward_server.statistics.metrics import Floats
 from modelward_server.statistics.paired_tests import DIEBOLD_MARIANO, PairedTestResult, min_p_value
 from modelward_server.statistics.rounding import differs, size_of, unit_of, varies
 
-FREQUENCIES_PER_BLOCK = 0.5
+FREQUENCIES_PER_BLOCK = 2 / 3
 """Frequencies used for each block of dependent times. The spectrum of sums over a block of independent values is still
-81 % of its peak at the highest of them."""
+68 % of its peak at the highest of them, and on average 89 %; more would give power at the price of false alarms."""
+MAX_FREQUENCIES = 0.5
+"""Maximum number of frequencies, as a share of the times: weak dependence is not found in few of them."""
 MIN_FREQUENCIES = 2
 
 
@@ -49,6 +51,7 @@ def standard_error(series: Floats, block: float) -> tuple[float, int]:
     """
     times = len(series)
     least = min(MIN_FREQUENCIES, times - 1)
-    freedom = int(np.clip(round(FREQUENCIES_PER_BLOCK * times / block), least, times - 1))
+    found = min(FREQUENCIES_PER_BLOCK / block, MAX_FREQUENCIES) * times
+    freedom = int(np.clip(round(found), least, times - 1))
     waves = scipy.fft.dct(series, norm="ortho")[1 : freedom + 1]
     return float(np.sqrt(np.square(waves).mean() / times)), freedom

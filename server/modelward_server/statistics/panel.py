@@ -98,6 +98,11 @@ class Panel:
         return np.repeat(weights, self.counts, axis=1)
 
 
+def stacked(panel: Panel | None) -> Panel | None:
+    """Return a panel with several rows at some time; None for one that is a time series, with one row at each time."""
+    return panel if panel and panel.length < panel.rows else None
+
+
 def reduced(values: Floats, panel: Panel | None) -> Floats:
     """Return one value for each time of a panel; without a panel the values themselves, as each row is a time."""
     return values if panel is None else panel.series(values)

@@ -44,6 +44,7 @@ AB_OUTCOMES = Table(
     Column("test", ForeignKey("ledger_ab_tests.sequence"), primary_key=True),
     Column("outcome_id", String(256), primary_key=True),
     Column("unit", String(256), nullable=False),
+    Column("cluster", String(256), nullable=False, server_default="", doc="Empty: the unit alone."),
     Column("arm", SmallInteger, nullable=False, doc="The index of its variant in the test."),
     Column("mismatched", Boolean, nullable=False, doc="Whether the assignment gives its unit a different variant."),
     Column("observed_at", EpochMicroseconds, nullable=False),

@@ -173,6 +173,7 @@ def ab_outcome_to_proto(outcome: AbOutcome, field: str = "outcome") -> pb.AbOutc
         metrics=outcome.metrics,
         before=outcome.before,
         observed_at=time_to_proto(outcome.observed_at),
+        cluster=outcome.cluster,
     )
 
 
@@ -184,6 +185,7 @@ def ab_outcome_from_proto(message: pb.AbOutcome) -> AbOutcome:
         before=dict(message.before),
         variant=message.variant,
         observed_at=time_from_proto(message.observed_at) if message.HasField("observed_at") else None,
+        cluster=message.cluster,
     )
 
 
