@@ -29,7 +29,7 @@ WARM_UP = 3
 """Calls that do not count."""
 BEGUN = datetime(2026, 1, 1, tzinfo=UTC)
 BATCH = 5000
-"""Versions of one insert."""
+"""Rows of one insert."""
 REPORTS, ENGINES = 20, 3
 """Of each model that is in production."""
 REPORT_BYTES = 4000
@@ -140,18 +140,19 @@ def _metric(store: Store, model: int, version: int) -> dict[str, Any]:
     }
 
 
-def fill_state(url: str, store: Store) -> None:
-    """Add the promotions, drift reports and engines of the models."""
+def fill_state(url: str, store: Store, reports: int = REPORTS) -> None:
+    """Add the promotions, drift reports and engines of the models; of each so many reports."""
     ledger, numbers = Ledger(url), range(store.models)
     _insert(ledger, TransitionRow, (_transition(store, number) for number in numbers))
-    _insert(ledger, DriftReportRow, (_report(store, *one) for one in product(numbers, range(REPORTS))))
+    _insert(ledger, DriftReportRow, (_report(store, *one) for one in product(numbers, range(reports))))
     _insert(ledger, EngineRow, (_engine(store, *one) for one in product(numbers, range(ENGINES))))
     ledger.close()
 
 
 def _insert(ledger: Ledger, table: Any, rows: Iterator[dict[str, Any]]) -> None:
-    with ledger.writing() as session:
-        session.execute(insert(table), list(rows))
+    while batch := list(islice(rows, BATCH)):
+        with ledger.writing() as session:
+            session.execute(insert(table), batch)
 
 
 def _transition(store: Store, model: int) -> dict[str, Any]:
@@ -213,9 +214,9 @@ def _mlflow_version(store: Store, model: int, version: int) -> dict[str, Any]:
 
 
 @contextmanager
-def served(folder: Path, database_url: str = "") -> Iterator[str]:
+def served(folder: Path, database_url: str = "", *flags: str) -> Iterator[str]:
     """Run `modelward serve` in a process of its own and give its address."""
-    command = [sys.executable, "-m", "modelward", "serve", "--port", "0", "--data-dir", str(folder)]
+    command = [sys.executable, "-m", "modelward", "serve", "--port", "0", "--data-dir", str(folder), *flags]
     environment = {**os.environ, "MODELWARD_DATABASE_URL": database_url}
     log = folder / "log"
     with log.open("wb") as sink, subprocess.Popen(command, env=environment, stdout=sink, stderr=sink) as process:
@@ -239,6 +240,7 @@ class Took:
 
     p50: float
     p99: float
+    p95: float
 
 
 class Timed(Protocol):
@@ -260,4 +262,4 @@ def time_in_turn(timed: Mapping[Key, Timed], times: int) -> dict[Key, Took]:
             one.call()
             took[key].append((time.perf_counter() - begun) * 1000)
     cuts = {key: statistics.quantiles(figures[WARM_UP:], n=100) for key, figures in took.items()}
-    return {key: Took(cut[49], cut[98]) for key, cut in cuts.items()}
+    return {key: Took(cut[49], cut[98], cut[94]) for key, cut in cuts.items()}
