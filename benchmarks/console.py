@@ -158,7 +158,7 @@ def _mlflow(folder: Path) -> Iterator[str]:
 
 
 def _wait_for(browser: httpx.Client, path: str) -> None:
-    for _ in range(600):
+    for _ in range(3000):
         try:
             browser.get(path).raise_for_status()
         except httpx.TransportError:

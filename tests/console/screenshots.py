@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Literal
@@ -118,6 +119,8 @@ def _demo(data: Path) -> Iterator[State]:
         subprocess.run([sys.executable, "-m", "modelward", "demo", "--keep", str(data)], check=True)
     with _served(data) as (running, address), Client(running.target) as client:
         version = client.resolve("spx-direction").version.version
+        for engine in ("ld4-01", "ny4-01", "ny4-02", "ty3-01", "engine-1"):
+            client.report_active(f"spx-direction/{version}", engine=engine, silent_after=timedelta(days=1))
         yield State(address, REGISTRY_PAGES | pages_of("spx-direction", version))
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx
 import pytest
 
 from modelward import Client
@@ -18,14 +19,16 @@ pytestmark = pytest.mark.system
 
 
 def test_the_server_serves_for_the_time_of_the_block_only(tmp_path: Path) -> None:
-    with running_server(tmp_path) as target, Client(target) as client:
+    with running_server(tmp_path) as server, Client(server.target) as client:
         assert list(client.list_models()) == []
-    assert not _answers(target)
+        assert "There is no model yet" in httpx.get(server.console).text
+    assert not _answers(server.target)
+    assert not _answers(server.console.removeprefix("http://"))
 
 
 def test_the_server_does_not_touch_the_database_of_a_real_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MODELWARD_DATABASE_URL", f"sqlite:///{tmp_path / 'real.db'}")
-    with running_server(tmp_path / "demo") as target, Client(target) as client:
+    with running_server(tmp_path / "demo") as server, Client(server.target) as client:
         client.create_model("spx")
     assert (tmp_path / "demo" / "ledger.db").exists()
     assert not (tmp_path / "real.db").exists()

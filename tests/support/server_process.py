@@ -39,7 +39,7 @@ class ReadyServer:
         """Return the port that the server prints."""
         deadline = time.monotonic() + START_SECONDS
         while time.monotonic() < deadline and alive():
-            if found := re.search(r"127\.0\.0\.1:(\d+)", self.log.read_text()):
+            if found := re.search(r"listens on 127\.0\.0\.1:(\d+)", self.log.read_text()):
                 return found[1]
             time.sleep(0.05)
         raise AssertionError(f"the server printed no port:\n{self.log.read_text()}")

@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import httpx
 import mlflow
 import pytest
 from matplotlib.image import imread
 
 from modelward import Client, FollowUpState, Stage
 from tests.support.forked_server import ForkedServer
+from tests.support.ports import free_port
 
 MODEL = "spx-direction"
 LIMIT_SECONDS = 240
@@ -42,9 +44,16 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> Told:
 
 
 @pytest.fixture(scope="module")
-def client(told: Told, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
+def console_port() -> int:
+    """A port for the console of a new server, in place of the usual one."""
+    return free_port()
+
+
+@pytest.fixture(scope="module")
+def client(told: Told, console_port: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Client]:
     """A client of a new server on the data that the demo kept."""
-    server = ForkedServer(told.folder, tmp_path_factory.mktemp("again") / "log")
+    log = tmp_path_factory.mktemp("again") / "log"
+    server = ForkedServer(told.folder, log, "--console-port", str(console_port))
     with Client(server.target) as client:
         yield client
     server.kill()
@@ -58,6 +67,17 @@ def test_it_ends_well_and_in_time(told: Told) -> None:
 
 def test_it_leaves_a_picture(told: Told) -> None:
     assert imread(told.folder / "modelward-demo-drift.png").std() > 0.05
+
+
+def test_its_last_lines_name_the_console_of_the_data_that_it_kept(
+    told: Told, console_port: int, client: Client
+) -> None:
+    command, address = (
+        re.findall(rf"{label}: +(.+)", told.output)[-1] for label in ("Start it again", "Open its console")
+    )
+    assert command == f"modelward serve --data-dir {told.folder} --console-port 50062"
+    page = httpx.get(address.replace("50062", str(console_port)))
+    assert (page.status_code, f"<h1>{MODEL}</h1>" in page.text) == (200, True)
 
 
 def test_drift_is_seen_in_2008_and_not_before(told: Told, client: Client) -> None:

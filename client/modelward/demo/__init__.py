@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 PICTURE = "modelward-demo-drift.png"
+CONSOLE_PORT = 50062
+"""The port of the console of the server that is started again."""
 
 
 def run(keep: Path | None) -> int:
@@ -49,9 +51,12 @@ def _run(console: "Console", keep: Path | None) -> None:
 
     output = DemoOutput(console)
     began = time.monotonic()
-    with _exit_on_sigterm(), _folder(keep) as data_dir, running_server(data_dir) as target:
-        output.say(f"A Modelward server is running on {target}, {time.monotonic() - began:.1f} s after its start.")
-        with Client(target, actor="quant") as quant, Client(target, actor="risk") as risk:
+    with _exit_on_sigterm(), _folder(keep) as data_dir, running_server(data_dir) as server:
+        output.say(
+            f"A Modelward server is running on {server.target}, {time.monotonic() - began:.1f} s after its start."
+        )
+        output.say(f"Its console, at {server.console}, shows in a browser what happens.")
+        with Client(server.target, actor="quant") as quant, Client(server.target, actor="risk") as risk:
             run_scenario(output, quant, risk, (keep or Path()) / PICTURE)
     output.say(f"The server has stopped. Total time: {time.monotonic() - began:.0f} s.")
     if keep is not None:
@@ -81,7 +86,7 @@ def _folder(keep: Path | None) -> Iterator[Path]:
 def _next_steps(keep: Path) -> str:
     ask = """'{"model": "spx-direction"}' localhost:50061 modelward.v1.LifecycleService/ResolveModel"""
     return f"""\
-              Start it again:        modelward serve --data-dir {keep}
+              Start it again:        modelward serve --data-dir {keep} --console-port {CONSOLE_PORT}
               Then query it:         modelward versions spx-direction
                           modelward history spx-direction
                           modelward reports spx-direction
@@ -89,4 +94,5 @@ def _next_steps(keep: Path) -> str:
               or, with grpcurl:      grpcurl -plaintext -d {ask}
               Open it in MLflow:     mlflow ui --backend-store-uri sqlite:///{keep.resolve() / "mlflow.db"}
               View the drift chart:  {keep / PICTURE}
+              Open its console:      http://127.0.0.1:{CONSOLE_PORT}/models/spx-direction
            """

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +22,19 @@ class ServerFailedError(Exception):
     """The server did not start or stop correctly; the message ends with its log."""
 
 
+@dataclass(frozen=True)
+class DemoServer:
+    """Where the demo's server is reached."""
+
+    target: str
+    """Its `host:port`."""
+    console: str
+    """The address of its console, for a browser."""
+
+
 @contextmanager
-def running_server(data_dir: Path) -> Iterator[str]:
-    """Run `modelward serve` on a free port for the duration of the block, and yield its `host:port`.
+def running_server(data_dir: Path) -> Iterator[DemoServer]:
+    """Run `modelward serve` and its console on free ports for the duration of the block, and yield where they are.
 
     It uses the default settings and ignores those of other servers in the environment.
 
@@ -34,13 +45,14 @@ def running_server(data_dir: Path) -> Iterator[str]:
         ServerFailedError: it does not respond in time, or does not stop cleanly.
     """
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    port, log = _free_port(), data_dir / "server.log"
-    command = [sys.executable, "-m", "modelward", "serve", "--port", str(port), "--data-dir", str(data_dir)]
+    port, console_port, log = _free_port(), _free_port(), data_dir / "server.log"
+    ports = ["--port", str(port), "--console-port", str(console_port)]
+    command = [sys.executable, "-m", "modelward", "serve", *ports, "--data-dir", str(data_dir)]
     with log.open("wb") as sink:
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, env=_bare_environment())
     try:
         _wait_until_serving(process, f"127.0.0.1:{port}", log)
-        yield f"127.0.0.1:{port}"
+        yield DemoServer(f"127.0.0.1:{port}", f"http://127.0.0.1:{console_port}")
     finally:
         _stop(process, log)
 
