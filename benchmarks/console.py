@@ -27,7 +27,7 @@ from filled import Store, Took, fill_ledger, fill_mlflow, fill_state, served, ti
 from rich.console import Console
 from rich.table import Table
 
-VERSIONS, REPORTS = 2, 4
+VERSIONS, REPORTS = 2, 2
 ROWS = 50
 """The most rows of a list of a page."""
 

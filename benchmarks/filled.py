@@ -9,15 +9,18 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice, product
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from pydantic import TypeAdapter
 from sqlalchemy import create_engine, insert, text
 
+from modelward.drift import DriftReport, FeatureDrift, FeatureKind, Histogram
+from modelward.lifecycle import VersionRef
 from modelward_server.mlflow.client import connect
 from modelward_server.storage.drift_tables import DriftReportRow
 from modelward_server.storage.ledger import Ledger
@@ -32,8 +35,6 @@ BATCH = 5000
 """Rows of one insert."""
 REPORTS, ENGINES = 20, 3
 """Of each model that is in production."""
-REPORT_BYTES = 4000
-"""About the size of a report of ten features."""
 
 
 @dataclass(frozen=True)
@@ -163,16 +164,64 @@ def _transition(store: Store, model: int) -> dict[str, Any]:
 
 def _report(store: Store, model: int, number: int) -> dict[str, Any]:
     score = (model * 7 + number * 13) % 100 / 100
-    return {
+    row = {
         "report_id": f"report-{model}-{number}",
-        "model": store.model(model),
-        "version": store.versions,
         "created_at": datetime.now(UTC) - timedelta(hours=REPORTS - number),
         "drift_detected": score > 0.95,
         "score": score,
-        "observed": number % 2 == 0,
-        "report": {"summary": "x" * REPORT_BYTES},
     }
+    ref = {"model": store.model(model), "version": store.versions}
+    shown = {**row, "version": ref, "created_at": row["created_at"].isoformat()}
+    return {**row, **ref, "observed": number % 2 == 0, "report": _report_of_ten_features() | shown}
+
+
+@cache
+def _report_of_ten_features() -> dict[str, Any]:
+    """Return what is the same in all reports; with its features it is about as large as usual, 8,000 bytes."""
+    bins = (0.1,) * 10
+    feature = FeatureDrift(
+        name="",
+        kind=FeatureKind.NUMBER,
+        drifted=False,
+        score=0.3,
+        ks=0.1,
+        ks_threshold=0.2,
+        ks_p_value=0.4,
+        ks_method="exact",
+        kl=0.1,
+        kl_threshold=0.2,
+        kl_reverse=0.1,
+        js=0.1,
+        psi=0.2,
+        wasserstein=0.1,
+        p_value=0.4,
+        adjusted_p_value=0.8,
+        effective_rows=40.0,
+        missing_share=0.0,
+        reference_missing_share=0.0,
+        out_of_range_share=0.0,
+        missing_threshold=0.1,
+        histogram=Histogram(tuple(map(float, range(11))), (), bins, bins),
+    )
+    report = DriftReport(
+        report_id="",
+        version=VersionRef("m", 1),
+        reference="default",
+        label="Monday",
+        created_at=BEGUN,
+        created_by="monitor",
+        rows=500,
+        reference_rows=5000,
+        drift_detected=False,
+        score=0.3,
+        confidence=0.9,
+        drivers=(),
+        summary="No drift in 10 features.",
+        features=tuple(replace(feature, name=f"feature_{number}") for number in range(10)),
+        caveats=(),
+    )
+    kept: dict[str, Any] = TypeAdapter(DriftReport).dump_python(report, mode="json")
+    return kept
 
 
 def _engine(store: Store, model: int, number: int) -> dict[str, Any]:
