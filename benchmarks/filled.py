@@ -163,15 +163,15 @@ def _transition(store: Store, model: int) -> dict[str, Any]:
 
 
 def _report(store: Store, model: int, number: int) -> dict[str, Any]:
-    score = (model * 7 + number * 13) % 100 / 100
+    score, at = (model * 7 + number * 13) % 100 / 100, datetime.now(UTC) - timedelta(hours=REPORTS - number)
     row = {
         "report_id": f"report-{model}-{number}",
-        "created_at": datetime.now(UTC) - timedelta(hours=REPORTS - number),
+        "created_at": at,
         "drift_detected": score > 0.95,
         "score": score,
     }
     ref = {"model": store.model(model), "version": store.versions}
-    shown = {**row, "version": ref, "created_at": row["created_at"].isoformat()}
+    shown = {**row, "version": ref, "created_at": at.isoformat()}
     return {**row, **ref, "observed": number % 2 == 0, "report": _report_of_ten_features() | shown}
 
 
