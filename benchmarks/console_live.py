@@ -1,11 +1,12 @@
 """What do open pages of the console cost the server, and how soon do they show a promotion?
 
-    python benchmarks/console_live.py [--pages 200] [--models 50] [--seconds 30]
+    python benchmarks/console_live.py [--pages 200] [--seconds 15]
 
-`modelward serve` with its console in one process, filled by bulk inserts. Another process holds the pages open as the
-script of the console does: one stream of server-sent events each, which brings the page again after a change. Once a
-second another model is promoted. The processor time is that of the server's process, promotions included; it is also
-measured without pages. The delay is from the call that promotes to the arrival of a page that names the promotion.
+`modelward serve` with its console in one process, with a model for each promotion; three engines report each. This
+process holds the pages open as the script of the console does: one stream of server-sent events each, which brings the
+page again after a change. Once a second another model is promoted. The processor time is that of the server's process,
+promotions included; it is also measured without pages. The delay is from the call that promotes to the arrival of a
+page that names the promotion.
 """
 
 import argparse
@@ -19,14 +20,18 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filled import Store, _port, fill_ledger, fill_state
+from filled import _port
 from resolve import _free_port
 from rich.console import Console
 from rich.table import Table
 
-from modelward import AsyncClient, PromotionPolicy
+from modelward import AsyncClient
 
-VERSIONS = 2
+ENGINES = 3
+AT_ONCE = 4
+"""Models that are prepared at once."""
+QUIET_SECONDS = 5.0
+"""Before a case is measured: its pages are open, and what went before is done."""
 MIXED = ("/", "/", "/models/{model}", "/models/{model}/rollout", "/engines", "/retraining")
 LIMIT = 1 << 24
 """The longest line of a page, which is one event."""
@@ -38,6 +43,8 @@ class Pages:
 
     promoted_at: dict[str, float] = field(default_factory=dict)
     """The start of each call that promotes, by its actor, whom the page names."""
+    calls: list[float] = field(default_factory=list)
+    """How long each of these calls took."""
     delays: list[float] = field(default_factory=list)
     events: int = 0
     received: int = 0
@@ -50,7 +57,7 @@ class Pages:
         try:
             while line := await reader.readline():
                 self.received += len(line)
-                self.events += line == b'data: <div id="live">\n'
+                self.events += line.startswith(b'data: <div id="live"')
                 self._note(line, seen)
         finally:
             writer.close()
@@ -77,25 +84,19 @@ class Cost:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--pages", type=int, default=200)
-    parser.add_argument(
-        "--models", type=int, default=50, help="a page shows 50: the delay is measured for up to as many"
-    )
-    parser.add_argument("--seconds", type=int, default=30)
+    parser.add_argument("--seconds", type=int, default=15)
     given = parser.parse_args()
     before = os.getloadavg()[0]
-    cases = {"no page": [], "all on /": ["/"] * given.pages, "on different pages": _mixed(given.pages, given.models)}
-    costs = [_measured(case, pages, given.models, given.seconds) for case, pages in cases.items()]
-    title = f"{given.pages} open pages, {given.models} models, a promotion a second for {given.seconds} s"
-    table = Table("pages", "% of a core", "renderings/s received", "MB/s", "p50 ms", "p99 ms", title=title)
+    models = [f"model-{number:03d}" for number in range(3 * given.seconds)]
+    mixed = [MIXED[number % len(MIXED)].format(model=models[number % len(models)]) for number in range(given.pages)]
+    cases = {"no page": [], "all on /": ["/"] * given.pages, "on different pages": mixed}
+    costs = _measured(cases, models, given.seconds)
+    title = f"{given.pages} open pages, {len(models)} models, a promotion a second for {given.seconds} s"
+    table = Table("pages", "% of a core", "pages/s sent", "MB/s", "call p50 ms", "p50 ms", "p99 ms", title=title)
     for cost in costs:
         table.add_row(*_row(cost, given.seconds))
     Console(width=120).print(table)
     print(f"{os.cpu_count()} cores, load {before:.1f} before and {os.getloadavg()[0]:.1f} after")
-
-
-def _mixed(pages: int, models: int) -> list[str]:
-    store = Store(models, VERSIONS)
-    return [MIXED[number % len(MIXED)].format(model=store.model(number % models)) for number in range(pages)]
 
 
 def _row(cost: Cost, seconds: int) -> list[str]:
@@ -107,52 +108,68 @@ def _row(cost: Cost, seconds: int) -> list[str]:
         f"{100 * cost.share:.1f}",
         f"{pages.events / seconds:,.0f}",
         f"{pages.received / seconds / 1e6:.1f}",
+        f"{1000 * statistics.median(pages.calls):,.0f}",
         *delays,
     ]
 
 
-def _measured(case: str, pages: list[str], models: int, seconds: int) -> Cost:
-    store, console_port = Store(models, VERSIONS), _free_port()
+def _measured(cases: dict[str, list[str]], models: list[str], seconds: int) -> list[Cost]:
+    console_port = _free_port()
     with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite:///{folder}/ledger.db"
-        fill_ledger(url, store)
-        fill_state(url, store)
         ports = ["--port", "0", "--console-port", str(console_port)]
         command = [sys.executable, "-m", "modelward", "serve", *ports, "--data-dir", folder]
         log = Path(folder, "log")
         with log.open("wb") as sink, subprocess.Popen(command, stdout=sink, stderr=sink) as server:
             try:
-                return asyncio.run(_run(case, pages, store, (int(_port(log)), console_port), server.pid, seconds))
+                return asyncio.run(_run(cases, models, (int(_port(log)), console_port), server.pid, seconds))
             finally:
                 server.terminate()
 
 
-async def _run(case: str, pages: list[str], store: Store, ports: tuple[int, int], pid: int, seconds: int) -> Cost:
+async def _run(
+    cases: dict[str, list[str]], models: list[str], ports: tuple[int, int], pid: int, seconds: int
+) -> list[Cost]:
+    free, file = asyncio.Semaphore(AT_ONCE), Path(__file__)  # Any file; it is not loaded.
+    async with AsyncClient(f"127.0.0.1:{ports[0]}", actor="first", timeout=120) as client:
+        await asyncio.gather(*(_prepare(client, model, file, free) for model in models))
+    costs = []
+    for number, (case, pages) in enumerate(cases.items()):
+        promoted = models[number * seconds : (number + 1) * seconds]
+        costs.append(await _case(case, pages, promoted, ports, pid))
+        print(f"{case}: {100 * costs[-1].share:.1f} % of a core", flush=True)
+    return costs
+
+
+async def _prepare(client: AsyncClient, model: str, file: Path, free: asyncio.Semaphore) -> None:
+    """Register a version that is in production on each engine, and one in staging."""
+    async with free:
+        for version in (1, 2):
+            await client.register(model, file)
+            await client.promote(f"{model}/{version}", to="staging")
+            if version == 1:
+                await client.promote(f"{model}/1", to="production")
+        for number in range(ENGINES):
+            await client.report_active(f"{model}/1", engine=f"engine-{number}")
+
+
+async def _case(case: str, pages: list[str], models: list[str], ports: tuple[int, int], pid: int) -> Cost:
     told = Pages()
-    async with AsyncClient(f"127.0.0.1:{ports[0]}", actor="first", timeout=60) as client:
-        for number in range(store.models):  # The versions have no files that could be tried.
-            await client.set_promotion_policy(PromotionPolicy(store.model(number), disabled_gates=("usable",)))
-        opened = [asyncio.create_task(told.open(ports[1], page)) for page in pages]
-        await asyncio.sleep(8)  # The pages are open, and what a server does at its start is done.
-        told.events = told.received = 0
-        begun, used = time.perf_counter(), _used(pid)
-        for number in range(seconds):
-            await _promote(ports[0], store, number, told)
-            await asyncio.sleep(max(0.0, begun + number + 1 - time.perf_counter()))
-        share = (_used(pid) - used) / (time.perf_counter() - begun)
-        for task in opened:
-            task.cancel()
-        await asyncio.gather(*opened, return_exceptions=True)
+    opened = [asyncio.create_task(told.open(ports[1], page)) for page in pages]
+    await asyncio.sleep(QUIET_SECONDS)
+    told.events = told.received = 0
+    begun, used = time.perf_counter(), _used(pid)
+    for number, model in enumerate(models):
+        actor = f"promotion-{model}"
+        async with AsyncClient(f"127.0.0.1:{ports[0]}", actor=actor) as client:
+            told.promoted_at[actor] = time.perf_counter()
+            await client.promote(f"{model}/2", to="production")
+            told.calls.append(time.perf_counter() - told.promoted_at[actor])
+        await asyncio.sleep(max(0.0, begun + number + 1 - time.perf_counter()))
+    share = (_used(pid) - used) / (time.perf_counter() - begun)
+    for task in opened:
+        task.cancel()
+    await asyncio.gather(*opened, return_exceptions=True)
     return Cost(case, share, told)
-
-
-async def _promote(port: int, store: Store, number: int, told: Pages) -> None:
-    """Put the model's other version into production, by an actor of its own."""
-    model, actor = store.model(number % store.models), f"promotion-{number}"
-    versions = [VERSIONS - 1, VERSIONS] if number // store.models % 2 == 0 else [VERSIONS, VERSIONS - 1]
-    async with AsyncClient(f"127.0.0.1:{port}", actor=actor) as client:
-        told.promoted_at[actor] = time.perf_counter()
-        await client.promote(f"{model}/{versions[0]}", to="production")
 
 
 def _used(pid: int) -> float:

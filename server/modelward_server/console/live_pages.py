@@ -11,11 +11,12 @@ from modelward.errors import ModelwardError, NotAuthenticated
 from modelward.lifecycle import ModelEvent
 from modelward_server.console.live import Live
 
-TOGETHER_SECONDS = 0.2
+TOGETHER_SECONDS = 0.1
 """Changes within so long are shown together; a watch that begins with a page has begun by then."""
-PAUSES = 15
-"""A page is rendered again after so many times the time that it took, so that it costs a fraction of a core."""
-MAX_PAUSE_SECONDS = 2.0
+PAUSES = 5
+"""A page is rendered again after so many times the time that it took: a costly one takes a fraction of a core."""
+MAX_PAUSE_SECONDS = 0.6
+"""So that a change is shown within a second."""
 RETRY_SECONDS = 1.0
 """Pause after the server could not be read."""
 SILENCE_SECONDS = 20.0

@@ -1,6 +1,7 @@
 "use strict";
 // The pages work without this. With it, a slider tells at once what was in production, and open pages follow changes.
 
+let shown = document.getElementById("live")?.cloneNode(true);
 const sliders = () => document.querySelectorAll("input[data-for]").forEach((slider) => (slider.hidden = false));
 sliders();
 
@@ -31,7 +32,8 @@ function takeOver() {
   if (newest === null || busy(live)) return;
   const part = parsed(newest).getElementById("live");
   newest = null;
-  if (!part) return;
+  if (!part || part.isEqualNode(shown)) return;
+  shown = part.cloneNode(true);
   // What the slider was moved to stays.
   if (wanted) [".asof", "#then"].forEach((kept) => part.querySelector(kept)?.replaceWith(live.querySelector(kept)));
   live.replaceWith(part);
