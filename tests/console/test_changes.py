@@ -97,6 +97,16 @@ async def test_a_form_of_another_site_changes_nothing(
     assert (await sdk.get_model(model)).halt is None
 
 
+async def test_a_form_is_accepted_from_the_host_that_a_proxy_tells(
+    browser: httpx.AsyncClient, sdk: AsyncClient, model: str
+) -> None:
+    form = fields((await browser.get(f"/models/{model}/halt")).text) | {"reason": "exchange outage"}
+    for told, status in (("other.example.com", 403), ("registry.example.com", 303)):
+        headers = {"origin": "https://registry.example.com", "x-forwarded-host": told}
+        assert (await browser.post(f"/models/{model}/halt", data=form, headers=headers)).status_code == status
+    assert (await sdk.get_model(model)).halt is not None
+
+
 async def test_nothing_that_users_wrote_is_markup(browser: httpx.AsyncClient, model: str) -> None:
     for path in (f"/models/{model}", f"/models/{model}/versions/2", f"/models/{model}/promote?version=2&to=production"):
         page = await browser.get(path)

@@ -49,6 +49,7 @@ async def test_an_open_page_is_told_of_a_change_and_the_server_stops_nevertheles
     ):
         lines = events.aiter_lines()
         assert await anext(lines) == ": connected"
+        assert events.headers["x-accel-buffering"] == "no", "a proxy would hold events back"
         await client.create_model("spx")
         await client.halt("spx", reason="exchange outage")
         async for line in lines:

@@ -268,7 +268,8 @@ async def _events(request: Request) -> Response:
             async for event in events(queue, caller.expires_at):
                 yield event
 
-    return StreamingResponse(sent(), media_type="text/event-stream")
+    unbuffered = {"x-accel-buffering": "no"}  # nginx would otherwise hold events back.
+    return StreamingResponse(sent(), media_type="text/event-stream", headers=unbuffered)
 
 
 async def _find(request: Request) -> Response:

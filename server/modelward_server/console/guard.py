@@ -89,9 +89,13 @@ async def form_of(request: Request) -> dict[str, str]:
 
 
 def is_own_origin(request: Request) -> bool:
-    """Return whether a form was not sent by a page of another site; old browsers do not tell."""
+    """Return whether a form was not sent by a page of another site; old browsers do not tell.
+
+    A proxy tells the host that the browser named in `X-Forwarded-Host`, which no form of another site can send.
+    """
     origin = request.headers.get("origin")
-    return origin is None or urlsplit(origin).netloc == request.headers.get("host")
+    hosts = {request.headers.get("host"), request.headers.get("x-forwarded-host")}
+    return origin is None or urlsplit(origin).netloc in hosts
 
 
 def is_own_form(request: Request, form: Mapping[str, str], session: Session) -> bool:
