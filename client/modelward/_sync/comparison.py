@@ -50,6 +50,7 @@ class Comparisons(Uploading):
         margin: float = 0.0,
         confidence_level: float = 0.95,
         block_rows: float = 0.0,
+        horizon: int = 1,
         seed: int = 0,
         ignore: Collection[str] = (),
         time: Any = None,
@@ -86,8 +87,10 @@ class Comparisons(Uploading):
             baseline: the version to compare with; the version in production by default, or else the first.
             margin: how much worse than the baseline is still acceptable, in the primary metric's own unit.
             confidence_level: of intervals and verdict, from 0.5 to 0.999.
-            block_rows: mean block length of the bootstrap in rows, 1 for independent rows; 0 lets the server estimate
-                it.
+            block_rows: mean block length of the bootstrap in rows, or in times where several rows have the same time; 1
+                for independent ones; 0 lets the server estimate it.
+            horizon: the number of times over which a label reaches, such as 5 for returns over five days: labels of
+                neighbouring times then overlap, so blocks are at least as long.
             seed: of the resampling; the same seed and data give the same result.
             ignore: columns of `X` that are not features, such as "symbol", whatever their values.
             time: the time of each row, by which rows are sorted: the name of a column of `X`, or values of shape
@@ -131,6 +134,7 @@ class Comparisons(Uploading):
             margin=margin,
             confidence_level=confidence_level,
             block_rows=block_rows,
+            horizon=horizon,
             seed=seed,
             cost_bps=cost_bps,
             periods_per_year=periods_per_year,

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 @IGNORE
 @TIME
 @GROUP
+@click.option("--horizon", type=click.IntRange(1), default=1, metavar="TIMES", help="How many times a label reaches.")
 @click.option("--primary", type=click.Choice([metric.value for metric in Metric]), help="The metric that decides.")
 @SAVE
 @remote
@@ -42,6 +43,7 @@ def compare(
     ignore: tuple[str, ...],
     time: str | None,
     group: str | None,
+    horizon: int,
     primary: str | None,
     save: Path | None,
 ) -> None:
@@ -54,7 +56,7 @@ def compare(
     if label not in table.column_names:
         raise click.UsageError(f"{data} has no column {label!r}; its columns are {', '.join(table.column_names)}")
     truth, features = table[label], table.drop_columns([label])
-    comparison = _compared(client, versions, features, truth, primary=primary, time=time, group=group)
+    comparison = _compared(client, versions, features, truth, primary=primary, time=time, group=group, horizon=horizon)
     if save:
         render_to(client, comparison.comparison_id, save)
     _show(out, comparison)

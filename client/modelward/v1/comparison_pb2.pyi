@@ -401,6 +401,7 @@ class CompareModelsRequest(_message.Message):
     GROUP_COLUMN_FIELD_NUMBER: _builtins.int
     TRIALS_FIELD_NUMBER: _builtins.int
     QUANTILE_FIELD_NUMBER: _builtins.int
+    HORIZON_FIELD_NUMBER: _builtins.int
     label: _builtins.str
     """The name of the label column. Empty: "label"."""
     primary_metric: Global___Metric.ValueType
@@ -412,8 +413,8 @@ class CompareModelsRequest(_message.Message):
     confidence_level: _builtins.float
     """Confidence level of the intervals and the verdict. 0 means 0.95."""
     block_rows: _builtins.float
-    """Mean block length of the bootstrap in rows, 1 for independent rows. 0: estimated from the data, which are assumed
-    to be in the order of time.
+    """Mean block length of the bootstrap in rows, or in times where several rows have the same time; 1 for independent
+    ones. 0: estimated from the data, and at least `horizon`.
     """
     seed: _builtins.int
     """Seed of the bootstrap: the same seed and data give the same result."""
@@ -440,6 +441,10 @@ class CompareModelsRequest(_message.Message):
     """
     quantile: _builtins.float
     """The quantile that the predictions estimate, for METRIC_PINBALL. 0: 0.5, the median."""
+    horizon: _builtins.int
+    """The number of times over which a label reaches, such as 5 for the return over five days with one time a day: labels
+    of neighbouring times then overlap and depend on each other, so blocks are at least as long. 0 means 1.
+    """
     @_builtins.property
     def versions(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ModelVersionRef]:
         """The versions, of one model or of several, without duplicates."""
@@ -496,10 +501,11 @@ class CompareModelsRequest(_message.Message):
         group_column: _builtins.str = ...,
         trials: _common_pb2.BacktestTrials | None = ...,
         quantile: _builtins.float = ...,
+        horizon: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "data", b"data", "trials", b"trials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "block_rows", b"block_rows", "confidence_level", b"confidence_level", "cost_bps", b"cost_bps", "data", b"data", "group_column", b"group_column", "id", b"id", "ignored_columns", b"ignored_columns", "label", b"label", "margin", b"margin", "metrics", b"metrics", "periods_per_year", b"periods_per_year", "predictions", b"predictions", "primary_metric", b"primary_metric", "quantile", b"quantile", "request_id", b"request_id", "returns", b"returns", "seed", b"seed", "time_column", b"time_column", "trials", b"trials", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "block_rows", b"block_rows", "confidence_level", b"confidence_level", "cost_bps", b"cost_bps", "data", b"data", "group_column", b"group_column", "horizon", b"horizon", "id", b"id", "ignored_columns", b"ignored_columns", "label", b"label", "margin", b"margin", "metrics", b"metrics", "periods_per_year", b"periods_per_year", "predictions", b"predictions", "primary_metric", b"primary_metric", "quantile", b"quantile", "request_id", b"request_id", "returns", b"returns", "seed", b"seed", "time_column", b"time_column", "trials", b"trials", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -52,6 +52,8 @@ class ComparisonRequest:
     confidence_level: float = DEFAULT_CONFIDENCE
     block_rows: float = 0.0
     """0: estimated from the data."""
+    horizon: int = 1
+    """The number of times over which a label reaches: no estimated block is shorter."""
     seed: int = 0
     id: str = ""
     """The column of ids; empty when there is none."""
@@ -218,7 +220,14 @@ class RunningComparison:
         metrics, primary, notes = choose_metrics(request.metrics, request.primary, list(scored.values()))
         baseline = self._baseline(runs)
         terms = EvaluationTerms(
-            metrics, primary, baseline, request.margin, request.confidence_level, request.block_rows, request.seed
+            metrics,
+            primary,
+            baseline,
+            request.margin,
+            request.confidence_level,
+            request.block_rows,
+            request.seed,
+            request.horizon,
         )
         evaluation = evaluate(scored, terms)
         latencies = {version: run.latency for version, run in runs.items()}

@@ -16,7 +16,7 @@ from modelward.data import Columns
 from modelward.kinds import category_labels
 from modelward_server.drift.profile import CategoryProfile, Feature, JointProfile, NumberProfile, Profile
 from modelward_server.libraries import load
-from modelward_server.statistics.block_bootstrap import StationaryBootstrap
+from modelward_server.statistics.block_bootstrap import StationaryBootstrap, enlarged
 from modelward_server.statistics.distances import Floats, Ints, NormalizedRanks
 from modelward_server.statistics.null_distribution import (
     PROBABILITIES,
@@ -125,7 +125,7 @@ def build_joint(
     centre = fourier_features(ranks, frequencies, phases).mean(axis=0, dtype=np.float64)
     if panel:
         by_time = panel.sums(fourier_features(ranks, frequencies, phases))
-        drawn = _panel_discrepancies(by_time, panel, centre, block, random)
+        drawn = enlarged(_panel_discrepancies(by_time, panel, centre, block, random), block, panel.length)
         null = fit_null(drawn[None], panel.length / block, panel.rows / panel.length)
         return JointProfile(thin(ranks, MAX_CLASSIFIER_ROWS), frequencies, phases, centre, null)
     drawn = np.stack(

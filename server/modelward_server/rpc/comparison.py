@@ -131,6 +131,7 @@ def question_of(request: pb.CompareModelsRequest) -> ComparisonRequest:
         margin=request.margin,
         confidence_level=request.confidence_level or DEFAULT_CONFIDENCE,
         block_rows=request.block_rows,
+        horizon=max(request.horizon, 1),
         seed=request.seed,
         id=request.id,
         time=request.time_column,

@@ -92,6 +92,21 @@ def optimal_block_length(series: Floats) -> float:
         return float(load("arch.bootstrap").optimal_block_length(series)["stationary"].iloc[0])
 
 
+def mean_block_length(block: float, rows: int) -> float:
+    """Return the mean length of the drawn blocks for an estimated dependence length."""
+    return min(BLOCK_LENGTH_FACTOR * block, max(rows / 3, 1.0))
+
+
+def enlarged(drawn: Floats, block: float, times: int) -> Floats:
+    """Return squared statistics of drawn segments, enlarged by what the reference's own deviation takes from them.
+
+    Segments are drawn from the reference and compared with it. Their variance lacks that of the reference's mean, the
+    share of one block in all times (Lahiri, "Resampling methods for dependent data", 2003, section 5.2). That matters
+    where times are few, as they are in panels.
+    """
+    return drawn / (1 - mean_block_length(block, times) / times)
+
+
 class StationaryBootstrap:
     """Draw segments of the reference, with the same random numbers for every feature to preserve their dependence.
 
@@ -113,7 +128,7 @@ class StationaryBootstrap:
         Args:
             block: the estimated dependence length in rows; with 1 rows are drawn independently.
         """
-        mean_length = min(BLOCK_LENGTH_FACTOR * block, max(self._rows / 3, 1.0))
+        mean_length = mean_block_length(block, self._rows)
         begins = self._ends < 1 / mean_length if block > 1 else self._ends < 2
         begins[:, 0] = True
         position = np.arange(begins.shape[1], dtype=np.int32)
@@ -205,6 +220,8 @@ class NullEstimator:
         block = dependence_length(reduced(np.asarray(one, np.float64), self.panel) for one in series)
         self.max_block = max(self.max_block, block)
         drawn = np.stack([statistics(bootstrap.segments(block)) for bootstrap in self.bootstraps], axis=1)
+        if self.panel:
+            drawn = enlarged(drawn, block, self.rows)
         null = fit_null(drawn, self.rows / block, self.max_rows)
         min_p_values = p_values(drawn).min(axis=0)
         self._p_values.append(1 - (1 - min_p_values) ** null.tests)
