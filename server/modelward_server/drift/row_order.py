@@ -62,12 +62,12 @@ class RowKeys:
         if self.of_reference and not self.group and self.time not in names:
             return NO_KEYS
         fields = {name: field for field, name in ((TIME, self.time), (GROUP, self.group)) if name}
-        why = " (as the reference does)" if self.of_reference else ""
+        whose = "of the reference " if self.of_reference else ""
         unknown = [name for name in fields if name not in names]
         if unknown:
             fixes = unknown_columns(unknown, names)
             raise InvalidField(
-                *(FieldViolation(fields[name], fix + why) for name, fix in zip(unknown, fixes, strict=True))
+                *(FieldViolation(fields[name], whose + fix) for name, fix in zip(unknown, fixes, strict=True))
             )
         return self
 
