@@ -12,7 +12,7 @@ import pytest
 from distributed import LocalCluster
 from sklearn.linear_model import LogisticRegression
 
-from modelward import Client, errors
+from modelward import Client, TimeWindow, errors
 from modelward.comparison import ModelKind
 from modelward_server.comparison.cluster import _joined
 from modelward_server.sandbox.sandbox import Run
@@ -29,7 +29,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A test set in two files."""
     folder = tmp_path_factory.mktemp("cluster")
     (folder / "test").mkdir()
-    table = pa.table({"x0": FEATURES[:, 0], "x1": FEATURES[:, 1], "up": TRUTH, "row": np.arange(2000)})
+    day = np.random.default_rng(4).permutation(2000)  # Rows are not in the order of time.
+    table = pa.table({"x0": FEATURES[:, 0], "x1": FEATURES[:, 1], "up": TRUTH, "row": np.arange(2000), "day": day})
     pq.write_table(table[:1100], folder / "test" / "a.parquet")
     pq.write_table(table[1100:], folder / "test" / "b.parquet")
     return folder
@@ -58,8 +59,9 @@ def clients(folder: Path) -> Iterator[tuple[Client, Client]]:
 def test_a_cluster_finds_what_one_machine_finds(clients: tuple[Client, Client], folder: Path) -> None:
     uri = (folder / "test").as_uri()
     versions = ["spx/1", "spx/2", "spx/3"]  # The third crashes its process.
-    ours, theirs = (client.compare(versions, uri, "up", ids="row", seed=1) for client in clients)
+    ours, theirs = (client.compare(versions, uri, "up", ids="row", time="day", seed=1) for client in clients)
     assert ours.rows == theirs.rows == 2000
+    assert ours.window == theirs.window == TimeWindow("day", "", "0", "1999", times=2000)
     assert ours.conclusion == theirs.conclusion
     assert "SIGSEGV" in ours.result("spx/3").failure
     for one, other in zip(ours.results, theirs.results, strict=True):
