@@ -5,7 +5,8 @@
 The states are `empty` (no model), `bare` (a model without versions), `demo` (the data of `modelward demo`, which take a
 minute or two the first time), `many` (1,000 models) and `wrong` (all is wrong at once); all by default. Each page
 comes from a real server and is shown in Chromium, light and dark, in windows of a telephone, a laptop and a 4K screen;
-some also as they print. Pages that are wider than their window are named.
+some also as they print. Pages that are wider than their window are named. The README shows the beginning of
+`demo/model-1320-light.png`.
 """
 
 import argparse
