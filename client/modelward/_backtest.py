@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 from modelward._argument_types import as_text
@@ -12,6 +13,7 @@ from modelward.v1.common_pb2 import Dataset
 
 INLINE_BYTES = 1 << 20
 """Maximum size of returns within a registration, which has other tables too; larger ones are uploaded first."""
+MAX_COUNT = 1_000_000_000
 
 
 def trials_to_proto(trials: Any) -> Message | None:
@@ -24,15 +26,16 @@ def trials_to_proto(trials: Any) -> Message | None:
         return None
     if isinstance(trials, bool):
         raise InvalidField(FieldViolation("trials", f"is {trials}; give their number, or a table of their returns"))
-    if isinstance(trials, int) or hasattr(trials, "__index__"):
+    if isinstance(trials, Integral):
         return _counted(int(trials))
     told = trials if isinstance(trials, BacktestTrials) else BacktestTrials(trials)
     return Message(returns=_returns(told.returns), chosen=told.chosen, periods_per_year=told.periods_per_year)
 
 
 def _counted(count: int) -> Message:
-    if count < 1:
-        raise InvalidField(FieldViolation("trials", f"is {count}; the chosen configuration counts too, so at least 1"))
+    if not 1 <= count <= MAX_COUNT:
+        fix = f"is {count}; the chosen configuration counts too, so at least 1, and at most {MAX_COUNT:,}"
+        raise InvalidField(FieldViolation("trials", fix))
     return Message(count=count)
 
 
