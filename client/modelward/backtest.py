@@ -11,19 +11,16 @@ from modelward.shared.figures import metric, percent
 
 @dataclass(frozen=True, eq=False)
 class BacktestTrials:
-    """The configurations that were tried, where a table of their returns alone does not say enough.
-
-    Args:
-        returns: of each configuration over the same periods, as fractions, in the order of time, shape (periods,
-            configurations): a frame, a mapping of columns, an Arrow table or an array, or the URI of Parquet files that
-            the server may read; no missing values.
-        chosen: the column of the configuration that was chosen; the one with the highest Sharpe ratio by default.
-        periods_per_year: number of periods per year.
-    """
+    """The configurations that were tried, where a table of their returns alone does not say enough."""
 
     returns: Any
+    """Of each configuration over the same periods, as fractions, in the order of time, shape (periods, configurations):
+    a frame, a mapping of columns, an Arrow table or an array without missing values, or the URI of Parquet files that
+    the server may read."""
     chosen: str = ""
+    """The column of the configuration that was chosen; empty for the one with the highest Sharpe ratio."""
     periods_per_year: float = 252.0
+    """Number of periods per year."""
 
 
 @dataclass(frozen=True, repr=False)
