@@ -1,6 +1,5 @@
 """How a version was selected: the configurations that were tried before it, and the folds of its cross-validation."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,18 +8,21 @@ from modelward._record import Record, counted, sentence
 from modelward.shared.figures import metric, percent
 
 
-@dataclass(frozen=True, eq=False)
 class BacktestTrials:
-    """The configurations that were tried, where a table of their returns alone does not say enough."""
+    """The configurations that were tried, where a table of their returns alone does not say enough.
 
-    returns: Any
-    """Of each configuration over the same periods, as fractions, in the order of time, shape (periods, configurations):
-    a frame, a mapping of columns, an Arrow table or an array without missing values, or the URI of Parquet files that
-    the server may read."""
-    chosen: str = ""
-    """The column of the configuration that was chosen; empty for the one with the highest Sharpe ratio."""
-    periods_per_year: float = 252.0
-    """Number of periods per year."""
+    Args:
+        returns: of each configuration over the same periods, as fractions, in the order of time, shape (periods,
+            configurations): a frame, a mapping of columns, an Arrow table or an array without missing values, or the
+            URI of Parquet files that the server may read.
+        chosen: the column of the configuration that was chosen; empty for the one with the highest Sharpe ratio.
+        periods_per_year: number of periods per year.
+    """
+
+    def __init__(self, returns: Any, *, chosen: str = "", periods_per_year: float = 252.0) -> None:
+        self.returns = returns
+        self.chosen = chosen
+        self.periods_per_year = periods_per_year
 
 
 @dataclass(frozen=True, repr=False)
@@ -98,7 +100,7 @@ class Overfitting(Record):
             f"{found.chosen} was chosen of {tried}: Sharpe ratio {metric(found.sharpe)}, deflated "
             f"{percent(found.deflated_sharpe)}",
             f"probability of overfitting {percent(selection.probability)}" if selection else "",
-            f"{found.rows:,} rows, needs {math.ceil(needed):,}" if needed is not None else f"{found.rows:,} rows",
+            f"{found.rows:,} rows" + (f", needs {-(-needed // 1):,.0f}" if needed is not None else ""),
         )
 
     def _describe(self) -> str:

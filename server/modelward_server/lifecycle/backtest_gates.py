@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 
 from scipy.special import ndtri
 
@@ -90,7 +91,7 @@ def _track_record(confidence: float, candidate: ModelVersion, found: ReturnsEvid
     if score <= 0:
         return GateResult(gate, False, f"{found.rows:,} rows, whose Sharpe ratio is not above 0 ({found.source})")
     needed = 1 + (found.rows - 1) * (float(ndtri(confidence)) / score) ** 2
-    evidence = f"{found.rows:,} rows, needs {needed:,.0f} at {level(confidence)} ({found.source})"
+    evidence = f"{found.rows:,} rows, needs {ceil(needed):,} at {level(confidence)} ({found.source})"
     return GateResult(gate, found.probabilistic >= confidence, evidence)
 
 
