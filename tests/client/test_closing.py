@@ -17,6 +17,8 @@ from tests.client.test_odd_answers import CALLS, collected, settled
 from tests.client.test_odd_downloads import file
 from tests.support.misbehaving_server import MisbehavingServer
 
+pytestmark = pytest.mark.system  # Waits for connections to close.
+
 
 def wait_until(condition: Callable[[], bool]) -> None:
     for _ in range(400):

@@ -18,6 +18,8 @@ from modelward._sync.followed import FollowedModel
 from modelward_server.settings import Settings
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Waits for versions to be swapped.
+
 
 def _wait_until(condition: Callable[[], bool]) -> None:
     """Wait for what another thread will bring about."""

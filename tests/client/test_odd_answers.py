@@ -40,6 +40,8 @@ from tests.support.fuzz_requests import Known, RequestFuzzer
 from tests.support.misbehaving_server import METHODS, MisbehavingServer
 from tests.support.scale import FULL
 
+pytestmark = pytest.mark.system  # Tries every call with every answer.
+
 SEEDS = range(200 if FULL else 8)
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
 KNOWN = Known({"path": ["f"], "next_page_token": [""], "resume_token": ["7"]}, [b"", b"content"])

@@ -15,6 +15,8 @@ from modelward.shared import manifest
 from modelward.v1 import lifecycle_pb2 as pb
 from tests.support.misbehaving_server import MisbehavingServer
 
+pytestmark = pytest.mark.system  # Waits for streams that bring nothing.
+
 
 def file(path: str, content: bytes = b"x", size: int | None = None) -> ArtifactFile:
     return ArtifactFile(path, len(content) if size is None else size, hashlib.sha256(content).hexdigest())

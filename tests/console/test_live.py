@@ -25,6 +25,8 @@ from tests.security.test_tokens import token_of
 from tests.support.abtest_traffic import register_two
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Waits for changes.
+
 
 class Ending:
     """A client whose first watch ends with its credential, and whose second one tells of a change."""

@@ -27,6 +27,8 @@ from tests.support.postgres import new_database
 from tests.support.running_server import RunningServer
 from tests.system.conftest import serve  # noqa: F401 - the fixture
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 random = np.random.default_rng(21)
 TRAINING = {"ret": random.normal(size=500), "venue": random.choice(["X", "Y"], 500).astype(object)}
 START = datetime(2026, 3, 2, 14, 30, tzinfo=UTC)

@@ -15,6 +15,8 @@ from modelward_server.drift.profile_serialization import from_bytes, to_bytes
 from modelward_server.drift.sample import LiveSample
 from modelward_server.statistics.panel import Panel
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 DAYS, LIVE, SYMBOLS = 120, 20, 20
 Floats = NDArray[np.float64]
 

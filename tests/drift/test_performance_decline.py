@@ -6,6 +6,8 @@ import pytest
 from modelward_server.drift.performance_test import SIGNIFICANCE, PeriodLoss, compare_period, independent_periods
 from tests.support.scale import FULL
 
+pytestmark = pytest.mark.system  # Draws thousands of series.
+
 SERIES = 4000 if FULL else 1000
 CHANCE = 4 * np.sqrt(SIGNIFICANCE * (1 - SIGNIFICANCE) / SERIES)
 """Four standard errors of a rate that is counted over so many series."""

@@ -21,6 +21,8 @@ from modelward_server.drift.reports import keep_report
 from tests.support.drift_reports import FEATURES, categories, crisis, numbers, quarters
 from tests.support.running_server import RunningServer
 
+pytestmark = pytest.mark.system  # Draws pictures.
+
 VOID = {"meta", "br", "hr", "img", "input", "link", "col"}
 NASTY = "<script>alert('$x$')</script>\"&日本"
 MESSAGE_BYTES = 4 << 20

@@ -33,6 +33,8 @@ from modelward_server.storage.ledger import Ledger
 from modelward_server.storage.retraining_tables import FiringRow, ScheduleRow
 from tests.support.postgres import DATABASES, new_database
 
+pytestmark = pytest.mark.system  # Takes seconds.
+
 T0 = datetime(2024, 1, 1, tzinfo=UTC)
 DAY, HOUR, MINUTE = timedelta(days=1), timedelta(hours=1), timedelta(minutes=1)
 FIRED, JOINED, QUEUED, SKIPPED = FiringOutcome
