@@ -2,12 +2,14 @@
 
 import fcntl
 import os
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from modelward_server.sandbox import scratch, visible
+from modelward_server.sandbox.level import command, environment, level
 
 
 def test_what_the_server_keeps_is_hidden_even_among_pythons_files(
@@ -48,3 +50,9 @@ def test_folders_of_killed_servers_are_removed_and_those_in_use_are_not(
     os.close(descriptor)
     assert {folder for folder in (left, held, young) if folder.exists()} == {held, young}
     assert made.stat().st_mode & 0o777 == 0o711
+
+
+def test_libraries_find_a_temporary_folder_while_they_are_imported() -> None:
+    """Without one `import torch` fails, which skops imports where it is installed."""
+    asked = ("-n", "1", "-r", "1", "import tempfile; tempfile.NamedTemporaryFile()")
+    subprocess.run(command("timeit", *asked, wrapped=level().bubblewrap), env=environment(), check=True)

@@ -28,6 +28,8 @@ MODEL_ENVIRONMENT = {
     "ARROW_DEFAULT_MEMORY_POOL": "system",
     "MALLOC_ARENA_MAX": "2",
     "HOME": "/",
+    # The only folder that bubblewrap leaves writable; libraries such as PyTorch need one while they are imported.
+    "TMPDIR": "/dev/shm",  # noqa: S108
 }
 
 
