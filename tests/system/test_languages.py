@@ -21,7 +21,7 @@ DESCRIPTORS = ROOT / "protos" / "modelward.binpb"
 PAGE = ROOT / "docs" / "languages.md"
 GO_PACKAGES = Path("/usr/share/gocode/src")
 """Where Debian puts Go's packages."""
-BUILD_SECONDS = 300
+BUILD_SECONDS = 900
 CALL_SECONDS = 30
 UNITS = [f"账户-{number}" for number in range(40)]
 
