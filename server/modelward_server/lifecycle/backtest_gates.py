@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from math import ceil
 
-from scipy.special import ndtri
+import scipy  # Its parts are imported when they are used, so that the server starts quickly.
 
 from modelward.backtest import Backtest
 from modelward.lifecycle import GateResult, ModelVersion, PromotionPolicy
@@ -87,10 +87,10 @@ def _track_record(confidence: float, candidate: ModelVersion, found: ReturnsEvid
     gate = "min_track_record"
     if found is None:
         return _no_returns(gate, candidate)
-    score = float(ndtri(found.probabilistic))
+    score = float(scipy.special.ndtri(found.probabilistic))
     if score <= 0:
         return GateResult(gate, False, f"{found.rows:,} rows, whose Sharpe ratio is not above 0 ({found.source})")
-    needed = 1 + (found.rows - 1) * (float(ndtri(confidence)) / score) ** 2
+    needed = 1 + (found.rows - 1) * (float(scipy.special.ndtri(confidence)) / score) ** 2
     evidence = f"{found.rows:,} rows, needs {ceil(needed):,} at {level(confidence)} ({found.source})"
     return GateResult(gate, found.probabilistic >= confidence, evidence)
 
