@@ -112,6 +112,18 @@ async def test_a_comparison_counts_the_trials_of_all_versions(client: AsyncClien
     assert (await client.get_comparison(told.comparison_id)).overfitting == told.overfitting
 
 
+async def test_a_panels_track_record_counts_its_times(client: AsyncClient, name: str) -> None:
+    first, second = await registered(client, name, None), await registered(client, name, None)
+    random, days = np.random.default_rng(0), np.repeat(np.arange(300), 2)
+    outcome = random.normal(0.002, 0.01, 600)
+    sent: dict[Any, Any] = {first: np.ones(600), second: random.normal(size=600)}
+    await client.compare(
+        [], None, outcome, predictions=sent, returns=outcome, time=days, group=np.tile(["a", "b"], 300)
+    )
+    [evidence] = await passed(client, first, min_track_record=0.5)
+    assert evidence.startswith("300 rows, needs ")
+
+
 async def test_the_chosen_configuration_need_not_be_the_best(client: AsyncClient, name: str) -> None:
     returns = returns_of(3).assign(day=pd.date_range("2024-01-01", periods=504))
     version = await registered(client, name, BacktestTrials(returns, chosen="c1", periods_per_year=52))

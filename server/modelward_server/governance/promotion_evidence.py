@@ -1,7 +1,7 @@
 """Evidence of other services about a candidate, for the promotion gates; read before its promotion locks the model."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
@@ -15,10 +15,11 @@ from modelward_server.abtest.verdict import broken_guardrails
 from modelward_server.comparison.repository import list_comparisons
 from modelward_server.drift.live_monitoring import active_drift_alarm
 from modelward_server.drift.reports import latest_report
-from modelward_server.lifecycle.backtest_gates import ReturnsEvidence
+from modelward_server.lifecycle.backtest_gates import ReturnsEvidence, asks_for_returns, needs_returns
 from modelward_server.lifecycle.gates import EvidenceVerdict
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import production_version
+from modelward_server.lifecycle.versions import get_version
 from modelward_server.storage.ab_tables import AbTestModelRow
 from modelward_server.storage.comparison_tables import ComparedModelRow
 from modelward_server.storage.prepared import Outdated
@@ -40,6 +41,10 @@ class GatheredEvidence:
     """The newest A/B test and the newest comparison of the model."""
     running: tuple[Reading, ...] = ()
     """The running tests that were read."""
+    compared: ReturnsEvidence | None = None
+    """What the newest comparison with returns says."""
+    compared_until: int | None = None
+    """The newest comparison of the model when that was read; None: no gate needs it, so it was not."""
 
     def verdict(self, session: Session, candidate: VersionRef, production: VersionRef) -> EvidenceVerdict | None:
         """Return the verdict, if it is still valid.
@@ -60,8 +65,14 @@ class GatheredEvidence:
         return drift_alarm(session, candidate)
 
     def returns(self, session: Session, candidate: VersionRef) -> ReturnsEvidence | None:
-        """Return what the newest comparison with returns says now; few policies ask for it."""
-        return returns_evidence(session, candidate)
+        """Return what the newest comparison with returns says, if none came after it was read.
+
+        Raises:
+            Outdated: it was not read, or for another version, or there are newer comparisons now.
+        """
+        if candidate != self.candidate or self.compared_until != _newest(session, candidate.model)[1]:
+            raise Outdated
+        return self.compared
 
 
 def gather(session: Session, candidate: VersionRef, known: Reading | None = None) -> GatheredEvidence:
@@ -73,12 +84,16 @@ def gather(session: Session, candidate: VersionRef, known: Reading | None = None
         known: a test that was read in this session.
 
     Raises:
-        ModelNotFound: the model does not exist.
+        ModelNotFound, VersionNotFound: the candidate does not exist.
     """
-    production = production_version(session, candidate.model)
-    if not production or not get_policy(session, candidate.model).require_comparison:
-        return GatheredEvidence(candidate)
-    return _EvidenceReader(session, candidate, VersionRef(candidate.model, production), known).done()
+    policy, production = get_policy(session, candidate.model), production_version(session, candidate.model)
+    gathered = GatheredEvidence(candidate)
+    if production and policy.require_comparison:
+        gathered = _EvidenceReader(session, candidate, VersionRef(candidate.model, production), known).done()
+    if asks_for_returns(policy) and needs_returns(policy, get_version(session, candidate)):
+        until = _newest(session, candidate.model)[1]
+        gathered = replace(gathered, compared=_compared_returns(session, candidate), compared_until=until)
+    return gathered
 
 
 class _EvidenceReader:
@@ -141,14 +156,14 @@ def _newest(session: Session, model: str) -> tuple[int, int]:
     return session.scalar(test) or 0, session.scalar(comparison) or 0
 
 
-def returns_evidence(session: Session, candidate: VersionRef) -> ReturnsEvidence | None:
+def _compared_returns(session: Session, candidate: VersionRef) -> ReturnsEvidence | None:
     """Return what a version's newest comparison with returns says of its Sharpe ratio."""
     for comparison in list_comparisons(session, candidate.model, MAX_RECENT, "").items:
         for result in comparison.results:
             if result.version == candidate and (found := result.deflated_sharpe):
                 source = f"comparison {comparison.comparison_id}"
-                deflated, probabilistic = found.probability, found.probabilistic
-                return ReturnsEvidence(source, comparison.rows, found.trials, probabilistic, deflated)
+                periods = comparison.window.times if comparison.window else comparison.rows
+                return ReturnsEvidence(source, periods, found.trials, found.probabilistic, found.probability)
     return None
 
 

@@ -18,6 +18,7 @@ class ReturnsEvidence:
     source: str
     """Where the returns are from, such as "comparison comparison-0123"."""
     rows: int
+    """Number of returns: rows, or of a panel times."""
     trials: int
     probabilistic: float
     """The probability that the true ratio is above 0."""
@@ -25,10 +26,14 @@ class ReturnsEvidence:
     """The probability that it exceeds what the best of the trials reaches by chance."""
 
 
+def asks_for_returns(policy: PromotionPolicy) -> bool:
+    """Return whether a gate is about returns."""
+    return policy.min_deflated_sharpe is not None or policy.min_track_record is not None
+
+
 def needs_returns(policy: PromotionPolicy, candidate: ModelVersion) -> bool:
     """Return whether a gate needs returns that were not registered with the version."""
-    asked = policy.min_deflated_sharpe is not None or policy.min_track_record is not None
-    return asked and _registered(candidate) is None
+    return asks_for_returns(policy) and _registered(candidate) is None
 
 
 def backtest_gates(

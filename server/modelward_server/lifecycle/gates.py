@@ -54,7 +54,11 @@ class Evidence(Protocol):
         ...
 
     def returns(self, session: Session, candidate: VersionRef) -> ReturnsEvidence | None:
-        """Return what the candidate's newest comparison with returns says."""
+        """Return what the candidate's newest comparison with returns says.
+
+        Raises:
+            Outdated: it was not read, or there are newer comparisons now.
+        """
         ...
 
 
