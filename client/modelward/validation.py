@@ -21,7 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Indices = NDArray[np.int64]
-Block = range
+Mask = NDArray[np.bool_]
+"""Which times are taken, shape (times,)."""
+Block = slice
 """Consecutive times."""
 MISSING = frozenset({"None", "NaT", "nan", "<NA>"})
 """How missing values among objects are printed."""
@@ -46,9 +48,9 @@ class TimeSplitter(ABC):
         """
         times, count = number_times(X, groups)
         for number, (train, test) in enumerate(self._split_times(count)):
-            if not train:
+            if not train.any():
                 raise ValueError(f"split {number} has no training row left: {self} of {count:,} times")
-            yield _rows_at(train, times, count), _rows_at(test, times, count)
+            yield np.flatnonzero(train[times]), np.flatnonzero(test[times])
 
     @abstractmethod
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:  # noqa: N803
@@ -61,7 +63,7 @@ class TimeSplitter(ABC):
         """
 
     @abstractmethod
-    def _split_times(self, count: int) -> Iterator[tuple[set[int], set[int]]]:
+    def _split_times(self, count: int) -> Iterator[tuple[Mask, Mask]]:
         """Yield the times of each training and of each test."""
 
 
@@ -89,9 +91,9 @@ class PurgedKFold(TimeSplitter):
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:  # noqa: N803
         return self.n_splits
 
-    def _split_times(self, count: int) -> Iterator[tuple[set[int], set[int]]]:
+    def _split_times(self, count: int) -> Iterator[tuple[Mask, Mask]]:
         for block in _blocks(count, self.n_splits):
-            yield _without_overlap([block], count, self.purge, self.embargo), set(block)
+            yield _without_overlap([block], count, self.purge, self.embargo), _taken([block], count)
 
 
 @dataclass(frozen=True)
@@ -131,10 +133,10 @@ class CombinatorialPurgedKFold(TimeSplitter):
         """How often each block is tested, which is the number of paths."""
         return comb(self.n_folds - 1, self.n_test_folds - 1)
 
-    def _split_times(self, count: int) -> Iterator[tuple[set[int], set[int]]]:
+    def _split_times(self, count: int) -> Iterator[tuple[Mask, Mask]]:
         blocks = _blocks(count, self.n_folds)
         for tested in combinations(blocks, self.n_test_folds):
-            yield _without_overlap(tested, count, self.purge, self.embargo), set().union(*tested)
+            yield _without_overlap(tested, count, self.purge, self.embargo), _taken(tested, count)
 
     def paths(self, predictions: Sequence[Any], groups: Any = None) -> NDArray[Any]:
         """Join the predictions of the splits into paths: the first tests of all blocks, then the second ones, and on.
@@ -188,13 +190,14 @@ class WalkForward(TimeSplitter):
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:  # noqa: N803
         return self.n_splits
 
-    def _split_times(self, count: int) -> Iterator[tuple[set[int], set[int]]]:
+    def _split_times(self, count: int) -> Iterator[tuple[Mask, Mask]]:
         size = self.test_times or count // (self.n_splits + 1)
         if size < 1 or count - self.n_splits * size < 1:
             raise ValueError(f"there are {count:,} times: too few for {self}")
         for start in range(count - self.n_splits * size, count, size):
-            until = start - self.purge
-            yield set(range(max(0, until - (self.max_train_times or until)), until)), set(range(start, start + size))
+            until = max(0, start - self.purge)
+            begin = max(0, until - (self.max_train_times or until))
+            yield _taken([slice(begin, until)], count), _taken([slice(start, start + size)], count)
 
 
 def number_times(rows: Any, groups: Any) -> tuple[Indices, int]:
@@ -241,16 +244,17 @@ def _blocks(count: int, number: int) -> list[Block]:
     if count < number:
         raise ValueError(f"there are {count:,} times: too few for {number} blocks")
     ends = np.cumsum([count // number + (place < count % number) for place in range(number)])
-    return [range(start, end) for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)]
+    return [slice(start, end) for start, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)]
 
 
-def _without_overlap(tested: Sequence[Block], count: int, purge: int, embargo: int) -> set[int]:
+def _taken(blocks: Sequence[Block], count: int) -> Mask:
+    taken = np.zeros(count, bool)
+    for block in blocks:
+        taken[block] = True
+    return taken
+
+
+def _without_overlap(tested: Sequence[Block], count: int, purge: int, embargo: int) -> Mask:
     """Return the times that neither a test block nor what overlaps it takes."""
-    taken = [range(block.start - purge, block.stop + purge + embargo) for block in tested]
-    return set(range(count)).difference(*taken)
-
-
-def _rows_at(taken: set[int], times: Indices, count: int) -> Indices:
-    chosen = np.zeros(count, bool)
-    chosen[list(taken)] = True
-    return np.flatnonzero(chosen[times])
+    overlapping = [slice(max(0, block.start - purge), block.stop + purge + embargo) for block in tested]
+    return ~_taken(overlapping, count)
