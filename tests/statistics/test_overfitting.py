@@ -10,11 +10,11 @@ from statsmodels.stats.multitest import multipletests
 from modelward_server.statistics.metrics import Floats
 from modelward_server.statistics.overfitting import (
     haircuts,
-    holm,
     minimum_backtest_years,
     minimum_track_record,
     probability_of_overfitting,
 )
+from modelward_server.statistics.paired_tests import holm
 from modelward_server.statistics.sharpe import expected_maximum, probabilistic_sharpe_ratio
 
 
@@ -104,7 +104,7 @@ def test_the_best_of_many_trials_is_expected_as_published() -> None:
 
 def test_the_adjusted_p_values_are_those_of_statsmodels() -> None:
     p_values = np.random.default_rng(6).uniform(size=50) ** 4
-    assert holm(p_values) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)
+    assert holm(p_values.tolist()) == pytest.approx(multipletests(p_values, method="holm")[1], abs=1e-12)
     ratios = -scipy.special.stdtrit(99, p_values / 2) / 10
     for number in (0, 7, 49):
         cut = {one.method: one for one in haircuts(ratios, number, 100)}

@@ -10,7 +10,7 @@ from modelward_server.statistics import bootstrap
 from modelward_server.statistics.delong import delong, influences
 from modelward_server.statistics.long_run import mean_difference
 from modelward_server.statistics.losses import ERROR_RATE_METRICS, correct_rows, informative_times, mean_losses
-from modelward_server.statistics.metrics import Floats, Scored, information_coefficients
+from modelward_server.statistics.metrics import Floats, Scored
 from modelward_server.statistics.paired_tests import PairedTestResult, diebold_mariano, holm, mcnemar, min_p_value
 from modelward_server.statistics.sharpe import sharpe_difference
 
@@ -97,7 +97,7 @@ def _test(metric: Metric, scored: Scored, baseline: Scored, block_rows: float, s
 
 def _coefficients(scored: Scored) -> Floats:
     """Return the rank correlations of the times that have one; which those are, the labels decide."""
-    coefficients, defined = information_coefficients(scored)
+    coefficients, defined = scored.rank_correlations
     return coefficients[defined > 0]
 
 

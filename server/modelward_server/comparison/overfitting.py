@@ -12,11 +12,11 @@ from modelward_server.statistics.metrics import Floats
 from modelward_server.statistics.overfitting import (
     MAX_BLOCKS,
     haircuts,
-    minimum_track_record,
     probability_of_overfitting,
+    track_record,
 )
 from modelward_server.statistics.rounding import unit_of, varies
-from modelward_server.statistics.sharpe import probabilistic_sharpe_ratio, shape_of, sharpe_by_chance, sharpe_ratio
+from modelward_server.statistics.sharpe import sharpe_by_chance, sharpe_ratio
 
 MIN_ROWS = 3
 """Minimum number of periods: fewer have no skewness."""
@@ -74,19 +74,17 @@ def _place(names: Sequence[str], ratios: Sequence[float], chosen: str) -> int:
 
 
 def _backtest(table: Floats, name: str, place: int, ratios: Sequence[float], periods_per_year: float) -> Backtest:
-    values, ratio, year = table[:, place], ratios[place], float(np.sqrt(periods_per_year))
-    rows, count = table.shape
-    shape = shape_of(values)
-    variance = float(np.var(ratios, ddof=1)) if count > 1 else 0.0
-    by_chance = sharpe_by_chance(count, variance)
+    year, (rows, count) = float(np.sqrt(periods_per_year)), table.shape
+    by_chance = sharpe_by_chance(count, float(np.var(ratios, ddof=1)) if count > 1 else 0.0)
+    record = track_record(table[:, place], by_chance)
     return Backtest(
         chosen=name,
         rows=rows,
         periods_per_year=periods_per_year,
-        sharpe=ratio * year,
-        probabilistic_sharpe=probabilistic_sharpe_ratio(0.0, ratio, *shape, rows),
-        minimum_rows=minimum_track_record(ratio, *shape) if ratio > 0 else None,
-        deflated_sharpe=probabilistic_sharpe_ratio(by_chance, ratio, *shape, rows),
+        sharpe=record.ratio * year,
+        probabilistic_sharpe=record.above_zero,
+        minimum_rows=record.minimum_rows,
+        deflated_sharpe=record.above_luck,
         expected_by_luck=by_chance * year,
         haircuts=tuple(
             SharpeHaircut(cut.method, cut.p_value, cut.ratio * year) for cut in haircuts(ratios, place, rows)

@@ -13,15 +13,9 @@ from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison.prediction_alignment import SentPredictions
 from modelward_server.statistics.metrics import Scored
-from modelward_server.statistics.overfitting import minimum_track_record
+from modelward_server.statistics.overfitting import track_record
 from modelward_server.statistics.rounding import equalize, size_of, varies
-from modelward_server.statistics.sharpe import (
-    probabilistic_sharpe_ratio,
-    shape_of,
-    sharpe_by_chance,
-    sharpe_ratio,
-    variance_of_ratios,
-)
+from modelward_server.statistics.sharpe import sharpe_by_chance, variance_of_ratios
 from modelward_server.statistics.trading import Floats, TradingReturns, compute_trading_returns
 
 MIN_ROWS = 3
@@ -112,12 +106,11 @@ def deflated_sharpes(
 
 def _deflated(returns: TradingReturns, trials: int, by_chance: float) -> DeflatedSharpe:
     """Return what a number of trials leaves of a Sharpe ratio; `by_chance` is what the best reaches without skill."""
-    net, year = returns.net, float(np.sqrt(returns.periods_per_year))
-    ratio, shape = sharpe_ratio(net), shape_of(net)
+    record = track_record(returns.net, by_chance)
     return DeflatedSharpe(
-        probability=probabilistic_sharpe_ratio(by_chance, ratio, *shape, len(net)),
+        probability=record.above_luck,
         trials=trials,
-        expected_by_luck=by_chance * year,
-        probabilistic=probabilistic_sharpe_ratio(0.0, ratio, *shape, len(net)),
-        minimum_rows=minimum_track_record(ratio, *shape) if ratio > 0 else None,
+        expected_by_luck=by_chance * float(np.sqrt(returns.periods_per_year)),
+        probabilistic=record.above_zero,
+        minimum_rows=record.minimum_rows,
     )

@@ -174,7 +174,7 @@ def without_repeated(columns: Columns, keys: RowKeys) -> tuple[Columns, int]:
     """Return the first row of each pair of time and group, in their order, and the number of other rows."""
     times, codes = columns[keys.time], _codes(columns, keys)
     order = np.lexsort((codes, times))
-    same = (times[order][1:] == times[order][:-1]) & (codes[order][1:] == codes[order][:-1])
+    same = _repeats(times, codes, order)
     kept = np.sort(order[np.concatenate(([True], ~same))])
     return {name: values[kept] for name, values in columns.items()}, int(same.sum())
 
@@ -265,11 +265,17 @@ def _codes(columns: Columns, keys: RowKeys) -> NDArray[np.int64]:
     return np.asarray(ranks[encoded.indices.to_numpy()], np.int64)
 
 
+def _repeats(times: NDArray[Any], codes: NDArray[np.int64], order: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which rows but the first, in a sorting order, have the time and group of the row before."""
+    times, codes = times[order], codes[order]
+    return np.asarray((times[1:] == times[:-1]) & (codes[1:] == codes[:-1]))
+
+
 def _check_unique(
     columns: Columns, keys: RowKeys, order: NDArray[np.int64], codes: NDArray[np.int64], first_row: int
 ) -> None:
     times = columns[keys.time][order]
-    same = np.flatnonzero((times[1:] == times[:-1]) & (codes[order][1:] == codes[order][:-1]))
+    same = np.flatnonzero(_repeats(columns[keys.time], codes, order))
     if not len(same):
         return
     first, second = sorted(order[same[0] : same[0] + 2].tolist())

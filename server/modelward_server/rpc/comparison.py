@@ -25,12 +25,12 @@ from modelward_server.comparison.repository import get_comparison, list_comparis
 from modelward_server.comparison.service import ComparisonService, Table
 from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.rpc.abtest import AbTestServicer
+from modelward_server.rpc.backtest_trials import assessed_trials
 from modelward_server.rpc.datasets import DatasetTable
 from modelward_server.rpc.heartbeats import with_heartbeats
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.report_servicer import AbTestRendering, ComparisonRendering
 from modelward_server.rpc.requests import optional_time
-from modelward_server.rpc.trials import assessed_trials
 from modelward_server.storage.arrow_tables import PresentColumns
 from modelward_server.storage.sources import Sources
 

@@ -1,11 +1,12 @@
 """Model events as messages: converted once, and shared by the watchers of the same models."""
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Self
 
 from cachetools import LRUCache
+from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField, ResumeTokenExpired
 from modelward.lifecycle import EventKind, ModelEvent
@@ -28,34 +29,29 @@ MAX_SHARED_BATCHES = 64
 """Maximum number of batches kept as messages: watchers of the same models request them at the same time."""
 
 
-class AuditEvents:
-    """The events of the audit log, as messages."""
+class EventLog:
+    """Events of one table, as messages.
 
-    def __init__(self, unit_of_work: UnitOfWork) -> None:
-        self._unit_of_work = unit_of_work
+    Args:
+        unit_of_work: the transactions of the ledger.
+        last: returns the number of the newest event.
+        after: returns at most so many events after a number, and the number up to which it looked.
+    """
+
+    def __init__(
+        self,
+        unit_of_work: UnitOfWork,
+        last: Callable[[Session], int],
+        after: Callable[[Session, int, int], tuple[list[ModelEvent], int]],
+    ) -> None:
+        self._unit_of_work, self._last, self._after = unit_of_work, last, after
 
     async def last_sequence(self, *, urgent: bool = False) -> int:
-        return await self._unit_of_work.read(last_sequence, urgent=urgent)
+        return await self._unit_of_work.read(self._last, urgent=urgent)
 
     async def read_after(self, sequence: int, *, urgent: bool = False) -> tuple[Sequence[pb.ModelEvent], int]:
         events, last = await self._unit_of_work.read(
-            lambda session: events_after(session, sequence, BATCH_SIZE), urgent=urgent
-        )
-        return list(_protos(events)), last
-
-
-class EngineEvents:
-    """The changes of engines, as messages."""
-
-    def __init__(self, unit_of_work: UnitOfWork) -> None:
-        self._unit_of_work = unit_of_work
-
-    async def last_sequence(self, *, urgent: bool = False) -> int:
-        return await self._unit_of_work.read(last_change, urgent=urgent)
-
-    async def read_after(self, sequence: int, *, urgent: bool = False) -> tuple[Sequence[pb.ModelEvent], int]:
-        events, last = await self._unit_of_work.read(
-            lambda session: changes_after(session, sequence, BATCH_SIZE), urgent=urgent
+            lambda session: self._after(session, sequence, BATCH_SIZE), urgent=urgent
         )
         return list(_protos(events)), last
 
@@ -85,7 +81,8 @@ class ModelWatches:
 
     def __init__(self, unit_of_work: UnitOfWork) -> None:
         self._unit_of_work = unit_of_work
-        self._events, self._engine_events = AuditEvents(unit_of_work), EngineEvents(unit_of_work)
+        self._events = EventLog(unit_of_work, last_sequence, events_after)
+        self._engine_events = EventLog(unit_of_work, last_change, changes_after)
         self.broadcaster = EventBroadcaster[pb.ModelEvent](self._events)
         self.engine_broadcaster = EventBroadcaster[pb.ModelEvent](self._engine_events)
         self._shared: LRUCache[tuple[int, int, Selection, bool], list[pb.WatchModelsResponse]]

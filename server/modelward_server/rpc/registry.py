@@ -18,11 +18,11 @@ from modelward_server.lifecycle import files, models, queries, versions
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.lifecycle.trial_task import TrialTask
 from modelward_server.retraining.jobs import note_registered
+from modelward_server.rpc.backtest_trials import assessed_trials
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.registration import copied_files, reference_profile
 from modelward_server.rpc.requests import new_version, optional_time, stages_of, version_filter
 from modelward_server.rpc.transfers import receive_blobs, send_chunks
-from modelward_server.rpc.trials import assessed_trials
 from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.own_blobs import OwnBlobs

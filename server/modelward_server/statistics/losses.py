@@ -10,7 +10,6 @@ from modelward_server.statistics.metrics import (
     MIN_PROBABILITY,
     Floats,
     Scored,
-    information_coefficients,
     one_hot,
     prediction_errors,
     quantile_losses,
@@ -55,7 +54,7 @@ def mean_losses(metric: str, scored: Scored) -> Floats | None:
         returns = scored.trading_returns
         return -returns.net if metric == metrics.NET_RETURN else returns.turnover
     if metric == metrics.RANK_IC:
-        coefficients, defined = information_coefficients(scored)
+        coefficients, defined = scored.rank_correlations
         mean = coefficients.sum() / defined.sum()
         return np.asarray(-mean - (coefficients - mean) * defined * (len(defined) / defined.sum()))
     losses = _mean_losses(metric, scored)

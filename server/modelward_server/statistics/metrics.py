@@ -8,6 +8,7 @@ rows of a time have one weight and are summed beforehand.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 import numpy as np
@@ -90,6 +91,20 @@ class Scored:
     @property
     def times(self) -> int:
         return self.rows if self.panel is None else self.panel.length
+
+    @cached_property
+    def rank_correlations(self) -> tuple[Floats, Floats]:
+        """The rank correlation of predictions and labels at each time (Spearman 1904), with ties averaged.
+
+        The coefficients, shape (times,), 0 where predictions are all equal; and 1 where there is one, 0 where a time
+        has fewer than two rows or equal labels: its coefficient is 0 too. Only of a panel.
+        """
+        panel = self.panel
+        assert panel is not None
+        own, true = (_centred_ranks(values, panel) for values in (self.predicted, self.truth))
+        spreads = panel.sums(np.square(own)), panel.sums(np.square(true))
+        coefficients = _ratio(panel.sums(own * true), np.sqrt(spreads[0] * spreads[1]))
+        return coefficients, np.asarray(spreads[1] > 0, np.float64)
 
 
 def estimator(metric: str, scored: Scored) -> Estimator:
@@ -174,7 +189,7 @@ def _qlike(scored: Scored) -> Estimator:
 
 
 def _rank_ic(scored: Scored) -> Estimator:
-    coefficients, defined = information_coefficients(scored)
+    coefficients, defined = scored.rank_correlations
     sums = np.column_stack([coefficients, defined])
 
     def mean(weights: Floats) -> Floats:
@@ -185,7 +200,7 @@ def _rank_ic(scored: Scored) -> Estimator:
 
 
 def _icir(scored: Scored) -> Estimator:
-    coefficients, defined = information_coefficients(scored)
+    coefficients, defined = scored.rank_correlations
     sums = np.column_stack([coefficients, np.square(coefficients), defined])
 
     def ratio(weights: Floats) -> Floats:
@@ -335,21 +350,6 @@ def variance_losses(scored: Scored) -> Floats:
     """Return the QLIKE loss of each row (Patton 2011), shape (rows,); labels and predictions are above zero."""
     ratio = scored.truth / scored.predicted
     return np.asarray(ratio - np.log(ratio) - 1.0)
-
-
-def information_coefficients(scored: Scored) -> tuple[Floats, Floats]:
-    """Return the rank correlation of predictions and labels at each time (Spearman 1904), with ties averaged.
-
-    Returns:
-        The coefficients, shape (times,), 0 where predictions are all equal; and 1 where there is one, 0 where a time
-        has fewer than two rows or equal labels: its coefficient is 0 too.
-    """
-    assert scored.panel is not None
-    panel = scored.panel
-    own, true = (_centred_ranks(values, panel) for values in (scored.predicted, scored.truth))
-    spreads = panel.sums(np.square(own)), panel.sums(np.square(true))
-    coefficients = _ratio(panel.sums(own * true), np.sqrt(spreads[0] * spreads[1]))
-    return coefficients, np.asarray(spreads[1] > 0, np.float64)
 
 
 def _centred_ranks(values: Floats | Ints, panel: Panel) -> Floats:

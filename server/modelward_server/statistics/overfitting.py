@@ -15,8 +15,14 @@ import numpy as np
 import scipy
 
 from modelward_server.statistics.metrics import Floats
+from modelward_server.statistics.paired_tests import holm
 from modelward_server.statistics.rounding import TOLERANCE
-from modelward_server.statistics.sharpe import expected_maximum
+from modelward_server.statistics.sharpe import (
+    expected_maximum,
+    probabilistic_sharpe_ratio,
+    shape_of,
+    sharpe_ratio,
+)
 
 MAX_BLOCKS = 16
 CHUNK_VALUES = 1 << 21
@@ -34,6 +40,20 @@ class Overfitting:
     """Of the regression of the chosen one's ratio out of sample on that in sample; below 0, success reverses."""
     probability_of_loss: float
     """The share of splits in which the chosen one loses out of sample."""
+
+
+@dataclass(frozen=True)
+class TrackRecord:
+    """What a series of returns says of its Sharpe ratio."""
+
+    ratio: float
+    """The observed ratio, per period."""
+    above_zero: float
+    """The probability that the true ratio is above 0."""
+    above_luck: float
+    """The probability that it exceeds the ratio that chance explains: the deflated Sharpe ratio."""
+    minimum_rows: float | None
+    """The number of returns that would show at 95 % that it is above 0; None if the observed ratio is not."""
 
 
 @dataclass(frozen=True)
@@ -104,6 +124,22 @@ def _slope(inside: Floats, outside: Floats) -> float:
     return float(deviation @ outside / size) if size > TOLERANCE * float(inside @ inside) else 0.0
 
 
+def track_record(returns: Floats, by_chance: float) -> TrackRecord:
+    """Assess the Sharpe ratio of returns.
+
+    Args:
+        returns: finite returns that vary, shape (rows,), at least three.
+        by_chance: the ratio per period that chance explains, such as `sharpe_by_chance` of many trials.
+    """
+    ratio, shape, rows = sharpe_ratio(returns), shape_of(returns), len(returns)
+    return TrackRecord(
+        ratio=ratio,
+        above_zero=probabilistic_sharpe_ratio(0.0, ratio, *shape, rows),
+        above_luck=probabilistic_sharpe_ratio(by_chance, ratio, *shape, rows),
+        minimum_rows=minimum_track_record(ratio, *shape) if ratio > 0 else None,
+    )
+
+
 def minimum_track_record(
     ratio: float, skewness: float, kurtosis: float, threshold: float = 0.0, confidence: float = 0.95
 ) -> float:
@@ -152,23 +188,11 @@ def haircuts(ratios: Sequence[float] | Floats, chosen: int, rows: int, trials: i
     p_values = 2 * scipy.special.stdtr(rows - 1, -statistics)
     adjusted = {"bonferroni": np.minimum(p_values * max(trials, len(p_values)), 1.0)}
     if trials <= len(p_values):
-        adjusted |= {"holm": holm(p_values), "bhy": scipy.stats.false_discovery_control(p_values, method="by")}
+        adjusted["holm"] = np.array(holm(p_values))
+        adjusted["bhy"] = scipy.stats.false_discovery_control(p_values, method="by")
     return [_haircut(method, float(values[chosen]), float(ratios[chosen]), rows) for method, values in adjusted.items()]
 
 
 def _haircut(method: str, p_value: float, ratio: float, rows: int) -> Haircut:
     left = -float(scipy.special.stdtrit(rows - 1, p_value / 2)) / np.sqrt(rows) if p_value > 0 else abs(ratio)
     return Haircut(method, p_value, float(np.copysign(max(left, 0.0), ratio)))
-
-
-def holm(p_values: Floats) -> Floats:
-    """Adjust p-values for their number by the step-down method of Holm (1979).
-
-    Args:
-        p_values: between 0 and 1, shape (tests,).
-    """
-    order = np.argsort(p_values)
-    stepped = np.maximum.accumulate(p_values[order] * np.arange(len(p_values), 0, -1))
-    adjusted = np.empty_like(p_values)
-    adjusted[order] = np.minimum(stepped, 1.0)
-    return adjusted
