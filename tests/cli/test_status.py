@@ -6,6 +6,14 @@ from modelward import AttentionKind, Client
 from tests.cli.conftest import Commands
 
 
+@pytest.fixture(autouse=True)
+def nothing_halted(sdk: Client) -> None:
+    """Resume what other tests halted on the shared server: the status shows the first fifty faults of all models."""
+    for model in sdk.list_models():
+        if model.halt:
+            sdk.resume(model.name)
+
+
 def test_status_names_the_halted_model_and_what_to_do(commands: Commands, sdk: Client, in_production: str) -> None:
     sdk.halt(in_production, reason="exchange outage")
     sdk.report_active(f"{in_production}/2", engine="ny4-07")
