@@ -17,11 +17,11 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from sqlalchemy.exc import DatabaseError
 
 from modelward.cli.commands import cli
+from modelward_server.lifecycle import engine_changes, events
 from modelward_server.mlflow import mirror_task
 from modelward_server.observability import health
 from modelward_server.retraining.post_training_task import PostTraining
 from modelward_server.retraining.scheduler import Scheduler
-from modelward_server.rpc import model_events
 from modelward_server.runtime import background, event_broadcaster
 from modelward_server.settings import Settings
 from modelward_server.storage import retention, retention_task
@@ -32,8 +32,8 @@ from tests.support.waiting import eventually
 pytestmark = pytest.mark.system  # Starts servers, and waits for what fails.
 
 PLACES: dict[str, tuple[Any, str]] = {
-    "feed": (model_events, "events_after"),
-    "engine-feed": (model_events, "changes_after"),
+    "feed": (events, "_events"),
+    "engine-feed": (engine_changes, "select"),
     "mirror": (mirror_task.MirrorTask, "sync_pending"),
     "ticker": (Scheduler, "tick"),
     "follow-ups": (PostTraining, "_work"),
