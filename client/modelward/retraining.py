@@ -39,6 +39,10 @@ class SessionChoice(StrEnum):
     """The first of each week, which begins on Monday."""
     FIRST_OF_MONTH = "first_of_month"
     """The first of each month."""
+    LAST_OF_WEEK = "last_of_week"
+    """The last of each week."""
+    LAST_OF_MONTH = "last_of_month"
+    """The last of each month."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -53,10 +57,17 @@ class AtSession(Record):
     """Offset after the open; None when the close counts."""
     after_close: timedelta | None = None
     """Offset after the close, earlier on days of an early close; None when the open counts."""
+    closure_days: int = 0
+    """Only sessions beside closures of at least this many calendar days, weekends included; 0: all of `sessions`."""
+    closure_session: int = 1
+    """Which of them: 1 is the first after a closure, 3 the third, -1 the last before it."""
 
     def __post_init__(self) -> None:
         if (self.after_open is None) == (self.after_close is None):
             raise InvalidField(FieldViolation("session", "give exactly one of after_open and after_close"))
+        if not self.closure_session:
+            fix = "is 0; 1 is the first session after a closure, -1 the last before it"
+            raise InvalidField(FieldViolation("closure_session", fix))
 
     @property
     def offset(self) -> timedelta:

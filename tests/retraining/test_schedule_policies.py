@@ -51,6 +51,17 @@ async def test_a_policy_and_a_session_come_back_as_they_went(client: AsyncClient
     assert await client.get_schedule(created.schedule_id) == created
     changed = await client.update_schedule(created.schedule_id, policy=SchedulePolicy())
     assert (changed.triggers, changed.policy) == ((first,), SchedulePolicy())
+    third = AtSession("XSHG", after_close=30 * timedelta(minutes=1), closure_days=5, closure_session=3)
+    created = await client.create_schedule(name, session=third)
+    assert created.triggers == (third,)
+    preview = await client.preview_schedule(created.schedule_id, after=datetime(2024, 1, 1, tzinfo=UTC), count=2)
+    assert [firing.summary for firing in preview.firings] == [
+        "2024-02-21 15:30 Asia/Shanghai",
+        "2024-05-08 15:30 Asia/Shanghai",
+    ]
+    assert preview.conditions == (
+        "0:30:00 after the close of the third session after a closure of 5 days or more, XSHG",
+    )
 
 
 async def test_a_preview_honours_half_days_and_says_what_it_would_skip(client: AsyncClient, name: str) -> None:
@@ -120,6 +131,10 @@ async def test_a_preview_past_the_horizon_fails_with_a_reason_of_its_own(client:
         ({"session": AtSession("", after_close=HOUR)}, "triggers[0].periodic.session.calendar"),
         ({"session": AtSession("XNYS", after_close=2 * DAY)}, "triggers[0].periodic.session.after_close"),
         ({"session": AtSession("XNYS", after_open=-HOUR)}, "triggers[0].periodic.session.after_open"),
+        (
+            {"session": AtSession("XSHG", SessionChoice.FIRST_OF_WEEK, after_open=HOUR, closure_days=5)},
+            "triggers[0].periodic.session",
+        ),
         ({"policy": SchedulePolicy(time_zone="Mars/Olympus")}, "policy.time_zone"),
         ({"policy": SchedulePolicy(jitter=2 * DAY)}, "policy.jitter"),
         ({"policy": SchedulePolicy(cool_down=-HOUR)}, "policy.cool_down"),

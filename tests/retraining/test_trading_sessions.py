@@ -8,8 +8,8 @@ import pytest
 
 from modelward.errors import CalendarEnds, InvalidField
 from modelward.retraining import AtSession, SessionChoice
+from modelward_server.exchange_sessions import check_calendar
 from modelward_server.retraining.clock import describe, firing_times, format_local
-from modelward_server.retraining.trading_sessions import check_calendar
 
 NEW_YORK, LONDON, TOKYO = ZoneInfo("America/New_York"), ZoneInfo("Europe/London"), ZoneInfo("Asia/Tokyo")
 DAY = timedelta(days=1)
@@ -115,3 +115,41 @@ def test_triggers_by_sessions_are_put_into_words() -> None:
     assert format_local(trigger, datetime(2024, 7, 3, 17, 30, tzinfo=UTC)) == "2024-07-03 13:30 America/New_York"
     with pytest.raises(InvalidField, match="exactly one"):
         AtSession("XNYS")
+
+
+def test_the_last_session_of_the_month_passes_over_holidays_and_weekends() -> None:
+    months = {(day.year, day.month): day for day in nyse_days()}
+    expected = [at(day, 13 if day in NYSE_AT_ONE else 16, 0, NEW_YORK) for day in sorted(months.values())]
+    assert fired(AtSession("XNYS", SessionChoice.LAST_OF_MONTH, after_close=timedelta(0))) == expected
+    assert at(date(2024, 11, 29), 13, 0, NEW_YORK) in expected  # The day after Thanksgiving closes early.
+
+
+def test_the_last_session_of_the_week_is_thursday_before_good_friday() -> None:
+    weeks = {day.isocalendar()[:2]: day for day in nyse_days()}
+    expected = [at(day, 9, 30, NEW_YORK) for day in sorted(weeks.values())][:-1]  # Its week ends in 2026.
+    assert fired(AtSession("XNYS", SessionChoice.LAST_OF_WEEK, after_open=timedelta(0))) == expected
+    assert at(date(2024, 3, 28), 9, 30, NEW_YORK) in expected
+
+
+SHANGHAI = ZoneInfo("Asia/Shanghai")
+
+
+@pytest.mark.parametrize(
+    ("place", "phrase", "expected"),
+    [  # sse.com.cn: in 2024 closed from 9 to 18 February, from 1 to 5 May and from 1 to 7 October.
+        (1, "first session after", [date(2024, 2, 19), date(2024, 5, 6), date(2024, 10, 8)]),
+        (3, "third session after", [date(2024, 2, 21), date(2024, 5, 8), date(2024, 10, 10)]),
+        (-1, "last session before", [date(2024, 2, 8), date(2024, 4, 30), date(2024, 9, 30)]),
+        (-2, "second session from the last before", [date(2024, 2, 7), date(2024, 4, 29), date(2024, 9, 27)]),
+    ],
+)
+def test_a_session_by_its_place_beside_closures_of_five_days(place: int, phrase: str, expected: list[date]) -> None:
+    trigger = AtSession("XSHG", after_close=timedelta(0), closure_days=5, closure_session=place)
+    times = firing_times(trigger, at(date(2024, 1, 1), 0, 0, SHANGHAI))
+    assert list(islice(times, 3)) == [at(day, 15, 0, SHANGHAI) for day in expected]
+    assert phrase in describe(trigger)
+
+
+def test_a_place_of_zero_beside_a_closure_is_refused() -> None:
+    with pytest.raises(InvalidField, match="first session after a closure"):
+        AtSession("XSHG", after_close=timedelta(0), closure_days=5, closure_session=0)

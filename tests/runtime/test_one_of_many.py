@@ -11,6 +11,7 @@ import pytest
 
 from modelward import AtSession, Client, OnPerformance, RetrainingPolicy, errors
 from modelward.retraining import FollowUpAction, FollowUpState
+from modelward_server import exchange_sessions
 from modelward_server.lifecycle import events
 from modelward_server.mlflow import mirror_task
 from modelward_server.mlflow.mirror import MlflowMirror
@@ -93,12 +94,12 @@ def test_a_calendar_that_breaks_later_stops_its_own_schedule_alone(
     broken, good = f"a-{name}", f"b-{name}"
     sdk.create_model(broken)
     sdk.create_schedule(broken, session=AtSession("XTKS", after_close=timedelta(minutes=30)))
-    built = trading_sessions._built
+    built = exchange_sessions._built
     with monkeypatch.context() as patched:
         patched.setattr(
-            trading_sessions, "_built", lambda mic, month: "no XTKS" if mic == "XTKS" else built(mic, month)
+            exchange_sessions, "_built", lambda mic, month: "no XTKS" if mic == "XTKS" else built(mic, month)
         )
-        trading_sessions._bounds.cache_clear()
+        exchange_sessions.bounds.cache_clear()
         trading_sessions._moments.cache_clear()
         make_due(sdk, tmp_path, good)
         eventually(lambda: list(sdk.list_firings(good)))

@@ -88,6 +88,15 @@ def preview(client: Client, out: Output, schedule_id: str, after: datetime | Non
 @click.option("--zone", default="UTC", metavar="ZONE", help="Time zone of --cron and of the day of --jobs-per-day.")
 @click.option("--calendar", metavar="MIC", help="Due at the sessions of this exchange, for example XNYS.")
 @click.option("--sessions", type=click.Choice([one.value for one in SessionChoice]), default="every", show_default=True)
+@click.option(
+    "--closure-days",
+    type=click.IntRange(1),
+    metavar="DAYS",
+    help="Only sessions beside closures of as many days.",
+)
+@click.option(
+    "--closure-session", type=int, default=1, metavar="PLACE", help="Such as 3, the third after; -1, the last before."
+)
 @click.option("--after-open", type=Duration(), help="The offset after the open of those sessions.")
 @click.option("--after-close", type=Duration(), help="The offset after their close, for example 30m.")
 @click.option("--drift", is_flag=True, help="Due on drift.")
@@ -175,7 +184,8 @@ def _session(given: dict[str, Any]) -> AtSession | None:
         after_close = timedelta(0)
     if given["after_open"] is not None and after_close is not None:
         raise click.UsageError("give exactly one of --after-open and --after-close")
-    return AtSession(given["calendar"], SessionChoice(given["sessions"]), given["after_open"], after_close)
+    closure = given["closure_days"] or 0, given["closure_session"]
+    return AtSession(given["calendar"], SessionChoice(given["sessions"]), given["after_open"], after_close, *closure)
 
 
 def _bounds(given: dict[str, Any]) -> list[OnPerformance]:
@@ -208,11 +218,16 @@ def _in_words(trigger: Trigger) -> str:
         return f"at {trigger.expression} in {trigger.time_zone}"
     if isinstance(trigger, AtSession):
         moment = "close" if trigger.after_open is None else "opening"
-        return f"{_span(trigger.offset)} after the {moment} of {trigger.calendar} ({trigger.sessions})"
+        return f"{_span(trigger.offset)} after the {moment} of {trigger.calendar} ({_sessions(trigger)})"
     if isinstance(trigger, OnDrift):
         return "on drift" if trigger.min_score is None else f"on drift with a score of at least {trigger.min_score:g}"
     kind, bound = trigger.bound
     return f"when {trigger.metric} is {kind.replace('_', ' ')} {bound:g}"
+
+
+def _sessions(trigger: AtSession) -> str:
+    place = f"session {trigger.closure_session:+d} of closures of {trigger.closure_days} days or more"
+    return place if trigger.closure_days else trigger.sessions
 
 
 def _span(span: timedelta) -> str:

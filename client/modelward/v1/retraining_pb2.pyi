@@ -99,6 +99,10 @@ class _SessionChoiceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Session
     """The first session of each week, which begins on Monday."""
     SESSION_CHOICE_FIRST_OF_MONTH: _SessionChoice.ValueType  # 3
     """The first session of each month."""
+    SESSION_CHOICE_LAST_OF_WEEK: _SessionChoice.ValueType  # 4
+    """The last session of each week."""
+    SESSION_CHOICE_LAST_OF_MONTH: _SessionChoice.ValueType  # 5
+    """The last session of each month."""
 
 class SessionChoice(_SessionChoice, metaclass=_SessionChoiceEnumTypeWrapper):
     """Selection of an exchange's sessions."""
@@ -111,6 +115,10 @@ SESSION_CHOICE_FIRST_OF_WEEK: SessionChoice.ValueType  # 2
 """The first session of each week, which begins on Monday."""
 SESSION_CHOICE_FIRST_OF_MONTH: SessionChoice.ValueType  # 3
 """The first session of each month."""
+SESSION_CHOICE_LAST_OF_WEEK: SessionChoice.ValueType  # 4
+"""The last session of each week."""
+SESSION_CHOICE_LAST_OF_MONTH: SessionChoice.ValueType  # 5
+"""The last session of each month."""
 Global___SessionChoice: _TypeAlias = SessionChoice  # noqa: Y015
 
 class _FollowUpState:
@@ -511,10 +519,18 @@ class SessionRule(_message.Message):
     SESSIONS_FIELD_NUMBER: _builtins.int
     AFTER_OPEN_FIELD_NUMBER: _builtins.int
     AFTER_CLOSE_FIELD_NUMBER: _builtins.int
+    CLOSURE_DAYS_FIELD_NUMBER: _builtins.int
+    CLOSURE_SESSION_FIELD_NUMBER: _builtins.int
     calendar: _builtins.str
     """The MIC of the exchange, such as "XNYS", "XLON" or "XTKS"."""
     sessions: Global___SessionChoice.ValueType
     """The sessions. Unspecified: every session."""
+    closure_days: _builtins.int
+    """Only sessions beside closures of at least this many calendar days without a session, weekends included, such as 5
+    for the long holidays of XSHG. 0: all of `sessions`.
+    """
+    closure_session: _builtins.int
+    """Which of them: 1 is the first session after a closure, 3 the third, -1 the last before it. 0 means 1."""
     @_builtins.property
     def after_open(self) -> _duration_pb2.Duration:
         """This offset after the session's open, up to a day."""
@@ -530,10 +546,12 @@ class SessionRule(_message.Message):
         sessions: Global___SessionChoice.ValueType = ...,
         after_open: _duration_pb2.Duration | None = ...,
         after_close: _duration_pb2.Duration | None = ...,
+        closure_days: _builtins.int = ...,
+        closure_session: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["after_close", b"after_close", "after_open", b"after_open", "moment", b"moment"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_close", b"after_close", "after_open", b"after_open", "calendar", b"calendar", "moment", b"moment", "sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after_close", b"after_close", "after_open", b"after_open", "calendar", b"calendar", "closure_days", b"closure_days", "closure_session", b"closure_session", "moment", b"moment", "sessions", b"sessions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_moment: _TypeAlias = _typing.Literal["after_open", "after_close"]  # noqa: Y015
     _WhichOneofArgType_moment: _TypeAlias = _typing.Literal["moment", b"moment"]  # noqa: Y015

@@ -9,7 +9,7 @@ from cronsim import CronSim, CronSimError
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.retraining import AtSession, ByClock, Cron, Every, Trigger
-from modelward_server.retraining.trading_sessions import SESSION_PHRASES, session_times, zone_of
+from modelward_server.retraining.trading_sessions import session_phrase, session_times, zone_of
 
 FIRST_DAY = datetime(1, 1, 2, tzinfo=UTC)
 """The first day that has a local time in every zone."""
@@ -51,7 +51,7 @@ def describe(trigger: ByClock) -> str:
         return f"{format_duration(trigger.span)} after the last training"
     if isinstance(trigger, AtSession):
         moment = "close" if trigger.after_open is None else "opening"
-        sessions = SESSION_PHRASES[trigger.sessions]
+        sessions = session_phrase(trigger)
         return f"{format_duration(trigger.offset)} after the {moment} of {sessions}, {trigger.calendar}"
     return f"{CronSim(trigger.expression, datetime.now(UTC)).explain()}, {trigger.time_zone}"
 

@@ -11,12 +11,12 @@ from modelward.lifecycle import Page
 from modelward.retraining import AtSession, Cron, Schedule, Trigger
 from modelward.schedules import SchedulePolicy
 from modelward_server.actor_context import ActorContext
+from modelward_server.exchange_sessions import check_calendar
 from modelward_server.lifecycle.repository import check_etag, model_row
 from modelward_server.retraining.clock import check_cron
 from modelward_server.retraining.firings import skip_queued_firings
 from modelward_server.retraining.repository import etag, schedule_row, to_schedule
 from modelward_server.retraining.schedule_policy import check_policy
-from modelward_server.retraining.trading_sessions import check_calendar
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.documents import SCHEDULE_POLICY, TRIGGER

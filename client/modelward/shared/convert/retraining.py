@@ -69,6 +69,8 @@ SESSIONS = {
     SessionChoice.EVERY: pb.SESSION_CHOICE_EVERY,
     SessionChoice.FIRST_OF_WEEK: pb.SESSION_CHOICE_FIRST_OF_WEEK,
     SessionChoice.FIRST_OF_MONTH: pb.SESSION_CHOICE_FIRST_OF_MONTH,
+    SessionChoice.LAST_OF_WEEK: pb.SESSION_CHOICE_LAST_OF_WEEK,
+    SessionChoice.LAST_OF_MONTH: pb.SESSION_CHOICE_LAST_OF_MONTH,
 }
 
 
@@ -119,13 +121,21 @@ def _session_to_proto(trigger: AtSession) -> pb.SessionRule:
         sessions=SESSIONS[trigger.sessions],
         after_open=span_to_proto(trigger.after_open),
         after_close=span_to_proto(trigger.after_close),
+        closure_days=trigger.closure_days,
+        closure_session=trigger.closure_session if trigger.closure_days else 0,
     )
 
 
 def _session_from_proto(message: pb.SessionRule) -> AtSession:
     sessions = next((one for one, known in SESSIONS.items() if known == message.sessions), SessionChoice.EVERY)
     moment = message.WhichOneof("moment") or "after_close"
-    return AtSession(message.calendar, sessions, **{moment: span_from_proto(getattr(message, moment))})
+    return AtSession(
+        message.calendar,
+        sessions,
+        **{moment: span_from_proto(getattr(message, moment))},
+        closure_days=message.closure_days,
+        closure_session=message.closure_session or 1,
+    )
 
 
 def schedule_to_proto(schedule: Schedule) -> pb.Schedule:

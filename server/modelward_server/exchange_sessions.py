@@ -1,0 +1,134 @@
+"""Exchange calendars, by `exchange_calendars`: their sessions, and the closures between these.
+
+The calendars end about a year ahead of today, some sooner. Later sessions are not guessed: `CalendarEnds` is raised.
+"""
+
+import logging
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import lru_cache
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modelward.errors import CalendarEnds, FieldViolation, InvalidField
+from modelward_server.libraries import load
+
+log = logging.getLogger(__name__)
+
+UPDATE = "update the exchange_calendars package of the server"
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Closures:
+    """The places of a calendar's sessions between closures of some length.
+
+    Attributes:
+        days: the dates of the sessions, datetime64[D], ascending, shape (sessions,).
+        after: 1 for the first session after a closure, 2 for the second, ..., shape (sessions,); 0 before the first
+            closure that the calendar knows.
+        before: 1 for the last session before a closure, 2 for the one before it, ..., shape (sessions,); 0 after the
+            last closure.
+    """
+
+    days: NDArray[np.datetime64]
+    after: Ints
+    before: Ints
+
+    def between(self, first: int, last: int) -> NDArray[np.bool_]:
+        """Return which sessions are at the places `first` to `last`, both included.
+
+        1 is the first after a closure, -1 the last before one; 0 is no place.
+        """
+        after = (self.after >= max(first, 1)) & (self.after <= last)
+        before = (self.before >= max(-last, 1)) & (self.before <= -first)
+        return np.asarray(after | before)
+
+
+def check_calendar(mic: str, field: str) -> None:
+    """Validate the name of a calendar.
+
+    Raises:
+        InvalidField: it is unknown, cannot be built by this server, or has no future sessions; the error names the
+            field.
+    """
+    exchange_calendars = load("exchange_calendars")
+    if mic not in exchange_calendars.get_calendar_names(include_aliases=False):
+        fix = f"{mic!r} is not a calendar; name the exchange by its MIC, such as 'XNYS', 'XLON' or 'XTKS'"
+        raise InvalidField(FieldViolation(field, fix))
+    try:
+        _, last = bounds(mic, this_month())
+    except CalendarEnds as error:
+        raise InvalidField(FieldViolation(field, error.message)) from error
+    if last <= datetime.now(UTC):
+        raise InvalidField(FieldViolation(field, f"the calendar {mic} ended on {last:%Y-%m-%d}; {UPDATE}"))
+
+
+def this_month() -> date:
+    """Return the cache key of a calendar: it extends to a year after the day on which it was built."""
+    return datetime.now(UTC).date().replace(day=1)
+
+
+def calendar_of(mic: str, month: date) -> Any:
+    """Return a calendar.
+
+    Raises:
+        CalendarEnds: this server does not know it, or its package cannot build it.
+    """
+    calendar = _built(mic, month)
+    if isinstance(calendar, str):
+        raise CalendarEnds(calendar, calendar=mic)
+    return calendar
+
+
+@lru_cache(maxsize=128)
+def _built(mic: str, month: date) -> Any:
+    """Build a calendar, or return why it cannot be built; some of the package's calendars cannot."""
+    exchange_calendars = load("exchange_calendars")
+    try:
+        kind = type(exchange_calendars.get_calendar(mic))
+        calendar = kind()  # Built again: `get_calendar` caches calendars indefinitely.
+        assert calendar.last_session_close > calendar.first_session_open
+    except exchange_calendars.errors.InvalidCalendarName:  # It was known to another server, with a newer package.
+        return f"this server does not know the calendar {mic}; {UPDATE}"
+    except Exception as error:
+        log.warning("the calendar %s cannot be built: %s: %.200s", mic, type(error).__name__, error)
+        package = f"exchange_calendars {version('exchange_calendars')}"
+        return f"this server's {package} cannot build the calendar {mic}; {UPDATE}"
+    return calendar
+
+
+@lru_cache(maxsize=128)
+def bounds(mic: str, month: date) -> tuple[datetime, datetime]:
+    """Return the opening of a calendar's first session and the closing of its last."""
+    calendar = calendar_of(mic, month)
+    return calendar.first_session_open.to_pydatetime(), calendar.last_session_close.to_pydatetime()
+
+
+@lru_cache(maxsize=128)
+def closures(mic: str, days: int, month: date) -> Closures:
+    """Return the places of a calendar's sessions between closures.
+
+    Args:
+        mic: the calendar.
+        days: the number of calendar days without a session, weekends included, from which a gap is a closure.
+        month: the cache key of the calendar.
+
+    Raises:
+        CalendarEnds: as `calendar_of`.
+    """
+    sessions = calendar_of(mic, month).sessions.values.astype("M8[D]")
+    begins = np.diff(sessions).astype(np.int64) > days  # Sessions on the 8th and the 19th: ten days without one.
+    after = _places(np.concatenate(([False], begins)))
+    before = _places(np.concatenate((begins, [False]))[::-1])[::-1]
+    return Closures(sessions, after, before)
+
+
+def _places(begins: NDArray[np.bool_]) -> Ints:
+    """Count from each beginning on, from 1; 0 before the first."""
+    positions = np.arange(len(begins))
+    last = np.maximum.accumulate(np.where(begins, positions, -1))
+    return np.where(last < 0, 0, positions - last + 1).astype(np.int64)
