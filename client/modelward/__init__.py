@@ -46,6 +46,8 @@ from modelward.comparison import (
     ModelKind,
     ModelResult,
     Resampling,
+    SegmentComparison,
+    SegmentResult,
     SignificanceTest,
     Verdict,
 )
@@ -63,6 +65,7 @@ from modelward.drift import (
     RecordedOutcomes,
     Reference,
     ReferenceDistance,
+    SegmentDrift,
     TimeWindow,
 )
 from modelward.errors import ModelwardError
@@ -147,6 +150,7 @@ from modelward.schedules import (
     SchedulePreview,
     ScheduleProblem,
 )
+from modelward.segments import ClosureSessions, SegmentAdjustment, TimeRange
 from modelward.system import Health
 
 __version__ = "0.1.0"
@@ -180,6 +184,7 @@ __all__ = [
     "Caller",
     "CatchUp",
     "Client",
+    "ClosureSessions",
     "Comparison",
     "ComparisonProgress",
     "Conclusion",
@@ -267,12 +272,17 @@ __all__ = [
     "SchedulePolicy",
     "SchedulePreview",
     "ScheduleProblem",
+    "SegmentAdjustment",
+    "SegmentComparison",
+    "SegmentDrift",
+    "SegmentResult",
     "SelectionOverfitting",
     "SessionChoice",
     "Severity",
     "SharpeHaircut",
     "SignificanceTest",
     "Stage",
+    "TimeRange",
     "TimeWindow",
     "Transition",
     "TransitionResult",

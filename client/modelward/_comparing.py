@@ -41,6 +41,7 @@ def put_data(
     ignore: Sequence[str] = (),
     time: Any = None,
     group: Any = None,
+    by: Any = None,
 ) -> None:
     """Combine features, labels, returns, ids, times and groups in one table; added columns get unused names.
 
@@ -51,13 +52,17 @@ def put_data(
         _put_uri(request, features, truth, returns, ids)
         request.ignored_columns.extend(ignore)
         request.time_column, request.group_column = key_name(time, "time"), key_name(group, "group")
+        request.segments.column = key_name(by, "by")
         _put_predictions(request, predictions, None)
         return
     # Imported here, because importing numpy takes as long as the rest of the package.
     from modelward.data import to_dataset
 
     truth = as_column(truth, "y")
-    columns, request.time_column, request.group_column = _keyed_columns(features, ignore, time, group, len(truth))
+    keys = time, group, len(truth), by
+    columns, request.time_column, request.group_column, request.segments.column = _keyed_columns(
+        features, ignore, *keys
+    )
     rows = len(next(iter(columns.values()))) if columns else len(truth)
     names = list(map(str, range(rows))) if ids is None else id_texts(as_column(ids, "ids"))
     extra = {"label": ("y", truth)} | ({} if returns is None else {"returns": ("returns", returns)})
@@ -71,15 +76,17 @@ def put_data(
     _put_predictions(request, predictions, names)
 
 
-def _keyed_columns(features: Any, ignore: Sequence[str], time: Any, group: Any, rows: int) -> tuple[Columns, str, str]:
-    """Return the features with times and groups, and the names of the columns with these."""
+def _keyed_columns(
+    features: Any, ignore: Sequence[str], time: Any, group: Any, rows: int, by: Any
+) -> tuple[Columns, str, str, str]:
+    """Return the features with times, groups and segments, and the names of the columns with these."""
     from modelward.data import checked_ignore, named_columns, to_columns
 
     given = {} if features is None else named_columns(features, field="X")
-    table = with_keys(given, time, group, rows)
+    table = with_keys(given, time, group, rows, by)
     ignored = [] if features is None else table.not_ignored(checked_ignore(ignore, given))
     columns = to_columns(table.columns, field="X", ignore=ignored) if table.columns else {}
-    return columns, table.time, table.group
+    return columns, table.time, table.group, table.by
 
 
 def feature_columns(features: Any, ignore: Sequence[str]) -> Columns:

@@ -1,4 +1,4 @@
-"""The arguments `time` and `group`: names of columns, or values that are added to the table as columns."""
+"""The arguments `time`, `group` and `by`: names of columns, or values that are added to the table as columns."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from modelward.shared.suggestions import unknown_columns
 
 @dataclass(frozen=True)
 class KeyedTable:
-    """A table, and the names of its columns with the time and group of each row; empty without them."""
+    """A table, and the names of its columns with the time, group and segment of each row; empty without them."""
 
     columns: dict[str, Any]
     time: str
     group: str
+    by: str = ""
 
     def not_ignored(self, ignored: Iterable[str]) -> list[str]:
-        """Return ignored columns without those of time and group, which are sent."""
-        return [name for name in ignored if name not in {self.time, self.group}]
+        """Return ignored columns without those of time, group and segment, which are sent."""
+        return [name for name in ignored if name not in {self.time, self.group, self.by}]
 
 
-def with_keys(table: Mapping[str, Any], time: Any, group: Any, rows: int | None = None) -> KeyedTable:
-    """Add the times and groups of rows to a table; those that are names of columns are there already.
+def with_keys(table: Mapping[str, Any], time: Any, group: Any, rows: int | None = None, by: Any = None) -> KeyedTable:
+    """Add the times, groups and segments of rows to a table; those that are names of columns are there already.
 
     Args:
         rows: the number of rows of a table without columns.
@@ -34,7 +35,7 @@ def with_keys(table: Mapping[str, Any], time: Any, group: Any, rows: int | None 
         InvalidField: a named column does not exist, or values are not one for each row.
     """
     columns = dict(table)
-    names = [_add(columns, argument, given, rows) for argument, given in (("time", time), ("group", group))]
+    names = [_add(columns, argument, given, rows) for argument, given in (("time", time), ("group", group), ("by", by))]
     return KeyedTable(columns, *names)
 
 

@@ -9,7 +9,9 @@ from modelward._record import Record, TableRecord, counted, quoted, sentence
 from modelward.backtest import Overfitting
 from modelward.drift import TimeWindow
 from modelward.lifecycle import VersionRef
+from modelward.segments import SegmentAdjustment
 from modelward.shared.figures import difference, metric, p_equals, percent
+from modelward.shared.suggestions import nearest
 
 
 class Metric(StrEnum):
@@ -305,6 +307,65 @@ class Resampling(Record):
 
 
 @dataclass(frozen=True, repr=False)
+class SegmentResult(Record):
+    """The result of one version on a segment of the rows."""
+
+    version: VersionRef
+    """The version."""
+    estimate: MetricEstimate
+    """The primary metric."""
+    difference: MetricDifference | None = None
+    """The difference from the baseline, with its p-value adjusted over all segments and versions; None for the
+    baseline itself.
+    """
+    verdict: Verdict | None = None
+    """The verdict by that p-value; None for the baseline itself."""
+
+    def _describe(self) -> str:
+        return f"{quoted(self.version)}: {self.verdict or 'baseline'}, {metric(self.estimate.value)}"
+
+
+@dataclass(frozen=True, repr=False)
+class SegmentComparison(Record):
+    """The comparison on one segment of the rows, by the primary metric."""
+
+    column: str
+    """The column whose value it is; empty for a regime."""
+    name: str
+    """The value, or the name of the regime."""
+    rows: int
+    """Number of its rows."""
+    window: TimeWindow | None = None
+    """The times and groups of its rows; None without times, and without rows."""
+    note: str = ""
+    """Why it was not tested, such as "has no rows"; empty when it was."""
+    results: tuple[SegmentResult, ...] = ()
+    """The versions, the best first; empty when it was not tested."""
+
+    def result(self, version: VersionRef | str) -> SegmentResult:
+        """Return the result of one version.
+
+        Args:
+            version: the version, as `"spx-direction/3"` or a reference.
+
+        Returns:
+            The version's result on this segment.
+
+        Raises:
+            KeyError: it was not compared on this segment.
+        """
+        for result in self.results:
+            if str(result.version) == str(version):
+                return result
+        raise KeyError(str(version))
+
+    def _describe(self) -> str:
+        named = f"{quoted(self.column)} {quoted(self.name)}" if self.column else quoted(self.name)
+        verdicts = (f"{quoted(one.version)} {one.verdict}" for one in self.results if one.verdict)
+        return f"{named}: {self.note or sentence(*verdicts, counted(self.rows, 'row'))}"
+
+
+@dataclass(frozen=True, repr=False)
 class Comparison(TableRecord):
     """The result of a comparison."""
 
@@ -342,6 +403,27 @@ class Comparison(TableRecord):
     """The times and groups of the rows; None when they were taken to be in order of time."""
     overfitting: Overfitting | None = None
     """What the trials that were given say of the selection; None without any."""
+    segments: tuple[SegmentComparison, ...] = ()
+    """Each segment: those where a version is worse than the baseline first; those that were not tested last."""
+    segment_adjustment: SegmentAdjustment | None = None
+    """How the p-values of the segments were adjusted; None when none was tested."""
+
+    def segment(self, name: str) -> SegmentComparison:
+        """Return the comparison on one segment.
+
+        Args:
+            name: the value of the column of segments, as text, or the name of a regime.
+
+        Returns:
+            The comparison on this segment.
+
+        Raises:
+            KeyError: there is no such segment; it names those that there are.
+        """
+        by_name = {segment.name: segment for segment in self.segments}
+        if name not in by_name:
+            raise KeyError(f"there is no segment {name!r}{nearest(name, by_name)}; there are {', '.join(by_name):.300}")
+        return by_name[name]
 
     @property
     def summary(self) -> str:

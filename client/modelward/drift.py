@@ -7,6 +7,7 @@ from enum import StrEnum
 
 from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.lifecycle import VersionRef
+from modelward.segments import SegmentAdjustment
 from modelward.shared.figures import metric, p_equals, percent, score, statistic
 from modelward.shared.suggestions import nearest
 
@@ -278,6 +279,46 @@ class JointDrift(Record):
 
 
 @dataclass(frozen=True, repr=False)
+class SegmentDrift(Record):
+    """The comparison of one segment of the rows with the reference."""
+
+    column: str
+    """The column whose value it is; empty for a regime."""
+    name: str
+    """The value, or the name of the regime."""
+    rows: int
+    """Number of its rows."""
+    window: TimeWindow | None = None
+    """The times and groups of its rows; None without times, and without rows."""
+    note: str = ""
+    """Why it was not tested, such as "has no rows"; empty when it was."""
+    drift_detected: bool = False
+    """Whether it drifted: as for all rows, and significantly over all segments."""
+    score: float = 0.0
+    """Distance from the reference, as the report's `score`."""
+    p_value: float | None = None
+    """One minus the confidence that the rows of the segment changed; None when it was not tested."""
+    adjusted_p_value: float | None = None
+    """`p_value` adjusted for the false discovery rate over all segments."""
+    drivers: tuple[str, ...] = ()
+    """The features that drifted, the strongest first."""
+    summary: str = ""
+    """The result in words."""
+    reference_rows: int = 0
+    """Number of rows of the reference that it was compared with."""
+    own_reference: bool = False
+    """Whether these were the rows of the same segment; otherwise they were all rows of the reference."""
+
+    def _describe(self) -> str:
+        named = f"{quoted(self.column)} {quoted(self.name)}" if self.column else quoted(self.name)
+        if self.adjusted_p_value is None:
+            return f"{named}: {self.note}"
+        verdict = "drift" if self.drift_detected else "no drift"
+        figures = sentence(f"score {score(self.score)}", p_equals(self.adjusted_p_value), counted(self.rows, "row"))
+        return f"{named}: {verdict}, {figures}"
+
+
+@dataclass(frozen=True, repr=False)
 class DriftReport(TableRecord):
     """The comparison of a table with a reference."""
 
@@ -319,6 +360,10 @@ class DriftReport(TableRecord):
     """The times and groups of the live rows; None when they were taken to be in order of time."""
     late_rows: int = 0
     """Number of late rows, older than a window that had closed, that were left out while this window was open."""
+    segments: tuple[SegmentDrift, ...] = ()
+    """Each segment: those that drifted first, the strongest first; those that were not tested last."""
+    segment_adjustment: SegmentAdjustment | None = None
+    """How the p-values of the segments were adjusted; None when none was tested."""
 
     @property
     def nearest_reference(self) -> str:
@@ -340,6 +385,23 @@ class DriftReport(TableRecord):
         by_name = {feature.name: feature for feature in self.features}
         if name not in by_name:
             raise KeyError(f"there is no feature {name!r}{nearest(name, by_name)}; there are {', '.join(by_name):.300}")
+        return by_name[name]
+
+    def segment(self, name: str) -> SegmentDrift:
+        """Return one segment's comparison.
+
+        Args:
+            name: the value of the column of segments, as text, or the name of a regime.
+
+        Returns:
+            The comparison of this segment.
+
+        Raises:
+            KeyError: the report has no such segment; it names those that there are.
+        """
+        by_name = {segment.name: segment for segment in self.segments}
+        if name not in by_name:
+            raise KeyError(f"there is no segment {name!r}{nearest(name, by_name)}; there are {', '.join(by_name):.300}")
         return by_name[name]
 
     _html_columns = ("name", "drifted", "score", "ks", "kl", "psi", "wasserstein", "adjusted_p_value")

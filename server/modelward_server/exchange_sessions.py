@@ -18,6 +18,8 @@ from modelward_server.libraries import load
 
 log = logging.getLogger(__name__)
 
+FIRST_YEAR = 1990
+"""Histories of sessions begin here, or later where the calendar does."""
 UPDATE = "update the exchange_calendars package of the server"
 Ints = NDArray[np.int64]
 
@@ -101,6 +103,19 @@ def _built(mic: str, month: date) -> Any:
     return calendar
 
 
+@lru_cache(maxsize=32)
+def history(mic: str, month: date) -> Any:
+    """Return a calendar with its sessions of past decades, not only of the last two.
+
+    Raises:
+        CalendarEnds: as `calendar_of`.
+    """
+    kind = type(calendar_of(mic, month))
+    known = kind.bound_min()
+    start = datetime(FIRST_YEAR, 1, 1)  # noqa: DTZ001 - the package's dates have no zone
+    return kind(start=start if known is None else max(start, known.to_pydatetime()))
+
+
 @lru_cache(maxsize=128)
 def bounds(mic: str, month: date) -> tuple[datetime, datetime]:
     """Return the opening of a calendar's first session and the closing of its last."""
@@ -120,7 +135,7 @@ def closures(mic: str, days: int, month: date) -> Closures:
     Raises:
         CalendarEnds: as `calendar_of`.
     """
-    sessions = calendar_of(mic, month).sessions.values.astype("M8[D]")
+    sessions = history(mic, month).sessions.values.astype("M8[D]")
     begins = np.diff(sessions).astype(np.int64) > days  # Sessions on the 8th and the 19th: ten days without one.
     after = _places(np.concatenate(([False], begins)))
     before = _places(np.concatenate((begins, [False]))[::-1])[::-1]

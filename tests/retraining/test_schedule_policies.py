@@ -54,7 +54,7 @@ async def test_a_policy_and_a_session_come_back_as_they_went(client: AsyncClient
     third = AtSession("XSHG", after_close=30 * timedelta(minutes=1), closure_days=5, closure_session=3)
     created = await client.create_schedule(name, session=third)
     assert created.triggers == (third,)
-    preview = await client.preview_schedule(created.schedule_id, after=datetime(2024, 1, 1, tzinfo=UTC), count=2)
+    preview = await client.preview_triggers(session=third, after=datetime(2024, 1, 1, tzinfo=UTC), count=2)
     assert [firing.summary for firing in preview.firings] == [
         "2024-02-21 15:30 Asia/Shanghai",
         "2024-05-08 15:30 Asia/Shanghai",

@@ -8,6 +8,7 @@ from modelward._async.connection import AsyncConnection
 from modelward._coerce import AnyVersion, as_names, as_ref
 from modelward._request_ids import new_request_id
 from modelward._row_keys import with_keys
+from modelward._segments import as_segments
 from modelward.drift import DriftPolicy, DriftReport, DriftThresholds, Reference
 from modelward.errors import InvalidField
 from modelward.lifecycle import VersionRef
@@ -20,6 +21,7 @@ from modelward.shared.convert.drift import (
     report_from_proto,
     thresholds_to_proto,
 )
+from modelward.shared.convert.segments import segments_to_proto
 from modelward.v1 import drift_pb2 as pb
 
 PAGE_SIZE = 50
@@ -129,6 +131,8 @@ class AsyncDrift(AsyncConnection):
         ignore: Collection[str] = (),
         time: Any = None,
         group: Any = None,
+        by: Any = None,
+        regimes: Mapping[str, Any] | None = None,
         timeout: float | None = None,
     ) -> DriftReport:
         """Compare a table with a version's reference, feature by feature; the server stores the report.
@@ -147,6 +151,11 @@ class AsyncDrift(AsyncConnection):
             ignore: columns of the data that are not features, in addition to those stored with the reference.
             time: the time of each row, as for `set_reference`; the reference's column by default, if the data have it.
             group: the group of each row, as for `set_reference`; the reference's column by default.
+            by: a segment for each value of this, such as the sector of each row, with a result of its own: the name of
+                a column, or values of shape (rows,). Text, booleans or integers, 100 values at most; rows in which it
+                is missing are in no segment. The column is not a feature; give its values where it is one.
+            regimes: a segment for each of these, by name: a pair (first, last) of dates, times or integers, both
+                included and None for no limit, or `ClosureSessions`, sessions beside closures of an exchange.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
@@ -165,8 +174,9 @@ class AsyncDrift(AsyncConnection):
         """
         from modelward.data import INLINE_BYTES, named_columns, size_of, to_arrow, to_dataset
 
-        table = with_keys(named_columns(data, names), time, group)
+        table = with_keys(named_columns(data, names), time, group, by=by)
         ignored = table.not_ignored(as_names(ignore, "ignore"))
+        segments = segments_to_proto(as_segments(table.by, regimes))
         columns, _ = await live_columns(self, as_ref(version), reference, table.columns, ignored)
         header = pb.DetectDriftHeader(
             version=ref_to_proto(as_ref(version)),
@@ -176,6 +186,7 @@ class AsyncDrift(AsyncConnection):
             request_id=new_request_id(),
             time_column=table.time,
             group_column=table.group,
+            segments=segments,
         )
         if size_of(columns) <= INLINE_BYTES:
             request = pb.DetectDriftRequest(
@@ -186,6 +197,7 @@ class AsyncDrift(AsyncConnection):
                 label=label,
                 time_column=table.time,
                 group_column=table.group,
+                segments=segments,
             )
             return report_from_proto((await self._call(self._drift.DetectDrift, request, timeout)).report)
 
@@ -206,6 +218,8 @@ class AsyncDrift(AsyncConnection):
         ignore: Collection[str] = (),
         time: str = "",
         group: str = "",
+        by: str = "",
+        regimes: Mapping[str, Any] | None = None,
         timeout: float | None = None,
     ) -> DriftReport:
         """Compare a Parquet file or folder that the server itself reads with a version's reference.
@@ -221,6 +235,8 @@ class AsyncDrift(AsyncConnection):
             time: the column with the time of each row; the reference's by default, if the data have it. Data larger
                 than 96 MiB must already be sorted by time and group.
             group: the column with the group of each row; the reference's by default.
+            by: a segment for each value of this column, as for `detect_drift`.
+            regimes: a segment for each of these, as for `detect_drift`.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
@@ -239,6 +255,7 @@ class AsyncDrift(AsyncConnection):
             ignored_columns=as_names(ignore, "ignore"),
             time_column=time,
             group_column=group,
+            segments=segments_to_proto(as_segments(by, regimes)),
         )
         request.data.uri = uri
         return report_from_proto((await self._call(self._drift.DetectDrift, request, timeout)).report)

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from modelward._backtest import trials_to_proto
 from modelward._coerce import AnyVersion, as_names, as_ref
 from modelward._comparing import as_metric, feature_columns, put_data
+from modelward._segments import as_segments
 from modelward._sync.uploading import Uploading
 from modelward._transfers import MESSAGE_BYTES
 from modelward.comparison import Comparison, ComparisonProgress, Metric, ModelBenchmark
@@ -19,6 +20,7 @@ from modelward.paging import Pager
 from modelward.shared.convert.benchmark import benchmark_from_proto
 from modelward.shared.convert.common import ref_to_proto, report_format_to_proto, seconds_to_proto, time_to_proto
 from modelward.shared.convert.comparison import comparison_from_proto, metric_to_proto, progress_from_proto
+from modelward.shared.convert.segments import segments_to_proto
 from modelward.shared.retry import Attempts
 from modelward.v1 import comparison_pb2 as pb
 
@@ -55,6 +57,8 @@ class Comparisons(Uploading):
         ignore: Collection[str] = (),
         time: Any = None,
         group: Any = None,
+        by: Any = None,
+        regimes: Mapping[str, Any] | None = None,
         trials: Any = None,
         on_progress: Callable[[ComparisonProgress], None] | None = None,
         timeout: float = COMPARE_TIMEOUT_SECONDS,
@@ -99,6 +103,12 @@ class Comparisons(Uploading):
             group: the group of each row where several rows have the same time, such as its symbol: the name of a
                 column, or values. Text or integers; none missing. A pair of time and group must not repeat. The column
                 is not a feature; give its values where it is one.
+            by: a segment for each value of this, such as the sector of each row, on which the versions are compared by
+                the primary metric too: the name of a column of `X`, or values of shape (rows,). Text, booleans or
+                integers, 100 values at most; rows in which it is missing are in no segment. The column is not a
+                feature; give its values where it is one.
+            regimes: a segment for each of these, by name: a pair (first, last) of dates, times or integers, both
+                included and None for no limit, or `ClosureSessions`, sessions beside closures of an exchange.
             trials: the configurations that were tried to find these versions, as for `register`: their number deflates
                 the Sharpe ratios, and their returns give the probability of overfitting. By default as many as the
                 versions of each model were registered with.
@@ -140,8 +150,9 @@ class Comparisons(Uploading):
             periods_per_year=periods_per_year,
             quantile=quantile,
             trials=trials_to_proto(trials),
+            segments=segments_to_proto(as_segments("", regimes)),
         )
-        put_data(request, X, y, returns, ids, sent, as_names(ignore, "ignore"), time, group)
+        put_data(request, X, y, returns, ids, sent, as_names(ignore, "ignore"), time, group, by)
         if request.ByteSize() > MESSAGE_BYTES:
             tables = [request.data, request.trials.returns, *(prediction.data for prediction in request.predictions)]
             self._upload_tables([table for table in tables if table.WhichOneof("source")], timeout)

@@ -11,11 +11,11 @@ from modelward import Client, Comparison, Metric, ModelBenchmark, ModelResult
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_versions
 from modelward.cli.drift import SAVE, render_to
-from modelward.cli.options import DATA, GROUP, IGNORE, TIME, limit
+from modelward.cli.options import BY, DATA, GROUP, IGNORE, TIME, limit, regimes
 from modelward.cli.output import Cells, Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
-from modelward.shared.figures import metric, statistic
+from modelward.shared.figures import difference, metric, probability, statistic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 @IGNORE
 @TIME
 @GROUP
+@BY
+@regimes
 @click.option("--horizon", type=click.IntRange(1), default=1, metavar="TIMES", help="How many times a label reaches.")
 @click.option("--primary", type=click.Choice([metric.value for metric in Metric]), help="The metric that decides.")
 @SAVE
@@ -43,6 +45,9 @@ def compare(
     ignore: tuple[str, ...],
     time: str | None,
     group: str | None,
+    by: str | None,
+    periods: tuple[tuple[str, Any], ...],
+    closures: tuple[tuple[str, Any], ...],
     horizon: int,
     primary: str | None,
     save: Path | None,
@@ -50,13 +55,15 @@ def compare(
     """Compare versions on test data, with statistical significance.
 
     DATA is a CSV, Parquet or Arrow file with the features and the labels. Rows are sorted by the columns that --time
-    and --group name; without them they are taken to be in order of time.
+    and --group name; without them they are taken to be in order of time. --by, --period and --closure add a result for
+    each segment of the rows.
     """
     table = read_table(data, ignore=ignore)
     if label not in table.column_names:
         raise click.UsageError(f"{data} has no column {label!r}; its columns are {', '.join(table.column_names)}")
     truth, features = table[label], table.drop_columns([label])
-    comparison = _compared(client, versions, features, truth, primary=primary, time=time, group=group, horizon=horizon)
+    keys = {"time": time, "group": group, "by": by, "regimes": dict((*periods, *closures))}
+    comparison = _compared(client, versions, features, truth, primary=primary, horizon=horizon, **keys)
     if save:
         render_to(client, comparison.comparison_id, save)
     _show(out, comparison)
@@ -156,7 +163,29 @@ def _show(out: Output, comparison: Comparison) -> None:
         Text(f"{result.version} failed: {result.failure}", "red") for result in comparison.results if result.failure
     )
     table = _table(comparison)
-    out.record(comparison, facts, table, comparison.summary, *failures, *notes, rows=table)
+    segments = [make_table(SEGMENT_HEADINGS, _segment_rows(comparison))] if comparison.segments else []
+    out.record(comparison, facts, table, *segments, comparison.summary, *failures, *notes, rows=table)
+
+
+SEGMENT_HEADINGS = ["segment", "version", "value", "difference", "adjusted p", "verdict", "rows"]
+
+
+def _segment_rows(comparison: Comparison) -> "Iterator[list[object]]":
+    for segment in comparison.segments:
+        name = f"{segment.column} {segment.name}".lstrip()
+        if segment.note:
+            yield [name, "", "", "", "", f"not tested: {segment.note}", segment.rows]
+        for one in segment.results:
+            if one.difference is not None:
+                yield [
+                    name,
+                    str(one.version),
+                    Cell(one.estimate.value, metric(one.estimate.value)),
+                    Cell(one.difference.difference, difference(one.difference.difference)),
+                    Cell(one.difference.adjusted_p_value, probability(one.difference.adjusted_p_value)),
+                    one.verdict or "",
+                    segment.rows,
+                ]
 
 
 def _table(comparison: Comparison) -> Cells:

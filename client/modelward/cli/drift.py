@@ -8,10 +8,10 @@ from typing import Any, Literal
 import click
 from rich.text import Text
 
-from modelward import Client, DriftReport, FeatureDrift
+from modelward import Client, DriftReport, FeatureDrift, SegmentDrift
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_versions
-from modelward.cli.options import DATA, GROUP, IGNORE, TIME, ParamType, limit
+from modelward.cli.options import BY, DATA, GROUP, IGNORE, TIME, ParamType, limit, regimes
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import is_csv, read_table
@@ -45,6 +45,8 @@ SAVE = click.option("--save", type=Drawing(), metavar="FILE", help="Render the r
 @IGNORE
 @TIME
 @GROUP
+@BY
+@regimes
 @SAVE
 @remote
 def drift(
@@ -57,17 +59,30 @@ def drift(
     ignore: tuple[str, ...],
     time: str | None,
     group: str | None,
+    by: str | None,
+    periods: tuple[tuple[str, Any], ...],
+    closures: tuple[tuple[str, Any], ...],
     save: Path | None,
 ) -> None:
     """Detect drift of DATA from a version's reference data.
 
     DATA is a CSV, Parquet or Arrow file with the features that the version was trained on. A CSV column is read with
     the type that it has in the reference data; an empty text is a missing value. Rows are sorted by the columns that
-    --time and --group name, or else by those of the reference data.
+    --time and --group name, or else by those of the reference data. --by, --period and --closure add a result for
+    each segment of the rows.
     """
     known = client.get_reference(version, name=reference) if is_csv(data) else None
     table = read_table(data, known, ignore)
-    report = client.detect_drift(version, table, reference=reference, label=label or data.name, time=time, group=group)
+    report = client.detect_drift(
+        version,
+        table,
+        reference=reference,
+        label=label or data.name,
+        time=time,
+        group=group,
+        by=by,
+        regimes=dict((*periods, *closures)),
+    )
     if save:
         render_to(client, report.report_id, save)
     _show(out, report)
@@ -111,7 +126,26 @@ def _show(out: Output, report: DriftReport) -> None:
     }
     caveats = (Text(f"note: {caveat}", "dim") for caveat in report.caveats)
     table = make_table(headings, map(_row, report.features))
-    out.record(report, facts, table, report.summary, *caveats, rows=table)
+    segments = [make_table(SEGMENT_HEADINGS, map(_segment, report.segments))] if report.segments else []
+    out.record(report, facts, table, *segments, report.summary, *caveats, rows=table)
+
+
+SEGMENT_HEADINGS = ["segment", "drift", "score", "p", "adjusted p", "rows", "drivers"]
+
+
+def _segment(segment: SegmentDrift) -> list[object]:
+    name = f"{segment.column} {segment.name}".lstrip()
+    if segment.p_value is None or segment.adjusted_p_value is None:
+        return [name, "", "", "", "", segment.rows, f"not tested: {segment.note}"]
+    return [
+        name,
+        _yes_or_no(segment.drift_detected),
+        Cell(segment.score, score(segment.score)),
+        Cell(segment.p_value, probability(segment.p_value)),
+        Cell(segment.adjusted_p_value, probability(segment.adjusted_p_value)),
+        segment.rows,
+        ", ".join(segment.drivers),
+    ]
 
 
 def _multivariate(report: DriftReport) -> dict[str, str]:

@@ -1,6 +1,7 @@
 """Parameter types and options shared by the commands."""
 
 import functools
+import re
 import sys
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -12,6 +13,7 @@ import click
 from modelward._text import visible
 from modelward.cli.time_zone import with_zone
 from modelward.lifecycle import Stage
+from modelward.segments import ClosureSessions, TimeRange
 from modelward.shared.times import parse_duration
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ REASON = click.option("--reason", default="", metavar="TEXT", help="The reason, 
 IGNORE = click.option("--ignore", multiple=True, metavar="COLUMN", help="A column of DATA that is not a feature.")
 TIME = click.option("--time", metavar="COLUMN", help="The column with the time of each row, by which rows are sorted.")
 GROUP = click.option("--group", metavar="COLUMN", help="The column with the group of each row, such as its symbol.")
+BY = click.option("--by", metavar="COLUMN", help="A segment for each value of this column, such as the sector.")
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would happen.")
 
 
@@ -59,6 +62,33 @@ class Measurement(KeyValue):
             return key, float(number)
         except ValueError:
             self.fail(f"{number!r} is not a number", param, ctx)
+
+
+class Period(KeyValue):
+    """A named range of times, of the form NAME=FIRST..LAST; an end that is left out is no limit."""
+
+    name = "period"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        key, ends = super().convert(value, param, ctx)
+        first, dots, last = ends.partition("..")
+        if not dots:
+            self.fail(f"{ends!r} is not of the form FIRST..LAST, such as 2007-10-01..2009-03-31", param, ctx)
+        return key, TimeRange(first, last)
+
+
+class Closure(KeyValue):
+    """Named sessions beside closures, of the form NAME=CALENDAR:DAYS:FIRST..LAST."""
+
+    name = "closure"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        key, rest = super().convert(value, param, ctx)
+        found = re.fullmatch(r"(\w+):(\d+):(-?\d+)(?:\.\.(-?\d+))?", rest)
+        if not found:
+            self.fail(f"{rest!r} is not of the form CALENDAR:DAYS:FIRST..LAST, such as XSHG:5:1..3", param, ctx)
+        calendar, days, first, last = found.groups()
+        return key, ClosureSessions(calendar, int(days), int(first), None if last is None else int(last))
 
 
 class Instant(ParamType[datetime]):
@@ -132,6 +162,18 @@ Confirm = Callable[[str], None]
 def pairs(flag: str, name: str, text: str) -> Callable[[Command], Command]:
     """Create a repeatable option of the form KEY=VALUE."""
     return click.option(flag, name, type=KeyValue(), multiple=True, metavar="KEY=VALUE", help=text)
+
+
+def regimes(command: Command) -> Command:
+    """Add options for segments by ranges of times and by sessions beside closures."""
+    closure = "Sessions beside closures of DAYS days or more, by their place: 1..3 after, -1 before."
+    ranges = click.option(
+        "--period", "periods", type=Period(), multiple=True, metavar="NAME=FIRST..LAST", help="A segment of times."
+    )
+    sessions = click.option(
+        "--closure", "closures", type=Closure(), multiple=True, metavar="NAME=MIC:DAYS:FIRST..LAST", help=closure
+    )
+    return ranges(sessions(command))
 
 
 def stages(text: str) -> Callable[[Command], Command]:

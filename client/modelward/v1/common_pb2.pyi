@@ -54,6 +54,34 @@ STAGE_ARCHIVED: Stage.ValueType  # 4
 """Kept for the record and for a rollback; not served."""
 Global___Stage: _TypeAlias = Stage  # noqa: Y015
 
+class _SegmentAdjustment:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SegmentAdjustmentEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SegmentAdjustment.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SEGMENT_ADJUSTMENT_UNSPECIFIED: _SegmentAdjustment.ValueType  # 0
+    """There is no segment that was tested."""
+    SEGMENT_ADJUSTMENT_BENJAMINI_HOCHBERG: _SegmentAdjustment.ValueType  # 1
+    """Benjamini and Hochberg (1995): no two segments that were tested have a time in common."""
+    SEGMENT_ADJUSTMENT_BENJAMINI_YEKUTIELI: _SegmentAdjustment.ValueType  # 2
+    """Benjamini and Yekutieli (2001), which holds whatever the dependence: segments share times, so that they share what
+    happened then.
+    """
+
+class SegmentAdjustment(_SegmentAdjustment, metaclass=_SegmentAdjustmentEnumTypeWrapper):
+    """How p-values are adjusted for the false discovery rate over segments."""
+
+SEGMENT_ADJUSTMENT_UNSPECIFIED: SegmentAdjustment.ValueType  # 0
+"""There is no segment that was tested."""
+SEGMENT_ADJUSTMENT_BENJAMINI_HOCHBERG: SegmentAdjustment.ValueType  # 1
+"""Benjamini and Hochberg (1995): no two segments that were tested have a time in common."""
+SEGMENT_ADJUSTMENT_BENJAMINI_YEKUTIELI: SegmentAdjustment.ValueType  # 2
+"""Benjamini and Yekutieli (2001), which holds whatever the dependence: segments share times, so that they share what
+happened then.
+"""
+Global___SegmentAdjustment: _TypeAlias = SegmentAdjustment  # noqa: Y015
+
 class _ReportFormat:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -185,6 +213,137 @@ class TimeWindow(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TimeWindow: _TypeAlias = TimeWindow  # noqa: Y015
+
+@_typing.final
+class Segments(_message.Message):
+    """A division of rows into segments, which may overlap: each has a result of its own beside that of all rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: _builtins.int
+    REGIMES_FIELD_NUMBER: _builtins.int
+    column: _builtins.str
+    """A segment for each value of this column of the data, 100 at most: text, booleans or integers. It is not a feature.
+    Rows in which it is missing are in no segment. Empty: no such segments.
+    """
+    @_builtins.property
+    def regimes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Regime]:
+        """A segment for the rows of each regime, with different names."""
+
+    def __init__(
+        self,
+        *,
+        column: _builtins.str = ...,
+        regimes: _abc.Iterable[Global___Regime] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "regimes", b"regimes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Segments: _TypeAlias = Segments  # noqa: Y015
+
+@_typing.final
+class Regime(_message.Message):
+    """A set of times, such as those of a crisis or the sessions after long holidays."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    RANGE_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Its name, such as "2008"."""
+    @_builtins.property
+    def range(self) -> Global___TimeRange:
+        """A range."""
+
+    @_builtins.property
+    def sessions(self) -> Global___ClosureSessions:
+        """The sessions of an exchange beside its closures."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        range: Global___TimeRange | None = ...,
+        sessions: Global___ClosureSessions | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["range", b"range", "sessions", b"sessions", "times", b"times"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "range", b"range", "sessions", b"sessions", "times", b"times"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_times: _TypeAlias = _typing.Literal["range", "sessions"]  # noqa: Y015
+    _WhichOneofArgType_times: _TypeAlias = _typing.Literal["times", b"times"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_times) -> _WhichOneofReturnType_times | None: ...
+
+Global___Regime: _TypeAlias = Regime  # noqa: Y015
+
+@_typing.final
+class TimeRange(_message.Message):
+    """A range of times, both ends included."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    first: _builtins.str
+    """The first time: a year, month, date or time of ISO 8601 in UTC, such as "2007-10-01", or an integer. Empty: no
+    limit.
+    """
+    last: _builtins.str
+    """The last time; a year, month or date is included as a whole. Empty: no limit."""
+    def __init__(
+        self,
+        *,
+        first: _builtins.str = ...,
+        last: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "last", b"last"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TimeRange: _TypeAlias = TimeRange  # noqa: Y015
+
+@_typing.final
+class ClosureSessions(_message.Message):
+    """Sessions of an exchange by their place beside its closures: 1 is the first session after a closure, 2 the second; -1
+    is the last session before one. Dates of rows are taken as they are; times of a day belong to the session of their
+    date on the exchange's own clock, or to the session that was open then.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALENDAR_FIELD_NUMBER: _builtins.int
+    DAYS_FIELD_NUMBER: _builtins.int
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    calendar: _builtins.str
+    """The MIC of the exchange, such as "XSHG"."""
+    days: _builtins.int
+    """A closure has at least this many calendar days without a session, weekends included."""
+    first: _builtins.int
+    """The first of the places. 0 means 1."""
+    last: _builtins.int
+    """The last of the places. 0: the first is the only one."""
+    def __init__(
+        self,
+        *,
+        calendar: _builtins.str = ...,
+        days: _builtins.int = ...,
+        first: _builtins.int = ...,
+        last: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calendar", b"calendar", "days", b"days", "first", b"first", "last", b"last"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ClosureSessions: _TypeAlias = ClosureSessions  # noqa: Y015
 
 @_typing.final
 class ColumnTable(_message.Message):

@@ -377,6 +377,7 @@ class DetectDriftRequest(_message.Message):
     IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
     TIME_COLUMN_FIELD_NUMBER: _builtins.int
     GROUP_COLUMN_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
     """The reference's name; empty means "default"."""
     label: _builtins.str
@@ -407,6 +408,10 @@ class DetectDriftRequest(_message.Message):
     def ignored_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Columns of the data that are not features, in addition to those declared with the reference."""
 
+    @_builtins.property
+    def segments(self) -> _common_pb2.Segments:
+        """Segments of the rows, each of which is compared with the reference too. Data with segments have 96 MiB at most."""
+
     def __init__(
         self,
         *,
@@ -419,10 +424,11 @@ class DetectDriftRequest(_message.Message):
         ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
         time_column: _builtins.str = ...,
         group_column: _builtins.str = ...,
+        segments: _common_pb2.Segments | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "segments", b"segments", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "group_column", b"group_column", "ignored_columns", b"ignored_columns", "label", b"label", "reference", b"reference", "request_id", b"request_id", "thresholds", b"thresholds", "time_column", b"time_column", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "group_column", b"group_column", "ignored_columns", b"ignored_columns", "label", b"label", "reference", b"reference", "request_id", b"request_id", "segments", b"segments", "thresholds", b"thresholds", "time_column", b"time_column", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -496,6 +502,7 @@ class DetectDriftHeader(_message.Message):
     IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
     TIME_COLUMN_FIELD_NUMBER: _builtins.int
     GROUP_COLUMN_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
     reference: _builtins.str
     """The reference's name; empty means "default"."""
     label: _builtins.str
@@ -522,6 +529,10 @@ class DetectDriftHeader(_message.Message):
     def ignored_columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Columns of the data that are not features, in addition to those declared with the reference."""
 
+    @_builtins.property
+    def segments(self) -> _common_pb2.Segments:
+        """Segments of the rows, each of which is compared with the reference too. Data with segments have 96 MiB at most."""
+
     def __init__(
         self,
         *,
@@ -533,10 +544,11 @@ class DetectDriftHeader(_message.Message):
         ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
         time_column: _builtins.str = ...,
         group_column: _builtins.str = ...,
+        segments: _common_pb2.Segments | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["segments", b"segments", "thresholds", b"thresholds", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_column", b"group_column", "ignored_columns", b"ignored_columns", "label", b"label", "reference", b"reference", "request_id", b"request_id", "thresholds", b"thresholds", "time_column", b"time_column", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["group_column", b"group_column", "ignored_columns", b"ignored_columns", "label", b"label", "reference", b"reference", "request_id", b"request_id", "segments", b"segments", "thresholds", b"thresholds", "time_column", b"time_column", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -740,6 +752,8 @@ class DriftReport(_message.Message):
     JOINT_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
     LATE_ROWS_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
+    SEGMENT_ADJUSTMENT_FIELD_NUMBER: _builtins.int
     report_id: _builtins.str
     """The report's id."""
     reference: _builtins.str
@@ -766,6 +780,8 @@ class DriftReport(_message.Message):
     """The result as text."""
     late_rows: _builtins.int
     """Number of late rows, older than a window that had closed, that were left out while this window was open."""
+    segment_adjustment: _common_pb2.SegmentAdjustment.ValueType
+    """How the p-values of the segments were adjusted."""
     @_builtins.property
     def version(self) -> _common_pb2.ModelVersionRef:
         """The version whose reference was used."""
@@ -798,6 +814,10 @@ class DriftReport(_message.Message):
     def window(self) -> _common_pb2.TimeWindow:
         """The times and groups of the live rows. Absent: they were taken to be in the order of time."""
 
+    @_builtins.property
+    def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___SegmentDrift]:
+        """Each segment: those that drifted first, largest effect first; those that were not tested last."""
+
     def __init__(
         self,
         *,
@@ -820,14 +840,97 @@ class DriftReport(_message.Message):
         joint: Global___JointDrift | None = ...,
         window: _common_pb2.TimeWindow | None = ...,
         late_rows: _builtins.int = ...,
+        segments: _abc.Iterable[Global___SegmentDrift] | None = ...,
+        segment_adjustment: _common_pb2.SegmentAdjustment.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "joint", b"joint", "version", b"version", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["caveats", b"caveats", "confidence", b"confidence", "created_at", b"created_at", "created_by", b"created_by", "drift_detected", b"drift_detected", "drivers", b"drivers", "features", b"features", "joint", b"joint", "label", b"label", "late_rows", b"late_rows", "reference", b"reference", "reference_rows", b"reference_rows", "references", b"references", "report_id", b"report_id", "rows", b"rows", "score", b"score", "summary", b"summary", "version", b"version", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caveats", b"caveats", "confidence", b"confidence", "created_at", b"created_at", "created_by", b"created_by", "drift_detected", b"drift_detected", "drivers", b"drivers", "features", b"features", "joint", b"joint", "label", b"label", "late_rows", b"late_rows", "reference", b"reference", "reference_rows", b"reference_rows", "references", b"references", "report_id", b"report_id", "rows", b"rows", "score", b"score", "segment_adjustment", b"segment_adjustment", "segments", b"segments", "summary", b"summary", "version", b"version", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DriftReport: _TypeAlias = DriftReport  # noqa: Y015
+
+@_typing.final
+class SegmentDrift(_message.Message):
+    """Result of comparing one segment of the rows with the reference."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    WINDOW_FIELD_NUMBER: _builtins.int
+    NOTE_FIELD_NUMBER: _builtins.int
+    DRIFT_DETECTED_FIELD_NUMBER: _builtins.int
+    SCORE_FIELD_NUMBER: _builtins.int
+    P_VALUE_FIELD_NUMBER: _builtins.int
+    ADJUSTED_P_VALUE_FIELD_NUMBER: _builtins.int
+    DRIVERS_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    REFERENCE_ROWS_FIELD_NUMBER: _builtins.int
+    OWN_REFERENCE_FIELD_NUMBER: _builtins.int
+    column: _builtins.str
+    """The column whose value it is. Empty for a regime."""
+    name: _builtins.str
+    """The value, or the name of the regime."""
+    rows: _builtins.int
+    """Number of its rows."""
+    note: _builtins.str
+    """Why it was not tested, such as "has no rows". Empty if it was; otherwise the fields below are not set."""
+    drift_detected: _builtins.bool
+    """Whether it drifted: as for all rows, and significantly over all segments."""
+    score: _builtins.float
+    """The effect size, as in `DriftReport.score`."""
+    p_value: _builtins.float
+    """The p-value: one minus the confidence, as in `DriftReport.confidence`."""
+    adjusted_p_value: _builtins.float
+    """`p_value` adjusted for the false discovery rate over all segments."""
+    summary: _builtins.str
+    """The result as text."""
+    reference_rows: _builtins.int
+    """Number of rows of the reference that it was compared with."""
+    own_reference: _builtins.bool
+    """Whether these were the rows of the same segment: otherwise it was compared with all rows of the reference."""
+    @_builtins.property
+    def window(self) -> _common_pb2.TimeWindow:
+        """The times and groups of its rows. Absent without times, and without rows."""
+
+    @_builtins.property
+    def drivers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The features that drifted, largest effect first."""
+
+    def __init__(
+        self,
+        *,
+        column: _builtins.str = ...,
+        name: _builtins.str = ...,
+        rows: _builtins.int = ...,
+        window: _common_pb2.TimeWindow | None = ...,
+        note: _builtins.str = ...,
+        drift_detected: _builtins.bool = ...,
+        score: _builtins.float = ...,
+        p_value: _builtins.float | None = ...,
+        adjusted_p_value: _builtins.float | None = ...,
+        drivers: _abc.Iterable[_builtins.str] | None = ...,
+        summary: _builtins.str = ...,
+        reference_rows: _builtins.int = ...,
+        own_reference: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "_p_value", b"_p_value", "adjusted_p_value", b"adjusted_p_value", "p_value", b"p_value", "window", b"window"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value", "_p_value", b"_p_value", "adjusted_p_value", b"adjusted_p_value", "column", b"column", "drift_detected", b"drift_detected", "drivers", b"drivers", "name", b"name", "note", b"note", "own_reference", b"own_reference", "p_value", b"p_value", "reference_rows", b"reference_rows", "rows", b"rows", "score", b"score", "summary", b"summary", "window", b"window"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__adjusted_p_value: _TypeAlias = _typing.Literal["adjusted_p_value"]  # noqa: Y015
+    _WhichOneofArgType__adjusted_p_value: _TypeAlias = _typing.Literal["_adjusted_p_value", b"_adjusted_p_value"]  # noqa: Y015
+    _WhichOneofReturnType__p_value: _TypeAlias = _typing.Literal["p_value"]  # noqa: Y015
+    _WhichOneofArgType__p_value: _TypeAlias = _typing.Literal["_p_value", b"_p_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__adjusted_p_value) -> _WhichOneofReturnType__adjusted_p_value | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__p_value) -> _WhichOneofReturnType__p_value | None: ...
+
+Global___SegmentDrift: _TypeAlias = SegmentDrift  # noqa: Y015
 
 @_typing.final
 class ReferenceDistance(_message.Message):

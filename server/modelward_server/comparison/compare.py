@@ -6,25 +6,38 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 
 from modelward.backtest import Overfitting
-from modelward.comparison import ComparisonProgress, DeflatedSharpe, Latency, Metric, ModelKind, ModelResult
+from modelward.comparison import (
+    ComparisonProgress,
+    DeflatedSharpe,
+    Latency,
+    Metric,
+    ModelKind,
+    ModelResult,
+    SegmentComparison,
+)
 from modelward.data import Columns
 from modelward.drift import TimeWindow
 from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField, ModelFailed
 from modelward.formats import formats
 from modelward.kinds import without_times
 from modelward.lifecycle import ArtifactFile, ModelVersion, Stage, VersionRef
+from modelward.segments import SegmentAdjustment, Segments
 from modelward_server.comparison.prediction_alignment import SentPredictions, align, read_predictions
 from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column
+from modelward_server.comparison.segments import compare_segments, part_of
 from modelward_server.comparison.trading_returns import add_trading_returns, deflated_sharpes
 from modelward_server.comparison.verdict import Evaluation, EvaluationTerms, evaluate
 from modelward_server.drift.row_order import ASSUMED, NO_KEYS, RowKeys, panel_of, window_of
+from modelward_server.drift.row_segments import RowSegments, column_names, divide
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.lifecycle.files import model_file
 from modelward_server.runtime.tracing import span
 from modelward_server.sandbox.sandbox import Limits, Run, run_model
+from modelward_server.statistics.metrics import Scored
 from modelward_server.statistics.panel import Panel, stacked
 
 DEFAULT_LABEL = "label"
@@ -61,6 +74,8 @@ class ComparisonRequest:
     """The column of times, by which rows are sorted; empty: that of the references, if the data have it."""
     group: str = ""
     """The column of groups."""
+    segments: Segments | None = None
+    """The segments on which the models are compared too."""
     returns: str = ""
     """The column of returns; empty: no trading metrics but the hit rate."""
     cost_bps: float = 0.0
@@ -96,6 +111,8 @@ class ComparisonResult:
     notes: tuple[str, ...]
     window: TimeWindow | None
     overfitting: Overfitting | None = None
+    segments: tuple[SegmentComparison, ...] = ()
+    segment_adjustment: SegmentAdjustment | None = None
 
 
 @dataclass(frozen=True)
@@ -105,6 +122,7 @@ class _Prepared:
     Attributes:
         panel: the times and groups of the rows; None without a time.
         window: the same, as they are shown.
+        segments: the segments of the rows; None without any.
     """
 
     truth: NDArray[Any]
@@ -114,6 +132,7 @@ class _Prepared:
     left_out: int
     panel: Panel | None
     window: TimeWindow | None
+    segments: RowSegments | None
 
 
 @dataclass
@@ -182,7 +201,9 @@ class RunningComparison:
             aligned = align(columns, tables, request.id or DEFAULT_ID)
             columns, tables, left_out = aligned.columns, aligned.predictions, aligned.left_out
         panel, window = panel_of(columns, self.keys), window_of(columns, self.keys)
-        columns = {name: values for name, values in columns.items() if name not in {request.id, *self.keys.names}}
+        segments = None if request.segments is None else divide(columns, self.keys, request.segments)
+        others = {request.id, *column_names(columns, self.keys, request.segments)} - {request.label, request.returns}
+        columns = {name: values for name, values in columns.items() if name not in others}
         truth, features = split_column(columns, request.label, "label")
         returns = None
         if request.returns:
@@ -194,7 +215,7 @@ class RunningComparison:
             version: read_predictions(table, truth, f"predictions[{number}].data")
             for number, (version, table) in enumerate(tables.items())
         }
-        return _Prepared(truth, features, returns, sent, left_out, panel, window)
+        return _Prepared(truth, features, returns, sent, left_out, panel, window, segments)
 
     async def _run(self, version: ModelVersion, file: ArtifactFile, features: Columns) -> Run:
         path = await asyncio.to_thread(self.blob_path, file.sha256)
@@ -234,11 +255,38 @@ class RunningComparison:
         deflated = deflated_sharpes(scored, self.trials, self.overfitting)
         results = _results(evaluation, latencies, deflated, failures)
         all_notes = (*_left_out(work), *evaluation.notes, *notes, *self._assumed(work))
+        segments, adjustment = self._on_segments(scored, work, terms)
         rows = len(work.truth)
         kind = ModelKind.CLASSIFICATION if scored[baseline].classes else ModelKind.REGRESSION
         return ComparisonResult(
-            kind, rows, request.label, baseline, primary, results, evaluation, all_notes, work.window, self.overfitting
+            kind,
+            rows,
+            request.label,
+            baseline,
+            primary,
+            results,
+            evaluation,
+            all_notes,
+            work.window,
+            self.overfitting,
+            segments,
+            adjustment,
         )
+
+    def _on_segments(
+        self, scored: Mapping[VersionRef, Scored], work: _Prepared, terms: EvaluationTerms
+    ) -> tuple[tuple[SegmentComparison, ...], SegmentAdjustment | None]:
+        request, returns = self.request, work.returns
+
+        def part(rows: NDArray[np.int64]) -> Mapping[VersionRef, Scored]:
+            models = part_of(scored, rows)
+            if returns is None:
+                return models
+            costs = request.cost_bps, request.periods_per_year
+            traded = add_trading_returns(scored, work.sent, returns, *costs, rows)
+            return {one: replace(models[one], trading_returns=traded[one].trading_returns) for one in models}
+
+        return ((), None) if work.segments is None else compare_segments(work.segments, part, terms)
 
     def _assumed(self, work: _Prepared) -> tuple[str, ...]:
         """Return what is assumed about rows without a time, if blocks of neighbouring rows are drawn."""

@@ -132,7 +132,11 @@ def _corrected(found: TestedDifferences) -> dict[tuple[VersionRef, Metric], Test
 
 
 def verdict_of(
-    found: bootstrap.PairedDifference, p_value: float, lower_is_better: bool, margin: float, level: float
+    found: bootstrap.PairedDifference | MetricDifference,
+    p_value: float,
+    lower_is_better: bool,
+    margin: float,
+    level: float,
 ) -> Verdict:
     """Return the verdict on a version, from its difference to another version.
 

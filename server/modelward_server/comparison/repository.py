@@ -37,6 +37,8 @@ def save_comparison(session: Session, answer: ComparisonResult, actor: ActorCont
         spa_p_value=answer.evaluation.spa_p_value,
         window=answer.window,
         overfitting=answer.overfitting,
+        segments=answer.segments,
+        segment_adjustment=answer.segment_adjustment,
     )
     row = ComparisonRow(comparison_id=comparison.comparison_id, created_at=actor.at, found=COMPARISON.dump(comparison))
     session.add(row)

@@ -22,6 +22,7 @@ from modelward_server.comparison.cluster import run_on_cluster
 from modelward_server.comparison.compare import ComparisonRequest, ComparisonResult, RunningComparison
 from modelward_server.drift.references import default_reference, reference_columns
 from modelward_server.drift.row_order import RowKeys, keys_of, sort_rows
+from modelward_server.drift.row_segments import check_segments
 from modelward_server.lifecycle.versions import get_version, number_of_trials
 from modelward_server.runtime.admission import Admission
 from modelward_server.sandbox.sandbox import Limits, Run
@@ -97,7 +98,10 @@ class ComparisonService:
         if self._scheduler and data.is_parquet and not predictions:
             pieces = await data.pieces()
             keys = keys.if_present(columns_of(pieces))
-            only = {request.label, request.returns, request.id, *keys.names} - {""}
+            by = request.segments.column if request.segments else ""
+            only = {request.label, request.returns, request.id, by, *keys.names} - {""}
+        if request.segments is not None:
+            await asyncio.to_thread(check_segments, request.segments)
         columns = await data.read(only)
         keys = keys.if_present(columns)
         order = await asyncio.to_thread(sort_rows, columns, keys)

@@ -28,6 +28,7 @@ def add_trading_returns(
     returns: NDArray[Any],
     cost_bps: float,
     periods_per_year: float,
+    rows: NDArray[np.int64] | None = None,
 ) -> dict[VersionRef, Scored]:
     """Add trading returns to each model's predictions.
 
@@ -39,6 +40,7 @@ def add_trading_returns(
         returns: the return of a position of 1 over each row, as a fraction, shape (rows,).
         cost_bps: the cost of changing the position by 1, in basis points.
         periods_per_year: the number of rows in a year.
+        rows: the rows of a segment, to which the returns are limited; None: all.
 
     Raises:
         InvalidField: the returns are text, or a model has no positions and predicts text.
@@ -47,7 +49,7 @@ def add_trading_returns(
         raise InvalidField(FieldViolation("returns", "names a column of text; returns are numbers, as fractions"))
     earned = returns.astype(np.float64)
     all_returns = [
-        compute_trading_returns(_positions(one, version, sent), earned, cost_bps, periods_per_year, one.panel)
+        compute_trading_returns(_positions(one, version, sent), earned, cost_bps, periods_per_year, one.panel, rows)
         for version, one in scored.items()
     ]
     nets = _without_rounding(np.array([trading_returns.net for trading_returns in all_returns]))

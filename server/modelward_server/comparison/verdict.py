@@ -76,11 +76,8 @@ def evaluate(scored: Mapping[VersionRef, Scored], terms: EvaluationTerms) -> Eva
         scored: the predictions of at least two versions, including the baseline.
         terms: the terms of the evaluation.
     """
-    baseline = scored[terms.baseline]
-    differences = [time_losses(one) - time_losses(baseline) for one in scored.values() if one is not baseline]
-    block_rows = terms.block_rows or max(bootstrap.block_length(differences), terms.horizon)
-    values, draws = _measured(list(scored.values()), terms, block_rows)
-    evaluator = _Evaluator(scored, terms, block_rows, values, draws)
+    baseline, evaluator = scored[terms.baseline], evaluator_of(scored, terms)
+    block_rows = evaluator.block_rows
     set_p_values, spa = _confidence_set_and_spa(scored, terms, block_rows)
     models = {
         version: replace(evaluator.evaluate(version), confidence_set_p_value=set_p_values.get(version))
@@ -88,8 +85,17 @@ def evaluate(scored: Mapping[VersionRef, Scored], terms: EvaluationTerms) -> Eva
     }
     could_be_best = tuple(version for version in models if set_p_values.get(version, 0.0) > 1 - terms.confidence_level)
     resampling = Resampling(bootstrap.draws_for(baseline.rows), block_rows, terms.seed, terms.confidence_level)
-    notes = (*_notes(baseline, block_rows), *_undefined(terms.metrics, draws))
+    notes = (*_notes(baseline, block_rows), *_undefined(terms.metrics, evaluator.draws))
     return Evaluation(models, evaluator.conclude(), resampling, notes, could_be_best, spa)
+
+
+def evaluator_of(scored: Mapping[VersionRef, Scored], terms: EvaluationTerms) -> "Evaluator":
+    """Return the evaluator of models on the same rows; see `evaluate`."""
+    baseline = scored[terms.baseline]
+    differences = [time_losses(one) - time_losses(baseline) for one in scored.values() if one is not baseline]
+    block_rows = terms.block_rows or max(bootstrap.block_length(differences), terms.horizon)
+    values, draws = _measured(list(scored.values()), terms, block_rows)
+    return Evaluator(scored, terms, block_rows, values, draws)
 
 
 def _confidence_set_and_spa(
@@ -123,7 +129,7 @@ def _without_rounding(values: Floats) -> Floats:
     return np.column_stack([equalize(column[:, None], size_of(column))[:, 0] for column in values.T])
 
 
-class _Evaluator:
+class Evaluator:
     """Computes the ranking, the estimates and the verdicts from the metrics and their bootstrap draws."""
 
     def __init__(
@@ -134,8 +140,8 @@ class _Evaluator:
         values: Floats,
         draws: Floats,
     ) -> None:
-        self._scored, self._terms, self._block_rows = scored, terms, block_rows
-        self._values, self._draws = values, draws
+        self._scored, self._terms, self.block_rows = scored, terms, block_rows
+        self._values, self.draws = values, draws
         self._place = {version: number for number, version in enumerate(scored)}
         self._blocks = scored[terms.baseline].times / block_rows
         self._comparisons = len(scored) - 1
@@ -184,9 +190,7 @@ class _Evaluator:
 
     def _estimate(self, version: VersionRef, column: int) -> MetricEstimate:
         place = self._place[version]
-        found = bootstrap.interval(
-            self._values[place, column], self._draws[:, place, column], self._blocks, self._level
-        )
+        found = bootstrap.interval(self._values[place, column], self.draws[:, place, column], self._blocks, self._level)
         return MetricEstimate(self._terms.metrics[column], float(found.value), found.low, found.high)
 
     def _test(self, version: VersionRef, metric: Metric) -> TestedDifference:
@@ -194,16 +198,16 @@ class _Evaluator:
         own, theirs = self._place[version], self._place[self._terms.baseline]
         column = self._terms.metrics.index(metric)
         pair = self._values[[own, theirs], column]
-        draws = self._draws[:, own, column] - self._draws[:, theirs, column]
+        draws = self.draws[:, own, column] - self.draws[:, theirs, column]
         drawn = bootstrap.paired_difference(
             float(pair[0] - pair[1]),
             zero_rounding_errors(draws, size_of(pair)),
             self._blocks,
-            informative_times(metric, scored, baseline) / self._block_rows,
+            informative_times(metric, scored, baseline) / self.block_rows,
             self._comparisons,
             self._level,
         )
-        return tested_difference(metric, scored, baseline, drawn, self._block_rows, self._terms.seed)
+        return tested_difference(metric, scored, baseline, drawn, self.block_rows, self._terms.seed)
 
     def _verdict(self, found: TestedDifference) -> Verdict:
         lower_is_better = self._terms.primary.lower_is_better

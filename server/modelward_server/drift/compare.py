@@ -171,8 +171,14 @@ def compare_jointly(profile: Profile, live: LiveSample, ignored: Collection[str]
 
 
 def _times(profile: Profile, live: LiveSample) -> float:
-    """Return the number of live times; if it is unknown, they have as many rows as those of the reference."""
-    return live.times if profile.times and live.times else live.rows * profile.times_per_row
+    """Return the number of live times; if it is unknown, they have as many rows as those of the reference.
+
+    Times with only some of their rows vary more, and count as fewer: as many as would have so many rows.
+    """
+    counted = live.rows * profile.times_per_row
+    if not (profile.times and live.times):
+        return counted
+    return live.times if live.whole_times else min(live.times, counted)
 
 
 def _min_joint_p_value(profile: Profile, rows: float, reference_rows: float) -> float:

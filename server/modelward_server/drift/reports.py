@@ -14,12 +14,23 @@ from modelward.data import Columns
 from modelward.drift import DriftReport, DriftThresholds, Reference, ReferenceDistance, TimeWindow
 from modelward.errors import ReportNotFound
 from modelward.lifecycle import Page, VersionRef
+from modelward.segments import Segments
 from modelward_server.actor_context import ActorContext
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import Decision, decide
 from modelward_server.drift.profile import Profile
-from modelward_server.drift.row_order import LIVE_ASSUMED, NO_KEYS, REFERENCE_ASSUMED, RowKeys, SortedBatches
+from modelward_server.drift.row_order import (
+    LIVE_ASSUMED,
+    NO_KEYS,
+    REFERENCE_ASSUMED,
+    RowKeys,
+    SortedBatches,
+    sort_rows,
+    window_of,
+)
+from modelward_server.drift.row_segments import RowSegment
 from modelward_server.drift.sample import LiveSample, count_live
+from modelward_server.drift.segments import ProfileOf, caveats, compare_segments, divide_rows, joined_rows
 from modelward_server.lifecycle.repository import model_row, request_mirroring, version_row
 from modelward_server.storage.drift_tables import DriftReportRow
 from modelward_server.storage.paging import Key, fetch_page
@@ -31,16 +42,32 @@ SampleReader = Callable[[Mapping[str, Profile], str], LiveSample]
 """Reads live data into a sample relative to profiles, by name; the second argument names the data in errors."""
 
 
-def from_batches(batches: Iterable[Columns], keys: RowKeys = NO_KEYS) -> SampleReader:
-    """Return a reader of batches in this process, which sorts their rows."""
+def from_batches(batches: Iterable[Columns], keys: RowKeys = NO_KEYS, segments: Segments | None = None) -> SampleReader:
+    """Return a reader of batches in this process, which sorts their rows and divides them into segments."""
 
     def read(profiles: Mapping[str, Profile], field: str) -> LiveSample:
+        if segments is not None:
+            return _divided(joined_rows(batches, field), keys, segments, profiles, field)
         rows = SortedBatches(batches, keys)
         live = count_live(profiles, rows, field)
         live.window = rows.window
         return live
 
     return read
+
+
+def _divided(
+    columns: Columns, keys: RowKeys, segments: Segments, profiles: Mapping[str, Profile], field: str
+) -> LiveSample:
+    sort_rows(columns, keys)
+    rows = divide_rows(columns, keys, segments, field)
+    live = count_live(profiles, [rows.columns], field)
+    live.window, live.divided = window_of(columns, keys), rows
+    return live
+
+
+def _not_divided(segment: RowSegment) -> None:
+    """Return the profile of a segment of a reference that is not divided."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +89,7 @@ def make_report(
     thresholds: DriftThresholds,
     label: str,
     others: Mapping[str, Profile] = MappingProxyType({}),
+    profile_of: ProfileOf = _not_divided,
 ) -> DriftReport:
     """Compare live data with a reference; author and time are filled in when the report is stored.
 
@@ -73,6 +101,7 @@ def make_report(
         thresholds: the thresholds of the model.
         label: the label of the report.
         others: profiles of the version's other references with the same features, to find the nearest one.
+        profile_of: the profile of a segment's own rows of the reference.
 
     Raises:
         InvalidField: the data do not have the columns of the reference, or have no row.
@@ -82,6 +111,8 @@ def make_report(
     ignored = [name for name, own in thresholds.features.items() if own.ignored]
     decisions = {name: decide(compare(one, live, name, ignored), thresholds) for name, one in profiles.items()}
     decision = decisions[reference.name]
+    divided = live.divided
+    segments, adjustment = compare_segments(divided, profile, profile_of, thresholds) if divided else ((), None)
     return DriftReport(
         report_id=str(uuid4()),
         version=reference.version,
@@ -97,10 +128,16 @@ def make_report(
         drivers=decision.drivers,
         summary=decision.summary,
         features=decision.features,
-        caveats=(*decision.caveats, *_assumed(reference, live.window)),
+        caveats=(
+            *decision.caveats,
+            *_assumed(reference, live.window),
+            *(caveats(divided, segments) if divided else ()),
+        ),
         references=tuple(sorted(map(_distance, decisions, decisions.values()), key=lambda one: one.distance)),
         joint=decision.joint,
         window=live.window,
+        segments=segments,
+        segment_adjustment=adjustment,
     )
 
 

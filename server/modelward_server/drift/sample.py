@@ -7,7 +7,7 @@ counted elsewhere can be merged.
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,6 +19,9 @@ from modelward_server.drift.exact_sample import ExactSample
 from modelward_server.drift.histogram_sample import CategoricalHistogramSample, NumericHistogramSample
 from modelward_server.drift.profile import Feature, NumberProfile, Profile
 from modelward_server.storage.table_memory import bytes_of
+
+if TYPE_CHECKING:
+    from modelward_server.drift.segments import DividedRows
 
 MAX_EXACT_BYTES = 96 << 20
 """Live data up to this size are held in memory."""
@@ -53,6 +56,8 @@ class LiveSample:
 
     Attributes:
         window: the times and groups of the rows; None without a time.
+        whole_times: whether each time has all its rows, and not only those of a segment.
+        divided: the rows with their segments; None without segments.
     """
 
     def __init__(
@@ -73,6 +78,8 @@ class LiveSample:
         self._sample = sample or SystematicSample()
         self.rows = 0
         self.window: TimeWindow | None = None
+        self.whole_times = True
+        self.divided: DividedRows | None = None
 
     @property
     def times(self) -> int:

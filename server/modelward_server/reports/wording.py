@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+from modelward.segments import SegmentAdjustment
 from modelward.shared import figures
 from modelward.shared.figures import level, percent, probability
 
@@ -12,6 +13,10 @@ __all__ = ["level", "percent", "probability"]
 MINUS = "\N{MINUS SIGN}"
 _DIRECTIONS = dict.fromkeys((*range(0x202A, 0x202F), *range(0x2066, 0x206A)), "\N{REPLACEMENT CHARACTER}")
 """What stands for Unicode's embeddings, overrides and isolates."""
+ADJUSTMENTS = {
+    SegmentAdjustment.BENJAMINI_HOCHBERG: "Benjamini and Hochberg, 1995, as they have no time in common",
+    SegmentAdjustment.BENJAMINI_YEKUTIELI: "Benjamini and Yekutieli, 2001, as they depend on each other",
+}
 _WRITERS = {"figure": figures.statistic, "measure": figures.metric, "percent": percent}
 
 

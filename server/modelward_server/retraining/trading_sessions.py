@@ -85,7 +85,9 @@ def _moments(
     times = [at.astimezone(UTC) for at in (calendar.opens if at_open else calendar.closes).dt.to_pydatetime()]
     days, place = closure
     if days:
-        return [times[number] for number in closures(mic, days, month).between(place, place).nonzero()[0]]
+        known = closures(mic, days, month)
+        chosen = set(known.days[known.between(place, place)].tolist())
+        return [at for session, at in zip(calendar.sessions, times, strict=True) if session.date() in chosen]
     return _of_periods([session.date() for session in calendar.sessions], times, sessions)
 
 

@@ -10,6 +10,7 @@ from modelward.lifecycle import VersionRef
 from modelward.shared.convert.benchmark import benchmark_to_proto
 from modelward.shared.convert.common import ref_from_proto, span_from_proto
 from modelward.shared.convert.comparison import comparison_to_proto, metric_from_proto, progress_to_proto
+from modelward.shared.convert.segments import segments_from_proto
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.common_pb2 import Dataset
 from modelward_server.actor_context import ActorContext
@@ -77,7 +78,11 @@ class ComparisonServicer(AbTestServicer, ComparisonRendering, AbTestRendering):
         yield await self._unit_of_work.run_idempotent(request, context, save)
 
     def _features(self, request: pb.CompareModelsRequest | pb.BenchmarkModelsRequest) -> DatasetTable:
-        keys = {request.time_column, request.group_column} if isinstance(request, pb.CompareModelsRequest) else set()
+        keys = (
+            {request.time_column, request.group_column, request.segments.column}
+            if isinstance(request, pb.CompareModelsRequest)
+            else set()
+        )
         return self._table(request.data, "data", PresentColumns({*request.ignored_columns} - keys))
 
     def _table(self, dataset: Dataset, field: str, ignored: Collection[str] = ()) -> DatasetTable:
@@ -136,6 +141,7 @@ def question_of(request: pb.CompareModelsRequest) -> ComparisonRequest:
         id=request.id,
         time=request.time_column,
         group=request.group_column,
+        segments=segments_from_proto(request.segments),
         returns=request.returns,
         cost_bps=request.cost_bps,
         periods_per_year=request.periods_per_year or DEFAULT_PERIODS,

@@ -11,6 +11,7 @@ from modelward.data import Columns
 from modelward.drift import DriftReport, DriftThresholds, Reference
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
+from modelward.segments import Segments
 from modelward.shared.convert.common import ref_from_proto
 from modelward.shared.convert.drift import (
     drift_policy_from_proto,
@@ -19,6 +20,7 @@ from modelward.shared.convert.drift import (
     report_to_proto,
     thresholds_from_proto,
 )
+from modelward.shared.convert.segments import segments_from_proto
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.common_pb2 import Dataset
 from modelward_server.drift import policies, references, reports
@@ -26,6 +28,7 @@ from modelward_server.drift.cluster import count_on_cluster
 from modelward_server.drift.profile import Profile
 from modelward_server.drift.reports import SampleReader
 from modelward_server.drift.row_order import RowKeys, keys_of
+from modelward_server.drift.row_segments import check_segments
 from modelward_server.drift.sample import LiveSample
 from modelward_server.rpc.arrow_stream import Spool, spooled
 from modelward_server.rpc.datasets import (
@@ -109,7 +112,7 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
     async def DetectDrift(self, request: pb.DetectDriftRequest, context: Context) -> pb.DetectDriftResponse:
         make, ignored, keys = await self._reporter(request, "data")
         with span("detect drift"):
-            take = self._reader(request.data, ignored, keys)
+            take = self._reader(request.data, ignored, keys, segments_from_proto(request.segments))
             report = await reading_executor(self._executors, request.data).run(make, take)
         return await self._unit_of_work.run_idempotent(
             request,
@@ -126,9 +129,10 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
             header = await _header(parts)
             make, ignored, keys = await self._reporter(header, "arrow_ipc")
             spool = await self._spooled(parts)
+        segments = segments_from_proto(header.segments)
         with span("detect drift"):
             report = await self._executors.compute.run(
-                spool.read, "arrow_ipc", lambda batches: make(reports.from_batches(batches, keys)), ignored
+                spool.read, "arrow_ipc", lambda batches: make(reports.from_batches(batches, keys, segments)), ignored
             )
         return await self._unit_of_work.run_idempotent(
             _whole_request(header, spool.sha256),
@@ -145,23 +149,29 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
         ref = ref_from_proto(request.version)
         reference, others = await self._unit_of_work.read(lambda session: _references(session, ref, request.reference))
         thresholds = await self._thresholds(request, reference)
+        segments = segments_from_proto(request.segments)
 
         def make(take: SampleReader) -> DriftReport:
+            if segments is not None:
+                check_segments(segments, reference)
             profile = references.load_profile(self._blobs, reference.digest)
             regimes = {other.name: references.load_profile(self._blobs, other.digest) for other in others}
             return reports.make_report(reference, profile, take, field, thresholds, request.label, regimes)
 
         keys = references.live_keys(reference, request.time_column, request.group_column)
-        ignored = {*reference.ignored_columns, *request.ignored_columns} - keys.names
+        read = keys.names | {request.segments.column}
+        ignored = {*reference.ignored_columns, *request.ignored_columns} - read
         return make, frozenset(ignored), keys
 
-    def _reader(self, data: Dataset, ignored: Collection[str], keys: RowKeys) -> SampleReader:
+    def _reader(
+        self, data: Dataset, ignored: Collection[str], keys: RowKeys, segments: Segments | None
+    ) -> SampleReader:
         """Return the function that reads live data: on this machine, or on the cluster if it can reach them.
 
-        Rows with a time are read on this machine, which sorts them.
+        Rows with a time or with segments are read on this machine, which sorts and divides them.
         """
-        if not self._scheduler or not is_parquet(data) or keys.time:
-            return reports.from_batches(read_batches(data, "data", self._sources, ignored=ignored), keys)
+        if not self._scheduler or not is_parquet(data) or keys.time or segments is not None:
+            return reports.from_batches(read_batches(data, "data", self._sources, ignored=ignored), keys, segments)
         return partial(self._count_on_cluster, data.uri, ignored)
 
     def _count_on_cluster(
@@ -247,6 +257,7 @@ def _whole_request(header: pb.DetectDriftHeader, digest: str) -> pb.DetectDriftR
         ignored_columns=header.ignored_columns,
         time_column=header.time_column,
         group_column=header.group_column,
+        segments=header.segments if header.HasField("segments") else None,
         request_id=header.request_id,
         data=Dataset(uri=digest),
     )

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from modelward_server.statistics.panel import Panel
+from modelward_server.statistics.panel import Ints, Panel, stacked
 from modelward_server.statistics.rounding import TOLERANCE, unit_of
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -30,7 +30,12 @@ class TradingReturns:
 
 
 def compute_trading_returns(
-    positions: Floats, returns: Floats, cost_bps: float, periods_per_year: float, panel: Panel | None = None
+    positions: Floats,
+    returns: Floats,
+    cost_bps: float,
+    periods_per_year: float,
+    panel: Panel | None = None,
+    rows: Ints | None = None,
 ) -> TradingReturns:
     """Compute net returns; before the first row, of a panel the first row of each group, the position is 0.
 
@@ -42,8 +47,12 @@ def compute_trading_returns(
         cost_bps: the cost of changing the position by 1, in basis points.
         periods_per_year: the number of times in a year, such as 252 for daily rows.
         panel: the times and groups of the rows; None if each row is a time of its own.
+        rows: the rows whose returns are computed, ascending, from positions that are held over all rows; None: all.
     """
     gross, turnover = positions * returns, _turnover(positions, panel)
+    if rows is not None:
+        gross, turnover, positions = gross[rows], turnover[rows], positions[rows]
+        panel = None if panel is None else stacked(panel.part(rows))
     if panel is not None:
         gross, turnover = panel.sums(gross) / panel.counts, panel.sums(turnover) / panel.counts
     net = gross - cost_bps * BASIS_POINT * turnover

@@ -14,6 +14,8 @@ from modelward.comparison import (
     ModelKind,
     ModelResult,
     Resampling,
+    SegmentComparison,
+    SegmentResult,
     SignificanceTest,
     Verdict,
 )
@@ -29,6 +31,7 @@ from modelward.shared.convert.common import (
     window_from_proto,
     window_to_proto,
 )
+from modelward.shared.convert.segments import adjustment_from_proto, adjustment_to_proto
 from modelward.v1 import comparison_pb2 as pb
 
 METRICS = {metric: pb.Metric.Value(f"METRIC_{metric.name}") for metric in Metric}
@@ -201,6 +204,46 @@ def conclusion_from_proto(message: pb.Conclusion) -> Conclusion:
     )
 
 
+def segment_to_proto(segment: SegmentComparison) -> pb.SegmentComparison:
+    return pb.SegmentComparison(
+        column=segment.column,
+        name=segment.name,
+        rows=segment.rows,
+        window=window_to_proto(segment.window),
+        note=segment.note,
+        results=map(_segment_result_to_proto, segment.results),
+    )
+
+
+def segment_from_proto(message: pb.SegmentComparison) -> SegmentComparison:
+    return SegmentComparison(
+        column=message.column,
+        name=message.name,
+        rows=message.rows,
+        window=window_from_proto(message.window),
+        note=message.note,
+        results=tuple(map(_segment_result_from_proto, message.results)),
+    )
+
+
+def _segment_result_to_proto(result: SegmentResult) -> pb.SegmentResult:
+    return pb.SegmentResult(
+        version=ref_to_proto(result.version),
+        estimate=estimate_to_proto(result.estimate),
+        difference=difference_to_proto(result.difference) if result.difference else None,
+        verdict=verdict_to_proto(result.verdict),
+    )
+
+
+def _segment_result_from_proto(message: pb.SegmentResult) -> SegmentResult:
+    return SegmentResult(
+        version=ref_from_proto(message.version),
+        estimate=estimate_from_proto(message.estimate),
+        difference=difference_from_proto(message.difference) if message.HasField("difference") else None,
+        verdict=verdict_from_proto(message.verdict),
+    )
+
+
 def comparison_to_proto(comparison: Comparison) -> pb.Comparison:
     resampling = comparison.resampling
     return pb.Comparison(
@@ -226,6 +269,8 @@ def comparison_to_proto(comparison: Comparison) -> pb.Comparison:
         spa_p_value=comparison.spa_p_value,
         window=window_to_proto(comparison.window),
         overfitting=overfitting_to_proto(comparison.overfitting),
+        segments=map(segment_to_proto, comparison.segments),
+        segment_adjustment=adjustment_to_proto(comparison.segment_adjustment),
     )
 
 
@@ -250,6 +295,8 @@ def comparison_from_proto(message: pb.Comparison) -> Comparison:
         spa_p_value=message.spa_p_value if message.HasField("spa_p_value") else None,
         window=window_from_proto(message.window),
         overfitting=overfitting_from_proto(message.overfitting) if message.HasField("overfitting") else None,
+        segments=tuple(map(segment_from_proto, message.segments)),
+        segment_adjustment=adjustment_from_proto(message.segment_adjustment),
     )
 
 

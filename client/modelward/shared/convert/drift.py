@@ -17,6 +17,7 @@ from modelward.drift import (
     Observed,
     Reference,
     ReferenceDistance,
+    SegmentDrift,
 )
 from modelward.errors import UnexpectedError
 from modelward.shared.convert.common import (
@@ -27,6 +28,7 @@ from modelward.shared.convert.common import (
     window_from_proto,
     window_to_proto,
 )
+from modelward.shared.convert.segments import adjustment_from_proto, adjustment_to_proto
 from modelward.v1 import drift_pb2 as pb
 
 KINDS = {FeatureKind.NUMBER: pb.FEATURE_KIND_NUMBER, FeatureKind.CATEGORY: pb.FEATURE_KIND_CATEGORY}
@@ -241,6 +243,28 @@ def joint_from_proto(message: pb.JointDrift) -> JointDrift:
     return JointDrift(message.drifted, message.auc, message.auc_threshold, message.mmd, message.p_value, message.rows)
 
 
+def segment_to_proto(segment: SegmentDrift) -> pb.SegmentDrift:
+    return pb.SegmentDrift(**vars(segment) | {"window": window_to_proto(segment.window)})
+
+
+def segment_from_proto(message: pb.SegmentDrift) -> SegmentDrift:
+    return SegmentDrift(
+        column=message.column,
+        name=message.name,
+        rows=message.rows,
+        window=window_from_proto(message.window),
+        note=message.note,
+        drift_detected=message.drift_detected,
+        score=message.score,
+        p_value=message.p_value if message.HasField("p_value") else None,
+        adjusted_p_value=message.adjusted_p_value if message.HasField("adjusted_p_value") else None,
+        drivers=tuple(message.drivers),
+        summary=message.summary,
+        reference_rows=message.reference_rows,
+        own_reference=message.own_reference,
+    )
+
+
 def report_to_proto(report: DriftReport) -> pb.DriftReport:
     return pb.DriftReport(
         report_id=report.report_id,
@@ -262,6 +286,8 @@ def report_to_proto(report: DriftReport) -> pb.DriftReport:
         joint=joint_to_proto(report.joint),
         window=window_to_proto(report.window),
         late_rows=report.late_rows,
+        segments=map(segment_to_proto, report.segments),
+        segment_adjustment=adjustment_to_proto(report.segment_adjustment),
     )
 
 
@@ -286,6 +312,8 @@ def report_from_proto(message: pb.DriftReport) -> DriftReport:
         joint=joint_from_proto(message.joint),
         window=window_from_proto(message.window),
         late_rows=message.late_rows,
+        segments=tuple(map(segment_from_proto, message.segments)),
+        segment_adjustment=adjustment_from_proto(message.segment_adjustment),
     )
 
 

@@ -4,6 +4,7 @@ from modelward.comparison import Comparison, Metric
 from modelward_server.reports.comparison import wording
 from modelward_server.reports.intervals import Chart, lay_out
 from modelward_server.reports.page import templates
+from modelward_server.reports.wording import ADJUSTMENTS
 
 _templates = templates(__package__)
 
@@ -14,6 +15,7 @@ def draw_page(comparison: Comparison) -> bytes:
     page = _templates.get_template("comparison.html.jinja").render(
         comparison=comparison,
         wording=wording,
+        adjustment=ADJUSTMENTS,
         ran=wording.ran(comparison),
         decisive=_differences(comparison),
         estimates=[(metric, _estimates(comparison, metric)) for metric in metrics],

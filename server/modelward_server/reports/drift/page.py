@@ -6,6 +6,7 @@ from modelward.drift import DriftReport
 from modelward_server.drift.queries import ReportScore
 from modelward_server.reports.drift import charts
 from modelward_server.reports.page import templates
+from modelward_server.reports.wording import ADJUSTMENTS
 
 MAX_PAGE_BYTES = 3_500_000
 """Maximum size of a page: a gRPC message is limited to 4 MiB by default."""
@@ -39,5 +40,6 @@ def _fill(report: DriftReport, scores: Sequence[ReportScore], rows: int) -> byte
         course=charts.course(scores),
         steps=charts.steps,
         bars=charts.bars,
+        adjustment=ADJUSTMENTS,
     )
     return page.encode()
