@@ -44,7 +44,7 @@ def test_integers_and_booleans_are_segments_by_their_text() -> None:
 def sessions(calendar: str, days: int, first: int, last: int | None = None) -> list[str]:
     """Return the days of 2024 at these places beside closures."""
     mask = regime_mask({"day": DAYS.astype("M8[us]")}, DAY, ClosureSessions(calendar, days, first, last))
-    return DAYS[mask].astype(str).tolist()
+    return [str(day) for day in DAYS[mask]]
 
 
 def test_sessions_beside_the_closures_of_shanghai() -> None:
