@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.stats import ks_2samp
 
 from modelward.drift import TimeWindow
+from modelward_server.drift import sample
 from modelward_server.drift.compare import FeatureComparison, compare
 from modelward_server.drift.profile import Profile, describe
 from modelward_server.drift.profile_builder import build_profile
@@ -102,3 +103,18 @@ def test_times_are_stored_with_the_profile() -> None:
     profile = build_profile({"x": market(np.random.default_rng(0), DAYS).ravel()}, panel=by_day(DAYS))
     assert from_bytes(to_bytes(profile)).times == profile.times == DAYS
     assert describe(profile)[0].effective_rows == pytest.approx(profile.features[0].null.independence * DAYS)
+
+
+@pytest.mark.parametrize("sampled_rows", [2_000, 8_000])
+def test_symbols_of_other_levels_do_not_drift_together(sampled_rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where the joint test takes a sample, each symbol has its share."""
+    monkeypatch.setattr(sample, "MAX_PANEL_ROWS_SAMPLED", sampled_rows)
+    random, levels = np.random.default_rng(3), np.arange(SYMBOLS) % 4 * 3.0
+    reference, rows = (
+        {name: (levels + random.normal(size=(days, SYMBOLS))).ravel() for name in "ab"} for days in (600, 300)
+    )
+    profile = build_profile(reference, panel=by_day(600))
+    joint = compare(profile, sampled(profile, rows, 300), "reference").joint
+    assert (joint.rows < len(rows["a"])) is (sampled_rows < len(rows["a"]))
+    assert joint.p_value > 0.05
+    assert joint.auc < 0.6

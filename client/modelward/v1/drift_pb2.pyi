@@ -999,7 +999,7 @@ class JointDrift(_message.Message):
     the block bootstrap.
     """
     rows: _builtins.int
-    """Number of live rows that were used: all, or every k-th of a large table."""
+    """Number of live rows that were used: all, or an even sample of a large table."""
     def __init__(
         self,
         *,

@@ -10,7 +10,7 @@ from typing import Any
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward_server.drift.profile import Profile
-from modelward_server.drift.sample import LiveSample, SampleCounts, SystematicSample, sampled_every
+from modelward_server.drift.sample import LiveSample, SampleCounts, sample_of
 from modelward_server.runtime.dask_cluster import connected
 from modelward_server.storage.parquet import Piece
 
@@ -47,7 +47,7 @@ def count_on_cluster(
 
 def _count(piece: Piece, read: Read, profiles: Mapping[str, Profile], field: str, rows: int) -> SampleCounts:
     """Count a row group; runs on a dask worker."""
-    live = LiveSample(profiles, field, sample=SystematicSample(piece.first_row, sampled_every(rows)))
+    live = LiveSample(profiles, field, sample=sample_of(profiles, piece.first_row, rows))
     for batch in piece.batches():
         live.add(read(batch))
     return live.parts()

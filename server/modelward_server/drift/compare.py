@@ -163,7 +163,8 @@ def compare_jointly(profile: Profile, live: LiveSample, ignored: Collection[str]
         return JointComparison()
     ranks = normalized_ranks(profile.features, live.sample())
     mmd = squared_mmd(profile.joint, ranks)
-    times, known = (_times(profile, live), profile.times) if profile.times else (len(ranks), profile.rows)
+    known = profile.times or profile.rows
+    times = (profile.times and live.sampled_times) or len(ranks) * profile.times_per_row
     null = null_for_rows(profile.joint.null, times, known)
     auc = classifier_auc(profile.joint.sample[:, used], thin(ranks, MAX_CLASSIFIER_ROWS)[:, used])
     p_value = max(null.exceedance(0, mmd), _min_joint_p_value(profile, times, known))

@@ -18,6 +18,7 @@ from modelward_server.drift.profile import CategoryProfile, Feature, JointProfil
 from modelward_server.libraries import load
 from modelward_server.statistics.block_bootstrap import StationaryBootstrap, enlarged
 from modelward_server.statistics.distances import Floats, Ints, NormalizedRanks
+from modelward_server.statistics.even_sample import even_sample
 from modelward_server.statistics.null_distribution import (
     PROBABILITIES,
     SEED,
@@ -139,14 +140,15 @@ def build_joint(
 
 
 def _pieces(rows: int, panel: Panel | None) -> Any:
-    """Return the numbers of the rows that are embedded: contiguous pieces, of a panel evenly spread whole times."""
-    if panel and rows > MAX_ROWS_EMBEDDED:
-        return np.flatnonzero(panel.times % (-(-rows // MAX_ROWS_EMBEDDED)) == 0)
+    """Return the numbers of the rows that are embedded: contiguous pieces, of a panel whole times."""
     if rows <= MAX_ROWS_EMBEDDED:
         return np.arange(rows)
-    length = MAX_ROWS_EMBEDDED // PIECES
-    starts = np.linspace(0, rows - length, PIECES).astype(int)
-    return (starts[:, None] + np.arange(length)).ravel()
+    times = panel.length if panel else rows
+    embedded = max(1, times * MAX_ROWS_EMBEDDED // rows)
+    pieces = min(PIECES, embedded)
+    starts = np.linspace(0, times - embedded // pieces, pieces).astype(int)
+    chosen = (starts[:, None] + np.arange(embedded // pieces)).ravel()
+    return np.flatnonzero(np.isin(panel.times, chosen)) if panel else chosen
 
 
 def empty_joint_profile(features: int) -> JointProfile:
@@ -234,7 +236,7 @@ def _classifier() -> Any:
 
 def thin(rows: NormalizedRanks, max_rows: int) -> NormalizedRanks:
     """Return at most `max_rows` rows, evenly spread over all."""
-    return rows[:: max(1, -(-len(rows) // max_rows))]
+    return rows[even_sample(len(rows), max_rows)]
 
 
 def can_compare_jointly(profile: JointProfile, rows: int) -> bool:

@@ -199,11 +199,12 @@ class SortedBatches:
         self.window: TimeWindow | None = None
         self._last: tuple[Any, Any] | None = None
 
-    def __iter__(self) -> Iterator[Columns]:
+    def __iter__(self) -> Iterator[tuple[Columns, NDArray[np.int64] | None]]:
+        """Yield each part, and the numbers of its rows' times; None without a time."""
         held: list[Columns] = []
         for batch in self._batches:
             if not self._keys.within(batch).time:
-                yield batch
+                yield batch, None
                 continue
             held.append(batch)
             if sum(map(bytes_of, held)) > MAX_SORTED_BYTES:
@@ -212,16 +213,18 @@ class SortedBatches:
         if held:
             yield self._sorted(held)
 
-    def _sorted(self, held: list[Columns]) -> Columns:
+    def _sorted(self, held: list[Columns]) -> tuple[Columns, NDArray[np.int64] | None]:
         """Sort the next part, and add it to the window."""
         columns = joined(held)
         sort_rows(columns, self._keys, self._rows)
         self._rows += len(columns[self._keys.time])
-        window = window_of(columns, self._keys)
-        if window is not None:
-            self._check_follows(columns)
-            self._add(columns, window)
-        return without_keys(columns, self._keys)
+        panel, window = panel_of(columns, self._keys), window_of(columns, self._keys)
+        if panel is None or window is None:
+            return columns, None
+        self._check_follows(columns)
+        self._add(columns, window)
+        assert self.window is not None
+        return without_keys(columns, self._keys), panel.times + (self.window.times - panel.length)
 
     def _check_follows(self, columns: Columns) -> None:
         first, last = (tuple(columns[name][row] for name in self._columns) for row in (0, -1))

@@ -18,6 +18,8 @@ from modelward.kinds import Kind, category_labels, kind_of, missing_in
 from modelward_server.drift.exact_sample import ExactSample
 from modelward_server.drift.histogram_sample import CategoricalHistogramSample, NumericHistogramSample
 from modelward_server.drift.profile import Feature, NumberProfile, Profile
+from modelward_server.statistics.distances import Ints
+from modelward_server.statistics.even_sample import in_sample
 from modelward_server.storage.table_memory import bytes_of
 
 if TYPE_CHECKING:
@@ -26,7 +28,9 @@ if TYPE_CHECKING:
 MAX_EXACT_BYTES = 96 << 20
 """Live data up to this size are held in memory."""
 MAX_ROWS_SAMPLED = 4096
-"""Maximum number of rows in the joint comparison; more rows are thinned evenly."""
+"""About the maximum number of rows in the joint comparison; of more rows a sample is taken."""
+MAX_PANEL_ROWS_SAMPLED = 1 << 16
+"""The same of a panel, of which whole times are sampled."""
 
 NumericSample = ExactSample | NumericHistogramSample
 FeatureSample = NumericSample | CategoricalHistogramSample
@@ -41,7 +45,7 @@ class SampleCounts:
     """
 
     counted: Mapping[tuple[str, str], Mapping[str, Any]]
-    sample: "SystematicSample"
+    sample: "EvenSample"
     rows: int
 
 
@@ -65,7 +69,7 @@ class LiveSample:
         profiles: Mapping[str, Profile],
         field: str,
         kept_bytes: int = MAX_EXACT_BYTES,
-        sample: "SystematicSample | None" = None,
+        sample: "EvenSample | None" = None,
     ) -> None:
         self._profiles = profiles
         self._field = field
@@ -75,7 +79,7 @@ class LiveSample:
         self._kept: list[Columns] = []
         self._kept_bytes = 0
         self._counted: dict[tuple[str, str], NumericHistogramSample | CategoricalHistogramSample] = {}
-        self._sample = sample or SystematicSample()
+        self._sample = sample or sample_of(profiles)
         self.rows = 0
         self.window: TimeWindow | None = None
         self.whole_times = True
@@ -86,8 +90,17 @@ class LiveSample:
         """Return the number of times; 0 if they are unknown."""
         return self.window.times if self.window else 0
 
-    def add(self, batch: Columns) -> None:
+    @property
+    def sampled_times(self) -> int:
+        """Return the number of times of the rows in the joint comparison; 0 if they are unknown."""
+        return self._sample.times if self.times or self._reference.times else 0
+
+    def add(self, batch: Columns, times: Ints | None = None) -> None:
         """Add the next rows.
+
+        Args:
+            batch: their columns.
+            times: the numbers of their times, nondecreasing, shape (rows,); None if they are unknown.
 
         Raises:
             InvalidField: a feature is missing, unknown or of another kind.
@@ -96,7 +109,7 @@ class LiveSample:
         rows = len(next(iter(batch.values())))
         if not rows:
             return
-        self._sample.add(batch, rows)
+        self._sample.add(batch, rows, times)
         self.rows += rows
         self._kept.append(batch)
         self._kept_bytes += bytes_of(batch)
@@ -176,69 +189,82 @@ def _named(profile: Profile, name: str) -> Feature:
     return next(feature for feature in profile.features if feature.name == name)
 
 
-class SystematicSample:
-    """A systematic sample: every k-th row, where k doubles whenever there would be more than `MAX_ROWS_SAMPLED`.
+class EvenSample:
+    """A sample of one row in k, for the joint comparison; k doubles whenever there are more rows than wanted.
+
+    Rows of the same time are chosen together: a part of a day's symbols differs from the next part.
 
     Args:
         first_row: the number of preceding rows, which belong to other samples.
-        every: the initial k.
+        rows: the number of rows of all samples together, if it is known.
+        times_per_row: the number of times of a row, of a panel whose times are unknown; 1 if each row is a time.
     """
 
-    def __init__(self, first_row: int = 0, every: int = 1) -> None:
-        self._every, self._seen = every, first_row
+    def __init__(self, first_row: int = 0, rows: int = 0, times_per_row: float = 1.0) -> None:
+        self._seen, self._times_per_row = first_row, times_per_row
+        self._max_rows = MAX_ROWS_SAMPLED if times_per_row == 1.0 else MAX_PANEL_ROWS_SAMPLED
+        self._every = self._every_of(rows)
         self._parts: list[Columns] = []
-        self._rows = 0
+        self._times: list[Ints] = []
 
-    def add(self, batch: Columns, rows: int) -> None:
-        while rows > MAX_ROWS_SAMPLED * self._every:
-            self._thin()
-        first = -self._seen % self._every
+    @property
+    def times(self) -> int:
+        """Return the number of different times in the sample."""
+        return len(np.unique(np.concatenate(self._times))) if self._times else 0
+
+    def add(self, batch: Columns, rows: int, times: Ints | None = None) -> None:
+        """Add the next rows; `times` are the numbers of their times, shape (rows,)."""
+        if times is None:
+            times = (np.arange(self._seen, self._seen + rows) * self._times_per_row).astype(np.int64)
         self._seen += rows
-        # Copied, because a slice would keep its whole batch in memory.
-        self._keep({name: values[first :: self._every].copy() for name, values in batch.items()})
+        if (every := self._every_of(self._seen)) > self._every:
+            self._thin(every)
+        self._keep(batch, times)
 
-    def merge(self, other: "SystematicSample") -> None:
-        for part in other._parts:
-            self._keep(part)
+    def merge(self, other: "EvenSample") -> None:
+        self._parts += other._parts
+        self._times += other._times
 
     def columns(self) -> Columns:
         return {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
 
-    def _keep(self, part: Columns) -> None:
-        self._parts.append(part)
-        self._rows += len(next(iter(part.values())))
-        while self._rows > MAX_ROWS_SAMPLED:
-            self._thin()
+    def _every_of(self, rows: int) -> int:
+        """Return k for a number of rows, a power of 2."""
+        return 1 << max(0, -(-rows // self._max_rows) - 1).bit_length()
 
-    def _thin(self) -> None:
-        self._every *= 2
-        if self._parts:
-            self._parts = [{name: values[::2].copy() for name, values in self.columns().items()}]
-            self._rows = len(next(iter(self._parts[0].values())))
+    def _keep(self, part: Columns, times: Ints) -> None:
+        chosen = in_sample(times, self._every)
+        self._parts.append({name: values[chosen] for name, values in part.items()})
+        self._times.append(times[chosen])
 
-
-def sampled_every(rows: int) -> int:
-    """Return the final k of a systematic sample of a number of rows."""
-    every = 1
-    while -(-rows // every) > MAX_ROWS_SAMPLED:
-        every *= 2
-    return every
+    def _thin(self, every: int) -> None:
+        parts, times = self._parts, self._times
+        self._every, self._parts, self._times = every, [], []
+        for part, own in zip(parts, times, strict=True):
+            self._keep(part, own)
 
 
-def count_live(profiles: Mapping[str, Profile], batches: Iterable[Columns], field: str) -> LiveSample:
+def sample_of(profiles: Mapping[str, Profile], first_row: int = 0, rows: int = 0) -> EvenSample:
+    """Return an empty sample of live data for the joint comparison; the arguments are those of `EvenSample`."""
+    return EvenSample(first_row, rows, next(iter(profiles.values())).times_per_row)
+
+
+def count_live(
+    profiles: Mapping[str, Profile], batches: Iterable[tuple[Columns, Ints | None]], field: str
+) -> LiveSample:
     """Return a sample of live data.
 
     Args:
         profiles: the profiles of references with the same features, by name.
-        batches: tables with a column for every feature, and no other columns.
+        batches: tables with a column for every feature, and no other columns, with the numbers of their rows' times.
         field: the name of the data in errors.
 
     Raises:
         InvalidField: a feature is missing, unknown or of another kind, or there is no row.
     """
     live = LiveSample(profiles, field)
-    for batch in batches:
-        live.add(batch)
+    for batch, times in batches:
+        live.add(batch, times)
     if not live.rows:
         raise InvalidField(FieldViolation(field, "has no rows; send at least one"))
     return live
