@@ -79,7 +79,7 @@ def ours(reference: dict[str, Any], live: dict[str, Any]) -> Callable[[], object
     from modelward_server.drift.sample import count_live
 
     profile = build_profile(reference)
-    return lambda: compare_features(profile, count_live({"default": profile}, [live], "data"), "default")
+    return lambda: compare_features(profile, count_live({"default": profile}, [(live, None)], "data"), "default")
 
 
 def ours_whole(reference: dict[str, Any], live: dict[str, Any]) -> Callable[[], object]:
@@ -91,7 +91,7 @@ def ours_whole(reference: dict[str, Any], live: dict[str, Any]) -> Callable[[], 
 
     profile = build_profile(reference)
     return lambda: decide(
-        compare(profile, count_live({"default": profile}, [live], "data"), "default"), DriftThresholds()
+        compare(profile, count_live({"default": profile}, [(live, None)], "data"), "default"), DriftThresholds()
     )
 
 

@@ -96,7 +96,7 @@ def _p_values(name: str, size: tuple[int, int], seed: int) -> tuple[float, float
     random = np.random.default_rng([seed, list(SERIES).index(name), size[1]])
     reference, live = SERIES[name](random, size[0]), SERIES[name](random, size[1])
     profile = build_profile({"x": reference})
-    taken = count_live({"default": profile}, [{"x": live}], "data")
+    taken = count_live({"default": profile}, [({"x": live}, None)], "data")
     return compare(profile, taken, "default").features[0].p_value, ks_2samp(live, reference, method="asymp").pvalue
 
 
@@ -141,7 +141,9 @@ def _delay(name: str, shift: str, seed: int) -> float:
 
 
 def _decide(profile: Profile, live: dict[str, Any]) -> Decision:
-    return decide(compare(profile, count_live({"default": profile}, [live], "data"), "default"), DriftThresholds())
+    return decide(
+        compare(profile, count_live({"default": profile}, [(live, None)], "data"), "default"), DriftThresholds()
+    )
 
 
 def _quarters() -> Iterator[list[str]]:

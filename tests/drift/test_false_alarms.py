@@ -54,7 +54,7 @@ def test_false_alarms_keep_near_their_nominal_level(series: str) -> None:
 
 def _alarms(series: Callable[[np.random.Generator, int], Any], random: np.random.Generator) -> bool:
     profile = build_profile({"x": series(random, REFERENCE_ROWS)})
-    live = count_live({"default": profile}, [{"x": series(random, ROWS)}], "data")
+    live = count_live({"default": profile}, [({"x": series(random, ROWS)}, None)], "data")
     return decide(compare(profile, live, "default"), ANY_EFFECT).drift_detected
 
 
@@ -65,7 +65,9 @@ def test_confidence_of_many_features_is_calibrated() -> None:
         common = random.normal(size=(300 + 50, 1))
         table = common + random.normal(size=(350, 6))
         profile = build_profile({f"x{i}": column for i, column in enumerate(table[:300].T)})
-        live = count_live({"default": profile}, [{f"x{i}": column for i, column in enumerate(table[300:].T)}], "data")
+        live = count_live(
+            {"default": profile}, [({f"x{i}": column for i, column in enumerate(table[300:].T)}, None)], "data"
+        )
         confidences.append(decide(compare(profile, live, "default"), DriftThresholds()).confidence)
     # Of all tables without drift a tenth should reach 0.9.
     assert binom.ppf(0.001, TABLES, 0.06) <= np.sum(np.array(confidences) >= 0.9) <= binom.ppf(0.999, TABLES, 0.13)

@@ -100,7 +100,7 @@ def test_no_mix_alarms_by_itself(found: dict[str, list[Decision]], mix: str) -> 
 def test_rows_have_the_same_places_as_reference_and_as_live_rows() -> None:
     columns = _table(tuple(COLUMNS), np.random.default_rng(0), REFERENCE_ROWS)
     profile = build_profile(columns)
-    placed = normalized_ranks(profile.features, count_live({"default": profile}, [columns], "data").sample())
+    placed = normalized_ranks(profile.features, count_live({"default": profile}, [(columns, None)], "data").sample())
     assert placed.dtype == profile.joint.sample.dtype
     assert np.array_equal(placed, profile.joint.sample)
     cells = [np.bincount(np.minimum((column * 64).astype(int), 63), minlength=64) for column in placed.T]
@@ -114,7 +114,7 @@ def _table(names: tuple[str, ...], random: np.random.Generator, rows: int) -> di
 def _decided(names: tuple[str, ...], seed: int) -> Decision:
     random = np.random.default_rng([seed, len(names)])
     profile = build_profile(_table(names, random, REFERENCE_ROWS))
-    live = count_live({"default": profile}, [_table(names, random, ROWS)], "data")
+    live = count_live({"default": profile}, [(_table(names, random, ROWS), None)], "data")
     return decide(compare(profile, live, "default"), ANY_EFFECT)
 
 

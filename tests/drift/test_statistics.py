@@ -48,7 +48,7 @@ def _compare(reference: Any, live: Any, parts: int = 1, kept_bytes: int = 1 << 3
 def _decide(reference: dict[str, Any], live: dict[str, Any], **thresholds: Any) -> Decision:
     profile = build_profile({name: np.asarray(values) for name, values in reference.items()})
     batch = {name: np.asarray(values) for name, values in live.items()}
-    taken = count_live({"default": profile}, [batch], "data")
+    taken = count_live({"default": profile}, [(batch, None)], "data")
     return decide(compare(profile, taken, "default"), DriftThresholds(**thresholds))
 
 
@@ -225,7 +225,7 @@ def test_profile_survives_the_way_to_the_disk_and_back(values: Any) -> None:
     again = from_bytes(to_bytes(profile))
     assert isinstance(again, Profile)
     assert to_bytes(again) == to_bytes(profile)
-    live = count_live({"default": again}, [{"x": np.asarray(values)}], "data")
+    live = count_live({"default": again}, [({"x": np.asarray(values)}, None)], "data")
     assert compare(again, live, "default").features[0].ks == 0
 
 

@@ -184,7 +184,7 @@ def test_drift_answers_whatever_the_figures(table: Floats, scale: float) -> None
     columns = {"x": table[0] * scale, "y": np.where(table[1] > 0, "up", "down").astype(object)}
     profile = build_profile(columns)
     found = decide_drift(
-        compare(profile, count_live({"default": profile}, [columns], "data"), "default"), DriftThresholds()
+        compare(profile, count_live({"default": profile}, [(columns, None)], "data"), "default"), DriftThresholds()
     )
     assert not found.drift_detected  # The reference against itself.
     for feature in found.features:

@@ -18,6 +18,7 @@ from modelward_server.statistics import trading
 from modelward_server.statistics.panel import Panel, summed
 from modelward_server.statistics.rounding import TOLERANCE, equalize_ties, unit_of
 from modelward_server.statistics.trading import TradingReturns
+from modelward_server.statistics.weighted_median import WeightedMedian
 
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
@@ -168,16 +169,8 @@ def _mape(scored: Scored) -> Estimator:
 
 
 def _median_absolute_error(scored: Scored) -> Estimator:
-    errors = np.abs(prediction_errors(scored))
-    order = np.argsort(errors)
-
-    def median(weights: Floats) -> Floats:
-        below = np.cumsum(by_row(weights, scored)[:, order], axis=1)
-        half = below[:, -1:] / 2
-        lower, upper = (below >= half).argmax(axis=1), (below > half).argmax(axis=1)
-        return np.asarray((errors[order[lower]] + errors[order[upper]]) / 2)
-
-    return median
+    times = np.arange(scored.rows) if scored.panel is None else scored.panel.times
+    return WeightedMedian(np.abs(prediction_errors(scored)), times, scored.times).of
 
 
 def _pinball(scored: Scored) -> Estimator:
