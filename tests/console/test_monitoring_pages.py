@@ -76,7 +76,7 @@ async def test_comparisons_are_listed_with_their_verdicts(
     assert found[0].summary in page.text
     assert page.text.count(found[0].conclusion.verdict.value) >= 3
     for one in found:
-        assert page.count("a", href=f"/reports/comparisons/{one.comparison_id}") == 1
+        assert page.count("a", href=f"/comparisons/{one.comparison_id}") == 1
     shown = (await browser.get(f"/models/{name}/comparisons.json")).json()
     assert [row["comparison_id"] for row in shown["comparisons"]] == [one.comparison_id for one in reversed(found)]
     assert ROWS == 50

@@ -11,7 +11,7 @@ from modelward import Client, Comparison, Metric, ModelBenchmark, ModelResult
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_versions
 from modelward.cli.drift import SAVE, render_to
-from modelward.cli.options import BY, DATA, GROUP, IGNORE, TIME, limit, regimes
+from modelward.cli.options import BY, DATA, GROUP, IGNORE, TIME, FileOrUri, limit, regimes
 from modelward.cli.output import Cells, Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 @click.argument(
     "versions", nargs=-1, required=True, metavar="MODEL/VERSION MODEL/VERSION...", shell_complete=complete_versions
 )
-@DATA
+@click.argument("data", type=FileOrUri())
 @click.option("--label", required=True, metavar="COLUMN", help="The column of DATA with the labels.")
+@click.option("--returns", metavar="COLUMN", help="The column with the returns, for the metrics of trading.")
 @IGNORE
 @TIME
 @GROUP
@@ -34,14 +35,16 @@ if TYPE_CHECKING:
 @regimes
 @click.option("--horizon", type=click.IntRange(1), default=1, metavar="TIMES", help="How many times a label reaches.")
 @click.option("--primary", type=click.Choice([metric.value for metric in Metric]), help="The metric that decides.")
+@click.option("--baseline", metavar="MODEL/VERSION", help="By default that in production, or else the first.")
 @SAVE
 @remote
 def compare(
     client: Client,
     out: Output,
     versions: tuple[str, ...],
-    data: Path,
+    data: Path | str,
     label: str,
+    returns: str | None,
     ignore: tuple[str, ...],
     time: str | None,
     group: str | None,
@@ -50,20 +53,22 @@ def compare(
     closures: tuple[tuple[str, Any], ...],
     horizon: int,
     primary: str | None,
+    baseline: str | None,
     save: Path | None,
 ) -> None:
     """Compare versions on test data, with statistical significance.
 
-    DATA is a CSV, Parquet or Arrow file with the features and the labels. Rows are sorted by the columns that --time
-    and --group name; without them they are taken to be in order of time. --by, --period and --closure add a result for
-    each segment of the rows.
+    DATA is a CSV, Parquet or Arrow file with the features and the labels, or the URI of Parquet files that the server
+    may read. Rows are sorted by the columns that --time and --group name; without them they are taken to be in order
+    of time. --by, --period and --closure add a result for each segment of the rows.
     """
-    table = read_table(data, ignore=ignore)
-    if label not in table.column_names:
-        raise click.UsageError(f"{data} has no column {label!r}; its columns are {', '.join(table.column_names)}")
-    truth, features = table[label], table.drop_columns([label])
+    sent = (
+        {"X": data, "y": label, "returns": returns, "ignore": ignore}
+        if isinstance(data, str)
+        else _columns(data, label, returns, ignore)
+    )
     keys = {"time": time, "group": group, "by": by, "regimes": dict((*periods, *closures))}
-    comparison = _compared(client, versions, features, truth, primary=primary, horizon=horizon, **keys)
+    comparison = _compared(client, versions, **sent, **keys, primary=primary, baseline=baseline, horizon=horizon)
     if save:
         render_to(client, comparison.comparison_id, save)
     _show(out, comparison)
@@ -134,7 +139,19 @@ def comparisons(client: Client, out: Output, model: str, limit: int) -> None:
     )
 
 
-def _compared(client: Client, versions: tuple[str, ...], features: object, truth: object, **asked: Any) -> Comparison:
+def _columns(data: Path, label: str, returns: str | None, ignore: tuple[str, ...]) -> dict[str, Any]:
+    """Read a file, and return its columns as arguments of a comparison."""
+    table = read_table(data, ignore=ignore)
+    names = {name for name in (label, returns) if name}
+    if missing := names.difference(table.column_names):
+        raise click.UsageError(
+            f"{data} has no column {min(missing)!r}; its columns are {', '.join(table.column_names)}"
+        )
+    positions = table[returns] if returns else None
+    return {"X": table.drop_columns(sorted(names)), "y": table[label], "returns": positions}
+
+
+def _compared(client: Client, versions: tuple[str, ...], **asked: Any) -> Comparison:
     """Compare, with a progress bar on a terminal."""
     from rich.console import Console
     from rich.progress import Progress
@@ -144,8 +161,6 @@ def _compared(client: Client, versions: tuple[str, ...], features: object, truth
         task = progress.add_task("comparing", total=1.0)
         return client.compare(
             versions,
-            features,
-            truth,
             **asked,
             on_progress=lambda step: progress.update(task, completed=step.fraction, description=step.message),
         )

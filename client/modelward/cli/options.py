@@ -39,6 +39,18 @@ BY = click.option("--by", metavar="COLUMN", help="A segment for each value of th
 DRY_RUN = click.option("--dry-run", is_flag=True, help="Only show what would happen.")
 
 
+class FileOrUri(click.Path):
+    """A file that exists, as a path; or a URI, as text."""
+
+    name = "file or URI"
+
+    def __init__(self) -> None:
+        super().__init__(exists=True, dir_okay=False, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        return value if "://" in str(value) else super().convert(value, param, ctx)
+
+
 class KeyValue(ParamType[tuple[str, str]]):
     """A parameter of the form KEY=VALUE."""
 

@@ -36,6 +36,9 @@ from modelward_server.console.live_routes import live_page
 from modelward_server.console.pages import (
     ab_tests,
     audit,
+    compare,
+    compare_run,
+    comparison,
     comparisons,
     drift,
     engines,
@@ -49,8 +52,9 @@ from modelward_server.console.pages import (
     system,
     version,
 )
-from modelward_server.console.rendering import page
+from modelward_server.console.rendering import page, wants_json
 from modelward_server.console.sessions import Connect, Session, Sessions
+from modelward_server.console.uploads import upload_form_of
 
 STATIC = Path(__file__).parent / "static"
 REPORT_STYLE = Path(reports.__file__).parent / "report.css"
@@ -100,6 +104,10 @@ def _routes() -> list[Route]:
         *_page("/models/{model}/ab", ab_tests),
         *_page("/models/{model}/rollout", rollout),
         *_page("/engines", engines),
+        Route("/compare", _guarded(_ask_compare)),
+        Route("/compare", _guarded(_compare), methods=["POST"]),
+        Route("/compare/{run:uuid}", _guarded(_compared)),
+        *_page("/comparisons/{comparison}", comparison),
         Route("/models/{model}/{act}", _guarded(_ask)),
         Route("/models/{model}/{act}", _guarded(_act), methods=["POST"]),
         Route("/halt", _guarded(_ask_halt)),
@@ -180,6 +188,7 @@ async def _visited(request: Request) -> Session:
     """Note for the page who asks for it."""
     request.state.session = session = await session_of(request)
     request.state.caller = await session.access.caller()
+    request.state.runs = session.access.runs
     return session
 
 
@@ -217,6 +226,43 @@ async def _changed(request: Request, make: Callable[[AsyncClient, Form], Awaitab
     if not is_own_form(request, form, session):
         return refused_form(request)
     return RedirectResponse(await make(session.client, form), 303)
+
+
+async def _ask_compare(request: Request) -> Response:
+    session = await _visited(request)
+    if request.app.state.read_only:
+        return page(request, "fault", _NO_PAGE, 404)
+    return page(request, compare.TEMPLATE, await compare.fetch(session.client, request, request.state.caller))
+
+
+async def _compare(request: Request) -> Response:
+    """Begin the comparison of a form; who sends it, and whether he may, is known before its file is read."""
+    session = await _visited(request)
+    compare.check_role(request.state.caller)
+    if request.app.state.read_only:
+        return page(request, "fault", _NO_PAGE, 404)
+    if not is_own_origin(request):
+        return refused_form(request)
+    form = await upload_form_of(request)
+    try:
+        if not is_own_form(request, {"form_key": form.text("form_key")}, session):
+            return refused_form(request)
+        begun = await compare.begin(session.client, session.access.runs, form, request.state.caller)
+    finally:
+        await form.fields.close()
+    if isinstance(begun, compare.View):
+        return page(request, compare.TEMPLATE, begun, 400)
+    return RedirectResponse(f"/compare/{begun.run_id}", 303)
+
+
+async def _compared(request: Request) -> Response:
+    """Show the progress of a comparison; once it has a verdict, go to that."""
+    session = await _visited(request)
+    request.path_params["run"] = str(request.path_params["run"])
+    view = await compare_run.fetch(session.client, request)
+    if view.comparison_id and not wants_json(request):
+        return RedirectResponse(f"/comparisons/{quote(view.comparison_id)}", 303)
+    return page(request, compare_run.TEMPLATE, view)
 
 
 async def _verify(request: Request) -> Response:

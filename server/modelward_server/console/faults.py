@@ -6,7 +6,7 @@ import grpc
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from modelward.errors import ModelwardError, NotAuthenticated
+from modelward.errors import MessageTooLarge, ModelwardError, NotAuthenticated
 from modelward_server.console.rendering import page, wants_json
 
 STATUSES = {
@@ -22,9 +22,11 @@ STATUSES = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
 }
+_OWN = {NotAuthenticated: 401, MessageTooLarge: 413}
 TITLES = {
     403: "Your role does not allow this",
     404: "There is no such thing",
+    413: "The file is too large",
     409: "This cannot be done as it is now",
     503: "The server does not answer",
     504: "The server did not answer in time",
@@ -45,7 +47,7 @@ def fault_page(request: Request, error: ModelwardError) -> Response:
     """Return the page for an error; who is not signed in is asked to do so first."""
     if isinstance(error, NotAuthenticated) and not wants_json(request):
         return RedirectResponse(f"{request.app.url_path_for('login')}?next={request.url.path}", 303)
-    status = 401 if isinstance(error, NotAuthenticated) else STATUSES.get(error.status, 502)
+    status = _OWN.get(type(error)) or STATUSES.get(error.status, 502)
     return page(request, "fault", Fault(TITLES.get(status, "It failed"), error.message, error.reason), status)
 
 

@@ -4,12 +4,11 @@ import asyncio
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
+from typing import Any, Protocol
 
 from modelward.errors import ModelwardError, NotAuthenticated
-from modelward.lifecycle import ModelEvent
-from modelward_server.console.live import Live
 
 TOGETHER_SECONDS = 0.1
 """Changes within so long are shown together; a watch that begins with a page has begun by then."""
@@ -38,6 +37,13 @@ def put(queue: Newest, content: bytes | None) -> None:
     queue.put_nowait(content)
 
 
+class Changes(Protocol):
+    """What tells of changes: those of the registry, or the steps of a comparison."""
+
+    def telling(self, listener: Callable[[Any], None]) -> AbstractContextManager[None]:
+        """Tell a listener of every change, and with None of the end, until the context is left."""
+
+
 class LivePage:
     """A page as it is now.
 
@@ -47,9 +53,7 @@ class LivePage:
         concerns: whether a change concerns the page.
     """
 
-    def __init__(
-        self, live: Live, render: Callable[[], Awaitable[str]], concerns: Callable[[ModelEvent], bool]
-    ) -> None:
+    def __init__(self, live: Changes, render: Callable[[], Awaitable[str]], concerns: Callable[[Any], bool]) -> None:
         self._live, self._render, self._concerns = live, render, concerns
         self._queues: set[Newest] = set()
         self._changed = asyncio.Event()
@@ -77,7 +81,7 @@ class LivePage:
                 self._ended = True
                 self._task.cancel()
 
-    def _note(self, event: ModelEvent | None) -> None:
+    def _note(self, event: Any) -> None:
         if event is None or self._concerns(event):
             self._ended = self._ended or event is None
             self._changed.set()

@@ -11,7 +11,7 @@ from modelward.lifecycle import EventKind, ModelEvent
 from modelward_server.console import time_zones
 from modelward_server.console.live import Live
 from modelward_server.console.live_pages import LivePage
-from modelward_server.console.pages import engines, model, now, retraining, rollout, version
+from modelward_server.console.pages import compare_run, engines, model, now, retraining, rollout, version
 from modelward_server.console.rendering import main_part
 from modelward_server.console.sessions import Access
 
@@ -22,8 +22,12 @@ PAGES: dict[str, ModuleType] = {
     "/models/{model}/rollout": rollout,
     "/engines": engines,
     "/retraining": retraining,
+    "/compare/{run}": compare_run,
 }
-"""The pages that follow changes; `FOLLOWS` of a module are the kinds that concern it, all where it has none."""
+"""The pages that follow changes; `FOLLOWS` of a module are the kinds that concern it, all where it has none.
+
+A module with `changes` follows what that returns in place of the registry's changes.
+"""
 EVERY_KIND = frozenset(EventKind)
 
 
@@ -38,7 +42,9 @@ def live_page(request: Request, access: Access, address: str) -> Callable[[Live]
     for path, module in PAGES.items():
         parameters = _parameters(Route(path, endpoint=live_page), address)
         if parameters is not None:
-            return _made(_request_of(request, address, parameters), access, module)
+            shown = _request_of(request, address, parameters)
+            shown.state.runs = access.runs
+            return _made(shown, access, module)
     return None
 
 
@@ -69,4 +75,7 @@ def _made(request: Request, access: Access, module: ModuleType) -> Callable[[Liv
     def concerns(event: ModelEvent) -> bool:
         return event.kind in kinds and name in {None, event.model}
 
+    if hasattr(module, "changes"):
+        changes = module.changes(request)
+        return lambda _: LivePage(changes, render, lambda _: True)
     return lambda live: LivePage(live, render, concerns)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 
 from modelward import AsyncClient, Caller
+from modelward_server.console.compare_runs import Runs
 from modelward_server.console.live import Live
 from modelward_server.console.live_pages import LivePage, Newest, newest, put
 
@@ -31,6 +32,7 @@ class Access:
     def __init__(self, client: AsyncClient) -> None:
         self.client = client
         self.live = Live(client, self.forget_caller)
+        self.runs = Runs()
         self.sessions = 0
         """How many sessions have it."""
         self._pages: dict[str, LivePage] = {}
@@ -166,6 +168,7 @@ class Sessions:
     async def _close_unused(self, access: Access) -> None:
         if not access.sessions:
             self._by_token = {key: one for key, one in self._by_token.items() if one is not access}
+            access.runs.end()
             await access.client.close()
 
     def _keep(self, key: str, session: Session) -> Session:

@@ -33,6 +33,8 @@ function takeOver() {
   const part = parsed(newest).getElementById("live");
   newest = null;
   if (!part || part.isEqualNode(shown)) return;
+  const next = part.querySelector("a[data-next]");
+  if (next) location.replace(next.href);
   shown = part.cloneNode(true);
   // What the slider was moved to stays.
   if (wanted) [".asof", "#then"].forEach((kept) => part.querySelector(kept)?.replaceWith(live.querySelector(kept)));
@@ -40,11 +42,12 @@ function takeOver() {
   sliders();
 }
 
-if (document.getElementById("live")) {
+if (document.querySelector("#live:not([data-ended])")) {
   const changes = new EventSource(`/events?page=${encodeURIComponent(location.pathname + location.search)}`);
   changes.addEventListener("message", ({ data }) => {
     newest = data;
     takeOver();
+    if (document.querySelector("#live[data-ended]")) changes.close();
   });
   document.addEventListener("focusout", () => setTimeout(takeOver));
   addEventListener("pagehide", () => changes.close());
