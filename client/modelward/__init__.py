@@ -151,7 +151,7 @@ from modelward.schedules import (
     ScheduleProblem,
 )
 from modelward.segments import ClosureSessions, SegmentAdjustment, TimeRange
-from modelward.system import Health
+from modelward.system import Health, Replica, Setting, SystemInfo
 
 __version__ = "0.1.0"
 """The release: that of the client, the server and the contract, which are released together."""
@@ -260,6 +260,7 @@ __all__ = [
     "RecordedOutcomes",
     "Reference",
     "ReferenceDistance",
+    "Replica",
     "RequestEvidence",
     "Resampling",
     "Resolved",
@@ -278,10 +279,12 @@ __all__ = [
     "SegmentResult",
     "SelectionOverfitting",
     "SessionChoice",
+    "Setting",
     "Severity",
     "SharpeHaircut",
     "SignificanceTest",
     "Stage",
+    "SystemInfo",
     "TimeRange",
     "TimeWindow",
     "Transition",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelward._coerce import AnyVersion, as_ref
@@ -45,11 +46,15 @@ def put_data(
 ) -> None:
     """Combine features, labels, returns, ids, times and groups in one table; added columns get unused names.
 
+    Of a file at a path only the names of its columns are put; its content is uploaded.
+
     Raises:
         InvalidField: a column differs from the labels in its number of rows, or a named column does not exist.
     """
-    if isinstance(features, str):
-        _put_uri(request, features, truth, returns, ids)
+    if isinstance(features, str | Path):
+        _put_names(request, truth, returns, ids, "a URI" if isinstance(features, str) else "a path")
+        if isinstance(features, str):
+            request.data.uri = features
         request.ignored_columns.extend(ignore)
         request.time_column, request.group_column = key_name(time, "time"), key_name(group, "group")
         request.segments.column = key_name(by, "by")
@@ -101,11 +106,11 @@ def feature_columns(features: Any, ignore: Sequence[str]) -> Columns:
     return to_columns(table, field="X", ignore=checked_ignore(ignore, table))
 
 
-def _put_uri(request: pb.CompareModelsRequest, uri: str, label: Any, returns: Any, ids: Any) -> None:
+def _put_names(request: pb.CompareModelsRequest, label: Any, returns: Any, ids: Any, data: str) -> None:
     for field, name in (("y", label), ("returns", returns or ""), ("ids", ids or "")):
         if not isinstance(name, str):
-            raise InvalidField(FieldViolation(field, "must be the name of a column, because X is a URI"))
-    request.data.uri, request.label, request.returns, request.id = uri, label, returns or "", ids or ""
+            raise InvalidField(FieldViolation(field, f"must be the name of a column, because X is {data}"))
+    request.label, request.returns, request.id = label, returns or "", ids or ""
 
 
 def _free_name(name: str, columns: Columns) -> str:

@@ -6,6 +6,7 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -51,7 +52,7 @@ from modelward_server.rpc.lifecycle import LifecycleServicer
 from modelward_server.rpc.model_events import ModelWatches
 from modelward_server.rpc.retraining import RetrainingServicer
 from modelward_server.rpc.upload_streams import Uploads
-from modelward_server.runtime.background import Background
+from modelward_server.runtime.background import Background, in_own_thread
 from modelward_server.runtime.executors import Executors
 from modelward_server.runtime.shutdown import exit_after
 from modelward_server.runtime.tracing import is_enabled
@@ -66,6 +67,7 @@ from modelward_server.storage import retention_task
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.ledger import Ledger, is_sqlite
 from modelward_server.storage.private_files import make_private_folder
+from modelward_server.storage.replicas import Replicas
 from modelward_server.storage.retention import Retention
 from modelward_server.storage.sources import Sources
 from modelward_server.storage.table_memory import MEMORY, MIB
@@ -122,6 +124,7 @@ class App:
         self.blobs = BlobStore(settings.blobs_folder)
         self._health = HealthServicer()
         self.background = Background(self._health.show)
+        self.replicas = Replicas(self.ledger)
 
     async def start(self) -> int:
         """Start serving and return the port."""
@@ -133,6 +136,7 @@ class App:
         self._server = aio.server(interceptors=[Chain(list(self._interceptors()))], options=self._options)
         self._add_services()
         port = self._listen()
+        self.background.start("replicas", partial(self.replicas.run, f"{self._settings.host}:{port}"))
         self._serve_metrics()
         self._add_console(port)
         await self._server.start()
@@ -248,7 +252,8 @@ class App:
         self.background.start("engine-feed", watches.engine_broadcaster.run)
         registry = MlflowRegistry(self._settings.tracking_uri)
         servicer = LifecycleServicer(
-            self._unit_of_work, self.blobs, self._sources, watches, registry, self.mirror, self.uploads, self._trials
+            *(self._unit_of_work, self.blobs, self._sources, watches, registry, self.mirror, self.uploads),
+            *(self._trials, self._settings, self.replicas.replica_id),
         )
         add_LifecycleServiceServicer_to_server(servicer, self._server)
 
@@ -297,6 +302,8 @@ class App:
         self.mirror.drain()
         await self.background.finish("mirror", max(0.0, end - 2 * share - time.monotonic()))
         await self.background.stop(share / 2)
+        with suppress(Exception):  # Without the database it is listed as silent.
+            await asyncio.wait_for(in_own_thread(self.replicas.leave), share)
         if self._metrics:
             await asyncio.to_thread(self._metrics.close)
         if self._telemetry:

@@ -196,7 +196,8 @@ class Settings(BaseSettings):
         default=None,
         ge=0,
         le=MAX_PORT,
-        description="Port of the console, the registry in a browser, in the first process; empty: none.",
+        description="Port of the console, the registry in a browser, in the first process; 0: a free port, which is "
+        "printed; empty: none.",
     )
     console_read_only: bool = Field(default=False, description="Offer no changes in the console.")
     channelz: bool = Field(default=False, description="Serve gRPC's channelz service: connections, calls and sockets.")

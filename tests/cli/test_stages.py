@@ -1,5 +1,7 @@
 """Commands about stages, and about the record of them."""
 
+import csv
+import io
 import json
 from datetime import timedelta
 from pathlib import Path
@@ -142,3 +144,6 @@ def test_the_audit_log_is_verified_and_exported(commands: Commands, in_productio
     records = [json.loads(line) for line in commands.said("audit", "export").splitlines()]
     assert [record["hash"] for record in records] == [record.hash for record in sdk.export_audit_log()]
     assert in_production in {record["model"] for record in records}
+    rows = list(csv.DictReader(io.StringIO(commands.said("audit", "export", "--format", "csv"))))
+    assert [list(row) for row in rows[:1]] == [list(records[0])]
+    assert [(row["sequence"], row["hash"]) for row in rows] == [(str(one["sequence"]), one["hash"]) for one in records]

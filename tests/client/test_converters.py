@@ -63,12 +63,15 @@ from modelward import (
     RecordedOutcomes,
     Reference,
     ReferenceDistance,
+    Replica,
     Role,
     RollbackResult,
     Rollout,
     RolloutState,
+    Setting,
     Severity,
     Stage,
+    SystemInfo,
     Transition,
     TransitionResult,
     Trial,
@@ -80,7 +83,18 @@ from modelward import (
 )
 from modelward.drift import FeatureKind, FeatureProfile
 from modelward.lifecycle import AuditDefect, DriftAlarm
-from modelward.shared.convert import abtest, caller, common, drift, events, lifecycle, outcomes, overview, policy
+from modelward.shared.convert import (
+    abtest,
+    caller,
+    common,
+    drift,
+    events,
+    lifecycle,
+    outcomes,
+    overview,
+    policy,
+    system,
+)
 from modelward.v1 import lifecycle_pb2 as pb
 
 NOW = datetime(2026, 3, 2, 14, 31, 7, 123456, tzinfo=UTC)
@@ -271,6 +285,15 @@ PAIRS: dict[str, tuple[Callable[[Any], Any], Callable[[Any], Any], Any]] = {
         caller.caller_to_proto,
         caller.caller_from_proto,
         Caller("ada", Role.OPERATOR, ("spx-",), NOW, authenticated=True),
+    ),
+    "system": (
+        system.system_to_proto,
+        system.system_from_proto,
+        SystemInfo(
+            (Setting("port", "50061", secret=False, given=False), Setting("database_url", "", secret=True, given=True)),
+            (Replica("r1", "127.0.0.1:50061", "host", 7, "0.1.0", NOW, NOW, silent=True),),
+            "r1",
+        ),
     ),
     "policy": (policy.policy_to_proto, policy.policy_from_proto, POLICY),
     "audit record": (

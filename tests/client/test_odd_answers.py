@@ -133,6 +133,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "import_mlflow": lambda c: c.import_mlflow(),
     "get_caller": lambda c: c.get_caller(),
     "get_health": lambda c: c.get_health(),
+    "get_system": lambda c: c.get_system(),
 }
 """Every call that reaches the server, with arguments that are right."""
 ELSEWHERE = {"assign", "close", "download", "follow", "follow_many"}

@@ -26,7 +26,14 @@ PAGES = [
     "/reports/comparisons/{}",
     "/reports/ab/{}",
 ]
-QUERIES = ["/?prefix={}", "/engines?prefix={}", "/compare?model={}&label={}", "/inventory?prefix={}", "/audit?model={}", "/retraining?model={}"]
+QUERIES = [
+    "/?prefix={}",
+    "/engines?prefix={}",
+    "/compare?model={}&label={}",
+    "/inventory?prefix={}",
+    "/audit?model={}",
+    "/retraining?model={}",
+]
 HOSTILE = ["a/b", "..", "%2F", "a%00b", "x.json", "\N{SNOWMAN}", "<b>x</b>", "a b", "-", "x" * 300]
 
 

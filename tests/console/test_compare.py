@@ -17,6 +17,7 @@ from modelward import AsyncClient
 from modelward.caller import Role
 from modelward_server.console import uploads
 from modelward_server.console.compare_runs import MAX_RUNNING, Run, Runs
+from modelward_server.console.pages import compare
 from tests.console.conftest import ADDRESS, browsing, sign_in
 from tests.security.test_tokens import token_of
 from tests.support.running_server import RunningServer
@@ -91,7 +92,10 @@ async def test_a_comparison_of_an_uploaded_file_ends_at_its_verdict(
     assert f"/comparisons/{stored[0].comparison_id}" in (await browser.get(f"/models/{two}/comparisons")).text
 
 
-async def test_what_is_wrong_is_said_at_the_field(browser: httpx.AsyncClient, two: str) -> None:
+async def test_what_is_wrong_is_said_at_the_field(
+    browser: httpx.AsyncClient, two: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "REFUSED_SOON_SECONDS", 60.0)
     asked = (await browser.get(f"/compare?model={two}")).text
     form: dict[str, Any] = {**fields(asked), "versions": [f"{two}/1", f"{two}/2"], "label": "up"}
     data = held_out().drop(columns=["ret", "day", "note"]).to_csv(index=False).encode()

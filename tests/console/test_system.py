@@ -38,6 +38,19 @@ async def test_callers_are_told_who_they_are_and_no_secret(stranger: httpx.Async
         assert str(guarded.settings.data_dir) not in (await stranger.get(path)).text
 
 
+async def test_operators_see_settings_and_replicas_and_others_do_not(
+    stranger: httpx.AsyncClient, guarded: RunningServer
+) -> None:
+    for role, prefixes, shown in ((Role.VIEWER, (), 0), (Role.OPERATOR, ("spx-",), 0), (Role.OPERATOR, (), 1)):
+        await sign_in(stranger, token_of(guarded, "otto", role, *prefixes))
+        page = (await stranger.get("/system")).text
+        assert page.count("modelward settings") == page.count("Servers that share the ledger") == shown
+        told = (await stranger.get("/system.json")).json()["system"]
+        assert (told is not None) == bool(shown)
+    assert "secret, not set" in page
+    assert [one["replica_id"] for one in told["replicas"]] == [told["replica_id"]]
+
+
 async def test_a_server_that_does_not_answer_is_named_so() -> None:
     app = application(lambda _: AsyncClient("127.0.0.1:1", timeout=0.2), loopback=True)
     async with (

@@ -24,7 +24,7 @@ from modelward_server.retraining.post_training_task import PostTraining
 from modelward_server.retraining.scheduler import Scheduler
 from modelward_server.runtime import background, event_broadcaster
 from modelward_server.settings import Settings
-from modelward_server.storage import retention, retention_task
+from modelward_server.storage import replicas, retention, retention_task
 from modelward_server.webhooks.webhooks import Webhooks
 from tests.support.running_server import RunningServer
 from tests.support.waiting import eventually
@@ -42,6 +42,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "health-database": (health, "answers"),
     "health-mlflow": (health, "is_reached"),
     "retention": (retention.Retention, "steps"),
+    "replicas": (replicas.Replicas, "beat"),
 }
 """What each task calls again and again."""
 

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import Iterable
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from modelward._async.connection import AsyncConnection
-from modelward._transfers import late_arrival, rest_of, upload_header, upload_parts
-from modelward.errors import InvalidField, ModelwardError
+from modelward._transfers import describe_file, late_arrival, rest_of, upload_header, upload_parts
+from modelward.errors import FieldViolation, InvalidField, ModelwardError
 from modelward.shared.model_files import Saved, save_tables
 from modelward.shared.retry import Attempts
 from modelward.v1.common_pb2 import Dataset
@@ -42,3 +43,16 @@ class AsyncUploading(AsyncConnection):
             saved = await asyncio.to_thread(save_tables, tables, folder)
             if saved.files:
                 await self._upload(saved, timeout)
+
+    async def _upload_file(self, path: Path, timeout: float | None) -> str:
+        """Upload a file, and return its digest.
+
+        Raises:
+            InvalidField: it cannot be read.
+        """
+        try:
+            file = await asyncio.to_thread(describe_file, path, path.name)
+        except OSError as error:
+            raise InvalidField(FieldViolation("X", f"{path} cannot be read: {error.strerror}")) from None
+        await self._upload(Saved(path.parent, (file,), "", {}), timeout)
+        return file.sha256

@@ -6,6 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Literal
 
 from modelward._backtest import trials_to_proto
@@ -70,8 +71,8 @@ class Comparisons(Uploading):
             X: the features, shape (rows, features): a pandas or polars frame, an Arrow table, a mapping of columns, or
                 an array. Columns are matched by the names that a model was trained with, where it knows them. Without
                 `time` rows are assumed to be in time order. None when all versions have predictions. Or the URI of
-                Parquet files that the server may read; then `y`, `returns`, `ids`, `time` and `group` are names of its
-                columns.
+                Parquet files that the server may read, or the path of a Parquet file, a `pathlib.Path`, which is
+                uploaded as it is; then `y`, `returns`, `ids`, `time` and `group` are names of its columns.
             y: the labels, shape (rows,): classes or finite numbers, none missing.
             predictions: predictions made elsewhere, by version; these versions are not run, and must not be repeated in
                 `versions`. A sequence has one prediction for each row. A table has the columns `id` and `prediction`,
@@ -153,6 +154,8 @@ class Comparisons(Uploading):
             segments=segments_to_proto(as_segments("", regimes)),
         )
         put_data(request, X, y, returns, ids, sent, as_names(ignore, "ignore"), time, group, by)
+        if isinstance(X, Path):
+            request.data.blob = self._upload_file(X, timeout)
         if request.ByteSize() > MESSAGE_BYTES:
             tables = [request.data, request.trials.returns, *(prediction.data for prediction in request.predictions)]
             self._upload_tables([table for table in tables if table.WhichOneof("source")], timeout)

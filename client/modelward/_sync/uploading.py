@@ -3,11 +3,12 @@
 
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from modelward._sync.connection import Connection
-from modelward._transfers import late_arrival, rest_of, upload_header, upload_parts
-from modelward.errors import InvalidField, ModelwardError
+from modelward._transfers import describe_file, late_arrival, rest_of, upload_header, upload_parts
+from modelward.errors import FieldViolation, InvalidField, ModelwardError
 from modelward.shared.model_files import Saved, save_tables
 from modelward.shared.retry import Attempts
 from modelward.v1.common_pb2 import Dataset
@@ -43,3 +44,16 @@ class Uploading(Connection):
             saved = save_tables(tables, folder)
             if saved.files:
                 self._upload(saved, timeout)
+
+    def _upload_file(self, path: Path, timeout: float | None) -> str:
+        """Upload a file, and return its digest.
+
+        Raises:
+            InvalidField: it cannot be read.
+        """
+        try:
+            file = describe_file(path, path.name)
+        except OSError as error:
+            raise InvalidField(FieldViolation("X", f"{path} cannot be read: {error.strerror}")) from None
+        self._upload(Saved(path.parent, (file,), "", {}), timeout)
+        return file.sha256

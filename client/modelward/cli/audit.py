@@ -1,9 +1,12 @@
 """Commands for the audit log."""
 
+from dataclasses import fields
+
 import click
 from rich.text import Text
 
-from modelward import AuditVerification, Client
+from modelward import AuditRecord, AuditVerification, Client
+from modelward.cli.csv_output import print_csv
 from modelward.cli.output import Output, as_json, make_table
 from modelward.cli.remote import connected, remote
 
@@ -50,8 +53,20 @@ def _verdict(verification: AuditVerification) -> Text:
 
 
 @audit.command()
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["json", "csv"]),
+    default="json",
+    help="Lines of JSON, or CSV.  [default: json]",
+)
 @connected
-def export(client: Client) -> None:
-    """Export every record as a line of JSON."""
-    for record in client.export_audit_log():
+def export(client: Client, form: str) -> None:
+    """Export every record: as a line of JSON, or with --format csv as a row, with the same fields."""
+    records = client.export_audit_log()
+    if form == "csv":
+        names = [field.name for field in fields(AuditRecord)]
+        print_csv(names, ([getattr(record, name) for name in names] for record in records))
+        return
+    for record in records:
         click.echo(as_json(record))

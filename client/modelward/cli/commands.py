@@ -61,6 +61,8 @@ SECTIONS = {
         "serve": SERVER,
         "console": SERVER,
         "health": "health",
+        "settings": "system",
+        "replicas": "system",
         "token": SERVER,
         "backup": SERVER,
         "demo": "demo",

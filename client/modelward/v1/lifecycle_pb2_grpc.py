@@ -200,6 +200,11 @@ class LifecycleServiceStub(object):
                 request_serializer=modelward_dot_v1_dot_lifecycle__pb2.GetCallerRequest.SerializeToString,
                 response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.GetCallerResponse.FromString,
                 _registered_method=True)
+        self.GetSystem = channel.unary_unary(
+                '/modelward.v1.LifecycleService/GetSystem',
+                request_serializer=modelward_dot_v1_dot_lifecycle__pb2.GetSystemRequest.SerializeToString,
+                response_deserializer=modelward_dot_v1_dot_lifecycle__pb2.GetSystemResponse.FromString,
+                _registered_method=True)
 
 
 class LifecycleServiceServicer(object):
@@ -439,6 +444,14 @@ class LifecycleServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSystem(self, request, context):
+        """Returns the settings of the server that answers, without any secret, and the servers that share its ledger. Requires
+        the role operator.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_LifecycleServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -606,6 +619,11 @@ def add_LifecycleServiceServicer_to_server(servicer, server):
                     servicer.GetCaller,
                     request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.GetCallerRequest.FromString,
                     response_serializer=modelward_dot_v1_dot_lifecycle__pb2.GetCallerResponse.SerializeToString,
+            ),
+            'GetSystem': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSystem,
+                    request_deserializer=modelward_dot_v1_dot_lifecycle__pb2.GetSystemRequest.FromString,
+                    response_serializer=modelward_dot_v1_dot_lifecycle__pb2.GetSystemResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -1500,6 +1518,33 @@ class LifecycleService(object):
             '/modelward.v1.LifecycleService/GetCaller',
             modelward_dot_v1_dot_lifecycle__pb2.GetCallerRequest.SerializeToString,
             modelward_dot_v1_dot_lifecycle__pb2.GetCallerResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSystem(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/modelward.v1.LifecycleService/GetSystem',
+            modelward_dot_v1_dot_lifecycle__pb2.GetSystemRequest.SerializeToString,
+            modelward_dot_v1_dot_lifecycle__pb2.GetSystemResponse.FromString,
             options,
             channel_credentials,
             insecure,

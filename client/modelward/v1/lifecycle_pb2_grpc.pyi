@@ -103,6 +103,10 @@ class LifecycleServiceStub:
     """Replaces the conditions that a version must meet to be promoted."""
     GetCaller: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.GetCallerRequest, _lifecycle_pb2.GetCallerResponse]
     """Returns who the caller is to the server, and what it may do. Every caller with a valid credential may call it."""
+    GetSystem: _grpc.UnaryUnaryMultiCallable[_lifecycle_pb2.GetSystemRequest, _lifecycle_pb2.GetSystemResponse]
+    """Returns the settings of the server that answers, without any secret, and the servers that share its ledger. Requires
+    the role operator.
+    """
 
 @_typing.type_check_only
 class LifecycleServiceAsyncStub(LifecycleServiceStub):
@@ -179,6 +183,10 @@ class LifecycleServiceAsyncStub(LifecycleServiceStub):
     """Replaces the conditions that a version must meet to be promoted."""
     GetCaller: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.GetCallerRequest, _lifecycle_pb2.GetCallerResponse]  # type: ignore[assignment]
     """Returns who the caller is to the server, and what it may do. Every caller with a valid credential may call it."""
+    GetSystem: _aio.UnaryUnaryMultiCallable[_lifecycle_pb2.GetSystemRequest, _lifecycle_pb2.GetSystemResponse]  # type: ignore[assignment]
+    """Returns the settings of the server that answers, without any secret, and the servers that share its ledger. Requires
+    the role operator.
+    """
 
 class LifecycleServiceServicer:
     """Registers models and versions, moves versions through their stages and resolves the version to use."""
@@ -417,5 +425,14 @@ class LifecycleServiceServicer:
         context: _ServicerContext,
     ) -> _typing.Union[_lifecycle_pb2.GetCallerResponse, _abc.Awaitable[_lifecycle_pb2.GetCallerResponse]]:
         """Returns who the caller is to the server, and what it may do. Every caller with a valid credential may call it."""
+
+    def GetSystem(
+        self,
+        request: _lifecycle_pb2.GetSystemRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_lifecycle_pb2.GetSystemResponse, _abc.Awaitable[_lifecycle_pb2.GetSystemResponse]]:
+        """Returns the settings of the server that answers, without any secret, and the servers that share its ledger. Requires
+        the role operator.
+        """
 
 def add_LifecycleServiceServicer_to_server(servicer: LifecycleServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -78,8 +78,9 @@ def serve(**flags: str | None) -> None:
     """Run the server until SIGTERM or Ctrl-C."""
     settings = settings_of(flags)
     _check_address(settings.host, settings.port)
-    if settings.console_port:
-        _check_address(settings.host, settings.console_port)
+    if settings.console_port is not None:  # A free one is chosen here: it is printed, and of one of the processes.
+        port = _check_address(settings.host, settings.console_port)
+        settings = settings.model_copy(update={"console_port": port})
     run_server(_served(settings), settings)
 
 
@@ -157,11 +158,16 @@ def _named(setting: str) -> str:
     return f"{_option(setting)} ({_variable(setting)})"
 
 
-def _check_address(host: str, port: int) -> None:
-    """Check that the address can be used; gRPC would report less, after much more work."""
+def _check_address(host: str, port: int) -> int:
+    """Check that the address can be used, and return the port; gRPC would report less, after much more work.
+
+    Args:
+        port: 0 for a free one.
+    """
     bare = host.strip("[]")
     try:
-        socket.create_server((bare, port), family=socket.AF_INET6 if ":" in bare else socket.AF_INET).close()
+        with socket.create_server((bare, port), family=socket.AF_INET6 if ":" in bare else socket.AF_INET) as bound:
+            return int(bound.getsockname()[1])
     except OSError as error:
         raise Failure(f"cannot listen on {host}:{port}: {str(error.strerror).partition(' (')[0]}") from None
 

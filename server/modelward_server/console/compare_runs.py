@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -38,6 +38,7 @@ class Run:
     error: ModelwardError | None = None
     task: "asyncio.Task[None] | None" = None
     _listeners: set[Listener] = field(default_factory=set)
+    _begun: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def ended(self) -> bool:
@@ -47,6 +48,11 @@ class Run:
     def begin(self, compare: Compare) -> None:
         """Compare, without waiting for it."""
         self.task = asyncio.create_task(self._run(compare))
+
+    async def began(self, seconds: float) -> None:
+        """Wait for the first step, or for the end, but not for longer than so many seconds."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._begun.wait(), seconds)
 
     @contextmanager
     def telling(self, listener: Listener) -> Iterator[None]:
@@ -66,6 +72,7 @@ class Run:
 
     def _note(self, progress: ComparisonProgress) -> None:
         self.progress = progress
+        self._begun.set()
         for listener in list(self._listeners):
             listener(progress)
 

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import IO, Any
 
 import pyarrow as pa
@@ -15,10 +14,7 @@ from modelward.cli.output import Failure
 from modelward.cli.tables import is_csv, read_table
 from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.suggestions import unknown_columns
-from modelward_server.storage.parquet import read_parquet
 
-MAX_TABLE_BYTES = 512 << 20
-"""Of a table that was uploaded, once it is decoded."""
 MAX_COLUMNS = 10_000
 """As many as the contract allows."""
 HEADER_BYTES = 1 << 20
@@ -36,17 +32,12 @@ class Columns:
     group: str
     ignored: tuple[str, ...]
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """The same as arguments of `AsyncClient.compare`, which columns at a URI and of a table share."""
-        return {"time": self.time or None, "group": self.group or None, "ignore": self.ignored}
-
-    def of_uri(self, uri: str) -> dict[str, Any]:
-        """Return the arguments for data at a URI, which the server reads."""
-        return {"X": uri, "y": self.label, "returns": self.returns or None, **self.options}
+    def of_parquet(self, place: str | Path) -> dict[str, Any]:
+        """Return the arguments of `AsyncClient.compare` for data that the server reads, at a URI or in a file."""
+        return {"X": place, "y": self.label, "returns": self.returns or None, **self._options()}
 
     def of_table(self, table: pa.Table) -> dict[str, Any]:
-        """Return the arguments for a table.
+        """Return these arguments for a table.
 
         Raises:
             InvalidField: it lacks a column.
@@ -56,39 +47,43 @@ class Columns:
                 raise InvalidField(FieldViolation(field, unknown[0]))
         taken = [name for name in {self.label, self.returns} if name]
         returns = table[self.returns] if self.returns else None
-        return {"X": table.drop_columns(taken), "y": table[self.label], "returns": returns, **self.options}
+        return {"X": table.drop_columns(taken), "y": table[self.label], "returns": returns, **self._options()}
+
+    def _options(self) -> dict[str, Any]:
+        return {"time": self.time or None, "group": self.group or None, "ignore": self.ignored}
 
     def _by_field(self) -> Mapping[str, Collection[str]]:
         one = {"label": self.label, "returns": self.returns, "time": self.time, "group": self.group}
         return {**{field: [name] for field, name in one.items() if name}, "ignore": self.ignored}
 
 
-def uploaded_table(content: IO[bytes]) -> pa.Table:
-    """Read a CSV, Parquet or Arrow file, detected by its content; Parquet is decoded in a process of its own.
+def uploaded_data(content: IO[bytes], columns: Columns, folder: Path) -> dict[str, Any]:
+    """Return the arguments of `AsyncClient.compare` for a file that was uploaded, which is detected by its content.
+
+    A CSV file is read here. Parquet is left to the server, which decodes it in a process with limits.
+
+    Args:
+        content: the file's.
+        columns: what its columns are.
+        folder: where a copy is kept, as long as the comparison needs it.
 
     Raises:
-        InvalidField: it cannot be read, or is too large once it is decoded.
-        LimitReached: decoding it takes more memory than there is for tables.
+        InvalidField: it cannot be read, or lacks a column.
     """
-    with TemporaryDirectory() as folder:
-        path = Path(folder, "upload")
-        with path.open("wb") as copy:
-            shutil.copyfileobj(content, copy)
-        try:
-            return _read(path)
-        except Failure as error:
-            raise _problem(error.message.replace(str(path), "the file")) from None
-
-
-def _read(path: Path) -> pa.Table:
+    path = folder / "upload"
+    with path.open("wb") as copy:
+        shutil.copyfileobj(content, copy)
     if not path.stat().st_size:
         raise _problem("the file is empty")
     if _begins_with(path, PARQUET):
-        return _parquet(path)
+        return columns.of_parquet(path)
     if not is_csv(path):
         raise _problem("the file is no CSV or Parquet file")
     _check_header(path)
-    return read_table(path)
+    try:
+        return columns.of_table(read_table(path))
+    except Failure as error:
+        raise _problem(error.message.replace(str(path), "the file")) from None
 
 
 def _begins_with(path: Path, magic: bytes) -> bool:
@@ -106,17 +101,6 @@ def _check_header(path: Path) -> None:
         raise _problem("the file does not begin with the names of its columns, separated by commas") from None
     if len(header) > MAX_COLUMNS:
         raise _problem(f"the file has more than {MAX_COLUMNS:,} columns")
-
-
-def _parquet(path: Path) -> pa.Table:
-    batches: list[pa.RecordBatch] = []
-    for batch in read_parquet(str(path), "file"):
-        batches.append(batch)
-        if sum(batch.nbytes for batch in batches) > MAX_TABLE_BYTES:
-            raise _problem(f"the file decodes to more than {MAX_TABLE_BYTES >> 20} MiB; give its URI instead")
-    if not batches:
-        raise _problem("the file has no rows")
-    return pa.Table.from_batches(batches)
 
 
 def _problem(why: str) -> InvalidField:

@@ -11,13 +11,23 @@ from modelward_server.rpc.model_events import ModelWatches
 from modelward_server.rpc.registry import RegistryServicer
 from modelward_server.rpc.resolve_cache import Resolver
 from modelward_server.rpc.stages import StageServicer
+from modelward_server.rpc.system import SystemServicer
 from modelward_server.rpc.upload_streams import Uploads
 from modelward_server.rpc.watching import WatchServicer
+from modelward_server.settings import Settings
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.sources import Sources
 
 
-class LifecycleServicer(RegistryServicer, StageServicer, WatchServicer, AuditServicer, MlflowServicer, CallerServicer):
+class LifecycleServicer(
+    RegistryServicer,
+    StageServicer,
+    WatchServicer,
+    AuditServicer,
+    MlflowServicer,
+    CallerServicer,
+    SystemServicer,
+):
     """Serves `modelward.v1.LifecycleService`."""
 
     def __init__(
@@ -30,7 +40,11 @@ class LifecycleServicer(RegistryServicer, StageServicer, WatchServicer, AuditSer
         mirror: MirrorTask,
         uploads: Uploads,
         trials: TrialTask,
+        settings: Settings,
+        replica_id: str,
     ) -> None:
+        self._settings = settings
+        self._replica_id = replica_id
         self._trials = trials
         self._uploads = uploads
         self._registry = registry

@@ -59,6 +59,7 @@ PERMISSIONS = {
         "GetPromotionPolicy": VIEWER,
         "SetPromotionPolicy": ADMIN,
         "GetCaller": Permission(Role.VIEWER, Reach.NONE),
+        "GetSystem": Permission(Role.OPERATOR, Reach.WHOLE),
     },
     "DriftService": {
         "SetReference": TRAINER,

@@ -5,6 +5,8 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID, uuid4
@@ -26,7 +28,7 @@ from modelward.errors import (
 )
 from modelward.lifecycle import VersionRef
 from modelward_server.console.compare_runs import Run, Runs
-from modelward_server.console.comparison_data import Columns, uploaded_table
+from modelward_server.console.comparison_data import Columns, uploaded_data
 from modelward_server.console.pages.lists import first
 from modelward_server.console.uploads import MAX_UPLOAD_BYTES, UploadForm
 
@@ -54,8 +56,8 @@ WHERE: Mapping[tuple[type[ModelwardError], ...], str] = {
     (SourceNotAllowed,): "uri",
 }
 """The fields of this page to which other errors belong."""
-REFUSED_SOON_SECONDS = 1.0
-"""What the server refuses within so long is shown in the form; later it is shown with the progress."""
+REFUSED_SOON_SECONDS = 5.0
+"""What the server refuses within so long, before the first step, is shown in the form; later with the progress."""
 
 
 @dataclass(frozen=True)
@@ -173,33 +175,37 @@ async def begin(client: AsyncClient, runs: Runs, form: UploadForm, caller: Calle
 
 
 async def _begun(client: AsyncClient, runs: Runs, asked: Asked, form: UploadForm, run_id: str) -> Run:
-    versions = _checked_versions(asked)
-    arguments = await _data(asked, form)
+    versions, folder = _checked_versions(asked), TemporaryDirectory(prefix="modelward-console-")
+    try:
+        arguments = await _data(asked, form, Path(folder.name))
+    except BaseException:
+        folder.cleanup()
+        raise
     name = form.file.filename if form.file else None
     run = Run(run_id, versions, asked.command(name or "DATA"), asked.query)
 
     async def compare(note: Callable[[ComparisonProgress], None]) -> Comparison:
         primary, baseline = asked.given["primary"] or None, asked.given["baseline"] or None
-        return await client.compare(versions, **arguments, primary=primary, baseline=baseline, on_progress=note)
+        with folder:
+            return await client.compare(versions, **arguments, primary=primary, baseline=baseline, on_progress=note)
 
     runs.begin(run, compare)
-    assert run.task
-    await asyncio.wait({run.task}, timeout=REFUSED_SOON_SECONDS)
+    await run.began(REFUSED_SOON_SECONDS)
     if run.error:
         runs.forget(run)
         raise run.error
     return run
 
 
-async def _data(asked: Asked, form: UploadForm) -> dict[str, Any]:
+async def _data(asked: Asked, form: UploadForm, folder: Path) -> dict[str, Any]:
     uri, columns = asked.given["uri"], asked.columns
     if not columns.label:
         raise InvalidField(FieldViolation("label", "name the column with the labels"))
     if bool(uri) == bool(form.file):
         raise InvalidField(FieldViolation("file", "choose a file, or give the URI of one; not both"))
     if not form.file:
-        return columns.of_uri(uri)
-    return columns.of_table(await asyncio.to_thread(uploaded_table, form.file.file))
+        return columns.of_parquet(uri)
+    return await asyncio.to_thread(uploaded_data, form.file.file, columns, folder)
 
 
 def _checked_versions(asked: Asked) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The system: the health of the server's parts, who the caller is to it, and the console itself."""
+"""The system: the health of the server's parts, its settings and replicas, who the caller is, and the console."""
 
 import asyncio
 from dataclasses import dataclass
@@ -7,18 +7,20 @@ from starlette.requests import Request
 
 import modelward
 from modelward import AsyncClient
-from modelward.caller import Caller
-from modelward.system import Health
+from modelward.caller import Caller, Role
+from modelward.system import Health, SystemInfo
 
 TEMPLATE = "system"
 
 
 @dataclass(frozen=True)
 class View:
-    """What the page shows; no setting of the server, because the contract tells none."""
+    """What the page shows."""
 
     health: Health
     caller: Caller
+    system: SystemInfo | None
+    """Settings and replicas; None for who may not read them."""
     server: str
     """The address of the server to which this console is connected."""
     console_version: str
@@ -35,6 +37,7 @@ async def fetch(client: AsyncClient, request: Request) -> View:
     return View(
         health=health,
         caller=caller,
+        system=await client.get_system() if caller.role.covers(Role.OPERATOR) and not caller.model_prefixes else None,
         server=client.target,
         console_version=modelward.__version__,
         read_only=request.app.state.read_only,
