@@ -47,6 +47,7 @@ FIELDS = {
     "data.uri": "uri",
     "primary_metric": "primary",
     "ignored_columns": "ignore",
+    "data.blob": "file",
     "X": "file",
     "data": "file",
 }
