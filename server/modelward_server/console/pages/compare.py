@@ -1,6 +1,7 @@
 """The form of a comparison: which versions, on which test data, by which metric."""
 
 import asyncio
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,6 @@ from uuid import UUID, uuid4
 from starlette.requests import Request
 
 from modelward import AsyncClient, Comparison
-from modelward._coerce import as_ref
 from modelward.caller import Caller, Role
 from modelward.comparison import ComparisonProgress, Metric
 from modelward.errors import (
@@ -35,6 +35,7 @@ from modelward_server.console.uploads import MAX_UPLOAD_BYTES, UploadForm
 TEMPLATE = "compare"
 ROLE = Role.TRAINER
 """The least role that may compare."""
+VERSION = re.compile(r"[^/\s]+/[0-9]{1,9}")
 OFFERED = 20
 """Versions of the model in the address, the newest, that are offered to be ticked."""
 TEXTS = ("further", "uri", "label", "returns", "time", "group", "ignore", "primary", "baseline")
@@ -211,12 +212,17 @@ async def _data(asked: Asked, form: UploadForm, folder: Path) -> dict[str, Any]:
 
 def _checked_versions(asked: Asked) -> tuple[str, ...]:
     for version in asked.versions:
-        as_ref(version, "further")
+        _check_version(version, "further")
     if asked.given["baseline"]:
-        as_ref(asked.given["baseline"], "baseline")
+        _check_version(asked.given["baseline"], "baseline")
     if len(asked.versions) < 2:
         raise InvalidField(FieldViolation("further", "choose two versions at least"))
     return asked.versions
+
+
+def _check_version(text: str, name: str) -> None:
+    if not VERSION.fullmatch(text):
+        raise InvalidField(FieldViolation(name, f"{text[:80]!r} is not of the form 'model/3'"))
 
 
 def _checked_id(text: str) -> str:
