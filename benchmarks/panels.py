@@ -1,7 +1,7 @@
 """How often do panels raise false alarms, and what power do they have? Comparison, drift and A/B tests by day.
 
-    python benchmarks/panels.py [comparison] [overlap] [auc] [drift] [abtest] [--tables 1000] [--symbols 5 20 100]
-        [--days 60 250 1000] [--markdown FILE]
+    python benchmarks/panels.py [comparison] [overlap] [auc] [verdicts] [drift] [joint] [abtest] [--tables 1000]
+        [--symbols 5 20 100] [--days 60 250 1000] [--markdown FILE]
 
 A market of symbols has a factor that all of them load on and noise of their own, both AR(1) with 0.5. Labels are
 returns of the next day, or sums over the next five days, which overlap. Panels are balanced, or have gaps: symbols are
@@ -25,13 +25,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from scipy.signal import lfilter
-from scipy.stats import binomtest, ks_2samp, norm, ttest_1samp, ttest_ind
+from scipy.stats import binomtest, f, ks_2samp, norm, ttest_1samp, ttest_ind
 
 from modelward.comparison import Metric
 from modelward.drift import TimeWindow
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison.verdict import EvaluationTerms, evaluate
-from modelward_server.drift.compare import compare_features
+from modelward_server.drift.compare import compare_features, compare_jointly
+from modelward_server.drift.profile import Profile
 from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.sample import LiveSample
 from modelward_server.statistics.arm_statistics import Arm, estimate_difference
@@ -161,18 +162,59 @@ def _evaluated(scored: Mapping[VersionRef, Scored], metrics: tuple[Metric, ...],
 def drift(random: np.random.Generator, cell: Cell, size: float) -> list[float]:
     """Return the p-values of a month of live days, shifted by so many standard deviations: ours, of days, of rows."""
     whole = Cell(cell.symbols, cell.days + GAP + LIVE_DAYS, cell.balanced)
-    values, kept = market(random, whole), present(random, whole)
-    first, last = slice(0, cell.days), slice(cell.days + GAP, None)
-    values[last] += size
-    before, after = panel_of(kept[first]), panel_of(kept[last])
-    reference, rows = values[first][kept[first]], values[last][kept[last]]
+    values, (first, last) = market(random, whole), present_parts(random, whole)
+    before, after = panel_of(first), panel_of(last)
+    reference, rows = values[: cell.days][first], values[-LIVE_DAYS:][last] + size
     profile = build_profile({"x": reference}, panel=before)
-    live = LiveSample({"reference": profile}, "data")
-    live.add({"x": rows})
-    live.window = TimeWindow("day", "symbol", "1", str(after.length), after.length, cell.symbols)
-    ours = compare_features(profile, live, "reference")[0].p_value
+    ours = compare_features(profile, live_sample(profile, {"x": rows}, after), "reference")[0].p_value
     days = ttest_ind(before.series(reference), after.series(rows))
     return [ours, float(days.pvalue), float(ks_2samp(reference, rows).pvalue)]
+
+
+def present_parts(random: np.random.Generator, whole: Cell) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return which rows the reference and the live days have; both have some."""
+    while True:
+        kept = present(random, whole)
+        first, last = kept[: -GAP - LIVE_DAYS], kept[-LIVE_DAYS:]
+        if first.any() and last.any():
+            return first, last
+
+
+def live_sample(profile: Profile, columns: dict[str, Floats], panel: Panel) -> LiveSample:
+    live = LiveSample({"reference": profile}, "data")
+    live.add({**columns}, panel.times)
+    live.window = TimeWindow("day", "symbol", "1", str(panel.length), panel.length, panel.rows)
+    return live
+
+
+def jointly(random: np.random.Generator, cell: Cell, size: float) -> list[float]:
+    """Return the p-values of two features together: ours, of their means over days (Hotelling 1931), of rows.
+
+    Symbols of balanced panels have levels of their own (with gaps, other symbols would be drift). The effect is a shift
+    of both features.
+    """
+    whole = Cell(cell.symbols, cell.days + GAP + LIVE_DAYS, cell.balanced)
+    levels = 2 * cell.balanced * random.normal(size=cell.symbols)
+    values, (first, last) = [market(random, whole) + levels for _ in range(2)], present_parts(random, whole)
+    reference = [one[: cell.days][first] for one in values]
+    rows = [one[-LIVE_DAYS:][last] + size for one in values]
+    before, after = panel_of(first), panel_of(last)
+    profile = build_profile(dict(zip("xy", reference, strict=True)), panel=before)
+    ours = compare_jointly(profile, live_sample(profile, dict(zip("xy", rows, strict=True)), after), ()).p_value
+    by_rows = min(float(ks_2samp(one, other).pvalue) for one, other in zip(reference, rows, strict=True))
+    days = (
+        np.column_stack([panel.series(one) for one in side]) for panel, side in ((before, reference), (after, rows))
+    )
+    return [ours, hotelling(*days), min(1.0, 2 * by_rows)]
+
+
+def hotelling(one: Floats, other: Floats) -> float:
+    """Return the p-value of Hotelling's two-sample T-squared test of two columns."""
+    degrees = len(one) + len(other) - 2
+    pooled = ((len(one) - 1) * np.cov(one.T) + (len(other) - 1) * np.cov(other.T)) / degrees
+    apart = one.mean(axis=0) - other.mean(axis=0)
+    squared = apart @ np.linalg.solve(pooled, apart) * len(one) * len(other) / (len(one) + len(other))
+    return float(f.sf(squared * (degrees - 1) / (2 * degrees), 2, degrees - 1))
 
 
 def abtest(random: np.random.Generator, cell: Cell, size: float) -> list[float]:
@@ -210,6 +252,7 @@ TRIALS: dict[str, tuple[str, Trial, float, tuple[str, str, str]]] = {
     "auc": ("Comparison, labels of five days: area under the ROC curve", areas, 20.0, ("ours", DAYS, ROWS)),
     "verdicts": ("Comparison, labels of five days: other metrics", verdicts, 6.0, ("R2", "MSE", "F1")),
     "drift": ("Drift: a month of live days", drift, 0.8, ("ours", DAYS, "KS of rows")),
+    "joint": ("Drift of two features together", jointly, 0.8, ("ours", "T-squared of days", "KS of rows")),
     "abtest": ("A/B test: at any of twenty looks", abtest, 1.5, ("ours", DAYS + ", last look", "without clusters")),
 }
 """The title of each trial, what it does, the size of its effect, and its tests."""
