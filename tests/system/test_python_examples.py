@@ -149,3 +149,19 @@ def test_notebook_runs_from_top_to_bottom(
 def test_notebook_is_stored_without_outputs() -> None:
     cells = [cell for cell in read().cells if cell.cell_type == "code"]
     assert all(cell.outputs == [] and cell.execution_count is None for cell in cells)
+
+
+def test_desk_promotes_the_better_version_and_retrains_after_an_alarm(server: ForkedServer) -> None:
+    model = f"stocks-{uuid4().hex[:8]}"
+    told = said("desk.py", model, "--server", server.target)
+    for fact in (
+        "of 6 configurations",
+        f"{model}/2 is better",
+        f"{model}/2 is in production",
+        "due: drift",
+        f"{model}/3",
+    ):
+        assert fact in told, told
+    with Client(server.target) as mw:
+        assert mw.resolve(model).version.version == 2
+        assert mw.get_version(f"{model}/2").folds
