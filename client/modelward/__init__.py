@@ -36,6 +36,9 @@ from modelward.comparison import (
     Comparison,
     ComparisonProgress,
     Conclusion,
+    CostCurve,
+    CostPoint,
+    CustomMetric,
     DeflatedSharpe,
     DurationEstimate,
     Latency,
@@ -69,6 +72,7 @@ from modelward.drift import (
     TimeWindow,
 )
 from modelward.errors import ModelwardError
+from modelward.folds import FoldComparison, FoldRow, FoldSummary
 from modelward.lifecycle import (
     AdoptedVersion,
     ArtifactDeletion,
@@ -188,7 +192,10 @@ __all__ = [
     "Comparison",
     "ComparisonProgress",
     "Conclusion",
+    "CostCurve",
+    "CostPoint",
     "Cron",
+    "CustomMetric",
     "DeflatedSharpe",
     "DriftEvidence",
     "DriftPoint",
@@ -208,6 +215,9 @@ __all__ = [
     "Firing",
     "FiringOutcome",
     "FiringRecord",
+    "FoldComparison",
+    "FoldRow",
+    "FoldSummary",
     "FollowUp",
     "FollowUpAction",
     "FollowUpState",

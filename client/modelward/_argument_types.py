@@ -23,6 +23,7 @@ from typing import Annotated, Any, Literal
 from modelward._coerce import as_ref
 from modelward._text import has_surrogate
 from modelward.abtest import AbOutcome, AbTest
+from modelward.comparison import AnyMetric, CustomMetric, Metric
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward.retraining import Job
@@ -81,6 +82,8 @@ def _container(origin: type, args: tuple[Any, ...]) -> ArgumentType:
 def _plain(hint: Any) -> ArgumentType:
     if hint in BASIC:
         return BASIC[hint]
+    if hint is CustomMetric:
+        return _metric()
     if issubclass(hint, Enum):
         return _one_of([member.value for member in hint], hint)
     if hint not in CHECKED_LATER and dataclasses.is_dataclass(hint):
@@ -213,10 +216,27 @@ def _one_of(values: Iterable[str], make: Callable[[str], Any]) -> ArgumentType:
     return ArgumentType(f"one of {listed}", convert)
 
 
+def _metric() -> ArgumentType:
+    """Create the type of a metric, or of one of the user's own, whose name has a colon."""
+    known = _one_of(list(Metric), Metric)
+
+    def convert(value: Any, field: str) -> AnyMetric:
+        if not isinstance(value, str) or ":" not in value:
+            metric: Metric = known.convert(value, field)
+            return metric
+        try:
+            return CustomMetric(value)
+        except ValueError as error:
+            raise InvalidField(FieldViolation(field, str(error))) from None
+
+    return ArgumentType(f"{known.name}, or loss:NAME or gain:NAME", convert)
+
+
 def _union(hints: tuple[Any, ...]) -> ArgumentType:
     """Create a union type; text is read as a version, an enumeration or a path where one of them is possible."""
     reads_text = any(h in {VersionRef, Path} or (isinstance(h, type) and issubclass(h, Enum)) for h in hints)
     redundant = {types.NoneType, *((str, ModelVersion, tuple[str, int]) if reads_text else ())}
+    redundant |= {Metric} if CustomMetric in hints else set()
     kinds = [argument_type(hint) for hint in hints if hint not in redundant]
     name = " or ".join(kind.name for kind in kinds)
 

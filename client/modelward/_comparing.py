@@ -4,47 +4,75 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from modelward._argument_types import as_text
 from modelward._coerce import AnyVersion, as_ref
 from modelward._columns import as_column
 from modelward._row_keys import key_name, with_keys
-from modelward.comparison import Metric
+from modelward.comparison import AnyMetric, CustomMetric, Metric
 from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.convert.common import ref_to_proto
+from modelward.shared.convert.comparison import any_metric_to_proto, metric_to_proto
 from modelward.shared.row_ids import id_texts
 from modelward.v1 import comparison_pb2 as pb
 
 if TYPE_CHECKING:
     from modelward.data import Columns
 
+_ARGUMENTS = {"label": "y", "id": "ids"}
+"""The arguments of the fields of the request that have other names."""
 
-def as_metric(metric: Metric | str, field: str) -> Metric:
-    """Return the metric with a name.
+
+def as_metric(metric: AnyMetric | str, field: str) -> AnyMetric:
+    """Return the metric with a name; with a colon, it is one of the user's own.
 
     Raises:
         InvalidField: there is no such metric.
     """
     try:
-        return Metric(metric)
-    except ValueError:
+        return CustomMetric(metric) if isinstance(metric, str) and ":" in metric else Metric(metric)
+    except ValueError as error:
+        if ":" in metric:
+            raise InvalidField(FieldViolation(field, str(error))) from None
         names = ", ".join(Metric)
         raise InvalidField(FieldViolation(field, f"{metric!r} is not a metric; the metrics are {names}")) from None
+
+
+def put_metrics(
+    request: pb.CompareModelsRequest, metrics: Sequence[AnyMetric | str], primary: AnyMetric | str | None
+) -> None:
+    """Add the metrics, of which the first decides if no primary one is given.
+
+    Raises:
+        InvalidField: there is no such metric.
+    """
+    named = [as_metric(metric, "metrics") for metric in metrics]
+    decides = None if primary is None else as_metric(primary, "primary")
+    if decides is None and named and isinstance(named[0], CustomMetric):
+        decides = named[0]  # The request lists the user's own metrics after the others.
+    request.metrics.extend(metric_to_proto(metric) for metric in named if isinstance(metric, Metric))
+    request.custom_metrics.extend(str(metric) for metric in named if isinstance(metric, CustomMetric))
+    request.primary_metric, request.custom_primary_metric = any_metric_to_proto(decides)
 
 
 def put_data(
     request: pb.CompareModelsRequest,
     features: Any,
     truth: Any,
-    returns: Any,
     ids: Any,
     predictions: Mapping[AnyVersion, Any],
     ignore: Sequence[str] = (),
     time: Any = None,
     group: Any = None,
     by: Any = None,
+    more: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
-    """Combine features, labels, returns, ids, times and groups in one table; added columns get unused names.
+    """Combine features, labels, ids, times and groups in one table; added columns get unused names.
+
+    Args:
+        more: further columns such as the returns, by the field of the request that names them; None if absent.
 
     Of a file at a path only the names of its columns are put; its content is uploaded.
 
@@ -52,9 +80,10 @@ def put_data(
         InvalidField: a column differs from the labels in its number of rows, or a named column does not exist.
     """
     if isinstance(features, str | Path):
-        _put_names(request, truth, returns, ids, "a URI" if isinstance(features, str) else "a path")
+        data = "a URI" if isinstance(features, str) else "a path"
+        _put_names(request, {"label": truth, "id": ids, **more}, data)
         if isinstance(features, str):
-            request.data.uri = features
+            request.data.uri = as_text(features, "X")
         request.ignored_columns.extend(ignore)
         request.time_column, request.group_column = key_name(time, "time"), key_name(group, "group")
         request.segments.column = key_name(by, "by")
@@ -70,13 +99,12 @@ def put_data(
     )
     rows = len(next(iter(columns.values()))) if columns else len(truth)
     names = list(map(str, range(rows))) if ids is None else id_texts(as_column(ids, "ids"))
-    extra = {"label": ("y", truth)} | ({} if returns is None else {"returns": ("returns", returns)})
-    if predictions:
-        extra["id"] = ("ids", names)
-    for name, (field, values) in extra.items():
-        free = _free_name(name, columns)
-        columns[free] = _column(values, field, rows, features is not None)
-        setattr(request, name, free)
+    extra = {"label": truth, **more, "id": names if predictions else None}
+    for name, values in extra.items():
+        if values is not None:
+            free = _free_name(name, columns)
+            columns[free] = _column(values, _ARGUMENTS.get(name, name), rows, features is not None)
+            setattr(request, name, free)
     request.data.CopyFrom(to_dataset(columns))
     _put_predictions(request, predictions, names)
 
@@ -106,11 +134,12 @@ def feature_columns(features: Any, ignore: Sequence[str]) -> Columns:
     return to_columns(table, field="X", ignore=checked_ignore(ignore, table))
 
 
-def _put_names(request: pb.CompareModelsRequest, label: Any, returns: Any, ids: Any, data: str) -> None:
-    for field, name in (("y", label), ("returns", returns or ""), ("ids", ids or "")):
-        if not isinstance(name, str):
-            raise InvalidField(FieldViolation(field, f"must be the name of a column, because X is {data}"))
-    request.label, request.returns, request.id = label, returns or "", ids or ""
+def _put_names(request: pb.CompareModelsRequest, columns: Mapping[str, Any], data: str) -> None:
+    for field, name in columns.items():
+        argument = _ARGUMENTS.get(field, field)
+        if not isinstance(name or "", str):
+            raise InvalidField(FieldViolation(argument, f"must be the name of a column, because X is {data}"))
+        setattr(request, field, as_text(name or "", argument))
 
 
 def _free_name(name: str, columns: Columns) -> str:

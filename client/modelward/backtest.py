@@ -46,7 +46,7 @@ class SelectionOverfitting(Record):
     probability: float
     """The share of splits in which the best in sample is at or below the median out of sample."""
     logits: Mapping[float, int]
-    """How often each logit of its relative rank out of sample occurred, ascending."""
+    """How often each logit of its relative rank out of sample occurred, ascending; events of changes leave them out."""
     slope: float
     """The slope of its ratio out of sample on that in sample; below 0, what does better inside does worse outside."""
     loss_probability: float

@@ -1,9 +1,11 @@
 """Dataclasses of comparisons: metrics with their uncertainty, differences, verdicts and latency."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import TypeAlias
 
 from modelward._record import Record, TableRecord, counted, quoted, sentence
 from modelward.backtest import Overfitting
@@ -71,6 +73,8 @@ class Metric(StrEnum):
     """With returns, on request: the mean change of the positions at each time."""
     BREAK_EVEN_COST = "break_even_cost"
     """With returns, on request: the cost in basis points that would take the whole return."""
+    DAY_HIT_RATE = "day_hit_rate"
+    """With returns, on request: the share of times with a net return above 0."""
 
     @property
     def lower_is_better(self) -> bool:
@@ -92,6 +96,49 @@ _LOSSES = {
     Metric.CALIBRATION_ERROR,
     Metric.TURNOVER,
 }
+
+
+_CUSTOM = re.compile(r"(time_)?(loss|gain):[A-Za-z0-9][A-Za-z0-9._ -]{0,63}")
+
+
+class CustomMetric(str):
+    """A metric of the user's own: the name of a column of the predictions, such as `loss:slippage`.
+
+    The metric is the mean of the column over the rows; with `time_loss:` and `time_gain:` that over the times, of a
+    value that all rows of a time share.
+
+    Args:
+        name: `loss:`, `gain:`, `time_loss:` or `time_gain:`, then a name of up to 64 letters, digits, spaces and `._-`.
+
+    Raises:
+        ValueError: the name has another form.
+    """
+
+    __slots__ = ()
+
+    def __new__(cls, name: str) -> "CustomMetric":
+        if not _CUSTOM.fullmatch(name):
+            raise ValueError(f"{name!r} is not of the form loss:NAME, gain:NAME, time_loss:NAME or time_gain:NAME")
+        return super().__new__(cls, name)
+
+    @property
+    def lower_is_better(self) -> bool:
+        """Whether lower is better."""
+        return self.removeprefix("time_").startswith("loss:")
+
+    @property
+    def by_time(self) -> bool:
+        """Whether the rows of a time share one value, which counts once."""
+        return self.startswith("time_")
+
+    @property
+    def value(self) -> str:
+        """The name, as that of a `Metric`."""
+        return str(self)
+
+
+AnyMetric: TypeAlias = Metric | CustomMetric
+"""A metric, or one of the user's own."""
 
 
 class SignificanceTest(StrEnum):
@@ -152,7 +199,7 @@ class Verdict(StrEnum):
 class MetricEstimate(Record):
     """A metric with its confidence interval."""
 
-    metric: Metric
+    metric: AnyMetric
     """The metric."""
     value: float
     """Its value on the test set."""
@@ -169,7 +216,7 @@ class MetricEstimate(Record):
 class MetricDifference(Record):
     """A version's metric minus the baseline's, on the same rows; for a loss, negative values are better."""
 
-    metric: Metric
+    metric: AnyMetric
     """The metric."""
     difference: float
     """The difference, in the metric's own unit."""
@@ -228,6 +275,36 @@ class DeflatedSharpe(Record):
 
 
 @dataclass(frozen=True, repr=False)
+class CostPoint(Record):
+    """The Sharpe ratio at one cost."""
+
+    cost_bps: float
+    """The cost of changing the position by 1, in basis points."""
+    sharpe: float
+    """The annualized Sharpe ratio of the net returns."""
+
+
+@dataclass(frozen=True, repr=False)
+class CostCurve(TableRecord):
+    """The course of a version's Sharpe ratio over the cost of changing the position by 1."""
+
+    break_even_bps: float | None
+    """The cost that would take the whole return, in basis points; None if the positions do not change."""
+    points: tuple[CostPoint, ...]
+    """By ascending cost, from 0 to twice the highest break-even cost of the compared versions."""
+
+    def _describe(self) -> str:
+        ends = " to ".join(
+            f"{metric(one.sharpe)} at {metric(one.cost_bps)} bp" for one in self.points[:: len(self.points) - 1 or 1]
+        )
+        even = "" if self.break_even_bps is None else f"break-even cost {metric(self.break_even_bps)} bp"
+        return sentence(even, f"Sharpe ratio {ends}" if ends else "")
+
+    def _rows(self) -> Sequence[CostPoint]:
+        return self.points
+
+
+@dataclass(frozen=True, repr=False)
 class ModelResult(Record):
     """The result of one version."""
 
@@ -247,8 +324,10 @@ class ModelResult(Record):
     """The p-value at which it would leave the model confidence set; None where there is no such set."""
     deflated_sharpe: DeflatedSharpe | None = None
     """None without returns."""
+    cost_curve: CostCurve | None = None
+    """Its Sharpe ratio over the cost; None without returns."""
 
-    def __getitem__(self, metric: Metric | str) -> float:
+    def __getitem__(self, metric: AnyMetric | str) -> float:
         """Return a metric's value, for example `result["accuracy"]`.
 
         Args:
@@ -377,7 +456,7 @@ class Comparison(TableRecord):
     """Number of rows that were compared."""
     label: str
     """Name of the label column."""
-    primary_metric: Metric
+    primary_metric: AnyMetric
     """The deciding metric."""
     baseline: VersionRef
     """The version that the others are compared with."""

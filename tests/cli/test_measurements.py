@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
@@ -26,6 +27,16 @@ def held_out(tmp_path: Path) -> Path:
     """Data with the truth."""
     path, data = tmp_path / "held-out.csv", columns(300)
     csv.write_csv(pa.table(data | {"up": data["momentum"] > 0.3}), path)
+    return path
+
+
+@pytest.fixture
+def trading(tmp_path: Path) -> Path:
+    """Data of 20 days and two symbols, with the truth, returns and weights."""
+    path, data = tmp_path / "trading.csv", columns(40)
+    keys = {"day": np.repeat(np.arange(20), 2), "symbol": ["a", "b"] * 20}
+    money = {"return": data["momentum"] / 100, "share": np.full(40, 0.5)}
+    csv.write_csv(pa.table(data | {"up": data["momentum"] > 0.3} | keys | money), path)
     return path
 
 
@@ -115,6 +126,24 @@ def test_compare_sets_versions_side_by_side(commands: Commands, trained: str, he
     better, worse = map(float, accuracy.split()[1:])
     assert better > worse
     assert any(line.startswith(f"{trained}/2 is better") for line in lines)
+
+
+def test_compare_trades_on_returns_and_counts_trials(
+    commands: Commands, trained: str, trading: Path, tmp_path: Path
+) -> None:
+    tried = tmp_path / "tried.csv"
+    csv.write_csv(pa.table({f"c{i}": np.random.default_rng(i).normal(size=40) for i in range(3)}), tried)
+    asked = ["compare", f"{trained}/1", f"{trained}/2", trading, "--label", "up", "--time", "day", "--group", "symbol"]
+    asked += ["--returns", "return", "--cost-bps", "2", "--trials", tried]
+    page = tmp_path / "page.html"
+    found = commands.json(*asked, "--portfolio-weights", "share", "--save", page)
+    assert found["overfitting"]["trials"] == 3
+    assert len(found["results"][0]["cost_curve"]["points"]) == 11
+    assert 'aria-label="Logits of the rank out of sample' in page.read_text()
+    said = commands.said(*asked, "--ignore", "share", "--equal-risk", "5")
+    assert "was chosen of 3 configurations" in said
+    assert "break-even cost, bp" in said
+    assert "equal risk: 10 of 40 rows have no position" in said
 
 
 def test_compare_names_the_columns_that_there_are(commands: Commands, trained: str, held_out: Path) -> None:

@@ -12,7 +12,7 @@ from uuid import uuid4
 import numpy as np
 import pytest
 
-from modelward import AbOutcome, Client, Comparison, DriftReport, Job, Schedule
+from modelward import AbOutcome, Client, Comparison, DriftReport, Job, Schedule, ValidationFold
 from modelward._coerce import AnyVersion
 from modelward.cli import options
 from modelward.cli.commands import MODULES
@@ -29,7 +29,9 @@ class Shown:
 
     def __init__(self, sdk: Client, name: str, weights: Path) -> None:
         self.name = name
-        first, second = (sdk.register(name, weights, metrics={"log_loss": 0.1, "accuracy": 0.9}) for _ in range(2))
+        folds = [ValidationFold("2023-Q4", {"log_loss": 0.125}, test_from="2023-10-02", test_until="2023-12-29")]
+        metrics = {"log_loss": 0.1, "accuracy": 0.9}
+        first, second = (sdk.register(name, weights, metrics=metrics, folds=folds) for _ in range(2))
         sdk.set_reference(first, columns())
         self.report: DriftReport = sdk.detect_drift(first, columns(shift=2), label="the first week of the quarter")
         truth = np.random.default_rng(0).normal(size=60)
@@ -62,6 +64,7 @@ class Shown:
             f"engines {self.name}": ["engine-of-new-york-4-07"],
             f"reports {self.name}": [self.report.report_id, f"{self.name}/1"],
             f"comparisons {self.name}": [self.comparison.comparison_id, f"{self.name}/2"],
+            f"folds {self.name}/1 {self.name}/2": ["2023-Q4", "0.125"],
             f"performance {self.name}/1": ["20"],
             f"ab list {self.name}": [self.test, f"{self.name}/1"],
             f"ab show {self.test}": ["challenger"],

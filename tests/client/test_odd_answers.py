@@ -96,6 +96,7 @@ CALLS: dict[str, Callable[[Any], Any]] = {
     "list_performance": lambda c: c.list_performance("m/1"),
     "compare": lambda c: c.compare(["m/1", "m/2"], TABLE, [0, 1, 0]),
     "benchmark": lambda c: c.benchmark(["m/1"], TABLE),
+    "compare_folds": lambda c: c.compare_folds(["m/1", "m/2"]),
     "get_comparison": lambda c: c.get_comparison("c"),
     "render_comparison": lambda c: c.render_comparison("c"),
     "list_comparisons": lambda c: c.list_comparisons(),

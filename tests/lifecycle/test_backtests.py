@@ -1,5 +1,6 @@
 """How many configurations were tried before a version: what it says of the backtest, and the gates that ask for it."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -66,6 +67,17 @@ async def test_the_returns_of_all_trials_tell_how_much_is_luck(client: AsyncClie
     assert sum(found.selection.logits.values()) == 12_870
     assert [cut.method for cut in found.haircuts] == ["bonferroni", "holm", "bhy"]
     assert all(0 <= cut.sharpe < found.sharpe for cut in found.haircuts)
+
+
+async def test_only_the_record_of_the_registration_has_the_logits(client: AsyncClient, name: str) -> None:
+    version = await client.register(name, MODEL, trials=returns_of(5, days=60))
+    changed = await client.update_version(version, tags={"desk": "a"})
+    assert changed.overfitting == version.overfitting == (await client.get_version(version)).overfitting
+    assert not (await client.verify_audit_log()).defects
+    records = [record async for record in client.export_audit_log() if record.model == name]
+    told = {record.kind: json.loads(record.payload) for record in records if '"logits"' in record.payload}
+    logits = {kind: payload["overfitting"]["backtest"]["selection"]["logits"] for kind, payload in told.items()}
+    assert {kind: bool(found) for kind, found in logits.items()} == {"registered": True, "version": False}
 
 
 async def test_gates_on_luck_and_on_the_track_record_say_what_they_found(client: AsyncClient, name: str) -> None:
@@ -167,3 +179,53 @@ async def test_trials_that_cannot_be_read_register_nothing(
         await registered(client, name, trials)
     with pytest.raises(errors.ModelNotFound):
         await client.get_model(name)
+
+
+async def test_folds_of_versions_are_set_side_by_side(client: AsyncClient, name: str) -> None:
+    def fold(year: int, metrics: dict[str, float], test_from: str = "") -> ValidationFold:
+        return ValidationFold(str(year), metrics, test_from=test_from)
+
+    first = await client.register(
+        name, MODEL, folds=[fold(2020, {"ic": 0.5}, "2020-01"), fold(2021, {"ic": 0.25}), fold(2022, {"ic": 0.125})]
+    )
+    second = await client.register(
+        name,
+        MODEL,
+        folds=[
+            fold(2020, {"ic": 1.0}, "2020-07"),
+            fold(2021, {"ic": 0.75, "mse": 2.0}, "2021-01"),
+            fold(2022, {"ic": 0.375}),
+        ],
+    )
+    bare = await client.register(name, MODEL)
+    found = await client.compare_folds([first, second, bare])
+    values = {(row.fold, row.test_from, row.metric): dict(row.values) for row in found.rows}
+    a, b = str(first.ref), str(second.ref)
+    assert values == {
+        ("2020", "2020-01", "ic"): {a: 0.5},
+        ("2020", "2020-07", "ic"): {b: 1.0},  # The same name, but another test window.
+        ("2021", "2021-01", "ic"): {a: 0.25, b: 0.75},  # One of them has no window.
+        ("2021", "2021-01", "mse"): {b: 2.0},
+        ("2022", "", "ic"): {a: 0.125, b: 0.375},
+    }
+    own, other = found.summary(a, "ic"), found.summary(second.ref, "ic")
+    assert (own.folds, own.difference, own.paired_folds) == (3, None, 0)
+    assert own.mean == pytest.approx(0.875 / 3)
+    assert own.deviation == pytest.approx(np.std([0.5, 0.25, 0.125], ddof=1))
+    assert other.paired_folds == 2
+    assert other.difference == pytest.approx(0.375)
+    assert other.difference_deviation == pytest.approx(np.std([0.5, 0.25], ddof=1))
+    assert found.summary(b, "mse").difference is None
+    assert list(found.to_pandas().columns) == ["fold", "test_from", "test_until", "metric", a, b, str(bare.ref)]
+    turned = await client.compare_folds([first, second], baseline=second)
+    assert turned.summary(a, "ic").difference == pytest.approx(-0.375)
+    with pytest.raises(KeyError):
+        found.summary(bare.ref, "ic")
+    for versions, baseline, message in (
+        ([], None, "names no version"),
+        ([first, first], None, "names a version twice"),
+        ([first], second, "is not among the versions"),
+        ([bare], None, "were registered without folds"),
+    ):
+        with pytest.raises(errors.InvalidField, match=message):
+            await client.compare_folds(versions, baseline=baseline)

@@ -14,7 +14,12 @@ from modelward.comparison import Metric, ModelKind, Verdict
 from modelward.drift import DriftThresholds
 from modelward.lifecycle import VersionRef
 from modelward_server.comparison.scoring import choose_metrics, score_runs
-from modelward_server.comparison.trading_returns import add_trading_returns, deflated_sharpes
+from modelward_server.comparison.trading_returns import (
+    TradingColumns,
+    TradingTerms,
+    add_trading_returns,
+    deflated_sharpes,
+)
 from modelward_server.comparison.verdict import Evaluation, EvaluationTerms, evaluate
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import decide as decide_drift
@@ -58,7 +63,7 @@ def numbers(values: Floats) -> Run:
 def judged(runs: dict[VersionRef, Run], truth: Any, returns: Floats | None = None) -> Evaluation:
     scored = score_runs(runs, truth)
     if returns is not None:
-        scored = add_trading_returns(scored, {}, returns, 0.0, 252.0)
+        scored, _ = add_trading_returns(scored, {}, TradingColumns(returns, None, None), TradingTerms(0.0, 252.0))
     metrics, primary, _ = choose_metrics([], None, list(scored.values()))
     deflated_sharpes(scored, {"model": 3})
     return evaluate(scored, EvaluationTerms(metrics, primary, OLD, 0.0, 0.95, 1.0, seed=0))

@@ -11,19 +11,23 @@ from typing import Any, Literal
 
 from modelward._backtest import trials_to_proto
 from modelward._coerce import AnyVersion, as_names, as_ref
-from modelward._comparing import as_metric, feature_columns, put_data
+from modelward._comparing import feature_columns, put_data, put_metrics
 from modelward._segments import as_segments
 from modelward._sync.uploading import Uploading
 from modelward._transfers import MESSAGE_BYTES
-from modelward.comparison import Comparison, ComparisonProgress, Metric, ModelBenchmark
-from modelward.errors import ModelwardError, UnexpectedError
+from modelward.comparison import AnyMetric, Comparison, ComparisonProgress, ModelBenchmark
+from modelward.errors import FieldViolation, InvalidField, ModelwardError, UnexpectedError
+from modelward.folds import FoldComparison, check_fold_versions, tabulate_folds
+from modelward.lifecycle import ModelVersion, VersionRef
 from modelward.paging import Pager
 from modelward.shared.convert.benchmark import benchmark_from_proto
 from modelward.shared.convert.common import ref_to_proto, report_format_to_proto, seconds_to_proto, time_to_proto
-from modelward.shared.convert.comparison import comparison_from_proto, metric_to_proto, progress_from_proto
+from modelward.shared.convert.comparison import comparison_from_proto, progress_from_proto
+from modelward.shared.convert.lifecycle import version_from_proto
 from modelward.shared.convert.segments import segments_to_proto
 from modelward.shared.retry import Attempts
 from modelward.v1 import comparison_pb2 as pb
+from modelward.v1 import lifecycle_pb2
 
 COMPARE_TIMEOUT_SECONDS = 900.0
 """Default timeout of a comparison, which loads and runs models one after the other."""
@@ -46,8 +50,11 @@ class Comparisons(Uploading):
         returns: Any = None,
         cost_bps: float = 0.0,
         periods_per_year: float = 252.0,
-        metrics: Sequence[Metric | str] = (),
-        primary: Metric | str | None = None,
+        portfolio_weights: Any = None,
+        equal_risk_times: int = 0,
+        metrics: Sequence[AnyMetric | str] = (),
+        primary: AnyMetric | str | None = None,
+        sample_weights: Any = None,
         quantile: float = 0.5,
         baseline: AnyVersion | None = None,
         margin: float = 0.0,
@@ -72,22 +79,33 @@ class Comparisons(Uploading):
                 an array. Columns are matched by the names that a model was trained with, where it knows them. Without
                 `time` rows are assumed to be in time order. None when all versions have predictions. Or the URI of
                 Parquet files that the server may read, or the path of a Parquet file, a `pathlib.Path`, which is
-                uploaded as it is; then `y`, `returns`, `ids`, `time` and `group` are names of its columns.
+                uploaded as it is; then `y`, `returns`, `portfolio_weights`, `sample_weights`, `ids`, `time` and `group`
+                are names of its columns.
             y: the labels, shape (rows,): classes or finite numbers, none missing.
             predictions: predictions made elsewhere, by version; these versions are not run, and must not be repeated in
                 `versions`. A sequence has one prediction for each row. A table has the columns `id` and `prediction`,
                 for classes optionally `probability` (of the greater of two) or `probability:CLASS` for each, and
-                optionally `position`; its rows are joined by their ids, and rows that a version lacks are excluded for
-                all. Where `X` is a URI they are tables.
+                optionally `position` and `return`, and metrics of your own: `loss:NAME` and `gain:NAME` with a value
+                for each row, `time_loss:NAME` and `time_gain:NAME` with one for each time. Its rows are joined by their
+                ids, and rows that a version lacks are excluded for all. Where `X` is a URI they are tables.
             ids: of the rows of `X` and `y`, each once; numbered from 0 by default. Text, whole numbers (7, 7.0 and "7"
                 are the same), UUIDs, dates or times; none missing.
             returns: the return of a position of 1 over each row, as a share, shape (rows,), for the trading metrics.
-                Positions are those sent, or else the signs of the predictions.
+                Positions are those sent, or else the signs of the predictions; a version that sends a column `return`
+                has these returns instead.
             cost_bps: transaction cost of changing the position by 1, in basis points.
             periods_per_year: number of rows per year.
-            metrics: the metrics to compute; when empty all that apply and are not only computed on request.
+            portfolio_weights: the weight of each position in the portfolio of its time, as a share of the capital,
+                shape (rows,); at least 0. By default the rows of a time have equal shares.
+            equal_risk_times: weight positions by equal risk: in inverse proportion to the standard deviation of so many
+                returns of the same group that were known before the time. A group with fewer has no position. Needs
+                `time` and `group`; 0 for equal shares.
+            metrics: the metrics to compute, among them your own, such as `loss:slippage`; when empty all that apply and
+                are not only computed on request.
             primary: the deciding metric; by default the first of `metrics`, or accuracy for classes and MSE for
                 numbers.
+            sample_weights: the weight of each row in the metrics, as scikit-learn's `sample_weight`, shape (rows,); at
+                least 0. Metrics of the times, such as `sharpe` and `rank_ic`, take none.
             quantile: the quantile that the predictions estimate, above 0 and below 1, for the metric `pinball`.
             baseline: the version to compare with; the version in production by default, or else the first.
             margin: how much worse than the baseline is still acceptable, in the primary metric's own unit.
@@ -139,8 +157,6 @@ class Comparisons(Uploading):
         named += [ref for ref in map(as_ref, sent) if ref not in named]
         request = pb.CompareModelsRequest(
             versions=map(ref_to_proto, named),
-            metrics=[metric_to_proto(as_metric(metric, "metrics")) for metric in metrics],
-            primary_metric=metric_to_proto(None if primary is None else as_metric(primary, "primary")),
             baseline=None if baseline is None else ref_to_proto(as_ref(baseline)),
             margin=margin,
             confidence_level=confidence_level,
@@ -150,10 +166,13 @@ class Comparisons(Uploading):
             cost_bps=cost_bps,
             periods_per_year=periods_per_year,
             quantile=quantile,
+            equal_risk_times=equal_risk_times,
             trials=trials_to_proto(trials),
             segments=segments_to_proto(as_segments("", regimes)),
         )
-        put_data(request, X, y, returns, ids, sent, as_names(ignore, "ignore"), time, group, by)
+        put_metrics(request, metrics, primary)
+        columns = {"returns": returns, "portfolio_weights": portfolio_weights, "sample_weights": sample_weights}
+        put_data(request, X, y, ids, sent, as_names(ignore, "ignore"), time, group, by, columns)
         if isinstance(X, Path):
             request.data.blob = self._upload_file(X, timeout)
         if request.ByteSize() > MESSAGE_BYTES:
@@ -227,6 +246,45 @@ class Comparisons(Uploading):
             self._upload_tables([request.data], timeout)
         answer = self._call(self._comparison.BenchmarkModels, request, timeout)
         return list(map(benchmark_from_proto, answer.benchmarks))
+
+    def compare_folds(self, versions: Sequence[AnyVersion], *, baseline: AnyVersion | None = None) -> FoldComparison:
+        """Set the fold tables with which versions were registered side by side.
+
+        Folds of two versions are the same if they have the same name and, where both recorded one, the same test
+        window.
+
+        Args:
+            versions: at least one, of one model or of several, as for `compare`.
+            baseline: the version from which differences are taken; by default the first.
+
+        Returns:
+            The folds, and for each version and metric the mean, the standard deviation and the paired difference from
+            the baseline over the folds that both have.
+
+        Raises:
+            VersionNotFound, ModelNotFound: a version does not exist.
+            InvalidField: no version is named, one is named twice, the baseline is none of them, or none has folds.
+
+        Examples:
+            >>> folds = [ValidationFold("2022", {"ic": 0.03}), ValidationFold("2023", {"ic": 0.01})]
+            >>> v = mw.register("spx-folds", model, folds=folds)
+            >>> w = mw.register("spx-folds", model, folds=[ValidationFold("2023", {"ic": 0.02})])
+            >>> found = mw.compare_folds([v, w])
+            >>> print(found.summary(w, "ic").difference, found.summary(v, "ic").mean)
+            0.01 0.02
+        """
+        refs = [as_ref(version) for version in versions]
+        first = None if baseline is None else as_ref(baseline)
+        check_fold_versions(refs, first)
+        found = [self._version_with_folds(ref) for ref in refs]
+        table = tabulate_folds(found, first)
+        if not table.rows:
+            raise InvalidField(FieldViolation("versions", "were registered without folds; give them to `register`"))
+        return table
+
+    def _version_with_folds(self, ref: VersionRef) -> ModelVersion:
+        request = lifecycle_pb2.GetModelVersionRequest(version=ref_to_proto(ref))
+        return version_from_proto((self._call(self._lifecycle.GetModelVersion, request)).version)
 
     def get_comparison(self, comparison_id: str) -> Comparison:
         """Return a stored comparison.

@@ -45,6 +45,7 @@ SECTIONS = {
         "performance": "performance",
         "compare": "comparison",
         "comparisons": "comparison",
+        "folds": "folds",
         "benchmark": "comparison",
         "ab": "abtest",
     },

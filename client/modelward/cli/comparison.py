@@ -15,10 +15,12 @@ from modelward.cli.options import BY, DATA, GROUP, IGNORE, TIME, FileOrUri, limi
 from modelward.cli.output import Cells, Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
+from modelward.cli.trials import TRIALS, read_trials
+from modelward.comparison import AnyMetric
 from modelward.shared.figures import difference, metric, probability, statistic
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
 
 @click.command()
@@ -36,6 +38,16 @@ if TYPE_CHECKING:
 @click.option("--horizon", type=click.IntRange(1), default=1, metavar="TIMES", help="How many times a label reaches.")
 @click.option("--primary", type=click.Choice([metric.value for metric in Metric]), help="The metric that decides.")
 @click.option("--baseline", metavar="MODEL/VERSION", help="By default that in production, or else the first.")
+@click.option("--sample-weights", metavar="COLUMN", help="The column with the weight of each row in the metrics.")
+@click.option("--cost-bps", type=click.FloatRange(0), default=0.0, help="Cost of changing the position by 1.")
+@click.option("--portfolio-weights", metavar="COLUMN", help="The column with each position's share of the capital.")
+@click.option(
+    "--equal-risk",
+    type=click.IntRange(2),
+    metavar="TIMES",
+    help="Weight positions by 1 / volatility of so many earlier returns.",
+)
+@TRIALS
 @SAVE
 @remote
 def compare(
@@ -54,6 +66,11 @@ def compare(
     horizon: int,
     primary: str | None,
     baseline: str | None,
+    sample_weights: str | None,
+    cost_bps: float,
+    portfolio_weights: str | None,
+    equal_risk: int | None,
+    trials: str,
     save: Path | None,
 ) -> None:
     """Compare versions on test data, with statistical significance.
@@ -62,13 +79,22 @@ def compare(
     may read. Rows are sorted by the columns that --time and --group name; without them they are taken to be in order
     of time. --by, --period and --closure add a result for each segment of the rows.
     """
-    sent = (
-        {"X": data, "y": label, "returns": returns, "ignore": ignore}
-        if isinstance(data, str)
-        else _columns(data, label, returns, ignore)
-    )
+    columns = {"y": label, "returns": returns}
+    columns |= {"portfolio_weights": portfolio_weights, "sample_weights": sample_weights}
+    sent = {"X": data, **columns, "ignore": ignore} if isinstance(data, str) else _columns(data, columns, ignore)
     keys = {"time": time, "group": group, "by": by, "regimes": dict((*periods, *closures))}
-    comparison = _compared(client, versions, **sent, **keys, primary=primary, baseline=baseline, horizon=horizon)
+    comparison = _compared(
+        client,
+        versions,
+        **sent,
+        **keys,
+        primary=primary,
+        baseline=baseline,
+        horizon=horizon,
+        cost_bps=cost_bps,
+        equal_risk_times=equal_risk or 0,
+        trials=read_trials(trials),
+    )
     if save:
         render_to(client, comparison.comparison_id, save)
     _show(out, comparison)
@@ -139,16 +165,16 @@ def comparisons(client: Client, out: Output, model: str, limit: int) -> None:
     )
 
 
-def _columns(data: Path, label: str, returns: str | None, ignore: tuple[str, ...]) -> dict[str, Any]:
-    """Read a file, and return its columns as arguments of a comparison."""
+def _columns(data: Path, columns: "Mapping[str, str | None]", ignore: tuple[str, ...]) -> dict[str, Any]:
+    """Read a file, and return its columns as arguments of a comparison; `columns` names those with one of their own."""
     table = read_table(data, ignore=ignore)
-    names = {name for name in (label, returns) if name}
+    names = {name for name in columns.values() if name}
     if missing := names.difference(table.column_names):
         raise click.UsageError(
             f"{data} has no column {min(missing)!r}; its columns are {', '.join(table.column_names)}"
         )
-    positions = table[returns] if returns else None
-    return {"X": table.drop_columns(sorted(names)), "y": table[label], "returns": positions}
+    found = {argument: table[name] for argument, name in columns.items() if name}
+    return {"X": table.drop_columns(sorted(names)), **found}
 
 
 def _compared(client: Client, versions: tuple[str, ...], **asked: Any) -> Comparison:
@@ -172,6 +198,7 @@ def _show(out: Output, comparison: Comparison) -> None:
         "primary metric": comparison.primary_metric,
         "baseline": str(comparison.baseline),
         "comparison": comparison.comparison_id,
+        "backtest": comparison.overfitting.summary if comparison.overfitting else "",
     }
     notes = (Text(f"note: {note}", "dim") for note in comparison.notes)
     failures = (
@@ -209,14 +236,21 @@ def _table(comparison: Comparison) -> Cells:
     return make_table(["", *(str(result.version) for result in ran)], _rows(ran, comparison.primary_metric))
 
 
-def _rows(ran: list[ModelResult], primary: Metric) -> "Iterator[list[object]]":
+def _rows(ran: list[ModelResult], primary: AnyMetric) -> "Iterator[list[object]]":
     for estimate in ran[0].metrics:
         style = "bold" if estimate.metric == primary else ""
         figures = (result[estimate.metric] for result in ran)
         yield [Text(estimate.metric, style), *(Cell(figure, Text(metric(figure), style)) for figure in figures)]
     yield ["ms per row, median", *(_latency(result, "row_p50") for result in ran)]
     yield ["ms per row, p99", *(_latency(result, "row_p99") for result in ran)]
+    if any(result.cost_curve for result in ran):
+        yield ["break-even cost, bp", *(_break_even(result) for result in ran)]
     yield ["verdict against baseline", *(result.verdict or "" for result in ran)]
+
+
+def _break_even(result: ModelResult) -> Cell | str:
+    cost = result.cost_curve.break_even_bps if result.cost_curve else None
+    return "" if cost is None else Cell(cost, metric(cost))
 
 
 def _latency(result: ModelResult, span: str) -> Cell | str:

@@ -13,6 +13,7 @@ from modelward.cli.options import GROUP, IGNORE, TIME, Measurement, pairs, stage
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
+from modelward.cli.trials import TRIALS, read_trials
 from modelward.shared.figures import metric
 from modelward.signature import Signature
 
@@ -156,12 +157,7 @@ def _show_version(out: Output, version: ModelVersion) -> None:
 @IGNORE
 @TIME
 @GROUP
-@click.option(
-    "--trials",
-    default="",
-    metavar="NUMBER|DATA",
-    help="The configurations that were tried: their number, or a file with the returns of each as a column.",
-)
+@TRIALS
 @remote
 def register(
     client: Client,
@@ -190,18 +186,9 @@ def register(
         ignore=ignore,
         time=time,
         group=group,
-        trials=_tried(trials) if trials else None,
+        trials=read_trials(trials),
     )
     out.say(version, f"{version} is registered, in training")
-
-
-def _tried(trials: str) -> Any:
-    """Return a number of trials, or the table of their returns."""
-    if trials.isdecimal():
-        return int(trials)
-    if not Path(trials).is_file():
-        raise click.BadParameter(f"{trials!r} is neither a number nor a file", param_hint="--trials")
-    return read_table(Path(trials))
 
 
 @click.command()

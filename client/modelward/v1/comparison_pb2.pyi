@@ -119,6 +119,8 @@ class _MetricEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Metric.ValueTy
     """Trading, with returns, on request: break-even cost in basis points of changing the position by 1: the return before
     costs divided by the turnover. Higher is better.
     """
+    METRIC_DAY_HIT_RATE: _Metric.ValueType  # 28
+    """Trading, with returns, on request: hit rate of days, the share of times with a net return above 0. Higher is better."""
 
 class Metric(_Metric, metaclass=_MetricEnumTypeWrapper):
     """Metric of predictions."""
@@ -212,6 +214,8 @@ METRIC_BREAK_EVEN_COST: Metric.ValueType  # 27
 """Trading, with returns, on request: break-even cost in basis points of changing the position by 1: the return before
 costs divided by the turnover. Higher is better.
 """
+METRIC_DAY_HIT_RATE: Metric.ValueType  # 28
+"""Trading, with returns, on request: hit rate of days, the share of times with a net return above 0. Higher is better."""
 Global___Metric: _TypeAlias = Metric  # noqa: Y015
 
 class _SignificanceTest:
@@ -401,6 +405,11 @@ class CompareModelsRequest(_message.Message):
     GROUP_COLUMN_FIELD_NUMBER: _builtins.int
     TRIALS_FIELD_NUMBER: _builtins.int
     QUANTILE_FIELD_NUMBER: _builtins.int
+    PORTFOLIO_WEIGHTS_FIELD_NUMBER: _builtins.int
+    EQUAL_RISK_TIMES_FIELD_NUMBER: _builtins.int
+    SAMPLE_WEIGHTS_FIELD_NUMBER: _builtins.int
+    CUSTOM_METRICS_FIELD_NUMBER: _builtins.int
+    CUSTOM_PRIMARY_METRIC_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
     HORIZON_FIELD_NUMBER: _builtins.int
     label: _builtins.str
@@ -442,6 +451,21 @@ class CompareModelsRequest(_message.Message):
     """
     quantile: _builtins.float
     """The quantile that the predictions estimate, for METRIC_PINBALL. 0: 0.5, the median."""
+    portfolio_weights: _builtins.str
+    """The column of `data` with the weight of each position in the portfolio of its time, as a share of the capital: at
+    least 0. Not to be combined with `equal_risk_times`. Empty: equal shares. Not a weight of rows in the metrics.
+    """
+    equal_risk_times: _builtins.int
+    """Weight positions by equal risk: the shares of a time are in proportion to 1 / the standard deviation of the last
+    `equal_risk_times` returns of the same group that were known before the time, and sum to 1. A group with fewer known
+    returns has no share. 0: equal shares.
+    """
+    sample_weights: _builtins.str
+    """The column of `data` with the weight of each row in the metrics, at least 0: as scikit-learn's `sample_weight`.
+    Metrics of the times, such as the Sharpe ratio and the rank IC, take none. Empty: 1 each.
+    """
+    custom_primary_metric: _builtins.str
+    """The primary metric, if it is one of the user's own. Empty: `primary_metric`."""
     horizon: _builtins.int
     """The number of times over which a label reaches, such as 5 for the return over five days with one time a day: labels
     of neighbouring times then overlap and depend on each other, so blocks are at least as long. 0 means 1.
@@ -479,6 +503,12 @@ class CompareModelsRequest(_message.Message):
         """
 
     @_builtins.property
+    def custom_metrics(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Metrics of the user's own, after `metrics`: columns that the predictions of all versions have, such as
+        "loss:slippage". If both lists are empty, all that all versions have are computed.
+        """
+
+    @_builtins.property
     def segments(self) -> _common_pb2.Segments:
         """Segments of the rows, on each of which the versions are compared by the primary metric too."""
 
@@ -506,12 +536,17 @@ class CompareModelsRequest(_message.Message):
         group_column: _builtins.str = ...,
         trials: _common_pb2.BacktestTrials | None = ...,
         quantile: _builtins.float = ...,
+        portfolio_weights: _builtins.str = ...,
+        equal_risk_times: _builtins.int = ...,
+        sample_weights: _builtins.str = ...,
+        custom_metrics: _abc.Iterable[_builtins.str] | None = ...,
+        custom_primary_metric: _builtins.str = ...,
         segments: _common_pb2.Segments | None = ...,
         horizon: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "data", b"data", "segments", b"segments", "trials", b"trials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "block_rows", b"block_rows", "confidence_level", b"confidence_level", "cost_bps", b"cost_bps", "data", b"data", "group_column", b"group_column", "horizon", b"horizon", "id", b"id", "ignored_columns", b"ignored_columns", "label", b"label", "margin", b"margin", "metrics", b"metrics", "periods_per_year", b"periods_per_year", "predictions", b"predictions", "primary_metric", b"primary_metric", "quantile", b"quantile", "request_id", b"request_id", "returns", b"returns", "seed", b"seed", "segments", b"segments", "time_column", b"time_column", "trials", b"trials", "versions", b"versions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "block_rows", b"block_rows", "confidence_level", b"confidence_level", "cost_bps", b"cost_bps", "custom_metrics", b"custom_metrics", "custom_primary_metric", b"custom_primary_metric", "data", b"data", "equal_risk_times", b"equal_risk_times", "group_column", b"group_column", "horizon", b"horizon", "id", b"id", "ignored_columns", b"ignored_columns", "label", b"label", "margin", b"margin", "metrics", b"metrics", "periods_per_year", b"periods_per_year", "portfolio_weights", b"portfolio_weights", "predictions", b"predictions", "primary_metric", b"primary_metric", "quantile", b"quantile", "request_id", b"request_id", "returns", b"returns", "sample_weights", b"sample_weights", "seed", b"seed", "segments", b"segments", "time_column", b"time_column", "trials", b"trials", "versions", b"versions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -533,7 +568,11 @@ class Predictions(_message.Message):
     def data(self) -> _common_pb2.Dataset:
         """A table with the id column and "prediction": a number, or a class. For classes it may contain their probabilities:
         "probability" for the greater of two classes, or one column for each class, such as "probability:up". It may
-        contain "position" for the trading metrics; without it the position is the sign of the prediction.
+        contain "position" for the trading metrics; without it the position is the sign of the prediction. It may contain
+        "return", the version's own return of a position of 1, which counts instead of the column `returns` of the request.
+        Metrics of the user's own are columns with one value for each row, whose mean is the metric: "loss:NAME" if lower is
+        better, "gain:NAME" if higher is better. "time_loss:NAME" and "time_gain:NAME" have one value for each time, the same
+        in all of its rows, which counts once.
         """
 
     def __init__(
@@ -631,6 +670,7 @@ class Comparison(_message.Message):
     SPA_P_VALUE_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
     OVERFITTING_FIELD_NUMBER: _builtins.int
+    CUSTOM_PRIMARY_METRIC_FIELD_NUMBER: _builtins.int
     SEGMENTS_FIELD_NUMBER: _builtins.int
     SEGMENT_ADJUSTMENT_FIELD_NUMBER: _builtins.int
     comparison_id: _builtins.str
@@ -649,6 +689,8 @@ class Comparison(_message.Message):
     """Whether any version is better than the baseline: the test for superior predictive ability of Hansen (2005), with
     its consistent p-value. Absent for metrics that are not a mean over the rows.
     """
+    custom_primary_metric: _builtins.str
+    """The primary metric, if it is one of the user's own; `primary_metric` is then unspecified."""
     segment_adjustment: _common_pb2.SegmentAdjustment.ValueType
     """How the p-values of the segments were adjusted."""
     @_builtins.property
@@ -721,12 +763,13 @@ class Comparison(_message.Message):
         spa_p_value: _builtins.float | None = ...,
         window: _common_pb2.TimeWindow | None = ...,
         overfitting: _common_pb2.Overfitting | None = ...,
+        custom_primary_metric: _builtins.str = ...,
         segments: _abc.Iterable[Global___SegmentComparison] | None = ...,
         segment_adjustment: _common_pb2.SegmentAdjustment.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_spa_p_value", b"_spa_p_value", "baseline", b"baseline", "best", b"best", "conclusion", b"conclusion", "created_at", b"created_at", "overfitting", b"overfitting", "resampling", b"resampling", "spa_p_value", b"spa_p_value", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spa_p_value", b"_spa_p_value", "baseline", b"baseline", "best", b"best", "comparison_id", b"comparison_id", "conclusion", b"conclusion", "confidence_set", b"confidence_set", "created_at", b"created_at", "created_by", b"created_by", "kind", b"kind", "label", b"label", "notes", b"notes", "overfitting", b"overfitting", "primary_metric", b"primary_metric", "resampling", b"resampling", "results", b"results", "rows", b"rows", "segment_adjustment", b"segment_adjustment", "segments", b"segments", "spa_p_value", b"spa_p_value", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_spa_p_value", b"_spa_p_value", "baseline", b"baseline", "best", b"best", "comparison_id", b"comparison_id", "conclusion", b"conclusion", "confidence_set", b"confidence_set", "created_at", b"created_at", "created_by", b"created_by", "custom_primary_metric", b"custom_primary_metric", "kind", b"kind", "label", b"label", "notes", b"notes", "overfitting", b"overfitting", "primary_metric", b"primary_metric", "resampling", b"resampling", "results", b"results", "rows", b"rows", "segment_adjustment", b"segment_adjustment", "segments", b"segments", "spa_p_value", b"spa_p_value", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__spa_p_value: _TypeAlias = _typing.Literal["spa_p_value"]  # noqa: Y015
     _WhichOneofArgType__spa_p_value: _TypeAlias = _typing.Literal["_spa_p_value", b"_spa_p_value"]  # noqa: Y015
@@ -836,6 +879,7 @@ class ModelResult(_message.Message):
     FAILURE_FIELD_NUMBER: _builtins.int
     CONFIDENCE_SET_P_VALUE_FIELD_NUMBER: _builtins.int
     DEFLATED_SHARPE_FIELD_NUMBER: _builtins.int
+    COST_CURVE_FIELD_NUMBER: _builtins.int
     verdict: Global___Verdict.ValueType
     """Its verdict relative to the baseline by the primary metric; unspecified for the baseline itself and if it failed."""
     failure: _builtins.str
@@ -864,6 +908,10 @@ class ModelResult(_message.Message):
         returns.
         """
 
+    @_builtins.property
+    def cost_curve(self) -> Global___CostCurve:
+        """Its Sharpe ratio over the cost; absent without returns."""
+
     def __init__(
         self,
         *,
@@ -875,16 +923,73 @@ class ModelResult(_message.Message):
         failure: _builtins.str = ...,
         confidence_set_p_value: _builtins.float | None = ...,
         deflated_sharpe: Global___DeflatedSharpe | None = ...,
+        cost_curve: Global___CostCurve | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_set_p_value", b"_confidence_set_p_value", "confidence_set_p_value", b"confidence_set_p_value", "deflated_sharpe", b"deflated_sharpe", "latency", b"latency", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_set_p_value", b"_confidence_set_p_value", "confidence_set_p_value", b"confidence_set_p_value", "cost_curve", b"cost_curve", "deflated_sharpe", b"deflated_sharpe", "latency", b"latency", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_set_p_value", b"_confidence_set_p_value", "confidence_set_p_value", b"confidence_set_p_value", "deflated_sharpe", b"deflated_sharpe", "differences", b"differences", "failure", b"failure", "latency", b"latency", "metrics", b"metrics", "verdict", b"verdict", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_set_p_value", b"_confidence_set_p_value", "confidence_set_p_value", b"confidence_set_p_value", "cost_curve", b"cost_curve", "deflated_sharpe", b"deflated_sharpe", "differences", b"differences", "failure", b"failure", "latency", b"latency", "metrics", b"metrics", "verdict", b"verdict", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence_set_p_value: _TypeAlias = _typing.Literal["confidence_set_p_value"]  # noqa: Y015
     _WhichOneofArgType__confidence_set_p_value: _TypeAlias = _typing.Literal["_confidence_set_p_value", b"_confidence_set_p_value"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence_set_p_value) -> _WhichOneofReturnType__confidence_set_p_value | None: ...
 
 Global___ModelResult: _TypeAlias = ModelResult  # noqa: Y015
+
+@_typing.final
+class CostCurve(_message.Message):
+    """The course of the Sharpe ratio over the cost of changing the position by 1."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BREAK_EVEN_BPS_FIELD_NUMBER: _builtins.int
+    POINTS_FIELD_NUMBER: _builtins.int
+    break_even_bps: _builtins.float
+    """The cost that takes the whole return, in basis points; absent if the positions do not change."""
+    @_builtins.property
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[Global___CostPoint]:
+        """The points, by ascending cost: from 0 to twice the highest break-even cost of the compared versions."""
+
+    def __init__(
+        self,
+        *,
+        break_even_bps: _builtins.float | None = ...,
+        points: _abc.Iterable[Global___CostPoint] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_break_even_bps", b"_break_even_bps", "break_even_bps", b"break_even_bps"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_break_even_bps", b"_break_even_bps", "break_even_bps", b"break_even_bps", "points", b"points"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__break_even_bps: _TypeAlias = _typing.Literal["break_even_bps"]  # noqa: Y015
+    _WhichOneofArgType__break_even_bps: _TypeAlias = _typing.Literal["_break_even_bps", b"_break_even_bps"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__break_even_bps) -> _WhichOneofReturnType__break_even_bps | None: ...
+
+Global___CostCurve: _TypeAlias = CostCurve  # noqa: Y015
+
+@_typing.final
+class CostPoint(_message.Message):
+    """The Sharpe ratio at one cost."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COST_BPS_FIELD_NUMBER: _builtins.int
+    SHARPE_FIELD_NUMBER: _builtins.int
+    cost_bps: _builtins.float
+    """The cost, in basis points."""
+    sharpe: _builtins.float
+    """The annualized Sharpe ratio of the net returns."""
+    def __init__(
+        self,
+        *,
+        cost_bps: _builtins.float = ...,
+        sharpe: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_bps", b"cost_bps", "sharpe", b"sharpe"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___CostPoint: _TypeAlias = CostPoint  # noqa: Y015
 
 @_typing.final
 class DeflatedSharpe(_message.Message):
@@ -936,6 +1041,7 @@ class MetricEstimate(_message.Message):
     VALUE_FIELD_NUMBER: _builtins.int
     LOW_FIELD_NUMBER: _builtins.int
     HIGH_FIELD_NUMBER: _builtins.int
+    CUSTOM_METRIC_FIELD_NUMBER: _builtins.int
     metric: Global___Metric.ValueType
     """The metric."""
     value: _builtins.float
@@ -944,6 +1050,8 @@ class MetricEstimate(_message.Message):
     """Lower bound of its confidence interval."""
     high: _builtins.float
     """Upper bound of its confidence interval."""
+    custom_metric: _builtins.str
+    """The metric, if it is one of the user's own, such as "loss:slippage"; `metric` is then unspecified."""
     def __init__(
         self,
         *,
@@ -951,10 +1059,11 @@ class MetricEstimate(_message.Message):
         value: _builtins.float = ...,
         low: _builtins.float = ...,
         high: _builtins.float = ...,
+        custom_metric: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["high", b"high", "low", b"low", "metric", b"metric", "value", b"value"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["custom_metric", b"custom_metric", "high", b"high", "low", b"low", "metric", b"metric", "value", b"value"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -974,6 +1083,7 @@ class MetricDifference(_message.Message):
     ADJUSTED_P_VALUE_FIELD_NUMBER: _builtins.int
     TEST_FIELD_NUMBER: _builtins.int
     STATISTIC_FIELD_NUMBER: _builtins.int
+    CUSTOM_METRIC_FIELD_NUMBER: _builtins.int
     metric: Global___Metric.ValueType
     """The metric."""
     difference: _builtins.float
@@ -990,6 +1100,8 @@ class MetricDifference(_message.Message):
     """The test."""
     statistic: _builtins.float
     """The test statistic; 0 for the bootstrap, which has none."""
+    custom_metric: _builtins.str
+    """The metric, if it is one of the user's own; `metric` is then unspecified."""
     def __init__(
         self,
         *,
@@ -1001,10 +1113,11 @@ class MetricDifference(_message.Message):
         adjusted_p_value: _builtins.float = ...,
         test: Global___SignificanceTest.ValueType = ...,
         statistic: _builtins.float = ...,
+        custom_metric: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_p_value", b"adjusted_p_value", "difference", b"difference", "high", b"high", "low", b"low", "metric", b"metric", "p_value", b"p_value", "statistic", b"statistic", "test", b"test"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjusted_p_value", b"adjusted_p_value", "custom_metric", b"custom_metric", "difference", b"difference", "high", b"high", "low", b"low", "metric", b"metric", "p_value", b"p_value", "statistic", b"statistic", "test", b"test"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

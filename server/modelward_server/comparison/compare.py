@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from modelward.backtest import Overfitting
 from modelward.comparison import (
+    AnyMetric,
     ComparisonProgress,
+    CostCurve,
     DeflatedSharpe,
     Latency,
-    Metric,
     ModelKind,
     ModelResult,
     SegmentComparison,
@@ -26,10 +27,17 @@ from modelward.formats import formats
 from modelward.kinds import without_times
 from modelward.lifecycle import ArtifactFile, ModelVersion, Stage, VersionRef
 from modelward.segments import SegmentAdjustment, Segments
+from modelward_server.comparison.cost_curve import cost_curves
+from modelward_server.comparison.custom_metrics import add_custom_metrics, add_sample_weights
 from modelward_server.comparison.prediction_alignment import SentPredictions, align, read_predictions
-from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column
+from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column, split_named
 from modelward_server.comparison.segments import compare_segments, part_of
-from modelward_server.comparison.trading_returns import add_trading_returns, deflated_sharpes
+from modelward_server.comparison.trading_returns import (
+    TradingColumns,
+    TradingTerms,
+    add_trading_returns,
+    deflated_sharpes,
+)
 from modelward_server.comparison.verdict import Evaluation, EvaluationTerms, evaluate
 from modelward_server.drift.row_order import ASSUMED, NO_KEYS, RowKeys, panel_of, window_of
 from modelward_server.drift.row_segments import RowSegments, column_names, divide
@@ -55,9 +63,9 @@ class ComparisonRequest:
 
     versions: Sequence[VersionRef]
     label: str = DEFAULT_LABEL
-    metrics: Sequence[Metric] = ()
+    metrics: Sequence[AnyMetric] = ()
     """Empty: all that apply."""
-    primary: Metric | None = None
+    primary: AnyMetric | None = None
     """None: the first of the metrics."""
     baseline: VersionRef | None = None
     """None: the version in production, or the first if none of them is."""
@@ -82,18 +90,43 @@ class ComparisonRequest:
     periods_per_year: float = DEFAULT_PERIODS
     quantile: float = DEFAULT_QUANTILE
     """The quantile that the predictions estimate, for the quantile loss."""
+    portfolio_weights: str = ""
+    """The column with the share of the capital of each position; empty: equal shares, or equal risk."""
+    equal_risk_times: int = 0
+    """The number of returns from which the volatilities of equal risk are estimated; 0: no equal risk."""
+    sample_weights: str = ""
+    """The column with the weight of each row in the metrics; empty: 1 each."""
 
     def check(self) -> None:
-        """Validate that the baseline is among the compared versions.
+        """Validate that the baseline is among the compared versions, and that one kind of weights is given.
 
         Raises:
-            InvalidField: it is not; the message names the versions that are.
+            InvalidField: it is not; the message names the versions that are. Or there are two kinds of weights.
         """
+        if self.portfolio_weights and self.equal_risk_times:
+            fix = "cannot be combined with equal_risk_times; give one of them"
+            raise InvalidField(FieldViolation("portfolio_weights", fix))
         if self.baseline is not None and self.baseline not in self.versions:
             names = ", ".join(map(str, self.versions))
             raise InvalidField(
                 FieldViolation("baseline", f"{self.baseline} is not among the compared versions; choose one of {names}")
             )
+
+    @property
+    def trading_terms(self) -> TradingTerms:
+        """How positions become the returns of a portfolio."""
+        return TradingTerms(self.cost_bps, self.periods_per_year, self.equal_risk_times, self.horizon)
+
+    @property
+    def values(self) -> set[str]:
+        """The named columns with values of the rows: labels, returns and weights."""
+        return {self.label, self.returns, self.portfolio_weights, self.sample_weights} - {""}
+
+    @property
+    def columns(self) -> set[str]:
+        """The named columns of the test data that are not features, without those of times and groups."""
+        by = self.segments.column if self.segments else ""
+        return {*self.values, self.id, by} - {""}
 
 
 @dataclass(frozen=True)
@@ -104,7 +137,7 @@ class ComparisonResult:
     rows: int
     label: str
     baseline: VersionRef
-    primary: Metric
+    primary: AnyMetric
     results: tuple[ModelResult, ...]
     """The best by the primary metric first, those that failed last."""
     evaluation: Evaluation
@@ -120,6 +153,8 @@ class _Prepared:
     """The prepared inputs: labels, features, returns and the predictions that were sent.
 
     Attributes:
+        weights: the share of the capital of each row; None if no column is named.
+        sample_weights: the weight of each row in the metrics, likewise.
         panel: the times and groups of the rows; None without a time.
         window: the same, as they are shown.
         segments: the segments of the rows; None without any.
@@ -128,6 +163,8 @@ class _Prepared:
     truth: NDArray[Any]
     features: Columns
     returns: NDArray[Any] | None
+    weights: NDArray[Any] | None
+    sample_weights: NDArray[Any] | None
     sent: Mapping[VersionRef, SentPredictions]
     left_out: int
     panel: Panel | None
@@ -202,12 +239,12 @@ class RunningComparison:
             columns, tables, left_out = aligned.columns, aligned.predictions, aligned.left_out
         panel, window = panel_of(columns, self.keys), window_of(columns, self.keys)
         segments = None if request.segments is None else divide(columns, self.keys, request.segments)
-        others = {request.id, *column_names(columns, self.keys, request.segments)} - {request.label, request.returns}
+        others = {request.id, *column_names(columns, self.keys, request.segments)} - request.values
         columns = {name: values for name, values in columns.items() if name not in others}
         truth, features = split_column(columns, request.label, "label")
-        returns = None
-        if request.returns:
-            returns, features = split_column(features, request.returns, "returns")
+        returns, features = split_named(features, request.returns, "returns")
+        weights, features = split_named(features, request.portfolio_weights, "portfolio_weights")
+        sample_weights, features = split_named(features, request.sample_weights, "sample_weights")
         features = without_times(features)
         if runs and not features:
             raise InvalidField(FieldViolation("data", "has no column of features; send those too"))
@@ -215,7 +252,7 @@ class RunningComparison:
             version: read_predictions(table, truth, f"predictions[{number}].data")
             for number, (version, table) in enumerate(tables.items())
         }
-        return _Prepared(truth, features, returns, sent, left_out, panel, window, segments)
+        return _Prepared(truth, features, returns, weights, sample_weights, sent, left_out, panel, window, segments)
 
     async def _run(self, version: ModelVersion, file: ArtifactFile, features: Columns) -> Run:
         path = await asyncio.to_thread(self.blob_path, file.sha256)
@@ -236,8 +273,9 @@ class RunningComparison:
             version: replace(one, panel=panel, quantile=request.quantile)
             for version, one in score_runs(runs, work.truth).items()
         }
-        if work.returns is not None:
-            scored = add_trading_returns(scored, work.sent, work.returns, request.cost_bps, request.periods_per_year)
+        scored = add_custom_metrics(add_sample_weights(scored, work.sample_weights), work.sent)
+        trading = TradingColumns(work.returns, work.weights, work.panel)
+        scored, traded = add_trading_returns(scored, work.sent, trading, request.trading_terms)
         metrics, primary, notes = choose_metrics(request.metrics, request.primary, list(scored.values()))
         baseline = self._baseline(runs)
         terms = EvaluationTerms(
@@ -253,8 +291,9 @@ class RunningComparison:
         evaluation = evaluate(scored, terms)
         latencies = {version: run.latency for version, run in runs.items()}
         deflated = deflated_sharpes(scored, self.trials, self.overfitting)
-        results = _results(evaluation, latencies, deflated, failures)
-        all_notes = (*_left_out(work), *evaluation.notes, *notes, *self._assumed(work))
+        curves = cost_curves(scored, request.cost_bps)
+        results = _results(evaluation, latencies, deflated, curves, failures)
+        all_notes = (*_left_out(work), *evaluation.notes, *notes, *traded, *self._assumed(work))
         segments, adjustment = self._on_segments(scored, work, terms)
         rows = len(work.truth)
         kind = ModelKind.CLASSIFICATION if scored[baseline].classes else ModelKind.REGRESSION
@@ -276,14 +315,11 @@ class RunningComparison:
     def _on_segments(
         self, scored: Mapping[VersionRef, Scored], work: _Prepared, terms: EvaluationTerms
     ) -> tuple[tuple[SegmentComparison, ...], SegmentAdjustment | None]:
-        request, returns = self.request, work.returns
+        trading = TradingColumns(work.returns, work.weights, work.panel)
 
         def part(rows: NDArray[np.int64]) -> Mapping[VersionRef, Scored]:
             models = part_of(scored, rows)
-            if returns is None:
-                return models
-            costs = request.cost_bps, request.periods_per_year
-            traded = add_trading_returns(scored, work.sent, returns, *costs, rows)
+            traded, _ = add_trading_returns(scored, work.sent, trading, self.request.trading_terms, rows)
             return {one: replace(models[one], trading_returns=traded[one].trading_returns) for one in models}
 
         return ((), None) if work.segments is None else compare_segments(work.segments, part, terms)
@@ -342,6 +378,7 @@ def _results(
     evaluation: Evaluation,
     latencies: Mapping[VersionRef, Latency | None],
     deflated: Mapping[VersionRef, DeflatedSharpe],
+    curves: Mapping[VersionRef, CostCurve],
     failures: Mapping[VersionRef, str],
 ) -> tuple[ModelResult, ...]:
     answered = (
@@ -354,6 +391,7 @@ def _results(
             failure="",
             confidence_set_p_value=judged.confidence_set_p_value,
             deflated_sharpe=deflated.get(version),
+            cost_curve=curves.get(version),
         )
         for version, judged in evaluation.models.items()
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import ceil
 
-from modelward.comparison import Metric, MetricDifference, SignificanceTest, Verdict
+from modelward.comparison import AnyMetric, Metric, MetricDifference, SignificanceTest, Verdict
 from modelward.lifecycle import VersionRef
 from modelward_server.statistics import bootstrap
 from modelward_server.statistics.delong import delong, influences
@@ -26,7 +26,7 @@ class TestedDifference:
     tested: PairedTestResult
     adjusted_p_value: float = 1.0
 
-    def public(self, metric: Metric) -> MetricDifference:
+    def public(self, metric: AnyMetric) -> MetricDifference:
         drawn, tested = self.drawn, self.tested
         return MetricDifference(
             metric=metric,
@@ -46,11 +46,11 @@ class TestedDifference:
         return replace(self, drawn=negated, tested=replace(tested, statistic=0.0 - tested.statistic))
 
 
-TestedDifferences = Mapping[tuple[VersionRef, Metric], TestedDifference]
+TestedDifferences = Mapping[tuple[VersionRef, AnyMetric], TestedDifference]
 
 
 def tested_difference(
-    metric: Metric,
+    metric: AnyMetric,
     scored: Scored,
     baseline: Scored,
     drawn: bootstrap.PairedDifference,
@@ -74,15 +74,16 @@ def tested_difference(
     return TestedDifference(drawn, replace(found, p_value=max(found.p_value, least)))
 
 
-def _test(metric: Metric, scored: Scored, baseline: Scored, block_rows: float, seed: int) -> PairedTestResult | None:
+def _test(metric: AnyMetric, scored: Scored, baseline: Scored, block_rows: float, seed: int) -> PairedTestResult | None:
     if metric is Metric.SHARPE and scored.trading_returns and baseline.trading_returns:
         return sharpe_difference(scored.trading_returns.net, baseline.trading_returns.net, block_rows, seed)
     if metric is Metric.ICIR:
         return sharpe_difference(_coefficients(scored), _coefficients(baseline), block_rows, seed)
-    if metric is Metric.ROC_AUC and scored.panel:
+    weighted = scored.sample_weights is not None
+    if metric is Metric.ROC_AUC and scored.panel and not weighted:
         own, theirs = (scored.panel.series(values) for values in _influences(scored, baseline))
         return replace(mean_difference(own, theirs, block_rows), test=SignificanceTest.DELONG)
-    if metric in ERROR_RATE_METRICS | {Metric.ROC_AUC} and not scored.panel:
+    if metric in ERROR_RATE_METRICS | {Metric.ROC_AUC} and not scored.panel and not weighted:
         return _test_independent(metric, scored, baseline) if block_rows < DEPENDENT_ROWS else None
     losses, others = mean_losses(metric, scored), mean_losses(metric, baseline)
     if losses is None or others is None:
@@ -107,7 +108,7 @@ def _influences(scored: Scored, baseline: Scored) -> Floats:
     return influences(scored.truth == 1, scored.probabilities[:, 1], baseline.probabilities[:, 1])
 
 
-def _test_independent(metric: Metric, scored: Scored, baseline: Scored) -> PairedTestResult:
+def _test_independent(metric: AnyMetric, scored: Scored, baseline: Scored) -> PairedTestResult:
     if metric in ERROR_RATE_METRICS:
         return mcnemar(correct_rows(metric, scored), correct_rows(metric, baseline))
     assert scored.probabilities is not None
@@ -115,16 +116,16 @@ def _test_independent(metric: Metric, scored: Scored, baseline: Scored) -> Paire
     return delong(scored.truth == 1, scored.probabilities[:, 1], baseline.probabilities[:, 1])
 
 
-def holm_adjusted(found: TestedDifferences, primary: Metric) -> dict[tuple[VersionRef, Metric], TestedDifference]:
+def holm_adjusted(found: TestedDifferences, primary: AnyMetric) -> dict[tuple[VersionRef, AnyMetric], TestedDifference]:
     """Correct the p-values by Holm's method: of the primary metric over all versions; of the others over all tests.
 
     The primary metric is tested first, as a gatekeeper, so additional metrics do not weaken the verdict.
     """
-    first = {key: one for key, one in found.items() if key[1] is primary}
+    first = {key: one for key, one in found.items() if key[1] == primary}
     return _corrected(found) | _corrected(first)
 
 
-def _corrected(found: TestedDifferences) -> dict[tuple[VersionRef, Metric], TestedDifference]:
+def _corrected(found: TestedDifferences) -> dict[tuple[VersionRef, AnyMetric], TestedDifference]:
     p_values = holm([one.tested.p_value for one in found.values()])
     return {
         key: replace(one, adjusted_p_value=p_value) for (key, one), p_value in zip(found.items(), p_values, strict=True)

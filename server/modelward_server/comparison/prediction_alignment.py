@@ -1,14 +1,14 @@
 """Read and validate predictions that were computed elsewhere, and align them with the labels by row id."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from modelward.comparison import ModelKind
+from modelward.comparison import CustomMetric, ModelKind
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.kinds import is_time, kind_of
@@ -18,17 +18,24 @@ from modelward_server.comparison.scoring import count_missing
 from modelward_server.sandbox.sandbox import MAX_PREDICTION, Run
 from modelward_server.statistics.trading import Floats
 
-PREDICTION, PROBABILITY, POSITION = "prediction", "probability", "position"
+PREDICTION, PROBABILITY, POSITION, RETURN = "prediction", "probability", "position", "return"
+CUSTOM = ("loss:", "gain:", "time_loss:", "time_gain:")
+"""The prefixes of the names of columns with metrics of the user's own."""
 BY_CLASS = f"{PROBABILITY}:"
 """The prefix of the names of columns with the probability of one class."""
 
 
 @dataclass(frozen=True)
 class SentPredictions:
-    """The predictions of one version, one per row, and its positions if it sent any."""
+    """The predictions of one version, one per row."""
 
     run: Run
-    positions: Floats | None
+    positions: Floats | None = None
+    """Its positions, shape (rows,); None if it sent none."""
+    returns: Floats | None = None
+    """Its own returns of a position of 1, as fractions, shape (rows,); None if it sent none."""
+    custom: Mapping[CustomMetric, Floats] = field(default_factory=dict)
+    """The values of the metrics of the user's own, each of shape (rows,)."""
 
 
 @dataclass(frozen=True)
@@ -86,11 +93,21 @@ def read_predictions(table: Columns, truth: NDArray[Any], field: str) -> SentPre
         fix = "holds times; send numbers, text or truth values"
         raise InvalidField(FieldViolation(f"{field}[{PREDICTION!r}]", fix))
     predicted, has_probabilities = table[PREDICTION], any(name.startswith(PROBABILITY) for name in table)
-    positions = _finite(table[POSITION], f"{field}[{POSITION!r}]") if POSITION in table else None
+    positions, returns = (
+        _finite(table[name], f"{field}[{name!r}]") if name in table else None for name in (POSITION, RETURN)
+    )
+    custom = {metric: _finite(table[metric], f"{field}[{metric!r}]") for metric in _custom_metrics(table, field)}
     if predicted.dtype == np.float64 and not has_probabilities:
         numbers = _finite(predicted, f"{field}[{PREDICTION!r}]")
-        return SentPredictions(Run(ModelKind.REGRESSION, (), numbers, None, None), positions)
-    return SentPredictions(_classes(table, predicted, truth, field), positions)
+        return SentPredictions(Run(ModelKind.REGRESSION, (), numbers, None, None), positions, returns, custom)
+    return SentPredictions(_classes(table, predicted, truth, field), positions, returns, custom)
+
+
+def _custom_metrics(table: Columns, field: str) -> list[CustomMetric]:
+    try:
+        return [CustomMetric(name) for name in table if name.startswith(CUSTOM)]
+    except ValueError as error:
+        raise InvalidField(FieldViolation(field, f"has a column whose name {error}")) from None
 
 
 def _classes(table: Columns, predicted: NDArray[Any], truth: NDArray[Any], field: str) -> Run:

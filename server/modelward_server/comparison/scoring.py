@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelward.comparison import Metric, ModelKind
+from modelward.comparison import AnyMetric, CustomMetric, Metric, ModelKind
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.kinds import is_time
@@ -53,6 +53,11 @@ def split_column(columns: Columns, name: str, field: str) -> tuple[NDArray[Any],
     return column, others
 
 
+def split_named(columns: Columns, name: str, field: str) -> tuple[NDArray[Any] | None, Columns]:
+    """Split one column from a table as `split_column` does; None if the name is empty."""
+    return split_column(columns, name, field) if name else (None, columns)
+
+
 def score_runs(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[VersionRef, Scored]:
     """Combine the answers of several models with the labels, with their classes in one common order.
 
@@ -74,8 +79,8 @@ def score_runs(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[Vers
 
 
 def choose_metrics(
-    requested: Sequence[Metric], primary: Metric | None, scored: Sequence[Scored]
-) -> tuple[list[Metric], Metric, list[str]]:
+    requested: Sequence[AnyMetric], primary: AnyMetric | None, scored: Sequence[Scored]
+) -> tuple[list[AnyMetric], AnyMetric, list[str]]:
     """Return the metrics to compute, the primary metric, and notes on metrics that had to be left out.
 
     Args:
@@ -93,7 +98,7 @@ def choose_metrics(
         _refuse("primary_metric", primary, _first(inapplicable_reason, primary, scored))
     has_returns = all(one.trading_returns for one in scored)
     has_groups = all(one.panel and one.panel.groups is not None for one in scored)
-    applicable = [
+    applicable: list[AnyMetric] = [
         metric
         for metric in Metric
         if metric not in ON_REQUEST_METRICS
@@ -101,13 +106,14 @@ def choose_metrics(
         and (has_returns or metric not in TRADING_METRICS)
         and (has_groups or metric not in PANEL_METRICS)
     ]
+    applicable += map(CustomMetric, dict.fromkeys(name for one in scored for name in one.custom))
     reasons = {metric: _first(inapplicable_reason, metric, scored) for metric in requested or applicable}
     chosen = [metric for metric, why in reasons.items() if not why]
     notes = [f"{metric} is omitted: it {why}" for metric, why in reasons.items() if why]
     if not chosen and primary is None:
         raise InvalidField(FieldViolation("metrics", f"has none that these rows define; {'; '.join(notes)}"))
     decides = primary or chosen[0]  # In the order of their definition, accuracy and MSE come first and always work.
-    if requested and primary is None and decides is not requested[0]:
+    if requested and primary is None and decides != requested[0]:
         notes.append(f"the primary metric is {decides}, because {requested[0]} is omitted")
     return (chosen if decides in chosen else [decides, *chosen]), decides, notes
 
@@ -160,12 +166,12 @@ def _in_order(run: Run, truth: NDArray[np.int64], classes: Sequence[Any], place:
     return Scored(truth, predicted, tuple(classes), probabilities, no_probabilities=why)
 
 
-def _refuse(field: str, metric: Metric, why: str) -> None:
+def _refuse(field: str, metric: AnyMetric, why: str) -> None:
     if why:
         raise InvalidField(FieldViolation(field, f"{metric} {why}"))
 
 
-def _first(ask: Callable[[Metric, Scored], str], metric: Metric, scored: Sequence[Scored]) -> str:
+def _first(ask: Callable[[AnyMetric, Scored], str], metric: AnyMetric, scored: Sequence[Scored]) -> str:
     """Return why a metric cannot be computed for some model; empty if it can for all."""
     return next((why for one in scored if (why := ask(metric, one))), "")
 

@@ -32,6 +32,8 @@ def part_of(models: Models, rows: NDArray[np.int64]) -> dict[VersionRef, Scored]
             predicted=one.predicted[rows],
             probabilities=None if one.probabilities is None else one.probabilities[rows],
             errors=None if one.errors is None else one.errors[rows],
+            sample_weights=None if one.sample_weights is None else one.sample_weights[rows],
+            custom={name: replace(column, values=column.values[rows]) for name, column in one.custom.items()},
             panel=stacked(None if one.panel is None else one.panel.part(rows)),
             trading_returns=None,
         )

@@ -98,8 +98,7 @@ class ComparisonService:
         if self._scheduler and data.is_parquet and not predictions:
             pieces = await data.pieces()
             keys = keys.if_present(columns_of(pieces))
-            by = request.segments.column if request.segments else ""
-            only = {request.label, request.returns, request.id, by, *keys.names} - {""}
+            only = {*request.columns, *keys.names}
         if request.segments is not None:
             await asyncio.to_thread(check_segments, request.segments)
         columns = await data.read(only)

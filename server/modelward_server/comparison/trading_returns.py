@@ -1,7 +1,7 @@
 """Trading returns of the compared models, from their positions."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,8 @@ from modelward.lifecycle import VersionRef
 from modelward_server.comparison.prediction_alignment import SentPredictions
 from modelward_server.statistics.metrics import Scored
 from modelward_server.statistics.overfitting import track_record
+from modelward_server.statistics.panel import Panel
+from modelward_server.statistics.portfolio import equal_risk_weights
 from modelward_server.statistics.rounding import equalize, size_of, varies
 from modelward_server.statistics.sharpe import sharpe_by_chance, variance_of_ratios
 from modelward_server.statistics.trading import Floats, TradingReturns, compute_trading_returns
@@ -22,41 +24,138 @@ MIN_ROWS = 3
 """Minimum number of returns: fewer have no skewness."""
 
 
+@dataclass(frozen=True)
+class TradingTerms:
+    """How positions become the returns of a portfolio."""
+
+    cost_bps: float
+    """The cost of changing the position by 1, in basis points."""
+    periods_per_year: float
+    """The number of times in a year."""
+    equal_risk_times: int = 0
+    """The number of returns from which the volatilities of equal risk are estimated; 0: no equal risk."""
+    horizon: int = 1
+    """The number of times over which a return reaches."""
+
+
+@dataclass(frozen=True)
+class TradingColumns:
+    """The columns of the test data that trading metrics need."""
+
+    returns: NDArray[Any] | None
+    """The return of a position of 1 over each row, as a fraction, shape (rows,); None if versions send their own."""
+    weights: NDArray[Any] | None
+    """The share of the capital of each row, shape (rows,); None: equal shares, or equal risk."""
+    panel: Panel | None
+    """The times and groups of the rows."""
+
+
 def add_trading_returns(
     scored: Mapping[VersionRef, Scored],
     sent: Mapping[VersionRef, SentPredictions],
-    returns: NDArray[Any],
-    cost_bps: float,
-    periods_per_year: float,
+    columns: TradingColumns,
+    terms: TradingTerms,
     rows: NDArray[np.int64] | None = None,
-) -> dict[VersionRef, Scored]:
-    """Add trading returns to each model's predictions.
+) -> tuple[dict[VersionRef, Scored], tuple[str, ...]]:
+    """Add trading returns to each model's predictions, unless there are no returns; and return notes on them.
 
     The positions are those that were sent, or otherwise the signs of the predictions.
 
     Args:
         scored: the predictions of each version.
-        sent: the predictions that were sent, with their positions.
-        returns: the return of a position of 1 over each row, as a fraction, shape (rows,).
-        cost_bps: the cost of changing the position by 1, in basis points.
-        periods_per_year: the number of rows in a year.
+        sent: the predictions that were sent, with their positions and returns.
+        columns: the returns and weights of the test data.
+        terms: how positions become returns.
         rows: the rows of a segment, to which the returns are limited; None: all.
 
     Raises:
-        InvalidField: the returns are text, or a model has no positions and predicts text.
+        InvalidField: the returns are text or only some versions have them, weights are negative or lack returns, equal
+            risk lacks groups, or a model has no positions and predicts text.
     """
-    if returns.dtype == object:
-        raise InvalidField(FieldViolation("returns", "names a column of text; returns are numbers, as fractions"))
-    earned = returns.astype(np.float64)
+    earned = _returns(scored, sent, columns.returns)
+    if not earned:
+        _check_unused(columns, terms)
+        return dict(scored), ()
+    weights = {version: _weights(returns, columns, terms) for version, returns in earned.items()}
     all_returns = [
-        compute_trading_returns(_positions(one, version, sent), earned, cost_bps, periods_per_year, one.panel, rows)
+        compute_trading_returns(
+            _positions(one, version, sent),
+            earned[version],
+            terms.cost_bps,
+            terms.periods_per_year,
+            one.panel,
+            rows,
+            weights[version],
+        )
         for version, one in scored.items()
     ]
     nets = _without_rounding(np.array([trading_returns.net for trading_returns in all_returns]))
-    return {
+    traded = {
         version: replace(one, trading_returns=replace(trading_returns, net=net))
         for (version, one), trading_returns, net in zip(scored.items(), all_returns, nets, strict=True)
     }
+    return traded, _notes(weights, terms)
+
+
+def _returns(
+    scored: Mapping[VersionRef, Scored], sent: Mapping[VersionRef, SentPredictions], common: NDArray[Any] | None
+) -> dict[VersionRef, Floats]:
+    """Return the returns of each version: its own, or otherwise those of the test data; empty if there are none."""
+    own = {version: one.returns for version, one in sent.items() if one.returns is not None and version in scored}
+    if common is None:
+        lacking = next((version for version in scored if version not in own), None)
+        if own and lacking:
+            fix = f"is missing, and {lacking} has no returns of its own; name a column, or send a column 'return'"
+            raise InvalidField(FieldViolation("returns", fix))
+        return own
+    numbers = _numbers(common, "returns", "returns are numbers, as fractions")
+    return {version: own.get(version, numbers) for version in scored}
+
+
+def _check_unused(columns: TradingColumns, terms: TradingTerms) -> None:
+    """Refuse weights of positions without returns.
+
+    Raises:
+        InvalidField: there are some.
+    """
+    for field, given in (
+        ("portfolio_weights", columns.weights is not None),
+        ("equal_risk_times", terms.equal_risk_times),
+    ):
+        if given:
+            raise InvalidField(FieldViolation(field, "weights positions, which need returns; name their column"))
+
+
+def _weights(returns: Floats, columns: TradingColumns, terms: TradingTerms) -> Floats | None:
+    if terms.equal_risk_times:
+        if columns.panel is None or columns.panel.groups is None:
+            fix = "needs rows with a time and a group; name their columns"
+            raise InvalidField(FieldViolation("equal_risk_times", fix))
+        return equal_risk_weights(returns, columns.panel, terms.equal_risk_times, terms.horizon)
+    if columns.weights is None:
+        return None
+    weights = _numbers(columns.weights, "portfolio_weights", "weights are shares of the capital")
+    if (weights < 0).any():
+        row = int(np.argmax(weights < 0))
+        fix = f"names a column with {weights[row]:g} in row {row}; weights are at least 0, a short position is negative"
+        raise InvalidField(FieldViolation("portfolio_weights", fix))
+    return weights
+
+
+def _numbers(values: NDArray[Any], field: str, expected: str) -> Floats:
+    if values.dtype == object:
+        raise InvalidField(FieldViolation(field, f"names a column of text; {expected}"))
+    return values.astype(np.float64)
+
+
+def _notes(weights: Mapping[VersionRef, Floats | None], terms: TradingTerms) -> tuple[str, ...]:
+    """Return how many rows have no position by equal risk, of the version with the most of them."""
+    if not terms.equal_risk_times:
+        return ()
+    known = [one for one in weights.values() if one is not None]
+    without, rows = max(int(np.count_nonzero(one == 0)) for one in known), len(known[0])
+    fewer = f"fewer than {terms.equal_risk_times:,} earlier returns that vary"
+    return (f"equal risk: {without:,} of {rows:,} rows have no position, because their group has {fewer}",)
 
 
 def _without_rounding(nets: Floats) -> Floats:

@@ -6,8 +6,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from modelward.comparison import (
+    AnyMetric,
     Conclusion,
-    Metric,
     MetricDifference,
     MetricEstimate,
     Resampling,
@@ -33,8 +33,8 @@ FEW_ROWS = 100
 class EvaluationTerms:
     """The terms of an evaluation."""
 
-    metrics: Sequence[Metric]
-    primary: Metric
+    metrics: Sequence[AnyMetric]
+    primary: AnyMetric
     baseline: VersionRef
     margin: float
     confidence_level: float
@@ -193,7 +193,7 @@ class Evaluator:
         found = bootstrap.interval(self._values[place, column], self.draws[:, place, column], self._blocks, self._level)
         return MetricEstimate(self._terms.metrics[column], float(found.value), found.low, found.high)
 
-    def _test(self, version: VersionRef, metric: Metric) -> TestedDifference:
+    def _test(self, version: VersionRef, metric: AnyMetric) -> TestedDifference:
         scored, baseline = self._scored[version], self._scored[self._terms.baseline]
         own, theirs = self._place[version], self._place[self._terms.baseline]
         column = self._terms.metrics.index(metric)
@@ -256,7 +256,7 @@ def _advice(found: Conclusion, margin: float) -> str:
     return f" About {found.rows_needed:,} rows would be needed to detect a difference of this size."
 
 
-def _undefined(metrics: Sequence[Metric], draws: Floats) -> Iterator[str]:
+def _undefined(metrics: Sequence[AnyMetric], draws: Floats) -> Iterator[str]:
     """Name the metrics that are undefined in many draws, for example because few rows have a loss."""
     for metric, share in zip(metrics, np.isnan(draws).mean(axis=0).max(axis=0), strict=True):
         if share >= MIN_UNDEFINED_SHARE:

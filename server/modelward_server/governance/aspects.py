@@ -41,7 +41,6 @@ VERSION_FIELDS = (
     "created_by",
     "created_at",
     "references",
-    "overfitting",
     "folds",
     "artifact_deletion",
 )
@@ -162,6 +161,13 @@ ASPECTS = (
     Aspect(
         VersionRow,
         {Kind.REGISTERED: fields_of(*VERSION_FIELDS), Kind.VERSION: fields_of(*VERSION_FIELDS)},
+        _of_version,
+        lambda row: (row.model, row.version),
+        _version_fields,
+    ),
+    Aspect(  # No change of a version alters what its trials say, so only its registration records all of it.
+        VersionRow,
+        {Kind.REGISTERED: fields_of("overfitting")},
         _of_version,
         lambda row: (row.model, row.version),
         _version_fields,

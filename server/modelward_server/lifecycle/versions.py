@@ -276,8 +276,17 @@ def record_change(session: Session, row: VersionRow, actor: ActorContext) -> Mod
     """Record a change of a version in the audit log, and schedule its mirroring to MLflow."""
     touch_version(row, actor)
     changed = to_version(row)
-    audit.append(session, Kind.VERSION, row.model, changed, actor, row.version)
+    audit.append(session, Kind.VERSION, row.model, _without_logits(changed), actor, row.version)
     return changed
+
+
+def _without_logits(version: ModelVersion) -> ModelVersion:
+    """Leave out the logits of the trials, which no change alters and the record of the registration has."""
+    backtest = version.overfitting.backtest if version.overfitting else None
+    if version.overfitting is None or backtest is None or backtest.selection is None:
+        return version
+    short = replace(backtest, selection=replace(backtest.selection, logits={}))
+    return replace(version, overfitting=replace(version.overfitting, backtest=short))
 
 
 def touch_version(row: VersionRow, actor: ActorContext) -> None:

@@ -4,12 +4,17 @@ from collections.abc import AsyncGenerator, AsyncIterator, Collection
 
 from sqlalchemy.orm import Session
 
-from modelward.comparison import ComparisonProgress
+from modelward.comparison import ComparisonProgress, CustomMetric
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
 from modelward.shared.convert.benchmark import benchmark_to_proto
 from modelward.shared.convert.common import ref_from_proto, span_from_proto
-from modelward.shared.convert.comparison import comparison_to_proto, metric_from_proto, progress_to_proto
+from modelward.shared.convert.comparison import (
+    any_metric_from_proto,
+    comparison_to_proto,
+    metric_from_proto,
+    progress_to_proto,
+)
 from modelward.shared.convert.segments import segments_from_proto
 from modelward.v1 import comparison_pb2 as pb
 from modelward.v1.common_pb2 import Dataset
@@ -130,8 +135,9 @@ def question_of(request: pb.CompareModelsRequest) -> ComparisonRequest:
     return ComparisonRequest(
         versions=tuple(map(ref_from_proto, request.versions)),
         label=request.label or DEFAULT_LABEL,
-        metrics=tuple(metric for metric in metrics if metric is not None),
-        primary=metric_from_proto(request.primary_metric),
+        metrics=(*(metric for metric in metrics if metric is not None), *map(CustomMetric, request.custom_metrics)),
+        primary=any_metric_from_proto(request.primary_metric, request.custom_primary_metric),
+        sample_weights=request.sample_weights,
         baseline=ref_from_proto(request.baseline) if request.HasField("baseline") else None,
         margin=request.margin,
         confidence_level=request.confidence_level or DEFAULT_CONFIDENCE,
@@ -146,4 +152,6 @@ def question_of(request: pb.CompareModelsRequest) -> ComparisonRequest:
         cost_bps=request.cost_bps,
         periods_per_year=request.periods_per_year or DEFAULT_PERIODS,
         quantile=request.quantile or DEFAULT_QUANTILE,
+        portfolio_weights=request.portfolio_weights,
+        equal_risk_times=request.equal_risk_times,
     )

@@ -1,5 +1,7 @@
 """Losses of each row, or of each time of a panel, the input of paired tests."""
 
+from collections.abc import Callable, Mapping
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,8 +10,10 @@ from modelward_server.statistics.delong import ranked_differently
 from modelward_server.statistics.metric_applicability import PROBABILITY_METRICS, TRADING_METRICS
 from modelward_server.statistics.metrics import (
     MIN_PROBABILITY,
+    CustomColumn,
     Floats,
     Scored,
+    of_times,
     one_hot,
     prediction_errors,
     quantile_losses,
@@ -17,11 +21,19 @@ from modelward_server.statistics.metrics import (
     signs_of,
     true_class_probabilities,
     variance_losses,
+    weighted_sums,
 )
-from modelward_server.statistics.panel import reduced, summed
+from modelward_server.statistics.panel import reduced
+from modelward_server.statistics.trading import TradingReturns
 
 ERROR_RATE_METRICS = {metrics.ACCURACY, metrics.HIT_RATE}
 """Metrics whose losses are 1 for wrong rows and 0 for correct ones."""
+_TRADING_LOSSES: Mapping[str, Callable[[TradingReturns], Floats]] = {
+    metrics.NET_RETURN: lambda returns: -returns.net,
+    metrics.TURNOVER: lambda returns: returns.turnover,
+    metrics.DAY_HIT_RATE: lambda returns: (returns.net <= 0).astype(np.float64),
+}
+"""The losses of metrics that are means over the times."""
 
 
 def row_losses(scored: Scored) -> Floats:
@@ -39,7 +51,11 @@ def row_losses(scored: Scored) -> Floats:
 
 def time_losses(scored: Scored) -> Floats:
     """Return the losses of `row_losses`, of a panel reduced to one value for each time, shape (times,)."""
-    return reduced(row_losses(scored), scored.panel)
+    return _by_time(row_losses(scored), scored)
+
+
+def _by_time(losses: Floats, scored: Scored) -> Floats:
+    return reduced(losses, scored.panel, scored.sample_weights)
 
 
 def mean_losses(metric: str, scored: Scored) -> Floats | None:
@@ -50,15 +66,21 @@ def mean_losses(metric: str, scored: Scored) -> Floats | None:
     Returns:
         None if the metric is not a function of a mean over the rows.
     """
-    if scored.trading_returns and metric in {metrics.NET_RETURN, metrics.TURNOVER}:
-        returns = scored.trading_returns
-        return -returns.net if metric == metrics.NET_RETURN else returns.turnover
+    if scored.trading_returns and metric in _TRADING_LOSSES:
+        return _TRADING_LOSSES[metric](scored.trading_returns)
     if metric == metrics.RANK_IC:
         coefficients, defined = scored.rank_correlations
         mean = coefficients.sum() / defined.sum()
         return np.asarray(-mean - (coefficients - mean) * defined * (len(defined) / defined.sum()))
+    if metric in scored.custom:
+        return _custom_losses(scored.custom[metric], scored)
     losses = _mean_losses(metric, scored)
-    return None if losses is None else reduced(losses, scored.panel)
+    return None if losses is None else _by_time(losses, scored)
+
+
+def _custom_losses(column: CustomColumn, scored: Scored) -> Floats:
+    losses = column.values if column.lower_is_better else -column.values
+    return of_times(losses, scored.panel) if column.by_time else _by_time(losses, scored)
 
 
 def _mean_losses(metric: str, scored: Scored) -> Floats | None:
@@ -87,12 +109,16 @@ def informative_times(metric: str, scored: Scored, other: Scored) -> int:
     if metric in TRADING_METRICS - {metrics.HIT_RATE}:
         assert scored.trading_returns is not None
         assert other.trading_returns is not None
-        return int(np.count_nonzero(scored.trading_returns.net != other.trading_returns.net))
-    return int(np.count_nonzero(summed(differing_rows(metric, scored, other).astype(np.float64), scored.panel)))
+        own, theirs = scored.trading_returns.net, other.trading_returns.net
+        return int(np.count_nonzero((own > 0) != (theirs > 0) if metric == metrics.DAY_HIT_RATE else own != theirs))
+    differing = differing_rows(metric, scored, other).astype(np.float64)
+    return int(np.count_nonzero(weighted_sums(differing, scored)))
 
 
 def differing_rows(metric: str, scored: Scored, other: Scored) -> NDArray[np.bool_]:
     """Return in which rows two models differ in what a metric of their predictions measures, shape (rows,)."""
+    if metric in scored.custom:
+        return np.asarray(scored.custom[metric].values != other.custom[metric].values)
     if metric == metrics.HIT_RATE:
         sides, others = signs_of(scored), signs_of(other)
         assert sides is not None

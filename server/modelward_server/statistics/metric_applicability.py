@@ -27,6 +27,7 @@ TRADING_METRICS = {
     metrics.NET_RETURN,
     metrics.TURNOVER,
     metrics.BREAK_EVEN_COST,
+    metrics.DAY_HIT_RATE,
 }
 ON_REQUEST_METRICS = {
     metrics.PINBALL,
@@ -34,8 +35,11 @@ ON_REQUEST_METRICS = {
     metrics.CALIBRATION_ERROR,
     metrics.TURNOVER,
     metrics.BREAK_EVEN_COST,
+    metrics.DAY_HIT_RATE,
 }
 """Metrics that are computed only where they are named."""
+UNWEIGHTED_METRICS = TRADING_METRICS | PANEL_METRICS
+"""Metrics of the times, in which rows have no weights of their own."""
 ANY_KIND_METRICS = TRADING_METRICS | {metrics.HIT_RATE}
 
 
@@ -51,17 +55,36 @@ def inapplicable_reason(metric: str, scored: Scored) -> str:
 
 def unsuitable_reason(metric: str, scored: Scored) -> str:
     """Return what a metric requires that this kind of model, label or request lacks, regardless of the values."""
-    if metric == metrics.HIT_RATE:
-        return "" if signs_of(scored) is not None else "needs numeric labels"
-    if metric in TRADING_METRICS:
-        return "needs returns; name their column" if scored.trading_returns is None else ""
+    if ":" in metric:
+        return _unsuitable_for_columns(metric, scored)
+    if scored.sample_weights is not None and metric in UNWEIGHTED_METRICS:
+        return "takes no sample weights, because it is computed by time"
+    if metric in ANY_KIND_METRICS:
+        return _unsuitable_for_trading(metric, scored)
     if metric in REGRESSION_METRICS:
         return _unsuitable_for_numbers(metric, scored)
+    return _unsuitable_for_classes(metric, scored)
+
+
+def _unsuitable_for_trading(metric: str, scored: Scored) -> str:
+    if metric == metrics.HIT_RATE:
+        return "" if signs_of(scored) is not None else "needs numeric labels"
+    return "needs returns; name their column" if scored.trading_returns is None else ""
+
+
+def _unsuitable_for_classes(metric: str, scored: Scored) -> str:
     if not scored.classes:
         return "needs models that predict classes"
     if metric in PROBABILITY_METRICS and scored.probabilities is None:
         return f"needs probabilities, and {scored.no_probabilities or 'a model gives none'}"
     return ""
+
+
+def _unsuitable_for_columns(metric: str, scored: Scored) -> str:
+    if metric not in scored.custom:
+        return f"needs a column {metric!r} in the predictions of every version"
+    weighted = scored.custom[metric].by_time and scored.sample_weights is not None
+    return "takes no sample weights, because it is computed by time" if weighted else ""
 
 
 def _unsuitable_for_numbers(metric: str, scored: Scored) -> str:

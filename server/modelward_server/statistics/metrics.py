@@ -52,12 +52,24 @@ QLIKE = "qlike"
 CALIBRATION_ERROR = "calibration_error"
 TURNOVER = "turnover"
 BREAK_EVEN_COST = "break_even_cost"
+DAY_HIT_RATE = "day_hit_rate"
 
 EPSILON = float(np.finfo(np.float64).eps)
 MIN_PROBABILITY = EPSILON
 """Lower bound on probabilities in the log loss, so that one confident mistake does not make it infinite (as
 sklearn)."""
 CALIBRATION_BINS = 10
+
+
+@dataclass(frozen=True)
+class CustomColumn:
+    """A metric of the user's own: one value for each row, whose mean is the metric."""
+
+    values: Floats
+    """Finite, shape (rows,)."""
+    by_time: bool
+    """Whether the rows of a time share one value, which counts once."""
+    lower_is_better: bool
 
 
 @dataclass(frozen=True)
@@ -84,6 +96,10 @@ class Scored:
     """The times of the rows; None if each row is a time of its own."""
     quantile: float = 0.5
     """The quantile that the predictions estimate, for the quantile loss."""
+    sample_weights: Floats | None = None
+    """The weight of each row in the metrics, at least 0 and not all 0, shape (rows,); None: 1 each."""
+    custom: Mapping[str, CustomColumn] = field(default_factory=dict)
+    """The metrics of the user's own, by name."""
 
     @property
     def rows(self) -> int:
@@ -113,7 +129,16 @@ def estimator(metric: str, scored: Scored) -> Estimator:
 
     The metric must be applicable: `inapplicable_reason` must return an empty string.
     """
+    if metric in scored.custom:
+        return _custom(scored, scored.custom[metric])
     return _ESTIMATORS[metric](scored)
+
+
+def _custom(scored: Scored, column: CustomColumn) -> Estimator:
+    if not column.by_time:
+        return _mean_of(scored, column.values)
+    values = of_times(column.values, scored.panel)
+    return lambda weights: np.asarray(weights @ values / weights.sum(axis=1))
 
 
 def _trading_metric(metric: Callable[[TradingReturns], Estimator]) -> Callable[[Scored], Estimator]:
@@ -125,11 +150,9 @@ def _trading_metric(metric: Callable[[TradingReturns], Estimator]) -> Callable[[
 
 
 def _mean_of(scored: Scored, values: NDArray[np.generic]) -> Estimator:
-    rows = np.asarray(values, np.float64)
-    if scored.panel is None:
-        return lambda weights: np.asarray(weights @ rows / weights.sum(axis=1), np.float64)
-    sums, counts = scored.panel.sums(rows), scored.panel.counts
-    return lambda weights: np.asarray(weights @ sums / (weights @ counts), np.float64)
+    sums = weighted_sums(np.asarray(values, np.float64), scored)
+    totals = weighted_sums(np.ones(scored.rows), scored)
+    return lambda weights: _ratio(weights @ sums, weights @ totals, np.nan)
 
 
 def _accuracy(scored: Scored) -> Estimator:
@@ -215,11 +238,11 @@ def _calibration_error(scored: Scored) -> Estimator:
     gaps = np.zeros((scored.rows, CALIBRATION_BINS + 1))
     gaps[rows, places] = stated - (scored.truth == chosen)
     gaps[:, -1] = 1.0
-    sums = summed(gaps, scored.panel)
+    sums = weighted_sums(gaps, scored)
 
     def error(weights: Floats) -> Floats:
         found = weights @ sums
-        return np.asarray(np.abs(found[:, :-1]).sum(axis=1) / found[:, -1])
+        return _ratio(np.abs(found[:, :-1]).sum(axis=1), found[:, -1], np.nan)
 
     return error
 
@@ -228,11 +251,11 @@ def _r2(scored: Scored) -> Estimator:
     # Centred on the mean, because the difference of two large sums would lose a small variance.
     unit = unit_of(scored.truth)
     truth, errors = scored.truth / unit - (scored.truth / unit).mean(), prediction_errors(scored) / unit
-    sums = summed(np.column_stack([np.square(errors), truth, np.square(truth), np.ones(scored.rows)]), scored.panel)
+    sums = weighted_sums(np.column_stack([np.square(errors), truth, np.square(truth), np.ones(scored.rows)]), scored)
 
     def explained(weights: Floats) -> Floats:
         residual, first, second, total = (weights @ sums).T
-        variation = second - np.square(first) / total
+        variation = second - _ratio(np.square(first), total)
         # A smaller value is the rounding error of equal labels, of all of them or of the drawn ones.
         varies = variation > np.maximum(TOLERANCE * second, TOLERANCE**2 * total)
         return 1.0 - _ratio(residual, np.where(varies, variation, 0.0), np.nan)
@@ -299,7 +322,7 @@ def _roc_auc(scored: Scored) -> Estimator:
 def _by_class(scored: Scored, combine: Callable[[Floats, Floats, Floats], Floats]) -> Estimator:
     """Return an estimator computed from the true positives, predicted and actual rows of each class."""
     present, called = one_hot(scored.truth, scored), one_hot(scored.predicted, scored)
-    sums = summed(np.hstack([present * called, called, present]), scored.panel)
+    sums = weighted_sums(np.hstack([present * called, called, present]), scored)
 
     def over(weights: Floats) -> Floats:
         hits, calls, presence = np.split(weights @ sums, 3, axis=1)
@@ -317,8 +340,20 @@ def _averaged(scored: Scored, by_class: Floats) -> Floats:
 
 
 def by_row(weights: Floats, scored: Scored) -> Floats:
-    """Give each row the weight of its time, shape (draws, rows)."""
-    return weights if scored.panel is None else scored.panel.expand(weights)
+    """Give each row the weight of its time, times its own, shape (draws, rows)."""
+    rows = weights if scored.panel is None else scored.panel.expand(weights)
+    return rows if scored.sample_weights is None else rows * scored.sample_weights
+
+
+def weighted_sums(values: Floats, scored: Scored) -> Floats:
+    """Return the sum of each time, of values with the weights of their rows, shape (times,) or (times, columns)."""
+    own = scored.sample_weights
+    return summed(values if own is None else (values.T * own).T, scored.panel)
+
+
+def of_times(values: Floats, panel: Panel | None) -> Floats:
+    """Return one value for each time, where the rows of a time have equal ones, shape (times,)."""
+    return values if panel is None else values[panel.starts[:-1]]
 
 
 def one_hot(positions: Floats | Ints, scored: Scored) -> Floats:
@@ -406,4 +441,5 @@ _ESTIMATORS: Mapping[str, Callable[[Scored], Estimator]] = {
     CALIBRATION_ERROR: _calibration_error,
     TURNOVER: _trading_metric(trading.turnover),
     BREAK_EVEN_COST: _trading_metric(trading.break_even_cost),
+    DAY_HIT_RATE: _trading_metric(trading.day_hit_rate),
 }

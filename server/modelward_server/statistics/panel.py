@@ -103,9 +103,19 @@ def stacked(panel: Panel | None) -> Panel | None:
     return panel if panel and panel.length < panel.rows else None
 
 
-def reduced(values: Floats, panel: Panel | None) -> Floats:
-    """Return one value for each time of a panel; without a panel the values themselves, as each row is a time."""
-    return values if panel is None else panel.series(values)
+def reduced(values: Floats, panel: Panel | None, weights: Floats | None = None) -> Floats:
+    """Return one value for each time of a panel; without a panel the values themselves, as each row is a time.
+
+    Args:
+        values: finite, shape (rows,).
+        panel: the times of the rows.
+        weights: the weight of each row, at least 0 and not all 0, shape (rows,): the mean of what is returned is then
+            the weighted mean, by the same ratio of two sums as in `Panel.series`. None: 1 each.
+    """
+    if weights is None:
+        return values if panel is None else panel.series(values)
+    mean, times = weights @ values / weights.sum(), len(values) if panel is None else panel.length
+    return np.asarray(mean + summed(weights * (values - mean), panel) * (times / weights.sum()))
 
 
 def summed(values: Floats, panel: Panel | None) -> Floats:

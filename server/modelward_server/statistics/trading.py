@@ -1,7 +1,7 @@
 """Trading returns of predictions: positions times returns, minus the cost of changing positions."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 import numpy as np
@@ -36,10 +36,11 @@ def compute_trading_returns(
     periods_per_year: float,
     panel: Panel | None = None,
     rows: Ints | None = None,
+    weights: Floats | None = None,
 ) -> TradingReturns:
     """Compute net returns; before the first row, of a panel the first row of each group, the position is 0.
 
-    Of a panel the net return of a time is the mean over its rows: each of them has the same share of the capital.
+    Of a panel the net return of a time is that of one portfolio of its rows.
 
     Args:
         positions: finite, shape (rows,), in the order of time.
@@ -48,13 +49,16 @@ def compute_trading_returns(
         periods_per_year: the number of times in a year, such as 252 for daily rows.
         panel: the times and groups of the rows; None if each row is a time of its own.
         rows: the rows whose returns are computed, ascending, from positions that are held over all rows; None: all.
+        weights: the share of the capital of each row, shape (rows,); None: the same share for each row of a time.
     """
-    gross, turnover = positions * returns, _turnover(positions, panel)
+    held = positions if weights is None else weights * positions
+    gross, turnover = held * returns, _turnover(held, panel)
     if rows is not None:
         gross, turnover, positions = gross[rows], turnover[rows], positions[rows]
         panel = None if panel is None else stacked(panel.part(rows))
     if panel is not None:
-        gross, turnover = panel.sums(gross) / panel.counts, panel.sums(turnover) / panel.counts
+        shares = panel.counts if weights is None else 1.0
+        gross, turnover = panel.sums(gross) / shares, panel.sums(turnover) / shares
     net = gross - cost_bps * BASIS_POINT * turnover
     return TradingReturns(positions, net, periods_per_year, gross, turnover)
 
@@ -107,6 +111,12 @@ def net_return(returns: TradingReturns) -> Callable[[Floats], Floats]:
     return lambda weights: np.asarray(weights @ returns.net / weights.sum(axis=1) * returns.periods_per_year)
 
 
+def day_hit_rate(returns: TradingReturns) -> Callable[[Floats], Floats]:
+    """Return the estimator of the share of times with a net return above 0."""
+    won = (returns.net > 0).astype(np.float64)
+    return lambda weights: np.asarray(weights @ won / weights.sum(axis=1))
+
+
 def turnover(returns: TradingReturns) -> Callable[[Floats], Floats]:
     """Return the estimator of the mean turnover of a time."""
     return lambda weights: np.asarray(weights @ returns.turnover / weights.sum(axis=1))
@@ -124,6 +134,11 @@ def break_even_cost(returns: TradingReturns) -> Callable[[Floats], Floats]:
         return np.asarray(np.where(changed > 0, earned / np.where(changed > 0, changed, 1.0), np.nan))
 
     return cost
+
+
+def at_cost(returns: TradingReturns, cost_bps: float) -> TradingReturns:
+    """Return the same trades at another cost, in basis points."""
+    return replace(returns, net=returns.gross - cost_bps * BASIS_POINT * returns.turnover)
 
 
 def max_drawdown(returns: TradingReturns) -> Callable[[Floats], Floats]:

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from modelward.comparison import (
+    AnyMetric,
     Comparison,
     ComparisonProgress,
     Conclusion,
+    CostCurve,
+    CostPoint,
+    CustomMetric,
     DeflatedSharpe,
     Latency,
     Metric,
@@ -49,16 +53,33 @@ def metric_from_proto(value: pb.Metric.ValueType) -> Metric | None:
     return next((metric for metric, known in METRICS.items() if known == value), None)
 
 
-def known_metric(value: pb.Metric.ValueType) -> Metric:
+def any_metric_to_proto(metric: AnyMetric | None) -> tuple[pb.Metric.ValueType, str]:
+    """Convert a metric, or one of the user's own."""
+    if isinstance(metric, CustomMetric):
+        return pb.METRIC_UNSPECIFIED, str(metric)
+    return metric_to_proto(metric), ""
+
+
+def any_metric_from_proto(value: pb.Metric.ValueType, custom: str) -> AnyMetric | None:
+    """Convert a metric, or one of the user's own; None as in `metric_from_proto`."""
+    if not custom:
+        return metric_from_proto(value)
+    try:
+        return CustomMetric(custom)
+    except ValueError:
+        return None
+
+
+def known_metric(value: pb.Metric.ValueType, custom: str) -> AnyMetric:
     """Convert a metric that the answer requires.
 
     Raises:
         UnexpectedError: only newer servers know the metric.
     """
-    metric = metric_from_proto(value)
+    metric = any_metric_from_proto(value, custom)
     if metric is None:
         raise UnexpectedError(
-            f"the server decided by metric {value}, which this client does not know; update modelward"
+            f"the server decided by metric {custom or value!r}, which this client does not know; update modelward"
         )
     return metric
 
@@ -73,18 +94,21 @@ def verdict_from_proto(value: pb.Verdict.ValueType) -> Verdict | None:
 
 
 def estimate_to_proto(estimate: MetricEstimate) -> pb.MetricEstimate:
+    metric, custom = any_metric_to_proto(estimate.metric)
     return pb.MetricEstimate(
-        metric=metric_to_proto(estimate.metric), value=estimate.value, low=estimate.low, high=estimate.high
+        metric=metric, value=estimate.value, low=estimate.low, high=estimate.high, custom_metric=custom
     )
 
 
 def estimate_from_proto(message: pb.MetricEstimate) -> MetricEstimate:
-    return MetricEstimate(known_metric(message.metric), message.value, message.low, message.high)
+    return MetricEstimate(known_metric(message.metric, message.custom_metric), message.value, message.low, message.high)
 
 
 def difference_to_proto(difference: MetricDifference) -> pb.MetricDifference:
+    metric, custom = any_metric_to_proto(difference.metric)
     return pb.MetricDifference(
-        metric=metric_to_proto(difference.metric),
+        metric=metric,
+        custom_metric=custom,
         difference=difference.difference,
         low=difference.low,
         high=difference.high,
@@ -96,7 +120,7 @@ def difference_to_proto(difference: MetricDifference) -> pb.MetricDifference:
 
 
 def difference_from_proto(message: pb.MetricDifference) -> MetricDifference:
-    metric = known_metric(message.metric)
+    metric = known_metric(message.metric, message.custom_metric)
     return MetricDifference(
         metric=metric,
         difference=message.difference,
@@ -128,6 +152,18 @@ def deflated_from_proto(message: pb.DeflatedSharpe) -> DeflatedSharpe:
         message.expected_by_luck,
         message.probabilistic,
         message.minimum_rows if message.HasField("minimum_rows") else None,
+    )
+
+
+def cost_curve_to_proto(curve: CostCurve) -> pb.CostCurve:
+    points = [pb.CostPoint(cost_bps=one.cost_bps, sharpe=one.sharpe) for one in curve.points]
+    return pb.CostCurve(break_even_bps=curve.break_even_bps, points=points)
+
+
+def cost_curve_from_proto(message: pb.CostCurve) -> CostCurve:
+    return CostCurve(
+        break_even_bps=message.break_even_bps if message.HasField("break_even_bps") else None,
+        points=tuple(CostPoint(one.cost_bps, one.sharpe) for one in message.points),
     )
 
 
@@ -165,6 +201,7 @@ def result_to_proto(result: ModelResult) -> pb.ModelResult:
         failure=result.failure,
         confidence_set_p_value=result.confidence_set_p_value,
         deflated_sharpe=deflated_to_proto(result.deflated_sharpe),
+        cost_curve=cost_curve_to_proto(result.cost_curve) if result.cost_curve else None,
     )
 
 
@@ -172,14 +209,19 @@ def result_from_proto(message: pb.ModelResult) -> ModelResult:
     return ModelResult(
         version=ref_from_proto(message.version),
         # Lists omit metrics that only newer servers know.
-        metrics=tuple(estimate_from_proto(one) for one in message.metrics if metric_from_proto(one.metric)),
-        differences=tuple(difference_from_proto(one) for one in message.differences if metric_from_proto(one.metric)),
+        metrics=tuple(map(estimate_from_proto, filter(_is_known, message.metrics))),
+        differences=tuple(map(difference_from_proto, filter(_is_known, message.differences))),
         verdict=verdict_from_proto(message.verdict),
         latency=latency_from_proto(message.latency) if message.HasField("latency") else None,
         failure=message.failure,
         confidence_set_p_value=message.confidence_set_p_value if message.HasField("confidence_set_p_value") else None,
         deflated_sharpe=deflated_from_proto(message.deflated_sharpe) if message.HasField("deflated_sharpe") else None,
+        cost_curve=cost_curve_from_proto(message.cost_curve) if message.HasField("cost_curve") else None,
     )
+
+
+def _is_known(message: pb.MetricEstimate | pb.MetricDifference) -> bool:
+    return any_metric_from_proto(message.metric, message.custom_metric) is not None
 
 
 def conclusion_to_proto(conclusion: Conclusion) -> pb.Conclusion:
@@ -246,12 +288,14 @@ def _segment_result_from_proto(message: pb.SegmentResult) -> SegmentResult:
 
 def comparison_to_proto(comparison: Comparison) -> pb.Comparison:
     resampling = comparison.resampling
+    primary, custom = any_metric_to_proto(comparison.primary_metric)
     return pb.Comparison(
         comparison_id=comparison.comparison_id,
         kind=KINDS[comparison.kind],
         rows=comparison.rows,
         label=comparison.label,
-        primary_metric=metric_to_proto(comparison.primary_metric),
+        primary_metric=primary,
+        custom_primary_metric=custom,
         baseline=ref_to_proto(comparison.baseline),
         results=map(result_to_proto, comparison.results),
         best=ref_to_proto(comparison.best),
@@ -282,7 +326,7 @@ def comparison_from_proto(message: pb.Comparison) -> Comparison:
         kind=ModelKind.CLASSIFICATION if classes else ModelKind.REGRESSION,
         rows=message.rows,
         label=message.label,
-        primary_metric=known_metric(message.primary_metric),
+        primary_metric=known_metric(message.primary_metric, message.custom_primary_metric),
         baseline=ref_from_proto(message.baseline),
         results=tuple(map(result_from_proto, message.results)),
         best=ref_from_proto(message.best),

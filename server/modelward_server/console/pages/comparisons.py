@@ -1,5 +1,6 @@
 """The comparisons with versions of a model, and their verdicts."""
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -8,10 +9,13 @@ from starlette.requests import Request
 
 from modelward import AsyncClient
 from modelward.comparison import Comparison, Verdict
-from modelward.lifecycle import VersionRef
+from modelward.folds import FoldComparison, tabulate_folds
+from modelward.lifecycle import ModelVersion, Stage, VersionRef
 from modelward_server.console.pages.lists import ROWS, first
 
 TEMPLATE = "comparisons"
+FOLD_VERSIONS = 6
+"""The most versions whose folds are shown side by side."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class View:
     """The newest first."""
     more: bool
     """Whether there may be older ones, which the page does not show."""
+    folds: FoldComparison | None
+    """The folds of the newest versions that have some, side by side, the baseline first; None without any."""
 
 
 async def fetch(client: AsyncClient, request: Request) -> View:
@@ -48,8 +54,17 @@ async def fetch(client: AsyncClient, request: Request) -> View:
         ModelNotFound: there is no such model.
     """
     model = await client.get_model(request.path_params["model"])
-    found = await first(client.list_comparisons(model.name), ROWS)
-    return View(model.name, [_row(one) for one in found], len(found) == ROWS)
+    found, versions = await asyncio.gather(
+        first(client.list_comparisons(model.name), ROWS), first(client.list_versions(model.name), ROWS)
+    )
+    return View(model.name, [_row(one) for one in found], len(found) == ROWS, _folds(versions))
+
+
+def _folds(versions: Sequence[ModelVersion]) -> FoldComparison | None:
+    """Set folds side by side; the baseline is the version in production, or otherwise the oldest of those shown."""
+    having = [version for version in versions if version.folds][:FOLD_VERSIONS][::-1]
+    having.sort(key=lambda version: version.stage is not Stage.PRODUCTION)
+    return tabulate_folds(having) if having else None
 
 
 def _row(comparison: Comparison) -> Row:

@@ -13,6 +13,7 @@ from modelward.lifecycle import EnginePeriod, ModelVersion, Stage, Transition
 from modelward.retraining import Job
 from modelward_server.console.pages.lists import ROWS, first
 from modelward_server.lifecycle.stages import LEGAL_MOVES
+from modelward_server.reports.charts import Curve, Logits, cost_curves, logits
 
 TEMPLATE = "version"
 
@@ -27,6 +28,10 @@ class View:
     """The retraining job that made it; None if none of the newest did."""
     comparisons: Sequence[Comparison]
     """Those of the newest in which it took part."""
+    cost_curve: Curve | None
+    """Its Sharpe ratio over the cost, by the newest of them with returns."""
+    logits: Logits | None
+    """The logits of the probability of overfitting, by the trials with which it was registered."""
     transitions: Sequence[Transition]
     engines: Sequence[EnginePeriod]
     reports: Sequence[DriftReport]
@@ -49,13 +54,22 @@ async def fetch(client: AsyncClient, request: Request) -> View:
         first(client.list_engine_periods(model, version=number), ROWS),
         first(client.list_drift_reports(model, version=number), ROWS),
     )
+    compared = [one for one in comparisons if version.ref in {result.version for result in one.results}]
     return View(
         version=version,
         references=references,
         job=next((job for job in jobs if job.successor == number), None),
-        comparisons=[one for one in comparisons if version.ref in {result.version for result in one.results}],
+        comparisons=compared,
+        cost_curve=_cost_curve(compared, version),
+        logits=logits(version.overfitting),
         transitions=transitions,
         engines=engines,
         reports=reports,
         next_stages=LEGAL_MOVES[version.stage],
     )
+
+
+def _cost_curve(comparisons: Sequence[Comparison], version: ModelVersion) -> Curve | None:
+    """Return the Sharpe ratio of a version over the cost, by the newest comparison with returns."""
+    curves = (curve for one in comparisons for curve in cost_curves(one) if curve.name == str(version.ref))
+    return next(curves, None)

@@ -1,6 +1,7 @@
 """The report of a comparison as one self-contained HTML page."""
 
-from modelward.comparison import Comparison, Metric
+from modelward.comparison import AnyMetric, Comparison
+from modelward_server.reports.charts import cost_curves, logits
 from modelward_server.reports.comparison import wording
 from modelward_server.reports.intervals import Chart, lay_out
 from modelward_server.reports.page import templates
@@ -18,6 +19,8 @@ def draw_page(comparison: Comparison) -> bytes:
         adjustment=ADJUSTMENTS,
         ran=wording.ran(comparison),
         decisive=_differences(comparison),
+        curves=cost_curves(comparison),
+        logits=logits(comparison.overfitting),
         estimates=[(metric, _estimates(comparison, metric)) for metric in metrics],
     )
     return page.encode()
@@ -28,5 +31,5 @@ def _differences(comparison: Comparison) -> Chart:
     return lay_out(wording.differences(comparison), what, zero=True)
 
 
-def _estimates(comparison: Comparison, metric: Metric) -> Chart:
+def _estimates(comparison: Comparison, metric: AnyMetric) -> Chart:
     return lay_out(wording.estimates(comparison, metric), wording.named(metric), zero=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from modelward.comparison import Comparison, Metric, MetricDifference, ModelResult
+from modelward.comparison import AnyMetric, Comparison, CustomMetric, MetricDifference, ModelResult
 from modelward.lifecycle import VersionRef
 from modelward_server.reports.intervals import Interval
 from modelward_server.reports.verdicts import HEADLINES, TONES
@@ -19,20 +19,20 @@ def ran(comparison: Comparison) -> list[ModelResult]:
     return [result for result in comparison.results if not result.failure]
 
 
-def metrics(comparison: Comparison) -> list[Metric]:
+def metrics(comparison: Comparison) -> list[AnyMetric]:
     """Return the computed metrics, the primary metric first."""
     measured = [estimate.metric for estimate in ran(comparison)[0].metrics]
-    return sorted(measured, key=lambda metric: metric is not comparison.primary_metric)
+    return sorted(measured, key=lambda metric: metric != comparison.primary_metric)
 
 
-def named(metric: Metric) -> str:
+def named(metric: AnyMetric) -> str:
     """Return the display name of a metric."""
-    return metric.value.replace("_", " ")
+    return str(metric) if isinstance(metric, CustomMetric) else metric.value.replace("_", " ")
 
 
-def difference_of(result: ModelResult, metric: Metric) -> MetricDifference | None:
+def difference_of(result: ModelResult, metric: AnyMetric) -> MetricDifference | None:
     """Return a version's difference to the baseline in a metric; None for the baseline itself."""
-    return next((found for found in result.differences if found.metric is metric), None)
+    return next((found for found in result.differences if found.metric == metric), None)
 
 
 def decisive(comparison: Comparison) -> MetricDifference:
@@ -53,9 +53,9 @@ def differences(comparison: Comparison) -> list[Interval]:
     ]
 
 
-def estimates(comparison: Comparison, metric: Metric) -> list[Interval]:
+def estimates(comparison: Comparison, metric: AnyMetric) -> list[Interval]:
     """Return the metric of each version, the baseline marked."""
-    found = ((result.version, one) for result in ran(comparison) for one in result.metrics if one.metric is metric)
+    found = ((result.version, one) for result in ran(comparison) for one in result.metrics if one.metric == metric)
     return [
         Interval(str(version), one.value, one.low, one.high, "neutral", _role(version, comparison.baseline))
         for version, one in found
