@@ -21,6 +21,7 @@ from modelward.v1.drift_pb2_grpc import add_DriftServiceServicer_to_server
 from modelward.v1.lifecycle_pb2_grpc import add_LifecycleServiceServicer_to_server
 from modelward.v1.retraining_pb2_grpc import add_RetrainingServiceServicer_to_server
 from modelward_server.comparison.service import ComparisonService
+from modelward_server.drift.window_task import WindowTask
 from modelward_server.governance.promotion_evidence import gather
 from modelward_server.interceptors.access_log import CallLog
 from modelward_server.interceptors.auth import Auth
@@ -263,6 +264,8 @@ class App:
             self._unit_of_work, self.blobs, self._sources, self.uploads, self._spool_dir, scheduler
         )
         add_DriftServiceServicer_to_server(servicer, self._server)
+        own = UnitOfWork(self.ledger, self.executors, on_write=self._wake, background=True)
+        self.background.start("windows", WindowTask(own, self.blobs, self._settings.schedule_seconds).run)
 
     def _add_retraining_service(self) -> None:
         self.background.start("ticker", Scheduler(self.ledger, self._settings.schedule_seconds, self._wake).run)

@@ -123,7 +123,7 @@ class Settings(BaseSettings):
         default=5.0,
         gt=0,
         allow_inf_nan=False,
-        description="Interval in seconds at which schedules are evaluated.",
+        description="Interval in seconds at which schedules are evaluated, and windows of live data closed.",
     )
     keep_answers_days: int = Field(
         default=30, ge=1, le=3650, description="Days for which the answer to a request id is kept for retries."

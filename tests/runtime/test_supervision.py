@@ -17,6 +17,7 @@ from grpc_health.v1.health_pb2_grpc import HealthStub
 from sqlalchemy.exc import DatabaseError
 
 from modelward.cli.commands import cli
+from modelward_server.drift.window_task import WindowTask
 from modelward_server.lifecycle import engine_changes, events
 from modelward_server.mlflow import mirror_task
 from modelward_server.observability import health
@@ -36,6 +37,7 @@ PLACES: dict[str, tuple[Any, str]] = {
     "engine-feed": (engine_changes, "select"),
     "mirror": (mirror_task.MirrorTask, "sync_pending"),
     "ticker": (Scheduler, "tick"),
+    "windows": (WindowTask, "close_due"),
     "follow-ups": (PostTraining, "_work"),
     "webhook-1": (Webhooks, "_claim"),
     "webhook-2": (Webhooks, "_claim"),
@@ -107,7 +109,7 @@ def test_a_task_that_raises_is_shown_and_comes_back(
     assert isinstance(first.exc_info[1], ZeroDivisionError)
 
 
-@pytest.mark.parametrize("task", ["feed", "mirror", "ticker", "follow-ups", "webhook-1"])
+@pytest.mark.parametrize("task", ["feed", "mirror", "ticker", "windows", "follow-ups", "webhook-1"])
 def test_a_damaged_database_ends_no_task(
     server: RunningServer, task: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:

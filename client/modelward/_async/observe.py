@@ -41,7 +41,8 @@ class AsyncObserving(AsyncConnection):
             sender: the sender's name, such as "engine-ny4-07"; each sender has its own windows, and one process at a
                 time.
             rows: a window closes after this number of rows; or
-            span: after this duration, at multiples of it since 1970 in UTC.
+            span: after this duration, at multiples of it since 1970 in UTC. The server closes a window also when no
+                more rows come, shortly after its end.
             reference: the reference's name; "default" when empty.
             alarm_after: number of the last `alarm_of` windows that must drift for an alarm; 2 when 0.
             alarm_of: number of windows that are looked at for an alarm; 3 when 0.

@@ -1571,7 +1571,10 @@ class ObserveHeader(_message.Message):
 
     @_builtins.property
     def span(self) -> _duration_pb2.Duration:
-        """A window closes after this duration."""
+        """A window closes after this duration; windows begin at multiples of it since 1970 in UTC. Without further rows the
+        server closes it by itself: when so much time has passed since the last batch as the window had left after that
+        batch's rows, and a tenth of the duration, at most an hour.
+        """
 
     def __init__(
         self,

@@ -3,18 +3,19 @@
 The windows to which the rows of a batch belong, and the detector's new state, are computed outside of any transaction;
 one transaction then stores the rows and acknowledges the batch, provided the sender's state has not changed in between.
 A closed window is also compared outside of any transaction; storing its report, deleting its rows and raising an alarm
-are one transaction. A server that crashes in between therefore loses nothing, and the next call for the same sender
-compares the rows that are still stored.
+are one transaction. A server that crashes in between therefore loses nothing: the next call for the same sender, or the
+background task of any server, compares the rows that are still stored. That task also closes windows of a duration for
+which no more rows come. It claims an observer by postponing its deadlines, so that servers do not do the work twice;
+that each window gets one report follows from the transaction.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-from sqlalchemy import delete, func, select
+from pydantic import TypeAdapter
+from sqlalchemy import delete, func, or_, select
 from sqlalchemy.orm import Session
 
 from modelward.drift import DriftReport
@@ -23,37 +24,18 @@ from modelward.lifecycle import DriftAlarm, VersionRef
 from modelward_server.actor_context import ActorContext
 from modelward_server.drift.references import get_reference
 from modelward_server.drift.reports import keep_report
-from modelward_server.drift.row_order import TIME, time_of, time_text
+from modelward_server.drift.windows import Observer, ObserverState
 from modelward_server.lifecycle.repository import version_row
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.monitoring_tables import ObservedRowsRow, ObserverRow
 from modelward_server.storage.prepared import Outdated
 
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-EPOCH_TIME = np.datetime64(0, "us")
+_terms = TypeAdapter(Observer)
 ALARM_AFTER, ALARM_OF = 2, 3
 """Default alarm rule: windows with drift, and the number of last windows among which they are counted."""
-
-
-@dataclass(frozen=True)
-class Observer:
-    """The sender of live data of a version, and how the data are divided into windows.
-
-    Attributes:
-        rows: the number of rows after which a window closes; 0 if it closes by time.
-        span: the duration after which it closes; windows begin at multiples of it since 1970 in UTC.
-        alarm_after: the number of windows with drift that raise an alarm.
-        alarm_of: the number of last windows among which they are counted.
-    """
-
-    version: VersionRef
-    reference: str
-    sender: str
-    rows: int
-    span: timedelta
-    alarm_after: int
-    alarm_of: int
+RECOVERY = timedelta(minutes=1)
+"""How long the sender's call, or a server that claimed an observer, has to compare its closed windows."""
 
 
 @dataclass(frozen=True)
@@ -70,11 +52,13 @@ class Window:
 
     Attributes:
         batches: the number of its batches in the ledger.
+        closes_after: the number of the last batch, if the window is still open and closes now; None if it has closed.
     """
 
     number: int
     batches: int
     report: DriftReport
+    closes_after: int | None = None
 
 
 def with_alarm_defaults(observer: Observer) -> Observer:
@@ -87,7 +71,7 @@ def with_alarm_defaults(observer: Observer) -> Observer:
     if after > of:
         fix = f"is {after} of the last {of} windows; ask for at most as many as are looked at"
         raise InvalidField(FieldViolation("header.alarm_after", fix))
-    return Observer(observer.version, observer.reference, observer.sender, observer.rows, observer.span, after, of)
+    return replace(observer, alarm_after=after, alarm_of=of)
 
 
 def open_observer(session: Session, observer: Observer) -> ObserverRow:
@@ -105,120 +89,6 @@ def open_observer(session: Session, observer: Observer) -> ObserverRow:
         session.add(row)
         session.flush()
     return row
-
-
-@dataclass
-class ObserverState:
-    """The state of a sender.
-
-    Attributes:
-        acknowledged: the number of the last batch that was stored.
-        window: the number of the open window; those before it are closed.
-        window_rows: the number of rows in the open window.
-        window_opened: when the open window began, if windows close by time.
-        closed_until: the last time of the rows in closed windows, as text; empty before the first one.
-        latest_time: the last time of the rows in all windows.
-        late_rows: the number of rows that were left out because they were older than a closed window.
-        late_reported: the number of these when the last window closed.
-        detector: the serialized state of the sequential detector.
-    """
-
-    acknowledged: int
-    window: int
-    window_rows: int
-    window_opened: datetime | None
-    detector: bytes
-    closed_until: str = ""
-    latest_time: str = ""
-    late_rows: int = 0
-    late_reported: int = 0
-
-    def parts(
-        self, observer: Observer, rows: int, seen_at: datetime, times: NDArray[Any] | None = None
-    ) -> Iterator[tuple[int, slice]]:
-        """Yield the window and the rows of each part of a batch, and advance to the window that is open after it.
-
-        Args:
-            times: the time of each row, ascending; None if rows have no time.
-
-        Raises:
-            InvalidField: the times are of another kind than those before, or no times where windows close by time.
-        """
-        if times is not None:
-            self._check_times(observer, times)
-            yield from (
-                self._timed_parts_by_rows(observer.rows, times)
-                if observer.rows
-                else self._parts_by_time(observer.span, times)
-            )
-        elif observer.rows:
-            yield from self._parts_by_rows(observer.rows, rows)
-        else:
-            opened = EPOCH + (seen_at - EPOCH) // observer.span * observer.span
-            if self.window_opened is not None and opened > self.window_opened and self.window_rows:
-                self.window, self.window_rows = self.window + 1, 0
-            self.window_opened = max(opened, self.window_opened or opened)  # A late batch belongs to the open window.
-            self.window_rows += rows
-            yield self.window, slice(0, rows)
-
-    def _check_times(self, observer: Observer, times: NDArray[Any]) -> None:
-        holds_times, latest = times.dtype.kind == "M", time_of(self.latest_time)
-        if latest is not None and isinstance(latest, np.datetime64) != holds_times:
-            fix = "is of another kind than in the rows before: times and integers; send one of them"
-            raise InvalidField(FieldViolation(TIME, fix))
-        if not observer.rows and not holds_times:
-            fix = "is given, but rows have integers as times; close windows after a number of rows"
-            raise InvalidField(FieldViolation("header.span", fix))
-
-    def _timed_parts_by_rows(self, max_rows: int, times: NDArray[Any]) -> Iterator[tuple[int, slice]]:
-        begin = 0
-        while (begin := begin + self._late(times[begin:])) < len(times):
-            end = min(len(times), begin + max(max_rows - self.window_rows, 1))
-            yield self.window, slice(begin, end)
-            self._add(end - begin, times[end - 1])
-            if self.window_rows >= max_rows:
-                self._close()
-            begin = end
-
-    def _parts_by_time(self, span: timedelta, times: NDArray[Any]) -> Iterator[tuple[int, slice]]:
-        length = np.timedelta64(span)
-        starts = EPOCH_TIME + (times.astype("M8[us]") - EPOCH_TIME) // length * length
-        opened = None if self.window_opened is None else np.datetime64(self.window_opened.replace(tzinfo=None))
-        begin = 0 if opened is None else int(np.searchsorted(starts, opened))
-        self.late_rows += begin
-        for start in np.unique(starts[begin:]):
-            if opened is not None and start > opened and self.window_rows:
-                self._close()
-            opened, end = start, int(np.searchsorted(starts, start, "right"))
-            self.window_opened = start.item().replace(tzinfo=UTC)
-            yield self.window, slice(begin, end)
-            self._add(end - begin, times[end - 1])
-            begin = end
-
-    def _late(self, times: NDArray[Any]) -> int:
-        """Return how many of the rows are older than a closed window, and count them."""
-        closed = time_of(self.closed_until)
-        late = 0 if closed is None else int(np.searchsorted(times, closed))
-        self.late_rows += late
-        return late
-
-    def _add(self, rows: int, last: Any) -> None:
-        latest = time_of(self.latest_time)
-        self.latest_time = time_text(last if latest is None else max(last, latest))
-        self.window_rows += rows
-
-    def _close(self) -> None:
-        self.window, self.window_rows, self.closed_until = self.window + 1, 0, self.latest_time
-
-    def _parts_by_rows(self, max_rows: int, rows: int) -> Iterator[tuple[int, slice]]:
-        begin = 0
-        while begin < rows:
-            end = min(rows, begin + max(max_rows - self.window_rows, 1))
-            yield self.window, slice(begin, end)
-            self.window_rows += end - begin
-            if self.window_rows >= max_rows:
-                self.window, self.window_rows = self.window + 1, 0
-            begin = end
 
 
 def is_new(place: ObserverState, number: int) -> bool:
@@ -269,6 +139,57 @@ def keep_rows(session: Session, row: ObserverRow, window: int, seen_at: datetime
     session.add(ObservedRowsRow(window=window, seen_at=seen_at, table=table, **own))
 
 
+def set_deadlines(row: ObserverRow, observer: Observer, closes_at: datetime | None, *, recovers: bool) -> None:
+    """Store how a sender's windows are defined, and when the background task takes them over.
+
+    Args:
+        closes_at: when the open window closes without further rows; None for never.
+        recovers: whether a window has closed, which the sender's call compares now if its server does not die.
+    """
+    row.terms = _terms.dump_python(observer, mode="json")
+    row.closes_at = closes_at
+    if recovers:
+        row.recovers_at = datetime.now(UTC) + RECOVERY
+
+
+def due_observers(session: Session, now: datetime) -> list[Observer]:
+    """Return the senders with a window that the background task closes or compares now."""
+    due = or_(ObserverRow.closes_at <= now, ObserverRow.recovers_at <= now)
+    rows = session.scalars(select(ObserverRow.terms).where(due, ObserverRow.terms.is_not(None)))
+    return [_terms.validate_python(terms) for terms in rows]
+
+
+def claim(session: Session, observer: Observer, now: datetime) -> int | None:
+    """Claim a sender whose deadline is over, by postponing it.
+
+    Returns:
+        The number of its last batch if its open window closes now, or -1 if only closed ones are to be compared. None
+        if another server has claimed it.
+    """
+    row = open_observer(session, observer)
+    closes, recovers = (at is not None and at <= now for at in (row.closes_at, row.recovers_at))
+    if not closes and not recovers:
+        return None
+    row.recovers_at = now + RECOVERY
+    if closes:
+        row.closes_at = now + RECOVERY
+    return row.acknowledged if closes else -1
+
+
+def release(session: Session, observer: Observer, acknowledged: int) -> None:
+    """Remove the deadlines of a claimed sender whose windows are compared, unless it has sent a batch since."""
+    row = open_observer(session, observer)
+    if acknowledged == row.acknowledged:
+        row.closes_at = None
+    forget_recovery(session, observer, row)
+
+
+def forget_recovery(session: Session, observer: Observer, row: ObserverRow) -> None:
+    """Remove the deadline for closed windows if all of them are compared."""
+    if row.recovers_at is not None and closed_window(session, observer, row.window) is None:
+        row.recovers_at = None
+
+
 def closed_window(session: Session, observer: Observer, before: int) -> int | None:
     """Return the oldest closed window, before the given one, whose rows are still in the ledger."""
     windows = select(func.min(ObservedRowsRow.window)).where(*_of(observer), ObservedRowsRow.window < before)
@@ -295,13 +216,25 @@ def close_window(
     Raises:
         Outdated: the rows of the window in the ledger are not the ones that were compared.
     """
+    if window.closes_after is not None:
+        _close_open(session, observer, row, window.closes_after)
     deleted = session.execute(delete(ObservedRowsRow).where(*_of(observer), ObservedRowsRow.window == window.number))
     if deleted.rowcount != window.batches:  # type: ignore[attr-defined]
         raise Outdated
     kept = keep_report(session, window.report, actor, observed=True)
     row.late_reported += kept.late_rows
     row.drifted = [*row.drifted, kept.drift_detected][-observer.alarm_of :]
+    forget_recovery(session, observer, row)
     return kept, _raise_alarm(session, observer, row, kept, actor)
+
+
+def _close_open(session: Session, observer: Observer, row: ObserverRow, acknowledged: int) -> None:
+    state = observer_state(session, observer)
+    if state is None or state.acknowledged != acknowledged:
+        raise Outdated
+    state.close_open(observer)
+    move(row, state)
+    row.closes_at = None
 
 
 def _raise_alarm(

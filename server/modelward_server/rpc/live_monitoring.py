@@ -1,34 +1,33 @@
 """The method that receives live data: batches in, acknowledgements and reports of windows out."""
 
 import zlib
-from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
-import pyarrow as pa
 from sqlalchemy.orm import Session
 
 from modelward.data import Columns, to_arrow
 from modelward.drift import DEFAULT_REFERENCE
-from modelward.errors import ConcurrentChange, FieldViolation, InvalidField, LimitReached
+from modelward.errors import FieldViolation, InvalidField, LimitReached
 from modelward.shared.convert.common import ref_from_proto, span_from_proto
 from modelward.shared.convert.drift import report_to_proto
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.common_pb2 import Dataset
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.actor_context import ActorContext
-from modelward_server.drift import live_monitoring, policies, references, reports
-from modelward_server.drift.live_monitoring import Observer, ObserverState, Window, WindowRows
+from modelward_server.drift import live_monitoring, references
 from modelward_server.drift.multivariate import normalized_ranks, reference_cells
 from modelward_server.drift.profile import Profile
-from modelward_server.drift.row_order import NO_KEYS, RowKeys, joined, sort_rows, without_keys, without_repeated
+from modelward_server.drift.row_order import RowKeys, sort_rows, without_keys
 from modelward_server.drift.sample import fit_columns
+from modelward_server.drift.window_closing import ClosedWindow, WindowCloser
+from modelward_server.drift.windows import Observer, ObserverState
 from modelward_server.rpc.datasets import read_columns, reading_executor
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork, actor_of
 from modelward_server.rpc.requests import optional_time
 from modelward_server.statistics import sequential_detector
-from modelward_server.storage.arrow_tables import arrow_columns, read_arrow
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.prepared import Outdated
 from modelward_server.storage.sources import Sources
@@ -57,10 +56,13 @@ class LiveMonitoringServicer(DriftServiceServicer):
             if part.HasField("header"):
                 raise InvalidField(FieldViolation("header", "was sent twice; send it once, and then the batches"))
             taken = await self._take(watch, part.batch, context)
-            if not taken.closes:
+            is_acknowledged = False
+            if taken.closes:
+                async for answer in self._close_windows(watch, context):
+                    is_acknowledged = True
+                    yield answer
+            if not is_acknowledged:  # No window closed, or another server has compared it.
                 yield taken.answer()
-            async for answer in self._close_windows(watch, context) if taken.closes else _nothing():
-                yield answer
 
     async def _watch(self, header: pb.ObserveHeader) -> "_Watch":
         observer = live_monitoring.with_alarm_defaults(_observer_of(header))
@@ -68,8 +70,7 @@ class LiveMonitoringServicer(DriftServiceServicer):
             lambda session: references.get_reference(session, observer.version, observer.reference)
         )
         profile = await self._unit_of_work.executors.compute.run(references.load_profile, self._blobs, reference.digest)
-        keys = references.live_keys(reference, header.time_column, header.group_column)
-        return _Watch(observer, profile, reference.digest, keys)
+        return _Watch(WindowCloser(observer, reference, profile))
 
     async def _open(self, observer: Observer, context: Context) -> None:
         if await self._unit_of_work.read(lambda session: live_monitoring.observer_state(session, observer)) is None:
@@ -108,18 +109,13 @@ class LiveMonitoringServicer(DriftServiceServicer):
 
     async def _close_windows(self, watch: "_Watch", context: Context) -> AsyncIterator[pb.ObserveResponse]:
         """Compare the closed windows one after the other; each report is stored before the next window is processed."""
-        while (closed := await self._unit_of_work.analyse(watch.prepare_close)) is not None:
-            seen: list[_Closed | None] = [closed]
+        while (closed := await self._unit_of_work.analyse(watch.closer.prepare)) is not None:
+            seen: list[ClosedWindow | None] = [closed]
             answer = await self._unit_of_work.run_prepared_as_system(
-                actor_of(context), watch.prepare_close, watch.close, at_first=seen
+                actor_of(context), watch.closer.prepare, watch.close, at_first=seen
             )
             if answer is not None:
                 yield answer
-
-
-async def _nothing() -> AsyncIterator[pb.ObserveResponse]:
-    return
-    yield
 
 
 @dataclass(frozen=True)
@@ -128,16 +124,23 @@ class _Taken:
 
     Attributes:
         before: the number of the last batch that was accepted before.
+        opened: the number of the window that was open before.
         parts: its rows as Arrow, each part with its window.
-        closes: whether it closes a window.
+        closes_at: when the open window closes without further rows.
     """
 
     before: int
+    opened: int
     place: ObserverState
     evidence: float
     seen_at: datetime
     parts: Sequence[tuple[int, bytes]] = ()
-    closes: bool = False
+    closes_at: datetime | None = None
+
+    @property
+    def closes(self) -> bool:
+        """Return whether it closes a window."""
+        return self.place.window > self.opened
 
     def answer(self) -> pb.ObserveResponse:
         return pb.ObserveResponse(
@@ -145,114 +148,68 @@ class _Taken:
         )
 
 
-@dataclass(frozen=True)
-class _Closed:
-    """The prepared report of a window, and the state of its sender."""
-
-    window: Window
-    standing: pb.ObserveResponse
-
-
 class _Watch:
     """One sender's live data: changes are prepared outside the write transaction, and then stored."""
 
-    def __init__(self, observer: Observer, profile: Profile, digest: str, keys: RowKeys) -> None:
-        self.observer, self.profile, self._digest, self.keys = observer, profile, digest, keys
+    def __init__(self, closer: WindowCloser) -> None:
+        self.closer, self.observer, self.profile, self.keys = closer, closer.observer, closer.profile, closer.keys
 
     def standing(self, session: Session) -> pb.ObserveResponse:
         """Return the sender's current state."""
-        place = self._place(session)
-        evidence = _detector(place, self.profile).evidence
+        return self._shown(self.closer.state(session))
+
+    def _shown(self, state: ObserverState) -> pb.ObserveResponse:
+        evidence = _detector(state, self.profile).evidence
         return pb.ObserveResponse(
-            acknowledged=place.acknowledged, sequential_evidence=evidence, late_rows=place.late_rows
+            acknowledged=state.acknowledged, sequential_evidence=evidence, late_rows=state.late_rows
         )
 
     def prepare(self, session: Session, number: int, columns: Columns, seen_at: datetime) -> _Taken:
         """Prepare the state change for a batch."""
-        place = self._place(session)
+        place = self.closer.state(session)
         before, opened, detector = place.acknowledged, place.window, _detector(place, self.profile)
         if not live_monitoring.is_new(place, number):
-            return _Taken(before, place, detector.evidence, seen_at)
-        rows = len(next(iter(columns.values())))
-        slices = list(place.parts(self.observer, rows, seen_at, columns.get(self.keys.time)))
+            return _Taken(before, opened, place, detector.evidence, seen_at)
+        rows, times = len(next(iter(columns.values()))), columns.get(self.keys.time)
+        slices = list(place.parts(self.observer, rows, seen_at, times))
         parts = [(window, _packed(columns, part)) for window, part in slices]
         taken = np.concatenate([np.arange(part.start, part.stop) for _, part in slices]) if slices else np.arange(0)
         if len(taken):
             ranks = normalized_ranks(self.profile.features, {name: values[taken] for name, values in columns.items()})
             detector.update(ranks, zlib.crc32(f"{self.observer.sender} {number}".encode()))
         place.acknowledged, place.detector = number, sequential_detector.to_bytes(detector)
-        return _Taken(before, place, detector.evidence, seen_at, parts, place.window > opened)
+        last = seen_at if times is None else place.latest or seen_at
+        closes_at = place.closes_at(self.observer, last, datetime.now(UTC))
+        return _Taken(before, opened, place, detector.evidence, seen_at, parts, closes_at)
 
     def take(self, session: Session, actor: ActorContext, taken: _Taken) -> _Taken:
         """Store a batch.
 
         Raises:
-            Outdated: other batches of the sender were stored meanwhile.
+            Outdated: other batches of the sender were stored, or its window was closed, meanwhile.
             ConcurrentChange: the reference was replaced since the call began.
         """
-        self._check_reference(session)
+        self.closer.check_reference(session)
         row = live_monitoring.open_observer(session, self.observer)
-        if row.acknowledged != taken.before:
+        if (row.acknowledged, row.window) != (taken.before, taken.opened):
             raise Outdated
+        if taken.place.acknowledged == taken.before:
+            return taken
         for window, table in taken.parts:
             live_monitoring.keep_rows(session, row, window, taken.seen_at, table)
         live_monitoring.move(row, taken.place)
+        live_monitoring.set_deadlines(row, self.observer, taken.closes_at, recovers=taken.closes)
         return taken
 
-    def prepare_close(self, session: Session) -> _Closed | None:
-        """Prepare the report of the oldest closed window; None when all are compared."""
-        observer, place = self.observer, self._place(session)
-        number = live_monitoring.closed_window(session, observer, place.window)
-        if number is None:
+    def close(self, session: Session, actor: ActorContext, closed: ClosedWindow | None) -> pb.ObserveResponse | None:
+        """Store the report of a window; None when another server did. Raises as `WindowCloser.store`."""
+        stored = self.closer.store(session, actor, closed)
+        if closed is None or stored is None:
             return None
-        kept = live_monitoring.kept_rows(session, observer, number)
-        reference = references.get_reference(session, observer.version, observer.reference)
-        thresholds = policies.get_drift_policy(session, observer.version.model).thresholds
-        batches, keys, repeated = self._window(kept)
-        label = _label(observer, min(kept.seen_at), max(kept.seen_at))
-        taken = reports.from_batches(batches, keys)
-        report = reports.make_report(reference, self.profile, taken, "batch.data", thresholds, label)
-        report = reports.with_left_out(report, place.late_rows - place.late_reported, repeated)
-        return _Closed(Window(number, len(kept.tables), report), self.standing(session))
-
-    def _window(self, kept: WindowRows) -> tuple[list[Columns], RowKeys, int]:
-        """Return the rows of a window, the columns to sort them by, and the number of rows that repeat a pair.
-
-        Where a batch has no times, the rows are in the order of arrival.
-        """
-        batches = list(_unpacked(kept.tables))
-        if not self.keys.time or any(not self.keys.names <= batch.keys() for batch in batches):
-            features = [feature.name for feature in self.profile.features]
-            return [{name: batch[name] for name in features} for batch in batches], NO_KEYS, 0
-        columns, repeated = without_repeated(joined(batches), self.keys)
-        return [columns], self.keys, repeated
-
-    def close(self, session: Session, actor: ActorContext, closed: _Closed | None) -> pb.ObserveResponse | None:
-        """Store the report of a window; None when another server did.
-
-        Raises:
-            Outdated: the ledger has other rows of the window than were compared.
-            ConcurrentChange: the reference was replaced since the call began.
-        """
-        if closed is None:
-            return None
-        self._check_reference(session)
-        row = live_monitoring.open_observer(session, self.observer)
-        report, alarm = live_monitoring.close_window(session, self.observer, row, closed.window, actor)
+        report, alarm = stored
         answer = pb.ObserveResponse(alarm=alarm, report=report_to_proto(report))
-        answer.MergeFrom(closed.standing)
+        answer.MergeFrom(self._shown(closed.state))
         return answer
-
-    def _check_reference(self, session: Session) -> None:
-        """Refuse rows that were read under another reference than is stored: its columns may be of other kinds."""
-        if references.get_reference(session, self.observer.version, self.observer.reference).digest != self._digest:
-            raise ConcurrentChange("the reference was replaced while live data were received; observe again")
-
-    def _place(self, session: Session) -> ObserverState:
-        place = live_monitoring.observer_state(session, self.observer)
-        if place is None:  # It was created at the beginning of the call.
-            raise Outdated
-        return place
 
 
 def _check_size(columns: Columns) -> None:
@@ -278,12 +235,9 @@ def _observer_of(header: pb.ObserveHeader) -> Observer:
         span=span_from_proto(header.span) if header.HasField("span") else timedelta(0),
         alarm_after=header.alarm_after,
         alarm_of=header.alarm_of,
+        time_column=header.time_column,
+        group_column=header.group_column,
     )
-
-
-def _label(observer: Observer, first: datetime, last: datetime) -> str:
-    end = "%H:%M" if first.date() == last.date() else "%Y-%m-%d %H:%M"
-    return f"{observer.sender}, {first:%Y-%m-%d %H:%M} to {last:{end}}"[:256]
 
 
 def _detector(place: ObserverState, profile: Profile) -> sequential_detector.Detector:
@@ -296,9 +250,3 @@ def _detector(place: ObserverState, profile: Profile) -> sequential_detector.Det
 
 def _packed(columns: Columns, rows: slice) -> bytes:
     return b"".join(to_arrow({name: values[rows] for name, values in columns.items()}))
-
-
-def _unpacked(tables: Iterable[bytes]) -> Iterator[Columns]:
-    for table in tables:
-        for batch in read_arrow(pa.BufferReader(table), "batch.data"):
-            yield arrow_columns(batch, "batch.data")

@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ForeignKeyConstraint, Index, LargeBinary, String
+from sqlalchemy import JSON, BigInteger, ForeignKeyConstraint, Index, LargeBinary, String
 from sqlalchemy.orm import Mapped, mapped_column
 
 from modelward_server.storage.tables import Base, Name
@@ -40,6 +40,12 @@ class ObserverRow(Base):
     late_reported: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
     """The number of these when the last window closed."""
     detector: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
+    terms: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """How its windows are defined, as of the last batch; null for one that an older server stored."""
+    closes_at: Mapped[datetime | None] = mapped_column(default=None)
+    """When the server closes the open window if no more rows come; null for windows of rows."""
+    recovers_at: Mapped[datetime | None] = mapped_column(default=None)
+    """When the server compares closed windows that the sender's call has not; null when there are none."""
 
     __table_args__ = (ForeignKeyConstraint(["model", "version"], ["ledger_versions.model", "ledger_versions.version"]),)
 
