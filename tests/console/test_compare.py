@@ -97,7 +97,7 @@ async def test_what_is_wrong_is_said_at_the_field(
 ) -> None:
     monkeypatch.setattr(compare, "REFUSED_SOON_SECONDS", 60.0)
     asked = (await browser.get(f"/compare?model={two}")).text
-    form: dict[str, Any] = {**fields(asked), "versions": [f"{two}/1", f"{two}/2"], "label": "up"}
+    form: dict[str, Any] = {**fields(asked), "versions": [f"{two}/2", f"{two}/1"], "label": "up"}
     data = held_out().drop(columns=["ret", "day", "note"]).to_csv(index=False).encode()
     good = {"file": ("test.csv", data, "text/csv")}
     wrong: list[tuple[dict[str, Any], Mapping[str, Any], str, str]] = [
@@ -127,6 +127,7 @@ async def test_what_is_wrong_is_said_at_the_field(
         assert f'aria-describedby="{field}-problem"' in answer.text
         assert HOSTILE not in answer.text
         assert f'value="{two}/1" checked' in answer.text
+    assert f"modelward compare {two}/1 {two}/2 DATA" in answer.text, "the page offers the newest first"
     assert "There is no comparison yet" in (await browser.get(f"/models/{two}/comparisons")).text
 
 

@@ -102,9 +102,9 @@ class Asked:
 
     @property
     def versions(self) -> tuple[str, ...]:
-        """The versions, each once."""
+        """The versions, each once; the page offers the newest first, and the first is the baseline by default."""
         further = self.given["further"].replace(",", " ").split()
-        return tuple(dict.fromkeys([*self.ticked, *further]))
+        return tuple(dict.fromkeys([*reversed(self.ticked), *further]))
 
     @property
     def columns(self) -> Columns:
