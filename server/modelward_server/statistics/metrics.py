@@ -192,8 +192,23 @@ def _mape(scored: Scored) -> Estimator:
 
 
 def _median_absolute_error(scored: Scored) -> Estimator:
+    errors = np.abs(prediction_errors(scored))
+    if scored.sample_weights is not None:
+        return _median_of_weighted_rows(errors, scored)
     times = np.arange(scored.rows) if scored.panel is None else scored.panel.times
-    return WeightedMedian(np.abs(prediction_errors(scored)), times, scored.times).of
+    return WeightedMedian(errors, times, scored.times).of
+
+
+def _median_of_weighted_rows(errors: Floats, scored: Scored) -> Estimator:
+    order = np.argsort(errors)
+
+    def median(weights: Floats) -> Floats:
+        below = np.cumsum(by_row(weights, scored)[:, order], axis=1)
+        half = below[:, -1:] / 2
+        lower, upper = (below >= half).argmax(axis=1), (below > half).argmax(axis=1)
+        return np.asarray((errors[order[lower]] + errors[order[upper]]) / 2)
+
+    return median
 
 
 def _pinball(scored: Scored) -> Estimator:
