@@ -68,6 +68,7 @@ from modelward.drift import (
     RecordedOutcomes,
     Reference,
     ReferenceDistance,
+    ReferenceSegment,
     SegmentDrift,
     TimeWindow,
 )
@@ -270,6 +271,7 @@ __all__ = [
     "RecordedOutcomes",
     "Reference",
     "ReferenceDistance",
+    "ReferenceSegment",
     "Replica",
     "RequestEvidence",
     "Resampling",

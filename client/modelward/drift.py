@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.lifecycle import VersionRef
-from modelward.segments import SegmentAdjustment
+from modelward.segments import Regime, SegmentAdjustment
 from modelward.shared.figures import metric, p_equals, percent, score, statistic
 from modelward.shared.suggestions import nearest
 
@@ -78,6 +78,20 @@ class FeatureProfile(Record):
 
 
 @dataclass(frozen=True, repr=False)
+class ReferenceSegment(Record):
+    """A segment of a reference's rows, which has a profile of its own."""
+
+    column: str
+    """The column whose value it is."""
+    name: str
+    """The value."""
+    rows: int
+    """Number of its rows."""
+    digest: str
+    """SHA-256 of the stored profile."""
+
+
+@dataclass(frozen=True, repr=False)
 class Reference(TableRecord):
     """The profile of a version's reference data."""
 
@@ -99,6 +113,10 @@ class Reference(TableRecord):
     """Columns that are not features and that live data may contain: those declared so, and times."""
     window: TimeWindow | None = None
     """The times and groups of its rows; None when they were taken to be in order of time."""
+    regime: Regime | None = None
+    """The regime of which its rows are; None for no particular one. Live rows of other sessions are left out."""
+    segments: tuple[ReferenceSegment, ...] = ()
+    """The segments whose rows have a profile of their own."""
 
     def _describe(self) -> str:
         size = sentence(counted(len(self.features), "feature"), counted(self.rows, "row"))

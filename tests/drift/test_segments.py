@@ -1,5 +1,8 @@
 """Drift by segments through the front door: the S&P 500 and its regimes, and sectors of a panel."""
 
+import asyncio
+from functools import partial
+from inspect import iscoroutinefunction
 from typing import Any
 
 import numpy as np
@@ -9,6 +12,7 @@ from arch.data import sp500
 
 from modelward import AsyncClient, ClosureSessions, DriftReport, SegmentAdjustment, errors
 from modelward._coerce import AnyVersion
+from modelward_server.exchange_sessions import closures, this_month
 
 pytestmark = pytest.mark.system  # Reads a calendar, and compares dozens of segments.
 
@@ -76,3 +80,59 @@ async def test_sectors_are_adjusted_for_their_dependence(client: AsyncClient, ve
     assert (small.p_value, small.note) == (None, "has no rows")
     with pytest.raises(errors.InvalidField, match="a feature of reference 'default'"):
         await client.detect_drift(version, live.drop(columns="sector"), **keys, by="x")
+
+
+async def test_sectors_that_always_differ_drift_from_all_rows_but_not_from_their_own(
+    client: AsyncClient, version: AnyVersion
+) -> None:
+    random = np.random.default_rng(8)
+    days = pd.bdate_range("2023-01-02", periods=200)
+    panel = pd.DataFrame(
+        {"date": days.repeat(4), "symbol": list("abcd") * 200, "sector": ["Tech", "Tech", "Oil", "Oil"] * 200}
+    )
+    panel["x"] = random.normal(size=800) + np.where(panel["sector"] == "Oil", 3.0, 0.0)
+    keys: dict[str, Any] = {"time": "date", "group": "symbol", "by": "sector"}
+    drifted = []
+    for own in (True, False):
+        reference = await client.set_reference(
+            version, panel[:600], **keys | ({} if own else {"by": None}), ignore=[] if own else ["sector"]
+        )
+        assert [(one.name, one.rows) for one in reference.segments] == [("Oil", 300), ("Tech", 300)] * own
+        report = await client.detect_drift(version, panel[600:], **keys)
+        drifted.append([one.drift_detected for one in report.segments])
+        assert {(one.own_reference, one.reference_rows) for one in report.segments} == {(own, 300 if own else 600)}
+        assert any("set the reference by 'sector'" in caveat for caveat in report.caveats) is not own
+    assert drifted == [[False, False], [True, True]]
+
+
+async def test_sessions_after_holidays_are_compared_with_sessions_after_holidays(
+    client: AsyncClient, version: AnyVersion
+) -> None:
+    """Volumes after closures of Shanghai are always lower, which is no drift from other sessions after closures."""
+    regime = ClosureSessions("XSHG", days=4, first=1, last=10)
+    days = pd.bdate_range("2016-01-04", "2024-12-31")
+    random = np.random.default_rng(2)
+    places = closures("XSHG", 4, this_month())
+    after = np.isin(days.values.astype("M8[D]"), places.days[places.between(1, 10)])
+    data = pd.DataFrame({"date": days, "volume": random.normal(size=len(days)) - 4.0 * after})
+    past, live = data[data["date"] < "2023"], data[data["date"] >= "2023"]
+    reference = await client.set_reference(version, past, name="after-holidays", time="date", regime=regime)
+    assert (reference.regime, reference.rows) == (regime, int(after[: len(past)].sum()))
+    assert await client.get_reference(version, name="after-holidays") == reference
+    await client.set_reference(version, past, time="date")
+    report = await client.detect_drift(version, live, reference="after-holidays", time="date")
+    held = int(after[len(past) :].sum())
+    assert (report.drift_detected, report.rows) == (False, held)
+    assert f"{len(live) - held} of {len(live)} rows are not of the sessions of 'after-holidays'" in str(report.caveats)
+    whole = await client.detect_drift(version, live, time="date", regimes={"after": regime})
+    assert whole.segment("after").drift_detected
+    assert [one.name for one in whole.references] == ["default"]
+    observer = await client.observe(version, reference="after-holidays", rows=held, sender="desk", time="date")
+    add = observer.add if iscoroutinefunction(observer.add) else partial(asyncio.to_thread, observer.add)
+    answers = [await add(part) for part in (live[: len(live) // 2], live[len(live) // 2 :])]
+    [window] = [report for answer in answers for report in answer.reports]
+    assert (window.rows, window.drift_detected) == (held, False)
+    with pytest.raises(errors.InvalidField, match="has no rows in the data"):
+        await client.set_reference(version, past, name="none", time="date", regime=("2030", "2031"))
+    with pytest.raises(errors.InvalidField, match="needs the time of each row"):
+        await client.set_reference(version, past[["volume"]], name="none", regime=regime)

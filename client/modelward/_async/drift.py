@@ -8,7 +8,7 @@ from modelward._async.connection import AsyncConnection
 from modelward._coerce import AnyVersion, as_names, as_ref
 from modelward._request_ids import new_request_id
 from modelward._row_keys import with_keys
-from modelward._segments import as_segments
+from modelward._segments import as_regime, as_segments
 from modelward.drift import DriftPolicy, DriftReport, DriftThresholds, Reference
 from modelward.errors import InvalidField
 from modelward.lifecycle import VersionRef
@@ -21,7 +21,7 @@ from modelward.shared.convert.drift import (
     report_from_proto,
     thresholds_to_proto,
 )
-from modelward.shared.convert.segments import segments_to_proto
+from modelward.shared.convert.segments import regime_to_proto, segments_to_proto
 from modelward.v1 import drift_pb2 as pb
 
 PAGE_SIZE = 50
@@ -44,6 +44,8 @@ class AsyncDrift(AsyncConnection):
         ignore: Collection[str] = (),
         time: Any = None,
         group: Any = None,
+        by: Any = None,
+        regime: Any = None,
         timeout: float | None = None,
     ) -> Reference:
         """Store reference data of a version as a profile, with which later data are compared.
@@ -62,6 +64,12 @@ class AsyncDrift(AsyncConnection):
             group: the group of each row where several rows have the same time, such as its symbol: the name of a
                 column, or values. Text or integers; none missing. A pair of time and group must not repeat. The column
                 is not a feature; give its values where it is one.
+            by: the rows of each value of this, such as the sector of each row, get a profile of their own, with which
+                `detect_drift` with the same `by` compares the segments of live data; as there. Values with fewer than
+                10 times get none.
+            regime: only rows of this regime become the reference: a pair (first, last) of dates, times or integers,
+                both included and None for no limit, or `ClosureSessions`. Of live data that are compared with a
+                reference of such sessions, other sessions are left out.
             timeout: seconds for the call with all its attempts; those of the client by default.
 
         Returns:
@@ -80,7 +88,7 @@ class AsyncDrift(AsyncConnection):
         """
         from modelward.data import INLINE_BYTES, named_columns, size_of, to_arrow, to_dataset, to_reference_columns
 
-        table = with_keys(named_columns(data, names), time, group)
+        table = with_keys(named_columns(data, names), time, group, by=by)
         ignored = table.not_ignored(as_names(ignore, "ignore"))
         columns = to_reference_columns(table.columns, ignore=ignored)
         header = pb.ReferenceHeader(
@@ -90,6 +98,8 @@ class AsyncDrift(AsyncConnection):
             ignored_columns=ignored,
             time_column=table.time,
             group_column=table.group,
+            segment_column=table.by,
+            regime=None if regime is None else regime_to_proto(as_regime(regime)),
         )
         inline = size_of(columns) <= INLINE_BYTES
         if inline:

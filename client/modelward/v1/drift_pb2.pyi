@@ -61,6 +61,8 @@ class Reference(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
     WINDOW_FIELD_NUMBER: _builtins.int
+    REGIME_FIELD_NUMBER: _builtins.int
+    SEGMENTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The reference's name: "default", or that of a regime, such as "calm" or "crisis"."""
     rows: _builtins.int
@@ -89,6 +91,16 @@ class Reference(_message.Message):
     def window(self) -> _common_pb2.TimeWindow:
         """The times and groups of its rows. Absent: they were taken to be in the order of time."""
 
+    @_builtins.property
+    def regime(self) -> _common_pb2.Regime:
+        """The regime of which its rows are; absent: of no particular one. Of sessions, live rows of other sessions are left
+        out when they are compared with it.
+        """
+
+    @_builtins.property
+    def segments(self) -> _containers.RepeatedCompositeFieldContainer[Global___ReferenceSegment]:
+        """The segments whose rows have a profile of their own, with which segments of live data are compared."""
+
     def __init__(
         self,
         *,
@@ -101,14 +113,50 @@ class Reference(_message.Message):
         digest: _builtins.str = ...,
         ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
         window: _common_pb2.TimeWindow | None = ...,
+        regime: _common_pb2.Regime | None = ...,
+        segments: _abc.Iterable[Global___ReferenceSegment] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "version", b"version", "window", b"window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "regime", b"regime", "version", b"version", "window", b"window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "digest", b"digest", "features", b"features", "ignored_columns", b"ignored_columns", "name", b"name", "rows", b"rows", "version", b"version", "window", b"window"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "created_by", b"created_by", "digest", b"digest", "features", b"features", "ignored_columns", b"ignored_columns", "name", b"name", "regime", b"regime", "rows", b"rows", "segments", b"segments", "version", b"version", "window", b"window"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Reference: _TypeAlias = Reference  # noqa: Y015
+
+@_typing.final
+class ReferenceSegment(_message.Message):
+    """A segment of a reference's rows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COLUMN_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    ROWS_FIELD_NUMBER: _builtins.int
+    DIGEST_FIELD_NUMBER: _builtins.int
+    column: _builtins.str
+    """The column whose value it is."""
+    name: _builtins.str
+    """The value."""
+    rows: _builtins.int
+    """Number of its rows."""
+    digest: _builtins.str
+    """SHA-256 of the stored profile."""
+    def __init__(
+        self,
+        *,
+        column: _builtins.str = ...,
+        name: _builtins.str = ...,
+        rows: _builtins.int = ...,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["column", b"column", "digest", b"digest", "name", b"name", "rows", b"rows"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ReferenceSegment: _TypeAlias = ReferenceSegment  # noqa: Y015
 
 @_typing.final
 class FeatureProfile(_message.Message):
@@ -241,6 +289,8 @@ class ReferenceHeader(_message.Message):
     IGNORED_COLUMNS_FIELD_NUMBER: _builtins.int
     TIME_COLUMN_FIELD_NUMBER: _builtins.int
     GROUP_COLUMN_FIELD_NUMBER: _builtins.int
+    REGIME_FIELD_NUMBER: _builtins.int
+    SEGMENT_COLUMN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The reference's name; empty means "default". An existing reference with this name is replaced."""
     request_id: _builtins.str
@@ -252,6 +302,11 @@ class ReferenceHeader(_message.Message):
     group_column: _builtins.str
     """The column of the data with the group of each row, such as its symbol: text or integers. A pair of time and group
     must not repeat. It is not a feature. Empty: each time has one row.
+    """
+    segment_column: _builtins.str
+    """The rows of each value of this column get a profile of their own, with which segments of live data by this column
+    are compared: text, booleans or integers, 100 values at most, and at least 10 times each. It is not a feature.
+    Empty: no segments.
     """
     @_builtins.property
     def version(self) -> _common_pb2.ModelVersionRef:
@@ -267,6 +322,10 @@ class ReferenceHeader(_message.Message):
         values are missing; live data may lack it. Time columns are never features.
         """
 
+    @_builtins.property
+    def regime(self) -> _common_pb2.Regime:
+        """Only the rows of this regime become the reference; its name is not used. Absent: all rows."""
+
     def __init__(
         self,
         *,
@@ -277,10 +336,12 @@ class ReferenceHeader(_message.Message):
         ignored_columns: _abc.Iterable[_builtins.str] | None = ...,
         time_column: _builtins.str = ...,
         group_column: _builtins.str = ...,
+        regime: _common_pb2.Regime | None = ...,
+        segment_column: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "regime", b"regime", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "group_column", b"group_column", "ignored_columns", b"ignored_columns", "name", b"name", "request_id", b"request_id", "time_column", b"time_column", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data", b"data", "group_column", b"group_column", "ignored_columns", b"ignored_columns", "name", b"name", "regime", b"regime", "request_id", b"request_id", "segment_column", b"segment_column", "time_column", b"time_column", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,7 +1,7 @@
 """References of versions: set and read them, and load their profiles."""
 
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -12,15 +12,24 @@ from sqlalchemy import delete, select
 from sqlalchemy.orm import Session
 
 from modelward.data import Columns, to_arrow
-from modelward.drift import DEFAULT_REFERENCE, FeatureKind, FeatureProfile, Reference, TimeWindow
+from modelward.drift import (
+    DEFAULT_REFERENCE,
+    FeatureKind,
+    FeatureProfile,
+    Reference,
+    ReferenceSegment,
+    TimeWindow,
+)
 from modelward.errors import FieldViolation, InvalidField, ReferenceNotFound
 from modelward.kinds import is_time
 from modelward.lifecycle import VersionRef
+from modelward.segments import ClosureSessions, Regime, Segments
 from modelward_server.actor_context import ActorContext
 from modelward_server.drift.profile import Profile, describe
 from modelward_server.drift.profile_builder import build_profile
 from modelward_server.drift.profile_serialization import from_bytes, to_bytes
 from modelward_server.drift.row_order import GROUP, NO_KEYS, RowKeys, keys_of, panel_of, sort_rows, window_of
+from modelward_server.drift.row_segments import RowSegments, check_regime, divide, rows_in
 from modelward_server.lifecycle import signatures
 from modelward_server.lifecycle.repository import version_row
 from modelward_server.lifecycle.versions import record_change
@@ -29,8 +38,12 @@ from modelward_server.storage.drift_tables import ReferenceRow
 from modelward_server.storage.monitoring_tables import ObservedRowsRow
 
 _features = TypeAdapter(tuple[FeatureProfile, ...])
+_regime: TypeAdapter[Regime | None] = TypeAdapter(Regime | None)
+_segments = TypeAdapter(tuple[ReferenceSegment, ...])
 _window: TypeAdapter[TimeWindow | None] = TypeAdapter(TimeWindow | None)
 PROFILES_CACHED_BYTES = 256 << 20
+REGIME, SEGMENT_COLUMN = "regime", "segment_column"
+"""The fields of a reference's header that choose and divide its rows."""
 EXAMPLE_ROWS = 100
 """Number of rows of a reference that are kept, to try its version with."""
 
@@ -59,10 +72,20 @@ class StoredProfile:
     """How errors name the data."""
     window: TimeWindow | None = None
     """The times and groups of its rows; None if they have no time."""
+    regime: Regime | None = None
+    """The regime of which its rows are; None for no particular one."""
+    segments: tuple[ReferenceSegment, ...] = ()
+    """The segments of its rows that have a profile."""
 
 
 def store_profile(
-    blobs: BlobStore, columns: Columns, field: str, ignored: Collection[str] = (), keys: RowKeys = NO_KEYS
+    blobs: BlobStore,
+    columns: Columns,
+    field: str,
+    ignored: Collection[str] = (),
+    keys: RowKeys = NO_KEYS,
+    regime: Regime | None = None,
+    by: str = "",
 ) -> StoredProfile:
     """Build and store the profile of reference data, to which nothing refers yet. The rows are sorted in place.
 
@@ -70,12 +93,21 @@ def store_profile(
         field: how errors name the data.
         ignored: columns that are no features.
         keys: the columns with the times and groups of the rows, which are no features either.
+        regime: the regime to which the rows are limited; None: all.
+        by: the column of segments that get a profile of their own, no feature either; empty: none.
 
     Raises:
-        InvalidField: no column is a feature, or a time or group is missing, invalid or repeated.
+        InvalidField: no column is a feature, or a time or group is missing, invalid or repeated; or a regime or the
+            column of segments does not fit the rows.
     """
+    if regime is not None:
+        check_regime(regime, REGIME)
+        columns = rows_in(columns, keys, regime, REGIME)
+        if not len(next(iter(columns.values()))):
+            raise InvalidField(FieldViolation(REGIME, "has no rows in the data; give rows of its times"))
     sort_rows(columns, keys)
-    ignored = {*ignored, *keys.names}
+    ignored = {*ignored, *keys.names, by} - {""}
+    divided = divide(columns, keys, Segments(by), SEGMENT_COLUMN) if by else None
     if all(name in ignored or is_time(values) for name, values in columns.items()):
         fix = f"has no column that is a feature, only {', '.join(columns)}; times and ignored columns are none"
         raise InvalidField(FieldViolation(field, fix))
@@ -83,7 +115,20 @@ def store_profile(
     digest = blobs.put_bytes(to_bytes(profile))
     example = _example(columns, profile.ignored)
     window = window_of(columns, keys)
-    return StoredProfile(profile.rows, describe(profile), digest, profile.ignored, example, field, window)
+    segments = tuple(_store_segments(blobs, columns, keys, ignored, divided)) if divided else ()
+    features = describe(profile)
+    return StoredProfile(profile.rows, features, digest, profile.ignored, example, field, window, regime, segments)
+
+
+def _store_segments(
+    blobs: BlobStore, columns: Columns, keys: RowKeys, ignored: Collection[str], divided: RowSegments
+) -> Iterator[ReferenceSegment]:
+    """Store a profile of each segment that is not too small."""
+    for segment in divided.found:
+        if not segment.note:
+            rows = {name: values[segment.rows] for name, values in columns.items()}
+            digest = blobs.put_bytes(to_bytes(build_profile(rows, ignored, panel_of(rows, keys))))
+            yield ReferenceSegment(segment.column, segment.name, len(segment.rows), digest)
 
 
 def _example(columns: Columns, ignored: Collection[str]) -> bytes:
@@ -118,6 +163,8 @@ def set_reference(
         features=_features.dump_python(profile.features, mode="json"),
         ignored_columns=list(profile.ignored),
         window=_window.dump_python(profile.window),
+        regime=_regime.dump_python(profile.regime),
+        segments=_segments.dump_python(profile.segments, mode="json"),
         digest=profile.digest,
         example=profile.example,
         created_at=actor.at,
@@ -132,7 +179,8 @@ def set_reference(
 
 def _forget_rows_of_other_features(session: Session, new: ReferenceRow) -> None:
     replaced = session.get(ReferenceRow, (new.model, new.version, new.name))
-    if replaced is None or (_kinds(replaced), _keys(replaced)) == (_kinds(new), _keys(new)):
+    same = replaced is not None and all(of(replaced) == of(new) for of in (_kinds, _keys, lambda row: row.regime))
+    if replaced is None or same:
         return
     of = (("model", new.model), ("version", new.version), ("reference", new.name))
     session.execute(delete(ObservedRowsRow).where(*(getattr(ObservedRowsRow, key) == value for key, value in of)))
@@ -199,11 +247,13 @@ def reference_columns(session: Session, ref: VersionRef) -> list[str]:
 
 
 def other_references(session: Session, reference: Reference) -> list[Reference]:
-    """Return the version's other references that have the same features."""
+    """Return the version's other references that have the same features, and are not of particular sessions."""
     return [
         other
         for other in all_references(session, reference.version)
-        if other.name != reference.name and _features_of(other) == _features_of(reference)
+        if other.name != reference.name
+        and _features_of(other) == _features_of(reference)
+        and not isinstance(other.regime, ClosureSessions)
     ]
 
 
@@ -244,4 +294,6 @@ def _to_reference(row: ReferenceRow) -> Reference:
         digest=row.digest,
         ignored_columns=tuple(row.ignored_columns),
         window=_window.validate_python(row.window),
+        regime=_regime.validate_python(row.regime),
+        segments=_segments.validate_python(row.segments or []),
     )

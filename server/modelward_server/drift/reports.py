@@ -14,7 +14,7 @@ from modelward.data import Columns
 from modelward.drift import DriftReport, DriftThresholds, Reference, ReferenceDistance, TimeWindow
 from modelward.errors import ReportNotFound
 from modelward.lifecycle import Page, VersionRef
-from modelward.segments import Segments
+from modelward.segments import ClosureSessions, Regime, Segments
 from modelward_server.actor_context import ActorContext
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import Decision, decide
@@ -29,7 +29,7 @@ from modelward_server.drift.row_order import (
     sort_rows,
     window_of,
 )
-from modelward_server.drift.row_segments import RowSegment
+from modelward_server.drift.row_segments import RowSegment, rows_in
 from modelward_server.drift.sample import LiveSample, count_live
 from modelward_server.drift.segments import ProfileOf, caveats, compare_segments, divide_rows, joined_rows
 from modelward_server.lifecycle.repository import model_row, request_mirroring, version_row
@@ -39,22 +39,56 @@ from modelward_server.storage.paging import Key, fetch_page
 _json = TypeAdapter(DriftReport)
 
 
+OF_REFERENCE = "reference.regime"
+"""What errors name about live rows that lack what the regime of a reference needs."""
 SampleReader = Callable[[Mapping[str, Profile], str], LiveSample]
 """Reads live data into a sample relative to profiles, by name; the second argument names the data in errors."""
 
 
-def from_batches(batches: Iterable[Columns], keys: RowKeys = NO_KEYS, segments: Segments | None = None) -> SampleReader:
-    """Return a reader of batches in this process, which sorts their rows and divides them into segments."""
+def from_batches(
+    batches: Iterable[Columns],
+    keys: RowKeys = NO_KEYS,
+    segments: Segments | None = None,
+    regime: Regime | None = None,
+) -> SampleReader:
+    """Return a reader of batches in this process, which sorts their rows and divides them into segments.
+
+    Args:
+        regime: the regime of the reference: of sessions, rows of others are left out.
+    """
+    chosen = _OfSessions(batches, keys, regime) if isinstance(regime, ClosureSessions) else batches
 
     def read(profiles: Mapping[str, Profile], field: str) -> LiveSample:
         if segments is not None:
-            return _divided(joined_rows(batches, field), keys, segments, profiles, field)
-        rows = SortedBatches(batches, keys)
-        live = count_live(profiles, rows, field)
-        live.window = rows.window
+            live = _divided(joined_rows(chosen, field), keys, segments, profiles, field)
+        else:
+            rows = SortedBatches(chosen, keys)
+            live = count_live(profiles, rows, field)
+            live.window = rows.window
+        live.left_out = chosen.left_out if isinstance(chosen, _OfSessions) else 0
         return live
 
     return read
+
+
+class _OfSessions:
+    """The rows of batches that belong to the sessions of a reference.
+
+    Attributes:
+        left_out: the number of other rows.
+    """
+
+    def __init__(self, batches: Iterable[Columns], keys: RowKeys, regime: ClosureSessions) -> None:
+        self._batches, self._keys, self._regime = batches, keys, regime
+        self.left_out = 0
+
+    def __iter__(self) -> Iterator[Columns]:
+        for batch in self._batches:
+            kept = rows_in(batch, self._keys, self._regime, OF_REFERENCE)
+            rows, before = (len(next(iter(one.values()))) for one in (kept, batch))
+            self.left_out += before - rows
+            if rows:
+                yield kept
 
 
 def _divided(
@@ -132,6 +166,7 @@ def make_report(
         caveats=(
             *decision.caveats,
             *_assumed(reference, live.window),
+            *_left_out(live, reference),
             *(caveats(divided, segments) if divided else ()),
         ),
         references=tuple(sorted(map(_distance, decisions, decisions.values()), key=lambda one: one.distance)),
@@ -148,6 +183,12 @@ def _assumed(reference: Reference, window: TimeWindow | None) -> Iterator[str]:
         yield REFERENCE_ASSUMED
     elif window is None:
         yield LIVE_ASSUMED
+
+
+def _left_out(live: LiveSample, reference: Reference) -> Iterator[str]:
+    if live.left_out:
+        whole = live.rows + live.left_out
+        yield f"{live.left_out:,} of {whole:,} rows are not of the sessions of {reference.name!r}, and were left out"
 
 
 def with_left_out(report: DriftReport, late: int, repeated: int) -> DriftReport:

@@ -14,7 +14,7 @@ from modelward.kinds import Kind, category_labels, is_time, kind_of
 from modelward.segments import ClosureSessions, Regime, Segments, TimeRange
 from modelward.shared.row_ids import MAX_EXACT_FLOAT
 from modelward.shared.suggestions import unknown_columns
-from modelward_server.drift.row_order import TIME, RowKeys, panel_of, window_of
+from modelward_server.drift.row_order import TIME, RowKeys, panel_of, read_keys, window_of
 from modelward_server.exchange_sessions import check_calendar, closures, history, this_month
 from modelward_server.libraries import load
 from modelward_server.statistics.panel import Panel
@@ -62,13 +62,14 @@ class RowSegments:
     left_out: int
 
 
-def divide(columns: Columns, keys: RowKeys, segments: Segments) -> RowSegments:
+def divide(columns: Columns, keys: RowKeys, segments: Segments, field: str = COLUMN) -> RowSegments:
     """Divide sorted rows into segments.
 
     Args:
         columns: the table with its times, groups and the column of segments, sorted by `keys`.
         keys: the columns with the times and groups of the rows.
         segments: the segments.
+        field: the field of the request that names the column.
 
     Raises:
         InvalidField: the column does not exist, holds times or numbers that are not integers, or has too many values;
@@ -76,7 +77,7 @@ def divide(columns: Columns, keys: RowKeys, segments: Segments) -> RowSegments:
     """
     keys = keys.within(columns)
     panel = panel_of(columns, keys)
-    masks = [(segments.column, name, mask) for name, mask in _by_column(columns, keys, segments.column)]
+    masks = [(segments.column, name, mask) for name, mask in _by_column(columns, keys, segments.column, field)]
     in_column = sum(int(mask.sum()) for _, _, mask in masks)
     masks += [("", name, regime_mask(columns, keys, one, name)) for name, one in segments.regimes.items()]
     found = tuple(_segment(column, name, mask, columns, keys) for column, name, mask in masks)
@@ -109,38 +110,50 @@ def _share_times(tested: Sequence[NDArray[np.int64]], panel: Panel | None) -> bo
     return sum(map(len, times)) > len(np.unique(np.concatenate(times)))
 
 
-def _by_column(columns: Columns, keys: RowKeys, name: str) -> list[tuple[str, Mask]]:
+def _by_column(columns: Columns, keys: RowKeys, name: str, field: str) -> list[tuple[str, Mask]]:
     """Return the rows of each value of a column, in the order of the values."""
     if not name:
         return []
     if name not in columns:
-        raise InvalidField(FieldViolation(COLUMN, unknown_columns([name], list(columns))[0]))
+        raise InvalidField(FieldViolation(field, unknown_columns([name], list(columns))[0]))
     if name == keys.time:
         raise InvalidField(
-            FieldViolation(COLUMN, f"names {name!r}, the column of times; name ranges of them as regimes")
+            FieldViolation(field, f"names {name!r}, the column of times; name ranges of them as regimes")
         )
-    values = _values(columns[name], name)
+    values = _values(columns[name], name, field)
     codes: dict[Any, int] = {}
     places = np.array([-1 if value is None else codes.setdefault(value, len(codes)) for value in values], np.int64)
     if len(codes) > MAX_SEGMENTS:
         fix = f"{name!r} has {len(codes):,} values; {MAX_SEGMENTS} segments are the most, so name a coarser column"
-        raise InvalidField(FieldViolation(COLUMN, fix))
+        raise InvalidField(FieldViolation(field, fix))
     return [(str(value), places == codes[value]) for value in sorted(codes)]
 
 
-def _values(column: NDArray[Any], name: str) -> list[Any]:
+def _values(column: NDArray[Any], name: str, field: str) -> list[Any]:
     """Return the values of a column of segments: text, or integers; None where they are missing."""
     kind = kind_of(column)
     if is_time(column):
-        raise InvalidField(FieldViolation(COLUMN, f"{name!r} holds times; name ranges of times as regimes"))
+        raise InvalidField(FieldViolation(field, f"{name!r} holds times; name ranges of times as regimes"))
     if kind is not Kind.NUMBER:
         return category_labels(column)
     missing = np.isnan(column) if column.dtype.kind == "f" else np.zeros(len(column), np.bool_)
     present = column[~missing]
     if not ((np.abs(present) < MAX_EXACT_FLOAT) & (present == np.floor(present))).all():
         fix = f"{name!r} holds numbers that are not integers; send text or integers, such as the number of a quantile"
-        raise InvalidField(FieldViolation(COLUMN, fix))
+        raise InvalidField(FieldViolation(field, fix))
     return [None if gone else int(value) for value, gone in zip(column.tolist(), missing.tolist(), strict=True)]
+
+
+def rows_in(columns: Columns, keys: RowKeys, regime: Regime, field: str) -> Columns:
+    """Return the rows of a regime, of a table in any order.
+
+    Raises:
+        InvalidField: as `divide`; or there are no such rows.
+    """
+    keys = keys.within(columns)
+    read = columns | read_keys(columns, keys) if keys.time else columns
+    mask = regime_mask(read, keys, regime, field=field)
+    return {name: values[mask] for name, values in columns.items()}
 
 
 def regime_mask(columns: Columns, keys: RowKeys, regime: Regime, name: str = "", field: str = "") -> Mask:

@@ -62,6 +62,7 @@ class LiveSample:
         window: the times and groups of the rows; None without a time.
         whole_times: whether each time has all its rows, and not only those of a segment.
         divided: the rows with their segments; None without segments.
+        left_out: the number of rows that do not belong to the sessions of the reference.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class LiveSample:
         self.rows = 0
         self.window: TimeWindow | None = None
         self.whole_times = True
+        self.left_out = 0
         self.divided: DividedRows | None = None
 
     @property

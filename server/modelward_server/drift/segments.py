@@ -130,4 +130,5 @@ def caveats(rows: DividedRows, segments: Iterable[SegmentDrift]) -> Iterator[str
     if left_out:
         yield f"{left_out:,} rows have no {column!r} and are in no segment of it"
     if any(one.column and one.p_value is not None and not one.own_reference for one in segments):
-        yield f"segments of {column!r} were compared with all rows of the reference, from which they may always differ"
+        differ = "were compared with all rows of the reference, from which they may always differ"
+        yield f"segments of {column!r} {differ}; set the reference by {column!r} to compare each with its own rows"

@@ -1,6 +1,7 @@
 """The servicer of the drift service: convert, call, convert."""
 
 from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from modelward.data import Columns
 from modelward.drift import DriftReport, DriftThresholds, Reference
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
-from modelward.segments import Segments
+from modelward.segments import Regime, Segments
 from modelward.shared.convert.common import ref_from_proto
 from modelward.shared.convert.drift import (
     drift_policy_from_proto,
@@ -20,7 +21,7 @@ from modelward.shared.convert.drift import (
     report_to_proto,
     thresholds_from_proto,
 )
-from modelward.shared.convert.segments import segments_from_proto
+from modelward.shared.convert.segments import regime_from_proto, segments_from_proto
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.common_pb2 import Dataset
 from modelward_server.drift import policies, references, reports
@@ -28,7 +29,7 @@ from modelward_server.drift.cluster import count_on_cluster
 from modelward_server.drift.profile import Profile
 from modelward_server.drift.reports import SampleReader
 from modelward_server.drift.row_order import RowKeys, keys_of
-from modelward_server.drift.row_segments import check_segments
+from modelward_server.drift.row_segments import RowSegment, check_segments
 from modelward_server.drift.sample import LiveSample
 from modelward_server.rpc.arrow_stream import Spool, spooled
 from modelward_server.rpc.datasets import (
@@ -50,6 +51,18 @@ from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.sources import Sources
 
 Batches = Iterator[Columns]
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """How live rows are sorted, chosen and divided."""
+
+    keys: RowKeys
+    segments: Segments | None
+    regime: Regime | None
+
+    def reader(self, batches: Batches) -> SampleReader:
+        return reports.from_batches(batches, self.keys, self.segments, self.regime)
 
 
 class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
@@ -78,12 +91,14 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
         async with self._uploads.admit(request_iterator) as parts:
             header = await _header(parts)
             keys = keys_of(header.time_column, header.group_column)
-            ignored = PresentColumns({*header.ignored_columns} - keys.names)
+            ignored = PresentColumns({*header.ignored_columns} - keys.names - {header.segment_column})
+            regime = regime_from_proto(header.regime) if header.HasField("regime") else None
+            division = regime, header.segment_column
             if header.HasField("data"):
                 batches = read_batches(header.data, "header.data", self._sources, ignored=ignored)
-                work = partial(self._store_profile, "header.data", ignored, keys, batches)
+                work = partial(self._store_profile, "header.data", ignored, keys, division, batches)
             else:
-                store = partial(self._store_profile, "arrow_ipc", ignored, keys)
+                store = partial(self._store_profile, "arrow_ipc", ignored, keys, division)
                 work = partial((await self._spooled(parts)).read, "arrow_ipc", store, ignored)
         profile = await reading_executor(self._executors, header.data).run(work)
         ref, name = ref_from_proto(header.version), header.name
@@ -97,9 +112,15 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
         )
 
     def _store_profile(
-        self, field: str, ignored: Collection[str], keys: RowKeys, batches: Batches
+        self,
+        field: str,
+        ignored: Collection[str],
+        keys: RowKeys,
+        division: tuple[Regime | None, str],
+        batches: Batches,
     ) -> references.StoredProfile:
-        return references.store_profile(self._blobs, join_batches(batches, field), field, ignored, keys)
+        columns = join_batches(batches, field)
+        return references.store_profile(self._blobs, columns, field, ignored, keys, *division)
 
     async def _spooled(self, parts: AsyncIterator[Any]) -> Spool:
         return await spooled(_chunks(parts), self._executors, self._spool_dir)
@@ -110,9 +131,9 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
         return pb.GetReferenceResponse(reference=reference_to_proto(reference))
 
     async def DetectDrift(self, request: pb.DetectDriftRequest, context: Context) -> pb.DetectDriftResponse:
-        make, ignored, keys = await self._reporter(request, "data")
+        make, ignored, rows = await self._reporter(request, "data")
         with span("detect drift"):
-            take = self._reader(request.data, ignored, keys, segments_from_proto(request.segments))
+            take = self._reader(request.data, ignored, rows)
             report = await reading_executor(self._executors, request.data).run(make, take)
         return await self._unit_of_work.run_idempotent(
             request,
@@ -127,12 +148,11 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
     ) -> pb.DetectDriftStreamResponse:
         async with self._uploads.admit(request_iterator) as parts:
             header = await _header(parts)
-            make, ignored, keys = await self._reporter(header, "arrow_ipc")
+            make, ignored, rows = await self._reporter(header, "arrow_ipc")
             spool = await self._spooled(parts)
-        segments = segments_from_proto(header.segments)
         with span("detect drift"):
             report = await self._executors.compute.run(
-                spool.read, "arrow_ipc", lambda batches: make(reports.from_batches(batches, keys, segments)), ignored
+                spool.read, "arrow_ipc", lambda batches: make(rows.reader(batches)), ignored
             )
         return await self._unit_of_work.run_idempotent(
             _whole_request(header, spool.sha256),
@@ -144,34 +164,39 @@ class DriftServicer(LiveMonitoringServicer, OutcomeServicer, DriftRendering):
 
     async def _reporter(
         self, request: pb.DetectDriftRequest | pb.DetectDriftHeader, field: str
-    ) -> tuple[Callable[[SampleReader], DriftReport], frozenset[str], RowKeys]:
-        """Return a function that makes the requested report from the data, the ignored columns, and the sort keys."""
+    ) -> tuple[Callable[[SampleReader], DriftReport], frozenset[str], "_Rows"]:
+        """Return a function that makes the requested report from the data, the ignored columns, and how to read."""
         ref = ref_from_proto(request.version)
         reference, others = await self._unit_of_work.read(lambda session: _references(session, ref, request.reference))
         thresholds = await self._thresholds(request, reference)
         segments = segments_from_proto(request.segments)
+
+        own = {(one.column, one.name): one.digest for one in reference.segments}
+
+        def profile_of(segment: RowSegment) -> Profile | None:
+            digest = own.get((segment.column, segment.name))
+            return None if digest is None else references.load_profile(self._blobs, digest)
 
         def make(take: SampleReader) -> DriftReport:
             if segments is not None:
                 check_segments(segments, reference)
             profile = references.load_profile(self._blobs, reference.digest)
             regimes = {other.name: references.load_profile(self._blobs, other.digest) for other in others}
-            return reports.make_report(reference, profile, take, field, thresholds, request.label, regimes)
+            label = request.label
+            return reports.make_report(reference, profile, take, field, thresholds, label, regimes, profile_of)
 
         keys = references.live_keys(reference, request.time_column, request.group_column)
         read = keys.names | {request.segments.column}
         ignored = {*reference.ignored_columns, *request.ignored_columns} - read
-        return make, frozenset(ignored), keys
+        return make, frozenset(ignored), _Rows(keys, segments, reference.regime)
 
-    def _reader(
-        self, data: Dataset, ignored: Collection[str], keys: RowKeys, segments: Segments | None
-    ) -> SampleReader:
+    def _reader(self, data: Dataset, ignored: Collection[str], rows: "_Rows") -> SampleReader:
         """Return the function that reads live data: on this machine, or on the cluster if it can reach them.
 
         Rows with a time or with segments are read on this machine, which sorts and divides them.
         """
-        if not self._scheduler or not is_parquet(data) or keys.time or segments is not None:
-            return reports.from_batches(read_batches(data, "data", self._sources, ignored=ignored), keys, segments)
+        if not self._scheduler or not is_parquet(data) or rows.keys.time or rows.segments is not None:
+            return rows.reader(read_batches(data, "data", self._sources, ignored=ignored))
         return partial(self._count_on_cluster, data.uri, ignored)
 
     def _count_on_cluster(

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 from modelward.data import Columns, to_arrow
 from modelward.drift import DEFAULT_REFERENCE
 from modelward.errors import FieldViolation, InvalidField, LimitReached
+from modelward.segments import ClosureSessions, Regime
 from modelward.shared.convert.common import ref_from_proto, span_from_proto
 from modelward.shared.convert.drift import report_to_proto
 from modelward.v1 import drift_pb2 as pb
@@ -20,7 +21,9 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.drift import live_monitoring, references
 from modelward_server.drift.multivariate import normalized_ranks, reference_cells
 from modelward_server.drift.profile import Profile
+from modelward_server.drift.reports import OF_REFERENCE
 from modelward_server.drift.row_order import RowKeys, sort_rows, without_keys
+from modelward_server.drift.row_segments import rows_in
 from modelward_server.drift.sample import fit_columns
 from modelward_server.drift.window_closing import ClosedWindow, WindowCloser
 from modelward_server.drift.windows import Observer, ObserverState
@@ -70,7 +73,7 @@ class LiveMonitoringServicer(DriftServiceServicer):
             lambda session: references.get_reference(session, observer.version, observer.reference)
         )
         profile = await self._unit_of_work.executors.compute.run(references.load_profile, self._blobs, reference.digest)
-        return _Watch(WindowCloser(observer, reference, profile))
+        return _Watch(WindowCloser(observer, reference, profile), reference.regime)
 
     async def _open(self, observer: Observer, context: Context) -> None:
         if await self._unit_of_work.read(lambda session: live_monitoring.observer_state(session, observer)) is None:
@@ -79,9 +82,7 @@ class LiveMonitoringServicer(DriftServiceServicer):
             )
 
     async def _take(self, watch: "_Watch", batch: pb.ObserveBatch, context: Context) -> "_Taken":
-        columns = await reading_executor(self._unit_of_work.executors, batch.data).run(
-            self._rows, watch.profile, watch.keys, batch.data
-        )
+        columns = await reading_executor(self._unit_of_work.executors, batch.data).run(self._rows, watch, batch.data)
         seen_at = optional_time(batch, "seen_at") or datetime.now(UTC)
         return await self._unit_of_work.run_prepared_as_system(
             actor_of(context),
@@ -89,16 +90,21 @@ class LiveMonitoringServicer(DriftServiceServicer):
             watch.take,
         )
 
-    def _rows(self, reference: Profile, keys: RowKeys, data: Dataset) -> Columns:
+    def _rows(self, watch: "_Watch", data: Dataset) -> Columns:
         """Read a batch with the column kinds of the reference, sorted by the columns of times and groups.
+
+        Rows that are not of the sessions of the reference are left out.
 
         Raises:
             LimitReached: the ledger would have to store too much.
             See also `read_columns`, `sort_rows` and `fit_columns`.
         """
+        reference, keys = watch.profile, watch.keys
         ignored = {*reference.ignored} - keys.names
         columns = read_columns(data, "batch.data", self._sources, ignored=ignored)
         keys = keys.within(columns)
+        if isinstance(watch.regime, ClosureSessions):
+            columns = rows_in(columns, keys, watch.regime, OF_REFERENCE)
         sort_rows(columns, keys)
         fitted = fit_columns(reference, without_keys(columns, keys), "batch.data")
         fitted |= {name: columns[name] for name in keys.names}
@@ -151,8 +157,9 @@ class _Taken:
 class _Watch:
     """One sender's live data: changes are prepared outside the write transaction, and then stored."""
 
-    def __init__(self, closer: WindowCloser) -> None:
+    def __init__(self, closer: WindowCloser, regime: Regime | None) -> None:
         self.closer, self.observer, self.profile, self.keys = closer, closer.observer, closer.profile, closer.keys
+        self.regime = regime
 
     def standing(self, session: Session) -> pb.ObserveResponse:
         """Return the sender's current state."""

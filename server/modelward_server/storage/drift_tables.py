@@ -22,6 +22,10 @@ class ReferenceRow(Base):
     ignored_columns: Mapped[list[Any]] = mapped_column(server_default="[]")
     window: Mapped[dict[str, Any] | None] = mapped_column("time_window", JSON(none_as_null=True), default=None)
     """The times and groups of its rows; None if they have no time."""
+    regime: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    """The regime of which its rows are; None for no particular one."""
+    segments: Mapped[list[Any]] = mapped_column(server_default="[]")
+    """The segments of its rows that have a profile, each with its digest."""
     digest: Mapped[str] = mapped_column(String(64))
     example: Mapped[bytes | None] = mapped_column(LargeBinary, default=None)
     """Some of its rows as an Arrow stream."""

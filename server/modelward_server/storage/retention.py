@@ -146,9 +146,10 @@ _FILES = select(VersionRow.files).where(VersionRow.artifact_deleted_at.is_(None)
 
 
 def named_blobs(session: Session) -> set[str]:
-    """Return the SHA-256 of every version's file, every reference's profile and every job's log."""
+    """Return the SHA-256 of every version's file, every reference's profiles and every job's log."""
     digests: set[str] = {file["sha256"] for files in _stream(session, _FILES) for file in files}
     digests.update(_stream(session, select(ReferenceRow.digest)))
+    digests.update(one["digest"] for segments in _stream(session, select(ReferenceRow.segments)) for one in segments)
     digests.update(_stream(session, select(JobRow.log_sha256).where(JobRow.log_sha256 != "")))
     return digests
 

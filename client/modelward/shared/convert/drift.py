@@ -17,6 +17,7 @@ from modelward.drift import (
     Observed,
     Reference,
     ReferenceDistance,
+    ReferenceSegment,
     SegmentDrift,
 )
 from modelward.errors import UnexpectedError
@@ -28,7 +29,12 @@ from modelward.shared.convert.common import (
     window_from_proto,
     window_to_proto,
 )
-from modelward.shared.convert.segments import adjustment_from_proto, adjustment_to_proto
+from modelward.shared.convert.segments import (
+    adjustment_from_proto,
+    adjustment_to_proto,
+    regime_from_proto,
+    regime_to_proto,
+)
 from modelward.v1 import drift_pb2 as pb
 
 KINDS = {FeatureKind.NUMBER: pb.FEATURE_KIND_NUMBER, FeatureKind.CATEGORY: pb.FEATURE_KIND_CATEGORY}
@@ -83,6 +89,8 @@ def reference_to_proto(reference: Reference) -> pb.Reference:
         digest=reference.digest,
         ignored_columns=reference.ignored_columns,
         window=window_to_proto(reference.window),
+        regime=None if reference.regime is None else regime_to_proto(reference.regime),
+        segments=(pb.ReferenceSegment(**vars(one)) for one in reference.segments),
     )
 
 
@@ -97,6 +105,8 @@ def reference_from_proto(message: pb.Reference) -> Reference:
         digest=message.digest,
         ignored_columns=tuple(message.ignored_columns),
         window=window_from_proto(message.window),
+        regime=regime_from_proto(message.regime) if message.HasField("regime") else None,
+        segments=tuple(ReferenceSegment(one.column, one.name, one.rows, one.digest) for one in message.segments),
     )
 
 
