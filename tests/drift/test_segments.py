@@ -127,11 +127,13 @@ async def test_sessions_after_holidays_are_compared_with_sessions_after_holidays
     whole = await client.detect_drift(version, live, time="date", regimes={"after": regime})
     assert whole.segment("after").drift_detected
     assert [one.name for one in whole.references] == ["default"]
-    observer = await client.observe(version, reference="after-holidays", rows=held, sender="desk", time="date")
-    add = observer.add if iscoroutinefunction(observer.add) else partial(asyncio.to_thread, observer.add)
+    observer: Any = await client.observe(version, reference="after-holidays", rows=held, sender="desk", time="date")
+    add: Any = observer.add if iscoroutinefunction(observer.add) else partial(asyncio.to_thread, observer.add)
     answers = [await add(part) for part in (live[: len(live) // 2], live[len(live) // 2 :])]
     [window] = [report for answer in answers for report in answer.reports]
     assert (window.rows, window.drift_detected) == (held, False)
+    with pytest.raises(errors.InvalidField, match="none of the 10 rows"):
+        await client.detect_drift(version, live[60:70], reference="after-holidays", time="date")
     with pytest.raises(errors.InvalidField, match="has no rows in the data"):
         await client.set_reference(version, past, name="none", time="date", regime=("2030", "2031"))
     with pytest.raises(errors.InvalidField, match="needs the time of each row"):

@@ -150,6 +150,13 @@ def test_a_session_by_its_place_beside_closures_of_five_days(place: int, phrase:
     assert phrase in describe(trigger)
 
 
+@pytest.mark.parametrize(
+    ("place", "phrase"), [(4, "4th session after"), (11, "11th session"), (-22, "22nd session from")]
+)
+def test_later_places_are_counted(place: int, phrase: str) -> None:
+    assert phrase in describe(AtSession("XSHG", after_close=timedelta(0), closure_days=5, closure_session=place))
+
+
 def test_a_place_of_zero_beside_a_closure_is_refused() -> None:
     with pytest.raises(InvalidField, match="first session after a closure"):
         AtSession("XSHG", after_close=timedelta(0), closure_days=5, closure_session=0)

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from modelward.data import Columns
 from modelward.drift import DriftReport, DriftThresholds, Reference, ReferenceDistance, TimeWindow
-from modelward.errors import ReportNotFound
+from modelward.errors import FieldViolation, InvalidField, ReportNotFound
 from modelward.lifecycle import Page, VersionRef
 from modelward.segments import ClosureSessions, Regime, Segments
 from modelward_server.actor_context import ActorContext
@@ -83,12 +83,16 @@ class _OfSessions:
         self.left_out = 0
 
     def __iter__(self) -> Iterator[Columns]:
+        kept = 0
         for batch in self._batches:
-            kept = rows_in(batch, self._keys, self._regime, OF_REFERENCE)
-            rows, before = (len(next(iter(one.values()))) for one in (kept, batch))
-            self.left_out += before - rows
+            chosen = rows_in(batch, self._keys, self._regime, OF_REFERENCE)
+            rows, before = (len(next(iter(one.values()))) for one in (chosen, batch))
+            kept, self.left_out = kept + rows, self.left_out + before - rows
             if rows:
-                yield kept
+                yield chosen
+        if self.left_out and not kept:
+            fix = f"holds for none of the {self.left_out:,} rows; send rows of the sessions of the reference"
+            raise InvalidField(FieldViolation(OF_REFERENCE, fix))
 
 
 def _divided(

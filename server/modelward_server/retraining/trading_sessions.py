@@ -23,6 +23,7 @@ OF_WEEK = {SessionChoice.FIRST_OF_WEEK, SessionChoice.LAST_OF_WEEK}
 OF_MONTH = {SessionChoice.FIRST_OF_MONTH, SessionChoice.LAST_OF_MONTH}
 LASTS = {SessionChoice.LAST_OF_WEEK, SessionChoice.LAST_OF_MONTH}
 ORDINALS = {1: "first", 2: "second", 3: "third"}
+ENDINGS = {1: "st", 2: "nd", 3: "rd"}
 
 
 def session_phrase(trigger: AtSession) -> str:
@@ -33,9 +34,14 @@ def session_phrase(trigger: AtSession) -> str:
     if side == "before" and place == 1:
         ordinal = "last session"
     else:
-        ordinal = f"{ORDINALS.get(place, f'{place}th')} session{' from the last' if side == 'before' else ''}"
+        ordinal = f"{_ordinal(place)} session{' from the last' if side == 'before' else ''}"
     days = "a day" if trigger.closure_days == 1 else f"{trigger.closure_days} days"
     return f"the {ordinal} {side} a closure of {days} or more"
+
+
+def _ordinal(place: int) -> str:
+    ending = "th" if 10 < place % 100 < 14 else ENDINGS.get(place % 10, "th")
+    return ORDINALS.get(place, f"{place}{ending}")
 
 
 def session_times(trigger: AtSession, after: datetime) -> Iterator[datetime]:
