@@ -164,7 +164,7 @@ def compare_jointly(profile: Profile, live: LiveSample, ignored: Collection[str]
     ranks = normalized_ranks(profile.features, live.sample())
     mmd = squared_mmd(profile.joint, ranks)
     known = profile.times or profile.rows
-    times = (profile.times and live.sampled_times) or len(ranks) * profile.times_per_row
+    times = _units(profile, live, live.sampled_times, len(ranks))
     null = null_for_rows(profile.joint.null, times, known)
     auc = classifier_auc(profile.joint.sample[:, used], thin(ranks, MAX_CLASSIFIER_ROWS)[:, used])
     p_value = max(null.exceedance(0, mmd), _min_joint_p_value(profile, times, known))
@@ -172,14 +172,19 @@ def compare_jointly(profile: Profile, live: LiveSample, ignored: Collection[str]
 
 
 def _times(profile: Profile, live: LiveSample) -> float:
-    """Return the number of live times; if it is unknown, they have as many rows as those of the reference.
+    """Return the number of live times, in which the null distributions of a panel count."""
+    return _units(profile, live, live.times, live.rows)
+
+
+def _units(profile: Profile, live: LiveSample, times: int, rows: int) -> float:
+    """Return the number of times of live rows; if it is unknown, they have as many rows as those of the reference.
 
     Times with only some of their rows vary more, and count as fewer: as many as would have so many rows.
     """
-    counted = live.rows * profile.times_per_row
-    if not (profile.times and live.times):
+    counted = rows * profile.times_per_row
+    if not (profile.times and times):
         return counted
-    return live.times if live.whole_times else min(live.times, counted)
+    return times if live.whole_times else min(times, counted)
 
 
 def _min_joint_p_value(profile: Profile, rows: float, reference_rows: float) -> float:

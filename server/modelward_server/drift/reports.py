@@ -25,7 +25,6 @@ from modelward_server.drift.row_order import (
     REFERENCE_ASSUMED,
     RowKeys,
     SortedBatches,
-    panel_of,
     sort_rows,
     window_of,
 )
@@ -99,8 +98,8 @@ def _divided(
     columns: Columns, keys: RowKeys, segments: Segments, profiles: Mapping[str, Profile], field: str
 ) -> LiveSample:
     sort_rows(columns, keys)
-    rows, panel = divide_rows(columns, keys, segments, field), panel_of(columns, keys)
-    live = count_live(profiles, [(rows.columns, None if panel is None else panel.times)], field)
+    rows = divide_rows(columns, keys, segments, field)
+    live = count_live(profiles, [(rows.columns, None if rows.panel is None else rows.panel.times)], field)
     live.window, live.divided = window_of(columns, keys), rows
     return live
 
