@@ -22,7 +22,7 @@ from modelward_server.drift import live_monitoring, references
 from modelward_server.drift.multivariate import normalized_ranks, reference_cells
 from modelward_server.drift.profile import Profile
 from modelward_server.drift.reports import OF_REFERENCE
-from modelward_server.drift.row_order import RowKeys, sort_rows, without_keys
+from modelward_server.drift.row_order import sort_rows, without_keys
 from modelward_server.drift.row_segments import rows_in
 from modelward_server.drift.sample import fit_columns
 from modelward_server.drift.window_closing import ClosedWindow, WindowCloser
