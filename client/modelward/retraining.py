@@ -365,6 +365,16 @@ class RetrainingPolicy(Record):
     """How much worse than the version in production is still acceptable, in the metric's own unit."""
     etag: str = ""
     """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
+    returns: str = ""
+    """The test set's column with the return of a position of 1 over each row, as a fraction, for trading metrics."""
+    cost_bps: float = 0.0
+    """The cost of changing a position by 1, in basis points."""
+    time: str = ""
+    """The test set's column with the time of each row; empty: that of the references, if the test set has it."""
+    group: str = ""
+    """The test set's column with the group of each row, such as its symbol; empty: that of the references."""
+    horizon: int = 1
+    """The number of times over which a label reaches: labels of neighbouring times then overlap."""
 
 
 @dataclass(frozen=True, repr=False)

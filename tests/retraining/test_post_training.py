@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from modelward import (
     FollowUpAction,
     FollowUpState,
     Job,
+    Metric,
     PromotionPolicy,
     RetrainingPolicy,
     Stage,
     Verdict,
+    errors,
 )
 from modelward_server.settings import Settings
 from tests.support.clients import as_async, collect
@@ -187,3 +190,38 @@ async def test_two_servers_do_it_once_and_a_restart_loses_nothing(settings: Sett
             assert len([move async for move in client.list_transitions(each)]) == 7
             assert len([found async for found in client.list_comparisons(each)]) == 1
     await asyncio.to_thread(running[1].stop)
+
+
+async def test_terms_of_a_panel_with_returns_are_those_of_the_comparison(client: AsyncClient, name: str) -> None:
+    await _champion(client, name, BAD)
+    terms: dict[str, Any] = {"returns": "earned", "cost_bps": 2.0, "time": "day", "group": "symbol", "horizon": 5}
+    policy = RetrainingPolicy(name, follow_up=FollowUpAction.COMPARE, primary_metric=Metric.NET_RETURN, **terms)
+    assert replace(await client.set_retraining_policy(policy), etag="") == policy
+    days, direction = np.arange(len(X)) // 2, np.where(Y, 0.01, -0.01)
+    symbols = np.array(["A", "B"], object)[np.arange(len(X)) % 2]
+    table = {f"x{i}": column for i, column in enumerate(X.T)} | {"earned": direction, "day": days, "symbol": symbols}
+    found = await _followed(client, await _completed(client, name, GOOD, evaluation=(table, Y)))
+    assert found.state is FollowUpState.WAITING
+    compared = await client.get_comparison(found.comparison_id)
+    assert compared.primary_metric is Metric.NET_RETURN
+    assert compared.window is not None
+    assert (compared.window.times, compared.window.groups) == (len(X) // 2, 2)
+    assert compared.resampling.block_rows >= 5
+
+
+@pytest.mark.parametrize(
+    ("terms", "field"),
+    [
+        ({"primary_metric": Metric.SHARPE}, "policy.returns: is missing, and sharpe"),
+        ({"cost_bps": 1.0}, "policy.cost_bps: has no effect"),
+        ({"group": "symbol"}, "policy.group_column: has no effect"),
+        ({"returns": "label"}, "policy: names the column 'label' for two things"),
+    ],
+)
+async def test_a_policy_that_can_compare_nothing_is_refused(
+    client: AsyncClient, name: str, terms: dict[str, Any], field: str
+) -> None:
+    await client.create_model(name)
+    with pytest.raises(errors.InvalidField, match=field):
+        await client.set_retraining_policy(RetrainingPolicy(name, **terms))
+    assert (await client.get_retraining_policy(name)).etag == "r0"

@@ -1222,6 +1222,11 @@ class RetrainingPolicy(_message.Message):
     PRIMARY_METRIC_FIELD_NUMBER: _builtins.int
     MARGIN_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    RETURNS_FIELD_NUMBER: _builtins.int
+    COST_BPS_FIELD_NUMBER: _builtins.int
+    TIME_COLUMN_FIELD_NUMBER: _builtins.int
+    GROUP_COLUMN_FIELD_NUMBER: _builtins.int
+    HORIZON_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     queue: _builtins.str
@@ -1242,6 +1247,18 @@ class RetrainingPolicy(_message.Message):
     """
     etag: _builtins.str
     """Changes with every change of the policy; send it with an update to detect concurrent changes."""
+    returns: _builtins.str
+    """The column of the test set with the return of a position of 1 over each row, as a fraction, for trading metrics.
+    Empty: there is none.
+    """
+    cost_bps: _builtins.float
+    """Cost of a change of the position by 1, in basis points."""
+    time_column: _builtins.str
+    """The column of the test set with the time of each row. Empty: that of the references, if the test set has it."""
+    group_column: _builtins.str
+    """The column of the test set with the group of each row. Empty: that of the references."""
+    horizon: _builtins.int
+    """The number of times over which a label reaches. 0 means 1."""
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """The labels of its jobs."""
@@ -1273,10 +1290,15 @@ class RetrainingPolicy(_message.Message):
         primary_metric: _comparison_pb2.Metric.ValueType = ...,
         margin: _builtins.float = ...,
         etag: _builtins.str = ...,
+        returns: _builtins.str = ...,
+        cost_bps: _builtins.float = ...,
+        time_column: _builtins.str = ...,
+        group_column: _builtins.str = ...,
+        horizon: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["data_window", b"data_window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_window", b"data_window", "etag", b"etag", "evaluation_uri", b"evaluation_uri", "follow_up", b"follow_up", "label", b"label", "labels", b"labels", "margin", b"margin", "model", b"model", "parameters", b"parameters", "primary_metric", b"primary_metric", "promote_on", b"promote_on", "queue", b"queue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_bps", b"cost_bps", "data_window", b"data_window", "etag", b"etag", "evaluation_uri", b"evaluation_uri", "follow_up", b"follow_up", "group_column", b"group_column", "horizon", b"horizon", "label", b"label", "labels", b"labels", "margin", b"margin", "model", b"model", "parameters", b"parameters", "primary_metric", b"primary_metric", "promote_on", b"promote_on", "queue", b"queue", "returns", b"returns", "time_column", b"time_column"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

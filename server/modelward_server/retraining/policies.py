@@ -4,9 +4,11 @@ from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
+from modelward.errors import FieldViolation, InvalidField
 from modelward.retraining import RetrainingPolicy
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import check_etag, model_row
+from modelward_server.statistics.metric_applicability import TRADING_METRICS
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.documents import RETRAINING_POLICY
@@ -28,9 +30,11 @@ def set_retraining_policy(session: Session, policy: RetrainingPolicy, actor: Act
     """Replace a model's policy.
 
     Raises:
+        InvalidField: its comparisons could never be made.
         ModelNotFound: the model does not exist.
         EtagMismatch: the policy has changed since the given etag was read.
     """
+    _check(policy)
     model_row(session, policy.model, lock=True)
     row = session.get(RetrainingPolicyRow, policy.model)
     row = row or RetrainingPolicyRow(model=policy.model, policy={}, revision=0)
@@ -42,6 +46,22 @@ def set_retraining_policy(session: Session, policy: RetrainingPolicy, actor: Act
     changed = _from_row(row)
     audit.append(session, Kind.RETRAINING_POLICY, policy.model, changed, actor)
     return changed
+
+
+def _check(policy: RetrainingPolicy) -> None:
+    """Refuse terms with which no comparison of the policy can be made."""
+    if policy.primary_metric in TRADING_METRICS and not policy.returns:
+        fix = f"is missing, and {policy.primary_metric} is of returns; name their column in the test set"
+        raise InvalidField(FieldViolation("policy.returns", fix))
+    if policy.cost_bps and not policy.returns:
+        fix = "has no effect without returns; name their column in policy.returns"
+        raise InvalidField(FieldViolation("policy.cost_bps", fix))
+    if policy.group and not policy.time:
+        fix = "has no effect without the time of rows; name their column in policy.time_column"
+        raise InvalidField(FieldViolation("policy.group_column", fix))
+    named = [name for name in (policy.label, policy.returns, policy.time, policy.group) if name]
+    if twice := sorted({name for name in named if named.count(name) > 1}):
+        raise InvalidField(FieldViolation("policy", f"names the column {twice[0]!r} for two things; name two columns"))
 
 
 def _from_row(row: RetrainingPolicyRow) -> RetrainingPolicy:

@@ -137,6 +137,11 @@ def _request_comparison(
         primary=policy.primary_metric,
         baseline=baseline,
         margin=policy.margin,
+        returns=policy.returns,
+        cost_bps=policy.cost_bps,
+        time=policy.time,
+        group=policy.group,
+        horizon=policy.horizon,
     )
     return ComparisonTask(request, row.evaluation, policy.evaluation_uri)
 

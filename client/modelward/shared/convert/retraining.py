@@ -374,6 +374,11 @@ def retraining_policy_to_proto(policy: RetrainingPolicy) -> pb.RetrainingPolicy:
         primary_metric=metric_to_proto(policy.primary_metric),
         margin=policy.margin,
         etag=policy.etag,
+        returns=policy.returns,
+        cost_bps=policy.cost_bps,
+        time_column=policy.time,
+        group_column=policy.group,
+        horizon=0 if policy.horizon == 1 else policy.horizon,
     )
 
 
@@ -394,4 +399,9 @@ def retraining_policy_from_proto(message: pb.RetrainingPolicy) -> RetrainingPoli
         primary_metric=metric_from_proto(message.primary_metric),
         margin=message.margin,
         etag=message.etag,
+        returns=message.returns,
+        cost_bps=message.cost_bps,
+        time=message.time_column,
+        group=message.group_column,
+        horizon=message.horizon or 1,
     )
