@@ -274,7 +274,7 @@ class App:
         post_training = PostTraining(own, self._comparisons, gather, table, self._trials.wait)
         self.background.start("follow-ups", post_training.run)
         self._job_waiters = JobWaiters(self._unit_of_work)
-        servicer = RetrainingServicer(self._unit_of_work, self.blobs, self._job_waiters, post_training)
+        servicer = RetrainingServicer(self._unit_of_work, self.blobs, self._sources, self._job_waiters, post_training)
         add_RetrainingServiceServicer_to_server(servicer, self._server)
 
     def _add_standard_services(self) -> None:

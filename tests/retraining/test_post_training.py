@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from sklearn.linear_model import LogisticRegression
 
@@ -225,3 +227,17 @@ async def test_a_policy_that_can_compare_nothing_is_refused(
     with pytest.raises(errors.InvalidField, match=field):
         await client.set_retraining_policy(RetrainingPolicy(name, **terms))
     assert (await client.get_retraining_policy(name)).etag == "r0"
+
+
+async def test_a_policy_whose_test_set_cannot_be_used_is_refused(client: AsyncClient, name: str, inbox: Path) -> None:
+    await client.create_model(name)
+    file = inbox / f"{name}.parquet"
+    policy = RetrainingPolicy(name, evaluation_uri=file.as_uri(), label="up", returns="earned")
+    with pytest.raises(errors.InvalidField, match=r"policy\.evaluation_uri"):
+        await client.set_retraining_policy(policy)
+    pq.write_table(pa.table({"x": [1.0], "up": [1], "earnt": [0.1]}), file)
+    with pytest.raises(errors.InvalidField, match=r"policy.returns: names 'earned', which is not in the data.*earnt"):
+        await client.set_retraining_policy(policy)
+    with pytest.raises(errors.SourceNotAllowed):
+        await client.set_retraining_policy(replace(policy, evaluation_uri="file:///etc/passwd"))
+    assert (await client.set_retraining_policy(replace(policy, returns="earnt"))).etag == "r1"

@@ -1,11 +1,13 @@
 """Retraining policies: read and replace the policy of a model."""
 
+from collections.abc import Collection
 from dataclasses import replace
 
 from sqlalchemy.orm import Session
 
 from modelward.errors import FieldViolation, InvalidField
 from modelward.retraining import RetrainingPolicy
+from modelward.shared.suggestions import unknown_columns
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.repository import check_etag, model_row
 from modelward_server.statistics.metric_applicability import TRADING_METRICS
@@ -46,6 +48,19 @@ def set_retraining_policy(session: Session, policy: RetrainingPolicy, actor: Act
     changed = _from_row(row)
     audit.append(session, Kind.RETRAINING_POLICY, policy.model, changed, actor)
     return changed
+
+
+def check_columns(policy: RetrainingPolicy, names: Collection[str]) -> None:
+    """Refuse a policy that names columns which its test set lacks.
+
+    Raises:
+        InvalidField: as stated.
+    """
+    named = {policy.label: "label", policy.returns: "returns", policy.time: "time_column", policy.group: "group_column"}
+    unknown = [name for name in named if name and name not in names]
+    if unknown:
+        fixes = zip(unknown, unknown_columns(unknown, names), strict=True)
+        raise InvalidField(*(FieldViolation(f"policy.{named[name]}", fix) for name, fix in fixes))
 
 
 def _check(policy: RetrainingPolicy) -> None:

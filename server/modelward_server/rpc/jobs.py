@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from google.protobuf.message import Message
 from sqlalchemy.orm import Session
 
+from modelward.retraining import RetrainingPolicy
 from modelward.shared.convert.common import span_from_proto
 from modelward.shared.convert.retraining import (
     job_state_from_proto,
@@ -16,6 +17,7 @@ from modelward.shared.convert.retraining import (
     retraining_policy_to_proto,
 )
 from modelward.v1 import retraining_pb2 as pb
+from modelward.v1.common_pb2 import Dataset
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceServicer
 from modelward_server.actor_context import ActorContext
 from modelward_server.retraining import jobs, policies
@@ -24,10 +26,13 @@ from modelward_server.retraining.job_queries import JobQuery, JobSpec
 from modelward_server.retraining.job_states import DEFAULT_LEASE, LeaseClaim
 from modelward_server.retraining.job_waiters import JobWaiters
 from modelward_server.retraining.post_training_task import PostTraining
+from modelward_server.rpc.datasets import is_parquet, parquet_pieces
 from modelward_server.rpc.idempotency import Answer, Context, RequestUnitOfWork
 from modelward_server.rpc.requests import optional_time
 from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.paging import visible_prefixes
+from modelward_server.storage.parquet import columns_of
+from modelward_server.storage.sources import Sources
 
 
 class JobServicer(RetrainingServiceServicer):
@@ -35,6 +40,7 @@ class JobServicer(RetrainingServiceServicer):
 
     _unit_of_work: RequestUnitOfWork
     _blobs: BlobStore
+    _sources: Sources
     _job_waiters: JobWaiters
     _post_training: PostTraining
 
@@ -200,6 +206,7 @@ class JobServicer(RetrainingServiceServicer):
         self, request: pb.SetRetrainingPolicyRequest, context: Context
     ) -> pb.SetRetrainingPolicyResponse:
         policy = retraining_policy_from_proto(request.policy)
+        await self._check_test_set(policy)
         return await self._unit_of_work.run_idempotent(
             request,
             context,
@@ -207,6 +214,16 @@ class JobServicer(RetrainingServiceServicer):
                 policy=retraining_policy_to_proto(policies.set_retraining_policy(session, policy, actor))
             ),
         )
+
+    async def _check_test_set(self, policy: RetrainingPolicy) -> None:
+        """Check that the test set may be read and, if it is Parquet that other machines can read, has the columns."""
+        if not policy.evaluation_uri:
+            return
+        self._sources.check(policy.evaluation_uri)
+        if is_parquet(Dataset(uri=policy.evaluation_uri)):
+            field, executor = "policy.evaluation_uri", self._unit_of_work.executors.remote
+            found = await executor.run(parquet_pieces, policy.evaluation_uri, field, self._sources)
+            policies.check_columns(policy, columns_of(found))
 
 
 def holding(request: pb.HeartbeatJobRequest | pb.CompleteJobRequest | pb.FailJobRequest) -> LeaseClaim:

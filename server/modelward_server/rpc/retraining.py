@@ -18,16 +18,23 @@ from modelward_server.rpc.idempotency import Context, RequestUnitOfWork
 from modelward_server.rpc.jobs import JobServicer
 from modelward_server.rpc.requests import optional_time
 from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.sources import Sources
 
 
 class RetrainingServicer(JobServicer):
     """Serves `modelward.v1.RetrainingService`."""
 
     def __init__(
-        self, unit_of_work: RequestUnitOfWork, blobs: BlobStore, job_waiters: JobWaiters, post_training: PostTraining
+        self,
+        unit_of_work: RequestUnitOfWork,
+        blobs: BlobStore,
+        sources: Sources,
+        job_waiters: JobWaiters,
+        post_training: PostTraining,
     ) -> None:
         self._unit_of_work = unit_of_work
         self._blobs = blobs
+        self._sources = sources
         self._job_waiters = job_waiters
         self._post_training = post_training
 

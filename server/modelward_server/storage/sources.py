@@ -105,6 +105,14 @@ class Sources:
             _check_inside(files, base)
             return [blobs.put_file(file, file.relative_to(base).as_posix()) for file in files]
 
+    def check(self, uri: str) -> None:
+        """Check that a URI may be read, without reading it.
+
+        Raises:
+            SourceNotAllowed, ModelNotAllowed: as `fetch`.
+        """
+        self._checked(uri)
+
     def _checked(self, uri: str) -> Location:
         """Parse a URI and check that the client's restriction and the operator's list allow it."""
         client = identity.current.get()
