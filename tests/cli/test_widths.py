@@ -71,6 +71,8 @@ class Shown:
             "due": [self.name],
             "status": [],
             "profiles": [],
+            "settings": ["schedule_seconds"],
+            "replicas": [],
             f"schedules {self.name}": [self.schedule.schedule_id],
             f"schedule list {self.name}": [self.schedule.schedule_id],
             f"schedule preview {self.schedule.schedule_id}": ["UTC"],

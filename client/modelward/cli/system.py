@@ -11,7 +11,7 @@ from modelward.cli.remote import remote
 @click.option("--given", is_flag=True, help="Only those that are not the default.")
 @remote
 def settings(client: Client, out: Output, given: bool) -> None:
-    """Show the settings of the server; of secrets only whether they are set."""
+    """Show the server's settings, but no secrets."""
     found = [setting for setting in client.get_system().settings if setting.given or not given]
     out.rows(
         found,
@@ -24,7 +24,7 @@ def settings(client: Client, out: Output, given: bool) -> None:
 @click.command()
 @remote
 def replicas(client: Client, out: Output) -> None:
-    """Show the servers that share the ledger, and which of them answers."""
+    """List the servers that share the ledger."""
     system = client.get_system()
     out.rows(
         system.replicas,
