@@ -52,6 +52,7 @@ from modelward.comparison import (
     SegmentComparison,
     SegmentResult,
     SignificanceTest,
+    UndefinedMetric,
     Verdict,
 )
 from modelward.drift import (
@@ -74,6 +75,7 @@ from modelward.drift import (
 )
 from modelward.errors import ModelwardError
 from modelward.folds import FoldComparison, FoldRow, FoldSummary
+from modelward.leaks import LeakCheck, LeakKind
 from modelward.lifecycle import (
     AdoptedVersion,
     ArtifactDeletion,
@@ -106,6 +108,7 @@ from modelward.lifecycle import (
     Rollout,
     RolloutState,
     Stage,
+    TrainingWindow,
     Transition,
     TransitionResult,
     Trial,
@@ -234,6 +237,8 @@ __all__ = [
     "JobState",
     "JointDrift",
     "Latency",
+    "LeakCheck",
+    "LeakKind",
     "LoadFailure",
     "Metric",
     "MetricDifference",
@@ -299,10 +304,12 @@ __all__ = [
     "SystemInfo",
     "TimeRange",
     "TimeWindow",
+    "TrainingWindow",
     "Transition",
     "TransitionResult",
     "Trial",
     "TrialResult",
+    "UndefinedMetric",
     "ValidationFold",
     "Variant",
     "VariantResult",

@@ -2,9 +2,11 @@
 
 import operator
 from collections.abc import Collection
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 
 from modelward.errors import FieldViolation, InvalidField
-from modelward.lifecycle import ModelVersion, Stage, VersionRef
+from modelward.lifecycle import ModelVersion, Stage, TrainingWindow, VersionRef
 from modelward.retraining import Job, JobState
 
 AnyVersion = str | VersionRef | ModelVersion | tuple[str, int]
@@ -44,6 +46,35 @@ def _ref(model: object, number: object, version: object, field: str) -> VersionR
     if not isinstance(model, str) or not model or not model.isprintable() or not 0 <= number < 1 << 31:
         raise InvalidField(FieldViolation(field, f"{version!r} is not of the form 'model/3'"))
     return VersionRef(model, number)
+
+
+def as_training_window(window: object, horizon: timedelta) -> TrainingWindow | None:
+    """Return the times of training data.
+
+    Args:
+        window: the first and the last time, or the window itself.
+        horizon: how long after a row its label is known.
+
+    Raises:
+        InvalidField: it is not a pair of times, or a horizon is given without one.
+    """
+    if window is None:
+        if horizon:
+            raise InvalidField(FieldViolation("horizon", "has no effect without training_window; give both"))
+        return None
+    if isinstance(window, TrainingWindow):
+        return replace(window, horizon=horizon) if horizon else window
+    if not isinstance(window, tuple | list) or len(window) != 2:
+        raise InvalidField(FieldViolation("training_window", f"is {window!r}; give its first and its last time"))
+    first, last = (_time_text(end) for end in window)
+    return TrainingWindow(first, last, horizon)
+
+
+def _time_text(value: object) -> str:
+    """Return a time as text of ISO 8601, or an integer; the server checks it."""
+    if isinstance(value, datetime):
+        return (value.astimezone(UTC).replace(tzinfo=None) if value.tzinfo else value).isoformat()
+    return value.isoformat() if isinstance(value, date) else str(value)
 
 
 def as_names(names: Collection[str], field: str) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 from modelward._record import Record, TableRecord, counted, quoted, sentence
 from modelward.backtest import Overfitting
 from modelward.drift import TimeWindow
+from modelward.leaks import LeakCheck
 from modelward.lifecycle import VersionRef
 from modelward.segments import SegmentAdjustment
 from modelward.shared.figures import difference, metric, p_equals, percent
@@ -305,6 +306,19 @@ class CostCurve(TableRecord):
 
 
 @dataclass(frozen=True, repr=False)
+class UndefinedMetric(Record):
+    """A metric that has no value for a version, while it has one for others."""
+
+    metric: AnyMetric
+    """The metric."""
+    reason: str
+    """Why, such as "needs net returns that vary"."""
+
+    def _describe(self) -> str:
+        return f"{self.metric} {self.reason}"
+
+
+@dataclass(frozen=True, repr=False)
 class ModelResult(Record):
     """The result of one version."""
 
@@ -315,7 +329,7 @@ class ModelResult(Record):
     differences: tuple[MetricDifference, ...]
     """Differences from the baseline; empty for the baseline itself and when it failed."""
     verdict: Verdict | None
-    """Verdict by the primary metric; None for the baseline itself and when it failed."""
+    """Verdict by the primary metric, inconclusive when it lacks that; None for the baseline and when it failed."""
     latency: Latency | None
     """Its latency; None when it was not run, as with predictions made elsewhere."""
     failure: str
@@ -326,6 +340,12 @@ class ModelResult(Record):
     """None without returns."""
     cost_curve: CostCurve | None = None
     """Its Sharpe ratio over the cost; None without returns."""
+    coverage: float | None = None
+    """Share of the rows with a label that it answered, from 0 to 1; None when it did not run."""
+    undefined: tuple[UndefinedMetric, ...] = ()
+    """The metrics that it lacks and other versions have."""
+    leaks: tuple[LeakCheck, ...] = ()
+    """What checks for leaks found; empty when it failed."""
 
     def __getitem__(self, metric: AnyMetric | str) -> float:
         """Return a metric's value, for example `result["accuracy"]`.
@@ -453,7 +473,7 @@ class Comparison(TableRecord):
     kind: ModelKind
     """What the models predict."""
     rows: int
-    """Number of rows that were compared."""
+    """Number of rows that were compared: those that have a label and that every version answered."""
     label: str
     """Name of the label column."""
     primary_metric: AnyMetric
@@ -508,6 +528,12 @@ class Comparison(TableRecord):
     def summary(self) -> str:
         """The conclusion in one or two sentences."""
         return self.conclusion.summary
+
+    @property
+    def metrics(self) -> tuple[AnyMetric, ...]:
+        """The metrics that at least one version has, the primary metric first."""
+        measured = dict.fromkeys(one.metric for result in self.results for one in result.metrics)
+        return tuple(sorted(measured, key=lambda metric: metric != self.primary_metric))
 
     def result(self, version: VersionRef | str) -> ModelResult:
         """Return the result of one version.

@@ -2,12 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Generic, TypeVar
 
 from modelward._record import Record, TableRecord, brief, counted, quoted, sentence
 from modelward.backtest import Overfitting, ValidationFold
+from modelward.leaks import LeakKind
 from modelward.shared.figures import metric, p_equals, statistic
 from modelward.signature import Signature
 
@@ -164,6 +165,21 @@ class Trial(Record):
 
 
 @dataclass(frozen=True, repr=False)
+class TrainingWindow(Record):
+    """The times of the data that a version was trained on."""
+
+    first: str
+    """The first time: a date or time of ISO 8601 in UTC, or an integer."""
+    last: str
+    """The last time; a date is the whole day."""
+    horizon: timedelta = timedelta(0)
+    """How long after a row its label is known."""
+
+    def _describe(self) -> str:
+        return f"{self.first} to {self.last}" + (f", labels {self.horizon} later" if self.horizon else "")
+
+
+@dataclass(frozen=True, repr=False)
 class ModelVersion(Record):
     """One version of a model: immutable files and their metadata."""
 
@@ -217,6 +233,8 @@ class ModelVersion(Record):
     """What the number of configurations that were tried says of its backtest; None if it was not told."""
     folds: tuple[ValidationFold, ...] = ()
     """The folds of its cross-validation."""
+    training_window: TrainingWindow | None = None
+    """The times of its training data; None if they were not told."""
 
     @property
     def ref(self) -> VersionRef:
@@ -362,6 +380,10 @@ class PromotionPolicy(Record):
     """The lowest deflated Sharpe ratio, a probability, by the same returns or by its newest comparison with returns."""
     min_track_record: float | None = None
     """The confidence, such as 0.95, with which its returns must be enough to show a Sharpe ratio above 0."""
+    forbidden_leaks: tuple[LeakKind, ...] = ()
+    """The kinds of leaks that its newest comparison must have checked, and not found."""
+    min_coverage: float | None = None
+    """The lowest share of the rows that it answered in its newest comparison, from 0 to 1; None means no condition."""
     etag: str = ""
     """Changes with every change of the policy; pass it with a change to detect concurrent ones."""
 

@@ -107,7 +107,7 @@ async def test_rows_are_found_by_their_ids_whatever_their_order(client: AsyncCli
     shuffled = {"id": [ids[place] for place in order], "prediction": GOOD[order]}
     found = await compared(client, versions, [BAD, shuffled], RETURNS, ids=ids)
     assert found.rows == ROWS - 50
-    assert found.notes[0] == "50 of 400 rows lack a prediction of some version and are excluded"
+    assert found.notes[0].startswith("50 of 400 rows lack a prediction of some version and are excluded")
     expected = root_mean_squared_error(RETURNS[np.sort(order)], GOOD[np.sort(order)])
     assert found.result(versions[1])["rmse"] == pytest.approx(expected)
 
@@ -126,11 +126,10 @@ async def test_a_version_that_is_run_is_held_against_one_that_was_sent(client: A
 @pytest.mark.parametrize(
     ("sent", "truth", "field", "words"),
     [
-        ({"id": [1, 2], "prediction": [0.1, 0.2]}, [1.0, 2.0], "predictions", "have no id in common"),
         ({"id": [0, 0], "prediction": [0.1, 0.2]}, [1.0, 2.0], "predictions[1].data['id']", "contains an id twice"),
         ({"prediction": [0.1, 0.2]}, [1.0, 2.0], "predictions[1].data", "no column 'id'"),
         ({"id": [0, 1], "value": [0.1, 0.2]}, [1.0, 2.0], "predictions[1].data", "no column 'prediction'"),
-        ({"id": [0, 1], "prediction": [0.1, np.nan]}, [1.0, 2.0], "predictions[1].data['prediction']", "NaN"),
+        ({"id": [0, 1], "prediction": [0.1, np.inf]}, [1.0, 2.0], "predictions[1].data['prediction']", "infinity"),
         ({"id": [0, 1], "prediction": ["a", "b"]}, [1.0, 2.0], "predictions[1].data", "predicts text"),
         (
             {"id": [0, 1], "prediction": [0, 1], "probability": [0.1, 1.2]},
@@ -149,11 +148,20 @@ async def test_a_version_that_is_run_is_held_against_one_that_was_sent(client: A
 async def test_predictions_that_are_none_are_refused_by_name(
     client: AsyncClient, versions: list[str], sent: Any, truth: list[Any], field: str, words: str
 ) -> None:
-    known = {"id": [5, 6] if words == "have no id in common" else [0, 1], "prediction": truth}
-    ids = [5, 6] if words == "have no id in common" else None
+    known = {"id": [0, 1], "prediction": truth}
     with pytest.raises(errors.InvalidField, match=words) as refused:
-        await compared(client, versions, [known, sent], truth, ids=ids)
+        await compared(client, versions, [known, sent], truth)
     assert refused.value.violations[0].field == field
+
+
+async def test_predictions_of_other_ids_are_refused(client: AsyncClient, versions: list[str]) -> None:
+    sent = {"id": [1, 2], "prediction": [0.1, 0.2]}
+    with pytest.raises(errors.InvalidField, match="have no id in common") as refused:
+        await compared(client, versions, [sent, sent], [1.0, 2.0], ids=[5, 6])
+    assert refused.value.violations[0].field == "predictions"
+    known = {"id": [5, 6], "prediction": [0.1, 0.2]}
+    with pytest.raises(errors.ModelFailed, match=f"{versions[1]} answered none of the 2 rows with a label"):
+        await compared(client, versions, [known, sent], [1.0, 2.0], ids=[5, 6])
 
 
 async def test_two_rows_one_class_and_no_variance_get_an_answer(client: AsyncClient, versions: list[str]) -> None:

@@ -29,17 +29,19 @@ async def drawn(client: AsyncClient, comparison_id: str) -> str:
 
 
 @pytest.mark.parametrize("primary", ["sharpe", "net_return"])
-async def test_metric_that_a_version_lacks_is_left_out_by_name(
+async def test_metric_that_a_version_lacks_is_undefined_for_it_alone(
     client: AsyncClient, versions: list[str], primary: str
 ) -> None:
     """The sides of one day with a return: one version never loses, so there is no downside to divide by."""
     answers = [np.sign(LABELS[100]) * np.ones(250), -np.sign(LABELS[100]) * np.ones(250)]
     found = await compared(client, versions, answers, LABELS, returns=np.abs(SPARSE), primary=primary)
-    assert "sortino is omitted: it needs rows with a loss, and a version has none" in found.notes
-    assert Metric.SORTINO not in {one.metric for one in found.results[0].metrics}
+    assert f"sortino is undefined for {versions[0]}: it needs rows with a loss, and it has none" in found.notes
+    assert [one.metric for one in found.result(versions[0]).undefined] == [Metric.SORTINO]
+    assert found.result(versions[1])["sortino"] < 0
+    assert not {one.metric for one in found.result(versions[1]).differences} & {Metric.SORTINO}
     assert found.conclusion.verdict is Verdict.INCONCLUSIVE
     assert any("sharpe is undefined in" in note for note in found.notes)
-    assert "sortino is omitted" in await drawn(client, found.comparison_id)
+    assert "sortino is undefined for" in await drawn(client, found.comparison_id)
 
 
 async def test_metric_that_was_asked_for_is_left_out_and_the_next_decides(
@@ -52,7 +54,9 @@ async def test_metric_that_was_asked_for_is_left_out_and_the_next_decides(
     with pytest.raises(errors.InvalidField, match="sortino needs rows with a loss") as refused:
         await compared(client, versions, answers, LABELS, returns=np.abs(LABELS), primary="sortino")
     assert refused.value.violations[0].field == "primary_metric"
-    with pytest.raises(errors.InvalidField, match="has none that these rows define; sortino is omitted"):
+    with pytest.raises(
+        errors.InvalidField, match="has none that the baseline and another version define; sortino needs"
+    ):
         await compared(client, versions, answers, LABELS, returns=np.abs(LABELS), metrics=["sortino"])
 
 

@@ -148,7 +148,7 @@ def test_truth_values_and_numbers_are_the_same_classes() -> None:
 def test_metrics_are_chosen_by_the_kind_and_what_had_to_be_left_out_is_said() -> None:
     truth, predicted = up_or_down()
     runs = {OLD: classes_run(predicted), NEW: classes_run(predicted, probabilities=np.full((400, 2), 0.5))}
-    metrics, primary, notes = choose_metrics([], None, list(score_runs(runs, truth).values()))
+    metrics, primary, notes, _ = choose_metrics([], None, list(score_runs(runs, truth).values()))
     assert primary is Metric.ACCURACY
     assert metrics == [
         *(Metric.ACCURACY, Metric.BALANCED_ACCURACY, Metric.PRECISION, Metric.RECALL, Metric.F1, Metric.HIT_RATE),
@@ -159,7 +159,7 @@ def test_metrics_are_chosen_by_the_kind_and_what_had_to_be_left_out_is_said() ->
 
 def test_a_primary_metric_that_is_not_in_the_list_is_measured_first() -> None:
     scored = list(score_runs({OLD: numbers_run([1, 2]), NEW: numbers_run([2, 1])}, np.array([1.0, 2.0])).values())
-    assert choose_metrics([Metric.MAE], Metric.R2, scored) == ([Metric.R2, Metric.MAE], Metric.R2, [])
+    assert choose_metrics([Metric.MAE], Metric.R2, scored) == ([Metric.R2, Metric.MAE], Metric.R2, [], {})
     assert choose_metrics([Metric.MAE, Metric.MSE], None, scored)[1] is Metric.MAE
     numbers = [Metric.MSE, Metric.MAE, Metric.R2, Metric.HIT_RATE, Metric.RMSE, Metric.MAPE]
     assert choose_metrics([], None, scored)[:2] == ([*numbers, Metric.MEDIAN_ABSOLUTE_ERROR], Metric.MSE)
@@ -198,8 +198,12 @@ def test_labels_that_do_not_fit_the_models_are_refused(runs: dict[VersionRef, Ru
     ("columns", "field", "message"),
     [
         ({"x": np.ones(3)}, "label", "'y' is not a column; there are 'x'"),
-        ({"x": np.ones(3), "y": np.array([1, np.nan, np.inf])}, "data['y']", "in 2 of 3 rows"),
-        ({"x": np.ones(2), "y": np.array(["up", None], object)}, "data['y']", "in 1 of 2 rows"),
+        (
+            {"x": np.ones(3), "y": np.array([1, np.nan, np.inf])},
+            "data['y']",
+            "is infinite or beyond 1e.150 in 1 of 3 rows",
+        ),
+        ({"x": np.ones(2), "y": np.array([None, None], object)}, "data['y']", "is missing in all of 2 rows"),
     ],
 )
 def test_a_label_that_is_not_there_is_refused(columns: dict[str, NDArray[Any]], field: str, message: str) -> None:

@@ -64,9 +64,10 @@ def judged(runs: dict[VersionRef, Run], truth: Any, returns: Floats | None = Non
     scored = score_runs(runs, truth)
     if returns is not None:
         scored, _ = add_trading_returns(scored, {}, TradingColumns(returns, None, None), TradingTerms(0.0, 252.0))
-    metrics, primary, _ = choose_metrics([], None, list(scored.values()))
+    metrics, primary, _, lacking = choose_metrics([], None, list(scored.values()), list(scored).index(OLD))
+    undefined = frozenset((list(scored)[place], metric) for place, metric in lacking)
     deflated_sharpes(scored, {"model": 3})
-    return evaluate(scored, EvaluationTerms(metrics, primary, OLD, 0.0, 0.95, 1.0, seed=0))
+    return evaluate(scored, EvaluationTerms(metrics, primary, OLD, 0.0, 0.95, 1.0, seed=0, undefined=undefined))
 
 
 def check(outcome: Evaluation) -> None:

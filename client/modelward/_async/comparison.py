@@ -80,13 +80,15 @@ class AsyncComparisons(AsyncUploading):
                 Parquet files that the server may read, or the path of a Parquet file, a `pathlib.Path`, which is
                 uploaded as it is; then `y`, `returns`, `portfolio_weights`, `sample_weights`, `ids`, `time` and `group`
                 are names of its columns.
-            y: the labels, shape (rows,): classes or finite numbers, none missing.
+            y: the labels, shape (rows,): classes or finite numbers. Rows whose label is missing, because it is late,
+                are excluded.
             predictions: predictions made elsewhere, by version; these versions are not run, and must not be repeated in
                 `versions`. A sequence has one prediction for each row. A table has the columns `id` and `prediction`,
                 for classes optionally `probability` (of the greater of two) or `probability:CLASS` for each, and
                 optionally `position` and `return`, and metrics of your own: `loss:NAME` and `gain:NAME` with a value
                 for each row, `time_loss:NAME` and `time_gain:NAME` with one for each time. Its rows are joined by their
-                ids, and rows that a version lacks are excluded for all. Where `X` is a URI they are tables.
+                ids. Rows that a version lacks, or that have NaN in one of these columns, are excluded for all, and each
+                result has its `coverage`. Where `X` is a URI they are tables.
             ids: of the rows of `X` and `y`, each once; numbered from 0 by default. Text, whole numbers (7, 7.0 and "7"
                 are the same), UUIDs, dates or times; none missing.
             returns: the return of a position of 1 over each row, as a share, shape (rows,), for the trading metrics.

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping, Sequence
+from datetime import timedelta
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from modelward._async.uploading import AsyncUploading
 from modelward._backtest import INLINE_BYTES, trials_to_proto
-from modelward._coerce import as_names
+from modelward._coerce import as_names, as_training_window
 from modelward._reference import ReferenceArguments, checked_reference, inline_reference, save_reference
 from modelward._transfers import MESSAGE_BYTES
 from modelward.backtest import ValidationFold
-from modelward.lifecycle import ModelFormat, ModelVersion
+from modelward.lifecycle import ModelFormat, ModelVersion, TrainingWindow
 from modelward.retraining import Job
 from modelward.shared import model_files
 from modelward.shared.convert.backtest import fold_to_proto
 from modelward.shared.convert.common import file_to_proto
-from modelward.shared.convert.lifecycle import format_to_proto, version_from_proto
+from modelward.shared.convert.lifecycle import format_to_proto, training_to_proto, version_from_proto
 from modelward.shared.convert.signature import signature_to_proto
 from modelward.signature import Signature
 from modelward.v1 import drift_pb2
@@ -45,6 +46,8 @@ class AsyncRegistering(AsyncUploading):
         signature: Signature | None = None,
         trials: Any = None,
         folds: Sequence[ValidationFold] = (),
+        training_window: tuple[Any, Any] | TrainingWindow | None = None,
+        horizon: timedelta = timedelta(0),
         job: Job | None = None,
         request_id: str = "",
         timeout: float | None = None,
@@ -72,6 +75,10 @@ class AsyncRegistering(AsyncUploading):
                 `BacktestTrials`. The version then has `overfitting`, and its Sharpe ratio counts as the best of so
                 many.
             folds: the folds of its cross-validation.
+            training_window: the first and the last time of its training data: dates (the last one is the whole day),
+                datetimes (without a zone in UTC), ISO 8601 text, or integers. A comparison says when its test data
+                begin before. By default those of `reference`, if it has times.
+            horizon: how long after a row its label is known; with `training_window` of times.
             job: the retraining job that produced the version, as returned by `lease_job`: only its holder may register
                 it, and a job has one version.
             request_id: a UUID of the caller's own, with which the same call can be repeated after a crash: it returns
@@ -93,7 +100,7 @@ class AsyncRegistering(AsyncUploading):
             spx-trend/3 training ('default',)
         """
         checked = checked_reference(reference, as_names(ignore, "ignore"), time, group)
-        tried = trials_to_proto(trials)
+        tried, trained = trials_to_proto(trials), _trained_on(training_window, horizon)
         with model_files.saved(model) as saved:
             await self._upload(saved, timeout)
             request = pb.RegisterModelVersionRequest(
@@ -111,6 +118,7 @@ class AsyncRegistering(AsyncUploading):
                 fence=job.fence if job else 0,
                 trials=tried,
                 folds=map(fold_to_proto, folds),
+                training_window=trained,
                 request_id=request_id,
             )
         return await self._register(request, checked, timeout)
@@ -127,6 +135,8 @@ class AsyncRegistering(AsyncUploading):
         signature: Signature | None = None,
         trials: Any = None,
         folds: Sequence[ValidationFold] = (),
+        training_window: tuple[Any, Any] | TrainingWindow | None = None,
+        horizon: timedelta = timedelta(0),
         job: Job | None = None,
         request_id: str = "",
         timeout: float | None = None,
@@ -143,6 +153,8 @@ class AsyncRegistering(AsyncUploading):
             signature: the columns that it takes, what it predicts, and its classes; taken from the object by default.
             trials: the configurations that were tried, as for `register`.
             folds: the folds of its cross-validation.
+            training_window: the first and the last time of its training data, as for `register`.
+            horizon: how long after a row its label is known, as for `register`.
             job: the retraining job that produced the version, as returned by `lease_job`.
             request_id: a UUID of the caller's own, as for `register`.
             timeout: seconds for each of the calls involved; those of the client by default.
@@ -166,6 +178,8 @@ class AsyncRegistering(AsyncUploading):
             signature=signature,
             trials=trials,
             folds=folds,
+            training_window=training_window,
+            horizon=horizon,
             job=job,
             request_id=request_id,
             timeout=timeout,
@@ -188,6 +202,8 @@ class AsyncRegistering(AsyncUploading):
         signature: Signature | None = None,
         trials: Any = None,
         folds: Sequence[ValidationFold] = (),
+        training_window: tuple[Any, Any] | TrainingWindow | None = None,
+        horizon: timedelta = timedelta(0),
         job: Job | None = None,
         request_id: str = "",
         timeout: float | None = None,
@@ -210,6 +226,8 @@ class AsyncRegistering(AsyncUploading):
             signature: the columns that it takes, what it predicts, and its classes; found by the server by default.
             trials: the configurations that were tried, as for `register`.
             folds: the folds of its cross-validation.
+            training_window: the first and the last time of its training data, as for `register`.
+            horizon: how long after a row its label is known, as for `register`.
             job: the retraining job that produced the version, as returned by `lease_job`.
             request_id: a UUID of the caller's own, as for `register`.
             timeout: seconds for each of the calls involved; those of the client by default.
@@ -238,6 +256,7 @@ class AsyncRegistering(AsyncUploading):
             fence=job.fence if job else 0,
             trials=trials_to_proto(trials),
             folds=map(fold_to_proto, folds),
+            training_window=_trained_on(training_window, horizon),
             request_id=request_id,
         )
         return await self._register(request, checked, timeout)
@@ -297,3 +316,8 @@ class AsyncRegistering(AsyncUploading):
         await self._send(self._drift.SetReference, lambda: [drift_pb2.SetReferenceRequest(header=header)], timeout)
         answer = await self._call(self._lifecycle.GetModelVersion, pb.GetModelVersionRequest(version=ref))
         return version_from_proto(answer.version)
+
+
+def _trained_on(window: object, horizon: timedelta) -> pb.TrainingWindow | None:
+    given = as_training_window(window, horizon)
+    return training_to_proto(given) if given else None

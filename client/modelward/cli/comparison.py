@@ -17,7 +17,7 @@ from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
 from modelward.cli.trials import TRIALS, read_trials
 from modelward.comparison import AnyMetric
-from modelward.shared.figures import difference, metric, probability, statistic
+from modelward.shared.figures import difference, metric, percent, probability, statistic
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -233,14 +233,17 @@ def _segment_rows(comparison: Comparison) -> "Iterator[list[object]]":
 def _table(comparison: Comparison) -> Cells:
     """Print the versions side by side, the best first."""
     ran = [result for result in comparison.results if not result.failure]
-    return make_table(["", *(str(result.version) for result in ran)], _rows(ran, comparison.primary_metric))
+    return make_table(["", *(str(result.version) for result in ran)], _rows(ran, comparison))
 
 
-def _rows(ran: list[ModelResult], primary: AnyMetric) -> "Iterator[list[object]]":
-    for estimate in ran[0].metrics:
-        style = "bold" if estimate.metric == primary else ""
-        figures = (result[estimate.metric] for result in ran)
-        yield [Text(estimate.metric, style), *(Cell(figure, Text(metric(figure), style)) for figure in figures)]
+def _rows(ran: list[ModelResult], comparison: Comparison) -> "Iterator[list[object]]":
+    for measured in comparison.metrics:
+        style = "bold" if measured == comparison.primary_metric else ""
+        yield [Text(measured, style), *(_figure(result, measured, style) for result in ran)]
+    if any(result.coverage not in {None, 1} for result in ran):
+        yield ["rows answered", *(_coverage(result) for result in ran)]
+    if any(map(_leaks, ran)):
+        yield ["leaks", *map(_leaks, ran)]
     yield ["ms per row, median", *(_latency(result, "row_p50") for result in ran)]
     yield ["ms per row, p99", *(_latency(result, "row_p99") for result in ran)]
     if any(result.cost_curve for result in ran):
@@ -251,6 +254,20 @@ def _rows(ran: list[ModelResult], primary: AnyMetric) -> "Iterator[list[object]]
 def _break_even(result: ModelResult) -> Cell | str:
     cost = result.cost_curve.break_even_bps if result.cost_curve else None
     return "" if cost is None else Cell(cost, metric(cost))
+
+
+def _leaks(result: ModelResult) -> str:
+    return ", ".join(leak.kind.replace("_", " ") for leak in result.leaks if leak.found)
+
+
+def _figure(result: ModelResult, measured: AnyMetric, style: str) -> Cell | str:
+    if any(one.metric == measured for one in result.undefined):
+        return "undefined"
+    return Cell(result[measured], Text(metric(result[measured]), style))
+
+
+def _coverage(result: ModelResult) -> Cell | str:
+    return "" if result.coverage is None else Cell(result.coverage, percent(result.coverage))
 
 
 def _latency(result: ModelResult, span: str) -> Cell | str:

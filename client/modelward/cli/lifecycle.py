@@ -1,5 +1,6 @@
 """Commands for models, versions and files."""
 
+from datetime import timedelta
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -9,7 +10,7 @@ import click
 from modelward import Client, Model, ModelVersion, Trial, TrialResult
 from modelward.cli.cells import Cell
 from modelward.cli.completion import complete_models, complete_models_and_versions, complete_versions
-from modelward.cli.options import GROUP, IGNORE, TIME, Measurement, pairs, stages
+from modelward.cli.options import GROUP, IGNORE, TIME, Duration, Measurement, pairs, stages
 from modelward.cli.output import Output, make_table
 from modelward.cli.remote import remote
 from modelward.cli.tables import read_table
@@ -128,6 +129,7 @@ def _show_version(out: Output, version: ModelVersion) -> None:
         "references": ", ".join(version.references),
         "backtest": version.overfitting.summary if version.overfitting else "",
         "folds": _folds(version),
+        "trained on": version.training_window._describe() if version.training_window else "",
         "digest": version.digest,
         "files deleted": f"by {gone.deleted_by}: {gone.reason}" if gone else "",
         "MLflow run": version.run_id,
@@ -158,6 +160,14 @@ def _show_version(out: Output, version: ModelVersion) -> None:
 @TIME
 @GROUP
 @TRIALS
+@click.option(
+    "--trained-on",
+    nargs=2,
+    default=None,
+    metavar="FIRST LAST",
+    help="The times of its training data, such as 2015-01-02 2023-12-29: comparisons say when their data overlap.",
+)
+@click.option("--horizon", type=Duration(), metavar="DURATION", help="How long after a row its label is known.")
 @remote
 def register(
     client: Client,
@@ -173,6 +183,8 @@ def register(
     time: str | None,
     group: str | None,
     trials: str,
+    trained_on: tuple[str, str] | None,
+    horizon: timedelta | None,
 ) -> None:
     """Register the file or folder PATH as a new version of MODEL."""
     version = client.register(
@@ -187,6 +199,8 @@ def register(
         time=time,
         group=group,
         trials=read_trials(trials),
+        training_window=trained_on,
+        horizon=horizon or timedelta(0),
     )
     out.say(version, f"{version} is registered, in training")
 

@@ -106,6 +106,38 @@ REPORT_FORMAT_PNG: ReportFormat.ValueType  # 2
 """A PNG picture."""
 Global___ReportFormat: _TypeAlias = ReportFormat  # noqa: Y015
 
+class _LeakKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _LeakKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_LeakKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    LEAK_KIND_UNSPECIFIED: _LeakKind.ValueType  # 0
+    """Not valid in a request."""
+    LEAK_KIND_LOOK_AHEAD: _LeakKind.ValueType  # 1
+    """Predictions of the first rows change without the rows after them: the model looks ahead within a batch."""
+    LEAK_KIND_SHARED_ROWS: _LeakKind.ValueType  # 2
+    """Rows of the test data stand in the version's reference, with all their features."""
+    LEAK_KIND_TRAINING_OVERLAP: _LeakKind.ValueType  # 3
+    """The test data begin before the training data, and the labels of their last rows, have ended."""
+    LEAK_KIND_FAR_FROM_REFERENCE: _LeakKind.ValueType  # 4
+    """The test data are far from the reference, by the joint test of drift detection."""
+
+class LeakKind(_LeakKind, metaclass=_LeakKindEnumTypeWrapper):
+    """A way in which a test can say more of a version than the future will."""
+
+LEAK_KIND_UNSPECIFIED: LeakKind.ValueType  # 0
+"""Not valid in a request."""
+LEAK_KIND_LOOK_AHEAD: LeakKind.ValueType  # 1
+"""Predictions of the first rows change without the rows after them: the model looks ahead within a batch."""
+LEAK_KIND_SHARED_ROWS: LeakKind.ValueType  # 2
+"""Rows of the test data stand in the version's reference, with all their features."""
+LEAK_KIND_TRAINING_OVERLAP: LeakKind.ValueType  # 3
+"""The test data begin before the training data, and the labels of their last rows, have ended."""
+LEAK_KIND_FAR_FROM_REFERENCE: LeakKind.ValueType  # 4
+"""The test data are far from the reference, by the joint test of drift detection."""
+Global___LeakKind: _TypeAlias = LeakKind  # noqa: Y015
+
 @_typing.final
 class ModelVersionRef(_message.Message):
     """A reference to one version of one model, such as "spx-direction" and 3."""

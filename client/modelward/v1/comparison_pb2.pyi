@@ -566,13 +566,14 @@ class Predictions(_message.Message):
 
     @_builtins.property
     def data(self) -> _common_pb2.Dataset:
-        """A table with the id column and "prediction": a number, or a class. For classes it may contain their probabilities:
-        "probability" for the greater of two classes, or one column for each class, such as "probability:up". It may
-        contain "position" for the trading metrics; without it the position is the sign of the prediction. It may contain
-        "return", the version's own return of a position of 1, which counts instead of the column `returns` of the request.
-        Metrics of the user's own are columns with one value for each row, whose mean is the metric: "loss:NAME" if lower is
-        better, "gain:NAME" if higher is better. "time_loss:NAME" and "time_gain:NAME" have one value for each time, the same
-        in all of its rows, which counts once.
+        """A table with the id column and "prediction": a number, or a class. Rows that are absent, or that have a missing
+        value or NaN in a column named here, count as not answered: only rows that every version answered are compared.
+        For classes it may contain their probabilities: "probability" for the greater of two classes, or one column for
+        each class, such as "probability:up". It may contain "position" for the trading metrics; without it the position
+        is the sign of the prediction. It may contain "return", the version's own return of a position of 1, which counts
+        instead of the column `returns` of the request. Metrics of the user's own are columns with one value for each row,
+        whose mean is the metric: "loss:NAME" if lower is better, "gain:NAME" if higher is better. "time_loss:NAME" and
+        "time_gain:NAME" have one value for each time, the same in all of its rows, which counts once.
         """
 
     def __init__(
@@ -678,7 +679,7 @@ class Comparison(_message.Message):
     kind: Global___ModelKind.ValueType
     """The kind of predictions."""
     rows: _builtins.int
-    """Number of rows that were compared."""
+    """Number of rows that were compared: those that have a label and that every version answered."""
     label: _builtins.str
     """The name of the label column."""
     primary_metric: Global___Metric.ValueType
@@ -880,12 +881,21 @@ class ModelResult(_message.Message):
     CONFIDENCE_SET_P_VALUE_FIELD_NUMBER: _builtins.int
     DEFLATED_SHARPE_FIELD_NUMBER: _builtins.int
     COST_CURVE_FIELD_NUMBER: _builtins.int
+    COVERAGE_FIELD_NUMBER: _builtins.int
+    UNDEFINED_FIELD_NUMBER: _builtins.int
+    LEAKS_FIELD_NUMBER: _builtins.int
     verdict: Global___Verdict.ValueType
-    """Its verdict relative to the baseline by the primary metric; unspecified for the baseline itself and if it failed."""
+    """Its verdict relative to the baseline by the primary metric; unspecified for the baseline itself and if it failed,
+    inconclusive if it lacks the metric.
+    """
     failure: _builtins.str
     """Why it has no metrics, such as "stopped after 60 s, the time limit". Empty if it ran."""
     confidence_set_p_value: _builtins.float
     """The p-value with which it would be eliminated from the model confidence set; absent if there is no such set."""
+    coverage: _builtins.float
+    """The share of the rows with a label that it answered, from 0 to 1; rows that another version did not answer count
+    too. Absent if it did not run.
+    """
     @_builtins.property
     def version(self) -> _common_pb2.ModelVersionRef:
         """The version."""
@@ -912,6 +922,14 @@ class ModelResult(_message.Message):
     def cost_curve(self) -> Global___CostCurve:
         """Its Sharpe ratio over the cost; absent without returns."""
 
+    @_builtins.property
+    def undefined(self) -> _containers.RepeatedCompositeFieldContainer[Global___UndefinedMetric]:
+        """The metrics that it lacks and other versions have."""
+
+    @_builtins.property
+    def leaks(self) -> _containers.RepeatedCompositeFieldContainer[Global___LeakCheck]:
+        """What checks for leaks found; empty if it failed."""
+
     def __init__(
         self,
         *,
@@ -924,14 +942,22 @@ class ModelResult(_message.Message):
         confidence_set_p_value: _builtins.float | None = ...,
         deflated_sharpe: Global___DeflatedSharpe | None = ...,
         cost_curve: Global___CostCurve | None = ...,
+        coverage: _builtins.float | None = ...,
+        undefined: _abc.Iterable[Global___UndefinedMetric] | None = ...,
+        leaks: _abc.Iterable[Global___LeakCheck] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_set_p_value", b"_confidence_set_p_value", "confidence_set_p_value", b"confidence_set_p_value", "cost_curve", b"cost_curve", "deflated_sharpe", b"deflated_sharpe", "latency", b"latency", "version", b"version"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence_set_p_value", b"_confidence_set_p_value", "_coverage", b"_coverage", "confidence_set_p_value", b"confidence_set_p_value", "cost_curve", b"cost_curve", "coverage", b"coverage", "deflated_sharpe", b"deflated_sharpe", "latency", b"latency", "version", b"version"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_set_p_value", b"_confidence_set_p_value", "confidence_set_p_value", b"confidence_set_p_value", "cost_curve", b"cost_curve", "deflated_sharpe", b"deflated_sharpe", "differences", b"differences", "failure", b"failure", "latency", b"latency", "metrics", b"metrics", "verdict", b"verdict", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence_set_p_value", b"_confidence_set_p_value", "_coverage", b"_coverage", "confidence_set_p_value", b"confidence_set_p_value", "cost_curve", b"cost_curve", "coverage", b"coverage", "deflated_sharpe", b"deflated_sharpe", "differences", b"differences", "failure", b"failure", "latency", b"latency", "leaks", b"leaks", "metrics", b"metrics", "undefined", b"undefined", "verdict", b"verdict", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence_set_p_value: _TypeAlias = _typing.Literal["confidence_set_p_value"]  # noqa: Y015
     _WhichOneofArgType__confidence_set_p_value: _TypeAlias = _typing.Literal["_confidence_set_p_value", b"_confidence_set_p_value"]  # noqa: Y015
+    _WhichOneofReturnType__coverage: _TypeAlias = _typing.Literal["coverage"]  # noqa: Y015
+    _WhichOneofArgType__coverage: _TypeAlias = _typing.Literal["_coverage", b"_coverage"]  # noqa: Y015
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__confidence_set_p_value) -> _WhichOneofReturnType__confidence_set_p_value | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__coverage) -> _WhichOneofReturnType__coverage | None: ...
 
 Global___ModelResult: _TypeAlias = ModelResult  # noqa: Y015
 
@@ -990,6 +1016,79 @@ class CostPoint(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CostPoint: _TypeAlias = CostPoint  # noqa: Y015
+
+@_typing.final
+class LeakCheck(_message.Message):
+    """What a check for one kind of leak found."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    FOUND_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    kind: _common_pb2.LeakKind.ValueType
+    """The kind."""
+    found: _builtins.bool
+    """Whether it was found. Absent: the check could not be made."""
+    value: _builtins.float
+    """The share of rows with other predictions, or in the reference; the AUC between test data and reference. Absent for
+    times, or if the check could not be made.
+    """
+    detail: _builtins.str
+    """What was found, or why the check could not be made."""
+    def __init__(
+        self,
+        *,
+        kind: _common_pb2.LeakKind.ValueType = ...,
+        found: _builtins.bool | None = ...,
+        value: _builtins.float | None = ...,
+        detail: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_found", b"_found", "_value", b"_value", "found", b"found", "value", b"value"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_found", b"_found", "_value", b"_value", "detail", b"detail", "found", b"found", "kind", b"kind", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__found: _TypeAlias = _typing.Literal["found"]  # noqa: Y015
+    _WhichOneofArgType__found: _TypeAlias = _typing.Literal["_found", b"_found"]  # noqa: Y015
+    _WhichOneofReturnType__value: _TypeAlias = _typing.Literal["value"]  # noqa: Y015
+    _WhichOneofArgType__value: _TypeAlias = _typing.Literal["_value", b"_value"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__found) -> _WhichOneofReturnType__found | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__value) -> _WhichOneofReturnType__value | None: ...
+
+Global___LeakCheck: _TypeAlias = LeakCheck  # noqa: Y015
+
+@_typing.final
+class UndefinedMetric(_message.Message):
+    """A metric that has no value for a version."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    METRIC_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    CUSTOM_METRIC_FIELD_NUMBER: _builtins.int
+    metric: Global___Metric.ValueType
+    """The metric."""
+    reason: _builtins.str
+    """Why, such as "needs net returns that vary"."""
+    custom_metric: _builtins.str
+    """The metric, if it is one of the user's own; `metric` is then unspecified."""
+    def __init__(
+        self,
+        *,
+        metric: Global___Metric.ValueType = ...,
+        reason: _builtins.str = ...,
+        custom_metric: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["custom_metric", b"custom_metric", "metric", b"metric", "reason", b"reason"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UndefinedMetric: _TypeAlias = UndefinedMetric  # noqa: Y015
 
 @_typing.final
 class DeflatedSharpe(_message.Message):

@@ -541,6 +541,7 @@ class ModelVersion(_message.Message):
     TRIAL_FIELD_NUMBER: _builtins.int
     OVERFITTING_FIELD_NUMBER: _builtins.int
     FOLDS_FIELD_NUMBER: _builtins.int
+    TRAINING_WINDOW_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     version: _builtins.int
@@ -623,6 +624,10 @@ class ModelVersion(_message.Message):
     def folds(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ValidationFold]:
         """The folds of its cross-validation."""
 
+    @_builtins.property
+    def training_window(self) -> Global___TrainingWindow:
+        """The times of its training data; absent if they were not told."""
+
     def __init__(
         self,
         *,
@@ -652,14 +657,47 @@ class ModelVersion(_message.Message):
         trial: Global___Trial | None = ...,
         overfitting: _common_pb2.Overfitting | None = ...,
         folds: _abc.Iterable[_common_pb2.ValidationFold] | None = ...,
+        training_window: Global___TrainingWindow | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "overfitting", b"overfitting", "signature", b"signature", "stage_since", b"stage_since", "trial", b"trial", "updated_at", b"updated_at"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "overfitting", b"overfitting", "signature", b"signature", "stage_since", b"stage_since", "training_window", b"training_window", "trial", b"trial", "updated_at", b"updated_at"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "model_file", b"model_file", "overfitting", b"overfitting", "params", b"params", "references", b"references", "run_id", b"run_id", "signature", b"signature", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "trial", b"trial", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact_deletion", b"artifact_deletion", "created_at", b"created_at", "created_by", b"created_by", "description", b"description", "digest", b"digest", "etag", b"etag", "files", b"files", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "metrics", b"metrics", "mlflow_version", b"mlflow_version", "model", b"model", "model_file", b"model_file", "overfitting", b"overfitting", "params", b"params", "references", b"references", "run_id", b"run_id", "signature", b"signature", "stage", b"stage", "stage_since", b"stage_since", "tags", b"tags", "training_window", b"training_window", "trial", b"trial", "updated_at", b"updated_at", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ModelVersion: _TypeAlias = ModelVersion  # noqa: Y015
+
+@_typing.final
+class TrainingWindow(_message.Message):
+    """The times of the data that a version was trained on."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FIRST_FIELD_NUMBER: _builtins.int
+    LAST_FIELD_NUMBER: _builtins.int
+    HORIZON_FIELD_NUMBER: _builtins.int
+    first: _builtins.str
+    """The first time: a date or time of ISO 8601 (without a zone in UTC), or an integer."""
+    last: _builtins.str
+    """The last time; a date is the whole day."""
+    @_builtins.property
+    def horizon(self) -> _duration_pb2.Duration:
+        """How long after a row its label is known. Absent: at once."""
+
+    def __init__(
+        self,
+        *,
+        first: _builtins.str = ...,
+        last: _builtins.str = ...,
+        horizon: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["horizon", b"horizon"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first", b"first", "horizon", b"horizon", "last", b"last"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrainingWindow: _TypeAlias = TrainingWindow  # noqa: Y015
 
 @_typing.final
 class Signature(_message.Message):
@@ -1391,6 +1429,7 @@ class RegisterModelVersionRequest(_message.Message):
     SIGNATURE_FIELD_NUMBER: _builtins.int
     REFERENCE_FIELD_NUMBER: _builtins.int
     TRIALS_FIELD_NUMBER: _builtins.int
+    TRAINING_WINDOW_FIELD_NUMBER: _builtins.int
     FOLDS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name; a model that does not exist is created."""
@@ -1445,6 +1484,10 @@ class RegisterModelVersionRequest(_message.Message):
         """The configurations that were tried before this one was chosen. Absent: not told."""
 
     @_builtins.property
+    def training_window(self) -> Global___TrainingWindow:
+        """The times of its training data. Absent: those of its reference, if that has times."""
+
+    @_builtins.property
     def folds(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.ValidationFold]:
         """The folds of its cross-validation, by unique names."""
 
@@ -1467,11 +1510,12 @@ class RegisterModelVersionRequest(_message.Message):
         signature: Global___Signature | None = ...,
         reference: Global___ReferenceData | None = ...,
         trials: _common_pb2.BacktestTrials | None = ...,
+        training_window: Global___TrainingWindow | None = ...,
         folds: _abc.Iterable[_common_pb2.ValidationFold] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "manifest", b"manifest", "reference", b"reference", "signature", b"signature", "source_uri", b"source_uri", "trials", b"trials"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "manifest", b"manifest", "reference", b"reference", "signature", b"signature", "source_uri", b"source_uri", "training_window", b"training_window", "trials", b"trials"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "description", b"description", "fence", b"fence", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "reference", b"reference", "request_id", b"request_id", "signature", b"signature", "source_uri", b"source_uri", "tags", b"tags", "trials", b"trials"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifact", b"artifact", "description", b"description", "fence", b"fence", "folds", b"folds", "format", b"format", "format_name", b"format_name", "framework", b"framework", "job_id", b"job_id", "manifest", b"manifest", "metrics", b"metrics", "model", b"model", "params", b"params", "reference", b"reference", "request_id", b"request_id", "signature", b"signature", "source_uri", b"source_uri", "tags", b"tags", "training_window", b"training_window", "trials", b"trials"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_artifact: _TypeAlias = _typing.Literal["manifest", "source_uri"]  # noqa: Y015
     _WhichOneofArgType_artifact: _TypeAlias = _typing.Literal["artifact", b"artifact"]  # noqa: Y015
@@ -4172,6 +4216,8 @@ class PromotionPolicy(_message.Message):
     MAX_PBO_FIELD_NUMBER: _builtins.int
     MIN_DEFLATED_SHARPE_FIELD_NUMBER: _builtins.int
     MIN_TRACK_RECORD_FIELD_NUMBER: _builtins.int
+    FORBIDDEN_LEAKS_FIELD_NUMBER: _builtins.int
+    MIN_COVERAGE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     require_comparison: _builtins.bool
@@ -4194,6 +4240,8 @@ class PromotionPolicy(_message.Message):
     """The confidence with which its returns must show a Sharpe ratio above 0, by as many rows as that takes; from the same
     returns. Absent: no condition.
     """
+    min_coverage: _builtins.float
+    """The lowest share of the rows with a label that it answered in its newest comparison. Absent: no condition."""
     @_builtins.property
     def metrics(self) -> _containers.RepeatedCompositeFieldContainer[Global___MetricRange]:
         """Required ranges of the version's metrics."""
@@ -4214,6 +4262,10 @@ class PromotionPolicy(_message.Message):
     def disabled_gates(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Gates that apply unless they are named here: "usable", which a version passes that loads and predicts."""
 
+    @_builtins.property
+    def forbidden_leaks(self) -> _containers.RepeatedScalarFieldContainer[_common_pb2.LeakKind.ValueType]:
+        """The kinds of leaks that its newest comparison must have checked, and not found."""
+
     def __init__(
         self,
         *,
@@ -4230,19 +4282,25 @@ class PromotionPolicy(_message.Message):
         max_pbo: _builtins.float | None = ...,
         min_deflated_sharpe: _builtins.float | None = ...,
         min_track_record: _builtins.float | None = ...,
+        forbidden_leaks: _abc.Iterable[_common_pb2.LeakKind.ValueType] | None = ...,
+        min_coverage: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "max_pbo", b"max_pbo", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "max_pbo", b"max_pbo", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "freezes", b"freezes", "material", b"material", "max_pbo", b"max_pbo", "metrics", b"metrics", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_tags", b"required_tags"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo", "_min_coverage", b"_min_coverage", "_min_deflated_sharpe", b"_min_deflated_sharpe", "_min_track_record", b"_min_track_record", "disabled_gates", b"disabled_gates", "etag", b"etag", "forbid_drift_alarm", b"forbid_drift_alarm", "forbidden_leaks", b"forbidden_leaks", "freezes", b"freezes", "material", b"material", "max_pbo", b"max_pbo", "metrics", b"metrics", "min_coverage", b"min_coverage", "min_deflated_sharpe", b"min_deflated_sharpe", "min_track_record", b"min_track_record", "model", b"model", "no_worse_than_production", b"no_worse_than_production", "require_comparison", b"require_comparison", "required_tags", b"required_tags"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_pbo: _TypeAlias = _typing.Literal["max_pbo"]  # noqa: Y015
     _WhichOneofArgType__max_pbo: _TypeAlias = _typing.Literal["_max_pbo", b"_max_pbo"]  # noqa: Y015
+    _WhichOneofReturnType__min_coverage: _TypeAlias = _typing.Literal["min_coverage"]  # noqa: Y015
+    _WhichOneofArgType__min_coverage: _TypeAlias = _typing.Literal["_min_coverage", b"_min_coverage"]  # noqa: Y015
     _WhichOneofReturnType__min_deflated_sharpe: _TypeAlias = _typing.Literal["min_deflated_sharpe"]  # noqa: Y015
     _WhichOneofArgType__min_deflated_sharpe: _TypeAlias = _typing.Literal["_min_deflated_sharpe", b"_min_deflated_sharpe"]  # noqa: Y015
     _WhichOneofReturnType__min_track_record: _TypeAlias = _typing.Literal["min_track_record"]  # noqa: Y015
     _WhichOneofArgType__min_track_record: _TypeAlias = _typing.Literal["_min_track_record", b"_min_track_record"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_pbo) -> _WhichOneofReturnType__max_pbo | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__min_coverage) -> _WhichOneofReturnType__min_coverage | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__min_deflated_sharpe) -> _WhichOneofReturnType__min_deflated_sharpe | None: ...
     @_typing.overload

@@ -20,6 +20,7 @@ from modelward.errors import ModelFailed, StoreUnavailable
 from modelward.kinds import without_times
 from modelward.lifecycle import ModelVersion
 from modelward_server.runtime.dask_cluster import connected
+from modelward_server.sandbox.answers import PrefixCheck
 from modelward_server.sandbox.sandbox import Limits, Run, run_model
 from modelward_server.storage.parquet import Piece
 
@@ -128,7 +129,17 @@ def _joined(runs: Sequence[Run], version: ModelVersion) -> Run:
         np.concatenate(probabilities) if probabilities else None,
         first.latency,
         next((run.no_probabilities for run in runs if run.no_probabilities), ""),
+        _joined_prefixes(runs),
     )
+
+
+def _joined_prefixes(runs: Sequence[Run]) -> PrefixCheck | None:
+    """Return the checks of all row groups as one; None if one of them was not made."""
+    checks = [run.prefix for run in runs if run.prefix is not None]
+    if len(checks) < len(runs):
+        return None
+    rows, differing = sum(one.rows for one in checks), sum(one.differing for one in checks)
+    return PrefixCheck(rows, differing, all(one.repeatable for one in checks))
 
 
 def _with_all_classes(runs: Sequence[Run]) -> list[Run]:

@@ -10,27 +10,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modelward.backtest import Overfitting
-from modelward.comparison import (
-    AnyMetric,
-    ComparisonProgress,
-    CostCurve,
-    DeflatedSharpe,
-    Latency,
-    ModelKind,
-    ModelResult,
-    SegmentComparison,
-)
+from modelward.comparison import AnyMetric, ComparisonProgress, Latency, ModelKind, ModelResult, SegmentComparison
 from modelward.data import Columns
 from modelward.drift import TimeWindow
 from modelward.errors import FieldViolation, FormatNotExecutable, InvalidField, ModelFailed
 from modelward.formats import formats
 from modelward.kinds import without_times
+from modelward.leaks import LeakCheck
 from modelward.lifecycle import ArtifactFile, ModelVersion, Stage, VersionRef
 from modelward.segments import SegmentAdjustment, Segments
 from modelward_server.comparison.cost_curve import cost_curves
+from modelward_server.comparison.coverage import CommonRows, answers_of, common_rows, complete_rows, select_rows
 from modelward_server.comparison.custom_metrics import add_custom_metrics, add_sample_weights
-from modelward_server.comparison.prediction_alignment import SentPredictions, align, read_predictions
-from modelward_server.comparison.scoring import choose_metrics, score_runs, split_column, split_named
+from modelward_server.comparison.leaks import CheckedRows, LeakChecks
+from modelward_server.comparison.prediction_alignment import Answers, Ints, MatchedTable, match_ids, read_answers
+from modelward_server.comparison.results import Results
+from modelward_server.comparison.scoring import ChosenMetrics, choose_metrics, score_runs, split_column, split_named
 from modelward_server.comparison.segments import compare_segments, part_of
 from modelward_server.comparison.trading_returns import (
     TradingColumns,
@@ -40,13 +35,14 @@ from modelward_server.comparison.trading_returns import (
 )
 from modelward_server.comparison.verdict import Evaluation, EvaluationTerms, evaluate
 from modelward_server.drift.row_order import ASSUMED, NO_KEYS, RowKeys, panel_of, window_of
-from modelward_server.drift.row_segments import RowSegments, column_names, divide
+from modelward_server.drift.row_segments import column_names, divide
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.lifecycle.files import model_file
 from modelward_server.runtime.tracing import span
+from modelward_server.sandbox.answers import PrefixCheck
 from modelward_server.sandbox.sandbox import Limits, Run, run_model
 from modelward_server.statistics.metrics import Scored
-from modelward_server.statistics.panel import Panel, stacked
+from modelward_server.statistics.panel import stacked
 
 DEFAULT_LABEL = "label"
 DEFAULT_CONFIDENCE = 0.95
@@ -153,11 +149,10 @@ class _Prepared:
     """The prepared inputs: labels, features, returns and the predictions that were sent.
 
     Attributes:
+        truth: the labels, of which some may be missing.
         weights: the share of the capital of each row; None if no column is named.
         sample_weights: the weight of each row in the metrics, likewise.
-        panel: the times and groups of the rows; None without a time.
-        window: the same, as they are shown.
-        segments: the segments of the rows; None without any.
+        keyed: the columns with the times, groups and segments of the rows.
     """
 
     truth: NDArray[Any]
@@ -165,11 +160,31 @@ class _Prepared:
     returns: NDArray[Any] | None
     weights: NDArray[Any] | None
     sample_weights: NDArray[Any] | None
-    sent: Mapping[VersionRef, SentPredictions]
-    left_out: int
-    panel: Panel | None
-    window: TimeWindow | None
-    segments: RowSegments | None
+    sent: Mapping[VersionRef, Answers]
+    keyed: Columns
+
+    @property
+    def complete(self) -> NDArray[np.bool_]:
+        """Return which rows have a label, and a return where returns are used."""
+        return complete_rows(self.truth, *([] if self.returns is None else [self.returns]))
+
+    def compared(self, rows: Ints) -> "_Compared":
+        """Return the labels and weights of some of the rows."""
+        returns, weights, sample_weights = (
+            None if one is None else one[rows] for one in (self.returns, self.weights, self.sample_weights)
+        )
+        return _Compared(self.truth[rows], returns, weights, sample_weights, select_rows(self.keyed, rows))
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """The rows that are compared: as the prepared ones, without those that some version did not answer."""
+
+    truth: NDArray[Any]
+    returns: NDArray[Any] | None
+    weights: NDArray[Any] | None
+    sample_weights: NDArray[Any] | None
+    keyed: Columns
 
 
 @dataclass
@@ -190,6 +205,7 @@ class RunningComparison:
         names: the columns of the reference of each version that has one, in their order.
         keys: the columns with the times and groups of the rows.
         overfitting: what the trials that the request tells of say; they count instead of `trials`.
+        leaks: checks the versions for leaks; None for none.
     """
 
     request: ComparisonRequest
@@ -204,6 +220,7 @@ class RunningComparison:
     names: Mapping[VersionRef, Sequence[str]] = field(default_factory=dict)
     keys: RowKeys = NO_KEYS
     overfitting: Overfitting | None = None
+    leaks: LeakChecks | None = None
     answer: ComparisonResult = field(init=False)
 
     async def progress(self) -> AsyncIterator[ComparisonProgress]:
@@ -217,29 +234,35 @@ class RunningComparison:
         to_run = [version for version in self.versions if version.ref not in self.predictions]
         files = {version.ref: main_file(version, self.limits.allow_pickle) for version in to_run}
         work = await asyncio.to_thread(self._prepare, bool(to_run) and self.run is None)
-        runs: dict[VersionRef, Run] = {version: sent.run for version, sent in work.sent.items()}
+        answers, latencies = dict(work.sent), dict[VersionRef, Latency | None]()
         failures: dict[VersionRef, str] = {}
+        prefixes: dict[VersionRef, PrefixCheck | None] = {}
         for number, version in enumerate(to_run, start=1):
             try:
-                runs[version.ref] = await self._run(version, files[version.ref], work.features)
+                run = await self._run(version, files[version.ref], work.features)
+                answers[version.ref], latencies[version.ref] = answers_of(run), run.latency
+                prefixes[version.ref] = run.prefix
                 done = f"ran {version} on {len(work.truth):,} rows"
             except ModelFailed as failed:
                 failures[version.ref] = done = failed.message
             yield ComparisonProgress(number / (len(to_run) + 1), done)
         with span("judge"):
-            self.answer = await asyncio.to_thread(self._answer, runs, failures, work)
+            leaks = await asyncio.to_thread(self._check_leaks, prefixes, work)
+            self.answer = await asyncio.to_thread(self._answer, answers, latencies, failures, leaks, work)
         yield ComparisonProgress(1.0, "measured and judged")
 
     def _prepare(self, runs: bool) -> _Prepared:
         """Align the predictions that were sent, and split the test data; `runs` states if a model needs features."""
-        request, columns, left_out = self.request, self.columns, 0
-        tables: Mapping[VersionRef, Columns] = self.predictions
-        if tables:
-            aligned = align(columns, tables, request.id or DEFAULT_ID)
-            columns, tables, left_out = aligned.columns, aligned.predictions, aligned.left_out
-        panel, window = panel_of(columns, self.keys), window_of(columns, self.keys)
-        segments = None if request.segments is None else divide(columns, self.keys, request.segments)
-        others = {request.id, *column_names(columns, self.keys, request.segments)} - request.values
+        request, columns, tables = self.request, self.columns, dict[VersionRef, MatchedTable]()
+        if self.predictions:
+            id_column = request.id or DEFAULT_ID
+            tables = match_ids(columns, self.predictions, id_column)
+            columns = {name: values for name, values in columns.items() if name != id_column}
+        if request.segments is not None:
+            divide(columns, self.keys, request.segments)  # Refuses wrong ones before the models run.
+        special = {*column_names(columns, self.keys, request.segments)}
+        keyed = {name: columns[name] for name in special}
+        others = {request.id, *special} - request.values
         columns = {name: values for name, values in columns.items() if name not in others}
         truth, features = split_column(columns, request.label, "label")
         returns, features = split_named(features, request.returns, "returns")
@@ -249,10 +272,10 @@ class RunningComparison:
         if runs and not features:
             raise InvalidField(FieldViolation("data", "has no column of features; send those too"))
         sent = {
-            version: read_predictions(table, truth, f"predictions[{number}].data")
+            version: read_answers(table, truth, f"predictions[{number}].data")
             for number, (version, table) in enumerate(tables.items())
         }
-        return _Prepared(truth, features, returns, weights, sample_weights, sent, left_out, panel, window, segments)
+        return _Prepared(truth, features, returns, weights, sample_weights, sent, keyed)
 
     async def _run(self, version: ModelVersion, file: ArtifactFile, features: Columns) -> Run:
         path = await asyncio.to_thread(self.blob_path, file.sha256)
@@ -262,73 +285,124 @@ class RunningComparison:
             return await run_model(version, path, features, self.limits, self.names.get(version.ref, ()))
 
     def _answer(
-        self, runs: Mapping[VersionRef, Run], failures: Mapping[VersionRef, str], work: _Prepared
+        self,
+        answers: Mapping[VersionRef, Answers],
+        latencies: Mapping[VersionRef, Latency | None],
+        failures: Mapping[VersionRef, str],
+        leaks: Mapping[VersionRef, tuple[LeakCheck, ...]],
+        work: _Prepared,
     ) -> ComparisonResult:
-        if len(runs) < 2:
+        if len(answers) < 2:
             reasons = "; ".join(failures.values())
             raise ModelFailed(f"fewer than two models answered, so there is nothing to compare: {reasons}")
-        request = self.request
-        panel = stacked(work.panel)
-        scored = {
-            version: replace(one, panel=panel, quantile=request.quantile)
-            for version, one in score_runs(runs, work.truth).items()
-        }
-        scored = add_custom_metrics(add_sample_weights(scored, work.sample_weights), work.sent)
-        trading = TradingColumns(work.returns, work.weights, work.panel)
-        scored, traded = add_trading_returns(scored, work.sent, trading, request.trading_terms)
-        metrics, primary, notes = choose_metrics(request.metrics, request.primary, list(scored.values()))
-        baseline = self._baseline(runs)
-        terms = EvaluationTerms(
-            metrics,
-            primary,
-            baseline,
-            request.margin,
-            request.confidence_level,
-            request.block_rows,
-            request.seed,
-            request.horizon,
+        wanted = "label" if work.returns is None else "label and return"
+        common = common_rows(answers, work.complete, wanted)
+        rows = work.compared(common.rows)
+        trading = TradingColumns(rows.returns, rows.weights, panel_of(rows.keyed, self.keys))
+        scored, traded = self._scored(common, rows, trading)
+        baseline = self._baseline(scored)
+        places = list(scored)
+        chosen = choose_metrics(
+            self.request.metrics, self.request.primary, list(scored.values()), places.index(baseline)
         )
+        undefined = {(places[place], metric): why for (place, metric), why in chosen.undefined.items()}
+        terms = self._terms(chosen, baseline, frozenset(undefined))
         evaluation = evaluate(scored, terms)
-        latencies = {version: run.latency for version, run in runs.items()}
-        deflated = deflated_sharpes(scored, self.trials, self.overfitting)
-        curves = cost_curves(scored, request.cost_bps)
-        results = _results(evaluation, latencies, deflated, curves, failures)
-        all_notes = (*_left_out(work), *evaluation.notes, *notes, *traded, *self._assumed(work))
-        segments, adjustment = self._on_segments(scored, work, terms)
-        rows = len(work.truth)
+        segments, adjustment = self._on_segments(scored, common, rows, trading, terms)
+        results = Results(
+            evaluation,
+            {**dict.fromkeys(answers), **latencies},
+            deflated_sharpes(scored, self.trials, self.overfitting),
+            cost_curves(scored, self.request.cost_bps),
+            {**failures, **common.failures},
+            common.coverage,
+            undefined,
+            leaks,
+        )
+        notes = (*common.notes, *evaluation.notes, *chosen.notes, *traded, *results.notes(), *self._assumed())
         kind = ModelKind.CLASSIFICATION if scored[baseline].classes else ModelKind.REGRESSION
         return ComparisonResult(
             kind,
-            rows,
-            request.label,
+            len(common.rows),
+            self.request.label,
             baseline,
-            primary,
-            results,
+            chosen.primary,
+            results.public(),
             evaluation,
-            all_notes,
-            work.window,
+            notes,
+            window_of(rows.keyed, self.keys),
             self.overfitting,
             segments,
             adjustment,
         )
 
     def _on_segments(
-        self, scored: Mapping[VersionRef, Scored], work: _Prepared, terms: EvaluationTerms
+        self,
+        scored: Mapping[VersionRef, Scored],
+        common: CommonRows,
+        rows: _Compared,
+        trading: TradingColumns,
+        terms: EvaluationTerms,
     ) -> tuple[tuple[SegmentComparison, ...], SegmentAdjustment | None]:
-        trading = TradingColumns(work.returns, work.weights, work.panel)
+        """Compare the versions that have the primary metric on segments of the compared rows."""
+        request = self.request
+        if request.segments is None:
+            return (), None
+        able = {version: one for version, one in scored.items() if (version, terms.primary) not in terms.undefined}
 
-        def part(rows: NDArray[np.int64]) -> Mapping[VersionRef, Scored]:
-            models = part_of(scored, rows)
-            traded, _ = add_trading_returns(scored, work.sent, trading, self.request.trading_terms, rows)
+        def part(places: Ints) -> Mapping[VersionRef, Scored]:
+            models = part_of(able, places)
+            traded, _ = add_trading_returns(able, common.answers, trading, request.trading_terms, places)
             return {one: replace(models[one], trading_returns=traded[one].trading_returns) for one in models}
 
-        return ((), None) if work.segments is None else compare_segments(work.segments, part, terms)
+        divided = divide(rows.keyed, self.keys, request.segments)
+        return compare_segments(divided, part, replace(terms, undefined=frozenset()))
 
-    def _assumed(self, work: _Prepared) -> tuple[str, ...]:
+    def _check_leaks(
+        self, prefixes: Mapping[VersionRef, PrefixCheck | None], work: _Prepared
+    ) -> dict[VersionRef, tuple[LeakCheck, ...]]:
+        """Return the leaks of each version; the whole test set counts, also rows that some version did not answer."""
+        checks, panel, window = self.leaks, panel_of(work.keyed, self.keys), window_of(work.keyed, self.keys)
+        if checks is None:
+            return {}
+        rows = CheckedRows(work.features, None if panel is None else panel.times, window)
+        return {version.ref: checks.of(version, rows, prefixes.get(version.ref)) for version in self.versions}
+
+    def _scored(
+        self, common: CommonRows, rows: _Compared, trading: TradingColumns
+    ) -> tuple[dict[VersionRef, Scored], tuple[str, ...]]:
+        """Combine the predictions with the labels, weights and returns of the same rows, with notes on the returns."""
+        request, panel = self.request, stacked(trading.panel)
+        runs = {version: one.run for version, one in common.answers.items()}
+        scored = {
+            version: replace(one, panel=panel, quantile=request.quantile)
+            for version, one in score_runs(runs, rows.truth).items()
+        }
+        scored = add_sample_weights(scored, rows.sample_weights)
+        scored = add_custom_metrics(scored, common.answers, list(self.predictions))
+        return add_trading_returns(scored, common.answers, trading, request.trading_terms)
+
+    def _terms(
+        self, chosen: ChosenMetrics, baseline: VersionRef, undefined: frozenset[tuple[VersionRef, AnyMetric]]
+    ) -> EvaluationTerms:
+        request = self.request
+        return EvaluationTerms(
+            chosen.metrics,
+            chosen.primary,
+            baseline,
+            request.margin,
+            request.confidence_level,
+            request.block_rows,
+            request.seed,
+            request.horizon,
+            undefined,
+        )
+
+    def _assumed(self) -> tuple[str, ...]:
         """Return what is assumed about rows without a time, if blocks of neighbouring rows are drawn."""
-        return (ASSUMED,) if work.panel is None and self.request.block_rows != 1 else ()
+        return (ASSUMED,) if not self.keys.time and self.request.block_rows != 1 else ()
 
-    def _baseline(self, runs: Mapping[VersionRef, Run]) -> VersionRef:
+    def _baseline(self, runs: Mapping[VersionRef, Scored]) -> VersionRef:
         """Return the requested baseline, or the version in production, or the first version.
 
         Raises:
@@ -367,33 +441,3 @@ def main_file(version: ModelVersion, allow_pickle: bool) -> ArtifactFile:
 
 def _not_run(version: ModelVersion, why: str) -> FormatNotExecutable:
     return FormatNotExecutable(f"{version} {why}", model=version.model, version=version.version, format=version.format)
-
-
-def _left_out(work: _Prepared) -> tuple[str, ...]:
-    of = f"of {len(work.truth) + work.left_out:,} rows lack a prediction of some version and are excluded"
-    return (f"{work.left_out:,} {of}",) if work.left_out else ()
-
-
-def _results(
-    evaluation: Evaluation,
-    latencies: Mapping[VersionRef, Latency | None],
-    deflated: Mapping[VersionRef, DeflatedSharpe],
-    curves: Mapping[VersionRef, CostCurve],
-    failures: Mapping[VersionRef, str],
-) -> tuple[ModelResult, ...]:
-    answered = (
-        ModelResult(
-            version=version,
-            metrics=judged.metrics,
-            differences=judged.differences,
-            verdict=judged.verdict,
-            latency=latencies[version],
-            failure="",
-            confidence_set_p_value=judged.confidence_set_p_value,
-            deflated_sharpe=deflated.get(version),
-            cost_curve=curves.get(version),
-        )
-        for version, judged in evaluation.models.items()
-    )
-    failed = (ModelResult(version, (), (), None, None, failure) for version, failure in failures.items())
-    return (*answered, *failed)

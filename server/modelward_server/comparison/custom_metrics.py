@@ -1,6 +1,6 @@
 """Add what users send beside the predictions to the scored rows: weights of rows, and metrics of their own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from modelward.comparison import CustomMetric
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
-from modelward_server.comparison.prediction_alignment import SentPredictions
+from modelward_server.comparison.prediction_alignment import Answers
+from modelward_server.comparison.scoring import numbers_of
 from modelward_server.statistics.metrics import CustomColumn, Floats, Scored, of_times
 from modelward_server.statistics.panel import Panel
 from modelward_server.statistics.rounding import equalize, size_of
@@ -20,13 +21,11 @@ def add_sample_weights(scored: Mapping[VersionRef, Scored], weights: NDArray[Any
     """Add the weights of rows, shape (rows,); None for none.
 
     Raises:
-        InvalidField: they are text, negative or all 0.
+        InvalidField: they are text, missing, negative or all 0.
     """
     if weights is None:
         return dict(scored)
-    if weights.dtype == object:
-        raise InvalidField(FieldViolation("sample_weights", "names a column of text; weights are numbers"))
-    numbers = weights.astype(np.float64)
+    numbers = numbers_of(weights, "sample_weights", "weights are numbers")
     if numbers.min() < 0 or numbers.max() == 0:
         which = "is negative in some row" if numbers.min() < 0 else "is 0 in every row"
         raise InvalidField(FieldViolation("sample_weights", f"{which}; weights are at least 0, and some are above"))
@@ -34,21 +33,26 @@ def add_sample_weights(scored: Mapping[VersionRef, Scored], weights: NDArray[Any
 
 
 def add_custom_metrics(
-    scored: Mapping[VersionRef, Scored], sent: Mapping[VersionRef, SentPredictions]
+    scored: Mapping[VersionRef, Scored], answers: Mapping[VersionRef, Answers], tables: Sequence[VersionRef]
 ) -> dict[VersionRef, Scored]:
     """Add the metrics of the user's own, with values made equal that differ only by rounding errors.
+
+    Args:
+        scored: the predictions of each version.
+        answers: the same, with the values that were sent.
+        tables: whose predictions were sent, in the order of their tables in the request.
 
     Raises:
         InvalidField: a metric of the times has different values in rows of one time.
     """
     columns: dict[VersionRef, dict[str, CustomColumn]] = {version: {} for version in scored}
-    for metric in dict.fromkeys(metric for one in sent.values() for metric in one.custom):
-        having = [version for version in scored if version in sent and metric in sent[version].custom]
-        values = np.array([sent[version].custom[metric] for version in having])
+    for metric in dict.fromkeys(metric for one in answers.values() for metric in one.custom):
+        having = [version for version in scored if metric in answers[version].custom]
+        values = np.array([answers[version].custom[metric] for version in having])
         even = np.copysign(equalize(np.abs(values), size_of(values)), values)
         for version, column in zip(having, even, strict=True):
             if metric.by_time:
-                _check_times(column, scored[version].panel, list(sent).index(version), metric)
+                _check_times(column, scored[version].panel, tables.index(version), metric)
             columns[version][metric] = CustomColumn(column, metric.by_time, metric.lower_is_better)
     return {version: replace(one, custom=columns[version]) for version, one in scored.items()}
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -11,14 +10,15 @@ from numpy.typing import NDArray
 from modelward.comparison import CustomMetric, ModelKind
 from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
-from modelward.kinds import is_time, kind_of
+from modelward.kinds import is_time, kind_of, missing_in
 from modelward.lifecycle import VersionRef
 from modelward.shared.row_ids import id_texts
-from modelward_server.comparison.scoring import count_missing
+from modelward_server.comparison.scoring import count_excessive
 from modelward_server.sandbox.sandbox import MAX_PREDICTION, Run
 from modelward_server.statistics.trading import Floats
 
 PREDICTION, PROBABILITY, POSITION, RETURN = "prediction", "probability", "position", "return"
+Ints = NDArray[np.int64]
 CUSTOM = ("loss:", "gain:", "time_loss:", "time_gain:")
 """The prefixes of the names of columns with metrics of the user's own."""
 BY_CLASS = f"{PROBABILITY}:"
@@ -26,10 +26,12 @@ BY_CLASS = f"{PROBABILITY}:"
 
 
 @dataclass(frozen=True)
-class SentPredictions:
-    """The predictions of one version, one per row."""
+class Answers:
+    """The predictions of one version for the rows that it answered."""
 
     run: Run
+    rows: Ints
+    """The numbers of these rows of the test data, ascending."""
     positions: Floats | None = None
     """Its positions, shape (rows,); None if it sent none."""
     returns: Floats | None = None
@@ -37,20 +39,26 @@ class SentPredictions:
     custom: Mapping[CustomMetric, Floats] = field(default_factory=dict)
     """The values of the metrics of the user's own, each of shape (rows,)."""
 
+    def on(self, rows: Ints) -> "Answers":
+        """Return the predictions of some of the rows that it answered."""
+        places = np.searchsorted(self.rows, rows)
+        positions, returns = (None if one is None else one[places] for one in (self.positions, self.returns))
+        custom = {metric: values[places] for metric, values in self.custom.items()}
+        return Answers(self.run.in_order(places), rows, positions, returns, custom)
+
 
 @dataclass(frozen=True)
-class AlignedTables:
-    """The rows that the test data and all predictions have in common, in the order of the test data."""
+class MatchedTable:
+    """The predictions of one version whose ids are among those of the test data, in the order of the test data."""
 
     columns: Columns
-    """The test data without its ids."""
-    predictions: Mapping[VersionRef, Columns]
-    left_out: int
-    """The number of rows of the test data that lack a prediction of some version."""
+    """Without the ids."""
+    rows: Ints
+    """The numbers of the rows of the test data, ascending."""
 
 
-def align(data: Columns, predictions: Mapping[VersionRef, Columns], name: str) -> AlignedTables:
-    """Join tables by the ids of their rows.
+def match_ids(data: Columns, predictions: Mapping[VersionRef, Columns], name: str) -> dict[VersionRef, MatchedTable]:
+    """Find the rows of predictions in the test data by their ids.
 
     Args:
         data: the test data.
@@ -58,49 +66,76 @@ def align(data: Columns, predictions: Mapping[VersionRef, Columns], name: str) -
         name: the column of ids in every table.
 
     Raises:
-        InvalidField: a table has no ids or a repeated one, or no row is in all tables.
+        InvalidField: a table has no ids or a repeated one, or no id of any predictions is in the test data.
     """
     fields = {version: f"predictions[{number}].data" for number, version in enumerate(predictions)}
     ids = _ids(data, name, "data")
     positions = {version: _positions(_ids(table, name, fields[version])) for version, table in predictions.items()}
-    shared = reduce(lambda kept, known: kept & known.keys(), positions.values(), set(ids))
-    rows = np.array([row for row, key in enumerate(ids) if key in shared], np.int64)
-    if not len(rows):
+    rows = {version: _rows_among(ids, known) for version, known in positions.items()}
+    if not any(map(len, rows.values())):
         raise InvalidField(
             FieldViolation("predictions", f"have no {name} in common with the data; send the ids of its rows")
         )
-    found = {
-        version: _select_rows(table, np.array([positions[version][ids[row]] for row in rows]), name)
+    places = {version: [known[ids[row]] for row in rows[version]] for version, known in positions.items()}
+    return {
+        version: MatchedTable(_select_rows(table, np.array(places[version], np.int64), name), rows[version])
         for version, table in predictions.items()
     }
-    return AlignedTables(_select_rows(data, rows, name), found, len(ids) - len(rows))
 
 
-def read_predictions(table: Columns, truth: NDArray[Any], field: str) -> SentPredictions:
-    """Read one version's predictions: text, booleans and integers are classes, other numbers are numeric predictions.
+def _rows_among(ids: list[str], known: Mapping[str, int]) -> Ints:
+    return np.array([row for row, key in enumerate(ids) if key in known], np.int64)
+
+
+def read_answers(table: MatchedTable, truth: NDArray[Any], field: str) -> Answers:
+    """Read one version's predictions, without rows in which one of the columns that are read is missing.
 
     Args:
-        table: the predictions, aligned with the labels.
-        truth: the labels, shape (rows,).
+        table: the predictions.
+        truth: the labels of the test data, shape (rows,).
         field: the path of the table in the request, for errors.
 
     Raises:
         InvalidField: a column is missing or contains invalid predictions.
     """
+    missing = np.zeros(len(table.rows), bool)
+    for name, values in table.columns.items():
+        if name in {PREDICTION, POSITION, RETURN} or name.startswith((PROBABILITY, *CUSTOM)):
+            missing |= missing_in(values)
+    rows, columns = table.rows[~missing], {name: values[~missing] for name, values in table.columns.items()}
+    labels = truth[rows]
+    labels = labels[~missing_in(labels)]
+    if missing.any() and PREDICTION in columns and not _holds_fractions(labels):
+        columns[PREDICTION] = _as_classes(columns[PREDICTION])
+    run = _read_run(columns, labels, field)
+    positions, returns = (
+        _finite(columns[name], f"{field}[{name!r}]") if name in columns else None for name in (POSITION, RETURN)
+    )
+    custom = {metric: _finite(columns[metric], f"{field}[{metric!r}]") for metric in _custom_metrics(columns, field)}
+    return Answers(run, rows, positions, returns, custom)
+
+
+def _as_classes(values: NDArray[Any]) -> NDArray[Any]:
+    """Return classes that came as floats only because some were missing as integers."""
+    return values.astype(np.int64) if values.dtype == np.float64 and not _holds_fractions(values) else values
+
+
+def _holds_fractions(values: NDArray[Any]) -> bool:
+    return values.dtype == np.float64 and not np.array_equal(values, np.round(values))
+
+
+def _read_run(table: Columns, truth: NDArray[Any], field: str) -> Run:
+    """Read predictions: text, booleans and integers are classes, other numbers are numeric predictions."""
     if PREDICTION not in table:
         raise InvalidField(FieldViolation(field, f"has no column {PREDICTION!r}; it has {', '.join(sorted(table))}"))
     if is_time(table[PREDICTION]):
         fix = "holds times; send numbers, text or truth values"
         raise InvalidField(FieldViolation(f"{field}[{PREDICTION!r}]", fix))
     predicted, has_probabilities = table[PREDICTION], any(name.startswith(PROBABILITY) for name in table)
-    positions, returns = (
-        _finite(table[name], f"{field}[{name!r}]") if name in table else None for name in (POSITION, RETURN)
-    )
-    custom = {metric: _finite(table[metric], f"{field}[{metric!r}]") for metric in _custom_metrics(table, field)}
     if predicted.dtype == np.float64 and not has_probabilities:
         numbers = _finite(predicted, f"{field}[{PREDICTION!r}]")
-        return SentPredictions(Run(ModelKind.REGRESSION, (), numbers, None, None), positions, returns, custom)
-    return SentPredictions(_classes(table, predicted, truth, field), positions, returns, custom)
+        return Run(ModelKind.REGRESSION, (), numbers, None, None)
+    return _classes(table, predicted, truth, field)
 
 
 def _custom_metrics(table: Columns, field: str) -> list[CustomMetric]:
@@ -111,8 +146,8 @@ def _custom_metrics(table: Columns, field: str) -> list[CustomMetric]:
 
 
 def _classes(table: Columns, predicted: NDArray[Any], truth: NDArray[Any], field: str) -> Run:
-    if count_missing(predicted):
-        raise InvalidField(FieldViolation(f"{field}[{PREDICTION!r}]", "has missing values; leave those rows out"))
+    if predicted.dtype != object and count_excessive(predicted):
+        raise InvalidField(FieldViolation(f"{field}[{PREDICTION!r}]", "holds infinity; leave those rows out"))
     answers = _labels(predicted)
     named = {name.removeprefix(BY_CLASS): name for name in table if name.startswith(BY_CLASS)}
     known = set(answers) | set(_labels(truth))
@@ -168,7 +203,7 @@ def _finite(values: NDArray[Any], field: str) -> Floats:
         raise InvalidField(FieldViolation(field, f"holds {kind_of(values)}; send numbers"))
     found = values.astype(np.float64)
     if not (np.abs(found) < MAX_PREDICTION).all():
-        fix = f"holds NaN, infinity or more than {MAX_PREDICTION:g}; leave those rows out"
+        fix = f"holds infinity or more than {MAX_PREDICTION:g}; leave those rows out"
         raise InvalidField(FieldViolation(field, fix))
     return found
 

@@ -14,13 +14,16 @@ from sqlalchemy.orm import Session
 from modelward.backtest import Overfitting
 from modelward.comparison import ModelBenchmark
 from modelward.data import Columns
+from modelward.drift import DriftThresholds, Reference
 from modelward.errors import FieldViolation, InvalidField
 from modelward.kinds import without_times
 from modelward.lifecycle import ModelVersion, VersionRef
 from modelward_server.comparison.benchmark import Benchmark, BenchmarkOptions
 from modelward_server.comparison.cluster import run_on_cluster
 from modelward_server.comparison.compare import ComparisonRequest, ComparisonResult, RunningComparison
-from modelward_server.drift.references import default_reference, reference_columns
+from modelward_server.comparison.leaks import LeakChecks
+from modelward_server.drift.policies import get_drift_policy
+from modelward_server.drift.references import default_reference, load_profile, reference_columns
 from modelward_server.drift.row_order import RowKeys, keys_of, sort_rows
 from modelward_server.drift.row_segments import check_segments
 from modelward_server.lifecycle.versions import get_version, number_of_trials
@@ -94,6 +97,8 @@ class ComparisonService:
         request.check()
         versions, trials, names = await self._unit_of_work.read(lambda session: _versions(session, request.versions))
         keys = await self._unit_of_work.read(lambda session: _keys(session, request))
+        known = await self._unit_of_work.read(lambda session: _known(session, request.versions))
+        leaks = LeakChecks(*known, partial(load_profile, self._blobs))
         run, only, pieces = None, None, list[Piece]()
         if self._scheduler and data.is_parquet and not predictions:
             pieces = await data.pieces()
@@ -109,7 +114,19 @@ class ComparisonService:
         sent = {version: await table.read() for version, table in predictions.items()}
         files = self._blobs.verified
         return RunningComparison(
-            request, versions, columns, self._limits, files, self._turn, sent, trials, run, names, keys, overfitting
+            request,
+            versions,
+            columns,
+            self._limits,
+            files,
+            self._turn,
+            sent,
+            trials,
+            run,
+            names,
+            keys,
+            overfitting,
+            leaks,
         )
 
     async def compare(self, request: ComparisonRequest, data: Table) -> ComparisonResult:
@@ -163,6 +180,14 @@ def _keys(session: Session, request: ComparisonRequest) -> RowKeys:
     windows = [one.window if one else None for one in references]
     agree = len({(one.time_column, one.group_column) if one else None for one in windows}) == 1
     return keys_of(request.time, request.group, windows[0] if agree else None)
+
+
+def _known(
+    session: Session, refs: Sequence[VersionRef]
+) -> tuple[dict[VersionRef, Reference], dict[str, DriftThresholds]]:
+    """Return the default references of the versions, and the drift thresholds of their models."""
+    references = {ref: found for ref in refs if (found := default_reference(session, ref))}
+    return references, {model: get_drift_policy(session, model).thresholds for model in {ref.model for ref in refs}}
 
 
 def _versions(

@@ -11,7 +11,8 @@ from modelward.backtest import Overfitting
 from modelward.comparison import DeflatedSharpe
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import VersionRef
-from modelward_server.comparison.prediction_alignment import SentPredictions
+from modelward_server.comparison.prediction_alignment import Answers
+from modelward_server.comparison.scoring import numbers_of
 from modelward_server.statistics.metrics import Scored
 from modelward_server.statistics.overfitting import track_record
 from modelward_server.statistics.panel import Panel
@@ -40,7 +41,7 @@ class TradingTerms:
 
 @dataclass(frozen=True)
 class TradingColumns:
-    """The columns of the test data that trading metrics need."""
+    """The columns of the compared rows that trading metrics need."""
 
     returns: NDArray[Any] | None
     """The return of a position of 1 over each row, as a fraction, shape (rows,); None if versions send their own."""
@@ -52,7 +53,7 @@ class TradingColumns:
 
 def add_trading_returns(
     scored: Mapping[VersionRef, Scored],
-    sent: Mapping[VersionRef, SentPredictions],
+    answers: Mapping[VersionRef, Answers],
     columns: TradingColumns,
     terms: TradingTerms,
     rows: NDArray[np.int64] | None = None,
@@ -63,23 +64,23 @@ def add_trading_returns(
 
     Args:
         scored: the predictions of each version.
-        sent: the predictions that were sent, with their positions and returns.
-        columns: the returns and weights of the test data.
+        answers: the same, with the positions and returns that were sent.
+        columns: the returns and weights of the same rows.
         terms: how positions become returns.
         rows: the rows of a segment, to which the returns are limited; None: all.
 
     Raises:
-        InvalidField: the returns are text or only some versions have them, weights are negative or lack returns, equal
-            risk lacks groups, or a model has no positions and predicts text.
+        InvalidField: the returns are text or only some versions have them, weights are missing, negative or lack
+            returns, equal risk lacks groups, or a model has no positions and predicts text.
     """
-    earned = _returns(scored, sent, columns.returns)
+    earned = _returns(scored, answers, columns.returns)
     if not earned:
         _check_unused(columns, terms)
         return dict(scored), ()
     weights = {version: _weights(returns, columns, terms) for version, returns in earned.items()}
     all_returns = [
         compute_trading_returns(
-            _positions(one, version, sent),
+            _positions(one, version, answers),
             earned[version],
             terms.cost_bps,
             terms.periods_per_year,
@@ -98,17 +99,17 @@ def add_trading_returns(
 
 
 def _returns(
-    scored: Mapping[VersionRef, Scored], sent: Mapping[VersionRef, SentPredictions], common: NDArray[Any] | None
+    scored: Mapping[VersionRef, Scored], answers: Mapping[VersionRef, Answers], common: NDArray[Any] | None
 ) -> dict[VersionRef, Floats]:
     """Return the returns of each version: its own, or otherwise those of the test data; empty if there are none."""
-    own = {version: one.returns for version, one in sent.items() if one.returns is not None and version in scored}
+    own = {version: one.returns for version, one in answers.items() if one.returns is not None and version in scored}
     if common is None:
         lacking = next((version for version in scored if version not in own), None)
         if own and lacking:
             fix = f"is missing, and {lacking} has no returns of its own; name a column, or send a column 'return'"
             raise InvalidField(FieldViolation("returns", fix))
         return own
-    numbers = _numbers(common, "returns", "returns are numbers, as fractions")
+    numbers = numbers_of(common, "returns", "returns are numbers, as fractions")
     return {version: own.get(version, numbers) for version in scored}
 
 
@@ -134,18 +135,12 @@ def _weights(returns: Floats, columns: TradingColumns, terms: TradingTerms) -> F
         return equal_risk_weights(returns, columns.panel, terms.equal_risk_times, terms.horizon)
     if columns.weights is None:
         return None
-    weights = _numbers(columns.weights, "portfolio_weights", "weights are shares of the capital")
+    weights = numbers_of(columns.weights, "portfolio_weights", "weights are shares of the capital")
     if (weights < 0).any():
         row = int(np.argmax(weights < 0))
         fix = f"names a column with {weights[row]:g} in row {row}; weights are at least 0, a short position is negative"
         raise InvalidField(FieldViolation("portfolio_weights", fix))
     return weights
-
-
-def _numbers(values: NDArray[Any], field: str, expected: str) -> Floats:
-    if values.dtype == object:
-        raise InvalidField(FieldViolation(field, f"names a column of text; {expected}"))
-    return values.astype(np.float64)
 
 
 def _notes(weights: Mapping[VersionRef, Floats | None], terms: TradingTerms) -> tuple[str, ...]:
@@ -163,8 +158,8 @@ def _without_rounding(nets: Floats) -> Floats:
     return np.copysign(equalize(np.abs(nets), size_of(nets)), nets)
 
 
-def _positions(scored: Scored, version: VersionRef, sent: Mapping[VersionRef, SentPredictions]) -> Floats:
-    positions = sent[version].positions if version in sent else None
+def _positions(scored: Scored, version: VersionRef, answers: Mapping[VersionRef, Answers]) -> Floats:
+    positions = answers[version].positions if version in answers else None
     if positions is not None:
         return positions
     if not scored.classes:

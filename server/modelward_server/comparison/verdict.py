@@ -43,6 +43,8 @@ class EvaluationTerms:
     seed: int
     horizon: int = 1
     """The number of times over which the labels of neighbouring times overlap: no block is shorter."""
+    undefined: frozenset[tuple[VersionRef, AnyMetric]] = frozenset()
+    """The metrics that some versions lack; the baseline and another version have the primary one."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ def evaluate(scored: Mapping[VersionRef, Scored], terms: EvaluationTerms) -> Eva
     }
     could_be_best = tuple(version for version in models if set_p_values.get(version, 0.0) > 1 - terms.confidence_level)
     resampling = Resampling(bootstrap.draws_for(baseline.rows), block_rows, terms.seed, terms.confidence_level)
-    notes = (*_notes(baseline, block_rows), *_undefined(terms.metrics, evaluator.draws))
+    notes = (*_notes(baseline, block_rows), *_undefined(terms.metrics, evaluator.values, evaluator.draws))
     return Evaluation(models, evaluator.conclude(), resampling, notes, could_be_best, spa)
 
 
@@ -94,7 +96,7 @@ def evaluator_of(scored: Mapping[VersionRef, Scored], terms: EvaluationTerms) ->
     baseline = scored[terms.baseline]
     differences = [time_losses(one) - time_losses(baseline) for one in scored.values() if one is not baseline]
     block_rows = terms.block_rows or max(bootstrap.block_length(differences), terms.horizon)
-    values, draws = _measured(list(scored.values()), terms, block_rows)
+    values, draws = _measured(scored, terms, block_rows)
     return Evaluator(scored, terms, block_rows, values, draws)
 
 
@@ -105,28 +107,42 @@ def _confidence_set_and_spa(
 
     Both exist only for metrics that are means over the rows.
     """
-    losses = {version: mean_losses(terms.primary, one) for version, one in scored.items()}
+    ranked = {version: one for version, one in scored.items() if (version, terms.primary) not in terms.undefined}
+    losses = {version: mean_losses(terms.primary, one) for version, one in ranked.items()}
     known = {version: one for version, one in losses.items() if one is not None}
-    if len(known) < len(scored):
+    if len(known) < len(ranked):
         return {}, None
     others = {version: one for version, one in known.items() if version != terms.baseline}
     spa = superior_predictive_ability(known[terms.baseline], others, block_rows, terms.seed)
     return confidence_set(known, block_rows, terms.seed), spa
 
 
-def _measured(scored: Sequence[Scored], terms: EvaluationTerms, block_rows: float) -> tuple[Floats, Floats]:
-    """Return the metrics, shape (models, metrics), and their draws, shape (draws, models, metrics)."""
-    estimators = [estimator(metric, one) for one in scored for metric in terms.metrics]
-    shape, rows, times = (len(scored), len(terms.metrics)), scored[0].rows, scored[0].times
+def _measured(scored: Mapping[VersionRef, Scored], terms: EvaluationTerms, block_rows: float) -> tuple[Floats, Floats]:
+    """Return the metrics, shape (models, metrics), and their draws, shape (draws, models, metrics).
+
+    They are NaN where they are undefined.
+    """
+    estimators = [
+        _no_value if (version, metric) in terms.undefined else estimator(metric, one)
+        for version, one in scored.items()
+        for metric in terms.metrics
+    ]
+    baseline = scored[terms.baseline]
+    shape, rows, times = (len(scored), len(terms.metrics)), baseline.rows, baseline.times
     values = bootstrap.resample(estimators, iter([np.ones((1, times))]))
     weights = bootstrap.draw_weights(times, block_rows, bootstrap.draws_for(rows), terms.seed, rows)
     draws = bootstrap.resample(estimators, weights)
     return _without_rounding(values.reshape(shape)), draws.reshape(-1, *shape)
 
 
+def _no_value(weights: Floats) -> Floats:
+    return np.full(len(weights), np.nan)
+
+
 def _without_rounding(values: Floats) -> Floats:
     """Return metrics, shape (models, metrics), with those made equal that differ only by rounding errors."""
-    return np.column_stack([equalize(column[:, None], size_of(column))[:, 0] for column in values.T])
+    equal = np.column_stack([equalize(column[:, None], size_of(column))[:, 0] for column in values.T])
+    return np.where(np.isnan(values), np.nan, equal)
 
 
 class Evaluator:
@@ -141,34 +157,43 @@ class Evaluator:
         draws: Floats,
     ) -> None:
         self._scored, self._terms, self.block_rows = scored, terms, block_rows
-        self._values, self.draws = values, draws
+        self.values, self.draws = values, draws
         self._place = {version: number for number, version in enumerate(scored)}
         self._blocks = scored[terms.baseline].times / block_rows
         self._comparisons = len(scored) - 1
         challengers = [version for version in scored if version != terms.baseline]
-        found = {(version, metric): self._test(version, metric) for version in challengers for metric in terms.metrics}
+        pairs = [(version, metric) for version in challengers for metric in terms.metrics]
+        found = {pair: self._test(*pair) for pair in pairs if self._is_defined(*pair)}
         self._differences = holm_adjusted(found, terms.primary)
 
     def ranking(self) -> list[VersionRef]:
-        """Return the versions, the best first; among equals the baseline, then the one named first."""
+        """Return the versions, the best first; among equals the baseline, then the one named first.
+
+        Versions without the primary metric come last.
+        """
         sign = 1 if self._terms.primary.lower_is_better else -1
         column = self._terms.metrics.index(self._terms.primary)
         return sorted(
             self._scored,
             key=lambda version: (
-                sign * self._values[self._place[version], column],
+                np.nan_to_num(sign * self.values[self._place[version], column], nan=np.inf),
                 version != self._terms.baseline,
                 self._place[version],
             ),
         )
 
     def evaluate(self, version: VersionRef) -> ModelEvaluation:
-        metrics = tuple(self._estimate(version, column) for column in range(len(self._terms.metrics)))
+        metrics = tuple(
+            self._estimate(version, column)
+            for column, metric in enumerate(self._terms.metrics)
+            if (version, metric) not in self._terms.undefined
+        )
         if version == self._terms.baseline:
             return ModelEvaluation(metrics)
-        found = {metric: self._differences[version, metric] for metric in self._terms.metrics}
-        differences = tuple(difference.public(metric) for metric, difference in found.items())
-        return ModelEvaluation(metrics, differences, self._verdict(found[self._terms.primary]))
+        pairs = ((metric, self._differences.get((version, metric))) for metric in self._terms.metrics)
+        differences = tuple(found.public(metric) for metric, found in pairs if found)
+        decisive = self._differences.get((version, self._terms.primary))
+        return ModelEvaluation(metrics, differences, self._verdict(decisive) if decisive else Verdict.INCONCLUSIVE)
 
     def conclude(self) -> Conclusion:
         """Compare the best version with the baseline, or, if the baseline is the best, with the second best.
@@ -184,20 +209,24 @@ class Evaluator:
         conclusion = Conclusion(best, against, verdict, found.public(self._terms.primary), needed, "")
         return replace(conclusion, summary=self._in_words(conclusion))
 
+    def _is_defined(self, version: VersionRef, metric: AnyMetric) -> bool:
+        """Return whether a version and the baseline both have a metric."""
+        return self._terms.undefined.isdisjoint({(version, metric), (self._terms.baseline, metric)})
+
     @property
     def _level(self) -> float:
         return self._terms.confidence_level
 
     def _estimate(self, version: VersionRef, column: int) -> MetricEstimate:
         place = self._place[version]
-        found = bootstrap.interval(self._values[place, column], self.draws[:, place, column], self._blocks, self._level)
+        found = bootstrap.interval(self.values[place, column], self.draws[:, place, column], self._blocks, self._level)
         return MetricEstimate(self._terms.metrics[column], float(found.value), found.low, found.high)
 
     def _test(self, version: VersionRef, metric: AnyMetric) -> TestedDifference:
         scored, baseline = self._scored[version], self._scored[self._terms.baseline]
         own, theirs = self._place[version], self._place[self._terms.baseline]
         column = self._terms.metrics.index(metric)
-        pair = self._values[[own, theirs], column]
+        pair = self.values[[own, theirs], column]
         draws = self.draws[:, own, column] - self.draws[:, theirs, column]
         drawn = bootstrap.paired_difference(
             float(pair[0] - pair[1]),
@@ -215,7 +244,7 @@ class Evaluator:
 
     def _in_words(self, found: Conclusion) -> str:
         column = self._terms.metrics.index(self._terms.primary)
-        best, other = (float(self._values[self._place[version], column]) for version in (found.version, found.against))
+        best, other = (float(self.values[self._place[version], column]) for version in (found.version, found.against))
         own, theirs = beside(best, other, metric_text)
         one = found.difference
         figures = (
@@ -256,9 +285,10 @@ def _advice(found: Conclusion, margin: float) -> str:
     return f" About {found.rows_needed:,} rows would be needed to detect a difference of this size."
 
 
-def _undefined(metrics: Sequence[AnyMetric], draws: Floats) -> Iterator[str]:
+def _undefined(metrics: Sequence[AnyMetric], values: Floats, draws: Floats) -> Iterator[str]:
     """Name the metrics that are undefined in many draws, for example because few rows have a loss."""
-    for metric, share in zip(metrics, np.isnan(draws).mean(axis=0).max(axis=0), strict=True):
+    undefined = np.isnan(draws).mean(axis=0) * ~np.isnan(values)
+    for metric, share in zip(metrics, undefined.max(axis=0), strict=True):
         if share >= MIN_UNDEFINED_SHARE:
             part = in_words(percent(float(share)))
             yield f"{metric} is undefined in {part} of the bootstrap draws; these count for neither version"

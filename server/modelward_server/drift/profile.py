@@ -1,11 +1,12 @@
 """The profile of reference data: the summary that drift detection uses."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from modelward.drift import FeatureKind, FeatureProfile
+from modelward_server.drift.row_hashes import Hashes
 from modelward_server.statistics.distances import Floats, Ints, NormalizedRanks
 from modelward_server.statistics.null_distribution import NullDistribution
 from modelward_server.statistics.rounding import snap_to
@@ -131,6 +132,8 @@ class Profile:
         tests: the equivalent number of independent tests of its features, at least 1.
         ignored: columns that are not features, which live data may contain.
         times: the number of times of a panel, in whose number its null distributions are; 0 if each row is a time.
+        hashes: the least hashes of its rows, ascending (`row_hashes.py`); empty if an older server stored it.
+        repeated: the share of its rows that repeat another row.
     """
 
     rows: int
@@ -139,6 +142,8 @@ class Profile:
     tests: float
     ignored: tuple[str, ...] = ()
     times: int = 0
+    hashes: Hashes = field(default_factory=lambda: np.zeros(0, np.uint64))
+    repeated: float = 0.0
 
     @property
     def times_per_row(self) -> float:

@@ -10,6 +10,7 @@ from modelward.data import Columns
 from modelward.kinds import category_labels, is_time
 from modelward_server.drift.multivariate import build_joint
 from modelward_server.drift.profile import CategoryProfile, Feature, NumberProfile, Profile, pooled, values_recur
+from modelward_server.drift.row_hashes import least_hashes, row_hashes
 from modelward_server.statistics.block_bootstrap import NullEstimator
 from modelward_server.statistics.distances import Floats, Ints
 from modelward_server.statistics.panel import Panel, stacked
@@ -37,7 +38,11 @@ def build_profile(columns: Columns, ignored: Collection[str] = (), panel: Panel 
     features = tuple(_profile(name, values, estimator) for name, values in columns.items() if name not in left_out)
     joint = build_joint(columns, features, estimator.max_block, panel)
     times = panel.length if panel else 0
-    return Profile(rows, features, joint, estimator.tests, tuple(sorted(left_out)), times)
+    hashes = row_hashes(columns, [feature.name for feature in features])
+    repeated = 1 - len(np.unique(hashes)) / rows
+    return Profile(
+        rows, features, joint, estimator.tests, tuple(sorted(left_out)), times, least_hashes(hashes), repeated
+    )
 
 
 def _profile(name: str, values: Any, estimator: NullEstimator) -> Feature:

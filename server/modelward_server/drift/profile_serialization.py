@@ -29,9 +29,11 @@ def to_bytes(profile: Profile) -> bytes:
         "tests": profile.tests,
         "ignored": profile.ignored,
         "times": profile.times,
+        "repeated": profile.repeated,
         "features": [_header(f"{i}.", feature, arrays) for i, feature in enumerate(profile.features)],
         "joint": _header("joint.", profile.joint, arrays),
     }
+    arrays["hashes"] = profile.hashes
     arrays["header"] = np.frombuffer(json.dumps(header).encode(), np.uint8)
     packed = io.BytesIO()
     np.savez(packed, **arrays)
@@ -68,8 +70,10 @@ def from_bytes(packed: bytes) -> Profile:
         joint = _unpacked("joint.", header["joint"], arrays)
         if header["format"] == WITHOUT_JOINT:
             joint = empty_joint_profile(len(features))
+        hashes = arrays["hashes"] if "hashes" in arrays else np.zeros(0, np.uint64)
     ignored, times = tuple(header.get("ignored", ())), header.get("times", 0)
-    return Profile(header["rows"], features, joint, header["tests"], ignored, times)
+    repeated = header.get("repeated", 0.0)
+    return Profile(header["rows"], features, joint, header["tests"], ignored, times, hashes, repeated)
 
 
 def _unpacked(prefix: str, plain: dict[str, Any], arrays: Mapping[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ TIME, GROUP = "time_column", "group_column"
 MAX_SORTED_BYTES = 96 * MIB
 """Rows up to this size are sorted in memory; of more, each part of this size must come after those before it."""
 MIN_TIME, MAX_TIME = np.datetime64("0001-01-02", "us"), np.datetime64("9999-12-31", "us")
+MAX_DIGITS = 18
+"""Integers of more digits are no times."""
 ASSUMED = "rows were taken to be in order of time; name the column with their time to sort them"
 """The note of results whose rows have no time."""
 REFERENCE_ASSUMED = "rows of the reference were taken to be in order of time; set it with the column of their time"
@@ -168,6 +171,24 @@ def time_of(text: str) -> Any:
     if not text:
         return None
     return int(text) if text.removeprefix("-").isdigit() else np.datetime64(text.removesuffix("Z"))
+
+
+def parse_time(text: str, field: str) -> Any:
+    """Return the time of a text that a client sent: an integer, a date, or a time of ISO 8601.
+
+    Raises:
+        InvalidField: it is none.
+    """
+    if text.removeprefix("-").isdecimal() and len(text) <= MAX_DIGITS:
+        return int(text)
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        fix = f"is {text!r}; send a date or time of ISO 8601, such as 2024-06-28 or 2024-06-28T20:00:00Z, or an integer"
+        raise InvalidField(FieldViolation(field, fix)) from None
+    if len(text) <= len("2024-06-28"):
+        return np.datetime64(at, "D")
+    return np.datetime64(at.astimezone(UTC).replace(tzinfo=None) if at.tzinfo else at, "us")
 
 
 def without_repeated(columns: Columns, keys: RowKeys) -> tuple[Columns, int]:

@@ -16,6 +16,7 @@ from modelward_server.comparison.repository import list_comparisons
 from modelward_server.drift.live_monitoring import active_drift_alarm
 from modelward_server.drift.reports import latest_report
 from modelward_server.lifecycle.backtest_gates import ReturnsEvidence, asks_for_returns, needs_returns
+from modelward_server.lifecycle.comparison_gates import ComparisonEvidence, asks_for_comparison
 from modelward_server.lifecycle.gates import EvidenceVerdict
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.repository import production_version
@@ -43,8 +44,10 @@ class GatheredEvidence:
     """The running tests that were read."""
     compared: ReturnsEvidence | None = None
     """What the newest comparison with returns says."""
+    tested: ComparisonEvidence | None = None
+    """What the newest comparison says of the test."""
     compared_until: int | None = None
-    """The newest comparison of the model when that was read; None: no gate needs it, so it was not."""
+    """The newest comparison of the model when these were read; None: no gate needs them, so they were not."""
 
     def verdict(self, session: Session, candidate: VersionRef, production: VersionRef) -> EvidenceVerdict | None:
         """Return the verdict, if it is still valid.
@@ -70,9 +73,17 @@ class GatheredEvidence:
         Raises:
             Outdated: it was not read, or for another version, or there are newer comparisons now.
         """
+        self._check_comparisons(session, candidate)
+        return self.compared
+
+    def comparison(self, session: Session, candidate: VersionRef) -> ComparisonEvidence | None:
+        """Return what the newest comparison says of the test, if none came after it was read. Raises as `returns`."""
+        self._check_comparisons(session, candidate)
+        return self.tested
+
+    def _check_comparisons(self, session: Session, candidate: VersionRef) -> None:
         if candidate != self.candidate or self.compared_until != _newest(session, candidate.model)[1]:
             raise Outdated
-        return self.compared
 
 
 def gather(session: Session, candidate: VersionRef, known: Reading | None = None) -> GatheredEvidence:
@@ -90,9 +101,12 @@ def gather(session: Session, candidate: VersionRef, known: Reading | None = None
     gathered = GatheredEvidence(candidate)
     if production and policy.require_comparison:
         gathered = _EvidenceReader(session, candidate, VersionRef(candidate.model, production), known).done()
+    if asks_for_comparison(policy) or asks_for_returns(policy):
+        gathered = replace(gathered, compared_until=_newest(session, candidate.model)[1])
+    if asks_for_comparison(policy):
+        gathered = replace(gathered, tested=_tested(session, candidate))
     if asks_for_returns(policy) and needs_returns(policy, get_version(session, candidate)):
-        until = _newest(session, candidate.model)[1]
-        gathered = replace(gathered, compared=_compared_returns(session, candidate), compared_until=until)
+        gathered = replace(gathered, compared=_compared_returns(session, candidate))
     return gathered
 
 
@@ -164,6 +178,15 @@ def _compared_returns(session: Session, candidate: VersionRef) -> ReturnsEvidenc
                 source = f"comparison {comparison.comparison_id}"
                 periods = comparison.window.times if comparison.window else comparison.rows
                 return ReturnsEvidence(source, periods, found.trials, found.probabilistic, found.probability)
+    return None
+
+
+def _tested(session: Session, candidate: VersionRef) -> ComparisonEvidence | None:
+    """Return what a version's newest comparison says of its test."""
+    for comparison in list_comparisons(session, candidate.model, MAX_RECENT, "").items:
+        for result in comparison.results:
+            if result.version == candidate and result.coverage is not None:
+                return ComparisonEvidence(f"comparison {comparison.comparison_id}", result.coverage, result.leaks)
     return None
 
 

@@ -22,6 +22,7 @@ from modelward.lifecycle import (
 )
 from modelward.shared.figures import beside, metric, score
 from modelward_server.lifecycle.backtest_gates import ReturnsEvidence, backtest_gates
+from modelward_server.lifecycle.comparison_gates import ComparisonEvidence, comparison_gates
 from modelward_server.statistics.rounding import differs, size_of
 
 USABLE = "usable"
@@ -61,6 +62,14 @@ class Evidence(Protocol):
         """
         ...
 
+    def comparison(self, session: Session, candidate: VersionRef) -> ComparisonEvidence | None:
+        """Return what the candidate's newest comparison says of its test.
+
+        Raises:
+            Outdated: it was not read, or there are newer comparisons now.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class GateInputs:
@@ -73,6 +82,7 @@ class GateInputs:
     verdict: EvidenceVerdict | None = None
     drift_alarm: DriftAlarm | None = None
     returns: ReturnsEvidence | None = None
+    comparison: ComparisonEvidence | None = None
 
 
 def evaluate(policy: PromotionPolicy, inputs: GateInputs) -> tuple[GateResult, ...]:
@@ -90,6 +100,7 @@ def _results(policy: PromotionPolicy, inputs: GateInputs) -> Iterator[GateResult
     if policy.forbid_drift_alarm:
         yield _drift(inputs)
     yield from backtest_gates(policy, inputs.candidate, inputs.returns)
+    yield from comparison_gates(policy, inputs.candidate, inputs.comparison)
     yield from (_tag(tag, inputs.candidate) for tag in policy.required_tags)
     yield from (_freeze(window, inputs.at) for window in policy.freezes)
     if policy.material:

@@ -17,6 +17,7 @@ from modelward.lifecycle import (
 )
 from modelward_server.actor_context import ActorContext
 from modelward_server.lifecycle.backtest_gates import needs_returns
+from modelward_server.lifecycle.comparison_gates import asks_for_comparison
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.lifecycle.gates import Evidence, GateInputs, evaluate
 from modelward_server.lifecycle.models import touch_model
@@ -169,6 +170,8 @@ def _pass_gates(
         inputs = replace(inputs, drift_alarm=_require(evidence).drift_alarm(session, _ref(row)))
     if needs_returns(policy, inputs.candidate):
         inputs = replace(inputs, returns=_require(evidence).returns(session, _ref(row)))
+    if asks_for_comparison(policy):
+        inputs = replace(inputs, comparison=_require(evidence).comparison(session, _ref(row)))
     gates = evaluate(policy, inputs)
     failed = [gate for gate in gates if not gate.passed]
     if failed:

@@ -17,6 +17,7 @@ from modelward.lifecycle import (
     ModelFormat,
     ModelVersion,
     Stage,
+    TrainingWindow,
     Transition,
     Trial,
     TrialResult,
@@ -42,7 +43,7 @@ from modelward_server.lifecycle.trials import trial_of_new
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
 from modelward_server.storage.blobs import BlobStore
-from modelward_server.storage.documents import BACKTEST, FOLD
+from modelward_server.storage.documents import BACKTEST, FOLD, TRAINING_WINDOW
 from modelward_server.storage.search_tables import set_version_metrics, set_version_tags
 from modelward_server.storage.tables import MetricRow, ModelRow, TransitionRow, VersionRow
 
@@ -68,6 +69,7 @@ class NewVersion:
     """Whether it is to be tried."""
     overfitting: Overfitting | None = None
     folds: Sequence[ValidationFold] = ()
+    training_window: TrainingWindow | None = None
 
     @cached_property
     def digest(self) -> str:
@@ -145,6 +147,7 @@ def _new_row(new: NewVersion, number: int, actor: ActorContext) -> VersionRow:
         tried_configurations=new.overfitting.trials if new.overfitting else 0,
         backtest=BACKTEST.dump(new.overfitting.backtest) if new.overfitting and new.overfitting.backtest else None,
         folds=FOLD.dump_all(new.folds) or None,
+        training_window=TRAINING_WINDOW.dump(new.training_window) if new.training_window else None,
         framework=new.framework,
         digest=new.digest,
         created_by=actor.name,

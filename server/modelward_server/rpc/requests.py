@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime
 
 from google.protobuf.message import Message
 
 from modelward.backtest import Overfitting
-from modelward.lifecycle import ArtifactFile, Stage
+from modelward.errors import FieldViolation, InvalidField
+from modelward.lifecycle import ArtifactFile, Stage, TrainingWindow
 from modelward.shared.convert.backtest import fold_from_proto
 from modelward.shared.convert.common import file_from_proto, stage_from_proto, time_from_proto
-from modelward.shared.convert.lifecycle import format_from_proto, metric_range_from_proto
+from modelward.shared.convert.lifecycle import format_from_proto, metric_range_from_proto, training_from_proto
 from modelward.shared.convert.signature import signature_from_proto
 from modelward.v1 import common_pb2
 from modelward.v1 import lifecycle_pb2 as pb
+from modelward_server.drift.row_order import parse_time, time_text
 from modelward_server.lifecycle.queries import VersionFilter
 from modelward_server.lifecycle.resolve import Selector
 from modelward_server.lifecycle.versions import NewVersion
@@ -61,7 +64,26 @@ def new_version(
         signature=signature_from_proto(request.signature) if request.HasField("signature") else None,
         overfitting=overfitting,
         folds=tuple(map(fold_from_proto, request.folds)),
+        training_window=training_window_of(request),
     )
+
+
+def training_window_of(request: pb.RegisterModelVersionRequest) -> TrainingWindow | None:
+    """Return the times of the training data, as they are shown.
+
+    Raises:
+        InvalidField: one is not a time, the last is before the first, or a horizon is given with integers.
+    """
+    if not request.HasField("training_window"):
+        return None
+    window = training_from_proto(request.training_window)
+    first, last = (parse_time(getattr(window, end), f"training_window.{end}") for end in ("first", "last"))
+    if isinstance(first, int) != isinstance(last, int) or first > last:
+        raise InvalidField(FieldViolation("training_window.last", "must not be before first, and be of the same kind"))
+    if window.horizon and isinstance(last, int):
+        fix = "is a duration, but the times are integers; add it to last instead"
+        raise InvalidField(FieldViolation("training_window.horizon", fix))
+    return replace(window, first=time_text(first), last=time_text(last))
 
 
 def version_filter(request: pb.ListModelVersionsRequest) -> VersionFilter:

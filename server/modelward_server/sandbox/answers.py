@@ -8,6 +8,7 @@ import json
 import math
 import signal
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Never
 
 import numpy as np
@@ -23,6 +24,17 @@ MAX_CLASS_CHARACTERS = 1_000
 MAX_TIMES = 100_000
 MAX_FAILURE_CHARACTERS = 600
 MAX_SECONDS = 1e6
+
+
+@dataclass(frozen=True)
+class PrefixCheck:
+    """The predictions of the first rows of a table, compared with those of the same rows within the whole table."""
+
+    rows: int
+    differing: int
+    """How many of these rows are predicted otherwise, by more than arithmetic explains."""
+    repeatable: bool = True
+    """Whether the model predicts the same when it is called again with the same rows."""
 
 
 class ModelProcessError(Exception):
@@ -109,6 +121,23 @@ def classes(value: object) -> tuple[str | int | float | bool, ...]:
     if len(set(value)) < len(value):
         raise ModelProcessError("named a class twice")
     return tuple(value)
+
+
+def prefix_check(value: object, rows: int) -> PrefixCheck | None:
+    """Return the comparison of predictions of the first rows; None if it was not made.
+
+    Raises:
+        ModelProcessError: it is not one of at most `rows` rows.
+    """
+    if value is None:
+        return None
+    keys = {"rows", "differing", "repeatable"}
+    if not isinstance(value, dict) or value.keys() != keys or not isinstance(value["repeatable"], bool):
+        raise ModelProcessError("answered with an invalid check of the first rows")
+    first, differing = value["rows"], value["differing"]
+    if type(first) is not int or type(differing) is not int or not 0 <= differing <= first <= rows or not first:
+        raise ModelProcessError("answered with an invalid check of the first rows")
+    return PrefixCheck(first, differing, value["repeatable"])
 
 
 def failure_text(value: object) -> str:

@@ -24,9 +24,11 @@ from modelward.lifecycle import ModelVersion
 from modelward_server.runtime.tracing import span
 from modelward_server.sandbox.answers import (
     ModelProcessError,
+    PrefixCheck,
     check_shape,
     classes,
     failure_text,
+    prefix_check,
     read_array,
     seconds,
 )
@@ -59,16 +61,26 @@ class Run:
     kind: ModelKind
     classes: tuple[Any, ...]
     predicted: NDArray[Any]
-    """int64 indices into `classes`, or finite float64."""
+    """int64 indices into `classes`, or float64: finite, or NaN where the model does not answer."""
     probabilities: NDArray[np.float64] | None
-    """Shape (rows, classes), with rows that add up to 1; None where the model gives none."""
+    """Shape (rows, classes), with rows that add up to 1, or are NaN where it does not answer; None if it gives none."""
     latency: Latency | None
     """None for predictions that were made elsewhere."""
     no_probabilities: str = ""
     """Why a model's probabilities are not used; empty when they are, or when it gives none."""
+    prefix: PrefixCheck | None = None
+    """Whether its predictions of the first rows depend on those after them; None if that was not examined."""
+
+    @property
+    def answered(self) -> NDArray[np.int64]:
+        """Return the numbers of the rows that have a prediction, ascending."""
+        missing = np.isnan(self.predicted)
+        if self.probabilities is not None:
+            missing |= np.isnan(self.probabilities).any(axis=1)
+        return np.flatnonzero(~missing)
 
     def in_order(self, order: NDArray[np.int64]) -> "Run":
-        """Return the result with its rows in another order: the position that each row has here."""
+        """Return the result with other rows, or in another order: the position that each row has here."""
         probabilities = None if self.probabilities is None else self.probabilities[order]
         return replace(self, predicted=self.predicted[order], probabilities=probabilities)
 
@@ -160,7 +172,8 @@ async def _read_answer(process: ModelProcess, version: ModelVersion, rows: int) 
         check_shape(shapes, "probabilities", (rows, len(known)))
         probabilities = _checked_probabilities(await read_array(process.reader, np.float64, (rows, len(known))))
     why = answer.get("no_probabilities")
-    return Run(kind, known, predicted, probabilities, latency, failure_text(why) if why else "")
+    prefix = prefix_check(answer.get("prefix"), rows)
+    return Run(kind, known, predicted, probabilities, latency, failure_text(why) if why else "", prefix)
 
 
 def _checked_predictions(predicted: NDArray[Any], kind: ModelKind, known: int) -> NDArray[Any]:
@@ -168,19 +181,20 @@ def _checked_predictions(predicted: NDArray[Any], kind: ModelKind, known: int) -
         if not ((predicted >= 0) & (predicted < known)).all():
             raise ModelProcessError("predicted classes that are not among its own")
         return predicted
-    bad = np.count_nonzero(~(np.abs(predicted) < MAX_PREDICTION))
+    bad = np.count_nonzero(np.abs(predicted) >= MAX_PREDICTION)
     if bad:
         raise ModelProcessError(
-            f"predicted NaN, infinity or more than {MAX_PREDICTION:g} in {bad:,} of {len(predicted):,} rows"
+            f"predicted infinity or more than {MAX_PREDICTION:g} in {bad:,} of {len(predicted):,} rows"
         )
     return predicted
 
 
 def _checked_probabilities(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    given = probabilities[~np.isnan(probabilities).any(axis=1)]
     with np.errstate(all="ignore"):
-        adds_up = (np.abs(probabilities.sum(axis=1) - 1) < 1e-3).all()
-    if not (probabilities >= 0).all() or not adds_up:
-        raise ModelProcessError("gave probabilities that are below 0, NaN, or do not add up to 1")
+        adds_up = (np.abs(given.sum(axis=1) - 1) < 1e-3).all()
+    if not (given >= 0).all() or not adds_up:
+        raise ModelProcessError("gave probabilities that are below 0, or do not add up to 1")
     return probabilities
 
 

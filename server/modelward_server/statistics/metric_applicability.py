@@ -122,4 +122,4 @@ def _missing_return_condition(metric: str, net: Floats) -> str:
     if not varies(net):
         return "needs net returns that vary"
     none_lost = metric == metrics.SORTINO and net.min() >= -TOLERANCE * np.abs(net).max()
-    return "needs rows with a loss, and a version has none" if none_lost else ""
+    return "needs rows with a loss, and it has none" if none_lost else ""

@@ -94,6 +94,7 @@ class VersionRow(Base):
     tried_configurations: Mapped[int] = mapped_column(server_default="0")
     backtest: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     folds: Mapped[list[Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
+    training_window: Mapped[dict[str, Any] | None] = mapped_column(JSON(none_as_null=True), default=None)
     framework: Mapped[str]
     digest: Mapped[str] = mapped_column(String(64))
     created_by: Mapped[str]

@@ -21,9 +21,11 @@ from modelward.comparison import (
     SegmentComparison,
     SegmentResult,
     SignificanceTest,
+    UndefinedMetric,
     Verdict,
 )
 from modelward.errors import UnexpectedError
+from modelward.leaks import LeakCheck
 from modelward.shared.convert.backtest import overfitting_from_proto, overfitting_to_proto
 from modelward.shared.convert.common import (
     ref_from_proto,
@@ -35,6 +37,7 @@ from modelward.shared.convert.common import (
     window_from_proto,
     window_to_proto,
 )
+from modelward.shared.convert.leaks import LEAKS, leak_kind_from_proto
 from modelward.shared.convert.segments import adjustment_from_proto, adjustment_to_proto
 from modelward.v1 import comparison_pb2 as pb
 
@@ -191,6 +194,23 @@ def latency_from_proto(message: pb.Latency) -> Latency:
     )
 
 
+def leak_to_proto(leak: LeakCheck) -> pb.LeakCheck:
+    return pb.LeakCheck(kind=LEAKS[leak.kind], found=leak.found, value=leak.value, detail=leak.detail)
+
+
+def leak_from_proto(message: pb.LeakCheck) -> LeakCheck | None:
+    """Convert a check; return None for a kind that only newer servers know."""
+    kind = leak_kind_from_proto(message.kind)
+    found = message.found if message.HasField("found") else None
+    value = message.value if message.HasField("value") else None
+    return LeakCheck(kind, found, value, message.detail) if kind else None
+
+
+def undefined_to_proto(undefined: UndefinedMetric) -> pb.UndefinedMetric:
+    metric, custom = any_metric_to_proto(undefined.metric)
+    return pb.UndefinedMetric(metric=metric, custom_metric=custom, reason=undefined.reason)
+
+
 def result_to_proto(result: ModelResult) -> pb.ModelResult:
     return pb.ModelResult(
         version=ref_to_proto(result.version),
@@ -202,6 +222,9 @@ def result_to_proto(result: ModelResult) -> pb.ModelResult:
         confidence_set_p_value=result.confidence_set_p_value,
         deflated_sharpe=deflated_to_proto(result.deflated_sharpe),
         cost_curve=cost_curve_to_proto(result.cost_curve) if result.cost_curve else None,
+        coverage=result.coverage,
+        leaks=map(leak_to_proto, result.leaks),
+        undefined=map(undefined_to_proto, result.undefined),
     )
 
 
@@ -217,6 +240,13 @@ def result_from_proto(message: pb.ModelResult) -> ModelResult:
         confidence_set_p_value=message.confidence_set_p_value if message.HasField("confidence_set_p_value") else None,
         deflated_sharpe=deflated_from_proto(message.deflated_sharpe) if message.HasField("deflated_sharpe") else None,
         cost_curve=cost_curve_from_proto(message.cost_curve) if message.HasField("cost_curve") else None,
+        leaks=tuple(leak for one in message.leaks if (leak := leak_from_proto(one))),
+        coverage=message.coverage if message.HasField("coverage") else None,
+        undefined=tuple(
+            UndefinedMetric(metric, one.reason)
+            for one in message.undefined
+            if (metric := any_metric_from_proto(one.metric, one.custom_metric))
+        ),
     )
 
 

@@ -15,6 +15,7 @@ from modelward.lifecycle import (
     ModelVersion,
     RollbackResult,
     Stage,
+    TrainingWindow,
     Transition,
     TransitionResult,
     Trial,
@@ -31,6 +32,8 @@ from modelward.shared.convert.common import (
     file_to_proto,
     ref_from_proto,
     ref_to_proto,
+    span_from_proto,
+    span_to_proto,
     stage_from_proto,
     stage_to_proto,
     time_from_proto,
@@ -99,6 +102,15 @@ def model_from_proto(message: pb.Model) -> Model:
     )
 
 
+def training_to_proto(window: TrainingWindow) -> pb.TrainingWindow:
+    horizon = span_to_proto(window.horizon) if window.horizon else None
+    return pb.TrainingWindow(first=window.first, last=window.last, horizon=horizon)
+
+
+def training_from_proto(message: pb.TrainingWindow) -> TrainingWindow:
+    return TrainingWindow(message.first, message.last, span_from_proto(message.horizon))
+
+
 def version_to_proto(version: ModelVersion) -> pb.ModelVersion:
     return pb.ModelVersion(
         model=version.model,
@@ -127,6 +139,7 @@ def version_to_proto(version: ModelVersion) -> pb.ModelVersion:
         trial=trial_to_proto(version.trial),
         overfitting=overfitting_to_proto(version.overfitting),
         folds=map(fold_to_proto, version.folds),
+        training_window=training_to_proto(version.training_window) if version.training_window else None,
     )
 
 
@@ -156,6 +169,7 @@ def version_from_proto(message: pb.ModelVersion) -> ModelVersion:
         trial=trial_from_proto(message.trial) if message.HasField("trial") else None,
         overfitting=overfitting_from_proto(message.overfitting) if message.HasField("overfitting") else None,
         folds=tuple(map(fold_from_proto, message.folds)),
+        training_window=training_from_proto(message.training_window) if message.HasField("training_window") else None,
         artifact_deletion=deletion_from_proto(message.artifact_deletion)
         if message.HasField("artifact_deletion")
         else None,

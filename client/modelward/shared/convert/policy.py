@@ -9,8 +9,10 @@ from modelward.lifecycle import (
     PromotionPolicy,
 )
 from modelward.shared.convert.common import time_from_proto, time_to_proto
+from modelward.shared.convert.leaks import LEAKS, leak_kind_from_proto
 from modelward.shared.convert.lifecycle import metric_range_from_proto, metric_range_to_proto
 from modelward.v1 import lifecycle_pb2 as pb
+from modelward.v1.common_pb2 import LEAK_KIND_UNSPECIFIED
 
 
 def margin_to_proto(margin: MetricMargin) -> pb.MetricMargin:
@@ -45,6 +47,8 @@ def policy_to_proto(policy: PromotionPolicy) -> pb.PromotionPolicy:
         max_pbo=policy.max_pbo,
         min_deflated_sharpe=policy.min_deflated_sharpe,
         min_track_record=policy.min_track_record,
+        min_coverage=policy.min_coverage,
+        forbidden_leaks=(LEAKS.get(kind, LEAK_KIND_UNSPECIFIED) for kind in policy.forbidden_leaks),
         etag=policy.etag,
     )
 
@@ -63,6 +67,8 @@ def policy_from_proto(message: pb.PromotionPolicy) -> PromotionPolicy:
         max_pbo=message.max_pbo if message.HasField("max_pbo") else None,
         min_deflated_sharpe=message.min_deflated_sharpe if message.HasField("min_deflated_sharpe") else None,
         min_track_record=message.min_track_record if message.HasField("min_track_record") else None,
+        forbidden_leaks=tuple(kind for one in message.forbidden_leaks if (kind := leak_kind_from_proto(one))),
+        min_coverage=message.min_coverage if message.HasField("min_coverage") else None,
         etag=message.etag,
     )
 

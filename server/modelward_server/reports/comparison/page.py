@@ -12,7 +12,6 @@ _templates = templates(__package__)
 
 def draw_page(comparison: Comparison) -> bytes:
     """Draw a comparison as UTF-8 HTML."""
-    metrics = wording.metrics(comparison)
     page = _templates.get_template("comparison.html.jinja").render(
         comparison=comparison,
         wording=wording,
@@ -21,7 +20,7 @@ def draw_page(comparison: Comparison) -> bytes:
         decisive=_differences(comparison),
         curves=cost_curves(comparison),
         logits=logits(comparison.overfitting),
-        estimates=[(metric, _estimates(comparison, metric)) for metric in metrics],
+        estimates=[(metric, _estimates(comparison, metric)) for metric in comparison.metrics],
     )
     return page.encode()
 

@@ -17,7 +17,7 @@ MAX_VERSIONS_DRAWN = 12
 
 def draw_picture(comparison: Comparison) -> bytes:
     """Draw a comparison as a PNG 2400 pixels wide, with at most the best `MAX_VERSIONS_DRAWN` versions."""
-    metrics = wording.metrics(comparison)
+    metrics = comparison.metrics
     decisive = wording.differences(comparison)[:MAX_VERSIONS_DRAWN]
     panels = [
         (metric, wording.estimates(comparison, metric)[:MAX_VERSIONS_DRAWN]) for metric in metrics[:MAX_METRICS_DRAWN]

@@ -19,12 +19,6 @@ def ran(comparison: Comparison) -> list[ModelResult]:
     return [result for result in comparison.results if not result.failure]
 
 
-def metrics(comparison: Comparison) -> list[AnyMetric]:
-    """Return the computed metrics, the primary metric first."""
-    measured = [estimate.metric for estimate in ran(comparison)[0].metrics]
-    return sorted(measured, key=lambda metric: metric != comparison.primary_metric)
-
-
 def named(metric: AnyMetric) -> str:
     """Return the display name of a metric."""
     return str(metric) if isinstance(metric, CustomMetric) else metric.value.replace("_", " ")
@@ -60,6 +54,12 @@ def estimates(comparison: Comparison, metric: AnyMetric) -> list[Interval]:
         Interval(str(version), one.value, one.low, one.high, "neutral", _role(version, comparison.baseline))
         for version, one in found
     ]
+
+
+def covered(comparison: Comparison) -> list[ModelResult]:
+    """Return the results that have a coverage, if any version left out a row."""
+    results = [result for result in comparison.results if result.coverage is not None]
+    return results if any(result.coverage != 1 for result in results) else []
 
 
 def listed_refs(versions: Sequence[VersionRef]) -> str:
