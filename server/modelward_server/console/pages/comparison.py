@@ -46,6 +46,6 @@ async def fetch(client: AsyncClient, request: Request) -> View:
 
 def _row(comparison: Comparison, result: ModelResult) -> Row:
     primary = comparison.primary_metric
-    estimate = next((one for one in result.metrics if one.metric is primary), None)
-    difference = next((one for one in result.differences if one.metric is primary), None)
+    estimate = next((one for one in result.metrics if one.metric == primary), None)
+    difference = next((one for one in result.differences if one.metric == primary), None)
     return Row(result.version, estimate, difference, result.verdict, result.failure)
