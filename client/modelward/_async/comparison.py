@@ -93,11 +93,12 @@ class AsyncComparisons(AsyncUploading):
                 are the same), UUIDs, dates or times; none missing.
             returns: the return of a position of 1 over each row, as a share, shape (rows,), for the trading metrics.
                 Positions are those sent, or else the signs of the predictions; a version that sends a column `return`
-                has these returns instead.
+                has these returns instead. Rows whose return is missing, because it is late, are excluded.
             cost_bps: transaction cost of changing the position by 1, in basis points.
             periods_per_year: number of rows per year.
             portfolio_weights: the weight of each position in the portfolio of its time, as a share of the capital,
-                shape (rows,); at least 0. By default the rows of a time have equal shares.
+                shape (rows,); at least 0, and not missing in rows that are compared. By default the rows of a time have
+                equal shares.
             equal_risk_times: weight positions by equal risk: in inverse proportion to the standard deviation of so many
                 returns of the same group that were known before the time. A group with fewer has no position. Needs
                 `time` and `group`; 0 for equal shares.
@@ -106,7 +107,8 @@ class AsyncComparisons(AsyncUploading):
             primary: the deciding metric; by default the first of `metrics`, or accuracy for classes and MSE for
                 numbers.
             sample_weights: the weight of each row in the metrics, as scikit-learn's `sample_weight`, shape (rows,); at
-                least 0. Metrics of the times, such as `sharpe` and `rank_ic`, take none.
+                least 0, and not missing in rows that are compared. Metrics of the times, such as `sharpe` and
+                `rank_ic`, take none.
             quantile: the quantile that the predictions estimate, above 0 and below 1, for the metric `pinball`.
             baseline: the version to compare with; the version in production by default, or else the first.
             margin: how much worse than the baseline is still acceptable, in the primary metric's own unit.
