@@ -62,9 +62,11 @@ def common_rows(answers: Mapping[VersionRef, Answers], complete: NDArray[np.bool
 
     Raises:
         ModelFailed: fewer than two versions answered a row.
-        InvalidField: no row was answered by all that answered one.
+        InvalidField: no row is complete, or none was answered by all that answered one.
     """
     known = int(complete.sum())
+    if not known:
+        raise InvalidField(FieldViolation("data", f"has no row with a {wanted}; send some"))
     counts = {version: int(complete[one.rows].sum()) for version, one in answers.items()}
     why = f"answered none of the {known:,} rows with a {wanted}: its predictions are missing, NaN or of other ids"
     failures = {version: f"{version} {why}" for version, count in counts.items() if not count}
