@@ -12,7 +12,7 @@ from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField
 from modelward.kinds import is_time, kind_of, missing_in
 from modelward.lifecycle import VersionRef
-from modelward.shared.row_ids import id_texts
+from modelward.shared.row_ids import MAX_EXACT_FLOAT, id_texts
 from modelward_server.comparison.scoring import count_excessive
 from modelward_server.sandbox.sandbox import MAX_PREDICTION, Run
 from modelward_server.statistics.trading import Floats
@@ -121,7 +121,9 @@ def _as_classes(values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _holds_fractions(values: NDArray[Any]) -> bool:
-    return values.dtype == np.float64 and not np.array_equal(values, np.round(values))
+    """Return whether values are floats that are not all integers which floats represent exactly."""
+    exact = np.abs(values) < MAX_EXACT_FLOAT if values.dtype == np.float64 else None
+    return exact is not None and not (exact & (values == np.round(values))).all()
 
 
 def _read_run(table: Columns, truth: NDArray[Any], field: str) -> Run:
