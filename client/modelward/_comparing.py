@@ -137,7 +137,7 @@ def feature_columns(features: Any, ignore: Sequence[str]) -> Columns:
 def _put_names(request: pb.CompareModelsRequest, columns: Mapping[str, Any], data: str) -> None:
     for field, name in columns.items():
         argument = _ARGUMENTS.get(field, field)
-        if not isinstance(name or "", str):
+        if not isinstance("" if name is None else name, str):
             raise InvalidField(FieldViolation(argument, f"must be the name of a column, because X is {data}"))
         setattr(request, field, as_text(name or "", argument))
 
