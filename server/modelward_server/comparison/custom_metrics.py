@@ -14,7 +14,7 @@ from modelward_server.comparison.prediction_alignment import Answers
 from modelward_server.comparison.scoring import numbers_of
 from modelward_server.statistics.metrics import CustomColumn, Floats, Scored, of_times
 from modelward_server.statistics.panel import Panel
-from modelward_server.statistics.rounding import equalize, size_of
+from modelward_server.statistics.rounding import equalize_sizes
 
 
 def add_sample_weights(scored: Mapping[VersionRef, Scored], weights: NDArray[Any] | None) -> dict[VersionRef, Scored]:
@@ -49,8 +49,7 @@ def add_custom_metrics(
     for metric in dict.fromkeys(metric for one in answers.values() for metric in one.custom):
         having = [version for version in scored if metric in answers[version].custom]
         values = np.array([answers[version].custom[metric] for version in having])
-        even = np.copysign(equalize(np.abs(values), size_of(values)), values)
-        for version, column in zip(having, even, strict=True):
+        for version, column in zip(having, equalize_sizes(values, values), strict=True):
             if metric.by_time:
                 _check_times(column, scored[version].panel, tables.index(version), metric)
             columns[version][metric] = CustomColumn(column, metric.by_time, metric.lower_is_better)

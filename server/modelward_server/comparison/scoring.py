@@ -22,7 +22,7 @@ from modelward_server.statistics.metric_applicability import (
     unsuitable_reason,
 )
 from modelward_server.statistics.metrics import Scored
-from modelward_server.statistics.rounding import equalize, size_of
+from modelward_server.statistics.rounding import equalize, equalize_sizes
 
 MAX_CLASSES = 100
 """Maximum number of classes: a label with more distinct values is a number, not a class."""
@@ -200,7 +200,7 @@ def _score_numbers(runs: Mapping[VersionRef, Run], truth: NDArray[Any]) -> dict[
     numbers, predicted = truth.astype(np.float64), np.array([run.predicted for run in runs.values()])
     errors = numbers - predicted
     # Equal models, and errors of equal size and opposite sign, differ in their last digits, which does not count.
-    errors = np.copysign(equalize(np.abs(errors), size_of(numbers, predicted)), errors)
+    errors = equalize_sizes(errors, numbers, predicted)
     return {
         version: Scored(numbers, run.predicted, errors=missed)
         for (version, run), missed in zip(runs.items(), errors, strict=True)

@@ -17,7 +17,7 @@ from modelward_server.statistics.metrics import Scored
 from modelward_server.statistics.overfitting import track_record
 from modelward_server.statistics.panel import Panel
 from modelward_server.statistics.portfolio import equal_risk_weights
-from modelward_server.statistics.rounding import equalize, size_of, varies
+from modelward_server.statistics.rounding import equalize_sizes, varies
 from modelward_server.statistics.sharpe import sharpe_by_chance, variance_of_ratios
 from modelward_server.statistics.trading import Floats, TradingReturns, compute_trading_returns
 
@@ -90,10 +90,12 @@ def add_trading_returns(
         )
         for version, one in scored.items()
     ]
-    nets = _without_rounding(np.array([trading_returns.net for trading_returns in all_returns]))
+    nets = np.array([trading_returns.net for trading_returns in all_returns])
     traded = {
         version: replace(one, trading_returns=replace(trading_returns, net=net))
-        for (version, one), trading_returns, net in zip(scored.items(), all_returns, nets, strict=True)
+        for (version, one), trading_returns, net in zip(
+            scored.items(), all_returns, equalize_sizes(nets, nets), strict=True
+        )
     }
     return traded, _notes(weights, terms)
 
@@ -151,11 +153,6 @@ def _notes(weights: Mapping[VersionRef, Floats | None], terms: TradingTerms) -> 
     without, rows = max(int(np.count_nonzero(one == 0)) for one in known), len(known[0])
     fewer = f"fewer than {terms.equal_risk_times:,} earlier returns that vary"
     return (f"equal risk: {without:,} of {rows:,} rows have no position, because their group has {fewer}",)
-
-
-def _without_rounding(nets: Floats) -> Floats:
-    """Return net returns with those made equal across versions that differ only by rounding errors."""
-    return np.copysign(equalize(np.abs(nets), size_of(nets)), nets)
 
 
 def _positions(scored: Scored, version: VersionRef, answers: Mapping[VersionRef, Answers]) -> Floats:

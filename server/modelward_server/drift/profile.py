@@ -6,8 +6,8 @@ from functools import cached_property
 import numpy as np
 
 from modelward.drift import FeatureKind, FeatureProfile
-from modelward_server.drift.row_hashes import Hashes
 from modelward_server.statistics.distances import Floats, Ints, NormalizedRanks
+from modelward_server.statistics.hashing import Hashes
 from modelward_server.statistics.null_distribution import NullDistribution
 from modelward_server.statistics.rounding import snap_to
 

@@ -10,12 +10,10 @@ from hashlib import blake2b
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from modelward.data import Columns
 from modelward.kinds import category_labels
-
-Hashes = NDArray[np.uint64]
+from modelward_server.statistics.hashing import GAMMA, Hashes, finalized
 
 MAX_HASHES = 100_000
 MIN_ROWS = 20
@@ -62,8 +60,4 @@ def _bits(values: Any) -> Hashes:
 
 
 def _mixed(bits: Hashes) -> Hashes:
-    """Return splitmix64 (Steele, Lea and Flood 2014) of 64-bit numbers."""
-    mixed = bits + np.uint64(0x9E3779B97F4A7C15)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+    return finalized(bits + GAMMA)

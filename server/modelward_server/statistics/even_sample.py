@@ -9,8 +9,9 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from modelward_server.statistics.hashing import Hashes, finalized
+
 Ints: TypeAlias = NDArray[np.integer]
-Hashes: TypeAlias = NDArray[np.uint64]
 
 
 def in_sample(numbers: Ints, every: int) -> NDArray[np.bool_]:
@@ -29,9 +30,4 @@ def even_sample(rows: int, max_rows: int) -> Ints:
 
 
 def _hashes(numbers: Ints) -> Hashes:
-    """Return the hash of each number by the finalizer of SplitMix64 (Steele, Lea and Flood, "Fast splittable
-    pseudorandom number generators", OOPSLA 2014)."""
-    mixed = numbers.astype(np.uint64)
-    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58_476D_1CE4_E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D0_49BB_1331_11EB)
-    return np.asarray(mixed ^ (mixed >> np.uint64(31)))
+    return finalized(numbers.astype(np.uint64))

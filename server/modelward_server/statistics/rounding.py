@@ -82,6 +82,15 @@ def equalize(values: Floats, size: float | None = None) -> Floats:
     return np.hstack(parts) if parts else values
 
 
+def equalize_sizes(values: Floats, *samples: ArrayLike) -> Floats:
+    """Return values, shape (series, columns), made equal as by `equalize`, also those of opposite sign in their size.
+
+    Args:
+        samples: the numbers from which they were computed.
+    """
+    return np.copysign(equalize(np.abs(values), size_of(*samples)), values)
+
+
 def equalize_ties(values: Floats) -> Floats:
     """Return values, shape (rows,), with those made equal that differ only by rounding errors, so that ranks tie."""
     return _equalize(values[:, None], None)[:, 0]
