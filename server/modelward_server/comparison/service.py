@@ -3,6 +3,7 @@
 import asyncio
 import os
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -23,7 +24,7 @@ from modelward_server.comparison.cluster import run_on_cluster
 from modelward_server.comparison.compare import ComparisonRequest, ComparisonResult, RunningComparison
 from modelward_server.comparison.leaks import LeakChecks
 from modelward_server.drift.policies import get_drift_policy
-from modelward_server.drift.references import default_reference, load_profile, reference_columns
+from modelward_server.drift.references import default_reference, load_profile
 from modelward_server.drift.row_order import RowKeys, keys_of, sort_rows
 from modelward_server.drift.row_segments import check_segments
 from modelward_server.lifecycle.versions import get_version, number_of_trials
@@ -95,10 +96,11 @@ class ComparisonService:
             ModelNotFound, VersionNotFound: the named object does not exist.
         """
         request.check()
-        versions, trials, names = await self._unit_of_work.read(lambda session: _versions(session, request.versions))
-        keys = await self._unit_of_work.read(lambda session: _keys(session, request))
-        known = await self._unit_of_work.read(lambda session: _known(session, request.versions))
-        leaks = LeakChecks(*known, partial(load_profile, self._blobs))
+        known, thresholds = await self._unit_of_work.read(
+            lambda session: (_known(session, request.versions), _thresholds(session, request.versions))
+        )
+        keys = _keys(request, known.references)
+        leaks = LeakChecks(known.references, thresholds, partial(load_profile, self._blobs))
         run, only, pieces = None, None, list[Piece]()
         if self._scheduler and data.is_parquet and not predictions:
             pieces = await data.pieces()
@@ -110,20 +112,20 @@ class ComparisonService:
         keys = keys.if_present(columns)
         order = await asyncio.to_thread(sort_rows, columns, keys)
         if only is not None:
-            run = self._cluster_run(pieces, sorted(only), names, order)
+            run = self._cluster_run(pieces, sorted(only), known.names, order)
         sent = {version: await table.read() for version, table in predictions.items()}
         files = self._blobs.verified
         return RunningComparison(
             request,
-            versions,
+            known.versions,
             columns,
             self._limits,
             files,
             self._turn,
             sent,
-            trials,
+            known.trials,
             run,
-            names,
+            known.names,
             keys,
             overfitting,
             leaks,
@@ -149,12 +151,14 @@ class ComparisonService:
             InvalidField: the table cannot be read or has no feature.
             ModelNotFound, VersionNotFound: the named object does not exist.
         """
-        versions, _, names = await self._unit_of_work.read(lambda session: _versions(session, refs))
+        known = await self._unit_of_work.read(lambda session: _known(session, refs))
         columns = without_times(await data.read())
         if not columns:
             raise InvalidField(FieldViolation("data", "has no column of features, only times; send those too"))
         async with self._turn:
-            return await Benchmark(options, versions, columns, self._limits, self._blobs.verified, names).run()
+            return await Benchmark(
+                options, known.versions, columns, self._limits, self._blobs.verified, known.names
+            ).run()
 
     def _cluster_run(
         self,
@@ -174,26 +178,38 @@ class ComparisonService:
         return run
 
 
-def _keys(session: Session, request: ComparisonRequest) -> RowKeys:
+@dataclass(frozen=True)
+class _Known:
+    """What the ledger has of the compared versions.
+
+    Attributes:
+        trials: the number of trials of each of their models.
+        references: the default reference of each version that has one.
+    """
+
+    versions: Sequence[ModelVersion]
+    trials: Mapping[str, int]
+    references: Mapping[VersionRef, Reference]
+
+    @property
+    def names(self) -> dict[VersionRef, list[str]]:
+        """Return the columns of the references, in their order."""
+        return {ref: [feature.name for feature in one.features] for ref, one in self.references.items()}
+
+
+def _known(session: Session, refs: Sequence[VersionRef]) -> _Known:
+    trials = {name: number_of_trials(session, name) for name in {ref.model for ref in refs}}
+    references = {ref: found for ref in refs if (found := default_reference(session, ref))}
+    return _Known([get_version(session, ref) for ref in refs], trials, references)
+
+
+def _thresholds(session: Session, refs: Sequence[VersionRef]) -> dict[str, DriftThresholds]:
+    """Return the drift thresholds of the models of the versions."""
+    return {model: get_drift_policy(session, model).thresholds for model in {ref.model for ref in refs}}
+
+
+def _keys(request: ComparisonRequest, references: Mapping[VersionRef, Reference]) -> RowKeys:
     """Return the columns of times and groups: those of the request, or those on which all references agree."""
-    references = [default_reference(session, ref) for ref in request.versions]
-    windows = [one.window if one else None for one in references]
+    windows = [references[ref].window if ref in references else None for ref in request.versions]
     agree = len({(one.time_column, one.group_column) if one else None for one in windows}) == 1
     return keys_of(request.time, request.group, windows[0] if agree else None)
-
-
-def _known(
-    session: Session, refs: Sequence[VersionRef]
-) -> tuple[dict[VersionRef, Reference], dict[str, DriftThresholds]]:
-    """Return the default references of the versions, and the drift thresholds of their models."""
-    references = {ref: found for ref in refs if (found := default_reference(session, ref))}
-    return references, {model: get_drift_policy(session, model).thresholds for model in {ref.model for ref in refs}}
-
-
-def _versions(
-    session: Session, refs: Sequence[VersionRef]
-) -> tuple[list[ModelVersion], dict[str, int], dict[VersionRef, list[str]]]:
-    """Return the versions, the number of trials of each of their models, and the columns of their references."""
-    trials = {name: number_of_trials(session, name) for name in {ref.model for ref in refs}}
-    names = {ref: columns for ref in refs if (columns := reference_columns(session, ref))}
-    return [get_version(session, ref) for ref in refs], trials, names

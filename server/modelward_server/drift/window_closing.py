@@ -17,7 +17,9 @@ from modelward_server.drift.profile import Profile
 from modelward_server.drift.row_order import NO_KEYS, RowKeys, joined, without_repeated
 from modelward_server.drift.windows import Observer, ObserverState
 from modelward_server.storage.arrow_tables import arrow_columns, read_arrow
+from modelward_server.storage.blobs import BlobStore
 from modelward_server.storage.prepared import Outdated
+from modelward_server.storage.unit_of_work import UnitOfWork
 
 FIELD = "batch.data"
 """The position of rows in the request, for errors."""
@@ -31,6 +33,20 @@ class ClosedWindow:
     state: ObserverState
 
 
+async def open_closer(unit_of_work: UnitOfWork, blobs: BlobStore, observer: Observer) -> "WindowCloser":
+    """Return what closes the windows of a sender, with the reference as it is now.
+
+    Raises:
+        ReferenceNotFound: it does not exist.
+        InvalidField: as `WindowCloser`.
+    """
+    reference = await unit_of_work.read(
+        lambda session: references.get_reference(session, observer.version, observer.reference)
+    )
+    profile = await unit_of_work.executors.compute.run(references.load_profile, blobs, reference.digest)
+    return WindowCloser(observer, reference, profile)
+
+
 class WindowCloser:
     """Closes the windows of one sender.
 
@@ -41,6 +57,7 @@ class WindowCloser:
 
     Attributes:
         keys: the columns with the times and groups of rows.
+        regime: the regime of which the rows of the reference are; None for no particular one.
 
     Raises:
         InvalidField: the columns of times and groups do not fit the reference.
@@ -48,6 +65,7 @@ class WindowCloser:
 
     def __init__(self, observer: Observer, reference: Reference, profile: Profile) -> None:
         self.observer, self.profile, self._digest = observer, profile, reference.digest
+        self.regime = reference.regime
         self.keys = references.live_keys(reference, observer.time_column, observer.group_column)
 
     def prepare(self, session: Session, closes_after: int | None = None) -> ClosedWindow | None:

@@ -6,13 +6,11 @@ from datetime import UTC, datetime
 from typing import NoReturn
 
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session
 
-from modelward.drift import Reference
 from modelward.errors import ModelwardError
 from modelward.lifecycle import VersionRef
-from modelward_server.drift import live_monitoring, references
-from modelward_server.drift.window_closing import WindowCloser
+from modelward_server.drift import live_monitoring
+from modelward_server.drift.window_closing import open_closer
 from modelward_server.drift.windows import Observer
 from modelward_server.runtime.background import progressed, stalled
 from modelward_server.runtime.retries import Retries
@@ -72,7 +70,7 @@ class WindowTask:
         )
         if after is None:
             return
-        closer = await self._closer(observer)
+        closer = await open_closer(self._unit_of_work, self._blobs, observer)
         while await self._unit_of_work.run_prepared_as_system(
             ACTOR, lambda session: closer.prepare(session, after), closer.store
         ):
@@ -80,11 +78,3 @@ class WindowTask:
         await self._unit_of_work.run_as_system(
             ACTOR, lambda session, _: live_monitoring.release(session, observer, after)
         )
-
-    async def _closer(self, observer: Observer) -> WindowCloser:
-        def reference(session: Session) -> Reference:
-            return references.get_reference(session, observer.version, observer.reference)
-
-        found = await self._unit_of_work.read(reference)
-        profile = await self._unit_of_work.executors.compute.run(references.load_profile, self._blobs, found.digest)
-        return WindowCloser(observer, found, profile)

@@ -1,6 +1,6 @@
 """Evidence of other services about a candidate, for the promotion gates; read before its promotion locks the model."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from sqlalchemy import func, select
@@ -103,10 +103,10 @@ def gather(session: Session, candidate: VersionRef, known: Reading | None = None
         gathered = _EvidenceReader(session, candidate, VersionRef(candidate.model, production), known).done()
     if asks_for_comparison(policy) or asks_for_returns(policy):
         gathered = replace(gathered, compared_until=_newest(session, candidate.model)[1])
-    if asks_for_comparison(policy):
-        gathered = replace(gathered, tested=_tested(session, candidate))
-    if asks_for_returns(policy) and needs_returns(policy, get_version(session, candidate)):
-        gathered = replace(gathered, compared=_compared_returns(session, candidate))
+    lacks_returns = asks_for_returns(policy) and needs_returns(policy, get_version(session, candidate))
+    if asks_for_comparison(policy) or lacks_returns:
+        found = _compared_results(session, candidate)
+        gathered = replace(gathered, tested=_tested(found), compared=_returns(found))
     return gathered
 
 
@@ -170,23 +170,27 @@ def _newest(session: Session, model: str) -> tuple[int, int]:
     return session.scalar(test) or 0, session.scalar(comparison) or 0
 
 
-def _compared_returns(session: Session, candidate: VersionRef) -> ReturnsEvidence | None:
+def _compared_results(session: Session, candidate: VersionRef) -> list[tuple[Comparison, ModelResult]]:
+    """Return the results of a version in the recent comparisons of its model, the newest first."""
+    recent = list_comparisons(session, candidate.model, MAX_RECENT, "").items
+    return [(comparison, one) for comparison in recent for one in comparison.results if one.version == candidate]
+
+
+def _returns(found: Sequence[tuple[Comparison, ModelResult]]) -> ReturnsEvidence | None:
     """Return what a version's newest comparison with returns says of its Sharpe ratio."""
-    for comparison in list_comparisons(session, candidate.model, MAX_RECENT, "").items:
-        for result in comparison.results:
-            if result.version == candidate and (found := result.deflated_sharpe):
-                source = f"comparison {comparison.comparison_id}"
-                periods = comparison.window.times if comparison.window else comparison.rows
-                return ReturnsEvidence(source, periods, found.trials, found.probabilistic, found.probability)
+    for comparison, result in found:
+        if sharpe := result.deflated_sharpe:
+            periods = comparison.window.times if comparison.window else comparison.rows
+            rates = sharpe.probabilistic, sharpe.probability
+            return ReturnsEvidence(f"comparison {comparison.comparison_id}", periods, sharpe.trials, *rates)
     return None
 
 
-def _tested(session: Session, candidate: VersionRef) -> ComparisonEvidence | None:
+def _tested(found: Sequence[tuple[Comparison, ModelResult]]) -> ComparisonEvidence | None:
     """Return what a version's newest comparison says of its test."""
-    for comparison in list_comparisons(session, candidate.model, MAX_RECENT, "").items:
-        for result in comparison.results:
-            if result.version == candidate and result.coverage is not None:
-                return ComparisonEvidence(f"comparison {comparison.comparison_id}", result.coverage, result.leaks)
+    for comparison, result in found:
+        if result.coverage is not None:
+            return ComparisonEvidence(f"comparison {comparison.comparison_id}", result.coverage, result.leaks)
     return None
 
 

@@ -11,21 +11,21 @@ from sqlalchemy.orm import Session
 from modelward.data import Columns, to_arrow
 from modelward.drift import DEFAULT_REFERENCE
 from modelward.errors import FieldViolation, InvalidField, LimitReached
-from modelward.segments import ClosureSessions, Regime
+from modelward.segments import ClosureSessions
 from modelward.shared.convert.common import ref_from_proto, span_from_proto
 from modelward.shared.convert.drift import report_to_proto
 from modelward.v1 import drift_pb2 as pb
 from modelward.v1.common_pb2 import Dataset
 from modelward.v1.drift_pb2_grpc import DriftServiceServicer
 from modelward_server.actor_context import ActorContext
-from modelward_server.drift import live_monitoring, references
+from modelward_server.drift import live_monitoring
 from modelward_server.drift.multivariate import normalized_ranks, reference_cells
 from modelward_server.drift.profile import Profile
 from modelward_server.drift.reports import OF_REFERENCE
 from modelward_server.drift.row_order import sort_rows, without_keys
 from modelward_server.drift.row_segments import rows_in
 from modelward_server.drift.sample import fit_columns
-from modelward_server.drift.window_closing import ClosedWindow, WindowCloser
+from modelward_server.drift.window_closing import ClosedWindow, WindowCloser, open_closer
 from modelward_server.drift.windows import Observer, ObserverState
 from modelward_server.rpc.datasets import read_columns, reading_executor
 from modelward_server.rpc.idempotency import Context, RequestUnitOfWork, actor_of
@@ -69,11 +69,7 @@ class LiveMonitoringServicer(DriftServiceServicer):
 
     async def _watch(self, header: pb.ObserveHeader) -> "_Watch":
         observer = live_monitoring.with_alarm_defaults(_observer_of(header))
-        reference = await self._unit_of_work.read(
-            lambda session: references.get_reference(session, observer.version, observer.reference)
-        )
-        profile = await self._unit_of_work.executors.compute.run(references.load_profile, self._blobs, reference.digest)
-        return _Watch(WindowCloser(observer, reference, profile), reference.regime)
+        return _Watch(await open_closer(self._unit_of_work, self._blobs, observer))
 
     async def _open(self, observer: Observer, context: Context) -> None:
         if await self._unit_of_work.read(lambda session: live_monitoring.observer_state(session, observer)) is None:
@@ -103,8 +99,8 @@ class LiveMonitoringServicer(DriftServiceServicer):
         ignored = {*reference.ignored} - keys.names
         columns = read_columns(data, "batch.data", self._sources, ignored=ignored)
         keys = keys.within(columns)
-        if isinstance(watch.regime, ClosureSessions):
-            columns = rows_in(columns, keys, watch.regime, OF_REFERENCE)
+        if isinstance(watch.closer.regime, ClosureSessions):
+            columns = rows_in(columns, keys, watch.closer.regime, OF_REFERENCE)
         sort_rows(columns, keys)
         fitted = fit_columns(reference, without_keys(columns, keys), "batch.data")
         fitted |= {name: columns[name] for name in keys.names}
@@ -149,27 +145,21 @@ class _Taken:
         return self.place.window > self.opened
 
     def answer(self) -> pb.ObserveResponse:
-        return pb.ObserveResponse(
-            acknowledged=self.place.acknowledged, sequential_evidence=self.evidence, late_rows=self.place.late_rows
-        )
+        return _standing(self.place, self.evidence)
 
 
 class _Watch:
     """One sender's live data: changes are prepared outside the write transaction, and then stored."""
 
-    def __init__(self, closer: WindowCloser, regime: Regime | None) -> None:
+    def __init__(self, closer: WindowCloser) -> None:
         self.closer, self.observer, self.profile, self.keys = closer, closer.observer, closer.profile, closer.keys
-        self.regime = regime
 
     def standing(self, session: Session) -> pb.ObserveResponse:
         """Return the sender's current state."""
         return self._shown(self.closer.state(session))
 
     def _shown(self, state: ObserverState) -> pb.ObserveResponse:
-        evidence = _detector(state, self.profile).evidence
-        return pb.ObserveResponse(
-            acknowledged=state.acknowledged, sequential_evidence=evidence, late_rows=state.late_rows
-        )
+        return _standing(state, _detector(state, self.profile).evidence)
 
     def prepare(self, session: Session, number: int, columns: Columns, seen_at: datetime) -> _Taken:
         """Prepare the state change for a batch."""
@@ -217,6 +207,10 @@ class _Watch:
         answer = pb.ObserveResponse(alarm=alarm, report=report_to_proto(report))
         answer.MergeFrom(self._shown(closed.state))
         return answer
+
+
+def _standing(state: ObserverState, evidence: float) -> pb.ObserveResponse:
+    return pb.ObserveResponse(acknowledged=state.acknowledged, sequential_evidence=evidence, late_rows=state.late_rows)
 
 
 def _check_size(columns: Columns) -> None:
