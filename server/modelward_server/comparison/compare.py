@@ -20,7 +20,7 @@ from modelward.leaks import LeakCheck
 from modelward.lifecycle import ArtifactFile, ModelVersion, Stage, VersionRef
 from modelward.segments import SegmentAdjustment, Segments
 from modelward_server.comparison.cost_curve import cost_curves
-from modelward_server.comparison.coverage import CommonRows, answers_of, common_rows, complete_rows, select_rows
+from modelward_server.comparison.coverage import CommonRows, answers_of, common_rows, complete_rows
 from modelward_server.comparison.custom_metrics import add_custom_metrics, add_sample_weights
 from modelward_server.comparison.leaks import CheckedRows, LeakChecks
 from modelward_server.comparison.prediction_alignment import Answers, Ints, MatchedTable, match_ids, read_answers
@@ -43,6 +43,7 @@ from modelward_server.sandbox.answers import PrefixCheck
 from modelward_server.sandbox.sandbox import Limits, Run, run_model
 from modelward_server.statistics.metrics import Scored
 from modelward_server.statistics.panel import stacked
+from modelward_server.storage.columns import select_rows, without
 
 DEFAULT_LABEL = "label"
 DEFAULT_CONFIDENCE = 0.95
@@ -257,13 +258,13 @@ class RunningComparison:
         if self.predictions:
             id_column = request.id or DEFAULT_ID
             tables = match_ids(columns, self.predictions, id_column)
-            columns = {name: values for name, values in columns.items() if name != id_column}
+            columns = without(columns, {id_column})
         if request.segments is not None:
             divide(columns, self.keys, request.segments)  # Refuses wrong ones before the models run.
-        special = {*column_names(columns, self.keys, request.segments)}
+        special = column_names(columns, self.keys, request.segments)
         keyed = {name: columns[name] for name in special}
         others = {request.id, *special} - request.values
-        columns = {name: values for name, values in columns.items() if name not in others}
+        columns = without(columns, others)
         truth, features = split_column(columns, request.label, "label")
         returns, features = split_named(features, request.returns, "returns")
         weights, features = split_named(features, request.portfolio_weights, "portfolio_weights")

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modelward.data import Columns
 from modelward.errors import FieldViolation, InvalidField, ModelFailed
 from modelward.kinds import missing_in
 from modelward.lifecycle import VersionRef
@@ -47,11 +46,6 @@ def complete_rows(*columns: NDArray[Any]) -> NDArray[np.bool_]:
     return reduce(np.logical_and, (~missing_in(column) for column in columns))
 
 
-def select_rows(columns: Columns, rows: Ints) -> Columns:
-    """Return some rows of a table."""
-    return {name: values[rows] for name, values in columns.items()}
-
-
 def common_rows(answers: Mapping[VersionRef, Answers], complete: NDArray[np.bool_], wanted: str) -> CommonRows:
     """Return the rows that every version answered, of those that are complete; versions without any fail.
 
@@ -77,7 +71,9 @@ def common_rows(answers: Mapping[VersionRef, Answers], complete: NDArray[np.bool
     coverage = {version: count / known for version, count in counts.items()}
     common = complete.copy()
     for one in kept.values():
-        common &= np.isin(np.arange(len(complete)), one.rows, assume_unique=True)
+        answered = np.zeros(len(complete), np.bool_)
+        answered[one.rows] = True
+        common &= answered
     rows = np.flatnonzero(common)
     if not len(rows):
         shares = ", ".join(f"{version} {in_words(percent(coverage[version]))}" for version in kept)

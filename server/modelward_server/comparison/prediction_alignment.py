@@ -16,6 +16,7 @@ from modelward.shared.row_ids import MAX_EXACT_FLOAT, id_texts
 from modelward_server.comparison.scoring import count_excessive
 from modelward_server.sandbox.sandbox import MAX_PREDICTION, Run
 from modelward_server.statistics.trading import Floats
+from modelward_server.storage.columns import select_rows, without
 
 PREDICTION, PROBABILITY, POSITION, RETURN = "prediction", "probability", "position", "return"
 Ints = NDArray[np.int64]
@@ -78,7 +79,7 @@ def match_ids(data: Columns, predictions: Mapping[VersionRef, Columns], name: st
         )
     places = {version: [known[ids[row]] for row in rows[version]] for version, known in positions.items()}
     return {
-        version: MatchedTable(_select_rows(table, np.array(places[version], np.int64), name), rows[version])
+        version: MatchedTable(select_rows(without(table, {name}), np.array(places[version], np.int64)), rows[version])
         for version, table in predictions.items()
     }
 
@@ -102,7 +103,7 @@ def read_answers(table: MatchedTable, truth: NDArray[Any], field: str) -> Answer
     for name, values in table.columns.items():
         if name in {PREDICTION, POSITION, RETURN} or name.startswith((PROBABILITY, *CUSTOM)):
             missing |= missing_in(values)
-    rows, columns = table.rows[~missing], {name: values[~missing] for name, values in table.columns.items()}
+    rows, columns = table.rows[~missing], select_rows(table.columns, ~missing)
     labels = truth[rows]
     labels = labels[~missing_in(labels)]
     if missing.any() and PREDICTION in columns and not _holds_fractions(labels):
@@ -221,7 +222,3 @@ def _ids(table: Columns, name: str, field: str) -> list[str]:
 
 def _positions(ids: list[str]) -> dict[str, int]:
     return {key: place for place, key in enumerate(ids)}
-
-
-def _select_rows(table: Columns, rows: NDArray[np.int64], name: str) -> Columns:
-    return {column: values[rows] for column, values in table.items() if column != name}

@@ -29,6 +29,7 @@ from modelward_server.statistics.null_distribution import (
 )
 from modelward_server.statistics.panel import Panel
 from modelward_server.statistics.panel_segments import sum_times
+from modelward_server.storage.columns import select_rows
 
 FREQUENCIES = 128
 """Number of random Fourier features; their error decreases with its square root."""
@@ -118,7 +119,7 @@ def build_joint(
     panel = panel and panel.part(chosen)
     if len(features) < 2 or rows < MIN_ROWS:
         return empty_joint_profile(len(features))
-    ranks = normalized_ranks(features, {name: values[chosen] for name, values in columns.items()})
+    ranks = normalized_ranks(features, select_rows(columns, chosen))
     random = np.random.default_rng(SEED)
     # Rows of independent features are about sqrt(f / 6) apart: the median rule for the width of the kernel.
     frequencies = random.normal(0, np.sqrt(6 / len(features)), (len(features), FREQUENCIES)).astype(np.float32)

@@ -34,6 +34,7 @@ from modelward_server.lifecycle import signatures
 from modelward_server.lifecycle.repository import version_row
 from modelward_server.lifecycle.versions import record_change
 from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.columns import select_rows, without
 from modelward_server.storage.drift_tables import ReferenceRow
 from modelward_server.storage.monitoring_tables import ObservedRowsRow
 
@@ -126,7 +127,7 @@ def _store_segments(
     """Store a profile of each segment that is not too small."""
     for segment in divided.found:
         if not segment.note:
-            rows = {name: values[segment.rows] for name, values in columns.items()}
+            rows = select_rows(columns, segment.rows)
             digest = blobs.put_bytes(to_bytes(build_profile(rows, ignored, panel_of(rows, keys))))
             yield ReferenceSegment(segment.column, segment.name, len(segment.rows), digest)
 
@@ -135,7 +136,7 @@ def _example(columns: Columns, ignored: Collection[str]) -> bytes:
     """Return rows that are evenly spread over the data."""
     rows = len(next(iter(columns.values())))
     chosen = np.unique(np.linspace(0, rows - 1, min(rows, EXAMPLE_ROWS)).astype(np.int64))
-    shown = {name: values[chosen] for name, values in columns.items() if name not in ignored}
+    shown = select_rows(without(columns, ignored), chosen)
     return b"".join(to_arrow(shown))
 
 
@@ -238,12 +239,6 @@ def default_reference(session: Session, ref: VersionRef) -> Reference | None:
     """Return a version's default reference, if it has one."""
     row = session.get(ReferenceRow, (ref.model, ref.version, DEFAULT_REFERENCE))
     return None if row is None else _to_reference(row)
-
-
-def reference_columns(session: Session, ref: VersionRef) -> list[str]:
-    """Return the names of the features of a version's default reference, in the order of the data."""
-    row = session.get(ReferenceRow, (ref.model, ref.version, DEFAULT_REFERENCE))
-    return [str(feature["name"]) for feature in row.features] if row is not None else []
 
 
 def other_references(session: Session, reference: Reference) -> list[Reference]:

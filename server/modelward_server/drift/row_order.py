@@ -16,6 +16,7 @@ from modelward.kinds import Kind, kind_of, missing_in
 from modelward.shared.row_ids import MAX_EXACT_FLOAT
 from modelward.shared.suggestions import unknown_columns
 from modelward_server.statistics.panel import Panel
+from modelward_server.storage.columns import joined, select_rows, without
 from modelward_server.storage.table_memory import MIB, bytes_of
 
 TIME, GROUP = "time_column", "group_column"
@@ -155,7 +156,7 @@ def window_of(columns: Columns, keys: RowKeys) -> TimeWindow | None:
 
 def without_keys(columns: Columns, keys: RowKeys) -> Columns:
     """Return the columns that are neither time nor group."""
-    return {name: values for name, values in columns.items() if name not in keys.names}
+    return without(columns, keys.names)
 
 
 def time_text(value: Any) -> str:
@@ -197,7 +198,7 @@ def without_repeated(columns: Columns, keys: RowKeys) -> tuple[Columns, int]:
     order = np.lexsort((codes, times))
     same = _repeats(times, codes, order)
     kept = np.sort(order[np.concatenate(([True], ~same))])
-    return {name: values[kept] for name, values in columns.items()}, int(same.sum())
+    return select_rows(columns, kept), int(same.sum())
 
 
 class SortedBatches:
@@ -268,11 +269,6 @@ class SortedBatches:
         shared = int(before.times > 0 and before.last == window.first)
         times = before.times + window.times - shared
         self.window = replace(window, first=before.first, times=times, groups=len(self._groups))
-
-
-def joined(batches: list[Columns]) -> Columns:
-    """Concatenate tables with the same columns; the arrays are new."""
-    return {name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]}
 
 
 def _codes(columns: Columns, keys: RowKeys) -> NDArray[np.int64]:

@@ -18,6 +18,7 @@ from modelward_server.drift.row_order import TIME, RowKeys, panel_of, read_keys,
 from modelward_server.exchange_sessions import check_calendar, closures, history, this_month
 from modelward_server.libraries import load
 from modelward_server.statistics.panel import Panel
+from modelward_server.storage.columns import select_rows
 
 COLUMN, REGIMES = "segments.column", "segments.regimes"
 """The fields of requests that describe segments."""
@@ -153,7 +154,7 @@ def rows_in(columns: Columns, keys: RowKeys, regime: Regime, field: str) -> Colu
     keys = keys.within(columns)
     read = columns | read_keys(columns, keys) if keys.time else columns
     mask = regime_mask(read, keys, regime, field=field)
-    return {name: values[mask] for name, values in columns.items()}
+    return select_rows(columns, mask)
 
 
 def regime_mask(columns: Columns, keys: RowKeys, regime: Regime, name: str = "", field: str = "") -> Mask:

@@ -20,6 +20,7 @@ from modelward_server.drift.histogram_sample import CategoricalHistogramSample, 
 from modelward_server.drift.profile import Feature, NumberProfile, Profile
 from modelward_server.statistics.distances import Ints
 from modelward_server.statistics.even_sample import in_sample
+from modelward_server.storage.columns import joined, select_rows
 from modelward_server.storage.table_memory import bytes_of
 
 if TYPE_CHECKING:
@@ -228,7 +229,7 @@ class EvenSample:
         self._times += other._times
 
     def columns(self) -> Columns:
-        return {name: np.concatenate([part[name] for part in self._parts]) for name in self._parts[0]}
+        return joined(self._parts)
 
     def _every_of(self, rows: int) -> int:
         """Return k for a number of rows, a power of 2."""
@@ -236,7 +237,7 @@ class EvenSample:
 
     def _keep(self, part: Columns, times: Ints) -> None:
         chosen = in_sample(times, self._every)
-        self._parts.append({name: values[chosen] for name, values in part.items()})
+        self._parts.append(select_rows(part, chosen))
         self._times.append(times[chosen])
 
     def _thin(self, every: int) -> None:

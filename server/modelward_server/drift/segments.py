@@ -10,11 +10,12 @@ from modelward.segments import SegmentAdjustment, Segments
 from modelward_server.drift.compare import compare
 from modelward_server.drift.decision import decide, with_defaults
 from modelward_server.drift.profile import Profile
-from modelward_server.drift.row_order import MAX_SORTED_BYTES, RowKeys, joined, panel_of
+from modelward_server.drift.row_order import MAX_SORTED_BYTES, RowKeys, panel_of
 from modelward_server.drift.row_segments import RowSegment, RowSegments, column_names, divide
 from modelward_server.drift.sample import LiveSample
 from modelward_server.statistics.false_discovery import false_discovery_adjusted
 from modelward_server.statistics.panel import Panel
+from modelward_server.storage.columns import joined, select_rows, without
 from modelward_server.storage.table_memory import MIB, bytes_of
 
 ProfileOf = Callable[[RowSegment], Profile | None]
@@ -41,7 +42,7 @@ class DividedRows:
         """Return the rows of a segment as a sample relative to a profile."""
         live = LiveSample({segment.name: profile}, self.field)
         times = None if self.panel is None else self.panel.part(segment.rows).times
-        live.add({name: values[segment.rows] for name, values in self.columns.items()}, times)
+        live.add(select_rows(self.columns, segment.rows), times)
         live.window = segment.window
         return live
 
@@ -53,8 +54,7 @@ def divide_rows(columns: Columns, keys: RowKeys, segments: Segments, field: str)
         InvalidField: as `divide`.
     """
     names = column_names(columns, keys.within(columns), segments)
-    features = {name: values for name, values in columns.items() if name not in names}
-    return DividedRows(features, divide(columns, keys, segments), field, panel_of(columns, keys))
+    return DividedRows(without(columns, names), divide(columns, keys, segments), field, panel_of(columns, keys))
 
 
 def joined_rows(batches: Iterable[Columns], field: str) -> Columns:

@@ -14,10 +14,11 @@ from modelward_server.actor_context import ActorContext
 from modelward_server.drift import live_monitoring, policies, references, reports
 from modelward_server.drift.live_monitoring import Window, WindowRows
 from modelward_server.drift.profile import Profile
-from modelward_server.drift.row_order import NO_KEYS, RowKeys, joined, without_repeated
+from modelward_server.drift.row_order import NO_KEYS, RowKeys, without_repeated
 from modelward_server.drift.windows import Observer, ObserverState
 from modelward_server.storage.arrow_tables import arrow_columns, read_arrow
 from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.columns import joined
 from modelward_server.storage.prepared import Outdated
 from modelward_server.storage.unit_of_work import UnitOfWork
 

@@ -13,6 +13,7 @@ from modelward.shared.typed_columns import from_typed
 from modelward.v1 import common_pb2 as pb
 from modelward_server.runtime.executors import BoundedExecutor, Executors
 from modelward_server.storage.arrow_tables import arrow_columns, check_ignored, read_arrow
+from modelward_server.storage.columns import without
 from modelward_server.storage.locations import MLFLOW_SCHEMES
 from modelward_server.storage.parquet import Piece, pieces, read_parquet
 from modelward_server.storage.sources import Sources
@@ -105,7 +106,7 @@ def typed_columns(table: pb.ColumnTable, field: str, ignored: Collection[str] = 
         fix = f"{column.name!r} has {rows} rows and the columns before it {before}; send as many for each"
         _check(rows == before, f"{path}.{kind}", fix)
         columns[column.name] = from_typed(column, path)
-    return {name: values for name, values in columns.items() if name not in ignored}
+    return without(columns, ignored)
 
 
 def _arrow(source: pa.NativeFile, field: str, ignored: Collection[str] = ()) -> Iterator[Columns]:

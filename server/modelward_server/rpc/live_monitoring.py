@@ -32,6 +32,7 @@ from modelward_server.rpc.idempotency import Context, RequestUnitOfWork, actor_o
 from modelward_server.rpc.requests import optional_time
 from modelward_server.statistics import sequential_detector
 from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.columns import select_rows
 from modelward_server.storage.prepared import Outdated
 from modelward_server.storage.sources import Sources
 from modelward_server.storage.table_memory import MIB, bytes_of
@@ -172,7 +173,7 @@ class _Watch:
         parts = [(window, _packed(columns, part)) for window, part in slices]
         taken = np.concatenate([np.arange(part.start, part.stop) for _, part in slices]) if slices else np.arange(0)
         if len(taken):
-            ranks = normalized_ranks(self.profile.features, {name: values[taken] for name, values in columns.items()})
+            ranks = normalized_ranks(self.profile.features, select_rows(columns, taken))
             detector.update(ranks, zlib.crc32(f"{self.observer.sender} {number}".encode()))
         place.acknowledged, place.detector = number, sequential_detector.to_bytes(detector)
         last = seen_at if times is None else place.latest or seen_at
@@ -250,4 +251,4 @@ def _detector(place: ObserverState, profile: Profile) -> sequential_detector.Det
 
 
 def _packed(columns: Columns, rows: slice) -> bytes:
-    return b"".join(to_arrow({name: values[rows] for name, values in columns.items()}))
+    return b"".join(to_arrow(select_rows(columns, rows)))
