@@ -17,8 +17,8 @@ from modelward_server.comparison.scoring import choose_metrics, score_runs
 from modelward_server.comparison.trading_returns import (
     TradingColumns,
     TradingTerms,
-    add_trading_returns,
     deflated_sharpes,
+    portfolios_of,
 )
 from modelward_server.comparison.verdict import Evaluation, EvaluationTerms, evaluate
 from modelward_server.drift.compare import compare
@@ -63,7 +63,8 @@ def numbers(values: Floats) -> Run:
 def judged(runs: dict[VersionRef, Run], truth: Any, returns: Floats | None = None) -> Evaluation:
     scored = score_runs(runs, truth)
     if returns is not None:
-        scored, _ = add_trading_returns(scored, {}, TradingColumns(returns, None, None), TradingTerms(0.0, 252.0))
+        columns, terms = TradingColumns(returns, None, None), TradingTerms(0.0, 252.0)
+        scored = portfolios_of(scored, {}, columns, terms).add_to(scored)
     metrics, primary, _, lacking = choose_metrics([], None, list(scored.values()), list(scored).index(OLD))
     undefined = frozenset((list(scored)[place], metric) for place, metric in lacking)
     deflated_sharpes(scored, {"model": 3})

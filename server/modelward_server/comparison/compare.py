@@ -28,10 +28,11 @@ from modelward_server.comparison.results import Results
 from modelward_server.comparison.scoring import ChosenMetrics, choose_metrics, score_runs, split_column, split_named
 from modelward_server.comparison.segments import compare_segments, part_of
 from modelward_server.comparison.trading_returns import (
+    Portfolios,
     TradingColumns,
     TradingTerms,
-    add_trading_returns,
     deflated_sharpes,
+    portfolios_of,
 )
 from modelward_server.comparison.verdict import Evaluation, EvaluationTerms, evaluate
 from modelward_server.drift.row_order import ASSUMED, NO_KEYS, RowKeys, panel_of, window_of
@@ -146,22 +147,20 @@ class ComparisonResult:
 
 
 @dataclass(frozen=True)
-class _Prepared:
-    """The prepared inputs: labels, features, returns and the predictions that were sent.
+class _Rows:
+    """The columns of the test data that are not features, of all rows or of those that are compared.
 
     Attributes:
-        truth: the labels, of which some may be missing.
+        truth: the labels; of all rows some may be missing.
         weights: the share of the capital of each row; None if no column is named.
         sample_weights: the weight of each row in the metrics, likewise.
         keyed: the columns with the times, groups and segments of the rows.
     """
 
     truth: NDArray[Any]
-    features: Columns
     returns: NDArray[Any] | None
     weights: NDArray[Any] | None
     sample_weights: NDArray[Any] | None
-    sent: Mapping[VersionRef, Answers]
     keyed: Columns
 
     @property
@@ -169,23 +168,21 @@ class _Prepared:
         """Return which rows have a label, and a return where returns are used."""
         return complete_rows(self.truth, *([] if self.returns is None else [self.returns]))
 
-    def compared(self, rows: Ints) -> "_Compared":
-        """Return the labels and weights of some of the rows."""
+    def on(self, rows: Ints) -> "_Rows":
+        """Return some of the rows."""
         returns, weights, sample_weights = (
             None if one is None else one[rows] for one in (self.returns, self.weights, self.sample_weights)
         )
-        return _Compared(self.truth[rows], returns, weights, sample_weights, select_rows(self.keyed, rows))
+        return _Rows(self.truth[rows], returns, weights, sample_weights, select_rows(self.keyed, rows))
 
 
 @dataclass(frozen=True)
-class _Compared:
-    """The rows that are compared: as the prepared ones, without those that some version did not answer."""
+class _Prepared:
+    """The prepared inputs: the test data, and the predictions that were sent."""
 
-    truth: NDArray[Any]
-    returns: NDArray[Any] | None
-    weights: NDArray[Any] | None
-    sample_weights: NDArray[Any] | None
-    keyed: Columns
+    rows: _Rows
+    features: Columns
+    sent: Mapping[VersionRef, Answers]
 
 
 @dataclass
@@ -243,7 +240,7 @@ class RunningComparison:
                 run = await self._run(version, files[version.ref], work.features)
                 answers[version.ref], latencies[version.ref] = answers_of(run), run.latency
                 prefixes[version.ref] = run.prefix
-                done = f"ran {version} on {len(work.truth):,} rows"
+                done = f"ran {version} on {len(work.rows.truth):,} rows"
             except ModelFailed as failed:
                 failures[version.ref] = done = failed.message
             yield ComparisonProgress(number / (len(to_run) + 1), done)
@@ -276,7 +273,7 @@ class RunningComparison:
             version: read_answers(table, truth, f"predictions[{number}].data")
             for number, (version, table) in enumerate(tables.items())
         }
-        return _Prepared(truth, features, returns, weights, sample_weights, sent, keyed)
+        return _Prepared(_Rows(truth, returns, weights, sample_weights, keyed), features, sent)
 
     async def _run(self, version: ModelVersion, file: ArtifactFile, features: Columns) -> Run:
         path = await asyncio.to_thread(self.blob_path, file.sha256)
@@ -296,11 +293,10 @@ class RunningComparison:
         if len(answers) < 2:
             reasons = "; ".join(failures.values())
             raise ModelFailed(f"fewer than two models answered, so there is nothing to compare: {reasons}")
-        wanted = "label" if work.returns is None else "label and return"
-        common = common_rows(answers, work.complete, wanted)
-        rows = work.compared(common.rows)
-        trading = TradingColumns(rows.returns, rows.weights, panel_of(rows.keyed, self.keys))
-        scored, traded = self._scored(common, rows, trading)
+        wanted = "label" if work.rows.returns is None else "label and return"
+        common = common_rows(answers, work.rows.complete, wanted)
+        rows = work.rows.on(common.rows)
+        scored, portfolios = self._scored(common, rows)
         baseline = self._baseline(scored)
         places = list(scored)
         chosen = choose_metrics(
@@ -309,7 +305,7 @@ class RunningComparison:
         undefined = {(places[place], metric): why for (place, metric), why in chosen.undefined.items()}
         terms = self._terms(chosen, baseline, frozenset(undefined))
         evaluation = evaluate(scored, terms)
-        segments, adjustment = self._on_segments(scored, common, rows, trading, terms)
+        segments, adjustment = self._on_segments(scored, rows, portfolios, terms)
         results = Results(
             evaluation,
             {**dict.fromkeys(answers), **latencies},
@@ -320,7 +316,14 @@ class RunningComparison:
             undefined,
             leaks,
         )
-        notes = (*common.notes, *evaluation.notes, *chosen.notes, *traded, *results.notes(), *self._assumed())
+        notes = (
+            *common.notes,
+            *evaluation.notes,
+            *chosen.notes,
+            *portfolios.notes(),
+            *results.notes(),
+            *self._assumed(),
+        )
         kind = ModelKind.CLASSIFICATION if scored[baseline].classes else ModelKind.REGRESSION
         return ComparisonResult(
             kind,
@@ -340,9 +343,8 @@ class RunningComparison:
     def _on_segments(
         self,
         scored: Mapping[VersionRef, Scored],
-        common: CommonRows,
-        rows: _Compared,
-        trading: TradingColumns,
+        rows: _Rows,
+        portfolios: Portfolios,
         terms: EvaluationTerms,
     ) -> tuple[tuple[SegmentComparison, ...], SegmentAdjustment | None]:
         """Compare the versions that have the primary metric on segments of the compared rows."""
@@ -353,7 +355,7 @@ class RunningComparison:
 
         def part(places: Ints) -> Mapping[VersionRef, Scored]:
             models = part_of(able, places)
-            traded, _ = add_trading_returns(able, common.answers, trading, request.trading_terms, places)
+            traded = portfolios.add_to(able, places)
             return {one: replace(models[one], trading_returns=traded[one].trading_returns) for one in models}
 
         divided = divide(rows.keyed, self.keys, request.segments)
@@ -363,17 +365,17 @@ class RunningComparison:
         self, prefixes: Mapping[VersionRef, PrefixCheck | None], work: _Prepared
     ) -> dict[VersionRef, tuple[LeakCheck, ...]]:
         """Return the leaks of each version; the whole test set counts, also rows that some version did not answer."""
-        checks, panel, window = self.leaks, panel_of(work.keyed, self.keys), window_of(work.keyed, self.keys)
+        checks, keyed = self.leaks, work.rows.keyed
         if checks is None:
             return {}
-        rows = CheckedRows(work.features, None if panel is None else panel.times, window)
+        panel = panel_of(keyed, self.keys)
+        rows = CheckedRows(work.features, None if panel is None else panel.times, window_of(keyed, self.keys))
         return {version.ref: checks.of(version, rows, prefixes.get(version.ref)) for version in self.versions}
 
-    def _scored(
-        self, common: CommonRows, rows: _Compared, trading: TradingColumns
-    ) -> tuple[dict[VersionRef, Scored], tuple[str, ...]]:
-        """Combine the predictions with the labels, weights and returns of the same rows, with notes on the returns."""
-        request, panel = self.request, stacked(trading.panel)
+    def _scored(self, common: CommonRows, rows: _Rows) -> tuple[dict[VersionRef, Scored], Portfolios]:
+        """Combine the predictions with the labels, weights and returns of the same rows, and return the portfolios."""
+        request, times = self.request, panel_of(rows.keyed, self.keys)
+        panel = stacked(times)
         runs = {version: one.run for version, one in common.answers.items()}
         scored = {
             version: replace(one, panel=panel, quantile=request.quantile)
@@ -381,7 +383,9 @@ class RunningComparison:
         }
         scored = add_sample_weights(scored, rows.sample_weights)
         scored = add_custom_metrics(scored, common.answers, list(self.predictions))
-        return add_trading_returns(scored, common.answers, trading, request.trading_terms)
+        trading = TradingColumns(rows.returns, rows.weights, times)
+        portfolios = portfolios_of(scored, common.answers, trading, request.trading_terms)
+        return portfolios.add_to(scored), portfolios
 
     def _terms(
         self, chosen: ChosenMetrics, baseline: VersionRef, undefined: frozenset[tuple[VersionRef, AnyMetric]]

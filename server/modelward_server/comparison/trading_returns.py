@@ -51,14 +51,70 @@ class TradingColumns:
     """The times and groups of the rows."""
 
 
-def add_trading_returns(
+@dataclass(frozen=True)
+class Portfolios:
+    """The portfolio of each model over all compared rows.
+
+    Attributes:
+        terms: how positions become returns.
+        positions: of each version, shape (rows,); empty if there are no returns.
+        returns: of a position of 1, likewise.
+        weights: the share of the capital of each row, likewise; None: equal shares.
+    """
+
+    terms: TradingTerms
+    positions: Mapping[VersionRef, Floats]
+    returns: Mapping[VersionRef, Floats]
+    weights: Mapping[VersionRef, Floats | None]
+
+    def add_to(
+        self, scored: Mapping[VersionRef, Scored], rows: NDArray[np.int64] | None = None
+    ) -> dict[VersionRef, Scored]:
+        """Add trading returns to the predictions of models over all compared rows, unless there are no returns.
+
+        Args:
+            scored: the predictions of some of the versions.
+            rows: the rows of a segment, to which the returns are limited; None: all.
+        """
+        if not self.returns:
+            return dict(scored)
+        all_returns = [
+            compute_trading_returns(
+                self.positions[version],
+                self.returns[version],
+                self.terms.cost_bps,
+                self.terms.periods_per_year,
+                one.panel,
+                rows,
+                self.weights[version],
+            )
+            for version, one in scored.items()
+        ]
+        nets = np.array([trading_returns.net for trading_returns in all_returns])
+        return {
+            version: replace(one, trading_returns=replace(trading_returns, net=net))
+            for (version, one), trading_returns, net in zip(
+                scored.items(), all_returns, equalize_sizes(nets, nets), strict=True
+            )
+        }
+
+    def notes(self) -> tuple[str, ...]:
+        """Return how many rows have no position by equal risk, of the version with the most of them."""
+        known = [one for one in self.weights.values() if one is not None]
+        if not (self.terms.equal_risk_times and known):
+            return ()
+        without, rows = max(int(np.count_nonzero(one == 0)) for one in known), len(known[0])
+        fewer = f"fewer than {self.terms.equal_risk_times:,} earlier returns that vary"
+        return (f"equal risk: {without:,} of {rows:,} rows have no position, because their group has {fewer}",)
+
+
+def portfolios_of(
     scored: Mapping[VersionRef, Scored],
     answers: Mapping[VersionRef, Answers],
     columns: TradingColumns,
     terms: TradingTerms,
-    rows: NDArray[np.int64] | None = None,
-) -> tuple[dict[VersionRef, Scored], tuple[str, ...]]:
-    """Add trading returns to each model's predictions, unless there are no returns; and return notes on them.
+) -> Portfolios:
+    """Return the portfolio of each model.
 
     The positions are those that were sent, or otherwise the signs of the predictions.
 
@@ -67,7 +123,6 @@ def add_trading_returns(
         answers: the same, with the positions and returns that were sent.
         columns: the returns and weights of the same rows.
         terms: how positions become returns.
-        rows: the rows of a segment, to which the returns are limited; None: all.
 
     Raises:
         InvalidField: the returns are text or only some versions have them, weights are missing, negative or lack
@@ -76,28 +131,11 @@ def add_trading_returns(
     earned = _returns(scored, answers, columns.returns)
     if not earned:
         _check_unused(columns, terms)
-        return dict(scored), ()
-    weights = {version: _weights(returns, columns, terms) for version, returns in earned.items()}
-    all_returns = [
-        compute_trading_returns(
-            _positions(one, version, answers),
-            earned[version],
-            terms.cost_bps,
-            terms.periods_per_year,
-            one.panel,
-            rows,
-            weights[version],
-        )
-        for version, one in scored.items()
-    ]
-    nets = np.array([trading_returns.net for trading_returns in all_returns])
-    traded = {
-        version: replace(one, trading_returns=replace(trading_returns, net=net))
-        for (version, one), trading_returns, net in zip(
-            scored.items(), all_returns, equalize_sizes(nets, nets), strict=True
-        )
-    }
-    return traded, _notes(weights, terms)
+        return Portfolios(terms, {}, {}, {})
+    shared = {id(returns): returns for returns in earned.values()}  # Versions without returns of their own have one.
+    weights = {key: _weights(returns, columns, terms) for key, returns in shared.items()}
+    positions = {version: _positions(one, version, answers) for version, one in scored.items()}
+    return Portfolios(terms, positions, earned, {version: weights[id(one)] for version, one in earned.items()})
 
 
 def _returns(
@@ -143,16 +181,6 @@ def _weights(returns: Floats, columns: TradingColumns, terms: TradingTerms) -> F
         fix = f"names a column with {weights[row]:g} in row {row}; weights are at least 0, a short position is negative"
         raise InvalidField(FieldViolation("portfolio_weights", fix))
     return weights
-
-
-def _notes(weights: Mapping[VersionRef, Floats | None], terms: TradingTerms) -> tuple[str, ...]:
-    """Return how many rows have no position by equal risk, of the version with the most of them."""
-    if not terms.equal_risk_times:
-        return ()
-    known = [one for one in weights.values() if one is not None]
-    without, rows = max(int(np.count_nonzero(one == 0)) for one in known), len(known[0])
-    fewer = f"fewer than {terms.equal_risk_times:,} earlier returns that vary"
-    return (f"equal risk: {without:,} of {rows:,} rows have no position, because their group has {fewer}",)
 
 
 def _positions(scored: Scored, version: VersionRef, answers: Mapping[VersionRef, Answers]) -> Floats:
