@@ -60,6 +60,11 @@ def is_csv(path: Path) -> bool:
     return _beginning(path) not in {PARQUET, ARROW_FILE, ARROW_STREAM}
 
 
+def is_parquet(path: Path) -> bool:
+    """Return whether a file is one of Parquet."""
+    return _beginning(path) == PARQUET
+
+
 def _beginning(path: Path) -> bytes:
     with path.open("rb") as file:
         return file.read(4)
@@ -68,7 +73,7 @@ def _beginning(path: Path) -> bytes:
 def _read(path: Path, reference: Reference | None, ignore: Collection[str]) -> Any:
     if is_csv(path):
         return _read_csv(path, reference, ignore)
-    return _read_parquet(path) if _beginning(path) == PARQUET else _read_arrow(path)
+    return _read_parquet(path) if is_parquet(path) else _read_arrow(path)
 
 
 def _read_parquet(path: Path) -> Any:

@@ -14,6 +14,7 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from modelward import AsyncClient
+from modelward.caller import Caller
 from modelward.errors import ModelwardError, NotAuthenticated
 from modelward_server import reports
 from modelward_server.console import time_zones
@@ -207,10 +208,17 @@ async def _act(request: Request) -> Response:
 
 
 async def _ask_halt(request: Request) -> Response:
+    return await _form(request, halt_many.TEMPLATE, halt_many.ask)
+
+
+async def _form(
+    request: Request, template: str, fetch: Callable[[AsyncClient, Request, Caller], Awaitable[object]]
+) -> Response:
+    """Show the form of a change, unless the console makes none."""
     session = await _visited(request)
     if request.app.state.read_only:
         return page(request, "fault", _NO_PAGE, 404)
-    return page(request, halt_many.TEMPLATE, await halt_many.ask(session.client, request, request.state.caller))
+    return page(request, template, await fetch(session.client, request, request.state.caller))
 
 
 async def _halt(request: Request) -> Response:
@@ -229,10 +237,7 @@ async def _changed(request: Request, make: Callable[[AsyncClient, Form], Awaitab
 
 
 async def _ask_compare(request: Request) -> Response:
-    session = await _visited(request)
-    if request.app.state.read_only:
-        return page(request, "fault", _NO_PAGE, 404)
-    return page(request, compare.TEMPLATE, await compare.fetch(session.client, request, request.state.caller))
+    return await _form(request, compare.TEMPLATE, compare.fetch)
 
 
 async def _compare(request: Request) -> Response:

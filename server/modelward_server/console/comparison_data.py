@@ -11,7 +11,7 @@ from typing import IO, Any
 import pyarrow as pa
 
 from modelward.cli.output import Failure
-from modelward.cli.tables import is_csv, read_table
+from modelward.cli.tables import is_csv, is_parquet, read_table
 from modelward.errors import FieldViolation, InvalidField
 from modelward.shared.suggestions import unknown_columns
 
@@ -19,7 +19,6 @@ MAX_COLUMNS = 10_000
 """As many as the contract allows."""
 HEADER_BYTES = 1 << 20
 """The names of the columns must be within so much of a CSV file."""
-PARQUET = b"PAR1"
 
 
 @dataclass(frozen=True)
@@ -75,7 +74,7 @@ def uploaded_data(content: IO[bytes], columns: Columns, folder: Path) -> dict[st
         shutil.copyfileobj(content, copy)
     if not path.stat().st_size:
         raise _problem("the file is empty")
-    if _begins_with(path, PARQUET):
+    if is_parquet(path):
         return columns.of_parquet(path)
     if not is_csv(path):
         raise _problem("the file is no CSV or Parquet file")
@@ -84,11 +83,6 @@ def uploaded_data(content: IO[bytes], columns: Columns, folder: Path) -> dict[st
         return columns.of_table(read_table(path))
     except Failure as error:
         raise _problem(error.message.replace(str(path), "the file")) from None
-
-
-def _begins_with(path: Path, magic: bytes) -> bool:
-    with path.open("rb") as file:
-        return file.read(len(magic)) == magic
 
 
 def _check_header(path: Path) -> None:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from modelward.caller import Caller, Role
 from modelward.errors import FieldViolation, InvalidField
 from modelward_server.console.sessions import Session, Sessions
 
@@ -101,3 +102,8 @@ def is_own_origin(request: Request) -> bool:
 def is_own_form(request: Request, form: Mapping[str, str], session: Session) -> bool:
     """Return whether a form was sent by a page of this console to this user."""
     return is_own_origin(request) and compare_digest(form.get("form_key", "").encode(), session.form_key.encode())
+
+
+def why_refused(caller: Caller, role: Role) -> str:
+    """Return why a user may not make a change that needs a role; empty if he may."""
+    return "" if caller.role.covers(role) else f"it needs the role {role}, and yours is {caller.role}"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from modelward.backtest import Overfitting
 from modelward.comparison import Comparison, CostCurve, ModelResult
-from modelward_server.reports.intervals import Tick, axis
-from modelward_server.reports.wording import count, measure, percent, ticks
+from modelward_server.reports.intervals import Tick, axis, ticks_at
+from modelward_server.reports.wording import count, measure, percent
 
 MAX_COLUMNS = 40
 """Maximum number of columns of the logits: more distinct logits are put together."""
@@ -79,8 +79,8 @@ def _curve(result: ModelResult, curve: CostCurve, end: float, levels: tuple[floa
         name=str(result.version),
         line="M" + "L".join(f"{100 * one.cost_bps / end:.2f} {down(one.sharpe):.2f}" for one in curve.points),
         zero=down(0.0),
-        levels=tuple(Tick(down(place), text) for place, text in zip(places, ticks(places), strict=True)),
-        costs=tuple(Tick(100 * cost / end, text) for cost, text in zip(shown, ticks(shown), strict=True)),
+        levels=ticks_at(places, down),
+        costs=ticks_at(shown, lambda cost: 100 * cost / end),
         break_even=100 * even / end if even is not None and 0 <= even <= end else None,
         note=note,
         alt=f"Sharpe ratio of {result.version}: {measure(first.sharpe)} at a cost of {measure(first.cost_bps)} basis "
@@ -99,10 +99,7 @@ def logits(overfitting: Overfitting | None) -> Logits | None:
     return Logits(
         columns=_columns(selection.logits, bottom, top),
         zero=100 * -bottom / (top - bottom),
-        ticks=tuple(
-            Tick(100 * (place - bottom) / (top - bottom), text)
-            for place, text in zip(places, ticks(places), strict=True)
-        ),
+        ticks=ticks_at(places, lambda place: 100 * (place - bottom) / (top - bottom)),
         note=note,
         alt=f"Logits of the rank out of sample of the best in sample, from {measure(min(selection.logits))} to "
         f"{measure(max(selection.logits))}: {note}.",

@@ -1,7 +1,7 @@
 """Layout of estimates and their intervals on a common axis."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from modelward_server.libraries import load
@@ -73,14 +73,18 @@ def lay_out(intervals: Sequence[Interval], what: str, *, zero: bool) -> Chart:
         return 100 * (min(max(value, bottom), top) - bottom) / (top - bottom)
 
     rows = tuple(Placed(one, across(one.value), across(one.low), across(one.high)) for one in intervals)
-    texts = ticks(places)
     description = "; ".join(f"{one.name} {ticks([one.value, one.low, one.high])}" for one in intervals[:12])
     return Chart(
         rows,
-        tuple(Tick(across(place), text) for place, text in zip(places, texts, strict=True)),
+        ticks_at(places, across),
         across(0.0) if zero else None,
         f"{what}, each with its interval: {description}.",
     )
+
+
+def ticks_at(places: Sequence[float], at: Callable[[float], float]) -> tuple[Tick, ...]:
+    """Label values of an axis; `at` returns the position of one."""
+    return tuple(Tick(at(place), text) for place, text in zip(places, ticks(places), strict=True))
 
 
 def axis(values: Sequence[float], *, zero: bool) -> tuple[float, float, list[float]]:

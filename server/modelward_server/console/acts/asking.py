@@ -12,6 +12,7 @@ from modelward.errors import GatesFailed, ModelwardError
 from modelward.lifecycle import GateResult, Model, Rollout
 from modelward_server.console.acts import ab_tests, act, retraining, stages
 from modelward_server.console.acts.act import Act, Choice, Effect, Form
+from modelward_server.console.guard import why_refused
 
 ACTS: Mapping[str, Act] = {**stages.ACTS, **ab_tests.ACTS, **retraining.ACTS}
 
@@ -81,8 +82,8 @@ async def ask(client: AsyncClient, request: Request, caller: Caller) -> View:
 async def _tried(
     client: AsyncClient, kind: Act, model: Model, form: Form, caller: Caller
 ) -> tuple[Effect | None, str, Sequence[GateResult]]:
-    if not caller.role.covers(kind.role):
-        return None, f"it needs the role {kind.role}, and yours is {caller.role}", ()
+    if refusal := why_refused(caller, kind.role):
+        return None, refusal, ()
     try:
         effect = await kind.run(client, model, form, True)
     except GatesFailed as error:

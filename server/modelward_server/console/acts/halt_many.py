@@ -12,6 +12,7 @@ from modelward.caller import Role
 from modelward.errors import FieldViolation, InvalidField
 from modelward.lifecycle import HaltResult
 from modelward_server.console.acts.act import Form
+from modelward_server.console.guard import why_refused
 
 TEMPLATE = "halt_many"
 TRIED = "dry run"
@@ -70,8 +71,8 @@ async def ask(client: AsyncClient, request: Request, caller: Caller) -> View:
             together with `all`.
     """
     selection = _selection(request.query_params)
-    if not caller.role.covers(Role.OPERATOR):
-        return View(selection, None, f"it needs the role {Role.OPERATOR}, and yours is {caller.role}")
+    if refusal := why_refused(caller, Role.OPERATOR):
+        return View(selection, None, refusal)
     return View(selection, await _halt(client, selection, TRIED, dry_run=True) if selection.given else None, "")
 
 

@@ -29,6 +29,7 @@ from modelward.errors import (
 from modelward.lifecycle import VersionRef
 from modelward_server.console.compare_runs import Run, Runs
 from modelward_server.console.comparison_data import Columns, uploaded_data
+from modelward_server.console.guard import why_refused
 from modelward_server.console.pages.lists import first
 from modelward_server.console.uploads import MAX_UPLOAD_BYTES, UploadForm
 
@@ -246,7 +247,7 @@ def _asked(text: Callable[[str, str], str], texts: Callable[[str], Sequence[str]
 
 
 async def _view(client: AsyncClient, asked: Asked, caller: Caller, problems: Mapping[str, str] | None = None) -> View:
-    refusal = "" if caller.role.covers(ROLE) else f"it needs the role {ROLE}, and yours is {caller.role}"
+    refusal = why_refused(caller, ROLE)
     found = await first(client.list_versions(asked.model), OFFERED) if asked.model else ()
     offered = [Offered(one.ref, one.stage, one.created_at, str(one.ref) in asked.ticked) for one in found]
     listed = {str(one.ref) for one in offered}

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from modelward.drift import FeatureDrift, Histogram
 from modelward_server.drift.queries import ReportScore
+from modelward_server.reports.intervals import Tick
 from modelward_server.reports.wording import instant, percent, short, tick, ticks
 from modelward_server.reports.wording import score as score_text
 
@@ -18,15 +19,6 @@ MAX_CATEGORIES_SHOWN = 7
 MAX_LABELS_WIDE, MAX_LABELS_NARROW = 12, 2
 """Maximum number of labels below the scores, on a wide and on a narrow screen."""
 CEILINGS = (0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0)
-
-
-@dataclass(frozen=True)
-class Tick:
-    """A label on the axis."""
-
-    at: float
-    """In per cent of the width."""
-    text: str
 
 
 @dataclass(frozen=True)
