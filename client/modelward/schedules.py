@@ -64,7 +64,7 @@ class Firing(Record):
     trigger: int
     """Index of the trigger, from 0."""
     summary: str
-    """The trigger in words."""
+    """The trigger in words; of a drift or performance trigger, what was measured."""
     skipped: str = ""
     """Why it would be skipped, as far as can be predicted; empty if it would fire."""
     nominal_at: datetime | None = None
@@ -76,10 +76,10 @@ class Firing(Record):
 
 @dataclass(frozen=True, repr=False)
 class SchedulePreview(TableRecord):
-    """The upcoming clock firings of a schedule."""
+    """The firings of a schedule after a time: of all triggers in the past, of clock triggers in the future."""
 
     firings: tuple[Firing, ...]
-    """The firings, the next one first."""
+    """The firings, the earliest first."""
     conditions: tuple[str, ...]
     """Each trigger in words, in their order."""
 

@@ -208,15 +208,19 @@ class Schedules(Connection):
         return schedule_from_proto((self._call(self._retraining.ResumeSchedule, request)).schedule)
 
     def preview_schedule(self, schedule_id: str, *, after: datetime | None = None, count: int = 10) -> SchedulePreview:
-        """Preview a schedule's next clock firings, assuming that a training immediately follows each.
+        """Preview a schedule's firings, assuming that a training immediately follows each.
+
+        The time from a past `after` until now is replayed: when the model would have been retrained by this schedule,
+        by clock, drift and performance, from the reports and metrics on record. Trainings that really took place
+        after `after` do not count. Of the future only clock firings are known.
 
         Args:
             schedule_id: the schedule's id.
-            after: only firings after this time; now by default.
+            after: only firings after this time, which may be before the schedule was created; now by default.
             count: maximum number of firings.
 
         Returns:
-            The firings, the next one first, and each trigger in words.
+            The firings, the earliest first, and each trigger in words.
 
         Raises:
             ScheduleNotFound: there is no schedule with this id.

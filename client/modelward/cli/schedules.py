@@ -65,15 +65,18 @@ def list_(client: Client, out: Output, model: str) -> None:
 @schedule.command()
 @SCHEDULE_ID
 @click.option(
-    "--after", type=Instant(), metavar="TIME", help="Only firings after this time (ISO 8601); now by default."
+    "--after", type=Instant(), metavar="TIME", help="Only firings after this time (ISO 8601), which may be past; now by default."
 )
 @limit(10)
 @remote
 def preview(client: Client, out: Output, schedule_id: str, after: datetime | None, limit: int) -> None:
-    """Preview the next firings of SCHEDULE, including those to be skipped."""
+    """Preview the firings of SCHEDULE, including those to be skipped.
+
+    From a past time on, what the schedule would have retrained is computed from the reports and metrics on record.
+    """
     out.rows(
         list(client.preview_schedule(schedule_id, after=after, count=limit).firings),
-        ["time (UTC)", "trigger", "local"],
+        ["time (UTC)", "trigger", "reason"],
         lambda f: [f.at, f.trigger, f.summary],
         prose=("skipped", lambda f: f.skipped),
         none="it never fires by the clock",

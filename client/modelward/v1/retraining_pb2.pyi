@@ -1778,7 +1778,10 @@ class PreviewScheduleRequest(_message.Message):
 
     @_builtins.property
     def after(self) -> _timestamp_pb2.Timestamp:
-        """Start after this time. Absent: now."""
+        """Start after this time. Absent: now. From a past time until now, a stored schedule is replayed: drift and performance
+        triggers fire by the reports and metrics on record, of the version that was in production at their time, and
+        cool-down, freezes and the daily maximum hold. Trainings that really took place after this time do not count.
+        """
 
     def __init__(
         self,
@@ -1838,7 +1841,7 @@ class PreviewScheduleResponse(_message.Message):
     CONDITIONS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def firings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Firing]:
-        """The next time-based firings, earliest first. Drift and performance triggers cannot be predicted and are not
+        """The firings, earliest first. Future firings of drift and performance triggers cannot be predicted and are not
         included.
         """
 
@@ -1876,7 +1879,7 @@ class Firing(_message.Message):
     summary: _builtins.str
     """The reason as text, with the local time if the trigger has a time zone."""
     skipped: _builtins.str
-    """Why it would be skipped, as far as this can be predicted: paused, frozen, before the start, after the end, within
+    """Why it would be skipped or would have been, as far as this can be predicted: paused, frozen, before the start, after the end, within
     the cool-down. Empty: it would fire. Future jobs, and so the daily maximum, cannot be predicted.
     """
     @_builtins.property

@@ -28,8 +28,10 @@ from modelward_server.drift.windows import Observer, ObserverState
 from modelward_server.lifecycle.repository import version_row
 from modelward_server.storage import audit
 from modelward_server.storage.audit import Kind
+from modelward_server.storage.drift_tables import DriftReportRow
 from modelward_server.storage.monitoring_tables import ObservedRowsRow, ObserverRow
 from modelward_server.storage.prepared import Outdated
+from modelward_server.storage.tables import AuditRow
 
 _terms = TypeAdapter(Observer)
 ALARM_AFTER, ALARM_OF = 2, 3
@@ -260,6 +262,37 @@ def active_drift_alarm(session: Session, version: VersionRef) -> tuple[DriftAlar
     if row is None or row.alarm_since is None:
         return None
     return DriftAlarm(version, row.alarm_report, row.alarm_score), row.alarm_since
+
+
+def past_drift_alarm(session: Session, ref: VersionRef, at: datetime) -> tuple[DriftAlarm, datetime] | None:
+    """Return the alarm of a version that was active at a time, and since when; None if there was none.
+
+    The ledger records when an alarm was raised, not when it ended: here it ends with the next live report without
+    drift.
+    """
+    raised = select(AuditRow).where(
+        AuditRow.model == ref.model,
+        AuditRow.kind == Kind.DRIFT_ALARM,
+        AuditRow.version == ref.version,
+        AuditRow.happened_at <= at,
+    )
+    row = session.scalar(raised.order_by(AuditRow.sequence.desc()).limit(1))
+    if row is None or _has_report_without_drift(session, ref, row.happened_at, at):
+        return None
+    return audit.payload_of(row, DriftAlarm), row.happened_at
+
+
+def _has_report_without_drift(session: Session, ref: VersionRef, after: datetime, until: datetime) -> bool:
+    table = DriftReportRow
+    reports = select(table.report_id).where(
+        table.model == ref.model,
+        table.version == ref.version,
+        table.created_at > after,
+        table.created_at <= until,
+        table.observed.is_(True),
+        table.drift_detected.is_(False),
+    )
+    return session.scalar(reports.limit(1)) is not None
 
 
 def _key(observer: Observer) -> tuple[str, int, str, str]:

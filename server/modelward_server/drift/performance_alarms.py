@@ -55,10 +55,18 @@ def newest_complete(session: Session, periods: Periods, now: datetime) -> dateti
 
 
 def active_performance_alarm(
-    session: Session, ref: VersionRef, since: datetime
+    session: Session, ref: VersionRef, since: datetime, until: datetime | None = None
 ) -> tuple[PerformanceAlarm, datetime] | None:
-    """Return the alarm of the period tested last, and when it was raised; None if it did not decline or is older."""
+    """Return the alarm of the period tested last, and when it was raised; None if it did not decline or is older.
+
+    Args:
+        session: the transaction.
+        ref: the version.
+        since: alarms up to this time do not count.
+        until: the alarm as it was at this time; None means now.
+    """
     own_rows = select(JudgedPeriodRow).where(JudgedPeriodRow.model == ref.model, JudgedPeriodRow.version == ref.version)
+    own_rows = own_rows if until is None else own_rows.where(JudgedPeriodRow.judged_at <= until)
     latest = own_rows.order_by(JudgedPeriodRow.judged_at.desc(), JudgedPeriodRow.starts_at.desc()).limit(1)
     row = session.scalar(latest)
     if row is None or not row.declined or row.judged_at <= since:

@@ -280,11 +280,19 @@ class ReportSummary:
     score: float
 
 
-def latest_report(session: Session, model: str, version: int) -> ReportSummary | None:
-    """Return the result of a version's newest requested report (not one of live monitoring); None if there is none."""
+def latest_report(session: Session, model: str, version: int, until: datetime | None = None) -> ReportSummary | None:
+    """Return the result of a version's newest requested report (not one of live monitoring); None if there is none.
+
+    Args:
+        session: the transaction.
+        model: the model.
+        version: the version.
+        until: the newest report at this time; None means now.
+    """
     table = DriftReportRow
     summaries = select(table.report_id, table.created_at, table.drift_detected, table.score).where(
         table.model == model, table.version == version, table.observed.is_(False)
     )
+    summaries = summaries if until is None else summaries.where(table.created_at <= until)
     newest = session.execute(summaries.order_by(table.created_at.desc(), table.report_id.desc()).limit(1)).first()
     return None if newest is None else ReportSummary(*newest)

@@ -1,40 +1,52 @@
-"""Preview of a schedule: the times at which clock triggers would fire, and which of them would be skipped."""
+"""Preview of a schedule: when it would fire, and which of its firings would be skipped.
 
-from collections.abc import Iterator, Sequence
+Past time is replayed with the reports and metrics on record; in the future only clock triggers can be predicted.
+"""
+
+from collections.abc import Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
-from heapq import heappop, heappush, merge
+from dataclasses import replace
+from datetime import datetime
+from heapq import merge
 from itertools import islice
 
 from sqlalchemy.orm import Session
 
-from modelward.errors import CalendarEnds
-from modelward.retraining import OnDrift, OnPerformance, Schedule, Trigger
-from modelward.schedules import Firing, SchedulePolicy, SchedulePreview
-from modelward_server.retraining.clock import firing_times, format_local, grid_start
+from modelward.retraining import Schedule, Trigger
+from modelward.schedules import SchedulePolicy, SchedulePreview
+from modelward_server.retraining.clock_firings import trigger_firings
+from modelward_server.retraining.replay import Replay
 from modelward_server.retraining.repository import plans_of
 from modelward_server.retraining.schedule_inputs import gather_inputs
-from modelward_server.retraining.schedule_policy import jittered, skip_reason
 from modelward_server.retraining.schedules import check_schedule, get_schedule
 from modelward_server.retraining.triggers import ScheduleInputs, describe_trigger
 
 DEFAULT_FIRINGS = 10
-BEGINNING = datetime.min.replace(tzinfo=UTC)
 
 
 def preview_schedule(
     session: Session, schedule_id: str, after: datetime | None, count: int, now: datetime
 ) -> SchedulePreview:
-    """Return when a schedule's clock triggers would fire, after `after` or otherwise now.
+    """Return when a schedule would fire, after `after` or otherwise now.
+
+    Args:
+        session: the transaction.
+        schedule_id: the schedule.
+        after: only firings after this time; the time until `now` is replayed.
+        count: maximum number of firings; 0 means the default.
+        now: the current time.
 
     Raises:
         ScheduleNotFound: no schedule has that id.
         CalendarEnds: an exchange's calendar does not extend that far.
     """
-    schedule = get_schedule(session, schedule_id)
-    return preview(
-        schedule, gather_inputs(session, schedule.model, [schedule], now), after or now, count or DEFAULT_FIRINGS
-    )
+    schedule, count = get_schedule(session, schedule_id), count or DEFAULT_FIRINGS
+    if after is None or after >= now:
+        return preview(schedule, gather_inputs(session, schedule.model, [schedule], now), after or now, count)
+    replayed = Replay(session, schedule, after, now)
+    past = tuple(islice(replayed.firings(), count))
+    coming = preview(schedule, replayed.inputs, now, count - len(past))
+    return replace(coming, firings=(*past, *coming.firings))
 
 
 def preview_draft(
@@ -53,9 +65,9 @@ def preview_draft(
 
 
 def preview(schedule: Schedule, inputs: ScheduleInputs, after: datetime, count: int) -> SchedulePreview:
-    """Return the first `count` firings of all triggers after `after`, counted from the last training."""
+    """Return the first `count` firings of all clock triggers after `after`, counted from the last training."""
     lines = (
-        _trigger_firings(schedule, number, trigger, inputs, after) for number, trigger in enumerate(schedule.triggers)
+        trigger_firings(schedule, number, trigger, inputs, after) for number, trigger in enumerate(schedule.triggers)
     )
     found = islice(merge(*lines, key=lambda firing: firing.at), count)
     return SchedulePreview(tuple(found), tuple(map(describe_trigger, schedule.triggers)))
@@ -69,32 +81,5 @@ def next_firing(session: Session, model: str, now: datetime) -> datetime | None:
     for schedule in schedules:
         for number, trigger in enumerate(schedule.triggers):
             with suppress(Exception):  # The evaluation of the schedules reports the problem.
-                times += (firing.at for firing in islice(_trigger_firings(schedule, number, trigger, inputs, now), 1))
+                times += (firing.at for firing in islice(trigger_firings(schedule, number, trigger, inputs, now), 1))
     return min(times, default=None)
-
-
-def _trigger_firings(
-    schedule: Schedule, number: int, trigger: Trigger, inputs: ScheduleInputs, after: datetime
-) -> Iterator[Firing]:
-    """Yield a trigger's firings after `after`, in the order of their times."""
-    if isinstance(trigger, OnDrift | OnPerformance):
-        return
-    jitter, trained = schedule.policy.jitter, inputs.trained_at or schedule.created_at
-    earliest = max(after - min(jitter, after - BEGINNING), trained)
-    for at, nominal in _with_jitter(schedule, number, firing_times(trigger, grid_start(trigger, trained, earliest))):
-        if at > after:
-            yield Firing(at, number, format_local(trigger, at), skip_reason(schedule, inputs, at), nominal)
-
-
-def _with_jitter(schedule: Schedule, number: int, times: Iterator[datetime]) -> Iterator[tuple[datetime, datetime]]:
-    """Yield each time with and without its jitter, ordered by the former: a long jitter changes the order."""
-    held: list[tuple[datetime, datetime]] = []
-    try:
-        for nominal in times:
-            heappush(held, (jittered(schedule, number, nominal), nominal))
-            while held and held[0][0] <= nominal:
-                yield heappop(held)
-    except CalendarEnds:
-        yield from sorted(held)
-        raise
-    yield from sorted(held)

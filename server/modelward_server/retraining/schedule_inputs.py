@@ -10,7 +10,7 @@ from sqlalchemy.orm import Session
 
 from modelward.lifecycle import Stage, VersionRef
 from modelward.retraining import DueModel, DueReason, OnDrift, OnPerformance, Schedule
-from modelward_server.drift.live_monitoring import active_drift_alarm
+from modelward_server.drift.live_monitoring import active_drift_alarm, past_drift_alarm
 from modelward_server.drift.performance_alarms import active_performance_alarm
 from modelward_server.drift.reports import latest_report
 from modelward_server.lifecycle.repository import model_row
@@ -116,23 +116,27 @@ def gather_inputs(session: Session, model: str, schedules: Sequence[Schedule], n
         ended_at=ended,
         jobs_made=_jobs_made(session, model, now) if any(one.policy.jobs_per_day for one in schedules) else (),
     )
-    return _with_trigger_inputs(session, row, known, schedules) if row is not None and in_production else known
+    return with_trigger_inputs(session, row, known, schedules) if row is not None and in_production else known
 
 
-def _with_trigger_inputs(
-    session: Session, row: VersionRow, known: ScheduleInputs, schedules: Sequence[Schedule]
+def with_trigger_inputs(
+    session: Session,
+    row: VersionRow,
+    known: ScheduleInputs,
+    schedules: Sequence[Schedule],
+    until: datetime | None = None,
 ) -> ScheduleInputs:
-    """Add the inputs of condition triggers about the version in production."""
+    """Add the inputs of condition triggers about the version in production, as they were at `until` or are now."""
     since = max(row.created_at, known.ended_at) if known.ended_at else row.created_at
     triggers = [trigger for schedule in schedules for trigger in schedule.triggers]
     keys = {trigger.metric for trigger in triggers if isinstance(trigger, OnPerformance)}
     return replace(
         known,
         version=row.version,
-        report=_report(session, row, since) if any(isinstance(one, OnDrift) for one in triggers) else None,
-        measured={key: found for key in keys if (found := _measured(session, row, key, since))},
-        registered=_registered(session, row) if keys else {},
-        declined=_declined(session, row, since) if keys else {},
+        report=_report(session, row, since, until) if any(isinstance(one, OnDrift) for one in triggers) else None,
+        measured={key: found for key in keys if (found := _measured(session, row, key, since, until))},
+        registered=metrics_at_registration(session, row) if keys else {},
+        declined=_declined(session, row, since, until) if keys else {},
     )
 
 
@@ -207,33 +211,38 @@ def _trained_version(session: Session, model: str) -> tuple[VersionRow | None, b
     return session.scalar(versions.order_by(VersionRow.version.desc()).limit(1)), False
 
 
-def _report(session: Session, row: VersionRow, since: datetime) -> DriftInput | None:
-    if active := active_drift_alarm(session, VersionRef(row.model, row.version)):
+def _report(session: Session, row: VersionRow, since: datetime, until: datetime | None) -> DriftInput | None:
+    ref = VersionRef(row.model, row.version)
+    if active := past_drift_alarm(session, ref, until) if until else active_drift_alarm(session, ref):
         alarm, raised_at = active
         if raised_at > since:
             return DriftInput(alarm.report_id, raised_at, alarm.score, detected=True)
-    report = latest_report(session, row.model, row.version)
+    report = latest_report(session, row.model, row.version, until)
     if report is None or report.created_at <= since:
         return None
     return DriftInput(report.report_id, report.created_at, report.score, report.drift_detected)
 
 
-def _measured(session: Session, row: VersionRow, key: str, since: datetime) -> MetricInput | None:
+def _measured(
+    session: Session, row: VersionRow, key: str, since: datetime, until: datetime | None
+) -> MetricInput | None:
     """Return the latest value of a metric, if it was measured after `since`."""
     query = _metrics(row).where(MetricRow.key == key).order_by(MetricRow.measured_at.desc(), MetricRow.id.desc())
+    query = query if until is None else query.where(MetricRow.measured_at <= until)
     latest = session.scalar(query.limit(1))
     if latest is None or latest.measured_at <= since:
         return None
     return MetricInput(latest.value, latest.measured_at)
 
 
-def _registered(session: Session, row: VersionRow) -> Mapping[str, float]:
+def metrics_at_registration(session: Session, row: VersionRow) -> Mapping[str, float]:
+    """Return the metrics with which a version was registered."""
     found = session.scalars(_metrics(row).where(MetricRow.measured_at == row.created_at).order_by(MetricRow.id.desc()))
     return {metric.key: metric.value for metric in found}
 
 
-def _declined(session: Session, row: VersionRow, since: datetime) -> Mapping[str, DeclineInput]:
-    found = active_performance_alarm(session, VersionRef(row.model, row.version), since)
+def _declined(session: Session, row: VersionRow, since: datetime, until: datetime | None) -> Mapping[str, DeclineInput]:
+    found = active_performance_alarm(session, VersionRef(row.model, row.version), since, until)
     if found is None:
         return {}
     alarm, raised_at = found

@@ -137,7 +137,7 @@ def _drifted(trigger: OnDrift, report: DriftInput) -> bool:
 
 def _by_performance(trigger: OnPerformance, schedule: Schedule, inputs: ScheduleInputs) -> DueReason | None:
     measured, registered = inputs.measured.get(trigger.metric), inputs.registered.get(trigger.metric)
-    threshold = _threshold(trigger, registered)
+    threshold = threshold_of(trigger, registered)
     if measured is None or threshold is None or not _broken(trigger, measured.value, threshold):
         return _by_decline(trigger, schedule, inputs)
     origin = registered if trigger.bound[0] in {"fallen_by", "risen_by"} else None
@@ -162,7 +162,7 @@ def _by_decline(trigger: OnPerformance, schedule: Schedule, inputs: ScheduleInpu
     return DueReason(schedule.schedule_id, summary, alarm.at, evidence)
 
 
-def _threshold(trigger: OnPerformance, registered: float | None) -> float | None:
+def threshold_of(trigger: OnPerformance, registered: float | None) -> float | None:
     """Return the threshold of the trigger's bound, or None without the value to which the bound is relative."""
     name, bound = trigger.bound
     if name in {"below", "above"}:
