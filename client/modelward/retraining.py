@@ -338,6 +338,18 @@ class FollowUp(Record):
 
 
 @dataclass(frozen=True, repr=False)
+class EvaluationWindow(Record):
+    """A moving evaluation window: the last sessions of an exchange that have closed when a job is created."""
+
+    calendar: str
+    """The exchange's calendar, by its MIC, such as `XNYS`."""
+    sessions: int
+    """The number of sessions."""
+    embargo: int = 0
+    """The number of sessions between the training data and the window; at least as many as a label reaches."""
+
+
+@dataclass(frozen=True, repr=False)
 class RetrainingPolicy(Record):
     """A model's retraining policy: the inputs of its jobs and their follow-up."""
 
@@ -350,7 +362,7 @@ class RetrainingPolicy(Record):
     parameters: Mapping[str, str] = field(default_factory=dict)
     """The parameters of its trainings."""
     data_window: timedelta | None = None
-    """Length of a job's training data before its creation; None means from the beginning."""
+    """Length of a job's training data, back from their end; None means from the beginning."""
     follow_up: FollowUpAction = FollowUpAction.NONE
     """What happens with the new version of a successful job."""
     promote_on: tuple[Verdict, ...] = (Verdict.SUPERIOR,)
@@ -375,6 +387,8 @@ class RetrainingPolicy(Record):
     """The test set's column with the group of each row, such as its symbol; empty: that of the references."""
     horizon: int = 1
     """The number of times over which a label reaches: labels of neighbouring times then overlap."""
+    evaluation_window: EvaluationWindow | None = None
+    """The part of the test set at `evaluation_uri` that counts; training data end before it. None means all of it."""
 
 
 @dataclass(frozen=True, repr=False)

@@ -50,6 +50,66 @@ class Closures:
         return np.asarray(after | before)
 
 
+@dataclass(frozen=True)
+class SessionRange:
+    """Consecutive sessions of an exchange.
+
+    Attributes:
+        calendar: the exchange's calendar.
+        first: the date of the first session.
+        last: the date of the last session, included.
+        sessions: their number.
+    """
+
+    calendar: str
+    first: date
+    last: date
+    sessions: int
+
+    def __str__(self) -> str:
+        """Return `the last 60 sessions of XNYS, 2026-09-01 to 2026-11-24`."""
+        return f"the {self.sessions} sessions of {self.calendar} from {self.first} to {self.last}"
+
+
+def closed_sessions(mic: str, count: int, before: datetime) -> SessionRange:
+    """Return the last sessions that closed before a time, without any later one.
+
+    Raises:
+        CalendarEnds: as `calendar_of`; or there are fewer, or the calendar ends before that time.
+    """
+    calendar = history(mic, this_month())
+    closes = _utc(calendar.closes)
+    end = int(np.searchsorted(closes, np.datetime64(before.astimezone(UTC).replace(tzinfo=None)), side="right"))
+    if not count <= end < len(closes):
+        days = calendar.sessions.values.astype("M8[D]")
+        span = f"has sessions from {days[0]} to {days[-1]} only, not {count} before {before:%Y-%m-%d}"
+        raise CalendarEnds(f"the calendar {mic} {span}; {UPDATE}", calendar=mic)
+    days = calendar.sessions[end - count : end]
+    return SessionRange(mic, days[0].date(), days[-1].date(), count)
+
+
+def start_of(session: date, mic: str) -> datetime:
+    """Return a time before every row of a session: its opening, or the midnight in UTC that stands for its date."""
+    opens: datetime = history(mic, this_month()).opens[session.isoformat()].to_pydatetime().astimezone(UTC)
+    return min(opens, datetime(session.year, session.month, session.day, tzinfo=UTC))
+
+
+def session_dates(times: NDArray[Any], mic: str) -> NDArray[np.datetime64]:
+    """Return the date of the session of each time: dates are taken as they are, times on the exchange's own clock.
+
+    A time within a session that began on the day before belongs to that session.
+    """
+    dates = times.astype("M8[D]")
+    if (dates == times).all():
+        return dates
+    calendar = history(mic, this_month())
+    opens, closes = (_utc(one) for one in (calendar.opens, calendar.closes))
+    moments = times.astype("M8[us]")
+    place = np.minimum(np.searchsorted(closes, moments), len(closes) - 1)
+    within = (moments >= opens[place]) & (moments <= closes[place])
+    return np.where(within, calendar.sessions.values.astype("M8[D]")[place], _local_dates(moments, calendar.tz))
+
+
 def check_calendar(mic: str, field: str) -> None:
     """Validate the name of a calendar.
 
@@ -147,3 +207,12 @@ def _places(begins: NDArray[np.bool_]) -> Ints:
     positions = np.arange(len(begins))
     last = np.maximum.accumulate(np.where(begins, positions, -1))
     return np.where(last < 0, 0, positions - last + 1).astype(np.int64)
+
+
+def _utc(times: Any) -> NDArray[np.datetime64]:
+    return np.asarray(times.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("M8[us]"))
+
+
+def _local_dates(moments: NDArray[np.datetime64], zone: Any) -> NDArray[np.datetime64]:
+    local = load("pandas").DatetimeIndex(moments).tz_localize("UTC").tz_convert(zone).tz_localize(None)
+    return np.asarray(local.to_numpy().astype("M8[D]"))

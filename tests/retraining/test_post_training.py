@@ -4,9 +4,12 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as dt_time
 from pathlib import Path
 from typing import Any
 
+import exchange_calendars
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -15,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 
 from modelward import (
     AsyncClient,
+    EvaluationWindow,
     FollowUp,
     FollowUpAction,
     FollowUpState,
@@ -31,6 +35,7 @@ from tests.support.clients import as_async, collect
 from tests.support.postgres import DATABASES, new_database
 from tests.support.running_server import RunningServer
 from tests.support.scale import FULL
+from tests.support.values import present
 
 pytestmark = pytest.mark.system  # Each test starts servers, and runs models in processes.
 
@@ -241,3 +246,100 @@ async def test_a_policy_whose_test_set_cannot_be_used_is_refused(client: AsyncCl
     with pytest.raises(errors.SourceNotAllowed):
         await client.set_retraining_policy(replace(policy, evaluation_uri="file:///etc/passwd"))
     assert (await client.set_retraining_policy(replace(policy, returns="earnt"))).etag == "r1"
+
+
+@pytest.fixture(scope="module")
+def sessions() -> list[date]:
+    """The sessions of New York that have closed by now, as `exchange_calendars` tells them."""
+    calendar = exchange_calendars.get_calendar("XNYS")
+    closed = calendar.closes[calendar.closes <= datetime.now(UTC)]
+    return [session.date() for session in closed.index]
+
+
+@pytest.fixture
+def moving_test_set(sessions: list[date], name: str, inbox: Path) -> Path:
+    """Ten rows for each of the last 100 sessions: of the last 30, `GOOD` is right; of those before, it is wrong."""
+    rows = np.arange(400).repeat(3)[:1000]
+    days = np.repeat(np.array(sessions[-100:]), 10)
+    right = days >= sessions[-30]
+    columns = {f"x{i}": X[rows, i] for i in range(2)}
+    labels = np.where(right, Y[rows], 1 - Y[rows])
+    table = pa.table({**columns, "day": pa.array(days), "symbol": np.tile(np.arange(10), 100), "label": labels})
+    pq.write_table(table, inbox / f"{name}.parquet")
+    return inbox / f"{name}.parquet"
+
+
+async def test_versions_are_compared_on_the_last_sessions_before_the_job(
+    client: AsyncClient, name: str, moving_test_set: Path, sessions: list[date]
+) -> None:
+    await _champion(client, name, BAD)
+    policy = RetrainingPolicy(
+        name,
+        follow_up=FollowUpAction.COMPARE,
+        evaluation_uri=moving_test_set.as_uri(),
+        time="day",
+        group="symbol",
+        data_window=timedelta(days=365),
+    )
+    await client.set_retraining_policy(policy)
+    whole = await _followed(client, await _completed(client, name, GOOD))
+    assert "is superior to" not in whole.reason
+    window = EvaluationWindow("XNYS", sessions=30, embargo=5)
+    changed = await client.set_retraining_policy(replace(policy, evaluation_window=window))
+    assert changed.evaluation_window == window
+    job = await _completed(client, name, GOOD)
+    assert job.data_until == datetime.combine(sessions[-35], dt_time(), UTC)
+    assert job.data_until - present(job.data_from) == timedelta(days=365)
+    found = await _followed(client, job)
+    assert "is superior to" in found.reason
+    compared = await client.get_comparison(found.comparison_id)
+    assert compared.rows == 300
+    span = f"30 sessions of XNYS from {sessions[-30]} to {sessions[-1]}; 30 of them have rows"
+    assert any(span in note for note in compared.notes)
+
+
+async def test_a_test_set_without_the_last_sessions_is_left_to_a_person(
+    client: AsyncClient, name: str, moving_test_set: Path, sessions: list[date]
+) -> None:
+    await _champion(client, name, BAD)
+    window = EvaluationWindow("XNYS", sessions=30)
+    policy = RetrainingPolicy(
+        name,
+        follow_up=FollowUpAction.PROMOTE,
+        evaluation_uri=moving_test_set.as_uri(),
+        time="day",
+        group="symbol",
+        evaluation_window=window,
+    )
+    await client.set_retraining_policy(policy)
+    table = pq.read_table(moving_test_set)
+    pq.write_table(table.slice(0, 700), moving_test_set)
+    found = await _followed(client, await _completed(client, name, GOOD))
+    assert found.state is FollowUpState.WAITING
+    assert f"no row of the 30 sessions of XNYS from {sessions[-30]}" in found.reason
+
+
+@pytest.mark.parametrize(
+    ("terms", "field"),
+    [
+        ({"evaluation_window": EvaluationWindow("XNYS", 60), "evaluation_uri": ""}, "policy.evaluation_uri"),
+        ({"evaluation_window": EvaluationWindow("XNYS", 60), "time": "", "group": ""}, "policy.time_column"),
+        ({"evaluation_window": EvaluationWindow("NYSE2", 60)}, "policy.evaluation_window.calendar"),
+        ({"evaluation_window": EvaluationWindow("XNYS", 5000, 1000)}, None),
+        ({"evaluation_window": EvaluationWindow("XNYS", 0)}, "policy.evaluation_window.sessions"),
+        ({"evaluation_window": EvaluationWindow("XNYS", 5, -1)}, "policy.evaluation_window.embargo"),
+        ({"evaluation_window": EvaluationWindow("XSAU", 5000, 1000)}, "policy.evaluation_window.sessions"),
+    ],
+)
+async def test_a_window_that_can_never_be_evaluated_is_refused(
+    client: AsyncClient, name: str, moving_test_set: Path, terms: dict[str, Any], field: str | None
+) -> None:
+    await client.create_model(name)
+    policy = RetrainingPolicy(name, evaluation_uri=moving_test_set.as_uri(), time="day", group="symbol")
+    setting = client.set_retraining_policy(replace(policy, **terms))
+    if field is None:
+        assert (await setting).evaluation_window == terms["evaluation_window"]
+        return
+    with pytest.raises(errors.InvalidField) as caught:
+        await setting
+    assert field in [one.field for one in caught.value.violations]

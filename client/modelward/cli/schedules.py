@@ -65,7 +65,10 @@ def list_(client: Client, out: Output, model: str) -> None:
 @schedule.command()
 @SCHEDULE_ID
 @click.option(
-    "--after", type=Instant(), metavar="TIME", help="Only firings after this time (ISO 8601), which may be past; now by default."
+    "--after",
+    type=Instant(),
+    metavar="TIME",
+    help="Only firings after this time (ISO 8601), which may be past; now by default.",
 )
 @limit(10)
 @remote

@@ -1227,6 +1227,7 @@ class RetrainingPolicy(_message.Message):
     TIME_COLUMN_FIELD_NUMBER: _builtins.int
     GROUP_COLUMN_FIELD_NUMBER: _builtins.int
     HORIZON_FIELD_NUMBER: _builtins.int
+    EVALUATION_WINDOW_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """The model's name."""
     queue: _builtins.str
@@ -1269,11 +1270,19 @@ class RetrainingPolicy(_message.Message):
 
     @_builtins.property
     def data_window(self) -> _duration_pb2.Duration:
-        """The length of a job's training data, back from the creation of the job. Absent: from the beginning."""
+        """The length of a job's training data, back from the creation of the job, or from the end of training data where
+        there is an `evaluation_window`. Absent: from the beginning.
+        """
 
     @_builtins.property
     def promote_on(self) -> _containers.RepeatedScalarFieldContainer[_comparison_pb2.Verdict.ValueType]:
         """The verdicts on the new version relative to the one in production that allow its promotion. Empty: superior only."""
+
+    @_builtins.property
+    def evaluation_window(self) -> Global___EvaluationWindow:
+        """The part of the test set at `evaluation_uri` on which versions are compared: the last sessions before each job.
+        Training data of the job then end before them. Absent: the whole test set.
+        """
 
     def __init__(
         self,
@@ -1295,14 +1304,47 @@ class RetrainingPolicy(_message.Message):
         time_column: _builtins.str = ...,
         group_column: _builtins.str = ...,
         horizon: _builtins.int = ...,
+        evaluation_window: Global___EvaluationWindow | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["data_window", b"data_window"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["data_window", b"data_window", "evaluation_window", b"evaluation_window"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_bps", b"cost_bps", "data_window", b"data_window", "etag", b"etag", "evaluation_uri", b"evaluation_uri", "follow_up", b"follow_up", "group_column", b"group_column", "horizon", b"horizon", "label", b"label", "labels", b"labels", "margin", b"margin", "model", b"model", "parameters", b"parameters", "primary_metric", b"primary_metric", "promote_on", b"promote_on", "queue", b"queue", "returns", b"returns", "time_column", b"time_column"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cost_bps", b"cost_bps", "data_window", b"data_window", "etag", b"etag", "evaluation_uri", b"evaluation_uri", "evaluation_window", b"evaluation_window", "follow_up", b"follow_up", "group_column", b"group_column", "horizon", b"horizon", "label", b"label", "labels", b"labels", "margin", b"margin", "model", b"model", "parameters", b"parameters", "primary_metric", b"primary_metric", "promote_on", b"promote_on", "queue", b"queue", "returns", b"returns", "time_column", b"time_column"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RetrainingPolicy: _TypeAlias = RetrainingPolicy  # noqa: Y015
+
+@_typing.final
+class EvaluationWindow(_message.Message):
+    """A moving evaluation window: the last sessions of an exchange that have closed when a job is created."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALENDAR_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    EMBARGO_FIELD_NUMBER: _builtins.int
+    calendar: _builtins.str
+    """The exchange's calendar, by its MIC, such as "XNYS"."""
+    sessions: _builtins.int
+    """The number of sessions."""
+    embargo: _builtins.int
+    """The number of sessions between the training data and the window, which belong to neither: at least as many as a
+    label reaches.
+    """
+    def __init__(
+        self,
+        *,
+        calendar: _builtins.str = ...,
+        sessions: _builtins.int = ...,
+        embargo: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calendar", b"calendar", "embargo", b"embargo", "sessions", b"sessions"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EvaluationWindow: _TypeAlias = EvaluationWindow  # noqa: Y015
 
 @_typing.final
 class JobFailure(_message.Message):

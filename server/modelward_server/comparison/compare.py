@@ -37,6 +37,7 @@ from modelward_server.comparison.trading_returns import (
 from modelward_server.comparison.verdict import Evaluation, EvaluationTerms, evaluate
 from modelward_server.drift.row_order import ASSUMED, NO_KEYS, RowKeys, panel_of, window_of
 from modelward_server.drift.row_segments import column_names, divide
+from modelward_server.exchange_sessions import SessionRange, session_dates
 from modelward_server.lifecycle.deletion import check_not_deleted
 from modelward_server.lifecycle.files import model_file
 from modelward_server.runtime.tracing import span
@@ -94,6 +95,8 @@ class ComparisonRequest:
     """The number of returns from which the volatilities of equal risk are estimated; 0: no equal risk."""
     sample_weights: str = ""
     """The column with the weight of each row in the metrics; empty: 1 each."""
+    sessions: SessionRange | None = None
+    """The sessions whose rows are compared; None: all rows."""
 
     def check(self) -> None:
         """Validate that the baseline is among the compared versions, and that one kind of weights is given.
@@ -323,6 +326,7 @@ class RunningComparison:
             *portfolios.notes(),
             *results.notes(),
             *self._assumed(),
+            *self._sessions(rows.keyed),
         )
         kind = ModelKind.CLASSIFICATION if scored[baseline].classes else ModelKind.REGRESSION
         return ComparisonResult(
@@ -406,6 +410,14 @@ class RunningComparison:
     def _assumed(self) -> tuple[str, ...]:
         """Return what is assumed about rows without a time, if blocks of neighbouring rows are drawn."""
         return (ASSUMED,) if not self.keys.time and self.request.block_rows != 1 else ()
+
+    def _sessions(self, keyed: Columns) -> tuple[str, ...]:
+        """Return which sessions are compared, if only some are, and how many of them have rows."""
+        sessions = self.request.sessions
+        if sessions is None:
+            return ()
+        found = len(np.unique(session_dates(keyed[self.keys.time], sessions.calendar)))
+        return (f"compared on {sessions}; {found} of them have rows in the test set",)
 
     def _baseline(self, runs: Mapping[VersionRef, Scored]) -> VersionRef:
         """Return the requested baseline, or the version in production, or the first version.

@@ -26,12 +26,13 @@ from modelward_server.comparison.leaks import LeakChecks
 from modelward_server.drift.policies import get_drift_policy
 from modelward_server.drift.references import default_reference, load_profile
 from modelward_server.drift.row_order import RowKeys, keys_of, sort_rows
-from modelward_server.drift.row_segments import check_segments
+from modelward_server.drift.row_segments import check_segments, rows_of_sessions
 from modelward_server.lifecycle.versions import get_version, number_of_trials
 from modelward_server.runtime.admission import Admission
 from modelward_server.sandbox.sandbox import Limits, Run
 from modelward_server.storage.arrow_tables import arrow_columns
 from modelward_server.storage.blobs import BlobStore
+from modelward_server.storage.columns import select_rows
 from modelward_server.storage.parquet import Piece, columns_of
 from modelward_server.storage.unit_of_work import UnitOfWork
 
@@ -111,6 +112,9 @@ class ComparisonService:
         columns = await data.read(only)
         keys = keys.if_present(columns)
         order = await asyncio.to_thread(sort_rows, columns, keys)
+        if request.sessions is not None:
+            rows = await asyncio.to_thread(rows_of_sessions, columns, keys, request.sessions, "evaluation_window")
+            columns, order = select_rows(columns, rows), rows if order is None else order[rows]
         if only is not None:
             run = self._cluster_run(pieces, sorted(only), known.names, order)
         sent = {version: await table.read() for version, table in predictions.items()}

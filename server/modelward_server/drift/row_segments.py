@@ -15,8 +15,13 @@ from modelward.segments import ClosureSessions, Regime, Segments, TimeRange
 from modelward.shared.row_ids import MAX_EXACT_FLOAT
 from modelward.shared.suggestions import unknown_columns
 from modelward_server.drift.row_order import TIME, RowKeys, panel_of, read_keys, window_of
-from modelward_server.exchange_sessions import check_calendar, closures, history, this_month
-from modelward_server.libraries import load
+from modelward_server.exchange_sessions import (
+    SessionRange,
+    check_calendar,
+    closures,
+    session_dates,
+    this_month,
+)
 from modelward_server.statistics.panel import Panel
 from modelward_server.storage.columns import select_rows
 
@@ -202,6 +207,24 @@ def check_regime(regime: Regime, field: str) -> None:
         check_calendar(regime.calendar, f"{field}.sessions.calendar")
 
 
+def rows_of_sessions(columns: Columns, keys: RowKeys, sessions: SessionRange, field: str) -> NDArray[np.int64]:
+    """Return which rows of a table are of some sessions, ascending.
+
+    Raises:
+        InvalidField: the rows have no dates or times, or none is of the sessions.
+    """
+    if not keys.time or columns[keys.time].dtype.kind != "M":
+        fix = f"must name a column with dates or times; {field} needs them"
+        raise InvalidField(FieldViolation("time_column", fix))
+    dates = session_dates(columns[keys.time], sessions.calendar)
+    first, last = np.datetime64(sessions.first), np.datetime64(sessions.last)
+    rows = np.flatnonzero((dates >= first) & (dates <= last))
+    if not len(rows):
+        span = f", but its rows are of {dates[0]} to {dates[-1]}" if len(dates) else ""
+        raise InvalidField(FieldViolation("data", f"has no row of {sessions}{span}; append those to it"))
+    return rows
+
+
 def _in_range(times: NDArray[Any], span: TimeRange, field: str) -> Mask:
     if times.dtype.kind == "M":
         times = times.astype("M8[us]")
@@ -235,7 +258,7 @@ def _at_sessions(times: NDArray[Any], regime: ClosureSessions, field: str) -> Ma
         raise InvalidField(FieldViolation(f"{field}.last", f"is {last}, before {regime.first}; give the later place"))
     try:
         known = closures(regime.calendar, regime.days, this_month())
-        dates = _session_dates(times, regime.calendar)
+        dates = session_dates(times, regime.calendar)
     except CalendarEnds as error:
         raise InvalidField(FieldViolation(f"{field}.calendar", error.message)) from error
     outside = (dates < known.days[0]) | (dates > known.days[-1])
@@ -243,28 +266,3 @@ def _at_sessions(times: NDArray[Any], regime: ClosureSessions, field: str) -> Ma
         span = f"has sessions from {known.days[0]} to {known.days[-1]}, but rows are of {dates[outside][0]}"
         raise InvalidField(FieldViolation(f"{field}.calendar", f"{span}; leave those out"))
     return np.isin(dates, known.days[known.between(regime.first, last)])
-
-
-def _session_dates(times: NDArray[Any], mic: str) -> NDArray[np.datetime64]:
-    """Return the date of the session of each time: dates are taken as they are, times on the exchange's own clock.
-
-    A time within a session that began on the day before belongs to that session.
-    """
-    dates = times.astype("M8[D]")
-    if (dates == times).all():
-        return dates
-    calendar = history(mic, this_month())
-    opens, closes = (_utc(one) for one in (calendar.opens, calendar.closes))
-    moments = times.astype("M8[us]")
-    place = np.minimum(np.searchsorted(closes, moments), len(closes) - 1)
-    within = (moments >= opens[place]) & (moments <= closes[place])
-    return np.where(within, calendar.sessions.values.astype("M8[D]")[place], _local_dates(moments, calendar.tz))
-
-
-def _utc(times: Any) -> NDArray[np.datetime64]:
-    return np.asarray(times.dt.tz_convert("UTC").dt.tz_localize(None).to_numpy().astype("M8[us]"))
-
-
-def _local_dates(moments: NDArray[np.datetime64], zone: Any) -> NDArray[np.datetime64]:
-    local = load("pandas").DatetimeIndex(moments).tz_localize("UTC").tz_convert(zone).tz_localize(None)
-    return np.asarray(local.to_numpy().astype("M8[D]"))

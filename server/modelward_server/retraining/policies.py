@@ -74,6 +74,12 @@ def _check(policy: RetrainingPolicy) -> None:
     if policy.group and not policy.time:
         fix = "has no effect without the time of rows; name their column in policy.time_column"
         raise InvalidField(FieldViolation("policy.group_column", fix))
+    if policy.evaluation_window and not policy.time:
+        fix = "is missing, and evaluation_window needs the time of rows; name their column in the test set"
+        raise InvalidField(FieldViolation("policy.time_column", fix))
+    if policy.evaluation_window and not policy.evaluation_uri:
+        fix = "is missing, and evaluation_window is a part of that test set; give its location"
+        raise InvalidField(FieldViolation("policy.evaluation_uri", fix))
     named = [name for name in (policy.label, policy.returns, policy.time, policy.group) if name]
     if twice := sorted({name for name in named if named.count(name) > 1}):
         raise InvalidField(FieldViolation("policy", f"names the column {twice[0]!r} for two things; name two columns"))

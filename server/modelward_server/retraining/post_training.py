@@ -14,7 +14,7 @@ from sqlalchemy.orm import Session
 from modelward.comparison import Comparison
 from modelward.errors import GatesFailed, IllegalTransition
 from modelward.lifecycle import Stage, VersionRef
-from modelward.retraining import FollowUp, FollowUpAction, FollowUpState, Job, RetrainingPolicy
+from modelward.retraining import EvaluationWindow, FollowUp, FollowUpAction, FollowUpState, Job, RetrainingPolicy
 from modelward_server.actor_context import ActorContext
 from modelward_server.comparison.compare import DEFAULT_LABEL, ComparisonRequest, ComparisonResult
 from modelward_server.comparison.repository import get_comparison, save_comparison
@@ -22,6 +22,7 @@ from modelward_server.lifecycle.gates import Evidence
 from modelward_server.lifecycle.policies import get_policy
 from modelward_server.lifecycle.promotion import transition
 from modelward_server.lifecycle.repository import model_row, production_version, version_row
+from modelward_server.retraining.evaluation_windows import evaluation_sessions
 from modelward_server.retraining.policies import get_retraining_policy
 from modelward_server.retraining.repository import job_row, to_job, write_job
 from modelward_server.storage import audit
@@ -42,6 +43,20 @@ class ComparisonTask:
     """The test set of the completed job, as a serialized `modelward.v1.Dataset`."""
     evaluation_uri: str
     """The policy's test set, for jobs without one."""
+    created_at: datetime
+    """When the job was created."""
+    window: EvaluationWindow | None = None
+    """The part of the policy's test set that counts; None: all of it."""
+
+    def request_of_sessions(self) -> ComparisonRequest:
+        """Return the request, with the sessions of the window; their calendar is built, which may take long.
+
+        Raises:
+            CalendarEnds: this server does not know the sessions.
+        """
+        if self.window is None or self.evaluation is not None:
+            return self.request
+        return replace(self.request, sessions=evaluation_sessions(self.window, self.created_at))
 
 
 def unfinished_jobs(session: Session, now: datetime) -> Sequence[str]:
@@ -143,7 +158,7 @@ def _request_comparison(
         group=policy.group,
         horizon=policy.horizon,
     )
-    return ComparisonTask(request, row.evaluation, policy.evaluation_uri)
+    return ComparisonTask(request, row.evaluation, policy.evaluation_uri, row.created_at, policy.evaluation_window)
 
 
 def _decide(

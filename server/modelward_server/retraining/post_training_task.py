@@ -106,7 +106,8 @@ class PostTraining:
         """Run the comparison and record its result."""
         try:
             table = self._table(task.evaluation, task.evaluation_uri)
-            result = await self._comparisons.compare(task.request, table)
+            request = await asyncio.to_thread(task.request_of_sessions)
+            result = await self._comparisons.compare(request, table)
         except Unavailable:
             raise
         except ModelwardError as error:

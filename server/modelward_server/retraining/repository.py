@@ -12,6 +12,7 @@ from modelward.errors import JobNotFound, ScheduleNotFound
 from modelward.retraining import DueReason, FollowUp, FollowUpState, Job, JobState, Schedule
 from modelward.schedules import FiringOutcome, FiringRecord, ScheduleProblem
 from modelward_server.actor_context import ActorContext
+from modelward_server.retraining.evaluation_windows import training_end
 from modelward_server.retraining.job_states import MAX_ATTEMPTS, is_open, job_at
 from modelward_server.retraining.policies import get_retraining_policy
 from modelward_server.retraining.schedule_evaluation import Plan, unexpected_problem
@@ -150,8 +151,14 @@ def last_end(session: Session, model: str, now: datetime) -> datetime | None:
 
 
 def new_job(session: Session, model: str, version: int, reasons: Sequence[DueReason], actor: ActorContext) -> JobRow:
-    """Add a pending job with the properties of the model's policy; the database rejects a second open job."""
+    """Add a pending job with the properties of the model's policy; the database rejects a second open job.
+
+    Raises:
+        CalendarEnds: the policy's evaluation window is of sessions that this server does not know.
+    """
     policy = get_retraining_policy(session, model)
+    window = policy.evaluation_window
+    data_until = training_end(window, actor.at) if window else actor.at
     row = JobRow(
         job_id=f"job-{uuid4().hex[:16]}",
         model=model,
@@ -171,8 +178,8 @@ def new_job(session: Session, model: str, version: int, reasons: Sequence[DueRea
         queue=policy.queue,
         labels=dict(policy.labels),
         parameters=dict(policy.parameters),
-        data_from=actor.at - policy.data_window if policy.data_window else None,
-        data_until=actor.at,
+        data_from=data_until - policy.data_window if policy.data_window else None,
+        data_until=data_until,
         fence=0,
         progress=0.0,
         progress_message="",

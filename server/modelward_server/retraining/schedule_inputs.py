@@ -15,6 +15,7 @@ from modelward_server.drift.performance_alarms import active_performance_alarm
 from modelward_server.drift.reports import latest_report
 from modelward_server.lifecycle.repository import model_row
 from modelward_server.retraining.clock import format_duration
+from modelward_server.retraining.evaluation_windows import prepare_window
 from modelward_server.retraining.repository import IS_OPEN, last_end, latest_job, open_job, plans_of
 from modelward_server.retraining.schedule_evaluation import FiringDecisions, decide_firings, unexpected_problem
 from modelward_server.retraining.triggers import DeclineInput, DriftInput, MetricInput, ScheduleInputs, merged
@@ -96,6 +97,8 @@ def evaluate_schedules(session: Session, model: str, now: datetime) -> ScheduleE
     inputs = gather_inputs(session, model, [plan.schedule for plan in plans], now)
     decided = decide_firings(plans, inputs, now)
     decided = replace(decided, problems=(*unreadable, *decided.problems))
+    if decided.reasons:
+        prepare_window(session, model, now)
     return ScheduleEvaluation(now, inputs, decided, _newest(session, model))
 
 

@@ -21,6 +21,7 @@ from modelward.v1.common_pb2 import Dataset
 from modelward.v1.retraining_pb2_grpc import RetrainingServiceServicer
 from modelward_server.actor_context import ActorContext
 from modelward_server.retraining import jobs, policies
+from modelward_server.retraining.evaluation_windows import check_window, prepare_window
 from modelward_server.retraining.job_dispatch import NOT_SEARCHED, JobCandidates, find_candidates, lease_job, lease_jobs
 from modelward_server.retraining.job_queries import JobQuery, JobSpec
 from modelward_server.retraining.job_states import DEFAULT_LEASE, LeaseClaim
@@ -54,6 +55,8 @@ class JobServicer(RetrainingServiceServicer):
             optional_time(request, "data_from"),
             optional_time(request, "data_until"),
         )
+        now = datetime.now(UTC)
+        await self._unit_of_work.analyse(lambda session: prepare_window(session, request.model, now))
         run = self._unit_of_work.dry_run if request.dry_run else self._unit_of_work.run_idempotent
         answer = await run(
             request,
@@ -207,6 +210,8 @@ class JobServicer(RetrainingServiceServicer):
     ) -> pb.SetRetrainingPolicyResponse:
         policy = retraining_policy_from_proto(request.policy)
         await self._check_test_set(policy)
+        if policy.evaluation_window:
+            await self._unit_of_work.executors.compute.run(check_window, policy.evaluation_window, datetime.now(UTC))
         return await self._unit_of_work.run_idempotent(
             request,
             context,

@@ -14,6 +14,7 @@ from modelward.retraining import (
     DriftEvidence,
     DueModel,
     DueReason,
+    EvaluationWindow,
     Every,
     Evidence,
     FollowUp,
@@ -379,7 +380,14 @@ def retraining_policy_to_proto(policy: RetrainingPolicy) -> pb.RetrainingPolicy:
         time_column=policy.time,
         group_column=policy.group,
         horizon=0 if policy.horizon == 1 else policy.horizon,
+        evaluation_window=_window_to_proto(policy.evaluation_window),
     )
+
+
+def _window_to_proto(window: EvaluationWindow | None) -> pb.EvaluationWindow | None:
+    if window is None:
+        return None
+    return pb.EvaluationWindow(calendar=window.calendar, sessions=window.sessions, embargo=window.embargo)
 
 
 def retraining_policy_from_proto(message: pb.RetrainingPolicy) -> RetrainingPolicy:
@@ -404,4 +412,11 @@ def retraining_policy_from_proto(message: pb.RetrainingPolicy) -> RetrainingPoli
         time=message.time_column,
         group=message.group_column,
         horizon=message.horizon or 1,
+        evaluation_window=_window_from_proto(message.evaluation_window)
+        if message.HasField("evaluation_window")
+        else None,
     )
+
+
+def _window_from_proto(message: pb.EvaluationWindow) -> EvaluationWindow:
+    return EvaluationWindow(message.calendar, message.sessions, message.embargo)
